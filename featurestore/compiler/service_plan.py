@@ -1,0 +1,67 @@
+"""A service plan is what a service needs, resolved to versions: it drives the join and the lookup, and a model carries it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ViewUse:
+    """One use of one version of a view.
+
+    `label` is unique in the service (the alias, or the view's name). `keys` pairs each key column of the feature
+    table with the request's column; `features` pairs each column of the feature table with its name in the service.
+    `ttl` is in microseconds, None for no limit; `every` is None for a row view.
+    """
+
+    label: str
+    view: str
+    version: int
+    table: str
+    keys: tuple[tuple[str, str], ...]
+    features: tuple[tuple[str, str], ...]
+    ttl: int | None
+    every: str | None
+
+
+@dataclass(frozen=True)
+class ServicePlan:
+    """A service resolved to view versions. `request` pairs field names with DuckDB types, `derived` names with SQL."""
+
+    service: str
+    version: int
+    fingerprint: str
+    uses: tuple[ViewUse, ...]
+    request: tuple[tuple[str, str], ...]
+    derived: tuple[tuple[str, str], ...]
+
+    @property
+    def entity_columns(self) -> tuple[str, ...]:
+        """The request's key columns, each once, in order of first use."""
+        return tuple(dict.fromkeys(column for use in self.uses for _, column in use.keys))
+
+    @property
+    def looked_up_names(self) -> tuple[str, ...]:
+        """The features that come from feature tables, in output order."""
+        return tuple(name for use in self.uses for _, name in use.features)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """All features in output order: the looked-up ones, then the derived ones."""
+        return self.looked_up_names + tuple(name for name, _ in self.derived)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form; `service_plan_from_dict` reads it."""
+        return asdict(self)
+
+
+def service_plan_from_dict(document: Mapping[str, Any]) -> ServicePlan:
+    """The plan that `ServicePlan.to_dict` wrote, also after a trip through JSON."""
+    uses = tuple(
+        ViewUse(**{**use, "keys": _pairs(use["keys"]), "features": _pairs(use["features"])}) for use in document["uses"]
+    )
+    return ServicePlan(**{**document, "uses": uses, "request": _pairs(document["request"]), "derived": _pairs(document["derived"])})
+
+
+def _pairs(items: Any) -> tuple[tuple[str, str], ...]:
+    return tuple((left, right) for left, right in items)

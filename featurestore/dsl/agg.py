@@ -1,0 +1,79 @@
+"""Windowed aggregations: each makes one feature for every window in `over`, named `<feature>_<window>`.
+
+A window of length w at grid time g covers the events in [g - w, g). NULL values are passed over by every
+aggregation except `count()` of rows. A window without rows gives 0 for `count` and `count_distinct`, and NULL
+for all others. Events are ordered by (event time, created time, value) where order matters.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """One aggregation over one or more windows. `column` is row SQL over the source's columns; None counts rows."""
+
+    function: str
+    column: str | None
+    over: Sequence[str]
+    where: str | None = None
+    n: int | None = None
+    q: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "over", (self.over,) if isinstance(self.over, str) else tuple(self.over))
+
+
+def count(column: str | None = None, *, over: str | Sequence[str], where: str | None = None) -> Aggregation:
+    """The number of rows, or of non-NULL values of `column`; 0 for an empty window."""
+    return Aggregation("count", column, over, where)
+
+
+def count_distinct(column: str, *, over: str | Sequence[str], where: str | None = None) -> Aggregation:
+    """The exact number of different non-NULL values; 0 for an empty window."""
+    return Aggregation("count_distinct", column, over, where)
+
+
+def sum(column: str, *, over: str | Sequence[str], where: str | None = None) -> Aggregation:
+    """The sum in the column's own kind: integers to 64 bits, decimals exact, doubles independent of row order."""
+    return Aggregation("sum", column, over, where)
+
+
+def mean(column: str, *, over: str | Sequence[str], where: str | None = None) -> Aggregation:
+    """The arithmetic mean as a double."""
+    return Aggregation("mean", column, over, where)
+
+
+def min(column: str, *, over: str | Sequence[str], where: str | None = None) -> Aggregation:
+    """The least value."""
+    return Aggregation("min", column, over, where)
+
+
+def max(column: str, *, over: str | Sequence[str], where: str | None = None) -> Aggregation:
+    """The greatest value."""
+    return Aggregation("max", column, over, where)
+
+
+def stddev(column: str, *, over: str | Sequence[str], where: str | None = None) -> Aggregation:
+    """The sample standard deviation (n - 1 in the denominator) as a double; NULL for fewer than two values."""
+    return Aggregation("stddev", column, over, where)
+
+
+def percentile(column: str, *, q: float, over: str | Sequence[str], where: str | None = None) -> Aggregation:
+    """The exact q-quantile, 0 <= q <= 1, interpolated linearly between the two nearest ranks, as a double."""
+    return Aggregation("percentile", column, over, where, q=q)
+
+
+def first(column: str, *, over: str | Sequence[str], where: str | None = None) -> Aggregation:
+    """The value of the earliest event in the window."""
+    return Aggregation("first", column, over, where)
+
+
+def last(column: str, *, over: str | Sequence[str], where: str | None = None) -> Aggregation:
+    """The value of the latest event in the window."""
+    return Aggregation("last", column, over, where)
+
+
+def last_n(column: str, *, n: int, over: str | Sequence[str], where: str | None = None) -> Aggregation:
+    """A list of the values of the `n` latest events in the window, newest first; NULL when there are none."""
+    return Aggregation("last_n", column, over, where, n=n)

@@ -1,0 +1,10 @@
+"""An expression computes one feature from other features of the same view, row by row."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Expression:
+    """Row SQL over the features declared before it in the same view."""
+
+    sql: str

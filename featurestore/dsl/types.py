@@ -1,0 +1,35 @@
+"""The value types of request fields, keys and features, under the names that DuckDB and users write."""
+
+import re
+
+_NAMES = {
+    "boolean": "BOOLEAN",
+    "bool": "BOOLEAN",
+    "int": "INTEGER",
+    "integer": "INTEGER",
+    "long": "BIGINT",
+    "bigint": "BIGINT",
+    "float": "FLOAT",
+    "double": "DOUBLE",
+    "string": "VARCHAR",
+    "varchar": "VARCHAR",
+    "text": "VARCHAR",
+    "date": "DATE",
+    "timestamp": "TIMESTAMP WITH TIME ZONE",
+    "timestamptz": "TIMESTAMP WITH TIME ZONE",
+    "uuid": "UUID",
+    "binary": "BLOB",
+}
+_DECIMAL = re.compile(r"decimal\((\d{1,2}),\s*(\d{1,2})\)")
+
+
+def sql_type(name: str) -> str:
+    """The DuckDB type of a type name. Raises ValueError with a message fit for users."""
+    lowered = name.strip().lower() if isinstance(name, str) else ""
+    if match := _DECIMAL.fullmatch(lowered):
+        precision, scale = int(match[1]), int(match[2])
+        if 1 <= precision <= 38 and scale <= precision:
+            return f"DECIMAL({precision},{scale})"
+    if lowered in _NAMES:
+        return _NAMES[lowered]
+    raise ValueError(f"{name!r} is not a type; use one of {', '.join(sorted(_NAMES))} or decimal(p,s)")

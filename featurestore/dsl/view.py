@@ -1,0 +1,64 @@
+"""A feature view is the named features of one entity, computed from one source."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from featurestore.dsl.agg import Aggregation
+from featurestore.dsl.entity import Entity
+from featurestore.dsl.expression import Expression
+from featurestore.dsl.source import Source
+
+Feature = str | Aggregation | Expression
+
+
+@dataclass(frozen=True)
+class FeatureView:
+    """Named features of one entity from one source.
+
+    With `every`, an aggregate view: one row per key and grid point at which a value can have changed; features are
+    aggregations over windows (multiples of `every`), and expressions over them. Without it, a row view: one row per
+    source row, each feature row SQL over the source's columns (a list of columns takes them as they are), valid from
+    the row's event time until the next row or, with `ttl`, at most that long (both ends inclusive).
+    """
+
+    name: str
+    entity: Entity
+    source: Source
+    features: Mapping[str, Feature] | Sequence[str]
+    every: str | None = None
+    ttl: str | int | None = None
+    description: str = ""
+    owner: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        listed = self.features
+        if not isinstance(listed, Mapping):
+            object.__setattr__(self, "features", {column: column for column in ([listed] if isinstance(listed, str) else listed)})
+
+    def __getitem__(self, names: str | tuple[str, ...]) -> "Selection":
+        return Selection(self)[names]
+
+    def aliased(self, alias: str, keys: Mapping[str, str]) -> "Selection":
+        """The same view looked up by other columns: `keys` maps key column to the column the request has.
+
+        Its features are called `<alias>_<feature>`.
+        """
+        return Selection(self, alias=alias, keys=dict(keys))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some or all features of a view, as a service lists them: `names` None means all, in declared order."""
+
+    view: FeatureView
+    names: tuple[str, ...] | None = None
+    alias: str | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, names: str | tuple[str, ...]) -> "Selection":
+        return replace(self, names=(names,) if isinstance(names, str) else tuple(names))
+
+    def aliased(self, alias: str, keys: Mapping[str, str]) -> "Selection":
+        """The same selection under another key; see `FeatureView.aliased`."""
+        return replace(self, alias=alias, keys=dict(keys))

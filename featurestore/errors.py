@@ -1,0 +1,117 @@
+"""Every error a user can meet, with what was wrong, where, and what to do.
+
+FeatureStoreError
+├── DefinitionError      definition files or objects are wrong; carries every problem at once
+├── RequestError         the request was wrong: a spine, a value, an option
+│   └── TypeMismatch     a value or column has a type that the definition does not allow
+├── NotFound             a view, service, table, training set, model or column that does not exist
+├── Conflict             what was asked for contradicts what is there
+│   ├── CommitConflict   another writer committed to the same table first
+│   └── DigestMismatch   a rebuilt training set differs from the recorded one
+├── NotReady             the catalog or the online store cannot be reached, or a view is not materialized yet
+├── OutOfResources       memory or disk ran out; nothing was written
+├── NotYet               a documented name whose strength is still to come; says what to use instead
+└── MissingExtra         an optional dependency is not installed; names the command that installs it
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+class FeatureStoreError(Exception):
+    """The root: catch it to catch all of ours. `details` holds JSON-ready facts for programs."""
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details: dict[str, Any] = details
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in a definition: `file` and `line` are None for objects that came from no file."""
+
+    message: str
+    object: str = ""
+    field: str = ""
+    file: str | None = None
+    line: int | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}: " if self.file and self.line else f"{self.file}: " if self.file else ""
+        what = ", ".join(part for part in (self.object, self.field) if part)
+        return f"{place}{what}: {self.message}" if what else f"{place}{self.message}"
+
+
+class DefinitionError(FeatureStoreError):
+    """Definitions are wrong. `problems` holds all of them, in file and line order."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        ordered = sorted(dict.fromkeys(problems), key=lambda p: (p.file or "", p.line or 0, p.object, p.field))
+        count = "1 problem" if len(ordered) == 1 else f"{len(ordered)} problems"
+        super().__init__(f"{count} in the definitions:\n" + "\n".join(f"  {problem}" for problem in ordered))
+        self.problems = tuple(ordered)
+        self.details = {"problems": [{**problem.__dict__} for problem in ordered]}
+
+
+class RequestError(FeatureStoreError):
+    """The request was wrong; the message names the field and what would be right."""
+
+
+class TypeMismatch(RequestError):
+    """A value or column has a type that the definition does not allow."""
+
+
+class NotFound(FeatureStoreError):
+    """Something named in the request does not exist; the message offers the nearest names that do."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str] = (), where: str = "") -> None:
+        names = sorted(known)
+        super().__init__(f"no {kind} '{name}'{f' in {where}' if where else ''}{near(name, names)}", kind=kind, name=name, known=names)
+
+
+class Conflict(FeatureStoreError):
+    """What was asked for contradicts what is there; nothing was changed."""
+
+
+class CommitConflict(Conflict):
+    """Another writer committed to the same table first; nothing of this write is visible, trying again is safe."""
+
+
+class DigestMismatch(Conflict):
+    """A rebuilt training set differs from the recorded one; `details` names the columns that differ."""
+
+
+class NotReady(FeatureStoreError):
+    """A part that is needed cannot be reached or has no data yet; trying again later may work."""
+
+
+class OutOfResources(FeatureStoreError):
+    """Memory or disk ran out; nothing was written."""
+
+
+class NotYet(FeatureStoreError):
+    """A documented name whose strength is still to come; the message says what to use instead."""
+
+
+class MissingExtra(FeatureStoreError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"this needs {package}: pip install 'featurestore[{extra}]'", package=package, extra=extra)
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """The tail of a message about an unknown name: the nearest known ones, or all when there are few."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6) or [
+        other for other in names if other.lower() == name.lower() or (len(name) > 2 and (other.startswith(name) or name.startswith(other)))
+    ][:3]
+    if close:
+        return f"; did you mean {' or '.join(repr(other) for other in close)}?"
+    if not names:
+        return "; there are none"
+    listed = ", ".join(repr(other) for other in names[:10])
+    return f"; known: {listed}{', ...' if len(names) > 10 else ''}"
