@@ -1,0 +1,1 @@
+"""The language of definitions: frozen dataclasses on the standard library alone."""

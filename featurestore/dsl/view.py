@@ -36,6 +36,13 @@ class FeatureView:
         if not isinstance(listed, Mapping):
             object.__setattr__(self, "features", {column: column for column in ([listed] if isinstance(listed, str) else listed)})
 
+    @property
+    def declared(self) -> Mapping[str, Feature]:
+        """The features by name, as declared; a list of columns has become a mapping."""
+        if not isinstance(self.features, Mapping):
+            raise TypeError("a list of features becomes a mapping when the view is made")
+        return self.features
+
     def __getitem__(self, names: str | tuple[str, ...]) -> "Selection":
         return Selection(self)[names]
 

@@ -1,0 +1,179 @@
+"""Checking definitions on their own, without looking at any data; every problem is found in one pass."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from featurestore.compiler.check_service import service_problems
+from featurestore.compiler.expressions import RESERVED, SqlProblem, column_names, parse_query, parse_row, query_tables, resolve
+from featurestore.dsl.agg import Aggregation
+from featurestore.dsl.definitions import Definitions
+from featurestore.dsl.durations import microseconds
+from featurestore.dsl.entity import Entity
+from featurestore.dsl.expression import Expression
+from featurestore.dsl.source import Source
+from featurestore.dsl.view import FeatureView
+from featurestore.errors import Problem, near
+
+FUNCTIONS = ("count", "count_distinct", "sum", "mean", "min", "max", "stddev", "percentile", "first", "last", "last_n")
+TIME_COLUMNS = ("feature_timestamp", "created_timestamp")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+Found = Iterator[tuple[str, str]]
+"""(field, message) of each problem."""
+
+
+def problems(definitions: Definitions) -> list[Problem]:
+    """Everything that is wrong in the definitions themselves."""
+    checks: Sequence[tuple[str, Iterable[object], Callable[..., Found]]] = (
+        ("entity", definitions.entities, entity_problems),
+        ("source", definitions.sources, source_problems),
+        ("view", definitions.views, view_problems),
+        ("service", definitions.services, service_problems),
+    )
+    found: list[Problem] = []
+    for kind, items, check in checks:
+        for item in items:
+            name = str(getattr(item, "name", ""))
+            for field, message in (*name_problems(name, item), *check(item)):
+                found.append(definitions.problem(kind, name, field, message))
+    return found
+
+
+def name_problems(name: str, item: object) -> Found:
+    """A name must be usable as a table and column name everywhere; words must be words."""
+    if not NAME.fullmatch(name):
+        yield "name", f"{name!r} is not a name: letters, digits and _ only, not beginning with a digit, at most 128 characters"
+    elif name.startswith(RESERVED):
+        yield "name", f"names that begin with {RESERVED} are the store's own"
+    tags = getattr(item, "tags", {})
+    if not isinstance(tags, Mapping) or not all(isinstance(part, str) for pair in tags.items() for part in pair):
+        yield "tags", "must be a dict of strings"
+
+
+def entity_problems(entity: Entity) -> Found:
+    """At least one key, each once, none with a name the feature table needs."""
+    if not entity.keys:
+        yield "keys", "is empty; name the column or columns that identify one"
+    if len({key.lower() for key in entity.keys}) < len(entity.keys):
+        yield "keys", f"{list(entity.keys)} names a column twice"
+    for key in entity.keys:
+        if not key or key.startswith(RESERVED) or key in TIME_COLUMNS:
+            yield "keys", f"'{key}' cannot be a key column; the store uses that name"
+
+
+def source_problems(source: Source) -> Found:
+    """One place to read from, one event time, and SQL that parses."""
+    given = [name for name in ("table", "path", "sql") if getattr(source, name) is not None]
+    if len(given) != 1:
+        yield "table", f"give exactly one of table=, path= and sql=; there {'are ' + ', '.join(given) if given else 'is none'}"
+    if source.table is not None and len(source.table.split(".")) < 2:
+        yield "table", f"'{source.table}' has no namespace; write namespace.name"
+    if source.path is not None and not re.search(r"\.(parquet|csv|csv\.gz)$", source.path):
+        yield "path", f"'{source.path}' must end in .parquet, .csv or .csv.gz"
+    if source.sql is not None:
+        try:
+            query_tables(parse_query(source.sql))
+        except SqlProblem as error:
+            yield "sql", str(error)
+    if not source.timestamp:
+        yield "timestamp", "is missing; name the column that says when a row happened"
+    for name, sql in source.columns.items():
+        if name.startswith(RESERVED):
+            yield f"columns.{name}", f"names that begin with {RESERVED} are the store's own"
+        yield from sql_problems(f"columns.{name}", sql)
+    if source.where is not None:
+        yield from sql_problems("where", source.where)
+
+
+def sql_problems(field: str, sql: str, known: Sequence[str] | None = None) -> Found:
+    """Row SQL that parses, is on the white list, and reads only `known` columns when they are given."""
+    try:
+        tree = parse_row(sql)
+    except SqlProblem as error:
+        yield field, str(error)
+        return
+    for column in column_names(tree):
+        if known is not None and resolve(column, known) is None:
+            yield field, f"no column '{column}'{near(column, known)}"
+
+
+def duration_problems(field: str, duration: object) -> Found:
+    """A duration that parses and is not zero."""
+    try:
+        if microseconds(duration) == 0:  # type: ignore[arg-type]
+            yield field, f"{duration!r} is no time at all"
+    except ValueError as error:
+        yield field, str(error)
+
+
+def view_problems(view: FeatureView) -> Found:
+    """Windows on the grid, features of the view's kind, names that do not meet."""
+    grid: int | None = None
+    if view.every is not None:
+        found = list(duration_problems("every", view.every))
+        yield from found
+        grid = None if found else microseconds(view.every)
+        if view.ttl is not None:
+            yield "ttl", "an aggregate view takes no ttl: its windows bound how old a value can be; take it out"
+    elif view.ttl not in (None, 0):
+        try:
+            microseconds(str(view.ttl))
+        except ValueError as error:
+            yield "ttl", str(error)
+    declared = view.declared
+    if not declared:
+        yield "features", "is empty; a view needs at least one feature"
+    names: list[str] = []
+    for name, feature in declared.items():
+        field = f"features.{name}"
+        unfolded = [name]
+        if isinstance(feature, Aggregation):
+            yield from aggregation_problems(field, feature, view, grid)
+            unfolded = [f"{name}_{window}" for window in feature.over]
+        elif isinstance(feature, Expression):
+            yield from sql_problems(field, feature.sql, names)
+        elif not isinstance(feature, str):
+            yield field, f"is {feature!r}; write row SQL, agg.<function>(...) or Expression(...)"
+        elif view.every is not None:
+            yield field, "is row SQL in an aggregate view; use agg.last(...), or Expression(...) over the other features"
+        else:
+            yield from sql_problems(field, feature)
+        for one in unfolded:
+            yield from feature_name_problems(field, one, names, view)
+        names.extend(unfolded)
+
+
+def feature_name_problems(field: str, name: str, before: Sequence[str], view: FeatureView) -> Found:
+    """A feature is a column beside the keys and the two times, so its name must be its own."""
+    if not NAME.fullmatch(name) or name.startswith(RESERVED):
+        yield field, f"{name!r} is not a feature name: letters, digits and _ only, not beginning with a digit or {RESERVED}"
+    if name.lower() in {other.lower() for other in before}:
+        yield field, f"another feature of the view is called '{name}'"
+    if name.lower() in {*TIME_COLUMNS, *(key.lower() for key in view.entity.keys)}:
+        yield field, f"'{name}' is the name of a key or time column of the feature table; call the feature something else"
+
+
+def aggregation_problems(field: str, aggregation: Aggregation, view: FeatureView, grid: int | None) -> Found:
+    """A known function with the arguments it needs, over windows that are multiples of the grid."""
+    if view.every is None:
+        yield field, "is an aggregation, which needs a time grid; give the view every='1d' or the like"
+    if aggregation.function not in FUNCTIONS:
+        yield field, f"no aggregation '{aggregation.function}'{near(aggregation.function, FUNCTIONS)}"
+    if aggregation.column is None and aggregation.function != "count":
+        yield field, f"agg.{aggregation.function} needs a column"
+    for sql in (aggregation.column, aggregation.where):
+        if sql is not None:
+            yield from sql_problems(field, sql)
+    if not aggregation.over:
+        yield field, "over= is empty; name at least one window, such as over='7d'"
+    if len(set(aggregation.over)) < len(aggregation.over):
+        yield field, f"over={list(aggregation.over)} names a window twice"
+    for window in aggregation.over:
+        wrong = list(duration_problems(field, window))
+        yield from wrong
+        if not wrong and grid and microseconds(window) % grid:
+            yield field, f"the window '{window}' is not a multiple of every='{view.every}'"
+    if aggregation.function == "last_n" and not (type(aggregation.n) is int and aggregation.n > 0):
+        yield field, f"n={aggregation.n!r} must be a whole number above 0"
+    if aggregation.function == "percentile" and not (isinstance(aggregation.q, int | float) and 0 <= aggregation.q <= 1):
+        yield field, f"q={aggregation.q!r} must be between 0 and 1"

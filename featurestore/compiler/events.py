@@ -1,0 +1,132 @@
+"""Events are a source's rows as a view needs them: keys, event time, created time, and one column for each input."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlglot
+from sqlglot import exp
+
+from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, render, resolve
+from featurestore.compiler.features import RowFeature, WindowedFeature, features_of
+from featurestore.dsl.source import Source
+from featurestore.dsl.view import FeatureView
+from featurestore.errors import near
+
+SOURCE = "__fs_source"
+EVENTS = "__fs_events"
+TIME = "__fs_time"
+CREATED = "__fs_created"
+
+
+@dataclass(frozen=True)
+class Input:
+    """A row expression that a view's features read, as written (`text`): its name in the events, its SQL over the
+    raw columns, and the field of the definition where it stands first."""
+
+    name: str
+    text: str
+    sql: str
+    field: str
+
+
+@dataclass(frozen=True)
+class Events:
+    """How to read a view's source.
+
+    `reads` are the raw columns to project; `sql` selects, over the relation SOURCE, the keys, TIME and CREATED
+    (NULL where the source has none), and the inputs, of the rows with event times in [events_lower, events_upper].
+    `counts` selects one row over the same relation: how many rows have a NULL key, no event time, and one after
+    `now`; and the first event time. The bounds and `now` are DuckDB variables in UTC microseconds.
+    """
+
+    reads: tuple[str, ...]
+    keys: tuple[str, ...]
+    inputs: tuple[Input, ...]
+    sql: str
+    counts: str
+
+
+def compile_events(view: FeatureView, columns: Sequence[str]) -> Events:
+    """The events of a checked view over a source with these raw columns; rows with a NULL key or event time are left out.
+
+    Raises: SqlProblem, whose message names the unknown column; `field_problems` finds them all.
+    """
+    source = view.source
+    scope = source_scope(source, columns)
+    keys = tuple(quoted(_known(key, columns)) for key in view.entity.keys)
+    inputs = tuple(Input(f"__fs_i{i}", sql, render(parse_row(sql), scope), field) for i, (sql, field) in enumerate(input_sql(view)))
+    time = f"CAST({scope[_known(source.timestamp, scope)]} AS TIMESTAMP WITH TIME ZONE)"
+    created = f"CAST({scope[_known(source.created, scope)]} AS TIMESTAMP WITH TIME ZONE)" if source.created else "CAST(NULL AS TIMESTAMPTZ)"
+    keep = f"({render(parse_row(source.where), scope)})" if source.where else "true"
+    named = [f"{sql} AS {quoted(key)}" for key, sql in zip(view.entity.keys, keys, strict=True)]
+    selected = [*named, f"{time} AS {TIME}", f"{created} AS {CREATED}", *(f"{item.sql} AS {item.name}" for item in inputs)]
+    has_keys = " AND ".join(f"{key} IS NOT NULL" for key in keys)
+    sql = (
+        f"SELECT {', '.join(selected)}\nFROM {SOURCE}\nWHERE {keep} AND {has_keys}"
+        f"\n  AND {time} BETWEEN make_timestamptz(getvariable('events_lower')) AND make_timestamptz(getvariable('events_upper'))"
+    )
+    read = {column.name for column in sqlglot.parse_one(sql, read="duckdb").find_all(exp.Column)}
+    return Events(
+        reads=tuple(column for column in columns if column in read),
+        keys=tuple(view.entity.keys),
+        inputs=inputs,
+        sql=sql,
+        counts=(
+            f"SELECT count(*) FILTER (WHERE NOT ({has_keys})) AS null_keys, count(*) FILTER (WHERE {time} IS NULL) AS no_time,"
+            f" count(*) FILTER (WHERE {time} > make_timestamptz(getvariable('now'))) AS future,"
+            f" epoch_us(min({time})) AS first_time FROM {SOURCE} WHERE {keep}"
+        ),
+    )
+
+
+def source_scope(source: Source, columns: Sequence[str]) -> dict[str, str]:
+    """Every name that row SQL over the source may use, with the SQL over raw columns that it stands for."""
+    scope = {column: quoted(column) for column in columns}
+    for name, sql in source.columns.items():
+        scope[name] = f"({render(parse_row(sql), scope)})"
+    return scope
+
+
+def input_sql(view: FeatureView) -> tuple[tuple[str, str], ...]:
+    """The row SQL that features read, each once, with the field of the definition where it stands first."""
+    found: dict[str, str] = {}
+    for feature in features_of(view):
+        if isinstance(feature, RowFeature):
+            found.setdefault(feature.sql, f"features.{feature.name}")
+        elif isinstance(feature, WindowedFeature):
+            for sql in (feature.aggregation.column, feature.aggregation.where):
+                if sql is not None:
+                    found.setdefault(sql, f"features.{feature.declared}")
+    return tuple(found.items())
+
+
+def field_problems(view: FeatureView, columns: Sequence[str]) -> list[tuple[str, str]]:
+    """(field, message) for every name in a checked view that its source, with these raw columns, does not have."""
+    found: list[tuple[str, str]] = []
+    scope = {column: quoted(column) for column in columns}
+    for name, sql in view.source.columns.items():
+        found.extend(_unknown(f"source {view.source.name}.columns.{name}", sql, scope))
+        scope[name] = quoted(name)
+    for field, column in ((f"source {view.source.name}.timestamp", view.source.timestamp), (f"source {view.source.name}.created", view.source.created)):
+        if column and resolve(column, scope) is None:
+            found.append((field, f"no column '{column}'{near(column, scope)}"))
+    if view.source.where:
+        found.extend(_unknown(f"source {view.source.name}.where", view.source.where, scope))
+    for key in view.entity.keys:
+        if resolve(key, columns) is None:
+            hint = "; a key must be a raw column of the source" if key in scope else near(key, columns)
+            found.append((f"entity {view.entity.name}.keys", f"no column '{key}' in source {view.source.name}{hint}"))
+    for sql, field in input_sql(view):
+        found.extend(_unknown(field, sql, scope))
+    return found
+
+
+def _unknown(field: str, sql: str, scope: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(field, f"no column '{name}'{near(name, scope)}") for name in column_names(parse_row(sql)) if resolve(name, scope) is None]
+
+
+def _known(name: str, names: Sequence[str] | Mapping[str, str]) -> str:
+    found = resolve(name, names)
+    if found is None:
+        raise SqlProblem(f"no column '{name}'{near(name, names)}")
+    return found

@@ -1,0 +1,66 @@
+"""A view compiled to SQL: temporary tables to make one after the other, the last of which holds the feature rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from featurestore.compiler.events import CREATED, TIME, Events
+from featurestore.compiler.expressions import parse_row, quoted, render
+from featurestore.compiler.features import ExpressionFeature, OneFeature, RowFeature, features_of
+from featurestore.compiler.windows import window_steps
+from featurestore.dsl.view import FeatureView
+
+ROWS = "__fs_rows"
+
+
+@dataclass(frozen=True)
+class CompiledView:
+    """SQL that computes a view's rows with feature_timestamp in [lower, upper] (variables, UTC microseconds).
+
+    `steps` are (temporary table, its SELECT), in order, over the relation SOURCE and, in an aggregate view, the
+    relation EXTRA_POINTS. The last one, ROWS, has the keys, feature_timestamp, created_timestamp (NULL where the
+    source has none) and the features; its rows are unique in keys, feature_timestamp and created_timestamp.
+    """
+
+    steps: tuple[tuple[str, str], ...]
+
+    @property
+    def sql(self) -> str:
+        """The whole computation as one text, for people."""
+        return "\n\n".join(f"CREATE TEMP TABLE {name} AS\n{select};" for name, select in self.steps)
+
+
+def compile_view(view: FeatureView, events: Events, types: Mapping[str, str]) -> CompiledView:
+    """The SQL of a checked view; `types` holds the DuckDB type of every column of the events."""
+    if view.every is None:
+        return CompiledView(((ROWS, _row_view(view, events)),))
+    *tables, (_, values) = window_steps(view, events, types)
+    columns = [*map(quoted, events.keys), "feature_timestamp", "created_timestamp", *feature_columns(features_of(view), {})]
+    return CompiledView((*tables, (ROWS, f"SELECT {', '.join(columns)}\nFROM (\n{values}\n)")))
+
+
+def feature_columns(features: tuple[OneFeature, ...], inputs: Mapping[str, str]) -> list[str]:
+    """The SELECT list of the features. `inputs` maps the text of row SQL to the column that holds its value."""
+    scope: dict[str, str] = {}
+    columns: list[str] = []
+    for feature in features:
+        if isinstance(feature, ExpressionFeature):
+            scope[feature.name] = f"({render(parse_row(feature.sql), scope)})"
+        elif isinstance(feature, RowFeature):
+            scope[feature.name] = inputs[feature.sql]
+        else:
+            scope[feature.name] = quoted(feature.name)
+        columns.append(f"{scope[feature.name]} AS {quoted(feature.name)}")
+    return columns
+
+
+def _row_view(view: FeatureView, events: Events) -> str:
+    """Each source row is a feature row; rows equal in keys and both times leave the greatest in the order of the features."""
+    features = features_of(view)
+    keys = ", ".join(map(quoted, events.keys))
+    columns = feature_columns(features, {item.text: item.name for item in events.inputs})
+    order = ", ".join(f"{quoted(feature.name)} DESC NULLS LAST" for feature in features)
+    return (
+        f"SELECT * FROM (\nSELECT {keys}, {TIME} AS feature_timestamp, {CREATED} AS created_timestamp, {', '.join(columns)}"
+        f"\nFROM (\n{events.sql}\n)\n)"
+        f"\nQUALIFY row_number() OVER (PARTITION BY {keys}, feature_timestamp, created_timestamp ORDER BY {order}) = 1"
+    )

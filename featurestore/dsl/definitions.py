@@ -1,0 +1,98 @@
+"""Definitions are the entities, sources, views and services of one project, gathered from objects or files."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from featurestore.dsl.entity import Entity
+from featurestore.dsl.service import FeatureService
+from featurestore.dsl.source import Source
+from featurestore.dsl.view import FeatureView, Selection
+from featurestore.errors import DefinitionError, Problem
+
+Definition = Entity | Source | FeatureView | FeatureService
+KINDS: Mapping[type[Any], str] = {Entity: "entity", Source: "source", FeatureView: "view", FeatureService: "service"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an object was written: its file, its line, and the lines of what is named inside it."""
+
+    file: str
+    line: int
+    inner: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """Every definition, each once, in the order in which they were met; `places` holds (kind, name) -> Place."""
+
+    entities: tuple[Entity, ...] = ()
+    sources: tuple[Source, ...] = ()
+    views: tuple[FeatureView, ...] = ()
+    services: tuple[FeatureService, ...] = ()
+    places: Mapping[tuple[str, str], Place] = field(default_factory=dict, compare=False)
+
+    def problem(self, kind: str, name: str, field_name: str, message: str) -> Problem:
+        """A problem of one object, with its file and line where they are known."""
+        place = self.places.get((kind, name))
+        if place is None:
+            return Problem(message, f"{kind} '{name}'", field_name)
+        line = next((place.inner[part] for part in reversed(field_name.split(".")) if part in place.inner), place.line)
+        return Problem(message, f"{kind} '{name}'", field_name, place.file, line)
+
+
+def gather(objects: Iterable[Any], places: Mapping[int, Place] | None = None, known: Iterable[Problem] = ()) -> Definitions:
+    """The definitions among `objects` and those they refer to. `places` maps an object's id() to where it was written.
+
+    Raises: DefinitionError for two different objects of one kind and name, for what is no definition, and for `known`.
+    """
+    problems = list(known)
+    found: dict[tuple[str, str], Definition] = {}
+    at: dict[tuple[str, str], Place] = {}
+    for item in objects:
+        for definition in _reachable(item, problems):
+            key = (KINDS[type(definition)], str(definition.name))
+            place = (places or {}).get(id(definition))
+            if key in found and found[key] != definition:
+                other = f" (the other is at {at[key].file}:{at[key].line})" if key in at else ""
+                message = f"another {key[0]} of this name is defined differently{other}; give one of them another name"
+                problems.append(Problem(message, f"{key[0]} '{key[1]}'", "name", place.file if place else None, place.line if place else None))
+            found.setdefault(key, definition)
+            if place:
+                at.setdefault(key, place)
+    if problems:
+        raise DefinitionError(problems)
+    return Definitions(
+        tuple(item for item in found.values() if isinstance(item, Entity)),
+        tuple(item for item in found.values() if isinstance(item, Source)),
+        tuple(item for item in found.values() if isinstance(item, FeatureView)),
+        tuple(item for item in found.values() if isinstance(item, FeatureService)),
+        at,
+    )
+
+
+def _reachable(item: Any, problems: list[Problem]) -> list[Definition]:
+    if isinstance(item, Selection):
+        item = item.view
+    if isinstance(item, Entity | Source):
+        return [item]
+    if isinstance(item, FeatureView):
+        parts: list[Definition] = []
+        for name, wanted in (("entity", Entity), ("source", Source)):
+            part = getattr(item, name)
+            if isinstance(part, wanted):
+                parts.append(part)
+            else:
+                problems.append(Problem(f"is {part!r}, not an {wanted.__name__} object", f"view '{item.name}'", name))
+        return [*parts, item] if len(parts) == 2 else []
+    if isinstance(item, FeatureService):
+        listed: list[Definition] = []
+        for entry in item.features:
+            if isinstance(entry, Selection):
+                listed.extend(_reachable(entry.view, problems))
+            else:
+                problems.append(Problem(f"{entry!r} is not a view or a selection of one", f"service '{item.name}'", "features"))
+        return [*listed, item]
+    problems.append(Problem(f"{item!r} is not an Entity, Source, FeatureView or FeatureService"))
+    return []

@@ -1,0 +1,96 @@
+"""Definitions as JSON documents: what feature tables, the registry and the HTTP API hold."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from featurestore.dsl.agg import Aggregation
+from featurestore.dsl.definitions import Definition, Definitions
+from featurestore.dsl.entity import Entity
+from featurestore.dsl.expression import Expression
+from featurestore.dsl.service import FeatureService
+from featurestore.dsl.source import Source
+from featurestore.dsl.view import Feature, FeatureView, Selection
+
+
+def document(definition: Definition) -> dict[str, Any]:
+    """One definition, whole: a view's document holds its entity and source, a service's holds its views."""
+    if isinstance(definition, FeatureView):
+        return {
+            **_plain(definition, "entity", "source", "features"),
+            "entity": document(definition.entity),
+            "source": document(definition.source),
+            "features": {name: _feature_document(feature) for name, feature in definition.declared.items()},
+        }
+    if isinstance(definition, FeatureService):
+        listed = [{**_plain(item, "view"), "view": document(item.view)} for item in definition.selections]
+        return {**_plain(definition, "features"), "features": listed}
+    return _plain(definition)
+
+
+def entity(of: Mapping[str, Any]) -> Entity:
+    """The entity of a document."""
+    return Entity(**of)
+
+
+def source(of: Mapping[str, Any]) -> Source:
+    """The source of a document."""
+    return Source(**of)
+
+
+def view(of: Mapping[str, Any]) -> FeatureView:
+    """The view of a document."""
+    features = {name: _feature(feature) for name, feature in of["features"].items()}
+    return FeatureView(**{**of, "entity": entity(of["entity"]), "source": source(of["source"]), "features": features})
+
+
+def service(of: Mapping[str, Any]) -> FeatureService:
+    """The service of a document."""
+    listed = []
+    for item in of["features"]:
+        names = item.get("names")
+        listed.append(Selection(view(item["view"]), None if names is None else tuple(names), item.get("alias"), dict(item.get("keys") or {})))
+    return FeatureService(**{**of, "features": listed})
+
+
+def definitions_document(definitions: Definitions) -> dict[str, Any]:
+    """All definitions, for the HTTP API."""
+    return {
+        "entities": [document(item) for item in definitions.entities],
+        "sources": [document(item) for item in definitions.sources],
+        "views": [document(item) for item in definitions.views],
+        "services": [document(item) for item in definitions.services],
+    }
+
+
+def definition_objects(of: Mapping[str, Any]) -> list[Definition]:
+    """The objects of `definitions_document`, not yet gathered or checked."""
+    return [
+        *(entity(item) for item in of.get("entities", ())),
+        *(source(item) for item in of.get("sources", ())),
+        *(view(item) for item in of.get("views", ())),
+        *(service(item) for item in of.get("services", ())),
+    ]
+
+
+def _plain(item: Any, *without: str) -> dict[str, Any]:
+    values = {entry.name: getattr(item, entry.name) for entry in fields(item) if entry.name not in without}
+    return {name: _json(value) for name, value in values.items()}
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _feature_document(feature: Feature) -> Any:
+    if isinstance(feature, Aggregation):
+        return {"aggregation": _plain(feature)}
+    return {"expression": feature.sql} if isinstance(feature, Expression) else feature
+
+
+def _feature(of: Any) -> Feature:
+    if isinstance(of, Mapping):
+        return Aggregation(**of["aggregation"]) if "aggregation" in of else Expression(of["expression"])
+    return str(of)

@@ -1,0 +1,140 @@
+"""Loading definition files: each is run as Python, and its source text tells the line of every object in it."""
+
+import ast
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from featurestore.dsl.definitions import KINDS, Definitions, Place, gather
+from featurestore.errors import NotFound, Problem, RequestError
+
+
+def load(definitions: Any) -> Definitions:
+    """The definitions of a folder, a file, a module, or an iterable of definition objects.
+
+    Files of a folder may import one another by name. Raises: DefinitionError with every problem of every file;
+    NotFound for a folder or file that does not exist.
+    """
+    if isinstance(definitions, Definitions):
+        return definitions
+    if isinstance(definitions, str | Path):
+        return load_files(Path(definitions))
+    if isinstance(definitions, ModuleType):
+        objects = _objects(definitions)
+        return gather(objects, _places(objects, definitions, Path(definitions.__file__)) if definitions.__file__ else None)
+    if isinstance(definitions, tuple(KINDS)):
+        return gather([definitions])
+    if isinstance(definitions, Iterable):
+        return gather(definitions)
+    raise RequestError(f"{definitions!r} is not a folder, a file, a module or a list of definitions")
+
+
+def load_files(path: Path) -> Definitions:
+    """The definitions of one file or of every `*.py` file in a folder, sub-folders included."""
+    if not path.exists():
+        raise NotFound("folder or file of definitions", str(path), [str(other) for other in path.parent.glob("*") if other.is_dir()])
+    folder = path if path.is_dir() else path.parent
+    files = sorted(file for file in path.rglob("*.py") if not file.name.startswith(("_", "."))) if path.is_dir() else [path]
+    if not files:
+        raise RequestError(f"{path} holds no definition files (*.py)")
+    problems: list[Problem] = []
+    objects: list[Any] = []
+    places: dict[int, Place] = {}
+    with _importable(folder):
+        for file in files:
+            module = _run(file, folder, problems)
+            if module is not None:
+                found = _objects(module)
+                objects.extend(found)
+                for key, place in _places(found, module, file).items():
+                    places.setdefault(key, place)
+    return gather(objects, places, problems)
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    before = set(sys.modules)
+    bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    sys.path.insert(0, str(folder.absolute()))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder.absolute()))
+        sys.dont_write_bytecode = bytecode
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and Path(file).is_relative_to(folder.absolute()):
+                del sys.modules[name]
+
+
+def _run(file: Path, folder: Path, problems: list[Problem]) -> ModuleType | None:
+    name = ".".join(file.relative_to(folder).with_suffix("").parts)
+    if name in sys.modules and Path(getattr(sys.modules[name], "__file__", None) or "").absolute() == file.absolute():
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file.absolute())
+    if spec is None or spec.loader is None:
+        problems.append(Problem("is not a Python file", file=str(file)))
+        return None
+    module = importlib.util.module_from_spec(spec)
+    shadowed = sys.modules.get(name)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        problems.append(Problem(f"is not valid Python: {error.msg}", file=str(error.filename or file), line=error.lineno))
+        return None
+    except Exception as error:  # whatever a user's file raises is a problem of that file, reported with its line
+        lines = [entry.lineno for entry in traceback.extract_tb(error.__traceback__) if Path(entry.filename) == file.absolute()]
+        problems.append(Problem(f"{type(error).__name__}: {error}", file=str(file), line=lines[-1] if lines else None))
+        return None
+    finally:
+        if shadowed is not None:
+            sys.modules[name] = shadowed
+    return module
+
+
+def _objects(module: ModuleType) -> list[Any]:
+    return [value for name, value in vars(module).items() if isinstance(value, tuple(KINDS)) and not name.startswith("_")]
+
+
+def _places(objects: list[Any], module: ModuleType, file: Path) -> dict[int, Place]:
+    """Places of the objects whose variable, or whose name as the first argument of a call, stands in the file."""
+    calls: dict[str, ast.Call] = {}
+    by_name: dict[tuple[str, str], ast.Call] = {}
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            calls.update({target.id: node.value for target in node.targets if isinstance(target, ast.Name)})
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute) and (name := _first_text(node)):
+            by_name.setdefault((node.func.id if isinstance(node.func, ast.Name) else node.func.attr, name), node)
+    places: dict[int, Place] = {}
+    nested = [part for item in objects for part in (getattr(item, "entity", None), getattr(item, "source", None)) if part is not None]
+    variables = {id(value): name for name, value in vars(module).items()}
+    for item in [*objects, *nested]:
+        call = by_name.get((type(item).__name__, str(item.name))) or calls.get(variables.get(id(item), ""))
+        if call is not None:
+            places.setdefault(id(item), Place(str(file), call.lineno, _inner_lines(call)))
+    return places
+
+
+def _first_text(call: ast.Call) -> str | None:
+    named = next((keyword.value for keyword in call.keywords if keyword.arg == "name"), None)
+    first = call.args[0] if call.args else named
+    return first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else None
+
+
+def _inner_lines(call: ast.Call) -> dict[str, int]:
+    lines: dict[str, int] = {}
+    for node in ast.walk(call):
+        if isinstance(node, ast.keyword) and node.arg:
+            lines.setdefault(node.arg, node.value.lineno)
+        if isinstance(node, ast.Dict):
+            for key in node.keys:
+                if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                    lines[key.value] = key.lineno
+    return lines

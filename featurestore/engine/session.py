@@ -1,0 +1,39 @@
+"""The engine runs SQL over relations; a session is one private database that is gone when it is closed."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from featurestore.compiler.relations import IcebergFiles, LocalFiles
+
+Relation = IcebergFiles | LocalFiles | pa.Table | pa.RecordBatchReader
+
+
+class Session(Protocol):
+    """One private database. All times in it are UTC."""
+
+    def add(self, name: str, relation: Relation) -> None:
+        """Make `relation` readable as `name`. Nanosecond timestamps are cut to microseconds; a reader can be read once.
+
+        Raises: NotFound for files that do not exist; RequestError for files that cannot be read.
+        """
+
+    def run(self, sql: str, variables: Mapping[str, int | bool] | None = None) -> None:
+        """Set the variables and run one statement. Raises: RequestError when the data do not allow it, OutOfResources."""
+
+    def schema(self, sql: str) -> dict[str, str]:
+        """The DuckDB type of each column of a query, without running it. Raises: RequestError with the reason."""
+
+    def table(self, sql: str) -> pa.Table:
+        """The rows of a query in memory."""
+
+    def batches(self, sql: str, rows: int = 65_536) -> pa.RecordBatchReader:
+        """The rows of a query as a stream; the session must stay open while it is read."""
+
+
+class Engine(Protocol):
+    """Where sessions come from."""
+
+    def session(self) -> Any:
+        """A context manager of a Session."""
