@@ -1,0 +1,61 @@
+# Everything runs in .venv, which needs python3.11 or later, make and a package index, and nothing else.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+EXTRAS := mlflow postgres demo polars
+UV_VERSION := $(shell sed -n 's/^uv==//p' requirements.lock 2>/dev/null)
+CHECKED := $(wildcard featurestore definitions tests benchmarks)
+
+# The first of these that runs and is new enough; a pyenv shim may be on the PATH and still not run.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+
+.PHONY: help setup demo test lint types imports quick bench lock clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*##/\1 \t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: $(STAMP)  ## make .venv from requirements.lock; does nothing when it is up to date
+	@:
+
+$(STAMP): requirements.lock pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then echo "no Python 3.11 or later with venv found: install one, or say make PYTHON=/path/to/python3" >&2; exit 1; fi
+	@if [ ! -x $(BIN)/python ]; then "$(PYTHON)" -m venv $(VENV); fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup  ## a year of New York flights, from raw tables to a served prediction
+	$(BIN)/featurestore demo
+
+test: setup lint types imports  ## every check and every test
+	$(BIN)/python -m pytest -n 2
+
+lint: setup
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/ruff format --check $(CHECKED)
+
+types: setup
+	$(BIN)/mypy --strict
+
+imports: setup
+	$(BIN)/lint-imports --no-cache
+
+quick: setup  ## the fast tests only
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+bench: setup  ## the benchmarks; BENCH="..." is passed on
+	$(BIN)/python -m benchmarks $(BENCH)
+
+lock: setup  ## resolve requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
+		$(EXTRAS:%=--extra %) --group dev --output-file requirements.lock pyproject.toml
+
+clean:  ## remove what the targets above made; .featurestore, where data lies, stays
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find featurestore definitions tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,34 @@
+"""In CI a skipped test is a failed one: what it needs is missing there, and nobody would look."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+# Reasons for which a test may be skipped in CI as well: the build is too large to install everywhere.
+MAY_BE_ABSENT = ("could not import 'torch'",)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    yield
+    if os.environ.get("CI") and session.exitstatus == pytest.ExitCode.OK and _skipped(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = _skipped(terminalreporter.config) if os.environ.get("CI") else []
+    if skipped:
+        terminalreporter.section("skipped in CI, which fails the run", red=True)
+        for line in skipped:
+            terminalreporter.line(line)
+
+
+def _skipped(config: pytest.Config) -> list[str]:
+    """Skipped tests and modules with their reasons; none in an xdist worker, which has no terminal."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if not isinstance(reporter, pytest.TerminalReporter):
+        return []
+    reports = reporter.stats.get("skipped", [])
+    lines = [f"{report.nodeid}: {report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr}" for report in reports]
+    return [line for line in lines if not any(reason in line for reason in MAY_BE_ABSENT)]
