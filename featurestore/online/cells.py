@@ -1,0 +1,173 @@
+"""MessagePack written for whole columns: each column gives every row some bytes, and rows are the bytes side by side.
+
+Formats: https://github.com/msgpack/msgpack/blob/master/spec.md
+"""
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+Bytes = NDArray[np.uint8]
+Flags = NDArray[np.bool_]
+NIL = 0xC0
+# Lowest, highest, bytes after the tag, tag; -32 to 127 are their own tag.
+_INTEGER_FORMS = (
+    (128, 0xFF, 1, 0xCC),
+    (0x100, 0xFFFF, 2, 0xCD),
+    (0x1_0000, 0xFFFF_FFFF, 4, 0xCE),
+    (0x1_0000_0000, (1 << 63) - 1, 8, 0xCF),
+    (-(1 << 7), -33, 1, 0xD0),
+    (-(1 << 15), -(1 << 7) - 1, 2, 0xD1),
+    (-(1 << 31), -(1 << 15) - 1, 4, 0xD2),
+    (-(1 << 63), -(1 << 31) - 1, 8, 0xD3),
+)
+# The same for the lengths of bin; the tags of str are 0x15 higher.
+_LENGTH_FORMS = ((0, 0xFF, 1, 0xC4), (0x100, 0xFFFF, 2, 0xC5), (0x1_0000, 0xFFFF_FFFF, 4, 0xC6))
+
+
+class Cells:
+    """The bytes of `rows` rows, grown column by column; `joined` gives one binary value per row."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self._fixed: list[tuple[Bytes, Flags | None]] = []
+        self._segments: list[pa.Array] = []
+
+    def constant(self, data: bytes) -> None:
+        """The same bytes in every row."""
+        self._fixed.append((np.tile(np.frombuffer(data, np.uint8), (self.rows, 1)), None))
+
+    def raw(self, matrix: Bytes) -> None:
+        """One row of the matrix in each row."""
+        self._fixed.append((matrix, None))
+
+    def array_header(self, length: int) -> None:
+        """The head of an array of `length` items."""
+        self.constant(bytes([0x90 | length]) if length < 16 else b"\xdc" + length.to_bytes(2, "big"))
+
+    def tagged(self, tag: bytes, matrix: Bytes, nulls: Flags | None) -> None:
+        """`tag` and one row of the matrix in each row; nil where null."""
+        cells = np.empty((self.rows, len(tag) + matrix.shape[1]), np.uint8)
+        cells[:, : len(tag)] = np.frombuffer(tag, np.uint8)
+        cells[:, len(tag) :] = matrix
+        self._nullable(cells, nulls)
+
+    def booleans(self, array: pa.Array) -> None:
+        """true, false or nil."""
+        values = pc.fill_null(array, False).to_numpy(zero_copy_only=False)
+        cells = np.where(values, 0xC3, 0xC2).astype(np.uint8).reshape(-1, 1)
+        self._nullable(cells, _nulls(array))
+
+    def floats(self, array: pa.Array) -> None:
+        """A float of the array's own width, NaN and infinities as they are, or nil."""
+        width = array.type.bit_width // 8
+        self.tagged(b"\xca" if width == 4 else b"\xcb", big_endian(_filled(array), f">f{width}"), _nulls(array))
+
+    def integers(self, array: pa.Array) -> None:
+        """An integer of the narrowest width that fits the whole column, or nil."""
+        values = _filled(array)
+        low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
+        width = next(width for width in (1, 2, 4, 8) if -(1 << 8 * width - 1) <= low and high < 1 << 8 * width - 1)
+        tag = {1: b"\xd0", 2: b"\xd1", 4: b"\xd2", 8: b"\xd3"}[width]
+        self.tagged(tag, big_endian(values, f">i{width}"), _nulls(array))
+
+    def shortest_integers(self, array: pa.Array) -> None:
+        """Each integer in its own shortest form, as msgspec writes a single one; there must be no nulls."""
+        values = _filled(array)
+        cells = np.empty((self.rows, 9), np.uint8)
+        cells[:, 1:] = big_endian(values, ">i8")
+        keep = np.zeros((self.rows, 9), np.bool_)
+        keep[:, 8] = True
+        for low, high, width, tag in _INTEGER_FORMS:
+            chosen = (values >= low) & (values <= high)
+            cells[chosen, 8 - width] = tag
+            keep[chosen, 8 - width :] = True
+        self._fixed.append((cells, keep))
+
+    def strings(self, array: pa.Array) -> None:
+        """Each value of a string array as str, of a binary array as bin, in its shortest form, or nil."""
+        text = pa.types.is_string(array.type)
+        lengths = _filled(pc.binary_length(array)).astype(np.int64)
+        longest = int(lengths.max()) if len(lengths) else 0
+        nulls = _nulls(array)
+        if text and longest < 32:
+            self._nullable((0xA0 | lengths).astype(np.uint8).reshape(-1, 1), nulls)
+        else:
+            self._string_heads(lengths, text, nulls)
+        self.binary((array if nulls is None else pc.fill_null(array, "" if text else b"")).cast(pa.binary()))
+
+    def values(self, array: pa.Array) -> None:
+        """Any values, one by one: for lists and other rare columns."""
+        encode = msgspec.msgpack.Encoder().encode
+        self.binary(pa.array([encode(value) for value in array.to_pylist()], pa.binary()))
+
+    def binary(self, array: pa.Array) -> None:
+        """The bytes of a binary array without nulls."""
+        self._flush()
+        self._segments.append(array)
+
+    def joined(self) -> pa.Array:
+        """One binary value per row."""
+        self._flush()
+        if len(self._segments) == 1:
+            return self._segments[0]
+        return pc.binary_join_element_wise(*self._segments, b"")
+
+    def _string_heads(self, lengths: NDArray[np.int64], text: bool, nulls: Flags | None) -> None:
+        cells = np.zeros((self.rows, 5), np.uint8)
+        cells[:, 1:] = big_endian(lengths, ">u4")
+        keep = np.zeros((self.rows, 5), np.bool_)
+        for low, high, width, tag in _LENGTH_FORMS:
+            chosen = (lengths >= low) & (lengths <= high)
+            cells[chosen, 4 - width] = tag + (0x15 if text else 0)
+            keep[chosen, 4 - width :] = True
+        if text:
+            short = lengths < 32
+            cells[short, 4] |= 0xA0
+            keep[short, :4] = False
+        if nulls is not None:
+            cells[nulls, 4] = NIL
+            keep[nulls, :4] = False
+        self._fixed.append((cells, keep))
+
+    def _nullable(self, cells: Bytes, nulls: Flags | None) -> None:
+        if nulls is None:
+            self._fixed.append((cells, None))
+            return
+        cells[nulls, 0] = NIL
+        keep = np.ones(cells.shape, np.bool_)
+        keep[nulls, 1:] = False
+        self._fixed.append((cells, keep))
+
+    def _flush(self) -> None:
+        if not self._fixed:
+            return
+        matrix = np.concatenate([cells for cells, _ in self._fixed], axis=1)
+        offsets = np.zeros(self.rows + 1, np.int32)
+        if all(keep is None for _, keep in self._fixed):
+            data = matrix.reshape(-1)
+            offsets[1:] = np.arange(1, self.rows + 1) * matrix.shape[1]
+        else:
+            keeps = np.concatenate([np.ones(cells.shape, np.bool_) if keep is None else keep for cells, keep in self._fixed], axis=1)
+            data = matrix[keeps]
+            offsets[1:] = keeps.sum(axis=1).cumsum()
+        self._segments.append(pa.Array.from_buffers(pa.binary(), self.rows, [None, pa.py_buffer(offsets), pa.py_buffer(data)]))
+        self._fixed = []
+
+
+def big_endian(values: NDArray[Any], dtype: str) -> Bytes:
+    """The values as a matrix of bytes, one row each, most significant byte first."""
+    return np.ascontiguousarray(values.astype(dtype)).view(np.uint8).reshape(len(values), -1)
+
+
+def _nulls(array: pa.Array) -> Flags | None:
+    return array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
+
+
+def _filled(array: pa.Array) -> NDArray[Any]:
+    filled: NDArray[Any] = (pc.fill_null(array, 0) if array.null_count else array).to_numpy(zero_copy_only=False)
+    return filled

@@ -1,0 +1,243 @@
+"""LMDB wants a file opened once per process, closed around a fork and idle while its map grows: an environment sees to it."""
+
+import errno
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import lmdb
+
+from featurestore.errors import NotReady, OutOfResources
+from featurestore.online.gate import Gate
+
+T = TypeVar("T")
+_FIRST_MAP_BYTES = 1 << 30
+_READERS = 1024
+
+
+class Environment:
+    """One LMDB file in this process, shared by all stores on it and opened at first use, in each process of its own."""
+
+    def __init__(self, path: Path, map_bytes: int = _FIRST_MAP_BYTES) -> None:
+        self.path = path
+        self.writable = False
+        self.users = 0
+        self._map_bytes = map_bytes
+        self._gate = Gate()
+        self._writer = threading.Lock()
+        self._lmdb: lmdb.Environment | None = None
+        self._file: tuple[int, int] | None = None
+
+    def read(self, function: Callable[[lmdb.Transaction], T], empty: T) -> T:
+        """What the function returns for one consistent state; `empty` while there is no store. Raises: NotReady."""
+        while True:
+            self._gate.enter()
+            try:
+                if self._lmdb is not None and (transaction := self._begin(self._lmdb)) is not None:
+                    with transaction:
+                        return function(transaction)
+            except lmdb.Error as error:
+                raise self._failure(error) from error
+            finally:
+                self._gate.leave()
+            if not self._refresh():
+                return empty
+
+    def write(self, function: Callable[[lmdb.Transaction], T], need_bytes: int = 0) -> T:
+        """What the function returns, its changes made as one step; it is called again when the map was too small.
+
+        Raises: NotReady, OutOfResources when the disk is full.
+        """
+        with self._writer:
+            while True:
+                self._refresh()
+                self._grow(need_bytes)
+                try:
+                    return self._attempt(function)
+                except lmdb.MapFullError:
+                    need_bytes = self._map_size()
+                except lmdb.MapResizedError:
+                    continue
+                except (lmdb.Error, OSError) as error:
+                    raise self._failure(error) from error
+
+    def close(self) -> None:
+        """Close the file in this process; it opens again at the next use."""
+        with self._gate.alone():
+            self._close()
+
+    def hold(self) -> None:
+        """Before a fork: let nobody be inside, so that the child inherits no transaction."""
+        self._writer.acquire()
+        self._gate.close()
+
+    def resume(self, *, child: bool) -> None:
+        """After a fork. The child closes what it inherited: LMDB's locks belong to the parent."""
+        if child:
+            self._close()
+            self._gate, self._writer = Gate(), threading.Lock()
+        else:
+            self._gate.open()
+            self._writer.release()
+
+    def upgrade(self) -> None:
+        """From now on open the file for writing."""
+        with self._gate.alone():
+            if not self.writable:
+                self._close()
+                self.writable = True
+
+    def is_current(self) -> bool:
+        """Whether the open file is still the one at the path: a store may have been deleted and made anew."""
+        return self._lmdb is None or self._file == _identity(self.path / "data.mdb")
+
+    def open(self) -> bool:
+        """Open the file if that was not done; False when there is none and it may not be made. Raises: NotReady."""
+        return self._refresh()
+
+    def _attempt(self, function: Callable[[lmdb.Transaction], T]) -> T:
+        self._gate.enter()
+        try:
+            if self._lmdb is None:
+                raise NotReady(f"the online store at {self.path} was closed meanwhile")
+            self._lmdb.reader_check()
+            with self._lmdb.begin(write=True) as transaction:
+                return function(transaction)
+        finally:
+            self._gate.leave()
+
+    def _begin(self, environment: lmdb.Environment) -> lmdb.Transaction | None:
+        """A read transaction; None when another process made the map larger."""
+        try:
+            return environment.begin()
+        except lmdb.MapResizedError:
+            return None
+
+    def _refresh(self) -> bool:
+        """Open the file, or follow the map as another process made it."""
+        if not self.users:
+            raise NotReady(f"the online store at {self.path} is closed")
+        with self._gate.alone():
+            if self._lmdb is not None:
+                self._lmdb.set_mapsize(0)
+                return True
+            if not self.writable and not _has_content(self.path / "data.mdb"):
+                return False
+            try:
+                if self.writable:
+                    self.path.mkdir(parents=True, exist_ok=True)
+                self._lmdb = lmdb.open(
+                    str(self.path),
+                    map_size=self._map_bytes,
+                    readonly=not self.writable,
+                    create=self.writable,
+                    max_readers=_READERS,
+                    max_spare_txns=8,
+                )
+            except (lmdb.Error, OSError) as error:
+                raise self._failure(error) from error
+            self._file = _identity(self.path / "data.mdb")
+            return True
+
+    def _map_size(self) -> int:
+        return int(self._lmdb.info()["map_size"]) if self._lmdb is not None else self._map_bytes
+
+    def _grow(self, need_bytes: int) -> None:
+        """Make room for `need_bytes` more than is used."""
+        with self._gate.alone():
+            if self._lmdb is None:
+                return
+            info, page = self._lmdb.info(), int(self._lmdb.stat()["psize"])
+            used, size = (int(info["last_pgno"]) + 1) * page, int(info["map_size"])
+            wanted = size
+            while wanted < used + need_bytes:
+                wanted *= 2
+            if wanted > size:
+                self._lmdb.set_mapsize(wanted)
+
+    def _close(self) -> None:
+        if self._lmdb is not None:
+            self._lmdb.close()
+            self._lmdb = None
+
+    def _failure(self, error: Exception) -> NotReady | OutOfResources:
+        if isinstance(error, lmdb.DiskError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space" in str(error):
+            return OutOfResources(f"the disk of the online store at {self.path} is full; nothing was written")
+        words = f"the online store at {self.path} cannot be used ({error}); check that it is a folder that may be written"
+        return NotReady(words, path=str(self.path))
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of a file; None when there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+class Environments:
+    """The environments open in this process, by path."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_path: dict[Path, Environment] = {}
+        self._hooked = False
+
+    def acquire(self, path: Path, *, writable: bool) -> Environment:
+        """The environment of this path, to be given back with `release`. Raises: NotReady."""
+        path = path.expanduser().resolve()
+        with self._lock:
+            if not self._hooked:
+                os.register_at_fork(before=self._before, after_in_parent=self._after_in_parent, after_in_child=self._after_in_child)
+                self._hooked = True
+            environment = self._by_path.get(path)
+            if environment is not None and not environment.is_current():
+                environment.close()
+            if environment is None:
+                environment = self._by_path[path] = Environment(path)
+            if writable:
+                environment.upgrade()
+            environment.users += 1
+        try:
+            environment.open()
+        except NotReady:
+            self.release(environment)
+            raise
+        return environment
+
+    def release(self, environment: Environment) -> None:
+        """Give an environment back; the last to do so closes the file."""
+        with self._lock:
+            environment.users -= 1
+            if not environment.users:
+                environment.close()
+                self._by_path.pop(environment.path, None)
+
+    def _before(self) -> None:
+        self._lock.acquire()
+        for environment in self._by_path.values():
+            environment.hold()
+
+    def _after_in_parent(self) -> None:
+        for environment in self._by_path.values():
+            environment.resume(child=False)
+        self._lock.release()
+
+    def _after_in_child(self) -> None:
+        for environment in self._by_path.values():
+            environment.resume(child=True)
+        self._lock = threading.Lock()
+
+
+# The one state of a module here, because LMDB itself is: a file opened twice in a process loses its locks.
+ENVIRONMENTS = Environments()

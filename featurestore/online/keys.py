@@ -1,0 +1,146 @@
+"""A key becomes bytes that no other key becomes: MessagePack of its parts, with an extension per type that it lacks.
+
+Equal means equal as a value of the same sort: 1 is neither "1" nor True, a date is not a timestamp, and Decimal("1.0")
+is Decimal("1") and 1. Keys longer than LIMIT bytes are replaced by their BLAKE2b digest behind a byte that MessagePack
+never uses.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec.msgpack import Ext
+
+from featurestore.errors import TypeMismatch
+from featurestore.online.cells import Cells, big_endian
+from featurestore.online.kinds import EPOCH, EPOCH_DAY, stored
+
+LIMIT = 500
+KINDS = frozenset({"bool", "int", "string", "binary", "date", "timestamp", "uuid", "decimal"})
+_DATE, _TIMESTAMP, _UUID, _NUMBER = 1, 2, 3, 4
+_HASHED = b"\xc1"
+_PLAIN = frozenset({int, str, bytes, bool})
+_encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
+
+
+def encode_key(parts: Sequence[Any]) -> bytes | None:
+    """The bytes of one key; None when a part is None. Naive datetimes are read as UTC.
+
+    Raises: TypeMismatch for a part that is no int, str, bool, bytes, date, datetime, UUID or Decimal.
+    """
+    for part in parts:
+        if type(part) not in _PLAIN:
+            if any(other is None for other in parts):
+                return None
+            return _bounded(_encode([_part(other) for other in parts]))
+    try:
+        encoded = _encode(parts)
+    except (OverflowError, UnicodeEncodeError):
+        return _bounded(_encode([_part(part) for part in parts]))
+    return encoded if len(encoded) <= LIMIT else _bounded(encoded)
+
+
+def encode_keys(columns: Sequence[pa.Array], names: Sequence[str], kinds: Sequence[str]) -> pa.Array:
+    """The bytes of each row's key, equal to `encode_key` of its values; the columns hold no nulls.
+
+    Raises: TypeMismatch for a value that cannot be a key.
+    """
+    cells = Cells(len(columns[0]))
+    cells.array_header(len(columns))
+    for column, name, kind in zip(columns, names, kinds, strict=True):
+        _add(cells, column, name, kind)
+    encoded = cells.joined()
+    if (pc.max(pc.binary_length(encoded)).as_py() or 0) <= LIMIT:
+        return encoded
+    return pa.array([_bounded(key) for key in encoded.to_pylist()], pa.binary())
+
+
+def _add(cells: Cells, column: pa.Array, name: str, kind: str) -> None:
+    if kind == "decimal":
+        values = [_encode(_number(value)) for value in column.to_pylist()]
+        cells.binary(pa.array(values, pa.binary()))
+        return
+    if kind == "int" and pa.types.is_uint64(column.type):
+        cells.binary(pa.array([_encode(value) for value in column.to_pylist()], pa.binary()))
+        return
+    array = stored(column, kind, name)
+    if kind == "int":
+        cells.shortest_integers(array)
+    elif kind == "bool":
+        cells.booleans(array)
+    elif kind == "date":
+        cells.tagged(bytes([0xD6, _DATE]), big_endian(array.to_numpy(), ">i4"), None)
+    elif kind == "timestamp":
+        cells.tagged(bytes([0xD7, _TIMESTAMP]), big_endian(array.to_numpy(), ">i8"), None)
+    elif kind == "uuid":
+        data = np.frombuffer(b"".join(array.to_pylist()), np.uint8).reshape(-1, 16)
+        cells.tagged(bytes([0xD8, _UUID]), data, None)
+    else:
+        cells.strings(array)
+
+
+def _bounded(encoded: bytes) -> bytes:
+    return encoded if len(encoded) <= LIMIT else _HASHED + hashlib.blake2b(encoded, digest_size=32).digest()
+
+
+def _part(part: Any) -> Any:
+    if isinstance(part, np.datetime64):
+        part = part.astype("datetime64[us]")
+    if isinstance(part, np.generic):
+        part = part.item()
+    if isinstance(part, bool | bytes):
+        return part
+    if isinstance(part, str):
+        return _text(str(part))
+    if isinstance(part, datetime):
+        return Ext(_TIMESTAMP, _microseconds(part).to_bytes(8, "big", signed=True))
+    if isinstance(part, date):
+        return Ext(_DATE, (part.toordinal() - EPOCH_DAY).to_bytes(4, "big", signed=True))
+    if isinstance(part, UUID):
+        return Ext(_UUID, part.bytes)
+    if isinstance(part, int | Decimal):
+        return _number(part)
+    kind = type(part).__name__
+    raise TypeMismatch(f"{part!r} cannot be part of a key: {kind} is not int, str, bool, bytes, date, datetime, UUID or Decimal")
+
+
+def _text(part: str) -> str:
+    try:
+        part.encode()
+    except UnicodeEncodeError as error:
+        raise TypeMismatch(f"{part!r} cannot be part of a key: it is not valid Unicode") from error
+    return part
+
+
+def _microseconds(moment: datetime) -> int:
+    utc = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return int((utc - EPOCH) // timedelta(microseconds=1))
+
+
+def _number(number: int | Decimal) -> int | Ext:
+    """Integers of 64 bits as such; others as digits and exponent without trailing zeros, so that the scale does not matter."""
+    if isinstance(number, int):
+        number = int(number)
+        if -(1 << 63) <= number < 1 << 64:
+            return number
+        number = Decimal(number)
+    if not number.is_finite():
+        raise TypeMismatch(f"{number!r} cannot be part of a key")
+    sign, digits, exponent = number.as_tuple()
+    text = "".join(map(str, digits)).lstrip("0")
+    short = text.rstrip("0")
+    power = int(exponent) + len(text) - len(short)
+    if not short:
+        return 0
+    if power >= 0 and len(short) + power <= 20:
+        integer = int(short + "0" * power) * (-1 if sign else 1)
+        if -(1 << 63) <= integer < 1 << 64:
+            return integer
+    return Ext(_NUMBER, f"{'-' if sign else ''}{short}e{power}".encode())

@@ -1,0 +1,119 @@
+"""A kind is what a column holds once Arrow's spellings of it are put aside; it says how values are stored and come back."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from featurestore.errors import TypeMismatch
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH_DAY = date(1970, 1, 1).toordinal()
+_FIRST_MICROSECOND = (datetime.min.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
+_LAST_MICROSECOND = (datetime.max.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
+_BOUNDS = {
+    "timestamp": (_FIRST_MICROSECOND, _LAST_MICROSECOND),
+    "date": (date.min.toordinal() - EPOCH_DAY, date.max.toordinal() - EPOCH_DAY),
+}
+_STORED = {
+    "bool": pa.bool_(),
+    "int": pa.int64(),
+    "string": pa.string(),
+    "binary": pa.binary(),
+    "date": pa.int64(),
+    "timestamp": pa.int64(),
+    "uuid": pa.binary(),
+    "decimal": pa.string(),
+}
+
+_VIA = {"timestamp": (pa.timestamp("us", "UTC"),), "date": (pa.date32(), pa.int32())}
+
+
+def kind_of(type_: pa.DataType, column: str) -> str:
+    """The kind of an Arrow type: bool, int, float, string, binary, date, timestamp, uuid, decimal, or list<kind>.
+
+    Raises: TypeMismatch naming `column` for a type that an online store cannot hold.
+    """
+    types = pa.types
+    if types.is_dictionary(type_):
+        return kind_of(type_.value_type, column)
+    if types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_):
+        return f"list<{kind_of(type_.value_type, column)}>"
+    if isinstance(type_, pa.UuidType):
+        return "uuid"
+    tests = {
+        "bool": (types.is_boolean,),
+        "int": (types.is_integer,),
+        "float": (types.is_floating,),
+        "string": (types.is_string, types.is_large_string, types.is_string_view),
+        "binary": (types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view),
+        "date": (types.is_date,),
+        "timestamp": (types.is_timestamp,),
+        "decimal": (types.is_decimal,),
+    }
+    for kind, checks in tests.items():
+        if any(check(type_) for check in checks):
+            return kind
+    raise TypeMismatch(f"column '{column}' is {type_}, which an online store cannot hold; leave it out or cast it", column=column)
+
+
+def stored(array: pa.Array, kind: str, column: str) -> pa.Array:
+    """The values in the few types that are written: int64, float32/64, bool, string, binary, and lists of them.
+
+    Timestamps become microseconds since 1970 UTC (a naive one is read as UTC, nanoseconds are cut off), dates days
+    since 1970, decimals their text.
+
+    Raises: TypeMismatch naming `column` for a value outside the years 1 to 9999 or past 64 bits.
+    """
+    if pa.types.is_dictionary(array.type):
+        array = array.cast(array.type.value_type)
+    if kind.startswith("list<"):
+        return _stored_list(array, kind[5:-1], column)
+    try:
+        for type_ in _VIA.get(kind, ()):
+            array = array.cast(type_, safe=False)
+        result = array if kind == "float" else array.cast(_STORED[kind])
+    except pa.ArrowInvalid as error:
+        raise TypeMismatch(f"column '{column}' holds a value that does not fit {kind}: {error}", column=column) from error
+    if kind in _BOUNDS:
+        _check_bounds(result, kind, column)
+    return result.cast(pa.float32()) if pa.types.is_float16(result.type) else result
+
+
+def _stored_list(array: pa.Array, kind: str, column: str) -> pa.Array:
+    values = stored(array.flatten(), kind, column)
+    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+    offsets = pa.array([0, *lengths.cumsum().tolist()], pa.int32())
+    return pa.ListArray.from_arrays(offsets, values, mask=array.is_null() if array.null_count else None)
+
+
+def _check_bounds(array: pa.Array, kind: str, column: str) -> None:
+    found = pc.min_max(array).as_py()
+    first, last = _BOUNDS[kind]
+    if found["min"] is not None and (found["min"] < first or found["max"] > last):
+        raise TypeMismatch(f"column '{column}' holds a {kind} outside the years 1 to 9999", column=column)
+
+
+def reader_of(kind: str) -> Callable[[Any], Any] | None:
+    """What turns a stored value that is not None into its Python value; None where it already is one."""
+    if kind.startswith("list<"):
+        inner = reader_of(kind[5:-1])
+        return None if inner is None else lambda values: [None if value is None else inner(value) for value in values]
+    readers: dict[str, Callable[[Any], Any]] = {"timestamp": _timestamp, "date": _date, "uuid": _uuid, "decimal": Decimal}
+    return readers.get(kind)
+
+
+def _timestamp(microseconds: int) -> datetime:
+    return EPOCH + timedelta(microseconds=microseconds)
+
+
+def _date(days: int) -> date:
+    return date.fromordinal(EPOCH_DAY + days)
+
+
+def _uuid(value: bytes) -> UUID:
+    return UUID(bytes=value)

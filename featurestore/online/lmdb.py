@@ -1,0 +1,218 @@
+"""The online store of one machine: an LMDB file, where a publish is one write transaction and readers never wait."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import lmdb
+import pyarrow as pa
+
+from featurestore.errors import CommitConflict, RequestError
+from featurestore.online.environment import ENVIRONMENTS
+from featurestore.online.header import Header, decode_header
+from featurestore.online.keys import encode_key
+from featurestore.online.rows import VERSION_BYTES, Shape, check_width, encoded, rows_reader, settled, shape_of
+from featurestore.online.spool import Spool
+from featurestore.online.store import Cursor, Read, Row
+
+# Keys: the encoded key and then the table's number, so that one entity's rows of all tables lie on the same pages.
+# No encoded key begins with a zero byte: what does is our own.
+_GENERATION = b"\0g"
+_NEXT_ID = b"\0n"
+_HEADER = b"\0t"
+_FIRST_ROW = b"\1"
+_NAME_BYTES = 480
+_SWEEP_ROWS = 100_000
+
+
+class _Known(NamedTuple):
+    """A header as decoded once, with what reading its rows needs."""
+
+    data: bytes
+    header: Header
+    suffix: bytes
+    reader: Callable[[Sequence[bytes | None]], list[Row | None]]
+
+
+class LmdbStore:
+    """An OnlineStore in a folder. Writers of all processes take turns; the map grows by itself."""
+
+    def __init__(self, path: str | Path, *, readonly: bool = False) -> None:
+        """Raises: RequestError without a path, NotReady when the folder cannot be used."""
+        if not str(path):
+            raise RequestError("an LMDB store needs a folder: lmdb:///folder")
+        self._readonly = readonly
+        self._environment = ENVIRONMENTS.acquire(Path(path), writable=not readonly)
+        self._known: dict[str, _Known] = {}
+        self._closed = False
+
+    def publish(
+        self, table: str, rows: pa.RecordBatchReader | pa.Table, *, keys: Sequence[str], cursor: Cursor, replace: bool = False
+    ) -> int:
+        """See OnlineStore.publish."""
+        self._check_writable()
+        name = _header_key(table)
+        held = Shape() if replace else self._environment.read(lambda txn: _shape(txn, name), Shape())
+        offered = shape_of(rows.schema, keys)
+        shape = settled(offered, held, table)
+        self._environment.path.mkdir(parents=True, exist_ok=True)
+        with Spool(self._environment.path) as spool:
+            spool.fill(encoded(rows, shape) if offered.keys else ())
+            publish = partial(_publish, name=name, shape=shape, spool=spool, cursor=cursor, replace=replace)
+            return self._environment.write(publish, need_bytes=3 * spool.bytes + (16 << 20))
+
+    def read(self, wanted: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> list[Read]:
+        """See OnlineStore.read."""
+        last: Sequence[tuple[Any, ...]] | None = None
+        encoded_keys: list[bytes | None] = []
+        asked = []
+        for table, keys in wanted:
+            if keys is not last:
+                last, encoded_keys = keys, [encode_key(key) for key in keys]
+            asked.append((table, keys, encoded_keys))
+        empty = [Read((), None, [None] * len(keys)) for _, keys in wanted]
+        return self._environment.read(lambda txn: [self._read(txn, *one) for one in asked], empty)
+
+    def cursor(self, table: str) -> Cursor | None:
+        """See OnlineStore.cursor."""
+        name = _header_key(table)
+        data = self._environment.read(lambda txn: _get(txn, name), None)
+        return decode_header(data).cursor if data is not None else None
+
+    def drop(self, table: str) -> None:
+        """See OnlineStore.drop."""
+        self._check_writable()
+        self._environment.write(partial(_drop, name=_header_key(table)))
+
+    def generation(self) -> int:
+        """See OnlineStore.generation."""
+        return self._environment.read(_generation, 0)
+
+    def touch(self) -> None:
+        """See OnlineStore.touch."""
+        self._check_writable()
+        self._environment.write(_touch)
+
+    def close(self) -> None:
+        """See OnlineStore.close."""
+        if not self._closed:
+            self._closed = True
+            ENVIRONMENTS.release(self._environment)
+
+    def _check_writable(self) -> None:
+        if self._readonly:
+            raise RequestError(f"the online store at {self._environment.path} was opened for reading only")
+
+    def _read(self, txn: lmdb.Transaction, table: str, keys: Sequence[tuple[Any, ...]], encoded_keys: list[bytes | None]) -> Read:
+        data = _get(txn, _header_key(table))
+        if data is None:
+            return Read((), None, [None] * len(keys))
+        known = self._known.get(table)
+        if known is None or known.data != data:
+            header = decode_header(data)
+            known = self._known[table] = _Known(data, header, _suffix(header.id), rows_reader(header.shape.kinds))
+        shape, suffix, get = known.header.shape, known.suffix, _getter(txn)
+        check_width(keys, shape, table)
+        found = [None if key is None else get(key + suffix) for key in encoded_keys]
+        return Read(shape.columns, known.header.cursor, known.reader(found))
+
+
+def _publish(txn: lmdb.Transaction, *, name: bytes, shape: Shape, spool: Spool, cursor: Cursor, replace: bool) -> int:
+    data = _get(txn, name)
+    held = decode_header(data) if data is not None else None
+    if held is not None and not replace and held.shape.keys and held.shape != shape:
+        raise CommitConflict("another writer published other columns to this table meanwhile")
+    fresh = held is None or replace or not held.shape.keys
+    if held is not None and replace:
+        _sweep(txn, held.id)
+    number = _next_id(txn) if held is None or replace else held.id
+    written = _write(txn, spool, _suffix(number), fresh)
+    txn.put(name, Header(number, shape, cursor).encoded())
+    _touch(txn)
+    return written
+
+
+def _write(txn: lmdb.Transaction, spool: Spool, suffix: bytes, fresh: bool) -> int:
+    """Put the rows that are not older than those held. A fresh table holds none: its first keys need no look."""
+    cursor = txn.cursor()
+    written = 0
+    last = b""
+    for key_array, row_array in spool:
+        keys: list[bytes] = [key + suffix for key in key_array.to_pylist()]
+        items: Iterable[tuple[bytes, bytes]] = zip(keys, row_array.to_pylist(), strict=True)
+        if fresh and keys[0] > last:
+            last = keys[-1]
+        else:
+            fresh = False
+            held = cast(dict[bytes, bytes], dict(cursor.getmulti(keys)))
+            items = [(key, row) for key, row in items if _newer(row, held.get(key))]
+        consumed, _ = cursor.putmulti(items)
+        written += consumed
+    return written
+
+
+def _newer(row: bytes, held: bytes | None) -> bool:
+    return held is None or (held[:VERSION_BYTES] <= row[:VERSION_BYTES] and held != row)
+
+
+def _drop(txn: lmdb.Transaction, *, name: bytes) -> None:
+    data = _get(txn, name)
+    if data is not None:
+        _sweep(txn, decode_header(data).id)
+        txn.delete(name)
+    _touch(txn)
+
+
+def _sweep(txn: lmdb.Transaction, number: int) -> None:
+    """Delete a table's rows; they lie among those of all others, so this looks at every key."""
+    suffix, start = _suffix(number), _FIRST_ROW
+    while start:
+        cursor = txn.cursor()
+        found = cursor.set_range(start)
+        looked = list(islice(cast(Iterator[bytes], cursor.iternext(values=False)), _SWEEP_ROWS)) if found else []
+        cursor.close()
+        for key in looked:
+            if key.endswith(suffix):
+                txn.delete(key)
+        start = looked[-1] + b"\0" if len(looked) == _SWEEP_ROWS else b""
+
+
+def _getter(txn: lmdb.Transaction) -> Callable[[bytes], bytes | None]:
+    # The vendor's types allow for memoryviews, which come only with buffers=True.
+    return cast(Callable[[bytes], bytes | None], txn.get)
+
+
+def _get(txn: lmdb.Transaction, key: bytes) -> bytes | None:
+    return _getter(txn)(key)
+
+
+def _shape(txn: lmdb.Transaction, name: bytes) -> Shape:
+    data = _get(txn, name)
+    return decode_header(data).shape if data is not None else Shape()
+
+
+def _generation(txn: lmdb.Transaction) -> int:
+    return int.from_bytes(_get(txn, _GENERATION) or b"", "big")
+
+
+def _touch(txn: lmdb.Transaction) -> None:
+    txn.put(_GENERATION, (_generation(txn) + 1).to_bytes(8, "big"))
+
+
+def _next_id(txn: lmdb.Transaction) -> int:
+    number = int.from_bytes(_get(txn, _NEXT_ID) or b"", "big") + 1
+    txn.put(_NEXT_ID, number.to_bytes(8, "big"))
+    return number
+
+
+def _suffix(number: int) -> bytes:
+    return number.to_bytes(4, "big")
+
+
+def _header_key(table: str) -> bytes:
+    name = table.encode()
+    if len(name) > _NAME_BYTES:
+        raise RequestError(f"the table name '{table}' is longer than {_NAME_BYTES} bytes")
+    return _HEADER + name

@@ -1,0 +1,62 @@
+"""A publish is encoded before it is written: a spool holds it meanwhile, in memory while small and in a file beyond that."""
+
+import errno
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import pyarrow as pa
+
+from featurestore.errors import OutOfResources
+
+_SCHEMA = pa.schema([("key", pa.binary()), ("row", pa.binary())])
+_MEMORY_BYTES = 64 << 20
+
+
+class Spool:
+    """Pairs of key and row arrays that can be read more than once. Its file has no name, so a crash leaves none behind."""
+
+    def __init__(self, folder: Path | None = None, memory_bytes: int = _MEMORY_BYTES) -> None:
+        self.bytes = 0
+        self._folder = folder
+        self._memory_bytes = memory_bytes
+        self._held: list[pa.RecordBatch] = []
+        self._file: IO[bytes] | None = None
+
+    def fill(self, pairs: Iterable[tuple[pa.Array, pa.Array]]) -> None:
+        """Take in all pairs. Raises: OutOfResources when the disk is full."""
+        writer = None
+        try:
+            for keys, rows in pairs:
+                batch = pa.record_batch([keys, rows], schema=_SCHEMA)
+                self.bytes += batch.nbytes
+                if self.bytes <= self._memory_bytes:
+                    self._held.append(batch)
+                    continue
+                if writer is None:
+                    self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by __exit__
+                    writer = pa.ipc.new_stream(self._file, _SCHEMA)
+                writer.write_batch(batch)
+            if writer is not None:
+                writer.close()
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise OutOfResources(f"the disk is full at {self._folder or tempfile.gettempdir()}; nothing was published") from error
+            raise
+
+    def __iter__(self) -> Iterator[tuple[pa.Array, pa.Array]]:
+        for batch in self._held:
+            yield batch.column(0), batch.column(1)
+        if self._file is not None:
+            self._file.seek(0)
+            for batch in pa.ipc.open_stream(self._file):
+                yield batch.column(0), batch.column(1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._file is not None:
+            self._file.close()

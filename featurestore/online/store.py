@@ -1,0 +1,107 @@
+"""An online store holds the newest row per key of each feature table, and swaps in a publish as one step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+import pyarrow as pa
+
+from featurestore.errors import RequestError
+
+SCHEMES = ("lmdb", "redis", "rediss", "unix")
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """What a table's online rows are as of.
+
+    `snapshot_id` is the feature table's Iceberg snapshot, None before the first one. `materialized_through` is the
+    view's watermark in microseconds since 1970 UTC, None where the view has none.
+    """
+
+    snapshot_id: int | None
+    materialized_through: int | None
+
+
+class Row(msgspec.Struct, frozen=True):
+    """The newest row of one key: both timestamps in microseconds since 1970 UTC, `values` in the order of the columns.
+
+    `created_timestamp` is None where it is NULL. Values are plain Python values; timestamps are aware UTC datetimes.
+    """
+
+    feature_timestamp: int
+    created_timestamp: int | None
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Read:
+    """What one table holds of the wanted keys: `rows` has one entry per key, None where the key has no row.
+
+    A table that was never published has no columns and no cursor.
+    """
+
+    columns: tuple[str, ...]
+    cursor: Cursor | None
+    rows: list[Row | None]
+
+
+class OnlineStore(Protocol):
+    """The newest row per key of each table. All methods may be called from several threads, and after a fork."""
+
+    def publish(
+        self, table: str, rows: pa.RecordBatchReader | pa.Table, *, keys: Sequence[str], cursor: Cursor, replace: bool = False
+    ) -> int:
+        """Bring rows and cursor in as one step, and return how many keys now hold another row than before.
+
+        `rows` holds the key columns, feature_timestamp, created_timestamp and features; any number of rows per key in
+        any order. A row takes the place of the held one when its (feature_timestamp, created_timestamp; NULL lowest) is
+        not less; of equal ones the last wins. A key with a NULL part is passed over. With `replace` the rows held before
+        go in the same step. A table without columns changes the cursor only.
+
+        Raises: RequestError for a missing column, TypeMismatch for a column that cannot be held, Conflict when the columns
+        differ from those held, CommitConflict when another writer was in the way, NotReady, OutOfResources.
+        """
+
+    def read(self, wanted: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> list[Read]:
+        """The rows of (table, keys) pairs, all from one consistent state; a key with a None part has no row.
+
+        Raises: RequestError for a key of the wrong length, TypeMismatch for a part that cannot be a key, NotReady.
+        """
+
+    def cursor(self, table: str) -> Cursor | None:
+        """What the table's rows are as of; None for a table never published. Raises: NotReady."""
+
+    def drop(self, table: str) -> None:
+        """Forget the table and its rows; an unknown one is no error. Raises: NotReady."""
+
+    def generation(self) -> int:
+        """A number that grows with every publish, drop and touch, by any process. Raises: NotReady."""
+
+    def touch(self) -> None:
+        """Make the generation grow. Raises: NotReady."""
+
+    def close(self) -> None:
+        """Let go of files and connections; a closed store is not used again."""
+
+
+def open_online(url: str, *, readonly: bool = False) -> OnlineStore:
+    """The store at `lmdb://path`, `redis://host:port/db`, `rediss://...` or `unix://socket`; Redis takes `?prefix=`.
+
+    An LMDB store that does not exist yet is made, or with `readonly` reads as empty until another process makes it.
+
+    Raises: RequestError for another scheme, NotReady when it cannot be reached.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in SCHEMES:
+        shown = f"{scheme}://..." if separator else repr(url)
+        raise RequestError(f"the online store {shown} is of no known kind; use lmdb://path or redis://host:port/db")
+    # Here and not above: a process loads only the vendor that it uses.
+    if scheme == "lmdb":
+        from featurestore.online.lmdb import LmdbStore  # noqa: PLC0415
+
+        return LmdbStore(rest, readonly=readonly)
+    from featurestore.online.redis import RedisStore  # noqa: PLC0415
+
+    return RedisStore(url, readonly=readonly)

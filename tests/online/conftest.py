@@ -1,0 +1,88 @@
+"""Both back ends, empty, for one test each: LMDB in a folder, Redis under a prefix of its own on a real server."""
+
+import shutil
+import socket
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from featurestore.online.store import OnlineStore, open_online
+from tests.online.worlds import Opener
+
+
+@pytest.fixture(scope="session")
+def redis_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """host:port of a running Redis: the machine's own, or one started for this session."""
+    if _answers(6379):
+        yield "127.0.0.1:6379"
+        return
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("no Redis on 127.0.0.1:6379 and no redis-server: apt-get install redis-server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = tmp_path_factory.mktemp("redis")
+    server = subprocess.Popen(
+        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdout is not None
+    for line in server.stdout:
+        if "Ready to accept connections" in line:
+            break
+    yield f"127.0.0.1:{port}"
+    server.terminate()
+    server.communicate()
+
+
+@pytest.fixture
+def redis_url(redis_address: str) -> Iterator[str]:
+    """A Redis URL with a prefix that only this test uses; its keys are deleted afterwards."""
+    prefix = f"test-{uuid.uuid4().hex}"
+    yield f"redis://{redis_address}/0?prefix={prefix}"
+    with redis.Redis.from_url(f"redis://{redis_address}/0") as client:
+        for names in _batches(list(client.scan_iter(f"{prefix}*", count=10_000))):
+            client.unlink(*names)
+
+
+@pytest.fixture(params=["lmdb"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty store of each back end."""
+    return f"lmdb://{tmp_path / 'online'}" if request.param == "lmdb" else str(request.getfixturevalue("redis_url"))
+
+
+@pytest.fixture
+def opened(url: str) -> Iterator[Opener]:
+    """Opens the store, as often as wanted, and closes all in the end."""
+    stores: list[OnlineStore] = []
+
+    def open_store(*, readonly: bool = False) -> OnlineStore:
+        stores.append(open_online(url, readonly=readonly))
+        return stores[-1]
+
+    yield open_store
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def store(opened: Opener) -> OnlineStore:
+    """An empty store."""
+    return opened()
+
+
+def _answers(port: int) -> bool:
+    try:
+        with redis.Redis(port=port, socket_connect_timeout=1) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def _batches(names: list[bytes]) -> Iterator[list[bytes]]:
+    for start in range(0, len(names), 1000):
+        yield names[start : start + 1000]
