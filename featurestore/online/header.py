@@ -1,7 +1,10 @@
 """A header is what an online store keeps of one table beside its rows: shape, cursor, and which rows are its own."""
 
+from collections.abc import Callable
+
 import msgspec
 
+from featurestore.errors import CommitConflict
 from featurestore.online.rows import Shape
 from featurestore.online.store import Cursor
 
@@ -23,3 +26,24 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
 def decode_header(data: bytes) -> Header:
     """The header that `encoded` gave."""
     return msgspec.msgpack.decode(data, type=Header)
+
+
+def following(
+    held: Header | None,
+    shape: Shape,
+    cursor: Cursor,
+    *,
+    replace: bool,
+    new_id: Callable[[], int],
+    sequence: int = 0,
+    unfinished: tuple[int, ...] = (),
+) -> Header:
+    """The header after a publish of rows that were encoded in this shape: with a new id where no row that is there stays.
+
+    Raises: CommitConflict when the table got another shape since the rows were encoded.
+    """
+    if held is None or replace:
+        return Header(new_id(), shape, cursor, sequence)
+    if held.shape.keys and held.shape != shape:
+        raise CommitConflict("another writer published other columns to this table meanwhile; nothing was published, try again")
+    return Header(held.id, shape, cursor, sequence, (*held.aborted, *unfinished))

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple, cast
 import lmdb
 import pyarrow as pa
 
-from featurestore.errors import CommitConflict, RequestError
+from featurestore.errors import RequestError
 from featurestore.online.environment import ENVIRONMENTS
-from featurestore.online.header import Header, decode_header
+from featurestore.online.header import Header, decode_header, following
 from featurestore.online.keys import encode_key
-from featurestore.online.rows import VERSION_BYTES, Shape, check_width, encoded, rows_reader, settled, shape_of
+from featurestore.online.rows import Shape, check_width, encoded, newer, rows_reader, settled, shape_of
 from featurestore.online.spool import Spool
 from featurestore.online.store import Cursor, Read, Row
 
@@ -122,14 +122,11 @@ class LmdbStore:
 def _publish(txn: lmdb.Transaction, *, name: bytes, shape: Shape, spool: Spool, cursor: Cursor, replace: bool) -> int:
     data = _get(txn, name)
     held = decode_header(data) if data is not None else None
-    if held is not None and not replace and held.shape.keys and held.shape != shape:
-        raise CommitConflict("another writer published other columns to this table meanwhile")
-    fresh = held is None or replace or not held.shape.keys
+    header = following(held, shape, cursor, replace=replace, new_id=lambda: _next_id(txn))
     if held is not None and replace:
         _sweep(txn, held.id)
-    number = _next_id(txn) if held is None or replace else held.id
-    written = _write(txn, spool, _suffix(number), fresh)
-    txn.put(name, Header(number, shape, cursor).encoded())
+    written = _write(txn, spool, _suffix(header.id), fresh=held is None or replace or not held.shape.keys)
+    txn.put(name, header.encoded())
     _touch(txn)
     return written
 
@@ -147,14 +144,10 @@ def _write(txn: lmdb.Transaction, spool: Spool, suffix: bytes, fresh: bool) -> i
         else:
             fresh = False
             held = cast(dict[bytes, bytes], dict(cursor.getmulti(keys)))
-            items = [(key, row) for key, row in items if _newer(row, held.get(key))]
+            items = [(key, row) for key, row in items if newer(row, held.get(key))]
         consumed, _ = cursor.putmulti(items)
         written += consumed
     return written
-
-
-def _newer(row: bytes, held: bytes | None) -> bool:
-    return held is None or (held[:VERSION_BYTES] <= row[:VERSION_BYTES] and held != row)
 
 
 def _drop(txn: lmdb.Transaction, *, name: bytes) -> None:

@@ -17,7 +17,7 @@ from featurestore.online.kinds import kind_of, reader_of, stored
 from featurestore.online.store import Row
 
 TIMES = ("feature_timestamp", "created_timestamp")
-VERSION_BYTES = 16
+_VERSION_BYTES = 16
 _CHUNK_ROWS = 131_072
 _CHUNK_BYTES = 64 << 20
 _BIAS = 1 << 63
@@ -178,6 +178,11 @@ def _add(cells: Cells, array: pa.Array, kind: str) -> None:
         cells.strings(array)
 
 
+def newer(row: bytes, held: bytes | None) -> bool:
+    """Whether a stored row takes the place of the held one: it is not older, and not the same."""
+    return held is None or (held[:_VERSION_BYTES] <= row[:_VERSION_BYTES] and held != row)
+
+
 def rows_reader(kinds: Sequence[str]) -> Callable[[Sequence[bytes | None]], list[Row | None]]:
     """What turns stored rows of these kinds back into Rows; None stays None."""
     readers = [(index, reader) for index, kind in enumerate(kinds) if (reader := reader_of(kind)) is not None]
@@ -189,7 +194,7 @@ def rows_reader(kinds: Sequence[str]) -> Callable[[Sequence[bytes | None]], list
                 rows.append(None)
                 continue
             feature, created = _unpack_times(data)
-            values = _decode(data[VERSION_BYTES:])
+            values = _decode(data[_VERSION_BYTES:])
             if readers:
                 values = _python_values(values, readers)
             rows.append(Row(feature - _BIAS, created - _BIAS if created else None, values))

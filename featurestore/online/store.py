@@ -53,7 +53,7 @@ class OnlineStore(Protocol):
     def publish(
         self, table: str, rows: pa.RecordBatchReader | pa.Table, *, keys: Sequence[str], cursor: Cursor, replace: bool = False
     ) -> int:
-        """Bring rows and cursor in as one step, and return how many keys now hold another row than before.
+        """Bring rows and cursor in as one step, and return the number of rows written: 0 when nothing changed.
 
         `rows` holds the key columns, feature_timestamp, created_timestamp and features; any number of rows per key in
         any order. A row takes the place of the held one when its (feature_timestamp, created_timestamp; NULL lowest) is

@@ -49,7 +49,7 @@ def redis_url(redis_address: str) -> Iterator[str]:
             client.unlink(*names)
 
 
-@pytest.fixture(params=["lmdb"])
+@pytest.fixture(params=["lmdb", "redis"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of an empty store of each back end."""
     return f"lmdb://{tmp_path / 'online'}" if request.param == "lmdb" else str(request.getfixturevalue("redis_url"))

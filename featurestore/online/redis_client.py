@@ -1,0 +1,101 @@
+"""The connection to Redis: an address with a prefix, short time-outs, and errors in the project's own words."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import LockError, OutOfMemoryError, RedisError, WatchError
+from redis.retry import Retry
+
+from featurestore.errors import NotReady, OutOfResources, RequestError
+
+DEFAULT_PREFIX = "featurestore"
+_CONNECT_SECONDS = 1.0
+_ANSWER_SECONDS = 3.0
+# One more try: enough for a connection that the server closed while it was idle, and a server that is down is known at once.
+_RETRIES = 1
+
+
+class Lost(Exception):
+    """A writer's lease ran out and another took over, or the connection broke in the middle of a step."""
+
+
+class RedisClient:
+    """A Redis database, or a part of one: all keys begin with `base`."""
+
+    def __init__(self, url: str) -> None:
+        """Raises: RequestError for a wrong address, NotReady when the server does not answer."""
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        prefix = options.pop("prefix", DEFAULT_PREFIX)
+        if not prefix:
+            raise RequestError("the prefix of the online store is empty; leave it out or write ?prefix=name")
+        # Quoted, the prefix holds no colon, so that no two prefixes share a key, and nothing that SCAN takes for a pattern.
+        self.base = f"{quote(prefix, safe='')}:".encode()
+        self.address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{unquote(parts.path)}"
+        try:
+            self.commands: Any = redis.Redis.from_url(
+                urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(options), "")),
+                protocol=2,
+                socket_connect_timeout=_CONNECT_SECONDS,
+                socket_timeout=_ANSWER_SECONDS,
+                health_check_interval=30,
+                retry=Retry(ExponentialBackoff(cap=0.1, base=0.05), _RETRIES),
+            )
+            with self.errors():
+                self.commands.ping()
+        except (ValueError, TypeError) as error:
+            raise RequestError(f"the address {self.address} of the online store is wrong: {error}") from error
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """What goes wrong inside comes out as NotReady or OutOfResources."""
+        try:
+            yield
+        except OutOfMemoryError as error:
+            raise OutOfResources(f"Redis at {self.address} is out of memory: {error}; nothing was published") from error
+        except RedisError as error:
+            words = f"Redis at {self.address} does not answer ({error}); check that it runs, the setting `online`, and the password"
+            raise NotReady(words, address=self.address) from error
+
+    @contextlib.contextmanager
+    def lease(self, key: bytes, seconds: float, wait_seconds: float) -> Iterator["Lease | None"]:
+        """The only lease on `key`; None when another held it all the time."""
+        lock = self.commands.lock(key, timeout=seconds, sleep=0.02, blocking_timeout=wait_seconds, thread_local=False)
+        if not lock.acquire():
+            yield None
+            return
+        try:
+            yield Lease(self.commands, key, lock.local.token, round(seconds * 1000))
+        finally:
+            # A lease that ran out is not ours to give back, and the step that met it has said so.
+            with contextlib.suppress(LockError):
+                lock.release()
+
+
+class Lease:
+    """The right to write, for a few seconds that every step makes anew; a step after another took over does nothing."""
+
+    def __init__(self, commands: Any, key: bytes, token: bytes, milliseconds: int) -> None:
+        self._commands = commands
+        self._key = key
+        self._token = token
+        self._milliseconds = milliseconds
+
+    @contextlib.contextmanager
+    def step(self) -> Iterator[Any]:
+        """A pipeline whose commands take effect together when the block ends. Raises: Lost, with no effect."""
+        with self._commands.pipeline(transaction=True) as pipeline:
+            try:
+                pipeline.watch(self._key)
+                if pipeline.get(self._key) != self._token:
+                    raise Lost
+                pipeline.multi()
+                pipeline.pexpire(self._key, self._milliseconds)
+                yield pipeline
+                pipeline.execute()
+            except WatchError as error:
+                raise Lost from error
