@@ -35,7 +35,7 @@ class Events:
 
     `reads` are the raw columns to project; `sql` selects, over the relation SOURCE, the keys, TIME and CREATED
     (NULL where the source has none), and the inputs, of the rows with event times in [events_lower, events_upper].
-    `counts` selects one row over the same relation: how many rows have a NULL key, no event time, and one after
+    `counts` selects one row over the same relation: how many rows there are, how many have a NULL key, no event time, and one after
     `now`; and the first event time. The bounds and `now` are DuckDB variables in UTC microseconds.
     """
 
@@ -72,7 +72,7 @@ def compile_events(view: FeatureView, columns: Sequence[str]) -> Events:
         inputs=inputs,
         sql=sql,
         counts=(
-            f"SELECT count(*) FILTER (WHERE NOT ({has_keys})) AS null_keys, count(*) FILTER (WHERE {time} IS NULL) AS no_time,"
+            f"SELECT count(*) AS rows, count(*) FILTER (WHERE NOT ({has_keys})) AS null_keys, count(*) FILTER (WHERE {time} IS NULL) AS no_time,"
             f" count(*) FILTER (WHERE {time} > make_timestamptz(getvariable('now'))) AS future,"
             f" epoch_us(min({time})) AS first_time FROM {SOURCE} WHERE {keep}"
         ),

@@ -11,7 +11,8 @@ class ViewUse:
 
     `label` is unique in the service (the alias, or the view's name). `keys` pairs each key column of the feature
     table with the request's column; `features` pairs each column of the feature table with its name in the service.
-    `ttl` is in microseconds, None for no limit; `every` is None for a row view.
+    `key_types` and `feature_types` are their DuckDB types. `ttl` is in microseconds, None for no limit; `every` is
+    None for a row view.
     """
 
     label: str
@@ -20,6 +21,8 @@ class ViewUse:
     table: str
     keys: tuple[tuple[str, str], ...]
     features: tuple[tuple[str, str], ...]
+    key_types: tuple[str, ...]
+    feature_types: tuple[str, ...]
     ttl: int | None
     every: str | None
 
@@ -58,7 +61,16 @@ class ServicePlan:
 def service_plan_from_dict(document: Mapping[str, Any]) -> ServicePlan:
     """The plan that `ServicePlan.to_dict` wrote, also after a trip through JSON."""
     uses = tuple(
-        ViewUse(**{**use, "keys": _pairs(use["keys"]), "features": _pairs(use["features"])}) for use in document["uses"]
+        ViewUse(
+            **{
+                **use,
+                "keys": _pairs(use["keys"]),
+                "features": _pairs(use["features"]),
+                "key_types": tuple(use["key_types"]),
+                "feature_types": tuple(use["feature_types"]),
+            }
+        )
+        for use in document["uses"]
     )
     return ServicePlan(**{**document, "uses": uses, "request": _pairs(document["request"]), "derived": _pairs(document["derived"])})
 

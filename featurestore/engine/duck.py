@@ -5,6 +5,7 @@ import glob
 import logging
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ class DuckEngine:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._evaluator: duckdb.DuckDBPyConnection | None = None
+        self._lock = threading.Lock()
 
     @contextmanager
     def session(self) -> Iterator["DuckSession"]:
@@ -46,6 +49,27 @@ class DuckEngine:
         finally:
             connection.close()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+    def evaluate(self, sql: str, given: pa.Table) -> pa.Table:
+        """One SELECT over the small table `given`, in order, on a connection that stays open; for use from any thread."""
+        with _translated():
+            with self._lock:
+                if self._evaluator is None:
+                    self._evaluator = duckdb.connect(config={"threads": 1})
+                    self._evaluator.execute("SET timezone = 'UTC'")
+                connection = self._evaluator.cursor()
+            try:
+                connection.register("given", given)
+                return connection.execute(sql).to_arrow_table()
+            finally:
+                connection.close()
+
+    def close(self) -> None:
+        """Close the connection that `evaluate` keeps."""
+        if self._evaluator is not None:
+            self._evaluator.close()
+            self._evaluator = None
 
 
 class DuckSession:

@@ -1,0 +1,90 @@
+"""What a run must append: the difference between the rows it computed and the log that the feature table holds.
+
+The log holds every version of a row, told apart by created_timestamp. A row that the log lacks is appended; a row
+whose latest version differs gets a correction, created later than what it corrects; a held row that was not computed
+any more gets a correction with NULL features. So a second run over the same source appends nothing.
+"""
+
+from collections.abc import Sequence
+
+from featurestore.compiler.expressions import quoted
+
+HELD = "__fs_held"
+HELD_LATEST = "__fs_held_latest"
+COMPUTED = "__fs_computed"
+COMPUTED_LATEST = "__fs_computed_latest"
+APPENDED = "__fs_appended"
+VANISHED = "__fs_vanished"
+CORRECTION = "__fs_correction"
+
+
+def latest(relation: str, keys: Sequence[str]) -> str:
+    """The latest version of every (keys, feature_timestamp); an unknown created time is the oldest."""
+    partition = ", ".join([*map(quoted, keys), "feature_timestamp"])
+    return f"SELECT * FROM {relation} QUALIFY row_number() OVER (PARTITION BY {partition} ORDER BY created_timestamp DESC NULLS LAST) = 1"
+
+
+def vanished(keys: Sequence[str], features: Sequence[str]) -> str:
+    """Held rows that were not computed and are not yet corrected to NULL."""
+    some = " OR ".join(f"h.{quoted(feature)} IS NOT NULL" for feature in features)
+    return f"SELECT h.* FROM {HELD_LATEST} h ANTI JOIN {COMPUTED} c ON {_same_row(keys, 'h', 'c')} WHERE {some}"
+
+
+def appended(keys: Sequence[str], features: Sequence[str], versioned: bool) -> str:
+    """The rows to append, with CORRECTION true where the log already holds the keys and feature_timestamp.
+
+    `versioned`: the source tells when each row became known, so each version it knew is kept. The variable `run` is
+    the run's time in UTC microseconds.
+    """
+    parts = [_corrections(keys, features, versioned), _gone(keys, features)]
+    if versioned:
+        parts.insert(0, _new_versions(keys, features))
+    return "\nUNION ALL\n".join(parts)
+
+
+def _new_versions(keys: Sequence[str], features: Sequence[str]) -> str:
+    return (
+        f"SELECT {_columns('c', keys)}, c.feature_timestamp, c.created_timestamp, {_columns('c', features)},"
+        f"\n  (h.feature_timestamp IS NOT NULL OR c.created_timestamp IS DISTINCT FROM n.created_timestamp) AS {CORRECTION}"
+        f"\nFROM (SELECT * FROM {COMPUTED} c ANTI JOIN {HELD} h ON {_same_row(keys, 'c', 'h')}"
+        f" AND c.created_timestamp IS NOT DISTINCT FROM h.created_timestamp) c"
+        f"\nJOIN {COMPUTED_LATEST} n ON {_same_row(keys, 'c', 'n')}\nLEFT JOIN {HELD_LATEST} h ON {_same_row(keys, 'c', 'h')}"
+    )
+
+
+def _corrections(keys: Sequence[str], features: Sequence[str], versioned: bool) -> str:
+    """New rows and changed ones; of a versioned source only rows that changed without a newer version to say so."""
+    differ = " OR ".join(f"c.{quoted(feature)} IS DISTINCT FROM h.{quoted(feature)}" for feature in features)
+    newer = "(c.created_timestamp IS NOT NULL AND (h.created_timestamp IS NULL OR c.created_timestamp > h.created_timestamp))"
+    created = f"CASE WHEN h.feature_timestamp IS NULL THEN coalesce(c.created_timestamp, {_run()}) WHEN {newer} THEN c.created_timestamp ELSE {_after('h')} END"
+    wanted = f"h.feature_timestamp IS NOT NULL AND NOT {newer} AND ({differ})" if versioned else f"h.feature_timestamp IS NULL OR ({differ})"
+    return (
+        f"SELECT {_columns('c', keys)}, c.feature_timestamp, {created} AS created_timestamp, {_columns('c', features)},"
+        f"\n  h.feature_timestamp IS NOT NULL AS {CORRECTION}"
+        f"\nFROM {COMPUTED_LATEST} c LEFT JOIN {HELD_LATEST} h ON {_same_row(keys, 'c', 'h')}\nWHERE {wanted}"
+    )
+
+
+def _gone(keys: Sequence[str], features: Sequence[str]) -> str:
+    nulls = ", ".join(f"NULL AS {quoted(feature)}" for feature in features)
+    return (
+        f"SELECT {_columns('v', keys)}, v.feature_timestamp, {_after('v')} AS created_timestamp, {nulls}, true AS {CORRECTION}"
+        f"\nFROM {VANISHED} v ANTI JOIN {COMPUTED} c ON {_same_row(keys, 'v', 'c')}"
+    )
+
+
+def _run() -> str:
+    return "make_timestamptz(getvariable('run'))"
+
+
+def _after(alias: str) -> str:
+    """The run's time, or just after the created time of the row that is corrected when that is later."""
+    return f"greatest({_run()}, {alias}.created_timestamp + INTERVAL 1 MICROSECOND)"
+
+
+def _same_row(keys: Sequence[str], left: str, right: str) -> str:
+    return " AND ".join(f"{left}.{column} = {right}.{column}" for column in [*map(quoted, keys), "feature_timestamp"])
+
+
+def _columns(alias: str, names: Sequence[str]) -> str:
+    return ", ".join(f"{alias}.{quoted(name)}" for name in names)

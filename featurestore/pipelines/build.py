@@ -1,0 +1,245 @@
+"""Building, finding and rebuilding training sets."""
+
+import functools
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+
+from featurestore.compiler.point_in_time import ROW
+from featurestore.compiler.relations import IcebergFiles
+from featurestore.compiler.service_plan import ServicePlan, service_plan_from_dict
+from featurestore.errors import DigestMismatch, NotFound, RequestError, near
+from featurestore.lakehouse import scans, tables, tags, writes
+from featurestore.pipelines import spine as spines
+from featurestore.pipelines import times
+from featurestore.pipelines.digest import Digest, of_table, type_name
+from featurestore.pipelines.feature_table import THROUGH
+from featurestore.pipelines.join import Joined, Pinned, join, past_watermark_warnings, pin
+from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.spine import Spine
+from featurestore.pipelines.training_set import MANIFEST, TAG, TrainingSet, manifest_json
+
+LIBRARIES = ("duckdb", "pyarrow", "pyiceberg", "sqlglot")
+
+
+def build(
+    parts: Parts, plan: ServicePlan, given: Any, *, timestamp: str, label: str | None, name: str, known: str, snapshots: Mapping[str, int | None] | None, notes: list[str]
+) -> TrainingSet:
+    """Join, store and tag a training set; the same request on the same snapshots returns the one that is there."""
+    began = time.monotonic()
+    _check_name(name)
+    spine = spines.read(parts, given, plan, timestamp)
+    if label is not None and label not in spine.table.schema.names:
+        raise RequestError(f"the spine has no label column '{label}'{near(label, spine.table.schema.names)}", field=label)
+    pinned = pin(parts, plan, snapshots)
+    spine_digest = of_table(spine.table)
+    request = {
+        "service": plan.service,
+        "fingerprint": plan.fingerprint,
+        "views": {table: [str(at.snapshot_id), at.table.properties.get("featurestore.fingerprint")] for table, at in pinned.items()},
+        "spine": spine_digest,
+        "timestamp": timestamp,
+        "label": label,
+        "known": known,
+    }
+    id = f"{name}-{hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:16]}"
+    if (existing := find(parts, id)) is not None:
+        return existing
+    with join(parts, plan, spine, pinned, known) as joined:
+        manifest = _manifest(plan, spine, pinned, joined, id=id, name=name, label=label, known=known, spine_digest=spine_digest, notes=notes)
+        tally = _Tally(joined.schema, plan)
+
+        def summary() -> dict[str, str]:
+            manifest.update(tally.results(), seconds=round(time.monotonic() - began, 3))
+            for table, at in pinned.items():
+                if at.snapshot_id is not None:
+                    tags.tag(tables.load(parts.catalog, parts.features_table(table)), TAG + id, at.snapshot_id)
+            return {MANIFEST: manifest_json(manifest)}
+
+        schema = pa.schema([*joined.schema, pa.field(ROW, pa.int64())])
+        reader = pa.RecordBatchReader.from_batches(schema, tally.numbered(joined.batches, schema))
+        writes.replace(parts.catalog, _identifier(parts, name), reader, summary=summary, tag=TAG + id)
+    return get(parts, id)
+
+
+def find(parts: Parts, id: str) -> TrainingSet | None:
+    """The training set of this id; None when there is none."""
+    identifier = _identifier(parts, id.rpartition("-")[0])
+    if not id.rpartition("-")[0] or not tables.exists(parts.catalog, identifier):
+        return None
+    table = tables.load(parts.catalog, identifier)
+    snapshot_id = tags.tags(table).get(TAG + id)
+    if snapshot_id is None:
+        return None
+    manifest = {**json.loads(tables.summary(table, snapshot_id)[MANIFEST]), "snapshot_id": str(snapshot_id)}
+    return TrainingSet(
+        manifest,
+        functools.partial(_open, parts, table, snapshot_id, tuple(column["name"] for column in manifest["columns"])),
+        functools.partial(_files, table, snapshot_id),
+    )
+
+
+def get(parts: Parts, id: str) -> TrainingSet:
+    """The training set of this id. Raises: NotFound with the nearest ids."""
+    found = find(parts, id)
+    if found is None:
+        raise NotFound("training set", id, [one["id"] for one in listing(parts)])
+    return found
+
+
+def listing(parts: Parts) -> list[dict[str, Any]]:
+    """Every training set, newest first: id, name, service, rows, digest, when it was made."""
+    found: list[dict[str, Any]] = []
+    namespace = parts.settings.training_sets_namespace
+    for name in tables.list_tables(parts.catalog, namespace):
+        table = tables.load(parts.catalog, f"{namespace}.{name}")
+        for tag, snapshot_id in tags.tags(table).items():
+            manifest = json.loads(tables.summary(table, snapshot_id).get(MANIFEST) or "{}")
+            if tag.startswith(TAG) and manifest:
+                shown = {key: manifest[key] for key in ("id", "name", "rows", "label", "known", "digest", "created_at", "seconds")}
+                found.append({**shown, "service": manifest["service"]["name"], "snapshot_id": str(snapshot_id)})
+    return sorted(found, key=lambda one: str(one["created_at"]), reverse=True)
+
+
+def rebuild(parts: Parts, id: str) -> TrainingSet:
+    """Compute a training set again from its pinned snapshots and stored spine, and compare with what was recorded.
+
+    Raises: DigestMismatch naming the columns that differ; NotFound when the training set, or a snapshot it pins, is gone.
+    """
+    recorded = get(parts, id)
+    manifest = recorded.manifest
+    plan = service_plan_from_dict(manifest["plan"])
+    columns = [column["name"] for column in manifest["columns"] if column["role"] == "spine"]
+    stored = recorded.to_arrow()
+    given = stored.select([stored.schema.names.index(name) for name in columns])
+    spine = spines.read(parts, given, plan, recorded.timestamp)
+    with join(parts, plan, spine, pin(parts, plan, recorded.snapshots), manifest["known"]) as joined:
+        digest = Digest(joined.schema)
+        for batch in joined.batches:
+            digest.update(batch)
+    if digest.table() != recorded.digest:
+        found = digest.columns()
+        differ = [name for name, value in manifest["column_digests"].items() if found.get(name) != value]
+        raise DigestMismatch(
+            f"training set {id} came out different: recorded {recorded.digest}, rebuilt {digest.table()}; columns that differ: {', '.join(differ) or 'none by name'}",
+            recorded=recorded.digest,
+            rebuilt=digest.table(),
+            columns=differ,
+        )
+    return recorded
+
+
+class _Tally:
+    """Counts and digests the rows on their way into the table."""
+
+    def __init__(self, schema: pa.Schema, plan: ServicePlan) -> None:
+        self._digest = Digest(schema)
+        self._nulls = dict.fromkeys(plan.feature_names, 0)
+        self._rows = 0
+
+    def numbered(self, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """The batches with the row number added."""
+        for batch in batches:
+            self._digest.update(batch)
+            for name in self._nulls:
+                self._nulls[name] += batch.column(name).null_count
+            numbers = pa.array(range(self._rows, self._rows + batch.num_rows), pa.int64())
+            self._rows += batch.num_rows
+            yield pa.RecordBatch.from_arrays([*batch.columns, numbers], schema=schema)
+
+    def results(self) -> dict[str, Any]:
+        """The manifest's entries that are known after the last row."""
+        return {"rows": self._rows, "nulls": self._nulls, "digest": self._digest.table(), "column_digests": self._digest.columns()}
+
+
+def _manifest(
+    plan: ServicePlan, spine: Spine, pinned: Mapping[str, Pinned], joined: Joined, *, id: str, name: str, label: str | None, known: str, spine_digest: str, notes: list[str]
+) -> dict[str, Any]:
+    ends = spines.time_range(spine.times)
+    derived = {name for name, _ in plan.derived}
+    own = len(spine.table.schema)
+    roles = ["spine" if index < own else "derived" if field.name in derived else "feature" for index, field in enumerate(joined.schema)]
+    return {
+        "manifest_version": 1,
+        "id": id,
+        "name": name,
+        "created_at": times.text(times.now()),
+        "service": {"name": plan.service, "version": plan.version, "fingerprint": plan.fingerprint},
+        "plan": plan.to_dict(),
+        "views": {table: _view_entry(at) for table, at in pinned.items()},
+        "spine": {
+            "rows": spine.table.num_rows,
+            "digest": spine_digest,
+            "timestamp": spine.timestamp,
+            "columns": spine.table.schema.names,
+            "from": times.text(ends[0]) if ends else None,
+            "to": times.text(ends[1]) if ends else None,
+        },
+        "label": label,
+        "known": known,
+        "past_watermark": {use: facts.past_watermark for use, facts in joined.facts.items()},
+        "leak_certificate": {
+            use: {"feature_minus_spine_us": facts.feature_minus_spine, "created_minus_spine_us": facts.created_minus_spine} for use, facts in joined.facts.items()
+        },
+        "columns": [{"name": field.name, "type": type_name(field.type), "role": role} for field, role in zip(joined.schema, roles, strict=True)],
+        "sql": joined.sql,
+        "versions": {"featurestore": version("featurestore"), "python": sys.version.split()[0], **{library: version(library) for library in LIBRARIES}},
+        "warnings": [*notes, *past_watermark_warnings(plan, joined.facts, pinned)],
+    }
+
+
+def _view_entry(at: Pinned) -> dict[str, Any]:
+    return {
+        "table": ".".join(at.table.name()),
+        "uuid": str(at.table.metadata.table_uuid),
+        "snapshot_id": None if at.snapshot_id is None else str(at.snapshot_id),
+        "fingerprint": at.table.properties.get("featurestore.fingerprint"),
+        THROUGH.partition(".")[2].replace("-", "_"): times.text(at.state.through),
+        "source_snapshots": dict(at.state.sources),
+    }
+
+
+def _open(parts: Parts, table: tables.Table, snapshot_id: int, names: tuple[str, ...]) -> pa.RecordBatchReader:
+    """The rows in order, without their numbers."""
+    schema = tables.arrow_schema(table, snapshot_id)
+    wanted = [schema.names.index(name) for name in names]
+    target = pa.schema([schema.field(index) for index in wanted])
+    order = schema.names.index(ROW)
+    return pa.RecordBatchReader.from_batches(target, _rows(parts, scans.scan(table, snapshot_id), wanted, order, target))
+
+
+def _rows(parts: Parts, found: IcebergFiles | pa.RecordBatchReader, wanted: list[int], order: int, target: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Inside the engine columns have names of their own, since theirs may differ in case only."""
+    select = ", ".join(f"c{index}" for index in wanted)
+    with parts.engine.session() as session:
+        session.add("rows", _renamed(found))
+        for batch in session.batches(f"SELECT {select} FROM rows ORDER BY c{order}"):
+            yield pa.RecordBatch.from_arrays([column.cast(field.type) for column, field in zip(batch.columns, target, strict=True)], schema=target)
+
+
+def _renamed(relation: IcebergFiles | pa.RecordBatchReader) -> IcebergFiles | pa.RecordBatchReader:
+    if isinstance(relation, IcebergFiles):
+        return replace(relation, columns=tuple(replace(column, name=f"c{index}") for index, column in enumerate(relation.columns)))
+    schema = pa.schema([field.with_name(f"c{index}") for index, field in enumerate(relation.schema)])
+    return pa.RecordBatchReader.from_batches(schema, (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in relation))
+
+
+def _files(table: tables.Table, snapshot_id: int) -> list[str]:
+    found = scans.scan(table, snapshot_id)
+    return list(found.paths) if isinstance(found, IcebergFiles) else []
+
+
+def _identifier(parts: Parts, name: str) -> str:
+    return f"{parts.settings.training_sets_namespace}.{name}"
+
+
+def _check_name(name: str) -> None:
+    if not name or not all(part.isalnum() and part.isascii() for part in name.replace("-", "_").split("_") if part) or not name[0].isalpha():
+        raise RequestError(f"{name!r} is not a name for a training set: letters, digits, _ and - only, beginning with a letter")

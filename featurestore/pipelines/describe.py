@@ -1,0 +1,92 @@
+"""What is applied, as JSON-ready data: for listings on a terminal, over HTTP, and for programs."""
+
+from typing import Any
+
+from featurestore.lakehouse import tables
+from featurestore.pipelines import feature_table, registry, times
+from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.registry import Applied, Registry
+from featurestore.pipelines.services import resolve
+
+
+def plain(parts: Parts, kind: str) -> list[dict[str, Any]]:
+    """Entities or sources as applied, by name."""
+    known = registry.read(parts)
+    rows = [known.get(kind, name) for name in known.names(kind)]
+    return [{**row.document, "applied_at": times.text(row.applied_at)} for row in rows]
+
+
+def views(parts: Parts) -> list[dict[str, Any]]:
+    """The newest version of every view, by name."""
+    known = registry.read(parts)
+    return [_view(parts, known.get("view", name)) for name in known.names("view")]
+
+
+def view(parts: Parts, name: str) -> dict[str, Any]:
+    """The newest version of a view with its SQL and definition, and a line for each version."""
+    known = registry.read(parts)
+    newest = known.get("view", name)
+    versions = [_view(parts, row) for row in known.rows[("view", name)]]
+    return {**_view(parts, newest), "sql": newest.sql, "definition": dict(newest.document), "versions": versions}
+
+
+def services(parts: Parts) -> list[dict[str, Any]]:
+    """Every service at the version that is served, by name."""
+    known = registry.read(parts)
+    return [_service(parts, known, name) for name in known.names("service")]
+
+
+def service(parts: Parts, name: str) -> dict[str, Any]:
+    """The version of a service that is served, and all its versions."""
+    known = registry.read(parts)
+    found = _service(parts, known, name)
+    versions = [
+        {"version": row.version, "fingerprint": row.fingerprint, "views": dict(row.bindings), "applied_at": times.text(row.applied_at)}
+        for row in known.rows[("service", name)]
+    ]
+    return {**found, "definition": dict(known.get("service", name).document), "versions": versions}
+
+
+def _view(parts: Parts, row: Applied) -> dict[str, Any]:
+    table = tables.load(parts.catalog, parts.features_table(row.table))
+    state = feature_table.state(table.properties)
+    snapshot_id = tables.current_snapshot_id(table)
+    keys = list(row.document["entity"]["keys"])
+    times_and_keys = {*keys, "feature_timestamp", "created_timestamp"}
+    return {
+        "name": row.name,
+        "version": row.version,
+        "table": parts.features_table(row.table),
+        "fingerprint": row.fingerprint,
+        "kind": "row" if row.document["every"] is None else "aggregate",
+        "entity": row.document["entity"]["name"],
+        "keys": keys,
+        "source": row.document["source"]["name"],
+        "every": row.document["every"],
+        "ttl": row.document["ttl"],
+        "features": {name: kind for name, kind in row.columns.items() if name not in times_and_keys},
+        "description": row.document["description"],
+        "owner": row.document["owner"],
+        "tags": dict(row.document["tags"]),
+        "snapshot_id": None if snapshot_id is None else str(snapshot_id),
+        "materialized_through": times.text(state.through),
+        "applied_at": times.text(row.applied_at),
+    }
+
+
+def _service(parts: Parts, known: Registry, name: str) -> dict[str, Any]:
+    plan = resolve(parts, known, name).plan
+    document = known.get("service", name, plan.version).document
+    return {
+        "name": name,
+        "version": plan.version,
+        "fingerprint": plan.fingerprint,
+        "keys": list(plan.entity_columns),
+        "features": list(plan.feature_names),
+        "request": dict(plan.request),
+        "derived": dict(plan.derived),
+        "views": {use.label: use.table for use in plan.uses},
+        "description": document["description"],
+        "owner": document["owner"],
+        "tags": dict(document["tags"]),
+    }

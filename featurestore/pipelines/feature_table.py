@@ -1,0 +1,54 @@
+"""A feature table's state: how far it is materialized, from what, and whether it holds corrections."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from featurestore.lakehouse import tables
+from featurestore.lakehouse.tables import Table
+from featurestore.pipelines import times
+
+FROM = "featurestore.materialized-from"
+THROUGH = "featurestore.materialized-through"
+SOURCES = "featurestore.source-snapshots"
+CORRECTIONS = "featurestore.corrections"
+
+
+@dataclass(frozen=True)
+class State:
+    """What is materialized: every row with feature_timestamp in [since, through] that the sources gave at `sources`.
+
+    Microseconds; None when nothing was materialized yet, and `since` None when the history is whole. `corrections`
+    counts rows that share keys and feature_timestamp with an earlier one.
+    """
+
+    since: int | None = None
+    through: int | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+    corrections: int = 0
+
+    def to_properties(self) -> dict[str, str]:
+        """As table properties and snapshot summary."""
+        return {
+            FROM: times.text(self.since) or "",
+            THROUGH: times.text(self.through) or "",
+            SOURCES: json.dumps(dict(self.sources), sort_keys=True),
+            CORRECTIONS: str(self.corrections),
+        }
+
+
+def state(properties: Mapping[str, str]) -> State:
+    """The state that table properties or a snapshot's summary tell."""
+    return State(
+        since=times.parse(properties[FROM], FROM) if properties.get(FROM) else None,
+        through=times.parse(properties[THROUGH], THROUGH) if properties.get(THROUGH) else None,
+        sources=json.loads(properties.get(SOURCES) or "{}"),
+        corrections=int(properties.get(CORRECTIONS) or 0),
+    )
+
+
+def state_at(table: Table, snapshot_id: int | None) -> State:
+    """The state as of a snapshot: the table's own for the current one, which later runs without new rows may have moved on."""
+    if snapshot_id == tables.current_snapshot_id(table):
+        return state(table.properties)
+    return State() if snapshot_id is None else state(tables.summary(table, snapshot_id))

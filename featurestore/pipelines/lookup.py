@@ -1,0 +1,144 @@
+"""The online lookup: the newest row per key of every view, and the same derived features as in training."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from featurestore.compiler.expressions import parse_row, quoted, render
+from featurestore.compiler.service_plan import ServicePlan, ViewUse
+from featurestore.errors import RequestError, near
+from featurestore.online.store import Read, Row
+from featurestore.pipelines import times
+from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.spine_columns import arrow_type
+from featurestore.pipelines.values import fit
+
+PRESENT, NOT_FOUND, EXPIRED = "PRESENT", "NOT_FOUND", "EXPIRED"
+
+
+@dataclass(frozen=True)
+class OnlineFeatures:
+    """One row of feature values for each entity, in the order of the request.
+
+    `status` (PRESENT, NOT_FOUND, EXPIRED) and `timestamps` (microseconds; None where there is no row) hold, for each
+    use of a view by its label, one entry per entity. `snapshots` and `watermarks` tell, for each feature table, what
+    the online store holds of it; None when nothing was published yet.
+    """
+
+    features: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    status: Mapping[str, tuple[str, ...]]
+    timestamps: Mapping[str, tuple[int | None, ...]]
+    snapshots: Mapping[str, int | None]
+    watermarks: Mapping[str, int | None]
+
+    def to_dict(self, full: bool = True) -> dict[str, Any]:
+        """The HTTP body: values as Python ones, times as RFC 3339, snapshot ids as text. `full` False leaves out status and timestamps."""
+        body: dict[str, Any] = {
+            "features": list(self.features),
+            "rows": [list(row) for row in self.rows],
+            "snapshots": {table: None if snapshot is None else str(snapshot) for table, snapshot in self.snapshots.items()},
+            "watermarks": {table: times.text(through) for table, through in self.watermarks.items()},
+        }
+        if full:
+            body["status"] = {label: list(states) for label, states in self.status.items()}
+            body["timestamps"] = {label: [times.text(at) for at in all] for label, all in self.timestamps.items()}
+        return body
+
+    def to_arrow(self) -> pa.Table:
+        """The feature values as a table, one row for each entity."""
+        return pa.table({name: pa.array([row[index] for row in self.rows]) for index, name in enumerate(self.features)})
+
+
+def lookup(
+    parts: Parts, plan: ServicePlan, entities: Sequence[Mapping[str, Any]], request: Sequence[Mapping[str, Any]] | None, at: int | None = None
+) -> OnlineFeatures:
+    """Features of each entity as of now (`at`, microseconds, bounds only the ttl).
+
+    Raises: RequestError for a key or request field that is missing or unknown; TypeMismatch for a value of a wrong type.
+    """
+    fields = _request(plan, entities, request)
+    wanted = [(use.table, [_key(use, entity, row) for row, entity in enumerate(entities)]) for use in plan.uses]
+    reads = parts.online.read(wanted)
+    present = times.now() if at is None else at
+    columns: list[Sequence[Any]] = []
+    status: dict[str, tuple[str, ...]] = {}
+    timestamps: dict[str, tuple[int | None, ...]] = {}
+    for use, read in zip(plan.uses, reads, strict=True):
+        status[use.label] = tuple(_status(use, row, present) for row in read.rows)
+        timestamps[use.label] = tuple(None if row is None else row.feature_timestamp for row in read.rows)
+        columns.extend(_values(use, read, status[use.label]))
+    if plan.derived:
+        columns.extend(_derived(parts, plan, fields, columns))
+    return OnlineFeatures(
+        features=plan.feature_names,
+        rows=tuple(zip(*columns, strict=True)) if entities else (),
+        status=status,
+        timestamps=timestamps,
+        snapshots={use.table: None if read.cursor is None else read.cursor.snapshot_id for use, read in zip(plan.uses, reads, strict=True)},
+        watermarks={use.table: None if read.cursor is None else read.cursor.materialized_through for use, read in zip(plan.uses, reads, strict=True)},
+    )
+
+
+def _key(use: ViewUse, entity: Mapping[str, Any], row: int) -> tuple[Any, ...]:
+    values: list[Any] = []
+    for (_, column), kind in zip(use.keys, use.key_types, strict=True):
+        if column not in entity:
+            raise RequestError(f"entities[{row}] has no key '{column}', which view {use.label} needs{near(column, entity)}", field=f"entities[{row}].{column}")
+        values.append(fit(entity[column], kind, f"entities[{row}].{column}"))
+    return tuple(values)
+
+
+def _status(use: ViewUse, row: Row | None, present: int) -> str:
+    if row is None:
+        return NOT_FOUND
+    return EXPIRED if use.ttl is not None and present - row.feature_timestamp > use.ttl else PRESENT
+
+
+def _values(use: ViewUse, read: Read, status: Sequence[str]) -> list[list[Any]]:
+    at = [read.columns.index(column) for column, _ in use.features] if read.columns else []
+    return [
+        [row.values[index] if row is not None and state == PRESENT else None for row, state in zip(read.rows, status, strict=True)] for index in at
+    ] or [[None] * len(read.rows) for _ in use.features]
+
+
+def _request(plan: ServicePlan, entities: Sequence[Mapping[str, Any]], request: Sequence[Mapping[str, Any]] | None) -> dict[str, list[Any]]:
+    """The request fields as columns, fitted to their types."""
+    names = [name for name, _ in plan.request]
+    if not isinstance(entities, Sequence) or isinstance(entities, str) or not all(isinstance(entity, Mapping) for entity in entities):
+        raise RequestError("entities must be a list of objects, each key column with its value")
+    for row, entity in enumerate(entities):
+        for column in entity:
+            if column not in plan.entity_columns:
+                raise RequestError(f"entities[{row}]: service {plan.service} has no key '{column}'{near(column, plan.entity_columns)}")
+    given = list(request) if request is not None else [{}] * len(entities)
+    if len(given) != len(entities):
+        raise RequestError(f"request has {len(given)} rows for {len(entities)} entities; give one for each, in the same order", field="request")
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    for row, values in enumerate(given):
+        for name in values:
+            if name not in names:
+                raise RequestError(f"request[{row}]: service {plan.service} has no request field '{name}'{near(name, names)}", field=f"request[{row}].{name}")
+        for name, kind in plan.request:
+            if name not in values:
+                raise RequestError(f"request[{row}] has no '{name}' ({kind}), a request field of service {plan.service}{near(name, values)}", field=f"request[{row}].{name}")
+            columns[name].append(fit(values[name], kind, f"request[{row}].{name}"))
+    return columns
+
+
+def _derived(parts: Parts, plan: ServicePlan, fields: Mapping[str, Sequence[Any]], looked_up: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """The derived features, by the engine and the SQL that training uses."""
+    kinds = {**dict(plan.request), **{name: kind for use in plan.uses for (_, name), kind in zip(use.features, use.feature_types, strict=True)}}
+    values = {**fields, **dict(zip(plan.looked_up_names, looked_up, strict=True))}
+    needed = [name for name in values if name in kinds]
+    table = pa.table({name: pa.array(_texts(values[name], kinds[name]), arrow_type(kinds[name])) for name in needed})
+    scope = {name: f"CAST({quoted(name)} AS {kinds[name]})" for name in needed}
+    select = ", ".join(f"{render(parse_row(sql), scope)} AS {quoted(name)}" for name, sql in plan.derived)
+    result = parts.engine.evaluate(f"SELECT {select} FROM given", table)
+    return [column.to_pylist() for column in result.columns]
+
+
+def _texts(values: Sequence[Any], kind: str) -> list[Any]:
+    return [None if value is None else str(value) for value in values] if kind == "UUID" else list(values)

@@ -1,0 +1,172 @@
+"""The registry: the history of applied definitions, one Iceberg table that is only ever appended to."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from featurestore.compiler.check_service import output_names, request_keys
+from featurestore.compiler.expressions import canonical
+from featurestore.compiler.features import feature_names
+from featurestore.compiler.fingerprint import ttl_microseconds
+from featurestore.compiler.service_plan import ServicePlan, ViewUse
+from featurestore.dsl import documents
+from featurestore.dsl.service import FeatureService
+from featurestore.dsl.types import sql_type
+from featurestore.dsl.view import FeatureView, Selection
+from featurestore.errors import CommitConflict, NotFound
+from featurestore.lakehouse import scans, tables, writes
+from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.times import micros
+
+SCHEMA = pa.schema(
+    [
+        ("kind", pa.string()),
+        ("name", pa.string()),
+        ("version", pa.int32()),
+        ("fingerprint", pa.string()),
+        ("document", pa.string()),
+        ("columns", pa.string()),
+        ("bindings", pa.string()),
+        ("sql", pa.string()),
+        ("applied_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Applied:
+    """One version of one definition as applied.
+
+    `columns` (views) holds the DuckDB type of each column of the feature table; `bindings` (services) holds the version
+    of each view; `sql` is the compiled SQL. Microseconds in `applied_at`.
+    """
+
+    kind: str
+    name: str
+    version: int
+    fingerprint: str
+    document: Mapping[str, Any]
+    columns: Mapping[str, str] = field(default_factory=dict)
+    bindings: Mapping[str, int] = field(default_factory=dict)
+    sql: str = ""
+    applied_at: int = 0
+
+    @property
+    def table(self) -> str:
+        """The name of the feature table of a view version."""
+        return f"{self.name}_v{self.version}"
+
+
+@dataclass(frozen=True)
+class Registry:
+    """What has been applied: the latest row of every (kind, name, version), in order of versions.
+
+    `snapshot_id` is the registry table's snapshot that was read, None when nothing was ever applied.
+    """
+
+    rows: Mapping[tuple[str, str], Sequence[Applied]]
+    snapshot_id: int | None
+
+    def names(self, kind: str) -> list[str]:
+        """The names of one kind, sorted."""
+        return sorted(name for other, name in self.rows if other == kind)
+
+    def latest(self, kind: str, name: str) -> Applied | None:
+        """The newest version; None when none was ever applied."""
+        versions = self.rows.get((kind, name))
+        return versions[-1] if versions else None
+
+    def get(self, kind: str, name: str, version: int | None = None) -> Applied:
+        """One version, or the newest. Raises: NotFound with the nearest names or the versions there are."""
+        versions = self.rows.get((kind, name))
+        if not versions:
+            raise NotFound(kind, name, self.names(kind))
+        found = versions[-1] if version is None else next((row for row in versions if row.version == version), None)
+        if found is None:
+            raise NotFound("version", str(version), [str(row.version) for row in versions], f"{kind} {name}")
+        return found
+
+    def view(self, applied: Applied) -> FeatureView:
+        """The view of a row of kind view."""
+        return documents.view(applied.document)
+
+    def service(self, applied: Applied) -> FeatureService:
+        """The service of a row of kind service."""
+        return documents.service(applied.document)
+
+    def plan(self, applied: Applied) -> ServicePlan:
+        """A service version resolved to the view versions it is bound to."""
+        service = self.service(applied)
+        return ServicePlan(
+            service=applied.name,
+            version=applied.version,
+            fingerprint=applied.fingerprint,
+            uses=tuple(self._use(selection, applied.bindings) for selection in service.selections),
+            request=tuple((name, sql_type(kind)) for name, kind in service.request.items()),
+            derived=tuple((name, canonical(sql)) for name, sql in service.derived.items()),
+        )
+
+    def _use(self, selection: Selection, bindings: Mapping[str, int]) -> ViewUse:
+        applied = self.get("view", selection.view.name, bindings[selection.view.name])
+        view = self.view(applied)
+        names = feature_names(view) if selection.names is None else selection.names
+        return ViewUse(
+            label=selection.alias or view.name,
+            view=view.name,
+            version=applied.version,
+            table=applied.table,
+            keys=tuple(zip(view.entity.keys, request_keys(selection), strict=True)),
+            features=tuple(zip(names, output_names(selection), strict=True)),
+            key_types=tuple(applied.columns[key] for key in view.entity.keys),
+            feature_types=tuple(applied.columns[name] for name in names),
+            ttl=ttl_microseconds(view),
+            every=view.every,
+        )
+
+
+def identifier(parts: Parts) -> str:
+    """The registry table's name in the catalog."""
+    return f"{parts.settings.registry_namespace}.definitions"
+
+
+def read(parts: Parts) -> Registry:
+    """The registry as it is now; empty when nothing was ever applied."""
+    if not tables.exists(parts.catalog, identifier(parts)):
+        return Registry({}, None)
+    table = tables.load(parts.catalog, identifier(parts))
+    snapshot_id = tables.current_snapshot_id(table)
+    with parts.engine.session() as session:
+        session.add("registry", scans.scan(table, snapshot_id))
+        rows = session.table("SELECT * FROM registry ORDER BY version, applied_at").to_pylist()
+    found: dict[tuple[str, str], dict[int, Applied]] = {}
+    for row in rows:
+        found.setdefault((row["kind"], row["name"]), {})[row["version"]] = _applied(row)
+    return Registry({key: tuple(versions.values()) for key, versions in found.items()}, snapshot_id)
+
+
+def write(parts: Parts, rows: Sequence[Applied], base: int | None) -> None:
+    """Append `rows` in one commit, if the registry is still at snapshot `base`. Raises: CommitConflict if it is not."""
+    table = (
+        tables.load(parts.catalog, identifier(parts))
+        if tables.exists(parts.catalog, identifier(parts))
+        else tables.create(parts.catalog, identifier(parts), SCHEMA)
+    )
+    if tables.current_snapshot_id(table) != base:
+        raise CommitConflict("definitions were applied by someone else since this plan was made; plan again")
+    records = [
+        {
+            **{name: getattr(row, name) for name in ("kind", "name", "version", "fingerprint", "sql", "applied_at")},
+            **{name: json.dumps(getattr(row, name)) for name in ("document", "columns", "bindings")},
+        }
+        for row in rows
+    ]
+    batches = pa.Table.from_pylist(records, SCHEMA).to_reader()
+    writes.append(table, batches, summary={"featurestore.action": "apply"})
+
+
+def _applied(row: Mapping[str, Any]) -> Applied:
+    texts = {name: json.loads(row[name]) for name in ("document", "columns", "bindings")}
+    return Applied(row["kind"], row["name"], row["version"], row["fingerprint"], **texts, sql=row["sql"], applied_at=micros(row["applied_at"]))

@@ -1,0 +1,69 @@
+"""Which version of a service is served: the newest whose views are all materialized."""
+
+import threading
+from dataclasses import dataclass
+
+from featurestore.compiler.service_plan import ServicePlan
+from featurestore.errors import NotFound
+from featurestore.lakehouse import tables
+from featurestore.pipelines import feature_table, registry
+from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.registry import Registry
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A service plan, and what its user should know about the choice of version."""
+
+    plan: ServicePlan
+    notes: tuple[str, ...] = ()
+
+
+class Services:
+    """Resolves services; `current` remembers them until something is applied or published."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._lock = threading.Lock()
+        self._plans: dict[str, ServicePlan] = {}
+        self._generation = -1
+
+    def resolve(self, name: str) -> Resolved:
+        """The version to serve, read from the catalog. Raises: NotFound with the nearest names."""
+        return resolve(self._parts, registry.read(self._parts), name)
+
+    def current(self, name: str) -> ServicePlan:
+        """The version to serve, from memory unless the online store has changed since."""
+        generation = self._parts.online.generation()
+        with self._lock:
+            if generation != self._generation:
+                self._plans.clear()
+                self._generation = generation
+            held = self._plans.get(name)
+        if held is not None:
+            return held
+        found = self.resolve(name).plan
+        with self._lock:
+            if generation == self._generation:
+                self._plans[name] = found
+        return found
+
+
+def resolve(parts: Parts, known: Registry, name: str) -> Resolved:
+    """The newest version of a service whose views are all materialized; the newest of all when there is none."""
+    versions = known.rows.get(("service", name))
+    if not versions:
+        raise NotFound("service", name, known.names("service"))
+    newest = known.plan(versions[-1])
+    for applied in reversed(versions):
+        plan = known.plan(applied)
+        if _ready(parts, plan):
+            older = plan.version < newest.version
+            notes = (f"service {name} version {newest.version} is not materialized yet; version {plan.version} was used",) if older else ()
+            return Resolved(plan, notes)
+    return Resolved(newest)
+
+
+def _ready(parts: Parts, plan: ServicePlan) -> bool:
+    names = {parts.features_table(use.table) for use in plan.uses}
+    return all(feature_table.state(tables.load(parts.catalog, name).properties).through is not None for name in names)

@@ -1,0 +1,90 @@
+"""Reading a source: its columns, its rows at pinned snapshots, and what has changed since earlier pins."""
+
+import glob
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from featurestore.compiler.events import SOURCE
+from featurestore.compiler.expressions import parse_query, query_tables, quoted, render_query, resolve
+from featurestore.compiler.relations import LocalFiles
+from featurestore.dsl.source import Source
+from featurestore.engine.session import Session
+from featurestore.lakehouse import scans, tables
+from featurestore.pipelines.parts import Parts
+
+Pins = Mapping[str, str]
+"""What a source was read at: table -> snapshot id, or file -> size and modification time."""
+
+
+@dataclass(frozen=True)
+class TimeBounds:
+    """Event times wanted, in microseconds, both ends inclusive; only a promise that rows outside may be left out."""
+
+    lower: int
+    upper: int
+
+
+def pins(parts: Parts, source: Source) -> Pins:
+    """What the source holds now. A table without rows is pinned as an empty text."""
+    if source.path is not None:
+        return {path: _file_state(path) for path in sorted(glob.glob(source.path, recursive=True))}
+    names = _tables(source)
+    return {name: str(tables.current_snapshot_id(tables.load(parts.catalog, name)) or "") for name in names}
+
+
+def add(parts: Parts, session: Session, source: Source, at: Pins | None, reads: Sequence[str] | None = None, bounds: TimeBounds | None = None) -> None:
+    """Make the source's raw rows at these pins readable as SOURCE; `at` None gives its columns without any row.
+
+    `reads` limits the columns where the source is one table; `bounds` prunes files where the event time is a raw column.
+    Raises: NotFound for a table or file that does not exist.
+    """
+    if source.path is not None:
+        session.add(SOURCE, LocalFiles(source.path, "parquet" if source.path.endswith(".parquet") else "csv"))
+        return
+    if source.table is not None:
+        table = tables.load(parts.catalog, source.table)
+        snapshot_id = _snapshot(at, source.table)
+        time = None
+        if bounds is not None and (raw := resolve(source.timestamp, tables.arrow_schema(table, snapshot_id).names)) is not None:
+            time = None if source.timestamp in source.columns else scans.TimeRange(raw, bounds.lower, bounds.upper)
+        session.add(SOURCE, scans.scan(table, snapshot_id, columns=reads, time=time))
+        return
+    tree = parse_query(source.sql or "")
+    names = {name: f"{SOURCE}_{index}" for index, name in enumerate(query_tables(tree))}
+    for name, relation in names.items():
+        session.add(relation, scans.scan(tables.load(parts.catalog, name), _snapshot(at, name)))
+    session.run(f"CREATE OR REPLACE TEMP VIEW {SOURCE} AS {render_query(tree, names)}")
+
+
+def add_changes(parts: Parts, session: Session, source: Source, since: Pins, at: Pins, reads: Sequence[str]) -> bool:
+    """Make the rows appended to the source between two pins readable as SOURCE.
+
+    False, and nothing to read, when what changed is not known to be appended rows alone.
+    """
+    if source.table is None or not since.get(source.table) or not at.get(source.table):
+        return False
+    table = tables.load(parts.catalog, source.table)
+    changes = scans.changes(table, int(since[source.table]), int(at[source.table]), columns=reads)
+    if not changes.appended or changes.relation is None:
+        return False
+    session.add(SOURCE, changes.relation)
+    return True
+
+
+def columns(session: Session) -> dict[str, str]:
+    """The raw columns of SOURCE and their DuckDB types."""
+    return session.schema(f"SELECT * FROM {quoted(SOURCE)}")
+
+
+def _tables(source: Source) -> tuple[str, ...]:
+    return (source.table,) if source.table is not None else query_tables(parse_query(source.sql or ""))
+
+
+def _snapshot(at: Pins | None, name: str) -> int | None:
+    return int(at[name]) if at and at.get(name) else None
+
+
+def _file_state(path: str) -> str:
+    state = os.stat(path)
+    return f"{state.st_size}:{state.st_mtime_ns}"

@@ -1,0 +1,141 @@
+"""A spine is the rows to train or score on: whatever the caller has, read into Arrow with its time and keys made regular."""
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from featurestore.compiler.expressions import SqlProblem, parse_query, query_tables, render_query
+from featurestore.compiler.service_plan import ServicePlan
+from featurestore.errors import NotFound, RequestError, TypeMismatch, near
+from featurestore.lakehouse import scans, tables
+from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.spine_columns import as_key, as_time, as_value, storable
+
+TIME = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True)
+class Spine:
+    """`table` has the caller's columns in order, its timestamp in UTC microseconds; `keys` and `request` are the
+    columns the join reads, by their name in the request and fitted to their types; `source` says where rows came from.
+    """
+
+    table: pa.Table
+    timestamp: str
+    keys: dict[str, pa.ChunkedArray]
+    request: dict[str, pa.ChunkedArray]
+
+    @property
+    def times(self) -> pa.ChunkedArray:
+        """The rows' times."""
+        return self.table.column(self.table.schema.get_field_index(self.timestamp))
+
+
+def read(parts: Parts, given: Any, plan: ServicePlan, timestamp: str) -> Spine:
+    """The spine of a service. Raises: RequestError and TypeMismatch naming the column that is missing, misnamed or of
+    a wrong type; NotFound for a file or table that does not exist.
+    """
+    table = _table(parts, given)
+    _check_names(table.schema.names, plan, timestamp)
+    columns: list[pa.ChunkedArray] = []
+    for field, column in zip(table.schema, table.columns, strict=True):
+        columns.append(as_time(column, field.name) if field.name == timestamp else storable(column, field.name))
+    keys: dict[str, pa.ChunkedArray] = {}
+    for use in plan.uses:
+        for (_, name), kind in zip(use.keys, use.key_types, strict=True):
+            keys[name] = as_key(columns[table.schema.names.index(name)], name, kind)
+    request = {name: as_value(columns[table.schema.names.index(name)], name, kind) for name, kind in plan.request}
+    return Spine(pa.Table.from_arrays(columns, names=table.schema.names), timestamp, keys, request)
+
+
+def _check_names(names: Sequence[str], plan: ServicePlan, timestamp: str) -> None:
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if list(names).count(name) > 1)
+        raise RequestError(f"the spine has two columns called '{twice}'; rename one")
+    if timestamp not in names:
+        raise RequestError(f"the spine has no timestamp column '{timestamp}'{near(timestamp, names)}", field=timestamp)
+    for column in plan.entity_columns:
+        if column not in names:
+            raise RequestError(f"the spine has no key column '{column}', which service {plan.service} needs{near(column, names)}", field=column)
+    for column, kind in plan.request:
+        if column not in names:
+            raise RequestError(f"the spine has no column '{column}' ({kind}), a request field of service {plan.service}{near(column, names)}", field=column)
+    for column in plan.feature_names:
+        if column in names:
+            raise RequestError(f"the spine has a column '{column}', and so has service {plan.service} a feature; rename the spine's", field=column)
+    for column in names:
+        if column.startswith("__fs_"):
+            raise RequestError(f"the spine's column '{column}' begins with __fs_, which is the store's own; rename it", field=column)
+
+
+def _table(parts: Parts, given: Any) -> pa.Table:
+    if isinstance(given, pa.Table):
+        return given
+    if isinstance(given, pa.RecordBatchReader):
+        return given.read_all()
+    if isinstance(given, pa.RecordBatch):
+        return pa.Table.from_batches([given])
+    kind = type(given).__module__.partition(".")[0]
+    try:
+        if kind == "pandas":
+            return pa.Table.from_pandas(given, preserve_index=False).replace_schema_metadata(None)
+        if kind == "polars":
+            return (given.collect() if hasattr(given, "collect") else given).to_arrow()
+        if isinstance(given, list):
+            return pa.Table.from_pylist(given)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise TypeMismatch(f"a column of the spine mixes types: {error}") from error
+    if isinstance(given, str):
+        return _named(parts, given.strip())
+    raise RequestError(
+        f"{type(given).__name__} is no spine; give a pandas or polars DataFrame, an Arrow table or reader, a Parquet path or glob,"
+        " 'iceberg:namespace.table[@snapshot]', or a SELECT over Iceberg tables"
+    )
+
+
+def _named(parts: Parts, text: str) -> pa.Table:
+    if text.startswith("iceberg:"):
+        name, _, snapshot = text.removeprefix("iceberg:").partition("@")
+        table = tables.load(parts.catalog, name)
+        with parts.engine.session() as session:
+            session.add("spine", scans.scan(table, _snapshot_id(table, snapshot)))
+            return session.table("SELECT * FROM spine")
+    if text[:7].lower().startswith(("select", "with", "from")):
+        try:
+            tree = parse_query(text)
+            relations = {name: f"spine_{index}" for index, name in enumerate(query_tables(tree))}
+        except SqlProblem as error:
+            raise RequestError(f"the spine's SQL cannot be used: {error}") from error
+        with parts.engine.session() as session:
+            for name, relation in relations.items():
+                table = tables.load(parts.catalog, name)
+                session.add(relation, scans.scan(table, tables.current_snapshot_id(table)))
+            return session.table(render_query(tree, relations))
+    paths = sorted(glob.glob(text, recursive=True))
+    if not paths:
+        raise NotFound("spine file", text)
+    try:
+        return pa.concat_tables([pq.read_table(path) for path in paths], promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
+        raise RequestError(f"the spine {text} cannot be read as Parquet: {error}") from error
+
+
+def _snapshot_id(table: tables.Table, text: str) -> int | None:
+    if not text:
+        return tables.current_snapshot_id(table)
+    known = [str(snapshot) for snapshot in tables.snapshot_ids(table)]
+    if text not in known:
+        raise NotFound("snapshot", text, known, ".".join(table.name()))
+    return int(text)
+
+
+def time_range(times: pa.ChunkedArray) -> tuple[int, int] | None:
+    """The first and the last time in microseconds; None when there is no time at all."""
+    ends = pc.min_max(times)
+    first, last = ends["min"].cast(pa.int64()).as_py(), ends["max"].cast(pa.int64()).as_py()
+    return None if first is None else (first, last)

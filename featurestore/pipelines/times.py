@@ -1,0 +1,44 @@
+"""Times at the edges: UTC microseconds inside, RFC 3339 outside; a time without a zone is read as UTC."""
+
+from datetime import UTC, datetime, timedelta
+
+from featurestore.errors import RequestError
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST = -62_135_596_800_000_000
+"""The year 1."""
+LAST = 253_402_300_799_999_999
+"""The end of the year 9999."""
+
+
+def now() -> int:
+    """The present in microseconds."""
+    return micros(datetime.now(UTC))
+
+
+def micros(moment: datetime) -> int:
+    """Microseconds since the epoch."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (aware - EPOCH) // timedelta(microseconds=1)
+
+
+def moment(microseconds: int) -> datetime:
+    """The UTC time of these microseconds since the epoch."""
+    return EPOCH + timedelta(microseconds=microseconds)
+
+
+def text(microseconds: int | None) -> str | None:
+    """RFC 3339 with microseconds and Z; None stays None."""
+    return None if microseconds is None else moment(microseconds).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse(value: datetime | str | int, what: str) -> int:
+    """Microseconds of a datetime or of an ISO 8601 text. Raises: RequestError naming `what`."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError as error:
+            raise RequestError(f"{what} {value!r} is not a time; write ISO 8601, such as 2026-01-31T12:00:00Z") from error
+    if not isinstance(value, datetime):
+        raise RequestError(f"{what} {value!r} is not a datetime")
+    return micros(value)

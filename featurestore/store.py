@@ -1,0 +1,195 @@
+"""The feature store: the verbs, wired together."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+
+from featurestore.compiler.service_plan import ServicePlan
+from featurestore.dsl.loader import load
+from featurestore.errors import RequestError
+from featurestore.pipelines import apply, build, describe, plan, registry, times
+from featurestore.pipelines import lookup as online
+from featurestore.pipelines import maintain as upkeep
+from featurestore.pipelines.join import join, pin
+from featurestore.pipelines.lookup import OnlineFeatures
+from featurestore.pipelines.materialize import Materialization, Progress, Report, materialize_view
+from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.plan import Plan
+from featurestore.pipelines.services import Services
+from featurestore.pipelines.spine import read as read_spine
+from featurestore.pipelines.training_set import TrainingSet
+from featurestore.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+
+Known = Literal["now", "then"]
+
+
+class FeatureStore:
+    """A feature store over one Iceberg catalog and one online store.
+
+    `home` holds all default state; `settings` replaces every other way of configuring. Nothing is opened before it is
+    used. The store may be used from several threads, and as a context manager that closes it.
+    """
+
+    def __init__(self, home: str | Path | None = None, *, settings: Settings | None = None) -> None:
+        if home is not None and settings is not None:
+            raise RequestError("give FeatureStore either home= or settings=, not both; Settings has a home of its own")
+        self.settings = settings if settings is not None else load_settings(home=home)
+        self._parts = Parts(self.settings)
+        self._services = Services(self._parts)
+
+    @property
+    def catalog(self) -> "Catalog":
+        """The pyiceberg catalog, for loading source tables of one's own."""
+        return self._parts.catalog
+
+    def plan(self, definitions: Any) -> Plan:
+        """What applying these definitions would change; nothing is written.
+
+        `definitions` is a folder, a file, a module, or a list of definition objects. Raises: DefinitionError.
+        """
+        return plan.plan(self._parts, load(definitions))
+
+    def apply(self, definitions: Any) -> Plan:
+        """Do a plan, or plan and do definitions: register versions and make their empty tables, all or nothing."""
+        return apply.apply(self._parts, definitions if isinstance(definitions, Plan) else self.plan(definitions))
+
+    def materialize(
+        self,
+        names: str | Sequence[str] | None = None,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        progress: Report | None = None,
+    ) -> list[Materialization]:
+        """Bring views (all when no name is given) up to `end`, feature tables and online store alike.
+
+        `start` None goes on from the watermark, and back to whatever changed in the source since; `end` None, or one in
+        the future, is now. Both ends are inclusive. Appends only what is new or changed, so a second run appends nothing.
+        """
+        known = registry.read(self._parts)
+        wanted = [names] if isinstance(names, str) else known.names("view") if names is None else list(names)
+        applied = [known.get("view", name) for name in wanted]
+        bounds = [None if bound is None else times.parse(bound, what) for bound, what in ((start, "start"), (end, "end"))]
+        return [materialize_view(self._parts, row, known.view(row), bounds[0], bounds[1], progress or _silent) for row in applied]
+
+    def maintain(self, older_than: timedelta = timedelta(days=7), dry_run: bool = False) -> list[dict[str, Any]]:
+        """Expire snapshots that nothing pins and sweep files that no kept snapshot reaches, both older than `older_than`.
+
+        Returns a dict for each table: table, snapshots expired, files and bytes removed (or, in a dry run, that would be).
+        """
+        return upkeep.maintain(self._parts, older_than, dry_run)
+
+    def training_set(
+        self,
+        service: str,
+        spine: Any,
+        timestamp: str,
+        label: str | None = None,
+        name: str | None = None,
+        known: Known = "now",
+        snapshots: Mapping[str, int | None] | None = None,
+    ) -> TrainingSet:
+        """Join a spine with a service's features as of each row's `timestamp`, and store the result as a tagged snapshot.
+
+        `spine`: a pandas or polars frame, an Arrow table or reader, a list of dicts, a Parquet path or glob,
+        "iceberg:namespace.table[@snapshot]", or a SELECT over Iceberg tables. Every row of it comes out once and in order.
+        `known="then"` sees only what was created by then. `snapshots` pins feature tables; None takes the current ones.
+        The same request on the same snapshots returns the training set that is there.
+        """
+        resolved = self._services.resolve(service)
+        return build.build(
+            self._parts,
+            resolved.plan,
+            spine,
+            timestamp=timestamp,
+            label=label,
+            name=name or service,
+            known=known,
+            snapshots=snapshots,
+            notes=list(resolved.notes),
+        )
+
+    def get_training_set(self, id: str) -> TrainingSet:
+        """A stored training set. Raises: NotFound with the nearest ids."""
+        return build.get(self._parts, id)
+
+    def rebuild(self, id_or_model_uri: str) -> TrainingSet:
+        """Compute a training set again from its pinned snapshots alone and compare; a model URI stands for the one it carries.
+
+        Raises: DigestMismatch naming the columns that differ.
+        """
+        if ":/" in id_or_model_uri:
+            from featurestore.models.stamp import training_set_id
+
+            id_or_model_uri = training_set_id(id_or_model_uri)
+        return build.rebuild(self._parts, id_or_model_uri)
+
+    def point_in_time(
+        self, service: str | ServicePlan, spine: Any, timestamp: str, known: Known = "now", snapshots: Mapping[str, int | None] | None = None
+    ) -> pa.Table:
+        """The spine with a service's features as of each row's time, in memory and not stored."""
+        wanted = service if isinstance(service, ServicePlan) else self._services.resolve(service).plan
+        rows = read_spine(self._parts, spine, wanted, timestamp)
+        with join(self._parts, wanted, rows, pin(self._parts, wanted, snapshots), known) as joined:
+            return pa.Table.from_batches(joined.batches, joined.schema)
+
+    def online_features(
+        self, service: str | ServicePlan, entities: Sequence[Mapping[str, Any]], request: Sequence[Mapping[str, Any]] | None = None
+    ) -> OnlineFeatures:
+        """The newest features of each entity, from the online store: what a training set would hold at this moment."""
+        wanted = service if isinstance(service, ServicePlan) else self._services.current(service)
+        return online.lookup(self._parts, wanted, entities, request)
+
+    def service_plan(self, service: str) -> ServicePlan:
+        """The service resolved to its newest version whose views are materialized."""
+        return self._services.resolve(service).plan
+
+    def entities(self) -> list[dict[str, Any]]:
+        """The applied entities."""
+        return describe.plain(self._parts, "entity")
+
+    def sources(self) -> list[dict[str, Any]]:
+        """The applied sources."""
+        return describe.plain(self._parts, "source")
+
+    def views(self) -> list[dict[str, Any]]:
+        """The newest version of every view, with its snapshot and watermark."""
+        return describe.views(self._parts)
+
+    def view(self, name: str) -> dict[str, Any]:
+        """One view with all versions and the SQL of the newest. Raises: NotFound with the nearest names."""
+        return describe.view(self._parts, name)
+
+    def services(self) -> list[dict[str, Any]]:
+        """Every service at the version that is served."""
+        return describe.services(self._parts)
+
+    def service(self, name: str) -> dict[str, Any]:
+        """One service: features, request fields, key columns, versions. Raises: NotFound with the nearest names."""
+        return describe.service(self._parts, name)
+
+    def training_sets(self) -> list[dict[str, Any]]:
+        """Every training set, newest first."""
+        return build.listing(self._parts)
+
+    def close(self) -> None:
+        """Close what was opened. A closed store opens anew when it is used again."""
+        self._parts.close()
+        self._parts = Parts(self.settings)
+        self._services = Services(self._parts)
+
+    def __enter__(self) -> "FeatureStore":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _silent(progress: Progress) -> None:
+    """No one is watching."""
