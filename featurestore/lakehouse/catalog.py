@@ -1,0 +1,79 @@
+"""The Iceberg catalog, opened from settings: the only system of record."""
+
+import logging
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pyiceberg.catalog import Catalog as Catalog
+from pyiceberg.catalog import load_catalog
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from featurestore.errors import MissingExtra, NotReady
+from featurestore.settings import CATALOG_NAME, Settings
+
+logger = logging.getLogger(__name__)
+
+UNREACHABLE = (SQLAlchemyError, OSError)
+"""What a catalog or a warehouse that cannot be reached raises (network and HTTP errors are OSErrors)."""
+
+
+def open_catalog(settings: Settings) -> Catalog:
+    """The catalog of these settings, made with its folders where it is local. Its name is a part of every key: always the same.
+
+    Raises: NotReady saying what to check; MissingExtra where a database's driver is not installed.
+    """
+    properties = settings.catalog_properties()
+    uri = properties.get("uri", "")
+    properties["warehouse"] = _local_as_path(properties["warehouse"])
+    try:
+        if "://" not in properties["warehouse"]:
+            Path(properties["warehouse"]).mkdir(parents=True, exist_ok=True)
+        if uri.startswith("sqlite"):
+            properties["uri"] = uri = _prepared_sqlite(uri)
+        elif properties.get("type") == "sql":
+            # A pooled connection outlives a restart of its server.
+            properties.setdefault("pool_pre_ping", "true")
+        return _opened(properties)
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "a database driver", "postgres") from error
+    except Exception as error:
+        raise NotReady(
+            f"the Iceberg catalog {_shown(uri)} (warehouse {properties['warehouse']}) cannot be opened: "
+            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}; "
+            "check the settings catalog, warehouse and home, and that its server runs and lets this user in",
+            uri=_shown(uri),
+            warehouse=properties["warehouse"],
+        ) from error
+
+
+def _opened(properties: dict[str, str]) -> Catalog:
+    try:
+        return load_catalog(CATALOG_NAME, **properties)
+    except SQLAlchemyError as error:
+        # Two processes that open a new catalog at once race for its tables; the second look finds them.
+        logger.debug("opening the catalog again after: %s", error)
+        return load_catalog(CATALOG_NAME, **properties)
+
+
+def _local_as_path(warehouse: str) -> str:
+    # pyiceberg takes the path of a file:// address as it stands, undecoded, and cuts it at '#' and '?': only a plain path is safe.
+    if warehouse.startswith("file:"):
+        parts = urlsplit(warehouse.replace("#", "%23").replace("?", "%3F"))
+        return unquote(parts.path)
+    return warehouse
+
+
+def _prepared_sqlite(uri: str) -> str:
+    url = make_url(uri)
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    # Writers of one SQLite file queue up; the driver's five seconds are short for that.
+    return uri if "timeout" in url.query else f"{uri}{'&' if url.query else '?'}timeout=60"
+
+
+def _shown(uri: str) -> str:
+    try:
+        return make_url(uri).render_as_string(hide_password=True) if uri else "(no uri)"
+    except SQLAlchemyError:
+        return uri.rsplit("@", 1)[-1]

@@ -1,0 +1,130 @@
+"""Rows become Parquet data files that Iceberg can take over as they are: field ids, fixed row groups, one partition each."""
+
+import errno
+import logging
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import groupby, pairwise
+from operator import itemgetter
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyiceberg.io.pyarrow import parquet_file_to_data_file
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table
+from pyiceberg.table.metadata import TableMetadata
+
+from featurestore.errors import OutOfResources
+
+logger = logging.getLogger(__name__)
+
+ROW_GROUP_ROWS = 131_072
+
+
+class DataFiles:
+    """The data files of one write: new ones until a commit refers to them, garbage if none ever does."""
+
+    def __init__(self, table: Table, schema: pa.Schema) -> None:
+        self._table, self._schema = table, schema
+        self._run = uuid.uuid4()
+        self.paths: list[str] = []
+        self.rows = 0
+
+    def write(self, batches: Iterable[pa.RecordBatch], month_of: str | None = None) -> "DataFiles":
+        """Write the rows in their order, a file for each run of one month of `month_of`; the memory is that of a row group.
+
+        Raises: OutOfResources when the disk is full. After any failure the files are gone.
+        """
+        with self.discarded_on(BaseException):
+            try:
+                for group in _months(batches, month_of):
+                    self._write_file(group)
+            except OSError as error:
+                if error.errno == errno.ENOSPC:
+                    raise OutOfResources(f"no space left to write to {'.'.join(self._table.name())}; nothing was written") from error
+                raise
+        return self
+
+    def data_files(self, metadata: TableMetadata) -> list[DataFile]:
+        """What Iceberg's manifests say about the files: counts, bounds, and the partition found from these."""
+        return [parquet_file_to_data_file(self._table.io, metadata, path) for path in self.paths]
+
+    def discard(self) -> None:
+        """Delete the files; one that cannot be deleted is logged and left to the sweep."""
+        for path in self.paths:
+            try:
+                self._table.io.delete(path)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                logger.warning("the unused data file %s cannot be deleted", path, exc_info=True)
+        self.paths, self.rows = [], 0
+
+    @contextmanager
+    def discarded_on(self, *failures: type[BaseException]) -> Iterator[None]:
+        """Delete the files if the block raises one of these: they must mean that nothing was committed."""
+        try:
+            yield
+        except failures:
+            self.discard()
+            raise
+
+    def _write_file(self, batches: Iterator[pa.RecordBatch]) -> None:
+        name = f"{self._run}-{len(self.paths):05d}.parquet"
+        path = self._table.location_provider().new_data_location(name)
+        self.paths.append(path)
+        sink = self._table.io.new_output(path).create()
+        try:
+            with pq.ParquetWriter(
+                sink, self._schema, compression="zstd", compression_level=3, store_decimal_as_integer=True, version="2.6"
+            ) as writer:
+                for group in _row_groups(batches):
+                    writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+                    self.rows += group.num_rows
+            sink.close()
+        except BaseException:
+            # The first failure is the one to tell; closing a broken stream only repeats it.
+            with suppress(OSError):
+                sink.close()
+            raise
+
+
+def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Tables of exactly one row group each but the last, so that files do not depend on how rows were batched."""
+    held: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        held.append(batch)
+        rows += batch.num_rows
+        if rows >= ROW_GROUP_ROWS:
+            table = pa.Table.from_batches(held)
+            whole = rows - rows % ROW_GROUP_ROWS
+            for start in range(0, whole, ROW_GROUP_ROWS):
+                yield table.slice(start, ROW_GROUP_ROWS)
+            held, rows = table.slice(whole).to_batches(), rows - whole
+    if rows:
+        yield pa.Table.from_batches(held)
+
+
+def _months(batches: Iterable[pa.RecordBatch], column: str | None) -> Iterator[Iterator[pa.RecordBatch]]:
+    """Runs of rows of one month, each to be consumed before the next; without a column one run, or none if there are no rows."""
+    for _, run in groupby(_pieces(batches, column), key=itemgetter(0)):
+        yield (piece for _, piece in run)
+
+
+def _pieces(batches: Iterable[pa.RecordBatch], column: str | None) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Slices of batches that lie in one month, with the month as a number."""
+    for batch in batches:
+        if not batch.num_rows:
+            continue
+        if column is None:
+            yield 0, batch
+            continue
+        times = batch.column(column)
+        months = pc.fill_null(pc.add(pc.multiply(pc.year(times), 12), pc.month(times)), -1)
+        changes = pc.indices_nonzero(pc.not_equal(months[1:], months[:-1])).to_pylist()
+        bounds = [0, *(index + 1 for index in changes), batch.num_rows]
+        for start, end in pairwise(bounds):
+            yield months[start].as_py(), batch.slice(start, end - start)

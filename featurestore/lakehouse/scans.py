@@ -1,0 +1,188 @@
+"""What a snapshot holds, planned from Iceberg's metadata: Parquet files to read by field id, or else a stream of Arrow batches."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg import types as ice
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
+from pyiceberg.io.pyarrow import ArrowScan, PyArrowFileIO
+from pyiceberg.manifest import FileFormat
+from pyiceberg.schema import Schema
+from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table.snapshots import Operation, Snapshot
+
+from featurestore.compiler.relations import Column, IcebergFiles
+from featurestore.errors import NotFound, NotReady, NotYet
+from featurestore.lakehouse import tables, types
+from featurestore.lakehouse.casting import fit
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class TimeRange:
+    """Rows that matter have `column` from `lower_us` to `upper_us`, both included, in microseconds since the epoch; None: no bound."""
+
+    column: str
+    lower_us: int | None = None
+    upper_us: int | None = None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The rows appended between two snapshots; `appended` False, and no relation: rows were also changed or removed, or none can tell."""
+
+    relation: IcebergFiles | pa.RecordBatchReader | None
+    appended: bool
+
+
+def scan(
+    table: Table, snapshot_id: int | None, *, columns: Sequence[str] | None = None, time: TimeRange | None = None
+) -> IcebergFiles | pa.RecordBatchReader:
+    """All rows of a snapshot with these columns (None: all, in the order of the snapshot's own schema); None: an empty relation.
+
+    `time` only leaves out files: rows outside of it may come. Files come as IcebergFiles where DuckDB reads them right by field id,
+    and as a reader otherwise (row deletes, files not on this machine or without ids, structs, names that differ in case only).
+    Raises: NotFound for a snapshot or column; NotYet for equality deletes; NotReady where files cannot be reached.
+    """
+    schema = _projection(table, snapshot_id, columns)
+    tasks = [] if snapshot_id is None else _plan(table, snapshot_id, time)
+    return _relation(table, schema, tasks)
+
+
+def read(table: Table, snapshot_id: int | None, *, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+    """As `scan`, always as a stream of Arrow batches of `tables.arrow_schema`'s types, in the order of the files."""
+    schema = _projection(table, snapshot_id, columns)
+    return _reader(table, schema, [] if snapshot_id is None else _plan(table, snapshot_id, None))
+
+
+def changes(table: Table, after: int | None, until: int, *, columns: Sequence[str] | None = None) -> Changes:
+    """The rows that came after the snapshot `after` and up to `until` (included); `after` None: all rows of `until`.
+
+    `appended` is False where a snapshot in between did anything but append (rewriting files without changing rows is no change), where
+    `after` is no ancestor of `until`, or where a snapshot in between has expired. Raises: as `scan`.
+    """
+    if after is None:
+        return Changes(scan(table, until, columns=columns), appended=True)
+    schema = _projection(table, until, columns)
+    between = _between(table, after, until)
+    if between is None or not all(_keeps_rows(snapshot) for snapshot in between):
+        return Changes(None, appended=False)
+    if not between:
+        return Changes(_relation(table, schema, []), appended=True)
+    found = table.incremental_append_scan(from_snapshot_id_exclusive=after, to_snapshot_id_inclusive=until)
+    return Changes(_relation(table, schema, _planned(table, found.plan_files())), appended=True)
+
+
+def _between(table: Table, after: int, until: int) -> list[Snapshot] | None:
+    found: list[Snapshot] = []
+    current: int | None = until
+    while current != after:
+        snapshot = table.snapshot_by_id(current) if current is not None else None
+        if snapshot is None:
+            return None
+        found.append(snapshot)
+        current = snapshot.parent_snapshot_id
+    return found
+
+
+def _keeps_rows(snapshot: Snapshot) -> bool:
+    return snapshot.summary is not None and snapshot.summary.operation in (Operation.APPEND, Operation.REPLACE)
+
+
+def _projection(table: Table, snapshot_id: int | None, columns: Sequence[str] | None) -> Schema:
+    schema = tables.schema_of(table, snapshot_id)
+    if columns is None:
+        return schema
+    fields = {field.name: field for field in schema.fields}
+    for name in columns:
+        if name not in fields:
+            raise NotFound("column", name, fields, where=".".join(table.name()))
+    return Schema(*(fields[name] for name in columns))
+
+
+def _plan(table: Table, snapshot_id: int, time: TimeRange | None) -> list[FileScanTask]:
+    bounds = _filter(table, snapshot_id, time) if time else AlwaysTrue()
+    return _planned(table, table.scan(row_filter=bounds, snapshot_id=snapshot_id).plan_files())
+
+
+def _planned(table: Table, tasks: Iterable[FileScanTask]) -> list[FileScanTask]:
+    name = ".".join(table.name())
+    try:
+        return list(tasks)
+    except ValueError as error:
+        if "equality deletes" not in str(error):
+            raise
+        raise NotYet(f"{name} has equality deletes, which cannot be read yet: rewrite its files (compaction) and try again") from error
+    except OSError as error:
+        raise NotReady(f"the metadata of {name} cannot be read: {error}") from error
+
+
+def _filter(table: Table, snapshot_id: int, time: TimeRange) -> BooleanExpression:
+    """The range in terms of the current schema, which pyiceberg binds filters to; no filter where it has no such column."""
+    schema = tables.schema_of(table, snapshot_id)
+    field_id = tables.column_id(schema, time.column, ".".join(table.name()))
+    current = next((field for field in table.schema().fields if field.field_id == field_id), None)
+    if current is None:
+        return AlwaysTrue()
+    literals = [_literal(current.field_type, bound) for bound in (time.lower_us, time.upper_us)]
+    tests = (GreaterThanOrEqual, LessThanOrEqual)
+    bounds = [test(current.name, value) for test, value in zip(tests, literals, strict=True) if value is not None]
+    everything: BooleanExpression = AlwaysTrue()
+    return reduce(And, bounds, everything)
+
+
+def _literal(kind: ice.IcebergType, bound: int | None) -> str | None:
+    if bound is None:
+        return None
+    when = _EPOCH + timedelta(microseconds=bound)
+    if isinstance(kind, ice.DateType):
+        return when.date().isoformat()
+    if isinstance(kind, ice.TimestamptzType):
+        return when.isoformat()
+    return when.replace(tzinfo=None).isoformat() if isinstance(kind, ice.TimestampType) else None
+
+
+def _relation(table: Table, schema: Schema, tasks: list[FileScanTask]) -> IcebergFiles | pa.RecordBatchReader:
+    columns = [Column(field.field_id, field.name, types.sql_type(field.field_type) or "") for field in schema.fields]
+    readable = all(column.sql_type for column in columns) and len({column.name.lower() for column in columns}) == len(columns)
+    paths = [_local_path(table, task) for task in tasks]
+    local = tuple(path for path in paths if path is not None)
+    if not readable or len(local) < len(paths) or any(field.initial_default is not None for field in schema.fields):
+        return _reader(table, schema, tasks)
+    if table.metadata.name_mapping() is not None and not all(map(_has_field_ids, local)):
+        return _reader(table, schema, tasks)
+    rows, size = sum(task.file.record_count for task in tasks), sum(task.file.file_size_in_bytes for task in tasks)
+    return IcebergFiles(local, tuple(columns), rows=rows, bytes=size)
+
+
+def _local_path(table: Table, task: FileScanTask) -> str | None:
+    """Where DuckDB finds the file; None if it is elsewhere, not Parquet, or has deleted rows."""
+    if task.delete_files or task.file.file_format != FileFormat.PARQUET:
+        return None
+    # The very rule by which pyiceberg finds a file: the path of an address is taken as it stands, not decoded.
+    scheme, _, path = PyArrowFileIO.parse_location(task.file.file_path, table.io.properties)
+    return path if scheme == "file" else None
+
+
+def _has_field_ids(path: str) -> bool:
+    # A name mapping says that files without ids may be there, and DuckDB reads these as NULL without a word.
+    return all(types.FIELD_ID in (field.metadata or {}) for field in pq.read_schema(path))
+
+
+def _reader(table: Table, schema: Schema, tasks: list[FileScanTask]) -> pa.RecordBatchReader:
+    arrow = types.arrow_schema(schema)
+    return pa.RecordBatchReader.from_batches(arrow, _batches(table, schema, tasks, arrow))
+
+
+def _batches(table: Table, schema: Schema, tasks: list[FileScanTask], arrow: pa.Schema) -> Iterator[pa.RecordBatch]:
+    name = ".".join(table.name())
+    reading = ArrowScan(table.metadata, table.io, schema, AlwaysTrue())
+    # One file at a time: given all of them pyiceberg reads ahead without bound.
+    for task in tasks:
+        for batch in reading.to_record_batches([task]):
+            yield fit(batch, arrow, name)

@@ -1,0 +1,165 @@
+"""Tables by name: load, create, look at; a handle is the state of one table at the moment it was loaded."""
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import (
+    NamespaceAlreadyExistsError,
+    NoSuchNamespaceError,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+)
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table as Table
+from pyiceberg.table.refs import MAIN_BRANCH
+from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.update import AssertRefSnapshotId
+from pyiceberg.transforms import MonthTransform
+
+from featurestore.errors import Conflict, NotFound, NotReady
+from featurestore.lakehouse import types
+from featurestore.lakehouse.catalog import UNREACHABLE
+from featurestore.lakehouse.commits import Staged, begin, execute, stage_properties
+
+MONTH_PARTITION = "__fs_month"
+"""The name of the month partition: it must meet no column's name."""
+
+_PROPERTIES = {
+    "format-version": "2",
+    # A commit leaves a metadata file and a manifest: keep both few, or planning and commits slow down with a table's age.
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+    "commit.manifest-merge.enabled": "true",
+    "commit.manifest.min-count-to-merge": "20",
+}
+
+
+def load(catalog: Catalog, identifier: str) -> Table:
+    """The table as it is now. Raises: NotFound with the nearest names of its namespace; NotReady where its files cannot be reached."""
+    namespace = identifier.rpartition(".")[0]
+    if not namespace:
+        known = [f"{space}.{name}" for space in map(".".join, catalog.list_namespaces()) for name in list_tables(catalog, space)]
+        raise NotFound("table", identifier, known)
+    try:
+        return catalog.load_table(identifier)
+    except NoSuchTableError as error:
+        known = [f"{namespace}.{name}" for name in list_tables(catalog, namespace)]
+        raise NotFound("table", identifier, known) from error
+    except UNREACHABLE as error:
+        raise NotReady(f"the table {identifier} cannot be loaded: {error}; check that catalog and warehouse can be reached") from error
+
+
+def exists(catalog: Catalog, identifier: str) -> bool:
+    """Whether there is a table of this name. Raises: NotReady where the catalog cannot be reached."""
+    try:
+        return bool("." in identifier and catalog.table_exists(identifier))
+    except UNREACHABLE as error:
+        raise NotReady(f"the catalog cannot be asked for {identifier}: {error}") from error
+
+
+def list_tables(catalog: Catalog, namespace: str) -> list[str]:
+    """The names of a namespace's tables without the namespace, sorted; none where there is no such namespace."""
+    try:
+        return sorted(identifier[-1] for identifier in catalog.list_tables(namespace))
+    except NoSuchNamespaceError:
+        return []
+
+
+def create(
+    catalog: Catalog, identifier: str, schema: pa.Schema, *, month_of: str | None = None, properties: Mapping[str, str] | None = None
+) -> Table:
+    """A new, empty table with these columns, all optional; partitioned by the month of `month_of` where given. Makes the namespace.
+
+    Raises: Conflict if the table is there; TypeMismatch or NotFound naming a column.
+    """
+    columns = types.iceberg_schema(schema)
+    spec = PartitionSpec()
+    if month_of is not None:
+        source = column_id(columns, month_of, identifier)
+        spec = PartitionSpec(PartitionField(source_id=source, field_id=1000, transform=MonthTransform(), name=MONTH_PARTITION))
+    create_namespace(catalog, identifier.rpartition(".")[0])
+    try:
+        return catalog.create_table(identifier, columns, partition_spec=spec, properties={**_PROPERTIES, **(properties or {})})
+    except TableAlreadyExistsError as error:
+        raise Conflict(f"the table {identifier} exists already", table=identifier) from error
+    except UNREACHABLE as error:
+        raise NotReady(f"the table {identifier} cannot be created: {error}") from error
+
+
+def create_namespace(catalog: Catalog, namespace: str) -> None:
+    """Make the namespace unless it is there."""
+    try:
+        if not catalog.namespace_exists(namespace):
+            catalog.create_namespace(namespace)
+    except NamespaceAlreadyExistsError:
+        return
+    except UNREACHABLE as error:
+        # Two processes may create it at once; the database refuses the second.
+        if not catalog.namespace_exists(namespace):
+            raise NotReady(f"the namespace {namespace} cannot be created: {error}") from error
+
+
+def set_properties(table: Table, properties: Mapping[str, str]) -> None:
+    """Set table properties in one commit, or nothing if they are set already; the handle then shows the new state.
+
+    Raises: CommitConflict if since the handle was loaded another writer changed one of them or added a snapshot.
+    """
+    changed = {key: value for key, value in properties.items() if table.properties.get(key) != value}
+    if changed:
+        transaction = begin(table)
+        stage_properties(transaction, table, changed)
+        main = AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=current_snapshot_id(table))  # type: ignore[call-arg]
+        Staged(transaction, (), (main,)).commit()
+        execute(table, transaction)
+
+
+def arrow_schema(table: Table, snapshot_id: int | None = None) -> pa.Schema:
+    """The columns of a snapshot, or the current ones; every timestamp in microseconds, with a zone UTC; no large types.
+
+    Raises: NotFound if there is no such snapshot.
+    """
+    return types.arrow_schema(schema_of(table, snapshot_id))
+
+
+def schema_of(table: Table, snapshot_id: int | None) -> Schema:
+    """The schema that a snapshot was written with; None: the current one. Raises: NotFound if there is no such snapshot."""
+    if snapshot_id is None:
+        return table.schema()
+    schema_id = snapshot(table, snapshot_id).schema_id
+    # Snapshots of the oldest writers name no schema: the current one is all there is.
+    return table.schemas().get(schema_id, table.schema()) if schema_id is not None else table.schema()
+
+
+def snapshot(table: Table, snapshot_id: int) -> Snapshot:
+    """A snapshot's metadata. Raises: NotFound if it was never there or has expired."""
+    found = table.snapshot_by_id(snapshot_id)
+    if found is None:
+        raise NotFound("snapshot", str(snapshot_id), map(str, snapshot_ids(table)), where=".".join(table.name()))
+    return found
+
+
+def snapshot_ids(table: Table) -> list[int]:
+    """Every snapshot that the table still has, oldest first."""
+    return [found.snapshot_id for found in sorted(table.snapshots(), key=lambda s: (s.sequence_number or 0, s.timestamp_ms))]
+
+
+def current_snapshot_id(table: Table) -> int | None:
+    """The snapshot that a reader sees now; None: nothing was ever written."""
+    found = table.current_snapshot()
+    return found.snapshot_id if found else None
+
+
+def summary(table: Table, snapshot_id: int) -> dict[str, str]:
+    """What the writer of a snapshot noted in it, with Iceberg's own counts and the key `operation`. Raises: NotFound."""
+    found = snapshot(table, snapshot_id).summary
+    return {"operation": found.operation.value, **found.additional_properties} if found else {}
+
+
+def column_id(schema: Schema, name: str, where: str) -> int:
+    """The field id of a column. Raises: NotFound with the nearest names."""
+    for field in schema.fields:
+        if field.name == name:
+            return field.field_id
+    raise NotFound("column", name, [field.name for field in schema.fields], where=where)

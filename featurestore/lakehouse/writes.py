@@ -1,0 +1,202 @@
+"""Rows go in by streaming: data files first, then one commit that either sees them all or, failing, leaves none."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+from pyiceberg.expressions import AlwaysTrue
+from pyiceberg.manifest import DataFile, ManifestContent
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table, Transaction
+from pyiceberg.table.update import AddSchemaUpdate, AssertLastAssignedFieldId, AssertTableUUID, SetCurrentSchemaUpdate
+from pyiceberg.table.update.snapshot import ManageSnapshots
+from pyiceberg.transforms import MonthTransform
+from pyiceberg.types import IcebergType, NestedField
+
+from featurestore.errors import CommitConflict, Conflict, OutOfResources, RequestError
+from featurestore.lakehouse import tables, types
+from featurestore.lakehouse.casting import fitted
+from featurestore.lakehouse.commits import Staged, as_loaded, begin, execute, reloaded, stage_properties
+from featurestore.lakehouse.files import DataFiles
+
+ATTEMPTS = 100
+"""How often a commit that does not depend on what others wrote is tried: each lost try means that another writer won one."""
+
+
+def append(
+    table: Table,
+    batches: pa.RecordBatchReader,
+    *,
+    summary: Mapping[str, str],
+    properties: Mapping[str, str] | None = None,
+    month_of: str | None = None,
+) -> int | None:
+    """Add rows and set table properties in one commit on exactly the state that the handle shows; the handle then shows the new one.
+
+    The rows are streamed, a data file for each month of `month_of` (rows come ordered by that month; by default the column that the
+    table is partitioned by). Returns the new snapshot's id; None if there were no rows: then only properties that differ are committed.
+    Raises: CommitConflict if another writer was first; TypeMismatch or RequestError naming a column; OutOfResources. In all of
+    these nothing was written and no file is left.
+    """
+    return _append(table, batches, summary, properties or {}, month_of, retries=0)
+
+
+def append_retrying(
+    catalog: Catalog,
+    identifier: str,
+    batches: pa.RecordBatchReader,
+    *,
+    summary: Mapping[str, str] | None = None,
+    month_of: str | None = None,
+) -> int | None:
+    """Add rows that are independent facts (a log, a registry): commits that came in between do not matter.
+
+    Returns the new snapshot's id; None if there were no rows. Raises: as `append`, and NotFound.
+    """
+    return _append(tables.load(catalog, identifier), batches, summary or {}, {}, month_of, retries=ATTEMPTS)
+
+
+def _append(
+    table: Table,
+    batches: pa.RecordBatchReader,
+    summary: Mapping[str, str],
+    properties: Mapping[str, str],
+    month_of: str | None,
+    retries: int,
+) -> int | None:
+    schema = types.arrow_schema(table.schema(), ids=True)
+    rows = fitted(batches, schema, ".".join(table.name()))
+    files = DataFiles(table, schema).write(rows, month_of or _partition_column(table))
+    if not files.rows:
+        tables.set_properties(table, properties)
+        return None
+    with files.discarded_on(BaseException):
+        transaction = begin(table, retries=retries)
+        stage_properties(transaction, table, properties)
+        with transaction.update_snapshot(snapshot_properties=dict(summary)).merge_append() as snapshot:
+            for file in files.data_files(transaction.table_metadata):
+                snapshot.append_data_file(file)
+    with files.discarded_on(CommitConflict, OutOfResources):
+        execute(table, transaction, snapshot.snapshot_id)
+    return snapshot.snapshot_id
+
+
+def _partition_column(table: Table) -> str | None:
+    fields = table.spec().fields
+    if not fields:
+        return None
+    if len(fields) == 1 and isinstance(fields[0].transform, MonthTransform):
+        return table.schema().find_column_name(fields[0].source_id)
+    raise RequestError(f"{'.'.join(table.name())} is partitioned by {table.spec()}; rows can be added to tables partitioned by month")
+
+
+def replace(
+    catalog: Catalog,
+    identifier: str,
+    batches: pa.RecordBatchReader,
+    *,
+    summary: Mapping[str, str] | Callable[[], Mapping[str, str]],
+    tag: str,
+) -> int:
+    """Make these rows, in this order and with these columns, the table's content: one snapshot, tagged in the same commit.
+
+    The table is made if it is not there. A column of the same name and type as before keeps its field id. `summary` may be a
+    function: it is called when the last row is written. Older snapshots stay as they are. Returns the new snapshot's id.
+    Raises: Conflict if the tag exists; TypeMismatch or RequestError naming a column; OutOfResources. Then no file is left.
+    """
+    table = _loaded_or_created(catalog, identifier, batches.schema)
+    if tag in table.refs():
+        raise Conflict(f"{identifier} has a tag {tag!r} already", table=identifier, tag=tag)
+    schema = _registered_schema(table, batches.schema)
+    arrow = types.arrow_schema(schema, ids=True)
+    files = DataFiles(table, arrow).write(fitted(batches, arrow, identifier))
+    with files.discarded_on(BaseException):
+        noted = summary() if callable(summary) else summary
+    for _ in range(ATTEMPTS):
+        with files.discarded_on(BaseException):
+            table = reloaded(table)
+            if tag in table.refs():
+                raise Conflict(f"{identifier} has a tag {tag!r} already", table=identifier, tag=tag)
+            transaction, snapshot_id = _replacement(table, schema.schema_id, files, noted, tag)
+        try:
+            with files.discarded_on(OutOfResources):
+                execute(table, transaction, snapshot_id)
+            return snapshot_id
+        except CommitConflict:
+            continue
+    files.discard()
+    raise CommitConflict(f"{identifier} is being changed without pause; nothing was written, try again", table=identifier)
+
+
+def _loaded_or_created(catalog: Catalog, identifier: str, schema: pa.Schema) -> Table:
+    if not tables.exists(catalog, identifier):
+        try:
+            return tables.create(catalog, identifier, schema)
+        except Conflict:
+            # Another builder made it in between.
+            return tables.load(catalog, identifier)
+    return tables.load(catalog, identifier)
+
+
+def _registered_schema(table: Table, arrow: pa.Schema) -> Schema:
+    """The table's schema with exactly these columns, added to its metadata if need be.
+
+    It is not made the current one yet, and what is registered never changes: so files may be written with its field ids, and
+    whatever other builders do meanwhile, these ids stay theirs.
+    """
+    wanted = [(field.name, field.field_type) for field in types.iceberg_schema(arrow).fields]
+    for _ in range(ATTEMPTS):
+        for schema in sorted(table.schemas().values(), key=lambda schema: -schema.schema_id):
+            if [(field.name, _shape(field.field_type)) for field in schema.fields] == [(name, _shape(kind)) for name, kind in wanted]:
+                return schema
+        transaction = begin(table)
+        last = AssertLastAssignedFieldId(last_assigned_field_id=table.metadata.last_column_id)  # type: ignore[call-arg]
+        requirements = (AssertTableUUID(uuid=table.metadata.table_uuid), last, *as_loaded(table, schemas=True))
+        addition = AddSchemaUpdate(schema_=_new_schema(table, arrow))  # type: ignore[call-arg]
+        Staged(transaction, (addition,), requirements).commit()
+        try:
+            execute(table, transaction)
+        except CommitConflict:
+            table = reloaded(table)
+    raise CommitConflict(f"the columns of {'.'.join(table.name())} are being changed without pause; nothing was written")
+
+
+def _new_schema(table: Table, arrow: pa.Schema) -> Schema:
+    held: dict[tuple[str, pa.DataType], NestedField] = {}
+    for schema in sorted(table.schemas().values(), key=lambda schema: schema.schema_id):
+        held |= {(field.name, _shape(field.field_type)): field for field in schema.fields}
+    taken = iter(range(table.metadata.last_column_id + 1, 2**31))
+    fields = []
+    for column in arrow:
+        kind = types.iceberg_type(column.type, taken, column.name)
+        known = held.get((column.name, _shape(kind)))
+        fields.append(known or NestedField(next(taken), column.name, kind, required=False))
+    return Schema(*fields, schema_id=max(table.schemas()) + 1)
+
+
+def _shape(kind: IcebergType) -> pa.DataType:
+    # Two Iceberg types differ if the ids inside of them do; their Arrow types do not.
+    return types.arrow_type(kind)
+
+
+def _replacement(table: Table, schema_id: int, files: DataFiles, summary: Mapping[str, str], tag: str) -> tuple[Transaction, int]:
+    transaction = begin(table)
+    chosen = SetCurrentSchemaUpdate(schema_id=schema_id)  # type: ignore[call-arg]
+    Staged(transaction, (chosen,), as_loaded(table, free_refs=[tag])).commit()
+    with transaction.update_snapshot(snapshot_properties=dict(summary)).overwrite() as snapshot:
+        # Without a filter pyiceberg looks for the files to drop in no manifest of an unpartitioned table.
+        snapshot.delete_by_predicate(AlwaysTrue())
+        for file in _current_files(table):
+            snapshot.delete_data_file(file)
+        for file in files.data_files(transaction.table_metadata):
+            snapshot.append_data_file(file)
+    ManageSnapshots(transaction).create_tag(snapshot.snapshot_id, tag).commit()
+    return transaction, snapshot.snapshot_id
+
+
+def _current_files(table: Table) -> list[DataFile]:
+    current = table.current_snapshot()
+    manifests: list[Any] = current.manifests(table.io) if current else []
+    data = [manifest for manifest in manifests if manifest.content == ManifestContent.DATA]
+    return [entry.data_file for manifest in data for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True)]
