@@ -5,7 +5,8 @@ WORKDIR /src
 COPY requirements.lock ./
 RUN python -m venv /opt/featurestore \
     && python -m pip install --no-cache-dir "$(grep '^uv==' requirements.lock)"
-COPY pyproject.toml LICENSE ./
+COPY pyproject.toml hatch_build.py LICENSE ./
+COPY definitions ./definitions
 COPY featurestore ./featurestore
 # The lock is a constraint here, not a list: the image takes what the extras need and no development tools.
 RUN uv pip install --no-cache --python /opt/featurestore/bin/python --constraint requirements.lock ".[mlflow,postgres]"

@@ -1,0 +1,65 @@
+"""What the demo says while it works: numbered steps with their seconds, facts below them, a bar for what takes long."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from featurestore.pipelines.materialize import Progress, Report
+
+
+class Narrator:
+    """Numbers the steps. `seconds` is what all finished steps took together."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.steps = 0
+        self.seconds = 0.0
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        """A step: its title before, its seconds after."""
+        self.steps += 1
+        self.console.print(f"\n[bold cyan]{self.steps}[/]  [bold]{title}[/]")
+        began = time.monotonic()
+        yield
+        took = time.monotonic() - began
+        self.seconds += took
+        self.say(f"[dim]{took:.1f} s[/]")
+
+    def say(self, text: str) -> None:
+        """A line below the step; rich's markup."""
+        self.console.print(f"   {text}", highlight=False)
+
+    def code(self, text: str) -> None:
+        """A line to copy: nothing in it is markup, and it is not wrapped."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True, style="green")
+
+    def table(self, columns: list[str], rows: list[list[str]]) -> None:
+        """A table; every column but the first is aligned to the right."""
+        shown = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+        for index, column in enumerate(columns):
+            shown.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+        for row in rows:
+            shown.add_row(*row)
+        grid = Table.grid(padding=(0, 0, 0, 3))
+        grid.add_row(shown)
+        self.console.print(grid)
+
+    @contextmanager
+    def bars(self) -> Iterator[Report]:
+        """A bar for each view that reports progress; they go away with the block, the numbers are told after it."""
+        columns = [TextColumn("   {task.description:<20}"), BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[stage]:<8}")]
+        with Bars(*columns, TimeElapsedColumn(), console=self.console, transient=True) as bars:
+            tasks: dict[str, int] = {}
+
+            def report(progress: Progress) -> None:
+                if progress.view not in tasks:
+                    tasks[progress.view] = bars.add_task(progress.view, total=progress.total, stage="")
+                bars.update(bars.tasks[tasks[progress.view]].id, completed=progress.done, stage=progress.stage)
+
+            yield report
