@@ -1,4 +1,10 @@
-"""A feature store on Apache Iceberg: the same definitions for training sets, online lookups and the models between."""
+"""A feature store on Apache Iceberg: the same definitions for training sets, online lookups and the models between.
+
+The language of definitions is imported at once; what opens catalogs and servers only when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from featurestore.dsl import agg
 from featurestore.dsl.entity import Entity
@@ -6,7 +12,18 @@ from featurestore.dsl.expression import Expression
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
-from featurestore.settings import Settings
-from featurestore.store import FeatureStore
 
-__all__ = ["Entity", "Expression", "FeatureService", "FeatureStore", "FeatureView", "Settings", "Source", "agg"]
+if TYPE_CHECKING:
+    from featurestore.client import connect
+    from featurestore.settings import Settings
+    from featurestore.store import FeatureStore
+
+__all__ = ["Entity", "Expression", "FeatureService", "FeatureStore", "FeatureView", "Settings", "Source", "agg", "connect"]
+
+_LATER = {"FeatureStore": "featurestore.store", "Settings": "featurestore.settings", "connect": "featurestore.client"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'featurestore' has no attribute '{name}'")
+    return getattr(import_module(_LATER[name]), name)

@@ -58,25 +58,25 @@ def fold(aggregation: Aggregation, value: str | None, where: str | None, kind: s
         case "min" | "max":
             return Fold((Part(f"{aggregation.function}({value}){keep}", f"{aggregation.function}({{}})"),))
         case "first":
-            return Fold((Part(f"arg_min({value}, row({_order('')}, {value})){keep}", "first_value({} IGNORE NULLS)"),))
+            return Fold((Part(f"arg_min({value}, row({', '.join(_order(''))}, {value})){keep}", "first_value({} IGNORE NULLS)"),))
         case "last":
-            return Fold((Part(f"arg_max({value}, row({_order('')}, {value})){keep}", "last_value({} IGNORE NULLS)"),))
+            return Fold((Part(f"arg_max({value}, row({', '.join(_order(''))}, {value})){keep}", "last_value({} IGNORE NULLS)"),))
     return None
 
 
 def ordered(aggregation: Aggregation, value: str, where: str | None, window: int) -> str:
     """The aggregation over the events `e` of the window that ends at the point `p`."""
     keep = f" FILTER (WHERE epoch_us(e.{TIME}) >= p.__fs_g - {window} AND {value} IS NOT NULL{f' AND {where}' if where else ''})"
-    order = f"{_order('e.')}, {value}"
+    order = [*_order("e."), value]
     match aggregation.function:
         case "count_distinct":
             return f"count(DISTINCT {value}){keep}"
         case "stddev":
-            return f"stddev_samp(CAST({value} AS DOUBLE) ORDER BY {order}){keep}"
+            return f"stddev_samp(CAST({value} AS DOUBLE) ORDER BY {', '.join(order)}){keep}"
         case "percentile":
             return f"quantile_cont(CAST({value} AS DOUBLE), {aggregation.q!r}){keep}"
         case "last_n":
-            newest = ", ".join(f"{column} DESC" for column in order.split(", "))
+            newest = ", ".join(f"{column} DESC" for column in order)
             return f"list({value} ORDER BY {newest}){keep}[1:{aggregation.n}]"
     raise ValueError(f"unknown aggregation {aggregation.function}")
 
@@ -86,9 +86,9 @@ def when_empty(aggregation: Aggregation, column: str) -> str:
     return f"coalesce({column}, 0)" if aggregation.function == "count_distinct" else column
 
 
-def _order(prefix: str) -> str:
+def _order(prefix: str) -> tuple[str, str]:
     """The order of events: time, then created time, an unknown one first."""
-    return f"epoch_us({prefix}{TIME}), coalesce(epoch_us({prefix}{CREATED}), -9223372036854775807)"
+    return f"epoch_us({prefix}{TIME})", f"coalesce(epoch_us({prefix}{CREATED}), -9223372036854775807)"
 
 
 def _number(value: str | None, kind: str) -> str:
@@ -102,8 +102,9 @@ def _sum(value: str, kind: str, where: str | None) -> Fold:
         return Fold((Part(f"sum({value}){keep}"),))
     ordinary = f"isfinite({value}) AND abs({value}) < {_SCALE}"
     also = f" AND {where}" if where else ""
-    whole = f"sum(CAST(trunc({value}) AS HUGEINT)) FILTER (WHERE {ordinary}{also})"
-    fraction = f"sum(CAST(({value} - trunc({value})) * {_SCALE} AS HUGEINT)) FILTER (WHERE {ordinary}{also})"
+    # CASE, not FILTER: a filtered aggregate still computes its argument for every row, and infinity has no integer.
+    whole = f"sum(CASE WHEN {ordinary}{also} THEN CAST(trunc({value}) AS HUGEINT) END)"
+    fraction = f"sum(CASE WHEN {ordinary}{also} THEN CAST(({value} - trunc({value})) * {_SCALE} AS HUGEINT) END)"
     other = f"sum({value}) FILTER (WHERE NOT ({ordinary}){also})"
     exact = f"CAST({{0}} * {2**86}::HUGEINT + {{1}} AS DOUBLE) / {_SCALE}"
     large = f"CAST({{0}} AS DOUBLE) + CAST({{1}} AS DOUBLE) / {_SCALE}"

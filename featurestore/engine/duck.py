@@ -61,7 +61,7 @@ class DuckEngine:
                 connection = self._evaluator.cursor()
             try:
                 connection.register("given", given)
-                return connection.execute(sql).to_arrow_table()
+                return connection.sql(sql).to_arrow_table()
             finally:
                 connection.close()
 
@@ -89,26 +89,24 @@ class DuckSession:
             sql = f"SELECT * FROM {quoted(f'{name}__arrow')}"
         with _translated():
             columns = [_micros(column, kind) for column, kind in self.schema(sql).items()]
-            self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS SELECT {', '.join(columns)} FROM ({sql})")
+            self.run(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS SELECT {', '.join(columns)} FROM ({sql})")
 
-    def run(self, sql: str, variables: Mapping[str, int | bool] | None = None) -> None:
+    def set(self, variables: Mapping[str, int | bool]) -> None:
+        for variable, value in variables.items():
+            self.run(f"SET VARIABLE {quoted(variable)} = {str(value).lower()}")
+
+    def run(self, sql: str) -> None:
         with _translated():
-            for variable, value in (variables or {}).items():
-                self._connection.execute(f"SET VARIABLE {quoted(variable)} = {str(value).lower()}")
-            self._connection.execute(sql)
+            self._connection.execute(sql).fetchall()
 
     def schema(self, sql: str) -> dict[str, str]:
         with _translated():
             rows = self._connection.execute(f"DESCRIBE {sql}").fetchall()
         return {str(row[0]): str(row[1]) for row in rows}
 
-    def table(self, sql: str) -> pa.Table:
-        with _translated():
-            return self._connection.execute(sql).to_arrow_table()
-
     def batches(self, sql: str, rows: int = 65_536) -> pa.RecordBatchReader:
         with _translated():
-            reader = self._connection.execute(sql).to_arrow_reader(rows)
+            reader = self._connection.sql(sql).to_arrow_reader(rows)
         return pa.RecordBatchReader.from_batches(reader.schema, _translated_batches(reader))
 
 

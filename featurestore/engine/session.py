@@ -19,14 +19,14 @@ class Session(Protocol):
         Raises: NotFound for files that do not exist; RequestError for files that cannot be read.
         """
 
-    def run(self, sql: str, variables: Mapping[str, int | bool] | None = None) -> None:
-        """Set the variables and run one statement. Raises: RequestError when the data do not allow it, OutOfResources."""
+    def set(self, variables: Mapping[str, int | bool]) -> None:
+        """Give variables values, which `getvariable('name')` reads in every later statement."""
+
+    def run(self, sql: str) -> None:
+        """Run one statement. Raises: RequestError when the data do not allow it, OutOfResources."""
 
     def schema(self, sql: str) -> dict[str, str]:
         """The DuckDB type of each column of a query, without running it. Raises: RequestError with the reason."""
-
-    def table(self, sql: str) -> pa.Table:
-        """The rows of a query in memory."""
 
     def batches(self, sql: str, rows: int = 65_536) -> pa.RecordBatchReader:
         """The rows of a query as a stream; the session must stay open while it is read."""

@@ -42,7 +42,7 @@ def inspect(parts: Parts, view: FeatureView) -> Inspected:
         if unknown:
             return _failed(*unknown)
         events = compile_events(view, list(raw))
-        session.run("SELECT 1", {**dict.fromkeys(BOUNDS, 0), "carry_in": False})
+        session.set({**dict.fromkeys(BOUNDS, 0), "carry_in": False})
         wrong = _type_problems(session, view, events)
         if wrong:
             return _failed(*wrong)

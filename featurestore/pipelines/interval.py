@@ -71,8 +71,8 @@ def _first_change(parts: Parts, session: Session, view: FeatureView, held: State
     events = compile_events(view, list(sources.columns(session)))
     if not sources.add_changes(parts, session, view.source, held.sources, pins, events.reads):
         return times.FIRST
-    session.run("SELECT 1", {"now": times.LAST})
-    first = session.table(events.counts).to_pylist()[0]["first_time"]
+    session.set({"now": times.LAST})
+    first = session.batches(events.counts).read_all().to_pylist()[0]["first_time"]
     return held.through if first is None else min(int(first), held.through)
 
 

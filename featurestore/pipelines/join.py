@@ -143,10 +143,10 @@ def _join_view(session: Session, use: ViewUse, index: int, spine: Spine, pinned:
 def _facts(session: Session, use: ViewUse, index: int, pinned: Pinned, known: str) -> ViewFacts:
     through = pinned.state.through
     past = "true" if through is None else f"epoch_us({T}) > {through}"
-    row = session.table(
+    row = session.batches(
         f"SELECT count(*) FILTER (WHERE {past}) AS past, max(epoch_us({FEATURE_TIME}) - epoch_us({T})) AS feature,"
         f" max(epoch_us({CREATED_TIME}) - epoch_us({T})) AS created FROM spine JOIN v{index} USING ({ROW})"
-    ).to_pylist()[0]
+    ).read_all().to_pylist()[0]
     facts = ViewFacts(row["past"], row["feature"], row["created"])
     late = [facts.feature_minus_spine, *([facts.created_minus_spine] if known == "then" else [])]
     if any(distance is not None and distance > 0 for distance in late):

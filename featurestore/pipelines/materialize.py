@@ -145,8 +145,8 @@ def _open_source(parts: Parts, session: Session, view: FeatureView, pins: source
     events = compile_events(view, list(sources.columns(session)))
     onward = None if interval.events_lower <= times.FIRST else sources.TimeBounds(interval.events_lower, times.LAST)
     sources.add(parts, session, view.source, pins, events.reads, onward)
-    session.run("SELECT 1", {"now": run})
-    row = session.table(events.counts).to_pylist()[0]
+    session.set({"now": run})
+    row = session.batches(events.counts).read_all().to_pylist()[0]
     if row["rows"] and row["no_time"] == row["rows"]:
         raise RequestError(f"no row of source {view.source.name} has a value in its timestamp column '{view.source.timestamp}'; nothing was written")
     bounds = sources.TimeBounds(interval.events_lower, interval.events_upper)
@@ -157,7 +157,7 @@ def _open_source(parts: Parts, session: Session, view: FeatureView, pins: source
 def _compute(parts: Parts, session: Session, applied: Applied, view: FeatureView, table: Table, interval: Interval, run: int) -> int:
     """Compute the interval's rows, and what the table holds of it, as the relations that `diff` compares."""
     events = compile_events(view, list(sources.columns(session)))
-    session.run("SELECT 1", {**interval.variables(), "run": run})
+    session.set({**interval.variables(), "run": run})
     compiled = compile_view(view, events, session.schema(events.sql))
     prepare(session, view, events)
     _compute_rows(session, applied, compiled)
@@ -183,10 +183,8 @@ def _compute_vanished_points(parts: Parts, session: Session, applied: Applied, v
     reads = compile_events(view, list(sources.columns(session))).reads
     sources.add(parts, session, view.source, pins, reads)
     keys = ", ".join(map(quoted, view.entity.keys))
-    session.run(
-        f"CREATE OR REPLACE TEMP TABLE {EXTRA_POINTS} AS SELECT {keys}, epoch_us(feature_timestamp) AS {GRID} FROM {diff.VANISHED}",
-        {"events_lower": times.FIRST},
-    )
+    session.set({"events_lower": times.FIRST})
+    session.run(f"CREATE OR REPLACE TEMP TABLE {EXTRA_POINTS} AS SELECT {keys}, epoch_us(feature_timestamp) AS {GRID} FROM {diff.VANISHED}")
     _compute_rows(session, applied, compiled)
 
 
@@ -239,5 +237,5 @@ def _key_names(applied: Applied) -> Sequence[str]:
 
 
 def _two(session: Session, sql: str) -> tuple[int, int]:
-    first, second = session.table(sql).columns
+    first, second = session.batches(sql).read_all().columns
     return int(first[0].as_py()), int(second[0].as_py())

@@ -140,7 +140,7 @@ def read(parts: Parts) -> Registry:
     snapshot_id = tables.current_snapshot_id(table)
     with parts.engine.session() as session:
         session.add("registry", scans.scan(table, snapshot_id))
-        rows = session.table("SELECT * FROM registry ORDER BY version, applied_at").to_pylist()
+        rows = session.batches("SELECT * FROM registry ORDER BY version, applied_at").read_all().to_pylist()
     found: dict[tuple[str, str], dict[int, Applied]] = {}
     for row in rows:
         found.setdefault((row["kind"], row["name"]), {})[row["version"]] = _applied(row)

@@ -104,7 +104,7 @@ def _named(parts: Parts, text: str) -> pa.Table:
         table = tables.load(parts.catalog, name)
         with parts.engine.session() as session:
             session.add("spine", scans.scan(table, _snapshot_id(table, snapshot)))
-            return session.table("SELECT * FROM spine")
+            return session.batches("SELECT * FROM spine").read_all()
     if text[:7].lower().startswith(("select", "with", "from")):
         try:
             tree = parse_query(text)
@@ -115,7 +115,7 @@ def _named(parts: Parts, text: str) -> pa.Table:
             for name, relation in relations.items():
                 table = tables.load(parts.catalog, name)
                 session.add(relation, scans.scan(table, tables.current_snapshot_id(table)))
-            return session.table(render_query(tree, relations))
+            return session.batches(render_query(tree, relations)).read_all()
     paths = sorted(glob.glob(text, recursive=True))
     if not paths:
         raise NotFound("spine file", text)
