@@ -19,6 +19,7 @@ from featurestore.pipelines.lookup import OnlineFeatures
 from featurestore.pipelines.materialize import Materialization, Progress, Report, materialize_view
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.plan import Plan
+from featurestore.pipelines.prepared import Prepared, prepare
 from featurestore.pipelines.services import Services
 from featurestore.pipelines.spine import read as read_spine
 from featurestore.pipelines.training_set import TrainingSet
@@ -102,8 +103,21 @@ class FeatureStore:
         `known="then"` sees only what was created by then. `snapshots` pins feature tables; None takes the current ones.
         The same request on the same snapshots returns the training set that is there.
         """
+        return self.build_training_set(self.prepare_training_set(service, spine, timestamp, label, name, known, snapshots))
+
+    def prepare_training_set(
+        self,
+        service: str,
+        spine: Any,
+        timestamp: str,
+        label: str | None = None,
+        name: str | None = None,
+        known: Known = "now",
+        snapshots: Mapping[str, int | None] | None = None,
+    ) -> Prepared:
+        """The first half of `training_set`, for servers: read the spine, pin the snapshots, and so know the `id`."""
         resolved = self._services.resolve(service)
-        return build.build(
+        return prepare(
             self._parts,
             resolved.plan,
             spine,
@@ -112,8 +126,12 @@ class FeatureStore:
             name=name or service,
             known=known,
             snapshots=snapshots,
-            notes=list(resolved.notes),
+            notes=resolved.notes,
         )
+
+    def build_training_set(self, prepared: Prepared, progress: build.Report | None = None) -> TrainingSet:
+        """The second half: join and store; `progress` is told how many rows are written so far."""
+        return build.build(self._parts, prepared, progress)
 
     def get_training_set(self, id: str) -> TrainingSet:
         """A stored training set. Raises: NotFound with the nearest ids."""
@@ -149,6 +167,14 @@ class FeatureStore:
     def service_plan(self, service: str) -> ServicePlan:
         """The service resolved to its newest version whose views are materialized."""
         return self._services.resolve(service).plan
+
+    def current_plan(self, service: str) -> ServicePlan:
+        """The version that `online_features` serves: from memory unless something was applied or published since."""
+        return self._services.current(service)
+
+    def held_plan(self, service: str) -> ServicePlan | None:
+        """The same where it takes no reading of the catalog; None where it does. For callers that must not wait."""
+        return self._services.held(service)
 
     def entities(self) -> list[dict[str, Any]]:
         """The applied entities."""

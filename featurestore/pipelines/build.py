@@ -1,11 +1,10 @@
 """Building, finding and rebuilding training sets."""
 
 import functools
-import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
@@ -15,58 +14,46 @@ import pyarrow as pa
 from featurestore.compiler.point_in_time import ROW
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.compiler.service_plan import ServicePlan, service_plan_from_dict
-from featurestore.errors import DigestMismatch, NotFound, RequestError, near
+from featurestore.errors import DigestMismatch, NotFound
 from featurestore.lakehouse import scans, tables, tags, writes
 from featurestore.pipelines import spine as spines
 from featurestore.pipelines import times
-from featurestore.pipelines.digest import Digest, of_table, type_name
+from featurestore.pipelines.digest import Digest, type_name
 from featurestore.pipelines.feature_table import THROUGH
 from featurestore.pipelines.join import Joined, Pinned, join, past_watermark_warnings, pin
 from featurestore.pipelines.parts import Parts
-from featurestore.pipelines.spine import Spine
+from featurestore.pipelines.prepared import Prepared
 from featurestore.pipelines.training_set import MANIFEST, TAG, TrainingSet, manifest_json
+
+Report = Callable[[int], None]
+"""Told how many rows of a training set are written so far."""
 
 LIBRARIES = ("duckdb", "pyarrow", "pyiceberg", "sqlglot")
 
 
-def build(
-    parts: Parts, plan: ServicePlan, given: Any, *, timestamp: str, label: str | None, name: str, known: str, snapshots: Mapping[str, int | None] | None, notes: list[str]
-) -> TrainingSet:
-    """Join, store and tag a training set; the same request on the same snapshots returns the one that is there."""
+def build(parts: Parts, prepared: Prepared, report: Report | None = None) -> TrainingSet:
+    """Join, store and tag a training set; the same request on the same snapshots returns the one that is there.
+
+    `report` is told how many rows were written so far.
+    """
     began = time.monotonic()
-    _check_name(name)
-    spine = spines.read(parts, given, plan, timestamp)
-    if label is not None and label not in spine.table.schema.names:
-        raise RequestError(f"the spine has no label column '{label}'{near(label, spine.table.schema.names)}", field=label)
-    pinned = pin(parts, plan, snapshots)
-    spine_digest = of_table(spine.table)
-    request = {
-        "service": plan.service,
-        "fingerprint": plan.fingerprint,
-        "views": {table: [str(at.snapshot_id), at.table.properties.get("featurestore.fingerprint")] for table, at in pinned.items()},
-        "spine": spine_digest,
-        "timestamp": timestamp,
-        "label": label,
-        "known": known,
-    }
-    id = f"{name}-{hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:16]}"
-    if (existing := find(parts, id)) is not None:
+    if (existing := find(parts, prepared.id)) is not None:
         return existing
-    with join(parts, plan, spine, pinned, known) as joined:
-        manifest = _manifest(plan, spine, pinned, joined, id=id, name=name, label=label, known=known, spine_digest=spine_digest, notes=notes)
-        tally = _Tally(joined.schema, plan)
+    with join(parts, prepared.plan, prepared.spine, prepared.pinned, prepared.known) as joined:
+        manifest = _manifest(prepared, joined)
+        tally = _Tally(joined.schema, prepared.plan, report)
 
         def summary() -> dict[str, str]:
-            manifest.update(tally.results(), seconds=round(time.monotonic() - began, 3))
-            for table, at in pinned.items():
+            manifest.update(tally.results(), seconds=round(prepared.seconds + time.monotonic() - began, 3))
+            for table, at in prepared.pinned.items():
                 if at.snapshot_id is not None:
-                    tags.tag(tables.load(parts.catalog, parts.features_table(table)), TAG + id, at.snapshot_id)
+                    tags.tag(tables.load(parts.catalog, parts.features_table(table)), TAG + prepared.id, at.snapshot_id)
             return {MANIFEST: manifest_json(manifest)}
 
         schema = pa.schema([*joined.schema, pa.field(ROW, pa.int64())])
         reader = pa.RecordBatchReader.from_batches(schema, tally.numbered(joined.batches, schema))
-        writes.replace(parts.catalog, _identifier(parts, name), reader, summary=summary, tag=TAG + id)
-    return get(parts, id)
+        writes.replace(parts.catalog, _identifier(parts, prepared.name), reader, summary=summary, tag=TAG + prepared.id)
+    return get(parts, prepared.id)
 
 
 def find(parts: Parts, id: str) -> TrainingSet | None:
@@ -139,10 +126,11 @@ def rebuild(parts: Parts, id: str) -> TrainingSet:
 class _Tally:
     """Counts and digests the rows on their way into the table."""
 
-    def __init__(self, schema: pa.Schema, plan: ServicePlan) -> None:
+    def __init__(self, schema: pa.Schema, plan: ServicePlan, report: Report | None) -> None:
         self._digest = Digest(schema)
         self._nulls = dict.fromkeys(plan.feature_names, 0)
         self._rows = 0
+        self._report = report
 
     def numbered(self, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """The batches with the row number added."""
@@ -153,37 +141,38 @@ class _Tally:
             numbers = pa.array(range(self._rows, self._rows + batch.num_rows), pa.int64())
             self._rows += batch.num_rows
             yield pa.RecordBatch.from_arrays([*batch.columns, numbers], schema=schema)
+            if self._report is not None:
+                self._report(self._rows)
 
     def results(self) -> dict[str, Any]:
         """The manifest's entries that are known after the last row."""
         return {"rows": self._rows, "nulls": self._nulls, "digest": self._digest.table(), "column_digests": self._digest.columns()}
 
 
-def _manifest(
-    plan: ServicePlan, spine: Spine, pinned: Mapping[str, Pinned], joined: Joined, *, id: str, name: str, label: str | None, known: str, spine_digest: str, notes: list[str]
-) -> dict[str, Any]:
+def _manifest(prepared: Prepared, joined: Joined) -> dict[str, Any]:
+    plan, spine, pinned = prepared.plan, prepared.spine, prepared.pinned
     ends = spines.time_range(spine.times)
     derived = {name for name, _ in plan.derived}
     own = len(spine.table.schema)
     roles = ["spine" if index < own else "derived" if field.name in derived else "feature" for index, field in enumerate(joined.schema)]
     return {
         "manifest_version": 1,
-        "id": id,
-        "name": name,
+        "id": prepared.id,
+        "name": prepared.name,
         "created_at": times.text(times.now()),
         "service": {"name": plan.service, "version": plan.version, "fingerprint": plan.fingerprint},
         "plan": plan.to_dict(),
         "views": {table: _view_entry(at) for table, at in pinned.items()},
         "spine": {
             "rows": spine.table.num_rows,
-            "digest": spine_digest,
+            "digest": prepared.spine_digest,
             "timestamp": spine.timestamp,
             "columns": spine.table.schema.names,
             "from": times.text(ends[0]) if ends else None,
             "to": times.text(ends[1]) if ends else None,
         },
-        "label": label,
-        "known": known,
+        "label": prepared.label,
+        "known": prepared.known,
         "past_watermark": {use: facts.past_watermark for use, facts in joined.facts.items()},
         "leak_certificate": {
             use: {"feature_minus_spine_us": facts.feature_minus_spine, "created_minus_spine_us": facts.created_minus_spine} for use, facts in joined.facts.items()
@@ -191,7 +180,7 @@ def _manifest(
         "columns": [{"name": field.name, "type": type_name(field.type), "role": role} for field, role in zip(joined.schema, roles, strict=True)],
         "sql": joined.sql,
         "versions": {"featurestore": version("featurestore"), "python": sys.version.split()[0], **{library: version(library) for library in LIBRARIES}},
-        "warnings": [*notes, *past_watermark_warnings(plan, joined.facts, pinned)],
+        "warnings": [*prepared.notes, *past_watermark_warnings(plan, joined.facts, pinned)],
     }
 
 
@@ -238,8 +227,3 @@ def _files(table: tables.Table, snapshot_id: int) -> list[str]:
 
 def _identifier(parts: Parts, name: str) -> str:
     return f"{parts.settings.training_sets_namespace}.{name}"
-
-
-def _check_name(name: str) -> None:
-    if not name or not all(part.isalnum() and part.isascii() for part in name.replace("-", "_").split("_") if part) or not name[0].isalpha():
-        raise RequestError(f"{name!r} is not a name for a training set: letters, digits, _ and - only, beginning with a letter")

@@ -32,16 +32,21 @@ class Services:
         """The version to serve, read from the catalog. Raises: NotFound with the nearest names."""
         return resolve(self._parts, registry.read(self._parts), name)
 
-    def current(self, name: str) -> ServicePlan:
-        """The version to serve, from memory unless the online store has changed since."""
+    def held(self, name: str) -> ServicePlan | None:
+        """The version to serve; None when memory does not hold it, or the online store has changed since."""
         generation = self._parts.online.generation()
         with self._lock:
             if generation != self._generation:
                 self._plans.clear()
                 self._generation = generation
-            held = self._plans.get(name)
+            return self._plans.get(name)
+
+    def current(self, name: str) -> ServicePlan:
+        """The version to serve, from memory unless the online store has changed since."""
+        held = self.held(name)
         if held is not None:
             return held
+        generation = self._generation
         found = self.resolve(name).plan
         with self._lock:
             if generation == self._generation:

@@ -1,0 +1,74 @@
+"""All that decides a training set, read and pinned before a row is joined: the same of it gives the same id."""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from featurestore.compiler.service_plan import ServicePlan
+from featurestore.errors import RequestError, near
+from featurestore.pipelines import spine as spines
+from featurestore.pipelines.digest import of_table
+from featurestore.pipelines.join import Pinned, pin
+from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.spine import Spine
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A training set that can be built: its id is known, its spine is in memory, its snapshots are chosen.
+
+    `notes` are warnings for the manifest; `seconds` is what preparing took.
+    """
+
+    id: str
+    name: str
+    plan: ServicePlan
+    spine: Spine
+    spine_digest: str
+    pinned: Mapping[str, Pinned]
+    label: str | None
+    known: str
+    notes: Sequence[str]
+    seconds: float
+
+
+def prepare(
+    parts: Parts,
+    plan: ServicePlan,
+    given: Any,
+    *,
+    timestamp: str,
+    label: str | None,
+    name: str,
+    known: str,
+    snapshots: Mapping[str, int | None] | None,
+    notes: Sequence[str],
+) -> Prepared:
+    """Read the spine, pin the snapshots and compute the id. Raises: RequestError, TypeMismatch and NotFound for what is wrong."""
+    began = time.monotonic()
+    _check_name(name)
+    spine = spines.read(parts, given, plan, timestamp)
+    if label is not None and label not in spine.table.schema.names:
+        raise RequestError(f"the spine has no label column '{label}'{near(label, spine.table.schema.names)}", field=label)
+    pinned = pin(parts, plan, snapshots)
+    digest = of_table(spine.table)
+    request = {
+        "service": plan.service,
+        "fingerprint": plan.fingerprint,
+        "views": {table: [str(at.snapshot_id), at.table.properties.get("featurestore.fingerprint")] for table, at in pinned.items()},
+        "spine": digest,
+        "timestamp": timestamp,
+        "label": label,
+        "known": known,
+    }
+    id = f"{name}-{hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:16]}"
+    return Prepared(id, name, plan, spine, digest, pinned, label, known, tuple(notes), time.monotonic() - began)
+
+
+def _check_name(name: str) -> None:
+    parts = name.replace("-", "_").split("_")
+    if not name[:1].isalpha() or not all(part.isalnum() and part.isascii() for part in parts if part):
+        raise RequestError(f"{name!r} is not a name for a training set: letters, digits, _ and - only, beginning with a letter")
