@@ -1,6 +1,6 @@
 """What a snapshot holds, planned from Iceberg's metadata: Parquet files to read by field id, or else a stream of Arrow batches."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import reduce
@@ -12,7 +12,7 @@ from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterTha
 from pyiceberg.io.pyarrow import ArrowScan, PyArrowFileIO
 from pyiceberg.manifest import FileFormat
 from pyiceberg.schema import Schema
-from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table import DataScan, FileScanTask, IncrementalAppendScan, Table
 from pyiceberg.table.snapshots import Operation, Snapshot
 
 from featurestore.compiler.relations import Column, IcebergFiles
@@ -64,7 +64,7 @@ def changes(table: Table, after: int | None, until: int, *, columns: Sequence[st
     """The rows that came after the snapshot `after` and up to `until` (included); `after` None: all rows of `until`.
 
     `appended` is False where a snapshot in between did anything but append (rewriting files without changing rows is no change), where
-    `after` is no ancestor of `until`, or where a snapshot in between has expired. Raises: as `scan`.
+    `after` is no ancestor of `until`, or where it or a snapshot in between has expired. Raises: as `scan`.
     """
     if after is None:
         return Changes(scan(table, until, columns=columns), appended=True)
@@ -75,7 +75,7 @@ def changes(table: Table, after: int | None, until: int, *, columns: Sequence[st
     if not between:
         return Changes(_relation(table, schema, []), appended=True)
     found = table.incremental_append_scan(from_snapshot_id_exclusive=after, to_snapshot_id_inclusive=until)
-    return Changes(_relation(table, schema, _planned(table, found.plan_files())), appended=True)
+    return Changes(_relation(table, schema, _planned(table, found)), appended=True)
 
 
 def _between(table: Table, after: int, until: int) -> list[Snapshot] | None:
@@ -107,13 +107,13 @@ def _projection(table: Table, snapshot_id: int | None, columns: Sequence[str] | 
 
 def _plan(table: Table, snapshot_id: int, time: TimeRange | None) -> list[FileScanTask]:
     bounds = _filter(table, snapshot_id, time) if time else AlwaysTrue()
-    return _planned(table, table.scan(row_filter=bounds, snapshot_id=snapshot_id).plan_files())
+    return _planned(table, table.scan(row_filter=bounds, snapshot_id=snapshot_id))
 
 
-def _planned(table: Table, tasks: Iterable[FileScanTask]) -> list[FileScanTask]:
+def _planned(table: Table, wanted: DataScan | IncrementalAppendScan) -> list[FileScanTask]:
     name = ".".join(table.name())
     try:
-        return list(tasks)
+        return list(wanted.plan_files())
     except ValueError as error:
         if "equality deletes" not in str(error):
             raise

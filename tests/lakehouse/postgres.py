@@ -1,0 +1,66 @@
+"""A PostgreSQL to test with: the one that answers on this machine, else one started here, else the tests that need it are skipped."""
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+INSTALL = "no PostgreSQL: apt-get install postgresql, or put its bin/ folder (initdb, pg_ctl) on the PATH"
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[str]:
+    """The address of a database, without a schema chosen."""
+    for address in (f"postgresql://{getpass.getuser()}@127.0.0.1:5432/test", "postgresql://postgres@127.0.0.1:5432/postgres"):
+        if _answers(address):
+            yield address
+            return
+    if shutil.which("initdb") is None or shutil.which("pg_ctl") is None or os.geteuid() == 0:
+        pytest.skip(INSTALL)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data = folder / "postgres"
+    subprocess.run(["initdb", "--auth=trust", "--username=postgres", "-D", data], check=True, capture_output=True)
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
+    subprocess.run(["pg_ctl", "-D", data, "-w", "-l", folder / "postgres.log", "-o", options, "start"], check=True, capture_output=True)
+    try:
+        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    finally:
+        subprocess.run(["pg_ctl", "-D", data, "-m", "immediate", "stop"], check=True, capture_output=True)
+
+
+@contextmanager
+def schema(address: str) -> Iterator[str]:
+    """The SQLAlchemy address of a fresh schema, dropped afterwards."""
+    name = f"fs_{uuid.uuid4().hex}"
+    _run(address, f"CREATE SCHEMA {name}")
+    try:
+        yield f"{address.replace('postgresql:', 'postgresql+psycopg2:')}?options=-csearch_path%3D{name}"
+    finally:
+        _run(address, f"DROP SCHEMA {name} CASCADE")
+
+
+def _answers(address: str) -> bool:
+    try:
+        psycopg2.connect(address, connect_timeout=2).close()
+    except psycopg2.OperationalError:
+        return False
+    return True
+
+
+def _run(address: str, statement: str) -> None:
+    connection = psycopg2.connect(address)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+    finally:
+        connection.close()

@@ -1,0 +1,65 @@
+"""The catalog opens from settings, makes what is missing, and says what is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from featurestore.errors import NotReady
+from featurestore.lakehouse import scans, tables, writes
+from featurestore.lakehouse.catalog import open_catalog
+from featurestore.settings import Settings
+from tests.lakehouse.data import EVENTS, by_id, events, files, reader
+
+ROWS = events((1, "2026-01-01", "a"))
+
+
+def test_default_is_one_folder(tmp_path: Path) -> None:
+    with open_catalog(Settings(home=tmp_path / "not" / "there")) as catalog:
+        tables.create(catalog, "features.a", EVENTS)
+    assert (tmp_path / "not/there/catalog.db").is_file()
+    assert (tmp_path / "not/there/warehouse/features/a/metadata").is_dir()
+
+
+def test_what_one_process_makes_another_finds(settings: Settings) -> None:
+    with open_catalog(settings) as first, open_catalog(settings) as second:
+        tables.create(first, "features.a", EVENTS)
+        assert tables.list_tables(second, "features") == ["a"]
+        assert first.name == "featurestore"
+
+
+@pytest.mark.parametrize("name", ["a b", "ümläut", "h#sh", "100%", "p%20q", "q?y", "w;z", "br[a]ck*", "qu'o\"te"])
+@pytest.mark.parametrize("as_address", [False, True], ids=["path", "address"])
+def test_any_folder_name_is_a_warehouse(tmp_path: Path, name: str, as_address: bool) -> None:
+    warehouse = tmp_path / name
+    given = warehouse.as_uri() if as_address else str(warehouse)
+    with open_catalog(Settings(home=tmp_path / "home", warehouse=given)) as catalog:
+        table = tables.create(catalog, "shop.orders", EVENTS, month_of="t")
+        snapshot = writes.append(table, reader(ROWS), summary={})
+        found = scans.scan(tables.load(catalog, "shop.orders"), snapshot)
+        assert by_id(found) == ROWS.to_pylist()
+        assert table.scan().to_arrow().to_pylist() == ROWS.to_pylist()
+    assert len(list((warehouse / "shop/orders/data").iterdir())) == len(files(table)) == 1
+
+
+def test_tables_that_pyiceberg_made_under_an_encoded_address_are_read(tmp_path: Path) -> None:
+    # pyiceberg takes the address as it stands: the folder is really called "a%20b".
+    with open_catalog(Settings(home=tmp_path)) as catalog:
+        catalog.create_namespace("shop")
+        table = catalog.create_table("shop.orders", EVENTS, location=(tmp_path / "a b").as_uri())
+        table.append(ROWS)
+        assert by_id(scans.scan(table, tables.current_snapshot_id(table))) == ROWS.to_pylist()
+    assert (tmp_path / "a%20b").is_dir()
+
+
+def test_unreachable_says_what_to_check_and_keeps_the_password(tmp_path: Path) -> None:
+    uri = "postgresql+psycopg2://me:secret@127.0.0.1:1/none"
+    with pytest.raises(NotReady, match="check the settings catalog") as caught:
+        open_catalog(Settings(home=tmp_path, catalog={"type": "sql", "uri": uri}))
+    assert "127.0.0.1:1" in caught.value.message
+    assert "secret" not in caught.value.message
+
+
+def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotReady, match="cannot be opened"):
+        open_catalog(Settings(home=tmp_path / "file" / "home"))
