@@ -106,9 +106,14 @@ class MissingExtra(FeatureStoreError):
 def near(name: str, known: Iterable[str]) -> str:
     """The tail of a message about an unknown name: the nearest known ones, or all when there are few."""
     names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6) or [
-        other for other in names if other.lower() == name.lower() or (len(name) > 2 and (other.startswith(name) or name.startswith(other)))
-    ][:3]
+    close = (
+        difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+        or [
+            other
+            for other in names
+            if other.lower() == name.lower() or (len(name) > 2 and (other.startswith(name) or name.startswith(other)))
+        ][:3]
+    )
     if close:
         return f"; did you mean {' or '.join(repr(other) for other in close)}?"
     if not names:

@@ -17,23 +17,31 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FEATURESTORE_", toml_file="featurestore.toml", extra="forbid", frozen=True)
 
-    home: Path = Field(Path(".featurestore"), description="folder of all default state")
+    home: Path = Field(default=Path(".featurestore"), description="folder of all default state")
     catalog: dict[str, str] = Field(default_factory=dict, description="pyiceberg catalog properties; default: SQLite in the home folder")
-    warehouse: str | None = Field(None, description="where tables' files lie, a folder or s3:// address; default: warehouse/ in the home folder")
-    online: str | None = Field(None, description="online store, lmdb://path or redis://host:port/db; default: LMDB in the home folder")
-    mlflow_tracking_uri: str | None = Field(None, description="MLflow's tracking server; default: MLflow's own setting, else SQLite in the home folder")
-    definitions: Path = Field(Path("definitions"), description="folder of definition files")
-    memory_limit: str | None = Field(None, description="most memory a query may use, such as 4GB; default: DuckDB's 80 % of the machine")
-    threads: int | None = Field(None, ge=1, description="threads a query may use; default: all cores")
-    spill_directory: Path | None = Field(None, description="where queries spill; default: spill/ in the home folder")
-    host: str = Field("127.0.0.1", description="address the server listens on")
-    port: int = Field(8080, ge=0, le=65535, description="port the server listens on; 0 takes a free one")
-    workers: int = Field(1, ge=1, description="server processes")
-    token: str | None = Field(None, description="bearer token the server demands; default: none")
-    features_namespace: str = Field("features", description="namespace of feature tables")
-    training_sets_namespace: str = Field("training_sets", description="namespace of training sets")
-    registry_namespace: str = Field("registry", description="namespace of definitions and model events")
-    inference_namespace: str = Field("inference", description="namespace of inference logs")
+    warehouse: str | None = Field(
+        default=None, description="where tables' files lie, a folder or s3:// address; default: warehouse/ in the home folder"
+    )
+    online: str | None = Field(
+        default=None, description="online store, lmdb://path or redis://host:port/db; default: LMDB in the home folder"
+    )
+    mlflow_tracking_uri: str | None = Field(
+        default=None, description="MLflow's tracking server; default: MLflow's own setting, else SQLite in the home folder"
+    )
+    definitions: Path = Field(default=Path("definitions"), description="folder of definition files")
+    memory_limit: str | None = Field(
+        default=None, description="most memory a query may use, such as 4GB; default: DuckDB's 80 % of the machine"
+    )
+    threads: int | None = Field(default=None, ge=1, description="threads a query may use; default: all cores")
+    spill_directory: Path | None = Field(default=None, description="where queries spill; default: spill/ in the home folder")
+    host: str = Field(default="127.0.0.1", description="address the server listens on")
+    port: int = Field(default=8080, ge=0, le=65535, description="port the server listens on; 0 takes a free one")
+    workers: int = Field(default=1, ge=1, description="server processes")
+    token: str | None = Field(default=None, description="bearer token the server demands; default: none")
+    features_namespace: str = Field(default="features", description="namespace of feature tables")
+    training_sets_namespace: str = Field(default="training_sets", description="namespace of training sets")
+    registry_namespace: str = Field(default="registry", description="namespace of definitions and model events")
+    inference_namespace: str = Field(default="inference", description="namespace of inference logs")
 
     @classmethod
     def settings_customise_sources(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import pyarrow as pa
 
@@ -143,13 +143,19 @@ class FeatureStore:
         Raises: DigestMismatch naming the columns that differ.
         """
         if ":/" in id_or_model_uri:
-            from featurestore.models.stamp import training_set_id
+            # mlflow takes a second to import and may not be installed, and only a model's address needs it.
+            from featurestore.models.stamp import training_set_id  # noqa: PLC0415
 
             id_or_model_uri = training_set_id(id_or_model_uri)
         return build.rebuild(self._parts, id_or_model_uri)
 
     def point_in_time(
-        self, service: str | ServicePlan, spine: Any, timestamp: str, known: Known = "now", snapshots: Mapping[str, int | None] | None = None
+        self,
+        service: str | ServicePlan,
+        spine: Any,
+        timestamp: str,
+        known: Known = "now",
+        snapshots: Mapping[str, int | None] | None = None,
     ) -> pa.Table:
         """The spine with a service's features as of each row's time, in memory and not stored."""
         wanted = service if isinstance(service, ServicePlan) else self._services.resolve(service).plan
@@ -210,7 +216,7 @@ class FeatureStore:
         self._parts = Parts(self.settings)
         self._services = Services(self._parts)
 
-    def __enter__(self) -> "FeatureStore":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

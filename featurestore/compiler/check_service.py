@@ -19,12 +19,18 @@ def service_problems(service: FeatureService) -> Iterator[tuple[str, str]]:
     for selection in service.selections:
         label = selection.alias or selection.view.name
         if label in labels:
-            yield "features", f"'{label}' is listed twice; list its features once, or give one use an alias: view.aliased('name', keys={{...}})"
+            yield (
+                "features",
+                f"'{label}' is listed twice; list its features once, or give one use an alias: view.aliased('name', keys={{...}})",
+            )
         labels.append(label)
         yield from selection_problems(selection)
         for name in output_names(selection):
             if name.lower() in owners:
-                yield "features", f"feature '{name}' of {label} is also {owners[name.lower()]}; alias one: {label}.aliased('name', keys={{...}})"
+                yield (
+                    "features",
+                    f"feature '{name}' of {label} is also {owners[name.lower()]}; alias one: {label}.aliased('name', keys={{...}})",
+                )
             owners.setdefault(name.lower(), f"a feature of {label}")
     for selection in service.selections:
         for column in request_keys(selection):

@@ -56,8 +56,11 @@ def _corrections(keys: Sequence[str], features: Sequence[str], versioned: bool) 
     """New rows and changed ones; of a versioned source only rows that changed without a newer version to say so."""
     differ = " OR ".join(f"c.{quoted(feature)} IS DISTINCT FROM h.{quoted(feature)}" for feature in features)
     newer = "(c.created_timestamp IS NOT NULL AND (h.created_timestamp IS NULL OR c.created_timestamp > h.created_timestamp))"
-    created = f"CASE WHEN h.feature_timestamp IS NULL THEN coalesce(c.created_timestamp, {_run()}) WHEN {newer} THEN c.created_timestamp ELSE {_after('h')} END"
-    wanted = f"h.feature_timestamp IS NOT NULL AND NOT {newer} AND ({differ})" if versioned else f"h.feature_timestamp IS NULL OR ({differ})"
+    first = f"WHEN h.feature_timestamp IS NULL THEN coalesce(c.created_timestamp, {_run()})"
+    created = f"CASE {first} WHEN {newer} THEN c.created_timestamp ELSE {_after('h')} END"
+    wanted = (
+        f"h.feature_timestamp IS NOT NULL AND NOT {newer} AND ({differ})" if versioned else f"h.feature_timestamp IS NULL OR ({differ})"
+    )
     return (
         f"SELECT {_columns('c', keys)}, c.feature_timestamp, {created} AS created_timestamp, {_columns('c', features)},"
         f"\n  h.feature_timestamp IS NOT NULL AS {CORRECTION}"

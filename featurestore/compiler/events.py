@@ -56,10 +56,15 @@ def compile_events(view: FeatureView, columns: Sequence[str]) -> Events:
     keys = tuple(quoted(_known(key, columns)) for key in view.entity.keys)
     inputs = tuple(Input(f"__fs_i{i}", sql, render(parse_row(sql), scope), field) for i, (sql, field) in enumerate(input_sql(view)))
     time = f"CAST({scope[_known(source.timestamp, scope)]} AS TIMESTAMP WITH TIME ZONE)"
-    created = f"CAST({scope[_known(source.created, scope)]} AS TIMESTAMP WITH TIME ZONE)" if source.created else "CAST(NULL AS TIMESTAMPTZ)"
+    known_at = scope[_known(source.created, scope)] if source.created else "NULL"
     keep = f"({render(parse_row(source.where), scope)})" if source.where else "true"
     named = [f"{sql} AS {quoted(key)}" for key, sql in zip(view.entity.keys, keys, strict=True)]
-    selected = [*named, f"{time} AS {TIME}", f"{created} AS {CREATED}", *(f"{item.sql} AS {item.name}" for item in inputs)]
+    selected = [
+        *named,
+        f"{time} AS {TIME}",
+        f"CAST({known_at} AS TIMESTAMP WITH TIME ZONE) AS {CREATED}",
+        *(f"{item.sql} AS {item.name}" for item in inputs),
+    ]
     has_keys = " AND ".join(f"{key} IS NOT NULL" for key in keys)
     sql = (
         f"SELECT {', '.join(selected)}\nFROM {SOURCE}\nWHERE {keep} AND {has_keys}"
@@ -107,9 +112,9 @@ def field_problems(view: FeatureView, columns: Sequence[str]) -> list[tuple[str,
     for name, sql in view.source.columns.items():
         found.extend(_unknown(f"source {view.source.name}.columns.{name}", sql, scope))
         scope[name] = quoted(name)
-    for field, column in ((f"source {view.source.name}.timestamp", view.source.timestamp), (f"source {view.source.name}.created", view.source.created)):
+    for role, column in (("timestamp", view.source.timestamp), ("created", view.source.created)):
         if column and resolve(column, scope) is None:
-            found.append((field, f"no column '{column}'{near(column, scope)}"))
+            found.append((f"source {view.source.name}.{role}", f"no column '{column}'{near(column, scope)}"))
     if view.source.where:
         found.extend(_unknown(f"source {view.source.name}.where", view.source.where, scope))
     for key in view.entity.keys:

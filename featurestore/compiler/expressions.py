@@ -128,9 +128,7 @@ def _parse(sql: str) -> exp.Expr:
     return trees[0]
 
 
-def _check(
-    tree: exp.Expr, sql: str, nodes: Collection[str], known: Collection[str], anonymous: Collection[str], kind: str
-) -> None:
+def _check(tree: exp.Expr, sql: str, nodes: Collection[str], known: Collection[str], anonymous: Collection[str], kind: str) -> None:
     for node in tree.walk():
         name = type(node).__name__
         if isinstance(node, exp.Column) and isinstance(node.this, exp.Star):
@@ -147,11 +145,15 @@ def _check(
 def _refusal(node: exp.Expr, name: str, sql: str, known: Collection[str], anonymous: Collection[str], kind: str) -> str:
     shown = node.sql(dialect="duckdb")
     if name.lower() in functions.UNSTEADY:
-        return f"{shown} in {sql!r} gives another answer at every call, so training and serving would differ; use a column or a request field"
+        return (
+            f"{shown} in {sql!r} gives another answer at every call, so training and serving would differ; use a column or a request field"
+        )
     if isinstance(node, exp.Query):
         return f"{sql!r} holds a subquery, which {kind} may not; make it a source of its own with sql="
     if isinstance(node, exp.AggFunc) and kind == "row SQL":
-        return f"{shown} in {sql!r} aggregates rows, which row SQL may not; use agg.{type(node).__name__.lower()}(..., over=...) with every="
+        return (
+            f"{shown} in {sql!r} aggregates rows, which row SQL may not; use agg.{type(node).__name__.lower()}(..., over=...) with every="
+        )
     if isinstance(node, exp.Func):
         spelled = name.lower() if isinstance(node, exp.Anonymous) else node.sql_name().lower()
         names = [*anonymous, *(getattr(exp, other).sql_name().lower() for other in known if hasattr(exp, other))]

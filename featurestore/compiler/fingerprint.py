@@ -25,7 +25,13 @@ def service_fingerprint(service: FeatureService, views: Mapping[str, str]) -> st
     return _digest(
         {
             "features": [
-                {"view": item.view.name, "meaning": views[item.view.name], "keys": request_keys(item), "as": output_names(item), "names": item.names}
+                {
+                    "view": item.view.name,
+                    "meaning": views[item.view.name],
+                    "keys": request_keys(item),
+                    "as": output_names(item),
+                    "names": item.names,
+                }
                 for item in service.selections
             ],
             "request": [[name, sql_type(kind)] for name, kind in service.request.items()],

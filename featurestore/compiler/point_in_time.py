@@ -33,7 +33,11 @@ def as_of_join(use: ViewUse, spine: str, features: str, *, known: str, corrected
         rows, at = _latest(keys, values, features) if corrected else f"SELECT * FROM {features}", "f.feature_timestamp"
     on = " AND ".join(f"s.{key_column(index)} = f.{key}" for index, key in enumerate(keys))
     fresh = f"epoch_us(s.{T}) - epoch_us(f.feature_timestamp) <= {use.ttl}" if use.ttl is not None else None
-    columns = [("f.feature_timestamp", FEATURE_TIME), ("f.created_timestamp", CREATED_TIME), *((f"f.{quoted(c)}", quoted(n)) for c, n in use.features)]
+    columns = [
+        ("f.feature_timestamp", FEATURE_TIME),
+        ("f.created_timestamp", CREATED_TIME),
+        *((f"f.{quoted(c)}", quoted(n)) for c, n in use.features),
+    ]
     selected = ",\n  ".join(f"CASE WHEN {fresh} THEN {sql} END AS {name}" if fresh else f"{sql} AS {name}" for sql, name in columns)
     return f"SELECT s.{ROW},\n  {selected}\nFROM {spine} s ASOF LEFT JOIN (\n{rows}\n) f ON {on} AND s.{T} >= {at}"
 
@@ -52,12 +56,18 @@ def _known_then(keys: list[str], values: list[str], features: str) -> str:
     A row is available from the later of its two times; at each such moment the greatest (feature_timestamp,
     created_timestamp) of those available so far holds.
     """
-    row = f"struct_pack(ft := feature_timestamp, ct := created_timestamp, {', '.join(f'v{i} := {value}' for i, value in enumerate(values))})"
-    unpacked = [f"best.v{i} AS {value}" for i, value in enumerate(values)]
+    named = ", ".join(["ft := feature_timestamp", "ct := created_timestamp", *(f"v{i} := {value}" for i, value in enumerate(values))])
+    best = f"arg_max(struct_pack({named}), row(feature_timestamp, created_timestamp))"
+    key_list = ", ".join(keys)
+    unpacked = ", ".join(
+        ["best.ft AS feature_timestamp", "best.ct AS created_timestamp", *(f"best.v{i} AS {v}" for i, v in enumerate(values))]
+    )
     return (
-        f"SELECT {', '.join(keys)}, __fs_available, best.ft AS feature_timestamp, best.ct AS created_timestamp, {', '.join(unpacked)} FROM ("
-        f"\nSELECT {', '.join(keys)}, __fs_available, arg_max({row}, row(feature_timestamp, created_timestamp))"
-        f" OVER (PARTITION BY {', '.join(keys)} ORDER BY __fs_available, feature_timestamp, created_timestamp ROWS UNBOUNDED PRECEDING) AS best"
-        f"\nFROM (SELECT *, greatest(feature_timestamp, created_timestamp) AS __fs_available FROM {features} WHERE created_timestamp IS NOT NULL)"
-        f"\nQUALIFY row_number() OVER (PARTITION BY {', '.join([*keys, '__fs_available'])} ORDER BY feature_timestamp DESC, created_timestamp DESC) = 1)"
+        f"SELECT {key_list}, __fs_available, {unpacked} FROM ("
+        f"\nSELECT {key_list}, __fs_available, {best} OVER (PARTITION BY {key_list}"
+        " ORDER BY __fs_available, feature_timestamp, created_timestamp ROWS UNBOUNDED PRECEDING) AS best"
+        "\nFROM (SELECT *, greatest(feature_timestamp, created_timestamp) AS __fs_available"
+        f" FROM {features} WHERE created_timestamp IS NOT NULL)"
+        f"\nQUALIFY row_number() OVER (PARTITION BY {key_list}, __fs_available"
+        " ORDER BY feature_timestamp DESC, created_timestamp DESC) = 1)"
     )

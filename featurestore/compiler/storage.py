@@ -29,7 +29,9 @@ def storage_type(kind: str) -> str:
         return "VARCHAR"
     if kind.endswith("[]"):
         return storage_type(kind[:-2]) + "[]"
-    raise SqlProblem(f"has type {kind}, which a feature table cannot hold; CAST it to a number, a string, a date, a timestamp or a list of those")
+    raise SqlProblem(
+        f"has type {kind}, which a feature table cannot hold; CAST it to a number, a string, a date, a timestamp or a list of those"
+    )
 
 
 def stored(columns: dict[str, str], relation: str) -> str:

@@ -63,7 +63,9 @@ def type_problems(view: FeatureView, events: Events, types: Mapping[str, str]) -
             if aggregation.column is not None:
                 kind = types[names[aggregation.column].name]
                 if aggregation.function in folds.NUMERIC and not folds.is_numeric(kind):
-                    found[f"features.{feature.declared}", f"agg.{aggregation.function} takes numbers; {aggregation.column!r} is {kind}"] = None
+                    found[f"features.{feature.declared}", f"agg.{aggregation.function} takes numbers; {aggregation.column!r} is {kind}"] = (
+                        None
+                    )
             if aggregation.where is not None and (kind := types[names[aggregation.where].name]) != "BOOLEAN":
                 found[f"features.{feature.declared}", f"where={aggregation.where!r} is {kind}, not true or false"] = None
     return list(found)
@@ -131,7 +133,9 @@ def _values(plan: _Plan) -> str:
         for window in plan.windows
     )
     combined = dict.fromkeys(
-        f"{part.combine.format(part.name)} OVER w{feature.window} AS {_combined(part, feature)}" for feature, fold in plan.folded for part in fold.parts
+        f"{part.combine.format(part.name)} OVER w{feature.window} AS {_combined(part, feature)}"
+        for feature, fold in plan.folded
+        for part in fold.parts
     )
     newest = f"make_timestamptz(greatest({GRID}, coalesce(max(__fs_c) OVER w{plan.longest}, {GRID})))"
     created = newest if plan.has_created else "CAST(NULL AS TIMESTAMP WITH TIME ZONE)"
@@ -143,10 +147,16 @@ def _values(plan: _Plan) -> str:
     joined = f"(\n{grid}\n) v"
     if plan.ordered:
         joined += f"\nLEFT JOIN (\n{_ordered(plan)}\n) o ON {_same((*plan.keys, GRID), 'v', 'o')}"
-    own = [f"{fold.value.format(*(_combined(part, feature) for part in fold.parts))} AS {quoted(feature.name)}" for feature, fold in plan.folded]
-    other = [f"{folds.when_empty(feature.aggregation, f'o.{quoted(feature.name)}')} AS {quoted(feature.name)}" for feature, _ in plan.ordered]
+    own = [
+        f"{fold.value.format(*(_combined(part, feature) for part in fold.parts))} AS {quoted(feature.name)}"
+        for feature, fold in plan.folded
+    ]
+    other = [
+        f"{folds.when_empty(feature.aggregation, f'o.{quoted(feature.name)}')} AS {quoted(feature.name)}" for feature, _ in plan.ordered
+    ]
     keys = ", ".join(f"v.{key}" for key in plan.keys)
-    return f"SELECT {keys}, make_timestamptz(v.{GRID}) AS feature_timestamp, v.created_timestamp{_tail([*own, *other])}\nFROM {joined}\nWHERE v.__fs_is_point"
+    times = f"make_timestamptz(v.{GRID}) AS feature_timestamp, v.created_timestamp"
+    return f"SELECT {keys}, {times}{_tail([*own, *other])}\nFROM {joined}\nWHERE v.__fs_is_point"
 
 
 def _combined(part: folds.Part, feature: WindowedFeature) -> str:

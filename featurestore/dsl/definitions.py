@@ -57,7 +57,9 @@ def gather(objects: Iterable[Any], places: Mapping[int, Place] | None = None, kn
             if key in found and found[key] != definition:
                 other = f" (the other is at {at[key].file}:{at[key].line})" if key in at else ""
                 message = f"another {key[0]} of this name is defined differently{other}; give one of them another name"
-                problems.append(Problem(message, f"{key[0]} '{key[1]}'", "name", place.file if place else None, place.line if place else None))
+                problems.append(
+                    Problem(message, f"{key[0]} '{key[1]}'", "name", place.file if place else None, place.line if place else None)
+                )
             found.setdefault(key, definition)
             if place:
                 at.setdefault(key, place)

@@ -49,7 +49,9 @@ def service(of: Mapping[str, Any]) -> FeatureService:
     listed = []
     for item in of["features"]:
         names = item.get("names")
-        listed.append(Selection(view(item["view"]), None if names is None else tuple(names), item.get("alias"), dict(item.get("keys") or {})))
+        listed.append(
+            Selection(view(item["view"]), None if names is None else tuple(names), item.get("alias"), dict(item.get("keys") or {}))
+        )
     return FeatureService(**{**of, "features": listed})
 
 

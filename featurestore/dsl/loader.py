@@ -88,7 +88,7 @@ def _run(file: Path, folder: Path, problems: list[Problem]) -> ModuleType | None
     except SyntaxError as error:
         problems.append(Problem(f"is not valid Python: {error.msg}", file=str(error.filename or file), line=error.lineno))
         return None
-    except Exception as error:  # whatever a user's file raises is a problem of that file, reported with its line
+    except Exception as error:  # noqa: BLE001 - whatever a user's file raises is a problem of that file, reported with its line
         lines = [entry.lineno for entry in traceback.extract_tb(error.__traceback__) if Path(entry.filename) == file.absolute()]
         problems.append(Problem(f"{type(error).__name__}: {error}", file=str(file), line=lines[-1] if lines else None))
         return None

@@ -36,7 +36,11 @@ class DuckEngine:
         spill = self._settings.spill_path()
         spill.mkdir(parents=True, exist_ok=True)
         folder = tempfile.mkdtemp(prefix="session-", dir=spill)
-        config: dict[str, str | int] = {"temp_directory": folder, "autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "temp_directory": folder,
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+        }
         if self._settings.memory_limit:
             config["memory_limit"] = self._settings.memory_limit
         if self._settings.threads:
@@ -49,7 +53,6 @@ class DuckEngine:
         finally:
             connection.close()
             shutil.rmtree(folder, ignore_errors=True)
-
 
     def evaluate(self, sql: str, given: pa.Table) -> pa.Table:
         """One SELECT over the small table `given`, in order, on a connection that stays open; for use from any thread."""

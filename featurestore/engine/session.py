@@ -1,13 +1,13 @@
 """The engine runs SQL over relations; a session is one private database that is gone when it is closed."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
 from featurestore.compiler.relations import IcebergFiles, LocalFiles
 
-Relation = IcebergFiles | LocalFiles | pa.Table | pa.RecordBatchReader
+Relation: TypeAlias = IcebergFiles | LocalFiles | pa.Table | pa.RecordBatchReader
 
 
 class Session(Protocol):

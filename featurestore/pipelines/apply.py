@@ -31,7 +31,7 @@ def apply(parts: Parts, plan: Plan) -> Plan:
     try:
         for row in changed:
             if row.kind == "view" and _make_table(parts, row):
-                made.append(parts.features_table(row.table))
+                made.append(parts.features_table(row.table))  # noqa: PERF401 - one by one, so that those made before an error are known
         registry.write(parts, [replace(row, applied_at=applied_at) for row in changed], plan.base)
     except BaseException:
         for name in made:
@@ -50,7 +50,9 @@ def _make_table(parts: Parts, row: Applied) -> bool:
     if tables.exists(parts.catalog, name):
         held = tables.load(parts.catalog, name).properties.get(FINGERPRINT)
         if held != row.fingerprint:
-            raise Conflict(f"table {name} exists and is not version {row.version} of view {row.name}; drop or rename that table, then apply again")
+            raise Conflict(
+                f"table {name} exists and is not version {row.version} of view {row.name}; drop or rename that table, then apply again"
+            )
         return False
     schema = pa.schema([(column, pa.uuid() if kind == "UUID" else arrow_type(kind)) for column, kind in row.columns.items()])
     properties = {DEFINITION: json.dumps(row.document), FINGERPRINT: row.fingerprint}

@@ -115,7 +115,8 @@ def rebuild(parts: Parts, id: str) -> TrainingSet:
         found = digest.columns()
         differ = [name for name, value in manifest["column_digests"].items() if found.get(name) != value]
         raise DigestMismatch(
-            f"training set {id} came out different: recorded {recorded.digest}, rebuilt {digest.table()}; columns that differ: {', '.join(differ) or 'none by name'}",
+            f"training set {id} came out different: recorded {recorded.digest}, rebuilt {digest.table()};"
+            f" columns that differ: {', '.join(differ) or 'none by name'}",
             recorded=recorded.digest,
             rebuilt=digest.table(),
             columns=differ,
@@ -175,11 +176,18 @@ def _manifest(prepared: Prepared, joined: Joined) -> dict[str, Any]:
         "known": prepared.known,
         "past_watermark": {use: facts.past_watermark for use, facts in joined.facts.items()},
         "leak_certificate": {
-            use: {"feature_minus_spine_us": facts.feature_minus_spine, "created_minus_spine_us": facts.created_minus_spine} for use, facts in joined.facts.items()
+            use: {"feature_minus_spine_us": facts.feature_minus_spine, "created_minus_spine_us": facts.created_minus_spine}
+            for use, facts in joined.facts.items()
         },
-        "columns": [{"name": field.name, "type": type_name(field.type), "role": role} for field, role in zip(joined.schema, roles, strict=True)],
+        "columns": [
+            {"name": field.name, "type": type_name(field.type), "role": role} for field, role in zip(joined.schema, roles, strict=True)
+        ],
         "sql": joined.sql,
-        "versions": {"featurestore": version("featurestore"), "python": sys.version.split()[0], **{library: version(library) for library in LIBRARIES}},
+        "versions": {
+            "featurestore": version("featurestore"),
+            "python": sys.version.split()[0],
+            **{library: version(library) for library in LIBRARIES},
+        },
         "warnings": [*prepared.notes, *past_watermark_warnings(plan, joined.facts, pinned)],
     }
 
@@ -204,13 +212,17 @@ def _open(parts: Parts, table: tables.Table, snapshot_id: int, names: tuple[str,
     return pa.RecordBatchReader.from_batches(target, _rows(parts, scans.scan(table, snapshot_id), wanted, order, target))
 
 
-def _rows(parts: Parts, found: IcebergFiles | pa.RecordBatchReader, wanted: list[int], order: int, target: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _rows(
+    parts: Parts, found: IcebergFiles | pa.RecordBatchReader, wanted: list[int], order: int, target: pa.Schema
+) -> Iterator[pa.RecordBatch]:
     """Inside the engine columns have names of their own, since theirs may differ in case only."""
     select = ", ".join(f"c{index}" for index in wanted)
     with parts.engine.session() as session:
         session.add("rows", _renamed(found))
         for batch in session.batches(f"SELECT {select} FROM rows ORDER BY c{order}"):
-            yield pa.RecordBatch.from_arrays([column.cast(field.type) for column, field in zip(batch.columns, target, strict=True)], schema=target)
+            yield pa.RecordBatch.from_arrays(
+                [column.cast(field.type) for column, field in zip(batch.columns, target, strict=True)], schema=target
+            )
 
 
 def _renamed(relation: IcebergFiles | pa.RecordBatchReader) -> IcebergFiles | pa.RecordBatchReader:

@@ -97,7 +97,7 @@ def _bytes(array: pa.Array) -> Iterator[bytes | memoryview]:
         yield memoryview(pc.fill_null(array, False).cast(pa.uint8()).to_numpy(zero_copy_only=False))
     elif pa.types.is_floating(kind):
         values = pc.fill_null(array, 0.0).to_numpy(zero_copy_only=False)
-        yield memoryview(np.where(np.isnan(values), np.array(np.nan, values.dtype), values))
+        yield np.where(np.isnan(values), np.array(np.nan, values.dtype), values).tobytes()
     elif pa.types.is_decimal(kind) or pa.types.is_fixed_size_binary(kind):
         yield _fixed_width(array)
     elif pa.types.is_primitive(kind):

@@ -75,7 +75,9 @@ def _described(session: Session, view: FeatureView, events: Events, compiled: Co
         try:
             columns[column] = storage_type(kind)
         except SqlProblem as error:
-            problems.append((f"features.{column}" if column in feature_names(view) else f"entity {view.entity.name}.keys", f"'{column}' {error}"))
+            problems.append(
+                (f"features.{column}" if column in feature_names(view) else f"entity {view.entity.name}.keys", f"'{column}' {error}")
+            )
     return _failed(*problems) if problems else Inspected(events, compiled, columns, ())
 
 
@@ -104,5 +106,3 @@ def _type_problems(session: Session, view: FeatureView, events: Events) -> list[
 
 def _failed(*problems: tuple[str, str]) -> Inspected:
     return Inspected(None, None, {}, problems)
-
-

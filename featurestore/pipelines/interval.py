@@ -32,7 +32,9 @@ class Interval:
         return {name: getattr(self, name) for name in ("lower", "upper", "events_lower", "events_upper", "carry_in")}
 
 
-def choose(parts: Parts, session: Session, view: FeatureView, held: State, pins: sources.Pins, start: int | None, upper: int) -> Interval | None:
+def choose(
+    parts: Parts, session: Session, view: FeatureView, held: State, pins: sources.Pins, start: int | None, upper: int
+) -> Interval | None:
     """What a run up to `upper` must compute; None when the same sources were already materialized that far.
 
     `start` None means from the watermark, or from the first row that came or changed since. Raises: RequestError for
@@ -81,7 +83,9 @@ def _refuse_gap(view: FeatureView, held: State, start: int, upper: int) -> None:
         raise RequestError(f"start {times.text(start)} is after end {times.text(upper)}; the end cannot be later than the present")
     if held.through is not None and start > held.through:
         through = times.text(held.through)
-        raise RequestError(f"view {view.name} is materialized through {through}; a start after that would leave a gap: start at {through} or leave start out")
+        raise RequestError(
+            f"view {view.name} is materialized through {through}; a later start would leave a gap: start there or leave start out"
+        )
     if held.since is not None and upper < held.since:
         since = times.text(held.since)
-        raise RequestError(f"view {view.name} is materialized from {since}; an end before that would leave a gap: end at {since} or later")
+        raise RequestError(f"view {view.name} is materialized from {since}; an earlier end would leave a gap: end there or later")

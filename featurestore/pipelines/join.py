@@ -124,11 +124,14 @@ def _narrow(plan: ServicePlan, spine: Spine) -> pa.Table:
 def _join_view(session: Session, use: ViewUse, index: int, spine: Spine, pinned: Pinned, known: str) -> str:
     columns = dict.fromkeys([*(key for key, _ in use.keys), "feature_timestamp", "created_timestamp", *(name for name, _ in use.features)])
     ends = time_range(spine.times)
-    bounds = None if ends is None else scans.TimeRange("feature_timestamp", None if use.ttl is None else ends[0] - use.ttl, ends[1])
+    lower = None if ends is None or use.ttl is None else max(ends[0] - use.ttl, times.FIRST)
+    bounds = (
+        None if ends is None else scans.TimeRange("feature_timestamp", None if lower is None else times.bound(lower), times.bound(ends[1]))
+    )
     session.add("log", scans.scan(pinned.table, pinned.snapshot_id, columns=list(columns), time=bounds))
-    within = "false" if ends is None else f"epoch_us(feature_timestamp) <= {ends[1]}"
-    if ends is not None and use.ttl is not None:
-        within += f" AND epoch_us(feature_timestamp) >= {ends[0] - use.ttl}"
+    within = "false" if ends is None else f"feature_timestamp <= make_timestamptz({ends[1]})"
+    if lower is not None:
+        within += f" AND feature_timestamp >= make_timestamptz({lower})"
     request_columns = list(spine.keys)
     keys = [
         f"CAST(__fs_c{request_columns.index(column)} AS {kind}) AS {key_column(i)}"
@@ -143,10 +146,14 @@ def _join_view(session: Session, use: ViewUse, index: int, spine: Spine, pinned:
 def _facts(session: Session, use: ViewUse, index: int, pinned: Pinned, known: str) -> ViewFacts:
     through = pinned.state.through
     past = "true" if through is None else f"epoch_us({T}) > {through}"
-    row = session.batches(
-        f"SELECT count(*) FILTER (WHERE {past}) AS past, max(epoch_us({FEATURE_TIME}) - epoch_us({T})) AS feature,"
-        f" max(epoch_us({CREATED_TIME}) - epoch_us({T})) AS created FROM spine JOIN v{index} USING ({ROW})"
-    ).read_all().to_pylist()[0]
+    row = (
+        session.batches(
+            f"SELECT count(*) FILTER (WHERE {past}) AS past, max(epoch_us({FEATURE_TIME}) - epoch_us({T})) AS feature,"
+            f" max(epoch_us({CREATED_TIME}) - epoch_us({T})) AS created FROM spine JOIN v{index} USING ({ROW})"
+        )
+        .read_all()
+        .to_pylist()[0]
+    )
     facts = ViewFacts(row["past"], row["feature"], row["created"])
     late = [facts.feature_minus_spine, *([facts.created_minus_spine] if known == "then" else [])]
     if any(distance is not None and distance > 0 for distance in late):

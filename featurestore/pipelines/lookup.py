@@ -53,7 +53,11 @@ class OnlineFeatures:
 
 
 def lookup(
-    parts: Parts, plan: ServicePlan, entities: Sequence[Mapping[str, Any]], request: Sequence[Mapping[str, Any]] | None, at: int | None = None
+    parts: Parts,
+    plan: ServicePlan,
+    entities: Sequence[Mapping[str, Any]],
+    request: Sequence[Mapping[str, Any]] | None,
+    at: int | None = None,
 ) -> OnlineFeatures:
     """Features of each entity as of now (`at`, microseconds, bounds only the ttl).
 
@@ -78,7 +82,9 @@ def lookup(
         status=status,
         timestamps=timestamps,
         snapshots={use.table: None if read.cursor is None else read.cursor.snapshot_id for use, read in zip(plan.uses, reads, strict=True)},
-        watermarks={use.table: None if read.cursor is None else read.cursor.materialized_through for use, read in zip(plan.uses, reads, strict=True)},
+        watermarks={
+            use.table: None if read.cursor is None else read.cursor.materialized_through for use, read in zip(plan.uses, reads, strict=True)
+        },
     )
 
 
@@ -86,7 +92,10 @@ def _key(use: ViewUse, entity: Mapping[str, Any], row: int) -> tuple[Any, ...]:
     values: list[Any] = []
     for (_, column), kind in zip(use.keys, use.key_types, strict=True):
         if column not in entity:
-            raise RequestError(f"entities[{row}] has no key '{column}', which view {use.label} needs{near(column, entity)}", field=f"entities[{row}].{column}")
+            raise RequestError(
+                f"entities[{row}] has no key '{column}', which view {use.label} needs{near(column, entity)}",
+                field=f"entities[{row}].{column}",
+            )
         values.append(fit(entity[column], kind, f"entities[{row}].{column}"))
     return tuple(values)
 
@@ -100,7 +109,8 @@ def _status(use: ViewUse, row: Row | None, present: int) -> str:
 def _values(use: ViewUse, read: Read, status: Sequence[str]) -> list[list[Any]]:
     at = [read.columns.index(column) for column, _ in use.features] if read.columns else []
     return [
-        [row.values[index] if row is not None and state == PRESENT else None for row, state in zip(read.rows, status, strict=True)] for index in at
+        [row.values[index] if row is not None and state == PRESENT else None for row, state in zip(read.rows, status, strict=True)]
+        for index in at
     ] or [[None] * len(read.rows) for _ in use.features]
 
 
@@ -115,22 +125,33 @@ def _request(plan: ServicePlan, entities: Sequence[Mapping[str, Any]], request: 
                 raise RequestError(f"entities[{row}]: service {plan.service} has no key '{column}'{near(column, plan.entity_columns)}")
     given = list(request) if request is not None else [{}] * len(entities)
     if len(given) != len(entities):
-        raise RequestError(f"request has {len(given)} rows for {len(entities)} entities; give one for each, in the same order", field="request")
+        raise RequestError(
+            f"request has {len(given)} rows for {len(entities)} entities; give one for each, in the same order", field="request"
+        )
     columns: dict[str, list[Any]] = {name: [] for name in names}
     for row, values in enumerate(given):
         for name in values:
             if name not in names:
-                raise RequestError(f"request[{row}]: service {plan.service} has no request field '{name}'{near(name, names)}", field=f"request[{row}].{name}")
+                raise RequestError(
+                    f"request[{row}]: service {plan.service} has no request field '{name}'{near(name, names)}",
+                    field=f"request[{row}].{name}",
+                )
         for name, kind in plan.request:
             if name not in values:
-                raise RequestError(f"request[{row}] has no '{name}' ({kind}), a request field of service {plan.service}{near(name, values)}", field=f"request[{row}].{name}")
+                raise RequestError(
+                    f"request[{row}] has no '{name}' ({kind}), a request field of service {plan.service}{near(name, values)}",
+                    field=f"request[{row}].{name}",
+                )
             columns[name].append(fit(values[name], kind, f"request[{row}].{name}"))
     return columns
 
 
 def _derived(parts: Parts, plan: ServicePlan, fields: Mapping[str, Sequence[Any]], looked_up: Sequence[Sequence[Any]]) -> list[list[Any]]:
     """The derived features, by the engine and the SQL that training uses."""
-    kinds = {**dict(plan.request), **{name: kind for use in plan.uses for (_, name), kind in zip(use.features, use.feature_types, strict=True)}}
+    kinds = {
+        **dict(plan.request),
+        **{name: kind for use in plan.uses for (_, name), kind in zip(use.features, use.feature_types, strict=True)},
+    }
     values = {**fields, **dict(zip(plan.looked_up_names, looked_up, strict=True))}
     needed = [name for name in values if name in kinds]
     table = pa.table({name: pa.array(_texts(values[name], kinds[name]), arrow_type(kinds[name])) for name in needed})

@@ -20,7 +20,12 @@ def maintain(parts: Parts, older_than: timedelta, dry_run: bool) -> list[dict[st
     settings = parts.settings
     done: list[dict[str, Any]] = []
     present = datetime.now(UTC)
-    for namespace in (settings.features_namespace, settings.training_sets_namespace, settings.registry_namespace, settings.inference_namespace):
+    for namespace in (
+        settings.features_namespace,
+        settings.training_sets_namespace,
+        settings.registry_namespace,
+        settings.inference_namespace,
+    ):
         for name in tables.list_tables(parts.catalog, namespace):
             identifier = f"{namespace}.{name}"
             expired = maintenance.expire(tables.load(parts.catalog, identifier), present - older_than, dry_run)

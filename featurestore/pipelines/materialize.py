@@ -73,7 +73,9 @@ class Materialization:
         return {**self.__dict__, **shown, "snapshot_id": None if self.snapshot_id is None else str(self.snapshot_id)}
 
 
-def materialize_view(parts: Parts, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: Report) -> Materialization:
+def materialize_view(
+    parts: Parts, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: Report
+) -> Materialization:
     """Bring one version of a view up to `end` (microseconds; the present when None or later) and publish it.
 
     A run that loses a race for the table starts over on what the winner left. Raises: RequestError for an interval
@@ -148,7 +150,9 @@ def _open_source(parts: Parts, session: Session, view: FeatureView, pins: source
     session.set({"now": run})
     row = session.batches(events.counts).read_all().to_pylist()[0]
     if row["rows"] and row["no_time"] == row["rows"]:
-        raise RequestError(f"no row of source {view.source.name} has a value in its timestamp column '{view.source.timestamp}'; nothing was written")
+        raise RequestError(
+            f"no row of source {view.source.name} has a value in its timestamp column '{view.source.timestamp}'; nothing was written"
+        )
     bounds = sources.TimeBounds(interval.events_lower, interval.events_upper)
     sources.add(parts, session, view.source, pins, events.reads, bounds)
     return {name: int(row[name] or 0) for name in ("rows", "future", "null_keys")}
@@ -162,11 +166,11 @@ def _compute(parts: Parts, session: Session, applied: Applied, view: FeatureView
     prepare(session, view, events)
     _compute_rows(session, applied, compiled)
     keys, features = list(view.entity.keys), list(feature_names(view))
-    within = scans.TimeRange("feature_timestamp", interval.lower, interval.upper)
+    within = scans.TimeRange("feature_timestamp", times.bound(interval.lower), times.bound(interval.upper))
     session.add("__fs_table", scans.scan(table, tables.current_snapshot_id(table), time=within))
     session.run(
         f"CREATE TEMP TABLE {diff.HELD} AS SELECT * FROM __fs_table"
-        " WHERE epoch_us(feature_timestamp) BETWEEN getvariable('lower') AND getvariable('upper')"
+        " WHERE feature_timestamp BETWEEN make_timestamptz(getvariable('lower')) AND make_timestamptz(getvariable('upper'))"
     )
     session.run(f"CREATE TEMP VIEW {diff.HELD_LATEST} AS {diff.latest(diff.HELD, keys)}")
     session.run(f"CREATE TEMP TABLE {diff.VANISHED} AS {diff.vanished(keys, features)}")
@@ -221,7 +225,14 @@ def _append(session: Session, table: Table, applied: Applied, state: State, inte
             tables.set_properties(table, properties)
         return tables.current_snapshot_id(table)
     columns = dict(applied.columns)
-    order = ", ".join(["date_trunc('month', feature_timestamp)", *(quoted(c) for c in columns if c in _key_names(applied)), "feature_timestamp", "created_timestamp"])
+    order = ", ".join(
+        [
+            "date_trunc('month', feature_timestamp)",
+            *(quoted(c) for c in columns if c in _key_names(applied)),
+            "feature_timestamp",
+            "created_timestamp",
+        ]
+    )
     summary = {
         **properties,
         "featurestore.run-id": uuid.uuid4().hex,

@@ -59,7 +59,9 @@ class Plan:
     def __str__(self) -> str:
         rows = [(step.action, f"{step.kind} {step.name}", f"v{step.version}", step.reason) for step in self.steps]
         widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
-        return "\n".join("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip() for row in rows)
+        return "\n".join(
+            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip() for row in rows
+        )
 
 
 def plan(parts: Parts, definitions: Definitions) -> Plan:
@@ -110,7 +112,14 @@ def _view_step(parts: Parts, registry: Registry, view: FeatureView, definitions:
     result = Applied("view", view.name, version, fingerprint, document, found.columns, {}, found.compiled.sql)
     if held is None:
         return Step("create", "view", view.name, version, f"new, {len(found.columns) - len(view.entity.keys) - 2} features", result)
-    return Step("new version", "view", view.name, version, f"{_changed(held.document, document)}; v{held.version} stays for those who use it", result)
+    return Step(
+        "new version",
+        "view",
+        view.name,
+        version,
+        f"{_changed(held.document, document)}; v{held.version} stays for those who use it",
+        result,
+    )
 
 
 def _service_step(registry: Registry, service: FeatureService, views: Mapping[str, Applied]) -> Step:
@@ -158,5 +167,3 @@ def _placed(definitions: Definitions, view: FeatureView, field_name: str, messag
         name, _, inner = rest.partition(".")
         return definitions.problem(owner, name, inner, message)
     return definitions.problem("view", view.name, field_name, message)
-
-

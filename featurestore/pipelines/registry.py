@@ -169,4 +169,6 @@ def write(parts: Parts, rows: Sequence[Applied], base: int | None) -> None:
 
 def _applied(row: Mapping[str, Any]) -> Applied:
     texts = {name: json.loads(row[name]) for name in ("document", "columns", "bindings")}
-    return Applied(row["kind"], row["name"], row["version"], row["fingerprint"], **texts, sql=row["sql"], applied_at=micros(row["applied_at"]))
+    return Applied(
+        row["kind"], row["name"], row["version"], row["fingerprint"], **texts, sql=row["sql"], applied_at=micros(row["applied_at"])
+    )

@@ -11,6 +11,7 @@ from featurestore.compiler.relations import LocalFiles
 from featurestore.dsl.source import Source
 from featurestore.engine.session import Session
 from featurestore.lakehouse import scans, tables
+from featurestore.pipelines import times
 from featurestore.pipelines.parts import Parts
 
 Pins = Mapping[str, str]
@@ -33,7 +34,9 @@ def pins(parts: Parts, source: Source) -> Pins:
     return {name: str(tables.current_snapshot_id(tables.load(parts.catalog, name)) or "") for name in names}
 
 
-def add(parts: Parts, session: Session, source: Source, at: Pins | None, reads: Sequence[str] | None = None, bounds: TimeBounds | None = None) -> None:
+def add(
+    parts: Parts, session: Session, source: Source, at: Pins | None, reads: Sequence[str] | None = None, bounds: TimeBounds | None = None
+) -> None:
     """Make the source's raw rows at these pins readable as SOURCE; `at` None gives its columns without any row.
 
     `reads` limits the columns where the source is one table; `bounds` prunes files where the event time is a raw column.
@@ -47,7 +50,9 @@ def add(parts: Parts, session: Session, source: Source, at: Pins | None, reads: 
         snapshot_id = _snapshot(at, source.table)
         time = None
         if bounds is not None and (raw := resolve(source.timestamp, tables.arrow_schema(table, snapshot_id).names)) is not None:
-            time = None if source.timestamp in source.columns else scans.TimeRange(raw, bounds.lower, bounds.upper)
+            time = (
+                None if source.timestamp in source.columns else scans.TimeRange(raw, times.bound(bounds.lower), times.bound(bounds.upper))
+            )
         session.add(SOURCE, scans.scan(table, snapshot_id, columns=reads, time=time))
         return
     tree = parse_query(source.sql or "")

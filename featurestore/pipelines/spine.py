@@ -61,13 +61,19 @@ def _check_names(names: Sequence[str], plan: ServicePlan, timestamp: str) -> Non
         raise RequestError(f"the spine has no timestamp column '{timestamp}'{near(timestamp, names)}", field=timestamp)
     for column in plan.entity_columns:
         if column not in names:
-            raise RequestError(f"the spine has no key column '{column}', which service {plan.service} needs{near(column, names)}", field=column)
+            raise RequestError(
+                f"the spine has no key column '{column}', which service {plan.service} needs{near(column, names)}", field=column
+            )
     for column, kind in plan.request:
         if column not in names:
-            raise RequestError(f"the spine has no column '{column}' ({kind}), a request field of service {plan.service}{near(column, names)}", field=column)
+            raise RequestError(
+                f"the spine has no column '{column}' ({kind}), a request field of service {plan.service}{near(column, names)}", field=column
+            )
     for column in plan.feature_names:
         if column in names:
-            raise RequestError(f"the spine has a column '{column}', and so has service {plan.service} a feature; rename the spine's", field=column)
+            raise RequestError(
+                f"the spine has a column '{column}', and so has service {plan.service} a feature; rename the spine's", field=column
+            )
     for column in names:
         if column.startswith("__fs_"):
             raise RequestError(f"the spine's column '{column}' begins with __fs_, which is the store's own; rename it", field=column)

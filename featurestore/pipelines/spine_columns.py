@@ -76,7 +76,9 @@ def storable(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         target = pa.list_(_STORABLE.get(kind.value_type, kind.value_type))
     if pa.types.is_duration(kind) or pa.types.is_interval(kind) or pa.types.is_union(kind) or pa.types.is_map(kind):
-        raise TypeMismatch(f"the spine's column '{name}' is {kind}, which an Iceberg table cannot hold; cast it or leave it out", field=name)
+        raise TypeMismatch(
+            f"the spine's column '{name}' is {kind}, which an Iceberg table cannot hold; cast it or leave it out", field=name
+        )
     return column if target == kind else column.cast(target)
 
 

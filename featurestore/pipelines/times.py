@@ -27,6 +27,11 @@ def moment(microseconds: int) -> datetime:
     return EPOCH + timedelta(microseconds=microseconds)
 
 
+def bound(microseconds: int) -> int | None:
+    """An end of an interval for pruning; None for the first and last time there is, which bound nothing."""
+    return microseconds if FIRST < microseconds < LAST else None
+
+
 def text(microseconds: int | None) -> str | None:
     """RFC 3339 with microseconds and Z; None stays None."""
     return None if microseconds is None else moment(microseconds).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

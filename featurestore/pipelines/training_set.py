@@ -11,7 +11,7 @@ from featurestore.compiler.service_plan import ServicePlan, service_plan_from_di
 from featurestore.errors import NotYet
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas as pd
 
 TAG = "training-set-"
 MANIFEST = "featurestore.manifest"
@@ -86,7 +86,7 @@ class TrainingSet:
         """The rows in spine order as one table."""
         return self.read().read_all()
 
-    def to_pandas(self) -> "pandas.DataFrame":
+    def to_pandas(self) -> "pd.DataFrame":
         """The rows in spine order as a DataFrame; needs pandas."""
         return self.to_arrow().to_pandas()
 

@@ -83,7 +83,7 @@ def _timestamp(value: Any, _: str) -> datetime | None:
     except ValueError:
         return None
     if type(moment) is date:
-        moment = datetime(moment.year, moment.month, moment.day)
+        moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
     if not isinstance(moment, datetime):
         return None
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -47,7 +47,9 @@ def make_view(created: bool) -> FeatureView:
     return FeatureView("v", entity=Entity("e", keys=["k", "j"]), source=source, every="1h", features=features)
 
 
-def compute(tmp: Path, view: FeatureView, events: list[dict[str, Any]], variables: dict[str, int | bool], threads: int = 1) -> list[dict[str, Any]]:
+def compute(
+    tmp: Path, view: FeatureView, events: list[dict[str, Any]], variables: dict[str, int | bool], threads: int = 1
+) -> list[dict[str, Any]]:
     stamp = pa.timestamp("us", tz="UTC")
     schema = pa.schema([("k", pa.string()), ("j", pa.int64()), ("t", stamp), ("c", stamp), ("x", pa.float64()), ("keep", pa.bool_())])
     with DuckEngine(Settings(home=tmp, threads=threads)).session() as session:
@@ -55,10 +57,13 @@ def compute(tmp: Path, view: FeatureView, events: list[dict[str, Any]], variable
         compiled_events = compile_events(view, schema.names)
         session.set(variables)
         compiled = compile_view(view, compiled_events, session.schema(compiled_events.sql))
-        session.run(f"CREATE TEMP TABLE {EXTRA_POINTS} AS SELECT NULL::VARCHAR AS k, NULL::BIGINT AS j, NULL::BIGINT AS {quoted(GRID)} WHERE false")
+        session.run(
+            f"CREATE TEMP TABLE {EXTRA_POINTS} AS SELECT NULL::VARCHAR AS k, NULL::BIGINT AS j, NULL::BIGINT AS {quoted(GRID)} WHERE false"
+        )
         for name, select in compiled.steps:
             session.run(f"CREATE TEMP TABLE {name} AS {select}")
-        table = session.batches(f"SELECT * REPLACE (epoch_us(feature_timestamp) AS feature_timestamp, epoch_us(created_timestamp) AS created_timestamp) FROM {ROWS}").read_all()
+        times = ", ".join(f"epoch_us({name}) AS {name}" for name in ("feature_timestamp", "created_timestamp"))
+        table = session.batches(f"SELECT * REPLACE ({times}) FROM {ROWS}").read_all()
         return [dict(row) for row in table.to_pylist()]
 
 
@@ -122,7 +127,7 @@ def test_sums_of_doubles_do_not_depend_on_threads_or_order(tmp_path: Path, threa
     assert first["sum_1h"] == pytest.approx(math.fsum(values), rel=1e-15)
 
 
-@pytest.mark.parametrize(("x", "sum_is"), [(math.inf, math.inf), (-math.inf, -math.inf), (1e300, 1e300), (5e-324, 0.0)])
+@pytest.mark.parametrize("x,sum_is", [(math.inf, math.inf), (-math.inf, -math.inf), (1e300, 1e300), (5e-324, 0.0)])
 def test_sums_take_what_doubles_hold(tmp_path: Path, x: float, sum_is: float) -> None:
     events = [{"k": "a", "j": 1, "t": 0, "c": None, "x": x, "keep": True}]
     variables: dict[str, int | bool] = {"lower": 0, "upper": HOUR, "events_lower": 0, "events_upper": HOUR, "carry_in": False}

@@ -1,0 +1,108 @@
+"""The point-in-time join through the public API against the brute-force oracle: random views, corrections and spines."""
+
+import itertools
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source
+from tests import oracle
+from tests.worlds import STAMP, load_source, on_a_store
+
+SECOND = 1_000_000
+TTL = 10 * SECOND
+BASE = 1_700_000_000 * SECOND
+TIMES = st.integers(0, 30).map(lambda second: BASE + second * SECOND)
+NUDGES = st.sampled_from([0, 0, 1, -1, TTL, TTL + 1, TTL - 1])
+KEYS = st.sampled_from([("a", "bc"), ("ab", "c"), ("a", "b"), (None, "c")])
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {"key": KEYS, "ft": TIMES, "ct": st.none() | TIMES, "x": st.none() | st.integers(0, 3), "y": st.sampled_from(["p", "q", None])}
+    ),
+    max_size=16,
+)
+SPINES = st.lists(st.fixed_dictionaries({"key": KEYS, "t": st.none() | st.tuples(TIMES, NUDGES).map(sum)}), max_size=12)
+COUNTER = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    return FeatureStore(home=tmp_path_factory.mktemp("store"))
+
+
+def source_rows(rows: list[dict[str, Any]]) -> pa.Table:
+    records = [{"k1": row["key"][0], "k2": row["key"][1], "at": row["ft"], "made": row["ct"], "x": row["x"], "y": row["y"]} for row in rows]
+    return pa.Table.from_pylist(
+        records,
+        pa.schema([("k1", pa.string()), ("k2", pa.string()), ("at", STAMP), ("made", STAMP), ("x", pa.int64()), ("y", pa.string())]),
+    )
+
+
+def declare(table: str, name: str, created: bool, ttl: str | None) -> FeatureService:
+    source = Source(f"{name}_source", table=table, timestamp="at", created="made" if created else None)
+    view = FeatureView(name, entity=Entity("pair", keys=["k1", "k2"]), source=source, ttl=ttl, features=["x", "y"])
+    return FeatureService(f"{name}_service", features=[view["y", "x"]])
+
+
+@on_a_store(40)
+@given(rows=ROWS, later=ROWS, spine=SPINES, ttl=st.sampled_from([None, "10s"]), known=st.sampled_from(["now", "then"]))
+def test_the_join_equals_brute_force(
+    store: FeatureStore, rows: list[dict[str, Any]], later: list[dict[str, Any]], spine: list[dict[str, Any]], ttl: str | None, known: str
+) -> None:
+    number = next(COUNTER)
+    table = load_source(store, f"raw.rows_{number}", source_rows(rows))
+    store.apply([declare(f"raw.rows_{number}", f"view_{number}", created=True, ttl=ttl)])
+    store.materialize(f"view_{number}")
+    table.append(source_rows(later))
+    store.materialize(f"view_{number}")
+    asked = pa.table(
+        {
+            "k1": pa.array([row["key"][0] for row in spine], pa.string()),
+            "k2": pa.array([row["key"][1] for row in spine], pa.string()),
+            "t": pa.array([row["t"] for row in spine], STAMP),
+            "row_id": pa.array(range(len(spine)), pa.int64()),
+        }
+    )
+    result = store.point_in_time(f"view_{number}_service", asked, "t", known=known)  # type: ignore[arg-type]
+    assert result.column("row_id").to_pylist() == list(range(len(spine)))
+    facts = [{"k1": row["key"][0], "k2": row["key"][1], **row} for row in [*rows, *later]]
+    limit = TTL if ttl else None
+    for row, found in zip(spine, result.to_pylist(), strict=True):
+        wanted = oracle.as_of(facts, row["key"], ["k1", "k2"], row["t"], ttl=limit, known=known, features=["x", "y"])
+        assert (found["x"], found["y"]) == ((wanted["x"], wanted["y"]) if wanted else (None, None))
+
+
+@on_a_store(10)
+@given(rows=ROWS, spine=SPINES)
+def test_a_source_without_a_created_column_is_known_since_the_run(
+    store: FeatureStore, rows: list[dict[str, Any]], spine: list[dict[str, Any]]
+) -> None:
+    number = next(COUNTER)
+    load_source(store, f"raw.rows_{number}", source_rows(rows))
+    store.apply([declare(f"raw.rows_{number}", f"view_{number}", created=False, ttl=None)])
+    store.materialize(f"view_{number}")
+    asked = pa.table(
+        {
+            "k1": pa.array([row["key"][0] for row in spine], pa.string()),
+            "k2": pa.array([row["key"][1] for row in spine], pa.string()),
+            "t": pa.array([row["t"] for row in spine], STAMP),
+        }
+    )
+    now = store.point_in_time(f"view_{number}_service", asked, "t").to_pylist()
+    then = store.point_in_time(f"view_{number}_service", asked, "t", known="then").to_pylist()
+    facts = [{"k1": row["key"][0], "k2": row["key"][1], **row, "ct": None} for row in rows]
+    for row, found in zip(spine, now, strict=True):
+        wanted = oracle.as_of(facts, row["key"], ["k1", "k2"], row["t"], ttl=None, known="now", features=["x", "y"])
+        assert (found["x"], found["y"]) == ((wanted["x"], wanted["y"]) if wanted else (None, None))
+    assert all(row["x"] is None and row["y"] is None for row in then)
+
+
+def test_the_oracle_can_fail() -> None:
+    """Rule 3 is `<=` and rule 6 is `<`: one microsecond either way is another answer."""
+    rows = [{"k": "a", "ft": 10, "ct": 5, "x": 1}]
+    see = {t: oracle.as_of(rows, ("a",), ["k"], t, ttl=3, known="now", features=["x"]) is not None for t in (9, 10, 13, 14)}
+    assert see == {9: False, 10: True, 13: True, 14: False}
+    assert [len(oracle.window([{"t": 10, "x": 1}], g, 5)) for g in (10, 11, 15, 16)] == [0, 1, 1, 0]
