@@ -9,7 +9,7 @@ from featurestore import Entity, Expression, FeatureService, FeatureView, Source
 # What features are about ---------------------------------------------------------------------------------------------
 
 carrier = Entity("carrier", keys="carrier", description="An airline, by its two-letter code")
-airport = Entity("airport", keys="origin", description="An airport, by its three-letter code")
+airport = Entity("airport", keys="airport", description="An airport, by its three-letter code")
 aircraft = Entity("aircraft", keys="tailnum", description="One airframe, by the registration on its tail")
 route = Entity("route", keys=["origin", "dest"], description="From one airport to another")
 
@@ -26,8 +26,18 @@ landings = Source(
     where="arr_delay IS NOT NULL",
 )
 
-# The same flights again, at the moment when their delay on departure is known. That is hours before they land.
-departures = Source("departures", table="raw.flights", timestamp="departed_at", where="dep_delay IS NOT NULL")
+# What is seen at an airport: flights that leave it, late or not, and flights that land there. A delay on departure is known hours
+# before the same flight's delay on arrival, so one flight is two rows here, each with its own time.
+movements = Source(
+    "movements",
+    sql="""
+        SELECT origin AS airport, departed_at AS moved_at, dep_delay AS delay FROM raw.flights
+        UNION ALL
+        SELECT dest AS airport, landed_at AS moved_at, arr_delay AS delay FROM raw.flights
+    """,
+    timestamp="moved_at",
+    where="delay IS NOT NULL",
+)
 
 observations = Source("observations", table="raw.weather", timestamp="time_hour")
 
@@ -81,18 +91,18 @@ aircraft_delays = FeatureView(
 )
 
 # Fog, snow or a closed runway delay everybody at once: a grid of 15 minutes sees that while it happens.
-airport_departures = FeatureView(
-    "airport_departures",
+airport_delays = FeatureView(
+    "airport_delays",
     entity=airport,
-    source=departures,
+    source=movements,
     every="15m",
     features={
-        "departures": agg.count(over="1h"),
-        "departure_delay": agg.mean("dep_delay", over=["1h", "3h"]),
-        "departures_late": agg.count(where="dep_delay > 15", over="1h"),
-        "departures_late_share": Expression("departures_late_1h / nullif(departures_1h, 0)"),
+        "movements": agg.count(over="1h"),
+        "delay": agg.mean("delay", over=["1h", "3h"]),
+        "delayed": agg.count(where="delay > 15", over="1h"),
+        "delayed_share": Expression("delayed_1h / nullif(movements_1h, 0)"),
     },
-    description="How an airport's departures are running right now",
+    description="How late flights at an airport are right now, leaving or landing",
     owner="operations",
 )
 
@@ -125,12 +135,13 @@ departure_delay = FeatureService(
         carrier_delays,
         route_delays,
         aircraft_delays,
-        airport_departures["departure_delay_1h", "departure_delay_3h", "departures_late_share"],
-        weather,
-        # The same view under another key: dest_visib, dest_wind_gust. The data have weather for New York's three airports only,
-        # so this is NOT_FOUND and NULL for all but the one flight bound for LaGuardia; it starts to work, with no
-        # change here, as soon as raw.weather has other stations.
-        weather["visib", "wind_gust"].aliased("dest", keys={"origin": "dest"}),
+        # One view, used twice: at the airport of departure and at the destination -> origin_delay_1h, dest_delay_1h, ...
+        airport_delays["delay_1h", "delay_3h", "delayed_share"].aliased("origin", keys={"airport": "origin"}),
+        airport_delays["delay_1h", "delay_3h"].aliased("dest", keys={"airport": "dest"}),
+        weather.aliased("origin_weather", keys={"airport": "origin"}),
+        # The data have weather for New York's airports only, so at the destination this is NOT_FOUND and NULL, and the model learns
+        # nothing from it. It starts to work, with no change here, as soon as raw.weather has other stations.
+        weather["visib", "wind_gust"].aliased("dest_weather", keys={"airport": "dest"}),
         aircraft_profile,
     ],
     # What only the caller knows. Like features, it is a column of the training set, there out of the spine.
@@ -140,7 +151,7 @@ departure_delay = FeatureService(
         "delay_per_1000_miles": "1000 * route_delay_30d / nullif(distance, 0)",
         "aircraft_age": "2013 - aircraft_built",
         "evening": "hour >= 17",
-        "gustiness": "coalesce(wind_gust, wind_speed) - wind_speed",
+        "gustiness": "coalesce(origin_weather_wind_gust, origin_weather_wind_speed) - origin_weather_wind_speed",
     },
     description="More than 15 minutes late on arrival? Asked one hour before scheduled departure",
     owner="operations",

@@ -85,8 +85,8 @@ def folder() -> Path:
 
 
 def weather() -> pa.Table:
-    """A row per New York airport and hour: what the station there observed."""
-    return read("weather.csv")
+    """A row per New York airport and hour: what the station there observed. The file calls the airport `origin`."""
+    return read("weather.csv").rename_columns({"origin": "airport"})
 
 
 def planes() -> pa.Table:

@@ -21,8 +21,10 @@ def run(home: str | Path, console: Console) -> dict[str, Any]:
     for package in PACKAGES:
         if find_spec(package) is None:
             raise MissingExtra(package, "demo")
-    # A demo calls nobody; MLflow reads this on import.
+    # Both are read on import. A demo calls nobody; and threads that spin while they wait make training several times slower
+    # on a machine that is busy with something else.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from featurestore.demo.story import tell  # noqa: PLC0415 - needs the packages just looked for
 
     return tell(Path(home), definitions(), console)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
@@ -40,15 +41,13 @@ class Narrator:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True, style="green")
 
     def table(self, columns: list[str], rows: list[list[str]]) -> None:
-        """A table; every column but the first is aligned to the right."""
-        shown = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-        for index, column in enumerate(columns):
-            shown.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+        """A table; a column whose title begins with `>` is aligned to the right."""
+        shown = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim", show_header=any(columns))
+        for column in columns:
+            shown.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
         for row in rows:
             shown.add_row(*row)
-        grid = Table.grid(padding=(0, 0, 0, 3))
-        grid.add_row(shown)
-        self.console.print(grid)
+        self.console.print(Padding(shown, (0, 0, 0, 3)))
 
     @contextmanager
     def bars(self) -> Iterator[Report]:

@@ -18,8 +18,7 @@ HOLD_OUT_FROM = "2013-10-01T00:00:00Z"
 # up to today, would be empty in every row.
 YEAR_END = "2014-01-01T05:00:00Z"
 
-_COLUMNS = f"""{", ".join(KEYS)}, CAST(distance AS DOUBLE) AS distance, CAST(hour AS INTEGER) AS hour,
-    scheduled_at, arr_delay > 15 AS {LABEL}"""
+_COLUMNS = f"{', '.join([*KEYS, *REQUEST])}, scheduled_at, arr_delay > 15 AS {LABEL}"
 _ARRIVED = "FROM raw.flights WHERE arr_delay IS NOT NULL"
 _ORDER = "ORDER BY scheduled_at, carrier, flight, origin, dest"
 
@@ -31,5 +30,9 @@ FLIGHTS_BY_DATE = f"""SELECT {_COLUMNS},
     DATE_TRUNC('day', scheduled_at - INTERVAL 5 HOUR) + INTERVAL 29 HOUR AS {TIMESTAMP} {_ARRIVED} {_ORDER}"""
 
 # The last day of the year, keys and request fields alone: what a caller has when it asks.
-ONE_DAY = f"""SELECT {", ".join(KEYS)}, CAST(distance AS DOUBLE) AS distance, CAST(hour AS INTEGER) AS hour,
-    scheduled_at - INTERVAL 1 HOUR AS {TIMESTAMP} {_ARRIVED} AND month = 12 AND day = 31 {_ORDER}"""
+ONE_DAY = f"""SELECT {", ".join([*KEYS, *REQUEST])}, scheduled_at - INTERVAL 1 HOUR AS {TIMESTAMP}
+    {_ARRIVED} AND month = 12 AND day = 31 {_ORDER}"""
+
+# One flight of the next morning, by an aircraft that landed late that night.
+FLIGHT = {"carrier": "B6", "origin": "LGA", "dest": "FLL", "tailnum": "N661JB"}
+FLIGHT_REQUEST = {"distance": 1076.0, "hour": 6}

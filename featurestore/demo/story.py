@@ -48,20 +48,20 @@ def tell(home: Path, definitions: Path, console: Console) -> dict[str, Any]:
 
 def fill_lake(store: FeatureStore, narrator: Narrator, facts: Facts) -> None:
     """Load the raw tables, unless they are there."""
-    with narrator.step("Raw tables: a year of flights out of New York, as Iceberg tables"):
+    with narrator.step("Load a year of flights out of New York as Iceberg tables"):
         tables = lake.load(store)
         rows = [[table.name, f"{table.rows:,}", str(table.snapshot_id), "loaded" if table.loaded else "was there"] for table in tables]
-        narrator.table(["table", "rows", "snapshot", ""], rows)
+        narrator.table(["table", ">rows", ">snapshot", ""], rows)
     facts.note(raw={table.name: {"rows": table.rows, "snapshot_id": str(table.snapshot_id)} for table in tables})
 
 
 def define(store: FeatureStore, definitions: Path, narrator: Narrator) -> None:
     """Plan, show the plan, apply it."""
-    with narrator.step(f"Definitions: plan and apply {escape(definitions.name)}"):
+    with narrator.step(f"Plan and apply {escape(definitions.name)}"):
         plan = store.plan(definitions)
         rows = [[step.action, f"{step.kind} {step.name}", f"v{step.version}"] for step in plan.steps if step.action != "unchanged"]
         if rows:
-            narrator.table(["", "", ""], rows)
+            narrator.table([""] * 3, rows)
         else:
             narrator.say(f"nothing has changed: {len(plan.steps)} definitions are as they were applied")
         store.apply(plan)
@@ -69,7 +69,7 @@ def define(store: FeatureStore, definitions: Path, narrator: Narrator) -> None:
 
 def materialize(store: FeatureStore, narrator: Narrator, facts: Facts) -> None:
     """Compute every view up to the year's end, then again to see that nothing is left to append."""
-    with narrator.step("Materialize: every view from its first event to the year's end, into Iceberg and the online store"):
+    with narrator.step("Materialize every view, into Iceberg and the online store"):
         with narrator.bars() as report:
             runs = store.materialize(end=spine.YEAR_END, progress=report)
         rows = [
@@ -83,8 +83,8 @@ def materialize(store: FeatureStore, narrator: Narrator, facts: Facts) -> None:
             ]
             for run in runs
         ]
-        narrator.table(["feature table", "computed", "appended", "online", "", "snapshot"], rows)
-    with narrator.step("Materialize again: a run appends what has changed, so this one appends nothing"):
+        narrator.table(["feature table", ">computed", ">appended", ">online", ">seconds", ">snapshot"], rows)
+    with narrator.step("Materialize again: a run appends what has changed"):
         again = store.materialize(end=spine.YEAR_END)
         narrator.say(f"{sum(run.rows_appended for run in again):,} rows appended, no new snapshot")
     facts.note(
@@ -95,13 +95,14 @@ def materialize(store: FeatureStore, narrator: Narrator, facts: Facts) -> None:
 
 def build_training_set(store: FeatureStore, narrator: Narrator, facts: Facts) -> TrainingSet:
     """Join all flights that arrived with what was known one hour before each."""
-    with narrator.step("Training set: every flight, with what was known an hour before its scheduled departure"):
+    with narrator.step("Build a training set: each flight, with what was known an hour before"):
         training = store.training_set(spine.SERVICE, spine=spine.FLIGHTS, timestamp=spine.TIMESTAMP, label=spine.LABEL)
         narrator.say(f"{training.manifest['rows']:,} rows, {len(training.features)} features, [bold]{training.id}[/]")
         narrator.say(f"digest {training.digest[:16]}…, pinned to {len(training.snapshots)} snapshots")
-        latest = {label: gaps["feature_minus_spine_us"] for label, gaps in training.manifest["leak_certificate"].items()}
-        gap = max(gap for gap in latest.values() if gap is not None)
-        narrator.say(f"newest feature of any row: {-gap / 60e6:g} minutes before the row's own time")
+        gaps = [view["feature_minus_spine_us"] for view in training.manifest["leak_certificate"].values()]
+        narrator.say(
+            f"leak certificate: {sum(gap is not None and gap > 0 for gap in gaps)} of {len(gaps)} views have a value newer than its row"
+        )
     facts.note(training_set={"id": training.id, "rows": training.manifest["rows"], "digest": training.digest})
     return training
 
@@ -109,11 +110,11 @@ def build_training_set(store: FeatureStore, narrator: Narrator, facts: Facts) ->
 def learn(store: FeatureStore, training: TrainingSet, narrator: Narrator, facts: Facts) -> Trained:
     """Train twice: on the point-in-time join, and on what a join on the date would have given."""
     inputs = [*spine.REQUEST, *training.features]
-    with narrator.step("Train: scikit-learn on nine months, judged on the last three"):
+    with narrator.step("Train on nine months, judge on the last three"):
         known = training.to_pandas()
         honest = learning.train(known, inputs)
         narrator.say(f"{honest.rows:,} flights learnt from, {len(known) - honest.rows:,} held out, {len(inputs)} inputs")
-    with narrator.step("And the same with a naive join: each flight with the features of its own date"):
+    with narrator.step("The same with a naive join: each flight with the features of its date"):
         by_date: pd.DataFrame = store.point_in_time(spine.SERVICE, spine.FLIGHTS_BY_DATE, timestamp=spine.TIMESTAMP).to_pandas()
         naive = learning.train(by_date, inputs)
         delivered = learning.auc(naive.model, known, inputs)
@@ -127,7 +128,7 @@ def learn(store: FeatureStore, training: TrainingSet, narrator: Narrator, facts:
 
 def log(trained: Trained, training: TrainingSet, narrator: Narrator, facts: Facts) -> str:
     """Log the model to MLflow, stamped with the snapshots it was trained on. Returns its URI."""
-    with narrator.step("Log to MLflow, stamped with the training set and its snapshots"):
+    with narrator.step("Log to MLflow, stamped with the training set"):
         info = models.log_model(
             trained.model,
             training_set=training,
@@ -137,7 +138,7 @@ def log(trained: Trained, training: TrainingSet, narrator: Narrator, facts: Fact
         )
         uri = str(info.model_uri)
         narrator.say(f"[bold]{uri}[/]")
-        narrator.table(["trained on", "snapshot"], [[table, str(snapshot)] for table, snapshot in training.snapshots.items()])
+        narrator.table(["trained on", ">snapshot"], [[table, str(snapshot)] for table, snapshot in training.snapshots.items()])
     facts.note(model_uri=uri, snapshots={table: str(snapshot) for table, snapshot in training.snapshots.items()})
     return uri
 
@@ -146,14 +147,13 @@ def rebuild(store: FeatureStore, uri: str, training: TrainingSet, narrator: Narr
     """Compute the training set again from nothing but the stamp; a different digest raises."""
     with narrator.step("Rebuild the training set from the model's stamp alone"):
         again = store.rebuild(uri)
-        narrator.say(
-            f"digest {again.digest[:16]}… [bold green]{'equal' if again.digest == training.digest else 'differs'}[/], byte for byte the same rows"
-        )
+        verdict = "equal to" if again.digest == training.digest else "different from"
+        narrator.say(f"digest {again.digest[:16]}…, [bold green]{verdict}[/] the one in the stamp")
 
 
 def score(store: FeatureStore, uri: str, narrator: Narrator, facts: Facts) -> None:
     """Score one day of flights by model URI: the caller has keys and request fields, the stamp knows the rest."""
-    with narrator.step("Score the year's last day by model URI, from entity keys alone"):
+    with narrator.step("Score the last day of the year by model URI, from keys alone"):
         scored = models.score(uri, spine.ONE_DAY)
         rows: pd.DataFrame = scored if isinstance(scored, pd.DataFrame) else scored.to_pandas()
         late = rows.sort_values("prediction", ascending=False).head(3)
@@ -165,10 +165,8 @@ def score(store: FeatureStore, uri: str, narrator: Narrator, facts: Facts) -> No
 
 def serve(home: Path, narrator: Narrator, facts: Facts) -> None:
     """One flight over HTTP: its features, then its prediction."""
-    flight = {"carrier": "B6", "origin": "JFK", "dest": "BQN", "tailnum": "N618JB"}
-    request = {"distance": 1576.0, "hour": 23}
-    lookup = {"entities": [flight], "request": [request]}
-    record = {"dataframe_records": [{**flight, **request}]}
+    lookup = {"entities": [spine.FLIGHT], "request": [spine.FLIGHT_REQUEST]}
+    record = {"dataframe_records": [{**spine.FLIGHT, **spine.FLIGHT_REQUEST}]}
     with narrator.step("Serve: one flight over HTTP"), serving.serving(home, home / "server.log") as client:
         answer = serving.call(client, f"/v1/services/{spine.SERVICE}/online", lookup)
         show_lookup(narrator, answer)
@@ -182,8 +180,8 @@ def serve(home: Path, narrator: Narrator, facts: Facts) -> None:
 def show_lookup(narrator: Narrator, answer: Mapping[str, Any]) -> None:
     """A few of the looked-up features, and what each view had."""
     values = dict(zip(answer["features"], answer["rows"][0], strict=True))
-    shown = ["carrier_delay_24h", "route_delay_30d", "aircraft_last_delay_24h", "departure_delay_1h", "temp"]
-    narrator.table(["feature", "value"], [[name, "NULL" if values[name] is None else f"{values[name]:.1f}"] for name in shown])
+    shown = ["carrier_delay_24h", "route_delay_30d", "aircraft_last_delay_24h", "origin_delay_1h", "origin_weather_temp"]
+    narrator.table(["feature", ">value"], [[name, "NULL" if values[name] is None else f"{values[name]:.1f}"] for name in shown])
     status = ", ".join(f"{view} {states[0]}" for view, states in answer["status"].items())
     narrator.say(f"[dim]{status}[/]")
     narrator.say("[dim]The weather is from 2013 and its ttl is 6 hours: a stale reading is not served as if it were fresh.[/]")
