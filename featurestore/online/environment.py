@@ -20,7 +20,7 @@ _READERS = 1024
 class Environment:
     """One LMDB file in this process, shared by all stores on it and opened at first use, in each process of its own."""
 
-    def __init__(self, path: Path, map_bytes: int = _FIRST_MAP_BYTES) -> None:
+    def __init__(self, path: Path, map_bytes: int) -> None:
         self.path = path
         self.writable = False
         self.users = 0
@@ -61,6 +61,8 @@ class Environment:
                 except lmdb.MapResizedError:
                     continue
                 except (lmdb.Error, OSError) as error:
+                    if isinstance(error, lmdb.PanicError):  # What was opened is of no use any more.
+                        self.close()
                     raise self._failure(error) from error
 
     def close(self) -> None:
@@ -69,14 +71,14 @@ class Environment:
             self._close()
 
     def hold(self) -> None:
-        """Before a fork: let nobody be inside, so that the child inherits no transaction."""
+        """Before a fork: close the file, once nobody uses it. A child that inherits it open harms the parent's reads by closing it."""
         self._writer.acquire()
         self._gate.close()
+        self._close()
 
     def resume(self, *, child: bool) -> None:
-        """After a fork. The child closes what it inherited: LMDB's locks belong to the parent."""
+        """After a fork: both sides open the file at the next use. The child's locks are new: their holders are not in it."""
         if child:
-            self._close()
             self._gate, self._writer = Gate(), threading.Lock()
         else:
             self._gate.open()
@@ -89,9 +91,10 @@ class Environment:
                 self._close()
                 self.writable = True
 
-    def is_current(self) -> bool:
-        """Whether the open file is still the one at the path: a store may have been deleted and made anew."""
-        return self._lmdb is None or self._file == _identity(self.path / "data.mdb")
+    def follow(self) -> None:
+        """Let go of a file that is no longer the one at the path: a store may have been deleted and made anew."""
+        if self._lmdb is not None and not self._is_current():
+            self.close()
 
     def open(self) -> bool:
         """Open the file if that was not done; False when there is none and it may not be made. Raises: NotReady."""
@@ -120,9 +123,10 @@ class Environment:
         if not self.users:
             raise NotReady(f"the online store at {self.path} is closed")
         with self._gate.alone():
-            if self._lmdb is not None:
+            if self._lmdb is not None and self._is_current():
                 self._lmdb.set_mapsize(0)
                 return True
+            self._close()
             if not self.writable and not _has_content(self.path / "data.mdb"):
                 return False
             try:
@@ -140,6 +144,9 @@ class Environment:
                 raise self._failure(error) from error
             self._file = _identity(self.path / "data.mdb")
             return True
+
+    def _is_current(self) -> bool:
+        return self._file == _identity(self.path / "data.mdb")
 
     def _map_size(self) -> int:
         return int(self._lmdb.info()["map_size"]) if self._lmdb is not None else self._map_bytes
@@ -186,9 +193,10 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 class Environments:
-    """The environments open in this process, by path."""
+    """The environments open in this process, by path; the map of a new file has `first_map_bytes`, and doubles."""
 
-    def __init__(self) -> None:
+    def __init__(self, first_map_bytes: int = _FIRST_MAP_BYTES) -> None:
+        self._first_map_bytes = first_map_bytes
         self._lock = threading.Lock()
         self._by_path: dict[Path, Environment] = {}
         self._hooked = False
@@ -201,14 +209,13 @@ class Environments:
                 os.register_at_fork(before=self._before, after_in_parent=self._after_in_parent, after_in_child=self._after_in_child)
                 self._hooked = True
             environment = self._by_path.get(path)
-            if environment is not None and not environment.is_current():
-                environment.close()
             if environment is None:
-                environment = self._by_path[path] = Environment(path)
+                environment = self._by_path[path] = Environment(path, self._first_map_bytes)
             if writable:
                 environment.upgrade()
             environment.users += 1
         try:
+            environment.follow()
             environment.open()
         except NotReady:
             self.release(environment)

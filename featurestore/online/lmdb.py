@@ -10,21 +10,23 @@ import lmdb
 import pyarrow as pa
 
 from featurestore.errors import RequestError
-from featurestore.online.environment import ENVIRONMENTS
+from featurestore.online.environment import ENVIRONMENTS, Environments
 from featurestore.online.header import Header, decode_header, following
 from featurestore.online.keys import encode_key
 from featurestore.online.rows import Shape, check_width, encoded, newer, rows_reader, settled, shape_of
 from featurestore.online.spool import Spool
 from featurestore.online.store import Cursor, Read, Row
 
-# Keys: the encoded key and then the table's number, so that one entity's rows of all tables lie on the same pages.
-# No encoded key begins with a zero byte: what does is our own.
-_GENERATION = b"\0g"
-_NEXT_ID = b"\0n"
-_HEADER = b"\0t"
-_FIRST_ROW = b"\1"
+# A row's key is its table's number and then the encoded key, so that a table is loaded in order and dropped as a range.
+# (With the entity first, 100 keys of 3 tables read in 0.7 of the time, but the third table of 1M rows takes 10 times as
+# long to load, and the file is 2.3 times as large.) Numbers stay under 0xff000000: what begins with 0xff is our own.
+_GENERATION = b"\xffg"
+_NEXT_ID = b"\xffn"
+_HEADER = b"\xfft"
 _NAME_BYTES = 480
 _SWEEP_ROWS = 100_000
+
+_Get = Callable[[bytes], bytes | None]
 
 
 class _Known(NamedTuple):
@@ -32,19 +34,20 @@ class _Known(NamedTuple):
 
     data: bytes
     header: Header
-    suffix: bytes
+    prefix: bytes
     reader: Callable[[Sequence[bytes | None]], list[Row | None]]
 
 
 class LmdbStore:
     """An OnlineStore in a folder. Writers of all processes take turns; the map grows by itself."""
 
-    def __init__(self, path: str | Path, *, readonly: bool = False) -> None:
+    def __init__(self, path: str | Path, *, readonly: bool = False, environments: Environments = ENVIRONMENTS) -> None:
         """Raises: RequestError without a path, NotReady when the folder cannot be used."""
         if not str(path):
             raise RequestError("an LMDB store needs a folder: lmdb:///folder")
         self._readonly = readonly
-        self._environment = ENVIRONMENTS.acquire(Path(path), writable=not readonly)
+        self._environments = environments
+        self._environment = environments.acquire(Path(path), writable=not readonly)
         self._known: dict[str, _Known] = {}
         self._closed = False
 
@@ -72,8 +75,8 @@ class LmdbStore:
             if keys is not last:
                 last, encoded_keys = keys, [encode_key(key) for key in keys]
             asked.append((table, keys, encoded_keys))
-        empty = [Read((), None, [None] * len(keys)) for _, keys in wanted]
-        return self._environment.read(lambda txn: [self._read(txn, *one) for one in asked], empty)
+        reads = self._environment.read(lambda txn: [self._read(txn, *one) for one in asked], None)
+        return [Read((), None, [None] * len(keys)) for _, keys in wanted] if reads is None else reads
 
     def cursor(self, table: str) -> Cursor | None:
         """See OnlineStore.cursor."""
@@ -88,6 +91,7 @@ class LmdbStore:
 
     def generation(self) -> int:
         """See OnlineStore.generation."""
+        self._environment.follow()
         return self._environment.read(_generation, 0)
 
     def touch(self) -> None:
@@ -99,23 +103,24 @@ class LmdbStore:
         """See OnlineStore.close."""
         if not self._closed:
             self._closed = True
-            ENVIRONMENTS.release(self._environment)
+            self._environments.release(self._environment)
 
     def _check_writable(self) -> None:
         if self._readonly:
             raise RequestError(f"the online store at {self._environment.path} was opened for reading only")
 
     def _read(self, txn: lmdb.Transaction, table: str, keys: Sequence[tuple[Any, ...]], encoded_keys: list[bytes | None]) -> Read:
-        data = _get(txn, _header_key(table))
+        get = _getter(txn)
+        data = get(_header_key(table))
         if data is None:
             return Read((), None, [None] * len(keys))
         known = self._known.get(table)
         if known is None or known.data != data:
             header = decode_header(data)
-            known = self._known[table] = _Known(data, header, _suffix(header.id), rows_reader(header.shape.kinds))
-        shape, suffix, get = known.header.shape, known.suffix, _getter(txn)
+            known = self._known[table] = _Known(data, header, _prefix(header.id), rows_reader(header.shape.kinds))
+        shape, prefix = known.header.shape, known.prefix
         check_width(keys, shape, table)
-        found = [None if key is None else get(key + suffix) for key in encoded_keys]
+        found = [None if key is None else get(prefix + key) for key in encoded_keys]
         return Read(shape.columns, known.header.cursor, known.reader(found))
 
 
@@ -125,19 +130,19 @@ def _publish(txn: lmdb.Transaction, *, name: bytes, shape: Shape, spool: Spool, 
     header = following(held, shape, cursor, replace=replace, new_id=lambda: _next_id(txn))
     if held is not None and replace:
         _sweep(txn, held.id)
-    written = _write(txn, spool, _suffix(header.id), fresh=held is None or replace or not held.shape.keys)
+    written = _write(txn, spool, _prefix(header.id), fresh=held is None or replace or not held.shape.keys)
     txn.put(name, header.encoded())
     _touch(txn)
     return written
 
 
-def _write(txn: lmdb.Transaction, spool: Spool, suffix: bytes, fresh: bool) -> int:
+def _write(txn: lmdb.Transaction, spool: Spool, prefix: bytes, fresh: bool) -> int:
     """Put the rows that are not older than those held. A fresh table holds none: its first keys need no look."""
     cursor = txn.cursor()
     written = 0
     last = b""
     for key_array, row_array in spool:
-        keys: list[bytes] = [key + suffix for key in key_array.to_pylist()]
+        keys: list[bytes] = [prefix + key for key in key_array.to_pylist()]
         items: Iterable[tuple[bytes, bytes]] = zip(keys, row_array.to_pylist(), strict=True)
         if fresh and keys[0] > last:
             last = keys[-1]
@@ -159,22 +164,23 @@ def _drop(txn: lmdb.Transaction, *, name: bytes) -> None:
 
 
 def _sweep(txn: lmdb.Transaction, number: int) -> None:
-    """Delete a table's rows; they lie among those of all others, so this looks at every key."""
-    suffix, start = _suffix(number), _FIRST_ROW
-    while start:
-        cursor = txn.cursor()
-        found = cursor.set_range(start)
-        looked = list(islice(cast(Iterator[bytes], cursor.iternext(values=False)), _SWEEP_ROWS)) if found else []
-        cursor.close()
-        for key in looked:
-            if key.endswith(suffix):
-                txn.delete(key)
-        start = looked[-1] + b"\0" if len(looked) == _SWEEP_ROWS else b""
+    """Delete a table's rows."""
+    prefix = _prefix(number)
+    while True:
+        with txn.cursor() as cursor:
+            found = cursor.set_range(prefix)
+            keys = list(islice(cast(Iterator[bytes], cursor.iternext(values=False)), _SWEEP_ROWS)) if found else []
+        for key in keys:
+            if not key.startswith(prefix):
+                return
+            txn.delete(key)
+        if len(keys) < _SWEEP_ROWS:
+            return
 
 
-def _getter(txn: lmdb.Transaction) -> Callable[[bytes], bytes | None]:
+def _getter(txn: lmdb.Transaction) -> _Get:
     # The vendor's types allow for memoryviews, which come only with buffers=True.
-    return cast(Callable[[bytes], bytes | None], txn.get)
+    return cast(_Get, txn.get)
 
 
 def _get(txn: lmdb.Transaction, key: bytes) -> bytes | None:
@@ -200,7 +206,7 @@ def _next_id(txn: lmdb.Transaction) -> int:
     return number
 
 
-def _suffix(number: int) -> bytes:
+def _prefix(number: int) -> bytes:
     return number.to_bytes(4, "big")
 
 

@@ -83,9 +83,9 @@ def _described(shape: Shape) -> dict[str, str]:
 def check_width(keys: Sequence[Sequence[Any]], shape: Shape, table: str) -> None:
     """Raises: RequestError when a key has more or fewer parts than the table's keys."""
     width = len(shape.keys)
-    if width and any(len(key) != width for key in keys):
-        wrong = next(key for key in keys if len(key) != width)
-        raise RequestError(f"a key of '{table}' has {width} parts ({', '.join(shape.keys)}); {wrong!r} has {len(wrong)}", table=table)
+    for key in keys:
+        if len(key) != width and width:
+            raise RequestError(f"a key of '{table}' has {width} parts ({', '.join(shape.keys)}); {key!r} has {len(key)}", table=table)
 
 
 def encoded(rows: pa.RecordBatchReader | pa.Table, shape: Shape) -> Iterator[tuple[pa.Array, pa.Array]]:

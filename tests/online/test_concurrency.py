@@ -1,0 +1,137 @@
+"""Readers in other processes and threads see whole publishes only, also when the writer is killed in the middle."""
+
+import multiprocessing
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from featurestore.online.redis_client import RedisClient
+from featurestore.online.store import Cursor
+from tests.online import processes
+from tests.online.processes import numbers_in, open_small, publish_round
+from tests.online.worlds import table
+
+KEYS = 3000
+
+
+@pytest.fixture
+def spawned() -> Iterator[list[multiprocessing.process.BaseProcess]]:
+    """Processes that are ended with the test."""
+    started: list[multiprocessing.process.BaseProcess] = []
+    yield started
+    for process in started:
+        process.join(10)
+        if process.is_alive():
+            process.kill()
+
+
+def test_reader_processes_see_whole_publishes_only(url: str, spawned: list[multiprocessing.process.BaseProcess]) -> None:
+    context = multiprocessing.get_context("spawn")
+    stop, results = context.Event(), context.Queue()
+    ready = [context.Event() for _ in range(2)]
+    for event in ready:
+        process = context.Process(target=processes.watch, args=(url, KEYS, event, stop, results), daemon=True)
+        process.start()
+        spawned.append(process)
+    assert all(event.wait(30) for event in ready)
+    store = open_small(url)
+    for number in range(1, 16):
+        # Now and then the whole table is replaced, and in between rows come in parts of all orders.
+        publish_round(store, "first", number, KEYS, replace=number % 5 == 0)
+        publish_round(store, "second", number, KEYS)
+    stop.set()
+    reports = [results.get(timeout=30) for _ in ready]
+    store.close()
+    assert [wrong for _, _, wrong in reports] == [[], []]
+    assert all(reads > 15 for reads, _, _ in reports)
+    assert max(rounds for _, rounds, _ in reports) > 5
+
+
+def test_threads_read_while_another_publishes(url: str) -> None:
+    store = open_small(url)
+    publish_round(store, "v", 1, KEYS)
+    stop = threading.Event()
+    wrong: list[object] = []
+    wanted = [("v", [(key,) for key in range(0, KEYS, 100)])]
+
+    def watch() -> None:
+        while not stop.is_set():
+            [read] = store.read(wanted)
+            if len(numbers_in(read)) != 1:
+                wrong.append(read)
+
+    threads = [threading.Thread(target=watch) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(2, 12):
+        publish_round(store, "v", number, KEYS, replace=number % 4 == 0)
+        publish_round(store, f"another {number}", number, KEYS)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    store.close()
+    assert not wrong
+
+
+def test_two_writers_take_turns(url: str) -> None:
+    stores = [open_small(url), open_small(url)]
+
+    def write(start: int) -> None:
+        for number in range(start, 20, 2):
+            rows = table([(key, number, number, number) for key in range(start, 50)])
+            stores[start % 2].publish("v", rows, keys=["customer_id"], cursor=Cursor(number, None))
+
+    threads = [threading.Thread(target=write, args=(start,)) for start in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    [read] = stores[0].read([("v", [(key,) for key in range(1, 50)])])
+    assert {row.values[0] for row in read.rows if row is not None} == {19}
+    for store in stores:
+        store.close()
+
+
+@pytest.mark.parametrize("mode,when", [("upsert", "writing"), ("replace", "writing"), ("upsert", "halfway")])
+def test_a_writer_killed_in_the_middle_leaves_the_old_state(url: str, mode: str, when: str) -> None:
+    keys, wanted = 20_000, [("v", [(key,) for key in range(0, 20_000, 100)])]
+    store = open_small(url)
+    started = time.monotonic()
+    publish_round(store, "v", 1, keys)
+    halfway = (time.monotonic() - started) / 2
+    reader = open_small(url, readonly=True)
+    begun = has_begun_to_write(url) if when == "writing" else has_passed(halfway)
+    command = [sys.executable, "-m", "tests.online.processes", url, "2", str(keys), mode]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "begin\n"
+        while not begun():
+            pass
+        child.kill()
+        done = "done" in child.stdout.read()
+    for state in (reader.read(wanted), store.read(wanted)):
+        assert numbers_in(state[0]) in (({2},) if done else ({1}, {2}))
+    publish_round(store, "v", 3, keys)
+    assert numbers_in(reader.read(wanted)[0]) == {3}
+    store.close()
+    reader.close()
+
+
+def has_begun_to_write(url: str) -> Callable[[], bool]:
+    """Whether another process's publish of "v" has reached the file or the server; half of it is there, then."""
+    if url.startswith("lmdb://"):
+        data = Path(url.removeprefix("lmdb://")) / "data.mdb"
+        before = data.stat().st_mtime_ns
+        return lambda: data.stat().st_mtime_ns != before
+    client = RedisClient(url)
+    return lambda: bool(client.commands.exists(client.base + b"p:v"))
+
+
+def has_passed(seconds: float) -> Callable[[], bool]:
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() > end

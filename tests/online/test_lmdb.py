@@ -1,0 +1,152 @@
+"""What is LMDB's own: one opening per process, forks, a map that grows, folders that are not there or not usable."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from featurestore.errors import NotReady, RequestError
+from featurestore.online.environment import Environments
+from featurestore.online.lmdb import LmdbStore
+from featurestore.online.store import Cursor, open_online
+from tests.online.processes import numbers_in, open_small, publish_round
+
+FORKING = """
+import os, sys, threading
+from tests.online.processes import numbers_in, open_small, publish_round
+
+url, keys = sys.argv[1], 500
+store = open_small(url)
+publish_round(store, "v", 1, keys)
+stop, wrong = threading.Event(), []
+
+def watch():
+    while not stop.is_set() and threading.main_thread().is_alive():
+        [read] = store.read([("v", [(key,) for key in range(keys)])])
+        if len(numbers_in(read)) != 1:
+            wrong.append(read)
+
+threads = [threading.Thread(target=watch) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for number in range(2, 12):
+    child = os.fork()
+    if not child:
+        publish_round(store, "v", number, keys)
+        [read] = store.read([("v", [(1,), (keys - 1,)])])
+        os._exit(0 if numbers_in(read) == {number} else 1)
+    publish_round(store, "other", number, keys)
+    assert os.waitpid(child, 0)[1] == 0, number
+    [read] = store.read([("v", [(1,)])])
+    assert numbers_in(read) == {number}, read
+stop.set()
+for thread in threads:
+    thread.join()
+assert not wrong
+store.close()
+"""
+
+
+def test_a_forked_child_opens_the_file_anew(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORKING, f"lmdb://{tmp_path}"]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_the_map_grows_when_a_write_needs_more_than_was_thought(tmp_path: Path) -> None:
+    environments = Environments(first_map_bytes=1 << 16)
+    environment = environments.acquire(tmp_path, writable=True)
+    calls = []
+
+    def write(transaction: lmdb.Transaction) -> str:
+        calls.append(1)
+        for number in range(100):
+            transaction.put(b"%d" % number, bytes(10_000))
+        return "done"
+
+    assert environment.write(write) == "done"
+    assert len(calls) > 1
+    assert environment.read(lambda transaction: len(bytes(transaction.get(b"99") or b"")), 0) == 10_000
+    environments.release(environment)
+
+
+def test_readers_follow_a_map_that_another_process_made_larger(tmp_path: Path) -> None:
+    url = f"lmdb://{tmp_path}"
+    store = open_small(url)
+    publish_round(store, "v", 1, 10)
+    command = [sys.executable, "-m", "tests.online.processes", url, "2", "50000", "upsert"]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    assert numbers_in(store.read([("v", [(1,), (49_999,)])])[0]) == {2}
+    publish_round(store, "v", 3, 50_000)
+    assert numbers_in(store.read([("v", [(1,), (49_999,)])])[0]) == {3}
+    store.close()
+
+
+def test_a_store_deleted_and_made_anew_is_followed(tmp_path: Path) -> None:
+    url = f"lmdb://{tmp_path / 'online'}"
+    store, reader = open_online(url), open_online(url, readonly=True)
+    publish_round(store, "v", 1, 10)
+    shutil.rmtree(tmp_path / "online")
+    assert reader.generation() == 0
+    assert reader.cursor("v") is None
+    publish_round(store, "v", 2, 5)
+    assert numbers_in(reader.read([("v", [(1,)])])[0]) == {2}
+    assert reader.read([("v", [(7,)])])[0].rows == [None]
+    store.close()
+    reader.close()
+
+
+def test_a_publish_leaves_no_file_of_its_own(tmp_path: Path) -> None:
+    store = open_online(f"lmdb://{tmp_path}")
+    publish_round(store, "v", 1, 10)
+    store.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.mdb", "lock.mdb"]
+
+
+def test_room_of_replaced_rows_is_used_again(tmp_path: Path) -> None:
+    store = open_online(f"lmdb://{tmp_path}")
+    sizes = []
+    for number in range(12):
+        publish_round(store, "v", number, 2000, replace=True)
+        sizes.append((tmp_path / "data.mdb").stat().st_size)
+    store.close()
+    assert sizes[-1] <= sizes[4]
+
+
+def test_a_path_that_is_a_file_is_not_ready(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("")
+    with pytest.raises(NotReady, match=str(path)):
+        LmdbStore(path)
+
+
+def test_a_file_that_is_no_store_is_not_ready(tmp_path: Path) -> None:
+    (tmp_path / "data.mdb").write_bytes(b"x" * 10_000)
+    for readonly in (True, False):
+        with pytest.raises(NotReady, match=str(tmp_path)):
+            LmdbStore(tmp_path, readonly=readonly)
+
+
+def test_a_closed_store_says_so(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    store.close()
+    store.close()
+    with pytest.raises(NotReady, match="closed"):
+        store.read([("v", [(1,)])])
+
+
+@pytest.mark.parametrize("url", ["lmdb://", "sqlite:///x", "/just/a/path", "", "redis:"])
+def test_an_address_of_no_store_is_refused(url: str) -> None:
+    with pytest.raises(RequestError, match="lmdb://"):
+        open_online(url)
+
+
+def test_a_table_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    with pytest.raises(RequestError, match="longer"):
+        publish_round(store, "v" * 600, 1, 1)
+    assert store.cursor("v") != Cursor(1, 1)
+    store.close()
