@@ -47,7 +47,7 @@ class Narrator:
             shown.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
         for row in rows:
             shown.add_row(*row)
-        self.console.print(Padding(shown, (0, 0, 0, 3)))
+        self.console.print(Padding(shown, (0, 0, 0, 3), expand=False))
 
     @contextmanager
     def bars(self) -> Iterator[Report]:
