@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl.loader import load
-from featurestore.errors import RequestError
-from featurestore.pipelines import apply, build, describe, plan, registry, times
+from featurestore.errors import FeatureStoreError, RequestError
+from featurestore.pipelines import apply, build, describe, health, plan, registry, times
 from featurestore.pipelines import lookup as online
 from featurestore.pipelines import maintain as upkeep
 from featurestore.pipelines.join import join, pin
@@ -137,6 +137,10 @@ class FeatureStore:
         """A stored training set. Raises: NotFound with the nearest ids."""
         return build.get(self._parts, id)
 
+    def find_training_set(self, id: str) -> TrainingSet | None:
+        """A stored training set; None when there is none of this id."""
+        return build.find(self._parts, id)
+
     def rebuild(self, id_or_model_uri: str) -> TrainingSet:
         """Compute a training set again from its pinned snapshots alone and compare; a model URI stands for the one it carries.
 
@@ -209,6 +213,10 @@ class FeatureStore:
     def training_sets(self) -> list[dict[str, Any]]:
         """Every training set, newest first."""
         return build.listing(self._parts)
+
+    def check(self) -> dict[str, FeatureStoreError | None]:
+        """What the catalog and the online store say when they are asked for something small; None when they answer."""
+        return health.check(self._parts)
 
     def close(self) -> None:
         """Close what was opened. A closed store opens anew when it is used again."""

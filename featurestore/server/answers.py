@@ -1,0 +1,202 @@
+"""What responses say, for OpenAPI and its readers; whatever the store adds to them goes out as well."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from featurestore.server.jobs import State
+
+
+class Answer(BaseModel):
+    """A response body."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class ErrorDetail(BaseModel):
+    """What was wrong: `type` for programs, `message` for people, `details` with the facts in the message."""
+
+    type: str
+    message: str
+    details: dict[str, Any]
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every error."""
+
+    error: ErrorDetail
+
+
+class Entity(Answer):
+    """An entity as applied."""
+
+    name: str
+    keys: list[str]
+    applied_at: str
+
+
+class Source(Answer):
+    """A source as applied."""
+
+    name: str
+    timestamp: str
+    applied_at: str
+
+
+class View(Answer):
+    """The newest version of a view: its table, its snapshot, and how far it is materialized."""
+
+    name: str
+    version: int
+    table: str
+    fingerprint: str
+    kind: Literal["row", "aggregate"]
+    entity: str
+    keys: list[str]
+    source: str
+    every: str | None
+    ttl: str | int | None
+    features: dict[str, str] = Field(description="DuckDB type by feature")
+    snapshot_id: str | None
+    materialized_through: str | None
+
+
+class ViewDetail(View):
+    """The same with its SQL, its definition, and a line for each version."""
+
+    sql: str
+    definition: dict[str, Any]
+    versions: list[View]
+
+
+class Service(Answer):
+    """A service at the version that is served."""
+
+    name: str
+    version: int
+    fingerprint: str
+    keys: list[str]
+    features: list[str]
+    request: dict[str, str] = Field(description="DuckDB type by request field")
+    derived: dict[str, str] = Field(description="SQL by derived feature")
+    views: dict[str, str] = Field(description="feature table by label")
+
+
+class ServiceDetail(Service):
+    """The same with its definition and all versions."""
+
+    definition: dict[str, Any]
+    versions: list[dict[str, Any]]
+
+
+class Step(Answer):
+    """One step of a plan."""
+
+    action: str
+    kind: str
+    name: str
+    version: int | None
+    reason: str
+    sql: str | None
+
+
+class Plan(Answer):
+    """What applying would do, or what was done. `base` is what the plan was made on: give it back to apply."""
+
+    changed: bool
+    base: str | None
+    steps: list[Step]
+
+
+class OnlineFeatures(Answer):
+    """A row of values for each entity, in the order of `features`. `status` and `timestamps` by view and entity."""
+
+    features: list[str]
+    rows: list[list[Any]]
+    snapshots: dict[str, str | None]
+    watermarks: dict[str, str | None]
+    status: dict[str, list[Literal["PRESENT", "NOT_FOUND", "EXPIRED"]]] | None = None
+    timestamps: dict[str, list[str | None]] | None = None
+
+
+class Accepted(Answer):
+    """A job was taken: ask for it under `url`."""
+
+    id: str
+    state: State
+    url: str
+
+
+class TrainingSetLine(Answer):
+    """A finished training set."""
+
+    id: str
+    name: str
+    service: str
+    rows: int
+    digest: str
+    created_at: str
+
+
+class TrainingSetState(Answer):
+    """Where a training set stands. `manifest` is there when it is done, `error` when it failed."""
+
+    id: str
+    state: State
+    progress: dict[str, Any] | None = None
+    manifest: dict[str, Any] | None = None
+    error: ErrorDetail | None = None
+
+
+class Rebuilt(Answer):
+    """A rebuild that gave the same rows, bit for bit."""
+
+    id: str
+    verified: Literal[True]
+    digest: str
+    rows: int
+
+
+class Run(Answer):
+    """What a materialization did to one view."""
+
+    view: str
+    table: str
+    start: str | None
+    end: str | None
+    rows_computed: int
+    rows_appended: int
+    corrections: int
+    future_rows: int
+    null_keys: int
+    snapshot_id: str | None
+    published: int
+    seconds: float
+
+
+class Materialization(Answer):
+    """Where a materialization stands. `result` has a run for each view when it is done."""
+
+    id: str
+    state: State
+    progress: dict[str, Any] | None = None
+    result: list[Run] | None = None
+    error: ErrorDetail | None = None
+
+
+class Upkeep(Answer):
+    """What was tidied in one table, or would be."""
+
+    table: str
+    snapshots: int
+    files: int
+    bytes: int
+
+
+class Predictions(Answer):
+    """A prediction for each row, and what it was made with."""
+
+    predictions: list[Any]
+    model: str
+    version: str
+    snapshots: dict[str, str | None]

@@ -1,0 +1,72 @@
+"""The application: a store, its routes in explicit lists, and what every request passes."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+
+from featurestore.server.definitions import Definitions
+from featurestore.server.errors import HANDLERS
+from featurestore.server.health import OPEN_PATHS, Health
+from featurestore.server.jobs import Jobs
+from featurestore.server.materializations import Materializations
+from featurestore.server.metrics import Metrics, Observed
+from featurestore.server.middleware import MIB, BodyLimit, Boundary, Token
+from featurestore.server.online import Online
+from featurestore.server.training_sets import TrainingSets
+from featurestore.store import FeatureStore
+
+log = logging.getLogger(__name__)
+
+DESCRIPTION = """\
+A feature store on Apache Iceberg: training sets with every feature as of each row's time, and the same features online.
+
+Times are RFC 3339 in UTC, snapshot ids are text. Every error is `{"error": {"type", "message", "details"}}`:
+400 and 422 for a wrong request, 401 without the token, 404 with the nearest names, 409 for a conflict, 413 for too large a
+body, 503 for what cannot be reached or is not there yet, 507 for too little memory or disk.
+"""
+
+
+def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit: int = 4096 * MIB) -> FastAPI:
+    """The ASGI application over a store. The caller closes the store; limits are bytes of JSON bodies and of uploaded spines."""
+    metrics = Metrics(store)
+    jobs = Jobs(store.settings.home_path() / "jobs")
+    middleware = [
+        Middleware(Observed, metrics=metrics),
+        Middleware(Boundary),
+        *([Middleware(Token, token=store.settings.token, open_paths=OPEN_PATHS)] if store.settings.token else []),
+        Middleware(BodyLimit, limit=body_limit, upload_limit=upload_limit),
+    ]
+    return FastAPI(
+        title="featurestore",
+        description=DESCRIPTION,
+        version=version("featurestore"),
+        routes=[
+            *Health(store, metrics).routes(),
+            *Definitions(store).routes(),
+            *Online(store, metrics).routes(),
+            *TrainingSets(store, jobs).routes(),
+            *Materializations(store, jobs).routes(),
+        ],
+        middleware=middleware,
+        exception_handlers=dict(HANDLERS),
+        lifespan=_lifespan(store, jobs),
+        redoc_url=None,
+    )
+
+
+def _lifespan(store: FeatureStore, jobs: Jobs) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # Opened before the first request, by one thread; a part that is down now may be up later.
+        for part, error in (await run_in_threadpool(store.check)).items():
+            if error is not None:
+                log.warning("%s: %s", part, error)
+        yield
+        await run_in_threadpool(jobs.close)
+
+    return lifespan

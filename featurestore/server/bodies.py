@@ -1,0 +1,238 @@
+"""What requests may say: typed, and nothing unknown let through."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Body(BaseModel):
+    """A request body; a misspelt field is refused, not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Words(Body):
+    """What people read; changing it changes no version."""
+
+    description: str = ""
+    owner: str = ""
+    tags: dict[str, str] = {}
+
+
+class EntityBody(Words):
+    """A thing that has features."""
+
+    name: str
+    keys: list[str] | str
+
+
+class SourceBody(Words):
+    """Rows with a time: exactly one of `table`, `path` and `sql`."""
+
+    name: str
+    table: str | None = None
+    path: str | None = None
+    sql: str | None = None
+    timestamp: str = ""
+    created: str | None = None
+    columns: dict[str, str] = {}
+    where: str | None = None
+
+
+class Aggregation(Body):
+    """One windowed aggregation; see the `agg` functions."""
+
+    function: str
+    column: str | None = None
+    over: list[str] | str
+    where: str | None = None
+    n: int | None = None
+    q: float | None = None
+
+
+class AggregationFeature(Body):
+    """A feature that is an aggregation."""
+
+    aggregation: Aggregation
+
+
+class ExpressionFeature(Body):
+    """A feature computed from other features of its view."""
+
+    expression: str
+
+
+class ViewBody(Words):
+    """A view, whole: with its entity and its source. A feature that is a text is row SQL."""
+
+    name: str
+    entity: EntityBody
+    source: SourceBody
+    features: dict[str, str | AggregationFeature | ExpressionFeature]
+    every: str | None = None
+    ttl: str | int | None = None
+
+
+class SelectionBody(Body):
+    """Some (`names`) or all features of a view, as a service lists them."""
+
+    view: ViewBody
+    names: list[str] | None = None
+    alias: str | None = None
+    keys: dict[str, str] = {}
+
+
+class ServiceBody(Words):
+    """A service, whole: with its views."""
+
+    name: str
+    features: list[SelectionBody]
+    request: dict[str, str] = {}
+    derived: dict[str, str] = {}
+
+
+class DefinitionsBody(Body):
+    """Definitions as documents, as `featurestore.dsl.documents` writes them."""
+
+    entities: list[EntityBody] = []
+    sources: list[SourceBody] = []
+    views: list[ViewBody] = []
+    services: list[ServiceBody] = []
+
+
+class PlanBody(Body):
+    """Definitions to hold against what is applied."""
+
+    definitions: DefinitionsBody
+
+
+class ApplyBody(PlanBody):
+    """Definitions to apply. With `base`, the one a plan told, only if nobody applied anything since."""
+
+    base: str | None = None
+
+
+class OnlineBody(Body):
+    """Entities to look up, each its key columns and their values; `request` has one object for each, where the service asks for fields."""
+
+    entities: list[dict[str, Any]]
+    request: list[dict[str, Any]] | None = None
+
+
+class SpineBody(Body):
+    """Rows to join features with: exactly one of the three. A file is sent as multipart/form-data instead."""
+
+    table: str | None = Field(None, description="an Iceberg table, `namespace.name`, or `namespace.name@snapshot`")
+    sql: str | None = Field(None, description="one SELECT over Iceberg tables")
+    rows: list[dict[str, Any]] | None = Field(None, description="the rows themselves; times as ISO 8601")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(part is not None for part in (self.table, self.sql, self.rows)) != 1:
+            raise ValueError("a spine is exactly one of table, sql and rows")
+        return self
+
+    def given(self) -> Any:
+        """As the store takes it."""
+        if self.table is not None:
+            return f"iceberg:{self.table}"
+        return self.rows if self.rows is not None else self.sql
+
+    @model_validator(mode="after")
+    def _select(self) -> Self:
+        # The store takes any other text for the path of a file, and callers have no business with the server's files.
+        if self.sql is not None and not self.sql.strip()[:7].lower().startswith(("select", "with", "from")):
+            raise ValueError("sql must be one SELECT")
+        return self
+
+
+class JoinFields(Body):
+    """What to join with a spine, and how."""
+
+    service: str
+    timestamp: str = Field(description="the spine's column with each row's time")
+    known: Literal["now", "then"] = Field(
+        "now", description="`now`: the latest corrections; `then`: only what was known at each row's time"
+    )
+    snapshots: dict[str, str | int | None] | None = Field(None, description="snapshot ids to pin, by feature table such as `orders_v1`")
+
+    def pins(self) -> dict[str, int | None] | None:
+        """The snapshots as the store takes them."""
+        if self.snapshots is None:
+            return None
+        return {table: None if snapshot is None else int(snapshot) for table, snapshot in self.snapshots.items()}
+
+    @model_validator(mode="after")
+    def _numbers(self) -> Self:
+        for table, snapshot in (self.snapshots or {}).items():
+            if isinstance(snapshot, str) and not snapshot.isdigit():
+                raise ValueError(f"snapshots.{table}: {snapshot!r} is not a snapshot id")
+        return self
+
+
+class TrainingSetFields(JoinFields):
+    """A training set without its spine."""
+
+    label: str | None = Field(None, description="the spine's column to learn")
+    name: str | None = Field(None, description="its name; the service's when left out")
+
+
+class JoinBody(JoinFields):
+    """A join that is not stored."""
+
+    spine: SpineBody
+
+
+class TrainingSetBody(TrainingSetFields):
+    """A training set to build."""
+
+    spine: SpineBody
+
+
+class MaterializationBody(Body):
+    """Which views to bring up to date: all when no names are given. ISO 8601 times; see `FeatureStore.materialize`."""
+
+    names: list[str] | None = None
+    start: str | None = None
+    end: str | None = None
+
+
+class MaintenanceBody(Body):
+    """What to tidy: snapshots that nothing pins and files that nothing reaches, older than this."""
+
+    older_than: Annotated[str, Field(examples=["7d"])] = "7d"
+    dry_run: bool = False
+
+
+class Split(Body):
+    """Rows as MLflow writes them in two parts."""
+
+    columns: list[str]
+    data: list[list[Any]]
+    index: list[Any] | None = None
+
+    @model_validator(mode="after")
+    def _square(self) -> Self:
+        for number, row in enumerate(self.data):
+            if len(row) != len(self.columns):
+                raise ValueError(f"data[{number}] has {len(row)} values for {len(self.columns)} columns")
+        return self
+
+
+class InvocationBody(Body):
+    """Rows to predict for, in one of MLflow's two forms: keys and request fields, and features that override looked-up ones."""
+
+    dataframe_records: list[dict[str, Any]] | None = None
+    dataframe_split: Split | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.dataframe_records is None) == (self.dataframe_split is None):
+            raise ValueError("give exactly one of dataframe_records and dataframe_split")
+        return self
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows as dicts."""
+        if self.dataframe_split is None:
+            return self.dataframe_records or []
+        return [dict(zip(self.dataframe_split.columns, row, strict=True)) for row in self.dataframe_split.data]

@@ -1,0 +1,84 @@
+"""Definitions as applied, and applying more of them: as data, never as Python."""
+
+from typing import Any
+
+from fastapi.routing import APIRoute
+
+from featurestore.dsl import documents
+from featurestore.dsl.definitions import Definition
+from featurestore.errors import CommitConflict
+from featurestore.pipelines.plan import Plan
+from featurestore.server import answers
+from featurestore.server.bodies import ApplyBody, DefinitionsBody, PlanBody
+from featurestore.server.routing import get, post
+from featurestore.store import FeatureStore
+
+TAG = "definitions"
+
+
+class Definitions:
+    """Entities, sources, views and services."""
+
+    def __init__(self, store: FeatureStore) -> None:
+        self._store = store
+
+    def routes(self) -> list[APIRoute]:
+        """What is served."""
+        return [
+            get("/v1/entities", self.list_entities, TAG, response_model=list[answers.Entity]),
+            get("/v1/sources", self.list_sources, TAG, response_model=list[answers.Source]),
+            get("/v1/views", self.list_views, TAG, response_model=list[answers.View]),
+            get("/v1/views/{name}", self.get_view, TAG, response_model=answers.ViewDetail),
+            get("/v1/services", self.list_services, TAG, response_model=list[answers.Service]),
+            get("/v1/services/{name}", self.get_service, TAG, response_model=answers.ServiceDetail),
+            post("/v1/plan", self.plan, TAG, response_model=answers.Plan),
+            post("/v1/apply", self.apply, TAG, response_model=answers.Plan),
+        ]
+
+    def list_entities(self) -> list[dict[str, Any]]:
+        """The applied entities."""
+        return self._store.entities()
+
+    def list_sources(self) -> list[dict[str, Any]]:
+        """The applied sources."""
+        return self._store.sources()
+
+    def list_views(self) -> list[dict[str, Any]]:
+        """The newest version of every view, with its snapshot and watermark."""
+        return self._store.views()
+
+    def get_view(self, name: str) -> dict[str, Any]:
+        """One view with its SQL, its definition and all versions."""
+        return self._store.view(name)
+
+    def list_services(self) -> list[dict[str, Any]]:
+        """Every service at the version that is served."""
+        return self._store.services()
+
+    def get_service(self, name: str) -> dict[str, Any]:
+        """One service with its definition and all versions."""
+        return self._store.service(name)
+
+    def plan(self, body: PlanBody) -> dict[str, Any]:
+        """What applying these definitions would change; nothing is written. 422 names every problem of every definition."""
+        return _document(self._store.plan(objects(body.definitions)))
+
+    def apply(self, body: ApplyBody) -> dict[str, Any]:
+        """Register new versions and make their empty tables: all of them or none."""
+        plan = self._store.plan(objects(body.definitions))
+        if "base" in body.model_fields_set and body.base != _base(plan):
+            raise CommitConflict("definitions were applied by someone else since this plan was made; plan again")
+        return _document(self._store.apply(plan))
+
+
+def objects(body: DefinitionsBody) -> list[Definition]:
+    """The definition objects of a checked document."""
+    return documents.definition_objects(body.model_dump())
+
+
+def _document(plan: Plan) -> dict[str, Any]:
+    return {**plan.to_dict(), "base": _base(plan)}
+
+
+def _base(plan: Plan) -> str | None:
+    return None if plan.base is None else str(plan.base)

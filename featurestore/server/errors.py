@@ -1,0 +1,123 @@
+"""One place turns errors into HTTP: a status, and `{"error": {"type", "message", "details"}}`."""
+
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+import orjson
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from featurestore.errors import (
+    Conflict,
+    DefinitionError,
+    FeatureStoreError,
+    MissingExtra,
+    NotFound,
+    NotReady,
+    NotYet,
+    OutOfResources,
+    RequestError,
+    TypeMismatch,
+)
+from featurestore.server.encoding import plain
+
+log = logging.getLogger(__name__)
+
+STATUSES: Mapping[type[FeatureStoreError], int] = {
+    DefinitionError: 422,
+    TypeMismatch: 422,
+    RequestError: 400,
+    NotFound: 404,
+    Conflict: 409,
+    OutOfResources: 507,
+    NotReady: 503,
+    NotYet: 503,
+    MissingExtra: 503,
+}
+"""The status of an error is that of its nearest class in here."""
+
+NAMES = {401: "Unauthorized", 404: "NotFound", 405: "MethodNotAllowed", 413: "TooLarge"}
+
+# What an engine said in its own words is for the log of the server, not for its callers.
+PRIVATE = "reason"
+
+
+def status_of(error: FeatureStoreError) -> int:
+    """The HTTP status of one of our errors."""
+    return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 500)
+
+
+def document(kind: str, message: str, details: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The body of an error."""
+    return {"error": {"type": kind, "message": message, "details": dict(details or {})}}
+
+
+def document_of(error: FeatureStoreError) -> dict[str, Any]:
+    """The body of one of our errors, without what an engine said."""
+    details = {name: value for name, value in error.details.items() if name != PRIVATE}
+    reason = str(error.details.get(PRIVATE) or "")
+    message = error.message
+    if reason and reason in message:
+        message = message.replace(reason, "").rstrip(" :")
+    return document(type(error).__name__, message, details)
+
+
+def response(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    """An error's body as a response; what JSON cannot hold becomes text."""
+    content = orjson.dumps(body, default=plain, option=orjson.OPT_NON_STR_KEYS)
+    return Response(content, status, headers, "application/json")
+
+
+async def ours(request: Request, error: FeatureStoreError) -> Response:
+    """The response to an error of the tree; one of the server's side is also logged."""
+    status = status_of(error)
+    if status >= 500 or PRIVATE in error.details:
+        log.warning("%s %s: %s", request.method, request.url.path, error, exc_info=error.__cause__)
+    return response(status, document_of(error), {"Retry-After": "5"} if isinstance(error, NotReady) else None)
+
+
+async def invalid(request: Request, error: RequestValidationError) -> Response:
+    """The response to a body or parameter of a wrong shape."""
+    return response(422, invalid_document(error.errors()))
+
+
+def invalid_document(errors: Any) -> dict[str, Any]:
+    """The body for pydantic's list of errors: all of them at once, each with the path of its field."""
+    problems = [{"field": _path(problem["loc"]), "message": _sentence(problem)} for problem in errors]
+    lines = "; ".join(f"{problem['field']}: {problem['message']}" if problem["field"] else problem["message"] for problem in problems)
+    return document("RequestError", f"the request has a wrong shape: {lines}", {"problems": problems})
+
+
+async def http(request: Request, error: HTTPException) -> Response:
+    """The response to what the web framework refuses: unknown routes, methods, oversized bodies."""
+    message = str(error.detail)
+    if error.status_code == 404:
+        message = f"there is no {request.method} {request.url.path}; /openapi.json lists what there is"
+    if error.status_code == 405:
+        message = f"{request.url.path} does not take {request.method}"
+    return response(error.status_code, document(NAMES.get(error.status_code, "RequestError"), message), error.headers)
+
+
+HANDLERS: Mapping[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+    FeatureStoreError: ours,
+    RequestValidationError: invalid,
+    HTTPException: http,
+}
+"""What the application registers."""
+
+
+def _path(location: Any) -> str:
+    """`("body", "entities", 0)` as `entities[0]`; where a parameter stands is told, for a body it is clear."""
+    text = ""
+    for part in location[1:] if location and location[0] == "body" else location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _sentence(problem: Any) -> str:
+    if problem["type"] == "json_invalid":
+        return f"not valid JSON: {problem.get('ctx', {}).get('error', 'it ends too early')}"
+    return str(problem["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,75 @@
+"""Materializations and upkeep over HTTP: long work as jobs to watch."""
+
+import asyncio
+import time
+import uuid
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from fastapi.routing import APIRoute
+
+from featurestore.dsl import durations
+from featurestore.errors import NotFound, RequestError
+from featurestore.pipelines import times
+from featurestore.server import answers
+from featurestore.server.bodies import MaintenanceBody, MaterializationBody
+from featurestore.server.jobs import Jobs, Report
+from featurestore.server.routing import get, post
+from featurestore.server.training_sets import LOOK_SECONDS, Wait
+from featurestore.store import FeatureStore
+
+TAG = "materializations"
+KIND = "materialization"
+
+
+class Materializations:
+    """Bringing views up to date, and tidying their tables."""
+
+    def __init__(self, store: FeatureStore, jobs: Jobs) -> None:
+        self._store = store
+        self._jobs = jobs
+
+    def routes(self) -> list[APIRoute]:
+        """What is served."""
+        return [
+            post("/v1/materializations", self.start_materialization, TAG, status_code=202, response_model=answers.Accepted),
+            get("/v1/materializations/{id}", self.get_materialization, TAG, response_model=answers.Materialization),
+            post("/v1/maintenance", self.maintain, TAG, response_model=list[answers.Upkeep]),
+        ]
+
+    def start_materialization(self, body: MaterializationBody | None = None) -> dict[str, Any]:
+        """Bring views up to `end` (now), from their watermarks or from `start` on: feature tables and online store alike.
+
+        The same interval again appends nothing. Materializations wait for one another.
+        """
+        asked = body or MaterializationBody()
+        for name in asked.names or []:
+            self._store.view(name)
+        for what, bound in (("start", asked.start), ("end", asked.end)):
+            if bound is not None:
+                times.parse(bound, what)
+        job = self._jobs.start(f"{KIND}-{uuid.uuid4().hex[:16]}", KIND, lambda report: self._run(asked, report))
+        return {"id": job.id, "state": job.state, "url": f"/v1/materializations/{job.id}"}
+
+    async def get_materialization(self, id: str, wait: Wait = 0) -> dict[str, Any]:
+        """State, progress and, when it is done, what it did to each view."""
+        until = time.monotonic() + wait
+        while (job := self._jobs.get(id)) is not None and job.live and time.monotonic() < until:
+            await asyncio.sleep(LOOK_SECONDS)
+        if job is None or job.kind != KIND:
+            raise NotFound("materialization", id)
+        return {"id": id, "state": job.state, "progress": job.progress, "result": job.result, "error": job.error}
+
+    def maintain(self, body: MaintenanceBody | None = None) -> list[dict[str, Any]]:
+        """Expire snapshots that nothing pins and sweep files that no kept snapshot reaches."""
+        asked = body or MaintenanceBody()
+        try:
+            age = timedelta(microseconds=durations.microseconds(asked.older_than))
+        except ValueError as error:
+            raise RequestError(f"older_than: {error}", field="older_than") from error
+        return self._store.maintain(age, asked.dry_run)
+
+    def _run(self, asked: MaterializationBody, report: Report) -> list[dict[str, Any]]:
+        runs = self._store.materialize(asked.names, asked.start, asked.end, lambda progress: report(asdict(progress)))
+        return [run.to_dict() for run in runs]

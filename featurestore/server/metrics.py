@@ -1,0 +1,128 @@
+"""Prometheus metrics: what was asked and how long it took, what the lookups found, and how fresh each view is."""
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from featurestore.errors import FeatureStoreError
+from featurestore.store import FeatureStore
+
+log = logging.getLogger(__name__)
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable that makes prometheus-client keep counters in files, so that any of several server processes can tell all."""
+
+
+class Metrics:
+    """The metrics of one application."""
+
+    def __init__(self, store: FeatureStore) -> None:
+        self._registry = CollectorRegistry()
+        self._freshness = Freshness(store)
+        labels = ("method", "route", "status")
+        self._requests = Counter("featurestore_requests", "HTTP requests", labels, registry=self._registry)
+        self._seconds = Histogram(
+            "featurestore_request_seconds",
+            "Seconds from request to response",
+            ("method", "route"),
+            registry=self._registry,
+            buckets=SECONDS,
+        )
+        self._rows = Counter(
+            "featurestore_online_rows",
+            "Entities looked up online, by what was found",
+            ("service", "view", "status"),
+            registry=self._registry,
+        )
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request. `route` is the path as declared, so that names in paths do not make new series."""
+        self._requests.labels(method, route, status).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+    def looked_up(self, service: str, status: Mapping[str, Sequence[str]]) -> None:
+        """Count the entities of a lookup by view and by PRESENT, NOT_FOUND or EXPIRED."""
+        for view, states in status.items():
+            for state in set(states):
+                self._rows.labels(service, view, state).inc(states.count(state))
+
+    def text(self) -> bytes:
+        """Everything in Prometheus' text format; with several server processes, of all of them."""
+        registry = self._registry
+        if SHARED_FOLDER in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        freshness = CollectorRegistry()
+        freshness.register(self._freshness)
+        return generate_latest(registry) + generate_latest(freshness)
+
+
+class Freshness(Collector):
+    """Reads the watermarks from the catalog whenever it is scraped."""
+
+    def __init__(self, store: FeatureStore) -> None:
+        self._store = store
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing beforehand: registering must not read the catalog."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Seconds since each view's watermark, and whether the catalog could be read."""
+        up = GaugeMetricFamily("featurestore_catalog_up", "Whether the catalog could be read")
+        age = GaugeMetricFamily("featurestore_view_freshness_seconds", "Now less the view's watermark", labels=["view", "version"])
+        try:
+            views = self._store.views()
+        except FeatureStoreError as error:
+            log.warning("the catalog cannot be read for metrics: %s", error)
+            views = []
+            up.add_metric([], 0)
+        else:
+            up.add_metric([], 1)
+        for view in views:
+            if view["materialized_through"] is not None:
+                age.add_metric([view["name"], str(view["version"])], _age(view["materialized_through"]))
+        yield up
+        yield age
+
+
+class Observed:
+    """Counts and times every request."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 500
+        began = time.perf_counter()
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            route: Any = scope.get("route")
+            path = getattr(route, "path", "unmatched")
+            self._metrics.request(scope["method"], path, status, time.perf_counter() - began)
+
+
+def _age(moment: str) -> float:
+    return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()

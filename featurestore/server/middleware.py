@@ -1,0 +1,101 @@
+"""What every request passes: a boundary for the unexpected, the token, and the size limit; plain ASGI, for speed."""
+
+import hmac
+import logging
+import uuid
+from collections.abc import Collection
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from featurestore.server.errors import document, response
+
+log = logging.getLogger(__name__)
+
+MIB = 1 << 20
+
+
+class Boundary:
+    """An unexpected error becomes a 500 with a request id; the traceback goes to the log under the same id."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception:
+            request_id = Headers(scope=scope).get("x-request-id", "")[:64] or uuid.uuid4().hex
+            log.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
+            if started:
+                # Half an answer is out: only a broken connection tells the caller that the rest is missing.
+                raise
+            message = f"the server failed at this request; its log says more under request id {request_id}"
+            answer = response(500, document("InternalError", message, {"request_id": request_id}), {"X-Request-Id": request_id})
+            await answer(scope, receive, send)
+
+
+class Token:
+    """Demands `Authorization: Bearer <token>` on all but the open paths; compared in constant time."""
+
+    def __init__(self, app: ASGIApp, token: str, open_paths: Collection[str]) -> None:
+        self._app = app
+        self._expected = f"Bearer {token}".encode()
+        self._open = frozenset(open_paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in self._open or self._allowed(scope):
+            await self._app(scope, receive, send)
+            return
+        body = document("Unauthorized", "this server asks for a token: send the header 'Authorization: Bearer <token>'")
+        await response(401, body, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
+
+    def _allowed(self, scope: Scope) -> bool:
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        return hmac.compare_digest(given, self._expected)
+
+
+class BodyLimit:
+    """Refuses bodies over `limit` bytes with 413, multipart uploads over `upload_limit`; by what arrives, not only by what is announced."""
+
+    def __init__(self, app: ASGIApp, limit: int, upload_limit: int) -> None:
+        self._app = app
+        self._limit = limit
+        self._upload_limit = upload_limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        limit = self._upload_limit if headers.get(b"content-type", b"").startswith(b"multipart/") else self._limit
+        announced = headers.get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > limit:
+            await response(413, document("TooLarge", _too_large(limit), {"limit": limit}), {"Connection": "close"})(scope, receive, send)
+            return
+        arrived = 0
+
+        async def counted() -> Message:
+            nonlocal arrived
+            message = await receive()
+            arrived += len(message.get("body", b""))
+            if arrived > limit:
+                raise HTTPException(413, _too_large(limit))
+            return message
+
+        await self._app(scope, counted, send)
+
+
+def _too_large(limit: int) -> str:
+    return f"the body is larger than {limit // MIB} MiB; send rows in several requests, or a spine as a Parquet file or an Iceberg table"

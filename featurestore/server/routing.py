@@ -1,0 +1,76 @@
+"""Routes are explicit lists; these are the few words that all of them share."""
+
+import copy
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
+
+from featurestore.server.answers import ErrorAnswer
+
+Model = TypeVar("Model", bound=BaseModel)
+
+ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": ErrorAnswer, "description": "What was wrong"}}
+
+
+def get(path: str, endpoint: Callable[..., Any], tag: str, **more: Any) -> APIRoute:
+    """A GET route; the endpoint's docstring is its description."""
+    return _route("GET", path, endpoint, tag, **more)
+
+
+def post(path: str, endpoint: Callable[..., Any], tag: str, **more: Any) -> APIRoute:
+    """A POST route."""
+    return _route("POST", path, endpoint, tag, **more)
+
+
+def _route(method: str, path: str, endpoint: Callable[..., Any], tag: str, *, kind: type[APIRoute] = APIRoute, **more: Any) -> APIRoute:
+    name = endpoint.__name__
+    responses = {**ERRORS, **more.pop("responses", {})}
+    return kind(path, endpoint, methods=[method], tags=[tag], operation_id=name, responses=responses, **more)
+
+
+class BareRoute(APIRoute):
+    """Hands the request to its endpoint and sends the response as it is: nothing is solved, validated or encoded on the way."""
+
+    def get_route_handler(self) -> Callable[..., Any]:
+        """The endpoint itself."""
+        return self.endpoint
+
+
+def parsed(model: type[Model], content: bytes) -> Model:
+    """A JSON body as its model. Raises: RequestValidationError with every problem."""
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_url=False)) from error
+
+
+def checked(model: type[Model], values: dict[str, Any]) -> Model:
+    """Form fields as their model. Raises: RequestValidationError with every problem."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_url=False)) from error
+
+
+def body_of(*kinds: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    """OpenAPI's words for a body in one of several content types."""
+    return {"requestBody": {"required": True, "content": {kind: {"schema": schema} for kind, schema in kinds}}}
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """A model's JSON schema with the models inside it written out, since a route's own schema can refer to nothing."""
+    schema = model.model_json_schema()
+    parts = schema.pop("$defs", {})
+
+    def written_out(node: Any) -> Any:
+        if isinstance(node, dict) and "$ref" in node:
+            return written_out(copy.deepcopy(parts[node["$ref"].rpartition("/")[2]]))
+        if isinstance(node, dict):
+            return {name: written_out(value) for name, value in node.items()}
+        return [written_out(value) for value in node] if isinstance(node, list) else node
+
+    found: dict[str, Any] = written_out(schema)
+    return found
