@@ -21,12 +21,19 @@ from typing import Any
 
 
 class FeatureStoreError(Exception):
-    """The root: catch it to catch all of ours. `details` holds JSON-ready facts for programs."""
+    """The root: catch it to catch all of ours.
+
+    `message` is fit for any reader. `details` holds JSON-ready facts for programs; a `reason` among them is a library's
+    own words, which str() adds and a server keeps to itself.
+    """
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
         self.message = message
         self.details: dict[str, Any] = details
+
+    def __str__(self) -> str:
+        return f"{self.message}: {self.details['reason']}" if self.details.get("reason") else self.message
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Events are a source's rows as a view needs them: keys, event time, created time, and one column for each input."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlglot
 from sqlglot import exp
@@ -77,7 +77,8 @@ def compile_events(view: FeatureView, columns: Sequence[str]) -> Events:
         inputs=inputs,
         sql=sql,
         counts=(
-            f"SELECT count(*) AS rows, count(*) FILTER (WHERE NOT ({has_keys})) AS null_keys, count(*) FILTER (WHERE {time} IS NULL) AS no_time,"
+            f"SELECT count(*) AS rows, count(*) FILTER (WHERE NOT ({has_keys})) AS null_keys,"
+            f" count(*) FILTER (WHERE {time} IS NULL) AS no_time,"
             f" count(*) FILTER (WHERE {time} > make_timestamptz(getvariable('now'))) AS future,"
             f" epoch_us(min({time})) AS first_time FROM {SOURCE} WHERE {keep}"
         ),
@@ -90,6 +91,17 @@ def source_scope(source: Source, columns: Sequence[str]) -> dict[str, str]:
     for name, sql in source.columns.items():
         scope[name] = f"({render(parse_row(sql), scope)})"
     return scope
+
+
+def known_scope(source: Source, columns: Sequence[str]) -> dict[str, str]:
+    """As `source_scope`, without the added columns that read a name the source does not have."""
+    sound: dict[str, str] = {}
+    names = list(columns)
+    for name, sql in source.columns.items():
+        if all(resolve(column, names) for column in column_names(parse_row(sql))):
+            sound[name] = sql
+            names.append(name)
+    return source_scope(replace(source, columns=sound), columns)
 
 
 def input_sql(view: FeatureView) -> tuple[tuple[str, str], ...]:
@@ -107,22 +119,29 @@ def input_sql(view: FeatureView) -> tuple[tuple[str, str], ...]:
 
 def field_problems(view: FeatureView, columns: Sequence[str]) -> list[tuple[str, str]]:
     """(field, message) for every name in a checked view that its source, with these raw columns, does not have."""
-    found: list[tuple[str, str]] = []
-    scope = {column: quoted(column) for column in columns}
-    for name, sql in view.source.columns.items():
-        found.extend(_unknown(f"source {view.source.name}.columns.{name}", sql, scope))
-        scope[name] = quoted(name)
-    for role, column in (("timestamp", view.source.timestamp), ("created", view.source.created)):
-        if column and resolve(column, scope) is None:
-            found.append((f"source {view.source.name}.{role}", f"no column '{column}'{near(column, scope)}"))
-    if view.source.where:
-        found.extend(_unknown(f"source {view.source.name}.where", view.source.where, scope))
+    scope = dict.fromkeys([*columns, *view.source.columns], "")
+    found = source_field_problems(view.source, columns)
     for key in view.entity.keys:
         if resolve(key, columns) is None:
             hint = "; a key must be a raw column of the source" if key in scope else near(key, columns)
             found.append((f"entity {view.entity.name}.keys", f"no column '{key}' in source {view.source.name}{hint}"))
     for sql, field in input_sql(view):
         found.extend(_unknown(field, sql, scope))
+    return found
+
+
+def source_field_problems(source: Source, columns: Sequence[str]) -> list[tuple[str, str]]:
+    """(field, message) for every name in a checked source that its raw columns do not have."""
+    found: list[tuple[str, str]] = []
+    scope = dict.fromkeys(columns, "")
+    for name, sql in source.columns.items():
+        found.extend(_unknown(f"source {source.name}.columns.{name}", sql, scope))
+        scope[name] = ""
+    for role, column in (("timestamp", source.timestamp), ("created", source.created)):
+        if column and resolve(column, scope) is None:
+            found.append((f"source {source.name}.{role}", f"no column '{column}'{near(column, scope)}"))
+    if source.where:
+        found.extend(_unknown(f"source {source.name}.where", source.where, scope))
     return found
 
 

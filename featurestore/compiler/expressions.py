@@ -99,6 +99,22 @@ def query_tables(tree: exp.Expr) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def query_problems(tree: exp.Expr, columns: Mapping[str, Collection[str]]) -> list[str]:
+    """A message for every column of a query that no table of it (`columns`: table -> names) and no alias in it has."""
+    known = {name for names in columns.values() for name in names}
+    known.update(alias.alias for alias in tree.find_all(exp.Alias))
+    known.update(column.name for alias in tree.find_all(exp.TableAlias) for column in alias.args.get("columns") or ())
+    tables = {table.alias_or_name for table in tree.find_all(exp.Table)} | {
+        part.alias_or_name for part in tree.find_all(exp.Subquery, exp.CTE)
+    }
+    found: list[str] = []
+    for column in tree.find_all(exp.Column):
+        name = next((part.name for part in column.parts if part.name not in tables), column.name)
+        if not isinstance(column.this, exp.Star) and resolve(name, known) is None:
+            found.append(f"no column '{name}'{near(name, known)}")
+    return list(dict.fromkeys(found))
+
+
 def render_query(tree: exp.Expr, tables: Mapping[str, str]) -> str:
     """DuckDB SQL of a query with each catalog table replaced by the relation `tables[name]`."""
 

@@ -8,7 +8,7 @@ from featurestore.dsl.entity import Entity
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView, Selection
-from featurestore.errors import DefinitionError, Problem
+from featurestore.errors import Problem
 
 Definition = Entity | Source | FeatureView | FeatureService
 KINDS: Mapping[type[Any], str] = {Entity: "entity", Source: "source", FeatureView: "view", FeatureService: "service"}
@@ -25,13 +25,17 @@ class Place:
 
 @dataclass(frozen=True)
 class Definitions:
-    """Every definition, each once, in the order in which they were met; `places` holds (kind, name) -> Place."""
+    """Every definition, each once, in the order in which they were met.
+
+    `places` holds (kind, name) -> Place; `problems` is what went wrong on the way here, to be reported with the rest.
+    """
 
     entities: tuple[Entity, ...] = ()
     sources: tuple[Source, ...] = ()
     views: tuple[FeatureView, ...] = ()
     services: tuple[FeatureService, ...] = ()
     places: Mapping[tuple[str, str], Place] = field(default_factory=dict, compare=False)
+    problems: tuple[Problem, ...] = ()
 
     def problem(self, kind: str, name: str, field_name: str, message: str) -> Problem:
         """A problem of one object, with its file and line where they are known."""
@@ -45,7 +49,7 @@ class Definitions:
 def gather(objects: Iterable[Any], places: Mapping[int, Place] | None = None, known: Iterable[Problem] = ()) -> Definitions:
     """The definitions among `objects` and those they refer to. `places` maps an object's id() to where it was written.
 
-    Raises: DefinitionError for two different objects of one kind and name, for what is no definition, and for `known`.
+    Two different objects of one kind and name, what is no definition, and `known` become its problems.
     """
     problems = list(known)
     found: dict[tuple[str, str], Definition] = {}
@@ -63,14 +67,13 @@ def gather(objects: Iterable[Any], places: Mapping[int, Place] | None = None, kn
             found.setdefault(key, definition)
             if place:
                 at.setdefault(key, place)
-    if problems:
-        raise DefinitionError(problems)
     return Definitions(
         tuple(item for item in found.values() if isinstance(item, Entity)),
         tuple(item for item in found.values() if isinstance(item, Source)),
         tuple(item for item in found.values() if isinstance(item, FeatureView)),
         tuple(item for item in found.values() if isinstance(item, FeatureService)),
         at,
+        tuple(problems),
     )
 
 

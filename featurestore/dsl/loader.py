@@ -17,8 +17,8 @@ from featurestore.errors import NotFound, Problem, RequestError
 def load(definitions: Any) -> Definitions:
     """The definitions of a folder, a file, a module, or an iterable of definition objects.
 
-    Files of a folder may import one another by name. Raises: DefinitionError with every problem of every file;
-    NotFound for a folder or file that does not exist.
+    Files of a folder may import one another by name. A file that does not run is a problem of the result, which the
+    plan reports with all others. Raises: NotFound for a folder or file that does not exist.
     """
     if isinstance(definitions, Definitions):
         return definitions
@@ -86,7 +86,7 @@ def _run(file: Path, folder: Path, problems: list[Problem]) -> ModuleType | None
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        problems.append(Problem(f"is not valid Python: {error.msg}", file=str(error.filename or file), line=error.lineno))
+        problems.append(Problem(f"is not valid Python: {error.msg}", file=_shown(error.filename, folder, file), line=error.lineno))
         return None
     except Exception as error:  # noqa: BLE001 - whatever a user's file raises is a problem of that file, reported with its line
         lines = [entry.lineno for entry in traceback.extract_tb(error.__traceback__) if Path(entry.filename) == file.absolute()]
@@ -96,6 +96,12 @@ def _run(file: Path, folder: Path, problems: list[Problem]) -> ModuleType | None
         if shadowed is not None:
             sys.modules[name] = shadowed
     return module
+
+
+def _shown(name: str | None, folder: Path, file: Path) -> str:
+    """A file as the user named its folder, not as Python found it."""
+    path = Path(name) if name else file
+    return str(folder / path.relative_to(folder.absolute())) if path.is_relative_to(folder.absolute()) else str(path)
 
 
 def _objects(module: ModuleType) -> list[Any]:

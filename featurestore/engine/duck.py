@@ -162,7 +162,7 @@ def _translated() -> Iterator[None]:
         raise RequestError("a file cannot be read; check that it is whole and of the named format", reason=_first_line(error)) from error
     except duckdb.Error as error:
         log.debug("the engine refused a query", exc_info=True)
-        raise RequestError(f"the SQL does not work on these data: {_first_line(error)}", reason=_first_line(error)) from error
+        raise RequestError("the SQL does not work on these data", reason=_first_line(error)) from error
 
 
 def _first_line(error: Exception) -> str:

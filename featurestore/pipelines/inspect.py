@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from featurestore.compiler.events import SOURCE, Events, compile_events, field_problems, source_scope
-from featurestore.compiler.expressions import SqlProblem, quoted
+from featurestore.compiler.events import SOURCE, Events, compile_events, field_problems, input_sql, known_scope, source_field_problems
+from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, render, resolve
 from featurestore.compiler.features import feature_names
 from featurestore.compiler.storage import storage_type
 from featurestore.compiler.views import ROWS, CompiledView, compile_view
 from featurestore.compiler.windows import EXTRA_POINTS, GRID, type_problems
+from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.errors import FeatureStoreError, RequestError
@@ -38,14 +39,11 @@ def inspect(parts: Parts, view: FeatureView) -> Inspected:
         except FeatureStoreError as error:
             return _failed((f"source {view.source.name}", error.message))
         raw = sources.columns(session)
-        unknown = field_problems(view, list(raw))
-        if unknown:
-            return _failed(*unknown)
-        events = compile_events(view, list(raw))
         session.set({**dict.fromkeys(BOUNDS, 0), "carry_in": False})
-        wrong = _type_problems(session, view, events)
+        wrong = [*field_problems(view, list(raw)), *_type_problems(session, view, raw)]
         if wrong:
             return _failed(*wrong)
+        events = compile_events(view, list(raw))
         types = session.schema(events.sql)
         if view.every is not None and (misfits := type_problems(view, events, types)):
             return _failed(*misfits)
@@ -54,6 +52,17 @@ def inspect(parts: Parts, view: FeatureView) -> Inspected:
             return _described(session, view, events, compiled)
         except FeatureStoreError as error:
             return _failed(("features", error.message))
+
+
+def inspect_source(parts: Parts, source: Source) -> list[tuple[str, str]]:
+    """(field, message) of each problem of a checked source with its columns as they are now."""
+    with parts.engine.session() as session:
+        try:
+            sources.add(parts, session, source, None)
+        except FeatureStoreError as error:
+            return [(f"source {source.name}", error.message)]
+        raw = sources.columns(session)
+        return [*source_field_problems(source, list(raw)), *_source_type_problems(session, source, known_scope(source, list(raw)))]
 
 
 def prepare(session: Session, view: FeatureView, events: Events) -> None:
@@ -81,27 +90,45 @@ def _described(session: Session, view: FeatureView, events: Events, compiled: Co
     return _failed(*problems) if problems else Inspected(events, compiled, columns, ())
 
 
-def _type_problems(session: Session, view: FeatureView, events: Events) -> list[tuple[str, str]]:
-    """Each input by itself, so that a type error names its feature; then the event time."""
-    found: list[tuple[str, str]] = []
-    for item in events.inputs:
-        try:
-            session.schema(f"SELECT {item.sql} FROM {SOURCE}")
-        except RequestError as error:
-            found.append((item.field, f"{item.text!r} does not fit the columns' types: {error.details.get('reason', error.message)}"))
-    scope = source_scope(view.source, list(sources.columns(session)))
-    for field in ("timestamp", "created"):
-        column = getattr(view.source, field)
-        if column:
-            kind = next(iter(session.schema(f"SELECT {scope[column] if column in scope else quoted(column)} FROM {SOURCE}").values()))
-            if not kind.startswith(("TIMESTAMP", "DATE")):
-                found.append((f"source {view.source.name}.{field}", f"'{column}' is {kind}, not a timestamp or date"))
-    if not found:
-        try:
-            session.schema(events.sql)
-        except RequestError as error:
-            found.append((f"source {view.source.name}", f"does not fit the columns' types: {error.details.get('reason', error.message)}"))
+def _type_problems(session: Session, view: FeatureView, raw: dict[str, str]) -> list[tuple[str, str]]:
+    """Each expression by itself, so that a type error names its place."""
+    scope = known_scope(view.source, list(raw))
+    inputs = _misfits(session, scope, [(field, sql) for sql, field in input_sql(view)])
+    return [*_source_type_problems(session, view.source, scope), *inputs]
+
+
+def _source_type_problems(session: Session, source: Source, scope: dict[str, str]) -> list[tuple[str, str]]:
+    own = [(f"source {source.name}.columns.{name}", sql) for name, sql in source.columns.items()]
+    if source.where:
+        own.append((f"source {source.name}.where", source.where))
+    found = _misfits(session, scope, own)
+    for role, column in (("timestamp", source.timestamp), ("created", source.created)):
+        if (
+            column
+            and (name := resolve(column, scope))
+            and not (kind := _kind(session, scope[name]) or "wrong").startswith(("TIMESTAMP", "DATE"))
+        ):
+            found.append((f"source {source.name}.{role}", f"'{column}' is {kind}, not a timestamp or date"))
     return found
+
+
+def _misfits(session: Session, scope: dict[str, str], expressions: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(field, message) of the expressions whose columns exist and whose types do not go together."""
+    found: list[tuple[str, str]] = []
+    for field, sql in expressions:
+        names = column_names(parse_row(sql))
+        if all(resolve(name, scope) for name in names) and _kind(session, render(parse_row(sql), scope)) is None:
+            kinds = ", ".join(f"{name} is {_kind(session, scope[str(resolve(name, scope))]) or 'wrong itself'}" for name in names)
+            found.append((field, f"{sql!r} does not work on these types: {kinds or 'there is no column in it'}"))
+    return found
+
+
+def _kind(session: Session, sql: str) -> str | None:
+    """The type of an expression over SOURCE; None when it has none because its parts do not go together."""
+    try:
+        return next(iter(session.schema(f"SELECT {sql} FROM {SOURCE}").values()))
+    except RequestError:
+        return None
 
 
 def _failed(*problems: tuple[str, str]) -> Inspected:

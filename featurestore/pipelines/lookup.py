@@ -123,6 +123,9 @@ def _request(plan: ServicePlan, entities: Sequence[Mapping[str, Any]], request: 
         for column in entity:
             if column not in plan.entity_columns:
                 raise RequestError(f"entities[{row}]: service {plan.service} has no key '{column}'{near(column, plan.entity_columns)}")
+    if request is None and plan.request:
+        wanted = ", ".join(f"{name} ({kind})" for name, kind in plan.request)
+        raise RequestError(f"service {plan.service} needs request fields with each entity: {wanted}", field="request")
     given = list(request) if request is not None else [{}] * len(entities)
     if len(given) != len(entities):
         raise RequestError(

@@ -91,7 +91,6 @@ def materialize_view(
                 raise
         except FeatureStoreError as error:
             error.message = f"view {view.name}: {error.message}"
-            error.args = (error.message,)
             raise
     report(Progress(view.name, "publish", 4, len(STAGES), done.rows_appended))
     published = publish(parts, applied, view)

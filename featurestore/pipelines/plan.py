@@ -11,7 +11,7 @@ from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import DefinitionError, Problem
-from featurestore.pipelines.inspect import inspect
+from featurestore.pipelines.inspect import inspect, inspect_source
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.registry import Applied, Registry, read
 
@@ -69,15 +69,22 @@ def plan(parts: Parts, definitions: Definitions) -> Plan:
 
     Raises: DefinitionError with every problem of every definition, its SQL held against the sources' columns.
     """
-    problems = check.problems(definitions)
-    if problems:
-        raise DefinitionError(problems)
+    problems = [*definitions.problems, *check.problems(definitions)]
+    wrong = {problem.object for problem in problems}
     registry = read(parts)
     steps = [
         *(_plain_step(registry, "entity", item.name, documents.document(item)) for item in definitions.entities),
         *(_plain_step(registry, "source", item.name, documents.document(item)) for item in definitions.sources),
     ]
-    views = [_view_step(parts, registry, view, definitions, problems) for view in definitions.views]
+    sound = [
+        view
+        for view in definitions.views
+        if not wrong & {f"view '{view.name}'", f"source '{view.source.name}'", f"entity '{view.entity.name}'"}
+    ]
+    for view in definitions.views:
+        if view not in sound and f"source '{view.source.name}'" not in wrong:
+            problems.extend(_placed(definitions, view, field, message) for field, message in inspect_source(parts, view.source))
+    views = [_view_step(parts, registry, view, definitions, problems) for view in sound]
     if problems:
         raise DefinitionError(problems)
     versions = {step.name: step.result for step in views if step is not None}

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from featurestore.compiler.events import SOURCE
-from featurestore.compiler.expressions import parse_query, query_tables, quoted, render_query, resolve
+from featurestore.compiler.expressions import parse_query, query_problems, query_tables, quoted, render_query, resolve
 from featurestore.compiler.relations import LocalFiles
 from featurestore.dsl.source import Source
 from featurestore.engine.session import Session
+from featurestore.errors import RequestError
 from featurestore.lakehouse import scans, tables
 from featurestore.pipelines import times
 from featurestore.pipelines.parts import Parts
@@ -57,8 +58,12 @@ def add(
         return
     tree = parse_query(source.sql or "")
     names = {name: f"{SOURCE}_{index}" for index, name in enumerate(query_tables(tree))}
+    loaded = {name: tables.load(parts.catalog, name) for name in names}
+    unknown = query_problems(tree, {name: tables.arrow_schema(table).names for name, table in loaded.items()})
+    if unknown:
+        raise RequestError(f"its SQL cannot be used: {'; '.join(unknown)}")
     for name, relation in names.items():
-        session.add(relation, scans.scan(tables.load(parts.catalog, name), _snapshot(at, name)))
+        session.add(relation, scans.scan(loaded[name], _snapshot(at, name)))
     session.run(f"CREATE OR REPLACE TEMP VIEW {SOURCE} AS {render_query(tree, names)}")
 
 

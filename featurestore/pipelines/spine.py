@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from featurestore.compiler.expressions import SqlProblem, parse_query, query_tables, render_query
+from featurestore.compiler.expressions import SqlProblem, parse_query, query_problems, query_tables, render_query
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import NotFound, RequestError, TypeMismatch, near
 from featurestore.lakehouse import scans, tables
@@ -118,9 +118,12 @@ def _named(parts: Parts, text: str) -> pa.Table:
         except SqlProblem as error:
             raise RequestError(f"the spine's SQL cannot be used: {error}") from error
         with parts.engine.session() as session:
+            loaded = {name: tables.load(parts.catalog, name) for name in relations}
+            unknown = query_problems(tree, {name: tables.arrow_schema(table).names for name, table in loaded.items()})
+            if unknown:
+                raise RequestError(f"the spine's SQL cannot be used: {'; '.join(unknown)}")
             for name, relation in relations.items():
-                table = tables.load(parts.catalog, name)
-                session.add(relation, scans.scan(table, tables.current_snapshot_id(table)))
+                session.add(relation, scans.scan(loaded[name], tables.current_snapshot_id(loaded[name])))
             return session.batches(render_query(tree, relations)).read_all()
     paths = sorted(glob.glob(text, recursive=True))
     if not paths:

@@ -45,8 +45,8 @@ def as_time(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     raise TypeMismatch(f"the timestamp column '{name}' is {kind}; give timestamps, dates or ISO 8601 text", field=name)
 
 
-def as_key(column: pa.ChunkedArray, name: str, kind: str) -> pa.ChunkedArray:
-    """A key column in the type of the feature table's key; NULL and NaN are NULL. Raises: TypeMismatch."""
+def as_key(column: pa.ChunkedArray, name: str, kind: str, role: str = "key column") -> pa.ChunkedArray:
+    """A column in the type of the feature table's key; NULL and NaN are NULL. Raises: TypeMismatch naming it and its role."""
     target = arrow_type(kind)
     if column.type == target:
         return column
@@ -54,8 +54,8 @@ def as_key(column: pa.ChunkedArray, name: str, kind: str) -> pa.ChunkedArray:
         try:
             return column.cast(target)
         except pa.ArrowInvalid as error:
-            raise TypeMismatch(f"the key column '{name}' holds a number beyond {kind}", field=name) from error
-    fitted = [fit(value, kind, f"the key column '{name}'") for value in column.to_pylist()]
+            raise TypeMismatch(f"the {role} '{name}' holds a number beyond {kind}", field=name) from error
+    fitted = [fit(value, kind, f"the {role} '{name}'") for value in column.to_pylist()]
     return pa.chunked_array([pa.array([str(value) if kind == "UUID" and value is not None else value for value in fitted], target)])
 
 
@@ -63,7 +63,7 @@ def as_value(column: pa.ChunkedArray, name: str, kind: str) -> pa.ChunkedArray:
     """A request field in its declared type; a NaN stays a NaN in a float. Raises: TypeMismatch."""
     target = arrow_type(kind)
     numeric = pa.types.is_floating(target) and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type))
-    return column.cast(target, safe=False) if numeric or column.type == target else as_key(column, name, kind)
+    return column.cast(target, safe=False) if numeric or column.type == target else as_key(column, name, kind, "request field")
 
 
 def storable(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
