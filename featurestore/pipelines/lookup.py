@@ -33,9 +33,14 @@ class OnlineFeatures:
     timestamps: Mapping[str, tuple[int | None, ...]]
     snapshots: Mapping[str, int | None]
     watermarks: Mapping[str, int | None]
+    types: tuple[str | None, ...]
+    """The DuckDB type of each feature; None for a derived one."""
 
     def to_dict(self, full: bool = True) -> dict[str, Any]:
-        """The HTTP body: values as Python ones, times as RFC 3339, snapshot ids as text. `full` False leaves out status and timestamps."""
+        """The HTTP body: values as Python ones, times as RFC 3339, snapshot ids as text.
+
+        `full` False leaves out types, status and timestamps.
+        """
         body: dict[str, Any] = {
             "features": list(self.features),
             "rows": [list(row) for row in self.rows],
@@ -43,13 +48,18 @@ class OnlineFeatures:
             "watermarks": {table: times.text(through) for table, through in self.watermarks.items()},
         }
         if full:
+            body["types"] = list(self.types)
             body["status"] = {label: list(states) for label, states in self.status.items()}
             body["timestamps"] = {label: [times.text(at) for at in all] for label, all in self.timestamps.items()}
         return body
 
     def to_arrow(self) -> pa.Table:
         """The feature values as a table, one row for each entity."""
-        return pa.table({name: pa.array([row[index] for row in self.rows]) for index, name in enumerate(self.features)})
+        columns: dict[str, pa.Array] = {}
+        for index, (name, kind) in enumerate(zip(self.features, self.types, strict=True)):
+            values = [row[index] for row in self.rows]
+            columns[name] = pa.array(values) if kind is None else pa.array(_texts(values, kind), arrow_type(kind))
+        return pa.table(columns)
 
 
 def lookup(
@@ -85,6 +95,7 @@ def lookup(
         watermarks={
             use.table: None if read.cursor is None else read.cursor.materialized_through for use, read in zip(plan.uses, reads, strict=True)
         },
+        types=(*(kind for use in plan.uses for kind in use.feature_types), *(None for _ in plan.derived)),
     )
 
 

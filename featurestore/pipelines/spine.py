@@ -1,18 +1,18 @@
 """A spine is the rows to train or score on: whatever the caller has, read into Arrow with its time and keys made regular."""
 
-import glob
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from featurestore.compiler.expressions import SqlProblem, parse_query, query_problems, query_tables, render_query
 from featurestore.compiler.service_plan import ServicePlan
-from featurestore.errors import NotFound, RequestError, TypeMismatch, near
+from featurestore.errors import NotFound, RequestError, near
 from featurestore.lakehouse import scans, tables
+from featurestore.pipelines import frames
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.spine_columns import as_key, as_time, as_value, storable
 
@@ -80,28 +80,8 @@ def _check_names(names: Sequence[str], plan: ServicePlan, timestamp: str) -> Non
 
 
 def _table(parts: Parts, given: Any) -> pa.Table:
-    if isinstance(given, pa.Table):
-        return given
-    if isinstance(given, pa.RecordBatchReader):
-        return given.read_all()
-    if isinstance(given, pa.RecordBatch):
-        return pa.Table.from_batches([given])
-    kind = type(given).__module__.partition(".")[0]
-    try:
-        if kind == "pandas":
-            return pa.Table.from_pandas(given, preserve_index=False).replace_schema_metadata(None)
-        if kind == "polars":
-            return (given.collect() if hasattr(given, "collect") else given).to_arrow()
-        if isinstance(given, list):
-            return pa.Table.from_pylist(given)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise TypeMismatch(f"a column of the spine mixes types: {error}") from error
-    if isinstance(given, str):
-        return _named(parts, given.strip())
-    raise RequestError(
-        f"{type(given).__name__} is no spine; give a pandas or polars DataFrame, an Arrow table or reader, a Parquet path or glob,"
-        " 'iceberg:namespace.table[@snapshot]', or a SELECT over Iceberg tables"
-    )
+    table = frames.in_memory(given)
+    return _named(parts, os.fspath(given).strip()) if table is None else table
 
 
 def _named(parts: Parts, text: str) -> pa.Table:
@@ -111,7 +91,7 @@ def _named(parts: Parts, text: str) -> pa.Table:
         with parts.engine.session() as session:
             session.add("spine", scans.scan(table, _snapshot_id(table, snapshot)))
             return session.batches("SELECT * FROM spine").read_all()
-    if text[:7].lower().startswith(("select", "with", "from")):
+    if frames.is_query(text):
         try:
             tree = parse_query(text)
             relations = {name: f"spine_{index}" for index, name in enumerate(query_tables(tree))}
@@ -125,13 +105,7 @@ def _named(parts: Parts, text: str) -> pa.Table:
             for name, relation in relations.items():
                 session.add(relation, scans.scan(loaded[name], tables.current_snapshot_id(loaded[name])))
             return session.batches(render_query(tree, relations)).read_all()
-    paths = sorted(glob.glob(text, recursive=True))
-    if not paths:
-        raise NotFound("spine file", text)
-    try:
-        return pa.concat_tables([pq.read_table(path) for path in paths], promote_options="permissive")
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
-        raise RequestError(f"the spine {text} cannot be read as Parquet: {error}") from error
+    return frames.of_files(text)
 
 
 def _snapshot_id(table: tables.Table, text: str) -> int | None:

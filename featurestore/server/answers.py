@@ -115,6 +115,7 @@ class OnlineFeatures(Answer):
     rows: list[list[Any]]
     snapshots: dict[str, str | None]
     watermarks: dict[str, str | None]
+    types: list[str | None] | None = Field(None, description="DuckDB type by feature; null for derived ones")
     status: dict[str, list[Literal["PRESENT", "NOT_FOUND", "EXPIRED"]]] | None = None
     timestamps: dict[str, list[str | None]] | None = None
 

@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from featurestore.pipelines.frames import is_query
+
 
 class Body(BaseModel):
     """A request body; a misspelt field is refused, not ignored."""
@@ -141,7 +143,7 @@ class SpineBody(Body):
     @model_validator(mode="after")
     def _select(self) -> Self:
         # The store takes any other text for the path of a file, and callers have no business with the server's files.
-        if self.sql is not None and not self.sql.strip()[:7].lower().startswith(("select", "with", "from")):
+        if self.sql is not None and not is_query(self.sql):
             raise ValueError("sql must be one SELECT")
         return self
 

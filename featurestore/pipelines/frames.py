@@ -1,0 +1,58 @@
+"""Rows as callers have them, made Arrow tables: data frames of any library, lists of dicts, Parquet files."""
+
+import glob
+import os
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from featurestore.errors import NotFound, RequestError, TypeMismatch
+
+QUERY_WORDS = ("select", "with", "from")
+
+
+def in_memory(given: Any) -> pa.Table | None:
+    """The rows of a pandas or polars frame, an Arrow table, batch or reader, or a list of dicts.
+
+    None for a text or path, which names rows that lie elsewhere. Raises: TypeMismatch for a column of mixed types;
+    RequestError for anything else.
+    """
+    if isinstance(given, str | os.PathLike):
+        return None
+    if isinstance(given, pa.Table):
+        return given
+    if isinstance(given, pa.RecordBatchReader):
+        return given.read_all()
+    if isinstance(given, pa.RecordBatch):
+        return pa.Table.from_batches([given])
+    kind = type(given).__module__.partition(".")[0]
+    try:
+        if kind == "pandas":
+            return pa.Table.from_pandas(given, preserve_index=False).replace_schema_metadata(None)
+        if kind == "polars":
+            return (given.collect() if hasattr(given, "collect") else given).to_arrow()
+        if isinstance(given, list):
+            return pa.Table.from_pylist(given)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise TypeMismatch(f"a column of the spine mixes types: {error}") from error
+    raise RequestError(
+        f"{type(given).__name__} is no spine; give a pandas or polars DataFrame, an Arrow table or reader, a Parquet path or glob,"
+        " 'iceberg:namespace.table[@snapshot]', or a SELECT over Iceberg tables"
+    )
+
+
+def is_query(text: str) -> bool:
+    """Whether a text is meant as SQL, and not as a path."""
+    return text.strip()[:7].lower().startswith(QUERY_WORDS)
+
+
+def of_files(pattern: str) -> pa.Table:
+    """The rows of Parquet files, in the order of their names. Raises: NotFound when none match, RequestError for what is not Parquet."""
+    paths = sorted(glob.glob(pattern, recursive=True))
+    if not paths:
+        raise NotFound("spine file", pattern)
+    try:
+        return pa.concat_tables([pq.read_table(path) for path in paths], promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
+        raise RequestError(f"the spine {pattern} cannot be read as Parquet", reason=str(error)) from error
