@@ -9,6 +9,10 @@ import pytest
 MAY_BE_ABSENT = ("could not import 'torch'",)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update", action="store_true", help="rewrite the golden files from what the code gives now")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     yield

@@ -1,0 +1,49 @@
+-- counts
+SELECT count(*) AS rows, count(*) FILTER (WHERE NOT ("customer_id" IS NOT NULL)) AS null_keys, count(*) FILTER (WHERE CAST("at" AS TIMESTAMP WITH TIME ZONE) IS NULL) AS no_time, count(*) FILTER (WHERE CAST("at" AS TIMESTAMP WITH TIME ZONE) > make_timestamptz(getvariable('now'))) AS future, epoch_us(min(CAST("at" AS TIMESTAMP WITH TIME ZONE))) AS first_time FROM __fs_source WHERE ("status" <> 'pending');
+
+CREATE TEMP TABLE __fs_events AS
+SELECT "customer_id" AS "customer_id", CAST("at" AS TIMESTAMP WITH TIME ZONE) AS __fs_time, CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS __fs_created, "status" AS __fs_i0, "price" AS __fs_i1, "pieces" > 0 AS __fs_i2
+FROM __fs_source
+WHERE ("status" <> 'pending') AND "customer_id" IS NOT NULL
+  AND CAST("at" AS TIMESTAMP WITH TIME ZONE) BETWEEN make_timestamptz(getvariable('events_lower')) AND make_timestamptz(getvariable('events_upper'));
+
+CREATE TEMP TABLE __fs_tiles AS
+SELECT "customer_id", (epoch_us(__fs_time) - ((epoch_us(__fs_time) % 900000000) + 900000000) % 900000000 + 900000000) AS __fs_g
+FROM __fs_events
+GROUP BY "customer_id", __fs_g;
+
+CREATE TEMP TABLE __fs_points AS
+SELECT DISTINCT "customer_id", __fs_g FROM (
+SELECT "customer_id", __fs_g + 0 AS __fs_g FROM __fs_tiles
+UNION ALL SELECT "customer_id", __fs_g + 3600000000 AS __fs_g FROM __fs_tiles
+UNION ALL SELECT "customer_id", __fs_g + 7200000000 AS __fs_g FROM __fs_tiles
+UNION ALL SELECT "customer_id", (getvariable('lower') + ((900000000 - getvariable('lower') % 900000000) % 900000000)) AS __fs_g FROM __fs_tiles WHERE getvariable('carry_in') AND __fs_g < (getvariable('lower') + ((900000000 - getvariable('lower') % 900000000) % 900000000))
+UNION ALL SELECT "customer_id", p.__fs_g FROM __fs_extra_points p SEMI JOIN __fs_tiles t ON p."customer_id" = t."customer_id" AND t.__fs_g <= p.__fs_g
+)
+WHERE __fs_g BETWEEN getvariable('lower') AND getvariable('upper');
+
+CREATE TEMP TABLE __fs_rows AS
+SELECT "customer_id", feature_timestamp, created_timestamp, "states_1h" AS "states_1h", "spread_1h" AS "spread_1h", "median_2h" AS "median_2h", "recent_1h" AS "recent_1h"
+FROM (
+SELECT v."customer_id", make_timestamptz(v.__fs_g) AS feature_timestamp, v.created_timestamp,
+  coalesce(o."states_1h", 0) AS "states_1h",
+  o."spread_1h" AS "spread_1h",
+  o."median_2h" AS "median_2h",
+  o."recent_1h" AS "recent_1h"
+FROM (
+SELECT "customer_id", __fs_g, __fs_is_point, CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS created_timestamp
+FROM __fs_tiles FULL JOIN (SELECT *, true AS __fs_is_point FROM __fs_points) USING ("customer_id", __fs_g)
+WINDOW w3600000000 AS (PARTITION BY "customer_id" ORDER BY __fs_g RANGE BETWEEN 2700000000 PRECEDING AND CURRENT ROW),
+  w7200000000 AS (PARTITION BY "customer_id" ORDER BY __fs_g RANGE BETWEEN 6300000000 PRECEDING AND CURRENT ROW)
+) v
+LEFT JOIN (
+SELECT p."customer_id", p.__fs_g,
+  count(DISTINCT e.__fs_i0) FILTER (WHERE epoch_us(e.__fs_time) >= p.__fs_g - 3600000000 AND e.__fs_i0 IS NOT NULL) AS "states_1h",
+  stddev_samp(CAST(e.__fs_i1 AS DOUBLE) ORDER BY epoch_us(e.__fs_time), coalesce(epoch_us(e.__fs_created), -9223372036854775807), e.__fs_i1) FILTER (WHERE epoch_us(e.__fs_time) >= p.__fs_g - 3600000000 AND e.__fs_i1 IS NOT NULL) AS "spread_1h",
+  quantile_cont(CAST(e.__fs_i1 AS DOUBLE), 0.5) FILTER (WHERE epoch_us(e.__fs_time) >= p.__fs_g - 7200000000 AND e.__fs_i1 IS NOT NULL) AS "median_2h",
+  list(e.__fs_i0 ORDER BY epoch_us(e.__fs_time) DESC, coalesce(epoch_us(e.__fs_created), -9223372036854775807) DESC, e.__fs_i0 DESC) FILTER (WHERE epoch_us(e.__fs_time) >= p.__fs_g - 3600000000 AND e.__fs_i0 IS NOT NULL AND e.__fs_i2)[1:3] AS "recent_1h"
+FROM __fs_points p JOIN __fs_events e ON p."customer_id" = e."customer_id" AND epoch_us(e.__fs_time) < p.__fs_g AND epoch_us(e.__fs_time) >= p.__fs_g - 7200000000
+GROUP BY p."customer_id", p.__fs_g
+) o ON v."customer_id" = o."customer_id" AND v.__fs_g = o.__fs_g
+WHERE v.__fs_is_point
+);
