@@ -99,9 +99,9 @@ def _part(part: Any) -> Any:
         return part
     if isinstance(part, str):
         return _text(str(part))
-    if isinstance(part, datetime):
+    if isinstance(part, datetime) and part == part:  # Not pandas' NaT, which is a datetime too.
         return Ext(_TIMESTAMP, _microseconds(part).to_bytes(8, "big", signed=True))
-    if isinstance(part, date):
+    if isinstance(part, date) and not isinstance(part, datetime):
         return Ext(_DATE, (part.toordinal() - EPOCH_DAY).to_bytes(4, "big", signed=True))
     if isinstance(part, UUID):
         return Ext(_UUID, part.bytes)

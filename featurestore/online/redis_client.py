@@ -14,7 +14,7 @@ from featurestore.errors import NotReady, OutOfResources, RequestError
 
 DEFAULT_PREFIX = "featurestore"
 _CONNECT_SECONDS = 1.0
-_ANSWER_SECONDS = 2.0
+_ANSWER_SECONDS = 1.0
 # One more try: enough for a connection that the server closed while it was idle, and a server that is down is known at once.
 _RETRIES = 1
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from featurestore.online.keys import encode_key
 from featurestore.online.redis_client import RedisClient
 from featurestore.online.store import Cursor
 from tests.online import processes
@@ -129,7 +130,10 @@ def has_begun_to_write(url: str) -> Callable[[], bool]:
         before = data.stat().st_mtime_ns
         return lambda: data.stat().st_mtime_ns != before
     client = RedisClient(url)
-    return lambda: bool(client.commands.exists(client.base + b"p:v"))
+    counter, key = int(client.commands.get(client.base + b"n")), encode_key((0,)) or b""
+    old, new = (client.base + b"r:%d:" % number + key for number in (counter, counter + 1))
+    first = client.commands.get(old)
+    return lambda: client.commands.mget([old, new]) != [first, None]
 
 
 def has_passed(seconds: float) -> Callable[[], bool]:

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from featurestore.errors import TypeMismatch
 from featurestore.online.keys import LIMIT, encode_key, encode_keys
 
+pd = pytest.importorskip("pandas")  # It has no types of its own.
+
 ZONES = st.sampled_from([None, UTC, timezone(timedelta(hours=5, minutes=30))])
 PARTS: st.SearchStrategy[Any] = st.one_of(
     st.integers(),
@@ -101,6 +103,7 @@ def test_columns_of_long_texts_are_encoded_as_single_keys_are(length: int) -> No
 def test_numpy_values_are_the_values_they_hold() -> None:
     moment = datetime(2020, 1, 1, tzinfo=UTC)
     pairs = [(np.int32(5), 5), (np.str_("a"), "a"), (np.bool_(True), True), (np.datetime64("2020-01-01T00:00:00", "ns"), moment)]
+    pairs.append((pd.Timestamp("2020-01-01"), moment))
     for value, plain in pairs:
         assert encode_key((value,)) == encode_key((plain,))
 
@@ -110,7 +113,7 @@ def test_a_key_with_a_none_part_is_no_key() -> None:
     assert encode_key((None, 1.5)) is None
 
 
-@pytest.mark.parametrize("part", [1.0, Decimal("NaN"), Decimal("Infinity"), [1], "\ud800"], ids=str)
+@pytest.mark.parametrize("part", [1.0, pd.NaT, Decimal("NaN"), Decimal("Infinity"), [1], "\ud800"], ids=repr)
 def test_what_cannot_be_a_key_is_refused(part: Any) -> None:
     with pytest.raises(TypeMismatch, match="cannot be part of a key"):
         encode_key((part,))
