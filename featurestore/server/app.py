@@ -31,8 +31,11 @@ body, 503 for what cannot be reached or is not there yet, 507 for too little mem
 """
 
 
-def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit: int = 4096 * MIB) -> FastAPI:
-    """The ASGI application over a store. The caller closes the store; limits are bytes of JSON bodies and of uploaded spines."""
+def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit: int = 4096 * MIB, close_store: bool = False) -> FastAPI:
+    """The ASGI application over a store; limits are bytes of JSON bodies and of uploaded spines.
+
+    With `close_store` the store is closed when the application ends; else it stays the caller's to close.
+    """
     metrics = Metrics(store)
     jobs = Jobs(store.settings.home_path() / "jobs")
     middleware = [
@@ -54,12 +57,12 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
         ],
         middleware=middleware,
         exception_handlers=dict(HANDLERS),
-        lifespan=_lifespan(store, jobs),
+        lifespan=_lifespan(store, jobs, close_store),
         redoc_url=None,
     )
 
 
-def _lifespan(store: FeatureStore, jobs: Jobs) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(store: FeatureStore, jobs: Jobs, close_store: bool) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Opened before the first request, by one thread; a part that is down now may be up later.
@@ -68,5 +71,7 @@ def _lifespan(store: FeatureStore, jobs: Jobs) -> Callable[[FastAPI], AbstractAs
                 log.warning("%s: %s", part, error)
         yield
         await run_in_threadpool(jobs.close)
+        if close_store:
+            await run_in_threadpool(store.close)
 
     return lifespan

@@ -22,7 +22,7 @@ from featurestore.errors import (
     RequestError,
     TypeMismatch,
 )
-from featurestore.server.encoding import plain
+from featurestore.pipelines.encoding import plain
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from typing import IO, Any, Literal
 import orjson
 
 from featurestore.errors import FeatureStoreError, NotReady
-from featurestore.server import encoding, errors
+from featurestore.pipelines import encoding
+from featurestore.server import errors
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,9 @@ from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
+from featurestore.pipelines import encoding
 from featurestore.pipelines.lookup import OnlineFeatures
-from featurestore.server import answers, encoding
+from featurestore.server import answers
 from featurestore.server.bodies import OnlineBody
 from featurestore.server.metrics import Metrics
 from featurestore.server.routing import BareRoute, body_of, parsed, post, schema_of

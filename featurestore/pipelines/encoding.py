@@ -1,4 +1,4 @@
-"""JSON as it leaves the server: RFC 3339 in UTC with Z and microseconds, exact decimals as text, NaN as null."""
+"""Values as JSON: RFC 3339 in UTC with Z and microseconds, exact decimals as text, NaN as null."""
 
 import base64
 from datetime import UTC, date, datetime, time

@@ -1,0 +1,73 @@
+"""What a server answers, as the objects that a store returns."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from featurestore.dsl.definitions import Definitions
+from featurestore.errors import DefinitionError, Problem
+from featurestore.pipelines import times
+from featurestore.pipelines.lookup import OnlineFeatures
+from featurestore.pipelines.materialize import Materialization
+from featurestore.pipelines.plan import Plan, Step
+from featurestore.pipelines.registry import Applied
+from featurestore.pipelines.values import fit
+
+
+def plan(answer: Mapping[str, Any], definitions: Definitions) -> Plan:
+    """A plan whose steps can be looked at and printed; to apply it, the server makes it again."""
+    return Plan(tuple(_step(step) for step in answer["steps"]), definitions, None if answer["base"] is None else int(answer["base"]))
+
+
+def placed(error: DefinitionError, definitions: Definitions) -> DefinitionError:
+    """The same problems, with the files and lines that only this side knows."""
+    return DefinitionError([_placed(problem, definitions) for problem in error.problems])
+
+
+def materialization(run: Mapping[str, Any]) -> Materialization:
+    """What one run did to one view."""
+    known = {name: run[name] for name in Materialization.__dataclass_fields__}
+    bounds = {what: None if run[what] is None else times.moment(times.parse(run[what], what)) for what in ("start", "end")}
+    return Materialization(**{**known, **bounds, "snapshot_id": None if run["snapshot_id"] is None else int(run["snapshot_id"])})
+
+
+def online(answer: Mapping[str, Any]) -> OnlineFeatures:
+    """Looked-up features, their values of the types they have in the store. Derived ones are as JSON has them."""
+    types = tuple(answer["types"])
+    return OnlineFeatures(
+        features=tuple(answer["features"]),
+        rows=tuple(tuple(_value(value, kind) for value, kind in zip(row, types, strict=True)) for row in answer["rows"]),
+        status={label: tuple(states) for label, states in answer["status"].items()},
+        timestamps={label: tuple(_micros(moment) for moment in all) for label, all in answer["timestamps"].items()},
+        snapshots={table: None if snapshot is None else int(snapshot) for table, snapshot in answer["snapshots"].items()},
+        watermarks={table: _micros(through) for table, through in answer["watermarks"].items()},
+        types=types,
+    )
+
+
+def _step(step: Mapping[str, Any]) -> Step:
+    result = Applied(step["kind"], step["name"], step["version"], "", {}, sql=step["sql"] or "")
+    return Step(step["action"], step["kind"], step["name"], step["version"], step["reason"], result)
+
+
+def _placed(problem: Problem, definitions: Definitions) -> Problem:
+    kind, _, name = problem.object.partition(" ")
+    if problem.file is not None or not name:
+        return problem
+    found = definitions.problem(kind, name.strip("'"), problem.field, problem.message)
+    return replace(problem, file=found.file, line=found.line)
+
+
+def _value(value: Any, kind: str | None) -> Any:
+    if value is None or kind is None:
+        return value
+    if kind.endswith("[]"):
+        return [_value(item, kind[:-2]) for item in value]
+    if kind == "BLOB":
+        return base64.b64decode(value)
+    return fit(value, kind, "value")
+
+
+def _micros(moment: str | None) -> int | None:
+    return None if moment is None else times.parse(moment, "time")

@@ -1,0 +1,42 @@
+"""A spine on its way to a server: a name as JSON, rows as an Arrow file."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from featurestore.pipelines import frames
+
+ARROW = "application/vnd.apache.arrow.stream"
+SPOOLED_BYTES = 8 << 20
+
+
+@contextmanager
+def request(spine: Any, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """httpx's options for a request with this spine: Iceberg tables and SQL by name, anything else read here and uploaded.
+
+    Raises: RequestError, TypeMismatch and NotFound for what cannot be read here.
+    """
+    given = {name: value for name, value in fields.items() if value is not None}
+    text = os.fspath(spine).strip() if isinstance(spine, str | os.PathLike) else None
+    if text is not None and text.startswith("iceberg:"):
+        yield {"json": {**given, "spine": {"table": text.removeprefix("iceberg:")}}}
+    elif text is not None and frames.is_query(text):
+        yield {"json": {**given, "spine": {"sql": text}}}
+    else:
+        rows = frames.of_files(text) if text is not None else _rows(spine)
+        with tempfile.SpooledTemporaryFile(SPOOLED_BYTES) as file:
+            with pa.ipc.new_stream(pa.PythonFile(file, "w"), rows.schema) as writer:
+                for batch in rows if isinstance(rows, pa.RecordBatchReader) else rows.to_batches(65_536):
+                    writer.write_batch(batch)
+            file.seek(0)
+            form = {name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in given.items()}
+            yield {"data": form, "files": {"spine": ("spine.arrow", file, ARROW)}}
+
+
+def _rows(spine: Any) -> pa.Table | pa.RecordBatchReader:
+    return spine if isinstance(spine, pa.RecordBatchReader) else frames.in_memory(spine)

@@ -1,0 +1,195 @@
+"""`connect` gives the verbs of a feature store that runs elsewhere: the same arguments, results and errors as at home."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import pyarrow as pa
+
+from featurestore.client import decoding, spines
+from featurestore.client.transport import Transport
+from featurestore.compiler import check
+from featurestore.dsl.definitions import Definitions
+from featurestore.dsl.documents import definitions_document
+from featurestore.dsl.loader import load
+from featurestore.errors import DefinitionError, NotYet
+from featurestore.pipelines import encoding, times
+from featurestore.pipelines.lookup import OnlineFeatures
+from featurestore.pipelines.materialize import Materialization, Progress, Report
+from featurestore.pipelines.plan import Plan
+from featurestore.pipelines.training_set import TrainingSet
+from featurestore.store import Known
+
+
+def connect(url: str, token: str | None = None, timeout: float = 30.0) -> "RemoteStore":
+    """The store behind a server such as `http://host:8080`. Nothing is asked of it yet.
+
+    `timeout` is how many seconds any one answer may take; work that the server does in the background may take longer.
+    """
+    return RemoteStore(Transport(url, token, timeout))
+
+
+class RemoteStore:
+    """A feature store behind a server; see `FeatureStore` for what each verb does. May be used from several threads."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._http = transport
+
+    def plan(self, definitions: Any) -> Plan:
+        """What applying these definitions would change. Files are run here; the server gets what they define, as JSON."""
+        gathered = _sound(definitions)
+        try:
+            answer = self._http.post("/v1/plan", {"definitions": definitions_document(gathered)}, patient=True)
+        except DefinitionError as error:
+            raise decoding.placed(error, gathered) from None
+        return decoding.plan(answer, gathered)
+
+    def apply(self, definitions: Any) -> Plan:
+        """Do a plan, or plan and do definitions: all or nothing. A plan is refused if someone applied anything since it was made."""
+        planned = definitions if isinstance(definitions, Plan) else None
+        gathered = planned.definitions if planned is not None else _sound(definitions)
+        body: dict[str, Any] = {"definitions": definitions_document(gathered)}
+        if planned is not None:
+            body["base"] = None if planned.base is None else str(planned.base)
+        try:
+            answer = self._http.post("/v1/apply", body, patient=True)
+        except DefinitionError as error:
+            raise decoding.placed(error, gathered) from None
+        return decoding.plan(answer, gathered)
+
+    def materialize(
+        self,
+        names: str | Sequence[str] | None = None,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        progress: Report | None = None,
+    ) -> list[Materialization]:
+        """Bring views up to `end`, and wait for it."""
+        wanted = [names] if isinstance(names, str) else names
+        bounds = {
+            what: bound if bound is None or isinstance(bound, str) else times.text(times.parse(bound, what))
+            for what, bound in (("start", start), ("end", end))
+        }
+        job = self._http.post("/v1/materializations", {"names": None if wanted is None else list(wanted), **bounds})
+        seen = None if progress is None else lambda shown: progress(Progress(**shown))
+        done = self._http.watch(job["url"], seen)
+        return [decoding.materialization(run) for run in done["result"]]
+
+    def maintain(self, older_than: timedelta = timedelta(days=7), dry_run: bool = False) -> list[dict[str, Any]]:
+        """Expire what nothing pins and sweep what nothing reaches, both older than `older_than` (whole seconds)."""
+        body = {"older_than": f"{int(older_than.total_seconds())}s", "dry_run": dry_run}
+        found: list[dict[str, Any]] = self._http.post("/v1/maintenance", body, patient=True)
+        return found
+
+    def training_set(
+        self,
+        service: str,
+        spine: Any,
+        timestamp: str,
+        label: str | None = None,
+        name: str | None = None,
+        known: Known = "now",
+        snapshots: Mapping[str, int | None] | None = None,
+    ) -> TrainingSet:
+        """Join a spine with a service's features as of each row's time, store the result, and wait for it.
+
+        A frame or a file of this machine is uploaded; "iceberg:..." and SQL are the server's own tables.
+        """
+        fields = {"service": service, "timestamp": timestamp, "label": label, "name": name, "known": known}
+        with spines.request(spine, {**fields, "snapshots": _texts(snapshots)}) as options:
+            job = self._http.post("/v1/training-sets", patient=True, **options)
+        return self._training_set(self._http.watch(job["url"])["manifest"])
+
+    def get_training_set(self, id: str) -> TrainingSet:
+        """A stored training set. Raises: NotFound with the nearest ids."""
+        return self._training_set(self._http.watch(f"/v1/training-sets/{_part(id)}")["manifest"])
+
+    def rebuild(self, id_or_model_uri: str) -> TrainingSet:
+        """Let the server compute a training set again from its pinned snapshots and compare. Raises: DigestMismatch."""
+        return self._training_set(self._http.post(f"/v1/training-sets/{_part(id_or_model_uri, '/')}/rebuild", patient=True)["manifest"])
+
+    def point_in_time(
+        self, service: str, spine: Any, timestamp: str, known: Known = "now", snapshots: Mapping[str, int | None] | None = None
+    ) -> pa.Table:
+        """The spine with a service's features as of each row's time, not stored."""
+        fields = {"service": service, "timestamp": timestamp, "known": known, "snapshots": _texts(snapshots)}
+        with spines.request(spine, fields) as options:
+            return self._http.rows("POST", "/v1/point-in-time", timeout=None, **options).read_all()
+
+    def online_features(
+        self, service: str, entities: Sequence[Mapping[str, Any]], request: Sequence[Mapping[str, Any]] | None = None
+    ) -> OnlineFeatures:
+        """The newest features of each entity."""
+        body = encoding.dumps({"entities": list(entities), "request": None if request is None else list(request)})
+        headers = {"Content-Type": "application/json"}
+        return decoding.online(self._http.post(f"/v1/services/{_part(service)}/online", content=body, headers=headers))
+
+    def entities(self) -> list[dict[str, Any]]:
+        """The applied entities."""
+        return self._list("/v1/entities")
+
+    def sources(self) -> list[dict[str, Any]]:
+        """The applied sources."""
+        return self._list("/v1/sources")
+
+    def views(self) -> list[dict[str, Any]]:
+        """The newest version of every view, with its snapshot and watermark."""
+        return self._list("/v1/views")
+
+    def view(self, name: str) -> dict[str, Any]:
+        """One view with all versions and the SQL of the newest. Raises: NotFound with the nearest names."""
+        return dict(self._http.get(f"/v1/views/{_part(name)}"))
+
+    def services(self) -> list[dict[str, Any]]:
+        """Every service at the version that is served."""
+        return self._list("/v1/services")
+
+    def service(self, name: str) -> dict[str, Any]:
+        """One service: features, request fields, key columns, versions. Raises: NotFound with the nearest names."""
+        return dict(self._http.get(f"/v1/services/{_part(name)}"))
+
+    def training_sets(self) -> list[dict[str, Any]]:
+        """Every training set, newest first."""
+        return self._list("/v1/training-sets")
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _list(self, path: str) -> list[dict[str, Any]]:
+        return list(self._http.get(path))
+
+    def _training_set(self, manifest: dict[str, Any]) -> TrainingSet:
+        path = f"/v1/training-sets/{_part(manifest['id'])}/data"
+        return TrainingSet(manifest, functools.partial(self._http.rows, "GET", path), _no_files)
+
+
+def _sound(definitions: Any) -> Definitions:
+    """Definitions without a problem that can be found here. Raises: DefinitionError with all that can."""
+    gathered = load(definitions)
+    problems = [*gathered.problems, *check.problems(gathered)]
+    if problems:
+        raise DefinitionError(problems)
+    return gathered
+
+
+def _part(name: str, safe: str = "") -> str:
+    """A name as a part of a path. A model's URI keeps its slashes."""
+    return quote(name, safe=f":{safe}")
+
+
+def _texts(snapshots: Mapping[str, int | None] | None) -> dict[str, str | None] | None:
+    return None if snapshots is None else {table: None if snapshot is None else str(snapshot) for table, snapshot in snapshots.items()}
+
+
+def _no_files() -> list[str]:
+    raise NotYet("the files of a training set lie with its server; read it here with to_batches(), to_arrow() or to_pandas()")

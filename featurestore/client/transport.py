@@ -1,0 +1,131 @@
+"""Requests to a server: JSON there and back, and its errors as the exceptions they were."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pyarrow as pa
+
+from featurestore import errors
+from featurestore.client.inlet import Inlet
+from featurestore.errors import DefinitionError, FeatureStoreError, NotReady, Problem, RequestError
+
+KINDS: Mapping[str, type[FeatureStoreError]] = {
+    kind.__name__: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, FeatureStoreError)
+}
+LONG_POLL_SECONDS = 20.0
+WATCH_SECONDS = 0.25
+
+
+class Transport:
+    """One server, spoken to over connections that are kept open. May be used from several threads."""
+
+    def __init__(self, url: str, token: str | None, timeout: float) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise RequestError(f"{url!r} is no address of a server; write http://host:port")
+        self.url = url.rstrip("/")
+        self._timeout = timeout
+        headers = {"User-Agent": "featurestore"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=timeout)
+
+    def get(self, path: str, **params: Any) -> Any:
+        """The JSON answer to a GET."""
+        return self._json(self._sent("GET", path, params=params))
+
+    def post(self, path: str, body: Any = None, *, patient: bool = False, **options: Any) -> Any:
+        """The JSON answer to a POST; a patient one waits for it as long as the server takes."""
+        timeout = httpx.Timeout(self._timeout, read=None) if patient else self._timeout
+        if body is not None:
+            options["json"] = body
+        return self._json(self._sent("POST", path, timeout=timeout, **options))
+
+    def watch(self, path: str, seen: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
+        """Wait for a job to end; `seen` is shown each progress once. Raises: the error with which it failed."""
+        last = None
+        while True:
+            wait = WATCH_SECONDS if seen else LONG_POLL_SECONDS
+            answer = self._sent("GET", path, params={"wait": wait}, timeout=self._timeout + wait)
+            state: dict[str, Any] = self._json(answer)
+            progress = state.get("progress")
+            if seen is not None and progress is not None and progress != last:
+                seen(progress)
+                last = progress
+            if state["state"] == "failed":
+                raise exception(state["error"])
+            if state["state"] == "done":
+                return state
+
+    def rows(self, method: str, path: str, **options: Any) -> pa.RecordBatchReader:
+        """An answer that is an Arrow IPC stream, read as it comes; the connection is held until it is read or closed."""
+        request = self._client.build_request(method, path, **options)
+        with self._reachable():
+            response = self._client.send(request, stream=True)
+        if response.is_error:
+            with self._reachable():
+                response.read()
+            self._raise(response)
+        stream = pa.ipc.open_stream(pa.PythonFile(Inlet(response), "r"))
+        return pa.RecordBatchReader.from_batches(stream.schema, self._batches(stream, response))
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._client.close()
+
+    def _batches(self, stream: pa.RecordBatchReader, response: httpx.Response) -> Iterator[pa.RecordBatch]:
+        try:
+            with self._reachable():
+                yield from stream
+        finally:
+            response.close()
+
+    def _sent(self, method: str, path: str, **options: Any) -> httpx.Response:
+        with self._reachable():
+            response = self._client.request(method, path, **options)
+        if response.is_error:
+            self._raise(response)
+        return response
+
+    def _json(self, response: httpx.Response) -> Any:
+        try:
+            return response.json()
+        except ValueError as error:
+            raise NotReady(f"{response.url} did not answer with JSON; is {self.url} a feature store server?", url=self.url) from error
+
+    def _raise(self, response: httpx.Response) -> None:
+        try:
+            document = response.json()["error"]
+            error = exception(document)
+        except (ValueError, KeyError, TypeError):
+            raise NotReady(
+                f"{response.url} answered {response.status_code}, and not as a feature store server does; is {self.url} one?",
+                url=self.url,
+                status=response.status_code,
+            ) from None
+        if response.status_code == 401:
+            raise RequestError(f"{self.url} asks for a token: connect(url, token=...), or the one given is wrong", url=self.url)
+        raise error
+
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        except httpx.TimeoutException as error:
+            seconds = round(time.monotonic() - began, 1)
+            raise NotReady(f"the server at {self.url} did not answer in {seconds} seconds", url=self.url) from error
+        except (httpx.TransportError, httpx.StreamError) as error:
+            said = str(error) or type(error).__name__
+            raise NotReady(f"the server at {self.url} cannot be reached ({said}); is it running there?", url=self.url) from error
+
+
+def exception(document: Mapping[str, Any]) -> FeatureStoreError:
+    """The exception that an error's JSON tells of: the same class, message and details."""
+    kind = KINDS.get(str(document["type"]), RequestError if document["type"] in ("TooLarge", "MethodNotAllowed") else FeatureStoreError)
+    details = dict(document.get("details") or {})
+    if kind is DefinitionError:
+        return DefinitionError([Problem(**problem) for problem in details.get("problems", [])])
+    error = kind.__new__(kind)
+    FeatureStoreError.__init__(error, str(document["message"]), **details)
+    return error

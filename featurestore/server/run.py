@@ -1,0 +1,102 @@
+"""Running the server: a listening socket first, so that its address is known, then one uvicorn or several on it."""
+
+import functools
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
+
+from featurestore.errors import RequestError
+from featurestore.server.app import create_app
+from featurestore.server.metrics import SHARED_FOLDER
+from featurestore.settings import Settings
+from featurestore.store import FeatureStore
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 2048
+GRACE_SECONDS = 10
+"""How long answers that are under way may take when the server ends."""
+
+
+def serve(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM; `announce` is told the URL as soon as connections are taken.
+
+    Raises: RequestError when the address cannot be listened on.
+    """
+    listener = listen(settings.host, settings.port)
+    config = uvicorn.Config(
+        functools.partial(application, settings),
+        factory=True,
+        workers=settings.workers,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    announce(url_of(settings.host, listener))
+    if settings.token is None and not _is_loopback(settings.host):
+        log.warning("whoever can reach %s can read and change everything: set FEATURESTORE_TOKEN", settings.host)
+    with _ending_quietly(), listener:
+        if settings.workers == 1:
+            uvicorn.Server(config).run([listener])
+        else:
+            with tempfile.TemporaryDirectory(prefix="featurestore-metrics-") as folder:
+                os.environ[SHARED_FOLDER] = folder
+                Multiprocess(config, [listener]).run()
+
+
+def application(settings: Settings) -> FastAPI:
+    """The application of one server process, with a store of its own."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    return create_app(FeatureStore(settings=settings), close_store=True)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that takes connections; port 0 takes a free one. Raises: RequestError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise RequestError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; give another --host or --port (0 takes a free one)",
+            host=host,
+            port=port,
+        ) from error
+
+
+def url_of(host: str, listener: socket.socket) -> str:
+    """The address as a URL, with the port that was really taken."""
+    port = listener.getsockname()[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@contextmanager
+def _ending_quietly() -> Iterator[None]:
+    """uvicorn ends on a signal and then raises it again for whoever was there before; to end as asked is no failure."""
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
