@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 
-from featurestore.compiler.expressions import parse_row, quoted, render
+from featurestore.compiler.expressions import column_names, parse_row, quoted, render, resolve
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.errors import RequestError, near
 from featurestore.online.store import Read, Row
@@ -74,7 +75,7 @@ def lookup(
     Raises: RequestError for a key or request field that is missing or unknown; TypeMismatch for a value of a wrong type.
     """
     fields = _request(plan, entities, request)
-    wanted = [(use.table, [_key(use, entity, row) for row, entity in enumerate(entities)]) for use in plan.uses]
+    wanted = _wanted(plan, entities)
     reads = parts.online.read(wanted)
     present = times.now() if at is None else at
     columns: list[Sequence[Any]] = []
@@ -84,7 +85,7 @@ def lookup(
         status[use.label] = tuple(_status(use, row, present) for row in read.rows)
         timestamps[use.label] = tuple(None if row is None else row.feature_timestamp for row in read.rows)
         columns.extend(_values(use, read, status[use.label]))
-    if plan.derived:
+    if plan.derived and entities:
         columns.extend(_derived(parts, plan, fields, columns))
     return OnlineFeatures(
         features=plan.feature_names,
@@ -97,6 +98,18 @@ def lookup(
         },
         types=(*(kind for use in plan.uses for kind in use.feature_types), *(None for _ in plan.derived)),
     )
+
+
+def _wanted(plan: ServicePlan, entities: Sequence[Mapping[str, Any]]) -> list[tuple[str, Sequence[tuple[Any, ...]]]]:
+    """What to read of each view. Views under the same keys share one list, which the store then encodes once."""
+    keys: dict[Any, list[tuple[Any, ...]]] = {}
+    wanted: list[tuple[str, Sequence[tuple[Any, ...]]]] = []
+    for use in plan.uses:
+        under = (tuple(column for _, column in use.keys), use.key_types)
+        if under not in keys:
+            keys[under] = [_key(use, entity, row) for row, entity in enumerate(entities)]
+        wanted.append((use.table, keys[under]))
+    return wanted
 
 
 def _key(use: ViewUse, entity: Mapping[str, Any], row: int) -> tuple[Any, ...]:
@@ -162,18 +175,21 @@ def _request(plan: ServicePlan, entities: Sequence[Mapping[str, Any]], request: 
 
 def _derived(parts: Parts, plan: ServicePlan, fields: Mapping[str, Sequence[Any]], looked_up: Sequence[Sequence[Any]]) -> list[list[Any]]:
     """The derived features, by the engine and the SQL that training uses."""
-    kinds = {
-        **dict(plan.request),
-        **{name: kind for use in plan.uses for (_, name), kind in zip(use.features, use.feature_types, strict=True)},
-    }
+    expressions, kinds = _expressions(plan)
     values = {**fields, **dict(zip(plan.looked_up_names, looked_up, strict=True))}
-    needed = [name for name in values if name in kinds]
-    table = pa.table({name: pa.array(_texts(values[name], kinds[name]), arrow_type(kinds[name])) for name in needed})
-    scope = {name: f"CAST({quoted(name)} AS {kinds[name]})" for name in needed}
-    select = ", ".join(f"{render(parse_row(sql), scope)} AS {quoted(name)}" for name, sql in plan.derived)
-    result = parts.engine.evaluate(f"SELECT {select} FROM given", table)
-    return [column.to_pylist() for column in result.columns]
+    return parts.engine.evaluator.evaluate(expressions, {name: (kind, _texts(values[name], kind)) for name, kind in kinds})
 
 
-def _texts(values: Sequence[Any], kind: str) -> list[Any]:
-    return [None if value is None else str(value) for value in values] if kind == "UUID" else list(values)
+@lru_cache(maxsize=256)
+def _expressions(plan: ServicePlan) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """The derived features' SQL, and the (name, type) of what they read; parsing takes longer than looking up."""
+    looked_up = {name: kind for use in plan.uses for (_, name), kind in zip(use.features, use.feature_types, strict=True)}
+    kinds = {**dict(plan.request), **looked_up}
+    trees = [parse_row(sql) for _, sql in plan.derived]
+    read = {resolve(column, kinds) for tree in trees for column in column_names(tree)}
+    scope = {name: quoted(name) for name in kinds}
+    return tuple(render(tree, scope) for tree in trees), tuple((name, kind) for name, kind in kinds.items() if name in read)
+
+
+def _texts(values: Sequence[Any], kind: str) -> Sequence[Any]:
+    return [None if value is None else str(value) for value in values] if kind == "UUID" else values

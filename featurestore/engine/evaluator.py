@@ -1,0 +1,68 @@
+"""Expressions over a handful of values, by the same engine as training: one connection that stays open."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import duckdb
+
+from featurestore.compiler.expressions import quoted
+from featurestore.engine.translation import translated
+
+ZONED = "TIMESTAMP WITH TIME ZONE"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Evaluator:
+    """Computes SQL expressions over rows that are in memory; may be used from several threads at once."""
+
+    def __init__(self) -> None:
+        self._connection = duckdb.connect(config={"threads": 1})
+        self._connection.execute("SET timezone = 'UTC'").fetchall()
+        self._local = threading.local()
+        self._kinds: dict[str, tuple[str, ...]] = {}
+
+    def evaluate(self, expressions: Sequence[str], given: Mapping[str, tuple[str, Sequence[Any]]]) -> list[list[Any]]:
+        """The values of each expression, one for each row, in order.
+
+        `given` maps each column to its DuckDB type and its values, as many as there are rows, at least one.
+        Raises: RequestError when an expression fails on the values.
+        """
+        columns = ", ".join(
+            f"unnest(CAST(${index} AS {kind}[])) AS {quoted(name)}" for index, (name, (kind, _)) in enumerate(given.items(), 1)
+        )
+        rows = len(next(iter(given.values()))[1]) if given else 1
+        source = f"SELECT {columns}" if given else "SELECT 1 AS __fs_one"
+        values = [list(column) for _, column in given.values()]
+        with translated():
+            cursor = self._cursor()
+            kinds = self._types(cursor, expressions, source, values)
+            # Times with a zone leave the engine as numbers: it wants a time-zone library of its own to make them objects.
+            selected = [
+                f"epoch_us({sql})" if kind == "TIMESTAMP WITH TIME ZONE" else sql for sql, kind in zip(expressions, kinds, strict=True)
+            ]
+            found = cursor.execute(f"SELECT {', '.join(selected)} FROM ({source})", values).fetchall()
+        results = [list(column) for column in zip(*found, strict=True)] if rows else [[] for _ in expressions]
+        return [_as_times(column) if kind == ZONED else column for column, kind in zip(results, kinds, strict=True)]
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        """One cursor a thread: a cursor runs one statement at a time."""
+        if not hasattr(self._local, "cursor"):
+            self._local.cursor = self._connection.cursor()
+        cursor: duckdb.DuckDBPyConnection = self._local.cursor
+        return cursor
+
+    def _types(self, cursor: duckdb.DuckDBPyConnection, expressions: Sequence[str], source: str, values: list[Any]) -> tuple[str, ...]:
+        query = f"SELECT {', '.join(f'{sql} AS c{index}' for index, sql in enumerate(expressions))} FROM ({source})"
+        if query not in self._kinds:
+            self._kinds[query] = tuple(str(row[1]) for row in cursor.execute(f"DESCRIBE {query}", values).fetchall())
+        return self._kinds[query]
+
+
+def _as_times(column: list[int | None]) -> list[datetime | None]:
+    return [None if value is None else EPOCH + timedelta(microseconds=value) for value in column]
