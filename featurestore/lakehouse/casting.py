@@ -99,6 +99,9 @@ def _cast(array: pa.Array, target: pa.DataType) -> pa.Array:
         return array
     if isinstance(target, pa.UuidType) and _text(array.type):
         return pa.array([None if text is None else uuid.UUID(text).bytes for text in array.to_pylist()], target)
+    if pa.types.is_integer(array.type) and pa.types.is_decimal(target):
+        # Arrow wants room for the widest integer; whether the values fit is for the second cast to say.
+        array = pc.cast(array, pa.decimal128(38, target.scale))
     # Cutting nanoseconds loses digits by design; every other loss is an error.
     return pc.cast(array, target, safe=not _has_nanoseconds(array.type))
 

@@ -75,7 +75,8 @@ class DataFiles:
         name = f"{self._run}-{len(self.paths):05d}.parquet"
         path = self._table.location_provider().new_data_location(name)
         self.paths.append(path)
-        sink = self._table.io.new_output(path).create()
+        # The name is unique: looking whether it is taken would only cost a request.
+        sink = self._table.io.new_output(path).create(overwrite=True)
         try:
             with pq.ParquetWriter(
                 sink, self._schema, compression="zstd", compression_level=3, store_decimal_as_integer=True, version="2.6"

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -66,19 +67,24 @@ def sweep(table: Table, older_than: datetime, dry_run: bool = False) -> Swept:
     """Delete the files in the table's folder, last changed before `older_than` (naive: UTC), that no snapshot it has reaches.
 
     `older_than` must lie further back than the longest write takes: a file is written before a snapshot reaches it.
-    Raises: Conflict where another table lives in the same folder.
+    Raises: Conflict where another table lives in the same folder; CommitConflict where files go while they are looked at.
     """
     limit = _utc(older_than)
     # What is there is listed before what is reachable: a file that a commit takes over in between is then seen as reachable.
     listed = list(_listed(table))
     fresh = reloaded(table)
-    reachable = _reachable(fresh)
+    try:
+        reachable = _reachable(fresh)
+    except FileNotFoundError as error:
+        raise CommitConflict(f"{'.'.join(table.name())} is being swept by another process: {error}") from error
     garbage = [info for info in listed if info.path not in reachable and info.mtime is not None and info.mtime < limit]
     _refuse_shared_folder(fresh, garbage)
     if not dry_run:
         filesystem, _ = _filesystem(table, table.location())
         for info in garbage:
-            filesystem.delete_file(info.path)
+            # Commits delete old metadata files as well.
+            with suppress(FileNotFoundError):
+                filesystem.delete_file(info.path)
     return Swept(len(garbage), sum(info.size for info in garbage))
 
 
@@ -137,9 +143,9 @@ def _refuse_shared_folder(table: Table, garbage: list[pafs.FileInfo]) -> None:
 
 def _is_foreign(table: Table, path: str) -> bool:
     filesystem, _ = _filesystem(table, table.location())
-    with filesystem.open_input_stream(path, compression="detect") as stream:
-        try:
+    try:
+        with filesystem.open_input_stream(path, compression="detect") as stream:
             return bool(json.loads(stream.read()).get("table-uuid") != str(table.metadata.table_uuid))
-        except ValueError:
-            # Cut off while it was written: nobody's.
-            return False
+    except (ValueError, FileNotFoundError):
+        # Cut off while it was written, or gone since: nobody's.
+        return False

@@ -149,7 +149,10 @@ def _literal(kind: ice.IcebergType, bound: int | None) -> str | None:
 
 def _relation(table: Table, schema: Schema, tasks: list[FileScanTask]) -> IcebergFiles | pa.RecordBatchReader:
     columns = [Column(field.field_id, field.name, types.sql_type(field.field_type) or "") for field in schema.fields]
-    readable = all(column.sql_type for column in columns) and len({column.name.lower() for column in columns}) == len(columns)
+    # DuckDB gives a column without a name one, and refuses names that differ in case only.
+    readable = all(column.sql_type and column.name for column in columns) and len({column.name.lower() for column in columns}) == len(
+        columns
+    )
     paths = [_local_path(table, task) for task in tasks]
     local = tuple(path for path in paths if path is not None)
     if not readable or len(local) < len(paths) or any(field.initial_default is not None for field in schema.fields):

@@ -10,16 +10,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg2
 import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 INSTALL = "no PostgreSQL: apt-get install postgresql, or put its bin/ folder (initdb, pg_ctl) on the PATH"
 
 
 @contextmanager
 def server(folder: Path) -> Iterator[str]:
-    """The address of a database, without a schema chosen."""
-    for address in (f"postgresql://{getpass.getuser()}@127.0.0.1:5432/test", "postgresql://postgres@127.0.0.1:5432/postgres"):
+    """The SQLAlchemy address of a database."""
+    for address in (
+        f"postgresql+psycopg2://{getpass.getuser()}@127.0.0.1:5432/test",
+        "postgresql+psycopg2://postgres@127.0.0.1:5432/postgres",
+    ):
         if _answers(address):
             yield address
             return
@@ -33,34 +37,34 @@ def server(folder: Path) -> Iterator[str]:
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
     subprocess.run(["pg_ctl", "-D", data, "-w", "-l", folder / "postgres.log", "-o", options, "start"], check=True, capture_output=True)
     try:
-        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        yield f"postgresql+psycopg2://postgres@127.0.0.1:{port}/postgres"
     finally:
         subprocess.run(["pg_ctl", "-D", data, "-m", "immediate", "stop"], check=True, capture_output=True)
 
 
 @contextmanager
 def schema(address: str) -> Iterator[str]:
-    """The SQLAlchemy address of a fresh schema, dropped afterwards."""
+    """The address of a fresh schema, dropped afterwards."""
     name = f"fs_{uuid.uuid4().hex}"
     _run(address, f"CREATE SCHEMA {name}")
     try:
-        yield f"{address.replace('postgresql:', 'postgresql+psycopg2:')}?options=-csearch_path%3D{name}"
+        yield f"{address}?options=-csearch_path%3D{name}"
     finally:
         _run(address, f"DROP SCHEMA {name} CASCADE")
 
 
 def _answers(address: str) -> bool:
     try:
-        psycopg2.connect(address, connect_timeout=2).close()
-    except psycopg2.OperationalError:
+        _run(f"{address}?connect_timeout=2", "SELECT 1")
+    except OperationalError:
         return False
     return True
 
 
 def _run(address: str, statement: str) -> None:
-    connection = psycopg2.connect(address)
+    engine = create_engine(address, isolation_level="AUTOCOMMIT")
     try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute(statement)
+        with engine.connect() as connection:
+            connection.execute(text(statement))
     finally:
-        connection.close()
+        engine.dispose()

@@ -10,7 +10,7 @@ from pyiceberg.catalog import Catalog
 
 from featurestore.errors import CommitConflict, Conflict, NotFound, RequestError, TypeMismatch
 from featurestore.lakehouse import tables, types, writes
-from tests.lakehouse.data import EVENTS, events, reader
+from tests.lakehouse.data import EVENTS, at, events, reader
 
 
 def test_create_makes_all_columns_optional_and_partitions_by_month(both: Catalog) -> None:
@@ -112,8 +112,8 @@ VALUES = {
     pa.binary(4): b"abcd",
     pa.date32(): dt.date(1969, 12, 31),
     pa.time64("us"): dt.time(23, 59, 59, 999_999),
-    pa.timestamp("s"): dt.datetime(1969, 12, 31, 23, 59, 59),
-    pa.timestamp("us"): dt.datetime(2026, 1, 1, 0, 0, 0, 1),
+    pa.timestamp("s"): at("1969-12-31T23:59:59").replace(tzinfo=None),
+    pa.timestamp("us"): at("2026-01-01T00:00:00.000001").replace(tzinfo=None),
     pa.timestamp("us", "UTC"): dt.datetime(2026, 1, 1, 0, 0, 0, 1, tzinfo=dt.UTC),
     pa.uuid(): uuid.UUID(int=7),
     pa.list_(pa.int32()): [1, None],

@@ -1,0 +1,40 @@
+"""Catalogs in which something happens at the worst moment: another writer's commit, or a line that goes dead."""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table import CommitTableResponse, Table
+
+from featurestore.settings import CATALOG_NAME
+
+
+class Interfered(SqlCatalog):
+    """Runs `before` once, right before the next commit is carried out, and `after` once, right after it."""
+
+    before: Callable[[], object] | None = None
+    after: Callable[[], object] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def commit_table(self, table: Table, requirements: tuple[Any, ...], updates: tuple[Any, ...]) -> CommitTableResponse:
+        before, self.before = self.before, None
+        if before is not None:
+            before()
+        response = super().commit_table(table, requirements, updates)
+        after, self.after = self.after, None
+        if after is not None:
+            after()
+        return response
+
+
+def interfered(catalog: Catalog) -> Interfered:
+    """A second catalog on the same tables."""
+    return Interfered(CATALOG_NAME, **catalog.properties)
+
+
+def dead_line() -> None:
+    """What a catalog does that stops answering."""
+    raise ConnectionResetError("the line is dead")

@@ -1,0 +1,50 @@
+"""Several processes write at once: one wins a compare-and-swap, and a log loses nothing."""
+
+import multiprocessing
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from featurestore.lakehouse import tables
+from featurestore.lakehouse.catalog import open_catalog
+from featurestore.settings import Settings
+from tests.lakehouse import writers
+from tests.lakehouse.data import EVENTS, files
+
+# Processes that share nothing with this one, yet import everything once for all of them.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.lakehouse.writers"])
+
+
+def run(count: int, target: Callable[..., None], settings: Settings, *more: Any) -> None:
+    """Let `count` processes do the same at the same time."""
+    barrier = CONTEXT.Barrier(count)
+    processes = [CONTEXT.Process(target=target, args=(settings, number, barrier, *more)) for number in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(writers.START_SECONDS)
+    assert [process.exitcode for process in processes] == [0] * count
+
+
+def test_exactly_one_append_wins(settings: Settings) -> None:
+    with open_catalog(settings) as catalog:
+        tables.create(catalog, "features.f", EVENTS, month_of="t")
+        outcomes = CONTEXT.Queue()
+        run(2, writers.append_once, settings, outcomes)
+        assert sorted(outcomes.get(timeout=5) for _ in range(2)) == ["lost", "won"]
+        table = tables.load(catalog, "features.f")
+        assert table.scan().count() == 1
+        assert len(files(table)) == 1
+
+
+@pytest.mark.slow
+def test_a_log_of_four_processes_loses_nothing(settings: Settings) -> None:
+    with open_catalog(settings) as catalog:
+        tables.create(catalog, "features.f", EVENTS)
+        run(4, writers.log_rows, settings, 10)
+        table = tables.load(catalog, "features.f")
+        found = table.scan().to_arrow()["k"].to_pylist()
+        assert sorted(found) == [number * 1000 + row for number in range(4) for row in range(10)]
+        assert len(files(table)) == 40

@@ -1,0 +1,97 @@
+"""The same floor on S3: written, read, raced for and swept through pyarrow's file system."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow.fs as pafs
+import pytest
+
+from featurestore.compiler.relations import IcebergFiles
+from featurestore.errors import CommitConflict, NotReady
+from featurestore.lakehouse import maintenance, scans, tables, writes
+from featurestore.lakehouse.catalog import open_catalog
+from featurestore.settings import Settings
+from tests.lakehouse.data import EVENTS, events, reader
+
+ROWS = events((1, "2026-01-01", "a"), (2, "2026-02-01", "b"))
+ACCESS = {"s3.access-key-id": "test", "s3.secret-access-key": "test", "s3.region": "us-east-1"}
+
+
+def wait_until_it_listens(port: int) -> None:
+    for _ in range(300):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    pytest.fail("moto_server does not listen")
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An S3 server with a bucket called `lake`."""
+    # Not whichever lies on the PATH: before 5.2.5 its answer to a finished upload was an error to pyarrow.
+    command = Path(sys.executable).with_name("moto_server")
+    if not command.exists():
+        pytest.skip("no moto_server in this environment: pip install 'moto[server]>=5.2.5'")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("s3") / "moto.log"
+    with log.open("w") as sink, subprocess.Popen([command, "-H", "127.0.0.1", "-p", str(port)], stdout=sink, stderr=sink) as server:
+        try:
+            wait_until_it_listens(port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+
+
+def filesystem(endpoint: str) -> pafs.S3FileSystem:
+    return pafs.S3FileSystem(
+        access_key="test", secret_key="test", endpoint_override=endpoint, region="us-east-1", allow_bucket_creation=True
+    )
+
+
+def stored(endpoint: str, folder: str) -> set[str]:
+    found = filesystem(endpoint).get_file_info(pafs.FileSelector(folder, recursive=True, allow_not_found=True))
+    return {info.base_name for info in found if info.type == pafs.FileType.File}
+
+
+@pytest.mark.slow
+def test_a_warehouse_on_s3(endpoint: str, tmp_path: Path) -> None:
+    filesystem(endpoint).create_dir("lake")
+    connection = {"type": "sql", "uri": f"sqlite:///{tmp_path}/catalog.db", "s3.endpoint": endpoint, **ACCESS}
+    with open_catalog(Settings(home=tmp_path, warehouse="s3://lake/ware house", catalog=connection)) as catalog:
+        table = tables.create(catalog, "features.f", EVENTS, month_of="t")
+        stale = tables.load(catalog, "features.f")
+        first = writes.append(table, reader(ROWS), summary={"n": "1"})
+        assert first is not None
+        found = scans.scan(table, first, columns=["v"])
+        assert not isinstance(found, IcebergFiles)
+        assert sorted(found.read_all()["v"].to_pylist()) == ["a", "b"]
+        with pytest.raises(CommitConflict):
+            writes.append(stale, reader(ROWS), summary={})
+        folder = "lake/ware house/features/f"
+        assert len(stored(endpoint, f"{folder}/data")) == 2
+
+        second = writes.append(table, reader(events((3, "2026-03-01", "c"))), summary={})
+        assert second is not None
+        assert scans.changes(table, first, second).relation.read_all()["k"].to_pylist() == [3]  # type: ignore[union-attr]
+        built = [writes.replace(catalog, "training_sets.t", reader(ROWS), summary={}, tag=f"t{n}") for n in range(2)]
+        assert scans.read(tables.load(catalog, "training_sets.t"), built[0]).read_all() == ROWS
+
+        with filesystem(endpoint).open_output_stream(f"{folder}/data/lost.parquet") as stream:
+            stream.write(b"x")
+        later = datetime.now(UTC) + timedelta(minutes=1)
+        assert maintenance.expire(table, later, dry_run=False).snapshots == 1
+        assert maintenance.sweep(table, later, dry_run=False).files >= 2
+        assert len(stored(endpoint, f"{folder}/data")) == 3
+        assert sorted(scans.read(table, second).read_all()["k"].to_pylist()) == [1, 2, 3]
+
+    connection["s3.endpoint"] = "http://127.0.0.1:1"
+    with open_catalog(Settings(home=tmp_path, warehouse="s3://lake/ware house", catalog=connection)) as catalog, pytest.raises(NotReady):
+        tables.load(catalog, "features.f")

@@ -1,0 +1,62 @@
+"""A tag stays where it was put."""
+
+import pytest
+from pyiceberg.catalog import Catalog
+
+from featurestore.errors import Conflict, NotFound
+from featurestore.lakehouse import tables, tags, writes
+from tests.lakehouse.data import EVENTS, events, reader
+from tests.lakehouse.interference import interfered
+
+ROWS = events((1, "2026-01-01", "a"))
+
+
+def two_snapshots(catalog: Catalog) -> list[int]:
+    table = tables.create(catalog, "features.f", EVENTS)
+    for _ in range(2):
+        writes.append(table, reader(ROWS), summary={})
+    return tables.snapshot_ids(table)
+
+
+def test_tags_are_set_once(both: Catalog) -> None:
+    first, second = two_snapshots(both)
+    table = tables.load(both, "features.f")
+    tags.tag(table, "a", first)
+    tags.tag(table, "b", second)
+    tags.tag(table, "c", first)
+    location = table.metadata_location
+    tags.tag(table, "a", first)
+    assert table.metadata_location == location
+    assert tags.tags(table) == tags.tags(tables.load(both, "features.f")) == {"a": first, "b": second, "c": first}
+    with pytest.raises(Conflict, match=f"is the snapshot {first}"):
+        tags.tag(table, "a", second)
+    with pytest.raises(Conflict):
+        tags.tag(table, "main", second)
+    with pytest.raises(NotFound, match="no snapshot '5'"):
+        tags.tag(table, "d", 5)
+
+
+def test_a_stale_handle_tags_as_well(both: Catalog) -> None:
+    first, second = two_snapshots(both)
+    stale = tables.load(both, "features.f")
+    tags.tag(tables.load(both, "features.f"), "a", first)
+    tags.tag(stale, "a", first)
+    tags.tag(stale, "b", first)
+    assert tags.tags(stale) == {"a": first, "b": first}
+    stale = tables.load(both, "features.f")
+    tags.tag(tables.load(both, "features.f"), "c", first)
+    with pytest.raises(Conflict):
+        tags.tag(stale, "c", second)
+
+
+def test_two_writers_of_tags_at_once(both: Catalog) -> None:
+    first, second = two_snapshots(both)
+    with interfered(both) as slow:
+        table = tables.load(slow, "features.f")
+        slow.before = lambda: tags.tag(tables.load(both, "features.f"), "other", second)
+        tags.tag(table, "mine", first)
+        assert tags.tags(table) == {"other": second, "mine": first}
+        slow.before = lambda: tags.tag(tables.load(both, "features.f"), "same", second)
+        with pytest.raises(Conflict):
+            tags.tag(table, "same", first)
+    assert tags.tags(tables.load(both, "features.f"))["same"] == second

@@ -1,0 +1,266 @@
+"""An append lands whole on the state it was built on, or not at all and without a trace."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.io import OutputFile
+from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.table import Table
+
+from featurestore.compiler.relations import IcebergFiles
+from featurestore.errors import CommitConflict, NotFound, NotReady, OutOfResources, RequestError, TypeMismatch
+from featurestore.lakehouse import scans, tables, writes
+from featurestore.lakehouse.files import ROW_GROUP_ROWS, DataFiles
+from featurestore.lakehouse.types import arrow_schema
+from tests.lakehouse.data import EVENTS, at, by_id, events, files, reader
+from tests.lakehouse.interference import dead_line, interfered
+
+ROWS = events((1, "2026-01-01", "a"), (2, "2026-01-31T23:59:59", "b"), (3, "2026-02-01", "c"), (4, "2027-02-01", "d"))
+
+
+def feature_table(catalog: Catalog, **properties: str) -> Table:
+    return tables.create(catalog, "features.f", EVENTS, month_of="t", properties=properties)
+
+
+def paths(table: Table, snapshot: int | None) -> tuple[str, ...]:
+    found = scans.scan(table, snapshot)
+    assert isinstance(found, IcebergFiles)
+    return found.paths
+
+
+def test_one_file_a_month_with_summary_and_properties_in_one_commit(both: Catalog) -> None:
+    table = feature_table(both)
+    before = table.metadata_location
+    snapshot = writes.append(table, reader(ROWS, 1), summary={"featurestore.run-id": "7"}, properties={"w": "9"}, month_of="t")
+    fresh = tables.load(both, "features.f")
+    assert sorted(by_id(scans.scan(fresh, snapshot)), key=lambda row: row["k"]) == ROWS.to_pylist()
+    assert [pq.read_table(path)["k"].to_pylist() for path in paths(fresh, snapshot)] == [[1, 2], [3], [4]]
+    assert fresh.properties["w"] == table.properties["w"] == "9"
+    assert tables.summary(fresh, tables.snapshot_ids(fresh)[0])["featurestore.run-id"] == "7"
+    assert [entry.metadata_file for entry in fresh.metadata.metadata_log] == [before]
+    assert {task.file.partition[0] for task in fresh.scan().plan_files()} == {672, 673, 685}
+
+
+def test_the_files_are_what_iceberg_and_a_fast_reader_want(catalog: Catalog) -> None:
+    schema = pa.schema([("k", pa.int64()), ("l", pa.list_(pa.list_(pa.string())))])
+    table = tables.create(catalog, "features.f", schema)
+    count = ROW_GROUP_ROWS + 5
+    rows = pa.table({"k": range(count), "l": pa.array([[["x"]]] * count, schema.field("l").type)})
+    snapshot = writes.append(table, reader(rows, 1000), summary={})
+    (path,) = paths(table, snapshot)
+    metadata = pq.read_metadata(path)
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [ROW_GROUP_ROWS, 5]
+    assert metadata.row_group(0).column(0).compression == "ZSTD"
+    outer = pq.read_schema(path).field("l")
+    inner = outer.type.value_field
+    ids = [field.metadata[b"PARQUET:field_id"] for field in (outer, inner, inner.type.value_field)]
+    assert ids == [b"2", b"3", b"4"]
+    (task,) = table.scan().plan_files()
+    assert task.file.lower_bounds[1] == (0).to_bytes(8, "little")
+    assert task.file.upper_bounds[1] == (count - 1).to_bytes(8, "little")
+    assert task.file.record_count == count
+
+
+@settings(max_examples=15, deadline=None)
+@given(cuts=st.lists(st.integers(0, 20), max_size=6), months=st.lists(st.integers(1, 3), min_size=20, max_size=20))
+def test_files_do_not_depend_on_how_rows_are_batched(tmp_path_factory: pytest.TempPathFactory, cuts: list[int], months: list[int]) -> None:
+    rows = events(*((k, f"2026-{month:02}-01", "x") for k, month in enumerate(sorted(months))))
+    bounds = [0, *sorted(cuts), 20]
+    batches = [batch for a, b in itertools.pairwise(bounds) for batch in rows.slice(a, b - a).to_batches()]
+    table = _unwritten(tmp_path_factory.mktemp("w"))
+    schema = arrow_schema(table.schema(), ids=True)
+    contents = []
+    for given_batches in (rows.to_batches(), batches):
+        written = DataFiles(table, schema).write((batch.cast(schema) for batch in given_batches), "t")
+        contents.append([Path(path).read_bytes() for path in written.paths])
+        assert written.rows == 20
+    assert contents[0] == contents[1]
+    assert len(contents[0]) == len(set(months))
+
+
+def _unwritten(folder: Path) -> Table:
+    with load_catalog("memory", type="in-memory", warehouse=str(folder)) as catalog:
+        return tables.create(catalog, "features.f", EVENTS, month_of="t")
+
+
+def test_rows_are_streamed(catalog: Catalog) -> None:
+    table = tables.create(catalog, "features.f", pa.schema([("x", pa.float64())]))
+    batch = pa.record_batch({"x": pa.array(range(100_000), pa.float64())})
+    held: list[int] = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for _ in range(40):
+            held.append(pa.total_allocated_bytes())
+            yield batch
+
+    writes.append(table, pa.RecordBatchReader.from_batches(batch.schema, batches()), summary={})
+    assert max(held) - held[0] < 10 * batch.nbytes
+    assert table.scan().count() == 4_000_000
+
+
+def test_no_rows_make_no_snapshot_but_properties_count(both: Catalog) -> None:
+    table, stale = feature_table(both), tables.load(both, "features.f")
+    assert writes.append(table, reader(ROWS.slice(0, 0)), summary={}, properties={"w": "1"}) is None
+    assert tables.snapshot_ids(table) == []
+    assert tables.load(both, "features.f").properties["w"] == "1"
+    location = table.metadata_location
+    assert writes.append(table, reader(ROWS.slice(0, 0)), summary={}, properties={"w": "1"}) is None
+    assert tables.load(both, "features.f").metadata_location == location
+    with pytest.raises(CommitConflict):
+        writes.append(stale, reader(ROWS.slice(0, 0)), summary={}, properties={"w": "2"})
+
+
+def test_columns_are_taken_by_name_and_values_fitted(catalog: Catalog) -> None:
+    schema = pa.schema(
+        [("i", pa.int32()), ("d", pa.decimal128(10, 2)), ("t", pa.timestamp("us", "UTC")), ("s", pa.string()), ("n", pa.float64())]
+    )
+    table = tables.create(catalog, "features.f", schema)
+    rows = {
+        "n": pa.nulls(1),
+        "s": pa.array(["x"]).dictionary_encode(),
+        "t": pa.array([1_999], pa.timestamp("ns")),
+        "d": pa.array([7], pa.int64()),
+        "i": pa.array([5], pa.int64()),
+    }
+    writes.append(table, reader(rows), summary={})
+    assert table.scan().to_arrow().to_pylist() == [{"i": 5, "d": 7, "t": at("1970-01-01T00:00:00.000001"), "s": "x", "n": None}]
+
+
+@pytest.mark.parametrize(
+    "rows, error, message",
+    [
+        ({"k": [1], "t": [at("2026-01-01")]}, RequestError, "lack 'v'"),
+        ({"k": [1], "t": [at("2026-01-01")], "v": ["a"], "w": [1]}, RequestError, "add 'w'"),
+        ({"k": ["1"], "t": [at("2026-01-01")], "v": ["a"]}, TypeMismatch, "column 'k' of features.f is int64, and string does not fit"),
+        ({"k": [1.0], "t": [at("2026-01-01")], "v": ["a"]}, TypeMismatch, "column 'k' of features.f is int64, and double"),
+        ({"k": pa.array([2**63], pa.uint64()), "t": [at("2026-01-01")], "v": ["a"]}, TypeMismatch, "column 'k'.*uint64 does not fit: "),
+    ],
+)
+def test_what_does_not_fit_is_named_and_leaves_nothing(
+    catalog: Catalog, rows: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    table = feature_table(catalog)
+    with pytest.raises(error, match=message):
+        writes.append(table, reader(rows), summary={})
+    assert files(table) == set()
+    assert tables.load(catalog, "features.f").metadata_location == table.metadata_location
+
+
+def test_a_source_that_breaks_midway_leaves_nothing(catalog: Catalog) -> None:
+    table = feature_table(catalog)
+    seen: list[set[str]] = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield from ROWS.to_batches()
+        seen.append(files(table))
+        raise ArithmeticError("the query failed")
+
+    with pytest.raises(ArithmeticError, match="the query failed"):
+        writes.append(table, pa.RecordBatchReader.from_batches(EVENTS, batches()), summary={})
+    assert len(seen[0]) == 3
+    assert files(table) == set()
+
+
+class FullDisk(PyArrowFileIO):
+    """Data files go to the device that is always full; metadata is written as ever."""
+
+    def new_output(self, location: str) -> Any:
+        return super().new_output("/dev/full" if location.endswith(".parquet") else location)
+
+    def delete(self, location: str | Any) -> None:
+        assert str(location).endswith(".parquet")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
+def test_a_full_disk_says_so(catalog: Catalog) -> None:
+    table = feature_table(catalog)
+    table.io = FullDisk(table.io.properties)
+    assert isinstance(table.io.new_output("x"), OutputFile)
+    with pytest.raises(OutOfResources, match="no space left"):
+        writes.append(table, reader(ROWS), summary={})
+    assert tables.snapshot_ids(tables.load(catalog, "features.f")) == []
+
+
+def test_a_stale_handle_loses_and_leaves_nothing(both: Catalog) -> None:
+    table, stale = feature_table(both), tables.load(both, "features.f")
+    writes.append(table, reader(ROWS), summary={})
+    before = files(table), files(table, "metadata")
+    with pytest.raises(CommitConflict, match="another writer"):
+        writes.append(stale, reader(ROWS), summary={})
+    assert (files(table), files(table, "metadata")) == before
+    assert len(tables.snapshot_ids(tables.load(both, "features.f"))) == 1
+
+
+def test_tags_and_other_properties_do_not_disturb_an_append(both: Catalog) -> None:
+    table = feature_table(both)
+    first = writes.append(table, reader(ROWS), summary={})
+    stale = tables.load(both, "features.f")
+    assert first is not None
+    with table.manage_snapshots() as manage:
+        manage.create_tag(first, "pinned")
+    tables.set_properties(table, {"featurestore.description": "new words"})
+    assert writes.append(stale, reader(ROWS), summary={}, properties={"w": "1"}) is not None
+    fresh = tables.load(both, "features.f")
+    assert (fresh.properties["featurestore.description"], fresh.properties["w"], "pinned" in fresh.refs()) == ("new words", "1", True)
+
+
+def test_the_lost_race_inside_of_the_commit(both: Catalog) -> None:
+    feature_table(both)
+    with interfered(both) as slow:
+        table = tables.load(slow, "features.f")
+        slow.before = lambda: writes.append(tables.load(both, "features.f"), reader(ROWS), summary={"by": "other"})
+        with pytest.raises(CommitConflict):
+            writes.append(table, reader(ROWS), summary={"by": "slow"})
+    fresh = tables.load(both, "features.f")
+    assert [tables.summary(fresh, found)["by"] for found in tables.snapshot_ids(fresh)] == ["other"]
+    assert len(files(fresh)) == 3
+
+
+def test_a_commit_whose_answer_is_lost_has_landed(catalog: Catalog) -> None:
+    feature_table(catalog)
+    with interfered(catalog) as slow:
+        table = tables.load(slow, "features.f")
+        slow.after = dead_line
+        snapshot = writes.append(table, reader(ROWS), summary={})
+    assert tables.snapshot_ids(tables.load(catalog, "features.f")) == [snapshot]
+    assert len(files(table)) == 3
+
+
+def test_a_commit_of_unknown_outcome_keeps_the_files(catalog: Catalog) -> None:
+    feature_table(catalog)
+    with interfered(catalog) as slow:
+        table = tables.load(slow, "features.f")
+        slow.before = dead_line
+        with pytest.raises(NotReady, match="look whether it landed"):
+            writes.append(table, reader(ROWS), summary={})
+    assert len(files(table)) == 3
+    assert tables.snapshot_ids(tables.load(catalog, "features.f")) == []
+
+
+def test_retrying_appends_come_through(both: Catalog) -> None:
+    feature_table(both)
+    with interfered(both) as slow:
+        slow.before = lambda: writes.append(tables.load(both, "features.f"), reader(ROWS), summary={})
+        snapshot = writes.append_retrying(slow, "features.f", reader(ROWS), summary={"n": "2"})
+    fresh = tables.load(both, "features.f")
+    assert tables.current_snapshot_id(fresh) == snapshot
+    assert fresh.scan().count() == 8
+    assert writes.append_retrying(both, "features.f", reader(ROWS.slice(0, 0))) is None
+    with pytest.raises(NotFound):
+        writes.append_retrying(both, "features.g", reader(ROWS))
+
+
+def test_a_table_that_is_partitioned_otherwise_is_refused(catalog: Catalog) -> None:
+    table = tables.create(catalog, "shop.orders", EVENTS)
+    with table.update_spec() as update:
+        update.add_identity("v")
+    with pytest.raises(RequestError, match="partitioned by month"):
+        writes.append(table, reader(ROWS), summary={})
