@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -63,7 +64,7 @@ class Settings(BaseSettings):
         warehouse = self.warehouse or self.catalog.get("warehouse") or str(self.home_path() / "warehouse")
         if "://" not in warehouse:
             warehouse = Path(warehouse).expanduser().absolute().as_uri()
-        defaults = {} if self.catalog else {"type": "sql", "uri": f"sqlite:///{self.home_path() / 'catalog.db'}"}
+        defaults = {} if self.catalog else {"type": "sql", "uri": f"sqlite:///{quote(str(self.home_path() / 'catalog.db'))}"}
         return {**defaults, **self.catalog, "warehouse": warehouse}
 
     def online_url(self) -> str:

@@ -72,13 +72,15 @@ def type_problems(view: FeatureView, events: Events, types: Mapping[str, str]) -
 
 
 def window_steps(view: FeatureView, events: Events, types: Mapping[str, str]) -> list[tuple[str, str]]:
-    """(table, SELECT) of the events, tiles and points, then of the values: keys, both times and every windowed feature.
+    """(table, SELECT) of tiles and points, then of the values: keys, both times and every windowed feature.
 
     Variables in UTC microseconds: lower and upper bound the points; `carry_in` adds, for every key with an event
     before lower, the first grid point at or after lower, where a run that begins there takes its history over.
     """
     plan = _plan(view, events, types)
-    return [(EVENTS, events.sql), (TILES, _tiles(plan)), (POINTS, _points(plan)), (VALUES, _values(plan))]
+    tables = [(TILES, _tiles(plan, EVENTS)), (POINTS, _points(plan)), (VALUES, _values(plan))]
+    # Only ordered aggregates read the events a second time; without them they need not be kept.
+    return [(EVENTS, events.sql), *tables] if plan.ordered else [(TILES, _tiles(plan, f"(\n{events.sql}\n)")), *tables[1:]]
 
 
 def _plan(view: FeatureView, events: Events, types: Mapping[str, str]) -> _Plan:
@@ -100,13 +102,13 @@ def _plan(view: FeatureView, events: Events, types: Mapping[str, str]) -> _Plan:
     return _Plan(keys, grid_step(view), max(windows), windows, tuple(folded), tuple(ordered), view.source.created is not None)
 
 
-def _tiles(plan: _Plan) -> str:
+def _tiles(plan: _Plan, events: str) -> str:
     parts = dict.fromkeys((part.sql, part.name) for _, fold in plan.folded for part in fold.parts)
     columns = [f"{sql} AS {name}" for sql, name in parts]
     created = [f"max(epoch_us({CREATED})) AS __fs_c"] if plan.has_created else []
     return (
         f"SELECT {', '.join([plan.key_list, f'{_tile_of(TIME, plan.step)} AS {GRID}', *columns, *created])}"
-        f"\nFROM {EVENTS}\nGROUP BY {plan.key_list}, {GRID}"
+        f"\nFROM {events}\nGROUP BY {plan.key_list}, {GRID}"
     )
 
 

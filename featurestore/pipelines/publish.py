@@ -1,10 +1,12 @@
 """Publishing: what a feature table gained since the online store last saw it goes there, newest row per key."""
 
+from collections.abc import Sequence
+
 from featurestore.compiler.expressions import quoted
 from featurestore.dsl.view import FeatureView
 from featurestore.lakehouse import scans, tables
 from featurestore.online.store import Cursor
-from featurestore.pipelines import feature_table
+from featurestore.pipelines import feature_table, times
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.registry import Applied
 
@@ -29,8 +31,18 @@ def publish(parts: Parts, applied: Applied, view: FeatureView) -> int:
             changes = scans.changes(table, held.snapshot_id, snapshot_id, columns=columns)
             appended = changes.relation if changes.appended else None
         session.add("__fs_log", appended if appended is not None else scans.scan(table, snapshot_id, columns=columns))
-        newest = (
-            f"SELECT * FROM __fs_log QUALIFY row_number() OVER (PARTITION BY {', '.join(map(quoted, keys))}"
-            " ORDER BY feature_timestamp DESC, created_timestamp DESC NULLS LAST) = 1"
-        )
-        return parts.online.publish(applied.table, session.batches(newest), keys=keys, cursor=cursor, replace=appended is None)
+        newest = session.batches(_newest("__fs_log", keys, columns))
+        return parts.online.publish(applied.table, newest, keys=keys, cursor=cursor, replace=appended is None)
+
+
+def _newest(log: str, keys: Sequence[str], columns: Sequence[str]) -> str:
+    """The newest row of every key, in the order of the keys, which is the order that loads fastest.
+
+    One pass that keeps a row per key, where a window function would sort the whole log. An unknown created time is the oldest.
+    """
+    key_list = ", ".join(map(quoted, keys))
+    row = ", ".join(f"{quoted(column)} := {quoted(column)}" for column in columns if column not in keys)
+    age = f"row(epoch_us(feature_timestamp), coalesce(epoch_us(created_timestamp), {times.FIRST}))"
+    picked = f"SELECT {key_list}, arg_max(struct_pack({row}), {age}) AS __fs_row FROM {log} GROUP BY {key_list}"
+    unpacked = ", ".join(quoted(column) if column in keys else f"__fs_row.{quoted(column)} AS {quoted(column)}" for column in columns)
+    return f"SELECT {unpacked} FROM ({picked}) ORDER BY {key_list}"
