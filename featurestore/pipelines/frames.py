@@ -2,6 +2,7 @@
 
 import glob
 import os
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -51,7 +52,8 @@ def of_files(pattern: str) -> pa.Table:
     """The rows of Parquet files, in the order of their names. Raises: NotFound when none match, RequestError for what is not Parquet."""
     paths = sorted(glob.glob(pattern, recursive=True))
     if not paths:
-        raise NotFound("spine file", pattern)
+        folder = Path(pattern).parent
+        raise NotFound("spine file", pattern, [str(path) for path in folder.glob("*") if path.is_file()])
     try:
         return pa.concat_tables([pq.read_table(path) for path in paths], promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:

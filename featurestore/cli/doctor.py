@@ -1,0 +1,171 @@
+"""`doctor`: looks at everything the store stands on, and says what to do about what is wrong."""
+
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+from rich.markup import escape
+
+import featurestore
+from featurestore.cli import context
+from featurestore.cli.help import Command
+from featurestore.cli.output import plural, print_json, print_table, say
+from featurestore.errors import FeatureStoreError
+
+if TYPE_CHECKING:
+    from featurestore.settings import Settings
+
+GIB = 1 << 30
+LITTLE_DISK = 2 * GIB
+LIBRARIES = ("duckdb", "pyarrow", "pyiceberg", "lmdb", "redis", "fastapi")
+MARKS = {"ok": "[green]✓[/]", "note": "[yellow]![/]", "wrong": "[bold red]✗[/]"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, how it is, what was seen, and what to do; `todo` is empty where all is well."""
+
+    what: str
+    state: Literal["ok", "note", "wrong"]
+    seen: str
+    todo: str = ""
+
+
+@click.command(cls=Command)
+@context.shared
+def doctor() -> None:
+    """Check settings, stores, disk and versions.
+
+    Says what to do about whatever is wrong, and ends with status 1 if anything is.
+    """
+    findings = list(_examine())
+    wrong = [finding for finding in findings if finding.state == "wrong"]
+    if context.as_json():
+        print_json({"healthy": not wrong, "findings": [asdict(finding) for finding in findings]})
+    else:
+        rows = [
+            [MARKS[one.state], f"[bold]{one.what}[/]", escape(one.seen) + (f"\n[yellow]{escape(one.todo)}[/]" if one.todo else "")]
+            for one in findings
+        ]
+        print_table(["", "", ""], rows)
+        say(f"[bold red]{plural(len(wrong), 'thing')} to mend[/]" if wrong else "[green]all is well[/]")
+    if wrong:
+        click.get_current_context().exit(1)
+
+
+def _examine() -> Iterator[Finding]:
+    yield _versions()
+    try:
+        settings = context.settings()
+    except FeatureStoreError as error:
+        yield Finding("settings", "wrong", error.message, "correct featurestore.toml or the FEATURESTORE_* variable")
+        return
+    file = Path("featurestore.toml")
+    yield Finding(
+        "settings",
+        "ok",
+        f"{file.absolute()} and the environment" if file.exists() else "defaults and the environment; no featurestore.toml here",
+    )
+    yield _home(settings)
+    yield _disk(settings)
+    yield from _stores(settings)
+    yield _definitions(settings)
+    yield _mlflow(settings)
+
+
+def _versions() -> Finding:
+    seen = [
+        f"featurestore {version('featurestore')}",
+        f"Python {platform.python_version()}",
+        *(f"{name} {version(name)}" for name in LIBRARIES),
+    ]
+    old = sys.version_info < (3, 11)
+    return Finding("versions", "wrong" if old else "ok", ", ".join(seen), "Python 3.11 or later is needed" if old else "")
+
+
+def _home(settings: "Settings") -> Finding:
+    home = settings.home_path()
+    probe = home / ".doctor"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        return Finding(
+            "home", "wrong", f"{home}: {error.strerror}", "let this user write there, or set FEATURESTORE_HOME to another folder"
+        )
+    return Finding("home", "ok", str(home))
+
+
+def _disk(settings: "Settings") -> Finding:
+    spill = settings.spill_path()
+    folder = next(path for path in (spill, *spill.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    seen = f"{free / GIB:.0f} GiB free for tables and spilling at {folder}"
+    if free < LITTLE_DISK:
+        return Finding("disk", "note", seen, "large joins spill to disk: free some, or set spill_directory to a larger one")
+    return Finding("disk", "ok", seen)
+
+
+def _stores(settings: "Settings") -> Iterator[Finding]:
+    places = {"catalog": settings.catalog_properties().get("uri", ""), "online store": settings.online_url()}
+    with featurestore.FeatureStore(settings=settings) as store:
+        found = store.check()
+        for part, error in found.items():
+            if error is None:
+                yield Finding(part, "ok", _without_password(places[part]))
+            else:
+                yield Finding(part, "wrong", error.message, f"start it, or correct the setting '{part.split()[0]}'")
+        if found["catalog"] is None:
+            yield _views(store.views)
+
+
+def _views(views: Callable[[], list[dict[str, object]]]) -> Finding:
+    try:
+        all_views = views()
+    except FeatureStoreError as error:
+        return Finding("views", "wrong", error.message, "see that the warehouse's files can be read")
+    empty = [str(view["name"]) for view in all_views if view["materialized_through"] is None]
+    if not all_views:
+        return Finding("views", "note", "none applied yet", "featurestore apply")
+    if empty:
+        return Finding(
+            "views", "note", f"{plural(len(all_views), 'view')}, never materialized: {', '.join(empty)}", "featurestore materialize"
+        )
+    return Finding("views", "ok", f"{plural(len(all_views), 'view')}, all materialized")
+
+
+def _definitions(settings: "Settings") -> Finding:
+    from featurestore.compiler import check  # noqa: PLC0415 - sqlglot takes a while to import
+    from featurestore.dsl.loader import load  # noqa: PLC0415
+
+    if not settings.definitions.exists():
+        return Finding("definitions", "note", f"no folder {settings.definitions} here", "featurestore init writes an example")
+    try:
+        found = load(settings.definitions)
+    except FeatureStoreError as error:
+        return Finding("definitions", "wrong", error.message, "correct the files")
+    problems = [*found.problems, *check.problems(found)]
+    if problems:
+        return Finding("definitions", "wrong", "\n".join(map(str, problems)), "correct the files; featurestore plan checks them again")
+    counts = f"{plural(len(found.views), 'view')} and {plural(len(found.services), 'service')} in {settings.definitions}"
+    return Finding("definitions", "ok", counts)
+
+
+def _mlflow(settings: "Settings") -> Finding:
+    try:
+        found = version("mlflow")
+    except PackageNotFoundError:
+        return Finding("mlflow", "note", "not installed, so no models", "pip install 'featurestore[mlflow]'")
+    return Finding("mlflow", "ok", f"mlflow {found}, tracking at {_without_password(settings.mlflow_tracking_uri or 'its own default')}")
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}://…@{rest.rpartition('@')[2]}" if separator and "@" in rest else url

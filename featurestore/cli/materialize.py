@@ -1,0 +1,115 @@
+"""`materialize` and `maintain`: filling feature tables, and keeping them tidy."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import click
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from featurestore.cli import context
+from featurestore.cli.help import Command
+from featurestore.cli.output import console, count, moment, plural, print_json, print_table, say
+from featurestore.dsl import durations
+
+if TYPE_CHECKING:
+    from featurestore.pipelines.materialize import Materialization, Report
+    from featurestore.pipelines.materialize import Progress as Step
+
+
+@click.command(cls=Command)
+@click.argument("names", nargs=-1, metavar="[VIEW]...")
+@click.option("--start", metavar="TIME", help="Compute again from this time on; where the watermark stands when left out.")
+@click.option("--end", metavar="TIME", help="Up to this time; now when left out.")
+@context.shared
+def materialize(names: tuple[str, ...], start: str | None, end: str | None) -> None:
+    """Bring views up to date, in their tables and online.
+
+    All views when no VIEW is named. Only what is new or changed is written, so that running it again does no harm. TIME
+    is ISO 8601, in UTC when it names no zone.
+    """
+    with context.store() as store, _bars() as report:
+        runs = store.materialize(list(names) or None, start, end, report)
+    if context.as_json():
+        print_json([run.to_dict() for run in runs])
+        return
+    if not runs:
+        say("[dim]nothing to do: no view was applied yet; run[/] featurestore apply")
+        return
+    columns = ["view", "rows", "corrections", "online", "through", "seconds"]
+    print_table(columns, [_row(run) for run in runs], right=["rows", "corrections", "online", "seconds"])
+    for run in runs:
+        _warn(run)
+
+
+@click.command(cls=Command)
+@click.option("--older-than", default="7d", show_default=True, metavar="DURATION", help="How old a snapshot or file must be to go.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@context.shared
+def maintain(older_than: str, dry_run: bool) -> None:
+    """Expire old snapshots and sweep files nothing needs.
+
+    What a training set was made from is kept, however old.
+    """
+    try:
+        age = timedelta(microseconds=durations.microseconds(older_than))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--older-than") from error
+    with context.store() as store:
+        done = store.maintain(age, dry_run)
+    if context.as_json():
+        print_json(done)
+        return
+    rows = [[escape(one["table"]), count(one["snapshots"]), count(one["files"]), _size(one["bytes"])] for one in done]
+    print_table(["table", "snapshots", "files", "size"], rows, right=["snapshots", "files", "size"])
+    say("[dim]nothing was removed: this was a dry run[/]" if dry_run else f"[dim]{plural(len(done), 'table')} tidied[/]")
+
+
+@contextmanager
+def _bars() -> Iterator["Report | None"]:
+    """A bar for each view while it runs, where someone watches."""
+    screen = console(stderr=True)
+    if context.as_json() or not screen.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TextColumn("[dim]{task.fields[stage]}"))
+    with Progress(*columns, TimeElapsedColumn(), console=screen, transient=True) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def report(step: "Step") -> None:
+            if step.view not in tasks:
+                tasks[step.view] = progress.add_task(escape(step.view), total=step.total, stage="")
+            rows = f" {count(step.rows)} rows" if step.rows else ""
+            progress.update(tasks[step.view], completed=step.done, stage=f"{step.stage}{rows}")
+
+        yield report
+
+
+def _row(run: "Materialization") -> list[str]:
+    through = moment(run.to_dict()["end"])
+    corrections = f"[yellow]{count(run.corrections)}[/]" if run.corrections else "0"
+    return [
+        f"[bold]{escape(run.view)}[/]",
+        f"+{count(run.rows_appended)}",
+        corrections,
+        count(run.published),
+        through,
+        f"{run.seconds:.1f}",
+    ]
+
+
+def _warn(run: "Materialization") -> None:
+    if run.future_rows:
+        say(f"[yellow]{escape(run.view)}[/]: {plural(run.future_rows, 'row')} of its source have a time in the future and were left out")
+    if run.null_keys:
+        say(f"[yellow]{escape(run.view)}[/]: {plural(run.null_keys, 'row')} of its source have no key and were left out")
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

@@ -1,0 +1,41 @@
+"""`score`: predictions of a stamped model for many rows."""
+
+from pathlib import Path
+
+import click
+from rich.markup import escape
+
+from featurestore.cli import context
+from featurestore.cli.help import Command
+from featurestore.cli.output import count, print_facts, print_json, print_table
+
+SHOWN = 5
+
+
+@click.command(cls=Command)
+@click.argument("model_uri")
+@click.option("--spine", required=True, metavar="ROWS", help="A Parquet file or glob, iceberg:namespace.table[@snapshot], or a SELECT.")
+@click.option("--at", metavar="WHEN", help="online, training, or a time; each row's own timestamp when left out.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write rows, features and predictions to this Parquet file.")
+@context.shared
+def score(model_uri: str, spine: str, at: str | None, out: Path | None) -> None:
+    """Predict for many rows with a stamped model.
+
+    MODEL_URI is as MLflow has it, such as models:/churn/3 or models:/churn@champion. The features are those that the
+    model was trained on, at its versions. Without --out, the first rows are shown.
+    """
+    # Here and not above: MLflow takes a second to import, pyarrow a part of one.
+    from featurestore.cli.files import write_parquet  # noqa: PLC0415
+    from featurestore.models import score as scored  # noqa: PLC0415
+
+    with context.store() as store:
+        rows = scored(model_uri, spine, at, store=store)
+    if out is not None:
+        write_parquet(rows.to_reader(), out)
+    first = rows.slice(0, SHOWN).to_pylist()
+    if context.as_json():
+        print_json({"rows": rows.num_rows, "out": None if out is None else str(out), "first": first})
+        return
+    print_facts({"rows": count(rows.num_rows), **({} if out is None else {"written to": escape(str(out))})})
+    if out is None:
+        print_table(rows.schema.names, [[escape(str(value)) for value in row.values()] for row in first])

@@ -1,0 +1,106 @@
+"""`online`: the newest features of one entity, or a few."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.markup import escape
+
+from featurestore.cli import context
+from featurestore.cli.help import Command
+from featurestore.cli.output import moment, print_json, print_table, say
+from featurestore.pipelines import encoding
+
+if TYPE_CHECKING:
+    from featurestore.compiler.service_plan import ServicePlan
+    from featurestore.pipelines.lookup import OnlineFeatures
+
+COLOURS = {"PRESENT": "green", "EXPIRED": "yellow", "NOT_FOUND": "red"}
+
+
+@click.command(cls=Command)
+@click.argument("service")
+@click.argument("keys", nargs=-1, metavar="KEY=VALUE...")
+@click.option("--request", "fields", multiple=True, metavar="FIELD=VALUE", help="A request field of the service; may be repeated.")
+@context.shared
+def online(service: str, keys: tuple[str, ...], fields: tuple[str, ...]) -> None:
+    """Look up the newest features of an entity.
+
+    One KEY=VALUE for each key column. Naming the same key again asks for another entity: customer_id=1 customer_id=2. The
+    fields of --request hold for all of them.
+    """
+    with context.store() as store:
+        plan = store.current_plan(service)
+        entities = _entities(keys, _key_types(plan))
+        request = [_pairs(fields, dict(plan.request), "--request")] * len(entities)
+        found = store.online_features(plan, entities, request)
+    if context.as_json():
+        print_json(found.to_dict())
+        return
+    _show(found, entities)
+
+
+def _entities(keys: tuple[str, ...], kinds: dict[str, str]) -> list[dict[str, Any]]:
+    """Key values gathered into entities: a key that is already there begins the next one."""
+    entities: list[dict[str, Any]] = [{}]
+    for text in keys:
+        pair = _pairs((text,), kinds, "KEY=VALUE")
+        if entities[-1].keys() & pair.keys():
+            entities.append({})
+        entities[-1].update(pair)
+    if not entities[0]:
+        raise click.UsageError(f"name the entity by its key: {' '.join(f'{key}=...' for key in kinds)}")
+    return entities
+
+
+def _pairs(texts: tuple[str, ...], kinds: dict[str, str], what: str) -> dict[str, Any]:
+    pairs: dict[str, Any] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise click.UsageError(f"{what}: {text!r} is not of the form NAME=VALUE")
+        pairs[name] = _value(value, kinds.get(name, ""))
+    return pairs
+
+
+def _value(text: str, kind: str) -> Any:
+    """Text stays text where the store wants text; elsewhere numbers, booleans and null are read as JSON has them."""
+    if kind == "VARCHAR":
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _key_types(plan: "ServicePlan") -> dict[str, str]:
+    return {column: kind for use in plan.uses for (_, column), kind in zip(use.keys, use.key_types, strict=True)}
+
+
+def _show(found: "OnlineFeatures", entities: list[dict[str, Any]]) -> None:
+    names = ["feature", *(", ".join(f"{key}={value}" for key, value in entity.items()) for entity in entities)]
+    values = [[escape(name), *(_cell(row[index]) for row in found.rows)] for index, name in enumerate(found.features)]
+    print_table([escape(name) for name in names], values)
+    say()
+    body = found.to_dict()
+    status = [
+        [
+            escape(label),
+            *(
+                f"[{COLOURS[state]}]{state}[/] [dim]{moment(at) if at else ''}[/]"
+                for state, at in zip(states, body["timestamps"][label], strict=True)
+            ),
+        ]
+        for label, states in found.status.items()
+    ]
+    print_table(["view", *["" for _ in entities]], status)
+    for table, through in body["watermarks"].items():
+        if through is None:
+            say(f"[yellow]{escape(table)} was never materialized:[/] featurestore materialize")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "[dim]NULL[/]"
+    text = str(value) if isinstance(value, str | int | float) else encoding.dumps(value).decode().strip('"')
+    return escape(text)

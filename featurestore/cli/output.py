@@ -1,0 +1,92 @@
+"""Printing: tables and sentences for people, JSON for programs, errors on stderr."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from featurestore.errors import FeatureStoreError
+from featurestore.pipelines import encoding
+
+PIPE_WIDTH = 200
+"""What is not a terminal has no width: tables there are wide rather than cut."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console on stdout or stderr."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else PIPE_WIDTH, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document, indented."""
+    click.echo(orjson.dumps(value, default=encoding.plain, option=encoding.OPTIONS | orjson.OPT_INDENT_2))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
+    """A table without lines; the columns in `right` are aligned to the right. Cells may hold rich's markup."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim", show_header=any(columns))
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
+
+
+def print_facts(facts: Mapping[str, str]) -> None:
+    """Names and values below one another. Values may hold rich's markup."""
+    table = Table.grid(padding=(0, 3, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(name, value)
+    console().print(table)
+
+
+def print_sql(sql: str) -> None:
+    """SQL in colour."""
+    # Here and not above: few commands print SQL, and pygments takes a while to import.
+    from rich.syntax import Syntax  # noqa: PLC0415
+
+    console().print(Syntax(sql, "sql", theme="ansi_dark", background_color="default", word_wrap=True))
+
+
+def say(text: str = "") -> None:
+    """A sentence on stdout; rich's markup."""
+    console().print(text, soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """A sentence beside the result, on stderr."""
+    console(stderr=True).print(text, soft_wrap=True)
+
+
+def print_error(error: FeatureStoreError, as_json: bool) -> None:
+    """What was wrong, on stderr: as the HTTP API says it with `as_json`."""
+    if as_json:
+        body = {"error": {"type": type(error).__name__, "message": error.message, "details": error.details}}
+        click.echo(orjson.dumps(body, default=encoding.plain, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS), err=True)
+        return
+    said = f"[bold red]error[/]  {escape(error.message)}"
+    reason = error.details.get("reason")
+    note(said if not reason else f"{said}\n       [dim]{escape(str(reason))}[/]")
+
+
+def count(number: int) -> str:
+    """A number with its thousands set apart."""
+    return f"{number:,}".replace(",", " ")
+
+
+def moment(text: str | None) -> str:
+    """An RFC 3339 time to the second; a dash for none."""
+    return "–" if text is None else f"{text[:10]} {text[11:19]}Z"
+
+
+def plural(number: int, word: str) -> str:
+    """`1 view`, `2 views`."""
+    return f"{count(number)} {word}" if number == 1 else f"{count(number)} {word}s"

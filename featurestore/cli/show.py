@@ -1,0 +1,162 @@
+"""`show`: what is there, as lists and one by one."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.markup import escape
+
+from featurestore.cli import context
+from featurestore.cli.help import Command
+from featurestore.cli.output import count, moment, print_facts, print_json, print_sql, print_table, say
+from featurestore.errors import NotFound
+
+if TYPE_CHECKING:
+    from featurestore.store import FeatureStore
+
+LONG = ("definition", "plan", "column_digests", "sql")
+"""What would fill the screen; `--json` has it."""
+VERSION = ("version", "fingerprint", "snapshot_id", "materialized_through", "applied_at")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+Rows = list[dict[str, Any]]
+Line = Callable[[dict[str, Any]], list[str]]
+
+
+def _bold(text: Any) -> str:
+    return f"[bold]{escape(str(text))}[/]"
+
+
+def _names(values: Any) -> str:
+    return escape(", ".join(map(str, values)))
+
+
+LINES: Mapping[str, tuple[list[str], Line]] = {
+    "entities": (["entity", "keys", "description"], lambda one: [_bold(one["name"]), _names(one["keys"]), escape(one["description"])]),
+    "sources": (
+        ["source", "rows from", "time", "created"],
+        lambda one: [
+            _bold(one["name"]),
+            escape(one["table"] or one["path"] or "a query"),
+            escape(one["timestamp"]),
+            escape(one["created"] or "–"),
+        ],
+    ),
+    "views": (
+        ["view", "version", "keys", "grid", "features", "materialized through", "snapshot"],
+        lambda one: [
+            _bold(one["name"]),
+            f"v{one['version']}",
+            _names(one["keys"]),
+            one["every"] or "rows",
+            count(len(one["features"])),
+            moment(one["materialized_through"]) if one["materialized_through"] else "[yellow]never[/]",
+            one["snapshot_id"] or "–",
+        ],
+    ),
+    "services": (
+        ["service", "version", "keys", "request", "features", "tables"],
+        lambda one: [
+            _bold(one["name"]),
+            f"v{one['version']}",
+            _names(one["keys"]),
+            _names(one["request"]) or "–",
+            count(len(one["features"])),
+            _names(dict.fromkeys(one["views"].values())),
+        ],
+    ),
+    "training-sets": (
+        ["training set", "service", "rows", "label", "made", "digest"],
+        lambda one: [
+            _bold(one["id"]),
+            escape(one["service"]),
+            count(one["rows"]),
+            escape(one["label"] or "–"),
+            moment(one["created_at"]),
+            one["digest"][:12],
+        ],
+    ),
+    "models": (
+        ["model", "version", "training set", "aliases"],
+        lambda one: [_bold(one["name"]), str(one["version"]), escape(str(one["training_set"])), _names(one.get("aliases") or ["–"])],
+    ),
+}
+
+
+@click.command(cls=Command)
+@click.argument("what", metavar="WHAT", type=click.Choice(list(LINES)))
+@click.argument("name", required=False)
+@click.option("--sql", is_flag=True, help="Print the SQL of a view or a training set as well.")
+@context.shared
+def show(what: str, name: str | None, sql: bool) -> None:
+    """List what is there, or show one of it.
+
+    WHAT is entities, sources, views, services, training-sets or models. A view is shown with its versions, a training set
+    with its manifest.
+    """
+    with context.store() as store:
+        if name is not None:
+            _show_one(_one(store, what, name), sql)
+            return
+        rows: Rows = getattr(store, what.replace("-", "_"))()
+    if context.as_json():
+        print_json(rows)
+        return
+    if not rows:
+        say(f"[dim]there are no {what} yet[/]")
+        return
+    columns, line = LINES[what]
+    print_table(columns, [line(row) for row in rows], right=["features", "rows"])
+
+
+def _show_one(found: dict[str, Any], with_sql: bool) -> None:
+    if context.as_json():
+        print_json(found)
+        return
+    sql = found.get("sql")
+    shown = {name: value for name, value in found.items() if name not in LONG and value not in ("", {}, [])}
+    print_facts({name.replace("_", " "): _value(value) for name, value in shown.items()})
+    if sql and with_sql:
+        say()
+        print_sql(sql)
+
+
+def _one(store: "FeatureStore", what: str, name: str) -> dict[str, Any]:
+    if what == "views":
+        return store.view(name)
+    if what == "services":
+        return store.service(name)
+    if what == "training-sets":
+        return dict(store.get_training_set(name).manifest)
+    rows: Rows = getattr(store, what)()
+    for row in rows:
+        if row["name"] == name:
+            return row
+    raise NotFound(what.removesuffix("s").replace("entitie", "entity"), name, [row["name"] for row in rows])
+
+
+def _value(value: Any) -> str:
+    """Values below one another: of a mapping with their names, of a list of documents in a line each."""
+    if isinstance(value, Mapping):
+        width = max(map(len, value), default=0)
+        return "\n".join(f"[dim]{escape(name.ljust(width))}[/]  {escape(_line(inner))}" for name, inner in value.items())
+    if isinstance(value, list) and value and isinstance(value[0], Mapping):
+        return "\n".join(escape(_line(_short(item))) for item in value)
+    return escape(_line(value))
+
+
+def _short(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of a version only what tells it from the others."""
+    return {name: item[name] for name in VERSION if name in item} if "fingerprint" in item else item
+
+
+def _line(value: Any) -> str:
+    """Any value in one line, as plain text."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_line(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if value is None:
+        return "–"
+    return moment(value) if isinstance(value, str) and TIME.fullmatch(value) else str(value)
