@@ -88,7 +88,8 @@ class TrainingSet:
 
     def to_pandas(self) -> "pd.DataFrame":
         """The rows in spine order as a DataFrame; needs pandas."""
-        return self.to_arrow().to_pandas()
+        frame: pd.DataFrame = self.to_arrow().to_pandas()
+        return frame
 
     def to_torch(self) -> Any:
         """Not there yet. Raises: NotYet."""
