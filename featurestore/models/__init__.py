@@ -1,0 +1,45 @@
+"""Models that carry what they were trained on: logged to MLflow with a stamp, scored from entity keys alone.
+
+MLflow is imported when a name is first used, not with this package. Raises: MissingExtra where it is not installed.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from featurestore.models.attaching import attach
+    from featurestore.models.logging import log_model
+    from featurestore.models.registry import set_alias, trained_on
+    from featurestore.models.scoring import score
+    from featurestore.models.serving import LoadedModel, LoadedModels, Prediction
+    from featurestore.models.stamp import training_set
+
+__all__ = [
+    "LoadedModel",
+    "LoadedModels",
+    "Prediction",
+    "attach",
+    "log_model",
+    "score",
+    "set_alias",
+    "trained_on",
+    "training_set",
+]
+
+_HOMES = {
+    "LoadedModel": "serving",
+    "LoadedModels": "serving",
+    "Prediction": "serving",
+    "attach": "attaching",
+    "log_model": "logging",
+    "score": "scoring",
+    "set_alias": "registry",
+    "trained_on": "registry",
+    "training_set": "stamp",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

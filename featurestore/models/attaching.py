@@ -1,0 +1,93 @@
+"""Stamping a model that was logged without the store, by autolog or by hand."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from featurestore.errors import Conflict, RequestError
+from featurestore.models import bundle, origin, reach, tracking
+from featurestore.models.flow import asking, mlflow
+from featurestore.models.logging import make_stamp, record_input
+from featurestore.models.stamp import FOLDER, ORIGINAL, PREFIX, Stamp
+from featurestore.pipelines import models as audit
+from featurestore.pipelines.training_set import TrainingSet
+from featurestore.store import FeatureStore
+
+
+def attach(
+    model_uri: str,
+    *,
+    training_set: TrainingSet,
+    missing: str = "nan",
+    inputs: Sequence[str] | None = None,
+    store: FeatureStore | None = None,
+) -> Any:
+    """Stamp a logged model with the training set it was trained on, as `log_model` would have; the native model stays as it is.
+
+    A model that carries this training set's stamp already is left alone. Returns MLflow's ModelInfo. Raises: NotFound;
+    Conflict for a model stamped with another training set; RequestError as in `log_model`.
+    """
+    with reach.store_of(training_set, store) as found:
+        tracking.use(found.settings)
+        with asking("model", model_uri):
+            info = mlflow.models.get_model_info(model_uri)
+        stamped = (info.metadata or {}).get(PREFIX)
+        if stamped is not None:
+            if stamped["training_set"] != training_set.id:
+                raise Conflict(f"{model_uri} carries the stamp of training set {stamped['training_set']}, and a model was trained on one")
+            return info
+        if info.model_id is None:
+            raise RequestError(f"{model_uri} was logged before MLflow 3, which has no place for a stamp; log it again")
+        stamp = _write(model_uri, info.model_id, training_set, found, missing, inputs)
+        client = mlflow.MlflowClient()
+        client.set_logged_model_tags(info.model_id, stamp.tags())
+        versions = _versions(info.model_id)
+        for name, version in versions:
+            for key, value in stamp.tags().items():
+                client.set_model_version_tag(name, version, key, value)
+        run_id = client.get_logged_model(info.model_id).source_run_id
+        if run_id:
+            record_input(run_id, training_set, stamp, info.model_id)
+        _record(found, client.get_logged_model(info.model_id), run_id, versions, stamp)
+        return mlflow.models.get_model_info(model_uri)
+
+
+def _write(
+    model_uri: str, model_id: str, training_set: TrainingSet, store: FeatureStore, missing: str, inputs: Sequence[str] | None
+) -> Stamp:
+    """Bring down the artifacts, wrap them, and put back what changed."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=str(Path(scratch, "model"))))
+        meta = mlflow.models.Model.load(str(folder / ORIGINAL))
+        native = _native(folder, Path(scratch, "native"))
+        stamp = make_stamp(native, training_set, meta.signature, store, inputs=inputs, missing=missing)
+        origin.check(store, stamp)
+        bundle.wrap(folder, meta, stamp, training_set.manifest, meta.signature)
+        changed = Path(scratch, "changed")
+        shutil.copytree(folder / FOLDER, changed / FOLDER)
+        shutil.copy(folder / ORIGINAL, changed / ORIGINAL)
+        mlflow.MlflowClient().log_model_artifacts(model_id, str(changed))
+    return stamp
+
+
+def _native(folder: Path, links: Path) -> Any:
+    links.mkdir()
+    for path in folder.iterdir():
+        if path.name != ORIGINAL:
+            (links / path.name).symlink_to(path)
+    return bundle.open_native(folder / ORIGINAL, links).get_raw_model()
+
+
+def _versions(model_id: str) -> list[tuple[str, str]]:
+    """The registered versions of a logged model, which it has in a tag."""
+    tags = mlflow.MlflowClient().get_logged_model(model_id).tags
+    return [(one["name"], str(one["version"])) for one in json.loads(tags.get("mlflow.modelVersions", "[]"))]
+
+
+def _record(store: FeatureStore, model: Any, run_id: str | None, versions: Sequence[tuple[str, str]], stamp: Stamp) -> None:
+    metrics = {metric.key: metric.value for metric in model.metrics or []}
+    event = audit.Event("attached", model.name, None, model.model_id, run_id, stamp.training_set, stamp.snapshots, metrics)
+    audit.record(store.catalog, store.settings, [event, *(event.of("attached", name, version) for name, version in versions)])

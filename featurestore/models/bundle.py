@@ -1,0 +1,75 @@
+"""A stamped model's artifacts: the native files as they were, an MLmodel that points to our loader, and a folder with the stamp."""
+
+import json
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from featurestore.errors import RequestError
+from featurestore.models.flavor import reads_matrix
+from featurestore.models.flow import mlflow
+from featurestore.models.signature import serving_signature
+from featurestore.models.stamp import FOLDER, MANIFEST, ORIGINAL, STAMP, Stamp, read
+
+LOADER = "featurestore.models.loader"
+PYFUNC = "python_function"
+OWN_CONFIG = {"home": None, "catalog": None, "warehouse": None, "online": None, "missing": None}
+"""What `mlflow.pyfunc.load_model(uri, model_config=...)` may say, beside the model's own: MLflow passes on what it finds listed."""
+
+
+def wrap(folder: Path, meta: Any, stamp: Stamp, manifest: Mapping[str, Any], native_signature: Any) -> None:
+    """Turn a native model's artifacts into a stamped one's. `meta` is MLflow's Model object of the folder; it is changed and saved.
+
+    Raises: RequestError when the model's own configuration has a name that is ours.
+    """
+    flavor = meta.flavors.get(PYFUNC)
+    if flavor is None:
+        raise RequestError("the model has no python_function flavor, so MLflow could not call it; log it with one")
+    taken = sorted(set(flavor.get("config") or {}) & set(OWN_CONFIG))
+    if taken:
+        raise RequestError(f"the model's model_config has {taken}, which say where the feature store is; name them otherwise")
+    (folder / FOLDER).mkdir()
+    meta.signature = native_signature
+    meta.save(str(folder / FOLDER / ORIGINAL))
+    kept = {name: flavor[name] for name in ("env", "python_version", "code") if name in flavor}
+    meta.flavors[PYFUNC] = {"loader_module": LOADER, **kept, "config": {**(flavor.get("config") or {}), **OWN_CONFIG}}
+    meta.signature = serving_signature(stamp.plan, native_signature.outputs if native_signature is not None else None)
+    meta.metadata = {**(meta.metadata or {}), **stamp.metadata()}
+    meta.save(str(folder / ORIGINAL))
+    (folder / FOLDER / STAMP).write_text(json.dumps(stamp.to_dict(), indent=1))
+    (folder / FOLDER / MANIFEST).write_text(json.dumps(manifest, indent=1))
+
+
+class Native:
+    """The native model of a stamped model's folder, and its stamp.
+
+    It is loaded from links beside its own MLmodel, which stay for as long as this object: models read files when called.
+    """
+
+    def __init__(self, folder: Path, config: Mapping[str, Any] | None = None) -> None:
+        self.stamp = read(folder)
+        links = tempfile.mkdtemp(prefix="featurestore-model-")
+        weakref.finalize(self, shutil.rmtree, links, True)
+        for name in os.listdir(folder):
+            if name not in (FOLDER, ORIGINAL):
+                os.symlink(folder.absolute() / name, Path(links, name))
+        self.model = open_native(folder / FOLDER / ORIGINAL, Path(links), config)
+        self.matrix = reads_matrix(self.model.get_raw_model())
+
+
+def open_native(original: Path, folder: Path, config: Mapping[str, Any] | None = None) -> Any:
+    """A native model as MLflow's PyFuncModel, its MLmodel put into `folder` beside its files.
+
+    Without a signature: what it is given here has the types it was trained on already.
+    """
+    meta: Any = mlflow.models.Model.load(str(original))
+    meta.signature = None
+    meta.saved_input_example_info = None
+    meta.save(str(folder / ORIGINAL))
+    listed = meta.flavors[PYFUNC].get("config") or {}
+    own = {name: value for name, value in (config or {}).items() if name in listed}
+    return mlflow.pyfunc.load_model(str(folder), suppress_warnings=True, model_config=own or None)

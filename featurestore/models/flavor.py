@@ -1,0 +1,126 @@
+"""Which of MLflow's flavors saves a model, found by the library that the model's class comes from."""
+
+import inspect
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from types import ModuleType
+from typing import Any
+
+from featurestore.errors import RequestError
+from featurestore.models.flow import mlflow
+
+FLAVORS = {
+    "sklearn": "sklearn",
+    "xgboost": "xgboost",
+    "lightgbm": "lightgbm",
+    "catboost": "catboost",
+    "torch": "pytorch",
+    "keras": "keras",
+    "tensorflow": "tensorflow",
+    "statsmodels": "statsmodels",
+    "prophet": "prophet",
+}
+"""The library of a class, and the MLflow flavor for its models."""
+
+# These turn whatever columns they get into one matrix of floats, so they may be handed one.
+_MATRIX_READERS = (
+    "sklearn.decomposition",
+    "sklearn.ensemble._forest",
+    "sklearn.ensemble._gb",
+    "sklearn.ensemble._hist_gradient_boosting",
+    "sklearn.feature_selection",
+    "sklearn.impute",
+    "sklearn.linear_model",
+    "sklearn.preprocessing._data",
+    "sklearn.tree",
+    "xgboost",
+    "lightgbm",
+)
+
+
+@dataclass(frozen=True)
+class Flavor:
+    """A flavor's module, the name of the parameter that takes the model, and our defaults for the others."""
+
+    module: ModuleType
+    parameter: str
+    defaults: Mapping[str, Any]
+
+    def save(self, model: Any, options: Mapping[str, Any]) -> None:
+        """Save the model as the flavor does by itself."""
+        with _quiet(self.module.__name__, "serialization_format" not in options):
+            self.module.save_model(**{self.parameter: model, **self.options(options)})
+
+    def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What to call `save_model` with. Requirements are always said: finding them out takes MLflow seconds."""
+        options = {**self.defaults, **given}
+        if "conda_env" in options:
+            return options
+        own = f"featurestore=={version('featurestore')}"
+        listed = options.get("pip_requirements")
+        if listed is None and hasattr(self.module, "get_default_pip_requirements"):
+            cloudpickle = {"include_cloudpickle": True} if options.get("serialization_format") == "cloudpickle" else {}
+            listed = self.module.get_default_pip_requirements(**cloudpickle)
+        if isinstance(listed, list):
+            options["pip_requirements"] = [*listed, own, *(options.pop("extra_pip_requirements", None) or [])]
+        return options
+
+
+def find(model: Any, given: ModuleType | None) -> Flavor:
+    """The flavor of a model, or the one given. Raises: RequestError when its class comes from no library we know."""
+    module = given or _module(model)
+    if not hasattr(module, "save_model"):
+        raise RequestError(f"flavor={module!r} is no MLflow flavor: it has no save_model; give a module such as mlflow.sklearn")
+    if module.__name__ == "mlflow.pyfunc":
+        return Flavor(module, "python_model", {})
+    parameter = next(iter(inspect.signature(module.save_model).parameters))
+    # skops, MLflow's default, takes minutes for a large forest, and cannot write functions of a notebook.
+    return Flavor(module, parameter, {"serialization_format": "cloudpickle"} if module.__name__ == "mlflow.sklearn" else {})
+
+
+def reads_matrix(native: Any) -> bool:
+    """Whether a model makes one matrix of floats of its columns anyhow, itself or by the steps of its pipeline."""
+    if type(native).__module__ == "sklearn.pipeline" and hasattr(native, "named_steps"):
+        return all(step == "passthrough" or reads_matrix(step) for step in native.named_steps.values())
+    return type(native).__module__.startswith(_MATRIX_READERS)
+
+
+def check_categories(native: Any) -> None:
+    """Raises: RequestError for boosted trees trained on pandas categories, whose codes no lookup could repeat."""
+    booster = native.get_booster() if hasattr(native, "get_booster") else getattr(native, "booster_", native)
+    by_code = "c" in (getattr(booster, "feature_types", None) or []) if type(booster).__module__.startswith("xgboost") else False
+    if by_code or getattr(booster, "pandas_categorical", None):
+        raise RequestError(
+            "the model was trained on category columns: which code stands for which value depends on the frame it was trained on;"
+            " encode them in a sklearn Pipeline, and log the pipeline"
+        )
+
+
+def _module(model: Any) -> ModuleType:
+    if isinstance(model, mlflow.pyfunc.PythonModel | str):
+        return import_module("mlflow.pyfunc")
+    for kind in type(model).__mro__:
+        flavor = FLAVORS.get(kind.__module__.partition(".")[0])
+        if flavor is not None:
+            return import_module(f"mlflow.{flavor}")
+    raise RequestError(
+        f"{type(model).__module__}.{type(model).__name__} is a model of no library known here ({', '.join(FLAVORS)});"
+        " give flavor=, or wrap it in an mlflow.pyfunc.PythonModel"
+    )
+
+
+@contextmanager
+def _quiet(name: str, ours: bool) -> Iterator[None]:
+    """MLflow warns about cloudpickle, which here was not the caller's choice."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    if ours:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

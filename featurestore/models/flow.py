@@ -1,0 +1,41 @@
+"""MLflow, imported in one place: its absence is said in one way, and its refusals become our errors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+from featurestore.errors import MissingExtra, NotFound, NotReady
+
+_MODULES = ("artifacts", "entities", "exceptions", "models", "pyfunc", "types.schema")
+
+try:
+    # Half of it is typed, and another half with each release.
+    mlflow: Any = import_module("mlflow")
+except ModuleNotFoundError as error:
+    if error.name != "mlflow":
+        raise
+    raise MissingExtra("mlflow", "mlflow") from error
+
+for _name in _MODULES:
+    import_module(f"mlflow.{_name}")
+
+# An alias that is not there is an invalid parameter to MLflow, and so is a URI that it cannot read.
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
+
+
+@contextmanager
+def asking(kind: str, name: str) -> Iterator[None]:
+    """What MLflow does not have is NotFound, with the nearest registered models; a server that does not answer is NotReady."""
+    try:
+        yield
+    except mlflow.exceptions.MlflowException as error:
+        if error.error_code not in _ABSENT:
+            raise NotReady(f"MLflow at {mlflow.get_tracking_uri()} did not answer about {kind} {name}: {error}") from error
+        raise NotFound(kind, name, _registered(), f"MLflow at {mlflow.get_tracking_uri()}") from error
+    except FileNotFoundError as error:
+        raise NotFound(kind, name, _registered(), f"MLflow at {mlflow.get_tracking_uri()}") from error
+
+
+def _registered() -> list[str]:
+    return [model.name for model in mlflow.MlflowClient().search_registered_models(max_results=100)]

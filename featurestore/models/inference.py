@@ -1,0 +1,77 @@
+"""The inference log: what a model was asked, what it knew, and what it said, a row for each prediction."""
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from featurestore.errors import Conflict
+from featurestore.lakehouse import tables, writes
+from featurestore.models import naming
+from featurestore.models.features import Found
+from featurestore.models.stamp import Stamp
+from featurestore.models.values import listed
+from featurestore.pipelines import times
+from featurestore.store import FeatureStore
+
+# Versions of a model differ in their features, so these are JSON: one table for all versions.
+SCHEMA = pa.schema(
+    [
+        ("predicted_at", pa.timestamp("us", tz="UTC")),
+        ("model", pa.string()),
+        ("version", pa.string()),
+        ("training_set", pa.string()),
+        ("entity", pa.string()),
+        ("request", pa.string()),
+        ("features", pa.string()),
+        ("prediction", pa.string()),
+        ("snapshots", pa.string()),
+    ]
+)
+
+
+def record(store: FeatureStore, stamp: Stamp, model_uri: str, found: Found, predictions: Sequence[Any]) -> None:
+    """Append a row for each prediction to `<inference namespace>.<model>`; other writers do not matter.
+
+    A name's signs that a table's cannot have become _.
+    """
+    model, version = naming.of_uri(model_uri)
+    identifier = f"{store.settings.inference_namespace}.{re.sub(r'[^A-Za-z0-9_]', '_', model)}"
+    if not tables.exists(store.catalog, identifier):
+        try:
+            tables.create(store.catalog, identifier, SCHEMA, month_of="predicted_at")
+        except Conflict:
+            # Another process made it at the same moment.
+            tables.load(store.catalog, identifier)
+    plan, count = stamp.plan, len(predictions)
+    snapshots = {table: None if snapshot is None else str(snapshot) for table, snapshot in found.snapshots.items()}
+    rows = {
+        "predicted_at": [times.now()] * count,
+        "model": [model] * count,
+        "version": [version] * count,
+        "training_set": [stamp.training_set] * count,
+        "entity": _documents(found, plan.entity_columns, count),
+        "request": _documents(found, [name for name, _ in plan.request], count),
+        "features": _documents(found, stamp.features, count),
+        "prediction": [_json(value) for value in predictions],
+        "snapshots": [_json(snapshots)] * count,
+    }
+    writes.append_retrying(store.catalog, identifier, pa.table(rows, SCHEMA).to_reader(), summary={"featurestore.action": "score"})
+
+
+def _documents(found: Found, names: Sequence[str], rows: int) -> list[str]:
+    columns = {name: listed(found.columns[name]) for name in names}
+    return [_json({name: values[row] for name, values in columns.items()}) for row in range(rows)]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=_text, separators=(",", ":"))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, datetime):
+        return str(times.text(times.micros(value)))
+    return value.isoformat() if isinstance(value, date) else str(value)

@@ -1,0 +1,155 @@
+"""Logging a model: the native model as its flavor saves it, then the stamp, in all places that MLflow has for it."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from featurestore.errors import RequestError
+from featurestore.models import bundle, origin, reach, tracking
+from featurestore.models.features import MISSING
+from featurestore.models.flavor import Flavor, check_categories
+from featurestore.models.flavor import find as find_flavor
+from featurestore.models.flow import mlflow
+from featurestore.models.inputs import choose
+from featurestore.models.signature import serving_signature
+from featurestore.models.stamp import Stamp
+from featurestore.pipelines import models as audit
+from featurestore.pipelines.training_set import TrainingSet
+from featurestore.store import FeatureStore
+
+# What `Model.log` takes itself; every other keyword goes to the flavor's save_model.
+_LOG_OPTIONS = ("params", "tags", "step", "model_type", "await_registration_for", "resources", "auth_policy", "prompts")
+
+
+def log_model(
+    model: Any,
+    *,
+    training_set: TrainingSet,
+    name: str | None = None,
+    registered_model_name: str | None = None,
+    flavor: ModuleType | None = None,
+    metrics: Mapping[str, float] | None = None,
+    input_example: Any = None,
+    missing: str = "nan",
+    inputs: Sequence[str] | None = None,
+    store: FeatureStore | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Log a model to MLflow with the stamp of the training set it was trained on; in the active run, or in one of its own.
+
+    The flavor is found by the model's class; `flavor` is one of MLflow's modules. `inputs` names the model's columns when
+    it does not know them itself. `input_example` holds keys and request fields. `missing` is what to do about keys
+    without features: "nan" or "error". `store` None: the training set's own. Other keywords go to the flavor's
+    save_model. Returns MLflow's ModelInfo. Raises: RequestError when the model reads a column that could not be looked
+    up; Conflict when the store is not the training set's.
+    """
+    if missing not in MISSING:
+        raise RequestError(f"missing={missing!r} must be 'nan' (a key without features is scored with NULLs) or 'error'", field="missing")
+    with reach.store_of(training_set, store) as found:
+        signature = kwargs.pop("signature", None)
+        stamp = make_stamp(model, training_set, signature, found, inputs=inputs, missing=missing)
+        origin.check(found, stamp)
+        tracking.use(found.settings)
+        stamped = _Stamped(find_flavor(model, flavor), model, stamp, training_set.manifest, signature, input_example)
+        with _run(name or training_set.name) as run_id:
+            info = _log(stamped, name or training_set.name, registered_model_name, kwargs)
+            record_input(run_id, training_set, stamp, info.model_id)
+            if metrics:
+                mlflow.log_metrics(dict(metrics), model_id=info.model_id)
+        version = getattr(info, "registered_model_version", None)
+        event = audit.Event(
+            "logged", name or training_set.name, None, info.model_id, run_id, stamp.training_set, stamp.snapshots, dict(metrics or {})
+        )
+        events = [event, *([event.of("registered", registered_model_name, str(version))] if registered_model_name else [])]
+        audit.record(found.catalog, found.settings, events)
+    return info
+
+
+def make_stamp(
+    native: Any, training_set: TrainingSet, signature: Any, store: FeatureStore, *, inputs: Sequence[str] | None, missing: str
+) -> Stamp:
+    """The stamp of a model. Raises: RequestError when the model reads a column that could not be looked up."""
+    check_categories(native)
+    manifest, plan = training_set.manifest, training_set.plan
+    columns, named = choose(native, signature, manifest, plan, inputs)
+    return Stamp(
+        training_set=training_set.id,
+        digest=training_set.digest,
+        plan=plan,
+        views=manifest["views"],
+        timestamp=training_set.timestamp,
+        label=training_set.label,
+        known=manifest["known"],
+        inputs=tuple(columns),
+        named=named,
+        missing=missing,
+        store=origin.describe(store.settings),
+    )
+
+
+def record_input(run_id: str, training_set: TrainingSet, stamp: Stamp, model_id: str) -> None:
+    """Note the training set as the run's dataset, and the model as trained on it."""
+    snapshots = {view["table"]: view["snapshot_id"] for view in stamp.views.values()}
+    dataset = mlflow.entities.Dataset(
+        name=training_set.name,
+        # MLflow keeps 36 characters.
+        digest=training_set.digest[:36],
+        source_type="featurestore",
+        source=json.dumps({"training_set": training_set.id, "digest": training_set.digest, "snapshots": snapshots}),
+        profile=json.dumps({"num_rows": training_set.manifest["rows"]}),
+    )
+    tags = [mlflow.entities.InputTag("mlflow.data.context", "training")]
+    mlflow.MlflowClient().log_inputs(
+        run_id, datasets=[mlflow.entities.DatasetInput(dataset, tags)], models=[mlflow.entities.LoggedModelInput(model_id)]
+    )
+
+
+class _Stamped:
+    """A flavor to MLflow: it saves the native model by its own flavor, and then stamps what that wrote."""
+
+    def __init__(self, native: Flavor, model: Any, stamp: Stamp, manifest: Mapping[str, Any], signature: Any, example: Any) -> None:
+        self.__name__ = native.module.__name__
+        self._native = native
+        self._model = model
+        self._stamp = stamp
+        self._manifest = manifest
+        self._signature = signature
+        self._example = example
+
+    def save_model(self, path: str, mlflow_model: Any, **options: Any) -> None:
+        """What MLflow calls. The example is one for the serving signature, so that is the one to save it with."""
+        given = {name: value for name, value in options.items() if name != "validate_serving_input"}
+        if self._example is not None:
+            given |= {"input_example": self._example, "signature": serving_signature(self._stamp.plan)}
+        self._native.save(self._model, {**given, "path": path, "mlflow_model": mlflow_model})
+        bundle.wrap(Path(path), mlflow_model, self._stamp, self._manifest, self._signature)
+
+
+def _log(stamped: _Stamped, name: str, registered_model_name: str | None, options: Mapping[str, Any]) -> Any:
+    own = {key: value for key, value in options.items() if key in _LOG_OPTIONS}
+    rest = {key: value for key, value in options.items() if key not in _LOG_OPTIONS}
+    stamp = stamped._stamp
+    return mlflow.models.Model.log(
+        artifact_path=None,
+        name=name,
+        flavor=stamped,
+        registered_model_name=registered_model_name,
+        metadata={**(rest.pop("metadata", None) or {}), **stamp.metadata()},
+        **{**own, "tags": {**(own.get("tags") or {}), **stamp.tags()}},
+        # It would load the model and score the example, over a store of its own.
+        **{"validate_serving_input": False, **rest},
+    )
+
+
+@contextmanager
+def _run(name: str) -> Iterator[str]:
+    """The active run, or a new one for the time of the block. Yields its id."""
+    active = mlflow.active_run()
+    if active is not None:
+        yield active.info.run_id
+        return
+    with mlflow.start_run(run_name=name) as own:
+        yield own.info.run_id

@@ -1,0 +1,41 @@
+"""Running a stamped model: what is known of each row becomes the frame that the native model was trained on."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from featurestore.errors import RequestError
+from featurestore.models import features, inputs
+from featurestore.models.bundle import Native
+from featurestore.models.features import Found
+from featurestore.models.inputs import Values
+from featurestore.models.values import listed
+from featurestore.store import FeatureStore
+
+
+def online(native: Native, store: FeatureStore, rows: Sequence[Mapping[str, Any]], missing: str | None = None) -> tuple[Any, Found]:
+    """The model's own answer for rows of keys, request fields and perhaps features, and all that went in. `missing` None: as stamped.
+
+    Raises: RequestError naming the row and field.
+    """
+    found = features.online(store, native.stamp, rows)
+    features.check_missing(native.stamp, missing or native.stamp.missing, found.columns)
+    return predict(native, found.columns), found
+
+
+def predict(native: Native, columns: Mapping[str, Values]) -> Any:
+    """The model's own answer. `columns` has every input by name.
+
+    Raises: RequestError when the model cannot do with the NULLs among them.
+    """
+    stamp = native.stamp
+    try:
+        return native.model.predict(inputs.frame(stamp.inputs, columns, named=stamp.named, matrix=native.matrix))
+    except (TypeError, ValueError) as error:
+        empty = [one.name for one in stamp.inputs if any(value is None for value in listed(columns[one.name]))]
+        if not empty:
+            raise
+        raise RequestError(
+            f"the model cannot do with NULLs, and some rows have no {', '.join(empty[:5])}{', ...' if len(empty) > 5 else ''}; send values"
+            " for them, refuse such rows with missing='error', or train a model that takes them (an imputer in a Pipeline)",
+            reason=str(error),
+        ) from error

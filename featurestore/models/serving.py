@@ -1,0 +1,129 @@
+"""Models for a server: loaded once for each version, fed by the server's own lookup."""
+
+import shutil
+import tempfile
+import threading
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featurestore.errors import RequestError, near
+from featurestore.models import naming, origin, running, tracking
+from featurestore.models.bundle import Native
+from featurestore.models.flow import asking, mlflow
+from featurestore.models.stamp import Stamp
+from featurestore.models.values import answers
+from featurestore.store import FeatureStore
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A prediction for each record, in order, as plain Python values; and which version of the model made it of which snapshots.
+
+    `snapshots` has, for each feature table, the snapshot that the online store is at; None when nothing was published.
+    """
+
+    predictions: list[Any]
+    model: str
+    version: str | None
+    snapshots: dict[str, int | None]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The HTTP body: snapshot ids as text."""
+        snapshots = {table: None if snapshot is None else str(snapshot) for table, snapshot in self.snapshots.items()}
+        return {"predictions": self.predictions, "model": self.model, "version": self.version, "snapshots": snapshots}
+
+
+class LoadedModel:
+    """One stamped model in memory, over a store; `predict` may be called from several threads.
+
+    Raises: NotFound; RequestError for a model without a stamp; Conflict for a store of other tables.
+    """
+
+    def __init__(self, model_uri: str, store: FeatureStore, name: str | None = None, version: str | None = None) -> None:
+        tracking.use(store.settings)
+        folder = tempfile.mkdtemp(prefix="featurestore-artifacts-")
+        weakref.finalize(self, shutil.rmtree, folder, True)
+        with asking("model", model_uri):
+            found = mlflow.artifacts.download_artifacts(model_uri, dst_path=folder)
+        self._native = Native(Path(found))
+        self._store = store
+        self.name = name or model_uri
+        self.version = version
+        origin.check(store, self.stamp)
+
+    @property
+    def stamp(self) -> Stamp:
+        """What the model says about its training set."""
+        return self._native.stamp
+
+    def predict(self, records: Sequence[Mapping[str, Any]]) -> Prediction:
+        """Predictions for records of keys and request fields; features in a record override the looked-up ones.
+
+        Raises: RequestError and TypeMismatch naming the record and field.
+        """
+        self._check(records)
+        if not records:
+            return Prediction([], self.name, self.version, {})
+        answer, found = running.online(self._native, self._store, records)
+        return Prediction(answers(answer), self.name, self.version, dict(found.snapshots))
+
+    def _check(self, records: Sequence[Mapping[str, Any]]) -> None:
+        plan = self.stamp.plan
+        known = {*plan.entity_columns, *(name for name, _ in plan.request), *plan.feature_names}
+        for row, record in enumerate(records):
+            if not isinstance(record, Mapping):
+                raise RequestError(f"records[{row}] is {type(record).__name__}, but must be an object: each field with its value")
+            if not known.issuperset(record):
+                name = next(name for name in record if name not in known)
+                raise RequestError(
+                    f"records[{row}]: '{name}' is no key, request field or feature of model {self.name}{near(str(name), known)}",
+                    field=f"records[{row}].{name}",
+                )
+
+
+class LoadedModels:
+    """The models a server has in memory, at most `limit`, the one unused for longest going first.
+
+    What an alias and the newest version stand for is asked again after `seconds`: so long may a server answer with the one before.
+    """
+
+    def __init__(self, store: FeatureStore, limit: int = 8, seconds: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._limit = limit
+        self._seconds = seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._versions: dict[tuple[str, str | None, str | None], tuple[float, str]] = {}
+        self._models: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
+
+    def get(self, name: str, version: int | str | None = None, alias: str | None = None) -> LoadedModel:
+        """The model at a version, at what an alias stands for, or at its newest version; loaded when first asked for.
+
+        Raises: NotFound with the nearest names, versions or aliases; as LoadedModel.
+        """
+        meant = self._resolve(name, None if version is None else str(version), alias)
+        with self._lock:
+            held = self._models.get((name, meant))
+            if held is None:
+                held = LoadedModel(f"models:/{name}/{meant}", self._store, name, meant)
+                self._models[name, meant] = held
+                while len(self._models) > self._limit:
+                    self._models.popitem(last=False)
+            self._models.move_to_end((name, meant))
+            return held
+
+    def _resolve(self, name: str, version: str | None, alias: str | None) -> str:
+        asked = (name, version, alias)
+        now = self._clock()
+        held = self._versions.get(asked)
+        if held is not None and now - held[0] < self._seconds:
+            return held[1]
+        tracking.use(self._store.settings)
+        meant = naming.resolve(name, version, alias)
+        self._versions[asked] = (now, meant)
+        return meant

@@ -1,0 +1,58 @@
+"""Which MLflow is meant: the settings' one, else the one that MLflow was told to use, else one in the store's home.
+
+In this order:
+
+1. `mlflow_tracking_uri` of the settings.
+2. Where a run is active, or was made before in this process: the MLflow that has it.
+3. MLflow's own choice, if someone made one (`mlflow.set_tracking_uri`, MLFLOW_TRACKING_URI).
+4. SQLite and a folder of artifacts in the store's home. What another store set this way in the same process does not count
+   as a choice, unless nobody says which store is meant.
+"""
+
+from featurestore.errors import Conflict
+from featurestore.models.flow import mlflow
+from featurestore.settings import Settings, load_settings
+
+DATABASE = "featurestore-mlflow.db"
+ARTIFACTS = "mlflow-artifacts"
+
+
+def use(given: Settings | None) -> None:
+    """Point MLflow at the server or database that a store's settings mean; it stays so for the process.
+
+    None: no store was named, so the configured settings hold. Raises: Conflict if a run is active on another one.
+    """
+    settings = given if given is not None else load_settings()
+    active = mlflow.active_run() is not None
+    current = mlflow.get_tracking_uri()
+    if settings.mlflow_tracking_uri is not None:
+        if active and current != settings.mlflow_tracking_uri:
+            raise Conflict(
+                f"a run is active on MLflow at {current}, but the settings say {settings.mlflow_tracking_uri}; end the run first"
+            )
+        wanted = settings.mlflow_tracking_uri
+    elif active or _chosen(current, by_store=given is None):
+        return
+    else:
+        wanted = _own(settings)
+    if wanted != current:
+        mlflow.set_tracking_uri(wanted)
+
+
+def _chosen(current: str, *, by_store: bool) -> bool:
+    """Whether someone told MLflow where to go; `by_store` counts a store that did."""
+    if mlflow.is_tracking_uri_set():
+        return by_store or not current.endswith(f"/{DATABASE}")
+    return mlflow.last_active_run() is not None
+
+
+def _own(settings: Settings) -> str:
+    """The database in the store's home, made with an artifact folder beside it: MLflow's default is the working directory."""
+    home = settings.home_path()
+    uri = f"sqlite:///{home / DATABASE}"
+    if not (home / DATABASE).exists():
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415 - brings SQLAlchemy and Alembic
+
+        home.mkdir(parents=True, exist_ok=True)
+        SqlAlchemyStore(uri, (home / ARTIFACTS).as_uri())  # type: ignore[no-untyped-call]
+    return uri
