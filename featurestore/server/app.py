@@ -15,7 +15,7 @@ from featurestore.server.health import OPEN_PATHS, Health
 from featurestore.server.jobs import Jobs
 from featurestore.server.materializations import Materializations
 from featurestore.server.metrics import Metrics, Observed
-from featurestore.server.middleware import MIB, BodyLimit, Boundary, Token
+from featurestore.server.middleware import MIB, BodyGuard, Boundary, Token
 from featurestore.server.online import Online
 from featurestore.server.training_sets import TrainingSets
 from featurestore.store import FeatureStore
@@ -42,7 +42,7 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
         Middleware(Observed, metrics=metrics),
         Middleware(Boundary),
         *([Middleware(Token, token=store.settings.token, open_paths=OPEN_PATHS)] if store.settings.token else []),
-        Middleware(BodyLimit, limit=body_limit, upload_limit=upload_limit),
+        Middleware(BodyGuard, limit=body_limit, upload_limit=upload_limit),
     ]
     return FastAPI(
         title="featurestore",

@@ -81,14 +81,11 @@ async def ours(request: Request, error: FeatureStoreError) -> Response:
 
 async def invalid(request: Request, error: RequestValidationError) -> Response:
     """The response to a body or parameter of a wrong shape."""
-    return response(422, invalid_document(error.errors()))
-
-
-def invalid_document(errors: Any) -> dict[str, Any]:
-    """The body for pydantic's list of errors: all of them at once, each with the path of its field."""
-    problems = [{"field": _path(problem["loc"]), "message": _sentence(problem)} for problem in errors]
+    problems = [{"field": _path(problem["loc"]), "message": _sentence(problem)} for problem in error.errors()]
     lines = "; ".join(f"{problem['field']}: {problem['message']}" if problem["field"] else problem["message"] for problem in problems)
-    return document("RequestError", f"the request has a wrong shape: {lines}", {"problems": problems})
+    kind = request.headers.get("content-type", "")
+    hint = "" if request.method == "GET" or "json" in kind or "multipart" in kind else "; send it with Content-Type: application/json"
+    return response(422, document("RequestError", f"the request has a wrong shape: {lines}{hint}", {"problems": problems}))
 
 
 async def http(request: Request, error: HTTPException) -> Response:

@@ -3,10 +3,11 @@
 import hmac
 import logging
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from featurestore.server.errors import document, response
@@ -66,8 +67,11 @@ class Token:
         return hmac.compare_digest(given, self._expected)
 
 
-class BodyLimit:
-    """Refuses bodies over `limit` bytes with 413, multipart uploads over `upload_limit`; by what arrives, not only by what is announced."""
+class BodyGuard:
+    """Refuses bodies over `limit` bytes with 413, multipart uploads over `upload_limit`; by what arrives, not only by what is announced.
+
+    Also refuses what a browser sends on behalf of another site: a server without a token must not obey any page that is open.
+    """
 
     def __init__(self, app: ASGIApp, limit: int, upload_limit: int) -> None:
         self._app = app
@@ -80,9 +84,9 @@ class BodyLimit:
             return
         headers = dict(scope["headers"])
         limit = self._upload_limit if headers.get(b"content-type", b"").startswith(b"multipart/") else self._limit
-        announced = headers.get(b"content-length", b"0")
-        if announced.isdigit() and int(announced) > limit:
-            await response(413, document("TooLarge", _too_large(limit), {"limit": limit}), {"Connection": "close"})(scope, receive, send)
+        refusal = _refusal(headers, limit)
+        if refusal is not None:
+            await refusal(scope, receive, send)
             return
         arrived = 0
 
@@ -95,6 +99,16 @@ class BodyLimit:
             return message
 
         await self._app(scope, counted, send)
+
+
+def _refusal(headers: Mapping[bytes, bytes], limit: int) -> Response | None:
+    """The response to a request whose headers say enough; None for one to go on with."""
+    if headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site"):
+        return response(400, document("RequestError", "a page of another site sent this; only pages of this server may"))
+    announced = headers.get(b"content-length", b"0")
+    if announced.isdigit() and int(announced) > limit:
+        return response(413, document("TooLarge", _too_large(limit), {"limit": limit}), {"Connection": "close"})
+    return None
 
 
 def _too_large(limit: int) -> str:

@@ -1,0 +1,42 @@
+"""Definitions over HTTP: shown as applied, applied as data."""
+
+from featurestore import Entity
+from featurestore.dsl.definitions import gather
+from featurestore.dsl.documents import definitions_document
+from tests import shop
+from tests.server.conftest import Served
+from tests.server.test_errors import refused
+
+
+def test_they_are_shown_as_the_store_has_them(served: Served) -> None:
+    store, http = served.store, served.http
+    assert http.get("/v1/entities").json() == store.entities()
+    assert http.get("/v1/sources").json() == store.sources()
+    assert http.get("/v1/views").json() == store.views()
+    assert http.get("/v1/views/customer_orders").json() == store.view("customer_orders")
+    assert http.get("/v1/services").json() == store.services()
+    assert http.get("/v1/services/churn").json() == store.service("churn")
+
+
+def test_documents_of_what_is_applied_change_nothing(served: Served) -> None:
+    document = definitions_document(gather(shop.DEFINITIONS))
+    plan = served.http.post("/v1/plan", json={"definitions": document}).json()
+    assert plan["changed"] is False
+    assert {step["action"] for step in plan["steps"]} == {"unchanged"}
+
+
+def test_applying(own: Served) -> None:
+    document = definitions_document(gather([Entity("seller", "seller_id")]))
+    planned = own.http.post("/v1/plan", json={"definitions": document}).json()
+    assert [(step["action"], step["kind"], step["name"]) for step in planned["steps"]] == [("create", "entity", "seller")]
+    assert own.http.post("/v1/apply", json={"definitions": document, "base": planned["base"]}).json()["changed"] is True
+    assert "seller" in [entity["name"] for entity in own.store.entities()]
+    assert own.http.post("/v1/apply", json={"definitions": document}).json()["changed"] is False
+
+
+def test_every_problem_is_told(served: Served) -> None:
+    document = definitions_document(gather(shop.DEFINITIONS))
+    document["views"][0]["features"]["orders"]["aggregation"]["function"] = "counts"
+    document["views"][1]["features"]["born"] = "no_such_column"
+    error = refused(served.http.post("/v1/plan", json={"definitions": document}), 422, "DefinitionError")
+    assert {problem["object"] for problem in error["details"]["problems"]} >= {"view 'customer_orders'", "view 'customer_profile'"}

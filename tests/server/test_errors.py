@@ -1,0 +1,142 @@
+"""Every error has one shape and one status, and none tells what it should not."""
+
+import asyncio
+import logging
+from typing import Any
+
+import httpx
+import pytest
+
+from featurestore import FeatureStore, Settings, errors
+from featurestore.server.errors import STATUSES, document_of, status_of
+from featurestore.server.middleware import Boundary
+from tests import shop
+from tests.server.conftest import Served
+
+TREE = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.FeatureStoreError)]
+
+
+def refused(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]:
+    """The error of an answer, whose status, shape and type are as they should be."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"type", "message", "details"}
+    assert body["error"]["type"] == kind
+    assert "Traceback" not in answer.text
+    found: dict[str, Any] = body["error"]
+    return found
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TREE if kind is not errors.FeatureStoreError])
+def test_every_error_has_a_documented_status(kind: type[errors.FeatureStoreError]) -> None:
+    error = kind.__new__(kind)
+    assert status_of(error) in {400, 404, 409, 413, 422, 503, 507}
+
+
+def test_an_error_without_a_status_is_the_servers_fault() -> None:
+    assert status_of(errors.FeatureStoreError("?")) == 500
+    assert errors.FeatureStoreError not in STATUSES
+
+
+def test_what_an_engine_said_stays_here() -> None:
+    error = errors.RequestError("the SQL does not work: Binder Error: no column x", reason="Binder Error: no column x", field="spine")
+    assert document_of(error) == {"error": {"type": "RequestError", "message": "the SQL does not work", "details": {"field": "spine"}}}
+
+
+def test_unknown_routes_and_methods(served: Served) -> None:
+    refused(served.http.get("/v1/nothing"), 404, "NotFound")
+    refused(served.http.get("/v1/services/churn/online"), 405, "MethodNotAllowed")
+
+
+def test_unknown_names_offer_near_ones(served: Served) -> None:
+    error = refused(served.http.get("/v1/views/customer_order"), 404, "NotFound")
+    assert "did you mean 'customer_orders'" in error["message"]
+    assert error["details"]["kind"] == "view"
+
+
+def test_wrong_shapes_name_every_field(served: Served) -> None:
+    error = refused(
+        served.http.post("/v1/training-sets", json={"servce": "churn", "spine": {"rows": [], "sql": "SELECT 1"}}), 422, "RequestError"
+    )
+    assert {problem["field"] for problem in error["details"]["problems"]} == {"service", "timestamp", "spine", "servce"}
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"entities": 3}', b'{"entities": [3]}'])
+def test_malformed_bodies(served: Served, body: bytes) -> None:
+    refused(served.http.post("/v1/services/churn/online", content=body), 422, "RequestError")
+    refused(served.http.post("/v1/plan", content=body, headers={"content-type": "application/json"}), 422, "RequestError")
+
+
+def test_a_forgotten_content_type_is_told(served: Served) -> None:
+    error = refused(served.http.post("/v1/plan", content=b'{"definitions": {}}'), 422, "RequestError")
+    assert "Content-Type: application/json" in error["message"]
+
+
+def test_pages_of_other_sites_are_refused(served: Served) -> None:
+    for site, status in (("cross-site", 400), ("same-origin", 202)):
+        answer = served.http.post("/v1/materializations", headers={"Sec-Fetch-Site": site})
+        assert answer.status_code == status
+
+
+def test_a_wrong_type_is_told_by_its_place(served: Served) -> None:
+    body = {"entities": [{"customer_id": 1}, {"customer_id": "x"}], "request": [{"basket": 1}, {"basket": 2}]}
+    error = refused(served.http.post("/v1/services/churn/online", json=body), 422, "TypeMismatch")
+    assert error["message"].startswith("entities[1].customer_id")
+    body = {"entities": [{"customer": 1}], "request": [{"basket": 1}]}
+    refused(served.http.post("/v1/services/churn/online", json=body), 400, "RequestError")
+
+
+def test_a_conflict(own: Served) -> None:
+    base = own.http.post("/v1/plan", json={"definitions": {}}).json()["base"]
+    entity = {"name": "seller", "keys": "seller_id"}
+    assert own.http.post("/v1/apply", json={"definitions": {"entities": [entity]}, "base": base}).is_success
+    error = refused(
+        own.http.post("/v1/apply", json={"definitions": {"entities": [{**entity, "owner": "me"}]}, "base": base}), 409, "CommitConflict"
+    )
+    assert "plan again" in error["message"]
+
+
+def test_oversized_bodies(own: Served) -> None:
+    with shop.serving(own.store, body_limit=1 << 20, upload_limit=2 << 20) as url:
+        big = b'{"entities": [' + b" " * (1 << 20) + b"]}"
+        refused(httpx.post(f"{url}/v1/services/churn/online", content=big), 413, "TooLarge")
+        refused(httpx.post(f"{url}/v1/plan", content=iter([big]), headers={"content-type": "application/json"}), 413, "TooLarge")
+        form = {"data": {"service": "churn", "timestamp": "asked_at"}, "files": {"spine": b" " * (3 << 20)}}
+        refused(httpx.post(f"{url}/v1/training-sets", **form), 413, "TooLarge")  # type: ignore[arg-type]
+        assert httpx.get(f"{url}/healthz").is_success
+
+
+def test_a_token(own: Served) -> None:
+    store = FeatureStore(settings=Settings(home=own.store.settings.home, token="s3cret"))
+    with store, shop.serving(store) as url:
+        for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "s3cret"}):
+            error = refused(httpx.get(f"{url}/v1/views", headers=given), 401, "Unauthorized")
+            assert "s3cret" not in error["message"]
+        assert httpx.get(f"{url}/metrics").status_code == 401
+        assert httpx.get(f"{url}/v1/views", headers={"Authorization": "Bearer s3cret"}).is_success
+        for path in ("/healthz", "/readyz", "/openapi.json", "/docs"):
+            assert httpx.get(f"{url}{path}").is_success
+
+
+def test_the_unexpected_becomes_a_request_id(caplog: pytest.LogCaptureFixture) -> None:
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        raise RuntimeError("a secret of ours")
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b""}
+
+    scope = {"type": "http", "method": "GET", "path": "/x", "headers": [(b"x-request-id", b"abc")]}
+    with caplog.at_level(logging.ERROR):
+        asyncio.run(Boundary(broken)(scope, receive, send))
+    assert sent[0]["status"] == 500
+    assert b"abc" in sent[1]["body"]
+    assert b"secret" not in sent[1]["body"]
+    assert "request abc" in caplog.text
+    assert "a secret of ours" in caplog.text

@@ -1,0 +1,85 @@
+"""Probes, metrics, and a description of the API that is whole."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from featurestore import FeatureStore, Settings
+from tests import shop
+from tests.server.conftest import Served
+from tests.server.test_errors import refused
+
+METHODS = {"get", "post"}
+
+
+def value(metrics: str, name: str, **labels: str) -> float:
+    """The value of one series."""
+    for line in metrics.splitlines():
+        found = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
+        if found and found[1] == name and all(f'{label}="{text}"' in (found[2] or "") for label, text in labels.items()):
+            return float(found[3])
+    pytest.fail(f"no {name} with {labels}")
+
+
+def test_probes(served: Served) -> None:
+    assert served.http.get("/healthz").json() == {"status": "ok"}
+    assert served.http.get("/readyz").json() == {"catalog": "ok", "online store": "ok"}
+
+
+def test_a_part_that_is_down_is_named(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, online="redis://127.0.0.1:1/0")
+    with FeatureStore(settings=settings) as store, shop.serving(store) as url:
+        error = refused(httpx.get(f"{url}/readyz", timeout=30), 503, "NotReady")
+        assert error["details"]["parts"] == {"catalog": "ok", "online store": "down"}
+        assert httpx.get(f"{url}/healthz").is_success
+
+
+def test_metrics(own: Served) -> None:
+    body = {"entities": [{"customer_id": 1}, {"customer_id": 99}]}
+    for _ in range(3):
+        own.http.post("/v1/services/plain/online", json=body)
+    own.http.get("/v1/views/nothing")
+    own.http.get("/nothing")
+    text = own.http.get("/metrics").text
+    assert value(text, "featurestore_requests_total", route="/v1/services/{service}/online", status="200") == 3
+    assert value(text, "featurestore_requests_total", route="/v1/views/{name}", status="404") == 1
+    assert value(text, "featurestore_requests_total", route="unmatched", status="404") == 1
+    assert value(text, "featurestore_request_seconds_count", route="/v1/services/{service}/online") == 3
+    assert value(text, "featurestore_online_rows_total", service="plain", view="customer_orders", status="PRESENT") == 3
+    assert value(text, "featurestore_online_rows_total", service="plain", view="customer_orders", status="NOT_FOUND") == 3
+    assert 0 < value(text, "featurestore_view_freshness_seconds", view="customer_orders", version="1") < 60
+    assert value(text, "featurestore_catalog_up") == 1
+
+
+def test_the_description_is_whole(served: Served) -> None:
+    document = served.http.get("/openapi.json").json()
+    operations = [(path, method, one) for path, methods in document["paths"].items() for method, one in methods.items()]
+    assert all(method in METHODS for _, method, _ in operations)
+    names = [one["operationId"] for _, _, one in operations]
+    assert len(set(names)) == len(names)
+    for path, _, one in operations:
+        assert one["description"].endswith((".", "...")), path
+        assert one["responses"]["default"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/ErrorAnswer"}
+    assert not list(dangling(document, document))
+    online = document["paths"]["/v1/services/{service}/online"]["post"]
+    assert "entities" in online["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    assert set(document["paths"]["/v1/training-sets"]["post"]["requestBody"]["content"]) == {"application/json", "multipart/form-data"}
+
+
+def dangling(node: Any, document: Any) -> Any:
+    """References that lead nowhere."""
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            target: Any = document
+            for part in node["$ref"].removeprefix("#/").split("/"):
+                target = target.get(part) if isinstance(target, dict) else None
+            if target is None:
+                yield node["$ref"]
+        for inner in node.values():
+            yield from dangling(inner, document)
+    elif isinstance(node, list):
+        for inner in node:
+            yield from dangling(inner, document)

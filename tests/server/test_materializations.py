@@ -1,0 +1,51 @@
+"""Materializations over HTTP: started, watched, and refused before they start where they cannot work."""
+
+from typing import Any
+
+from tests import shop
+from tests.server.conftest import Served
+from tests.server.test_errors import refused
+
+
+def run(served: Served, **body: Any) -> dict[str, Any]:
+    """Start one, wait for it, and return its state."""
+    answer = served.http.post("/v1/materializations", json=body)
+    assert answer.status_code == 202, answer.text
+    state: dict[str, Any] = served.http.get(answer.json()["url"], params={"wait": 30}).json()
+    return state
+
+
+def test_new_rows_are_materialized_and_published(own: Served) -> None:
+    shop.add(own.store, "shop.orders", shop.order_rows().slice(3, 1))
+    state = run(own, names=["customer_orders"])
+    assert state["state"] == "done"
+    (done,) = state["result"]
+    assert done["view"] == "customer_orders"
+    assert done["corrections"] > 0
+    assert done["snapshot_id"] == own.store.view("customer_orders")["snapshot_id"]
+    assert own.store.online_features("plain", [{"customer_id": 1}]).rows[0][0] == 3
+
+
+def test_all_views_and_nothing_new(own: Served) -> None:
+    answer = own.http.post("/v1/materializations")
+    state = own.http.get(answer.json()["url"], params={"wait": 30}).json()
+    assert [(done["view"], done["rows_appended"]) for done in state["result"]] == [("customer_orders", 0), ("customer_profile", 0)]
+
+
+def test_what_cannot_work_is_refused(served: Served) -> None:
+    refused(served.http.post("/v1/materializations", json={"names": ["customer_order"]}), 404, "NotFound")
+    refused(served.http.post("/v1/materializations", json={"start": "yesterday"}), 400, "RequestError")
+    refused(served.http.get("/v1/materializations/materialization-0"), 404, "NotFound")
+
+
+def test_a_failed_one_says_why(own: Served) -> None:
+    state = run(own, names=["customer_orders"], start="2999-01-01")
+    assert state["state"] == "failed"
+    assert state["error"]["type"] == "RequestError"
+
+
+def test_maintenance(own: Served) -> None:
+    tables = [one["table"] for one in own.http.post("/v1/maintenance", json={"older_than": "0s", "dry_run": True}).json()]
+    assert "features.customer_orders_v1" in tables
+    assert own.http.post("/v1/maintenance").json()
+    refused(own.http.post("/v1/maintenance", json={"older_than": "soon"}), 400, "RequestError")

@@ -1,0 +1,152 @@
+"""Training sets over HTTP: any kind of spine, the id at once, rows as streams, and nothing lost with a server."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from featurestore.pipelines.digest import of_table
+from tests import shop
+from tests.server.conftest import Served
+from tests.server.test_errors import refused
+
+FIELDS = {"service": "churn", "timestamp": "asked_at", "label": "churned"}
+ROWS = [{"customer_id": 1, "basket": 40.0, "asked_at": shop.days(1).isoformat(), "churned": True}]
+
+
+def ask(http: httpx.Client, **request: Any) -> dict[str, Any]:
+    """Ask for a training set and wait for it; its state."""
+    answer = http.post("/v1/training-sets", **request)
+    assert answer.status_code == 202, answer.text
+    accepted = answer.json()
+    assert accepted["url"] == f"/v1/training-sets/{accepted['id']}"
+    state = http.get(accepted["url"], params={"wait": 30}).json()
+    assert state["id"] == accepted["id"]
+    found: dict[str, Any] = state
+    return found
+
+
+def parquet(rows: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(rows, sink)
+    return sink.getvalue()
+
+
+def arrow_file(rows: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_file(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    return sink.getvalue()
+
+
+def arrow_stream(rows: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("spelled", [parquet, arrow_file, arrow_stream])
+def test_an_uploaded_spine_is_the_same_as_one_given_here(own: Served, spelled: Any) -> None:
+    state = ask(own.http, data=FIELDS, files={"spine": ("spine", spelled(shop.spine()))})
+    assert state["state"] == "done"
+    here = own.store.training_set("churn", shop.spine(), timestamp="asked_at", label="churned")
+    assert state["manifest"] == here.manifest
+
+
+def test_a_spine_in_json_by_rows_by_table_by_sql(own: Served) -> None:
+    rows = ask(own.http, json={**FIELDS, "spine": {"rows": ROWS}})
+    assert rows["manifest"]["rows"] == 1
+    shop.add(own.store, "shop.spine", shop.spine())
+    table = ask(own.http, json={**FIELDS, "spine": {"table": "shop.spine"}})
+    query = ask(own.http, json={**FIELDS, "spine": {"sql": "SELECT * FROM shop.spine"}})
+    assert table["id"] == query["id"]
+    assert table["manifest"]["rows"] == 3
+
+
+def test_the_same_request_gives_the_same_id_until_snapshots_change(own: Served) -> None:
+    first = ask(own.http, json={**FIELDS, "spine": {"rows": ROWS}})
+    again = own.http.post("/v1/training-sets", json={**FIELDS, "spine": {"rows": ROWS}}).json()
+    assert (again["id"], again["state"]) == (first["id"], "done")
+    shop.add(own.store, "shop.orders", shop.order_rows().slice(3, 1))
+    own.store.materialize()
+    later = ask(own.http, json={**FIELDS, "spine": {"rows": ROWS}})
+    assert later["id"] != first["id"]
+    pinned = ask(
+        own.http,
+        json={**FIELDS, "spine": {"rows": ROWS}, "snapshots": {t: v["snapshot_id"] for t, v in first["manifest"]["views"].items()}},
+    )
+    assert pinned["id"] == first["id"]
+
+
+def test_rows_come_as_arrow_and_as_parquet(served: Served) -> None:
+    id = ask(served.http, data=FIELDS, files={"spine": parquet(shop.spine())})["id"]
+    expected = served.store.get_training_set(id).digest
+    arrow = served.http.get(f"/v1/training-sets/{id}/data")
+    assert arrow.headers["content-type"] == "application/vnd.apache.arrow.stream"
+    assert of_table(pa.ipc.open_stream(arrow.content).read_all()) == expected
+    found = served.http.get(f"/v1/training-sets/{id}/data", params={"format": "parquet"})
+    assert found.headers["content-type"] == "application/vnd.apache.parquet"
+    assert of_table(pq.read_table(io.BytesIO(found.content))) == expected
+    refused(served.http.get(f"/v1/training-sets/{id}/data", params={"format": "csv"}), 422, "RequestError")
+
+
+def test_they_are_listed_and_rebuilt(served: Served) -> None:
+    id = ask(served.http, json={**FIELDS, "spine": {"rows": ROWS}})["id"]
+    assert id in [one["id"] for one in served.http.get("/v1/training-sets").json()]
+    rebuilt = served.http.post(f"/v1/training-sets/{id}/rebuild").json()
+    assert rebuilt["verified"] is True
+    assert rebuilt["digest"] == served.store.get_training_set(id).digest
+
+
+def test_point_in_time_is_answered_and_not_stored(served: Served) -> None:
+    before = served.store.training_sets()
+    answer = served.http.post("/v1/point-in-time", json={"service": "plain", "timestamp": "ordered_at", "spine": {"sql": shop.SPINE_SQL}})
+    rows = pa.ipc.open_stream(answer.content).read_all()
+    assert rows.num_rows == 4
+    assert of_table(rows) == of_table(served.store.point_in_time("plain", shop.SPINE_SQL, "ordered_at"))
+    assert served.store.training_sets() == before
+
+
+def test_finished_ones_are_known_to_the_next_server(own: Served) -> None:
+    done = ask(own.http, json={**FIELDS, "spine": {"rows": ROWS}})
+    for record in (own.store.settings.home_path() / "jobs").glob("*.json"):
+        record.unlink()
+    with shop.serving(own.store) as url:
+        state = httpx.get(f"{url}/v1/training-sets/{done['id']}").json()
+    assert state["state"] == "done"
+    assert state["manifest"] == done["manifest"]
+
+
+def test_wrong_requests_are_refused_at_once(served: Served) -> None:
+    def post(status: int, kind: str, **change: Any) -> dict[str, Any]:
+        return refused(served.http.post("/v1/training-sets", json={**FIELDS, "spine": {"rows": ROWS}, **change}), status, kind)
+
+    assert "did you mean 'churn'" in post(404, "NotFound", service="chur")["message"]
+    post(400, "RequestError", timestamp="when")
+    post(400, "RequestError", label="nope")
+    post(400, "RequestError", name="../../etc")
+    post(422, "RequestError", known="later")
+    post(422, "RequestError", spine={})
+    post(422, "RequestError", snapshots={"customer_orders_v1": "x"})
+    post(404, "NotFound", snapshots={"customer_orders_v1": "1"})
+    post(404, "NotFound", spine={"table": "shop.nothing"})
+    refused(served.http.post("/v1/training-sets", data=FIELDS), 422, "RequestError")
+    refused(served.http.post("/v1/training-sets", data=FIELDS, files={"spine": b"PAR1 but not really"}), 400, "RequestError")
+    refused(served.http.post("/v1/training-sets", data={"service": "churn"}, files={"spine": parquet(shop.spine())}), 422, "RequestError")
+
+
+def test_the_servers_own_files_are_out_of_reach(served: Served, tmp_path: Path) -> None:
+    pq.write_table(shop.spine(), tmp_path / "secret.parquet")
+    for text in (f"{tmp_path}/secret.parquet", f" {tmp_path}/*.parquet", f"SELECT * FROM '{tmp_path}/secret.parquet'"):
+        answer = served.http.post("/v1/training-sets", json={**FIELDS, "spine": {"sql": text}})
+        assert answer.status_code in (400, 404, 422), answer.text
+    for table in (f"{tmp_path}/secret.parquet", "file:secret"):
+        answer = served.http.post("/v1/training-sets", json={**FIELDS, "spine": {"table": table}})
+        assert answer.status_code in (400, 404, 422), answer.text
+    for id in ("..%2F..%2Fcatalog", "%2e%2e", "a/b", "x" * 500):
+        assert served.http.get(f"/v1/training-sets/{id}").status_code == 404
