@@ -24,6 +24,14 @@ def latest(relation: str, keys: Sequence[str]) -> str:
     return f"SELECT * FROM {relation} QUALIFY row_number() OVER (PARTITION BY {partition} ORDER BY created_timestamp DESC NULLS LAST) = 1"
 
 
+def first_rows(keys: Sequence[str], features: Sequence[str]) -> str:
+    """The rows to append to a log that holds nothing of the interval; not for a versioned source."""
+    created = f"coalesce(c.created_timestamp, {_run()}) AS created_timestamp"
+    return (
+        f"SELECT {_columns('c', keys)}, c.feature_timestamp, {created}, {_columns('c', features)}, false AS {CORRECTION} FROM {COMPUTED} c"
+    )
+
+
 def vanished(keys: Sequence[str], features: Sequence[str]) -> str:
     """Held rows that were not computed and are not yet corrected to NULL."""
     some = " OR ".join(f"h.{quoted(feature)} IS NOT NULL" for feature in features)

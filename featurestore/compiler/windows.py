@@ -133,18 +133,18 @@ def _values(plan: _Plan) -> str:
     windows = ",\n  ".join(
         f"w{window} AS (PARTITION BY {plan.key_list} ORDER BY {GRID} RANGE BETWEEN {window - plan.step} PRECEDING AND CURRENT ROW)"
         for window in plan.windows
+        if window != plan.step
     )
     combined = dict.fromkeys(
-        f"{part.combine.format(part.name)} OVER w{feature.window} AS {_combined(part, feature)}"
-        for feature, fold in plan.folded
-        for part in fold.parts
+        f"{_over(plan, part, feature)} AS {_combined(part, feature)}" for feature, fold in plan.folded for part in fold.parts
     )
-    newest = f"make_timestamptz(greatest({GRID}, coalesce(max(__fs_c) OVER w{plan.longest}, {GRID})))"
+    known = "__fs_c" if plan.longest == plan.step else f"max(__fs_c) OVER w{plan.longest}"
+    newest = f"make_timestamptz(greatest({GRID}, coalesce({known}, {GRID})))"
     created = newest if plan.has_created else "CAST(NULL AS TIMESTAMP WITH TIME ZONE)"
     grid = (
         f"SELECT {plan.key_list}, {GRID}, __fs_is_point, {created} AS created_timestamp{_tail(combined)}"
         f"\nFROM {TILES} FULL JOIN (SELECT *, true AS __fs_is_point FROM {POINTS}) USING ({plan.key_list}, {GRID})"
-        f"\nWINDOW {windows}"
+        f"{f'{chr(10)}WINDOW {windows}' if windows else ''}"
     )
     joined = f"(\n{grid}\n) v"
     if plan.ordered:
@@ -159,6 +159,11 @@ def _values(plan: _Plan) -> str:
     keys = ", ".join(f"v.{key}" for key in plan.keys)
     times = f"make_timestamptz(v.{GRID}) AS feature_timestamp, v.created_timestamp"
     return f"SELECT {keys}, {times}{_tail([*own, *other])}\nFROM {joined}\nWHERE v.__fs_is_point"
+
+
+def _over(plan: _Plan, part: folds.Part, feature: WindowedFeature) -> str:
+    """A part combined over the feature's window; a window of one step is the tile itself."""
+    return part.name if feature.window == plan.step else f"{part.combine.format(part.name)} OVER w{feature.window}"
 
 
 def _combined(part: folds.Part, feature: WindowedFeature) -> str:

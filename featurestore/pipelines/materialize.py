@@ -12,7 +12,7 @@ from featurestore.compiler.events import compile_events
 from featurestore.compiler.expressions import SqlProblem, quoted
 from featurestore.compiler.features import feature_names
 from featurestore.compiler.storage import storage_type, stored
-from featurestore.compiler.views import ROWS, CompiledView, compile_view
+from featurestore.compiler.views import CompiledView, compile_view
 from featurestore.compiler.windows import EXTRA_POINTS, GRID
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
@@ -110,11 +110,9 @@ def _run(parts: Parts, applied: Applied, view: FeatureView, start: int | None, e
             return _nothing(applied, table)
         counts = _open_source(parts, session, view, pins, interval, run)
         report(Progress(view.name, "compute", 1, len(STAGES), counts["rows"]))
-        computed = _compute(parts, session, applied, view, table, interval, run)
-        report(Progress(view.name, "compare", 2, len(STAGES), computed))
-        keys, features = list(view.entity.keys), list(feature_names(view))
-        versioned = view.every is None and view.source.created is not None
-        session.run(f"CREATE TEMP TABLE {diff.APPENDED} AS {diff.appended(keys, features, versioned)}")
+        computed = _compute(session, applied, view, interval, run)
+        report(Progress(view.name, "compare", 2, len(STAGES), computed.rows))
+        _compare(parts, session, applied, view, table, interval, pins, computed)
         appended, corrections = _two(session, f"SELECT count(*), count(*) FILTER (WHERE {diff.CORRECTION}) FROM {diff.APPENDED}")
         report(Progress(view.name, "write", 3, len(STAGES), appended))
         seen = pins if start is None or held.through is None else held.sources
@@ -125,7 +123,7 @@ def _run(parts: Parts, applied: Applied, view: FeatureView, start: int | None, e
         applied.table,
         times.moment(max(interval.lower, times.FIRST)),
         times.moment(interval.upper),
-        computed,
+        computed.rows,
         appended,
         corrections,
         counts["future"],
@@ -157,31 +155,68 @@ def _open_source(parts: Parts, session: Session, view: FeatureView, pins: source
     return {name: int(row[name] or 0) for name in ("rows", "future", "null_keys")}
 
 
-def _compute(parts: Parts, session: Session, applied: Applied, view: FeatureView, table: Table, interval: Interval, run: int) -> int:
-    """Compute the interval's rows, and what the table holds of it, as the relations that `diff` compares."""
+@dataclass(frozen=True)
+class _Computed:
+    """How the rows of COMPUTED came to be, and how many they are."""
+
+    compiled: CompiledView
+    rows: int
+
+
+def _compute(session: Session, applied: Applied, view: FeatureView, interval: Interval, run: int) -> _Computed:
+    """Compute the interval's rows as COMPUTED, in the feature table's types."""
     events = compile_events(view, list(sources.columns(session)))
     session.set({**interval.variables(), "run": run})
     compiled = compile_view(view, events, session.schema(events.sql))
     prepare(session, view, events)
-    _compute_rows(session, applied, compiled)
+    return _Computed(compiled, _compute_rows(session, applied, compiled))
+
+
+def _compute_rows(session: Session, applied: Applied, compiled: CompiledView) -> int:
+    *steps, (_, rows) = compiled.steps
+    for name, select in steps:
+        session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
+    _check_types(session, applied, rows)
+    session.run(f"CREATE OR REPLACE TEMP TABLE {diff.COMPUTED} AS {stored(dict(applied.columns), f'({rows})')}")
+    for name, _ in steps:
+        session.run(f"DROP TABLE {name}")
+    return _two(session, f"SELECT count(*), 0 FROM {diff.COMPUTED}")[0]
+
+
+def _compare(
+    parts: Parts,
+    session: Session,
+    applied: Applied,
+    view: FeatureView,
+    table: Table,
+    interval: Interval,
+    pins: sources.Pins,
+    computed: _Computed,
+) -> None:
+    """Make APPENDED: what COMPUTED has that the table's rows of the interval lack, and what they have that it lacks."""
     keys, features = list(view.entity.keys), list(feature_names(view))
+    versioned = view.every is None and view.source.created is not None
     within = scans.TimeRange("feature_timestamp", times.bound(interval.lower), times.bound(interval.upper))
     session.add("__fs_table", scans.scan(table, tables.current_snapshot_id(table), time=within))
     session.run(
         f"CREATE TEMP TABLE {diff.HELD} AS SELECT * FROM __fs_table"
         " WHERE feature_timestamp BETWEEN make_timestamptz(getvariable('lower')) AND make_timestamptz(getvariable('upper'))"
     )
+    if not versioned and not _two(session, f"SELECT count(*), 0 FROM {diff.HELD}")[0]:
+        session.run(f"CREATE TEMP VIEW {diff.APPENDED} AS {diff.first_rows(keys, features)}")
+        return
     session.run(f"CREATE TEMP VIEW {diff.HELD_LATEST} AS {diff.latest(diff.HELD, keys)}")
     session.run(f"CREATE TEMP TABLE {diff.VANISHED} AS {diff.vanished(keys, features)}")
     if view.every is not None and _two(session, f"SELECT count(*), 0 FROM {diff.VANISHED}")[0]:
-        _compute_vanished_points(parts, session, applied, view, compiled)
+        _compute_vanished_points(parts, session, applied, view, pins, computed.compiled)
     session.run(f"CREATE TEMP VIEW {diff.COMPUTED_LATEST} AS {diff.latest(diff.COMPUTED, keys)}")
-    return _two(session, f"SELECT count(*), 0 FROM {diff.COMPUTED}")[0]
+    session.run(f"CREATE TEMP TABLE {diff.APPENDED} AS {diff.appended(keys, features, versioned)}")
 
 
-def _compute_vanished_points(parts: Parts, session: Session, applied: Applied, view: FeatureView, compiled: CompiledView) -> None:
+def _compute_vanished_points(
+    parts: Parts, session: Session, applied: Applied, view: FeatureView, pins: sources.Pins, compiled: CompiledView
+) -> None:
     """A held grid point that no event asks for any more still has a value while its key has earlier events."""
-    pins = sources.pins(parts, view.source)
     sources.add(parts, session, view.source, None)
     reads = compile_events(view, list(sources.columns(session))).reads
     sources.add(parts, session, view.source, pins, reads)
@@ -191,17 +226,8 @@ def _compute_vanished_points(parts: Parts, session: Session, applied: Applied, v
     _compute_rows(session, applied, compiled)
 
 
-def _compute_rows(session: Session, applied: Applied, compiled: CompiledView) -> None:
-    for name, select in compiled.steps:
-        session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
-    _check_types(session, applied)
-    session.run(f"CREATE OR REPLACE TEMP TABLE {diff.COMPUTED} AS {stored(dict(applied.columns), ROWS)}")
-    for name, _ in compiled.steps:
-        session.run(f"DROP TABLE {name}")
-
-
-def _check_types(session: Session, applied: Applied) -> None:
-    for column, kind in session.schema(f"SELECT * FROM {ROWS}").items():
+def _check_types(session: Session, applied: Applied, rows: str) -> None:
+    for column, kind in session.schema(rows).items():
         try:
             found = storage_type(kind)
         except SqlProblem as error:

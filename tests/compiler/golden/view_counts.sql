@@ -29,11 +29,10 @@ SELECT v."customer_id", make_timestamptz(v.__fs_g) AS feature_timestamp, v.creat
   CAST(coalesce(__fs_pbff59b4bd431_604800, 0) AS BIGINT) AS "n_7d"
 FROM (
 SELECT "customer_id", __fs_g, __fs_is_point, CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS created_timestamp,
-  sum(__fs_pbff59b4bd431) OVER w86400000000 AS __fs_pbff59b4bd431_86400,
+  __fs_pbff59b4bd431 AS __fs_pbff59b4bd431_86400,
   sum(__fs_pbff59b4bd431) OVER w604800000000 AS __fs_pbff59b4bd431_604800
 FROM __fs_tiles FULL JOIN (SELECT *, true AS __fs_is_point FROM __fs_points) USING ("customer_id", __fs_g)
-WINDOW w86400000000 AS (PARTITION BY "customer_id" ORDER BY __fs_g RANGE BETWEEN 0 PRECEDING AND CURRENT ROW),
-  w604800000000 AS (PARTITION BY "customer_id" ORDER BY __fs_g RANGE BETWEEN 518400000000 PRECEDING AND CURRENT ROW)
+WINDOW w604800000000 AS (PARTITION BY "customer_id" ORDER BY __fs_g RANGE BETWEEN 518400000000 PRECEDING AND CURRENT ROW)
 ) v
 WHERE v.__fs_is_point
 );
