@@ -1,0 +1,300 @@
+"""One contract for a store and for the client of a server over one: the same verbs, results and errors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg, connect
+from featurestore.client import RemoteStore
+from featurestore.errors import (
+    CommitConflict,
+    DefinitionError,
+    DigestMismatch,
+    FeatureStoreError,
+    NotFound,
+    RequestError,
+    TypeMismatch,
+)
+from featurestore.pipelines.digest import of_table
+from featurestore.pipelines.materialize import Progress
+from tests import shop
+
+Verbs = FeatureStore | RemoteStore
+
+
+@contextmanager
+def opened(kind: str, home: FeatureStore) -> Iterator[Verbs]:
+    """The store as it is, or behind a real server."""
+    if kind == "home":
+        yield home
+        return
+    with shop.serving(home) as url, connect(url) as remote:
+        yield remote
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
+    """The store itself. Tests make training sets in it, and change nothing else."""
+    with shop.open_shop(tmp_path_factory.mktemp("shop")) as store:
+        shop.add(store, "shop.spine", shop.spine().slice(0, 2))
+        yield store
+
+
+@pytest.fixture(scope="module", params=["home", "http"])
+def store(request: pytest.FixtureRequest, home: FeatureStore) -> Iterator[Verbs]:
+    """That store, once at home and once behind a server."""
+    with opened(request.param, home) as verbs:
+        yield verbs
+
+
+@pytest.fixture
+def own_home(tmp_path: Path) -> Iterator[FeatureStore]:
+    """A store that the test may change."""
+    with shop.open_shop(tmp_path / "home") as store:
+        yield store
+
+
+@pytest.fixture(params=["home", "http"])
+def own(request: pytest.FixtureRequest, own_home: FeatureStore) -> Iterator[Verbs]:
+    """That one, once at home and once behind a server."""
+    with opened(request.param, own_home) as verbs:
+        yield verbs
+
+
+def train(store: Verbs, spine: Any, **options: Any) -> Any:
+    """A training set of the shop's service."""
+    return store.training_set("churn", spine, **{"timestamp": "asked_at", "label": "churned", **options})
+
+
+def test_plan_and_apply(own: Verbs) -> None:
+    assert not own.plan(shop.DEFINITIONS).changed
+    seller = Entity("seller", "seller_id")
+    plan = own.plan([seller])
+    assert [(step.action, step.kind, step.name, step.version) for step in plan.steps] == [("create", "entity", "seller", 1)]
+    assert str(plan) == "create  entity seller  v1  new"
+    assert own.apply(plan).changed
+    assert "seller" in [entity["name"] for entity in own.entities()]
+    assert not own.apply([seller]).changed
+
+
+def test_a_plan_of_the_past_is_refused(own: Verbs) -> None:
+    seller = Entity("seller", "seller_id")
+    plan = own.plan([seller])
+    own.apply([Entity("buyer", "buyer_id")])
+    with pytest.raises(CommitConflict, match="plan again"):
+        own.apply(plan)
+    assert "seller" not in [entity["name"] for entity in own.entities()]
+
+
+def test_views_that_change_show_their_sql(store: Verbs) -> None:
+    changed = FeatureView("customer_orders", shop.customer, shop.orders, {"orders": agg.count(over="14d")}, every="1d")
+    (step,) = [step for step in store.plan([changed]).steps if step.kind == "view"]
+    assert (step.action, step.version) == ("new version", 2)
+    assert step.sql is not None
+    assert "orders_14d" in step.sql
+
+
+def test_every_problem_has_its_file_and_line(store: Verbs, tmp_path: Path) -> None:
+    folder = tmp_path / "definitions"
+    folder.mkdir()
+    (folder / "a.py").write_text(
+        "from featurestore import Entity, FeatureView, Source\n"
+        'customer = Entity("customer", keys="customer_id")\n'
+        'orders = Source("orders", table="shop.orders", timestamp="ordered_at")\n'
+        'view = FeatureView("wrong", customer, orders,\n'
+        '                   features={"a": "amount",\n'
+        '                             "b": "no_such_column"})\n'
+    )
+    with pytest.raises(DefinitionError) as caught:
+        store.plan(folder)
+    (problem,) = caught.value.problems
+    assert problem.file == str(folder / "a.py")
+    assert problem.line == 6
+    assert "no_such_column" in problem.message
+    (folder / "b.py").write_text("1 / 0\n")
+    (folder / "c.py").write_text('from featurestore import Entity\nx = Entity("not a name", keys="x")\n')
+    with pytest.raises(DefinitionError) as caught:
+        store.apply(folder)
+    assert {Path(problem.file or "").name for problem in caught.value.problems} >= {"b.py", "c.py"}
+
+
+def test_materialize_tells_what_it_did(own: Verbs, own_home: FeatureStore) -> None:
+    shop.add(own_home, "shop.orders", shop.order_rows().slice(3, 1))
+    seen: list[Progress] = []
+    (run,) = own.materialize("customer_orders", progress=seen.append)
+    assert run.rows_appended > 0
+    assert run.snapshot_id == int(own_home.view("customer_orders")["snapshot_id"])
+    assert run.end is not None
+    assert run.end.tzinfo is not None
+    assert {progress.view for progress in seen} <= {"customer_orders"}
+    assert [again.rows_appended for again in own.materialize()] == [0, 0]
+    with pytest.raises(NotFound, match="did you mean 'customer_orders'"):
+        own.materialize(["customer_order"])
+    with pytest.raises(RequestError, match="start"):
+        own.materialize(start="soon")
+
+
+def test_intervals(own: Verbs) -> None:
+    view = FeatureView("late", shop.customer, Source("orders", table="shop.orders", timestamp="ordered_at"), ["amount"])
+    own.apply([view])
+    (first,) = own.materialize(["late"], start=shop.days(30), end=shop.days(4))
+    assert (first.rows_appended, first.end) == (2, shop.days(4))
+    (second,) = own.materialize(["late"])
+    assert second.rows_appended == 1
+
+
+@pytest.mark.parametrize("kind", ["arrow", "reader", "pandas", "polars", "dicts", "path", "glob", "sql", "iceberg"])
+def test_any_spine_gives_the_same_training_set(store: Verbs, home: FeatureStore, tmp_path: Path, kind: str) -> None:
+    spine = shop.spine().slice(0, 2)
+    pq.write_table(spine.slice(0, 1), tmp_path / "spine-1.parquet")
+    pq.write_table(spine.slice(1, 1), tmp_path / "spine-2.parquet")
+    pq.write_table(spine, tmp_path / "whole.parquet")
+    given: dict[str, Any] = {
+        "arrow": spine,
+        "reader": spine.to_reader(1),
+        "pandas": spine.to_pandas(),
+        "polars": pl.from_arrow(spine),
+        "dicts": spine.to_pylist(),
+        "path": tmp_path / "whole.parquet",
+        "glob": str(tmp_path / "spine-*.parquet"),
+        "sql": "SELECT * FROM shop.spine",
+        "iceberg": "iceberg:shop.spine",
+    }
+    made = train(store, given[kind])
+    assert made.manifest["rows"] == 2
+    if kind != "sql":  # SQL without ORDER BY promises no order
+        assert made.id == train(home, spine).id
+
+
+def test_a_training_set_and_its_rows(store: Verbs, home: FeatureStore) -> None:
+    made = train(store, shop.spine(), name="first", known="then")
+    assert made.id.startswith("first-")
+    assert (made.name, made.label, made.timestamp) == ("first", "churned", "asked_at")
+    assert made.snapshots == {view["table"].removeprefix("features."): int(view["snapshot_id"]) for view in home.views()}
+    assert made.plan == home.service_plan("churn")
+    rows = made.to_arrow()
+    assert of_table(rows) == made.digest
+    assert rows.schema.names[:5] == ["customer_id", "basket", "asked_at", "churned", "orders_7d"]
+    assert rows["customer_id"].to_pylist() == [1, 99, None]
+    assert [batch.num_rows for batch in made.to_batches(2)] == [2, 1]
+    assert list(made.to_pandas()["churned"]) == [True, False, None]
+    assert made.manifest == home.get_training_set(made.id).manifest
+
+
+def test_the_same_request_gives_the_same_training_set(store: Verbs) -> None:
+    first = train(store, shop.spine())
+    assert train(store, shop.spine()).manifest == first.manifest
+    assert train(store, shop.spine(), known="then").id != first.id
+    assert train(store, shop.spine(), snapshots=first.snapshots).id == first.id
+    assert first.id in [one["id"] for one in store.training_sets()]
+    assert store.get_training_set(first.id).manifest == first.manifest
+
+
+def test_rebuild(own: Verbs, own_home: FeatureStore) -> None:
+    made = train(own, shop.spine())
+    shop.add(own_home, "shop.orders", shop.order_rows())
+    own_home.materialize()
+    assert own.rebuild(made.id).digest == made.digest
+    with pytest.raises(NotFound):
+        own.rebuild("churn-0000000000000000")
+
+
+def test_a_rebuild_that_differs_names_the_columns(own: Verbs, own_home: FeatureStore) -> None:
+    made = train(own, shop.spine())
+    table = own_home.catalog.load_table("training_sets.churn")
+    rows = table.scan().to_arrow()
+    changed = rows.set_column(rows.schema.get_field_index("basket"), "basket", pa.array([41.0, 1.0, 2.0]))
+    table.overwrite(changed)
+    snapshot = table.current_snapshot()
+    assert snapshot is not None
+    tagged = table.metadata.refs[f"training-set-{made.id}"].snapshot_id
+    summary = table.snapshot_by_id(tagged).summary.additional_properties  # type: ignore[union-attr]
+    table.overwrite(changed, snapshot_properties={"featurestore.manifest": summary["featurestore.manifest"]})
+    snapshot = table.current_snapshot()
+    assert snapshot is not None
+    with table.manage_snapshots() as tags:
+        tags.remove_tag(f"training-set-{made.id}").create_tag(snapshot.snapshot_id, f"training-set-{made.id}")
+    with pytest.raises(DigestMismatch, match="basket") as caught:
+        own.rebuild(made.id)
+    assert caught.value.details["columns"] == ["basket", "basket_share"]
+
+
+def test_point_in_time(store: Verbs, home: FeatureStore) -> None:
+    found = store.point_in_time("plain", shop.SPINE_SQL, "ordered_at")
+    assert found["orders_30d"].to_pylist() == [None, None, 0, 1]
+    assert of_table(found) == of_table(store.point_in_time("plain", found.select([0, 1, 2]), "ordered_at"))
+    assert of_table(found) == of_table(home.point_in_time("plain", shop.SPINE_SQL, "ordered_at"))
+
+
+def test_online_features(store: Verbs, home: FeatureStore) -> None:
+    entities: list[dict[str, Any]] = [{"customer_id": 1}, {"customer_id": 2}, {"customer_id": 99}, {"customer_id": None}]
+    request: list[dict[str, Any]] = [{"basket": 40}, {"basket": 1.5}, {"basket": 1}, {"basket": None}]
+    found = store.online_features("churn", entities, request)
+    here = home.online_features("churn", entities, request)
+    assert without_nan(found.rows) == without_nan(here.rows), "JSON has no NaN"
+    assert replace(found, rows=()) == replace(here, rows=())
+    assert found.to_arrow().schema == here.to_arrow().schema
+    assert found.status["customer_profile"] == ("PRESENT", "EXPIRED", "NOT_FOUND", "NOT_FOUND")
+    assert store.online_features("plain", []).rows == ()
+
+
+def without_nan(rows: Any) -> list[list[Any]]:
+    """The rows with None for NaN."""
+    return [[None if value != value else value for value in row] for row in rows]
+
+
+def test_listings(store: Verbs, home: FeatureStore) -> None:
+    for verb in ("entities", "sources", "views", "services", "training_sets"):
+        assert getattr(store, verb)() == getattr(home, verb)()
+    assert store.view("customer_profile") == home.view("customer_profile")
+    assert store.service("churn") == home.service("churn")
+
+
+def test_maintain(own: Verbs) -> None:
+    made = train(own, shop.spine())
+    assert {one["table"] for one in own.maintain(timedelta(0), dry_run=True)} >= {"features.customer_orders_v1", "training_sets.churn"}
+    own.maintain(timedelta(0))
+    assert own.rebuild(made.id).digest == made.digest
+
+
+WRONG: dict[str, tuple[type[FeatureStoreError], Any]] = {
+    "no service": (NotFound, lambda store: store.online_features("chur", [{"customer_id": 1}])),
+    "no key": (RequestError, lambda store: store.online_features("plain", [{"customer": 1}])),
+    "a key of a wrong type": (TypeMismatch, lambda store: store.online_features("plain", [{"customer_id": "x"}])),
+    "no request": (RequestError, lambda store: store.online_features("churn", [{"customer_id": 1}])),
+    "no view": (NotFound, lambda store: store.view("customer_order")),
+    "no such service": (NotFound, lambda store: store.service("chürn ?#%")),
+    "no training set": (NotFound, lambda store: store.get_training_set("churn-0")),
+    "no timestamp": (RequestError, lambda store: train(store, shop.spine(), timestamp="when")),
+    "no label": (RequestError, lambda store: train(store, shop.spine(), label="churn")),
+    "no snapshot": (NotFound, lambda store: train(store, shop.spine(), snapshots={"customer_orders_v1": 1})),
+    "no table": (NotFound, lambda store: train(store, "iceberg:shop.order")),
+    "no file": (NotFound, lambda store: train(store, "/nowhere/x.parquet")),
+    "no spine": (RequestError, lambda store: train(store, 3)),
+    "no key column": (RequestError, lambda store: train(store, shop.spine().drop_columns(["customer_id"]))),
+    "a name that is none": (RequestError, lambda store: train(store, shop.spine(), name="a b")),
+    "no definitions": (NotFound, lambda store: store.plan("/nowhere")),
+    "what is no definition": (DefinitionError, lambda store: store.plan(["x"])),
+    "a service of nothing": (DefinitionError, lambda store: store.plan([FeatureService("x y", [])])),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_errors_are_the_same(store: Verbs, home: FeatureStore, case: str) -> None:
+    kind, act = WRONG[case]
+    with pytest.raises(kind) as here:
+        act(home)
+    with pytest.raises(kind) as there:
+        act(store)
+    assert type(there.value) is type(here.value)
+    assert there.value.message == here.value.message
+    assert str(there.value) == str(here.value)
+    assert {**there.value.details} == {name: value for name, value in here.value.details.items() if name != "reason"}
