@@ -214,6 +214,10 @@ class FeatureStore:
         """Every training set, newest first."""
         return build.listing(self._parts)
 
+    def models(self) -> list[dict[str, Any]]:
+        """Every version of every model that was logged with a training set, newest first, with its aliases."""
+        return describe.models(self._parts)
+
     def check(self) -> dict[str, FeatureStoreError | None]:
         """What the catalog and the online store say when they are asked for something small; None when they answer."""
         return health.check(self._parts)

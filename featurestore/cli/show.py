@@ -78,8 +78,14 @@ LINES: Mapping[str, tuple[list[str], Line]] = {
         ],
     ),
     "models": (
-        ["model", "version", "training set", "aliases"],
-        lambda one: [_bold(one["name"]), str(one["version"]), escape(str(one["training_set"])), _names(one.get("aliases") or ["–"])],
+        ["model", "version", "aliases", "training set", "made"],
+        lambda one: [
+            _bold(one["model"]),
+            escape(one["version"] or "–"),
+            _names(one["aliases"]) or "–",
+            escape(one["training_set"]),
+            moment(one["at"]),
+        ],
     ),
 }
 
@@ -129,11 +135,13 @@ def _one(store: "FeatureStore", what: str, name: str) -> dict[str, Any]:
         return store.service(name)
     if what == "training-sets":
         return dict(store.get_training_set(name).manifest)
+    kind = {"entities": "entity", "sources": "source", "models": "model"}[what]
+    field = "model" if what == "models" else "name"
     rows: Rows = getattr(store, what)()
     for row in rows:
-        if row["name"] == name:
+        if row[field] == name:
             return row
-    raise NotFound(what.removesuffix("s").replace("entitie", "entity"), name, [row["name"] for row in rows])
+    raise NotFound(kind, name, [row[field] for row in rows])
 
 
 def _value(value: Any) -> str:

@@ -155,6 +155,10 @@ class RemoteStore:
         """Every training set, newest first."""
         return self._list("/v1/training-sets")
 
+    def models(self) -> list[dict[str, Any]]:
+        """Every version of every model that was logged with a training set, newest first, with its aliases."""
+        return self._list("/v1/models")
+
     def close(self) -> None:
         """Let go of the connections."""
         self._http.close()

@@ -4,9 +4,12 @@ from typing import Any
 
 from featurestore.lakehouse import tables
 from featurestore.pipelines import feature_table, registry, times
+from featurestore.pipelines import models as audit
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.registry import Applied, Registry
 from featurestore.pipelines.services import resolve
+
+MODEL = ("model", "version", "training_set", "snapshots", "metrics", "model_id", "run_id", "at")
 
 
 def plain(parts: Parts, kind: str) -> list[dict[str, Any]]:
@@ -45,6 +48,27 @@ def service(parts: Parts, name: str) -> dict[str, Any]:
         for row in known.rows[("service", name)]
     ]
     return {**found, "definition": dict(known.get("service", name).document), "versions": versions}
+
+
+def models(parts: Parts) -> list[dict[str, Any]]:
+    """What the audit chain says of every version of a model, newest first, with the aliases that stand for it now.
+
+    `version` is None for a model that was logged and never registered.
+    """
+    found: dict[tuple[str, str | None, str | None], dict[str, Any]] = {}
+    aliases: dict[tuple[str, str], str | None] = {}
+    for event in reversed(audit.listing(parts)):
+        if event["alias"] is not None:
+            aliases[event["model"], event["alias"]] = event["version"] if event["event"] == "alias set" else None
+            continue
+        if event["version"] is not None:
+            logged = [key for key in found if key[1] is None and key[2] == event["model_id"]]
+            for key in logged:
+                del found[key]
+        found[event["model"], event["version"], event["model_id"]] = {name: event[name] for name in MODEL}
+    for (name, version, _), row in found.items():
+        row["aliases"] = sorted(alias for (model, alias), at in aliases.items() if model == name and version is not None and at == version)
+    return list(reversed(found.values()))
 
 
 def _view(parts: Parts, row: Applied) -> dict[str, Any]:

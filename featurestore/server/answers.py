@@ -194,10 +194,21 @@ class Upkeep(Answer):
     bytes: int
 
 
+class Model(Answer):
+    """A version of a model, and what it was trained on; `version` is null for one that was never registered."""
+
+    model: str
+    version: str | None
+    training_set: str
+    snapshots: dict[str, str | None]
+    aliases: list[str]
+    at: str
+
+
 class Predictions(Answer):
     """A prediction for each row, and what it was made with."""
 
     predictions: list[Any]
     model: str
-    version: str
+    version: str | None
     snapshots: dict[str, str | None]

@@ -16,6 +16,7 @@ from featurestore.server.jobs import Jobs
 from featurestore.server.materializations import Materializations
 from featurestore.server.metrics import Metrics, Observed
 from featurestore.server.middleware import MIB, BodyGuard, Boundary, Token
+from featurestore.server.models import Models
 from featurestore.server.online import Online
 from featurestore.server.training_sets import TrainingSets
 from featurestore.store import FeatureStore
@@ -54,6 +55,7 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
             *Online(store, metrics).routes(),
             *TrainingSets(store, jobs).routes(),
             *Materializations(store, jobs).routes(),
+            *Models(store).routes(),
         ],
         middleware=middleware,
         exception_handlers=dict(HANDLERS),
