@@ -127,6 +127,5 @@ def _local_sql(files: LocalFiles) -> str:
 def _micros(column: str, kind: str) -> str:
     """Nanoseconds cut down, also before 1970, where a cast would round them to the nearest microsecond."""
     name = quoted(column)
-    if kind == "TIMESTAMP_NS":
-        return f"make_timestamp((epoch_ns({name}) - ((epoch_ns({name}) % 1000) + 1000) % 1000) // 1000) AS {name}"
-    return name
+    make = {"TIMESTAMP_NS": "make_timestamp", "TIMESTAMPTZ_NS": "make_timestamptz"}.get(kind)
+    return name if make is None else f"{make}((epoch_ns({name}) - ((epoch_ns({name}) % 1000) + 1000) % 1000) // 1000) AS {name}"

@@ -145,7 +145,12 @@ def test_pandas_polars_and_rows_are_spines(store: FeatureStore) -> None:
 
 
 def test_online_equals_the_join_of_this_moment(store: FeatureStore) -> None:
-    keys: list[dict[str, Any]] = [{"shop": "a", "item": "bc"}, {"shop": "ab", "item": "c"}, {"shop": "x", "item": "y"}, {"shop": None, "item": "c"}]
+    keys: list[dict[str, Any]] = [
+        {"shop": "a", "item": "bc"},
+        {"shop": "ab", "item": "c"},
+        {"shop": "x", "item": "y"},
+        {"shop": None, "item": "c"},
+    ]
     spine = pa.Table.from_pylist([{**key, "t": datetime.now(UTC)} for key in keys])
     joined = store.point_in_time("shop", spine, "t")
     answer = store.online_features("shop", keys)
