@@ -120,7 +120,9 @@ def _key(use: ViewUse, entity: Mapping[str, Any], row: int) -> tuple[Any, ...]:
                 f"entities[{row}] has no key '{column}', which view {use.label} needs{near(column, entity)}",
                 field=f"entities[{row}].{column}",
             )
-        values.append(fit(entity[column], kind, f"entities[{row}].{column}"))
+        value = fit(entity[column], kind, f"entities[{row}].{column}")
+        # The engine hands UUIDs over as text, and that is how they were published.
+        values.append(str(value) if kind == "UUID" and value is not None else value)
     return tuple(values)
 
 
