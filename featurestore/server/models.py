@@ -1,0 +1,68 @@
+"""Predictions of stamped models: keys in, features looked up here at the model's own versions, predictions out."""
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
+
+from featurestore.pipelines import encoding
+from featurestore.server import answers
+from featurestore.server.bodies import InvocationBody
+from featurestore.server.routing import BareRoute, body_of, get, parsed, post, schema_of
+from featurestore.store import FeatureStore
+
+if TYPE_CHECKING:
+    from featurestore.models import LoadedModels
+
+TAG = "models"
+
+PARAMETERS = [
+    {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}, "description": "the registered model"},
+    {"name": "version", "in": "query", "schema": {"type": "string"}, "description": "its version; the newest when left out"},
+    {"name": "alias", "in": "query", "schema": {"type": "string"}, "description": "an alias instead of a version"},
+]
+
+
+class Models:
+    """Models as they were logged with a training set."""
+
+    def __init__(self, store: FeatureStore) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._loaded: LoadedModels | None = None
+
+    def routes(self) -> list[APIRoute]:
+        """What is served."""
+        described = {"parameters": PARAMETERS, **body_of(("application/json", schema_of(InvocationBody)))}
+        responses: dict[int, dict[str, Any]] = {200: {"model": answers.Predictions}}
+        path = "/v1/models/{name}/invocations"
+        return [
+            get("/v1/models", self.list_models, TAG, response_model=list[answers.Model]),
+            post(path, self.invoke_model, TAG, kind=BareRoute, responses=responses, openapi_extra=described),
+        ]
+
+    def list_models(self) -> list[dict[str, Any]]:
+        """Every version of every model that was logged with a training set, newest first."""
+        return self._store.models()
+
+    async def invoke_model(self, request: Request) -> Response:
+        """Predict for rows of keys and request fields. Features sent along override the looked-up ones.
+
+        The model is loaded when it is first asked for, and kept. 503 says what to install where MLflow is missing.
+        """
+        body = parsed(InvocationBody, await request.body())
+        wanted = request.query_params
+        name = request.path_params["name"]
+        found = await run_in_threadpool(self._predict, name, wanted.get("version"), wanted.get("alias"), body)
+        return Response(encoding.dumps(found), media_type="application/json")
+
+    def _predict(self, name: str, version: str | None, alias: str | None, body: InvocationBody) -> dict[str, Any]:
+        with self._lock:
+            if self._loaded is None:
+                # Here and not above: a server that serves no models needs no MLflow, and starts faster without.
+                from featurestore.models import LoadedModels  # noqa: PLC0415
+
+                self._loaded = LoadedModels(self._store)
+        return self._loaded.get(name, version, alias).predict(body.rows()).to_dict()

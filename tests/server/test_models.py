@@ -1,0 +1,87 @@
+"""Predictions over HTTP: keys in, the model's own features looked up, MLflow's two forms of rows."""
+
+import os
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.tree import DecisionTreeRegressor
+
+# MLflow reads it when it is imported.
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+with warnings.catch_warnings():
+    # It warns about type hints of its own.
+    warnings.simplefilter("ignore")
+    import mlflow.pyfunc  # noqa: F401
+
+from featurestore import models
+from tests import shop
+from tests.server.conftest import Served, serve
+from tests.server.test_errors import refused
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")]
+
+URL = "/v1/models/spender/invocations"
+RECORD = {"customer_id": 1, "basket": 40.0}
+
+
+@pytest.fixture(scope="module")
+def modelled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The shop with a model that has learnt the spend by heart, registered, its first version called champion."""
+    home = tmp_path_factory.mktemp("shop")
+    with serve(home) as opened:
+        made = opened.store.training_set("churn", shop.spine(), timestamp="asked_at", label="churned")
+        rows = pd.DataFrame({"orders_7d": [2.0, 0.0, np.nan], "spend_30d": [80.0, 0.0, np.nan], "basket": [1.0, 1.0, 1.0]})
+        for depth in (3, 1):
+            tree = DecisionTreeRegressor(max_depth=depth).fit(rows, [80.0, 0.0, 0.0])
+            # Without requirements MLflow starts a Python of its own to find them.
+            models.log_model(
+                tree, training_set=made, registered_model_name="spender", store=opened.store, pip_requirements=["scikit-learn"]
+            )
+        models.set_alias("spender", "champion", 1, approver="test", store=opened.store)
+        yield opened
+
+
+def test_keys_in_predictions_out(modelled: Served) -> None:
+    answer = modelled.http.post(URL, json={"dataframe_records": [RECORD, {**RECORD, "customer_id": 99}]})
+    assert answer.is_success, answer.text
+    found = answer.json()
+    assert found["predictions"] == [80.0, 0.0]
+    assert (found["model"], found["version"]) == ("spender", "2")
+    assert found["snapshots"]["customer_orders_v1"] == modelled.store.view("customer_orders")["snapshot_id"]
+
+
+def test_both_forms_versions_and_aliases(modelled: Served) -> None:
+    split = {"dataframe_split": {"columns": list(RECORD), "data": [list(RECORD.values())], "index": [0]}}
+    for params in ({"version": "1"}, {"alias": "champion"}):
+        found = modelled.http.post(URL, json=split, params=params).json()
+        assert (found["version"], found["predictions"]) == ("1", [80.0])
+
+
+def test_features_sent_along_override(modelled: Served) -> None:
+    found = modelled.http.post(URL, json={"dataframe_records": [{**RECORD, "orders_7d": 0, "spend_30d": 0.0}]}).json()
+    assert found["predictions"] == [0.0]
+
+
+def test_they_are_listed(modelled: Served) -> None:
+    found = modelled.http.get("/v1/models").json()
+    assert [(one["model"], one["version"], one["aliases"]) for one in found] == [("spender", "2", []), ("spender", "1", ["champion"])]
+
+
+def test_wrong_requests(modelled: Served) -> None:
+    post = modelled.http.post
+    refused(post("/v1/models/spende/invocations", json={"dataframe_records": [RECORD]}), 404, "NotFound")
+    refused(post(URL, json={"dataframe_records": [RECORD]}, params={"version": "9"}), 404, "NotFound")
+    refused(post(URL, json={"dataframe_records": [{"customer": 1}]}), 400, "RequestError")
+    refused(post(URL, json={"dataframe_records": [{**RECORD, "customer_id": "x"}]}), 422, "TypeMismatch")
+    refused(post(URL, json={}), 422, "RequestError")
+    refused(post(URL, json={"dataframe_split": {"columns": ["a"], "data": [[1, 2]]}}), 422, "RequestError")
+    refused(post("/v1/training-sets/models:/spende/1/rebuild"), 404, "NotFound")
+
+
+def test_a_rebuild_by_model(modelled: Served) -> None:
+    answer = modelled.http.post("/v1/training-sets/models:/spender/1/rebuild")
+    assert answer.json()["id"] == modelled.store.training_sets()[0]["id"]
