@@ -1,8 +1,13 @@
 """The whole of the store on one year of flights: raw tables, features, a training set, a model, and a served prediction."""
 
 import json
+import os
+import shlex
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,10 @@ from featurestore.demo.learning import Trained
 from featurestore.demo.narrator import Narrator
 from featurestore.pipelines.training_set import TrainingSet
 from featurestore.store import FeatureStore
+
+
+SERVED = "http://127.0.0.1:8080"
+"""Where `featurestore serve` listens when nothing else is said."""
 
 
 @dataclass
@@ -119,13 +128,15 @@ def learn(store: FeatureStore, training: TrainingSet, narrator: Narrator, facts:
 def log(trained: Trained, training: TrainingSet, narrator: Narrator, facts: Facts) -> str:
     """Log the model to MLflow, stamped with the snapshots it was trained on. Returns its URI."""
     with narrator.step("Log to MLflow, stamped with the training set"):
-        info = models.log_model(
-            trained.model,
-            training_set=training,
-            name=spine.SERVICE,
-            registered_model_name=spine.SERVICE,
-            metrics={"holdout_auc": trained.auc},
-        )
+        with redirect_stderr(StringIO()):  # MLflow tells of its tables and versions there; an error is raised, not told
+            info = models.log_model(
+                trained.model,
+                training_set=training,
+                name=spine.SERVICE,
+                registered_model_name=spine.SERVICE,
+                metrics={"holdout_auc": trained.auc},
+                pyfunc_predict_fn="predict_proba",
+            )
         uri = str(info.model_uri)
         narrator.say(f"[bold]{uri}[/]")
         narrator.table(["trained on", ">snapshot"], [[table, str(snapshot)] for table, snapshot in training.snapshots.items()])
@@ -146,10 +157,11 @@ def score(store: FeatureStore, uri: str, narrator: Narrator, facts: Facts) -> No
     with narrator.step("Score the last day of the year by model URI, from keys alone"):
         scored = models.score(uri, spine.ONE_DAY)
         rows: pd.DataFrame = scored if isinstance(scored, pd.DataFrame) else scored.to_pandas()
-        late = rows.sort_values("prediction", ascending=False).head(3)
-        narrator.say(f"{len(rows):,} flights; the three that look worst:")
-        columns = [*spine.KEYS, "prediction"]
-        narrator.table(columns, [[str(value) for value in row] for row in late[columns].itertuples(index=False)])
+        rows["late"] = [chance for _, chance in rows["prediction"]]
+        worst = rows.sort_values("late", ascending=False).head(3)
+        narrator.say(f"{len(rows):,} flights; the three most likely to be late:")
+        shown = worst[[*spine.KEYS, "late"]].itertuples(index=False)
+        narrator.table([*spine.KEYS, ">late"], [[*map(str, keys), f"{chance:.0%}"] for *keys, chance in shown])
     facts.note(scored=len(rows))
 
 
@@ -161,16 +173,18 @@ def serve(home: Path, narrator: Narrator, facts: Facts) -> None:
         answer = serving.call(client, f"/v1/services/{spine.SERVICE}/online", lookup)
         show_lookup(narrator, answer)
         predicted = serving.call(client, f"/v1/models/{spine.SERVICE}/invocations", record)
-        narrator.say(f"prediction [bold]{predicted['predictions'][0]}[/]")
-        narrator.say("with the server up (`featurestore serve`), this is the line to type:")
-        narrator.code(curl(f"{client.base_url}".rstrip("/"), f"/v1/models/{spine.SERVICE}/invocations", record))
+        narrator.say(f"late by more than 15 minutes: [bold]{predicted['predictions'][0][1]:.0%}[/]")
+        narrator.say("To ask it yourself, start the server in one shell:")
+        narrator.code(shlex.join([program(), "serve", "--home", os.path.relpath(home)]))
+        narrator.say("and type in another:")
+        narrator.code(curl(SERVED, f"/v1/models/{spine.SERVICE}/invocations", record))
     facts.note(online=answer, prediction=predicted)
 
 
 def show_lookup(narrator: Narrator, answer: Mapping[str, Any]) -> None:
     """A few of the looked-up features, and what each view had."""
     values = dict(zip(answer["features"], answer["rows"][0], strict=True))
-    shown = ["carrier_delay_24h", "route_delay_30d", "aircraft_last_delay_24h", "origin_delay_1h", "origin_weather_temp"]
+    shown = ["carrier_delay_24h", "route_delay_30d", "aircraft_last_delay_24h", "aircraft_age", "origin_weather_temp"]
     narrator.table(["feature", ">value"], [[name, "NULL" if values[name] is None else f"{values[name]:.1f}"] for name in shown])
     status = ", ".join(f"{view} {states[0]}" for view, states in answer["status"].items())
     narrator.say(f"[dim]{status}[/]")
@@ -185,6 +199,12 @@ def conclude(home: Path, definitions: Path, narrator: Narrator, facts: Facts) ->
         ["where everything lies", ""],
         [["definitions", str(definitions)], ["tables, catalog, online store, MLflow", str(home)], ["in all", f"{narrator.seconds:.0f} s"]],
     )
+
+
+def program() -> str:
+    """The command line's own program as it was called, such as .venv/bin/featurestore."""
+    called = Path(sys.argv[0])
+    return os.path.relpath(called) if called.name == "featurestore" else "featurestore"
 
 
 def curl(server: str, path: str, body: dict[str, Any]) -> str:
