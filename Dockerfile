@@ -5,7 +5,7 @@ WORKDIR /src
 COPY requirements.lock ./
 RUN python -m venv /opt/featurestore \
     && python -m pip install --no-cache-dir "$(grep '^uv==' requirements.lock)"
-COPY pyproject.toml hatch_build.py LICENSE ./
+COPY pyproject.toml hatch_build.py LICENSE README.md ./
 COPY definitions ./definitions
 COPY featurestore ./featurestore
 # The lock is a constraint here, not a list: the image takes what the extras need and no development tools.

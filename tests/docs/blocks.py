@@ -1,0 +1,135 @@
+"""Runs the fenced blocks of a page in order, as a reader would who types them into one session.
+
+| block | what happens |
+|---|---|
+| python | runs in the page's namespace; with `>>>` its output is compared; when its first line is `# <path>.py` it is written there |
+| console | each `$ command` runs in a shell and what it prints is compared |
+| toml | must be settings that load |
+| json | must be JSON |
+
+Outputs are compared without regard to white space, and `...` stands for anything. The first block that names SERVER starts one.
+"""
+
+import doctest
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from click.testing import CliRunner
+from sybil import Document, Example
+from sybil.example import NotEvaluated
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+from sybil.region import Lexeme
+
+from featurestore.cli import main
+from featurestore.demo.serving import serving
+from featurestore.settings import load_settings
+
+SERVER = "localhost:8080"
+FILE = re.compile(r"# (\S+\.py)\n")
+COMMAND = re.compile(r"^\$ (?P<command>(?:.*\\\n)*.*)\n?(?P<output>(?:(?!\$ ).*\n?)*)", re.MULTILINE)
+SHELL_SIGNS = re.compile(r"[|&;<>$]")
+PATIENCE_SECONDS = 60
+
+
+class Page:
+    """One page, read from `path`, whose blocks run in the current folder."""
+
+    def __init__(self, path: Path, stack: ExitStack) -> None:
+        self._stack = stack
+        self._address: str | None = None
+        self._document = Document(path.read_text(encoding="utf-8"), str(path))
+        self._document.push_evaluator(self._before)
+        flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+        for parser in (
+            PythonCodeBlockParser(doctest_optionflags=flags),
+            CodeBlockParser("console", self._console),
+            CodeBlockParser("toml", _toml),
+            CodeBlockParser("json", _json),
+        ):
+            for region in parser(self._document):
+                self._document.add(region)
+
+    def examples(self) -> Iterator[Example]:
+        """The blocks in order, each to be evaluated once."""
+        return self._document.examples()
+
+    def _before(self, example: Example) -> None:
+        """Write a file that a block shows; start the server that a block speaks to; leave the rest to the block's own evaluator."""
+        if isinstance(example.parsed, Lexeme):
+            if named := FILE.match(example.parsed):
+                Path(named[1]).parent.mkdir(parents=True, exist_ok=True)
+                Path(named[1]).write_text(example.parsed, encoding="utf-8")
+                return
+            if SERVER in example.parsed:
+                text = example.parsed.replace(SERVER, self._server())
+                example.parsed = Lexeme(text, example.parsed.offset, example.parsed.line_offset)
+        raise NotEvaluated
+
+    def _server(self) -> str:
+        if self._address is None:
+            client = self._stack.enter_context(serving(load_settings().home_path(), Path("server.log")))
+            self._address = f"{client.base_url.host}:{client.base_url.port}"
+        return self._address
+
+    def _console(self, example: Example) -> str | None:
+        for entry in COMMAND.finditer(example.parsed):
+            status, printed = _run(entry["command"])
+            if status:
+                return f"$ {entry['command']}\nended with status {status}:\n{printed}"
+            if not _matches(entry["output"], printed):
+                return f"$ {entry['command']}\nthe page shows:\n{entry['output']}\nbut it prints:\n{printed}"
+        return None
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Page]:
+    """A page; a server that its blocks started ends with it."""
+    with ExitStack() as stack:
+        yield Page(path, stack)
+
+
+def _run(command: str) -> tuple[int, str]:
+    """Exit status and what a terminal would show. A `cd` in it holds for the blocks after it."""
+    words = shlex.split(command)
+    if words[0] == "featurestore" and words[1:] and not SHELL_SIGNS.search(command):
+        # In this process: a new one takes seconds to import what this one has.
+        result = CliRunner().invoke(main, words[1:])
+        return result.exit_code, result.output
+    folder = Path(".folder").absolute()
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{command}\nstatus=$?; pwd >'{folder}'; exit $status"],
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    os.chdir(folder.read_text(encoding="utf-8").rstrip("\n"))
+    return done.returncode, done.stdout
+
+
+def _matches(shown: str, printed: str) -> bool:
+    parts = [re.escape("".join(part.split())) for part in shown.split("...")]
+    return re.fullmatch(".*".join(parts), "".join(printed.split())) is not None
+
+
+def _toml(example: Example) -> None:
+    file = Path("featurestore.toml")
+    before = file.read_text(encoding="utf-8") if file.exists() else None
+    file.write_text(example.parsed, encoding="utf-8")
+    try:
+        load_settings()
+    finally:
+        file.unlink() if before is None else file.write_text(before, encoding="utf-8")
+
+
+def _json(example: Example) -> None:
+    json.loads(example.parsed)
