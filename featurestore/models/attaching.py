@@ -78,7 +78,7 @@ def _native(folder: Path, links: Path) -> Any:
     for path in folder.iterdir():
         if path.name != ORIGINAL:
             (links / path.name).symlink_to(path)
-    return bundle.open_native(folder / ORIGINAL, links).get_raw_model()
+    return bundle.raw(bundle.open_native(folder / ORIGINAL, links))
 
 
 def _versions(model_id: str) -> list[tuple[str, str]]:

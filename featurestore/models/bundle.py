@@ -58,7 +58,15 @@ class Native:
             if name not in (FOLDER, ORIGINAL):
                 os.symlink(folder.absolute() / name, Path(links, name))
         self.model = open_native(folder / FOLDER / ORIGINAL, Path(links), config)
-        self.matrix = reads_matrix(self.model.get_raw_model())
+        self.matrix = reads_matrix(raw(self.model))
+
+
+def raw(model: Any) -> Any:
+    """The object that was saved; the PyFuncModel itself for one that does not give it away, such as a PythonModel."""
+    try:
+        return model.get_raw_model()
+    except NotImplementedError:
+        return model
 
 
 def open_native(original: Path, folder: Path, config: Mapping[str, Any] | None = None) -> Any:

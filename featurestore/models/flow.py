@@ -32,10 +32,14 @@ def asking(kind: str, name: str) -> Iterator[None]:
     except mlflow.exceptions.MlflowException as error:
         if error.error_code not in _ABSENT:
             raise NotReady(f"MLflow at {mlflow.get_tracking_uri()} did not answer about {kind} {name}: {error}") from error
-        raise NotFound(kind, name, _registered(), f"MLflow at {mlflow.get_tracking_uri()}") from error
+        raise NotFound(kind, name, _known(name), f"MLflow at {mlflow.get_tracking_uri()}") from error
     except FileNotFoundError as error:
-        raise NotFound(kind, name, _registered(), f"MLflow at {mlflow.get_tracking_uri()}") from error
+        raise NotFound(kind, name, _known(name), f"MLflow at {mlflow.get_tracking_uri()}") from error
 
 
-def _registered() -> list[str]:
-    return [model.name for model in mlflow.MlflowClient().search_registered_models(max_results=100)]
+def _known(name: str) -> list[str]:
+    """The registered models, in the form that the unknown one was named in."""
+    models = mlflow.MlflowClient().search_registered_models(max_results=100)
+    if not name.startswith("models:/"):
+        return [model.name for model in models]
+    return [f"models:/{model.name}/{version.version}" for model in models for version in model.latest_versions or []]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from featurestore.models import origin, running
+from featurestore.models import bundle, origin, running
 from featurestore.models.bundle import OWN_CONFIG, Native
 from featurestore.models.values import plain
 from featurestore.store import FeatureStore
@@ -34,7 +34,7 @@ class KeyedModel:
 
     def get_raw_model(self) -> Any:
         """The native model."""
-        return self._native.model.get_raw_model()
+        return bundle.raw(self._native.model)
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> KeyedModel:

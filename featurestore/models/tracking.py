@@ -43,7 +43,11 @@ def _chosen(current: str, *, by_store: bool) -> bool:
     """Whether someone told MLflow where to go; `by_store` counts a store that did."""
     if mlflow.is_tracking_uri_set():
         return by_store or not current.endswith(f"/{DATABASE}")
-    return mlflow.last_active_run() is not None
+    try:
+        return mlflow.last_active_run() is not None
+    except mlflow.exceptions.MlflowException:
+        # It was made elsewhere, before someone took the choice back.
+        return False
 
 
 def _own(settings: Settings) -> str:

@@ -1,0 +1,120 @@
+"""Batch scoring: every row of the spine, in order, with the features the model read."""
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from featurestore import models
+from featurestore.errors import NotFound, RequestError
+from tests.models import worlds
+from tests.models.vendor import VENDOR_WARNINGS
+from tests.models.worlds import UNKNOWN, World, keys
+
+pytestmark = VENDOR_WARNINGS
+
+
+def test_at_training_the_rows_are_those_of_the_training_set(world: World, logged: Any) -> None:
+    scored = models.score(logged.model_uri, worlds.spine(label=False), at="training")
+    held = world.training_set.to_arrow()
+    features = [name for name in world.inputs if name != "basket"]
+    assert scored.schema.names == ["customer_id", "basket", "asked_at", "t", *features, "prediction"]
+    assert all(scored.column(name).to_pylist() == held.column(name).to_pylist() for name in features)
+    rows = held.to_pandas()[world.inputs].astype("float64")
+    assert scored.column("prediction").to_pylist() == world.model.predict(rows).tolist()
+
+
+def test_without_at_features_are_as_of_each_row(world: World, logged: Any) -> None:
+    one = models.score(logged.model_uri, worlds.spine(label=False))
+    assert one.equals(models.score(logged.model_uri, worlds.spine(label=False), at="training"))
+
+
+@pytest.mark.parametrize("at", [worlds.START + timedelta(days=40), "2026-02-10T00:00:00Z"])
+def test_at_a_time_the_spine_needs_none(world: World, logged: Any, at: datetime | str) -> None:
+    scored = models.score(logged.model_uri, keys(3, 4, UNKNOWN), at=at)
+    wanted = world.store.point_in_time(world.training_set.plan, keys(3, 4, UNKNOWN).assign(t=worlds.START + timedelta(days=40)), "t")
+    assert list(scored["o_spend_30d"].dropna()) == [value for value in wanted.column("o_spend_30d").to_pylist() if value is not None]
+    assert "as_of" not in scored
+
+
+def test_online_and_as_of_now_agree(logged: Any) -> None:
+    sent = pa.Table.from_pandas(keys(*range(worlds.CUSTOMERS), UNKNOWN))
+    online = models.score(logged.model_uri, sent, at="online")
+    assert online.equals(models.score(logged.model_uri, sent, at=worlds.END))
+    assert online.num_rows == worlds.CUSTOMERS + 1
+
+
+def test_a_frame_comes_back_as_it_came(logged: Any, tmp_path: Any) -> None:
+    spine = worlds.spine(10, label=False)
+    pq.write_table(spine, tmp_path / "spine.parquet")
+    wanted = models.score(logged.model_uri, spine)
+    forms: list[tuple[Any, Any]] = [
+        (spine.to_pandas(), pd.DataFrame),
+        (pl.from_arrow(spine), pl.DataFrame),
+        (str(tmp_path / "*.parquet"), pa.Table),
+    ]
+    for given, kind in forms:
+        scored = models.score(logged.model_uri, given)
+        assert isinstance(scored, kind)
+        assert list(scored["prediction"].to_pylist() if kind is pa.Table else scored["prediction"]) == wanted["prediction"].to_pylist()
+    in_sql = models.score(logged.model_uri, "SELECT customer_id, 1.5 AS basket, ordered_at AS t, ordered_at AS asked_at FROM shop.orders")
+    assert in_sql.num_rows == 600
+
+
+def test_no_row_is_dropped_whatever_its_key(logged: Any) -> None:
+    spine = pa.table(
+        {"customer_id": pa.array([3, None, 3, UNKNOWN], pa.int64()), "basket": [1.0] * 4, "asked_at": [worlds.END] * 4, "id": [9, 8, 7, 6]}
+    )
+    for at in ("online", worlds.END):
+        scored = models.score(logged.model_uri, spine, at=at)
+        assert scored.column("id").to_pylist() == [9, 8, 7, 6]
+        assert [value is None for value in scored.column("age").to_pylist()] == [False, True, False, True]
+        assert scored.column("prediction").null_count == 0
+
+
+def test_features_in_the_spine_go_before(logged: Any) -> None:
+    sent = keys(3, 4).assign(age=[float("nan"), 90.0], t=worlds.END)
+    for at in ("online", None):
+        assert models.score(logged.model_uri, sent, at=at)["age"].tolist() == [23, 90]
+
+
+def test_no_rows_are_no_predictions(logged: Any) -> None:
+    for at in ("online", None):
+        scored = models.score(logged.model_uri, worlds.spine(10, label=False).slice(0, 0), at=at)
+        assert (scored.num_rows, scored.schema.names[-1]) == (0, "prediction")
+
+
+def test_what_is_wrong_is_named(logged: Any) -> None:
+    for problem, change in (
+        ("no column 'customer_id'", {"drop": ["customer_id"]}),
+        ("a column 'prediction'", {"add": "prediction"}),
+    ):
+        sent = keys(3).drop(columns=change.get("drop", []))
+        sent = sent.assign(**{str(change["add"]): 1}) if "add" in change else sent
+        with pytest.raises(RequestError, match=problem):
+            models.score(logged.model_uri, sent, at="online")
+    with pytest.raises(RequestError, match="unless it is 'online' or 'training'"):
+        models.score(logged.model_uri, keys(3), at="yesterday")
+    with pytest.raises(RequestError, match="no features for customer_id=999"):
+        models.score(logged.model_uri, keys(UNKNOWN), at="online", missing="error")
+    with pytest.raises(NotFound, match=r"did you mean 'models:/churn/\d'"):
+        models.score("models:/churm/1", keys(3))
+
+
+def test_what_was_said_is_logged(world: World, logged: Any) -> None:
+    models.score("models:/churn/1", keys(3, UNKNOWN), at="online", log=True)
+    models.score("models:/churn/1", keys(4), at=worlds.END, log=True)
+    rows = world.store.catalog.load_table("inference.churn").scan().to_arrow().to_pylist()
+    assert sorted(row["entity"] for row in rows) == ['{"customer_id":3}', '{"customer_id":4}', '{"customer_id":999}']
+    assert {(row["model"], row["version"], row["training_set"]) for row in rows} == {("churn", "1", world.training_set.id)}
+    snapshots = {table: str(snapshot) for table, snapshot in world.training_set.snapshots.items()}
+    assert all(json.loads(row["snapshots"]) == snapshots for row in rows)
+    first = next(row for row in rows if row["entity"] == '{"customer_id":3}')
+    assert json.loads(first["features"])["age"] == 23
+    assert json.loads(first["request"]) == {"basket": 10.0, "asked_at": "2026-03-25T00:00:00.000000Z"}
+    assert json.loads(first["prediction"]) in (True, False)

@@ -1,0 +1,123 @@
+"""Models in a server: loaded once, found by version and alias, fed by the store's lookup."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from featurestore import models
+from featurestore.errors import NotFound, RequestError, TypeMismatch
+from featurestore.models import LoadedModels
+from tests.models.vendor import VENDOR_WARNINGS, mlflow
+from tests.models.worlds import UNKNOWN, World, keys
+
+pytestmark = VENDOR_WARNINGS
+
+RECORD = {"customer_id": 3, "basket": 10.0, "asked_at": "2026-03-25T00:00:00Z"}
+
+
+class Clock:
+    """Seconds that a test moves."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        """The present."""
+        return self.now
+
+
+@pytest.fixture(scope="module")
+def served(world: World) -> str:
+    """A registered model with two versions, the first one by the alias champion."""
+    for _ in range(2):
+        models.log_model(world.model, training_set=world.training_set, registered_model_name="served", pyfunc_predict_fn="predict_proba")
+    models.set_alias("served", "champion", 1, approver="her", store=world.store)
+    return "served"
+
+
+def test_it_says_what_the_pyfunc_says(world: World, served: str) -> None:
+    answer = LoadedModels(world.store).get(served).predict([RECORD, {**RECORD, "customer_id": UNKNOWN}])
+    wanted = mlflow.pyfunc.load_model("models:/served/2").predict(keys(3, UNKNOWN))
+    assert answer.predictions == wanted.tolist()
+    assert (answer.model, answer.version) == ("served", "2")
+    assert answer.snapshots == world.training_set.snapshots
+    assert answer.to_dict()["snapshots"] == {table: str(snapshot) for table, snapshot in world.training_set.snapshots.items()}
+
+
+def test_features_sent_go_before(world: World, served: str) -> None:
+    model = LoadedModels(world.store).get(served)
+    plain, null, sent = model.predict([RECORD, {**RECORD, "o_spend_30d": None}, {**RECORD, "o_spend_30d": 1e6}]).predictions
+    assert plain == null
+    assert plain != sent
+
+
+def test_version_alias_or_newest(world: World, served: str) -> None:
+    held = LoadedModels(world.store)
+    assert held.get(served).version == "2"
+    assert held.get(served, version=1).version == held.get(served, alias="champion").version == "1"
+    assert held.get(served, version="1") is held.get(served, alias="champion")
+
+
+def test_a_moved_alias_is_seen_after_a_while(world: World, served: str) -> None:
+    clock = Clock()
+    held = LoadedModels(world.store, seconds=5, clock=clock)
+    assert held.get(served, alias="champion").version == "1"
+    models.set_alias(served, "champion", 2, approver="him", store=world.store)
+    clock.now = 4
+    assert held.get(served, alias="champion").version == "1"
+    clock.now = 6
+    assert held.get(served, alias="champion").version == "2"
+    models.set_alias(served, "champion", 1, store=world.store)
+
+
+def test_the_one_unused_for_longest_goes_first(world: World, served: str) -> None:
+    held = LoadedModels(world.store, limit=1)
+    first = held.get(served, version=1)
+    held.get(served, version=2)
+    assert held.get(served, version=1) is not first
+
+
+def test_what_is_not_there_is_named(world: World, served: str) -> None:
+    held = LoadedModels(world.store)
+    with pytest.raises(NotFound, match=r"no model 'serve'.*did you mean 'served'"):
+        held.get("serve")
+    with pytest.raises(NotFound, match="no version '7' in model served; known: '1', '2'"):
+        held.get(served, version=7)
+    with pytest.raises(NotFound, match="no alias 'champ' in model served; did you mean 'champion'"):
+        held.get(served, alias="champ")
+    with pytest.raises(RequestError, match="not both"):
+        held.get(served, version=1, alias="champion")
+
+
+def test_what_is_wrong_in_a_record_is_named(world: World, served: str) -> None:
+    model = LoadedModels(world.store).get(served)
+    with pytest.raises(RequestError, match=r"records\[1\]: 'baskett'.*did you mean 'basket'"):
+        model.predict([RECORD, {**RECORD, "baskett": 1}])
+    with pytest.raises(RequestError, match="no key 'customer_id'"):
+        model.predict([{"basket": 1.0, "asked_at": None}])
+    with pytest.raises(TypeMismatch, match="customer_id"):
+        model.predict([{**RECORD, "customer_id": "three"}])
+    with pytest.raises(TypeMismatch, match="the feature 'o_spend_30d'"):
+        model.predict([{**RECORD, "o_spend_30d": "much"}])
+    with pytest.raises(RequestError, match="is str, but must be an object"):
+        model.predict(["3"])  # type: ignore[list-item]
+    assert model.predict([]).predictions == []
+
+
+def test_a_model_without_a_stamp_is_refused(world: World) -> None:
+    mlflow.sklearn.log_model(world.model, name="bare", registered_model_name="bare", pip_requirements=[], serialization_format="pickle")
+    with pytest.raises(RequestError, match="carries no stamp"):
+        LoadedModels(world.store).get("bare")
+
+
+def test_many_threads_get_one_model(world: World, served: str) -> None:
+    held = LoadedModels(world.store)
+
+    def ask(customer: int) -> Any:
+        model = held.get(served)
+        return model, model.predict([{**RECORD, "customer_id": customer}]).predictions
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(ask, [3, 4, 5, 6] * 5))
+    assert len({id(model) for model, _ in found}) == 1
+    assert found[0][1] == found[4][1] == found[8][1]

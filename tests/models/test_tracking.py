@@ -1,0 +1,90 @@
+"""Which MLflow is meant, and that nobody pays for MLflow who does not use it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from featurestore.errors import Conflict
+from featurestore.models import tracking
+from featurestore.settings import Settings
+from tests.models.vendor import VENDOR_WARNINGS, mlflow
+from tests.models.worlds import World
+
+pytestmark = VENDOR_WARNINGS
+
+
+@pytest.fixture(autouse=True)
+def _unchosen(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As in a process in which nobody has told MLflow anything, and no run was made."""
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(None)
+    monkeypatch.setattr(mlflow, "last_active_run", lambda: None)
+    yield
+    mlflow.set_tracking_uri(before)
+
+
+def test_the_settings_go_before_all(tmp_path: Path) -> None:
+    mlflow.set_tracking_uri("http://mlflow:5000")
+    tracking.use(Settings(home=tmp_path, mlflow_tracking_uri="http://other:5000"))
+    assert mlflow.get_tracking_uri() == "http://other:5000"
+
+
+def test_then_what_mlflow_was_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    tracking.use(Settings(home=tmp_path))
+    assert mlflow.get_tracking_uri() == "http://mlflow:5000"
+
+
+def test_then_a_database_in_the_home_which_is_no_choice_for_other_stores(world: World, tmp_path: Path) -> None:
+    tracking.use(world.store.settings)
+    assert mlflow.get_tracking_uri() == f"sqlite:///{world.home}/featurestore-mlflow.db"
+    tracking.use(None)
+    assert mlflow.get_tracking_uri() == f"sqlite:///{world.home}/featurestore-mlflow.db"
+    tracking.use(Settings(home=tmp_path / "other"))
+    assert mlflow.get_tracking_uri() == f"sqlite:///{tmp_path}/other/featurestore-mlflow.db"
+    assert mlflow.get_experiment("0").artifact_location == (tmp_path / "other" / "mlflow-artifacts" / "0").as_uri()
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_a_run_that_goes_on_keeps_its_server(world: World, tmp_path: Path) -> None:
+    tracking.use(world.store.settings)
+    with mlflow.start_run():
+        tracking.use(Settings(home=tmp_path / "other"))
+        assert mlflow.get_tracking_uri() == f"sqlite:///{world.home}/featurestore-mlflow.db"
+        with pytest.raises(Conflict, match="a run is active"):
+            tracking.use(Settings(home=tmp_path, mlflow_tracking_uri="http://other:5000"))
+
+
+def test_a_run_made_before_keeps_its_server_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlflow, "last_active_run", lambda: "a run")
+    tracking.use(Settings(home=tmp_path / "home"))
+    assert not mlflow.is_tracking_uri_set()
+    assert not (tmp_path / "home").exists()
+
+
+def python(code: str) -> str:
+    """What a new process prints."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_mlflow_is_imported_when_it_is_used() -> None:
+    code = "import sys; from featurestore import FeatureStore, models; models.__all__; print('mlflow' in sys.modules)"
+    assert python(code) == "False"
+
+
+def test_without_mlflow_the_extra_is_named() -> None:
+    code = """
+import sys
+sys.modules["mlflow"] = None
+from featurestore import models
+try:
+    models.log_model
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    assert python(code) == "MissingExtra this needs mlflow: pip install 'featurestore[mlflow]'"

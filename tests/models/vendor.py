@@ -1,0 +1,24 @@
+"""MLflow as the tests use it: without telemetry, untyped, and with its own warnings silenced, since here warnings are errors."""
+
+import os
+import warnings
+from typing import Any
+
+import pytest
+
+# MLflow reads it when it is imported.
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+with warnings.catch_warnings():
+    # It warns about type hints of its own.
+    warnings.simplefilter("ignore")
+    from featurestore.models import flow
+
+mlflow: Any = flow.mlflow
+PythonModel: Any = mlflow.pyfunc.PythonModel
+
+# Its calls of SQLAlchemy and pandas; every test module of models takes these as its pytestmark.
+VENDOR_WARNINGS = [
+    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Operation with range is deprecated"),
+]
