@@ -59,14 +59,18 @@ class Transport:
 
     def rows(self, method: str, path: str, **options: Any) -> pa.RecordBatchReader:
         """An answer that is an Arrow IPC stream, read as it comes; the connection is held until it is read or closed."""
-        request = self._client.build_request(method, path, **options)
         with self._reachable():
-            response = self._client.send(request, stream=True)
-        if response.is_error:
-            with self._reachable():
+            response = self._client.send(self._client.build_request(method, path, **options), stream=True)
+            if response.is_error:
                 response.read()
+        if response.is_error:
             self._raise(response)
-        stream = pa.ipc.open_stream(pa.PythonFile(Inlet(response), "r"))
+        try:
+            with self._reachable():
+                stream = pa.ipc.open_stream(pa.PythonFile(Inlet(response), "r"))
+        except NotReady:
+            response.close()
+            raise
         return pa.RecordBatchReader.from_batches(stream.schema, self._batches(stream, response))
 
     def close(self) -> None:
@@ -99,7 +103,7 @@ class Transport:
             error = exception(document)
         except (ValueError, KeyError, TypeError):
             raise NotReady(
-                f"{response.url} answered {response.status_code}, and not as a feature store server does; is {self.url} one?",
+                f"{response.url} answered {response.status_code}, and not in our form; is {self.url} a feature store server?",
                 url=self.url,
                 status=response.status_code,
             ) from None
@@ -115,6 +119,8 @@ class Transport:
         except httpx.TimeoutException as error:
             seconds = round(time.monotonic() - began, 1)
             raise NotReady(f"the server at {self.url} did not answer in {seconds} seconds", url=self.url) from error
+        except pa.ArrowInvalid as error:
+            raise NotReady(f"{self.url} did not answer with rows; is it a feature store server?", url=self.url) from error
         except (httpx.TransportError, httpx.StreamError) as error:
             said = str(error) or type(error).__name__
             raise NotReady(f"the server at {self.url} cannot be reached ({said}); is it running there?", url=self.url) from error

@@ -1,0 +1,119 @@
+"""Every command on the example project: what it prints for people, and for programs."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from featurestore import FeatureStore
+from tests.cli.running import as_json, run
+
+TRAIN = ["training-set", "churn", "--spine", "data/observations.parquet", "--timestamp", "observed_at", "--label", "churned"]
+
+
+def test_plan_apply_and_plan_again(fresh: Path) -> None:
+    planned = as_json("plan")
+    assert planned["changed"] is True
+    assert {(step["action"], step["kind"]) for step in planned["steps"]} == {
+        *(("create", kind) for kind in ("entity", "source", "view", "service")),
+    }
+    shown = run("plan", "--sql")
+    assert "+ create" in shown.stdout
+    assert "CREATE TEMP TABLE" in shown.stdout
+    assert run("plan", "--check").exit_code == 1
+    assert "featurestore materialize" in run("apply").stdout
+    assert run("plan", "--check").exit_code == 0
+    assert "6 definitions unchanged" in run("plan").stdout
+    assert as_json("apply")["changed"] is False
+
+
+def test_a_change_is_shown_as_one(fresh: Path) -> None:
+    assert run("apply").exit_code == 0
+    file = fresh / "definitions" / "shop.py"
+    file.write_text(file.read_text().replace('over=["7d", "30d"]', 'over=["7d", "14d", "30d"]'))
+    assert "» new version" in run("plan").stdout
+    file.write_text(file.read_text().replace("spend_30d / nullif", "spend / nullif"))
+    refused = run("plan")
+    assert refused.exit_code == 1
+    assert "definitions/shop.py:" in refused.stderr
+    assert "did you mean 'spend_30d'" in refused.stderr
+
+
+def test_materialize(fresh: Path) -> None:
+    assert "no view was applied yet" in run("materialize").stdout
+    run("apply")
+    first = as_json("materialize", "customer_profile", "--end", "2999-01-01")
+    assert [run["view"] for run in first] == ["customer_profile"]
+    shown = run("materialize")
+    assert shown.exit_code == 0
+    assert "customer_orders" in shown.stdout
+    assert [run["rows_appended"] for run in as_json("materialize")] == [0, 0]
+    refused = run("materialize", "customer_order")
+    assert refused.exit_code == 1
+    assert "did you mean 'customer_orders'" in refused.stderr
+
+
+def test_online(example: Path) -> None:
+    shown = run("online", "churn", "customer_id=13", "--request", "basket=80")
+    assert shown.exit_code == 0
+    assert "orders_7d" in shown.stdout
+    assert "PRESENT" in shown.stdout
+    found = as_json("online", "churn", "customer_id=13", "customer_id=999", "--request", "basket=80")
+    assert found["status"]["customer_orders"] == ["PRESENT", "NOT_FOUND"]
+    assert found["rows"][0][0] > 0
+    refused = run("online", "churn", "customer_id=abc", "--request", "basket=80")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "customer_id" in refused.stderr
+    assert run("online", "churn", "customer_id").exit_code == 2
+    assert run("online", "churn").exit_code == 2
+
+
+def test_training_sets(example: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rows.parquet"
+    manifest = as_json(*TRAIN, "--out", str(out), "--name", "first")
+    rows = pq.read_table(out)
+    assert rows.num_rows == manifest["rows"] == 450
+    assert rows.schema.names[:4] == ["customer_id", "observed_at", "basket", "churned"]
+    id = manifest["id"]
+    again = run(*TRAIN, "--name", "first", "--snapshot", *[f"{t}={v['snapshot_id']}" for t, v in manifest["views"].items()][:1])
+    assert id in again.stdout
+    assert id in run("show", "training-sets").stdout
+    assert as_json("show", "training-sets", id)["digest"] == manifest["digest"]
+    assert "bit for bit" in run("rebuild", id).stdout
+    assert as_json("rebuild", id) == {"id": id, "verified": True, "digest": manifest["digest"], "rows": 450}
+    assert run("rebuild", "first-0").exit_code == 1
+
+
+def test_training_sets_that_cannot_be(example: Path, tmp_path: Path) -> None:
+    assert "data/observations.parquet" in run(*TRAIN[:3], "data/observation.parquet", *TRAIN[4:]).stderr
+    assert run(*TRAIN, "--out", str(tmp_path / "no" / "folder.parquet")).exit_code == 1
+    assert run(*TRAIN, "--snapshot", "nonsense").exit_code == 2
+    assert run(*TRAIN, "--known", "later").exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_show(example: Path) -> None:
+    for what, name in (("entities", "customer"), ("sources", "orders"), ("views", "customer_orders"), ("services", "churn")):
+        listed = run("show", what)
+        assert listed.exit_code == 0
+        assert name in listed.stdout
+        assert name in [one["name"] for one in as_json("show", what)]
+        assert as_json("show", what, name)["name"] == name
+        assert run("show", what, name).exit_code == 0
+        refused = run("show", what, f"{name}s")
+        assert refused.exit_code == 1
+        assert f"did you mean '{name}'" in refused.stderr
+    assert "SELECT" in run("show", "views", "customer_orders", "--sql").stdout
+    assert as_json("show", "models") == []
+    assert "there are no models yet" in run("show", "models").stdout
+
+
+def test_maintain(example: Path) -> None:
+    assert "dry run" in run("maintain", "--older-than", "1d", "--dry-run").stdout
+    assert {one["table"] for one in as_json("maintain")} >= {"features.customer_orders_v1"}
+
+
+def test_home_before_or_after_the_command(example: Path, tmp_path: Path) -> None:
+    for arguments in (["--home", str(tmp_path / "a"), "show", "views"], ["show", "views", "--home", str(tmp_path / "a")]):
+        assert "there are no views yet" in run(*arguments).stdout
+    with FeatureStore(home=example / ".featurestore") as store:
+        assert as_json("--home", str(example / ".featurestore"), "show", "views") == store.views()

@@ -1,0 +1,56 @@
+"""Exit statuses of the real command: 0 done, 1 wrong or refused with a message and no traceback, 2 usage."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from featurestore.cli.output import PIPE_WIDTH
+from tests.cli.running import process, run
+
+
+@pytest.mark.parametrize(
+    "arguments, status, said",
+    [
+        (["show", "views"], 0, ""),
+        (["show", "views", "nothing"], 1, "no view 'nothing'"),
+        (["nonsense"], 2, "no command 'nonsense'"),
+    ],
+)
+def test_statuses(filled: Path, arguments: list[str], status: int, said: str) -> None:
+    done = process(*arguments, folder=filled)
+    assert done.returncode == status, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    if status:
+        assert done.stdout == ""
+
+
+def test_refusals_say_why(example: Path) -> None:
+    for arguments, said in (
+        (["plan", "nowhere"], "no folder or file of definitions 'nowhere'"),
+        (["rebuild", "x-1"], "no training set 'x-1'"),
+        (["serve", "--host", "256.0.0.1"], "cannot listen"),
+    ):
+        done = run(*arguments)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert said in done.stderr
+
+
+def test_errors_as_json(example: Path) -> None:
+    done = run("show", "views", "nothing", "--json")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert json.loads(done.stderr)["error"]["details"]["known"] == ["customer_orders", "customer_profile"]
+
+
+def test_wrong_settings(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATURESTORE_THREADS", "many")
+    done = run("show", "views")
+    assert done.exit_code == 1
+    assert "threads" in done.stderr
+
+
+def test_what_is_no_terminal_gets_plain_text(example: Path) -> None:
+    done = run("show", "views")
+    assert all(len(line) <= PIPE_WIDTH for line in done.stdout.splitlines()), "not cut, and not endless"
+    assert "\x1b" not in done.stdout

@@ -1,0 +1,164 @@
+"""The client where the network or the other side is not as it should be; the verbs are held by tests/contract."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+import featurestore
+from featurestore import FeatureStore, Settings, connect
+from featurestore.client.transport import KINDS, exception
+from featurestore.errors import FeatureStoreError, NotReady, NotYet, RequestError
+from tests import shop
+
+
+@contextmanager
+def answering(*parts: bytes, silent: bool = False) -> Iterator[str]:
+    """The URL of a server that answers one connection with these bytes, and then closes it, or says nothing at all."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        done = threading.Event()
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65_536)
+                for part in parts:
+                    connection.sendall(part)
+                if silent:
+                    done.wait(30)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            done.set()
+            thread.join()
+
+
+def head(status: str, kind: str, length: int | None) -> bytes:
+    """The head of a response; without a length it is cut into chunks."""
+    size = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
+    return f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\n{size}\r\n\r\n".encode()
+
+
+def chunk(data: bytes) -> bytes:
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
+def test_nobody_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with connect(url) as store, pytest.raises(NotReady, match=url):
+        store.views()
+
+
+def test_what_is_no_address() -> None:
+    for url in ("localhost:8080", "ftp://x", ""):
+        with pytest.raises(RequestError, match="http://host:port"):
+            connect(url)
+
+
+def test_someone_who_says_nothing() -> None:
+    with answering(silent=True) as url, connect(url, timeout=0.2) as store, pytest.raises(NotReady, match="did not answer in"):
+        store.views()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        head("200 OK", "text/html", 6) + b"<html>",
+        head("502 Bad Gateway", "text/html", 6) + b"<html>",
+        head("500 No", "application/json", 2) + b"{}",
+        head("404 No", "application/json", 14) + b'{"detail": ""}',
+    ],
+)
+def test_someone_else(answer: bytes) -> None:
+    with answering(answer) as url, connect(url) as store, pytest.raises(NotReady, match="feature store server"):
+        store.views()
+
+
+def test_half_an_answer() -> None:
+    with answering(head("200 OK", "application/json", 100) + b"[1") as url, connect(url) as store, pytest.raises(NotReady):
+        store.views()
+
+
+def test_a_stream_that_breaks_off_is_no_end() -> None:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, shop.spine().schema) as writer:
+        writer.write_table(shop.spine())
+    whole = sink.getvalue().to_pybytes()
+    cut = whole[: len(whole) - 8]
+    arrow = "application/vnd.apache.arrow.stream"
+    with answering(head("200 OK", arrow, None), chunk(whole), b"0\r\n\r\n") as url, connect(url) as store:
+        assert store.point_in_time("x", "SELECT 1", "t").equals(shop.spine())
+    with answering(head("200 OK", arrow, 6), b"<html>") as url, connect(url) as store, pytest.raises(NotReady, match="with rows"):
+        store.point_in_time("x", "SELECT 1", "t")
+    with answering(head("200 OK", arrow, None), chunk(cut)) as url, connect(url) as store, pytest.raises(NotReady):
+        store.point_in_time("x", "SELECT 1", "t")
+
+
+def test_tokens(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, token="s3cret")
+    with FeatureStore(settings=settings) as store, shop.serving(store) as url:
+        with connect(url, token="s3cret") as right:
+            assert right.views() == []
+        for wrong in (None, "other"):
+            with connect(url, token=wrong) as store_without, pytest.raises(RequestError, match="asks for a token"):
+                store_without.views()
+
+
+@pytest.mark.parametrize("kind", KINDS.values())
+def test_every_error_comes_back_as_itself(kind: type[FeatureStoreError]) -> None:
+    problem = {"message": "m", "object": "view 'x'", "field": "f", "file": None, "line": None}
+    details = {"problems": [problem]} if kind.__name__ == "DefinitionError" else {"a": 1}
+    error = exception({"type": kind.__name__, "message": "said", "details": details})
+    assert type(error) is kind
+    assert error.details == details
+    if kind.__name__ != "DefinitionError":
+        assert str(error) == error.message == "said"
+
+
+def test_unknown_errors_are_still_ours() -> None:
+    assert type(exception({"type": "InternalError", "message": "m"})) is FeatureStoreError
+    assert type(exception({"type": "TooLarge", "message": "m"})) is RequestError
+
+
+def test_rows_are_read_as_they_come(tmp_path: Path) -> None:
+    with shop.open_shop(tmp_path) as home, shop.serving(home) as url, connect(url) as store:
+        count = 200_000
+        spine = pa.table({"customer_id": pa.array([1] * count, pa.int64()), "at": pa.array([shop.days(1)] * count, shop.TIME)})
+        made = store.training_set("plain", spine.to_reader(10_000), timestamp="at")
+        batches = made.to_batches(10_000)
+        assert next(batches).num_rows == 10_000
+        assert sum(batch.num_rows for batch in batches) == count - 10_000
+        given_up = made.read()
+        given_up.read_next_batch()
+        given_up.close()
+        assert store.views(), "a stream given up holds no connection"
+        with pytest.raises(NotYet, match="to_batches"):
+            made.files()
+
+
+def test_verbs_may_be_called_from_several_threads(tmp_path: Path) -> None:
+    with shop.open_shop(tmp_path) as home, shop.serving(home) as url, connect(url) as store:
+        found: list[int] = []
+
+        def ask() -> None:
+            for _ in range(20):
+                found.extend(store.online_features("plain", [{"customer_id": 1}]).rows[0][:1])
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == [2] * 160
+
+
+def test_the_package_exports_it() -> None:
+    assert featurestore.connect is connect
