@@ -26,6 +26,10 @@ FLAVORS = {
 }
 """The library of a class, and the MLflow flavor for its models."""
 
+# MLflow's default for sklearn, skops, takes minutes for a large forest, and cannot write functions of a notebook; the one for
+# torch needs an example to trace.
+_FORMATS = {"mlflow.sklearn": "cloudpickle", "mlflow.pytorch": "pickle"}
+
 # These turn whatever columns they get into one matrix of floats, so they may be handed one.
 _MATRIX_READERS = (
     "sklearn.decomposition",
@@ -77,9 +81,9 @@ def find(model: Any, given: ModuleType | None) -> Flavor:
         raise RequestError(f"flavor={module!r} is no MLflow flavor: it has no save_model; give a module such as mlflow.sklearn")
     if module.__name__ == "mlflow.pyfunc":
         return Flavor(module, "python_model", {})
-    parameter = next(iter(inspect.signature(module.save_model).parameters))
-    # skops, MLflow's default, takes minutes for a large forest, and cannot write functions of a notebook.
-    return Flavor(module, parameter, {"serialization_format": "cloudpickle"} if module.__name__ == "mlflow.sklearn" else {})
+    parameters = list(inspect.signature(module.save_model).parameters)
+    written = _FORMATS.get(module.__name__)
+    return Flavor(module, parameters[0], {"serialization_format": written} if written and "serialization_format" in parameters else {})
 
 
 def reads_matrix(native: Any) -> bool:

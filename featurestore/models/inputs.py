@@ -116,9 +116,12 @@ def _declared(signature: Any) -> dict[str, str]:
 
 def _own_names(native: Any) -> list[str]:
     """The column names that a model itself remembers; none if it was trained on a bare matrix."""
-    for attribute in ("feature_names_in_", "feature_name_", "feature_names_", "feature_names"):
+    for attribute in ("feature_names_in_", "feature_name_", "feature_names_", "feature_names", "feature_name"):
         names = getattr(native, attribute, None)
-        if names is not None and not callable(names) and all(isinstance(name, str) for name in names):
+        if callable(names):
+            # Of LightGBM's Booster it is a method.
+            names = names() if attribute == "feature_name" else None
+        if names is not None and all(isinstance(name, str) for name in names):
             # LightGBM names the columns of a matrix itself.
             found = [str(name) for name in names]
             return [] if found == [f"Column_{index}" for index in range(len(found))] else found

@@ -82,7 +82,11 @@ def _shown(name: str, version: str, facts: dict[str, Any]) -> dict[str, Any] | N
     """A row; None for a version that was deleted since."""
     if not version:
         return {"model": name, "version": None, "aliases": [], "model_uri": f"models:/{facts['model_id']}", **facts}
-    known = mlflow.MlflowClient().search_model_versions(f"name = '{name}' AND version_number = {version}")
-    if not known:
+    try:
+        # Not by a search, which leaves aliases out.
+        aliases = mlflow.MlflowClient().get_model_version(name, version).aliases
+    except mlflow.exceptions.MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
         return None
-    return {"model": name, "version": version, "aliases": list(known[0].aliases), "model_uri": f"models:/{name}/{version}", **facts}
+    return {"model": name, "version": version, "aliases": list(aliases), "model_uri": f"models:/{name}/{version}", **facts}

@@ -25,7 +25,7 @@ def online(native: Native, store: FeatureStore, rows: Sequence[Mapping[str, Any]
 def predict(native: Native, columns: Mapping[str, Values]) -> Any:
     """The model's own answer. `columns` has every input by name.
 
-    Raises: RequestError when the model cannot do with the NULLs among them.
+    Raises: RequestError when the model refuses rows that have NULLs.
     """
     stamp = native.stamp
     try:
@@ -35,7 +35,7 @@ def predict(native: Native, columns: Mapping[str, Values]) -> Any:
         if not empty:
             raise
         raise RequestError(
-            f"the model cannot do with NULLs, and some rows have no {', '.join(empty[:5])}{', ...' if len(empty) > 5 else ''}; send values"
-            " for them, refuse such rows with missing='error', or train a model that takes them (an imputer in a Pipeline)",
+            f"the model refuses these rows, of which some have no {', '.join(empty[:5])}{', ...' if len(empty) > 5 else ''}; if it cannot"
+            " do with NULLs, send values, refuse such rows with missing='error', or train one that takes them (an imputer in a Pipeline)",
             reason=str(error),
         ) from error

@@ -1,5 +1,6 @@
 """Models for a server: loaded once for each version, fed by the server's own lookup."""
 
+import logging
 import shutil
 import tempfile
 import threading
@@ -11,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featurestore.errors import RequestError, near
+from featurestore.errors import NotReady, RequestError, near
 from featurestore.models import naming, origin, running, tracking
 from featurestore.models.bundle import Native
 from featurestore.models.flow import asking, mlflow
 from featurestore.models.stamp import Stamp
 from featurestore.models.values import answers
 from featurestore.store import FeatureStore
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,11 @@ class LoadedModels:
 
         Raises: NotFound with the nearest names, versions or aliases; as LoadedModel.
         """
+        with self._lock:
+            held = self._models.get((name, str(version))) if version is not None and alias is None else None
+            if held is not None:
+                self._models.move_to_end((name, str(version)))
+                return held
         meant = self._resolve(name, None if version is None else str(version), alias)
         with self._lock:
             held = self._models.get((name, meant))
@@ -124,6 +132,13 @@ class LoadedModels:
         if held is not None and now - held[0] < self._seconds:
             return held[1]
         tracking.use(self._store.settings)
-        meant = naming.resolve(name, version, alias)
+        try:
+            meant = naming.resolve(name, version, alias)
+        except NotReady:
+            if held is None:
+                raise
+            # A model in memory needs no MLflow.
+            logger.warning("MLflow does not answer; model %s stays at version %s", name, held[1])
+            meant = held[1]
         self._versions[asked] = (now, meant)
         return meant

@@ -58,6 +58,9 @@ def test_copies_are_found_and_deleted_versions_not(world: World) -> None:
 def test_every_event_is_recorded_newest_first(world: World) -> None:
     models.log_model(world.model, training_set=world.training_set, registered_model_name="audited", metrics={"auc": 0.5})
     models.set_alias("audited", "champion", 1, approver="her", store=world.store)
+    snapshot = world.training_set.snapshots["customer_orders_v1"]
+    found = models.trained_on("customer_orders_v1", snapshot, store=world.store)
+    assert [one["aliases"] for one in found if one["model"] == "audited"] == [["champion"]]
     models.set_alias("audited", "champion", None, approver="him", store=world.store)
     parts = Parts(world.store.settings)
     events = [event for event in audit.listing(parts) if event["model"] == "audited" or event["event"] == "logged"][:4]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from featurestore import models
-from featurestore.errors import NotFound, RequestError, TypeMismatch
+from featurestore.errors import NotFound, NotReady, RequestError, TypeMismatch
 from featurestore.models import LoadedModels
 from tests.models.vendor import VENDOR_WARNINGS, mlflow
 from tests.models.worlds import UNKNOWN, World, keys
@@ -68,6 +68,22 @@ def test_a_moved_alias_is_seen_after_a_while(world: World, served: str) -> None:
     clock.now = 6
     assert held.get(served, alias="champion").version == "2"
     models.set_alias(served, "champion", 1, store=world.store)
+
+
+def test_a_model_in_memory_needs_no_mlflow(world: World, served: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    held = LoadedModels(world.store, clock=clock)
+    newest, first = held.get(served), held.get(served, version=1)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise mlflow.exceptions.MlflowException("connection refused")
+
+    monkeypatch.setattr(mlflow.MlflowClient, "get_registered_model", refuse)
+    clock.now = 100
+    assert held.get(served) is newest
+    assert held.get(served, version=1) is first
+    with pytest.raises(NotReady, match="did not answer about model served: connection refused"):
+        held.get(served, alias="champion")
 
 
 def test_the_one_unused_for_longest_goes_first(world: World, served: str) -> None:
