@@ -22,7 +22,6 @@ from featurestore.demo.narrator import Narrator
 from featurestore.pipelines.training_set import TrainingSet
 from featurestore.store import FeatureStore
 
-
 SERVED = "http://127.0.0.1:8080"
 """Where `featurestore serve` listens when nothing else is said."""
 
