@@ -3,7 +3,7 @@
 | block | what happens |
 |---|---|
 | python | runs in the page's namespace; with `>>>` its output is compared; when its first line is `# <path>.py` it is written there |
-| console | each `$ command` runs in a shell and what it prints is compared |
+| console | each `$ command` (going on after `> `) runs in a shell and what it prints is compared |
 | toml | must be settings that load |
 | json | must be JSON |
 
@@ -17,6 +17,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -33,7 +34,7 @@ from featurestore.settings import load_settings
 
 SERVER = "localhost:8080"
 FILE = re.compile(r"# (\S+\.py)\n")
-COMMAND = re.compile(r"^\$ (?P<command>(?:.*\\\n)*.*)\n?(?P<output>(?:(?!\$ ).*\n?)*)", re.MULTILINE)
+COMMAND = re.compile(r"^\$ (?P<command>.*(?:\n> .*)*)\n?(?P<output>(?:(?!\$ ).*\n?)*)", re.MULTILINE)
 SHELL_SIGNS = re.compile(r"[|&;<>$]")
 PATIENCE_SECONDS = 60
 
@@ -43,6 +44,7 @@ class Page:
 
     def __init__(self, path: Path, stack: ExitStack) -> None:
         self._stack = stack
+        self._shell = Shell()
         self._address: str | None = None
         self._document = Document(path.read_text(encoding="utf-8"), str(path))
         self._document.push_evaluator(self._before)
@@ -80,7 +82,7 @@ class Page:
 
     def _console(self, example: Example) -> str | None:
         for entry in COMMAND.finditer(example.parsed):
-            status, printed = _run(entry["command"])
+            status, printed = self._shell.run(entry["command"].replace("\n> ", "\n"))
             if status:
                 return f"$ {entry['command']}\nended with status {status}:\n{printed}"
             if not _matches(entry["output"], printed):
@@ -95,25 +97,32 @@ def opened(path: Path) -> Iterator[Page]:
         yield Page(path, stack)
 
 
-def _run(command: str) -> tuple[int, str]:
-    """Exit status and what a terminal would show. A `cd` in it holds for the blocks after it."""
-    words = shlex.split(command)
-    if words[0] == "featurestore" and words[1:] and not SHELL_SIGNS.search(command):
-        # In this process: a new one takes seconds to import what this one has.
-        result = CliRunner().invoke(main, words[1:])
-        return result.exit_code, result.output
-    folder = Path(".folder").absolute()
-    done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", f"{command}\nstatus=$?; pwd >'{folder}'; exit $status"],
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-    os.chdir(folder.read_text(encoding="utf-8").rstrip("\n"))
-    return done.returncode, done.stdout
+class Shell:
+    """One session: the folder and the variables that a command leaves hold for the next one, and the folder for the page as well."""
+
+    def __init__(self) -> None:
+        self._environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    def run(self, command: str) -> tuple[int, str]:
+        """Exit status, and output and errors together."""
+        words = shlex.split(command)
+        if words[0] == "featurestore" and words[1:] and not SHELL_SIGNS.search(command):
+            # In this process: a new one takes seconds to import what this one has.
+            result = CliRunner().invoke(main, words[1:])
+            return result.exit_code, result.output
+        with tempfile.NamedTemporaryFile() as after:
+            done = subprocess.run(
+                ["bash", "-o", "pipefail", "-c", f"set -a\n{command}\nstatus=$?; env -0 >'{after.name}'; exit $status"],
+                env=self._environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=PATIENCE_SECONDS,
+                check=False,
+            )
+            self._environment = dict(pair.split("=", 1) for pair in after.read().decode().split("\0") if pair)
+        os.chdir(self._environment["PWD"])
+        return done.returncode, done.stdout
 
 
 def _matches(shown: str, printed: str) -> bool:

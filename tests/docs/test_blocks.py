@@ -49,7 +49,7 @@ def test_what_is_right_passes(tmp_path: Path) -> None:
         ("python", "# inner/seven.py\nSEVEN = 7"),
         ("python", "import runpy\nfound = runpy.run_path('inner/seven.py')['SEVEN']"),
         ("python", ">>> found\n7"),
-        ("console", '$ echo one \\\n   two\none   two\n$ cd inner && echo \'{"a": [1, 2], "b": 3}\'\n{"a": [1,\n 2], ...}\n$ ls\nseven.py'),
+        ("console", '$ echo "one\n> two"\none two\n$ cd inner && echo \'{"a": [1, 2], "b": 3}\'\n{"a": [1,\n 2], ...}\n$ ls\nseven.py'),
         ("toml", "port = 0"),
         ("json", '{"a": 1}'),
         ("bash", "exit 1"),

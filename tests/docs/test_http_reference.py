@@ -1,0 +1,40 @@
+"""The page about HTTP names every route and every status, and none that there is not."""
+
+import re
+from pathlib import Path
+
+from starlette.routing import Route
+
+from featurestore import FeatureStore
+from featurestore.server import errors
+from featurestore.server.app import create_app
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "http.md"
+OWN = {"/openapi.json", "/docs", "/docs/oauth2-redirect"}
+"""The web framework's own pages."""
+
+
+def test_every_route_is_there(tmp_path: Path) -> None:
+    routes = [route for route in create_app(FeatureStore(home=tmp_path)).routes if isinstance(route, Route)]
+    known = {f"{method} {_plain(route.path)}" for route in routes if route.path not in OWN for method in route.methods or ()}
+    described = set(re.findall(r"^\| `((?:GET|POST|PUT|PATCH|DELETE) [^`]+)`", PAGE.read_text(), flags=re.MULTILINE))
+    assert described == known
+
+
+def test_every_status_is_there() -> None:
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", PAGE.read_text(), flags=re.MULTILINE)
+    described = {(int(status), name) for status, names in rows for name in re.findall(r"`(\w+)`", names)}
+    assert {(status, kind.__name__) for kind, status in errors.STATUSES.items()} <= described
+    own = {(status, name) for status, name in described if not hasattr(errors, name)}
+    assert {(status, name) for status, name in errors.NAMES.items() if name != "NotFound"} | {(500, "InternalError")} <= own
+
+
+def test_calls_in_examples_are_routes(tmp_path: Path) -> None:
+    routes = [route for route in create_app(FeatureStore(home=tmp_path)).routes if isinstance(route, Route)]
+    for path in re.findall(r"localhost:8080(/[^\s\"'?$]*)", PAGE.read_text()):
+        assert any(route.path_regex.match(path) or _plain(route.path).startswith(path) for route in routes), path
+
+
+def _plain(path: str) -> str:
+    """`{id:path}` as `{id}`."""
+    return re.sub(r":\w+}", "}", path)

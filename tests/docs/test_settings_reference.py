@@ -1,0 +1,40 @@
+"""The page about settings says what `Settings` says; the README's short table and the commands' help name none that is not there."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from featurestore.settings import Settings
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def expected_rows() -> list[str]:
+    """The table as the code has it."""
+    return [f"| `{name}` | {_shown(field.get_default(call_default_factory=True))} | {field.description} |" for name, field in _fields()]
+
+
+def _fields() -> list[tuple[str, Any]]:
+    return list(Settings.model_fields.items())
+
+
+def _shown(default: Any) -> str:
+    return "" if default in (None, {}) else f"`{default}`"
+
+
+def test_the_page_has_every_setting_in_order_with_its_default_and_its_words() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text().partition("\n## ")[0]
+    assert re.findall(r"^\| `.*$", text, flags=re.MULTILINE) == expected_rows()
+
+
+def test_settings_in_the_readme_exist() -> None:
+    table = (ROOT / "README.md").read_text().partition("| setting | default | what |")[2].partition("\n\n")[0]
+    named = {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1] if row else "")}
+    assert named
+    assert named <= Settings.model_fields.keys()
+
+
+def test_variables_named_anywhere_exist() -> None:
+    known = {f"FEATURESTORE_{name.upper()}" for name in Settings.model_fields}
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        assert set(re.findall(r"FEATURESTORE_[A-Z_]+[A-Z]", page.read_text())) <= known, page
