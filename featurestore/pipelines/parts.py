@@ -5,7 +5,8 @@ from functools import cached_property
 
 from featurestore.engine.duck import DuckEngine
 from featurestore.lakehouse.catalog import Catalog, open_catalog
-from featurestore.online.store import OnlineStore, open_online
+from featurestore.online.opening import open_online
+from featurestore.online.store import OnlineStore
 from featurestore.settings import Settings
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from featurestore.online.store import OnlineStore, open_online
+from featurestore.online.opening import open_online
+from featurestore.online.store import OnlineStore
 from tests.online.worlds import Opener
 
 

@@ -11,7 +11,8 @@ import pytest
 from featurestore.errors import NotReady, RequestError
 from featurestore.online.environment import Environments
 from featurestore.online.lmdb import LmdbStore
-from featurestore.online.store import Cursor, open_online
+from featurestore.online.opening import open_online
+from featurestore.online.store import Cursor
 from tests.online.processes import numbers_in, open_small, publish_round
 
 FORKING = """

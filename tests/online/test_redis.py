@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from featurestore.errors import NotReady, RequestError
+from featurestore.online.opening import open_online
 from featurestore.online.redis import RedisStore
 from featurestore.online.redis_client import Lost, RedisClient
-from featurestore.online.store import Cursor, OnlineStore, Row, open_online
+from featurestore.online.store import Cursor, OnlineStore, Row
 from tests.online.processes import numbers_in, publish_round
 from tests.online.worlds import table
 
