@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -51,7 +52,9 @@ class OnlineFeatures:
         if full:
             body["types"] = list(self.types)
             body["status"] = {label: list(states) for label, states in self.status.items()}
-            body["timestamps"] = {label: [times.text(at) for at in all] for label, all in self.timestamps.items()}
+            # Spelled once each: on a grid, many rows are of the same time.
+            texts = {at: times.text(at) for all in self.timestamps.values() for at in set(all)}
+            body["timestamps"] = {label: [texts[at] for at in all] for label, all in self.timestamps.items()}
         return body
 
     def to_arrow(self) -> pa.Table:
@@ -78,18 +81,20 @@ def lookup(
     wanted = _wanted(plan, entities)
     reads = parts.online.read(wanted)
     present = times.now() if at is None else at
-    columns: list[Sequence[Any]] = []
+    picked: list[list[tuple[Any, ...]]] = []
     status: dict[str, tuple[str, ...]] = {}
     timestamps: dict[str, tuple[int | None, ...]] = {}
     for use, read in zip(plan.uses, reads, strict=True):
         status[use.label] = tuple(_status(use, row, present) for row in read.rows)
         timestamps[use.label] = tuple(None if row is None else row.feature_timestamp for row in read.rows)
-        columns.extend(_values(use, read, status[use.label]))
+        picked.append(_picked(use, read, status[use.label]))
+    rows = [tuple(chain.from_iterable(parts_of_row)) for parts_of_row in zip(*picked, strict=True)]
     if plan.derived and entities:
-        columns.extend(_derived(parts, plan, fields, columns))
+        derived = _derived(parts, plan, fields, list(zip(*rows, strict=True)))
+        rows = [(*row, *more) for row, more in zip(rows, zip(*derived, strict=True), strict=True)]
     return OnlineFeatures(
         features=plan.feature_names,
-        rows=tuple(zip(*columns, strict=True)) if entities else (),
+        rows=tuple(rows),
         status=status,
         timestamps=timestamps,
         snapshots={use.table: None if read.cursor is None else read.cursor.snapshot_id for use, read in zip(plan.uses, reads, strict=True)},
@@ -132,12 +137,17 @@ def _status(use: ViewUse, row: Row | None, present: int) -> str:
     return EXPIRED if use.ttl is not None and present - row.feature_timestamp > use.ttl else PRESENT
 
 
-def _values(use: ViewUse, read: Read, status: Sequence[str]) -> list[list[Any]]:
-    at = [read.columns.index(column) for column, _ in use.features] if read.columns else []
+def _picked(use: ViewUse, read: Read, status: Sequence[str]) -> list[tuple[Any, ...]]:
+    """The wanted features of each entity, row by row: all NULL where nothing is present."""
+    nothing = (None,) * len(use.features)
+    if not read.columns:
+        return [nothing] * len(read.rows)
+    at = [read.columns.index(column) for column, _ in use.features]
+    whole = at == list(range(len(read.columns)))
     return [
-        [row.values[index] if row is not None and state == PRESENT else None for row, state in zip(read.rows, status, strict=True)]
-        for index in at
-    ] or [[None] * len(read.rows) for _ in use.features]
+        nothing if row is None or state != PRESENT else row.values if whole else tuple([row.values[index] for index in at])
+        for row, state in zip(read.rows, status, strict=True)
+    ]
 
 
 def _request(plan: ServicePlan, entities: Sequence[Mapping[str, Any]], request: Sequence[Mapping[str, Any]] | None) -> dict[str, list[Any]]:
@@ -145,10 +155,11 @@ def _request(plan: ServicePlan, entities: Sequence[Mapping[str, Any]], request: 
     names = [name for name, _ in plan.request]
     if not isinstance(entities, Sequence) or isinstance(entities, str) or not all(isinstance(entity, Mapping) for entity in entities):
         raise RequestError("entities must be a list of objects, each key column with its value")
+    keys = plan.entity_columns
     for row, entity in enumerate(entities):
         for column in entity:
-            if column not in plan.entity_columns:
-                raise RequestError(f"entities[{row}]: service {plan.service} has no key '{column}'{near(column, plan.entity_columns)}")
+            if column not in keys:
+                raise RequestError(f"entities[{row}]: service {plan.service} has no key '{column}'{near(column, keys)}")
     if request is None and plan.request:
         wanted = ", ".join(f"{name} ({kind})" for name, kind in plan.request)
         raise RequestError(f"service {plan.service} needs request fields with each entity: {wanted}", field="request")

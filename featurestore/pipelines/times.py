@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from featurestore.errors import RequestError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Spelling a time without a zone is three times faster, and an online answer spells hundreds.
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
 FIRST = -62_135_596_800_000_000
 """The year 1."""
 LAST = 253_402_300_799_999_999
@@ -34,7 +36,7 @@ def bound(microseconds: int) -> int | None:
 
 def text(microseconds: int | None) -> str | None:
     """RFC 3339 with microseconds and Z; None stays None."""
-    return None if microseconds is None else moment(microseconds).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return None if microseconds is None else f"{(_EPOCH + timedelta(microseconds=microseconds)).isoformat(timespec='microseconds')}Z"
 
 
 def parse(value: datetime | str | int, what: str) -> int:
