@@ -10,7 +10,7 @@ from typing import Any
 from featurestore.errors import Conflict, RequestError
 from featurestore.models import bundle, origin, reach, tracking
 from featurestore.models.flow import asking, mlflow
-from featurestore.models.logging import make_stamp, record_input
+from featurestore.models.logging import make_stamp, record_input, tag_version
 from featurestore.models.stamp import FOLDER, ORIGINAL, PREFIX, Stamp
 from featurestore.pipelines import models as audit
 from featurestore.pipelines.training_set import TrainingSet
@@ -46,8 +46,7 @@ def attach(
         client.set_logged_model_tags(info.model_id, stamp.tags())
         versions = _versions(info.model_id)
         for name, version in versions:
-            for key, value in stamp.tags().items():
-                client.set_model_version_tag(name, version, key, value)
+            tag_version(name, version, stamp)
         run_id = client.get_logged_model(info.model_id).source_run_id
         if run_id:
             record_input(run_id, training_set, stamp, info.model_id)

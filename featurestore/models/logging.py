@@ -59,12 +59,7 @@ def log_model(
             record_input(run_id, training_set, stamp, info.model_id)
             if metrics:
                 mlflow.log_metrics(dict(metrics), model_id=info.model_id)
-        version = getattr(info, "registered_model_version", None)
-        event = audit.Event(
-            "logged", name or training_set.name, None, info.model_id, run_id, stamp.training_set, stamp.snapshots, dict(metrics or {})
-        )
-        events = [event, *([event.of("registered", registered_model_name, str(version))] if registered_model_name else [])]
-        audit.record(found.catalog, found.settings, events)
+        _record(found, info, run_id, stamp, name or training_set.name, registered_model_name, metrics or {})
     return info
 
 
@@ -107,6 +102,15 @@ def record_input(run_id: str, training_set: TrainingSet, stamp: Stamp, model_id:
     )
 
 
+def tag_version(name: str, version: str, stamp: Stamp) -> None:
+    """Give a registered version those of the stamp's tags that it does not have."""
+    client = mlflow.MlflowClient()
+    held = client.get_model_version(name, version).tags
+    for key, value in stamp.tags().items():
+        if held.get(key) != value:
+            client.set_model_version_tag(name, version, key, value)
+
+
 class _Stamped:
     """A flavor to MLflow: it saves the native model by its own flavor, and then stamps what that wrote."""
 
@@ -142,6 +146,19 @@ def _log(stamped: _Stamped, name: str, registered_model_name: str | None, option
         # It would load the model and score the example, over a store of its own.
         **{"validate_serving_input": False, **rest},
     )
+
+
+def _record(
+    store: FeatureStore, info: Any, run_id: str, stamp: Stamp, name: str, registered: str | None, metrics: Mapping[str, float]
+) -> None:
+    """The events of the audit chain: logged, and registered if it was."""
+    events = [audit.Event("logged", name, None, info.model_id, run_id, stamp.training_set, stamp.snapshots, dict(metrics))]
+    if registered:
+        version = str(info.registered_model_version)
+        # Older releases of MLflow 3 give a version none of the tags.
+        tag_version(registered, version, stamp)
+        events.append(events[0].of("registered", registered, version))
+    audit.record(store.catalog, store.settings, events)
 
 
 @contextmanager
