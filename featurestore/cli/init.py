@@ -16,7 +16,7 @@ NEXT = (
     ("featurestore apply", "make it"),
     ("featurestore materialize", "fill the tables and the online store"),
     ("featurestore online churn customer_id=13 --request basket=80", "look features up"),
-    ("featurestore training-set churn --spine data/observations.parquet --timestamp observed_at --label churned", "rows to learn from"),
+    ("featurestore training-set churn --spine data/observations.parquet --timestamp observed_at --label churned", ""),
     ("featurestore serve", "the same over HTTP"),
 )
 

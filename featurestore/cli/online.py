@@ -102,5 +102,4 @@ def _show(found: "OnlineFeatures", entities: list[dict[str, Any]]) -> None:
 def _cell(value: Any) -> str:
     if value is None:
         return "[dim]NULL[/]"
-    text = str(value) if isinstance(value, str | int | float) else encoding.dumps(value).decode().strip('"')
-    return escape(text)
+    return escape(value if isinstance(value, str) else encoding.dumps(value).decode().strip('"'))
