@@ -82,7 +82,7 @@ class Page:
 
     def _console(self, example: Example) -> str | None:
         for entry in COMMAND.finditer(example.parsed):
-            status, printed = self._shell.run(entry["command"].replace("\n> ", "\n"))
+            status, printed = self._shell.run(entry["command"].replace("\\\n> ", "").replace("\n> ", "\n"))
             if status:
                 return f"$ {entry['command']}\nended with status {status}:\n{printed}"
             if not _matches(entry["output"], printed):
@@ -108,7 +108,7 @@ class Shell:
         words = shlex.split(command)
         if words[0] == "featurestore" and words[1:] and not SHELL_SIGNS.search(command):
             # In this process: a new one takes seconds to import what this one has.
-            result = CliRunner().invoke(main, words[1:])
+            result = CliRunner().invoke(main, words[1:], prog_name=words[0])
             return result.exit_code, result.output
         with tempfile.NamedTemporaryFile() as after:
             done = subprocess.run(

@@ -8,6 +8,7 @@ from starlette.routing import Route
 from featurestore import FeatureStore
 from featurestore.server import errors
 from featurestore.server.app import create_app
+from featurestore.server.metrics import Metrics
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "http.md"
 OWN = {"/openapi.json", "/docs", "/docs/oauth2-redirect"}
@@ -33,6 +34,13 @@ def test_calls_in_examples_are_routes(tmp_path: Path) -> None:
     routes = [route for route in create_app(FeatureStore(home=tmp_path)).routes if isinstance(route, Route)]
     for path in re.findall(r"localhost:8080(/[^\s\"'?$]*)", PAGE.read_text()):
         assert any(route.path_regex.match(path) or _plain(route.path).startswith(path) for route in routes), path
+
+
+def test_every_metric_is_described(tmp_path: Path) -> None:
+    text = Metrics(FeatureStore(home=tmp_path)).text().decode()
+    known = {name for name in re.findall(r"^# HELP (\w+)", text, flags=re.MULTILINE) if not name.endswith("_created")}
+    described = set(re.findall(r"^\| `(featurestore_\w+)`", (PAGE.parent / "operations.md").read_text(), flags=re.MULTILINE))
+    assert described == known
 
 
 def _plain(path: str) -> str:
