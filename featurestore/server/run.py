@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 BACKLOG = 2048
 GRACE_SECONDS = 10
 """How long answers that are under way may take when the server ends."""
+HUNG_SECONDS = 60
+"""How long one of several processes may be silent before it is replaced: a job on a busy machine is no reason."""
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -46,6 +48,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         server_header=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_worker_healthcheck=HUNG_SECONDS,
     )
     announce(url_of(settings.host, listener))
     if settings.token is None and not _is_loopback(settings.host):

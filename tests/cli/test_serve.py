@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -61,17 +62,17 @@ def test_several_processes_tell_the_same(tmp_path: Path) -> None:
     with shop.open_shop(tmp_path / ".featurestore"):
         pass
     with serve(tmp_path, "--workers", "2", FEATURESTORE_TOKEN="s") as (server, url):
-        headers = {"Authorization": "Bearer s"}
         # A connection stays with one process: a new one for each request meets both.
+        options: dict[str, Any] = {"headers": {"Authorization": "Bearer s"}, "timeout": 60}
         body = {"service": "churn", "timestamp": "ordered_at", "spine": {"sql": shop.SPINE_SQL}}
-        accepted = httpx.post(f"{url}/v1/training-sets", json=body, headers=headers, timeout=60).json()
+        accepted = httpx.post(f"{url}/v1/training-sets", json=body, **options).json()
         for _ in range(8):
-            state = httpx.get(f"{url}{accepted['url']}", params={"wait": 30}, headers=headers, timeout=60).json()
+            state = httpx.get(f"{url}{accepted['url']}", params={"wait": 30}, **options).json()
             assert state["state"] == "done"
         for _ in range(10):
-            entity = {"entities": [{"customer_id": 1}]}
-            assert httpx.post(f"{url}/v1/services/plain/online", json=entity, headers=headers).is_success
-        seen = {count(httpx.get(f"{url}/metrics", headers=headers).text) for _ in range(6)}
+            answer = httpx.post(f"{url}/v1/services/plain/online", json={"entities": [{"customer_id": 1}]}, **options)
+            assert answer.is_success
+        seen = {count(httpx.get(f"{url}/metrics", **options).text) for _ in range(6)}
         assert seen == {10.0}
         assert server.poll() is None
         os.kill(server.pid, signal.SIGTERM)
