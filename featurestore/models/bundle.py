@@ -6,8 +6,11 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from featurestore.errors import RequestError
 from featurestore.models.flavor import reads_matrix
@@ -17,6 +20,8 @@ from featurestore.models.stamp import FOLDER, MANIFEST, ORIGINAL, STAMP, Stamp, 
 
 LOADER = "featurestore.models.loader"
 PYFUNC = "python_function"
+_FEW = 256
+"""Rows that one thread predicts faster than it could share them out."""
 OWN_CONFIG = {"home": None, "catalog": None, "warehouse": None, "online": None, "missing": None}
 """What `mlflow.pyfunc.load_model(uri, model_config=...)` may say, beside the model's own: MLflow passes on what it finds listed."""
 
@@ -59,6 +64,14 @@ class Native:
                 os.symlink(folder.absolute() / name, Path(links, name))
         self.model = open_native(folder / FOLDER / ORIGINAL, Path(links), config)
         self.matrix = reads_matrix(raw(self.model))
+        # It knows the libraries that are loaded by now.
+        self._threads = ThreadpoolController()
+
+    def predict(self, frame: Any) -> Any:
+        """The model's own answer for a frame of its inputs."""
+        # OpenMP hands even one row to a thread for each core, and waits for all: on a busy machine for tens of milliseconds.
+        with self._threads.limit(limits=1, user_api="openmp") if len(frame) <= _FEW else nullcontext():
+            return self.model.predict(frame)
 
 
 def raw(model: Any) -> Any:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
+from featurestore.addresses import without_secrets
 from featurestore.errors import MissingExtra, NotFound, NotReady
 
 _MODULES = ("artifacts", "entities", "exceptions", "models", "pyfunc", "types.schema")
@@ -31,10 +32,14 @@ def asking(kind: str, name: str) -> Iterator[None]:
         yield
     except mlflow.exceptions.MlflowException as error:
         if error.error_code not in _ABSENT:
-            raise NotReady(f"MLflow at {mlflow.get_tracking_uri()} did not answer about {kind} {name}: {error}") from error
-        raise NotFound(kind, name, _known(name), f"MLflow at {mlflow.get_tracking_uri()}") from error
+            raise NotReady(f"{_place()} did not answer about {kind} {name}: {error}") from error
+        raise NotFound(kind, name, _known(name), _place()) from error
     except FileNotFoundError as error:
-        raise NotFound(kind, name, _known(name), f"MLflow at {mlflow.get_tracking_uri()}") from error
+        raise NotFound(kind, name, _known(name), _place()) from error
+
+
+def _place() -> str:
+    return f"MLflow at {without_secrets(mlflow.get_tracking_uri())}"
 
 
 def _known(name: str) -> list[str]:

@@ -1,11 +1,10 @@
 """Where a model's features are: the store it was trained with, found again by settings or by the stamp's hint."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from featurestore.addresses import SECRET, without_secrets
 from featurestore.errors import Conflict, NotFound, NotReady
 from featurestore.lakehouse import tables
 from featurestore.models.stamp import Stamp
@@ -24,29 +23,15 @@ PLACES = (
 )
 """The settings that say which store is meant."""
 
-_SECRET = re.compile(r"secret|token|passw|credential|key|sas|connection-string|authorization", re.IGNORECASE)
-
 
 def describe(settings: Settings) -> dict[str, Any]:
     """The places of a store without any secret; `complete` tells whether there was none."""
     catalog = settings.catalog_properties()
-    public = {name: without_secrets(value) for name, value in catalog.items() if not _SECRET.search(name)}
+    public = {name: without_secrets(value) for name, value in catalog.items() if not SECRET.search(name)}
     online = without_secrets(settings.online_url())
     namespaces = {name: getattr(settings, name) for name in PLACES if name.endswith("_namespace")}
     complete = public == catalog and online == settings.online_url()
     return {"home": str(settings.home_path()), "catalog": public, "online": online, **namespaces, "complete": complete}
-
-
-def without_secrets(address: str) -> str:
-    """An address without passwords, in its authority or its query."""
-    if "://" not in address:
-        return address
-    parts = urlsplit(address)
-    user, at, host = parts.netloc.rpartition("@")
-    query = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if not _SECRET.search(name)]
-    if not (":" in user or len(query) < len(parse_qsl(parts.query, keep_blank_values=True))):
-        return address
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}".lstrip("@"), query=urlencode(query)))
 
 
 def find(stamp: Stamp, store: FeatureStore | None = None, places: Mapping[str, Any] | None = None) -> FeatureStore:

@@ -29,7 +29,7 @@ def predict(native: Native, columns: Mapping[str, Values]) -> Any:
     """
     stamp = native.stamp
     try:
-        return native.model.predict(inputs.frame(stamp.inputs, columns, named=stamp.named, matrix=native.matrix))
+        return native.predict(inputs.frame(stamp.inputs, columns, named=stamp.named, matrix=native.matrix))
     except (TypeError, ValueError) as error:
         empty = [one.name for one in stamp.inputs if any(value is None for value in listed(columns[one.name]))]
         if not empty:

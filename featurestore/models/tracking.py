@@ -9,6 +9,7 @@ In this order:
    as a choice, unless nobody says which store is meant.
 """
 
+from featurestore.addresses import without_secrets
 from featurestore.errors import Conflict
 from featurestore.models.flow import mlflow
 from featurestore.settings import Settings, load_settings
@@ -28,7 +29,8 @@ def use(given: Settings | None) -> None:
     if settings.mlflow_tracking_uri is not None:
         if active and current != settings.mlflow_tracking_uri:
             raise Conflict(
-                f"a run is active on MLflow at {current}, but the settings say {settings.mlflow_tracking_uri}; end the run first"
+                f"a run is active on MLflow at {without_secrets(current)}, but the settings say"
+                f" {without_secrets(settings.mlflow_tracking_uri)}; end the run first"
             )
         wanted = settings.mlflow_tracking_uri
     elif active or _chosen(current, by_store=given is None):
