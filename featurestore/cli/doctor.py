@@ -13,6 +13,7 @@ import click
 from rich.markup import escape
 
 import featurestore
+from featurestore.addresses import without_secrets
 from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import plural, print_json, print_table, say
@@ -119,7 +120,7 @@ def _stores(settings: "Settings") -> Iterator[Finding]:
         found = store.check()
         for part, error in found.items():
             if error is None:
-                yield Finding(part, "ok", _without_password(places[part]))
+                yield Finding(part, "ok", without_secrets(places[part]))
             else:
                 yield Finding(part, "wrong", error.message, f"start it, or correct the setting '{part.split()[0]}'")
         if found["catalog"] is None:
@@ -163,9 +164,4 @@ def _mlflow(settings: "Settings") -> Finding:
         found = version("mlflow")
     except PackageNotFoundError:
         return Finding("mlflow", "note", "not installed, so no models", "pip install 'featurestore[mlflow]'")
-    return Finding("mlflow", "ok", f"mlflow {found}, tracking at {_without_password(settings.mlflow_tracking_uri or 'its own default')}")
-
-
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}://…@{rest.rpartition('@')[2]}" if separator and "@" in rest else url
+    return Finding("mlflow", "ok", f"mlflow {found}, tracking at {without_secrets(settings.mlflow_tracking_uri or 'its own default')}")

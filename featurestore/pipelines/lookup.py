@@ -122,7 +122,7 @@ def _key(use: ViewUse, entity: Mapping[str, Any], row: int) -> tuple[Any, ...]:
     for (_, column), kind in zip(use.keys, use.key_types, strict=True):
         if column not in entity:
             raise RequestError(
-                f"entities[{row}] has no key '{column}', which view {use.label} needs{near(column, entity)}",
+                f"entities[{row}] has no key '{column}', which view {use.label} needs{near(column, entity) if entity else ''}",
                 field=f"entities[{row}].{column}",
             )
         value = fit(entity[column], kind, f"entities[{row}].{column}")
@@ -178,8 +178,9 @@ def _request(plan: ServicePlan, entities: Sequence[Mapping[str, Any]], request: 
                 )
         for name, kind in plan.request:
             if name not in values:
+                tail = near(name, values) if values else ""
                 raise RequestError(
-                    f"request[{row}] has no '{name}' ({kind}), a request field of service {plan.service}{near(name, values)}",
+                    f"request[{row}] has no '{name}' ({kind}), a request field of service {plan.service}{tail}",
                     field=f"request[{row}].{name}",
                 )
             columns[name].append(fit(values[name], kind, f"request[{row}].{name}"))
