@@ -2,6 +2,7 @@
 
 import glob
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,32 @@ def in_memory(given: Any) -> pa.Table | None:
         if kind == "polars":
             return (given.collect() if hasattr(given, "collect") else given).to_arrow()
         if isinstance(given, list):
-            return pa.Table.from_pylist(given)
+            return pa.table({name: pa.array(values) for name, values in _columns(given).items()})
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise TypeMismatch(f"a column of the spine mixes types: {error}") from error
+        columns = _columns(given) if isinstance(given, list) else {name: given[name] for name in given.columns}
+        raise TypeMismatch(f"the spine's column {_mixed(columns)} mixes types", reason=str(error)) from error
     raise RequestError(
         f"{type(given).__name__} is no spine; give a pandas or polars DataFrame, an Arrow table or reader, a Parquet path or glob,"
         " 'iceberg:namespace.table[@snapshot]', or a SELECT over Iceberg tables"
     )
+
+
+def _columns(rows: list[Any]) -> dict[str, list[Any]]:
+    """Rows as columns; a row without a value has None there. Raises: RequestError for what is no row."""
+    for number, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise RequestError(f"row {number} of the spine is {type(row).__name__}, but must be a dict: each column with its value")
+    return {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
+
+
+def _mixed(columns: Mapping[str, Any]) -> str:
+    """The first column that Arrow has no one type for."""
+    for name, values in columns.items():
+        try:
+            pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            return repr(name)
+    return "of some name"
 
 
 def is_query(text: str) -> bool:

@@ -298,3 +298,13 @@ def test_errors_are_the_same(store: Verbs, home: FeatureStore, case: str) -> Non
     assert there.value.message == here.value.message
     assert str(there.value) == str(here.value)
     assert {**there.value.details} == {name: value for name, value in here.value.details.items() if name != "reason"}
+
+
+def test_rows_that_lack_a_column_lose_no_other(store: Verbs) -> None:
+    first, second = shop.spine().slice(0, 2).to_pylist()
+    del first["churned"]
+    assert train(store, [first, second]).to_arrow()["churned"].to_pylist() == [None, False]
+    with pytest.raises(TypeMismatch, match="'basket' mixes types"):
+        train(store, [first, {**second, "basket": "x"}])
+    with pytest.raises(RequestError, match="row 1 of the spine is int"):
+        train(store, [first, 3])

@@ -42,7 +42,20 @@ def test_an_error_without_a_status_is_the_servers_fault() -> None:
 
 def test_what_an_engine_said_stays_here() -> None:
     error = errors.RequestError("the SQL does not work: Binder Error: no column x", reason="Binder Error: no column x", field="spine")
-    assert document_of(error) == {"error": {"type": "RequestError", "message": "the SQL does not work", "details": {"field": "spine"}}}
+    message = "the SQL does not work: the server's log says why"
+    assert document_of(error) == {"error": {"type": "RequestError", "message": message, "details": {"field": "spine"}}}
+
+
+def test_what_libraries_and_the_system_said_stays_here() -> None:
+    ours = ValueError("'soon' is not a duration")
+    for cause, told in (
+        (FileNotFoundError(2, "No such file", "/srv/secret"), "the server's log says why"),
+        (httpx.ConnectError("http://inside:9000 refused"), "the server's log says why"),
+        (ours, str(ours)),
+    ):
+        error = errors.NotReady(f"the table x cannot be loaded: {cause}; look")
+        error.__cause__ = cause
+        assert document_of(error)["error"]["message"] == f"the table x cannot be loaded: {told}; look"
 
 
 def test_unknown_routes_and_methods(served: Served) -> None:
