@@ -7,7 +7,8 @@
 | toml | must be settings that load |
 | json | must be JSON |
 
-Outputs are compared without regard to white space, and `...` stands for anything. The first block that names SERVER starts one.
+Outputs are compared without regard to white space, and `...` stands for anything. A command must fail where what is shown begins with
+ERROR, and only there. The first block that names SERVER starts one.
 """
 
 import doctest
@@ -33,9 +34,11 @@ from featurestore.demo.serving import serving
 from featurestore.settings import load_settings
 
 SERVER = "localhost:8080"
+ERROR = "error  "
 FILE = re.compile(r"# (\S+\.py)\n")
 COMMAND = re.compile(r"^\$ (?P<command>.*(?:\n> .*)*)\n?(?P<output>(?:(?!\$ ).*\n?)*)", re.MULTILINE)
-SHELL_SIGNS = re.compile(r"[|&;<>$]")
+SHELL_SIGNS = re.compile(r"[|&;<>`]|\$\(")
+VARIABLE = re.compile(r"\$(\w+)")
 PATIENCE_SECONDS = 60
 
 
@@ -83,7 +86,7 @@ class Page:
     def _console(self, example: Example) -> str | None:
         for entry in COMMAND.finditer(example.parsed):
             status, printed = self._shell.run(entry["command"].replace("\\\n> ", "").replace("\n> ", "\n"))
-            if status:
+            if (status != 0) != entry["output"].startswith(ERROR):
                 return f"$ {entry['command']}\nended with status {status}:\n{printed}"
             if not _matches(entry["output"], printed):
                 return f"$ {entry['command']}\nthe page shows:\n{entry['output']}\nbut it prints:\n{printed}"
@@ -105,7 +108,7 @@ class Shell:
 
     def run(self, command: str) -> tuple[int, str]:
         """Exit status, and output and errors together."""
-        words = shlex.split(command)
+        words = shlex.split(VARIABLE.sub(lambda found: self._environment.get(found[1], ""), command))
         if words[0] == "featurestore" and words[1:] and not SHELL_SIGNS.search(command):
             # In this process: a new one takes seconds to import what this one has.
             result = CliRunner().invoke(main, words[1:], prog_name=words[0])

@@ -49,7 +49,9 @@ def test_every_function_of_row_sql_is_listed_and_every_listed_one_is_allowed() -
     table = "\n".join(line for line in section("sql.md", "Row SQL").splitlines() if line.startswith("|"))
     listed = set(re.findall(r"`(\w+)`", table))
     with duckdb.connect() as connection:
-        rows = connection.execute("SELECT DISTINCT function_name FROM duckdb_functions()").fetchall()
+        rows = connection.execute(
+            "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type IN ('scalar', 'macro')"
+        ).fetchall()
     known = {str(name) for (name,) in rows if str(name).isidentifier()} | SYNTAX
     assert listed <= known
     assert listed == {name for name in known if _row_sql_allows(name)}

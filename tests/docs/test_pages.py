@@ -1,7 +1,9 @@
 """Every block of the README and of the pages under docs/ does what the page says."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,14 +14,18 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 # MLflow warns about its own code when it is imported and when it makes its database.
 NOISY = ("README.md", "docs/models.md")
+SLOW = (*NOISY, "docs/cli.md", "docs/http.md", "docs/settings.md")
 
 
-def _parameter(page: Path) -> "pytest.param":  # type: ignore[valid-type]
-    name = str(page.relative_to(ROOT))
-    return pytest.param(page, id=name, marks=[pytest.mark.filterwarnings("ignore")] if name in NOISY else [])
+def parameters() -> Iterator[Any]:
+    """Every page with its name and what pytest should know about it."""
+    for page in PAGES:
+        name = str(page.relative_to(ROOT))
+        noisy = [pytest.mark.filterwarnings("ignore")] if name in NOISY else []
+        yield pytest.param(page, id=name, marks=[*noisy, *([pytest.mark.slow] if name in SLOW else [])])
 
 
-@pytest.mark.parametrize("page", [_parameter(page) for page in PAGES])
+@pytest.mark.parametrize("page", list(parameters()))
 def test_blocks(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if page.parent == ROOT / "docs":
         shutil.copytree(ROOT / "docs" / "shop", tmp_path, dirs_exist_ok=True)
