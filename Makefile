@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := mlflow postgres demo polars
 UV_VERSION := $(shell sed -n 's/^uv==//p' requirements.lock 2>/dev/null)
-CHECKED := $(wildcard featurestore definitions tests benchmarks hatch_build.py)
+CHECKED := $(wildcard featurestore definitions tests benchmarks docs/shop hatch_build.py)
 
 # The first of these that runs and is new enough; a pyenv shim may be on the PATH and still not run.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
