@@ -150,7 +150,7 @@ class FeatureStore:
             # mlflow takes a second to import and may not be installed, and only a model's address needs it.
             from featurestore.models.stamp import training_set_id  # noqa: PLC0415
 
-            id_or_model_uri = training_set_id(id_or_model_uri)
+            id_or_model_uri = training_set_id(id_or_model_uri, self.settings)
         return build.rebuild(self._parts, id_or_model_uri)
 
     def point_in_time(

@@ -8,7 +8,6 @@ import pyarrow as pa
 
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.pipelines import lookup, spine
-from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.training_set import TrainingSet
 from featurestore.store import FeatureStore
 
@@ -19,18 +18,17 @@ def store_of(training_set: TrainingSet, store: FeatureStore | None) -> Iterator[
     if store is not None:
         yield store
         return
-    parts = next((part for part in getattr(training_set.read, "args", ()) if isinstance(part, Parts)), None)
-    with FeatureStore() if parts is None else FeatureStore(settings=parts.settings) as own:
+    with FeatureStore(settings=training_set.settings) as own:
         yield own
 
 
 def rows(store: FeatureStore, given: Any) -> pa.Table:
     """A spine as the caller has it: a frame, Arrow, a list of dicts, a path, an Iceberg table or SQL."""
-    return spine._table(store._parts, given)
+    return spine.rows_of(store._parts, given)
 
 
 def derive(
     store: FeatureStore, plan: ServicePlan, fields: Mapping[str, Sequence[Any]], looked_up: Sequence[Sequence[Any]]
 ) -> list[list[Any]]:
     """The derived features over request fields and looked-up features."""
-    return lookup._derived(store._parts, plan, fields, looked_up)
+    return lookup.derive(store._parts, plan, fields, looked_up)

@@ -70,6 +70,7 @@ def find(parts: Parts, id: str) -> TrainingSet | None:
         manifest,
         functools.partial(_open, parts, table, snapshot_id, tuple(column["name"] for column in manifest["columns"])),
         functools.partial(_files, table, snapshot_id),
+        parts.settings,
     )
 
 

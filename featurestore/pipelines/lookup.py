@@ -90,7 +90,7 @@ def lookup(
         picked.append(_picked(use, read, status[use.label]))
     rows = [tuple(chain.from_iterable(parts_of_row)) for parts_of_row in zip(*picked, strict=True)]
     if plan.derived and entities:
-        derived = _derived(parts, plan, fields, list(zip(*rows, strict=True)))
+        derived = derive(parts, plan, fields, list(zip(*rows, strict=True)))
         rows = [(*row, *more) for row, more in zip(rows, zip(*derived, strict=True), strict=True)]
     return OnlineFeatures(
         features=plan.feature_names,
@@ -187,7 +187,7 @@ def _request(plan: ServicePlan, entities: Sequence[Mapping[str, Any]], request: 
     return columns
 
 
-def _derived(parts: Parts, plan: ServicePlan, fields: Mapping[str, Sequence[Any]], looked_up: Sequence[Sequence[Any]]) -> list[list[Any]]:
+def derive(parts: Parts, plan: ServicePlan, fields: Mapping[str, Sequence[Any]], looked_up: Sequence[Sequence[Any]]) -> list[list[Any]]:
     """The derived features, by the engine and the SQL that training uses."""
     expressions, kinds = _expressions(plan)
     values = {**fields, **dict(zip(plan.looked_up_names, looked_up, strict=True))}

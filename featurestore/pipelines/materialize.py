@@ -69,7 +69,8 @@ class Materialization:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form: times as RFC 3339, the snapshot id as text."""
-        shown = {name: value and value.strftime("%Y-%m-%dT%H:%M:%S.%fZ") for name, value in (("start", self.start), ("end", self.end))}
+        bounds = (("start", self.start), ("end", self.end))
+        shown = {name: None if value is None else times.text(times.micros(value)) for name, value in bounds}
         return {**self.__dict__, **shown, "snapshot_id": None if self.snapshot_id is None else str(self.snapshot_id)}
 
 

@@ -1,7 +1,8 @@
 """What every pipeline works with, wired once: settings, catalog, engine, online store."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
+from threading import RLock
+from typing import Any, TypeVar
 
 from featurestore.engine.duck import DuckEngine
 from featurestore.lakehouse.catalog import Catalog, open_catalog
@@ -9,27 +10,31 @@ from featurestore.online.opening import open_online
 from featurestore.online.store import OnlineStore
 from featurestore.settings import Settings
 
+Part = TypeVar("Part")
 
-@dataclass(frozen=True)
+
 class Parts:
-    """The floors below, opened when first used."""
+    """The floors below, each opened once, when it is first used, by whichever thread comes first."""
 
-    settings: Settings
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._lock = RLock()
+        self._opened: dict[str, Any] = {}
 
-    @cached_property
+    @property
     def catalog(self) -> Catalog:
         """The Iceberg catalog. Raises: NotReady when it cannot be reached."""
-        return open_catalog(self.settings)
+        return self._once("catalog", lambda: open_catalog(self.settings))
 
-    @cached_property
+    @property
     def engine(self) -> DuckEngine:
         """The SQL engine."""
-        return DuckEngine(self.settings)
+        return self._once("engine", lambda: DuckEngine(self.settings))
 
-    @cached_property
+    @property
     def online(self) -> OnlineStore:
         """The online store. Raises: NotReady when it cannot be reached."""
-        return open_online(self.settings.online_url())
+        return self._once("online", lambda: open_online(self.settings.online_url()))
 
     def features_table(self, name: str) -> str:
         """The catalog identifier of a feature table such as `customer_orders_v1`."""
@@ -37,7 +42,16 @@ class Parts:
 
     def close(self) -> None:
         """Close what was opened."""
-        if "online" in self.__dict__:
-            self.online.close()
-        if "engine" in self.__dict__:
-            self.engine.close()
+        with self._lock:
+            for name in ("online", "engine"):
+                if name in self._opened:
+                    self._opened.pop(name).close()
+
+    def _once(self, name: str, make: Callable[[], Part]) -> Part:
+        found: Part | None = self._opened.get(name)
+        if found is None:
+            with self._lock:
+                found = self._opened.get(name)
+                if found is None:
+                    found = self._opened[name] = make()
+        return found

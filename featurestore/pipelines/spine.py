@@ -40,7 +40,7 @@ def read(parts: Parts, given: Any, plan: ServicePlan, timestamp: str) -> Spine:
     """The spine of a service. Raises: RequestError and TypeMismatch naming the column that is missing, misnamed or of
     a wrong type; NotFound for a file or table that does not exist.
     """
-    table = _table(parts, given)
+    table = rows_of(parts, given)
     _check_names(table.schema.names, plan, timestamp)
     columns: list[pa.ChunkedArray] = []
     for field, column in zip(table.schema, table.columns, strict=True):
@@ -79,7 +79,8 @@ def _check_names(names: Sequence[str], plan: ServicePlan, timestamp: str) -> Non
             raise RequestError(f"the spine's column '{column}' begins with __fs_, which is the store's own; rename it", field=column)
 
 
-def _table(parts: Parts, given: Any) -> pa.Table:
+def rows_of(parts: Parts, given: Any) -> pa.Table:
+    """A spine as the caller has it, as one table: a frame, Arrow, a list of dicts, a path, an Iceberg table or SQL."""
     table = frames.in_memory(given)
     return _named(parts, os.fspath(given).strip()) if table is None else table
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from featurestore.compiler.service_plan import ServicePlan, service_plan_from_dict
 from featurestore.errors import NotYet
+from featurestore.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,12 +23,14 @@ class TrainingSet:
     """One row for each spine row, in spine order: the spine's columns, then the features.
 
     `manifest` is JSON-ready and says everything about how it came to be. `read` opens the rows anew at each call,
-    and `paths` the data files that hold them; both are given by whoever made the object, here or over HTTP.
+    and `paths` the data files that hold them; both are given by whoever made the object, here or over HTTP. `settings`
+    are those of the store it lies in; None when that is behind a server.
     """
 
     manifest: dict[str, Any]
     read: Callable[[], pa.RecordBatchReader]
     paths: Callable[[], list[str]]
+    settings: Settings | None = None
 
     @property
     def id(self) -> str:
