@@ -90,6 +90,7 @@ def take(step: tuple[str, Any], table: Table, alive: list[dict[str, Any]]) -> No
         alive[:] = [event for event in alive if event["k"] != argument]
 
 
+@pytest.mark.slow
 @on_a_store(40)
 @given(steps=STEPS)
 def test_any_life_of_a_source_ends_in_the_values_of_one_run(store: FeatureStore, steps: list[tuple[str, Any]]) -> None:
@@ -115,6 +116,7 @@ def test_any_life_of_a_source_ends_in_the_values_of_one_run(store: FeatureStore,
     assert len(store.catalog.load_table(f"features.v{number}_v1").snapshots()) == snapshots
 
 
+@pytest.mark.slow
 @on_a_store(15)
 @given(events=EVENTS, later=EVENTS, start=st.integers(0, 10))
 def test_a_history_that_begins_late_carries_its_keys_in(
