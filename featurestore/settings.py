@@ -61,7 +61,12 @@ class Settings(BaseSettings):
 
     def catalog_properties(self) -> dict[str, str]:
         """The properties the Iceberg catalog is opened with."""
-        warehouse = self.warehouse or self.catalog.get("warehouse") or str(self.home_path() / "warehouse")
+        sql = self.catalog.get("type", "sql" if not self.catalog.get("uri", "").startswith("http") else "rest") == "sql"
+        given = self.warehouse or self.catalog.get("warehouse")
+        if not sql:
+            # A catalog server knows its warehouses by names of its own.
+            return {**self.catalog, **({"warehouse": given} if given else {})}
+        warehouse = given or str(self.home_path() / "warehouse")
         if "://" not in warehouse:
             warehouse = Path(warehouse).expanduser().absolute().as_uri()
         defaults = {} if self.catalog else {"type": "sql", "uri": f"sqlite:///{quote(str(self.home_path() / 'catalog.db'))}"}

@@ -15,6 +15,7 @@ from featurestore.pipelines import apply, build, describe, health, plan, registr
 from featurestore.pipelines import lookup as online
 from featurestore.pipelines import maintain as upkeep
 from featurestore.pipelines.join import join, pin
+from featurestore.pipelines.live import live_versions
 from featurestore.pipelines.lookup import OnlineFeatures
 from featurestore.pipelines.materialize import Materialization, Progress, Report, materialize_view
 from featurestore.pipelines.parts import Parts
@@ -72,10 +73,11 @@ class FeatureStore:
 
         `start` None goes on from the watermark, and back to whatever changed in the source since; `end` None, or one in
         the future, is now. Both ends are inclusive. Appends only what is new or changed, so a second run appends nothing.
+        Older versions of a view that a served service or a logged model still reads are brought up to date after the newest.
         """
         known = registry.read(self._parts)
         wanted = [names] if isinstance(names, str) else known.names("view") if names is None else list(names)
-        applied = [known.get("view", name) for name in wanted]
+        applied = live_versions(self._parts, known, wanted)
         bounds = [None if bound is None else times.parse(bound, what) for bound, what in ((start, "start"), (end, "end"))]
         return [materialize_view(self._parts, row, known.view(row), bounds[0], bounds[1], progress or _silent) for row in applied]
 

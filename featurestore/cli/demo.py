@@ -13,7 +13,7 @@ def demo() -> None:
     """See all of it on a year of flights.
 
     Raw tables, features, a training set, a model stamped with its snapshots, and predictions from a running server. Lies
-    in demo/ of the home folder; a second run goes on with what is there.
+    in demo/ of the home folder, or in the folder that --home names; a second run goes on with what is there.
     """
     # Here and not above: it needs pandas, scikit-learn and MLflow.
     from featurestore.demo.main import run  # noqa: PLC0415

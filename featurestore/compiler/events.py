@@ -7,7 +7,7 @@ import sqlglot
 from sqlglot import exp
 
 from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, render, resolve
-from featurestore.compiler.features import RowFeature, WindowedFeature, features_of
+from featurestore.dsl.agg import Aggregation
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import near
@@ -107,18 +107,18 @@ def known_scope(source: Source, columns: Sequence[str]) -> dict[str, str]:
 def input_sql(view: FeatureView) -> tuple[tuple[str, str], ...]:
     """The row SQL that features read, each once, with the field of the definition where it stands first."""
     found: dict[str, str] = {}
-    for feature in features_of(view):
-        if isinstance(feature, RowFeature):
-            found.setdefault(feature.sql, f"features.{feature.name}")
-        elif isinstance(feature, WindowedFeature):
-            for sql in (feature.aggregation.column, feature.aggregation.where):
+    for name, feature in view.declared.items():
+        if isinstance(feature, Aggregation):
+            for sql in (feature.column, feature.where):
                 if sql is not None:
-                    found.setdefault(sql, f"features.{feature.declared}")
+                    found.setdefault(sql, f"features.{name}")
+        elif isinstance(feature, str):
+            found.setdefault(feature, f"features.{name}")
     return tuple(found.items())
 
 
 def field_problems(view: FeatureView, columns: Sequence[str]) -> list[tuple[str, str]]:
-    """(field, message) for every name in a checked view that its source, with these raw columns, does not have."""
+    """(field, message) for every name in a view that its checked source, with these raw columns, does not have."""
     scope = dict.fromkeys([*columns, *view.source.columns], "")
     found = source_field_problems(view.source, columns)
     for key in view.entity.keys:
@@ -146,7 +146,12 @@ def source_field_problems(source: Source, columns: Sequence[str]) -> list[tuple[
 
 
 def _unknown(field: str, sql: str, scope: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [(field, f"no column '{name}'{near(name, scope)}") for name in column_names(parse_row(sql)) if resolve(name, scope) is None]
+    try:
+        names = column_names(parse_row(sql))
+    except SqlProblem:
+        # That it cannot be read is a problem of its own, told where definitions are checked.
+        return []
+    return [(field, f"no column '{name}'{near(name, scope)}") for name in names if resolve(name, scope) is None]
 
 
 def _known(name: str, names: Sequence[str] | Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ ROW_NODES = frozenset(
 
 ROW_FUNCTIONS = frozenset(
     (
+        "ArrayMax ArrayMin "
         "Abs Acos ArrayContains ArrayDistinct ArraySize ArraySort ArrayToString Ascii Asin Atan Atan2 Cbrt Ceil Chr Coalesce Concat "
         "ConcatWs Contains Cos Cosh Cot Date DateAdd DateBin DateDiff DateFromParts DateStrToDate DateSub DateTrunc Day DayOfMonth "
         "DayOfWeek DayOfWeekIso DayOfYear Degrees EndsWith Exp Extract Floor Greatest Hex Hour Initcap IsInf IsNan LastDay Least Left "
@@ -27,7 +28,7 @@ ROW_FUNCTIONS = frozenset(
 ANONYMOUS_ROW_FUNCTIONS = frozenset(
     (
         "bar bit_count century contains date_add date_part date_sub datepart datesub dayname decade ends_with epoch epoch_ms epoch_ns "
-        "epoch_us era even factorial finite gamma gcd hamming instr isfinite isinf isnan isodow isoyear jaccard jaro_similarity "
+        "epoch_us era even factorial gamma gcd hamming instr isfinite isinf isnan isodow isoyear jaccard jaro_similarity "
         "jaro_winkler_similarity lcm len lgamma list_aggregate list_avg list_contains list_count list_distinct list_element list_extract "
         "list_first list_has list_last list_max list_median list_min list_position list_sort list_sum list_unique ltrim make_date "
         "make_timestamp make_timestamptz millennium monthname nextafter ord prefix regexp_full_match rtrim signbit starts_with "

@@ -25,9 +25,12 @@ def open_catalog(settings: Settings) -> Catalog:
     """
     properties = settings.catalog_properties()
     uri = properties.get("uri", "")
-    properties["warehouse"] = _local_as_path(properties["warehouse"])
+    local = properties.get("type", "sql") == "sql" and not uri.startswith("http")
+    if local:
+        properties["warehouse"] = _local_as_path(properties["warehouse"])
+    shown = properties.get("warehouse", "of the server")
     try:
-        if "://" not in properties["warehouse"]:
+        if local and "://" not in properties["warehouse"]:
             Path(properties["warehouse"]).mkdir(parents=True, exist_ok=True)
         if uri.startswith("sqlite"):
             properties["uri"] = uri = _prepared_sqlite(uri)
@@ -39,11 +42,11 @@ def open_catalog(settings: Settings) -> Catalog:
         raise MissingExtra(error.name or "a database driver", "postgres") from error
     except Exception as error:
         raise NotReady(
-            f"the Iceberg catalog {_shown(uri)} (warehouse {properties['warehouse']}) cannot be opened: "
+            f"the Iceberg catalog {_shown(uri)} (warehouse {shown}) cannot be opened: "
             f"{str(error).splitlines()[0] if str(error) else type(error).__name__}; "
             "check the settings catalog, warehouse and home, and that its server runs and lets this user in",
             uri=_shown(uri),
-            warehouse=properties["warehouse"],
+            warehouse=shown,
         ) from error
 
 

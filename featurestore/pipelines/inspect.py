@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from featurestore.compiler.events import SOURCE, Events, compile_events, field_problems, input_sql, known_scope, source_field_problems
+from featurestore.compiler.events import SOURCE, Events, compile_events, field_problems, input_sql, known_scope
 from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, render, resolve
 from featurestore.compiler.features import feature_names
 from featurestore.compiler.storage import storage_type
@@ -54,15 +54,16 @@ def inspect(parts: Parts, view: FeatureView) -> Inspected:
             return _failed(("features", error.message))
 
 
-def inspect_source(parts: Parts, source: Source) -> list[tuple[str, str]]:
-    """(field, message) of each problem of a checked source with its columns as they are now."""
+def inspect_names(parts: Parts, view: FeatureView) -> list[tuple[str, str]]:
+    """(field, message) of what a view of a checked source, itself perhaps wrong, names that the source does not have."""
+    source = view.source
     with parts.engine.session() as session:
         try:
             sources.add(parts, session, source, None)
         except FeatureStoreError as error:
             return [(f"source {source.name}", error.message)]
         raw = sources.columns(session)
-        return [*source_field_problems(source, list(raw)), *_source_type_problems(session, source, known_scope(source, list(raw)))]
+        return [*field_problems(view, list(raw)), *_source_type_problems(session, source, known_scope(source, list(raw)))]
 
 
 def prepare(session: Session, view: FeatureView, events: Events) -> None:

@@ -11,7 +11,7 @@ from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import DefinitionError, Problem
-from featurestore.pipelines.inspect import inspect, inspect_source
+from featurestore.pipelines.inspect import inspect, inspect_names
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.registry import Applied, Registry, read
 
@@ -83,7 +83,7 @@ def plan(parts: Parts, definitions: Definitions) -> Plan:
     ]
     for view in definitions.views:
         if view not in sound and f"source '{view.source.name}'" not in wrong:
-            problems.extend(_placed(definitions, view, field, message) for field, message in inspect_source(parts, view.source))
+            problems.extend(_placed(definitions, view, field, message) for field, message in inspect_names(parts, view))
     views = [_view_step(parts, registry, view, definitions, problems) for view in sound]
     if problems:
         raise DefinitionError(problems)

@@ -86,6 +86,18 @@ def test_a_service_moves_to_a_new_version_when_it_is_materialized(store: Feature
     assert store.rebuild(early.id).features == ["n_7d", "status"]
 
 
+def test_an_older_version_is_kept_fresh_while_something_reads_it(store: FeatureStore) -> None:
+    other = FeatureService("other", features=[counts])
+    store.apply([churn, other])
+    store.materialize()
+    wider = replace(counts, features={"n": agg.count(over=["7d", "14d"])})
+    store.apply([FeatureService("churn", features=[wider, profile])])
+    assert [run.table for run in store.materialize("counts")] == ["counts_v2", "counts_v1"]
+    assert store.view("counts")["versions"][0]["materialized_through"] > store.view("counts")["materialized_through"]
+    store.apply([FeatureService("other", features=[wider])])
+    assert [run.table for run in store.materialize("counts")] == ["counts_v2"]
+
+
 def test_what_others_applied_is_left_alone(store: FeatureStore) -> None:
     store.apply([churn])
     assert [step.name for step in store.plan([profile]).steps] == ["customer", "orders", "profile"]
@@ -121,6 +133,7 @@ def test_every_problem_of_every_file_is_told_with_its_line(store: FeatureStore, 
     found = {(Path(str(problem.file)).name, problem.line): problem.message for problem in caught.value.problems}
     assert found[("good.py", 3)] == "no column 'att'; did you mean 'at'?"
     assert found[("good.py", 6)] == "no table 'shop.ordrs'; did you mean 'shop.orders'?"
+    assert found[("good.py", 9)] == "no column 'statuss'; did you mean 'status'?"
     assert found[("good.py", 11)].startswith("NOW() in 'now()' gives another answer at every call")
     assert found[("bad.py", 3)].startswith("TypeError: Entity.__init__() got an unexpected keyword argument 'kees'")
     assert found[("worse.py", 1)].startswith("is not valid Python")
