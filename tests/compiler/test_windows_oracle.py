@@ -83,6 +83,9 @@ def test_every_aggregation_equals_a_full_recomputation_at_every_grid_point(
     reach = low - 25 * HOUR
     variables: dict[str, int | bool] = {"lower": low, "upper": high, "events_lower": reach, "events_upper": high, "carry_in": False}
     found = {(row["k"], row["j"], row["feature_timestamp"]): row for row in compute(tmp_path, view, events, variables)}
+    if not created:
+        # A view that does not read the created time orders events of one moment by their values.
+        events = [{**event, "c": None} for event in events]
     keys = {(event["k"], event["j"]) for event in events if event["k"] is not None}
     wanted = set()
     for key in keys:
