@@ -3,7 +3,13 @@
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
+
+# The same examples at every run in CI, so that a change is judged by what it changed; elsewhere new ones each time.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 # Reasons for which a test may be skipped in CI as well: the build is too large to install everywhere.
 MAY_BE_ABSENT = ("could not import 'torch'",)
