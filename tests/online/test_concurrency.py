@@ -98,6 +98,7 @@ def test_two_writers_take_turns(url: str) -> None:
         store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode,when", [("upsert", "writing"), ("replace", "writing"), ("upsert", "halfway")])
 def test_a_writer_killed_in_the_middle_leaves_the_old_state(url: str, mode: str, when: str) -> None:
     keys, wanted = 20_000, [("v", [(key,) for key in range(0, 20_000, 100)])]

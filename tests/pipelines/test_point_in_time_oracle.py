@@ -47,11 +47,15 @@ def declare(table: str, name: str, created: bool, ttl: str | None) -> FeatureSer
     return FeatureService(f"{name}_service", features=[view["y", "x"]])
 
 
-@on_a_store(40)
+@on_a_store(25)
 @given(rows=ROWS, later=ROWS, spine=SPINES, ttl=st.sampled_from([None, "10s"]), known=st.sampled_from(["now", "then"]))
 def test_the_join_equals_brute_force(
     store: FeatureStore, rows: list[dict[str, Any]], later: list[dict[str, Any]], spine: list[dict[str, Any]], ttl: str | None, known: str
 ) -> None:
+    if known == "then":
+        # A second row of one key and both times counts as a correction made by the run that finds it, so not as known by then.
+        seen = {(row["key"], row["ft"], row["ct"]) for row in rows}
+        later = [row for row in later if (row["key"], row["ft"], row["ct"]) not in seen]
     number = next(COUNTER)
     table = load_source(store, f"raw.rows_{number}", source_rows(rows))
     store.apply([declare(f"raw.rows_{number}", f"view_{number}", created=True, ttl=ttl)])
@@ -75,6 +79,7 @@ def test_the_join_equals_brute_force(
         assert (found["x"], found["y"]) == ((wanted["x"], wanted["y"]) if wanted else (None, None))
 
 
+@pytest.mark.slow
 @on_a_store(10)
 @given(rows=ROWS, spine=SPINES)
 def test_a_source_without_a_created_column_is_known_since_the_run(
