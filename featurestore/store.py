@@ -14,15 +14,15 @@ from featurestore.errors import FeatureStoreError, RequestError
 from featurestore.pipelines import apply, build, describe, health, plan, registry, times
 from featurestore.pipelines import lookup as online
 from featurestore.pipelines import maintain as upkeep
-from featurestore.pipelines.join import join, pin
 from featurestore.pipelines.live import live_versions
 from featurestore.pipelines.lookup import OnlineFeatures
 from featurestore.pipelines.materialize import Materialization, Progress, Report, materialize_view
 from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.pinned import join_pinned, pin
 from featurestore.pipelines.plan import Plan
 from featurestore.pipelines.prepared import Prepared, prepare
 from featurestore.pipelines.services import Services
-from featurestore.pipelines.spine import read as read_spine
+from featurestore.pipelines.spine_reading import read as read_spine
 from featurestore.pipelines.training_set import TrainingSet
 from featurestore.settings import Settings, load_settings
 
@@ -166,7 +166,7 @@ class FeatureStore:
         """The spine with a service's features as of each row's time, in memory and not stored."""
         wanted = service if isinstance(service, ServicePlan) else self._services.resolve(service).plan
         rows = read_spine(self._parts, spine, wanted, timestamp)
-        with join(self._parts, wanted, rows, pin(self._parts, wanted, snapshots), known) as joined:
+        with join_pinned(self._parts, wanted, rows, pin(self._parts, wanted, snapshots), known) as joined:
             return pa.Table.from_batches(joined.batches, joined.schema)
 
     def online_features(

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore.compiler.service_plan import ServicePlan
-from featurestore.pipelines import lookup, spine
+from featurestore.pipelines import lookup, spine_reading
 from featurestore.pipelines.training_set import TrainingSet
 from featurestore.store import FeatureStore
 
@@ -24,7 +24,7 @@ def store_of(training_set: TrainingSet, store: FeatureStore | None) -> Iterator[
 
 def rows(store: FeatureStore, given: Any) -> pa.Table:
     """A spine as the caller has it: a frame, Arrow, a list of dicts, a path, an Iceberg table or SQL."""
-    return spine.rows_of(store._parts, given)
+    return spine_reading.rows_of(store._parts, given)
 
 
 def derive(

@@ -16,13 +16,14 @@ from featurestore.compiler.relations import IcebergFiles
 from featurestore.compiler.service_plan import ServicePlan, service_plan_from_dict
 from featurestore.errors import DigestMismatch, NotFound
 from featurestore.lakehouse import scans, tables, tags, writes
-from featurestore.pipelines import spine as spines
 from featurestore.pipelines import times
 from featurestore.pipelines.digest import Digest, type_name
 from featurestore.pipelines.feature_table import THROUGH
-from featurestore.pipelines.join import Joined, Pinned, join, past_watermark_warnings, pin
+from featurestore.pipelines.join import Joined
 from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.pinned import Pinned, join_pinned, past_watermark_warnings, pin
 from featurestore.pipelines.prepared import Prepared
+from featurestore.pipelines.spine import fitted, time_range
 from featurestore.pipelines.training_set import MANIFEST, TAG, TrainingSet, manifest_json
 
 Report = Callable[[int], None]
@@ -39,7 +40,7 @@ def build(parts: Parts, prepared: Prepared, report: Report | None = None) -> Tra
     began = time.monotonic()
     if (existing := find(parts, prepared.id)) is not None:
         return existing
-    with join(parts, prepared.plan, prepared.spine, prepared.pinned, prepared.known) as joined:
+    with join_pinned(parts, prepared.plan, prepared.spine, prepared.pinned, prepared.known) as joined:
         manifest = _manifest(prepared, joined)
         tally = _Tally(joined.schema, prepared.plan, report)
 
@@ -107,8 +108,8 @@ def rebuild(parts: Parts, id: str) -> TrainingSet:
     columns = [column["name"] for column in manifest["columns"] if column["role"] == "spine"]
     stored = recorded.to_arrow()
     given = stored.select([stored.schema.names.index(name) for name in columns])
-    spine = spines.read(parts, given, plan, recorded.timestamp)
-    with join(parts, plan, spine, pin(parts, plan, recorded.snapshots), manifest["known"]) as joined:
+    spine = fitted(given, plan, recorded.timestamp)
+    with join_pinned(parts, plan, spine, pin(parts, plan, recorded.snapshots), manifest["known"]) as joined:
         digest = Digest(joined.schema)
         for batch in joined.batches:
             digest.update(batch)
@@ -153,7 +154,7 @@ class _Tally:
 
 def _manifest(prepared: Prepared, joined: Joined) -> dict[str, Any]:
     plan, spine, pinned = prepared.plan, prepared.spine, prepared.pinned
-    ends = spines.time_range(spine.times)
+    ends = time_range(spine.times)
     derived = {name for name, _ in plan.derived}
     own = len(spine.table.schema)
     roles = ["spine" if index < own else "derived" if field.name in derived else "feature" for index, field in enumerate(joined.schema)]

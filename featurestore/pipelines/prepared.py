@@ -9,11 +9,11 @@ from typing import Any
 
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import RequestError, near
-from featurestore.pipelines import spine as spines
 from featurestore.pipelines.digest import of_table
-from featurestore.pipelines.join import Pinned, pin
 from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.pinned import Pinned, pin
 from featurestore.pipelines.spine import Spine
+from featurestore.pipelines.spine_reading import read
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def prepare(
     """Read the spine, pin the snapshots and compute the id. Raises: RequestError, TypeMismatch and NotFound for what is wrong."""
     began = time.monotonic()
     _check_name(name)
-    spine = spines.read(parts, given, plan, timestamp)
+    spine = read(parts, given, plan, timestamp)
     if label is not None and label not in spine.table.schema.names:
         raise RequestError(f"the spine has no label column '{label}'{near(label, spine.table.schema.names)}", field=label)
     pinned = pin(parts, plan, snapshots)

@@ -1,22 +1,14 @@
-"""A spine is the rows to train or score on: whatever the caller has, read into Arrow with its time and keys made regular."""
+"""A spine is the rows to train or score on, as an Arrow table with its time and keys made regular."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from featurestore.compiler.expressions import SqlProblem, parse_query, query_problems, query_tables, render_query
 from featurestore.compiler.service_plan import ServicePlan
-from featurestore.errors import NotFound, RequestError, near
-from featurestore.lakehouse import scans, tables
-from featurestore.pipelines import frames
-from featurestore.pipelines.parts import Parts
+from featurestore.errors import RequestError, near
 from featurestore.pipelines.spine_columns import as_key, as_time, as_value, storable
-
-TIME = pa.timestamp("us", tz="UTC")
 
 
 @dataclass(frozen=True)
@@ -36,11 +28,10 @@ class Spine:
         return self.table.column(self.table.schema.get_field_index(self.timestamp))
 
 
-def read(parts: Parts, given: Any, plan: ServicePlan, timestamp: str) -> Spine:
-    """The spine of a service. Raises: RequestError and TypeMismatch naming the column that is missing, misnamed or of
-    a wrong type; NotFound for a file or table that does not exist.
+def fitted(table: pa.Table, plan: ServicePlan, timestamp: str) -> Spine:
+    """These rows as the spine of a service. Raises: RequestError and TypeMismatch naming the column that is missing,
+    misnamed or of a wrong type.
     """
-    table = rows_of(parts, given)
     _check_names(table.schema.names, plan, timestamp)
     columns: list[pa.ChunkedArray] = []
     for field, column in zip(table.schema, table.columns, strict=True):
@@ -77,45 +68,6 @@ def _check_names(names: Sequence[str], plan: ServicePlan, timestamp: str) -> Non
     for column in names:
         if column.startswith("__fs_"):
             raise RequestError(f"the spine's column '{column}' begins with __fs_, which is the store's own; rename it", field=column)
-
-
-def rows_of(parts: Parts, given: Any) -> pa.Table:
-    """A spine as the caller has it, as one table: a frame, Arrow, a list of dicts, a path, an Iceberg table or SQL."""
-    table = frames.in_memory(given)
-    return _named(parts, os.fspath(given).strip()) if table is None else table
-
-
-def _named(parts: Parts, text: str) -> pa.Table:
-    if text.startswith("iceberg:"):
-        name, _, snapshot = text.removeprefix("iceberg:").partition("@")
-        table = tables.load(parts.catalog, name)
-        with parts.engine.session() as session:
-            session.add("spine", scans.scan(table, _snapshot_id(table, snapshot)))
-            return session.batches("SELECT * FROM spine").read_all()
-    if frames.is_query(text):
-        try:
-            tree = parse_query(text)
-            relations = {name: f"spine_{index}" for index, name in enumerate(query_tables(tree))}
-        except SqlProblem as error:
-            raise RequestError(f"the spine's SQL cannot be used: {error}") from error
-        with parts.engine.session() as session:
-            loaded = {name: tables.load(parts.catalog, name) for name in relations}
-            unknown = query_problems(tree, {name: tables.arrow_schema(table).names for name, table in loaded.items()})
-            if unknown:
-                raise RequestError(f"the spine's SQL cannot be used: {'; '.join(unknown)}")
-            for name, relation in relations.items():
-                session.add(relation, scans.scan(loaded[name], tables.current_snapshot_id(loaded[name])))
-            return session.batches(render_query(tree, relations)).read_all()
-    return frames.of_files(text)
-
-
-def _snapshot_id(table: tables.Table, text: str) -> int | None:
-    if not text:
-        return tables.current_snapshot_id(table)
-    known = [str(snapshot) for snapshot in tables.snapshot_ids(table)]
-    if text not in known:
-        raise NotFound("snapshot", text, known, ".".join(table.name()))
-    return int(text)
 
 
 def time_range(times: pa.ChunkedArray) -> tuple[int, int] | None:
