@@ -1,34 +1,12 @@
-"""Holding a view against its source: what the names and types of real columns make of the definition."""
+"""Holding a view against its source as the catalog has it, without reading rows."""
 
-from dataclasses import dataclass
-
-from featurestore.compiler.events import SOURCE, Events, compile_events, field_problems, input_sql, known_scope
-from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, render, resolve
-from featurestore.compiler.features import feature_names
-from featurestore.compiler.storage import storage_type
-from featurestore.compiler.views import ROWS, CompiledView, compile_view
-from featurestore.compiler.windows import EXTRA_POINTS, GRID, type_problems
-from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
-from featurestore.engine.session import Session
-from featurestore.errors import FeatureStoreError, RequestError
+from featurestore.errors import FeatureStoreError
 from featurestore.pipelines import sources
+from featurestore.pipelines.inspected import Inspected, failed, inspected, name_problems, prepare
 from featurestore.pipelines.parts import Parts
 
-BOUNDS = ("events_lower", "events_upper", "lower", "upper", "now", "run")
-
-
-@dataclass(frozen=True)
-class Inspected:
-    """A view with what its source makes of it: `columns` are the feature table's columns and DuckDB types.
-
-    `problems` are (field, message); when there are any, the rest is None or empty.
-    """
-
-    events: Events | None
-    compiled: CompiledView | None
-    columns: dict[str, str]
-    problems: tuple[tuple[str, str], ...]
+__all__ = ["Inspected", "inspect", "inspect_names", "prepare"]
 
 
 def inspect(parts: Parts, view: FeatureView) -> Inspected:
@@ -37,100 +15,15 @@ def inspect(parts: Parts, view: FeatureView) -> Inspected:
         try:
             sources.add(parts, session, view.source, None)
         except FeatureStoreError as error:
-            return _failed((f"source {view.source.name}", error.message))
-        raw = sources.columns(session)
-        session.set({**dict.fromkeys(BOUNDS, 0), "carry_in": False})
-        wrong = [*field_problems(view, list(raw)), *_type_problems(session, view, raw)]
-        if wrong:
-            return _failed(*wrong)
-        events = compile_events(view, list(raw))
-        types = session.schema(events.sql)
-        if view.every is not None and (misfits := type_problems(view, events, types)):
-            return _failed(*misfits)
-        compiled = compile_view(view, events, types)
-        try:
-            return _described(session, view, events, compiled)
-        except FeatureStoreError as error:
-            return _failed(("features", error.message))
+            return failed((f"source {view.source.name}", error.message))
+        return inspected(session, view)
 
 
 def inspect_names(parts: Parts, view: FeatureView) -> list[tuple[str, str]]:
     """(field, message) of what a view of a checked source, itself perhaps wrong, names that the source does not have."""
-    source = view.source
     with parts.engine.session() as session:
         try:
-            sources.add(parts, session, source, None)
+            sources.add(parts, session, view.source, None)
         except FeatureStoreError as error:
-            return [(f"source {source.name}", error.message)]
-        raw = sources.columns(session)
-        return [*field_problems(view, list(raw)), *_source_type_problems(session, source, known_scope(source, list(raw)))]
-
-
-def prepare(session: Session, view: FeatureView, events: Events) -> None:
-    """Make the relation EXTRA_POINTS, empty: grid points to compute besides those that the events ask for."""
-    types = session.schema(events.sql)
-    columns = ", ".join(f"CAST(NULL AS {types[key]}) AS {quoted(key)}" for key in view.entity.keys)
-    session.run(f"CREATE OR REPLACE TEMP TABLE {EXTRA_POINTS} AS SELECT {columns}, CAST(NULL AS BIGINT) AS {GRID} WHERE false")
-
-
-def _described(session: Session, view: FeatureView, events: Events, compiled: CompiledView) -> Inspected:
-    """Run every step on no rows to learn the types of its columns."""
-    prepare(session, view, events)
-    for name, select in compiled.steps:
-        session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM (\n{select}\n) LIMIT 0")
-    found = session.schema(f"SELECT * FROM {ROWS}")
-    problems: list[tuple[str, str]] = []
-    columns: dict[str, str] = {}
-    for column, kind in found.items():
-        try:
-            columns[column] = storage_type(kind)
-        except SqlProblem as error:
-            problems.append(
-                (f"features.{column}" if column in feature_names(view) else f"entity {view.entity.name}.keys", f"'{column}' {error}")
-            )
-    return _failed(*problems) if problems else Inspected(events, compiled, columns, ())
-
-
-def _type_problems(session: Session, view: FeatureView, raw: dict[str, str]) -> list[tuple[str, str]]:
-    """Each expression by itself, so that a type error names its place."""
-    scope = known_scope(view.source, list(raw))
-    inputs = _misfits(session, scope, [(field, sql) for sql, field in input_sql(view)])
-    return [*_source_type_problems(session, view.source, scope), *inputs]
-
-
-def _source_type_problems(session: Session, source: Source, scope: dict[str, str]) -> list[tuple[str, str]]:
-    own = [(f"source {source.name}.columns.{name}", sql) for name, sql in source.columns.items()]
-    if source.where:
-        own.append((f"source {source.name}.where", source.where))
-    found = _misfits(session, scope, own)
-    for role, column in (("timestamp", source.timestamp), ("created", source.created)):
-        if (
-            column
-            and (name := resolve(column, scope))
-            and not (kind := _kind(session, scope[name]) or "wrong").startswith(("TIMESTAMP", "DATE"))
-        ):
-            found.append((f"source {source.name}.{role}", f"'{column}' is {kind}, not a timestamp or date"))
-    return found
-
-
-def _misfits(session: Session, scope: dict[str, str], expressions: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """(field, message) of the expressions whose columns exist and whose types do not go together."""
-    found: list[tuple[str, str]] = []
-    for field, sql in expressions:
-        names = column_names(parse_row(sql))
-        if all(resolve(name, scope) for name in names) and _kind(session, render(parse_row(sql), scope)) is None:
-            kinds = ", ".join(f"{name} is {_kind(session, scope[str(resolve(name, scope))]) or 'wrong itself'}" for name in names)
-            found.append((field, f"{sql!r} does not work on these types: {kinds or 'there is no column in it'}"))
-    return found
-
-
-def _kind(session: Session, sql: str) -> str | None:
-    """The type of an expression over SOURCE; None when it has none because its parts do not go together."""
-    try:
-        return next(iter(session.schema(f"SELECT {sql} FROM {SOURCE}").values()))
-    except RequestError:
-        return None
-
-
-def _failed(*problems: tuple[str, str]) -> Inspected:
-    return Inspected(None, None, {}, problems)
+            return [(f"source {view.source.name}", error.message)]
+        return name_problems(session, view)

@@ -12,6 +12,7 @@ from featurestore.dsl.service import FeatureService
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import DefinitionError, Problem
 from featurestore.pipelines.inspect import inspect, inspect_names
+from featurestore.pipelines.inspected import placed
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.registry import Applied, Registry, read
 
@@ -83,7 +84,7 @@ def plan(parts: Parts, definitions: Definitions) -> Plan:
     ]
     for view in definitions.views:
         if view not in sound and f"source '{view.source.name}'" not in wrong:
-            problems.extend(_placed(definitions, view, field, message) for field, message in inspect_names(parts, view))
+            problems.extend(placed(definitions, view, field, message) for field, message in inspect_names(parts, view))
     views = [_view_step(parts, registry, view, definitions, problems) for view in sound]
     if problems:
         raise DefinitionError(problems)
@@ -112,7 +113,7 @@ def _view_step(parts: Parts, registry: Registry, view: FeatureView, definitions:
         result = Applied("view", view.name, held.version, held.fingerprint, document, held.columns, {}, held.sql)
         return Step("update words", "view", view.name, held.version, _changed(held.document, document), result)
     found = inspect(parts, view)
-    problems.extend(_placed(definitions, view, field, message) for field, message in found.problems)
+    problems.extend(placed(definitions, view, field, message) for field, message in found.problems)
     if found.compiled is None:
         return None
     version = 1 if held is None else held.version + 1
@@ -165,12 +166,3 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
         else:
             names.append(name)
     return f"{', '.join(names)} changed" if names else "order of features changed"
-
-
-def _placed(definitions: Definitions, view: FeatureView, field_name: str, message: str) -> Problem:
-    """A problem at the object it belongs to: `source x.y` and `entity x.y` fields are not the view's own."""
-    owner, _, rest = field_name.partition(" ")
-    if owner in ("source", "entity") and rest:
-        name, _, inner = rest.partition(".")
-        return definitions.problem(owner, name, inner, message)
-    return definitions.problem("view", view.name, field_name, message)

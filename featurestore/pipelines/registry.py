@@ -7,15 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from featurestore.compiler.check_service import output_names, request_keys
-from featurestore.compiler.expressions import canonical
-from featurestore.compiler.features import feature_names
-from featurestore.compiler.fingerprint import ttl_microseconds
-from featurestore.compiler.service_plan import ServicePlan, ViewUse
+from featurestore.compiler.binding import ViewVersion, bound
+from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl import documents
 from featurestore.dsl.service import FeatureService
-from featurestore.dsl.types import sql_type
-from featurestore.dsl.view import FeatureView, Selection
+from featurestore.dsl.view import FeatureView
 from featurestore.errors import CommitConflict, NotFound
 from featurestore.lakehouse import scans, tables, writes
 from featurestore.pipelines.parts import Parts
@@ -99,32 +95,9 @@ class Registry:
 
     def plan(self, applied: Applied) -> ServicePlan:
         """A service version resolved to the view versions it is bound to."""
-        service = self.service(applied)
-        return ServicePlan(
-            service=applied.name,
-            version=applied.version,
-            fingerprint=applied.fingerprint,
-            uses=tuple(self._use(selection, applied.bindings) for selection in service.selections),
-            request=tuple((name, sql_type(kind)) for name, kind in service.request.items()),
-            derived=tuple((name, canonical(sql)) for name, sql in service.derived.items()),
-        )
-
-    def _use(self, selection: Selection, bindings: Mapping[str, int]) -> ViewUse:
-        applied = self.get("view", selection.view.name, bindings[selection.view.name])
-        view = self.view(applied)
-        names = feature_names(view) if selection.names is None else selection.names
-        return ViewUse(
-            label=selection.alias or view.name,
-            view=view.name,
-            version=applied.version,
-            table=applied.table,
-            keys=tuple(zip(view.entity.keys, request_keys(selection), strict=True)),
-            features=tuple(zip(names, output_names(selection), strict=True)),
-            key_types=tuple(applied.columns[key] for key in view.entity.keys),
-            feature_types=tuple(applied.columns[name] for name in names),
-            ttl=ttl_microseconds(view),
-            every=view.every,
-        )
+        versions = {name: self.get("view", name, version) for name, version in applied.bindings.items()}
+        views = {name: ViewVersion(self.view(row), row.version, row.columns) for name, row in versions.items()}
+        return bound(self.service(applied), applied.version, applied.fingerprint, views)
 
 
 def identifier(parts: Parts) -> str:

@@ -1,0 +1,139 @@
+"""A view held against real columns: what their names and types make of the definition."""
+
+from dataclasses import dataclass
+
+from featurestore.compiler.events import SOURCE, Events, compile_events, field_problems, input_sql, known_scope
+from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, render, resolve
+from featurestore.compiler.features import feature_names
+from featurestore.compiler.storage import storage_type
+from featurestore.compiler.views import ROWS, CompiledView, compile_view
+from featurestore.compiler.windows import EXTRA_POINTS, GRID, type_problems
+from featurestore.dsl.definitions import Definitions
+from featurestore.dsl.source import Source
+from featurestore.dsl.view import FeatureView
+from featurestore.engine.session import Session
+from featurestore.errors import FeatureStoreError, Problem, RequestError
+
+BOUNDS = ("events_lower", "events_upper", "lower", "upper", "now", "run")
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A view with what its source makes of it: `columns` are the feature table's columns and DuckDB types.
+
+    `problems` are (field, message); when there are any, the rest is None or empty.
+    """
+
+    events: Events | None
+    compiled: CompiledView | None
+    columns: dict[str, str]
+    problems: tuple[tuple[str, str], ...]
+
+
+def inspected(session: Session, view: FeatureView) -> Inspected:
+    """Compile a checked view against the relation SOURCE of the session, without reading rows."""
+    raw = raw_columns(session)
+    session.set({**dict.fromkeys(BOUNDS, 0), "carry_in": False})
+    wrong = [*field_problems(view, list(raw)), *_type_problems(session, view, raw)]
+    if wrong:
+        return failed(*wrong)
+    events = compile_events(view, list(raw))
+    types = session.schema(events.sql)
+    if view.every is not None and (wrong := type_problems(view, events, types)):
+        return failed(*wrong)
+    compiled = compile_view(view, events, types)
+    try:
+        return _described(session, view, events, compiled)
+    except FeatureStoreError as error:
+        return failed(("features", error.message))
+
+
+def name_problems(session: Session, view: FeatureView) -> list[tuple[str, str]]:
+    """(field, message) of what a view of a checked source, itself perhaps wrong, names that the relation SOURCE does not have."""
+    raw = list(raw_columns(session))
+    return [*field_problems(view, raw), *_source_type_problems(session, view.source, known_scope(view.source, raw))]
+
+
+def raw_columns(session: Session) -> dict[str, str]:
+    """The columns of SOURCE and their DuckDB types."""
+    return session.schema(f"SELECT * FROM {quoted(SOURCE)}")
+
+
+def prepare(session: Session, view: FeatureView, events: Events) -> None:
+    """Make the relation EXTRA_POINTS, empty: grid points to compute besides those that the events ask for."""
+    types = session.schema(events.sql)
+    columns = ", ".join(f"CAST(NULL AS {types[key]}) AS {quoted(key)}" for key in view.entity.keys)
+    session.run(f"CREATE OR REPLACE TEMP TABLE {EXTRA_POINTS} AS SELECT {columns}, CAST(NULL AS BIGINT) AS {GRID} WHERE false")
+
+
+def placed(definitions: Definitions, view: FeatureView, field_name: str, message: str) -> Problem:
+    """A problem at the object it belongs to: `source x.y` and `entity x.y` fields are not the view's own."""
+    owner, _, rest = field_name.partition(" ")
+    if owner in ("source", "entity") and rest:
+        name, _, inner = rest.partition(".")
+        return definitions.problem(owner, name, inner, message)
+    return definitions.problem("view", view.name, field_name, message)
+
+
+def failed(*problems: tuple[str, str]) -> Inspected:
+    """A view that cannot be compiled, for these (field, message)."""
+    return Inspected(None, None, {}, problems)
+
+
+def _source_type_problems(session: Session, source: Source, scope: dict[str, str]) -> list[tuple[str, str]]:
+    own = [(f"source {source.name}.columns.{name}", sql) for name, sql in source.columns.items()]
+    if source.where:
+        own.append((f"source {source.name}.where", source.where))
+    found = misfits(session, scope, own)
+    for role, column in (("timestamp", source.timestamp), ("created", source.created)):
+        if (
+            column
+            and (name := resolve(column, scope))
+            and not (kind := kind_of(session, scope[name]) or "wrong").startswith(("TIMESTAMP", "DATE"))
+        ):
+            found.append((f"source {source.name}.{role}", f"'{column}' is {kind}, not a timestamp or date"))
+    return found
+
+
+def misfits(session: Session, scope: dict[str, str], expressions: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(field, message) of the expressions whose columns exist and whose types do not go together."""
+    found: list[tuple[str, str]] = []
+    for field, sql in expressions:
+        names = column_names(parse_row(sql))
+        if all(resolve(name, scope) for name in names) and kind_of(session, render(parse_row(sql), scope)) is None:
+            kinds = ", ".join(f"{name} is {kind_of(session, scope[str(resolve(name, scope))]) or 'wrong itself'}" for name in names)
+            found.append((field, f"{sql!r} does not work on these types: {kinds or 'there is no column in it'}"))
+    return found
+
+
+def kind_of(session: Session, sql: str) -> str | None:
+    """The type of an expression over SOURCE; None when it has none because its parts do not go together."""
+    try:
+        return next(iter(session.schema(f"SELECT {sql} FROM {SOURCE}").values()))
+    except RequestError:
+        return None
+
+
+def _described(session: Session, view: FeatureView, events: Events, compiled: CompiledView) -> Inspected:
+    """Run every step on no rows to learn the types of its columns."""
+    prepare(session, view, events)
+    for name, select in compiled.steps:
+        session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM (\n{select}\n) LIMIT 0")
+    found = session.schema(f"SELECT * FROM {ROWS}")
+    problems: list[tuple[str, str]] = []
+    columns: dict[str, str] = {}
+    for column, kind in found.items():
+        try:
+            columns[column] = storage_type(kind)
+        except SqlProblem as error:
+            problems.append(
+                (f"features.{column}" if column in feature_names(view) else f"entity {view.entity.name}.keys", f"'{column}' {error}")
+            )
+    return failed(*problems) if problems else Inspected(events, compiled, columns, ())
+
+
+def _type_problems(session: Session, view: FeatureView, raw: dict[str, str]) -> list[tuple[str, str]]:
+    """Each expression by itself, so that a type error names its place."""
+    scope = known_scope(view.source, list(raw))
+    inputs = misfits(session, scope, [(field, sql) for sql, field in input_sql(view)])
+    return [*_source_type_problems(session, view.source, scope), *inputs]
