@@ -2,7 +2,8 @@
 
 Sums of doubles are exact and so independent of order: each value is split into its whole part and its fraction
 scaled by 2**86, both of which are summed as 128-bit integers (both below 2**86, so 2**40 of them cannot overflow);
-what is left out is below 2**-86 a value. Values beyond that, infinities and NaN are summed apart.
+what is left out is below 2**-86 a value. Values beyond that, infinities and NaN are summed apart. Where the absolute
+values of a column sum to less than 2**39, one integer, whole * 2**86 + fraction, holds the same sum at half the cost.
 """
 
 import hashlib
@@ -12,21 +13,31 @@ from featurestore.compiler.events import CREATED, TIME
 from featurestore.dsl.agg import Aggregation
 
 NUMERIC = frozenset({"sum", "mean", "stddev", "percentile"})
+FLOATING = frozenset({"FLOAT", "DOUBLE"})
+BOUND = f"{2.0**39:.1f}::DOUBLE"
 _INTEGERS = frozenset("TINYINT SMALLINT INTEGER BIGINT UTINYINT USMALLINT UINTEGER UBIGINT HUGEINT UHUGEINT BOOLEAN".split())
 _SCALE = f"{2.0**86:.1f}::DOUBLE"
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a tile holds of an aggregation, and the window function that combines tiles: `combine` holds `{}` for the column."""
+    """What is held of an aggregation over some events: an aggregate, with `{}` where its filter goes.
 
-    sql: str
+    `combine` is the window function that combines tiles, with `{}` for the column.
+    """
+
+    aggregate: str
+    where: str | None = None
     combine: str = "sum({})"
 
     @property
     def name(self) -> str:
-        """The column of a tile that holds this part."""
-        return "__fs_p" + hashlib.sha256(self.sql.encode()).hexdigest()[:12]
+        """The column that holds this part."""
+        return "__fs_p" + hashlib.sha256(f"{self.aggregate}{self.where}".encode()).hexdigest()[:12]
+
+    def sql(self, within: str | None = None) -> str:
+        """The aggregate over the events that its own condition, and `within`, let pass."""
+        return self.aggregate.format(_filter(self.where, within))
 
 
 @dataclass(frozen=True)
@@ -37,58 +48,71 @@ class Fold:
     value: str = "{0}"
 
 
+@dataclass(frozen=True)
+class Ordered:
+    """An aggregation that needs a window's events themselves: of the column `value`, where `where` holds."""
+
+    aggregation: Aggregation
+    value: str
+    where: str | None
+
+    def sql(self, within: str, alias: str = "") -> str:
+        """The aggregate over the events of the relation `alias` that `within` lets pass."""
+        value = alias + self.value
+        keep = _filter(f"{value} IS NOT NULL", self.where and alias + self.where, within)
+        order = [*_order(alias), value]
+        match self.aggregation.function:
+            case "count_distinct":
+                return f"count(DISTINCT {value}){keep}"
+            case "stddev":
+                return f"stddev_samp(CAST({value} AS DOUBLE) ORDER BY {', '.join(order)}){keep}"
+            case "percentile":
+                return f"quantile_cont(CAST({value} AS DOUBLE), {self.aggregation.q!r}){keep}"
+            case "last_n":
+                newest = ", ".join(f"{column} DESC" for column in order)
+                return f"list({value} ORDER BY {newest}){keep}[1:{self.aggregation.n}]"
+        raise ValueError(f"unknown aggregation {self.aggregation.function}")
+
+    def when_empty(self, column: str) -> str:
+        """The value where the window, and with it the row that holds the aggregate, may be missing."""
+        return f"coalesce({column}, 0)" if self.aggregation.function == "count_distinct" else column
+
+
 def is_numeric(kind: str) -> bool:
     """Whether values of a DuckDB type can be added; booleans count as 0 and 1."""
-    return kind in _INTEGERS or kind in ("FLOAT", "DOUBLE") or kind.startswith("DECIMAL")
+    return kind in _INTEGERS or kind in FLOATING or kind.startswith("DECIMAL")
 
 
-def fold(aggregation: Aggregation, value: str | None, where: str | None, kind: str) -> Fold | None:
-    """How the aggregation folds, or None when it needs the events. `kind` is the DuckDB type of the column `value`."""
-    keep = f" FILTER (WHERE {where})" if where else ""
+def fold(aggregation: Aggregation, value: str | None, where: str | None, kind: str, bounded: bool = False) -> Fold | None:
+    """How the aggregation folds, or None when it needs the events. `kind` is the DuckDB type of the column `value`;
+    `bounded`: its absolute values sum to less than BOUND."""
     match aggregation.function:
         case "count":
-            return Fold((_count(value, keep),), "CAST(coalesce({0}, 0) AS BIGINT)")
+            return Fold((_count(value, where),), "CAST(coalesce({0}, 0) AS BIGINT)")
         case "sum":
-            total = _sum(_number(value, kind), kind, where)
+            total = _sum(_number(value, kind), kind, where, bounded)
             return replace(total, value=f"CAST({total.value} AS BIGINT)") if kind in _INTEGERS else total
         case "mean":
-            total = _sum(_number(value, kind), kind, where)
+            total = _sum(_number(value, kind), kind, where, bounded)
             mean = f"CAST({total.value} AS DOUBLE) / nullif({{{len(total.parts)}}}, 0)"
-            return Fold((*total.parts, _count(value, keep)), mean)
+            return Fold((*total.parts, _count(value, where)), mean)
         case "min" | "max":
-            return Fold((Part(f"{aggregation.function}({value}){keep}", f"{aggregation.function}({{}})"),))
+            return Fold((Part(f"{aggregation.function}({value}){{}}", where, f"{aggregation.function}({{}})"),))
         case "first":
-            return Fold((Part(f"arg_min({value}, row({', '.join(_order(''))}, {value})){keep}", "first_value({} IGNORE NULLS)"),))
+            return Fold((Part(f"arg_min({value}, row({', '.join(_order(''))}, {value})){{}}", where, "first_value({} IGNORE NULLS)"),))
         case "last":
-            return Fold((Part(f"arg_max({value}, row({', '.join(_order(''))}, {value})){keep}", "last_value({} IGNORE NULLS)"),))
+            return Fold((Part(f"arg_max({value}, row({', '.join(_order(''))}, {value})){{}}", where, "last_value({} IGNORE NULLS)"),))
     return None
 
 
-def _count(value: str | None, keep: str) -> Part:
+def _count(value: str | None, where: str | None) -> Part:
     """A count kept as a double, which is exact below 2**53 and adds up in half the time of a 64-bit integer."""
-    return Part(f"CAST(count({value or '*'}){keep} AS DOUBLE)")
+    return Part(f"CAST(count({value or '*'}){{}} AS DOUBLE)", where)
 
 
-def ordered(aggregation: Aggregation, value: str, where: str | None, window: int) -> str:
-    """The aggregation over the events `e` of the window that ends at the point `p`."""
-    keep = f" FILTER (WHERE epoch_us(e.{TIME}) >= p.__fs_g - {window} AND {value} IS NOT NULL{f' AND {where}' if where else ''})"
-    order = [*_order("e."), value]
-    match aggregation.function:
-        case "count_distinct":
-            return f"count(DISTINCT {value}){keep}"
-        case "stddev":
-            return f"stddev_samp(CAST({value} AS DOUBLE) ORDER BY {', '.join(order)}){keep}"
-        case "percentile":
-            return f"quantile_cont(CAST({value} AS DOUBLE), {aggregation.q!r}){keep}"
-        case "last_n":
-            newest = ", ".join(f"{column} DESC" for column in order)
-            return f"list({value} ORDER BY {newest}){keep}[1:{aggregation.n}]"
-    raise ValueError(f"unknown aggregation {aggregation.function}")
-
-
-def when_empty(aggregation: Aggregation, column: str) -> str:
-    """The value where the window, and with it the row of ordered aggregates, may be missing."""
-    return f"coalesce({column}, 0)" if aggregation.function == "count_distinct" else column
+def _filter(*conditions: str | None) -> str:
+    given = [condition for condition in conditions if condition]
+    return f" FILTER (WHERE {' AND '.join(given)})" if given else ""
 
 
 def _order(prefix: str) -> tuple[str, str]:
@@ -100,18 +124,19 @@ def _number(value: str | None, kind: str) -> str:
     return f"CAST({value} AS INTEGER)" if kind == "BOOLEAN" else f"CAST({value} AS DOUBLE)" if kind == "FLOAT" else str(value)
 
 
-def _sum(value: str, kind: str, where: str | None) -> Fold:
+def _sum(value: str, kind: str, where: str | None, bounded: bool) -> Fold:
     """The exact sum as HUGEINT, DECIMAL(38, s) or DOUBLE; NULL for no values."""
-    keep = f" FILTER (WHERE {where})" if where else ""
-    if kind not in ("FLOAT", "DOUBLE"):
-        return Fold((Part(f"sum({value}){keep}"),))
+    if kind not in FLOATING:
+        return Fold((Part(f"sum({value}){{}}", where),))
+    whole, fraction = f"CAST(trunc({value}) AS HUGEINT)", f"CAST(({value} - trunc({value})) * {_SCALE} AS HUGEINT)"
+    if bounded:
+        return Fold((Part(f"sum({whole} * {2**86}::HUGEINT + {fraction}){{}}", where),), f"CAST({{0}} AS DOUBLE) / {_SCALE}")
     ordinary = f"isfinite({value}) AND abs({value}) < {_SCALE}"
     also = f" AND {where}" if where else ""
     # CASE, not FILTER: a filtered aggregate still computes its argument for every row, and infinity has no integer.
-    whole = f"sum(CASE WHEN {ordinary}{also} THEN CAST(trunc({value}) AS HUGEINT) END)"
-    fraction = f"sum(CASE WHEN {ordinary}{also} THEN CAST(({value} - trunc({value})) * {_SCALE} AS HUGEINT) END)"
-    other = f"sum({value}) FILTER (WHERE NOT ({ordinary}){also})"
+    parts = [Part(f"sum(CASE WHEN {ordinary}{also} THEN {part} END){{}}") for part in (whole, fraction)]
+    other = Part(f"sum({value}){{}}", f"NOT ({ordinary}){also}")
     exact = f"CAST({{0}} * {2**86}::HUGEINT + {{1}} AS DOUBLE) / {_SCALE}"
     large = f"CAST({{0}} AS DOUBLE) + CAST({{1}} AS DOUBLE) / {_SCALE}"
     total = f"CASE WHEN abs({{0}}) < {2**40} THEN {exact} ELSE {large} END"
-    return Fold((Part(whole), Part(fraction), Part(other)), f"(CASE WHEN {{2}} IS NULL THEN {total} ELSE coalesce({total}, 0) + {{2}} END)")
+    return Fold((*parts, other), f"(CASE WHEN {{2}} IS NULL THEN {total} ELSE coalesce({total}, 0) + {{2}} END)")

@@ -1,27 +1,41 @@
 """A view compiled to SQL: temporary tables to make one after the other, the last of which holds the feature rows."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from featurestore.compiler.events import CREATED, TIME, Events
 from featurestore.compiler.expressions import parse_row, quoted, render
 from featurestore.compiler.features import ExpressionFeature, OneFeature, RowFeature, features_of
-from featurestore.compiler.windows import window_steps
+from featurestore.compiler.grid import grid_plan
+from featurestore.compiler.single_point import single_point
+from featurestore.compiler.windows import tile_steps, window_steps
 from featurestore.dsl.view import FeatureView
 
 ROWS = "__fs_rows"
+
+
+VALUES = "__fs_values"
 
 
 @dataclass(frozen=True)
 class CompiledView:
     """SQL that computes a view's rows with feature_timestamp in [lower, upper] (variables, UTC microseconds).
 
-    `steps` are (temporary table, its SELECT), in order, over the relation SOURCE and, in an aggregate view, the
-    relation EXTRA_POINTS. The last one, ROWS, has the keys, feature_timestamp, created_timestamp (NULL where the
-    source has none) and the features; its rows are unique in keys, feature_timestamp and created_timestamp.
+    `once` and then `each` are (temporary table, its SELECT), in order, over the relation SOURCE and, in an aggregate
+    view, the relation EXTRA_POINTS. The last one, ROWS, has the keys, feature_timestamp, created_timestamp (NULL where
+    the source has none) and the features; its rows are unique in keys, feature_timestamp and created_timestamp. What
+    `once` makes can be divided by keys, and `each` be run on every share of it by itself. `single_point` selects the
+    same rows for lower = upper = `point`, a grid point, from the events alone; None in a row view.
     """
 
-    steps: tuple[tuple[str, str], ...]
+    once: tuple[tuple[str, str], ...]
+    each: tuple[tuple[str, str], ...]
+    single_point: str | None = None
+
+    @property
+    def steps(self) -> tuple[tuple[str, str], ...]:
+        """Every step."""
+        return (*self.once, *self.each)
 
     @property
     def sql(self) -> str:
@@ -29,13 +43,16 @@ class CompiledView:
         return "\n\n".join(f"CREATE TEMP TABLE {name} AS\n{select};" for name, select in self.steps)
 
 
-def compile_view(view: FeatureView, events: Events, types: Mapping[str, str]) -> CompiledView:
-    """The SQL of a checked view; `types` holds the DuckDB type of every column of the events."""
+def compile_view(view: FeatureView, events: Events, types: Mapping[str, str], bounded: Collection[str] = ()) -> CompiledView:
+    """The SQL of a checked view; `types` holds the DuckDB type of every column of the events, `bounded` the inputs
+    whose sums may be computed the short way (`grid.magnitudes`)."""
     if view.every is None:
-        return CompiledView(((ROWS, _row_view(view, events)),))
-    *tables, (_, values) = window_steps(view, events, types)
+        return CompiledView((), ((ROWS, row_view(view, events)),))
+    plan = grid_plan(view, events, types, bounded)
+    *each, (_, values) = window_steps(plan, VALUES)
     columns = [*map(quoted, events.keys), "feature_timestamp", "created_timestamp", *feature_columns(features_of(view), {})]
-    return CompiledView((*tables, (ROWS, f"SELECT {', '.join(columns)}\nFROM (\n{values}\n)")))
+    rows = f"SELECT {', '.join(columns)}\nFROM (\n{{}}\n)"
+    return CompiledView(tuple(tile_steps(plan, events)), (*each, (ROWS, rows.format(values))), rows.format(single_point(plan, events)))
 
 
 def feature_columns(features: tuple[OneFeature, ...], inputs: Mapping[str, str]) -> list[str]:
@@ -53,14 +70,17 @@ def feature_columns(features: tuple[OneFeature, ...], inputs: Mapping[str, str])
     return columns
 
 
-def _row_view(view: FeatureView, events: Events) -> str:
-    """Each source row is a feature row; rows equal in keys and both times leave the greatest in the order of the features."""
+def row_view(view: FeatureView, events: Events, unique: bool = False) -> str:
+    """Each source row is a feature row; rows equal in keys and both times leave the greatest in the order of the features.
+
+    `unique`: no two rows of the events are equal in these, so there is nothing to leave out.
+    """
     features = features_of(view)
     keys = ", ".join(map(quoted, events.keys))
     columns = feature_columns(features, {item.text: item.name for item in events.inputs})
     order = ", ".join(f"{quoted(feature.name)} DESC NULLS LAST" for feature in features)
-    return (
-        f"SELECT * FROM (\nSELECT {keys}, {TIME} AS feature_timestamp, {CREATED} AS created_timestamp, {', '.join(columns)}"
-        f"\nFROM (\n{events.sql}\n)\n)"
-        f"\nQUALIFY row_number() OVER (PARTITION BY {keys}, feature_timestamp, created_timestamp ORDER BY {order}) = 1"
-    )
+    rows = f"SELECT {keys}, {TIME} AS feature_timestamp, {CREATED} AS created_timestamp, {', '.join(columns)}\nFROM (\n{events.sql}\n)"
+    if unique:
+        return rows
+    one = f"row_number() OVER (PARTITION BY {keys}, feature_timestamp, created_timestamp ORDER BY {order}) = 1"
+    return f"SELECT * FROM (\n{rows}\n)\nQUALIFY {one}"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from featurestore.compiler.events import compile_events
-from featurestore.compiler.windows import grid_step, longest_window
+from featurestore.compiler.grid import grid_step, longest_window
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.errors import RequestError

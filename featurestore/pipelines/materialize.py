@@ -13,7 +13,7 @@ from featurestore.compiler.expressions import SqlProblem, quoted
 from featurestore.compiler.features import feature_names
 from featurestore.compiler.storage import storage_type, stored
 from featurestore.compiler.views import CompiledView, compile_view
-from featurestore.compiler.windows import EXTRA_POINTS, GRID
+from featurestore.compiler.grid import EXTRA_POINTS, GRID
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.errors import CommitConflict, FeatureStoreError, RequestError, TypeMismatch

@@ -38,10 +38,10 @@ WINDOW w3600000000 AS (PARTITION BY "customer_id" ORDER BY __fs_g RANGE BETWEEN 
 ) v
 LEFT JOIN (
 SELECT p."customer_id", p.__fs_g,
-  count(DISTINCT e.__fs_i0) FILTER (WHERE epoch_us(e.__fs_time) >= p.__fs_g - 3600000000 AND e.__fs_i0 IS NOT NULL) AS "states_1h",
-  stddev_samp(CAST(e.__fs_i1 AS DOUBLE) ORDER BY epoch_us(e.__fs_time), coalesce(epoch_us(e.__fs_created), -9223372036854775807), e.__fs_i1) FILTER (WHERE epoch_us(e.__fs_time) >= p.__fs_g - 3600000000 AND e.__fs_i1 IS NOT NULL) AS "spread_1h",
-  quantile_cont(CAST(e.__fs_i1 AS DOUBLE), 0.5) FILTER (WHERE epoch_us(e.__fs_time) >= p.__fs_g - 7200000000 AND e.__fs_i1 IS NOT NULL) AS "median_2h",
-  list(e.__fs_i0 ORDER BY epoch_us(e.__fs_time) DESC, coalesce(epoch_us(e.__fs_created), -9223372036854775807) DESC, e.__fs_i0 DESC) FILTER (WHERE epoch_us(e.__fs_time) >= p.__fs_g - 3600000000 AND e.__fs_i0 IS NOT NULL AND e.__fs_i2)[1:3] AS "recent_1h"
+  count(DISTINCT e.__fs_i0) FILTER (WHERE e.__fs_i0 IS NOT NULL AND epoch_us(e.__fs_time) >= p.__fs_g - 3600000000) AS "states_1h",
+  stddev_samp(CAST(e.__fs_i1 AS DOUBLE) ORDER BY epoch_us(e.__fs_time), coalesce(epoch_us(e.__fs_created), -9223372036854775807), e.__fs_i1) FILTER (WHERE e.__fs_i1 IS NOT NULL AND epoch_us(e.__fs_time) >= p.__fs_g - 3600000000) AS "spread_1h",
+  quantile_cont(CAST(e.__fs_i1 AS DOUBLE), 0.5) FILTER (WHERE e.__fs_i1 IS NOT NULL AND epoch_us(e.__fs_time) >= p.__fs_g - 7200000000) AS "median_2h",
+  list(e.__fs_i0 ORDER BY epoch_us(e.__fs_time) DESC, coalesce(epoch_us(e.__fs_created), -9223372036854775807) DESC, e.__fs_i0 DESC) FILTER (WHERE e.__fs_i0 IS NOT NULL AND e.__fs_i2 AND epoch_us(e.__fs_time) >= p.__fs_g - 3600000000)[1:3] AS "recent_1h"
 FROM __fs_points p JOIN __fs_events e ON p."customer_id" = e."customer_id" AND epoch_us(e.__fs_time) < p.__fs_g AND epoch_us(e.__fs_time) >= p.__fs_g - 7200000000
 GROUP BY p."customer_id", p.__fs_g
 ) o ON v."customer_id" = o."customer_id" AND v.__fs_g = o.__fs_g

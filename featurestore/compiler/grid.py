@@ -1,0 +1,137 @@
+"""The grid of an aggregate view: its step, its windows, and how each feature is computed over them.
+
+A grid point g is a multiple of the grid's step, in microseconds from the Unix epoch; the window of length w at g is
+[g - w, g). The tile of g is what can be folded of the events in [g - step, g).
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from featurestore.compiler import folds
+from featurestore.compiler.events import CREATED, Events
+from featurestore.compiler.expressions import quoted
+from featurestore.compiler.features import WindowedFeature, features_of
+from featurestore.dsl.durations import microseconds
+from featurestore.dsl.view import FeatureView
+
+GRID = "__fs_g"
+EXTRA_POINTS = "__fs_extra_points"
+
+
+@dataclass(frozen=True)
+class GridPlan:
+    """What the statements of one aggregate view share; times are microseconds, `windows` ascend."""
+
+    keys: tuple[str, ...]
+    step: int
+    windows: tuple[int, ...]
+    folded: tuple[tuple[WindowedFeature, folds.Fold], ...]
+    ordered: tuple[tuple[WindowedFeature, folds.Ordered], ...]
+    has_created: bool
+
+    @property
+    def longest(self) -> int:
+        """The longest window."""
+        return self.windows[-1]
+
+    @property
+    def key_list(self) -> str:
+        """The key columns, quoted."""
+        return ", ".join(self.keys)
+
+
+def grid_step(view: FeatureView) -> int:
+    """The step of an aggregate view's grid in microseconds."""
+    if view.every is None:
+        raise TypeError(f"{view.name} is a row view and has no grid")
+    return microseconds(view.every)
+
+
+def longest_window(view: FeatureView) -> int:
+    """The longest window of an aggregate view in microseconds."""
+    return max((feature.window for feature in features_of(view) if isinstance(feature, WindowedFeature)), default=0)
+
+
+def type_problems(view: FeatureView, events: Events, types: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(field, message) for every aggregation over a column of a type that it does not take."""
+    names = {item.text: item for item in events.inputs}
+    found: dict[tuple[str, str], None] = {}
+    for feature in features_of(view):
+        if isinstance(feature, WindowedFeature):
+            aggregation = feature.aggregation
+            if aggregation.column is not None:
+                kind = types[names[aggregation.column].name]
+                if aggregation.function in folds.NUMERIC and not folds.is_numeric(kind):
+                    found[f"features.{feature.declared}", f"agg.{aggregation.function} takes numbers; {aggregation.column!r} is {kind}"] = (
+                        None
+                    )
+            if aggregation.where is not None and (kind := types[names[aggregation.where].name]) != "BOOLEAN":
+                found[f"features.{feature.declared}", f"where={aggregation.where!r} is {kind}, not true or false"] = None
+    return list(found)
+
+
+def grid_plan(view: FeatureView, events: Events, types: Mapping[str, str], bounded: Collection[str] = ()) -> GridPlan:
+    """How a checked view's features are computed. `types` are those of the events' columns; `bounded` names the inputs
+    whose sums are known to be small (see `magnitudes`)."""
+    names = {item.text: item.name for item in events.inputs}
+    folded: list[tuple[WindowedFeature, folds.Fold]] = []
+    ordered: list[tuple[WindowedFeature, folds.Ordered]] = []
+    for feature in features_of(view):
+        if isinstance(feature, WindowedFeature):
+            aggregation = feature.aggregation
+            value = None if aggregation.column is None else names[aggregation.column]
+            where = None if aggregation.where is None else names[aggregation.where]
+            fold = folds.fold(aggregation, value, where, "" if value is None else types[value], value in bounded)
+            if fold is not None:
+                folded.append((feature, fold))
+            else:
+                ordered.append((feature, folds.Ordered(aggregation, str(value), where)))
+    windows = tuple(sorted({feature.window for feature, _ in (*folded, *ordered)}))
+    return GridPlan(
+        tuple(map(quoted, events.keys)), grid_step(view), windows, tuple(folded), tuple(ordered), view.source.created is not None
+    )
+
+
+def magnitudes(view: FeatureView, events: Events, types: Mapping[str, str]) -> str | None:
+    """A SELECT of one row: for each double that is summed, under its name, whether the sum of its absolute values is
+    so small that `bounded` may name it. None where no double is summed."""
+    names = {item.text: item.name for item in events.inputs}
+    summed = {
+        names[feature.aggregation.column]
+        for feature in features_of(view)
+        if isinstance(feature, WindowedFeature)
+        and feature.aggregation.function in ("sum", "mean")
+        and feature.aggregation.column is not None
+    }
+    doubles = sorted(name for name in summed if types[name] in folds.FLOATING)
+    if not doubles:
+        return None
+    tests = ", ".join(f"coalesce(sum(abs(CAST({name} AS DOUBLE))), 0) < {folds.BOUND} AS {name}" for name in doubles)
+    return f"SELECT {tests}\nFROM (\n{events.sql}\n)"
+
+
+def tile_of(time: str, step: int) -> str:
+    """The first grid point after an event; floored division, also before 1970."""
+    return f"(epoch_us({time}) - ((epoch_us({time}) % {step}) + {step}) % {step} + {step})"
+
+
+def created_timestamp(plan: GridPlan, point: str, known: str) -> str:
+    """The later of a grid point and of when the newest known of its events became known, both in microseconds."""
+    if not plan.has_created:
+        return "CAST(NULL AS TIMESTAMP WITH TIME ZONE)"
+    return f"make_timestamptz(greatest({point}, coalesce({known}, {point})))"
+
+
+def known_at() -> str:
+    """When an event became known, in microseconds."""
+    return f"epoch_us({CREATED})"
+
+
+def same(columns: Iterable[str], left: str, right: str) -> str:
+    """The condition that two relations agree in these columns."""
+    return " AND ".join(f"{left}.{column} = {right}.{column}" for column in columns)
+
+
+def tail(columns: Iterable[str]) -> str:
+    """More columns of a SELECT list, a line each."""
+    return "".join(f",\n  {column}" for column in columns)
