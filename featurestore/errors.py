@@ -7,6 +7,7 @@ FeatureStoreError
 ├── NotFound             a view, service, table, training set, model or column that does not exist
 ├── Conflict             what was asked for contradicts what is there
 │   ├── CommitConflict   another writer committed to the same table first
+│   ├── CheckFailed      the rows of a run fail a check of their view
 │   └── DigestMismatch   a rebuilt training set differs from the recorded one
 ├── NotReady             the catalog or the online store cannot be reached, or a view is not materialized yet
 ├── OutOfResources       memory or disk ran out; nothing was written
@@ -85,6 +86,10 @@ class Conflict(FeatureStoreError):
 
 class CommitConflict(Conflict):
     """Another writer committed to the same table first; nothing of this write is visible, trying again is safe."""
+
+
+class CheckFailed(Conflict):
+    """The rows of a run fail checks of their view; nothing was written. `details` holds the view and each failed check."""
 
 
 class DigestMismatch(Conflict):

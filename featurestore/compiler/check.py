@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from featurestore.compiler.check_service import service_problems
+from featurestore.compiler.data_checks import check_problems
 from featurestore.compiler.expressions import RESERVED, SqlProblem, column_names, parse_query, parse_row, query_tables, resolve
 from featurestore.dsl.agg import Aggregation
 from featurestore.dsl.definitions import Definitions
@@ -107,7 +108,7 @@ def duration_problems(field: str, duration: object) -> Found:
 
 
 def view_problems(view: FeatureView) -> Found:
-    """Windows on the grid, features of the view's kind, names that do not meet."""
+    """Windows on the grid, features of the view's kind, names that do not meet, checks of what there is."""
     grid: int | None = None
     if view.every is not None:
         found = list(duration_problems("every", view.every))
@@ -141,6 +142,7 @@ def view_problems(view: FeatureView) -> Found:
         for one in unfolded:
             yield from feature_name_problems(field, one, names, view)
         names.extend(unfolded)
+    yield from check_problems(view)
 
 
 def feature_name_problems(field: str, name: str, before: Sequence[str], view: FeatureView) -> Found:

@@ -16,7 +16,7 @@ from featurestore.dsl.view import FeatureView
 
 
 def view_fingerprint(view: FeatureView) -> str:
-    """16 hexadecimal digits over keys, source, grid, ttl and features; not over description, owner and tags."""
+    """16 hexadecimal digits over keys, source, grid, ttl and features; not over checks, description, owner and tags."""
     return _digest(view_meaning(view))
 
 

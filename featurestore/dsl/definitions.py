@@ -42,7 +42,8 @@ class Definitions:
         place = self.places.get((kind, name))
         if place is None:
             return Problem(message, f"{kind} '{name}'", field_name)
-        line = next((place.inner[part] for part in reversed(field_name.split(".")) if part in place.inner), place.line)
+        parts = [*reversed(field_name.split(".")), field_name.partition("[")[0]]
+        line = next((place.inner[part] for part in parts if part in place.inner), place.line)
         return Problem(message, f"{kind} '{name}'", field_name, place.file, line)
 
 

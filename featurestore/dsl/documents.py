@@ -1,10 +1,12 @@
 """Definitions as JSON documents: what feature tables, the registry and the HTTP API hold."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
+from featurestore.dsl import check as checks
 from featurestore.dsl.agg import Aggregation
+from featurestore.dsl.check import Check, Condition, Freshness, NotNull, RowCount
 from featurestore.dsl.definitions import Definition, Definitions
 from featurestore.dsl.entity import Entity
 from featurestore.dsl.expression import Expression
@@ -12,15 +14,24 @@ from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import Feature, FeatureView, Selection
 
+_MAKERS: Mapping[str, Callable[..., Check]] = {
+    "that": checks.that,
+    "not_null": checks.not_null,
+    "rows": checks.rows,
+    "fresh": checks.fresh,
+}
+_CHECKS = {Condition: "that", NotNull: "not_null", RowCount: "rows", Freshness: "fresh"}
+
 
 def document(definition: Definition) -> dict[str, Any]:
     """One definition, whole: a view's document holds its entity and source, a service's holds its views."""
     if isinstance(definition, FeatureView):
         return {
-            **_plain(definition, "entity", "source", "features"),
+            **_plain(definition, "entity", "source", "features", "checks"),
             "entity": document(definition.entity),
             "source": document(definition.source),
             "features": {name: _feature_document(feature) for name, feature in definition.declared.items()},
+            "checks": [_check_document(item) for item in definition.checks],
         }
     if isinstance(definition, FeatureService):
         listed = [{**_plain(item, "view"), "view": document(item.view)} for item in definition.selections]
@@ -41,7 +52,14 @@ def source(of: Mapping[str, Any]) -> Source:
 def view(of: Mapping[str, Any]) -> FeatureView:
     """The view of a document."""
     features = {name: _feature(feature) for name, feature in of["features"].items()}
-    return FeatureView(**{**of, "entity": entity(of["entity"]), "source": source(of["source"]), "features": features})
+    # A document from before there were checks has none.
+    checked = [check(item) for item in of.get("checks", ())]
+    return FeatureView(**{**of, "entity": entity(of["entity"]), "source": source(of["source"]), "features": features, "checks": checked})
+
+
+def check(of: Mapping[str, Any]) -> Check:
+    """The check of a document; one without a name gets the name that its kind gives it."""
+    return _MAKERS[of["kind"]](**{name: value for name, value in of.items() if name != "kind"})
 
 
 def service(of: Mapping[str, Any]) -> FeatureService:
@@ -96,3 +114,8 @@ def _feature(of: Any) -> Feature:
     if isinstance(of, Mapping):
         return Aggregation(**of["aggregation"]) if "aggregation" in of else Expression(of["expression"])
     return str(of)
+
+
+def _check_document(item: Check) -> Any:
+    """What is no check goes as it is: whoever reads the document says what is wrong."""
+    return {"kind": _CHECKS[type(item)], **_plain(item)} if type(item) in _CHECKS else item

@@ -139,6 +139,8 @@ def _inner_lines(call: ast.Call) -> dict[str, int]:
     for node in ast.walk(call):
         if isinstance(node, ast.keyword) and node.arg:
             lines.setdefault(node.arg, node.value.lineno)
+            if isinstance(node.value, ast.List | ast.Tuple):
+                lines.update({f"{node.arg}[{position}]": item.lineno for position, item in enumerate(node.value.elts)})
         if isinstance(node, ast.Dict):
             for key in node.keys:
                 if isinstance(key, ast.Constant) and isinstance(key.value, str):

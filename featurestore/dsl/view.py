@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from featurestore.dsl.agg import Aggregation
+from featurestore.dsl.check import Check
 from featurestore.dsl.entity import Entity
 from featurestore.dsl.expression import Expression
 from featurestore.dsl.source import Source
@@ -18,7 +19,8 @@ class FeatureView:
     With `every`, an aggregate view: one row per key and grid point at which a value can have changed; features are
     aggregations over windows (multiples of `every`), and expressions over them. Without it, a row view: one row per
     source row, each feature row SQL over the source's columns (a list of columns takes them as they are), valid from
-    the row's event time until the next row or, with `ttl`, at most that long (both ends inclusive).
+    the row's event time until the next row or, with `ttl`, at most that long (both ends inclusive). `checks` are held
+    against the rows of a run before it writes them.
     """
 
     name: str
@@ -30,8 +32,11 @@ class FeatureView:
     description: str = ""
     owner: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    checks: Sequence[Check] = ()
 
     def __post_init__(self) -> None:
+        alone = isinstance(self.checks, str) or not isinstance(self.checks, Sequence)
+        object.__setattr__(self, "checks", (self.checks,) if alone else tuple(self.checks))
         listed = self.features
         if not isinstance(listed, Mapping):
             object.__setattr__(self, "features", {column: column for column in ([listed] if isinstance(listed, str) else listed)})

@@ -89,6 +89,7 @@ def _view(parts: Parts, row: Applied) -> dict[str, Any]:
         "every": row.document["every"],
         "ttl": row.document["ttl"],
         "features": {name: kind for name, kind in row.columns.items() if name not in times_and_keys},
+        "checks": {check["name"]: check["severity"] for check in row.document.get("checks", ())},
         "description": row.document["description"],
         "owner": row.document["owner"],
         "tags": dict(row.document["tags"]),

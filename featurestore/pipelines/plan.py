@@ -11,7 +11,7 @@ from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import DefinitionError, Problem
-from featurestore.pipelines.inspect import inspect, inspect_names
+from featurestore.pipelines.inspect import inspect, inspect_checks, inspect_names
 from featurestore.pipelines.inspected import placed
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.registry import Applied, Registry, read
@@ -108,14 +108,18 @@ def _view_step(parts: Parts, registry: Registry, view: FeatureView, definitions:
     fingerprint = view_fingerprint(view)
     document = documents.document(view)
     if held is not None and view_fingerprint(registry.view(held)) == fingerprint:
-        if held.document == document:
+        # Read and spelled anew, as a later release than the one that wrote it may spell a definition otherwise.
+        before = documents.document(registry.view(held))
+        if before == document:
             return Step("unchanged", "view", view.name, held.version, "", held)
+        problems.extend(placed(definitions, view, field, message) for field, message in inspect_checks(parts, view, held.columns))
         result = Applied("view", view.name, held.version, held.fingerprint, document, held.columns, {}, held.sql)
-        return Step("update words", "view", view.name, held.version, _changed(held.document, document), result)
+        return Step("update words", "view", view.name, held.version, _changed(before, document), result)
     found = inspect(parts, view)
     problems.extend(placed(definitions, view, field, message) for field, message in found.problems)
     if found.compiled is None:
         return None
+    problems.extend(placed(definitions, view, field, message) for field, message in inspect_checks(parts, view, found.columns))
     version = 1 if held is None else held.version + 1
     result = Applied("view", view.name, version, fingerprint, document, found.columns, {}, found.compiled.sql)
     if held is None:
@@ -141,7 +145,7 @@ def _service_step(registry: Registry, service: FeatureService, views: Mapping[st
     if held is None:
         return Step("create", "service", service.name, 1, "new", result)
     if held.bindings == bindings and service_fingerprint(registry.service(held), _fingerprints(registry, held)) == fingerprint:
-        if held.document == document:
+        if documents.document(registry.service(held)) == document:
             return Step("unchanged", "service", service.name, version, "", held)
         return Step("update words", "service", service.name, version, "words changed", result)
     moved = [f"{name} moves to v{number}" for name, number in bindings.items() if held.bindings.get(name) not in (None, number)]

@@ -57,6 +57,7 @@ class View(Answer):
     every: str | None
     ttl: str | int | None
     features: dict[str, str] = Field(description="DuckDB type by feature")
+    checks: dict[str, Literal["error", "warn"]] = Field(description="severity by check")
     snapshot_id: str | None
     materialized_through: str | None
 

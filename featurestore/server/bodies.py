@@ -64,6 +64,47 @@ class ExpressionFeature(Body):
     expression: str
 
 
+class Check(Body):
+    """A check of the rows of a run; it has a name of its own kind when none is given."""
+
+    name: str | None = None
+    severity: Literal["error", "warn"] = "error"
+
+
+class ThatCheck(Check):
+    """At least a share of the rows holds a condition in row SQL."""
+
+    kind: Literal["that"]
+    sql: str
+    at_least: float = 1.0
+
+
+class NotNullCheck(Check):
+    """At least a share of the rows has a value of a feature."""
+
+    kind: Literal["not_null"]
+    feature: str
+    at_least: float = 1.0
+
+
+class RowsCheck(Check):
+    """A run computes so many rows."""
+
+    kind: Literal["rows"]
+    at_least: int | None = None
+    at_most: int | None = None
+
+
+class FreshCheck(Check):
+    """The source has an event at most `within` before the end of the run's interval."""
+
+    kind: Literal["fresh"]
+    within: str
+
+
+AnyCheck = Annotated[ThatCheck | NotNullCheck | RowsCheck | FreshCheck, Field(discriminator="kind")]
+
+
 class ViewBody(Words):
     """A view, whole: with its entity and its source. A feature that is a text is row SQL."""
 
@@ -73,6 +114,7 @@ class ViewBody(Words):
     features: dict[str, str | AggregationFeature | ExpressionFeature]
     every: str | None = None
     ttl: str | int | None = None
+    checks: list[AnyCheck] = []
 
 
 class SelectionBody(Body):

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from featurestore import Entity, FeatureService, FeatureView, Source, agg
+from featurestore import Entity, FeatureService, FeatureView, Source, agg, check
 from featurestore.compiler.expressions import SqlProblem, parse_query, parse_row
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -43,6 +43,11 @@ def test_every_argument_is_described(kind: type) -> None:
 def test_every_aggregation_is_described() -> None:
     known = {name for name, value in vars(agg).items() if inspect.isfunction(value) and value.__module__ == agg.__name__}
     assert first_cells(section("definitions.md", "Aggregations")) == known
+
+
+def test_every_check_is_described() -> None:
+    known = {name for name, value in vars(check).items() if inspect.isfunction(value) and value.__module__ == check.__name__}
+    assert first_cells(section("definitions.md", "Checks")) == known
 
 
 def test_every_function_of_row_sql_is_listed_and_every_listed_one_is_allowed() -> None:

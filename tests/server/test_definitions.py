@@ -1,6 +1,8 @@
 """Definitions over HTTP: shown as applied, applied as data."""
 
-from featurestore import Entity
+from dataclasses import replace
+
+from featurestore import Entity, check
 from featurestore.dsl.definitions import gather
 from featurestore.dsl.documents import definitions_document
 from tests import shop
@@ -32,6 +34,25 @@ def test_applying(own: Served) -> None:
     assert own.http.post("/v1/apply", json={"definitions": document, "base": planned["base"]}).json()["changed"] is True
     assert "seller" in [entity["name"] for entity in own.store.entities()]
     assert own.http.post("/v1/apply", json={"definitions": document}).json()["changed"] is False
+
+
+def test_checks_travel_with_their_views(own: Served) -> None:
+    every_kind = [check.that("spend_30d >= 0"), check.not_null("spend_30d", at_least=0.5), check.rows(at_most=9), check.fresh(within="2d")]
+    strict = replace(shop.customer_orders, checks=every_kind)
+    document = definitions_document(gather([strict]))
+    applied = own.http.post("/v1/apply", json={"definitions": document}).json()
+    assert {step["name"]: step["action"] for step in applied["steps"]}["customer_orders"] == "update words"
+    assert own.http.get("/v1/views/customer_orders").json()["checks"] == {one.name: "error" for one in every_kind}
+    assert not own.store.plan([strict]).changed
+    document["views"][0]["checks"] = [{"kind": "fresh", "within": "2d"}]
+    assert own.http.post("/v1/apply", json={"definitions": document}).is_success
+    assert own.store.view("customer_orders")["checks"] == {"fresh(2d)": "error"}
+    document["views"][0]["checks"] = [{"kind": "fresh", "withn": "2d"}, {"kind": "that", "sql": "spent > 0"}]
+    error = refused(own.http.post("/v1/plan", json={"definitions": document}), 422, "RequestError")
+    assert "views[0].checks[0].fresh.withn: Extra inputs are not permitted" in error["message"]
+    document["views"][0]["checks"].pop(0)
+    error = refused(own.http.post("/v1/plan", json={"definitions": document}), 422, "DefinitionError")
+    assert "checks[0]: no key or feature 'spent'" in error["message"]
 
 
 def test_every_problem_is_told(served: Served) -> None:

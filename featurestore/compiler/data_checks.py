@@ -1,0 +1,115 @@
+"""Data checks of a view: what is wrong in their definitions, and one SELECT that counts the rows that break them."""
+
+from collections.abc import Iterator, Mapping
+
+from featurestore.compiler.check_service import unfolded_names
+from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, render, resolve
+from featurestore.dsl.check import SEVERITIES, Check, Condition, Freshness, NotNull, RowCount
+from featurestore.dsl.durations import microseconds
+from featurestore.dsl.view import FeatureView
+from featurestore.errors import near
+
+ROWS = "__fs_checked_rows"
+BROKEN = "__fs_broken"
+EXAMPLE = "__fs_example"
+
+
+def check_problems(view: FeatureView) -> Iterator[tuple[str, str]]:
+    """(field, message) of each problem of a view's checks; their types are another matter, see `inspect_checks`."""
+    names: list[str] = []
+    for position, check in enumerate(view.checks):
+        field = check_field(position)
+        if not isinstance(check, Condition | NotNull | RowCount | Freshness):
+            yield field, f"is {check!r}; write check.that(...), check.not_null(...), check.rows(...) or check.fresh(...)"
+            continue
+        if not isinstance(check.name, str) or not check.name.strip():
+            yield field, f"{check.name!r} is not a name; write name='...' or leave it out"
+        if check.name in names:
+            yield field, f"another check of the view is called {check.name!r}; give one of them a name of its own: name='...'"
+        names.append(check.name)
+        if check.severity not in SEVERITIES:
+            yield field, f"no severity {check.severity!r}{near(str(check.severity), SEVERITIES)}"
+        for message in _limit_problems(check, view):
+            yield field, message
+
+
+def check_field(position: int) -> str:
+    """What errors call the check at this position of its view."""
+    return f"checks[{position}]"
+
+
+def row_columns(view: FeatureView) -> tuple[str, ...]:
+    """What a condition may read: keys, feature_timestamp and features."""
+    return (*view.entity.keys, "feature_timestamp", *unfolded_names(view))
+
+
+def condition_sql(check: Condition, view: FeatureView) -> str:
+    """DuckDB SQL of a condition over the rows of its checked view. Raises: SqlProblem."""
+    return render(parse_row(check.sql), {name: quoted(name) for name in row_columns(view)})
+
+
+def tally_sql(view: FeatureView, relation: str) -> str:
+    """A SELECT of one row over a checked view's rows in `relation`.
+
+    ROWS counts them. For each check of single rows, at position i, BROKEN_i counts those that break it, and EXAMPLE_i
+    is the first of them in order of time: a struct of `at` (UTC microseconds) and `keys` (texts), NULL when none does.
+    """
+    keys = ", ".join(f"CAST({quoted(key)} AS VARCHAR)" for key in view.entity.keys)
+    row = f"{{'at': epoch_us(feature_timestamp), 'keys': [{keys}]}}"
+    selected = [f"count(*) AS {ROWS}"]
+    for position, broken in breaches(view).items():
+        selected.append(f"count(*) FILTER (WHERE {broken}) AS {BROKEN}_{position}")
+        selected.append(f"min({row}) FILTER (WHERE {broken}) AS {EXAMPLE}_{position}")
+    columns = ",\n  ".join(selected)
+    return f"SELECT {columns}\nFROM {relation}"
+
+
+def breaches(view: FeatureView) -> Mapping[int, str]:
+    """For each check of single rows, by its position: SQL that is true for the rows that break it."""
+    found: dict[int, str] = {}
+    for position, check in enumerate(view.checks):
+        if isinstance(check, Condition):
+            found[position] = f"NOT ({condition_sql(check, view)})"
+        elif isinstance(check, NotNull):
+            found[position] = f"{quoted(str(resolve(check.feature, unfolded_names(view))))} IS NULL"
+    return found
+
+
+def _limit_problems(check: Check, view: FeatureView) -> Iterator[str]:
+    if isinstance(check, RowCount):
+        yield from _count_problems(check)
+        return
+    if isinstance(check, Freshness):
+        try:
+            if microseconds(check.within) == 0:
+                yield f"within={check.within!r} is no time at all"
+        except ValueError as error:
+            yield f"within={error}"
+        return
+    if isinstance(check.at_least, bool) or not isinstance(check.at_least, int | float) or not 0 < check.at_least <= 1:
+        yield f"at_least={check.at_least!r} is not a share of the rows: a number above 0 and at most 1, such as 0.95"
+    known = unfolded_names(view)
+    if isinstance(check, NotNull):
+        if not isinstance(check.feature, str) or resolve(check.feature, known) is None:
+            yield f"no feature '{check.feature}' in {view.name}{near(str(check.feature), known)}"
+        return
+    try:
+        names = column_names(parse_row(check.sql))
+    except SqlProblem as error:
+        yield str(error)
+        return
+    for name in names:
+        if resolve(name, row_columns(view)) is None:
+            yield f"no key or feature '{name}'{near(name, row_columns(view))}"
+
+
+def _count_problems(check: RowCount) -> Iterator[str]:
+    given = {name: limit for name, limit in (("at_least", check.at_least), ("at_most", check.at_most)) if limit is not None}
+    if not given:
+        yield "check.rows() has no limit; give at_least=, at_most= or both"
+    for name, limit in given.items():
+        if type(limit) is not int or limit < 0:
+            yield f"{name}={limit!r} is not a number of rows: a whole number, 0 or more"
+            return
+    if len(given) == 2 and given["at_least"] > given["at_most"]:
+        yield f"at_least={check.at_least} is more than at_most={check.at_most}, so no number of rows would do"
