@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,12 +11,25 @@ import pyarrow.fs as pafs
 from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.manifest import ManifestFile
 from pyiceberg.table import Table
-from pyiceberg.table.update import AssertTableUUID, RemoveSnapshotsUpdate
+from pyiceberg.table.refs import SnapshotRefType
+from pyiceberg.table.snapshots import ancestors_of
+from pyiceberg.table.update import (
+    AssertRefSnapshotId,
+    AssertTableUUID,
+    RemoveSnapshotRefUpdate,
+    RemoveSnapshotsUpdate,
+    TableRequirement,
+    TableUpdate,
+)
 
 from featurestore.errors import CommitConflict, Conflict
+from featurestore.lakehouse import tables
 from featurestore.lakehouse.commits import Staged, as_loaded, begin, execute, reloaded
 
 logger = logging.getLogger(__name__)
+
+STAGING = "materializing"
+"""The branch on which a large run collects its rows before they come to main all at once."""
 
 _ATTEMPTS = 100
 _SWEPT = (".parquet", ".orc", ".avro", ".metadata.json", ".metadata.json.gz", ".stats", ".puffin")
@@ -24,9 +37,15 @@ _SWEPT = (".parquet", ".orc", ".avro", ".metadata.json", ".metadata.json.gz", ".
 
 @dataclass(frozen=True)
 class Expired:
-    """How many snapshots went, or would go."""
+    """The snapshots that went, or would go; `abandoned`: with them the branch on which a run stages its rows."""
 
-    snapshots: int
+    snapshot_ids: tuple[int, ...]
+    abandoned: bool = False
+
+    @property
+    def snapshots(self) -> int:
+        """How many they are."""
+        return len(self.snapshot_ids)
 
 
 @dataclass(frozen=True)
@@ -37,46 +56,69 @@ class Swept:
     bytes: int
 
 
-def expire(table: Table, older_than: datetime, dry_run: bool = False) -> Expired:
-    """Forget snapshots made before `older_than` (naive: UTC) but the heads of tags and branches, so also the current one.
+def expire(
+    table: Table, older_than: datetime, dry_run: bool = False, *, reader: int | None = None, staged_before: datetime | None = None
+) -> Expired:
+    """Forget snapshots that ceased to be the current one before `older_than` (naive: UTC), but the heads of tags and branches.
 
+    What an incremental reader that stands at the snapshot `reader` still needs is kept as well: it, and all after it. A branch STAGING
+    and its history are kept, unless nothing came to it since `staged_before`: then the run that filled it is dead, and it goes first.
     Files stay until `sweep`. The handle then shows the new state. Raises: CommitConflict if other writers never pause.
     """
-    limit = _utc(older_than).timestamp() * 1000
+    limit = _milliseconds(older_than)
+    abandoned = False
     for _ in range(_ATTEMPTS):
         fresh = reloaded(table)
-        kept = {ref.snapshot_id for ref in fresh.refs().values()} | {fresh.metadata.current_snapshot_id}
-        old = [s.snapshot_id for s in fresh.snapshots() if s.timestamp_ms < limit and s.snapshot_id not in kept]
-        if dry_run or not old:
-            return Expired(len(old))
+        stale = _stale_branch(fresh, staged_before)
+        old = _expirable(fresh, limit, reader, without=STAGING if stale is not None else None)
+        if dry_run or not (old or stale is not None):
+            return Expired(old, abandoned or stale is not None)
         transaction = begin(fresh)
-        # Removing a snapshot also removes a tag that was set on it a moment ago: then this must not land.
-        requirements = (AssertTableUUID(uuid=fresh.metadata.table_uuid), *as_loaded(fresh, unreferenced=old))
-        removal = RemoveSnapshotsUpdate(snapshot_ids=old)  # type: ignore[call-arg]
-        Staged(transaction, (removal,), requirements).commit()
+        if stale is not None:
+            Staged(transaction, *_removal(stale)).commit()
+        else:
+            # Removing a snapshot also removes a tag that was set on it a moment ago: then this must not land.
+            requirements = (AssertTableUUID(uuid=fresh.metadata.table_uuid), *as_loaded(fresh, unreferenced=old))
+            removal = RemoveSnapshotsUpdate(snapshot_ids=list(old))  # type: ignore[call-arg]
+            Staged(transaction, (removal,), requirements).commit()
         try:
             execute(fresh, transaction)
         except CommitConflict:
             continue
         table.metadata, table.metadata_location = fresh.metadata, fresh.metadata_location
-        return Expired(len(old))
+        if stale is None:
+            return Expired(old, abandoned)
+        abandoned = True
     raise CommitConflict(f"{'.'.join(table.name())} is being changed without pause; nothing has expired")
 
 
-def sweep(table: Table, older_than: datetime, dry_run: bool = False) -> Swept:
+def bound_metadata(table: Table) -> None:
+    """Give a table what ours say about metadata files, where it says nothing itself, so that their number is bounded.
+
+    Raises: CommitConflict if other writers never pause.
+    """
+    for _ in range(_ATTEMPTS):
+        fresh = reloaded(table)
+        try:
+            tables.set_properties(fresh, {name: value for name, value in tables.FEW_FILES.items() if name not in fresh.properties})
+        except CommitConflict:
+            continue
+        table.metadata, table.metadata_location = fresh.metadata, fresh.metadata_location
+        return
+    raise CommitConflict(f"{'.'.join(table.name())} is being changed without pause; its properties are as they were")
+
+
+def sweep(table: Table, older_than: datetime, dry_run: bool = False, *, without: Collection[int] = ()) -> Swept:
     """Delete the files in the table's folder, last changed before `older_than` (naive: UTC), that no snapshot it has reaches.
 
-    `older_than` must lie further back than the longest write takes: a file is written before a snapshot reaches it.
+    `older_than` must lie further back than the longest write takes: a file is written before a snapshot reaches it. `without` is for
+    dry runs: as if these snapshots had expired.
     Raises: Conflict where another table lives in the same folder; CommitConflict where files go while they are looked at.
     """
     limit = _utc(older_than)
     # What is there is listed before what is reachable: a file that a commit takes over in between is then seen as reachable.
     listed = list(_listed(table))
-    fresh = reloaded(table)
-    try:
-        reachable = _reachable(fresh)
-    except FileNotFoundError as error:
-        raise CommitConflict(f"{'.'.join(table.name())} is being swept by another process: {error}") from error
+    fresh, reachable = _reached(table, without)
     garbage = [info for info in listed if info.path not in reachable and info.mtime is not None and info.mtime < limit]
     _refuse_shared_folder(fresh, garbage)
     if not dry_run:
@@ -86,6 +128,43 @@ def sweep(table: Table, older_than: datetime, dry_run: bool = False) -> Swept:
             with suppress(FileNotFoundError):
                 filesystem.delete_file(info.path)
     return Swept(len(garbage), sum(info.size for info in garbage))
+
+
+def _expirable(table: Table, limit: int, reader: int | None, without: str | None) -> tuple[int, ...]:
+    main = list(ancestors_of(table.current_snapshot(), table.metadata))
+    refs = {name: ref.snapshot_id for name, ref in table.refs().items() if name != without}
+    kept = {table.metadata.current_snapshot_id, *refs.values()}
+    if STAGING in refs:
+        kept |= {snapshot.snapshot_id for snapshot in ancestors_of(table.snapshot_by_id(refs[STAGING]), table.metadata)}
+    ids = [snapshot.snapshot_id for snapshot in main]
+    if reader in ids:
+        kept |= set(ids[: ids.index(reader) + 1])
+    # Whoever began to read a snapshot did so while it was the current one: its age counts from when it ceased to be.
+    ceased = {snapshot.parent_snapshot_id: snapshot.timestamp_ms for snapshot in main}
+    return tuple(
+        snapshot.snapshot_id
+        for snapshot in table.snapshots()
+        if ceased.get(snapshot.snapshot_id, snapshot.timestamp_ms) < limit and snapshot.snapshot_id not in kept
+    )
+
+
+def _stale_branch(table: Table, before: datetime | None) -> int | None:
+    """The head of a branch STAGING that is older than `before`; None if there is no such branch."""
+    ref = table.refs().get(STAGING)
+    if before is None or ref is None or ref.snapshot_ref_type != SnapshotRefType.BRANCH:
+        return None
+    head = table.snapshot_by_id(ref.snapshot_id)
+    return head.snapshot_id if head is not None and head.timestamp_ms < _milliseconds(before) else None
+
+
+def _removal(head: int) -> tuple[tuple[TableUpdate, ...], tuple[TableRequirement, ...]]:
+    removal = RemoveSnapshotRefUpdate(ref_name=STAGING)  # type: ignore[call-arg]
+    still = AssertRefSnapshotId(ref=STAGING, snapshot_id=head)  # type: ignore[call-arg]
+    return (removal,), (still,)
+
+
+def _milliseconds(when: datetime) -> int:
+    return int(_utc(when).timestamp() * 1000)
 
 
 def _utc(when: datetime) -> datetime:
@@ -115,12 +194,30 @@ def _listed(table: Table) -> Iterator[pafs.FileInfo]:
         yield from (info for info in found if info.type == pafs.FileType.File and info.path.endswith(_SWEPT))
 
 
-def _reachable(table: Table) -> set[str]:
+def _reached(table: Table, without: Collection[int]) -> tuple[Table, set[str]]:
+    """The table as it is now, and the paths of all files that it reaches."""
+    gone: FileNotFoundError | None = None
+    for _ in range(_ATTEMPTS):
+        fresh = reloaded(table)
+        if gone is not None and fresh.metadata_location == table.metadata_location:
+            name = ".".join(table.name())
+            raise CommitConflict(f"{name} lacks a file of its metadata, or is being swept by another process: {gone}") from gone
+        try:
+            return fresh, _reachable(fresh, without)
+        except FileNotFoundError as error:
+            # Snapshots that expired a moment ago may be swept already: a table that moved on meanwhile is looked at again.
+            gone, table = error, fresh
+    raise CommitConflict(f"{'.'.join(table.name())} is being changed without pause; nothing was swept")
+
+
+def _reachable(table: Table, without: Collection[int] = ()) -> set[str]:
     metadata = table.metadata
     locations = {table.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
     locations |= {file.statistics_path for file in (*metadata.statistics, *metadata.partition_statistics)}
     manifests: dict[str, ManifestFile] = {}
     for snapshot in metadata.snapshots:
+        if snapshot.snapshot_id in without:
+            continue
         locations.add(snapshot.manifest_list)
         manifests |= {manifest.manifest_path: manifest for manifest in snapshot.manifests(table.io)}
     for path, manifest in manifests.items():

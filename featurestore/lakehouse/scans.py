@@ -54,6 +54,18 @@ def scan(
     return _relation(table, schema, tasks)
 
 
+def files(table: Table, snapshot_id: int) -> list[FileScanTask]:
+    """Every data file of a snapshot, with the deletes that hold for it. Raises: as `scan`."""
+    return _plan(table, snapshot_id, None)
+
+
+def scan_files(
+    table: Table, snapshot_id: int, chosen: Sequence[FileScanTask], *, columns: Sequence[str] | None = None
+) -> IcebergFiles | pa.RecordBatchReader:
+    """As `scan`, of some of the snapshot's files alone."""
+    return _relation(table, _projection(table, snapshot_id, columns), list(chosen))
+
+
 def read(table: Table, snapshot_id: int | None, *, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
     """As `scan`, always as a stream of Arrow batches of `tables.arrow_schema`'s types, in the order of the files."""
     schema = _projection(table, snapshot_id, columns)

@@ -26,14 +26,14 @@ from featurestore.lakehouse.commits import Staged, begin, execute, stage_propert
 MONTH_PARTITION = "__fs_month"
 """The name of the month partition: it must meet no column's name."""
 
-_PROPERTIES = {
-    "format-version": "2",
+FEW_FILES = {
     # A commit leaves a metadata file and a manifest: keep both few, or planning and commits slow down with a table's age.
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
     "commit.manifest-merge.enabled": "true",
     "commit.manifest.min-count-to-merge": "20",
 }
+"""What every table of ours says about its metadata."""
 
 
 def load(catalog: Catalog, identifier: str) -> Table:
@@ -81,7 +81,9 @@ def create(
         spec = PartitionSpec(PartitionField(source_id=source, field_id=1000, transform=MonthTransform(), name=MONTH_PARTITION))
     create_namespace(catalog, identifier.rpartition(".")[0])
     try:
-        return catalog.create_table(identifier, columns, partition_spec=spec, properties={**_PROPERTIES, **(properties or {})})
+        return catalog.create_table(
+            identifier, columns, partition_spec=spec, properties={"format-version": "2", **FEW_FILES, **(properties or {})}
+        )
     except TableAlreadyExistsError as error:
         raise Conflict(f"the table {identifier} exists already", table=identifier) from error
     except UNREACHABLE as error:

@@ -10,9 +10,10 @@ from pyiceberg.manifest import DataFileContent
 from pyiceberg.table import Table
 
 from featurestore.errors import Conflict, NotFound
-from featurestore.lakehouse import maintenance, scans, tables, tags, writes
+from featurestore.lakehouse import maintenance, scans, tables, tags, types, writes
+from featurestore.lakehouse.files import DataFiles
 from featurestore.lakehouse.maintenance import Expired, Swept
-from tests.lakehouse.data import EVENTS, events, files, reader
+from tests.lakehouse.data import EVENTS, by_id, events, files, reader
 from tests.lakehouse.deletes import delete_rows
 from tests.lakehouse.interference import interfered
 
@@ -44,12 +45,12 @@ def test_expire_keeps_tags_branches_and_the_current(both: Catalog) -> None:
     tags.tag(table, "pinned", made[1])
     with table.manage_snapshots() as manage:
         manage.create_branch(made[2], "audit")
-    assert maintenance.expire(table, datetime.now(UTC) - timedelta(hours=1), dry_run=False) == Expired(0)
-    assert maintenance.expire(table, soon(), dry_run=True) == Expired(2)
+    assert maintenance.expire(table, datetime.now(UTC) - timedelta(hours=1)).snapshots == 0
+    assert maintenance.expire(table, soon(), dry_run=True).snapshot_ids == (made[0], made[3])
     assert tables.snapshot_ids(tables.load(both, "features.f")) == made
-    assert maintenance.expire(table, soon(), dry_run=False) == Expired(2)
+    assert maintenance.expire(table, soon()).snapshots == 2
     assert tables.snapshot_ids(table) == tables.snapshot_ids(tables.load(both, "features.f")) == [made[1], made[2], made[4]]
-    assert maintenance.expire(table, soon(), dry_run=False) == Expired(0)
+    assert maintenance.expire(table, soon()).snapshots == 0
     with pytest.raises(NotFound):
         scans.scan(table, made[0])
 
@@ -59,10 +60,93 @@ def test_a_tag_set_while_expiring_saves_its_snapshot(both: Catalog) -> None:
     with interfered(both) as slow:
         table = tables.load(slow, "features.f")
         slow.before = lambda: tags.tag(tables.load(both, "features.f"), "late", made[0])
-        assert maintenance.expire(table, soon(), dry_run=False) == Expired(1)
+        assert maintenance.expire(table, soon()).snapshot_ids == (made[1],)
     fresh = tables.load(both, "features.f")
     assert tables.snapshot_ids(fresh) == [made[0], made[2]]
     assert tags.tags(fresh) == {"late": made[0]}
+
+
+def test_the_age_of_a_snapshot_counts_from_when_another_took_its_place(catalog: Catalog) -> None:
+    table, made = snapshots(catalog, 3)
+    when = {snapshot.snapshot_id: snapshot.timestamp_ms for snapshot in table.snapshots()}
+    between = datetime.fromtimestamp(when[made[2]] / 1000, UTC)
+    assert when[made[1]] < when[made[2]]
+    assert maintenance.expire(table, between, dry_run=True).snapshot_ids == (made[0],)
+    assert maintenance.expire(table, between + timedelta(milliseconds=1), dry_run=True).snapshot_ids == (made[0], made[1])
+
+
+def test_what_an_incremental_reader_needs_is_kept(catalog: Catalog) -> None:
+    table, made = snapshots(catalog, 5)
+    assert maintenance.expire(table, soon(), reader=made[2]).snapshot_ids == (made[0], made[1])
+    found = scans.changes(table, made[2], made[4])
+    assert found.appended
+    assert sorted(row["k"] for row in by_id(found.relation)) == [3, 4]
+    assert maintenance.expire(table, soon(), reader=12345).snapshot_ids == (made[2], made[3])
+
+
+def stage(table: Table, number: int) -> None:
+    """A row on the branch of a run that is under way, which has a history of its own."""
+    new = DataFiles(table, types.arrow_schema(table.schema(), ids=True)).write(events((number, "2026-05-01", "staged")).to_batches())
+    transaction = table.transaction()
+    with transaction.update_snapshot(branch=maintenance.STAGING).fast_append() as snapshot:
+        for file in new.data_files(transaction.table_metadata):
+            snapshot.append_data_file(file)
+    transaction.commit_transaction()
+
+
+def staged(catalog: Catalog, count: int) -> Table:
+    """A table with one row, and more rows on that branch."""
+    table, _ = snapshots(catalog, 1)
+    for number in range(count):
+        stage(table, 100 + number)
+    return table
+
+
+def test_the_branch_of_a_run_under_way_is_kept_with_its_history(catalog: Catalog) -> None:
+    table = staged(catalog, 3)
+    hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    assert maintenance.expire(table, soon(), staged_before=hour_ago) == Expired(())
+    assert maintenance.sweep(table, soon()) == Swept(0, 0)
+    assert len(tables.snapshot_ids(table)) == 1 + 3
+    assert keys(table, table.refs()[maintenance.STAGING].snapshot_id) == [100, 101, 102]
+
+
+def test_the_branch_of_a_dead_run_goes_with_its_files(both: Catalog) -> None:
+    table = staged(both, 3)
+    planned = maintenance.expire(table, soon(), dry_run=True, staged_before=soon())
+    assert (planned.snapshots, planned.abandoned) == (3, True)
+    would = maintenance.sweep(table, soon(), dry_run=True, without=planned.snapshot_ids)
+    assert maintenance.STAGING in tables.load(both, "features.f").refs()
+    assert maintenance.expire(table, soon(), staged_before=soon()) == planned
+    swept = maintenance.sweep(table, soon())
+    assert (swept.files, len(files(table))) == (would.files, 1)
+    assert keys(table, tables.snapshot_ids(table)[0]) == [0]
+    assert maintenance.STAGING not in table.refs()
+
+
+def test_a_run_that_goes_on_meanwhile_keeps_its_branch(catalog: Catalog) -> None:
+    staged(catalog, 2)
+    limit = datetime.now(UTC)
+    with interfered(catalog) as slow:
+        table = tables.load(slow, "features.f")
+        slow.before = lambda: stage(tables.load(catalog, "features.f"), 102)
+        assert maintenance.expire(table, limit, staged_before=limit) == Expired(())
+    table = tables.load(catalog, "features.f")
+    assert keys(table, table.refs()[maintenance.STAGING].snapshot_id) == [100, 101, 102]
+
+
+def test_metadata_files_of_any_table_become_few(both: Catalog) -> None:
+    both.create_namespace("features")
+    table = both.create_table("features.f", EVENTS, properties={"write.metadata.previous-versions-max": "3"})
+    maintenance.bound_metadata(table)
+    assert table.properties["write.metadata.delete-after-commit.enabled"] == "true"
+    assert table.properties["write.metadata.previous-versions-max"] == "3"
+    location = table.metadata_location
+    maintenance.bound_metadata(table)
+    assert table.metadata_location == location
+    for number in range(8):
+        writes.append(table, reader(events((number, "2026-01-01", "x"))), summary={})
+    assert len([name for name in files(table, "metadata") if name.endswith(".metadata.json")]) == 4
 
 
 def test_sweep_takes_orphans_and_expired_files_alone(both: Catalog) -> None:

@@ -1,0 +1,184 @@
+"""Compaction changes files and no row: for readers of a snapshot, of what was appended, and of older snapshots."""
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pytest
+from pyiceberg.catalog import Catalog
+from pyiceberg.manifest import DataFileContent
+from pyiceberg.table import Table
+
+from featurestore.errors import CommitConflict, OutOfResources, TypeMismatch
+from featurestore.lakehouse import compaction, scans, tables, writes
+from featurestore.lakehouse.compaction import FEWEST, Group, Rewrite
+from tests.lakehouse.data import EVENTS, by_id, events, files, reader
+from tests.lakehouse.deletes import delete_rows
+from tests.lakehouse.interference import dead_line, interfered
+
+
+def scattered(catalog: Catalog, rows: int, month_of: str | None = "t") -> Table:
+    """A table of a file per row, all of one month."""
+    table = tables.create(catalog, "features.f", EVENTS, month_of=month_of)
+    for number in range(rows):
+        writes.append(table, reader(events((rows - number, "2026-01-05", f"v{number}"))), summary={})
+    return table
+
+
+def rows_of(table: Table, group: Group) -> pa.Table:
+    return pa.Table.from_pylist(by_id(compaction.read(table, group)), EVENTS)
+
+
+def rewritten(table: Table, drop: int = 0) -> Rewrite:
+    """New files for every fragmented partition, sorted by k, the first rows dropped."""
+    rewrite = Rewrite(table)
+    for group in compaction.partitions(table):
+        small = group.fragmented()
+        if small is not None:
+            rewrite.write(small, reader(rows_of(table, small).sort_by("k").slice(drop)))
+    return rewrite
+
+
+def noted(table: Table) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    return {"by": "test"}, {"rows-seen": str(table.scan().count())}
+
+
+def keys(table: Table, snapshot: int | None) -> list[int]:
+    return [row["k"] for row in by_id(scans.scan(table, snapshot))]
+
+
+@pytest.mark.parametrize("month_of", ["t", None])
+def test_many_files_become_one_and_no_row_changes(both: Catalog, month_of: str | None) -> None:
+    table = scattered(both, 6, month_of)
+    before = tables.current_snapshot_id(table)
+    assert rewritten(table).commit(noted) == (before, tables.current_snapshot_id(table))
+    fresh = tables.load(both, "features.f")
+    assert len(fresh.inspect.files()) == 1
+    assert keys(fresh, tables.current_snapshot_id(fresh)) == [1, 2, 3, 4, 5, 6], "in the order they were written in"
+    assert sorted(keys(fresh, before)) == [1, 2, 3, 4, 5, 6]
+    summary = tables.summary(fresh, fresh.metadata.current_snapshot_id or 0)
+    assert (summary["operation"], summary["by"], summary["total-records"], summary["total-data-files"]) == ("replace", "test", "6", "1")
+    assert fresh.properties["rows-seen"] == "6"
+    assert not [group for group in compaction.partitions(fresh) if group.fragmented()]
+
+
+def test_partitions_are_apart_and_few_files_are_left_alone(catalog: Catalog) -> None:
+    table = scattered(catalog, FEWEST)
+    for number in range(FEWEST - 1):
+        writes.append(table, reader(events((100 + number, "2026-02-05", "x"))), summary={})
+    assert [(group.files, group.rows) for group in compaction.partitions(table)] == [(FEWEST, FEWEST), (FEWEST - 1, FEWEST - 1)]
+    assert [group.fragmented() is None for group in compaction.partitions(table)] == [False, True]
+    rewritten(table).commit(noted)
+    assert [group.files for group in compaction.partitions(table)] == [1, FEWEST - 1]
+
+
+def test_who_reads_what_was_appended_sees_no_change(both: Catalog) -> None:
+    table = scattered(both, 6)
+    seen = tables.current_snapshot_id(table)
+    assert seen is not None
+    _, compacted = rewritten(table).commit(noted)
+    nothing = scans.changes(table, seen, compacted)
+    assert nothing.appended
+    assert by_id(nothing.relation) == []
+    writes.append(table, reader(events((7, "2026-01-06", "late"))), summary={})
+    late = tables.current_snapshot_id(table)
+    assert late is not None
+    for after in (seen, compacted):
+        found = scans.changes(table, after, late)
+        assert found.appended
+        assert [row["k"] for row in by_id(found.relation)] == [7]
+    early = scans.changes(table, tables.snapshot_ids(table)[3], late)
+    assert sorted(row["k"] for row in by_id(early.relation)) == [1, 2, 7]
+    assert compaction.same_rows(table, seen, compacted)
+    assert not compaction.same_rows(table, seen, late)
+    assert compaction.same_rows(table, late, late)
+    assert not compaction.same_rows(table, None, late)
+
+
+def test_rows_that_are_dropped_are_an_overwrite(catalog: Catalog) -> None:
+    table = scattered(catalog, 6)
+    before = tables.current_snapshot_id(table)
+    assert before is not None
+    rewrite = rewritten(table, drop=2)
+    assert rewrite.dropped == 2
+    _, made = rewrite.commit(noted)
+    assert tables.summary(table, made)["operation"] == "overwrite"
+    assert keys(table, made) == [3, 4, 5, 6]
+    assert len(keys(table, before)) == 6
+    assert not scans.changes(table, before, made).appended
+
+
+def test_rows_appended_meanwhile_stay(both: Catalog) -> None:
+    scattered(both, 6)
+    with interfered(both) as slow:
+        table = tables.load(slow, "features.f")
+        rewrite = rewritten(table)
+        slow.before = lambda: writes.append_retrying(both, "features.f", reader(events((7, "2026-01-06", "x"))))
+        _, made = rewrite.commit(noted)
+    fresh = tables.load(both, "features.f")
+    assert tables.current_snapshot_id(fresh) == made
+    assert sorted(keys(fresh, made)) == [1, 2, 3, 4, 5, 6, 7]
+    assert fresh.properties["rows-seen"] == "7", "noted for the state that it was committed on"
+    assert len(files(fresh)) == 6 + 1 + 1
+
+
+def test_of_two_rewrites_the_first_wins_and_the_other_leaves_nothing(both: Catalog) -> None:
+    table = scattered(both, 6)
+    first, second = rewritten(tables.load(both, "features.f")), rewritten(table)
+    _, made = first.commit(noted)
+    with pytest.raises(CommitConflict, match="rewritten by another process"):
+        second.commit(noted)
+    fresh = tables.load(both, "features.f")
+    assert tables.current_snapshot_id(fresh) == made
+    assert len(files(fresh)) == 6 + 1
+
+
+def test_a_failure_leaves_no_file(catalog: Catalog) -> None:
+    table = scattered(catalog, 6)
+    (group,) = compaction.partitions(table)
+    wrong = rows_of(table, group).set_column(0, "k", pa.array(["x"] * 6))
+    with pytest.raises(TypeMismatch):
+        Rewrite(table).write(group, reader(wrong))
+    rewrite = rewritten(table)
+    rewrite.discard()
+    assert len(files(table)) == 6
+    with interfered(catalog) as full:
+        rewrite = rewritten(tables.load(full, "features.f"))
+        full.before = lambda: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        with pytest.raises(OutOfResources):
+            rewrite.commit(noted)
+    assert len(files(table)) == 6
+
+
+def test_a_commit_whose_answer_is_lost_has_landed(catalog: Catalog) -> None:
+    scattered(catalog, 6)
+    with interfered(catalog) as dying:
+        table = tables.load(dying, "features.f")
+        dying.after = dead_line
+        _, made = rewritten(table).commit(noted)
+    fresh = tables.load(catalog, "features.f")
+    assert tables.current_snapshot_id(fresh) == made
+    assert keys(fresh, made) == [1, 2, 3, 4, 5, 6]
+
+
+def test_partitions_with_deleted_rows_are_left_alone(catalog: Catalog) -> None:
+    catalog.create_namespace("shop")
+    table = catalog.create_table("shop.orders", EVENTS)
+    table.append(events(*((number, "2026-01-01", "a") for number in range(6))))
+    delete_rows(table, DataFileContent.POSITION_DELETES, [0])
+    assert compaction.partitions(tables.load(catalog, "shop.orders")) == []
+
+
+def test_a_table_without_rows_has_nothing_to_compact(catalog: Catalog) -> None:
+    assert compaction.partitions(tables.create(catalog, "features.f", EVENTS, month_of="t")) == []
+
+
+def test_large_partitions_are_cut_into_files_of_the_target_size(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compaction, "ROW_GROUP_ROWS", 2)
+    table = scattered(catalog, 7)
+    (group,) = compaction.partitions(table)
+    monkeypatch.setattr(compaction, "TARGET_BYTES", 3 * group.bytes // 7)
+    rewrite = Rewrite(table)
+    rewrite.write(group, reader(rows_of(table, group).sort_by("k"), size=2))
+    _, made = rewrite.commit(noted)
+    assert sorted(table.inspect.files()["record_count"].to_pylist()) == [1, 3, 3]
+    assert sorted(keys(table, made)) == [1, 2, 3, 4, 5, 6, 7]
