@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
@@ -17,13 +18,15 @@ from featurestore.engine.evaluator import Evaluator
 from featurestore.engine.session import Relation
 from featurestore.engine.translation import translated
 from featurestore.errors import NotFound
-from featurestore.settings import Settings
+
+if TYPE_CHECKING:
+    from featurestore.settings import Settings
 
 
 class DuckEngine:
     """Sessions with the settings' memory limit, threads and spill folder."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: "Settings") -> None:
         self._settings = settings
 
     @contextmanager
