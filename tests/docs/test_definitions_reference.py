@@ -47,7 +47,7 @@ def test_every_aggregation_is_described() -> None:
 
 def test_every_check_is_described() -> None:
     known = {name for name, value in vars(check).items() if inspect.isfunction(value) and value.__module__ == check.__name__}
-    assert first_cells(section("definitions.md", "Checks")) == known
+    assert first_cells(section("checks.md", "Checks")) == known
 
 
 def test_every_function_of_row_sql_is_listed_and_every_listed_one_is_allowed() -> None:
