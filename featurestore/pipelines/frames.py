@@ -12,13 +12,16 @@ import pyarrow.parquet as pq
 from featurestore.errors import NotFound, RequestError, TypeMismatch
 
 QUERY_WORDS = ("select", "with", "from")
+SPINE = "the spine"
+MEMORY = "a list of dicts, a pandas or polars DataFrame, an Arrow table or reader"
+PLACES = ", a Parquet path or glob, 'iceberg:namespace.table[@snapshot]', or a SELECT over Iceberg tables"
 
 
-def in_memory(given: Any) -> pa.Table | None:
+def in_memory(given: Any, what: str = SPINE) -> pa.Table | None:
     """The rows of a pandas or polars frame, an Arrow table, batch or reader, or a list of dicts.
 
     None for a text or path, which names rows that lie elsewhere. Raises: TypeMismatch for a column of mixed types;
-    RequestError for anything else.
+    RequestError for anything else; both speak of `what`.
     """
     if isinstance(given, str | os.PathLike):
         return None
@@ -35,21 +38,18 @@ def in_memory(given: Any) -> pa.Table | None:
         if kind == "polars":
             return (given.collect() if hasattr(given, "collect") else given).to_arrow()
         if isinstance(given, list):
-            return pa.table({name: pa.array(values) for name, values in _columns(given).items()})
+            return pa.table({name: pa.array(values) for name, values in columns_of(given, what).items()})
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        columns = _columns(given) if isinstance(given, list) else {name: given[name] for name in given.columns}
-        raise TypeMismatch(f"the spine's column {_mixed(columns)} mixes types", reason=str(error)) from error
-    raise RequestError(
-        f"{type(given).__name__} is no spine; give a pandas or polars DataFrame, an Arrow table or reader, a Parquet path or glob,"
-        " 'iceberg:namespace.table[@snapshot]', or a SELECT over Iceberg tables"
-    )
+        columns = columns_of(given, what) if isinstance(given, list) else {name: given[name] for name in given.columns}
+        raise TypeMismatch(f"{what}'s column {_mixed(columns)} mixes types", reason=str(error)) from error
+    raise RequestError(f"{what} is of type {type(given).__name__}; give {MEMORY}{PLACES if what == SPINE else ''}")
 
 
-def _columns(rows: list[Any]) -> dict[str, list[Any]]:
+def columns_of(rows: list[Any], what: str = SPINE) -> dict[str, list[Any]]:
     """Rows as columns; a row without a value has None there. Raises: RequestError for what is no row."""
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            raise RequestError(f"row {number} of the spine is {type(row).__name__}, but must be a dict: each column with its value")
+            raise RequestError(f"row {number} of {what} is {type(row).__name__}, but must be a dict: each column with its value")
     return {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
 
 

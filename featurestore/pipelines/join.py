@@ -1,5 +1,6 @@
 """The point-in-time join of a whole service: view by view against logs of feature rows, then side by side with the spine."""
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -100,12 +101,17 @@ def request_column(index: int) -> str:
 
 def _narrow(plan: ServicePlan, spine: Spine) -> pa.Table:
     """Only what the join reads, under names of its own: the spine's other columns may be called anything."""
-    columns: dict[str, pa.ChunkedArray | pa.Array] = {ROW: pa.array(range(spine.table.num_rows), pa.int64()), T: spine.times}
+    columns: dict[str, pa.ChunkedArray | pa.Array] = {ROW: _numbers(spine.table.num_rows), T: spine.times}
     for index, column in enumerate(spine.keys):
         columns[f"__fs_c{index}"] = spine.keys[column]
     for index, (name, _) in enumerate(plan.request):
         columns[request_column(index)] = spine.request[name]
     return pa.table(columns)
+
+
+def _numbers(rows: int) -> pa.Array:
+    """0, 1, 2, ...; not by pa.array, which imports pandas, where that is installed, to look at what it is given."""
+    return pa.Array.from_buffers(pa.int64(), rows, [None, pa.py_buffer(array("q", range(rows)))])
 
 
 def _join_view(session: Session, use: ViewUse, index: int, spine: Spine, log: Log, known: str) -> str:
@@ -150,7 +156,7 @@ def _beside(spine: pa.Table, features: pa.RecordBatchReader, schema: pa.Schema) 
     for batch in features:
         rows = spine.slice(done, batch.num_rows).combine_chunks()
         done += batch.num_rows
-        columns = [column.chunk(0) if column.num_chunks else pa.array([], column.type) for column in rows.columns]
+        columns = [column.chunk(0) if column.num_chunks else pa.nulls(0, column.type) for column in rows.columns]
         yield pa.RecordBatch.from_arrays([*columns, *batch.columns], schema=schema)
     if done != spine.num_rows:
         raise Conflict(f"the join gave {done} rows for a spine of {spine.num_rows}; nothing was written")

@@ -5,12 +5,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from featurestore.compiler.expressions import SqlProblem, parse_query, query_problems, query_tables, render_query
+from featurestore.compiler.expressions import SqlProblem, parse_query, query_tables
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import NotFound, RequestError
 from featurestore.lakehouse import scans, tables
 from featurestore.pipelines import frames
 from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.query import add_query
 from featurestore.pipelines.spine import Spine, fitted
 
 
@@ -41,13 +42,11 @@ def _named(parts: Parts, text: str) -> pa.Table:
         except SqlProblem as error:
             raise RequestError(f"the spine's SQL cannot be used: {error}") from error
         with parts.engine.session() as session:
-            loaded = {name: tables.load(parts.catalog, name) for name in relations}
-            unknown = query_problems(tree, {name: tables.arrow_schema(table).names for name, table in loaded.items()})
-            if unknown:
-                raise RequestError(f"the spine's SQL cannot be used: {'; '.join(unknown)}")
             for name, relation in relations.items():
-                session.add(relation, scans.scan(loaded[name], tables.current_snapshot_id(loaded[name])))
-            return session.batches(render_query(tree, relations)).read_all()
+                table = tables.load(parts.catalog, name)
+                session.add(relation, scans.scan(table, tables.current_snapshot_id(table)))
+            add_query(session, "spine", tree, relations, "the spine's SQL")
+            return session.batches("SELECT * FROM spine").read_all()
     return frames.of_files(text)
 
 

@@ -1,0 +1,20 @@
+"""A SELECT over tables, made readable in a session that holds those tables under names of its own."""
+
+from collections.abc import Mapping
+
+from sqlglot import exp
+
+from featurestore.compiler.expressions import query_problems, quoted, render_query
+from featurestore.engine.session import Session
+from featurestore.errors import RequestError
+
+
+def add_query(session: Session, name: str, tree: exp.Expr, relations: Mapping[str, str], what: str) -> None:
+    """Make a checked query readable as `name`; `relations` maps each table it reads to the relation that holds it.
+
+    Raises: RequestError naming `what` and every column that no table has.
+    """
+    columns = {table: list(session.schema(f"SELECT * FROM {quoted(relation)}")) for table, relation in relations.items()}
+    if unknown := query_problems(tree, columns):
+        raise RequestError(f"{what} cannot be used: {'; '.join(unknown)}")
+    session.run(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS {render_query(tree, relations)}")

@@ -1,0 +1,109 @@
+"""The source rows of a test: literals, frames or Arrow tables, made relations with the types that a source would have."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlglot import exp
+
+from featurestore.compiler.expressions import parse_query, query_tables, quoted, resolve
+from featurestore.dsl.source import Source
+from featurestore.dsl.types import sql_type
+from featurestore.engine.memory import MemorySession
+from featurestore.errors import NotFound, RequestError
+from featurestore.pipelines import frames
+from featurestore.pipelines.values import fit
+from featurestore.testing.kinds import ZONED, kind_of, plain
+
+TEXT = "VARCHAR"
+Schema = Mapping[str, Mapping[str, str]]
+"""Types of columns by source or table: {"orders": {"amount": "decimal(10,2)"}}."""
+
+
+def add_sources(session: MemorySession, sources: Sequence[Source], rows: Mapping[str, Any], schema: Schema) -> dict[str, str]:
+    """Add the rows of every source; returns the relation that holds each name in `rows`.
+
+    Rows are given by a source's name, or by the table it reads; of a query, by the tables it reads. Raises: NotFound for
+    a name that no source has; RequestError for rows that are missing; TypeMismatch for values that do not go together.
+    """
+    times: dict[str, set[str]] = {}
+    for source in sources:
+        for name, columns in _reads(source, rows):
+            times.setdefault(name, set()).update(columns)
+    known = {*times, *(source.name for source in sources if source.sql is None)}
+    for name in [*rows, *schema]:
+        if name not in known:
+            raise NotFound("source or table", name, known, "what is tested")
+    relations = {name: f"__fs_given_{index}" for index, name in enumerate(times)}
+    for name, relation in relations.items():
+        add_rows(session, relation, rows[name], f"rows[{name!r}]", _types(name, schema.get(name, {})), times[name])
+    return relations
+
+
+def relation_names(source: Source, rows: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names under which a source finds its rows. Raises: RequestError when they are not there."""
+    return tuple(name for name, _ in _reads(source, rows))
+
+
+def add_rows(session: MemorySession, relation: str, given: Any, what: str, types: Mapping[str, str], times: Collection[str]) -> None:
+    """Make rows readable. Columns in `types` have that DuckDB type; those in `times` without one are timestamps in UTC."""
+    if isinstance(given, list):
+        columns = frames.columns_of(given, what)
+        columns.update({name: [None] * len(given) for name in types if name not in columns})
+        if not columns:
+            raise RequestError(f"{what} is empty, so its columns are not known; give a row, or the columns with their types in schema=")
+        wanted = {resolve(name, columns): ZONED for name in times} | dict(types)
+        session.add_values(
+            relation, {name: _typed(values, wanted.get(name), f"{what}: column '{name}'") for name, values in columns.items()}
+        )
+        return
+    table = frames.in_memory(given, what)
+    if table is None:
+        raise RequestError(f"{what} is {given!r}; give {frames.MEMORY}")
+    session.add(f"{relation}_given", table)
+    found = session.schema(f"SELECT * FROM {quoted(f'{relation}_given')}")
+    texts = {name: ZONED for name in (resolve(time, found) for time in times) if name is not None and found[name] == TEXT}
+    kinds = found | texts | dict(types)
+    selected = ", ".join(f"CAST({quoted(name) if name in found else 'NULL'} AS {kind}) AS {quoted(name)}" for name, kind in kinds.items())
+    session.run(f"CREATE TEMP TABLE {quoted(relation)} AS SELECT {selected} FROM {quoted(f'{relation}_given')}")
+
+
+def _typed(values: Sequence[Any], kind: str | None, what: str) -> tuple[str | None, list[Any]]:
+    plainly = [plain(value) for value in values]
+    return (kind_of(plainly, what), plainly) if kind is None else (kind, [fit(value, kind, what) for value in plainly])
+
+
+def _types(name: str, columns: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for column, kind in columns.items():
+        try:
+            found[column] = sql_type(kind)
+        except ValueError as error:
+            raise RequestError(f"schema of {name}, column '{column}': {error}") from error
+    return found
+
+
+def _reads(source: Source, rows: Mapping[str, Any]) -> Iterator[tuple[str, set[str]]]:
+    """The names in `rows` that hold a source's rows, each with its columns that are times."""
+    times = {column for column in (source.timestamp, source.created) if column and column not in source.columns}
+    if source.sql is not None:
+        tree = parse_query(source.sql)
+        traced = {column.name for select in tree.find_all(exp.Select) for column in _selected(select, times)}
+        names = dict.fromkeys(query_tables(tree), traced)
+    elif source.table is not None and source.name not in rows:
+        names = {source.table: times}
+    else:
+        names = {source.name: times}
+    for name, columns in names.items():
+        if name not in rows:
+            spelled = f"'{source.name}', or for its table '{name}'" if source.table is not None else f"'{name}'"
+            reader = f"the query of source {source.name}" if source.sql is not None else f"source {source.name}"
+            raise RequestError(f"there are no rows for {spelled}, which {reader} reads: give a list of dicts, also an empty one")
+        yield name, columns
+
+
+def _selected(select: exp.Select, names: Collection[str]) -> Iterator[exp.Column]:
+    """The bare columns that a SELECT gives under these names."""
+    for item in select.expressions:
+        column = item.this if isinstance(item, exp.Alias) else item
+        if item.alias_or_name in names and isinstance(column, exp.Column):
+            yield column

@@ -1,0 +1,130 @@
+"""The feature rows of checked views over the rows of a test, as one materialization leaves them in an empty table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from featurestore.compiler import check
+from featurestore.compiler.binding import ViewVersion, bound
+from featurestore.compiler.events import SOURCE, compile_events, field_problems
+from featurestore.compiler.expressions import parse_query, quoted
+from featurestore.compiler.service_plan import ServicePlan
+from featurestore.compiler.storage import stored
+from featurestore.dsl.definitions import Definitions, gather
+from featurestore.dsl.service import FeatureService
+from featurestore.dsl.source import Source
+from featurestore.dsl.view import FeatureView
+from featurestore.engine.memory import MemorySession
+from featurestore.errors import DefinitionError, FeatureStoreError, Problem, RequestError
+from featurestore.pipelines import times
+from featurestore.pipelines.inspected import Inspected, failed, inspected, placed, prepare, raw_columns
+from featurestore.pipelines.query import add_query
+from featurestore.testing.given import Schema, add_sources, relation_names
+
+NOTHING = '"NULL"'
+"""The type of a column in which nothing but NULL was given."""
+
+
+@dataclass(frozen=True)
+class MemoryLog:
+    """The rows of one view: keys, feature_timestamp, created_timestamp, features; ordered by the first three."""
+
+    table: pa.Table
+    through: int
+    corrected: bool = True
+
+    def rows(self, columns: Sequence[str], lower: int | None, upper: int | None) -> pa.Table:
+        """These columns, of all rows: they are few."""
+        return self.table.select(columns)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A service with the log of every view it uses, by the name of its feature table."""
+
+    plan: ServicePlan
+    logs: Mapping[str, MemoryLog]
+
+
+def materialized(session: MemorySession, service: FeatureService, rows: Mapping[str, Any], schema: Schema, run: int) -> Tested:
+    """What one run at `run`, in microseconds, makes of these source rows.
+
+    Raises: DefinitionError with every problem of every definition, as a plan does; and what `add_sources` raises.
+    """
+    definitions = gather([service])
+    problems = [*definitions.problems, *check.problems(definitions)]
+    if problems:
+        raise DefinitionError(problems)
+    relations = add_sources(session, definitions.sources, rows, schema)
+    views: dict[str, ViewVersion] = {}
+    logs: dict[str, MemoryLog] = {}
+    for view in definitions.views:
+        found = _inspected(session, view, rows, relations)
+        if found.problems:
+            problems.extend(_explained(definitions, view, found))
+            continue
+        version = views[view.name] = ViewVersion(view, 1, found.columns)
+        try:
+            logs[version.table] = MemoryLog(_computed(session, view, found, run), run)
+        except FeatureStoreError as error:
+            error.message = f"view {view.name}: {error.message}"
+            raise
+    if problems:
+        raise DefinitionError(problems)
+    return Tested(bound(service, 1, "", views), logs)
+
+
+def _explained(definitions: Definitions, view: FeatureView, found: Inspected) -> list[Problem]:
+    """The problems of a view, where the columns come from among them: it may be the rows that are wrong."""
+    given = f" (in the rows given for source {view.source.name})"
+    return [placed(definitions, view, field, f"{message}{given}") for field, message in found.problems]
+
+
+def _inspected(session: MemorySession, view: FeatureView, rows: Mapping[str, Any], relations: Mapping[str, str]) -> Inspected:
+    """The view held against its source, which stays open as SOURCE."""
+    try:
+        _open(session, view.source, {name: relations[name] for name in relation_names(view.source, rows)})
+    except RequestError as error:
+        return failed((f"source {view.source.name}", error.message))
+    _refuse_untyped(session, view, relation_names(view.source, rows)[0])
+    return inspected(session, view)
+
+
+def _refuse_untyped(session: MemorySession, view: FeatureView, name: str) -> None:
+    """A column of NULLs alone has no type that an expression could be held against."""
+    raw = raw_columns(session)
+    if field_problems(view, list(raw)):
+        return
+    for column in compile_events(view, list(raw)).reads:
+        if raw[column] == NOTHING:
+            raise RequestError(
+                f"column '{column}' of source {view.source.name} is None in every row, so its type is not known;"
+                f" say it: schema={{{name!r}: {{{column!r}: 'double'}}}}, or whatever it is",
+                field=column,
+            )
+
+
+def _open(session: MemorySession, source: Source, relations: Mapping[str, str]) -> None:
+    if source.sql is not None:
+        add_query(session, SOURCE, parse_query(source.sql), relations, "its SQL")
+        return
+    (relation,) = relations.values()
+    session.run(f"CREATE OR REPLACE TEMP VIEW {SOURCE} AS SELECT * FROM {quoted(relation)}")
+
+
+def _computed(session: MemorySession, view: FeatureView, found: Inspected, run: int) -> pa.Table:
+    """Every row up to the run; its time is when rows became known whose source does not tell."""
+    if found.events is None or found.compiled is None:
+        raise TypeError(f"view {view.name} has problems and cannot be computed")
+    bounds = {"events_lower": times.FIRST, "events_upper": run, "lower": times.FIRST, "upper": run}
+    session.set({**bounds, "carry_in": False, "now": run, "run": run})
+    prepare(session, view, found.events)
+    for name, select in found.compiled.steps:
+        session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
+    relation = found.compiled.steps[-1][0]
+    if view.source.created is None:
+        relation = f"(SELECT * REPLACE (make_timestamptz(getvariable('run')) AS created_timestamp) FROM {relation})"
+    order = ", ".join([*map(quoted, view.entity.keys), "feature_timestamp", "created_timestamp"])
+    return session.batches(f"{stored(found.columns, relation)} ORDER BY {order}").read_all()

@@ -1,0 +1,148 @@
+"""The two questions a test asks: which feature rows a view has, and what a training set would hold."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from featurestore.compiler.expressions import quoted
+from featurestore.compiler.point_in_time import CREATED_TIME, FEATURE_TIME, ROW
+from featurestore.compiler.service_plan import ViewUse
+from featurestore.dsl.service import FeatureService
+from featurestore.dsl.view import FeatureView, Selection
+from featurestore.engine.memory import MemorySession, memory_session
+from featurestore.errors import RequestError
+from featurestore.pipelines import times
+from featurestore.pipelines.join import join, view_table
+from featurestore.pipelines.spine import Spine, fitted
+from featurestore.testing.given import Schema, add_rows
+from featurestore.testing.log import MemoryLog, Tested, materialized
+
+Row = dict[str, Any]
+Known = Literal["now", "then"]
+Time = datetime | str
+
+
+def feature_rows(
+    view: FeatureView | Selection,
+    rows: Mapping[str, Any],
+    *,
+    at: Time | None = None,
+    known: Known = "now",
+    materialized_at: Time | None = None,
+    schema: Schema | None = None,
+) -> list[Row]:
+    """The feature rows of a view, or of some features of it, over source rows given by the name of the source or table.
+
+    With `at` there is one row for each key that ever has one: what a join at that time sees, None where it sees nothing,
+    be it too early or beyond the ttl. Without, there is every row that is stored, ordered by keys and times. A row holds
+    the keys, feature_timestamp, created_timestamp where the source has `created`, and the features; times are UTC.
+
+    `materialized_at` is when the rows are computed: later ones are not there yet, and without a `created` column rows
+    become known then; None is after everything. `schema` says types that literals cannot.
+
+    Raises: DefinitionError as a plan does; NotFound, RequestError and TypeMismatch for rows that do not fit.
+    """
+    selection = view if isinstance(view, Selection) else Selection(view)
+    if not isinstance(selection.view, FeatureView):
+        raise RequestError(f"feature_rows takes a view, not {selection.view!r}; for a service there is training_rows")
+    with memory_session() as session:
+        tested = _tested(session, FeatureService(selection.view.name, features=[selection]), rows, known, materialized_at, schema)
+        ((use,), (log,)) = (tested.plan.uses, tested.logs.values())
+        found = _stored(use, log) if at is None else _seen(session, tested, use, log, times.parse(at, "at"), known)
+        return _rows(found if selection.view.source.created else found.drop_columns("created_timestamp"))
+
+
+def training_rows(
+    service: FeatureService | FeatureView | Selection,
+    rows: Mapping[str, Any],
+    spine: Any,
+    *,
+    timestamp: str,
+    known: Known = "now",
+    materialized_at: Time | None = None,
+    schema: Schema | None = None,
+) -> list[Row]:
+    """The rows of a training set: the spine's rows in their order, each with the features as of its time.
+
+    `spine` is a list of dicts, a frame or an Arrow table with the keys, the request fields and `timestamp`; the other
+    arguments are those of `feature_rows`, and `known` is that of `FeatureStore.training_set`. Raises: as `feature_rows`.
+    """
+    if not isinstance(service, FeatureService):
+        service = FeatureService(service.name if isinstance(service, FeatureView) else service.view.name, features=[service])
+    with memory_session() as session:
+        tested = _tested(session, service, rows, known, materialized_at, schema)
+        add_rows(session, "__fs_given_spine", spine, "the spine", {}, {timestamp})
+        given = session.batches("SELECT * FROM __fs_given_spine").read_all()
+        joined = join(session, tested.plan, fitted(given, tested.plan, timestamp), tested.logs, known)
+        return _rows(pa.Table.from_batches(joined.batches, joined.schema))
+
+
+def utc(text: str) -> datetime:
+    """A time such as "2026-01-31" or "2026-01-31T12:00", in UTC unless it says otherwise, to compare results with."""
+    return times.moment(times.parse(text, "time"))
+
+
+def _tested(
+    session: MemorySession, service: FeatureService, rows: Mapping[str, Any], known: Known, run: Time | None, schema: Schema | None
+) -> Tested:
+    if not isinstance(rows, Mapping):
+        raise RequestError(f"rows is {type(rows).__name__}; give a dict of the rows by source: {{'orders': [{{...}}, ...]}}")
+    moment = times.LAST if run is None else times.parse(run, "materialized_at")
+    tested = materialized(session, service, rows, schema or {}, moment)
+    untold = [selection.view.source.name for selection in service.selections if selection.view.source.created is None]
+    if known == "then" and untold and run is None:
+        raise RequestError(
+            f"known='then' asks when rows became known, and source {untold[0]} has no created column that tells; in the store that is"
+            " the time of the materialization: say it with materialized_at="
+        )
+    return tested
+
+
+def _stored(use: ViewUse, log: MemoryLog) -> pa.Table:
+    """All rows, under the names that the service gives to keys and features."""
+    pairs = [*use.keys, ("feature_timestamp", "feature_timestamp"), ("created_timestamp", "created_timestamp"), *use.features]
+    return pa.table({name: log.table.column(column) for column, name in pairs})
+
+
+def _seen(session: MemorySession, tested: Tested, use: ViewUse, log: MemoryLog, at: int, known: Known) -> pa.Table:
+    """What a join of every key at one time sees."""
+    session.add("__fs_log", log.table)
+    keys = ", ".join(f"{quoted(column)} AS {quoted(name)}" for column, name in use.keys)
+    given = session.batches(f"SELECT DISTINCT {keys}, make_timestamptz({at}) AS __fs_at FROM __fs_log ORDER BY ALL").read_all()
+    spine = Spine(given, "__fs_at", {name: given.column(name) for _, name in use.keys}, {})
+    joined = join(session, tested.plan, spine, tested.logs, known)
+    found = pa.Table.from_batches(joined.batches, joined.schema)
+    seen = session.batches(f"SELECT {FEATURE_TIME}, {CREATED_TIME} FROM {view_table(0)} ORDER BY {ROW}").read_all()
+    return pa.table(
+        {
+            **{name: found.column(name) for _, name in use.keys},
+            "feature_timestamp": seen.column(0),
+            "created_timestamp": seen.column(1),
+            **{name: found.column(name) for _, name in use.features},
+        }
+    )
+
+
+def _rows(table: pa.Table) -> list[Row]:
+    columns = [_values(column) for column in table.columns]
+    return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """Python values, times with the UTC that Python has itself."""
+    naive = _without_zone(column.type)
+    return column.to_pylist() if naive == column.type else [_in_utc(value) for value in column.cast(naive).to_pylist()]
+
+
+def _without_zone(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_list(kind):
+        return pa.list_(_without_zone(kind.value_type))
+    return pa.timestamp(kind.unit) if pa.types.is_timestamp(kind) and kind.tz is not None else kind
+
+
+def _in_utc(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_in_utc(item) for item in value]
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
