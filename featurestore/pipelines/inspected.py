@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from featurestore.compiler.events import SOURCE, Events, compile_events, field_problems, input_sql, known_scope
 from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, render, resolve
 from featurestore.compiler.features import feature_names
+from featurestore.compiler.grid import EXTRA_POINTS, GRID, type_problems
 from featurestore.compiler.storage import storage_type
 from featurestore.compiler.views import ROWS, CompiledView, compile_view
-from featurestore.compiler.windows import EXTRA_POINTS, GRID, type_problems
 from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
