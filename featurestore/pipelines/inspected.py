@@ -1,13 +1,16 @@
 """A view held against real columns: what their names and types make of the definition."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from featurestore.compiler.data_checks import check_field
 from featurestore.compiler.events import SOURCE, Events, compile_events, field_problems, input_sql, known_scope
 from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, render, resolve
 from featurestore.compiler.features import feature_names
 from featurestore.compiler.grid import EXTRA_POINTS, GRID, type_problems
 from featurestore.compiler.storage import storage_type
 from featurestore.compiler.views import ROWS, CompiledView, compile_view
+from featurestore.dsl.check import Condition
 from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
@@ -54,6 +57,22 @@ def name_problems(session: Session, view: FeatureView) -> list[tuple[str, str]]:
     return [*field_problems(view, raw), *_source_type_problems(session, view.source, known_scope(view.source, raw))]
 
 
+def check_problems(session: Session, view: FeatureView, columns: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(field, message) of the checks of a checked view that are not true or false on a feature table's columns (name -> type)."""
+    conditions = {check_field(i): check for i, check in enumerate(view.checks) if isinstance(check, Condition)}
+    if not conditions:
+        return []
+    scope = {name: quoted(name) for name in columns}
+    empty = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in columns.items())
+    session.run(f"CREATE OR REPLACE TEMP VIEW {SOURCE} AS SELECT {empty}")
+    found = _misfits(session, scope, [(field, check.sql) for field, check in conditions.items()])
+    wrong = {field for field, _ in found}
+    for field, check in conditions.items():
+        if field not in wrong and (kind := _kind_of(session, f"({render(parse_row(check.sql), scope)})")) != "BOOLEAN":
+            found.append((field, f"{check.sql!r} is {kind or 'no expression'}, not true or false; write a condition"))
+    return found
+
+
 def raw_columns(session: Session) -> dict[str, str]:
     """The columns of SOURCE and their DuckDB types."""
     return session.schema(f"SELECT * FROM {quoted(SOURCE)}")
@@ -84,29 +103,29 @@ def _source_type_problems(session: Session, source: Source, scope: dict[str, str
     own = [(f"source {source.name}.columns.{name}", sql) for name, sql in source.columns.items()]
     if source.where:
         own.append((f"source {source.name}.where", source.where))
-    found = misfits(session, scope, own)
+    found = _misfits(session, scope, own)
     for role, column in (("timestamp", source.timestamp), ("created", source.created)):
         if (
             column
             and (name := resolve(column, scope))
-            and not (kind := kind_of(session, scope[name]) or "wrong").startswith(("TIMESTAMP", "DATE"))
+            and not (kind := _kind_of(session, scope[name]) or "wrong").startswith(("TIMESTAMP", "DATE"))
         ):
             found.append((f"source {source.name}.{role}", f"'{column}' is {kind}, not a timestamp or date"))
     return found
 
 
-def misfits(session: Session, scope: dict[str, str], expressions: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def _misfits(session: Session, scope: dict[str, str], expressions: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """(field, message) of the expressions whose columns exist and whose types do not go together."""
     found: list[tuple[str, str]] = []
     for field, sql in expressions:
         names = column_names(parse_row(sql))
-        if all(resolve(name, scope) for name in names) and kind_of(session, render(parse_row(sql), scope)) is None:
-            kinds = ", ".join(f"{name} is {kind_of(session, scope[str(resolve(name, scope))]) or 'wrong itself'}" for name in names)
+        if all(resolve(name, scope) for name in names) and _kind_of(session, render(parse_row(sql), scope)) is None:
+            kinds = ", ".join(f"{name} is {_kind_of(session, scope[str(resolve(name, scope))]) or 'wrong itself'}" for name in names)
             found.append((field, f"{sql!r} does not work on these types: {kinds or 'there is no column in it'}"))
     return found
 
 
-def kind_of(session: Session, sql: str) -> str | None:
+def _kind_of(session: Session, sql: str) -> str | None:
     """The type of an expression over SOURCE; None when it has none because its parts do not go together."""
     try:
         return next(iter(session.schema(f"SELECT {sql} FROM {SOURCE}").values()))
@@ -135,5 +154,5 @@ def _described(session: Session, view: FeatureView, events: Events, compiled: Co
 def _type_problems(session: Session, view: FeatureView, raw: dict[str, str]) -> list[tuple[str, str]]:
     """Each expression by itself, so that a type error names its place."""
     scope = known_scope(view.source, list(raw))
-    inputs = misfits(session, scope, [(field, sql) for sql, field in input_sql(view)])
+    inputs = _misfits(session, scope, [(field, sql) for sql, field in input_sql(view)])
     return [*_source_type_problems(session, view.source, scope), *inputs]

@@ -19,7 +19,7 @@ from featurestore.dsl.view import FeatureView
 from featurestore.engine.memory import MemorySession
 from featurestore.errors import DefinitionError, FeatureStoreError, Problem, RequestError
 from featurestore.pipelines import times
-from featurestore.pipelines.inspected import Inspected, failed, inspected, placed, prepare, raw_columns
+from featurestore.pipelines.inspected import Inspected, check_problems, failed, inspected, placed, prepare, raw_columns
 from featurestore.pipelines.query import add_query
 from featurestore.testing.given import Schema, add_sources, relation_names
 
@@ -71,6 +71,7 @@ def materialized(session: MemorySession, service: FeatureService, rows: Mapping[
         except FeatureStoreError as error:
             error.message = f"view {view.name}: {error.message}"
             raise
+        problems.extend(placed(definitions, view, field, message) for field, message in check_problems(session, view, found.columns))
     if problems:
         raise DefinitionError(problems)
     return Tested(bound(service, 1, "", views), logs)
