@@ -34,6 +34,9 @@ class Settings(BaseSettings):
         default=None, description="most memory a query may use, such as 4GB; default: DuckDB's 80 % of the machine"
     )
     threads: int | None = Field(default=None, ge=1, description="threads a query may use; default: all cores")
+    chunk_rows: int | None = Field(
+        default=None, ge=1, description="feature rows a backfill computes at once and keeps when it is cut off; default: by memory_limit"
+    )
     spill_directory: Path | None = Field(default=None, description="where queries spill; default: spill/ in the home folder")
     host: str = Field(default="127.0.0.1", description="address the server listens on")
     port: int = Field(default=8080, ge=0, le=65535, description="port the server listens on; 0 takes a free one")

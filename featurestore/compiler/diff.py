@@ -24,12 +24,10 @@ def latest(relation: str, keys: Sequence[str]) -> str:
     return f"SELECT * FROM {relation} QUALIFY row_number() OVER (PARTITION BY {partition} ORDER BY created_timestamp DESC NULLS LAST) = 1"
 
 
-def first_rows(keys: Sequence[str], features: Sequence[str]) -> str:
-    """The rows to append to a log that holds nothing of the interval; not for a versioned source."""
+def first_rows(keys: Sequence[str], features: Sequence[str], rows: str = COMPUTED) -> str:
+    """The rows to append to a log that holds nothing of the interval; no two of `rows` share keys and feature_timestamp."""
     created = f"coalesce(c.created_timestamp, {_run()}) AS created_timestamp"
-    return (
-        f"SELECT {_columns('c', keys)}, c.feature_timestamp, {created}, {_columns('c', features)}, false AS {CORRECTION} FROM {COMPUTED} c"
-    )
+    return f"SELECT {_columns('c', keys)}, c.feature_timestamp, {created}, {_columns('c', features)}, false AS {CORRECTION} FROM {rows} c"
 
 
 def vanished(keys: Sequence[str], features: Sequence[str]) -> str:

@@ -1,7 +1,10 @@
 """Relations are what SQL reads from, described as data: files of a snapshot, or files on disk."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
+
+FieldId: TypeAlias = "int | tuple[int, FieldId]"
+"""The Iceberg field id of a column; of a list its own and that of its elements."""
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,18 @@
 """The engine runs SQL over relations; a session is one private database that is gone when it is closed."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
-from featurestore.compiler.relations import IcebergFiles, LocalFiles
+from featurestore.compiler.relations import FieldId, IcebergFiles, LocalFiles
 
 Relation: TypeAlias = IcebergFiles | LocalFiles | pa.Table | pa.RecordBatchReader
 
 
 class Session(Protocol):
-    """One private database. All times in it are UTC."""
+    """One private database. All times in it are UTC. Six methods: reading in, running, and the two ways out."""
 
     def add(self, name: str, relation: Relation) -> None:
         """Make `relation` readable as `name`. Nanosecond timestamps are cut to microseconds; a reader can be read once.
@@ -31,9 +32,20 @@ class Session(Protocol):
     def batches(self, sql: str, rows: int = 65_536) -> pa.RecordBatchReader:
         """The rows of a query as a stream; the session must stay open while it is read."""
 
+    def write(self, sql: str, folder: Path, ids: Mapping[str, FieldId], month_of: str | None = None) -> tuple[int, list[Path]]:
+        """Write the rows of a query to Parquet files in a new folder, with these field ids.
+
+        Returns the number of rows and the files, none for no rows. With `month_of` no file holds rows of two months of that
+        column. Raises: as `run`; the folder may then hold pieces.
+        """
+
 
 class Engine(Protocol):
     """Where sessions come from."""
+
+    @property
+    def version(self) -> str:
+        """What names the engine and its version, on which a hash may depend."""
 
     def session(self) -> Any:
         """A context manager of a Session."""

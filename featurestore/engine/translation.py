@@ -13,8 +13,11 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """DuckDB's errors as ours; its own text goes to the log and to `details`, never into the message."""
+def translated(disk: str = "the disk that queries spill to is full; free some space or set spill_directory") -> Iterator[None]:
+    """DuckDB's errors as ours; its own text goes to the log and to `details`, never into the message.
+
+    `disk` is what a full disk means to the caller.
+    """
     try:
         yield
     except FeatureStoreError:
@@ -24,7 +27,7 @@ def translated() -> Iterator[None]:
     except duckdb.IOException as error:
         full = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENOSPC
         if full or "No space left" in str(error) or "max_temp_directory_size" in str(error):
-            raise OutOfResources("the disk that queries spill to is full; free some space or set spill_directory") from error
+            raise OutOfResources(disk) from error
         raise RequestError("a file cannot be read; check that it is whole and of the named format", reason=_first_line(error)) from error
     except duckdb.Error as error:
         log.debug("the engine refused a query", exc_info=True)

@@ -11,6 +11,7 @@ from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, Valida
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.update import (
+    RemovePropertiesUpdate,
     SetPropertiesUpdate,
     TableRequirement,
     TableUpdate,
@@ -128,7 +129,11 @@ def reloaded(table: Table) -> Table:
     return fresh
 
 
-def stage_properties(transaction: Transaction, table: Table, properties: Mapping[str, str]) -> None:
-    """Put properties into a transaction that fails if one of them changed since the handle was loaded."""
-    if properties:
-        Staged(transaction, (SetPropertiesUpdate(updates=dict(properties)),), as_loaded(table, properties=properties)).commit()
+def stage_properties(transaction: Transaction, table: Table, properties: Mapping[str, str], drop: Iterable[str] = ()) -> None:
+    """Put properties, and the removal of others, into a transaction that fails if one of them changed since the handle was loaded."""
+    gone = [name for name in drop if name in table.properties]
+    updates: list[TableUpdate] = [SetPropertiesUpdate(updates=dict(properties))] if properties else []
+    if gone:
+        updates.append(RemovePropertiesUpdate(removals=gone))
+    if updates:
+        Staged(transaction, updates, as_loaded(table, properties=[*properties, *gone])).commit()

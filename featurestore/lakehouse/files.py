@@ -2,16 +2,18 @@
 
 import errno
 import logging
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import groupby, pairwise
 from operator import itemgetter
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyiceberg.io.pyarrow import parquet_file_to_data_file
+from pyiceberg.io.pyarrow import PyArrowFileIO, parquet_file_to_data_file
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
@@ -29,6 +31,9 @@ class DataFiles:
     def __init__(self, table: Table, schema: pa.Schema) -> None:
         self._table, self._schema = table, schema
         self._run = uuid.uuid4()
+        self._folders: dict[Path, str] = {}
+        self._made = 0
+        self._kept: list[str] = []
         self.paths: list[str] = []
         self.rows = 0
 
@@ -37,19 +42,51 @@ class DataFiles:
 
         Raises: OutOfResources when the disk is full. After any failure the files are gone.
         """
-        with self.discarded_on(BaseException):
-            try:
-                for group in _months(batches, month_of):
-                    self._write_file(group)
-            except OSError as error:
-                if error.errno == errno.ENOSPC:
-                    raise OutOfResources(f"no space left to write to {'.'.join(self._table.name())}; nothing was written") from error
-                raise
+        with self.discarded_on(BaseException), self._room():
+            for group in _months(batches, month_of):
+                self._write_file(group)
         return self
+
+    def folder(self) -> Path | None:
+        """A folder that is not there yet, for an engine on this machine to write this table's files to; None: the table lies elsewhere.
+
+        What comes to lie there is discarded with the rest.
+        """
+        location = self._table.location_provider().new_data_location(f"{self._run}-{self._made}")
+        self._made += 1
+        scheme, _, path = PyArrowFileIO.parse_location(location, self._table.io.properties)
+        if scheme != "file":
+            return None
+        self._folders[Path(path)] = location
+        return Path(path)
+
+    def take(self, paths: Iterable[Path], rows: int) -> None:
+        """Make Parquet files, with this many rows in all, files of this write; those outside of its folders are copied to the table's.
+
+        Raises: OutOfResources when there is no room.
+        """
+        for path in paths:
+            own = next((folder for folder in self._folders if folder in path.parents), None)
+            if own is not None:
+                self.paths.append(f"{self._folders[own]}/{path.relative_to(own).as_posix()}")
+                continue
+            self.paths.append(self._table.location_provider().new_data_location(f"{self._run}-{len(self.paths):05d}.parquet"))
+            with self._room(), path.open("rb") as source, self._table.io.new_output(self.paths[-1]).create(overwrite=True) as sink:
+                shutil.copyfileobj(source, sink, 1 << 20)
+        self.rows += rows
+
+    def keep(self, paths: Iterable[str], rows: int) -> None:
+        """Add whole files that an earlier write of the table has left; they are not this write's to discard."""
+        self._kept.extend(paths)
+        self.rows += rows
+
+    def release(self) -> None:
+        """Let go of the files written so far: somebody else refers to them now."""
+        self.paths, self.rows, self._folders = [], 0, {}
 
     def data_files(self, metadata: TableMetadata) -> list[DataFile]:
         """What Iceberg's manifests say about the files: counts, bounds, and the partition found from these."""
-        return [parquet_file_to_data_file(self._table.io, metadata, path) for path in self.paths]
+        return [parquet_file_to_data_file(self._table.io, metadata, path) for path in [*self._kept, *self.paths]]
 
     def discard(self) -> None:
         """Delete the files; one that cannot be deleted is logged and left to the sweep."""
@@ -60,7 +97,10 @@ class DataFiles:
                 continue
             except OSError:
                 logger.warning("the unused data file %s cannot be deleted", path, exc_info=True)
-        self.paths, self.rows = [], 0
+        for folder in self._folders:
+            # What cannot be deleted is left to the sweep, as are the files above.
+            shutil.rmtree(folder, ignore_errors=True)
+        self.paths, self.rows, self._folders = [], 0, {}
 
     @contextmanager
     def discarded_on(self, *failures: type[BaseException]) -> Iterator[None]:
@@ -69,6 +109,15 @@ class DataFiles:
             yield
         except failures:
             self.discard()
+            raise
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise OutOfResources(f"no space left to write to {'.'.join(self._table.name())}; nothing was written") from error
             raise
 
     def _write_file(self, batches: Iterator[pa.RecordBatch]) -> None:

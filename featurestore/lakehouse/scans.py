@@ -34,10 +34,19 @@ class TimeRange:
 
 @dataclass(frozen=True)
 class Changes:
-    """The rows appended between two snapshots; `appended` False, and no relation: rows were also changed or removed, or none can tell."""
+    """What tells a later snapshot from an earlier one: `relation` has every row that came, `removed` every row that went, None for none.
+
+    Where rows were also changed or removed, both hold rows that stayed as well: those are in both, equally often. Both None: the
+    earlier snapshot has expired or is not the table's, so nothing can tell.
+    """
 
     relation: IcebergFiles | pa.RecordBatchReader | None
-    appended: bool
+    removed: IcebergFiles | pa.RecordBatchReader | None = None
+
+    @property
+    def appended(self) -> bool:
+        """Whether rows were added and nothing else."""
+        return self.relation is not None and self.removed is None
 
 
 def scan(
@@ -73,21 +82,30 @@ def read(table: Table, snapshot_id: int | None, *, columns: Sequence[str] | None
 
 
 def changes(table: Table, after: int | None, until: int, *, columns: Sequence[str] | None = None) -> Changes:
-    """The rows that came after the snapshot `after` and up to `until` (included); `after` None: all rows of `until`.
+    """What changed since the snapshot `after`, up to `until` (included); `after` None: all rows of `until` were added.
 
-    `appended` is False where a snapshot in between did anything but append (rewriting files without changing rows is no change), where
-    `after` is no ancestor of `until`, or where it or a snapshot in between has expired. Raises: as `scan`.
+    Rewriting files without changing rows is no change where a snapshot says that it did only that. Raises: as `scan`.
     """
     if after is None:
-        return Changes(scan(table, until, columns=columns), appended=True)
+        return Changes(scan(table, until, columns=columns))
     schema = _projection(table, until, columns)
     between = _between(table, after, until)
-    if between is None or not all(_keeps_rows(snapshot) for snapshot in between):
-        return Changes(None, appended=False)
-    if not between:
-        return Changes(_relation(table, schema, []), appended=True)
-    found = table.incremental_append_scan(from_snapshot_id_exclusive=after, to_snapshot_id_inclusive=until)
-    return Changes(_relation(table, schema, _planned(table, found)), appended=True)
+    if between is not None and all(map(_keeps_rows, between)):
+        if not between:
+            return Changes(_relation(table, schema, []))
+        found = table.incremental_append_scan(from_snapshot_id_exclusive=after, to_snapshot_id_inclusive=until)
+        return Changes(_relation(table, schema, _planned(table, found)))
+    if table.snapshot_by_id(after) is None:
+        return Changes(None)
+    before = {_identity(task): task for task in _plan(table, after, None)}
+    now = {_identity(task): task for task in _plan(table, until, None)}
+    added, removed = ([mine[task] for task in mine if task not in other] for mine, other in ((now, before), (before, now)))
+    return Changes(_relation(table, schema, added), _relation(table, schema, removed))
+
+
+def _identity(task: FileScanTask) -> tuple[str, frozenset[str]]:
+    """What a file's rows depend on: itself, and the deletes that hold for it."""
+    return task.file.file_path, frozenset(file.file_path for file in task.delete_files)
 
 
 def _between(table: Table, after: int, until: int) -> list[Snapshot] | None:

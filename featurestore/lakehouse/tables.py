@@ -1,6 +1,6 @@
 """Tables by name: load, create, look at; a handle is the state of one table at the moment it was loaded."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -103,15 +103,15 @@ def create_namespace(catalog: Catalog, namespace: str) -> None:
             raise NotReady(f"the namespace {namespace} cannot be created: {error}") from error
 
 
-def set_properties(table: Table, properties: Mapping[str, str]) -> None:
-    """Set table properties in one commit, or nothing if they are set already; the handle then shows the new state.
+def set_properties(table: Table, properties: Mapping[str, str], drop: Collection[str] = ()) -> None:
+    """Set table properties and remove those of `drop`, in one commit, or nothing if all is so already; the handle then shows the new state.
 
     Raises: CommitConflict if since the handle was loaded another writer changed one of them or added a snapshot.
     """
     changed = {key: value for key, value in properties.items() if table.properties.get(key) != value}
-    if changed:
+    if changed or any(key in table.properties for key in drop):
         transaction = begin(table)
-        stage_properties(transaction, table, changed)
+        stage_properties(transaction, table, changed, drop)
         main = AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=current_snapshot_id(table))  # type: ignore[call-arg]
         Staged(transaction, (), (main,)).commit()
         execute(table, transaction)

@@ -1,6 +1,6 @@
-"""Rows go in by streaming: data files first, then one commit that either sees them all or, failing, leaves none."""
+"""Rows go in as files: data files first, then one commit that either sees them all or, failing, leaves none."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -12,8 +12,9 @@ from pyiceberg.table import Table, Transaction
 from pyiceberg.table.update import AddSchemaUpdate, AssertLastAssignedFieldId, AssertTableUUID, SetCurrentSchemaUpdate
 from pyiceberg.table.update.snapshot import ManageSnapshots
 from pyiceberg.transforms import MonthTransform
-from pyiceberg.types import IcebergType, NestedField
+from pyiceberg.types import IcebergType, ListType, NestedField
 
+from featurestore.compiler.relations import FieldId
 from featurestore.errors import CommitConflict, Conflict, OutOfResources, RequestError
 from featurestore.lakehouse import tables, types
 from featurestore.lakehouse.casting import fitted
@@ -39,7 +40,17 @@ def append(
     Raises: CommitConflict if another writer was first; TypeMismatch or RequestError naming a column; OutOfResources. In all of
     these nothing was written and no file is left.
     """
-    return _append(table, batches, summary, properties or {}, month_of, retries=0)
+    return append_files(table, _written(table, batches, month_of), summary=summary, properties=properties or {})
+
+
+def append_files(
+    table: Table, files: DataFiles, *, summary: Mapping[str, str], properties: Mapping[str, str], drop: Collection[str] = ()
+) -> int | None:
+    """As `append`, of files that are written already; in the same commit the properties `drop` are removed."""
+    if not files.rows:
+        tables.set_properties(table, properties, drop)
+        return None
+    return _committed(table, files, summary, properties, drop, retries=0)
 
 
 def append_retrying(
@@ -54,32 +65,43 @@ def append_retrying(
 
     Returns the new snapshot's id; None if there were no rows. Raises: as `append`, and NotFound.
     """
-    return _append(tables.load(catalog, identifier), batches, summary or {}, {}, month_of, retries=ATTEMPTS)
+    table = tables.load(catalog, identifier)
+    files = _written(table, batches, month_of)
+    return _committed(table, files, summary or {}, {}, (), retries=ATTEMPTS) if files.rows else None
 
 
-def _append(
-    table: Table,
-    batches: pa.RecordBatchReader,
-    summary: Mapping[str, str],
-    properties: Mapping[str, str],
-    month_of: str | None,
-    retries: int,
-) -> int | None:
+def data_files(table: Table) -> DataFiles:
+    """An empty set of files to write rows of the table to, for `append_files`."""
+    return DataFiles(table, types.arrow_schema(table.schema(), ids=True))
+
+
+def field_ids(table: Table) -> dict[str, FieldId]:
+    """The field ids of the table's columns, as its Parquet files must carry them."""
+    return {field.name: _field_id(field.field_id, field.field_type) for field in table.schema().fields}
+
+
+def _written(table: Table, batches: pa.RecordBatchReader, month_of: str | None) -> DataFiles:
     schema = types.arrow_schema(table.schema(), ids=True)
     rows = fitted(batches, schema, ".".join(table.name()))
-    files = DataFiles(table, schema).write(rows, month_of or _partition_column(table))
-    if not files.rows:
-        tables.set_properties(table, properties)
-        return None
+    return DataFiles(table, schema).write(rows, month_of or _partition_column(table))
+
+
+def _committed(
+    table: Table, files: DataFiles, summary: Mapping[str, str], properties: Mapping[str, str], drop: Collection[str], retries: int
+) -> int:
     with files.discarded_on(BaseException):
         transaction = begin(table, retries=retries)
-        stage_properties(transaction, table, properties)
+        stage_properties(transaction, table, properties, drop)
         with transaction.update_snapshot(snapshot_properties=dict(summary)).merge_append() as snapshot:
             for file in files.data_files(transaction.table_metadata):
                 snapshot.append_data_file(file)
     with files.discarded_on(CommitConflict, OutOfResources):
         execute(table, transaction, snapshot.snapshot_id)
     return snapshot.snapshot_id
+
+
+def _field_id(own: int, kind: IcebergType) -> FieldId:
+    return (own, _field_id(kind.element_id, kind.element_type)) if isinstance(kind, ListType) else own
 
 
 def _partition_column(table: Table) -> str | None:

@@ -1,4 +1,4 @@
-"""The interval of a run: from where the table's history must be computed again, and which events that needs."""
+"""The interval of a run: the spans of feature_timestamps to compute, from which events, for all keys or those in SCOPE."""
 
 from dataclasses import dataclass
 
@@ -7,29 +7,47 @@ from featurestore.compiler.grid import grid_step, longest_window
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.errors import RequestError
-from featurestore.pipelines import sources, times
+from featurestore.pipelines import scope, sources, times
 from featurestore.pipelines.feature_table import State
 from featurestore.pipelines.parts import Parts
 
 
 @dataclass(frozen=True)
-class Interval:
+class Span:
     """feature_timestamps in [lower, upper] are computed from events in [events_lower, events_upper]; microseconds.
 
-    `since` is where the table's history will begin, None when it is whole. `carry_in`: the history begins at lower,
-    so keys with earlier events get a row there.
+    `carry_in`: the table's history begins at lower, so keys with earlier events get a row there. `scoped`: only for
+    the keys in SCOPE, each from its own time on.
     """
 
     lower: int
     upper: int
     events_lower: int
     events_upper: int
-    since: int | None
-    carry_in: bool
+    carry_in: bool = False
+    scoped: bool = False
 
     def variables(self) -> dict[str, int | bool]:
         """As the variables that compiled SQL reads."""
         return {name: getattr(self, name) for name in ("lower", "upper", "events_lower", "events_upper", "carry_in")}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The spans of a run, in time's order and apart; the table's history will begin at `since`, None when it is whole."""
+
+    spans: tuple[Span, ...]
+    since: int | None
+
+    @property
+    def lower(self) -> int:
+        """The first feature_timestamp that is computed."""
+        return self.spans[0].lower
+
+    @property
+    def upper(self) -> int:
+        """The last feature_timestamp that is computed."""
+        return self.spans[-1].upper
 
 
 def choose(
@@ -37,45 +55,47 @@ def choose(
 ) -> Interval | None:
     """What a run up to `upper` must compute; None when the same sources were already materialized that far.
 
-    `start` None means from the watermark, or from the first row that came or changed since. Raises: RequestError for
-    a start that would leave a gap in the history.
+    `start` None means what lies beyond the watermark, and behind it what came or changed since, which is then recorded
+    in SCOPE. Raises: RequestError for a start that would leave a gap in the history.
     """
-    if start is None:
-        lower = _first_change(parts, session, view, held, pins)
-        if lower is None:
-            if held.through is not None and upper <= held.through:
-                return None
-            lower = held.through if held.through is not None else times.FIRST
-        if held.since is not None:
-            lower = max(lower, held.since)
-        since, carry_in = held.since, held.since is not None and lower <= held.since
-    else:
-        lower = start
+    if start is not None:
         _refuse_gap(view, held, start, upper)
         begins = held.through is None or (held.since is not None and start <= held.since)
-        since, carry_in = (start if begins else held.since), begins
-    upper = max(upper, held.through) if held.through is not None and start is None and lower < held.through else upper
-    if lower > upper:
-        return None
+        return Interval((_span(view, start, upper, begins),), start if begins else held.since)
+    spans: list[Span] = []
+    first = _first_change(parts, session, view, held, pins, held.through)
+    if held.through is None or first == times.FIRST:
+        lower = times.FIRST if held.since is None else held.since
+        spans.append(_span(view, lower, max(upper, held.through or upper), held.since is not None))
+    else:
+        if first is not None:
+            lower = first if held.since is None else max(first, held.since)
+            carry_in = held.since is not None and lower <= held.since
+            spans.append(_span(view, lower, held.through, carry_in, scoped=True))
+        if upper > held.through:
+            spans.append(_span(view, held.through + 1, upper, False))
+    spans = [span for span in spans if span.lower <= span.upper]
+    return Interval(tuple(spans), held.since) if spans else None
+
+
+def _span(view: FeatureView, lower: int, upper: int, carry_in: bool, scoped: bool = False) -> Span:
     if view.every is None:
-        return Interval(lower, upper, lower, upper, since, False)
+        return Span(lower, upper, lower, upper, False, scoped)
     reach = max(lower - longest_window(view) - grid_step(view), times.FIRST)
-    return Interval(lower, upper, times.FIRST if carry_in else reach, upper, since, carry_in)
+    return Span(lower, upper, times.FIRST if carry_in else reach, upper, carry_in, scoped)
 
 
-def _first_change(parts: Parts, session: Session, view: FeatureView, held: State, pins: sources.Pins) -> int | None:
-    """The earliest event time among what changed in the source since the last run; None when nothing did."""
-    if held.through is None:
-        return times.FIRST
-    if dict(held.sources) == dict(pins):
+def _first_change(parts: Parts, session: Session, view: FeatureView, held: State, pins: sources.Pins, through: int | None) -> int | None:
+    """The earliest event time at or behind the watermark of what changed in the source; None when nothing did there.
+
+    The first time there is when only computing everything can tell.
+    """
+    if through is None or dict(held.sources) == dict(pins):
         return None
     sources.add(parts, session, view.source, None)
     events = compile_events(view, list(sources.columns(session)))
-    if not sources.add_changes(parts, session, view.source, held.sources, pins, events.reads):
-        return times.FIRST
-    session.set({"now": times.LAST})
-    first = session.batches(events.counts).read_all().to_pylist()[0]["first_time"]
-    return held.through if first is None else min(int(first), held.through)
+    changes = sources.changes(parts, view.source, held.sources, pins, events.reads)
+    return times.FIRST if changes.relation is None else scope.record(session, view, events, changes, through)
 
 
 def _refuse_gap(view: FeatureView, held: State, start: int, upper: int) -> None:

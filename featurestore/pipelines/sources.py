@@ -36,15 +36,21 @@ def pins(parts: Parts, source: Source) -> Pins:
 
 
 def add(
-    parts: Parts, session: Session, source: Source, at: Pins | None, reads: Sequence[str] | None = None, bounds: TimeBounds | None = None
+    parts: Parts,
+    session: Session,
+    source: Source,
+    at: Pins | None,
+    reads: Sequence[str] | None = None,
+    bounds: TimeBounds | None = None,
+    name: str = SOURCE,
 ) -> None:
-    """Make the source's raw rows at these pins readable as SOURCE; `at` None gives its columns without any row.
+    """Make the source's raw rows at these pins readable under a name; `at` None gives its columns without any row.
 
     `reads` limits the columns where the source is one table; `bounds` prunes files where the event time is a raw column.
     Raises: NotFound for a table or file that does not exist.
     """
     if source.path is not None:
-        session.add(SOURCE, LocalFiles(source.path, "parquet" if source.path.endswith(".parquet") else "csv"))
+        session.add(name, LocalFiles(source.path, "parquet" if source.path.endswith(".parquet") else "csv"))
         return
     if source.table is not None:
         table = tables.load(parts.catalog, source.table)
@@ -54,32 +60,32 @@ def add(
             time = (
                 None if source.timestamp in source.columns else scans.TimeRange(raw, times.bound(bounds.lower), times.bound(bounds.upper))
             )
-        session.add(SOURCE, scans.scan(table, snapshot_id, columns=reads, time=time))
+        session.add(name, scans.scan(table, snapshot_id, columns=reads, time=time))
         return
     tree = parse_query(source.sql or "")
-    names = {name: f"{SOURCE}_{index}" for index, name in enumerate(query_tables(tree))}
-    loaded = {name: tables.load(parts.catalog, name) for name in names}
-    unknown = query_problems(tree, {name: tables.arrow_schema(table).names for name, table in loaded.items()})
+    names = {table: f"{name}_{index}" for index, table in enumerate(query_tables(tree))}
+    loaded = {table: tables.load(parts.catalog, table) for table in names}
+    unknown = query_problems(tree, {table: tables.arrow_schema(handle).names for table, handle in loaded.items()})
     if unknown:
         raise RequestError(f"its SQL cannot be used: {'; '.join(unknown)}")
-    for name, relation in names.items():
-        session.add(relation, scans.scan(loaded[name], _snapshot(at, name)))
-    session.run(f"CREATE OR REPLACE TEMP VIEW {SOURCE} AS {render_query(tree, names)}")
+    for identifier, relation in names.items():
+        session.add(relation, scans.scan(loaded[identifier], _snapshot(at, identifier)))
+    session.run(f"CREATE OR REPLACE TEMP VIEW {name} AS {render_query(tree, names)}")
 
 
-def add_changes(parts: Parts, session: Session, source: Source, since: Pins, at: Pins, reads: Sequence[str]) -> bool:
-    """Make the rows appended to the source between two pins readable as SOURCE.
-
-    False, and nothing to read, when what changed is not known to be appended rows alone.
-    """
+def changes(parts: Parts, source: Source, since: Pins, at: Pins, reads: Sequence[str]) -> scans.Changes:
+    """What changed in the source between two pins; both parts None where only reading all of it can tell."""
     if source.table is None or not since.get(source.table) or not at.get(source.table):
-        return False
-    table = tables.load(parts.catalog, source.table)
-    changes = scans.changes(table, int(since[source.table]), int(at[source.table]), columns=reads)
-    if not changes.appended or changes.relation is None:
-        return False
-    session.add(SOURCE, changes.relation)
-    return True
+        return scans.Changes(None)
+    return scans.changes(tables.load(parts.catalog, source.table), int(since[source.table]), int(at[source.table]), columns=reads)
+
+
+def readable(parts: Parts, source: Source, at: Pins) -> bool:
+    """Whether what the pins name is still there: snapshots that have not expired, files that are as they were."""
+    if source.path is not None:
+        return dict(pins(parts, source)) == dict(at)
+    held = {name: tables.snapshot_ids(tables.load(parts.catalog, name)) for name in at}
+    return set(held) == set(_tables(source)) and all(not pin or int(pin) in held[name] for name, pin in at.items())
 
 
 def columns(session: Session) -> dict[str, str]:

@@ -1,0 +1,240 @@
+"""Computing the rows of a span, chunk by chunk: what its chunks share is made once, each gives the SELECT of its rows."""
+
+from dataclasses import dataclass
+
+from featurestore.compiler.diff import HELD, VANISHED
+from featurestore.compiler.events import SOURCE, TIME, Events, compile_events
+from featurestore.compiler.expressions import SqlProblem, quoted
+from featurestore.compiler.features import feature_names
+from featurestore.compiler.grid import EXTRA_POINTS, GRID, grid_step, magnitudes
+from featurestore.compiler.storage import storage_type, stored
+from featurestore.compiler.views import CompiledView, compile_view, row_view
+from featurestore.compiler.windows import POINTS, TILES
+from featurestore.dsl.view import FeatureView
+from featurestore.engine.session import Session
+from featurestore.errors import RequestError, TypeMismatch
+from featurestore.lakehouse import scans, tables
+from featurestore.lakehouse.tables import Table
+from featurestore.pipelines import chunks, scope, sources, times
+from featurestore.pipelines.chunks import Chunk
+from featurestore.pipelines.inspect import prepare
+from featurestore.pipelines.interval import Span
+from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.registry import Applied
+
+_HELD_SPAN = "__fs_held_span"
+_SHARED, _EVERY_ROW = "__fs_shared", "__fs_every_row"
+_WITHIN = "feature_timestamp BETWEEN make_timestamptz(getvariable('lower')) AND make_timestamptz(getvariable('upper'))"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one run works with; `table` is the feature table as it was at the begin, `run` the run's time in microseconds."""
+
+    parts: Parts
+    session: Session
+    applied: Applied
+    view: FeatureView
+    table: Table
+    pins: sources.Pins
+    run: int
+
+    @property
+    def keys(self) -> list[str]:
+        """The names of the key columns."""
+        return list(self.view.entity.keys)
+
+    @property
+    def features(self) -> list[str]:
+        """The names of the features."""
+        return list(feature_names(self.view))
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The feature table's columns and DuckDB types."""
+        return dict(self.applied.columns)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A span whose chunks can be computed. `fresh`: the table holds no row of it; `unique`: no two of its rows share
+    keys and feature_timestamp."""
+
+    events: Events
+    compiled: CompiledView
+    chunks: tuple[Chunk, ...]
+    fresh: bool
+    unique: bool
+
+
+def count_source(task: Task, span: Span) -> dict[str, int]:
+    """How many rows the source has from the span on (`rows`), and of these left out: `null_keys`, and those in the `future`.
+
+    Raises: RequestError when no row has an event time.
+    """
+    events = _events(task)
+    onward = None if span.events_lower <= times.FIRST else sources.TimeBounds(span.events_lower, times.LAST)
+    sources.add(task.parts, task.session, task.view.source, task.pins, events.reads, onward)
+    task.session.set({"now": task.run})
+    row = task.session.batches(events.counts).read_all().to_pylist()[0]
+    if row["rows"] and row["no_time"] == row["rows"]:
+        source = task.view.source
+        raise RequestError(f"no row of source {source.name} has a value in its timestamp column '{source.timestamp}'; nothing was written")
+    return {name: int(row[name] or 0) for name in ("rows", "future", "null_keys")}
+
+
+def open_span(task: Task, span: Span) -> Opened:
+    """Read what the table holds of a span, divide it into chunks, and make what these share.
+
+    Raises: TypeMismatch when the source's types no longer fit the table's.
+    """
+    events = _events(task)
+    task.session.set({**span.variables(), "run": task.run})
+    fresh = _hold(task, span)
+    types = task.session.schema(events.sql)
+    prepare(task.session, task.view, events)
+    at_once = chunks.rows_at_once(task.parts.settings, len(task.columns))
+    if task.view.every is None:
+        unique = fresh and _unique(task, span, events)
+        compiled = CompiledView((), (("", row_view(task.view, events, unique)),))
+        return Opened(events, compiled, tuple(_months(task, span, events, at_once)), fresh, unique)
+    compiled = compile_view(task.view, events, types, _bounded(task, span, events, types))
+    points = chunks.points(span, grid_step(task.view)) if fresh and not span.scoped and not span.carry_in else []
+    if points:
+        return Opened(events, compiled, tuple(points), fresh, True)
+    _add_source(task, span, events)
+    for name, select in compiled.once:
+        task.session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
+    tiles = count(task.session, TILES)
+    moves = 1 + len({window for feature in task.view.declared.values() for window in getattr(feature, "over", ())})
+    parts = chunks.shares(span, tiles * moves, at_once)
+    for name, _ in compiled.once if len(parts) > 1 else ():
+        task.session.run(f"DROP TABLE IF EXISTS {_SHARED}{name}")
+        task.session.run(f"ALTER TABLE {name} RENAME TO {_SHARED}{name}")
+    return Opened(events, compiled, tuple(parts), fresh, True)
+
+
+def rows_of(task: Task, opened: Opened, chunk: Chunk) -> str:
+    """Make what a chunk needs, and HELD its part of the rows held; returns the SELECT of its rows in the table's types."""
+    session = task.session
+    session.set({**chunk.span.variables(), "point": chunk.span.lower})
+    session.run(f"CREATE OR REPLACE TEMP VIEW {HELD} AS SELECT * FROM {_HELD_SPAN} WHERE {_in_chunk(task, chunk)}")
+    *steps, (_, select) = opened.compiled.each
+    if chunk.point:
+        select = str(opened.compiled.single_point)
+    if chunk.point or task.view.every is None:
+        _add_source(task, chunk.span, opened.events)
+    else:
+        _take_share(task, opened, chunk)
+        for name, statement in steps:
+            session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {statement}")
+    if chunk.span.scoped:
+        select = scope.of_rows(task.view, f"({select})")
+    _check_types(task, select)
+    return stored(task.columns, f"({select})")
+
+
+def empty_windows(task: Task, opened: Opened, chunk: Chunk) -> str:
+    """The rows of the grid points in VANISHED whose windows have become empty though their keys have events before them.
+
+    A SELECT in the table's types; what the chunk made is gone then.
+    """
+    session, keys = task.session, ", ".join(map(quoted, task.keys))
+    same = " AND ".join(f"v.{quoted(key)} = e.{quoted(key)}" for key in task.keys)
+    sources.add(task.parts, session, task.view.source, task.pins, opened.events.reads)
+    session.set({"events_lower": times.FIRST})
+    earliest = f"SELECT {keys}, min({TIME}) AS __fs_first FROM ({opened.events.sql}) GROUP BY {keys}"
+    points = f"SELECT v.{keys.replace(', ', ', v.')}, epoch_us(v.feature_timestamp) AS {GRID} FROM {VANISHED} v"
+    session.run(f"CREATE OR REPLACE TEMP TABLE {POINTS} AS {points} JOIN ({earliest}) e ON {same} AND e.__fs_first < v.feature_timestamp")
+    for name, _ in opened.compiled.once:
+        session.run(f"DELETE FROM {name}")
+    return stored(task.columns, f"({opened.compiled.each[-1][1]})")
+
+
+def count(session: Session, relation: str) -> int:
+    """How many rows a relation has."""
+    return int(session.batches(f"SELECT count(*) FROM {relation}").read_all().columns[0][0].as_py())
+
+
+def _events(task: Task) -> Events:
+    sources.add(task.parts, task.session, task.view.source, None)
+    return compile_events(task.view, list(sources.columns(task.session)))
+
+
+def _add_source(task: Task, span: Span, events: Events) -> None:
+    """Make SOURCE readable, once: the rows of the span's events, and in a scoped span of the keys in SCOPE."""
+    bounds = sources.TimeBounds(span.events_lower, span.events_upper)
+    name = _EVERY_ROW if span.scoped else SOURCE
+    sources.add(task.parts, task.session, task.view.source, task.pins, events.reads, bounds, name)
+    if span.scoped:
+        task.session.run(f"CREATE OR REPLACE TEMP VIEW {SOURCE} AS {scope.of_source(events, _EVERY_ROW)}")
+
+
+def _hold(task: Task, span: Span) -> bool:
+    """Make the rows that the table holds of the span; returns whether there are none."""
+    within = scans.TimeRange("feature_timestamp", times.bound(span.lower), times.bound(span.upper))
+    task.session.add("__fs_table", scans.scan(task.table, tables.current_snapshot_id(task.table), time=within))
+    held = f"(SELECT * FROM __fs_table WHERE {_WITHIN})"
+    rows = scope.of_rows(task.view, held) if span.scoped else f"SELECT * FROM {held}"
+    task.session.run(f"CREATE OR REPLACE TEMP TABLE {_HELD_SPAN} AS {rows}")
+    return not count(task.session, _HELD_SPAN)
+
+
+def _bounded(task: Task, span: Span, events: Events, types: dict[str, str]) -> list[str]:
+    """The inputs whose sums may be computed the short way."""
+    sql = magnitudes(task.view, events, types)
+    if sql is None:
+        return []
+    _add_source(task, span, events)
+    return [name for name, small in task.session.batches(sql).read_all().to_pylist()[0].items() if small]
+
+
+def _unique(task: Task, span: Span, events: Events) -> bool:
+    """Whether no two events have the same keys and time."""
+    _add_source(task, span, events)
+    one = f"SELECT 1 FROM ({events.sql}) GROUP BY {', '.join(map(quoted, task.keys))}, {TIME} HAVING count(*) > 1"
+    return not count(task.session, f"({one} LIMIT 1)")
+
+
+def _months(task: Task, span: Span, events: Events, at_once: int) -> list[Chunk]:
+    _add_source(task, span, events)
+    month = f"SELECT epoch_us(date_trunc('month', {TIME})) AS begin, count(*) AS rows FROM ({events.sql}) GROUP BY 1 ORDER BY 1"
+    found = task.session.batches(month).read_all().to_pylist()
+    return chunks.months(span, [(int(row["begin"]), int(row["rows"])) for row in found], at_once)
+
+
+def _take_share(task: Task, opened: Opened, chunk: Chunk) -> None:
+    """Give the chunk its share of what its span made, and the held grid points to compute besides those events ask for."""
+    session = task.session
+    for name, _ in opened.compiled.once if chunk.shares > 1 else ():
+        session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM {_SHARED}{name} WHERE {_in_share(task, chunk)}")
+    if not opened.fresh:
+        keys = ", ".join(map(quoted, task.keys))
+        held = f"SELECT DISTINCT {keys}, epoch_us(feature_timestamp) AS {GRID} FROM {HELD}"
+        session.run(f"CREATE OR REPLACE TEMP TABLE {EXTRA_POINTS} AS {held}")
+
+
+def _in_chunk(task: Task, chunk: Chunk) -> str:
+    return f"{_WITHIN} AND {_in_share(task, chunk)}" if chunk.shares > 1 else _WITHIN
+
+
+def _in_share(task: Task, chunk: Chunk) -> str:
+    keys = ", ".join(f"CAST({quoted(key)} AS {task.columns[key]})" for key in task.keys)
+    return f"hash({keys}) % {chunk.shares} = {chunk.share}"
+
+
+def _check_types(task: Task, rows: str) -> None:
+    for column, kind in task.session.schema(rows).items():
+        try:
+            found = storage_type(kind)
+        except SqlProblem as error:
+            raise TypeMismatch(f"column '{column}' {error}") from error
+        wanted = task.columns[column]
+        if found != wanted:
+            raise TypeMismatch(
+                f"column '{column}' is {wanted} in {task.applied.table}, but the source now gives {found}; nothing was written."
+                " Cast it in the definition, or change the definition to make a new version",
+                column=column,
+                expected=wanted,
+                found=found,
+            )
