@@ -66,8 +66,9 @@ class Outcome:
 
     @property
     def line(self) -> str:
-        """The outcome in one line that names the check."""
-        return self.message if self.name in self.message else f"{self.name}: {self.message}"
+        """The outcome in one line that names the check, once: a condition without a name of its own is called by its SQL."""
+        named = any(f" {verb} {self.name}" in self.message for verb in ("break", "breaks"))
+        return self.message if named else f"{self.name}: {self.message}"
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form."""

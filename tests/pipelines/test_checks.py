@@ -144,6 +144,9 @@ def test_errors_are_raised_together_and_warnings_are_not(session: DuckSession) -
     ]
     assert [failed["name"] for failed in caught.value.details["checks"]] == ["spend > 0", "rows(at_least=5)"]
     checks.raise_on_errors(of, outcomes[2:])
+    named = replace(of, checks=[check.that("spend > 0", name="row")])
+    [outcome] = judged(named, counted(session, named, ("a", 1, T, -1.0, "paid")))
+    assert outcome.line.startswith("row: 1 of 1 row (100.0%) breaks spend > 0")
 
 
 def test_outcomes_stand_in_the_summary(session: DuckSession) -> None:
