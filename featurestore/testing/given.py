@@ -27,12 +27,14 @@ def add_sources(session: MemorySession, sources: Sequence[Source], rows: Mapping
     """
     times: dict[str, set[str]] = {}
     for source in sources:
-        for name, columns in _reads(source, rows):
+        for name, columns in _reads(source, rows).items():
             times.setdefault(name, set()).update(columns)
     known = {*times, *(source.name for source in sources if source.sql is None)}
     for name in [*rows, *schema]:
         if name not in known:
             raise NotFound("source or table", name, known, "what is tested")
+    for source in sources:
+        _refuse_missing(source, rows)
     relations = {name: f"__fs_given_{index}" for index, name in enumerate(times)}
     for name, relation in relations.items():
         add_rows(session, relation, rows[name], f"rows[{name!r}]", _types(name, schema.get(name, {})), times[name])
@@ -40,8 +42,8 @@ def add_sources(session: MemorySession, sources: Sequence[Source], rows: Mapping
 
 
 def relation_names(source: Source, rows: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names under which a source finds its rows. Raises: RequestError when they are not there."""
-    return tuple(name for name, _ in _reads(source, rows))
+    """The names in `rows` under which a source finds its rows."""
+    return tuple(_reads(source, rows))
 
 
 def add_rows(session: MemorySession, relation: str, given: Any, what: str, types: Mapping[str, str], times: Collection[str]) -> None:
@@ -52,9 +54,8 @@ def add_rows(session: MemorySession, relation: str, given: Any, what: str, types
         if not columns:
             raise RequestError(f"{what} is empty, so its columns are not known; give a row, or the columns with their types in schema=")
         wanted = {resolve(name, columns): ZONED for name in times} | dict(types)
-        session.add_values(
-            relation, {name: _typed(values, wanted.get(name), f"{what}: column '{name}'") for name, values in columns.items()}
-        )
+        typed = {name: _typed(values, wanted.get(name), f"{what}: column '{name}'") for name, values in columns.items()}
+        session.add_values(relation, typed)
         return
     table = frames.in_memory(given, what)
     if table is None:
@@ -82,23 +83,22 @@ def _types(name: str, columns: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _reads(source: Source, rows: Mapping[str, Any]) -> Iterator[tuple[str, set[str]]]:
+def _reads(source: Source, rows: Mapping[str, Any]) -> dict[str, set[str]]:
     """The names in `rows` that hold a source's rows, each with its columns that are times."""
     times = {column for column in (source.timestamp, source.created) if column and column not in source.columns}
     if source.sql is not None:
         tree = parse_query(source.sql)
         traced = {column.name for select in tree.find_all(exp.Select) for column in _selected(select, times)}
-        names = dict.fromkeys(query_tables(tree), traced)
-    elif source.table is not None and source.name not in rows:
-        names = {source.table: times}
-    else:
-        names = {source.name: times}
-    for name, columns in names.items():
+        return dict.fromkeys(query_tables(tree), traced)
+    return {source.table if source.table is not None and source.name not in rows else source.name: times}
+
+
+def _refuse_missing(source: Source, rows: Mapping[str, Any]) -> None:
+    for name in _reads(source, rows):
         if name not in rows:
             spelled = f"'{source.name}', or for its table '{name}'" if source.table is not None else f"'{name}'"
             reader = f"the query of source {source.name}" if source.sql is not None else f"source {source.name}"
-            raise RequestError(f"there are no rows for {spelled}, which {reader} reads: give a list of dicts, also an empty one")
-        yield name, columns
+            raise RequestError(f"rows has none for {spelled}, which {reader} reads; give a list of dicts, also an empty one", field=name)
 
 
 def _selected(select: exp.Select, names: Collection[str]) -> Iterator[exp.Column]:
