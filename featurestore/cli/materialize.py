@@ -103,6 +103,9 @@ def _row(run: "Materialization") -> list[str]:
 def _warn(run: "Materialization") -> None:
     if run.future_rows:
         say(f"[yellow]{escape(run.view)}[/]: {plural(run.future_rows, 'row')} of its source have a time in the future and were left out")
+    for outcome in run.checks:
+        if not outcome.passed:
+            say(f"[yellow]{escape(run.view)}[/]: {escape(outcome.line)}")
     if run.null_keys:
         say(f"[yellow]{escape(run.view)}[/]: {plural(run.null_keys, 'row')} of its source have no key and were left out")
 

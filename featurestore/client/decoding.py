@@ -8,6 +8,7 @@ from typing import Any
 from featurestore.dsl.definitions import Definitions
 from featurestore.errors import DefinitionError, Problem
 from featurestore.pipelines import times
+from featurestore.pipelines.checks import Outcome
 from featurestore.pipelines.lookup import OnlineFeatures
 from featurestore.pipelines.materialize import Materialization
 from featurestore.pipelines.plan import Plan, Step
@@ -29,7 +30,9 @@ def materialization(run: Mapping[str, Any]) -> Materialization:
     """What one run did to one view."""
     known = {name: run[name] for name in Materialization.__dataclass_fields__}
     bounds = {what: None if run[what] is None else times.moment(times.parse(run[what], what)) for what in ("start", "end")}
-    return Materialization(**{**known, **bounds, "snapshot_id": None if run["snapshot_id"] is None else int(run["snapshot_id"])})
+    snapshot_id = None if run["snapshot_id"] is None else int(run["snapshot_id"])
+    outcomes = tuple(Outcome.from_dict(one) for one in run["checks"])
+    return Materialization(**{**known, **bounds, "snapshot_id": snapshot_id, "checks": outcomes})
 
 
 def online(answer: Mapping[str, Any]) -> OnlineFeatures:

@@ -159,6 +159,15 @@ class Rebuilt(Answer):
     rows: int
 
 
+class CheckOutcome(Answer):
+    """What became of one check in one run."""
+
+    name: str
+    severity: Literal["error", "warn"]
+    passed: bool
+    message: str
+
+
 class Run(Answer):
     """What a materialization did to one view."""
 
@@ -174,6 +183,7 @@ class Run(Answer):
     snapshot_id: str | None
     published: int
     seconds: float
+    checks: list[CheckOutcome]
 
 
 class Materialization(Answer):
