@@ -14,7 +14,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 # MLflow warns about its own code when it is imported and when it makes its database.
 NOISY = ("README.md", "docs/models.md")
-SLOW = (*NOISY, "docs/cli.md", "docs/http.md", "docs/settings.md")
+SLOW = (*NOISY, "docs/cli.md", "docs/http.md", "docs/settings.md", "docs/testing.md")
 
 
 def parameters() -> Iterator[Any]:
