@@ -81,12 +81,18 @@ class FeatureStore:
         bounds = [None if bound is None else times.parse(bound, what) for bound, what in ((start, "start"), (end, "end"))]
         return [materialize_view(self._parts, row, known.view(row), bounds[0], bounds[1], progress or _silent) for row in applied]
 
-    def maintain(self, older_than: timedelta = timedelta(days=7), dry_run: bool = False) -> list[dict[str, Any]]:
-        """Expire snapshots that nothing pins and sweep files that no kept snapshot reaches, both older than `older_than`.
+    def maintain(
+        self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None
+    ) -> list[dict[str, Any]]:
+        """Expire snapshots that nothing pins, sweep files that no kept snapshot reaches, and make few sorted files of many small ones.
 
-        Returns a dict for each table: table, snapshots expired, files and bytes removed (or, in a dry run, that would be).
+        What goes is older than `older_than`. With `fold_older_than`, corrections that were superseded longer ago are left out of the
+        feature tables' new snapshots: `known="then"` is exact from that age on only.
+
+        Returns a dict for each table: table; snapshots expired; files and bytes removed; compacted_files and compacted_bytes;
+        folded_rows; note, which says what was left undone and why (None: nothing). In a dry run, what would be.
         """
-        return upkeep.maintain(self._parts, older_than, dry_run)
+        return [one.to_dict() for one in upkeep.maintain(self._parts, older_than, dry_run, fold_older_than)]
 
     def training_set(
         self,

@@ -21,7 +21,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Fill": {
         "materialize": ("featurestore.cli.materialize", "Bring views up to date, in their tables and online."),
-        "maintain": ("featurestore.cli.materialize", "Expire old snapshots and sweep files nothing needs."),
+        "maintain": ("featurestore.cli.maintain", "Make few files of many; drop what nothing needs."),
     },
     "Train": {
         "training-set": ("featurestore.cli.training_sets", "Join rows with features as of each row's time."),

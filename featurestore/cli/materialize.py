@@ -1,8 +1,7 @@
-"""`materialize` and `maintain`: filling feature tables, and keeping them tidy."""
+"""`materialize`: filling feature tables."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +11,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import console, count, moment, plural, print_json, print_table, say
-from featurestore.dsl import durations
 
 if TYPE_CHECKING:
     from featurestore.pipelines.materialize import Materialization, Report
@@ -42,29 +40,6 @@ def materialize(names: tuple[str, ...], start: str | None, end: str | None) -> N
     print_table(columns, [_row(run) for run in runs], right=["rows", "corrections", "online", "seconds"])
     for run in runs:
         _warn(run)
-
-
-@click.command(cls=Command)
-@click.option("--older-than", default="7d", show_default=True, metavar="DURATION", help="How old a snapshot or file must be to go.")
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
-@context.shared
-def maintain(older_than: str, dry_run: bool) -> None:
-    """Expire old snapshots and sweep files nothing needs.
-
-    What a training set was made from is kept, however old.
-    """
-    try:
-        age = timedelta(microseconds=durations.microseconds(older_than))
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--older-than") from error
-    with context.store() as store:
-        done = store.maintain(age, dry_run)
-    if context.as_json():
-        print_json(done)
-        return
-    rows = [[escape(one["table"]), count(one["snapshots"]), count(one["files"]), _size(one["bytes"])] for one in done]
-    print_table(["table", "snapshots", "files", "size"], rows, right=["snapshots", "files", "size"])
-    say("[dim]nothing was removed: this was a dry run[/]" if dry_run else f"[dim]{plural(len(done), 'table')} tidied[/]")
 
 
 @contextmanager
@@ -108,11 +83,3 @@ def _warn(run: "Materialization") -> None:
             say(f"[yellow]{escape(run.view)}[/]: {escape(outcome.line)}")
     if run.null_keys:
         say(f"[yellow]{escape(run.view)}[/]: {plural(run.null_keys, 'row')} of its source have no key and were left out")
-
-
-def _size(size: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

@@ -78,9 +78,13 @@ class RemoteStore:
         done = self._http.watch(job["url"], seen)
         return [decoding.materialization(run) for run in done["result"]]
 
-    def maintain(self, older_than: timedelta = timedelta(days=7), dry_run: bool = False) -> list[dict[str, Any]]:
-        """Expire what nothing pins and sweep what nothing reaches, both older than `older_than` (whole seconds)."""
-        body = {"older_than": f"{int(older_than.total_seconds())}s", "dry_run": dry_run}
+    def maintain(
+        self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None
+    ) -> list[dict[str, Any]]:
+        """Expire what nothing pins, sweep what nothing reaches, compact, fold: as on a store at hand; ages in whole seconds."""
+        body: dict[str, Any] = {"older_than": f"{int(older_than.total_seconds())}s", "dry_run": dry_run}
+        if fold_older_than is not None:
+            body["fold_older_than"] = f"{int(fold_older_than.total_seconds())}s"
         found: list[dict[str, Any]] = self._http.post("/v1/maintenance", body, patient=True)
         return found
 

@@ -2,25 +2,20 @@
 
 import json
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow.fs as pafs
 from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.manifest import ManifestFile
+from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import Table
-from pyiceberg.table.refs import SnapshotRefType
-from pyiceberg.table.snapshots import ancestors_of
-from pyiceberg.table.update import (
-    AssertRefSnapshotId,
-    AssertTableUUID,
-    RemoveSnapshotRefUpdate,
-    RemoveSnapshotsUpdate,
-    TableRequirement,
-    TableUpdate,
-)
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.snapshots import Snapshot, ancestors_of
+from pyiceberg.table.update import AssertTableUUID, RemoveSnapshotsUpdate
 
 from featurestore.errors import CommitConflict, Conflict
 from featurestore.lakehouse import tables
@@ -28,8 +23,8 @@ from featurestore.lakehouse.commits import Staged, as_loaded, begin, execute, re
 
 logger = logging.getLogger(__name__)
 
-STAGING = "materializing"
-"""The branch on which a large run collects its rows before they come to main all at once."""
+Wanted = Callable[[Mapping[str, str]], Collection[str]]
+"""The files that a table with these properties will want though no snapshot has them yet, by their locations."""
 
 _ATTEMPTS = 100
 _SWEPT = (".parquet", ".orc", ".avro", ".metadata.json", ".metadata.json.gz", ".stats", ".puffin")
@@ -37,10 +32,9 @@ _SWEPT = (".parquet", ".orc", ".avro", ".metadata.json", ".metadata.json.gz", ".
 
 @dataclass(frozen=True)
 class Expired:
-    """The snapshots that went, or would go; `abandoned`: with them the branch on which a run stages its rows."""
+    """The snapshots that went, or would go."""
 
     snapshot_ids: tuple[int, ...]
-    abandoned: bool = False
 
     @property
     def snapshots(self) -> int:
@@ -56,39 +50,34 @@ class Swept:
     bytes: int
 
 
-def expire(
-    table: Table, older_than: datetime, dry_run: bool = False, *, reader: int | None = None, staged_before: datetime | None = None
-) -> Expired:
+def nothing(properties: Mapping[str, str]) -> Collection[str]:
+    """Wanted by a table that has all its files in its snapshots."""
+    return ()
+
+
+def expire(table: Table, older_than: datetime, dry_run: bool = False, *, reader: int | None = None) -> Expired:
     """Forget snapshots that ceased to be the current one before `older_than` (naive: UTC), but the heads of tags and branches.
 
-    What an incremental reader that stands at the snapshot `reader` still needs is kept as well: it, and all after it. A branch STAGING
-    and its history are kept, unless nothing came to it since `staged_before`: then the run that filled it is dead, and it goes first.
-    Files stay until `sweep`. The handle then shows the new state. Raises: CommitConflict if other writers never pause.
+    What an incremental reader that stands at the snapshot `reader` still needs is kept as well: it, and all after it. Files stay
+    until `sweep`. The handle then shows the new state. Raises: CommitConflict if other writers never pause.
     """
     limit = _milliseconds(older_than)
-    abandoned = False
     for _ in range(_ATTEMPTS):
         fresh = reloaded(table)
-        stale = _stale_branch(fresh, staged_before)
-        old = _expirable(fresh, limit, reader, without=STAGING if stale is not None else None)
-        if dry_run or not (old or stale is not None):
-            return Expired(old, abandoned or stale is not None)
+        old = _expirable(fresh, limit, reader)
+        if dry_run or not old:
+            return Expired(old)
         transaction = begin(fresh)
-        if stale is not None:
-            Staged(transaction, *_removal(stale)).commit()
-        else:
-            # Removing a snapshot also removes a tag that was set on it a moment ago: then this must not land.
-            requirements = (AssertTableUUID(uuid=fresh.metadata.table_uuid), *as_loaded(fresh, unreferenced=old))
-            removal = RemoveSnapshotsUpdate(snapshot_ids=list(old))  # type: ignore[call-arg]
-            Staged(transaction, (removal,), requirements).commit()
+        # Removing a snapshot also removes a tag that was set on it a moment ago: then this must not land.
+        requirements = (AssertTableUUID(uuid=fresh.metadata.table_uuid), *as_loaded(fresh, unreferenced=old))
+        removal = RemoveSnapshotsUpdate(snapshot_ids=list(old))  # type: ignore[call-arg]
+        Staged(transaction, (removal,), requirements).commit()
         try:
             execute(fresh, transaction)
         except CommitConflict:
             continue
         table.metadata, table.metadata_location = fresh.metadata, fresh.metadata_location
-        if stale is None:
-            return Expired(old, abandoned)
-        abandoned = True
+        return Expired(old)
     raise CommitConflict(f"{'.'.join(table.name())} is being changed without pause; nothing has expired")
 
 
@@ -108,59 +97,54 @@ def bound_metadata(table: Table) -> None:
     raise CommitConflict(f"{'.'.join(table.name())} is being changed without pause; its properties are as they were")
 
 
-def sweep(table: Table, older_than: datetime, dry_run: bool = False, *, without: Collection[int] = ()) -> Swept:
+def last_changed(table: Table, locations: Collection[str]) -> datetime | None:
+    """When the newest of these files was written; None where none of them is there."""
+    filesystem, _ = _filesystem(table, table.location())
+    found = filesystem.get_file_info([_path(table, location) for location in locations])
+    return max((info.mtime for info in found if info.type == pafs.FileType.File), default=None)
+
+
+def sweep(table: Table, older_than: datetime, dry_run: bool = False, *, without: Collection[int] = (), wanted: Wanted = nothing) -> Swept:
     """Delete the files in the table's folder, last changed before `older_than` (naive: UTC), that no snapshot it has reaches.
 
-    `older_than` must lie further back than the longest write takes: a file is written before a snapshot reaches it. `without` is for
-    dry runs: as if these snapshots had expired.
+    `older_than` must lie further back than the longest read or write takes: a file is written before a snapshot reaches it, and the files
+    of a snapshot that was the current one since then stay, though it has expired; so do those that are `wanted`. `without`: as if these
+    snapshots had expired, for dry runs.
     Raises: Conflict where another table lives in the same folder; CommitConflict where files go while they are looked at.
     """
     limit = _utc(older_than)
     # What is there is listed before what is reachable: a file that a commit takes over in between is then seen as reachable.
     listed = list(_listed(table))
-    fresh, reachable = _reached(table, without)
+    fresh, reachable = _reached(table, without, _milliseconds(older_than))
+    reachable |= {_path(fresh, location) for location in wanted(fresh.properties)}
     garbage = [info for info in listed if info.path not in reachable and info.mtime is not None and info.mtime < limit]
     _refuse_shared_folder(fresh, garbage)
     if not dry_run:
-        filesystem, _ = _filesystem(table, table.location())
-        for info in garbage:
-            # Commits delete old metadata files as well.
-            with suppress(FileNotFoundError):
-                filesystem.delete_file(info.path)
+        _delete(table, [info.path for info in garbage])
     return Swept(len(garbage), sum(info.size for info in garbage))
 
 
-def _expirable(table: Table, limit: int, reader: int | None, without: str | None) -> tuple[int, ...]:
-    main = list(ancestors_of(table.current_snapshot(), table.metadata))
-    refs = {name: ref.snapshot_id for name, ref in table.refs().items() if name != without}
-    kept = {table.metadata.current_snapshot_id, *refs.values()}
-    if STAGING in refs:
-        kept |= {snapshot.snapshot_id for snapshot in ancestors_of(table.snapshot_by_id(refs[STAGING]), table.metadata)}
-    ids = [snapshot.snapshot_id for snapshot in main]
+def _delete(table: Table, paths: Iterable[str]) -> None:
+    filesystem, home = _filesystem(table, table.location())
+    for path in paths:
+        # Commits delete old metadata files as well.
+        with suppress(FileNotFoundError):
+            filesystem.delete_file(path)
+        if isinstance(filesystem, pafs.LocalFileSystem):
+            folders = (folder for folder in Path(path).parents if Path(home) in folder.parent.parents)
+            # A folder that is not empty, or that another upkeep has removed, ends it.
+            with suppress(OSError):
+                for folder in folders:
+                    folder.rmdir()
+
+
+def _expirable(table: Table, limit: int, reader: int | None) -> tuple[int, ...]:
+    kept = {table.metadata.current_snapshot_id, *(ref.snapshot_id for ref in table.refs().values())}
+    ids = [snapshot.snapshot_id for snapshot in ancestors_of(table.current_snapshot(), table.metadata)]
     if reader in ids:
         kept |= set(ids[: ids.index(reader) + 1])
     # Whoever began to read a snapshot did so while it was the current one: its age counts from when it ceased to be.
-    ceased = {snapshot.parent_snapshot_id: snapshot.timestamp_ms for snapshot in main}
-    return tuple(
-        snapshot.snapshot_id
-        for snapshot in table.snapshots()
-        if ceased.get(snapshot.snapshot_id, snapshot.timestamp_ms) < limit and snapshot.snapshot_id not in kept
-    )
-
-
-def _stale_branch(table: Table, before: datetime | None) -> int | None:
-    """The head of a branch STAGING that is older than `before`; None if there is no such branch."""
-    ref = table.refs().get(STAGING)
-    if before is None or ref is None or ref.snapshot_ref_type != SnapshotRefType.BRANCH:
-        return None
-    head = table.snapshot_by_id(ref.snapshot_id)
-    return head.snapshot_id if head is not None and head.timestamp_ms < _milliseconds(before) else None
-
-
-def _removal(head: int) -> tuple[tuple[TableUpdate, ...], tuple[TableRequirement, ...]]:
-    removal = RemoveSnapshotRefUpdate(ref_name=STAGING)  # type: ignore[call-arg]
-    still = AssertRefSnapshotId(ref=STAGING, snapshot_id=head)  # type: ignore[call-arg]
-    return (removal,), (still,)
+    return tuple(snapshot_id for snapshot_id, when in _ceased(table.metadata).items() if when < limit and snapshot_id not in kept)
 
 
 def _milliseconds(when: datetime) -> int:
@@ -194,30 +178,58 @@ def _listed(table: Table) -> Iterator[pafs.FileInfo]:
         yield from (info for info in found if info.type == pafs.FileType.File and info.path.endswith(_SWEPT))
 
 
-def _reached(table: Table, without: Collection[int]) -> tuple[Table, set[str]]:
-    """The table as it is now, and the paths of all files that it reaches."""
+def _reached(table: Table, without: Collection[int], since: int) -> tuple[Table, set[str]]:
+    """The table as it is now, and the paths of all files that it reaches, or that who reads it may still be reading."""
     gone: FileNotFoundError | None = None
     for _ in range(_ATTEMPTS):
         fresh = reloaded(table)
         if gone is not None and fresh.metadata_location == table.metadata_location:
             name = ".".join(table.name())
             raise CommitConflict(f"{name} lacks a file of its metadata, or is being swept by another process: {gone}") from gone
+        lately = _ceased_since(fresh.metadata, since)
+        held = [snapshot for snapshot in fresh.snapshots() if snapshot.snapshot_id not in without or snapshot.snapshot_id in lately]
         try:
-            return fresh, _reachable(fresh, without)
+            return fresh, _reachable(fresh, held) | _lingering(fresh, since)
         except FileNotFoundError as error:
             # Snapshots that expired a moment ago may be swept already: a table that moved on meanwhile is looked at again.
             gone, table = error, fresh
     raise CommitConflict(f"{'.'.join(table.name())} is being changed without pause; nothing was swept")
 
 
-def _reachable(table: Table, without: Collection[int] = ()) -> set[str]:
+def _lingering(table: Table, since: int) -> set[str]:
+    """The files of expired snapshots that were the current one since then, by the metadata files that still show them."""
+    held = {snapshot.snapshot_id for snapshot in table.snapshots()}
+    found: dict[int, Snapshot] = {}
+    for entry in table.metadata.metadata_log:
+        if entry.timestamp_ms < since:
+            continue
+        try:
+            earlier = FromInputFile.table_metadata(table.io.new_input(entry.metadata_file))
+        except FileNotFoundError:
+            # A commit since then has removed the oldest one.
+            continue
+        lately = _ceased_since(earlier, since) - held
+        found |= {snapshot.snapshot_id: snapshot for snapshot in earlier.snapshots if snapshot.snapshot_id in lately}
+    return _reachable(table, list(found.values()))
+
+
+def _ceased(metadata: TableMetadata) -> dict[int, int]:
+    """When each snapshot ceased to be the current one, in milliseconds; when it was made if it never was."""
+    main = ancestors_of(metadata.current_snapshot(), metadata)
+    following = {snapshot.parent_snapshot_id: snapshot.timestamp_ms for snapshot in main}
+    return {snapshot.snapshot_id: following.get(snapshot.snapshot_id, snapshot.timestamp_ms) for snapshot in metadata.snapshots}
+
+
+def _ceased_since(metadata: TableMetadata, since: int) -> set[int]:
+    return {snapshot_id for snapshot_id, when in _ceased(metadata).items() if when >= since}
+
+
+def _reachable(table: Table, snapshots: Iterable[Snapshot]) -> set[str]:
     metadata = table.metadata
     locations = {table.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
     locations |= {file.statistics_path for file in (*metadata.statistics, *metadata.partition_statistics)}
     manifests: dict[str, ManifestFile] = {}
-    for snapshot in metadata.snapshots:
-        if snapshot.snapshot_id in without:
-            continue
+    for snapshot in snapshots:
         locations.add(snapshot.manifest_list)
         manifests |= {manifest.manifest_path: manifest for manifest in snapshot.manifests(table.io)}
     for path, manifest in manifests.items():

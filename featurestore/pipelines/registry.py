@@ -13,7 +13,7 @@ from featurestore.dsl import documents
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import CommitConflict, NotFound
-from featurestore.lakehouse import scans, tables, writes
+from featurestore.lakehouse import compaction, scans, tables, writes
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.times import micros
 
@@ -121,13 +121,13 @@ def read(parts: Parts) -> Registry:
 
 
 def write(parts: Parts, rows: Sequence[Applied], base: int | None) -> None:
-    """Append `rows` in one commit, if the registry is still at snapshot `base`. Raises: CommitConflict if it is not."""
+    """Append `rows` in one commit, if the registry still holds what it held at snapshot `base`. Raises: CommitConflict if it does not."""
     table = (
         tables.load(parts.catalog, identifier(parts))
         if tables.exists(parts.catalog, identifier(parts))
         else tables.create(parts.catalog, identifier(parts), SCHEMA)
     )
-    if tables.current_snapshot_id(table) != base:
+    if not compaction.same_rows(table, base, tables.current_snapshot_id(table)):
         raise CommitConflict("definitions were applied by someone else since this plan was made; plan again")
     records = [
         {

@@ -197,12 +197,16 @@ class Materialization(Answer):
 
 
 class Upkeep(Answer):
-    """What was tidied in one table, or would be."""
+    """What was tidied in one table, or would be; `note` says what was left undone, and why."""
 
     table: str
     snapshots: int
     files: int
     bytes: int
+    compacted_files: int
+    compacted_bytes: int
+    folded_rows: int
+    note: str | None
 
 
 class Model(Answer):

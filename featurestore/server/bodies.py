@@ -242,9 +242,13 @@ class MaterializationBody(Body):
 
 
 class MaintenanceBody(Body):
-    """What to tidy: snapshots that nothing pins and files that nothing reaches, older than this."""
+    """What to tidy: snapshots that nothing pins and files that nothing reaches, older than this; small files whatever their age.
+
+    `fold_older_than` drops corrections superseded longer ago; left out, none.
+    """
 
     older_than: Annotated[str, Field(examples=["7d"])] = "7d"
+    fold_older_than: Annotated[str | None, Field(examples=["365d"])] = None
     dry_run: bool = False
 
 

@@ -62,14 +62,19 @@ class Materializations:
         return {"id": id, "state": job.state, "progress": job.progress, "result": job.result, "error": job.error}
 
     def maintain(self, body: MaintenanceBody | None = None) -> list[dict[str, Any]]:
-        """Expire snapshots that nothing pins and sweep files that no kept snapshot reaches."""
+        """Expire snapshots that nothing pins, sweep files that no kept snapshot reaches, and make few files of many small ones."""
         asked = body or MaintenanceBody()
-        try:
-            age = timedelta(microseconds=durations.microseconds(asked.older_than))
-        except ValueError as error:
-            raise RequestError(f"older_than: {error}", field="older_than") from error
-        return self._store.maintain(age, asked.dry_run)
+        age = _age("older_than", asked.older_than)
+        fold = None if asked.fold_older_than is None else _age("fold_older_than", asked.fold_older_than)
+        return self._store.maintain(age, asked.dry_run, fold)
 
     def _run(self, asked: MaterializationBody, report: Report) -> list[dict[str, Any]]:
         runs = self._store.materialize(asked.names, asked.start, asked.end, lambda progress: report(asdict(progress)))
         return [run.to_dict() for run in runs]
+
+
+def _age(field: str, value: str) -> timedelta:
+    try:
+        return timedelta(microseconds=durations.microseconds(value))
+    except ValueError as error:
+        raise RequestError(f"{field}: {error}", field=field) from error

@@ -10,9 +10,8 @@ from pyiceberg.manifest import DataFileContent
 from pyiceberg.table import Table
 
 from featurestore.errors import Conflict, NotFound
-from featurestore.lakehouse import maintenance, scans, tables, tags, types, writes
-from featurestore.lakehouse.files import DataFiles
-from featurestore.lakehouse.maintenance import Expired, Swept
+from featurestore.lakehouse import maintenance, scans, tables, tags, writes
+from featurestore.lakehouse.maintenance import Swept
 from tests.lakehouse.data import EVENTS, by_id, events, files, reader
 from tests.lakehouse.deletes import delete_rows
 from tests.lakehouse.interference import interfered
@@ -84,55 +83,19 @@ def test_what_an_incremental_reader_needs_is_kept(catalog: Catalog) -> None:
     assert maintenance.expire(table, soon(), reader=12345).snapshot_ids == (made[2], made[3])
 
 
-def stage(table: Table, number: int) -> None:
-    """A row on the branch of a run that is under way, which has a history of its own."""
-    new = DataFiles(table, types.arrow_schema(table.schema(), ids=True)).write(events((number, "2026-05-01", "staged")).to_batches())
-    transaction = table.transaction()
-    with transaction.update_snapshot(branch=maintenance.STAGING).fast_append() as snapshot:
-        for file in new.data_files(transaction.table_metadata):
-            snapshot.append_data_file(file)
-    transaction.commit_transaction()
-
-
-def staged(catalog: Catalog, count: int) -> Table:
-    """A table with one row, and more rows on that branch."""
+def test_files_that_are_wanted_stay_and_emptied_folders_go(catalog: Catalog) -> None:
     table, _ = snapshots(catalog, 1)
-    for number in range(count):
-        stage(table, 100 + number)
-    return table
-
-
-def test_the_branch_of_a_run_under_way_is_kept_with_its_history(catalog: Catalog) -> None:
-    table = staged(catalog, 3)
-    hour_ago = datetime.now(UTC) - timedelta(hours=1)
-    assert maintenance.expire(table, soon(), staged_before=hour_ago) == Expired(())
-    assert maintenance.sweep(table, soon()) == Swept(0, 0)
-    assert len(tables.snapshot_ids(table)) == 1 + 3
-    assert keys(table, table.refs()[maintenance.STAGING].snapshot_id) == [100, 101, 102]
-
-
-def test_the_branch_of_a_dead_run_goes_with_its_files(both: Catalog) -> None:
-    table = staged(both, 3)
-    planned = maintenance.expire(table, soon(), dry_run=True, staged_before=soon())
-    assert (planned.snapshots, planned.abandoned) == (3, True)
-    would = maintenance.sweep(table, soon(), dry_run=True, without=planned.snapshot_ids)
-    assert maintenance.STAGING in tables.load(both, "features.f").refs()
-    assert maintenance.expire(table, soon(), staged_before=soon()) == planned
-    swept = maintenance.sweep(table, soon())
-    assert (swept.files, len(files(table))) == (would.files, 1)
-    assert keys(table, tables.snapshot_ids(table)[0]) == [0]
-    assert maintenance.STAGING not in table.refs()
-
-
-def test_a_run_that_goes_on_meanwhile_keeps_its_branch(catalog: Catalog) -> None:
-    staged(catalog, 2)
-    limit = datetime.now(UTC)
-    with interfered(catalog) as slow:
-        table = tables.load(slow, "features.f")
-        slow.before = lambda: stage(tables.load(catalog, "features.f"), 102)
-        assert maintenance.expire(table, limit, staged_before=limit) == Expired(())
-    table = tables.load(catalog, "features.f")
-    assert keys(table, table.refs()[maintenance.STAGING].snapshot_id) == [100, 101, 102]
+    chunk = [orphan(table, f"data/run-0/month={month}/{name}.parquet") for month in (1, 2) for name in "ab"]
+    held = str(chunk[0])
+    assert maintenance.last_changed(table, [held, f"{held}.lost"]) == datetime.fromtimestamp(chunk[0].stat().st_mtime, UTC)
+    assert maintenance.last_changed(table, [f"{held}.lost"]) is None
+    tables.set_properties(table, {"ready": held})
+    swept = maintenance.sweep(table, soon(), wanted=lambda properties: [properties["ready"]])
+    assert swept == Swept(3, 30)
+    data = Path(table.location()) / "data"
+    assert sorted(str(path.relative_to(data)) for path in data.rglob("*") if path.is_dir()) == ["run-0", "run-0/month=1"]
+    assert maintenance.sweep(table, soon()) == Swept(1, 10)
+    assert [path for path in data.rglob("*") if path.is_dir()] == []
 
 
 def test_metadata_files_of_any_table_become_few(both: Catalog) -> None:
@@ -172,6 +135,27 @@ def test_sweep_takes_orphans_and_expired_files_alone(both: Catalog) -> None:
     assert [keys(table, snapshot) for snapshot in made[1:]] == [[1], [2]]
     assert maintenance.sweep(table, soon(), dry_run=False) == Swept(0, 0)
     writes.replace(both, "training_sets.t", reader(events((9, "2026-01-01", "x"))), summary={}, tag="t9")
+
+
+def test_what_may_still_be_read_is_not_swept_though_it_has_expired(both: Catalog) -> None:
+    for number in range(3):
+        writes.replace(both, "training_sets.t", reader(events((number, "2026-01-01", "x"))), summary={}, tag=f"t{number}")
+    table = tables.load(both, "training_sets.t")
+    for number in range(2):
+        with table.manage_snapshots() as manage:
+            manage.remove_tag(f"t{number}")
+    began = datetime.fromtimestamp(table.snapshots()[2].timestamp_ms / 1000, UTC)
+    old = (began - timedelta(days=1)).timestamp()
+    for path in Path(table.location()).rglob("*"):
+        os.utime(path, (old, old))
+    planned = maintenance.expire(table, soon(), dry_run=True)
+    would = maintenance.sweep(table, began, dry_run=True, without=planned.snapshot_ids)
+    assert maintenance.expire(table, soon()) == planned
+    assert len(planned.snapshot_ids) == 2
+    assert maintenance.sweep(table, began) == would
+    assert len(files(table)) == 2, "the first was not the current one any more when the reading may have begun"
+    assert maintenance.sweep(table, soon()).files >= 2
+    assert len(files(table)) == 1
 
 
 def test_sweep_leaves_young_files(catalog: Catalog) -> None:
