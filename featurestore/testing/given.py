@@ -1,6 +1,7 @@
 """The source rows of a test: literals, frames or Arrow tables, made relations with the types that a source would have."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sqlglot import exp
@@ -9,7 +10,7 @@ from featurestore.compiler.expressions import parse_query, query_tables, quoted,
 from featurestore.dsl.source import Source
 from featurestore.dsl.types import sql_type
 from featurestore.engine.memory import MemorySession
-from featurestore.errors import NotFound, RequestError
+from featurestore.errors import FeatureStoreError, NotFound, RequestError
 from featurestore.pipelines import frames
 from featurestore.pipelines.values import fit
 from featurestore.testing.kinds import ZONED, kind_of, plain
@@ -55,17 +56,29 @@ def add_rows(session: MemorySession, relation: str, given: Any, what: str, types
             raise RequestError(f"{what} is empty, so its columns are not known; give a row, or the columns with their types in schema=")
         wanted = {resolve(name, columns): ZONED for name in times} | dict(types)
         typed = {name: _typed(values, wanted.get(name), f"{what}: column '{name}'") for name, values in columns.items()}
-        session.add_values(relation, typed)
+        with _told(what):
+            session.add_values(relation, typed)
         return
     table = frames.in_memory(given, what)
     if table is None:
         raise RequestError(f"{what} is {given!r}; give {frames.MEMORY}")
-    session.add(f"{relation}_given", table)
-    found = session.schema(f"SELECT * FROM {quoted(f'{relation}_given')}")
-    texts = {name: ZONED for name in (resolve(time, found) for time in times) if name is not None and found[name] == TEXT}
-    kinds = found | texts | dict(types)
-    selected = ", ".join(f"CAST({quoted(name) if name in found else 'NULL'} AS {kind}) AS {quoted(name)}" for name, kind in kinds.items())
-    session.run(f"CREATE TEMP TABLE {quoted(relation)} AS SELECT {selected} FROM {quoted(f'{relation}_given')}")
+    with _told(what):
+        session.add(f"{relation}_given", table)
+        found = session.schema(f"SELECT * FROM {quoted(f'{relation}_given')}")
+        texts = {name: ZONED for name in (resolve(time, found) for time in times) if name is not None and found[name] == TEXT}
+        kinds = found | texts | dict(types)
+        cast = [f"CAST({quoted(name) if name in found else 'NULL'} AS {kind}) AS {quoted(name)}" for name, kind in kinds.items()]
+        session.run(f"CREATE TEMP TABLE {quoted(relation)} AS SELECT {', '.join(cast)} FROM {quoted(f'{relation}_given')}")
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """An error of the engine, which does not know whose values they are, with what they are of."""
+    try:
+        yield
+    except FeatureStoreError as error:
+        error.message = f"{what}: {error.message}"
+        raise
 
 
 def _typed(values: Sequence[Any], kind: str | None, what: str) -> tuple[str | None, list[Any]]:

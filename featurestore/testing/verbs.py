@@ -47,6 +47,8 @@ def feature_rows(
     selection = view if isinstance(view, Selection) else Selection(view)
     if not isinstance(selection.view, FeatureView):
         raise RequestError(f"feature_rows takes a view, not {selection.view!r}; for a service there is training_rows")
+    if at is None and known != "now":
+        raise RequestError(f"known={known!r} asks what is seen at a time, so it needs at=; without one every stored row comes")
     with memory_session() as session:
         tested = _tested(session, FeatureService(selection.view.name, features=[selection]), rows, known, materialized_at, schema)
         ((use,), (log,)) = (tested.plan.uses, tested.logs.values())
@@ -69,10 +71,14 @@ def training_rows(
     `spine` is a list of dicts, a frame or an Arrow table with the keys, the request fields and `timestamp`; the other
     arguments are those of `feature_rows`, and `known` is that of `FeatureStore.training_set`. Raises: as `feature_rows`.
     """
-    if not isinstance(service, FeatureService):
+    if isinstance(service, FeatureView | Selection):
         service = FeatureService(service.name if isinstance(service, FeatureView) else service.view.name, features=[service])
+    if not isinstance(service, FeatureService):
+        raise RequestError(f"training_rows takes a service, a view or some features of a view, not {service!r}")
     with memory_session() as session:
         tested = _tested(session, service, rows, known, materialized_at, schema)
+        if isinstance(spine, list) and not spine:
+            return []
         add_rows(session, "__fs_given_spine", spine, "the spine", {}, {timestamp})
         given = session.batches("SELECT * FROM __fs_given_spine").read_all()
         joined = join(session, tested.plan, fitted(given, tested.plan, timestamp), tested.logs, known)

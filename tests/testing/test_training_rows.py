@@ -63,6 +63,12 @@ def test_a_spine_that_does_not_fit_is_refused_by_name() -> None:
         training_rows(churn, ROWS, [{**SPINE[0], "customer_id": "one"}], timestamp="observed_at")
 
 
+def test_what_is_no_service_is_refused_and_no_spine_has_no_rows() -> None:
+    with pytest.raises(RequestError, match="training_rows takes a service, a view or some features of a view, not 'churn'"):
+        training_rows("churn", ROWS, SPINE, timestamp="observed_at")  # type: ignore[arg-type]
+    assert training_rows(churn, ROWS, [], timestamp="observed_at") == []
+
+
 def test_a_service_that_is_wrong_is_told_as_a_plan_tells_it() -> None:
     wrong = FeatureService("wrong", features=[customer_orders["order_3d"]], derived={"d": "spend_3"})
     with pytest.raises(DefinitionError, match=r"no feature 'order_3d' in customer_orders; did you mean 'orders_3d'"):
