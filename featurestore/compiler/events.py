@@ -33,10 +33,11 @@ class Input:
 class Events:
     """How to read a view's source.
 
-    `reads` are the raw columns to project, `raw_keys` those of the keys, quoted. `sql` selects, over the relation SOURCE,
-    the keys, TIME and CREATED (NULL where the source has none), and the inputs, of the rows with event times in [events_lower, events_upper].
-    `counts` selects one row over the same relation: how many rows there are, how many have a NULL key, no event time, and one after
-    `now`; and the first event time. The bounds and `now` are DuckDB variables in UTC microseconds.
+    `reads` are the raw columns to project, `raw_keys` those of the keys, quoted. `sql` selects, over the relation
+    SOURCE, the keys, TIME and CREATED (NULL where the source has none), and the inputs, of the rows with event times in
+    [events_lower, events_upper]. `counts` selects one row over the same relation: how many rows there are, how many
+    have a NULL key, no event time, and one after `now`; and the first event time. The bounds and `now` are DuckDB
+    variables in UTC microseconds.
     """
 
     reads: tuple[str, ...]

@@ -4,7 +4,7 @@ A grid point g is a multiple of the grid's step, in microseconds from the Unix e
 [g - w, g). The tile of g is what can be folded of the events in [g - step, g).
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from featurestore.compiler import folds
@@ -20,19 +20,28 @@ EXTRA_POINTS = "__fs_extra_points"
 
 @dataclass(frozen=True)
 class GridPlan:
-    """What the statements of one aggregate view share; times are microseconds, `windows` ascend."""
+    """What the statements of one aggregate view share; times are microseconds, `windows` ascend.
+
+    `counted` are the columns whose values are counted, each with the condition under which.
+    """
 
     keys: tuple[str, ...]
     step: int
     windows: tuple[int, ...]
     folded: tuple[tuple[WindowedFeature, folds.Fold], ...]
     ordered: tuple[tuple[WindowedFeature, folds.Ordered], ...]
+    counted: tuple[tuple[str, str | None], ...]
     has_created: bool
 
     @property
     def longest(self) -> int:
         """The longest window."""
         return self.windows[-1]
+
+    @property
+    def parts(self) -> tuple[folds.Part, ...]:
+        """What the folded features are made of, each once."""
+        return tuple(dict.fromkeys(part for _, fold in self.folded for part in fold.parts))
 
     @property
     def key_list(self) -> str:
@@ -70,44 +79,34 @@ def type_problems(view: FeatureView, events: Events, types: Mapping[str, str]) -
     return list(found)
 
 
-def grid_plan(view: FeatureView, events: Events, types: Mapping[str, str], bounded: Collection[str] = ()) -> GridPlan:
-    """How a checked view's features are computed. `types` are those of the events' columns; `bounded` names the inputs
-    whose sums are known to be small (see `magnitudes`)."""
+def grid_plan(view: FeatureView, events: Events, types: Mapping[str, str], shortcuts: folds.Shortcuts = folds.NONE) -> GridPlan:
+    """How a checked view's features are computed. `types` are those of the events' columns."""
     names = {item.text: item.name for item in events.inputs}
     folded: list[tuple[WindowedFeature, folds.Fold]] = []
     ordered: list[tuple[WindowedFeature, folds.Ordered]] = []
+    counted: dict[tuple[str, str | None], None] = {}
     for feature in features_of(view):
         if isinstance(feature, WindowedFeature):
             aggregation = feature.aggregation
             value = None if aggregation.column is None else names[aggregation.column]
             where = None if aggregation.where is None else names[aggregation.where]
-            fold = folds.fold(aggregation, value, where, "" if value is None else types[value], value in bounded)
+            fold = folds.fold(aggregation, value, where, "" if value is None else types[value], shortcuts)
+            if value is not None and aggregation.function in ("count", "mean"):
+                counted[value, where] = None
             if fold is not None:
                 folded.append((feature, fold))
             else:
                 ordered.append((feature, folds.Ordered(aggregation, str(value), where)))
     windows = tuple(sorted({feature.window for feature, _ in (*folded, *ordered)}))
     return GridPlan(
-        tuple(map(quoted, events.keys)), grid_step(view), windows, tuple(folded), tuple(ordered), view.source.created is not None
+        tuple(map(quoted, events.keys)),
+        grid_step(view),
+        windows,
+        tuple(folded),
+        tuple(ordered),
+        tuple(counted),
+        view.source.created is not None,
     )
-
-
-def magnitudes(view: FeatureView, events: Events, types: Mapping[str, str]) -> str | None:
-    """A SELECT of one row: for each double that is summed, under its name, whether the sum of its absolute values is
-    so small that `bounded` may name it. None where no double is summed."""
-    names = {item.text: item.name for item in events.inputs}
-    summed = {
-        names[feature.aggregation.column]
-        for feature in features_of(view)
-        if isinstance(feature, WindowedFeature)
-        and feature.aggregation.function in ("sum", "mean")
-        and feature.aggregation.column is not None
-    }
-    doubles = sorted(name for name in summed if types[name] in folds.FLOATING)
-    if not doubles:
-        return None
-    tests = ", ".join(f"coalesce(sum(abs(CAST({name} AS DOUBLE))), 0) < {folds.BOUND} AS {name}" for name in doubles)
-    return f"SELECT {tests}\nFROM (\n{events.sql}\n)"
 
 
 def tile_of(time: str, step: int) -> str:

@@ -3,6 +3,7 @@
 This is what the next day of a long history costs: the same rows as the windows over tiles give at that point.
 """
 
+from featurestore.compiler import folds
 from featurestore.compiler.events import TIME, Events
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.grid import GRID, GridPlan, created_timestamp, known_at, tail
@@ -32,6 +33,14 @@ def single_point(plan: GridPlan, events: Events) -> str:
         f"{fold.value.format(*(f'{part.name}_{feature.window // 1_000_000}' for part in fold.parts))} AS {quoted(feature.name)}"
         for feature, fold in plan.folded
     ]
+    # An aggregate of an integer that has no room for the sum fails by itself; a sum that only just has room must fail as well.
+    bounds = [
+        f"CASE WHEN abs({part.name}_{feature.window // 1_000_000}) >= {folds.NARROW} THEN error('a sum is too large') ELSE true END"
+        for feature, fold in plan.folded
+        for part in fold.parts
+        if part.narrow
+    ]
+    within_bounds = f"\nWHERE {' AND '.join(dict.fromkeys(bounds))}" if bounds else ""
     other = [quoted(feature.name) for feature, _ in plan.ordered]
     times = f"make_timestamptz({GRID}) AS feature_timestamp, {created_timestamp(plan, GRID, '__fs_c')} AS created_timestamp"
-    return f"SELECT {plan.key_list}, {times}{tail([*own, *other])}\nFROM (SELECT {POINT} AS {GRID}, * FROM (\n{grouped}\n))"
+    return f"SELECT {plan.key_list}, {times}{tail([*own, *other])}\nFROM (SELECT {POINT} AS {GRID}, * FROM (\n{grouped}\n)){within_bounds}"

@@ -1,11 +1,12 @@
 """A view compiled to SQL: temporary tables to make one after the other, the last of which holds the feature rows."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from featurestore.compiler.events import CREATED, TIME, Events
 from featurestore.compiler.expressions import parse_row, quoted, render
 from featurestore.compiler.features import ExpressionFeature, OneFeature, RowFeature, features_of
+from featurestore.compiler.folds import NONE, Shortcuts
 from featurestore.compiler.grid import grid_plan
 from featurestore.compiler.single_point import single_point
 from featurestore.compiler.windows import tile_steps, window_steps
@@ -26,11 +27,13 @@ class CompiledView:
     the source has none) and the features; its rows are unique in keys, feature_timestamp and created_timestamp. What
     `once` makes can be divided by keys, and `each` be run on every share of it by itself. `single_point` selects the
     same rows for lower = upper = `point`, a grid point, from the events alone; None in a row view.
+    `facts` is a SELECT over what `once` made (`windows.tile_facts`), None where it could tell nothing.
     """
 
     once: tuple[tuple[str, str], ...]
     each: tuple[tuple[str, str], ...]
     single_point: str | None = None
+    facts: str | None = None
 
     @property
     def steps(self) -> tuple[tuple[str, str], ...]:
@@ -43,12 +46,11 @@ class CompiledView:
         return "\n\n".join(f"CREATE TEMP TABLE {name} AS\n{select};" for name, select in self.steps)
 
 
-def compile_view(view: FeatureView, events: Events, types: Mapping[str, str], bounded: Collection[str] = ()) -> CompiledView:
-    """The SQL of a checked view; `types` holds the DuckDB type of every column of the events, `bounded` the inputs
-    whose sums may be computed the short way (`grid.magnitudes`)."""
+def compile_view(view: FeatureView, events: Events, types: Mapping[str, str], shortcuts: Shortcuts = NONE) -> CompiledView:
+    """The SQL of a checked view; `types` holds the DuckDB type of every column of the events."""
     if view.every is None:
         return CompiledView((), ((ROWS, row_view(view, events)),))
-    plan = grid_plan(view, events, types, bounded)
+    plan = grid_plan(view, events, types, shortcuts)
     *each, (_, values) = window_steps(plan, VALUES)
     columns = [*map(quoted, events.keys), "feature_timestamp", "created_timestamp", *feature_columns(features_of(view), {})]
     rows = f"SELECT {', '.join(columns)}\nFROM (\n{{}}\n)"

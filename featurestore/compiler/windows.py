@@ -33,9 +33,21 @@ def window_steps(plan: GridPlan, values: str) -> list[tuple[str, str]]:
     return [(POINTS, _points(plan)), (values, _values(plan))]
 
 
+def tile_facts(plan: GridPlan) -> str | None:
+    """A SELECT of one row over TILES: `fits`, whether every narrow sum stays in bounds in any window, and under the name
+    of every part that counts a column whether it counts the rows as well as another does. None: nothing to know."""
+    narrow = [f"coalesce(sum(abs(CAST({part.name} AS DOUBLE))), 0) < {folds.NARROW / 2:.1f}" for part in plan.parts if part.narrow]
+    held = {part.name for part in plan.parts}
+    alike = [
+        f"coalesce(bool_and({own} = {rows}), true) AS {own}"
+        for own, rows in (folds.counting(value, where) for value, where in plan.counted)
+        if {own, rows} <= held
+    ]
+    return f"SELECT {' AND '.join(narrow) or 'true'} AS fits{tail(alike)}\nFROM {TILES}" if narrow or alike else None
+
+
 def _tiles(plan: GridPlan, events: str) -> str:
-    parts = dict.fromkeys((part.sql(), part.name) for _, fold in plan.folded for part in fold.parts)
-    columns = [f"{sql} AS {name}" for sql, name in parts]
+    columns = [f"{part.sql()} AS {part.name}" for part in plan.parts]
     created = [f"max({known_at()}) AS __fs_c"] if plan.has_created else []
     return (
         f"SELECT {', '.join([plan.key_list, f'{tile_of(TIME, plan.step)} AS {GRID}', *columns, *created])}"
@@ -44,15 +56,21 @@ def _tiles(plan: GridPlan, events: str) -> str:
 
 
 def _points(plan: GridPlan) -> str:
+    """Every tile, for the windows that reach back to it, and the grid points within the bounds."""
     first = f"(getvariable('lower') + (({plan.step} - getvariable('lower') % {plan.step}) % {plan.step}))"
-    shifts = [f"SELECT {plan.key_list}, {GRID} + {shift} AS {GRID} FROM {TILES}" for shift in (0, *plan.windows)]
+    moved = [f"SELECT {plan.key_list}, {GRID} + {shift} AS {GRID} FROM {TILES}" for shift in plan.windows]
     carried = f"SELECT {plan.key_list}, {first} AS {GRID} FROM {TILES} WHERE getvariable('carry_in') AND {GRID} < {first}"
     extra = (
         f"SELECT {plan.key_list}, p.{GRID} FROM {EXTRA_POINTS} p SEMI JOIN {TILES} t"
         f" ON {same(plan.keys, 'p', 't')} AND t.{GRID} <= p.{GRID}"
     )
-    union = "\nUNION ALL ".join([*shifts, carried, extra])
-    return f"SELECT DISTINCT {plan.key_list}, {GRID} FROM (\n{union}\n)\nWHERE {GRID} BETWEEN getvariable('lower') AND getvariable('upper')"
+    union = "\nUNION ALL ".join([*moved, carried, extra])
+    within = f"SELECT * FROM (\n{union}\n) WHERE {_within(GRID)}"
+    return f"SELECT DISTINCT {plan.key_list}, {GRID} FROM (\nSELECT {plan.key_list}, {GRID} FROM {TILES}\nUNION ALL {within}\n)"
+
+
+def _within(point: str) -> str:
+    return f"{point} BETWEEN getvariable('lower') AND getvariable('upper')"
 
 
 def _values(plan: GridPlan) -> str:
@@ -65,12 +83,11 @@ def _values(plan: GridPlan) -> str:
         f"{_over(plan, part, feature)} AS {_combined(part, feature)}" for feature, fold in plan.folded for part in fold.parts
     )
     known = "__fs_c" if plan.longest == plan.step else f"max(__fs_c) OVER w{plan.longest}"
-    grid = (
-        f"SELECT {plan.key_list}, {GRID}, __fs_is_point, {created_timestamp(plan, GRID, known)} AS created_timestamp{tail(combined)}"
-        f"\nFROM {TILES} FULL JOIN (SELECT *, true AS __fs_is_point FROM {POINTS}) USING ({plan.key_list}, {GRID})"
-        f"{f'{chr(10)}WINDOW {windows}' if windows else ''}"
+    joined = (
+        f"(\nSELECT {plan.key_list}, {GRID}, {created_timestamp(plan, GRID, known)} AS created_timestamp{tail(combined)}"
+        f"\nFROM {POINTS} LEFT JOIN {TILES} USING ({plan.key_list}, {GRID})"
+        f"{f'{chr(10)}WINDOW {windows}' if windows else ''}\n) v"
     )
-    joined = f"(\n{grid}\n) v"
     if plan.ordered:
         joined += f"\nLEFT JOIN (\n{_ordered(plan)}\n) o ON {same((*plan.keys, GRID), 'v', 'o')}"
     own = [
@@ -80,7 +97,7 @@ def _values(plan: GridPlan) -> str:
     other = [f"{item.when_empty(f'o.{quoted(feature.name)}')} AS {quoted(feature.name)}" for feature, item in plan.ordered]
     keys = ", ".join(f"v.{key}" for key in plan.keys)
     times = f"make_timestamptz(v.{GRID}) AS feature_timestamp, v.created_timestamp"
-    return f"SELECT {keys}, {times}{tail([*own, *other])}\nFROM {joined}\nWHERE v.__fs_is_point"
+    return f"SELECT {keys}, {times}{tail([*own, *other])}\nFROM {joined}\nWHERE {_within(f'v.{GRID}')}"
 
 
 def _over(plan: GridPlan, part: folds.Part, feature: WindowedFeature) -> str:
@@ -99,7 +116,8 @@ def _ordered(plan: GridPlan) -> str:
         f"{item.sql(f'epoch_us(e.{TIME}) >= p.{GRID} - {feature.window}', 'e.')} AS {quoted(feature.name)}"
         for feature, item in plan.ordered
     ]
+    reach = f"epoch_us(e.{TIME}) < p.{GRID} AND epoch_us(e.{TIME}) >= p.{GRID} - {longest}"
     return (
-        f"SELECT {keys}, p.{GRID}{tail(values)}\nFROM {POINTS} p JOIN {EVENTS} e ON {same(plan.keys, 'p', 'e')}"
-        f" AND epoch_us(e.{TIME}) < p.{GRID} AND epoch_us(e.{TIME}) >= p.{GRID} - {longest}\nGROUP BY {keys}, p.{GRID}"
+        f"SELECT {keys}, p.{GRID}{tail(values)}\nFROM {POINTS} p JOIN {EVENTS} e ON {same(plan.keys, 'p', 'e')} AND {reach}"
+        f"\nWHERE {_within(f'p.{GRID}')}\nGROUP BY {keys}, p.{GRID}"
     )

@@ -6,7 +6,8 @@ from featurestore.compiler.diff import HELD, VANISHED
 from featurestore.compiler.events import SOURCE, TIME, Events, compile_events
 from featurestore.compiler.expressions import SqlProblem, quoted
 from featurestore.compiler.features import feature_names
-from featurestore.compiler.grid import EXTRA_POINTS, GRID, grid_step, magnitudes
+from featurestore.compiler.folds import NONE, Shortcuts
+from featurestore.compiler.grid import EXTRA_POINTS, GRID, grid_step
 from featurestore.compiler.storage import storage_type, stored
 from featurestore.compiler.views import CompiledView, compile_view, row_view
 from featurestore.compiler.windows import POINTS, TILES
@@ -23,7 +24,7 @@ from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.registry import Applied
 
 _HELD_SPAN = "__fs_held_span"
-_SHARED, _EVERY_ROW = "__fs_shared", "__fs_every_row"
+_SHARED, _EVERY_ROW, _AT_POINT = "__fs_shared", "__fs_every_row", "__fs_at_point"
 _WITHIN = "feature_timestamp BETWEEN make_timestamptz(getvariable('lower')) AND make_timestamptz(getvariable('upper'))"
 
 
@@ -68,12 +69,14 @@ class Opened:
 
 
 def count_source(task: Task, span: Span) -> dict[str, int]:
-    """How many rows the source has from the span on (`rows`), and of these left out: `null_keys`, and those in the `future`.
+    """How many rows the source has (`rows`), and of these left out: `null_keys`, and those in the `future`.
+
+    Of a run that goes on from an earlier one, only rows of feature_timestamps from the span's first on are counted.
 
     Raises: RequestError when no row has an event time.
     """
     events = _events(task)
-    onward = None if span.events_lower <= times.FIRST else sources.TimeBounds(span.events_lower, times.LAST)
+    onward = None if span.events_lower <= times.FIRST else sources.TimeBounds(span.lower, times.LAST)
     sources.add(task.parts, task.session, task.view.source, task.pins, events.reads, onward)
     task.session.set({"now": task.run})
     row = task.session.batches(events.counts).read_all().to_pylist()[0]
@@ -98,13 +101,10 @@ def open_span(task: Task, span: Span) -> Opened:
         unique = fresh and _unique(task, span, events)
         compiled = CompiledView((), (("", row_view(task.view, events, unique)),))
         return Opened(events, compiled, tuple(_months(task, span, events, at_once)), fresh, unique)
-    compiled = compile_view(task.view, events, types, _bounded(task, span, events, types))
     points = chunks.points(span, grid_step(task.view)) if fresh and not span.scoped and not span.carry_in else []
     if points:
-        return Opened(events, compiled, tuple(points), fresh, True)
-    _add_source(task, span, events)
-    for name, select in compiled.once:
-        task.session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
+        return Opened(events, compile_view(task.view, events, types), tuple(points), fresh, True)
+    compiled = _tiled(task, span, events, types)
     tiles = count(task.session, TILES)
     moves = 1 + len({window for feature in task.view.declared.values() for window in getattr(feature, "over", ())})
     parts = chunks.shares(span, tiles * moves, at_once)
@@ -121,8 +121,8 @@ def rows_of(task: Task, opened: Opened, chunk: Chunk) -> str:
     session.run(f"CREATE OR REPLACE TEMP VIEW {HELD} AS SELECT * FROM {_HELD_SPAN} WHERE {_in_chunk(task, chunk)}")
     *steps, (_, select) = opened.compiled.each
     if chunk.point:
-        select = str(opened.compiled.single_point)
-    if chunk.point or task.view.every is None:
+        select = f"SELECT * FROM {_at_point(task, opened, chunk)}"
+    elif task.view.every is None:
         _add_source(task, chunk.span, opened.events)
     else:
         _take_share(task, opened, chunk)
@@ -180,13 +180,46 @@ def _hold(task: Task, span: Span) -> bool:
     return not count(task.session, _HELD_SPAN)
 
 
-def _bounded(task: Task, span: Span, events: Events, types: dict[str, str]) -> list[str]:
-    """The inputs whose sums may be computed the short way."""
-    sql = magnitudes(task.view, events, types)
-    if sql is None:
-        return []
+def _tiled(task: Task, span: Span, events: Events, types: dict[str, str]) -> CompiledView:
+    """Make the tiles of a span, and compile the rest for what they say."""
+    try:
+        compiled, row = _try_tiles(task, span, events, types, Shortcuts(narrow=True))
+    except RequestError:
+        row = {"fits": False}
+    if not row["fits"]:
+        # Values too large, infinite or NaN do not fit the narrow way; what else went wrong goes wrong again.
+        _, row = _try_tiles(task, span, events, types, NONE)
+        return compile_view(task.view, events, types, Shortcuts(filled=_filled(row)))
+    return compile_view(task.view, events, types, Shortcuts(narrow=True, filled=_filled(row)))
+
+
+def _try_tiles(task: Task, span: Span, events: Events, types: dict[str, str], shortcuts: Shortcuts) -> tuple[CompiledView, dict[str, bool]]:
+    compiled = compile_view(task.view, events, types, shortcuts)
     _add_source(task, span, events)
-    return [name for name, small in task.session.batches(sql).read_all().to_pylist()[0].items() if small]
+    for name, select in compiled.once:
+        task.session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
+    if compiled.facts is None:
+        return compiled, {"fits": True}
+    return compiled, task.session.batches(compiled.facts).read_all().to_pylist()[0]
+
+
+def _filled(row: dict[str, bool]) -> frozenset[str]:
+    return frozenset(name for name, value in row.items() if value and name != "fits")
+
+
+def _at_point(task: Task, opened: Opened, chunk: Chunk) -> str:
+    """Compute the rows of a grid point from the events; returns the table they are in."""
+    types = task.session.schema(opened.events.sql)
+    for shortcuts in (Shortcuts(narrow=True), NONE):
+        compiled = compile_view(task.view, opened.events, types, shortcuts)
+        _add_source(task, chunk.span, opened.events)
+        try:
+            task.session.run(f"CREATE OR REPLACE TEMP TABLE {_AT_POINT} AS {compiled.single_point}")
+            break
+        except RequestError:
+            if not shortcuts.narrow:
+                raise
+    return _AT_POINT
 
 
 def _unique(task: Task, span: Span, events: Events) -> bool:

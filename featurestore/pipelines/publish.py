@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from featurestore.compiler.expressions import quoted
+from featurestore.compiler.relations import IcebergFiles
 from featurestore.dsl.view import FeatureView
 from featurestore.lakehouse import scans, tables
 from featurestore.online.store import Cursor
@@ -30,9 +31,19 @@ def publish(parts: Parts, applied: Applied, view: FeatureView) -> int:
         if held is not None and snapshot_id is not None and held.snapshot_id is not None:
             changes = scans.changes(table, held.snapshot_id, snapshot_id, columns=columns)
             appended = changes.relation if changes.appended else None
-        session.add("__fs_log", appended if appended is not None else scans.scan(table, snapshot_id, columns=columns))
-        newest = session.batches(_newest("__fs_log", keys, columns))
+        log = appended if appended is not None else scans.scan(table, snapshot_id, columns=columns)
+        session.add("__fs_log", log)
+        twice = isinstance(log, IcebergFiles)
+        newest = session.batches(_newest(_of_newest_time("__fs_log", keys) if twice else "__fs_log", keys, columns))
         return parts.online.publish(applied.table, newest, keys=keys, cursor=cursor, replace=appended is None)
+
+
+def _of_newest_time(log: str, keys: Sequence[str]) -> str:
+    """The rows of the newest feature_timestamp of every key: the first of two passes reads the keys and times alone, and
+    what it finds leaves most files out of the second."""
+    key_list = ", ".join(map(quoted, keys))
+    newest = f"SELECT {key_list}, max(feature_timestamp) AS feature_timestamp FROM {log} GROUP BY {key_list}"
+    return f"(SELECT l.* FROM {log} l SEMI JOIN ({newest}) n USING ({key_list}, feature_timestamp))"
 
 
 def _newest(log: str, keys: Sequence[str], columns: Sequence[str]) -> str:

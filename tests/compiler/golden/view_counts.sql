@@ -13,13 +13,14 @@ GROUP BY "customer_id", __fs_g;
 
 CREATE TEMP TABLE __fs_points AS
 SELECT DISTINCT "customer_id", __fs_g FROM (
-SELECT "customer_id", __fs_g + 0 AS __fs_g FROM __fs_tiles
-UNION ALL SELECT "customer_id", __fs_g + 86400000000 AS __fs_g FROM __fs_tiles
+SELECT "customer_id", __fs_g FROM __fs_tiles
+UNION ALL SELECT * FROM (
+SELECT "customer_id", __fs_g + 86400000000 AS __fs_g FROM __fs_tiles
 UNION ALL SELECT "customer_id", __fs_g + 604800000000 AS __fs_g FROM __fs_tiles
 UNION ALL SELECT "customer_id", (getvariable('lower') + ((86400000000 - getvariable('lower') % 86400000000) % 86400000000)) AS __fs_g FROM __fs_tiles WHERE getvariable('carry_in') AND __fs_g < (getvariable('lower') + ((86400000000 - getvariable('lower') % 86400000000) % 86400000000))
 UNION ALL SELECT "customer_id", p.__fs_g FROM __fs_extra_points p SEMI JOIN __fs_tiles t ON p."customer_id" = t."customer_id" AND t.__fs_g <= p.__fs_g
-)
-WHERE __fs_g BETWEEN getvariable('lower') AND getvariable('upper');
+) WHERE __fs_g BETWEEN getvariable('lower') AND getvariable('upper')
+);
 
 CREATE TEMP TABLE __fs_rows AS
 SELECT "customer_id", feature_timestamp, created_timestamp, "n_1d" AS "n_1d", "n_7d" AS "n_7d"
@@ -28,11 +29,11 @@ SELECT v."customer_id", make_timestamptz(v.__fs_g) AS feature_timestamp, v.creat
   CAST(coalesce(__fs_p48a2060efd67_86400, 0) AS BIGINT) AS "n_1d",
   CAST(coalesce(__fs_p48a2060efd67_604800, 0) AS BIGINT) AS "n_7d"
 FROM (
-SELECT "customer_id", __fs_g, __fs_is_point, CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS created_timestamp,
+SELECT "customer_id", __fs_g, CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS created_timestamp,
   __fs_p48a2060efd67 AS __fs_p48a2060efd67_86400,
   sum(__fs_p48a2060efd67) OVER w604800000000 AS __fs_p48a2060efd67_604800
-FROM __fs_tiles FULL JOIN (SELECT *, true AS __fs_is_point FROM __fs_points) USING ("customer_id", __fs_g)
+FROM __fs_points LEFT JOIN __fs_tiles USING ("customer_id", __fs_g)
 WINDOW w604800000000 AS (PARTITION BY "customer_id" ORDER BY __fs_g RANGE BETWEEN 518400000000 PRECEDING AND CURRENT ROW)
 ) v
-WHERE v.__fs_is_point
+WHERE v.__fs_g BETWEEN getvariable('lower') AND getvariable('upper')
 );

@@ -14,13 +14,14 @@ GROUP BY "customer_id", __fs_g;
 
 CREATE TEMP TABLE __fs_points AS
 SELECT DISTINCT "customer_id", __fs_g FROM (
-SELECT "customer_id", __fs_g + 0 AS __fs_g FROM __fs_tiles
-UNION ALL SELECT "customer_id", __fs_g + 3600000000 AS __fs_g FROM __fs_tiles
+SELECT "customer_id", __fs_g FROM __fs_tiles
+UNION ALL SELECT * FROM (
+SELECT "customer_id", __fs_g + 3600000000 AS __fs_g FROM __fs_tiles
 UNION ALL SELECT "customer_id", __fs_g + 7200000000 AS __fs_g FROM __fs_tiles
 UNION ALL SELECT "customer_id", (getvariable('lower') + ((900000000 - getvariable('lower') % 900000000) % 900000000)) AS __fs_g FROM __fs_tiles WHERE getvariable('carry_in') AND __fs_g < (getvariable('lower') + ((900000000 - getvariable('lower') % 900000000) % 900000000))
 UNION ALL SELECT "customer_id", p.__fs_g FROM __fs_extra_points p SEMI JOIN __fs_tiles t ON p."customer_id" = t."customer_id" AND t.__fs_g <= p.__fs_g
-)
-WHERE __fs_g BETWEEN getvariable('lower') AND getvariable('upper');
+) WHERE __fs_g BETWEEN getvariable('lower') AND getvariable('upper')
+);
 
 CREATE TEMP TABLE __fs_rows AS
 SELECT "customer_id", feature_timestamp, created_timestamp, "states_1h" AS "states_1h", "spread_1h" AS "spread_1h", "median_2h" AS "median_2h", "recent_1h" AS "recent_1h"
@@ -31,8 +32,8 @@ SELECT v."customer_id", make_timestamptz(v.__fs_g) AS feature_timestamp, v.creat
   o."median_2h" AS "median_2h",
   o."recent_1h" AS "recent_1h"
 FROM (
-SELECT "customer_id", __fs_g, __fs_is_point, CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS created_timestamp
-FROM __fs_tiles FULL JOIN (SELECT *, true AS __fs_is_point FROM __fs_points) USING ("customer_id", __fs_g)
+SELECT "customer_id", __fs_g, CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS created_timestamp
+FROM __fs_points LEFT JOIN __fs_tiles USING ("customer_id", __fs_g)
 WINDOW w3600000000 AS (PARTITION BY "customer_id" ORDER BY __fs_g RANGE BETWEEN 2700000000 PRECEDING AND CURRENT ROW),
   w7200000000 AS (PARTITION BY "customer_id" ORDER BY __fs_g RANGE BETWEEN 6300000000 PRECEDING AND CURRENT ROW)
 ) v
@@ -43,7 +44,8 @@ SELECT p."customer_id", p.__fs_g,
   quantile_cont(CAST(e.__fs_i1 AS DOUBLE), 0.5) FILTER (WHERE e.__fs_i1 IS NOT NULL AND epoch_us(e.__fs_time) >= p.__fs_g - 7200000000) AS "median_2h",
   list(e.__fs_i0 ORDER BY epoch_us(e.__fs_time) DESC, coalesce(epoch_us(e.__fs_created), -9223372036854775807) DESC, e.__fs_i0 DESC) FILTER (WHERE e.__fs_i0 IS NOT NULL AND e.__fs_i2 AND epoch_us(e.__fs_time) >= p.__fs_g - 3600000000)[1:3] AS "recent_1h"
 FROM __fs_points p JOIN __fs_events e ON p."customer_id" = e."customer_id" AND epoch_us(e.__fs_time) < p.__fs_g AND epoch_us(e.__fs_time) >= p.__fs_g - 7200000000
+WHERE p.__fs_g BETWEEN getvariable('lower') AND getvariable('upper')
 GROUP BY p."customer_id", p.__fs_g
 ) o ON v."customer_id" = o."customer_id" AND v.__fs_g = o.__fs_g
-WHERE v.__fs_is_point
+WHERE v.__fs_g BETWEEN getvariable('lower') AND getvariable('upper')
 );

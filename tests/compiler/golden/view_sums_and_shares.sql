@@ -13,13 +13,14 @@ GROUP BY "shop", "customer_id", __fs_g;
 
 CREATE TEMP TABLE __fs_points AS
 SELECT DISTINCT "shop", "customer_id", __fs_g FROM (
-SELECT "shop", "customer_id", __fs_g + 0 AS __fs_g FROM __fs_tiles
-UNION ALL SELECT "shop", "customer_id", __fs_g + 10800000000 AS __fs_g FROM __fs_tiles
+SELECT "shop", "customer_id", __fs_g FROM __fs_tiles
+UNION ALL SELECT * FROM (
+SELECT "shop", "customer_id", __fs_g + 10800000000 AS __fs_g FROM __fs_tiles
 UNION ALL SELECT "shop", "customer_id", __fs_g + 86400000000 AS __fs_g FROM __fs_tiles
 UNION ALL SELECT "shop", "customer_id", (getvariable('lower') + ((3600000000 - getvariable('lower') % 3600000000) % 3600000000)) AS __fs_g FROM __fs_tiles WHERE getvariable('carry_in') AND __fs_g < (getvariable('lower') + ((3600000000 - getvariable('lower') % 3600000000) % 3600000000))
 UNION ALL SELECT "shop", "customer_id", p.__fs_g FROM __fs_extra_points p SEMI JOIN __fs_tiles t ON p."shop" = t."shop" AND p."customer_id" = t."customer_id" AND t.__fs_g <= p.__fs_g
-)
-WHERE __fs_g BETWEEN getvariable('lower') AND getvariable('upper');
+) WHERE __fs_g BETWEEN getvariable('lower') AND getvariable('upper')
+);
 
 CREATE TEMP TABLE __fs_rows AS
 SELECT "shop", "customer_id", feature_timestamp, created_timestamp, "spend_3h" AS "spend_3h", "pieces_3h" AS "pieces_3h", "share_1d" AS "share_1d", "top_1d" AS "top_1d", "state_1d" AS "state_1d", ("spend_3h" / NULLIF("pieces_3h", 0)) AS "per_piece"
@@ -31,7 +32,7 @@ SELECT v."shop", v."customer_id", make_timestamptz(v.__fs_g) AS feature_timestam
   __fs_p5ca260cc00eb_86400 AS "top_1d",
   __fs_p046ceebc6a7d_86400 AS "state_1d"
 FROM (
-SELECT "shop", "customer_id", __fs_g, __fs_is_point, make_timestamptz(greatest(__fs_g, coalesce(max(__fs_c) OVER w86400000000, __fs_g))) AS created_timestamp,
+SELECT "shop", "customer_id", __fs_g, make_timestamptz(greatest(__fs_g, coalesce(max(__fs_c) OVER w86400000000, __fs_g))) AS created_timestamp,
   sum(__fs_p4479ea056899) OVER w10800000000 AS __fs_p4479ea056899_10800,
   sum(__fs_p3a750c27e5cf) OVER w10800000000 AS __fs_p3a750c27e5cf_10800,
   sum(__fs_p2f197c804c06) OVER w10800000000 AS __fs_p2f197c804c06_10800,
@@ -40,9 +41,9 @@ SELECT "shop", "customer_id", __fs_g, __fs_is_point, make_timestamptz(greatest(_
   sum(__fs_p7e07f111e6f7) OVER w86400000000 AS __fs_p7e07f111e6f7_86400,
   max(__fs_p5ca260cc00eb) OVER w86400000000 AS __fs_p5ca260cc00eb_86400,
   last_value(__fs_p046ceebc6a7d IGNORE NULLS) OVER w86400000000 AS __fs_p046ceebc6a7d_86400
-FROM __fs_tiles FULL JOIN (SELECT *, true AS __fs_is_point FROM __fs_points) USING ("shop", "customer_id", __fs_g)
+FROM __fs_points LEFT JOIN __fs_tiles USING ("shop", "customer_id", __fs_g)
 WINDOW w10800000000 AS (PARTITION BY "shop", "customer_id" ORDER BY __fs_g RANGE BETWEEN 7200000000 PRECEDING AND CURRENT ROW),
   w86400000000 AS (PARTITION BY "shop", "customer_id" ORDER BY __fs_g RANGE BETWEEN 82800000000 PRECEDING AND CURRENT ROW)
 ) v
-WHERE v.__fs_is_point
+WHERE v.__fs_g BETWEEN getvariable('lower') AND getvariable('upper')
 );
