@@ -26,18 +26,17 @@ def flight(landed: str | None, late: float | None, **other: Any) -> dict[str, An
 
 def test_a_landing_counts_from_the_hour_after_it() -> None:
     flights = [flight("2013-03-01T10:30", 30.0), flight(NOON, 90.0), flight(None, None)]
-    view = carrier_delays["carrier_delay_3h", "carrier_delay_24h", "carrier_change"]
     seen = {
         NOON: (30.0, 30.0, 0.0),  # the landing at noon is not among those before noon
         "2013-03-01T12:59:59": (30.0, 30.0, 0.0),
         "2013-03-01T13:00": (60.0, 60.0, 0.0),
-        "2013-03-01T14:00": (90.0, 60.0, 30.0),  # the landing of half past ten is more than three hours ago, at 30 days both count
+        "2013-03-01T14:00": (90.0, 60.0, 30.0),  # the landing of half past ten is more than three hours ago; of 30 days it is one
         "2013-03-01T15:59": (90.0, 60.0, 30.0),
         "2013-03-01T16:00": (None, 60.0, None),
     }
-    for at, (lately, today, change) in seen.items():
-        (row,) = feature_rows(view, {"raw.flights": flights}, at=at)
-        assert (row["carrier_delay_3h"], row["carrier_delay_24h"], row["carrier_change"]) == (lately, today, change), at
+    view = carrier_delays["carrier_delay_3h", "carrier_delay_24h", "carrier_change"]
+    rows = training_rows(view, {"raw.flights": flights}, [{"carrier": "UA", "at": at} for at in seen], timestamp="at")
+    assert [(row["carrier_delay_3h"], row["carrier_delay_24h"], row["carrier_change"]) for row in rows] == list(seen.values())
 
 
 def test_late_is_more_than_a_quarter_of_an_hour() -> None:
@@ -72,9 +71,8 @@ def test_an_aircraft_carries_its_last_delay_for_a_day() -> None:
     flights = [flight("2013-03-01T10:20", 5.0), flight("2013-03-01T08:00", 50.0), flight("2013-02-10T08:00", 20.0)]
     view = aircraft_delays["aircraft_flights_24h", "aircraft_last_delay_24h", "aircraft_delay_30d"]
     seen = {NOON: (2, 5.0, 25.0), "2013-03-02T09:00": (1, 5.0, 25.0), "2013-03-02T11:00": (0, None, 25.0)}
-    for at, expected in seen.items():
-        (row,) = feature_rows(view, {"raw.flights": flights}, at=at)
-        assert (row["aircraft_flights_24h"], row["aircraft_last_delay_24h"], row["aircraft_delay_30d"]) == expected, at
+    rows = training_rows(view, {"raw.flights": flights}, [{"tailnum": "N1", "at": at} for at in seen], timestamp="at")
+    assert [(row["aircraft_flights_24h"], row["aircraft_last_delay_24h"], row["aircraft_delay_30d"]) for row in rows] == list(seen.values())
 
 
 def test_a_flight_is_seen_where_it_leaves_when_it_leaves_and_where_it_lands_when_it_lands() -> None:
@@ -104,13 +102,11 @@ def observation(hour: str, **values: float) -> dict[str, Any]:
     return {"airport": "EWR", "time_hour": hour, **measured, **values}
 
 
-@pytest.mark.parametrize(
-    "at,temp", [("2013-03-01T11:59", 30.0), (NOON, 40.0), ("2013-03-01T18:00", 40.0), ("2013-03-01T18:00:00.000001", None)]
-)
-def test_weather_is_the_last_one_observed_for_six_hours(at: str, temp: float | None) -> None:
+def test_weather_is_the_last_one_observed_for_six_hours() -> None:
     observations = [observation("2013-03-01T06:00", temp=30.0), observation(NOON, temp=40.0)]
-    (row,) = feature_rows(weather["temp"], {"observations": observations}, at=at)
-    assert row["temp"] == temp
+    seen = {"2013-03-01T11:59": 30.0, NOON: 40.0, "2013-03-01T18:00": 40.0, "2013-03-01T18:00:00.000001": None}
+    rows = training_rows(weather["temp"], {"observations": observations}, [{"airport": "EWR", "at": at} for at in seen], timestamp="at")
+    assert [row["temp"] for row in rows] == list(seen.values())
 
 
 def test_the_fleet_is_known_from_the_first_of_january() -> None:

@@ -27,27 +27,26 @@ def row(**values: Any) -> dict[str, Any]:
     return {"k": 1, "at": "2026-01-01", "known_at": "2026-01-02", **values}
 
 
-@pytest.mark.parametrize(
-    "value,stored",
-    [
-        (True, True),
-        (2**40, 2**40),
-        (1.5, 1.5),
-        ("2026-01-01", "2026-01-01"),  # a text stays one: only the source's times are read as times
-        (b"\x00\xff", b"\x00\xff"),
-        (date(2026, 1, 1), date(2026, 1, 1)),
-        (datetime(2026, 1, 1, 12, tzinfo=UTC), utc("2026-01-01T12:00")),
-        (datetime(2026, 1, 1, 12), utc("2026-01-01T12:00")),  # noqa: DTZ001
-        (Decimal("12.340"), Decimal("12.340")),
-        ([1, 2], [1, 2]),
-        ([utc("2026-01-01")], [utc("2026-01-01")]),
-    ],
-)
-def test_a_literal_has_the_type_of_its_value(value: Any, stored: Any) -> None:
-    (found, empty) = feature_rows(view("v"), {"things": [row(v=value), row(k=2)]})
-    assert found["v"] == stored
-    assert type(found["v"]) is type(stored)
-    assert empty["v"] is None
+LITERALS = [
+    (True, True),
+    (2**40, 2**40),
+    (1.5, 1.5),
+    ("2026-01-01", "2026-01-01"),  # a text stays one: only the source's times are read as times
+    (b"\x00\xff", b"\x00\xff"),
+    (date(2026, 1, 1), date(2026, 1, 1)),
+    (datetime(2026, 1, 1, 12, tzinfo=UTC), utc("2026-01-01T12:00")),
+    (datetime(2026, 1, 1, 12), utc("2026-01-01T12:00")),  # noqa: DTZ001
+    (Decimal("12.340"), Decimal("12.340")),
+    ([1, 2], [1, 2]),
+    ([utc("2026-01-01")], [utc("2026-01-01")]),
+]
+
+
+def test_a_literal_has_the_type_of_its_value() -> None:
+    given = {f"v{index}": value for index, (value, _) in enumerate(LITERALS)}
+    (found, empty) = feature_rows(view(*given), {"things": [row(**given), row(k=2)]})
+    assert [(type(found[name]), found[name]) for name in given] == [(type(stored), stored) for _, stored in LITERALS]
+    assert [empty[name] for name in given] == [None] * len(given)
 
 
 def test_whole_and_broken_numbers_are_doubles_and_decimals_share_a_scale() -> None:
@@ -58,13 +57,11 @@ def test_whole_and_broken_numbers_are_doubles_and_decimals_share_a_scale() -> No
     ]
 
 
-@pytest.mark.parametrize(
-    "moment",
-    ["2026-01-01T02:00:00+02:00", "2026-01-01", date(2026, 1, 1), datetime(2026, 1, 1), pd.Timestamp("2026-01-01")],  # noqa: DTZ001
-)
-def test_times_of_a_source_are_read_in_any_spelling(moment: Any) -> None:
-    (found,) = feature_rows(view("v"), {"things": [row(at=moment, v=1)]})
-    assert found["feature_timestamp"] == utc("2026-01-01")
+def test_times_of_a_source_are_read_in_any_spelling() -> None:
+    day = datetime(2026, 1, 1)  # noqa: DTZ001
+    spellings = ["2026-01-01T02:00:00+02:00", "2026-01-01", date(2026, 1, 1), day, day.replace(tzinfo=UTC), pd.Timestamp(day)]
+    found = feature_rows(view("v"), {"things": [row(k=k, at=moment, v=1) for k, moment in enumerate(spellings)]})
+    assert [one["feature_timestamp"] for one in found] == [utc("2026-01-01")] * len(spellings)
 
 
 def test_a_schema_says_what_literals_cannot() -> None:
