@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from featurestore.compiler.events import SOURCE
-from featurestore.compiler.expressions import parse_query, query_problems, query_tables, quoted, render_query, resolve
+from featurestore.compiler.expressions import parse_query, query_tables, quoted, resolve
 from featurestore.compiler.relations import LocalFiles
 from featurestore.dsl.source import Source
 from featurestore.engine.session import Session
-from featurestore.errors import RequestError
 from featurestore.lakehouse import scans, tables
 from featurestore.pipelines import times
 from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.query import add_query
 
 Pins = Mapping[str, str]
 """What a source was read at: table -> snapshot id, or file -> size and modification time."""
@@ -64,13 +64,9 @@ def add(
         return
     tree = parse_query(source.sql or "")
     names = {table: f"{name}_{index}" for index, table in enumerate(query_tables(tree))}
-    loaded = {table: tables.load(parts.catalog, table) for table in names}
-    unknown = query_problems(tree, {table: tables.arrow_schema(handle).names for table, handle in loaded.items()})
-    if unknown:
-        raise RequestError(f"its SQL cannot be used: {'; '.join(unknown)}")
     for identifier, relation in names.items():
-        session.add(relation, scans.scan(loaded[identifier], _snapshot(at, identifier)))
-    session.run(f"CREATE OR REPLACE TEMP VIEW {name} AS {render_query(tree, names)}")
+        session.add(relation, scans.scan(tables.load(parts.catalog, identifier), _snapshot(at, identifier)))
+    add_query(session, name, tree, names, "its SQL")
 
 
 def changes(parts: Parts, source: Source, since: Pins, at: Pins, reads: Sequence[str]) -> scans.Changes:
