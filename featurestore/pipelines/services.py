@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import dataclass
+from itertools import chain
 
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import NotFound
@@ -47,26 +48,33 @@ class Services:
         if held is not None:
             return held
         generation = self._generation
-        found = self.resolve(name).plan
+        found = resolve(self._parts, registry.read(self._parts), name, online=True).plan
         with self._lock:
             if generation == self._generation:
                 self._plans[name] = found
         return found
 
 
-def resolve(parts: Parts, known: Registry, name: str) -> Resolved:
-    """The newest version of a service whose views are all materialized; the newest of all when there is none."""
+def resolve(parts: Parts, known: Registry, name: str, online: bool = False) -> Resolved:
+    """The newest version of a service whose views are all materialized; the newest of all when there is none.
+
+    With `online` they must be published too, if there is a version of which all are: a backfill ends in the table first.
+    """
     versions = known.rows.get(("service", name))
     if not versions:
         raise NotFound("service", name, known.names("service"))
     newest = known.plan(versions[-1])
-    for applied in reversed(versions):
-        plan = known.plan(applied)
-        if _ready(parts, plan):
-            older = plan.version < newest.version
-            notes = (f"service {name} version {newest.version} is not materialized yet; version {plan.version} was used",) if older else ()
-            return Resolved(plan, notes)
-    return Resolved(newest)
+    ready = (plan for applied in reversed(versions) if _ready(parts, plan := known.plan(applied)))
+    plan = next(ready, newest)
+    if online:
+        plan = next((one for one in chain([plan], ready) if _published(parts, one)), plan)
+    if plan.version == newest.version:
+        return Resolved(plan)
+    return Resolved(plan, (f"service {name} version {newest.version} is not materialized yet; version {plan.version} was used",))
+
+
+def _published(parts: Parts, plan: ServicePlan) -> bool:
+    return all(parts.online.cursor(table) is not None for table in {use.table for use in plan.uses})
 
 
 def _ready(parts: Parts, plan: ServicePlan) -> bool:
