@@ -11,7 +11,7 @@ import pyarrow as pa
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl.loader import load
 from featurestore.errors import FeatureStoreError, RequestError
-from featurestore.pipelines import apply, build, describe, health, plan, registry, times
+from featurestore.pipelines import apply, build, describe, health, plan, registry, removal, times
 from featurestore.pipelines import lookup as online
 from featurestore.pipelines import maintain as upkeep
 from featurestore.pipelines.live import live_versions
@@ -21,6 +21,7 @@ from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.pinned import join_pinned, pin
 from featurestore.pipelines.plan import Plan
 from featurestore.pipelines.prepared import Prepared, prepare
+from featurestore.pipelines.removal import Removal
 from featurestore.pipelines.services import Services
 from featurestore.pipelines.spine_reading import read as read_spine
 from featurestore.pipelines.training_set import TrainingSet
@@ -80,6 +81,21 @@ class FeatureStore:
         applied = live_versions(self._parts, known, wanted)
         bounds = [None if bound is None else times.parse(bound, what) for bound, what in ((start, "start"), (end, "end"))]
         return [materialize_view(self._parts, row, known.view(row), bounds[0], bounds[1], progress or _silent) for row in applied]
+
+    def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
+        """Remove an older version of a view: its registry entry, its online rows, its table with all files.
+
+        A dry run only looks. Raises: NotFound; Conflict naming the services, registered models and training sets that need it.
+        """
+        return removal.remove_version(self._parts, view, version, dry_run)
+
+    def remove_view(self, view: str, dry_run: bool = False) -> Removal:
+        """Remove a view with all its versions. Its numbers are never given again. Raises: as `remove_version`."""
+        return removal.remove_view(self._parts, view, dry_run)
+
+    def remove_service(self, service: str, dry_run: bool = False) -> Removal:
+        """Remove a service with all its versions. Views, and models that were trained with it, stay. Raises: NotFound."""
+        return removal.remove_service(self._parts, service, dry_run)
 
     def maintain(
         self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None

@@ -18,6 +18,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Define": {
         "plan": ("featurestore.cli.definitions", "Show what applying the definitions would change."),
         "apply": ("featurestore.cli.definitions", "Register definitions and make their tables."),
+        "remove": ("featurestore.cli.removal", "Remove a view, one version of it, or a service."),
     },
     "Fill": {
         "materialize": ("featurestore.cli.materialize", "Bring views up to date, in their tables and online."),

@@ -48,12 +48,15 @@ def print_facts(facts: Mapping[str, str]) -> None:
     console().print(table)
 
 
-def print_sql(sql: str) -> None:
-    """SQL in colour."""
+def print_sql(sql: str, language: str = "sql") -> None:
+    """SQL, or a `diff` of it: in colour for people, and as it is for programs."""
+    if not sys.stdout.isatty():
+        click.echo(sql)
+        return
     # Here and not above: few commands print SQL, and pygments takes a while to import.
     from rich.syntax import Syntax  # noqa: PLC0415
 
-    console().print(Syntax(sql, "sql", theme="ansi_dark", background_color="default", word_wrap=True))
+    console().print(Syntax(sql, language, theme="ansi_dark", background_color="default", word_wrap=True))
 
 
 def say(text: str = "") -> None:

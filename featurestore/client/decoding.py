@@ -9,16 +9,21 @@ from featurestore.dsl.definitions import Definitions
 from featurestore.errors import DefinitionError, Problem
 from featurestore.pipelines import times
 from featurestore.pipelines.checks import Outcome
+from featurestore.pipelines.cost import Read
 from featurestore.pipelines.lookup import OnlineFeatures
 from featurestore.pipelines.materialize import Materialization
-from featurestore.pipelines.plan import Plan, Step
+from featurestore.pipelines.plan import Plan
 from featurestore.pipelines.registry import Applied
+from featurestore.pipelines.removal import Removal
+from featurestore.pipelines.step import Step
 from featurestore.pipelines.values import fit
 
 
 def plan(answer: Mapping[str, Any], definitions: Definitions) -> Plan:
     """A plan whose steps can be looked at and printed; to apply it, the server makes it again."""
-    return Plan(tuple(_step(step) for step in answer["steps"]), definitions, None if answer["base"] is None else int(answer["base"]))
+    steps = tuple(_step(step) for step in answer["steps"])
+    others = tuple((other["kind"], other["name"]) for other in answer["others"])
+    return Plan(steps, definitions, _snapshot(answer["base"]), others)
 
 
 def placed(error: DefinitionError, definitions: Definitions) -> DefinitionError:
@@ -30,9 +35,14 @@ def materialization(run: Mapping[str, Any]) -> Materialization:
     """What one run did to one view."""
     known = {name: run[name] for name in Materialization.__dataclass_fields__}
     bounds = {what: None if run[what] is None else times.moment(times.parse(run[what], what)) for what in ("start", "end")}
-    snapshot_id = None if run["snapshot_id"] is None else int(run["snapshot_id"])
     outcomes = tuple(Outcome.from_dict(one) for one in run["checks"])
-    return Materialization(**{**known, **bounds, "snapshot_id": snapshot_id, "checks": outcomes})
+    return Materialization(**{**known, **bounds, "snapshot_id": _snapshot(run["snapshot_id"]), "checks": outcomes})
+
+
+def removal(answer: Mapping[str, Any]) -> Removal:
+    """What was removed, or would be."""
+    lists = {name: tuple(answer[name]) for name in ("versions", "services")}
+    return Removal(kind=answer["kind"], name=answer["name"], files=answer["files"], bytes=answer["bytes"], **lists)
 
 
 def online(answer: Mapping[str, Any]) -> OnlineFeatures:
@@ -51,7 +61,13 @@ def online(answer: Mapping[str, Any]) -> OnlineFeatures:
 
 def _step(step: Mapping[str, Any]) -> Step:
     result = Applied(step["kind"], step["name"], step["version"], "", {}, sql=step["sql"] or "")
-    return Step(step["action"], step["kind"], step["name"], step["version"], step["reason"], result)
+    reads = tuple(Read(**{**read, "snapshot_id": _snapshot(read["snapshot_id"])}) for read in step["reads"])
+    told = {name: step[name] for name in ("action", "kind", "name", "version", "reason", "diff")}
+    return Step(**told, result=result, models=tuple(step["models"]), reads=reads)
+
+
+def _snapshot(id: str | None) -> int | None:
+    return None if id is None else int(id)
 
 
 def _placed(problem: Problem, definitions: Definitions) -> Problem:

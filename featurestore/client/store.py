@@ -20,6 +20,7 @@ from featurestore.pipelines import encoding, times
 from featurestore.pipelines.lookup import OnlineFeatures
 from featurestore.pipelines.materialize import Materialization, Progress, Report
 from featurestore.pipelines.plan import Plan
+from featurestore.pipelines.removal import Removal
 from featurestore.pipelines.training_set import TrainingSet
 from featurestore.store import Known
 
@@ -77,6 +78,18 @@ class RemoteStore:
         seen = None if progress is None else lambda shown: progress(Progress(**shown))
         done = self._http.watch(job["url"], seen)
         return [decoding.materialization(run) for run in done["result"]]
+
+    def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
+        """Remove an older version of a view with its table and its online rows."""
+        return self._remove(f"/v1/views/{_part(view)}/versions/{version}", dry_run)
+
+    def remove_view(self, view: str, dry_run: bool = False) -> Removal:
+        """Remove a view with all its versions."""
+        return self._remove(f"/v1/views/{_part(view)}", dry_run)
+
+    def remove_service(self, service: str, dry_run: bool = False) -> Removal:
+        """Remove a service with all its versions."""
+        return self._remove(f"/v1/services/{_part(service)}", dry_run)
 
     def maintain(
         self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None
@@ -172,6 +185,9 @@ class RemoteStore:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def _remove(self, path: str, dry_run: bool) -> Removal:
+        return decoding.removal(self._http.delete(path, dry_run=dry_run))
 
     def _list(self, path: str) -> list[dict[str, Any]]:
         return list(self._http.get(path))

@@ -41,6 +41,11 @@ class Transport:
             options["json"] = body
         return self._json(self._sent("POST", path, timeout=timeout, **options))
 
+    def delete(self, path: str, **params: Any) -> Any:
+        """The JSON answer to a DELETE, for as long as the server takes."""
+        timeout = httpx.Timeout(self._timeout, read=None)
+        return self._json(self._sent("DELETE", path, params=params, timeout=timeout))
+
     def watch(self, path: str, seen: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
         """Wait for a job to end; `seen` is shown each progress once. Raises: the error with which it failed."""
         last = None

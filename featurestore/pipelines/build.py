@@ -84,7 +84,7 @@ def get(parts: Parts, id: str) -> TrainingSet:
 
 
 def listing(parts: Parts) -> list[dict[str, Any]]:
-    """Every training set, newest first: id, name, service, rows, digest, when it was made."""
+    """Every training set, newest first: id, name, service, feature tables (`views`), rows, digest, when it was made."""
     found: list[dict[str, Any]] = []
     namespace = parts.settings.training_sets_namespace
     for name in tables.list_tables(parts.catalog, namespace):
@@ -93,7 +93,8 @@ def listing(parts: Parts) -> list[dict[str, Any]]:
             manifest = json.loads(tables.summary(table, snapshot_id).get(MANIFEST) or "{}")
             if tag.startswith(TAG) and manifest:
                 shown = {key: manifest[key] for key in ("id", "name", "rows", "label", "known", "digest", "created_at", "seconds")}
-                found.append({**shown, "service": manifest["service"]["name"], "snapshot_id": str(snapshot_id)})
+                facts = {"service": manifest["service"]["name"], "views": sorted(manifest["views"]), "snapshot_id": str(snapshot_id)}
+                found.append({**shown, **facts})
     return sorted(found, key=lambda one: str(one["created_at"]), reverse=True)
 
 

@@ -57,6 +57,15 @@ class Event:
         return replace(self, event=event, model=model, version=version)
 
 
+@dataclass(frozen=True)
+class Registered:
+    """A registered model version, such as `churn/3`, with the feature tables and training sets it was ever recorded with."""
+
+    name: str
+    tables: frozenset[str]
+    training_sets: frozenset[str]
+
+
 def identifier(settings: Settings) -> str:
     """The table's name in the catalog."""
     return f"{settings.registry_namespace}.models"
@@ -90,6 +99,18 @@ def listing(parts: Parts) -> list[dict[str, Any]]:
         rows = session.batches('SELECT * FROM events ORDER BY "at" DESC, version DESC NULLS LAST, event DESC').read_all().to_pylist()
     texts = ("snapshots", "metrics")
     return [{**row, **{name: json.loads(row[name]) for name in texts}, "at": times.text(times.micros(row["at"]))} for row in rows]
+
+
+def registered(parts: Parts) -> list[Registered]:
+    """Every registered model version that was ever recorded, the oldest first."""
+    tables_of: dict[str, frozenset[str]] = {}
+    sets_of: dict[str, frozenset[str]] = {}
+    for event in reversed(listing(parts)):
+        if event["version"] is not None:
+            name = f"{event['model']}/{event['version']}"
+            tables_of[name] = tables_of.get(name, frozenset()) | frozenset(event["snapshots"])
+            sets_of[name] = sets_of.get(name, frozenset()) | {event["training_set"]}
+    return [Registered(name, found, sets_of[name]) for name, found in tables_of.items()]
 
 
 def _texts(snapshots: Mapping[str, int | None]) -> str:

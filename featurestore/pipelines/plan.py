@@ -2,67 +2,81 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from featurestore.compiler import check
+from featurestore.compiler.features import feature_names
 from featurestore.compiler.fingerprint import service_fingerprint, view_fingerprint
 from featurestore.dsl import documents
-from featurestore.dsl.definitions import Definitions
+from featurestore.dsl.definitions import KINDS, Definitions
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import DefinitionError, Problem
+from featurestore.pipelines import cost
+from featurestore.pipelines.cost import Read
+from featurestore.pipelines.impact import told
 from featurestore.pipelines.inspect import inspect, inspect_checks, inspect_names
 from featurestore.pipelines.inspected import placed
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.registry import Applied, Registry, read
-
-Action = Literal["create", "new version", "update words", "unchanged"]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One thing to do, or `unchanged`. `result` is the registry row it leads to; `sql` is set for views that change."""
-
-    action: Action
-    kind: str
-    name: str
-    version: int
-    reason: str
-    result: Applied
-
-    @property
-    def sql(self) -> str | None:
-        """The SQL that will compute a view's rows; None for other kinds."""
-        return self.result.sql or None
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form for people and programs."""
-        return {name: getattr(self, name) for name in ("action", "kind", "name", "version", "reason", "sql")}
+from featurestore.pipelines.step import Step, listed, sql_diff
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps in the order in which they are done; `base` is the registry's snapshot that the plan was made on."""
+    """Steps in the order in which they are done; `base` is the registry's snapshot that the plan was made on.
+
+    `others` are (kind, name) of what the catalog has and these definitions have not. It is left alone.
+    """
 
     steps: tuple[Step, ...]
     definitions: Definitions = field(repr=False)
     base: int | None
+    others: tuple[tuple[str, str], ...] = ()
 
     @property
     def changed(self) -> bool:
         """Whether there is anything to do."""
         return any(step.action != "unchanged" for step in self.steps)
 
+    @property
+    def reads(self) -> Read:
+        """What all backfills together read."""
+        return cost.total(read for step in self.steps for read in step.reads)
+
+    @property
+    def groups(self) -> tuple[list[Step], str, list[Step]]:
+        """As people read it: what changes, how much does not, and what of that waits for a backfill."""
+        changes = [step for step in self.steps if step.action != "unchanged"]
+        same = len(self.steps) - len(changes)
+        count = f"{same} definition{'' if same == 1 else 's'} unchanged" if same else ""
+        return changes, count, [step for step in self.steps if step.action == "unchanged" and step.reason]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What to know of the whole, a line each."""
+        found: list[str] = []
+        if sum(bool(step.reads) for step in self.steps) > 1:
+            found.append(f"backfills read {self.reads.amount} in all")
+        # Files are meant to be all there is; a list of objects is a part by its nature.
+        if self.others and self.definitions.places:
+            found.append(f"in the catalog, not in these definitions, left alone: {listed([' '.join(other) for other in self.others])}")
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form for people and programs."""
-        return {"changed": self.changed, "steps": [step.to_dict() for step in self.steps]}
+        others = [{"kind": kind, "name": name} for kind, name in self.others]
+        return {"changed": self.changed, "steps": [step.to_dict() for step in self.steps], "others": others}
 
     def __str__(self) -> str:
-        rows = [(step.action, f"{step.kind} {step.name}", f"v{step.version}", step.reason) for step in self.steps]
-        widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
-        return "\n".join(
-            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip() for row in rows
-        )
+        changes, same, waiting = self.groups
+        shown = [*changes, *waiting]
+        words = ["to fill" if step.action == "unchanged" else step.action for step in shown]
+        rows = [(word, f"{step.kind} {step.name}", f"v{step.version}") for word, step in zip(words, shown, strict=True)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        heads = ["  ".join([*map(str.ljust, row, widths), step.reason]).rstrip() for row, step in zip(rows, shown, strict=True)]
+        lines = ["\n    ".join([head, *step.notes]) for head, step in zip(heads, shown, strict=True)]
+        return "\n".join([*lines[: len(changes)], *([same] if same else []), *lines[len(changes) :], *self.remarks])
 
 
 def plan(parts: Parts, definitions: Definitions) -> Plan:
@@ -85,12 +99,13 @@ def plan(parts: Parts, definitions: Definitions) -> Plan:
     for view in definitions.views:
         if view not in sound and f"source '{view.source.name}'" not in wrong:
             problems.extend(placed(definitions, view, field, message) for field, message in inspect_names(parts, view))
-    views = [_view_step(parts, registry, view, definitions, problems) for view in sound]
+    views = [step for view in sound if (step := _view_step(parts, registry, view, definitions, problems)) is not None]
     if problems:
         raise DefinitionError(problems)
-    versions = {step.name: step.result for step in views if step is not None}
+    versions = {step.name: step.result for step in views}
     services = [_service_step(registry, service, versions) for service in definitions.services]
-    return Plan((*steps, *(step for step in views if step is not None), *services), definitions, registry.snapshot_id)
+    done = told(parts, (*steps, *views, *services))
+    return Plan(done, definitions, registry.snapshot_id, _others(registry, {(step.kind, step.name) for step in done}))
 
 
 def _plain_step(registry: Registry, kind: str, name: str, document: Mapping[str, Any]) -> Step:
@@ -120,18 +135,13 @@ def _view_step(parts: Parts, registry: Registry, view: FeatureView, definitions:
     if found.compiled is None:
         return None
     problems.extend(placed(definitions, view, field, message) for field, message in inspect_checks(parts, view, found.columns))
-    version = 1 if held is None else held.version + 1
+    version = registry.next_version("view", view.name)
     result = Applied("view", view.name, version, fingerprint, document, found.columns, {}, found.compiled.sql)
     if held is None:
-        return Step("create", "view", view.name, version, f"new, {len(found.columns) - len(view.entity.keys) - 2} features", result)
-    return Step(
-        "new version",
-        "view",
-        view.name,
-        version,
-        f"{_changed(held.document, document)}; v{held.version} stays for those who use it",
-        result,
-    )
+        count = len(feature_names(view))
+        return Step("create", "view", view.name, version, f"new, {count} feature{'' if count == 1 else 's'}", result)
+    reason = f"{_changed(documents.document(registry.view(held)), document)}; v{held.version} stays for those who use it"
+    return Step("new version", "view", view.name, version, reason, result, diff=sql_diff(held, result))
 
 
 def _service_step(registry: Registry, service: FeatureService, views: Mapping[str, Applied]) -> Step:
@@ -139,19 +149,27 @@ def _service_step(registry: Registry, service: FeatureService, views: Mapping[st
     fingerprint = service_fingerprint(service, {name: view.fingerprint for name, view in used.items()})
     bindings = {name: view.version for name, view in used.items()}
     held = registry.latest("service", service.name)
-    version = 1 if held is None else held.version
     document = documents.document(service)
-    result = Applied("service", service.name, version, fingerprint, document, {}, bindings)
     if held is None:
-        return Step("create", "service", service.name, 1, "new", result)
+        version = registry.next_version("service", service.name)
+        return Step("create", "service", service.name, version, "new", _service_row(service, version, fingerprint, bindings))
+    result = _service_row(service, held.version, fingerprint, bindings)
     if held.bindings == bindings and service_fingerprint(registry.service(held), _fingerprints(registry, held)) == fingerprint:
         if documents.document(registry.service(held)) == document:
-            return Step("unchanged", "service", service.name, version, "", held)
-        return Step("update words", "service", service.name, version, "words changed", result)
+            return Step("unchanged", "service", service.name, held.version, "", held)
+        return Step("update words", "service", service.name, held.version, "words changed", result)
     moved = [f"{name} moves to v{number}" for name, number in bindings.items() if held.bindings.get(name) not in (None, number)]
     reason = ", ".join(moved) or _changed(held.document, document)
-    result = Applied("service", service.name, version + 1, fingerprint, document, {}, bindings)
-    return Step("new version", "service", service.name, version + 1, reason, result)
+    version = registry.next_version("service", service.name)
+    return Step("new version", "service", service.name, version, reason, _service_row(service, version, fingerprint, bindings))
+
+
+def _service_row(service: FeatureService, version: int, fingerprint: str, bindings: Mapping[str, int]) -> Applied:
+    return Applied("service", service.name, version, fingerprint, documents.document(service), {}, bindings)
+
+
+def _others(registry: Registry, planned: set[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((kind, name) for kind in KINDS.values() for name in registry.names(kind) if (kind, name) not in planned)
 
 
 def _fingerprints(registry: Registry, held: Applied) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -32,9 +32,13 @@ SCHEMA = pa.schema(
 )
 
 
+REMOVED = "__fs_removed"
+"""The entry of a document that takes its version away; it holds what is left to delete."""
+
+
 @dataclass(frozen=True)
 class Applied:
-    """One version of one definition as applied.
+    """One version of one definition as applied, or as removed.
 
     `columns` (views) holds the DuckDB type of each column of the feature table; `bindings` (services) holds the version
     of each view; `sql` is the compiled SQL. Microseconds in `applied_at`.
@@ -51,6 +55,11 @@ class Applied:
     applied_at: int = 0
 
     @property
+    def removed(self) -> bool:
+        """Whether this row takes its version away."""
+        return REMOVED in self.document
+
+    @property
     def table(self) -> str:
         """The name of the feature table of a view version."""
         return f"{self.name}_v{self.version}"
@@ -58,13 +67,14 @@ class Applied:
 
 @dataclass(frozen=True)
 class Registry:
-    """What has been applied: the latest row of every (kind, name, version), in order of versions.
+    """What has been applied: the latest row of every (kind, name, version), in order of versions; `removed` ones apart.
 
     `snapshot_id` is the registry table's snapshot that was read, None when nothing was ever applied.
     """
 
     rows: Mapping[tuple[str, str], Sequence[Applied]]
     snapshot_id: int | None
+    removed: Mapping[tuple[str, str], Sequence[Applied]] = field(default_factory=dict)
 
     def names(self, kind: str) -> list[str]:
         """The names of one kind, sorted."""
@@ -74,6 +84,11 @@ class Registry:
         """The newest version; None when none was ever applied."""
         versions = self.rows.get((kind, name))
         return versions[-1] if versions else None
+
+    def next_version(self, kind: str, name: str) -> int:
+        """The number of a new version: one that none ever had, so that nothing old can be taken for it."""
+        ever = [*self.rows.get((kind, name), ()), *self.removed.get((kind, name), ())]
+        return max((row.version for row in ever), default=0) + 1
 
     def get(self, kind: str, name: str, version: int | None = None) -> Applied:
         """One version, or the newest. Raises: NotFound with the nearest names or the versions there are."""
@@ -114,13 +129,15 @@ def read(parts: Parts) -> Registry:
     with parts.engine.session() as session:
         session.add("registry", scans.scan(table, snapshot_id))
         rows = session.batches("SELECT * FROM registry ORDER BY version, applied_at").read_all().to_pylist()
-    found: dict[tuple[str, str], dict[int, Applied]] = {}
-    for row in rows:
-        found.setdefault((row["kind"], row["name"]), {})[row["version"]] = _applied(row)
-    return Registry({key: tuple(versions.values()) for key, versions in found.items()}, snapshot_id)
+    latest = {(row["kind"], row["name"], row["version"]): _applied(row) for row in rows}
+    applied: dict[tuple[str, str], list[Applied]] = {}
+    removed: dict[tuple[str, str], list[Applied]] = {}
+    for (kind, name, _), version in latest.items():
+        (removed if version.removed else applied).setdefault((kind, name), []).append(version)
+    return Registry(applied, snapshot_id, removed)
 
 
-def write(parts: Parts, rows: Sequence[Applied], base: int | None) -> None:
+def write(parts: Parts, rows: Sequence[Applied], base: int | None, action: Literal["apply", "remove"] = "apply") -> None:
     """Append `rows` in one commit, if the registry still holds what it held at snapshot `base`. Raises: CommitConflict if it does not."""
     table = (
         tables.load(parts.catalog, identifier(parts))
@@ -128,7 +145,8 @@ def write(parts: Parts, rows: Sequence[Applied], base: int | None) -> None:
         else tables.create(parts.catalog, identifier(parts), SCHEMA)
     )
     if not compaction.same_rows(table, base, tables.current_snapshot_id(table)):
-        raise CommitConflict("definitions were applied by someone else since this plan was made; plan again")
+        again = "since this plan was made; plan again" if action == "apply" else "meanwhile; nothing was removed, try again"
+        raise CommitConflict(f"definitions were applied by someone else {again}")
     records = [
         {
             **{name: getattr(row, name) for name in ("kind", "name", "version", "fingerprint", "sql", "applied_at")},
@@ -137,7 +155,7 @@ def write(parts: Parts, rows: Sequence[Applied], base: int | None) -> None:
         for row in rows
     ]
     batches = pa.Table.from_pylist(records, SCHEMA).to_reader()
-    writes.append(table, batches, summary={"featurestore.action": "apply"})
+    writes.append(table, batches, summary={"featurestore.action": action})
 
 
 def _applied(row: Mapping[str, Any]) -> Applied:

@@ -90,6 +90,16 @@ class ServiceDetail(Service):
     versions: list[dict[str, Any]]
 
 
+class Read(Answer):
+    """A table or a pattern of files that a backfill reads whole; null where nothing tells the count beforehand."""
+
+    source: str
+    snapshot_id: str | None
+    files: int | None
+    bytes: int | None
+    rows: int | None
+
+
 class Step(Answer):
     """One step of a plan."""
 
@@ -99,6 +109,16 @@ class Step(Answer):
     version: int | None
     reason: str
     sql: str | None
+    diff: str | None = Field(description="unified difference of the SQL from the version before")
+    models: list[str] = Field(description="registered model versions that stay on an older version, such as `churn/3`")
+    reads: list[Read] = Field(description="what the backfill reads, of a view that needs one")
+
+
+class Other(Answer):
+    """A definition that the catalog has and the plan's definitions have not; it is left alone."""
+
+    kind: str
+    name: str
 
 
 class Plan(Answer):
@@ -107,6 +127,18 @@ class Plan(Answer):
     changed: bool
     base: str | None
     steps: list[Step]
+    others: list[Other]
+
+
+class Removal(Answer):
+    """What was removed, or with `dry_run` would be."""
+
+    kind: Literal["view", "service"]
+    name: str
+    versions: list[int]
+    services: list[str] = Field(description="older versions of services that were bound to it and go along, such as `churn v1`")
+    files: int
+    bytes: int
 
 
 class OnlineFeatures(Answer):

@@ -10,7 +10,7 @@ from featurestore.errors import CommitConflict
 from featurestore.pipelines.plan import Plan
 from featurestore.server import answers
 from featurestore.server.bodies import ApplyBody, DefinitionsBody, PlanBody
-from featurestore.server.routing import get, post
+from featurestore.server.routing import delete, get, post
 from featurestore.store import FeatureStore
 
 TAG = "definitions"
@@ -31,6 +31,9 @@ class Definitions:
             get("/v1/views/{name}", self.get_view, TAG, response_model=answers.ViewDetail),
             get("/v1/services", self.list_services, TAG, response_model=list[answers.Service]),
             get("/v1/services/{name}", self.get_service, TAG, response_model=answers.ServiceDetail),
+            delete("/v1/views/{name}", self.remove_view, TAG, response_model=answers.Removal),
+            delete("/v1/views/{name}/versions/{version}", self.remove_version, TAG, response_model=answers.Removal),
+            delete("/v1/services/{name}", self.remove_service, TAG, response_model=answers.Removal),
             post("/v1/plan", self.plan, TAG, response_model=answers.Plan),
             post("/v1/apply", self.apply, TAG, response_model=answers.Plan),
         ]
@@ -58,6 +61,18 @@ class Definitions:
     def get_service(self, name: str) -> dict[str, Any]:
         """One service with its definition and all versions."""
         return self._store.service(name)
+
+    def remove_view(self, name: str, dry_run: bool = False) -> dict[str, Any]:
+        """Remove a view with all its versions. 409 names what needs one of them, and nothing was removed."""
+        return self._store.remove_view(name, dry_run).to_dict()
+
+    def remove_version(self, name: str, version: int, dry_run: bool = False) -> dict[str, Any]:
+        """Remove an older version of a view with its table and its online rows. 409 names what needs it."""
+        return self._store.remove_version(name, version, dry_run).to_dict()
+
+    def remove_service(self, name: str, dry_run: bool = False) -> dict[str, Any]:
+        """Remove a service with all its versions. Models that were trained with it stay."""
+        return self._store.remove_service(name, dry_run).to_dict()
 
     def plan(self, body: PlanBody) -> dict[str, Any]:
         """What applying these definitions would change; nothing is written. 422 names every problem of every definition."""

@@ -25,6 +25,11 @@ def post(path: str, endpoint: Callable[..., Any], tag: str, **more: Any) -> APIR
     return _route("POST", path, endpoint, tag, **more)
 
 
+def delete(path: str, endpoint: Callable[..., Any], tag: str, **more: Any) -> APIRoute:
+    """A DELETE route."""
+    return _route("DELETE", path, endpoint, tag, **more)
+
+
 def _route(method: str, path: str, endpoint: Callable[..., Any], tag: str, *, kind: type[APIRoute] = APIRoute, **more: Any) -> APIRoute:
     name = endpoint.__name__
     responses = {**ERRORS, **more.pop("responses", {})}

@@ -38,6 +38,48 @@ def test_a_change_is_shown_as_one(fresh: Path) -> None:
     assert "did you mean 'spend_30d'" in refused.stderr
 
 
+def test_a_plan_tells_what_follows(fresh: Path) -> None:
+    assert run("apply").exit_code == 0
+    waiting = run("plan", "--check")
+    assert waiting.exit_code == 0, "there is nothing to apply"
+    assert "… to fill" in waiting.stdout
+    assert "customer_orders    v1   waits for its backfill" in waiting.stdout
+    assert "its backfill reads 1 file" in waiting.stdout
+    file = fresh / "definitions" / "shop.py"
+    file.write_text(file.read_text().replace('over=["7d", "30d"]', 'over=["7d", "14d", "30d"]'))
+    shown = run("plan", "--diff").stdout
+    assert "--- customer_orders v1\n+++ customer_orders v2\n" in shown
+    assert "orders_14d" in shown
+    (fresh / "definitions" / "other.py").write_text('from featurestore import Entity\nseller = Entity("seller", "seller_id")\n')
+    run("apply", str(fresh / "definitions" / "other.py"))
+    (fresh / "definitions" / "other.py").unlink()
+    assert "in the catalog, not in these definitions, left alone: entity seller" in run("plan").stdout
+
+
+def test_remove(fresh: Path) -> None:
+    run("apply")
+    run("materialize")
+    refused = run("remove", "customer_orders", "--version", "1", "--yes")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "is the current one of view customer_orders" in refused.stderr
+    assert "read by the service churn v1" in run("remove", "customer_orders", "--yes").stderr
+    file = fresh / "definitions" / "shop.py"
+    file.write_text(file.read_text().replace('over=["7d", "30d"]', 'over=["7d", "14d", "30d"]'))
+    run("apply")
+    run("materialize", "customer_orders")
+    asked = run("remove", "customer_orders", "--version", "1")
+    assert asked.exit_code == 1, "nobody said yes"
+    assert "remove view customer_orders v1: " in asked.stderr
+    assert as_json("remove", "customer_orders", "--version", "1", "--dry-run")["versions"] == [1]
+    assert run("remove", "customer_orders", "--version", "1", "--json").exit_code == 2, "a program is not asked"
+    assert "with older versions that read it: churn v1" in run("remove", "customer_orders", "--version", "1", "--yes").stdout
+    assert run("remove", "customer_orders", "--version", "1", "--yes").exit_code == 1
+    assert run("remove", "churn", "--service", "--version", "1").exit_code == 2
+    assert as_json("remove", "churn", "--service", "--yes")["versions"] == [2]
+    assert as_json("remove", "customer_orders", "--yes")["versions"] == [2]
+    assert [view["name"] for view in as_json("show", "views")] == ["customer_profile"]
+
+
 def test_materialize(fresh: Path) -> None:
     assert "no view was applied yet" in run("materialize").stdout
     run("apply")

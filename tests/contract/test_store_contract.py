@@ -16,6 +16,7 @@ from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Sour
 from featurestore.client import RemoteStore
 from featurestore.errors import (
     CommitConflict,
+    Conflict,
     DefinitionError,
     DigestMismatch,
     FeatureStoreError,
@@ -23,6 +24,7 @@ from featurestore.errors import (
     RequestError,
     TypeMismatch,
 )
+from featurestore.pipelines import models
 from featurestore.pipelines.digest import of_table
 from featurestore.pipelines.materialize import Progress
 from tests import shop
@@ -100,6 +102,43 @@ def test_views_that_change_show_their_sql(store: Verbs) -> None:
     assert (step.action, step.version) == ("new version", 2)
     assert step.sql is not None
     assert "orders_14d" in step.sql
+
+
+def test_a_plan_tells_what_it_means(own: Verbs, own_home: FeatureStore) -> None:
+    made = train(own, shop.spine())
+    event = models.Event("registered", "churn", "1", "m-1", "run", made.id, made.snapshots)
+    models.record(own_home.catalog, own_home.settings, [event])
+    changed = replace(shop.customer_orders, features={"orders": agg.count(over="14d")})
+    plan = own.plan([changed])
+    (step,) = [step for step in plan.steps if step.kind == "view"]
+    assert step.diff is not None
+    assert step.diff.startswith("--- customer_orders v1")
+    assert step.models == ("churn/1",)
+    assert [(read.source, read.files, read.rows) for read in step.reads] == [("shop.orders", 1, 4)]
+    assert plan.others == (("source", "profiles"), ("view", "customer_profile"), ("service", "churn"), ("service", "plain"))
+    here = own_home.plan([changed])
+    assert (plan.to_dict(), str(plan)) == (here.to_dict(), str(here))
+
+
+def test_removing(own: Verbs, own_home: FeatureStore) -> None:
+    own.apply([replace(shop.plain, features=[shop.customer_profile])])
+    changed = replace(shop.customer_orders, features={"orders": agg.count(over="14d")})
+    own.apply([changed])
+    own.materialize()
+    with pytest.raises(Conflict, match="read by the service churn v1 ") as caught:
+        own.remove_version("customer_orders", 1)
+    assert caught.value.details["services"] == ["churn v1"]
+    with pytest.raises(Conflict, match="is the current one"):
+        own.remove_version("customer_orders", 2)
+    with pytest.raises(NotFound, match="did you mean 'customer_orders'"):
+        own.remove_view("customer_order")
+    assert own.remove_service("churn").versions == (1,)
+    looked = own.remove_version("customer_orders", 1, dry_run=True)
+    assert own_home.catalog.table_exists("features.customer_orders_v1")
+    assert (looked.versions, looked.services) == ((1,), ("plain v1",))
+    assert own.remove_version("customer_orders", 1) == looked
+    assert own.remove_view("customer_orders").versions == (2,)
+    assert [view["name"] for view in own.views()] == ["customer_profile"]
 
 
 def test_every_problem_has_its_file_and_line(store: Verbs, tmp_path: Path) -> None:

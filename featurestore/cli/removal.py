@@ -1,0 +1,57 @@
+"""`remove`: what nothing needs any more, after a look and a question."""
+
+from typing import TYPE_CHECKING
+
+import click
+from rich.markup import escape
+
+from featurestore.cli import context
+from featurestore.cli.help import Command
+from featurestore.cli.output import plural, print_json, say
+
+if TYPE_CHECKING:
+    from featurestore.pipelines.removal import Removal
+    from featurestore.store import FeatureStore
+
+
+@click.command(cls=Command)
+@click.argument("name", metavar="VIEW")
+@click.option("--version", type=int, metavar="N", help="Remove only this older version.")
+@click.option("--service", is_flag=True, help="VIEW is the name of a service, which is removed with all its versions.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@context.shared
+def remove(name: str, version: int | None, service: bool, dry_run: bool, yes: bool) -> None:
+    """Remove a view, one version of it, or a service.
+
+    A version goes with its table, all its files and its online rows. Refused while a service, a registered model or a
+    training set needs it.
+    """
+    if service and version is not None:
+        raise click.UsageError("--version goes with a view; a service is removed as a whole")
+    if context.as_json() and not (yes or dry_run):
+        raise click.UsageError("--json does not ask; add --yes, or --dry-run to look first")
+    with context.store() as store:
+        found = _do(store, name, version, service, dry_run=True)
+        if not dry_run:
+            if not yes:
+                click.confirm(f"remove {_described(found)}?", abort=True, err=True)
+            found = _do(store, name, version, service, dry_run=False)
+    if context.as_json():
+        print_json(found.to_dict())
+        return
+    say(f"[green]{'would remove' if dry_run else 'removed'}[/]  {escape(_described(found))}")
+    if found.services:
+        say(f"[dim]with older versions that read it: {escape(', '.join(found.services))}[/]")
+
+
+def _do(store: "FeatureStore", name: str, version: int | None, service: bool, dry_run: bool) -> "Removal":
+    if service:
+        return store.remove_service(name, dry_run)
+    return store.remove_view(name, dry_run) if version is None else store.remove_version(name, version, dry_run)
+
+
+def _described(found: "Removal") -> str:
+    versions = ", ".join(f"v{version}" for version in found.versions)
+    held = f": {plural(found.files, 'file')}, {plural(found.bytes, 'byte')}" if found.kind == "view" else ""
+    return f"{found.kind} {found.name} {versions}{held}"

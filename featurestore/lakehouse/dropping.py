@@ -1,0 +1,98 @@
+"""Dropping a table with its files, in two steps of which the second can be done later: first its name, then its folder."""
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pyarrow.fs as pafs
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.io.pyarrow import PyArrowFileIO
+
+from featurestore.errors import NotReady
+from featurestore.lakehouse import tables
+from featurestore.lakehouse.catalog import UNREACHABLE
+from featurestore.lakehouse.tables import Table
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which table is meant, whatever its name stands for by now: its UUID, and the folder of its files."""
+
+    uuid: str
+    location: str
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The files in a table's folder, and their bytes."""
+
+    files: int
+    bytes: int
+
+
+def identity(table: Table) -> Identity:
+    """The identity of the table that the handle shows."""
+    return Identity(str(table.metadata.table_uuid), table.location())
+
+
+def find(catalog: Catalog, identifier: str, wanted: Identity) -> Table | None:
+    """The table of this name if it is the one that is meant; None when it is gone, or another one has its name."""
+    if not tables.exists(catalog, identifier):
+        return None
+    found = tables.load(catalog, identifier)
+    return found if identity(found).uuid == wanted.uuid else None
+
+
+def contents(catalog: Catalog, wanted: Identity) -> Contents:
+    """What lies in the table's folder, reachable or not; nothing where another table's metadata lie there as well.
+
+    Two tables share a folder where one was renamed and its name given to a new one. Raises: NotReady.
+    """
+    try:
+        filesystem, path = _filesystem(catalog, wanted.location)
+        infos = filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True, recursive=True))
+        files = [info for info in infos if info.type == pafs.FileType.File]
+        if any(_is_foreign(filesystem, info.path, wanted.uuid) for info in files if ".metadata.json" in info.path):
+            return Contents(0, 0)
+    except UNREACHABLE as error:
+        raise NotReady(f"the folder {wanted.location} cannot be looked at: {error}") from error
+    return Contents(len(files), sum(info.size for info in files))
+
+
+def drop(catalog: Catalog, identifier: str, wanted: Identity) -> Contents:
+    """Drop the table, if it is still there, and delete its folder, as far as it is its own; returns what was deleted.
+
+    Killed in between, it is ended by calling it again. Raises: NotReady; what is left then can be dropped again.
+    """
+    if find(catalog, identifier, wanted) is not None:
+        try:
+            # Another process may be ending the same work.
+            with suppress(NoSuchTableError):
+                catalog.drop_table(identifier)
+        except UNREACHABLE as error:
+            raise NotReady(f"the table {identifier} cannot be dropped: {error}; try again") from error
+    found = contents(catalog, wanted)
+    if found.files:
+        filesystem, path = _filesystem(catalog, wanted.location)
+        try:
+            filesystem.delete_dir(path)
+        except UNREACHABLE as error:
+            raise NotReady(f"{identifier} is dropped, but not all of {wanted.location} is deleted: {error}; try again") from error
+    return found
+
+
+def _filesystem(catalog: Catalog, location: str) -> tuple[pafs.FileSystem, str]:
+    io = PyArrowFileIO(dict(catalog.properties))
+    scheme, netloc, path = PyArrowFileIO.parse_location(location, io.properties)
+    return io.fs_by_scheme(scheme, netloc), path
+
+
+def _is_foreign(filesystem: pafs.FileSystem, path: str, uuid: str) -> bool:
+    with filesystem.open_input_stream(path, compression="detect") as stream:
+        text = stream.read()
+    try:
+        return bool(json.loads(text).get("table-uuid") != uuid)
+    except ValueError:
+        # Cut off while it was written: nobody's.
+        return False

@@ -1,0 +1,25 @@
+"""How much a snapshot holds, as its writer noted in its summary: no file is opened for it."""
+
+from dataclasses import dataclass
+
+from pyiceberg.table import Table
+
+from featurestore.lakehouse import tables
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Data files, their bytes and their rows; None where the writer noted none. Rows that delete files take away are counted too."""
+
+    files: int | None
+    bytes: int | None
+    rows: int | None
+
+
+def volume(table: Table, snapshot_id: int | None) -> Volume:
+    """What a snapshot holds; None: nothing was ever written. Raises: NotFound if there is no such snapshot."""
+    if snapshot_id is None:
+        return Volume(0, 0, 0)
+    noted = tables.summary(table, snapshot_id)
+    files, size, rows = (noted.get(name) for name in ("total-data-files", "total-files-size", "total-records"))
+    return Volume(*(None if value is None else int(value) for value in (files, size, rows)))
