@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyiceberg.table import Table
 
-from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg
+from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, agg
 from tests import oracle
 from tests.worlds import STAMP, load_source, on_a_store
 
@@ -27,6 +27,8 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("append"), EVENTS),
         st.tuples(st.just("delete"), st.integers(1, 2)),
+        st.tuples(st.just("overwrite"), EVENTS),
+        st.tuples(st.just("rewrite"), st.none()),
         st.tuples(st.just("run"), st.none() | st.integers(0, 14).map(lambda hour: BASE + hour * HOUR + 7)),
     ),
     min_size=1,
@@ -36,9 +38,9 @@ SCHEMA = pa.schema([("k", pa.int64()), ("at", STAMP), ("x", pa.float64())])
 COUNTER = itertools.count()
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
-    return FeatureStore(home=tmp_path_factory.mktemp("store"))
+@pytest.fixture(scope="module", params=[None, 1], ids=["at once", "in chunks"])
+def store(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> FeatureStore:
+    return FeatureStore(settings=Settings(home=tmp_path_factory.mktemp("store"), chunk_rows=request.param))
 
 
 def rows(events: list[dict[str, Any]]) -> pa.Table:
@@ -88,10 +90,15 @@ def take(step: tuple[str, Any], table: Table, alive: list[dict[str, Any]]) -> No
         if any(event["k"] == argument for event in alive):
             table.delete(f"k = {argument}")
         alive[:] = [event for event in alive if event["k"] != argument]
+    elif action == "overwrite":
+        alive[:] = [*(event for event in alive if event["k"] != 1), *argument]
+        table.overwrite(rows(alive))
+    elif action == "rewrite":
+        table.overwrite(rows(alive))
 
 
 @pytest.mark.slow
-@on_a_store(40)
+@on_a_store(25)
 @given(steps=STEPS)
 def test_any_life_of_a_source_ends_in_the_values_of_one_run(store: FeatureStore, steps: list[tuple[str, Any]]) -> None:
     number = next(COUNTER)
@@ -117,7 +124,7 @@ def test_any_life_of_a_source_ends_in_the_values_of_one_run(store: FeatureStore,
 
 
 @pytest.mark.slow
-@on_a_store(15)
+@on_a_store(10)
 @given(events=EVENTS, later=EVENTS, start=st.integers(0, 10))
 def test_a_history_that_begins_late_carries_its_keys_in(
     store: FeatureStore, events: list[dict[str, Any]], later: list[dict[str, Any]], start: int
