@@ -12,7 +12,15 @@ from featurestore.cli.help import Command
 from featurestore.cli.output import count, plural, print_json, print_table, say
 from featurestore.dsl import durations
 
-COLUMNS = ("table", "snapshots", "files", "size", "compacted", "of size", "folded")
+COLUMNS = {
+    "snapshots expired": "snapshots",
+    "files swept": "files",
+    "freed": "bytes",
+    "files compacted": "compacted_files",
+    "of size": "compacted_bytes",
+    "rows folded": "folded_rows",
+}
+"""What is printed of each table, by the heading: the field of its result."""
 
 
 @click.command(cls=Command)
@@ -33,7 +41,7 @@ def maintain(older_than: str, fold_older_than: str | None, dry_run: bool) -> Non
     if context.as_json():
         print_json(done)
         return
-    print_table(COLUMNS, [_row(one) for one in done], right=COLUMNS[1:])
+    print_table(["table", *COLUMNS], [_row(one) for one in done], right=list(COLUMNS))
     for one in done:
         if one["note"]:
             say(f"[yellow]{escape(one['table'])}[/]: {escape(one['note'])}")
@@ -50,9 +58,8 @@ def _age(option: str, value: str) -> timedelta:
 
 
 def _row(one: Mapping[str, Any]) -> list[str]:
-    counts = [one["snapshots"], one["files"], one["bytes"], one["compacted_files"], one["compacted_bytes"], one["folded_rows"]]
-    shown = [_size(value) if name in ("size", "of size") else count(value) for name, value in zip(COLUMNS[1:], counts, strict=True)]
-    return [escape(one["table"]), *shown]
+    shown = {name: _size(one[name]) if name.endswith("bytes") else count(one[name]) for name in COLUMNS.values()}
+    return [escape(one["table"]), *shown.values()]
 
 
 def _size(size: float) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.errors import CommitConflict, NotReady
-from featurestore.lakehouse import maintenance, scans, tables, writes
+from featurestore.lakehouse import compaction, maintenance, scans, tables, writes
 from featurestore.lakehouse.catalog import open_catalog
 from featurestore.settings import Settings
 from tests.lakehouse.data import EVENTS, events, reader
@@ -95,3 +95,25 @@ def test_a_warehouse_on_s3(endpoint: str, tmp_path: Path) -> None:
     connection["s3.endpoint"] = "http://127.0.0.1:1"
     with open_catalog(Settings(home=tmp_path, warehouse="s3://lake/ware house", catalog=connection)) as catalog, pytest.raises(NotReady):
         tables.load(catalog, "features.f")
+
+
+@pytest.mark.slow
+def test_compaction_on_s3(endpoint: str, tmp_path: Path) -> None:
+    filesystem(endpoint).create_dir("lake")
+    connection = {"type": "sql", "uri": f"sqlite:///{tmp_path}/catalog.db", "s3.endpoint": endpoint, **ACCESS}
+    with open_catalog(Settings(home=tmp_path, warehouse="s3://lake/compacted", catalog=connection)) as catalog:
+        table = tables.create(catalog, "features.f", EVENTS, month_of="t")
+        for number in range(6):
+            writes.append(table, reader(events((6 - number, "2026-01-01", "x"))), summary={})
+        (group,) = compaction.partitions(table)
+        rewrite = compaction.Rewrite(table)
+        found = compaction.read(table, group)
+        assert not isinstance(found, IcebergFiles)
+        rewrite.write(group, reader(found.read_all().sort_by("k")))
+        _, made = rewrite.commit(lambda _: ({}, {}))
+        assert scans.read(table, made).read_all()["k"].to_pylist() == [1, 2, 3, 4, 5, 6]
+        soon = datetime.now(UTC) + timedelta(minutes=1)
+        assert maintenance.expire(table, soon).snapshots == 6
+        assert maintenance.sweep(table, soon).files > 6
+        assert len(stored(endpoint, "lake/compacted/features/f/data")) == 1
+        assert scans.read(table, made).read_all()["k"].to_pylist() == [1, 2, 3, 4, 5, 6]
