@@ -8,6 +8,7 @@ from featurestore.lakehouse import tables
 from featurestore.pipelines import build, cost, feature_table, models
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.step import Step
+from featurestore.pipelines.unfinished import unfinished
 
 WAITS = "waits for its backfill"
 
@@ -20,16 +21,15 @@ def told(parts: Parts, steps: Sequence[Step]) -> tuple[Step, ...]:
 
 
 def _with_reads(parts: Parts, step: Step) -> Step:
-    new = step.action in ("create", "new version")
-    if not new and _filled(parts, step):
-        return step
+    waits = ""
+    if step.action not in ("create", "new version"):
+        table = tables.load(parts.catalog, parts.features_table(step.result.table))
+        if feature_table.state(table.properties).through is not None:
+            return step
+        begun = unfinished(table)
+        waits = WAITS if begun is None else f"{WAITS}, which broke off or runs: {begun.rows} rows lie ready"
     reads = cost.reads(parts, documents.source(step.result.document["source"]))
-    return replace(step, reads=reads) if new else replace(step, reads=reads, reason=_and(step.reason, WAITS))
-
-
-def _filled(parts: Parts, step: Step) -> bool:
-    table = tables.load(parts.catalog, parts.features_table(step.result.table))
-    return feature_table.state(table.properties).through is not None
+    return replace(step, reads=reads, reason=_and(step.reason, waits))
 
 
 def _waiting(step: Step, empty: set[str]) -> Step:
@@ -57,4 +57,4 @@ def _left_behind(step: Step, known: Sequence[models.Registered], services: dict[
 
 
 def _and(reason: str, more: str) -> str:
-    return f"{reason}; {more}" if reason else more
+    return "; ".join(filter(None, (reason, more)))

@@ -1,6 +1,7 @@
 """A new version moves its readers at once, and not before its backfill is whole: in the table, then online."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import httpx
 import pyarrow as pa
 import pytest
 
-from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg
+from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, agg
 from featurestore.pipelines.materialize import Progress
 from tests import shop
 from tests.worlds import STAMP, load_source
+
+pytestmark = pytest.mark.slow
 
 customer = Entity("customer", keys="customer_id")
 orders = Source("orders", table="shop.orders", timestamp="at")
@@ -31,8 +34,8 @@ SPINE = [{"customer_id": 1, "t": "1970-03-01"}]
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[FeatureStore]:
-    """A store that serves the old version, and has applied the new one."""
-    with FeatureStore(home=tmp_path / "home") as store:
+    """A store that serves the old version, and has applied the new one; a backfill takes several chunks."""
+    with FeatureStore(settings=Settings(home=tmp_path / "home", chunk_rows=50)) as store:
         day = 86_400_000_000
         rows = {
             "customer_id": pa.array([n % 3 for n in range(90)], pa.int64()),
@@ -60,7 +63,7 @@ def looked_up(store: FeatureStore) -> tuple[str, ...]:
 
 def just_begun(store: FeatureStore) -> tuple[str, ...]:
     """The features that a lookup gets in a process that remembers nothing."""
-    with FeatureStore(home=store.settings.home) as fresh:
+    with FeatureStore(settings=store.settings) as fresh:
         return looked_up(fresh)
 
 
@@ -74,6 +77,7 @@ def test_readers_keep_the_old_version_until_every_view_is_filled(store: FeatureS
         seen.append((progress.stage, trained(store), online))
 
     store.materialize("counts", progress=look)
+    assert [stage for stage, *_ in seen].count("compute") > 2
     assert {features for _, *both in seen for features in both} == {BEFORE}
     seen.clear()
     store.materialize("sums", progress=look)
@@ -84,19 +88,26 @@ def test_readers_keep_the_old_version_until_every_view_is_filled(store: FeatureS
 
 
 def test_a_backfill_that_broke_off_moves_nobody(store: FeatureStore) -> None:
-    def broken(progress: Progress) -> None:
-        if progress.stage == "publish":
-            raise KeyboardInterrupt
+    def broken(stage: str, done: int) -> Callable[[Progress], None]:
+        def report(progress: Progress) -> None:
+            if (progress.stage, progress.done) == (stage, done):
+                raise KeyboardInterrupt
+
+        return report
 
     store.materialize("counts")
     with pytest.raises(KeyboardInterrupt):
-        store.materialize("sums", progress=broken)
+        store.materialize("sums", progress=broken("compute", 2))
+    assert (trained(store), looked_up(store), just_begun(store)) == (BEFORE, BEFORE, BEFORE)
+    waiting = next(step for step in store.plan([new]).steps if step.name == "sums")
+    assert re.fullmatch(r"waits for its backfill, which broke off or runs: [1-9]\d* rows lie ready", waiting.reason)
+    with pytest.raises(KeyboardInterrupt):
+        store.materialize("sums", progress=broken("publish", 1))
     assert (trained(store), looked_up(store), just_begun(store)) == (AFTER, BEFORE, BEFORE), "the table is whole, the online store is not"
     store.materialize("sums")
     assert (trained(store), looked_up(store), just_begun(store)) == (AFTER, AFTER, AFTER)
 
 
-@pytest.mark.slow
 def test_served_over_http(store: FeatureStore) -> None:
     with shop.serving(store) as url, httpx.Client(base_url=url) as client:
 
@@ -106,7 +117,7 @@ def test_served_over_http(store: FeatureStore) -> None:
             return tuple(answer.json()["features"])
 
         assert features() == BEFORE
-        with FeatureStore(home=store.settings.home) as elsewhere:
+        with FeatureStore(settings=store.settings) as elsewhere:
             seen: list[tuple[str, str, tuple[str, ...]]] = []
             elsewhere.materialize(progress=lambda progress: seen.append((progress.view, progress.stage, features())))
         first = [found for *_, found in seen].index(AFTER)
