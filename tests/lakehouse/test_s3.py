@@ -13,7 +13,7 @@ import pytest
 
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.errors import CommitConflict, NotReady
-from featurestore.lakehouse import compaction, maintenance, scans, tables, writes
+from featurestore.lakehouse import compaction, dropping, maintenance, scans, tables, writes
 from featurestore.lakehouse.catalog import open_catalog
 from featurestore.settings import Settings
 from tests.lakehouse.data import EVENTS, events, reader
@@ -117,3 +117,19 @@ def test_compaction_on_s3(endpoint: str, tmp_path: Path) -> None:
         assert maintenance.sweep(table, soon).files > 6
         assert len(stored(endpoint, "lake/compacted/features/f/data")) == 1
         assert scans.read(table, made).read_all()["k"].to_pylist() == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.slow
+def test_a_table_dropped_on_s3(endpoint: str, tmp_path: Path) -> None:
+    filesystem(endpoint).create_dir("lake")
+    connection = {"type": "sql", "uri": f"sqlite:///{tmp_path}/catalog.db", "s3.endpoint": endpoint, **ACCESS}
+    with open_catalog(Settings(home=tmp_path, warehouse="s3://lake/dropped", catalog=connection)) as catalog:
+        kept, gone = (tables.create(catalog, name, EVENTS, month_of="t") for name in ("features.f", "features.f_2"))
+        for table in (kept, gone):
+            writes.append(table, reader(ROWS), summary={})
+        files = stored(endpoint, "lake/dropped/features/f_2")
+        assert dropping.drop(catalog, "features.f_2", dropping.identity(gone)).files == len(files)
+        assert stored(endpoint, "lake/dropped/features/f_2") == set()
+        assert not catalog.table_exists("features.f_2")
+        assert dropping.drop(catalog, "features.f_2", dropping.identity(gone)) == dropping.Contents(0, 0)
+        assert scans.read(kept, tables.current_snapshot_id(kept)).read_all() == ROWS
