@@ -12,7 +12,7 @@ from tests import shop
 from tests.server.conftest import Served
 from tests.server.test_errors import refused
 
-METHODS = {"get", "post"}
+METHODS = {"get", "post", "delete"}
 
 
 def value(metrics: str, name: str, **labels: str) -> float:
