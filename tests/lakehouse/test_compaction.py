@@ -47,11 +47,11 @@ def keys(table: Table, snapshot: int | None) -> list[int]:
 
 
 @pytest.mark.parametrize("month_of", ["t", None])
-def test_many_files_become_one_and_no_row_changes(both: Catalog, month_of: str | None) -> None:
-    table = scattered(both, 6, month_of)
+def test_many_files_become_one_and_no_row_changes(catalog: Catalog, month_of: str | None) -> None:
+    table = scattered(catalog, 6, month_of)
     before = tables.current_snapshot_id(table)
     assert rewritten(table).commit(noted) == (before, tables.current_snapshot_id(table))
-    fresh = tables.load(both, "features.f")
+    fresh = tables.load(catalog, "features.f")
     assert len(fresh.inspect.files()) == 1
     assert keys(fresh, tables.current_snapshot_id(fresh)) == [1, 2, 3, 4, 5, 6], "in the order they were written in"
     assert sorted(keys(fresh, before)) == [1, 2, 3, 4, 5, 6]
@@ -71,8 +71,8 @@ def test_partitions_are_apart_and_few_files_are_left_alone(catalog: Catalog) -> 
     assert [group.files for group in compaction.partitions(table)] == [1, FEWEST - 1]
 
 
-def test_who_reads_what_was_appended_sees_no_change(both: Catalog) -> None:
-    table = scattered(both, 6)
+def test_who_reads_what_was_appended_sees_no_change(catalog: Catalog) -> None:
+    table = scattered(catalog, 6)
     seen = tables.current_snapshot_id(table)
     assert seen is not None
     _, compacted = rewritten(table).commit(noted)
@@ -107,14 +107,14 @@ def test_rows_that_are_dropped_are_an_overwrite(catalog: Catalog) -> None:
     assert not scans.changes(table, before, made).appended
 
 
-def test_rows_appended_meanwhile_stay(both: Catalog) -> None:
-    scattered(both, 6)
-    with interfered(both) as slow:
+def test_rows_appended_meanwhile_stay(catalog: Catalog) -> None:
+    scattered(catalog, 6)
+    with interfered(catalog) as slow:
         table = tables.load(slow, "features.f")
         rewrite = rewritten(table)
-        slow.before = lambda: writes.append_retrying(both, "features.f", reader(events((7, "2026-01-06", "x"))))
+        slow.before = lambda: writes.append_retrying(catalog, "features.f", reader(events((7, "2026-01-06", "x"))))
         _, made = rewrite.commit(noted)
-    fresh = tables.load(both, "features.f")
+    fresh = tables.load(catalog, "features.f")
     assert tables.current_snapshot_id(fresh) == made
     assert sorted(keys(fresh, made)) == [1, 2, 3, 4, 5, 6, 7]
     assert fresh.properties["rows-seen"] == "7", "noted for the state that it was committed on"

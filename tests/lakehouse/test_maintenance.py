@@ -86,8 +86,9 @@ def test_what_an_incremental_reader_needs_is_kept(catalog: Catalog) -> None:
 def test_files_that_are_wanted_stay_and_emptied_folders_go(catalog: Catalog) -> None:
     table, _ = snapshots(catalog, 1)
     chunk = [orphan(table, f"data/run-0/month={month}/{name}.parquet") for month in (1, 2) for name in "ab"]
-    held = str(chunk[0])
-    assert maintenance.last_changed(table, [held, f"{held}.lost"]) == datetime.fromtimestamp(chunk[0].stat().st_mtime, UTC)
+    held, when = str(chunk[0]), datetime(2026, 1, 2, tzinfo=UTC)
+    os.utime(chunk[0], (when.timestamp(), when.timestamp()))
+    assert maintenance.last_changed(table, [held, f"{held}.lost"]) == when
     assert maintenance.last_changed(table, [f"{held}.lost"]) is None
     tables.set_properties(table, {"ready": held})
     swept = maintenance.sweep(table, soon(), wanted=lambda properties: [properties["ready"]])

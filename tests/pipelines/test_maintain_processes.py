@@ -51,7 +51,7 @@ def world(home: Path) -> FeatureStore:
     store = FeatureStore(home=home)
     load_source(store, "raw.s", SCHEMA.empty_table())
     store.apply([declare()])
-    for number in range(4):
+    for number in range(3):
         store.catalog.load_table("raw.s").append(rows(*((k, T + k * HOUR, float(number)) for k in range(number, 4))))
         store.materialize()
         if number == 1:
@@ -96,7 +96,7 @@ def test_upkeep_that_dies_at_any_step_leaves_every_table_as_it_was(tmp_path: Pat
     assert steps > 30
     monkeypatch.setattr(compaction, "FEWEST", 2)
     monkeypatch.setattr(maintain, "GRACE", timedelta(0))
-    for dies_at in range(1, steps + 1, steps // 6):
+    for dies_at in range(1, steps + 1, steps // 4):
         shutil.rmtree(home)
         shutil.copytree(copy, home)
         status, _, errors = upkeep(home, dies_at)

@@ -114,7 +114,7 @@ def reached(table: Table) -> set[str]:
 
 
 @pytest.mark.slow
-@on_a_store(6)
+@on_a_store(4)
 @given(steps=STEPS)
 @example(steps=[("run", ONE), ("train", "now"), ("run", [(1, 0, 2)]), ("train", "then"), ("upkeep", True), ("run", ONE), ("upkeep", True)])
 @example(steps=[("run", ONE), ("upkeep", False), ("run", [(1, 0, 7), (3, 800, 1)]), ("upkeep", False), ("train", "now"), ("run", ONE)])
