@@ -100,7 +100,7 @@ def changes(table: Table, after: int | None, until: int, *, columns: Sequence[st
     before = {_identity(task): task for task in _plan(table, after, None)}
     now = {_identity(task): task for task in _plan(table, until, None)}
     added, removed = ([mine[task] for task in mine if task not in other] for mine, other in ((now, before), (before, now)))
-    return Changes(_relation(table, schema, added), _relation(table, schema, removed))
+    return Changes(_relation(table, schema, added), _relation(table, schema, removed) if removed else None)
 
 
 def _identity(task: FileScanTask) -> tuple[str, frozenset[str]]:

@@ -3,6 +3,7 @@
 import datetime as dt
 import decimal
 import uuid
+from collections import Counter
 from typing import Any
 
 import pyarrow as pa
@@ -285,7 +286,12 @@ def test_changes_that_are_more_than_appends_say_so(catalog: Catalog, change: str
         delete_rows(table, DataFileContent.POSITION_DELETES, [1])
     middle = current(table)
     table.append(events((9, "2026-06-01", "z")))
-    assert scans.changes(table, first, current(table)) == scans.Changes(None, appended=False)
+    found = scans.changes(table, first, current(table))
+    assert not found.appended
+    came, went = ([tuple(row.items()) for row in rows_of(part)] for part in (found.relation, found.removed))
+    gone = {"delete": [1], "position delete": [2]}.get(change, [])
+    assert sorted(dict(row)["k"] for row in Counter(came) - Counter(went)) == [9]
+    assert sorted(dict(row)["k"] for row in Counter(went) - Counter(came)) == gone
     assert [row["k"] for row in by_id(scans.changes(table, middle, current(table)).relation)] == [9]
 
 
@@ -295,8 +301,11 @@ def test_changes_from_a_snapshot_that_is_no_ancestor_or_gone(catalog: Catalog) -
         table.append(events((number, "2026-01-01", "a")))
     first, second, third = tables.snapshot_ids(table)
     assert [row["k"] for row in by_id(scans.changes(table, second, third).relation)] == [2]
-    assert not scans.changes(table, third, first).appended
-    assert not scans.changes(table, 12345, third).appended
+    back = scans.changes(table, third, first)
+    assert (rows_of(back.relation), sorted(row["k"] for row in rows_of(back.removed))) == ([], [1, 2])
+    assert scans.changes(table, 12345, third) == scans.Changes(None)
     table.maintenance.expire_snapshots().by_id(second).commit()
-    assert not scans.changes(table, first, third).appended
-    assert not scans.changes(table, second, third).appended
+    over = scans.changes(table, first, third)
+    assert over.appended
+    assert sorted(row["k"] for row in rows_of(over.relation)) == [1, 2]
+    assert scans.changes(table, second, third) == scans.Changes(None)

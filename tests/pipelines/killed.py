@@ -1,0 +1,36 @@
+"""A process that materializes and may be killed: begun from a server that has everything imported."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from featurestore import FeatureStore, Settings
+from featurestore.engine.duck import DuckSession
+from featurestore.lakehouse import tables, writes
+from featurestore.pipelines import materialize
+
+
+def run(home: Path, chunk_rows: int, dies_at: int) -> None:
+    """Materialize every view; die by SIGKILL at the n-th step: before or after files are written, a commit, or a publish."""
+    steps = iter(range(1, dies_at + 1))
+
+    def step() -> None:
+        if next(steps, 0) == dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def stepping(work: Any) -> Any:
+        def done(*args: Any, **named: Any) -> Any:
+            step()
+            result = work(*args, **named)
+            step()
+            return result
+
+        return done
+
+    DuckSession.write = stepping(DuckSession.write)  # type: ignore[method-assign]
+    for module in (tables, writes):
+        module.execute = stepping(module.execute)
+    materialize.publish = stepping(materialize.publish)
+    with FeatureStore(settings=Settings(home=home, chunk_rows=chunk_rows)) as store:
+        store.materialize()
