@@ -7,7 +7,7 @@ from featurestore.dsl import documents
 from featurestore.lakehouse import tables
 from featurestore.pipelines import build, cost, feature_table, models
 from featurestore.pipelines.parts import Parts
-from featurestore.pipelines.step import Step
+from featurestore.pipelines.step import Step, listed
 from featurestore.pipelines.unfinished import unfinished
 
 WAITS = "waits for its backfill"
@@ -37,7 +37,7 @@ def _waiting(step: Step, empty: set[str]) -> Step:
     views = [name for name in step.result.bindings if name in empty]
     if not views or step.action in ("create", "new version"):
         return step
-    return replace(step, reason=_and(step.reason, f"waits for {', '.join(views)}"))
+    return replace(step, reason=_and(step.reason, f"waits for {listed(views)}"))
 
 
 def _with_models(parts: Parts, steps: Sequence[Step]) -> tuple[Step, ...]:

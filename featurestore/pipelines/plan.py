@@ -159,7 +159,7 @@ def _service_step(registry: Registry, service: FeatureService, views: Mapping[st
             return Step("unchanged", "service", service.name, held.version, "", held)
         return Step("update words", "service", service.name, held.version, "words changed", result)
     moved = [f"{name} moves to v{number}" for name, number in bindings.items() if held.bindings.get(name) not in (None, number)]
-    reason = ", ".join(moved) or _changed(held.document, document)
+    reason = listed(moved) or _changed(held.document, document)
     version = registry.next_version("service", service.name)
     return Step("new version", "service", service.name, version, reason, _service_row(service, version, fingerprint, bindings))
 
