@@ -93,7 +93,7 @@ def test_upkeep_that_dies_at_any_step_leaves_every_table_as_it_was(tmp_path: Pat
     status, printed, errors = upkeep(home, 0)
     assert status == 0, errors
     steps = int(printed)
-    assert steps > 30
+    assert steps > 20, "there is something to do"
     monkeypatch.setattr(compaction, "FEWEST", 2)
     monkeypatch.setattr(maintain, "GRACE", timedelta(0))
     for dies_at in range(1, steps + 1, steps // 4):
