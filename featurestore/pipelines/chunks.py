@@ -1,9 +1,12 @@
 """Chunks: a span divided so that each part fits the memory, by time in a row view, by a hash of the keys over a grid."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from itertools import pairwise
 
+from featurestore.pipelines import times
 from featurestore.pipelines.interval import Span
 from featurestore.settings import Settings
 
@@ -25,6 +28,12 @@ class Chunk:
     share: int = 0
     shares: int = 1
     point: bool = False
+
+    @property
+    def of_one_month(self) -> bool:
+        """Whether every feature_timestamp of the chunk lies in the same month."""
+        first, last = (times.moment(max(bound, times.FIRST)) for bound in (self.span.lower, self.span.upper))
+        return (first.year, first.month) == (last.year, last.month)
 
     def __str__(self) -> str:
         return f"{self.span.lower}..{self.span.upper}{'' if self.shares == 1 else f' {self.share}/{self.shares}'}"
@@ -51,12 +60,16 @@ def points(span: Span, step: int) -> list[Chunk]:
     return [] if len(found) > POINTS else [Chunk(replace(span, lower=point, upper=point), point=True) for point in found]
 
 
-def months(span: Span, counted: list[tuple[int, int]], at_once: int) -> list[Chunk]:
-    """The span cut between months: each part has as many as fit at once, or one. `counted`: (begin of a month with
-    events, their number), ascending, microseconds."""
+def months(span: Span, days: Sequence[tuple[int, int]], at_once: int) -> list[Chunk]:
+    """The span cut between months: each part has as many as fit at once, or one. `days` with events: (days since 1970,
+    events), ascending."""
+    counted: dict[int, int] = {}
+    for day, number in days:
+        begin = times.micros((times.EPOCH + timedelta(days=day)).replace(day=1))
+        counted[begin] = counted.get(begin, 0) + number
     begins: list[int] = []
     rows = 0
-    for begin, number in counted:
+    for begin, number in counted.items():
         if begins and rows + number > at_once:
             begins.append(begin)
             rows = 0

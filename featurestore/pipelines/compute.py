@@ -58,14 +58,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Opened:
-    """A span whose chunks can be computed. `fresh`: the table holds no row of it; `unique`: no two of its rows share
-    keys and feature_timestamp."""
+    """A span whose chunks can be computed. `fresh`: the table holds no row of it."""
 
     events: Events
     compiled: CompiledView
     chunks: tuple[Chunk, ...]
     fresh: bool
-    unique: bool
 
 
 def count_source(task: Task, span: Span) -> dict[str, int]:
@@ -96,33 +94,44 @@ def open_span(task: Task, span: Span) -> Opened:
     fresh = _hold(task, span)
     types = task.session.schema(events.sql)
     prepare(task.session, task.view, events)
-    at_once = chunks.rows_at_once(task.parts.settings, len(task.columns))
     if task.view.every is None:
-        unique = fresh and _unique(task, span, events)
-        compiled = CompiledView((), (("", row_view(task.view, events, unique)),))
-        return Opened(events, compiled, tuple(_months(task, span, events, at_once)), fresh, unique)
+        at_once = chunks.rows_at_once(task.parts.settings, len(task.columns))
+        compiled = CompiledView((), (("", row_view(task.view, events)),))
+        return Opened(events, compiled, tuple(_months(task, span, events, at_once)), fresh)
     points = chunks.points(span, grid_step(task.view)) if fresh and not span.scoped and not span.carry_in else []
     if points:
-        return Opened(events, compile_view(task.view, events, types), tuple(points), fresh, True)
+        return Opened(events, compile_view(task.view, events, types), tuple(points), fresh)
     compiled = _tiled(task, span, events, types)
     tiles = count(task.session, TILES)
+    at_once = chunks.rows_at_once(task.parts.settings, len(task.columns))
     moves = 1 + len({window for feature in task.view.declared.values() for window in getattr(feature, "over", ())})
     parts = chunks.shares(span, tiles * moves, at_once)
     for name, _ in compiled.once if len(parts) > 1 else ():
         task.session.run(f"DROP TABLE IF EXISTS {_SHARED}{name}")
         task.session.run(f"ALTER TABLE {name} RENAME TO {_SHARED}{name}")
-    return Opened(events, compiled, tuple(parts), fresh, True)
+    return Opened(events, compiled, tuple(parts), fresh)
 
 
-def rows_of(task: Task, opened: Opened, chunk: Chunk) -> str:
-    """Make what a chunk needs, and HELD its part of the rows held; returns the SELECT of its rows in the table's types."""
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a chunk: a SELECT in the table's types. `unique`: no two of them share keys and feature_timestamp."""
+
+    select: str
+    unique: bool
+
+
+def rows_of(task: Task, opened: Opened, chunk: Chunk) -> Rows:
+    """Make what the rows of a chunk need, and HELD its part of the rows held."""
     session = task.session
     session.set({**chunk.span.variables(), "point": chunk.span.lower})
     session.run(f"CREATE OR REPLACE TEMP VIEW {HELD} AS SELECT * FROM {_HELD_SPAN} WHERE {_in_chunk(task, chunk)}")
     *steps, (_, select) = opened.compiled.each
+    unique = True
     if chunk.point:
         select = f"SELECT * FROM {_at_point(task, opened, chunk)}"
     elif task.view.every is None:
+        unique = opened.fresh and _unique(task, chunk.span, opened.events)
+        select = row_view(task.view, opened.events, unique)
         _add_source(task, chunk.span, opened.events)
     else:
         _take_share(task, opened, chunk)
@@ -131,7 +140,7 @@ def rows_of(task: Task, opened: Opened, chunk: Chunk) -> str:
     if chunk.span.scoped:
         select = scope.of_rows(task.view, f"({select})")
     _check_types(task, select)
-    return stored(task.columns, f"({select})")
+    return Rows(stored(task.columns, f"({select})"), unique)
 
 
 def empty_windows(task: Task, opened: Opened, chunk: Chunk) -> str:
@@ -183,7 +192,7 @@ def _hold(task: Task, span: Span) -> bool:
 def _tiled(task: Task, span: Span, events: Events, types: dict[str, str]) -> CompiledView:
     """Make the tiles of a span, and compile the rest for what they say."""
     try:
-        compiled, row = _try_tiles(task, span, events, types, Shortcuts(narrow=True))
+        _, row = _try_tiles(task, span, events, types, Shortcuts(narrow=True))
     except RequestError:
         row = {"fits": False}
     if not row["fits"]:
@@ -231,9 +240,9 @@ def _unique(task: Task, span: Span, events: Events) -> bool:
 
 def _months(task: Task, span: Span, events: Events, at_once: int) -> list[Chunk]:
     _add_source(task, span, events)
-    month = f"SELECT epoch_us(date_trunc('month', {TIME})) AS begin, count(*) AS rows FROM ({events.sql}) GROUP BY 1 ORDER BY 1"
-    found = task.session.batches(month).read_all().to_pylist()
-    return chunks.months(span, [(int(row["begin"]), int(row["rows"])) for row in found], at_once)
+    day = f"SELECT epoch_us({TIME}) // 86400000000 AS day, count(*) AS rows FROM ({events.sql}) GROUP BY 1 ORDER BY 1"
+    days = [(int(row["day"]), int(row["rows"])) for row in task.session.batches(day).read_all().to_pylist()]
+    return chunks.months(span, days, at_once)
 
 
 def _take_share(task: Task, opened: Opened, chunk: Chunk) -> None:

@@ -19,7 +19,7 @@ from featurestore.dsl.view import FeatureView
 from featurestore.errors import CheckFailed, RequestError
 from featurestore.lakehouse import tables, writes
 from featurestore.lakehouse.files import DataFiles
-from featurestore.pipelines import checks, chunks, feature_table, sources, times
+from featurestore.pipelines import checks, feature_table, sources, times
 from featurestore.pipelines.checks import Outcome, Tally
 from featurestore.pipelines.chunks import Chunk
 from featurestore.pipelines.compare import compare, first_rows
@@ -90,7 +90,7 @@ def run(parts: Parts, applied: Applied, view: FeatureView, start: int | None, en
 def _plan(parts: Parts, view: FeatureView) -> str:
     """What the chunks of a run depend on besides its interval: they must be cut in the same way to be gone on with."""
     checked = [repr(check) for check in view.checks]
-    return json.dumps([parts.engine.version, chunks.rows_at_once(parts.settings, 1), parts.settings.memory_limit, checked])
+    return json.dumps([parts.engine.version, parts.settings.chunk_rows, parts.settings.memory_limit, checked])
 
 
 def _readable(parts: Parts, view: FeatureView, held: Unfinished, base: int | None) -> bool:
@@ -171,13 +171,13 @@ def _compute_span(task: Task, opened: Opened, work: Unfinished, files: DataFiles
 def _compute_chunk(task: Task, opened: Opened, chunk: Chunk, work: Unfinished, files: DataFiles) -> Unfinished:
     rows = rows_of(task, opened, chunk)
     tally = Tally.from_dict(work.tally) if work.tally else Tally()
-    if opened.fresh and opened.unique and not task.view.checks:
-        appended = _write(task, first_rows(task, rows), files)
+    if opened.fresh and rows.unique and not task.view.checks:
+        appended = _write(task, chunk, first_rows(task, rows), files, unique=True)
         computed, corrections = appended, 0
     else:
         select, computed, corrections = compare(task, opened, chunk, rows)
         tally += checks.tally(task.session, task.view, COMPUTED) if task.view.checks else Tally()
-        appended = _write(task, select, files)
+        appended = _write(task, chunk, select, files)
     return replace(
         work,
         done=(*work.done, str(chunk)),
@@ -188,18 +188,22 @@ def _compute_chunk(task: Task, opened: Opened, chunk: Chunk, work: Unfinished, f
     )
 
 
-def _write(task: Task, select: str, files: DataFiles) -> int:
-    """Write rows to data files of the feature table, a month in each, sorted; returns how many there are."""
-    order = ", ".join([*map(quoted, task.keys), "feature_timestamp", "created_timestamp"])
+def _write(task: Task, chunk: Chunk, select: str, files: DataFiles, unique: bool = False) -> int:
+    """Write rows to data files of the feature table, a month in each, sorted; returns how many there are.
+
+    `unique`: no two share keys and feature_timestamp, so that these are all the order there is.
+    """
+    order = ", ".join([*map(quoted, task.keys), "feature_timestamp", *([] if unique else ["created_timestamp"])])
     sql = f"{stored(task.columns, f'({select})')} ORDER BY {order}"
     ids = writes.field_ids(task.table)
+    month_of = None if chunk.of_one_month else "feature_timestamp"
     folder = files.folder()
     if folder is not None:
-        rows, paths = task.session.write(sql, folder, ids, "feature_timestamp")
+        rows, paths = task.session.write(sql, folder, ids, month_of)
         files.take(paths, rows)
         return rows
     with tempfile.TemporaryDirectory(prefix="upload-", dir=task.parts.settings.spill_path()) as near:
-        rows, paths = task.session.write(sql, Path(near) / "rows", ids, "feature_timestamp")
+        rows, paths = task.session.write(sql, Path(near) / "rows", ids, month_of)
         files.take(paths, rows)
     return rows
 
