@@ -1,12 +1,12 @@
-"""`python -m benchmarks [materialize] [join] [--rows N] [--rounds N]`: prints seconds and ratios."""
+"""`python -m benchmarks [NAME]... [--rows N] [--rounds N]`: prints seconds and ratios."""
 
 import argparse
 
 from rich.console import Console
 
-from benchmarks import join, materialize
+from benchmarks import join, materialize, memory, row_view
 
-BENCHMARKS = {"materialize": materialize.run, "join": join.run}
+BENCHMARKS = {"materialize": materialize.run, "memory": memory.run, "row_view": row_view.run, "join": join.run}
 
 
 def main() -> None:

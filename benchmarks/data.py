@@ -9,10 +9,10 @@ START = 1_767_225_600_000_000
 STAMP = pa.timestamp("us", tz="UTC")
 
 
-def events(rows: int, keys: int, days: int, seed: int = 7) -> pa.Table:
+def events(rows: int, keys: int, days: int, seed: int = 7, start: int = START) -> pa.Table:
     """Events in the order of their times: key, event_time, value."""
     random = np.random.default_rng(seed)
-    times = np.sort(START + random.integers(0, days * DAY, rows))
+    times = np.sort(start + random.integers(0, days * DAY, rows))
     return pa.table({"key": random.integers(0, keys, rows), "event_time": pa.array(times, STAMP), "value": random.standard_normal(rows)})
 
 

@@ -55,7 +55,8 @@ class DuckEngine:
         with translated():
             connection = duckdb.connect(config=config)
         try:
-            connection.execute("SET timezone = 'UTC'")
+            # In a notebook the engine would draw bars of its own.
+            connection.execute("SET timezone = 'UTC'; SET enable_progress_bar = false")
             yield DuckSession(connection)
         finally:
             connection.close()

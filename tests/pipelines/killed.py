@@ -29,8 +29,7 @@ def run(home: Path, chunk_rows: int, dies_at: int) -> None:
         return done
 
     DuckSession.write = stepping(DuckSession.write)  # type: ignore[method-assign]
-    for module in (tables, writes):
-        module.execute = stepping(module.execute)
-    materialize.publish = stepping(materialize.publish)
+    for module, name in ((tables, "execute"), (writes, "execute"), (materialize, "publish")):
+        setattr(module, name, stepping(getattr(module, name)))
     with FeatureStore(settings=Settings(home=home, chunk_rows=chunk_rows)) as store:
         store.materialize()

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from featurestore import Entity, check
+from featurestore.dsl.check import Check
 from featurestore.dsl.definitions import gather
 from featurestore.dsl.documents import definitions_document
 from tests import shop
@@ -37,7 +38,7 @@ def test_applying(own: Served) -> None:
 
 
 def test_checks_travel_with_their_views(own: Served) -> None:
-    every_kind = [check.that("spend_30d >= 0"), check.not_null("spend_30d", at_least=0.5), check.rows(at_most=9), check.fresh(within="2d")]
+    every_kind: list[Check] = [check.that("spend_30d >= 0"), check.not_null("spend_30d", at_least=0.5), check.rows(at_most=9), check.fresh(within="2d")]
     strict = replace(shop.customer_orders, checks=every_kind)
     document = definitions_document(gather([strict]))
     applied = own.http.post("/v1/apply", json={"definitions": document}).json()
