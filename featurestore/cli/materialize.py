@@ -56,8 +56,9 @@ def _bars() -> Iterator["Report | None"]:
         def report(step: "Step") -> None:
             if step.view not in tasks:
                 tasks[step.view] = progress.add_task(escape(step.view), total=step.total, stage="")
-            rows = f" {count(step.rows)} rows" if step.rows else ""
-            progress.update(tasks[step.view], completed=step.done, stage=f"{step.stage}{rows}")
+            rows = f", {count(step.rows)} rows" if step.rows else ""
+            left = "" if step.seconds_left is None else f", {step.seconds_left:.0f} s left"
+            progress.update(tasks[step.view], completed=step.done, total=step.total, stage=f"{step.stage}{rows}{left}")
 
         yield report
 

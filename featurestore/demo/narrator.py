@@ -59,6 +59,6 @@ class Narrator:
             def report(progress: Progress) -> None:
                 if progress.view not in tasks:
                     tasks[progress.view] = bars.add_task(progress.view, total=progress.total, stage="")
-                bars.update(bars.tasks[tasks[progress.view]].id, completed=progress.done, stage=progress.stage)
+                bars.update(bars.tasks[tasks[progress.view]].id, completed=progress.done, total=progress.total, stage=progress.stage)
 
             yield report

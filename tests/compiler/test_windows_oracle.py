@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from featurestore import Entity, FeatureView, Settings, Source, agg
 from featurestore.compiler.events import SOURCE, compile_events
 from featurestore.compiler.expressions import quoted
-from featurestore.compiler.views import ROWS, compile_view
 from featurestore.compiler.grid import EXTRA_POINTS, GRID
+from featurestore.compiler.views import ROWS, compile_view
 from featurestore.engine.duck import DuckEngine
 from tests import oracle
 

@@ -38,7 +38,12 @@ def test_applying(own: Served) -> None:
 
 
 def test_checks_travel_with_their_views(own: Served) -> None:
-    every_kind: list[Check] = [check.that("spend_30d >= 0"), check.not_null("spend_30d", at_least=0.5), check.rows(at_most=9), check.fresh(within="2d")]
+    every_kind: list[Check] = [
+        check.that("spend_30d >= 0"),
+        check.not_null("spend_30d", at_least=0.5),
+        check.rows(at_most=9),
+        check.fresh(within="2d"),
+    ]
     strict = replace(shop.customer_orders, checks=every_kind)
     document = definitions_document(gather([strict]))
     applied = own.http.post("/v1/apply", json={"definitions": document}).json()
