@@ -1,21 +1,18 @@
 """Building, finding and rebuilding training sets."""
 
-import functools
 import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
 
 from featurestore.compiler.point_in_time import ROW
-from featurestore.compiler.relations import IcebergFiles
 from featurestore.compiler.service_plan import ServicePlan, service_plan_from_dict
 from featurestore.errors import DigestMismatch, NotFound
-from featurestore.lakehouse import scans, tables, tags, writes
+from featurestore.lakehouse import tables, tags, writes
 from featurestore.pipelines import times
 from featurestore.pipelines.digest import Digest, type_name
 from featurestore.pipelines.feature_table import THROUGH
@@ -24,6 +21,7 @@ from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.pinned import Pinned, join_pinned, past_watermark_warnings, pin
 from featurestore.pipelines.prepared import Prepared
 from featurestore.pipelines.spine import fitted, time_range
+from featurestore.pipelines.stored_rows import StoredRows
 from featurestore.pipelines.training_set import MANIFEST, TAG, TrainingSet, manifest_json
 
 Report = Callable[[int], None]
@@ -67,12 +65,8 @@ def find(parts: Parts, id: str) -> TrainingSet | None:
     if snapshot_id is None:
         return None
     manifest = {**json.loads(tables.summary(table, snapshot_id)[MANIFEST]), "snapshot_id": str(snapshot_id)}
-    return TrainingSet(
-        manifest,
-        functools.partial(_open, parts, table, snapshot_id, tuple(column["name"] for column in manifest["columns"])),
-        functools.partial(_files, table, snapshot_id),
-        parts.settings,
-    )
+    stored = StoredRows(parts, table, snapshot_id, tuple(column["name"] for column in manifest["columns"]))
+    return TrainingSet(manifest, stored.read, stored.files, parts.settings)
 
 
 def get(parts: Parts, id: str) -> TrainingSet:
@@ -204,40 +198,6 @@ def _view_entry(at: Pinned) -> dict[str, Any]:
         THROUGH.partition(".")[2].replace("-", "_"): times.text(at.state.through),
         "source_snapshots": dict(at.state.sources),
     }
-
-
-def _open(parts: Parts, table: tables.Table, snapshot_id: int, names: tuple[str, ...]) -> pa.RecordBatchReader:
-    """The rows in order, without their numbers."""
-    schema = tables.arrow_schema(table, snapshot_id)
-    wanted = [schema.names.index(name) for name in names]
-    target = pa.schema([schema.field(index) for index in wanted])
-    order = schema.names.index(ROW)
-    return pa.RecordBatchReader.from_batches(target, _rows(parts, scans.scan(table, snapshot_id), wanted, order, target))
-
-
-def _rows(
-    parts: Parts, found: IcebergFiles | pa.RecordBatchReader, wanted: list[int], order: int, target: pa.Schema
-) -> Iterator[pa.RecordBatch]:
-    """Inside the engine columns have names of their own, since theirs may differ in case only."""
-    select = ", ".join(f"c{index}" for index in wanted)
-    with parts.engine.session() as session:
-        session.add("rows", _renamed(found))
-        for batch in session.batches(f"SELECT {select} FROM rows ORDER BY c{order}"):
-            yield pa.RecordBatch.from_arrays(
-                [column.cast(field.type) for column, field in zip(batch.columns, target, strict=True)], schema=target
-            )
-
-
-def _renamed(relation: IcebergFiles | pa.RecordBatchReader) -> IcebergFiles | pa.RecordBatchReader:
-    if isinstance(relation, IcebergFiles):
-        return replace(relation, columns=tuple(replace(column, name=f"c{index}") for index, column in enumerate(relation.columns)))
-    schema = pa.schema([field.with_name(f"c{index}") for index, field in enumerate(relation.schema)])
-    return pa.RecordBatchReader.from_batches(schema, (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in relation))
-
-
-def _files(table: tables.Table, snapshot_id: int) -> list[str]:
-    found = scans.scan(table, snapshot_id)
-    return list(found.paths) if isinstance(found, IcebergFiles) else []
 
 
 def _identifier(parts: Parts, name: str) -> str:
