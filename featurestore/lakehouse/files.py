@@ -52,8 +52,7 @@ class DataFiles:
 
         What comes to lie there is discarded with the rest.
         """
-        location = self._table.location_provider().new_data_location(f"{self._run}-{self._made}")
-        self._made += 1
+        location = self._table.location_provider().new_data_location(self._name())
         scheme, _, path = PyArrowFileIO.parse_location(location, self._table.io.properties)
         if scheme != "file":
             return None
@@ -70,7 +69,7 @@ class DataFiles:
             if own is not None:
                 self.paths.append(f"{self._folders[own]}/{path.relative_to(own).as_posix()}")
                 continue
-            self.paths.append(self._table.location_provider().new_data_location(f"{self._run}-{len(self.paths):05d}.parquet"))
+            self.paths.append(self._table.location_provider().new_data_location(f"{self._name()}.parquet"))
             with self._room(), path.open("rb") as source, self._table.io.new_output(self.paths[-1]).create(overwrite=True) as sink:
                 shutil.copyfileobj(source, sink, 1 << 20)
         self.rows += rows
@@ -111,6 +110,11 @@ class DataFiles:
             self.discard()
             raise
 
+    def _name(self) -> str:
+        """A name that no other file of the table has, nor one of this write that was let go of."""
+        self._made += 1
+        return f"{self._run}-{self._made - 1:05d}"
+
     @contextmanager
     def _room(self) -> Iterator[None]:
         try:
@@ -121,8 +125,7 @@ class DataFiles:
             raise
 
     def _write_file(self, batches: Iterator[pa.RecordBatch]) -> None:
-        name = f"{self._run}-{len(self.paths):05d}.parquet"
-        path = self._table.location_provider().new_data_location(name)
+        path = self._table.location_provider().new_data_location(f"{self._name()}.parquet")
         self.paths.append(path)
         # The name is unique: looking whether it is taken would only cost a request.
         sink = self._table.io.new_output(path).create(overwrite=True)

@@ -1,14 +1,9 @@
 """The same floor on S3: written, read, raced for and swept through pyarrow's file system."""
 
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pyarrow.fs as pafs
 import pytest
 
 from featurestore.compiler.relations import IcebergFiles
@@ -17,53 +12,19 @@ from featurestore.lakehouse import compaction, dropping, maintenance, scans, tab
 from featurestore.lakehouse.catalog import open_catalog
 from featurestore.settings import Settings
 from tests.lakehouse.data import EVENTS, events, reader
+from tests.s3 import ACCESS, filesystem, server, stored
 
 ROWS = events((1, "2026-01-01", "a"), (2, "2026-02-01", "b"))
-ACCESS = {"s3.access-key-id": "test", "s3.secret-access-key": "test", "s3.region": "us-east-1"}
-
-
-def wait_until_it_listens(port: int) -> None:
-    for _ in range(300):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    pytest.fail("moto_server does not listen")
 
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An S3 server with a bucket called `lake`."""
-    # Not whichever lies on the PATH: before 5.2.5 its answer to a finished upload was an error to pyarrow.
-    command = Path(sys.executable).with_name("moto_server")
-    if not command.exists():
-        pytest.skip("no moto_server in this environment: pip install 'moto[server]>=5.2.5'")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("s3") / "moto.log"
-    with log.open("w") as sink, subprocess.Popen([command, "-H", "127.0.0.1", "-p", str(port)], stdout=sink, stderr=sink) as server:
-        try:
-            wait_until_it_listens(port)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
-
-
-def filesystem(endpoint: str) -> pafs.S3FileSystem:
-    return pafs.S3FileSystem(
-        access_key="test", secret_key="test", endpoint_override=endpoint, region="us-east-1", allow_bucket_creation=True
-    )
-
-
-def stored(endpoint: str, folder: str) -> set[str]:
-    found = filesystem(endpoint).get_file_info(pafs.FileSelector(folder, recursive=True, allow_not_found=True))
-    return {info.base_name for info in found if info.type == pafs.FileType.File}
+    with server(tmp_path_factory.mktemp("s3")) as address:
+        yield address
 
 
 @pytest.mark.slow
 def test_a_warehouse_on_s3(endpoint: str, tmp_path: Path) -> None:
-    filesystem(endpoint).create_dir("lake")
     connection = {"type": "sql", "uri": f"sqlite:///{tmp_path}/catalog.db", "s3.endpoint": endpoint, **ACCESS}
     with open_catalog(Settings(home=tmp_path, warehouse="s3://lake/ware house", catalog=connection)) as catalog:
         table = tables.create(catalog, "features.f", EVENTS, month_of="t")
@@ -99,7 +60,6 @@ def test_a_warehouse_on_s3(endpoint: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_compaction_on_s3(endpoint: str, tmp_path: Path) -> None:
-    filesystem(endpoint).create_dir("lake")
     connection = {"type": "sql", "uri": f"sqlite:///{tmp_path}/catalog.db", "s3.endpoint": endpoint, **ACCESS}
     with open_catalog(Settings(home=tmp_path, warehouse="s3://lake/compacted", catalog=connection)) as catalog:
         table = tables.create(catalog, "features.f", EVENTS, month_of="t")
@@ -121,7 +81,6 @@ def test_compaction_on_s3(endpoint: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_table_dropped_on_s3(endpoint: str, tmp_path: Path) -> None:
-    filesystem(endpoint).create_dir("lake")
     connection = {"type": "sql", "uri": f"sqlite:///{tmp_path}/catalog.db", "s3.endpoint": endpoint, **ACCESS}
     with open_catalog(Settings(home=tmp_path, warehouse="s3://lake/dropped", catalog=connection)) as catalog:
         kept, gone = (tables.create(catalog, name, EVENTS, month_of="t") for name in ("features.f", "features.f_2"))
