@@ -17,7 +17,7 @@ from tests.worlds import STAMP, load_source
 
 T = datetime(2026, 1, 1, tzinfo=UTC)
 KEYS = 6
-CHUNK_ROWS = 150
+CHUNK_ROWS = 120
 SCHEMA = pa.schema([("k", pa.int64()), ("at", STAMP), ("x", pa.float64())])
 TABLES = ("counts_v1", "last_v1")
 
@@ -66,18 +66,18 @@ def check_nothing_is_half(store: FeatureStore, sizes: dict[str, set[int]]) -> No
 def test_a_hundred_kills(tmp_path: Path) -> None:
     home, chance = tmp_path / "home", random.Random(20261121)
     store = open_store(home)
-    load_source(store, "raw.s", events(0, 24 * 60))
+    load_source(store, "raw.s", events(0, 24 * 30))
     store.apply([declare()])
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["tests.pipelines.killed"])
     sizes: dict[str, set[int]] = {name: set() for name in TABLES}
-    kills, lives, hours = 0, 0, 24 * 60
+    kills, lives, hours = 0, 0, 24 * 30
     while kills < 100:
         # Steps die in the places that matter most; every third process is shot at whatever it is doing.
         blind = kills % 3 == 2
-        process = processes.Process(target=killed.run, args=(home, CHUNK_ROWS, 0 if blind else chance.randrange(1, 40)))
+        process = processes.Process(target=killed.run, args=(home, CHUNK_ROWS, 0 if blind else chance.randrange(1, 30)))
         process.start()
-        process.join(chance.uniform(0.05, 1.5) if blind else 120)
+        process.join(chance.uniform(0.05, 1.0) if blind else 120)
         if process.is_alive():
             process.kill()
             process.join()

@@ -1,5 +1,6 @@
 """Runs of materialization: idempotent, corrected, raced by another process, and finished after a broken one."""
 
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -101,6 +102,11 @@ def test_null_keys_missing_times_and_the_future_are_counted_and_left_out(store: 
     store.catalog.load_table("raw.s").append(rows((None, T, 1.0), (3, tomorrow, 1.0), (3, None, 1.0)))
     done = {run.view: run for run in store.materialize(end=tomorrow + timedelta(days=9))}
     assert (done["last"].null_keys, done["last"].future_rows, done["last"].rows_appended) == (1, 1, 3)
+    snapshot = store.catalog.load_table("features.last_v1").current_snapshot()
+    assert snapshot is not None
+    assert snapshot.summary is not None
+    assert snapshot.summary.additional_properties["featurestore.null-keys"] == "1"
+    assert snapshot.summary.additional_properties["featurestore.future-rows"] == "1"
     assert store.online_features("service", [{"k": 3}]).status == {"counts": ("NOT_FOUND",), "last": ("NOT_FOUND",)}
 
 
@@ -149,12 +155,15 @@ def test_an_online_store_that_missed_a_run_is_brought_up_to_date(store: FeatureS
 
 
 @pytest.mark.slow
-def test_two_runs_at_once_append_each_row_once(store: FeatureStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize("chunk_rows", ["1000", "2"], ids=["at once", "in chunks"])
+def test_two_runs_at_once_append_each_row_once(store: FeatureStore, tmp_path: Path, chunk_rows: str) -> None:
+    environment = {**os.environ, "FEATURESTORE_CHUNK_ROWS": chunk_rows}
     code = f"from featurestore import FeatureStore; FeatureStore(home={str(tmp_path / 'home')!r}).materialize()"
     for round_ in range(3):
         store.catalog.load_table("raw.s").append(rows(*((k, T + k * HOUR, float(round_)) for k in range(5))))
         running = [
-            subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)
+            subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            for _ in range(3)
         ]
         for process in running:
             _, errors = process.communicate(timeout=120)
