@@ -154,7 +154,8 @@ def rebuild(store: FeatureStore, uri: str, training: TrainingSet, narrator: Narr
 def score(store: FeatureStore, uri: str, narrator: Narrator, facts: Facts) -> None:
     """Score one day of flights by model URI: the caller has keys and request fields, the stamp knows the rest."""
     with narrator.step("Score the last day of the year by model URI, from keys alone"):
-        scored = models.score(uri, spine.ONE_DAY)
+        # The store is said: FEATURESTORE_HOME may name another one.
+        scored = models.score(uri, spine.ONE_DAY, store=store)
         rows: pd.DataFrame = scored if isinstance(scored, pd.DataFrame) else scored.to_pandas()
         rows["late"] = [chance for _, chance in rows["prediction"]]
         worst = rows.sort_values("late", ascending=False).head(3)
