@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # The lowest level: it makes files 1 % larger and takes a quarter of the time off.
 PARQUET = "COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 131072"
+UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 class DuckEngine:
@@ -78,6 +79,12 @@ class DuckSession:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
+
+    @property
+    def memory(self) -> int:
+        ((text,),) = self._connection.execute("SELECT current_setting('memory_limit')").fetchall()
+        amount, _, unit = str(text).partition(" ")
+        return int(float(amount) * 1024 ** UNITS.index(unit))
 
     def add(self, name: str, relation: Relation) -> None:
         if isinstance(relation, IcebergFiles):

@@ -14,6 +14,10 @@ Relation: TypeAlias = IcebergFiles | LocalFiles | pa.Table | pa.RecordBatchReade
 class Session(Protocol):
     """One private database. All times in it are UTC. Six methods: reading in, running, and the two ways out."""
 
+    @property
+    def memory(self) -> int:
+        """The bytes its queries may use before they spill."""
+
     def add(self, name: str, relation: Relation) -> None:
         """Make `relation` readable as `name`. Nanosecond timestamps are cut to microseconds; a reader can be read once.
 

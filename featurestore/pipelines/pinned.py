@@ -11,9 +11,10 @@ from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.tables import Table
 from featurestore.pipelines import feature_table, times
 from featurestore.pipelines.feature_table import State
-from featurestore.pipelines.join import Joined, ViewFacts, join
+from featurestore.pipelines.join import Joined, join
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.spine import Spine
+from featurestore.pipelines.view_join import ViewFacts
 
 
 @dataclass(frozen=True)

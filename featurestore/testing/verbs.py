@@ -14,8 +14,9 @@ from featurestore.dsl.view import FeatureView, Selection
 from featurestore.engine.memory import MemorySession, memory_session
 from featurestore.errors import RequestError
 from featurestore.pipelines import times
-from featurestore.pipelines.join import join, view_table
+from featurestore.pipelines.join import join
 from featurestore.pipelines.spine import Spine, fitted
+from featurestore.pipelines.view_join import view_table
 from featurestore.testing.given import Schema, add_rows
 from featurestore.testing.log import MemoryLog, Tested, materialized
 

@@ -1,6 +1,7 @@
 """The point-in-time join through the public API against the brute-force oracle: random views, corrections and spines."""
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -8,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source
+from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
+from featurestore.pipelines.join import join
+from featurestore.pipelines.pinned import pin
+from featurestore.pipelines.spine import fitted
 from tests import oracle
 from tests.worlds import STAMP, load_source, on_a_store
 
@@ -47,10 +51,32 @@ def declare(table: str, name: str, created: bool, ttl: str | None) -> FeatureSer
     return FeatureService(f"{name}_service", features=[view["y", "x"]])
 
 
+@pytest.fixture(scope="module")
+def small(store: FeatureStore) -> Iterator[FeatureStore]:
+    """The same store in one thread and little memory."""
+    with FeatureStore(settings=Settings(home=store.settings.home, threads=1, memory_limit="200MB")) as other:
+        yield other
+
+
+def spilled(service: str, store: FeatureStore, asked: pa.Table, known: str) -> pa.Table:
+    """The join by the plan that holds nothing in memory."""
+    plan = store.service_plan(service)
+    parts = store._parts
+    with parts.engine.session() as session:
+        joined = join(session, plan, fitted(asked, plan, "t"), pin(parts, plan), known, room=0)
+        return pa.Table.from_batches(joined.batches, joined.schema)
+
+
 @on_a_store(25)
 @given(rows=ROWS, later=ROWS, spine=SPINES, ttl=st.sampled_from([None, "10s"]), known=st.sampled_from(["now", "then"]))
 def test_the_join_equals_brute_force(
-    store: FeatureStore, rows: list[dict[str, Any]], later: list[dict[str, Any]], spine: list[dict[str, Any]], ttl: str | None, known: str
+    store: FeatureStore,
+    small: FeatureStore,
+    rows: list[dict[str, Any]],
+    later: list[dict[str, Any]],
+    spine: list[dict[str, Any]],
+    ttl: str | None,
+    known: str,
 ) -> None:
     if known == "then":
         # A second row of one key and both times counts as a correction made by the run that finds it, so not as known by then.
@@ -72,6 +98,7 @@ def test_the_join_equals_brute_force(
     )
     result = store.point_in_time(f"view_{number}_service", asked, "t", known=known)  # type: ignore[arg-type]
     assert result.column("row_id").to_pylist() == list(range(len(spine)))
+    assert spilled(f"view_{number}_service", small, asked, known).equals(result)
     facts = [{"k1": row["key"][0], "k2": row["key"][1], **row} for row in [*rows, *later]]
     limit = TTL if ttl else None
     for row, found in zip(spine, result.to_pylist(), strict=True):
