@@ -93,7 +93,7 @@ class CheckFailed(Conflict):
 
 
 class DigestMismatch(Conflict):
-    """A rebuilt training set differs from the recorded one; `details` names the columns that differ."""
+    """A rebuilt training set differs from the recorded one; `details` names the columns that differ and the first rows."""
 
 
 class NotReady(FeatureStoreError):

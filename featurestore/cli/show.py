@@ -15,9 +15,10 @@ from featurestore.errors import NotFound
 if TYPE_CHECKING:
     from featurestore.store import FeatureStore
 
-LONG = ("definition", "plan", "column_digests", "sql")
+LONG = ("definition", "plan", "column_digests", "sql", "statistics")
 """What would fill the screen; `--json` has it."""
 VERSION = ("version", "fingerprint", "snapshot_id", "materialized_through", "applied_at")
+MEASURED = ["column", "nulls", "distinct", "mean", "stddev", "min", "median", "max", "most frequent"]
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 Rows = list[dict[str, Any]]
@@ -99,7 +100,7 @@ def show(what: str, name: str | None, sql: bool) -> None:
     """List what is there, or show one of it.
 
     WHAT is entities, sources, views, services, training-sets or models. A view is shown with its versions, a training set
-    with its manifest.
+    with its manifest and statistics.
     """
     with context.store() as store:
         if name is not None:
@@ -120,9 +121,12 @@ def _show_one(found: dict[str, Any], with_sql: bool) -> None:
     if context.as_json():
         print_json(found)
         return
-    sql = found.get("sql")
+    sql, measured = found.get("sql"), found.get("statistics")
     shown = {name: value for name, value in found.items() if name not in LONG and value not in ("", {}, [])}
     print_facts({name.replace("_", " "): _value(value) for name, value in shown.items()})
+    if measured:
+        say()
+        print_table(MEASURED, [_measures(name, one) for name, one in measured["columns"].items()], right=MEASURED[1:-1])
     if sql and with_sql:
         say()
         print_sql(sql)
@@ -134,7 +138,8 @@ def _one(store: "FeatureStore", what: str, name: str) -> dict[str, Any]:
     if what == "services":
         return store.service(name)
     if what == "training-sets":
-        return dict(store.get_training_set(name).manifest)
+        made = store.get_training_set(name)
+        return {**made.manifest, "statistics": made.statistics}
     kind = {"entities": "entity", "sources": "source", "models": "model"}[what]
     field = "model" if what == "models" else "name"
     rows: Rows = getattr(store, what)()
@@ -142,6 +147,20 @@ def _one(store: "FeatureStore", what: str, name: str) -> dict[str, Any]:
         if row[field] == name:
             return row
     raise NotFound(kind, name, [row[field] for row in rows])
+
+
+def _measures(name: str, column: Mapping[str, Any]) -> list[str]:
+    """A column's line: what it has no number for stays empty."""
+    quantiles = column.get("quantiles") or {}
+    shown = [column.get("mean"), column.get("stddev"), column.get("min"), quantiles.get("50"), column.get("max")]
+    top = ", ".join(f"{_number(value)} ×{times}" for value, times in (column.get("top") or [])[:3])
+    return [_bold(name), count(column["nulls"]), count(column["distinct"]), *map(_number, shown), top]
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else escape(_line(value))
 
 
 def _value(value: Any) -> str:

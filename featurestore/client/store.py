@@ -193,8 +193,9 @@ class RemoteStore:
         return list(self._http.get(path))
 
     def _training_set(self, manifest: dict[str, Any]) -> TrainingSet:
-        path = f"/v1/training-sets/{_part(manifest['id'])}/data"
-        return TrainingSet(manifest, functools.partial(self._http.rows, "GET", path), _no_files)
+        path = f"/v1/training-sets/{_part(manifest['id'])}"
+        rows = functools.partial(self._http.rows, "GET", f"{path}/data")
+        return TrainingSet(manifest, rows, _no_files, functools.partial(self._http.get, f"{path}/statistics"))
 
 
 def _sound(definitions: Any) -> Definitions:

@@ -1,10 +1,8 @@
 """Building, finding and rebuilding training sets."""
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
@@ -13,21 +11,18 @@ from featurestore.compiler.point_in_time import ROW
 from featurestore.compiler.service_plan import ServicePlan, service_plan_from_dict
 from featurestore.errors import DigestMismatch, NotFound
 from featurestore.lakehouse import tables, tags, writes
-from featurestore.pipelines import times
-from featurestore.pipelines.digest import Digest, type_name
-from featurestore.pipelines.feature_table import THROUGH
-from featurestore.pipelines.join import Joined
+from featurestore.pipelines import manifest, statistics
+from featurestore.pipelines.differences import Differences
+from featurestore.pipelines.digest import Digest
 from featurestore.pipelines.parts import Parts
-from featurestore.pipelines.pinned import Pinned, join_pinned, past_watermark_warnings, pin
+from featurestore.pipelines.pinned import join_pinned, pin
 from featurestore.pipelines.prepared import Prepared
-from featurestore.pipelines.spine import fitted, time_range
+from featurestore.pipelines.spine import fitted
 from featurestore.pipelines.stored_rows import StoredRows
 from featurestore.pipelines.training_set import MANIFEST, TAG, TrainingSet, manifest_json
 
 Report = Callable[[int], None]
 """Told how many rows of a training set are written so far."""
-
-LIBRARIES = ("duckdb", "pyarrow", "pyiceberg", "sqlglot")
 
 
 def build(parts: Parts, prepared: Prepared, report: Report | None = None) -> TrainingSet:
@@ -39,20 +34,23 @@ def build(parts: Parts, prepared: Prepared, report: Report | None = None) -> Tra
     if (existing := find(parts, prepared.id)) is not None:
         return existing
     with join_pinned(parts, prepared.plan, prepared.spine, prepared.pinned, prepared.known) as joined:
-        manifest = _manifest(prepared, joined)
+        noted = manifest.described(prepared, joined)
         tally = _Tally(joined.schema, prepared.plan, report)
 
         def summary() -> dict[str, str]:
-            manifest.update(tally.results(), seconds=round(prepared.seconds + time.monotonic() - began, 3))
+            seconds = round(prepared.seconds + time.monotonic() - began, 3)
+            noted.update(tally.results(), seconds=seconds, peak_memory_bytes=manifest.peak_memory())
             for table, at in prepared.pinned.items():
                 if at.snapshot_id is not None:
                     tags.tag(tables.load(parts.catalog, parts.features_table(table)), TAG + prepared.id, at.snapshot_id)
-            return {MANIFEST: manifest_json(manifest)}
+            return {MANIFEST: manifest_json(noted)}
 
         schema = pa.schema([*joined.schema, pa.field(ROW, pa.int64())])
         reader = pa.RecordBatchReader.from_batches(schema, tally.numbered(joined.batches, schema))
         writes.replace(parts.catalog, _identifier(parts, prepared.name), reader, summary=summary, tag=TAG + prepared.id)
-    return get(parts, prepared.id)
+    made = get(parts, prepared.id)
+    made.measured()
+    return made
 
 
 def find(parts: Parts, id: str) -> TrainingSet | None:
@@ -64,9 +62,9 @@ def find(parts: Parts, id: str) -> TrainingSet | None:
     snapshot_id = tags.tags(table).get(TAG + id)
     if snapshot_id is None:
         return None
-    manifest = {**json.loads(tables.summary(table, snapshot_id)[MANIFEST]), "snapshot_id": str(snapshot_id)}
-    stored = StoredRows(parts, table, snapshot_id, tuple(column["name"] for column in manifest["columns"]))
-    return TrainingSet(manifest, stored.read, stored.files, parts.settings)
+    said = {**json.loads(tables.summary(table, snapshot_id)[MANIFEST]), "snapshot_id": str(snapshot_id)}
+    stored = StoredRows(parts, table, snapshot_id, tuple(column["name"] for column in said["columns"]))
+    return TrainingSet(said, stored.read, stored.files, lambda: statistics.of(parts, said, stored), parts.settings)
 
 
 def get(parts: Parts, id: str) -> TrainingSet:
@@ -84,10 +82,10 @@ def listing(parts: Parts) -> list[dict[str, Any]]:
     for name in tables.list_tables(parts.catalog, namespace):
         table = tables.load(parts.catalog, f"{namespace}.{name}")
         for tag, snapshot_id in tags.tags(table).items():
-            manifest = json.loads(tables.summary(table, snapshot_id).get(MANIFEST) or "{}")
-            if tag.startswith(TAG) and manifest:
-                shown = {key: manifest[key] for key in ("id", "name", "rows", "label", "known", "digest", "created_at", "seconds")}
-                facts = {"service": manifest["service"]["name"], "views": sorted(manifest["views"]), "snapshot_id": str(snapshot_id)}
+            said = json.loads(tables.summary(table, snapshot_id).get(MANIFEST) or "{}")
+            if tag.startswith(TAG) and said:
+                shown = {key: said[key] for key in ("id", "name", "rows", "label", "known", "digest", "created_at", "seconds")}
+                facts = {"service": said["service"]["name"], "views": sorted(said["views"]), "snapshot_id": str(snapshot_id)}
                 found.append({**shown, **facts})
     return sorted(found, key=lambda one: str(one["created_at"]), reverse=True)
 
@@ -95,28 +93,32 @@ def listing(parts: Parts) -> list[dict[str, Any]]:
 def rebuild(parts: Parts, id: str) -> TrainingSet:
     """Compute a training set again from its pinned snapshots and stored spine, and compare with what was recorded.
 
-    Raises: DigestMismatch naming the columns that differ; NotFound when the training set, or a snapshot it pins, is gone.
+    Raises: DigestMismatch naming the columns that differ and the first rows; NotFound when the training set, or a snapshot
+    that it pins, is gone.
     """
     recorded = get(parts, id)
-    manifest = recorded.manifest
-    plan = service_plan_from_dict(manifest["plan"])
-    columns = [column["name"] for column in manifest["columns"] if column["role"] == "spine"]
+    said = recorded.manifest
+    plan = service_plan_from_dict(said["plan"])
+    columns = [column["name"] for column in said["columns"] if column["role"] == "spine"]
     stored = recorded.to_arrow()
     given = stored.select([stored.schema.names.index(name) for name in columns])
     spine = fitted(given, plan, recorded.timestamp)
-    with join_pinned(parts, plan, spine, pin(parts, plan, recorded.snapshots), manifest["known"]) as joined:
+    with join_pinned(parts, plan, spine, pin(parts, plan, recorded.snapshots), said["known"]) as joined:
         digest = Digest(joined.schema)
+        differences = Differences(stored)
         for batch in joined.batches:
             digest.update(batch)
+            differences.update(batch)
     if digest.table() != recorded.digest:
         found = digest.columns()
-        differ = [name for name, value in manifest["column_digests"].items() if found.get(name) != value]
+        differ = [name for name, value in said["column_digests"].items() if found.get(name) != value]
         raise DigestMismatch(
             f"training set {id} came out different: recorded {recorded.digest}, rebuilt {digest.table()};"
-            f" columns that differ: {', '.join(differ) or 'none by name'}",
+            f" columns that differ: {', '.join(differ) or 'none by name'}; {differences}",
             recorded=recorded.digest,
             rebuilt=digest.table(),
             columns=differ,
+            rows=differences.rows,
         )
     return recorded
 
@@ -145,59 +147,6 @@ class _Tally:
     def results(self) -> dict[str, Any]:
         """The manifest's entries that are known after the last row."""
         return {"rows": self._rows, "nulls": self._nulls, "digest": self._digest.table(), "column_digests": self._digest.columns()}
-
-
-def _manifest(prepared: Prepared, joined: Joined) -> dict[str, Any]:
-    plan, spine, pinned = prepared.plan, prepared.spine, prepared.pinned
-    ends = time_range(spine.times)
-    derived = {name for name, _ in plan.derived}
-    own = len(spine.table.schema)
-    roles = ["spine" if index < own else "derived" if field.name in derived else "feature" for index, field in enumerate(joined.schema)]
-    return {
-        "manifest_version": 1,
-        "id": prepared.id,
-        "name": prepared.name,
-        "created_at": times.text(times.now()),
-        "service": {"name": plan.service, "version": plan.version, "fingerprint": plan.fingerprint},
-        "plan": plan.to_dict(),
-        "views": {table: _view_entry(at) for table, at in pinned.items()},
-        "spine": {
-            "rows": spine.table.num_rows,
-            "digest": prepared.spine_digest,
-            "timestamp": spine.timestamp,
-            "columns": spine.table.schema.names,
-            "from": times.text(ends[0]) if ends else None,
-            "to": times.text(ends[1]) if ends else None,
-        },
-        "label": prepared.label,
-        "known": prepared.known,
-        "past_watermark": {use: facts.past_watermark for use, facts in joined.facts.items()},
-        "leak_certificate": {
-            use: {"feature_minus_spine_us": facts.feature_minus_spine, "created_minus_spine_us": facts.created_minus_spine}
-            for use, facts in joined.facts.items()
-        },
-        "columns": [
-            {"name": field.name, "type": type_name(field.type), "role": role} for field, role in zip(joined.schema, roles, strict=True)
-        ],
-        "sql": joined.sql,
-        "versions": {
-            "featurestore": version("featurestore"),
-            "python": sys.version.split()[0],
-            **{library: version(library) for library in LIBRARIES},
-        },
-        "warnings": [*prepared.notes, *past_watermark_warnings(plan, joined.facts, pinned)],
-    }
-
-
-def _view_entry(at: Pinned) -> dict[str, Any]:
-    return {
-        "table": ".".join(at.table.name()),
-        "uuid": str(at.table.metadata.table_uuid),
-        "snapshot_id": None if at.snapshot_id is None else str(at.snapshot_id),
-        "fingerprint": at.table.properties.get("featurestore.fingerprint"),
-        THROUGH.partition(".")[2].replace("-", "_"): times.text(at.state.through),
-        "source_snapshots": dict(at.state.sources),
-    }
 
 
 def _identifier(parts: Parts, name: str) -> str:

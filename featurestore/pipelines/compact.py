@@ -14,11 +14,9 @@ from featurestore.lakehouse.compaction import Group, Rewrite
 from featurestore.lakehouse.tables import Table
 from featurestore.pipelines import feature_table, times
 from featurestore.pipelines.apply import DEFINITION
+from featurestore.pipelines.feature_table import FOLDED
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.unfinished import unfinished
-
-FOLDED = "featurestore.folded-before"
-"""The table property that says from when on known="then" is exact."""
 
 _FILES = "__fs_files"
 _TIMES = ("feature_timestamp", "created_timestamp")

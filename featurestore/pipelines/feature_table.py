@@ -12,6 +12,8 @@ FROM = "featurestore.materialized-from"
 THROUGH = "featurestore.materialized-through"
 SOURCES = "featurestore.source-snapshots"
 CORRECTIONS = "featurestore.corrections"
+FOLDED = "featurestore.folded-before"
+"""The table property that says from when on known="then" is exact."""
 
 
 @dataclass(frozen=True)

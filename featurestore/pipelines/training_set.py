@@ -23,13 +23,14 @@ class TrainingSet:
     """One row for each spine row, in spine order: the spine's columns, then the features.
 
     `manifest` is JSON-ready and says everything about how it came to be. `read` opens the rows anew at each call,
-    and `paths` the data files that hold them; both are given by whoever made the object, here or over HTTP. `settings`
-    are those of the store it lies in; None when that is behind a server.
+    `paths` the data files that hold them, `measured` what is known of the columns; all are given by whoever made the object,
+    here or over HTTP. `settings` are those of the store it lies in; None when that is behind a server.
     """
 
     manifest: dict[str, Any]
     read: Callable[[], pa.RecordBatchReader]
     paths: Callable[[], list[str]]
+    measured: Callable[[], dict[str, Any]]
     settings: Settings | None = None
 
     @property
@@ -78,6 +79,14 @@ class TrainingSet:
     def features(self) -> list[str]:
         """The names of the features, derived ones included, in column order."""
         return [column["name"] for column in self.manifest["columns"] if column["role"] != "spine"]
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """What the features and the label look like, JSON-ready: `training_set`, `rows`, and by name `columns`.
+
+        A column has its `type` and `role`, counts, the most frequent values, and, of numbers and times, quantiles and a histogram.
+        """
+        return self.measured()
 
     def to_batches(self, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
         """The rows in spine order as batches of at most `rows`."""

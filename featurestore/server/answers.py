@@ -182,6 +182,27 @@ class TrainingSetState(Answer):
     error: ErrorDetail | None = None
 
 
+class ColumnStatistics(Answer):
+    """What one column looks like; `quantiles` by percent and `histogram` of numbers and times only."""
+
+    type: str
+    role: Literal["spine", "feature", "derived"]
+    count: int = Field(description="values that are not null")
+    nulls: int
+    distinct: int
+    top: list[tuple[Any, int]] | None = Field(None, description="the most frequent values with their counts")
+    quantiles: dict[str, Any] | None = None
+    histogram: dict[str, list[Any]] | None = None
+
+
+class Statistics(Answer):
+    """What the features and the label of a training set look like."""
+
+    training_set: str
+    rows: int
+    columns: dict[str, ColumnStatistics]
+
+
 class Rebuilt(Answer):
     """A rebuild that gave the same rows, bit for bit."""
 

@@ -43,6 +43,13 @@ class TrainingSets:
             post("/v1/training-sets", self.create_training_set, TAG, status_code=202, response_model=answers.Accepted, openapi_extra=both),
             get("/v1/training-sets", self.list_training_sets, TAG, response_model=list[answers.TrainingSetLine]),
             get("/v1/training-sets/{id}", self.get_training_set, TAG, response_model=answers.TrainingSetState),
+            get(
+                "/v1/training-sets/{id}/statistics",
+                self.get_statistics,
+                TAG,
+                response_model=answers.Statistics,
+                response_model_exclude_unset=True,
+            ),
             get("/v1/training-sets/{id}/data", self.get_data, TAG, response_class=StreamingResponse, responses=binary),
             post("/v1/training-sets/{id:path}/rebuild", self.rebuild_training_set, TAG, response_model=answers.Rebuilt),
             post("/v1/point-in-time", self.point_in_time, TAG, response_class=StreamingResponse, responses=arrow, openapi_extra=joined),
@@ -67,6 +74,10 @@ class TrainingSets:
         while (job := self._jobs.get(id)) is not None and job.live and time.monotonic() < until:
             await asyncio.sleep(LOOK_SECONDS)
         return await run_in_threadpool(self._state, id)
+
+    def get_statistics(self, id: str) -> dict[str, Any]:
+        """What the features and the label look like: counts, quantiles, histograms, frequent values."""
+        return self._store.get_training_set(id).statistics
 
     def get_data(self, id: str, format: streams.Format = "arrow") -> StreamingResponse:
         """The rows in spine order: the spine's columns, then the features."""

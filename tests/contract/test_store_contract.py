@@ -228,6 +228,15 @@ def test_a_training_set_and_its_rows(store: Verbs, home: FeatureStore) -> None:
     assert made.manifest == home.get_training_set(made.id).manifest
 
 
+def test_statistics(store: Verbs, home: FeatureStore) -> None:
+    made = train(store, shop.spine())
+    assert made.statistics == home.get_training_set(made.id).statistics
+    columns = made.statistics["columns"]
+    assert (columns["churned"]["role"], columns["churned"]["count"], columns["churned"]["nulls"]) == ("spine", 2, 1)
+    assert columns["score"]["nan"] == 1
+    assert columns["credit"]["top"] == [[12.3, 1]]
+
+
 def test_the_same_request_gives_the_same_training_set(store: Verbs) -> None:
     first = train(store, shop.spine())
     assert train(store, shop.spine()).manifest == first.manifest

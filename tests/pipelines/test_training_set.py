@@ -52,6 +52,7 @@ def test_the_manifest_says_how_it_came_to_be(store: FeatureStore) -> None:
     assert made.timestamp == "t"
     assert manifest["rows"] == 6
     assert manifest["nulls"] == {"spend_7d": 2, "price": 0, "ratio": 2}
+    assert manifest["peak_memory_bytes"] > 2**20
     assert manifest["digest"] == made.digest == of_table(made.to_arrow())
     assert set(manifest["views"]) == {"spend_v1", "price_v1"} == set(made.snapshots)
     assert manifest["views"]["spend_v1"]["source_snapshots"].keys() == {"shop.orders"}
@@ -127,8 +128,10 @@ def test_a_changed_stored_row_is_a_digest_mismatch(store: FeatureStore) -> None:
     current = table.current_snapshot()
     assert current is not None
     table.manage_snapshots().create_tag(current.snapshot_id, f"training-set-{made.id}").commit()
-    with pytest.raises(DigestMismatch, match="basket, ratio"):
+    with pytest.raises(DigestMismatch, match="basket, ratio; row 2: ratio") as caught:
         store.rebuild(made.id)
+    assert [one["row"] for one in caught.value.details["rows"]] == [2, 3, 4, 5]
+    assert caught.value.details["rows"][0]["columns"] == {"ratio": {"recorded": 10.0, "rebuilt": 11.0}}
 
 
 def test_a_spine_past_the_watermark_is_told(store: FeatureStore) -> None:
@@ -136,6 +139,19 @@ def test_a_spine_past_the_watermark_is_told(store: FeatureStore) -> None:
     made = store.training_set("churn", late, "t")
     assert made.manifest["past_watermark"] == {"spend": 1, "price": 1}
     assert len(made.manifest["warnings"]) == 2
+
+
+def test_a_spine_from_before_a_fold_is_told(store: FeatureStore) -> None:
+    orders = store.catalog.load_table("shop.orders")
+    orders.append(events([0, 4], [100.0, 5.0]))
+    store.materialize()
+    assert sum(one["folded_rows"] for one in store.maintain(fold_older_than=timedelta(0))) > 0
+    then = store.training_set("churn", spine(), "t", known="then")
+    assert [said.partition(" were folded")[0] for said in then.manifest["warnings"]] == [
+        "corrections of spend_v1",
+        "corrections of price_v1",
+    ]
+    assert store.training_set("churn", spine(), "t").manifest["warnings"] == []
 
 
 def test_an_unknown_id_offers_the_known_ones(store: FeatureStore) -> None:

@@ -1,0 +1,30 @@
+"""The page about training sets describes every field of a manifest and of statistics, and none that there is not."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from featurestore.pipelines import manifest
+from tests import shop
+
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "training-sets.md").read_text()
+
+
+def described(title: str) -> set[str]:
+    """The names in backticks in the first column of a section's tables."""
+    text = re.split(r"^## ", PAGE, flags=re.MULTILINE)
+    (section,) = [part for part in text if part.startswith(f"{title}\n")]
+    cells = re.findall(r"^\| ([^|]*) \|", section, flags=re.MULTILINE)
+    return {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+
+
+@pytest.mark.slow
+def test_every_field_is_described(tmp_path: Path) -> None:
+    with shop.open_shop(tmp_path) as store:
+        made = store.training_set("churn", shop.spine(), "asked_at", label="churned")
+        assert described("The manifest") == set(made.manifest)
+        assert f"| `manifest_version` | {manifest.VERSION}:" in PAGE
+        said = {name for column in made.statistics["columns"].values() for name in column}
+        section = PAGE.partition("## Statistics")[2].partition("## What can")[0]
+        assert said <= set(re.findall(r"`(\w+)`", section))
