@@ -5,11 +5,16 @@ from collections.abc import Sequence
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.dsl.view import FeatureView
+from featurestore.engine.session import Relation, Session
 from featurestore.lakehouse import scans, tables
 from featurestore.online.store import Cursor
 from featurestore.pipelines import feature_table, times
+from featurestore.pipelines.compute import count
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.registry import Applied
+
+FEW_ROWS = 500_000
+"""Of so many, to see whether each key has one row takes less than to choose among them."""
 
 
 def publish(parts: Parts, applied: Applied, view: FeatureView) -> int:
@@ -33,9 +38,18 @@ def publish(parts: Parts, applied: Applied, view: FeatureView) -> int:
             appended = changes.relation if changes.appended else None
         log = appended if appended is not None else scans.scan(table, snapshot_id, columns=columns)
         session.add("__fs_log", log)
-        twice = isinstance(log, IcebergFiles)
-        newest = session.batches(_newest(_of_newest_time("__fs_log", keys) if twice else "__fs_log", keys, columns))
+        newest = session.batches(_rows_to_publish(session, log, keys, columns))
         return parts.online.publish(applied.table, newest, keys=keys, cursor=cursor, replace=appended is None)
+
+
+def _rows_to_publish(session: Session, log: Relation, keys: Sequence[str], columns: Sequence[str]) -> str:
+    """The newest row of every key in the relation __fs_log; files can be looked at first, a stream is read once."""
+    if not isinstance(log, IcebergFiles):
+        return _newest("__fs_log", keys, columns)
+    key_list = ", ".join(map(quoted, keys))
+    if log.rows <= FEW_ROWS and not count(session, f"(SELECT 1 FROM __fs_log GROUP BY {key_list} HAVING count(*) > 1 LIMIT 1)"):
+        return f"SELECT * FROM __fs_log ORDER BY {key_list}"
+    return _newest(_of_newest_time("__fs_log", keys), keys, columns)
 
 
 def _of_newest_time(log: str, keys: Sequence[str]) -> str:
