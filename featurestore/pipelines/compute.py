@@ -153,7 +153,8 @@ def empty_windows(task: Task, opened: Opened, chunk: Chunk) -> str:
     sources.add(task.parts, session, task.view.source, task.pins, opened.events.reads)
     session.set({"events_lower": times.FIRST})
     earliest = f"SELECT {keys}, min({TIME}) AS __fs_first FROM ({opened.events.sql}) GROUP BY {keys}"
-    points = f"SELECT v.{keys.replace(', ', ', v.')}, epoch_us(v.feature_timestamp) AS {GRID} FROM {VANISHED} v"
+    own = ", ".join(f"v.{quoted(key)}" for key in task.keys)
+    points = f"SELECT {own}, epoch_us(v.feature_timestamp) AS {GRID} FROM {VANISHED} v"
     session.run(f"CREATE OR REPLACE TEMP TABLE {POINTS} AS {points} JOIN ({earliest}) e ON {same} AND e.__fs_first < v.feature_timestamp")
     for name, _ in opened.compiled.once:
         session.run(f"DELETE FROM {name}")
