@@ -2,8 +2,9 @@
 
 Sums of doubles are exact and so independent of order: each value is split into its whole part and its fraction
 scaled by 2**86, both of which are summed as 128-bit integers (both below 2**86, so 2**40 of them cannot overflow);
-what is left out is below 2**-86 a value. Values beyond that, infinities and NaN are summed apart. Sums below 2**40 fit
-into one integer, whole * 2**86 + fraction, at half the cost: the narrow way, tried first; it fails on other data.
+what is left out is below 2**-86 a value. Values beyond that, infinities and NaN are kept in a list, and added in the
+order of their values. Sums below 2**39 fit into one integer, whole * 2**86 + fraction, at half the cost: the narrow
+way, tried first; it fails on other data, and gives the same bits where it does not.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from featurestore.dsl.agg import Aggregation
 NUMERIC = frozenset({"sum", "mean", "stddev", "percentile"})
 FLOATING = frozenset({"FLOAT", "DOUBLE"})
 _INTEGERS = frozenset("TINYINT SMALLINT INTEGER BIGINT UTINYINT USMALLINT UINTEGER UBIGINT HUGEINT UHUGEINT BOOLEAN".split())
-NARROW = 2**126
+NARROW = 2**125
 _SCALE = f"{2.0**86:.1f}::DOUBLE"
 
 
@@ -23,13 +24,13 @@ _SCALE = f"{2.0**86:.1f}::DOUBLE"
 class Part:
     """What is held of an aggregation over some events: an aggregate, with `{}` where its filter goes.
 
-    `combine` is the window function that combines tiles, with `{}` for the column. `narrow`: its sums must stay below
-    NARROW.
+    `combine` is the window function that combines tiles, with `{0}` for the column and `{over}` for the window. `narrow`:
+    its sums must stay below NARROW.
     """
 
     aggregate: str
     where: str | None = None
-    combine: str = "sum({})"
+    combine: str = "sum({0}) {over}"
     narrow: bool = False
 
     @property
@@ -64,32 +65,35 @@ NONE = Shortcuts()
 
 @dataclass(frozen=True)
 class Ordered:
-    """An aggregation that needs a window's events themselves: of the column `value`, where `where` holds."""
+    """An aggregation that needs a window's events themselves: of the column `value`, of the DuckDB type `kind`, where
+    `where` holds."""
 
     aggregation: Aggregation
     value: str
     where: str | None
+    kind: str
 
-    def sql(self, within: str, alias: str = "") -> str:
-        """The aggregate over the events of the relation `alias` that `within` lets pass."""
-        value = alias + self.value
-        keep = _filter(f"{value} IS NOT NULL", self.where and alias + self.where, within)
-        order = [*_order(alias), value]
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns of the events that it reads besides their times."""
+        return (self.value,) if self.where is None else (self.value, self.where)
+
+    def sql(self, within: str | None = None, over: str = "") -> str:
+        """The aggregate over the events that `within` lets pass, or as a window function. Either way it is a function of
+        the set of these events, so that both give the same bits."""
+        keep = _filter(f"{self.value} IS NOT NULL", self.where, within) + over
+        value = _one_zero(self.value, self.kind)
         match self.aggregation.function:
             case "count_distinct":
                 return f"count(DISTINCT {value}){keep}"
             case "stddev":
-                return f"stddev_samp(CAST({value} AS DOUBLE) ORDER BY {', '.join(order)}){keep}"
+                # Not in order of time: that would have to be made of times, created times and values, for each window anew.
+                return f"list_stddev_samp(list_sort(list(CAST({value} AS DOUBLE)){keep}))"
             case "percentile":
                 return f"quantile_cont(CAST({value} AS DOUBLE), {self.aggregation.q!r}){keep}"
             case "last_n":
-                newest = ", ".join(f"{column} DESC" for column in order)
-                return f"list({value} ORDER BY {newest}){keep}[1:{self.aggregation.n}]"
+                return f"arg_max({value}, {_place(value)}, {self.aggregation.n}){keep}"
         raise ValueError(f"unknown aggregation {self.aggregation.function}")
-
-    def when_empty(self, column: str) -> str:
-        """The value where the window, and with it the row that holds the aggregate, may be missing."""
-        return f"coalesce({column}, 0)" if self.aggregation.function == "count_distinct" else column
 
 
 def is_numeric(kind: str) -> bool:
@@ -113,11 +117,12 @@ def fold(aggregation: Aggregation, value: str | None, where: str | None, kind: s
             mean = f"CAST({total.value} AS DOUBLE) / nullif({{{len(total.parts)}}}, 0)"
             return Fold((*total.parts, counted), mean)
         case "min" | "max":
-            return Fold((Part(f"{aggregation.function}({value}){{}}", where, f"{aggregation.function}({{}})"),))
-        case "first":
-            return Fold((Part(f"arg_min({value}, row({', '.join(_order(''))}, {value})){{}}", where, "first_value({} IGNORE NULLS)"),))
-        case "last":
-            return Fold((Part(f"arg_max({value}, row({', '.join(_order(''))}, {value})){{}}", where, "last_value({} IGNORE NULLS)"),))
+            function = aggregation.function
+            return Fold((Part(f"{function}({_one_zero(value, kind)}){{}}", where, f"{function}({{0}}) {{over}}"),))
+        case "first" | "last":
+            place, chosen = ("arg_min", "first_value") if aggregation.function == "first" else ("arg_max", "last_value")
+            value = _one_zero(value, kind)
+            return Fold((Part(f"{place}({value}, {_place(value)}){{}}", where, f"{chosen}({{0}} IGNORE NULLS) {{over}}"),))
     return None
 
 
@@ -136,9 +141,14 @@ def _filter(*conditions: str | None) -> str:
     return f" FILTER (WHERE {' AND '.join(given)})" if given else ""
 
 
-def _order(prefix: str) -> tuple[str, str]:
-    """The order of events: time, then created time, an unknown one first."""
-    return f"epoch_us({prefix}{TIME})", f"coalesce(epoch_us({prefix}{CREATED}), -9223372036854775807)"
+def _place(value: str) -> str:
+    """The place of an event in the order of events: time, then created time, an unknown one first, then value."""
+    return f"row(epoch_us({TIME}), coalesce(epoch_us({CREATED}), -9223372036854775807), {value})"
+
+
+def _one_zero(value: str | None, kind: str) -> str:
+    """The value, with one zero: -0.0 equals 0.0, so that which of them an aggregate takes would be chance."""
+    return f"({value} + 0)" if kind in FLOATING else str(value)
 
 
 def _number(value: str | None, kind: str) -> str:
@@ -156,8 +166,9 @@ def _sum(value: str, kind: str, where: str | None, narrow: bool) -> Fold:
     also = f" AND {where}" if where else ""
     # CASE, not FILTER: a filtered aggregate still computes its argument for every row, and infinity has no integer.
     parts = [Part(f"sum(CASE WHEN {ordinary}{also} THEN {part} END){{}}") for part in (whole, fraction)]
-    other = Part(f"sum({value}){{}}", f"NOT ({ordinary}){also}")
+    joined = "flatten(list({0}) FILTER (WHERE {0} IS NOT NULL) {over})"
+    other = Part(f"list({value}){{}}", f"NOT ({ordinary}){also}", joined)
     exact = f"CAST({{0}} * {2**86}::HUGEINT + {{1}} AS DOUBLE) / {_SCALE}"
     large = f"CAST({{0}} AS DOUBLE) + CAST({{1}} AS DOUBLE) / {_SCALE}"
     total = f"CASE WHEN abs({{0}}) < {2**40} THEN {exact} ELSE {large} END"
-    return Fold((*parts, other), f"(CASE WHEN {{2}} IS NULL THEN {total} ELSE coalesce({total}, 0) + {{2}} END)")
+    return Fold((*parts, other), f"(CASE WHEN {{2}} IS NULL THEN {total} ELSE coalesce({total}, 0) + list_sum(list_sort({{2}})) END)")

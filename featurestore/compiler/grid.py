@@ -96,7 +96,7 @@ def grid_plan(view: FeatureView, events: Events, types: Mapping[str, str], short
             if fold is not None:
                 folded.append((feature, fold))
             else:
-                ordered.append((feature, folds.Ordered(aggregation, str(value), where)))
+                ordered.append((feature, folds.Ordered(aggregation, str(value), where, types[str(value)])))
     windows = tuple(sorted({feature.window for feature, _ in (*folded, *ordered)}))
     return GridPlan(
         tuple(map(quoted, events.keys)),

@@ -9,7 +9,7 @@ from featurestore.compiler.features import ExpressionFeature, OneFeature, RowFea
 from featurestore.compiler.folds import NONE, Shortcuts
 from featurestore.compiler.grid import grid_plan
 from featurestore.compiler.single_point import single_point
-from featurestore.compiler.windows import tile_steps, window_steps
+from featurestore.compiler.windows import tile_facts, tile_steps, window_steps
 from featurestore.dsl.view import FeatureView
 
 ROWS = "__fs_rows"
@@ -54,7 +54,8 @@ def compile_view(view: FeatureView, events: Events, types: Mapping[str, str], sh
     *each, (_, values) = window_steps(plan, VALUES)
     columns = [*map(quoted, events.keys), "feature_timestamp", "created_timestamp", *feature_columns(features_of(view), {})]
     rows = f"SELECT {', '.join(columns)}\nFROM (\n{{}}\n)"
-    return CompiledView(tuple(tile_steps(plan, events)), (*each, (ROWS, rows.format(values))), rows.format(single_point(plan, events)))
+    once, steps = tuple(tile_steps(plan, events)), (*each, (ROWS, rows.format(values)))
+    return CompiledView(once, steps, rows.format(single_point(plan, events)), tile_facts(plan))
 
 
 def feature_columns(features: tuple[OneFeature, ...], inputs: Mapping[str, str]) -> list[str]:

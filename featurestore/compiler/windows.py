@@ -2,12 +2,12 @@
 
 The window [g - w, g) is the tiles in (g - w, g]. A value can change only at the tile of an event and, for each window,
 w later, where that tile leaves it: those are the points a row is stored at. Aggregates that do not fold (exact
-quantiles, distinct counts, ordered lists, standard deviations) run over the events of each point's window, in a total
-order, so that no result depends on threads or on where a run began.
+quantiles, distinct counts, ordered lists, standard deviations) run over one sequence of events and points a key. None
+depends on threads or on where a run began.
 """
 
 from featurestore.compiler import folds
-from featurestore.compiler.events import EVENTS, TIME, Events
+from featurestore.compiler.events import CREATED, EVENTS, TIME, Events
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.features import WindowedFeature
 from featurestore.compiler.grid import EXTRA_POINTS, GRID, GridPlan, created_timestamp, known_at, same, tail, tile_of
@@ -36,14 +36,16 @@ def window_steps(plan: GridPlan, values: str) -> list[tuple[str, str]]:
 def tile_facts(plan: GridPlan) -> str | None:
     """A SELECT of one row over TILES: `fits`, whether every narrow sum stays in bounds in any window, and under the name
     of every part that counts a column whether it counts the rows as well as another does. None: nothing to know."""
-    narrow = [f"coalesce(sum(abs(CAST({part.name} AS DOUBLE))), 0) < {folds.NARROW / 2:.1f}" for part in plan.parts if part.narrow]
+    sums = [f"coalesce(sum(abs(CAST({part.name} AS DOUBLE))), 0) < {folds.NARROW:.1f}" for part in plan.parts if part.narrow]
     held = {part.name for part in plan.parts}
-    alike = [
-        f"coalesce(bool_and({own} = {rows}), true) AS {own}"
-        for own, rows in (folds.counting(value, where) for value, where in plan.counted)
-        if {own, rows} <= held
-    ]
-    return f"SELECT {' AND '.join(narrow) or 'true'} AS fits{tail(alike)}\nFROM {TILES}" if narrow or alike else None
+    pairs = [pair for pair in (folds.counting(value, where) for value, where in plan.counted) if set(pair) <= held]
+    alike = [f"coalesce(bool_and({own} = {rows}), true) AS {own}" for own, rows in pairs]
+    if not sums and not alike:
+        return None
+    # Of each key by itself, since no window has more than one.
+    by_key = f"SELECT {' AND '.join(sums) or 'true'} AS fits{tail(alike)}\nFROM {TILES}\nGROUP BY {plan.key_list}"
+    facts = [f"coalesce(bool_and({name}), true) AS {name}" for name in ("fits", *(own for own, _ in pairs))]
+    return f"SELECT {', '.join(facts)} FROM (\n{by_key}\n)"
 
 
 def _tiles(plan: GridPlan, events: str) -> str:
@@ -89,12 +91,12 @@ def _values(plan: GridPlan) -> str:
         f"{f'{chr(10)}WINDOW {windows}' if windows else ''}\n) v"
     )
     if plan.ordered:
-        joined += f"\nLEFT JOIN (\n{_ordered(plan)}\n) o ON {same((*plan.keys, GRID), 'v', 'o')}"
+        joined += f"\nJOIN (\n{_ordered(plan)}\n) o ON {same((*plan.keys, GRID), 'v', 'o')}"
     own = [
         f"{fold.value.format(*(_combined(part, feature) for part in fold.parts))} AS {quoted(feature.name)}"
         for feature, fold in plan.folded
     ]
-    other = [f"{item.when_empty(f'o.{quoted(feature.name)}')} AS {quoted(feature.name)}" for feature, item in plan.ordered]
+    other = [f"o.{quoted(feature.name)}" for feature, _ in plan.ordered]
     keys = ", ".join(f"v.{key}" for key in plan.keys)
     times = f"make_timestamptz(v.{GRID}) AS feature_timestamp, v.created_timestamp"
     return f"SELECT {keys}, {times}{tail([*own, *other])}\nFROM {joined}\nWHERE {_within(f'v.{GRID}')}"
@@ -102,7 +104,7 @@ def _values(plan: GridPlan) -> str:
 
 def _over(plan: GridPlan, part: folds.Part, feature: WindowedFeature) -> str:
     """A part combined over the feature's window; a window of one step is the tile itself."""
-    return part.name if feature.window == plan.step else f"{part.combine.format(part.name)} OVER w{feature.window}"
+    return part.name if feature.window == plan.step else part.combine.format(part.name, over=f"OVER w{feature.window}")
 
 
 def _combined(part: folds.Part, feature: WindowedFeature) -> str:
@@ -110,14 +112,19 @@ def _combined(part: folds.Part, feature: WindowedFeature) -> str:
 
 
 def _ordered(plan: GridPlan) -> str:
-    longest = max(feature.window for feature, _ in plan.ordered)
-    keys = ", ".join(f"p.{key}" for key in plan.keys)
-    values = [
-        f"{item.sql(f'epoch_us(e.{TIME}) >= p.{GRID} - {feature.window}', 'e.')} AS {quoted(feature.name)}"
-        for feature, item in plan.ordered
-    ]
-    reach = f"epoch_us(e.{TIME}) < p.{GRID} AND epoch_us(e.{TIME}) >= p.{GRID} - {longest}"
+    """Each point among the events of its key, at its time: its window is a frame that ends before it."""
+    time = f"epoch_us({TIME})"
+    values = [f"{item.sql(over=f' OVER w{feature.window}')} AS {quoted(feature.name)}" for feature, item in plan.ordered]
+    reads = dict.fromkeys(column for _, item in plan.ordered for column in item.reads)
+    windows = ",\n  ".join(
+        # The frame of an event, which nobody asks for, is empty.
+        f"w{window} AS (PARTITION BY {plan.key_list} ORDER BY {time}"
+        f" RANGE BETWEEN CASE WHEN {GRID} IS NULL THEN 0 ELSE {window} END PRECEDING AND 1 PRECEDING)"
+        for window in sorted({feature.window for feature, _ in plan.ordered})
+    )
     return (
-        f"SELECT {keys}, p.{GRID}{tail(values)}\nFROM {POINTS} p JOIN {EVENTS} e ON {same(plan.keys, 'p', 'e')} AND {reach}"
-        f"\nWHERE {_within(f'p.{GRID}')}\nGROUP BY {keys}, p.{GRID}"
+        f"SELECT * FROM (\nSELECT {plan.key_list}, {GRID}{tail(values)}\nFROM (\n"
+        f"SELECT {', '.join([plan.key_list, TIME, CREATED, *reads])} FROM {EVENTS}\n"
+        f"UNION ALL BY NAME SELECT {plan.key_list}, make_timestamptz({GRID}) AS {TIME}, {GRID} FROM {POINTS} WHERE {_within(GRID)}\n)"
+        f"\nWINDOW {windows}\n)\nWHERE {GRID} IS NOT NULL"
     )

@@ -27,25 +27,31 @@ CREATE TEMP TABLE __fs_rows AS
 SELECT "customer_id", feature_timestamp, created_timestamp, "states_1h" AS "states_1h", "spread_1h" AS "spread_1h", "median_2h" AS "median_2h", "recent_1h" AS "recent_1h"
 FROM (
 SELECT v."customer_id", make_timestamptz(v.__fs_g) AS feature_timestamp, v.created_timestamp,
-  coalesce(o."states_1h", 0) AS "states_1h",
-  o."spread_1h" AS "spread_1h",
-  o."median_2h" AS "median_2h",
-  o."recent_1h" AS "recent_1h"
+  o."states_1h",
+  o."spread_1h",
+  o."median_2h",
+  o."recent_1h"
 FROM (
 SELECT "customer_id", __fs_g, CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS created_timestamp
 FROM __fs_points LEFT JOIN __fs_tiles USING ("customer_id", __fs_g)
 WINDOW w3600000000 AS (PARTITION BY "customer_id" ORDER BY __fs_g RANGE BETWEEN 2700000000 PRECEDING AND CURRENT ROW),
   w7200000000 AS (PARTITION BY "customer_id" ORDER BY __fs_g RANGE BETWEEN 6300000000 PRECEDING AND CURRENT ROW)
 ) v
-LEFT JOIN (
-SELECT p."customer_id", p.__fs_g,
-  count(DISTINCT e.__fs_i0) FILTER (WHERE e.__fs_i0 IS NOT NULL AND epoch_us(e.__fs_time) >= p.__fs_g - 3600000000) AS "states_1h",
-  stddev_samp(CAST(e.__fs_i1 AS DOUBLE) ORDER BY epoch_us(e.__fs_time), coalesce(epoch_us(e.__fs_created), -9223372036854775807), e.__fs_i1) FILTER (WHERE e.__fs_i1 IS NOT NULL AND epoch_us(e.__fs_time) >= p.__fs_g - 3600000000) AS "spread_1h",
-  quantile_cont(CAST(e.__fs_i1 AS DOUBLE), 0.5) FILTER (WHERE e.__fs_i1 IS NOT NULL AND epoch_us(e.__fs_time) >= p.__fs_g - 7200000000) AS "median_2h",
-  list(e.__fs_i0 ORDER BY epoch_us(e.__fs_time) DESC, coalesce(epoch_us(e.__fs_created), -9223372036854775807) DESC, e.__fs_i0 DESC) FILTER (WHERE e.__fs_i0 IS NOT NULL AND e.__fs_i2 AND epoch_us(e.__fs_time) >= p.__fs_g - 3600000000)[1:3] AS "recent_1h"
-FROM __fs_points p JOIN __fs_events e ON p."customer_id" = e."customer_id" AND epoch_us(e.__fs_time) < p.__fs_g AND epoch_us(e.__fs_time) >= p.__fs_g - 7200000000
-WHERE p.__fs_g BETWEEN getvariable('lower') AND getvariable('upper')
-GROUP BY p."customer_id", p.__fs_g
+JOIN (
+SELECT * FROM (
+SELECT "customer_id", __fs_g,
+  count(DISTINCT __fs_i0) FILTER (WHERE __fs_i0 IS NOT NULL) OVER w3600000000 AS "states_1h",
+  list_stddev_samp(list_sort(list(CAST((__fs_i1 + 0) AS DOUBLE)) FILTER (WHERE __fs_i1 IS NOT NULL) OVER w3600000000)) AS "spread_1h",
+  quantile_cont(CAST((__fs_i1 + 0) AS DOUBLE), 0.5) FILTER (WHERE __fs_i1 IS NOT NULL) OVER w7200000000 AS "median_2h",
+  arg_max(__fs_i0, row(epoch_us(__fs_time), coalesce(epoch_us(__fs_created), -9223372036854775807), __fs_i0), 3) FILTER (WHERE __fs_i0 IS NOT NULL AND __fs_i2) OVER w3600000000 AS "recent_1h"
+FROM (
+SELECT "customer_id", __fs_time, __fs_created, __fs_i0, __fs_i1, __fs_i2 FROM __fs_events
+UNION ALL BY NAME SELECT "customer_id", make_timestamptz(__fs_g) AS __fs_time, __fs_g FROM __fs_points WHERE __fs_g BETWEEN getvariable('lower') AND getvariable('upper')
+)
+WINDOW w3600000000 AS (PARTITION BY "customer_id" ORDER BY epoch_us(__fs_time) RANGE BETWEEN CASE WHEN __fs_g IS NULL THEN 0 ELSE 3600000000 END PRECEDING AND 1 PRECEDING),
+  w7200000000 AS (PARTITION BY "customer_id" ORDER BY epoch_us(__fs_time) RANGE BETWEEN CASE WHEN __fs_g IS NULL THEN 0 ELSE 7200000000 END PRECEDING AND 1 PRECEDING)
+)
+WHERE __fs_g IS NOT NULL
 ) o ON v."customer_id" = o."customer_id" AND v.__fs_g = o.__fs_g
 WHERE v.__fs_g BETWEEN getvariable('lower') AND getvariable('upper')
 );
