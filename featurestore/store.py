@@ -20,10 +20,10 @@ from featurestore.pipelines.materialize import Materialization, Progress, Report
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.pinned import join_pinned, pin
 from featurestore.pipelines.plan import Plan
-from featurestore.pipelines.prepared import Prepared, prepare
+from featurestore.pipelines.prepared import Prepared, prepare, read_for
 from featurestore.pipelines.removal import Removal
 from featurestore.pipelines.services import Services
-from featurestore.pipelines.spine_reading import read as read_spine
+from featurestore.pipelines.spine_grid import asked
 from featurestore.pipelines.training_set import TrainingSet
 from featurestore.settings import Settings, load_settings
 
@@ -113,39 +113,50 @@ class FeatureStore:
     def training_set(
         self,
         service: str,
-        spine: Any,
-        timestamp: str,
+        spine: Any = None,
+        timestamp: str | None = None,
         label: str | None = None,
         name: str | None = None,
         known: Known = "now",
         snapshots: Mapping[str, int | None] | None = None,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        every: str | None = None,
     ) -> TrainingSet:
         """Join a spine with a service's features as of each row's `timestamp`, and store the result as a tagged snapshot.
 
         `spine`: a pandas or polars frame, an Arrow table or reader, a list of dicts, a Parquet path or glob,
         "iceberg:namespace.table[@snapshot]", or a SELECT over Iceberg tables. Every row of it comes out once and in order.
+        Without a spine, `start`, `end` and `every` ("1d") make one: each key that the service's feature tables hold at each of
+        the times start, start + every, ... up to `end`, in the column `timestamp`.
         `known="then"` sees only what was created by then. `snapshots` pins feature tables; None takes the current ones.
         The same request on the same snapshots returns the training set that is there.
         """
-        return self.build_training_set(self.prepare_training_set(service, spine, timestamp, label, name, known, snapshots))
+        return self.build_training_set(
+            self.prepare_training_set(service, spine, timestamp, label, name, known, snapshots, start, end, every)
+        )
 
     def prepare_training_set(
         self,
         service: str,
-        spine: Any,
-        timestamp: str,
+        spine: Any = None,
+        timestamp: str | None = None,
         label: str | None = None,
         name: str | None = None,
         known: Known = "now",
         snapshots: Mapping[str, int | None] | None = None,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        every: str | None = None,
     ) -> Prepared:
         """The first half of `training_set`, for servers: read the spine, pin the snapshots, and so know the `id`."""
+        given, column = asked(spine, timestamp, start, end, every)
         resolved = self._services.resolve(service)
         return prepare(
             self._parts,
             resolved.plan,
-            spine,
-            timestamp=timestamp,
+            given,
+            timestamp=column,
             label=label,
             name=name or service,
             known=known,
@@ -180,15 +191,20 @@ class FeatureStore:
     def point_in_time(
         self,
         service: str | ServicePlan,
-        spine: Any,
-        timestamp: str,
+        spine: Any = None,
+        timestamp: str | None = None,
         known: Known = "now",
         snapshots: Mapping[str, int | None] | None = None,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        every: str | None = None,
     ) -> pa.Table:
-        """The spine with a service's features as of each row's time, in memory and not stored."""
+        """The spine, or one made as for `training_set`, with a service's features as of each row's time, in memory and not stored."""
+        given, column = asked(spine, timestamp, start, end, every)
         wanted = service if isinstance(service, ServicePlan) else self._services.resolve(service).plan
-        rows = read_spine(self._parts, spine, wanted, timestamp)
-        with join_pinned(self._parts, wanted, rows, pin(self._parts, wanted, snapshots), known) as joined:
+        pinned = pin(self._parts, wanted, snapshots)
+        rows = read_for(self._parts, given, wanted, column, pinned)
+        with join_pinned(self._parts, wanted, rows, pinned, known) as joined:
             return pa.Table.from_batches(joined.batches, joined.schema)
 
     def online_features(

@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from featurestore.pipelines import frames
+from featurestore.pipelines import frames, times
+from featurestore.pipelines.spine_grid import SpineGrid
 
 ARROW = "application/vnd.apache.arrow.stream"
 SPOOLED_BYTES = 8 << 20
@@ -22,6 +23,10 @@ def request(spine: Any, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     Raises: RequestError, TypeMismatch and NotFound for what cannot be read here.
     """
     given = {name: value for name, value in fields.items() if value is not None}
+    if isinstance(spine, SpineGrid):
+        grid = {"start": times.text(spine.start), "end": times.text(spine.end), "every": f"{spine.every // 1_000_000}s"}
+        yield {"json": {**given, "spine": {"grid": grid}}}
+        return
     text = os.fspath(spine).strip() if isinstance(spine, str | os.PathLike) else None
     if text is not None and text.startswith("iceberg:"):
         yield {"json": {**given, "spine": {"table": text.removeprefix("iceberg:")}}}

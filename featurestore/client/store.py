@@ -21,6 +21,7 @@ from featurestore.pipelines.lookup import OnlineFeatures
 from featurestore.pipelines.materialize import Materialization, Progress, Report
 from featurestore.pipelines.plan import Plan
 from featurestore.pipelines.removal import Removal
+from featurestore.pipelines.spine_grid import asked
 from featurestore.pipelines.training_set import TrainingSet
 from featurestore.store import Known
 
@@ -104,19 +105,24 @@ class RemoteStore:
     def training_set(
         self,
         service: str,
-        spine: Any,
-        timestamp: str,
+        spine: Any = None,
+        timestamp: str | None = None,
         label: str | None = None,
         name: str | None = None,
         known: Known = "now",
         snapshots: Mapping[str, int | None] | None = None,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        every: str | None = None,
     ) -> TrainingSet:
         """Join a spine with a service's features as of each row's time, store the result, and wait for it.
 
-        A frame or a file of this machine is uploaded; "iceberg:..." and SQL are the server's own tables.
+        A frame or a file of this machine is uploaded; "iceberg:..." and SQL are the server's own tables, and with `start`, `end`
+        and `every` the server makes the spine.
         """
-        fields = {"service": service, "timestamp": timestamp, "label": label, "name": name, "known": known}
-        with spines.request(spine, {**fields, "snapshots": _texts(snapshots)}) as options:
+        given, column = asked(spine, timestamp, start, end, every)
+        fields = {"service": service, "timestamp": column, "label": label, "name": name, "known": known}
+        with spines.request(given, {**fields, "snapshots": _texts(snapshots)}) as options:
             job = self._http.post("/v1/training-sets", patient=True, **options)
         return self._training_set(self._http.watch(job["url"])["manifest"])
 
@@ -129,11 +135,20 @@ class RemoteStore:
         return self._training_set(self._http.post(f"/v1/training-sets/{_part(id_or_model_uri, '/')}/rebuild", patient=True)["manifest"])
 
     def point_in_time(
-        self, service: str, spine: Any, timestamp: str, known: Known = "now", snapshots: Mapping[str, int | None] | None = None
+        self,
+        service: str,
+        spine: Any = None,
+        timestamp: str | None = None,
+        known: Known = "now",
+        snapshots: Mapping[str, int | None] | None = None,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        every: str | None = None,
     ) -> pa.Table:
-        """The spine with a service's features as of each row's time, not stored."""
-        fields = {"service": service, "timestamp": timestamp, "known": known, "snapshots": _texts(snapshots)}
-        with spines.request(spine, fields) as options:
+        """The spine, or one made as for `training_set`, with a service's features as of each row's time, not stored."""
+        given, column = asked(spine, timestamp, start, end, every)
+        fields = {"service": service, "timestamp": column, "known": known, "snapshots": _texts(snapshots)}
+        with spines.request(given, fields) as options:
             return self._http.rows("POST", "/v1/point-in-time", timeout=None, **options).read_all()
 
     def online_features(

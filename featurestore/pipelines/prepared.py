@@ -9,10 +9,12 @@ from typing import Any
 
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import RequestError, near
+from featurestore.pipelines import spine_grid
 from featurestore.pipelines.digest import of_table
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.pinned import Pinned, pin
-from featurestore.pipelines.spine import Spine
+from featurestore.pipelines.spine import Spine, fitted
+from featurestore.pipelines.spine_grid import SpineGrid
 from featurestore.pipelines.spine_reading import read
 
 
@@ -50,10 +52,10 @@ def prepare(
     """Read the spine, pin the snapshots and compute the id. Raises: RequestError, TypeMismatch and NotFound for what is wrong."""
     began = time.monotonic()
     _check_name(name)
-    spine = read(parts, given, plan, timestamp)
+    pinned = pin(parts, plan, snapshots)
+    spine = read_for(parts, given, plan, timestamp, pinned)
     if label is not None and label not in spine.table.schema.names:
         raise RequestError(f"the spine has no label column '{label}'{near(label, spine.table.schema.names)}", field=label)
-    pinned = pin(parts, plan, snapshots)
     digest = of_table(spine.table)
     request = {
         "service": plan.service,
@@ -66,6 +68,13 @@ def prepare(
     }
     id = f"{name}-{hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:16]}"
     return Prepared(id, name, plan, spine, digest, pinned, label, known, tuple(notes), time.monotonic() - began)
+
+
+def read_for(parts: Parts, given: Any, plan: ServicePlan, timestamp: str, pinned: Mapping[str, Pinned]) -> Spine:
+    """The spine of a service: what the caller has, or the rows of a grid over the keys of these tables. Raises: as both."""
+    if isinstance(given, SpineGrid):
+        return fitted(spine_grid.rows(parts, plan, pinned, given, timestamp), plan, timestamp)
+    return read(parts, given, plan, timestamp)
 
 
 def _check_name(name: str) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from featurestore.pipelines.frames import is_query
+from featurestore.pipelines.spine_grid import parsed
 
 
 class Body(BaseModel):
@@ -163,21 +164,32 @@ class OnlineBody(Body):
     request: list[dict[str, Any]] | None = None
 
 
+class GridBody(Body):
+    """Every key that the service's feature tables hold, at each of the times start, start + every, ... up to end."""
+
+    start: str
+    end: str
+    every: Annotated[str, Field(examples=["1d"])]
+
+
 class SpineBody(Body):
-    """Rows to join features with: exactly one of the three. A file is sent as multipart/form-data instead."""
+    """Rows to join features with: exactly one of the four. A file is sent as multipart/form-data instead."""
 
     table: str | None = Field(None, description="an Iceberg table, `namespace.name`, or `namespace.name@snapshot`")
     sql: str | None = Field(None, description="one SELECT over Iceberg tables")
     rows: list[dict[str, Any]] | None = Field(None, description="the rows themselves; times as ISO 8601")
+    grid: GridBody | None = Field(None, description="no rows of one's own: keys by times, in the column `timestamp`")
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if sum(part is not None for part in (self.table, self.sql, self.rows)) != 1:
-            raise ValueError("a spine is exactly one of table, sql and rows")
+        if sum(part is not None for part in (self.table, self.sql, self.rows, self.grid)) != 1:
+            raise ValueError("a spine is exactly one of table, sql, rows and grid")
         return self
 
     def given(self) -> Any:
         """As the store takes it."""
+        if self.grid is not None:
+            return parsed(self.grid.start, self.grid.end, self.grid.every)
         if self.table is not None:
             return f"iceberg:{self.table}"
         return self.rows if self.rows is not None else self.sql
