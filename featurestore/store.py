@@ -11,7 +11,7 @@ import pyarrow as pa
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl.loader import load
 from featurestore.errors import FeatureStoreError, RequestError
-from featurestore.pipelines import apply, build, describe, health, plan, registry, removal, times
+from featurestore.pipelines import apply, build, describe, health, plan, registry, removal, splits, times
 from featurestore.pipelines import lookup as online
 from featurestore.pipelines import maintain as upkeep
 from featurestore.pipelines.live import live_versions
@@ -119,6 +119,8 @@ class FeatureStore:
         name: str | None = None,
         known: Known = "now",
         snapshots: Mapping[str, int | None] | None = None,
+        split: splits.Given | None = None,
+        by: str | Sequence[str] | None = None,
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         every: str | None = None,
@@ -130,11 +132,12 @@ class FeatureStore:
         Without a spine, `start`, `end` and `every` ("1d") make one: each key that the service's feature tables hold at each of
         the times start, start + every, ... up to `end`, in the column `timestamp`.
         `known="then"` sees only what was created by then. `snapshots` pins feature tables; None takes the current ones.
-        The same request on the same snapshots returns the training set that is there.
+        `split` gives each row a part: {"train": 0.8, "test": 0.2} by a hash of the columns `by` (the service's keys when left out),
+        {"train": "2026-03-01", "test": None} by time, each end not included. The same request on the same snapshots returns the
+        training set that is there.
         """
-        return self.build_training_set(
-            self.prepare_training_set(service, spine, timestamp, label, name, known, snapshots, start, end, every)
-        )
+        asked_for = (service, spine, timestamp, label, name, known, snapshots, split, by, start, end, every)
+        return self.build_training_set(self.prepare_training_set(*asked_for))
 
     def prepare_training_set(
         self,
@@ -145,6 +148,8 @@ class FeatureStore:
         name: str | None = None,
         known: Known = "now",
         snapshots: Mapping[str, int | None] | None = None,
+        split: splits.Given | None = None,
+        by: str | Sequence[str] | None = None,
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         every: str | None = None,
@@ -162,6 +167,8 @@ class FeatureStore:
             known=known,
             snapshots=snapshots,
             notes=resolved.notes,
+            split=split,
+            by=by,
         )
 
     def build_training_set(self, prepared: Prepared, progress: build.Report | None = None) -> TrainingSet:

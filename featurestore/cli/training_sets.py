@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 from rich.markup import escape
@@ -29,19 +29,33 @@ if TYPE_CHECKING:
 @click.option(
     "--snapshot", "snapshots", multiple=True, metavar="TABLE=ID", help="Pin a feature table, such as orders_v1=123; may be repeated."
 )
+@click.option(
+    "--split", "split", multiple=True, metavar="PART=SHARE|TIME", help="Cut into parts: train=0.8 or train=2026-03-01; repeat it."
+)
+@click.option("--by", multiple=True, metavar="COLUMN", help="What shares go by; the service's keys when left out; may be repeated.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the rows to this Parquet file.")
 @context.shared
 def training_set(
-    service: str, spine: str, timestamp: str, label: str | None, name: str | None, known: str, snapshots: tuple[str, ...], out: Path | None
+    service: str,
+    spine: str,
+    timestamp: str,
+    label: str | None,
+    name: str | None,
+    known: str,
+    snapshots: tuple[str, ...],
+    split: tuple[str, ...],
+    by: tuple[str, ...],
+    out: Path | None,
 ) -> None:
     """Join rows with features as of each row's time.
 
     Every row of the spine comes out once and in order, with the features as they were at its time. The same request on
     the same snapshots gives the same training set.
     """
-    pins = _pins(snapshots)
+    pins, parts = _pins(snapshots), _split(split)
     with context.store() as store:
-        prepared = store.prepare_training_set(service, spine, timestamp, label, name, "then" if known == "then" else "now", pins)
+        then: Literal["now", "then"] = "then" if known == "then" else "now"
+        prepared = store.prepare_training_set(service, spine, timestamp, label, name, then, pins, parts, by or None)
         with _bar(prepared.spine.table.num_rows) as report:
             made = store.build_training_set(prepared, report)
         if out is not None:
@@ -85,6 +99,19 @@ def _pins(snapshots: tuple[str, ...]) -> dict[str, int | None] | None:
     return pins or None
 
 
+def _split(given: tuple[str, ...]) -> dict[str, float | str | None] | None:
+    parts: dict[str, float | str | None] = {}
+    for part in given:
+        name, equals, value = part.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"{part!r} is not PART=SHARE or PART=TIME, such as train=0.8", param_hint="--split")
+        try:
+            parts[name] = float(value)
+        except ValueError:
+            parts[name] = value or None
+    return parts or None
+
+
 @contextmanager
 def _bar(total: int) -> Iterator[Callable[[int], None] | None]:
     """A bar over the rows, where someone watches."""
@@ -111,6 +138,8 @@ def _show(made: "TrainingSet", out: Path | None) -> None:
         "digest": made.digest,
         **{f"snapshot of {table}": str(snapshot or "none: the table has no rows") for table, snapshot in made.snapshots.items()},
     }
+    if manifest.get("split"):
+        facts["split"] = escape(", ".join(f"{name} {count(rows)}" for name, rows in manifest["split"]["rows"].items()))
     empty = [name for name, nulls in manifest["nulls"].items() if nulls == manifest["rows"] and nulls]
     if empty:
         facts["NULL in every row"] = f"[yellow]{escape(', '.join(empty))}[/]"

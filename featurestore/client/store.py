@@ -16,7 +16,7 @@ from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.documents import definitions_document
 from featurestore.dsl.loader import load
 from featurestore.errors import DefinitionError, NotYet
-from featurestore.pipelines import encoding, times
+from featurestore.pipelines import encoding, splits, times
 from featurestore.pipelines.lookup import OnlineFeatures
 from featurestore.pipelines.materialize import Materialization, Progress, Report
 from featurestore.pipelines.plan import Plan
@@ -111,6 +111,8 @@ class RemoteStore:
         name: str | None = None,
         known: Known = "now",
         snapshots: Mapping[str, int | None] | None = None,
+        split: splits.Given | None = None,
+        by: str | Sequence[str] | None = None,
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         every: str | None = None,
@@ -122,7 +124,8 @@ class RemoteStore:
         """
         given, column = asked(spine, timestamp, start, end, every)
         fields = {"service": service, "timestamp": column, "label": label, "name": name, "known": known}
-        with spines.request(given, {**fields, "snapshots": _texts(snapshots)}) as options:
+        cut = {"split": None if split is None else _ends(split), "by": by if by is None or isinstance(by, str) else list(by)}
+        with spines.request(given, {**fields, "snapshots": _texts(snapshots), **cut}) as options:
             job = self._http.post("/v1/training-sets", patient=True, **options)
         return self._training_set(self._http.watch(job["url"])["manifest"])
 
@@ -209,7 +212,10 @@ class RemoteStore:
 
     def _training_set(self, manifest: dict[str, Any]) -> TrainingSet:
         path = f"/v1/training-sets/{_part(manifest['id'])}"
-        rows = functools.partial(self._http.rows, "GET", f"{path}/data")
+
+        def rows(part: str | None = None) -> pa.RecordBatchReader:
+            return self._http.rows("GET", f"{path}/data", params={} if part is None else {"split": part})
+
         return TrainingSet(manifest, rows, _no_files, functools.partial(self._http.get, f"{path}/statistics"))
 
 
@@ -229,6 +235,11 @@ def _part(name: str, safe: str = "") -> str:
 
 def _texts(snapshots: Mapping[str, int | None] | None) -> dict[str, str | None] | None:
     return None if snapshots is None else {table: None if snapshot is None else str(snapshot) for table, snapshot in snapshots.items()}
+
+
+def _ends(split: splits.Given) -> dict[str, Any]:
+    """Times as text."""
+    return {name: times.text(times.micros(value)) if isinstance(value, datetime) else value for name, value in split.items()}
 
 
 def _no_files() -> list[str]:

@@ -11,7 +11,7 @@ from featurestore.compiler.point_in_time import ROW
 from featurestore.compiler.service_plan import ServicePlan, service_plan_from_dict
 from featurestore.errors import DigestMismatch, NotFound
 from featurestore.lakehouse import tables, tags, writes
-from featurestore.pipelines import manifest, statistics
+from featurestore.pipelines import manifest, splits, statistics
 from featurestore.pipelines.differences import Differences
 from featurestore.pipelines.digest import Digest
 from featurestore.pipelines.parts import Parts
@@ -35,7 +35,10 @@ def build(parts: Parts, prepared: Prepared, report: Report | None = None) -> Tra
         return existing
     with join_pinned(parts, prepared.plan, prepared.spine, prepared.pinned, prepared.known) as joined:
         noted = manifest.described(prepared, joined)
-        tally = _Tally(joined.schema, prepared.plan, report)
+        places = None if prepared.split is None else splits.assigned(parts, prepared.split, prepared.spine)
+        if prepared.split is not None and places is not None:
+            noted["split"] = splits.counted(prepared.split, places)
+        tally = _Tally(joined.schema, prepared.plan, report, places)
 
         def summary() -> dict[str, str]:
             seconds = round(prepared.seconds + time.monotonic() - began, 3)
@@ -45,7 +48,8 @@ def build(parts: Parts, prepared: Prepared, report: Report | None = None) -> Tra
                     tags.tag(tables.load(parts.catalog, parts.features_table(table)), TAG + prepared.id, at.snapshot_id)
             return {MANIFEST: manifest_json(noted)}
 
-        schema = pa.schema([*joined.schema, pa.field(ROW, pa.int64())])
+        own = [pa.field(ROW, pa.int64()), *([] if places is None else [pa.field(splits.PART, pa.string())])]
+        schema = pa.schema([*joined.schema, *own])
         reader = pa.RecordBatchReader.from_batches(schema, tally.numbered(joined.batches, schema))
         writes.replace(parts.catalog, _identifier(parts, prepared.name), reader, summary=summary, tag=TAG + prepared.id)
     made = get(parts, prepared.id)
@@ -126,21 +130,23 @@ def rebuild(parts: Parts, id: str) -> TrainingSet:
 class _Tally:
     """Counts and digests the rows on their way into the table."""
 
-    def __init__(self, schema: pa.Schema, plan: ServicePlan, report: Report | None) -> None:
+    def __init__(self, schema: pa.Schema, plan: ServicePlan, report: Report | None, places: pa.Array | None) -> None:
         self._digest = Digest(schema)
         self._nulls = dict.fromkeys(plan.feature_names, 0)
         self._rows = 0
         self._report = report
+        self._places = places
 
     def numbered(self, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """The batches with the row number added."""
+        """The batches with the row number, and the part of the split where there is one, added."""
         for batch in batches:
             self._digest.update(batch)
             for name in self._nulls:
                 self._nulls[name] += batch.column(name).null_count
             numbers = pa.array(range(self._rows, self._rows + batch.num_rows), pa.int64())
+            places = [] if self._places is None else [self._places.slice(self._rows, batch.num_rows)]
             self._rows += batch.num_rows
-            yield pa.RecordBatch.from_arrays([*batch.columns, numbers], schema=schema)
+            yield pa.RecordBatch.from_arrays([*batch.columns, numbers, *places], schema=schema)
             if self._report is not None:
                 self._report(self._rows)
 

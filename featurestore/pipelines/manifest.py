@@ -45,6 +45,8 @@ def described(prepared: Prepared, joined: Joined) -> dict[str, Any]:
         },
         "label": prepared.label,
         "known": prepared.known,
+        "split": None,
+        "not_covered": {use: facts.not_covered for use, facts in joined.facts.items()},
         "past_watermark": {use: facts.past_watermark for use, facts in joined.facts.items()},
         "leak_certificate": {
             use: {"feature_minus_spine_us": facts.feature_minus_spine, "created_minus_spine_us": facts.created_minus_spine}

@@ -9,7 +9,7 @@ from typing import Any
 
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import RequestError, near
-from featurestore.pipelines import spine_grid
+from featurestore.pipelines import spine_grid, splits
 from featurestore.pipelines.digest import of_table
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.pinned import Pinned, pin
@@ -35,6 +35,7 @@ class Prepared:
     known: str
     notes: Sequence[str]
     seconds: float
+    split: splits.Split | None = None
 
 
 def prepare(
@@ -48,6 +49,8 @@ def prepare(
     known: str,
     snapshots: Mapping[str, int | None] | None,
     notes: Sequence[str],
+    split: splits.Given | None = None,
+    by: str | Sequence[str] | None = None,
 ) -> Prepared:
     """Read the spine, pin the snapshots and compute the id. Raises: RequestError, TypeMismatch and NotFound for what is wrong."""
     began = time.monotonic()
@@ -56,6 +59,7 @@ def prepare(
     spine = read_for(parts, given, plan, timestamp, pinned)
     if label is not None and label not in spine.table.schema.names:
         raise RequestError(f"the spine has no label column '{label}'{near(label, spine.table.schema.names)}", field=label)
+    cut = splits.parsed(split, by, spine.table.schema.names, plan.entity_columns)
     digest = of_table(spine.table)
     request = {
         "service": plan.service,
@@ -65,9 +69,11 @@ def prepare(
         "timestamp": timestamp,
         "label": label,
         "known": known,
+        # A part is where it begins, too: the order of the parts counts.
+        **({} if cut is None else {"split": [list(cut.by), [list(part) for part in cut.parts]]}),
     }
     id = f"{name}-{hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:16]}"
-    return Prepared(id, name, plan, spine, digest, pinned, label, known, tuple(notes), time.monotonic() - began)
+    return Prepared(id, name, plan, spine, digest, pinned, label, known, tuple(notes), time.monotonic() - began, cut)
 
 
 def read_for(parts: Parts, given: Any, plan: ServicePlan, timestamp: str, pinned: Mapping[str, Pinned]) -> Spine:

@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from featurestore.compiler.expressions import literal
 from featurestore.compiler.point_in_time import ROW
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.engine.session import Relation, Session
 from featurestore.lakehouse import scans, tables
 from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.splits import PART
 
 ROWS = "rows"
 """The relation in which a session has them."""
@@ -31,9 +33,9 @@ class StoredRows:
         stored = tables.arrow_schema(self.table, self.snapshot_id)
         return pa.schema([stored.field(stored.names.index(name)) for name in self.names])
 
-    def read(self) -> pa.RecordBatchReader:
-        """The rows in spine order, anew at each call."""
-        return pa.RecordBatchReader.from_batches(self.schema, self._batches())
+    def read(self, part: str | None = None) -> pa.RecordBatchReader:
+        """The rows in spine order, all or those of one part of the split, anew at each call."""
+        return pa.RecordBatchReader.from_batches(self.schema, self._batches(part))
 
     def files(self) -> list[str]:
         """The data files on this machine."""
@@ -64,12 +66,13 @@ class StoredRows:
                 session.run(f"CREATE TEMP TABLE {ROWS} AS SELECT * FROM {ROWS}_once")
             yield session
 
-    def _batches(self) -> Iterator[pa.RecordBatch]:
+    def _batches(self, part: str | None) -> Iterator[pa.RecordBatch]:
         own, target = self.columns(), self.schema
         select = ", ".join(own[name] for name in self.names)
+        where = "" if part is None else f" WHERE {own[PART]} = {literal(part)}"
         with self.parts.engine.session() as session:
             session.add(ROWS, self.relation())
-            for batch in session.batches(f"SELECT {select} FROM {ROWS} ORDER BY {own[ROW]}"):
+            for batch in session.batches(f"SELECT {select} FROM {ROWS}{where} ORDER BY {own[ROW]}"):
                 yield pa.RecordBatch.from_arrays(
                     [column.cast(field.type) for column, field in zip(batch.columns, target, strict=True)], schema=target
                 )

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
 from featurestore.compiler.service_plan import ServicePlan, service_plan_from_dict
 from featurestore.errors import NotYet
+from featurestore.pipelines.splits import checked
 from featurestore.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,20 +19,29 @@ TAG = "training-set-"
 MANIFEST = "featurestore.manifest"
 
 
+class Read(Protocol):
+    """Opens the rows of a training set."""
+
+    def __call__(self, part: str | None = None) -> pa.RecordBatchReader:
+        """All rows in spine order, or those of one part of the split."""
+
+
 @dataclass(frozen=True)
 class TrainingSet:
     """One row for each spine row, in spine order: the spine's columns, then the features.
 
     `manifest` is JSON-ready and says everything about how it came to be. `read` opens the rows anew at each call,
     `paths` the data files that hold them, `measured` what is known of the columns; all are given by whoever made the object,
-    here or over HTTP. `settings` are those of the store it lies in; None when that is behind a server.
+    here or over HTTP. `settings` are those of the store it lies in; None when that is behind a server. `part` is the part of the
+    split that is read; None for all rows.
     """
 
     manifest: dict[str, Any]
-    read: Callable[[], pa.RecordBatchReader]
+    read: Read
     paths: Callable[[], list[str]]
     measured: Callable[[], dict[str, Any]]
     settings: Settings | None = None
+    part: str | None = None
 
     @property
     def id(self) -> str:
@@ -88,15 +98,22 @@ class TrainingSet:
         """
         return self.measured()
 
+    def split(self, part: str) -> "TrainingSet":
+        """The same training set, of which only the rows of one part of its split are read: same id, manifest and statistics.
+
+        Raises: RequestError if it was built without a split; NotFound with the parts there are.
+        """
+        return replace(self, part=checked(self.manifest, part))
+
     def to_batches(self, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
         """The rows in spine order as batches of at most `rows`."""
-        for batch in self.read():
+        for batch in self.read(self.part):
             for start in range(0, batch.num_rows, rows):
                 yield batch.slice(start, rows)
 
     def to_arrow(self) -> pa.Table:
         """The rows in spine order as one table."""
-        return self.read().read_all()
+        return self.read(self.part).read_all()
 
     def to_pandas(self) -> "pd.DataFrame":
         """The rows in spine order as a DataFrame; needs pandas."""
@@ -108,7 +125,7 @@ class TrainingSet:
         raise NotYet("to_torch() is not there yet; wrap to_batches() in a torch IterableDataset, or read files() yourself")
 
     def files(self) -> list[str]:
-        """The Parquet files that hold exactly these rows, for readers of your own; `__fs_row` numbers the rows."""
+        """The Parquet files of all rows, for readers of your own; `__fs_row` numbers the rows, `__fs_split` is their part."""
         return self.paths()
 
     def __repr__(self) -> str:

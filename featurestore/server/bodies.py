@@ -231,6 +231,8 @@ class TrainingSetFields(JoinFields):
 
     label: str | None = Field(None, description="the spine's column to learn")
     name: str | None = Field(None, description="its name; the service's when left out")
+    split: dict[str, float | str | None] | None = Field(None, description="the share of each part, or the time at which it ends")
+    by: str | list[str] | None = Field(None, description="the columns that shares go by; the service's keys when left out")
 
 
 class JoinBody(JoinFields):

@@ -27,8 +27,11 @@ async def read(request: Request, fields: type[Fields], whole: type[Fields]) -> t
         return body, body.spine.given()  # type: ignore[attr-defined]
     async with request.form(max_files=1, max_fields=20) as form:
         values: dict[str, Any] = {name: value for name, value in form.items() if isinstance(value, str)}
-        if "snapshots" in values:
-            values["snapshots"] = _json(values["snapshots"])
+        for name in ("snapshots", "split"):
+            if name in values:
+                values[name] = _json(values[name], name)
+        if values.get("by", "").startswith("["):
+            values["by"] = _json(values["by"], "by")
         file = next((value for value in form.values() if isinstance(value, UploadFile)), None)
         if file is None:
             raise RequestError("a form brings the spine as a file in its field 'spine': Parquet, or Arrow IPC", field="spine")
@@ -43,9 +46,9 @@ def described(fields: type[JoinFields], whole: type[JoinFields]) -> dict[str, An
     return body_of(("application/json", schema_of(whole)), ("multipart/form-data", form))
 
 
-def _json(text: str) -> Any:
+def _json(text: str, field: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        problem = {"type": "json_invalid", "loc": ("body", "snapshots"), "msg": str(error), "ctx": {"error": str(error)}}
+        problem = {"type": "json_invalid", "loc": ("body", field), "msg": str(error), "ctx": {"error": str(error)}}
         raise RequestValidationError([problem]) from error

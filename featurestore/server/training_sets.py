@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 
 from featurestore.errors import NotReady
 from featurestore.pipelines.prepared import Prepared
+from featurestore.pipelines.splits import checked
 from featurestore.server import answers, spines, streams
 from featurestore.server.bodies import JoinBody, JoinFields, TrainingSetBody, TrainingSetFields
 from featurestore.server.jobs import Jobs, Report
@@ -79,12 +80,13 @@ class TrainingSets:
         """What the features and the label look like: counts, quantiles, histograms, frequent values."""
         return self._store.get_training_set(id).statistics
 
-    def get_data(self, id: str, format: streams.Format = "arrow") -> StreamingResponse:
-        """The rows in spine order: the spine's columns, then the features."""
+    def get_data(self, id: str, format: streams.Format = "arrow", split: str | None = None) -> StreamingResponse:
+        """The rows in spine order, or those of one part of the split: the spine's columns, then the features."""
         job = self._jobs.get(id)
         if job is not None and job.live:
             raise NotReady(f"training set {id} is {job.state}; ask /v1/training-sets/{id} when it is done", state=job.state)
-        rows = self._store.get_training_set(id).read()
+        found = self._store.get_training_set(id)
+        rows = found.read(None if split is None else checked(found.manifest, split))
         return _streamed(streams.chunks(rows, format), format, id)
 
     def rebuild_training_set(self, id: str) -> dict[str, Any]:
@@ -112,6 +114,8 @@ class TrainingSets:
             name=fields.name,
             known=fields.known,
             snapshots=fields.pins(),
+            split=fields.split,
+            by=fields.by,
         )
         url = f"/v1/training-sets/{prepared.id}"
         if self._store.find_training_set(prepared.id) is not None:

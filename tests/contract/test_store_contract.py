@@ -228,6 +228,20 @@ def test_a_training_set_and_its_rows(store: Verbs, home: FeatureStore) -> None:
     assert made.manifest == home.get_training_set(made.id).manifest
 
 
+def test_splits(store: Verbs, home: FeatureStore) -> None:
+    cuts: list[tuple[dict[str, Any], Any]] = [
+        ({"train": 0.5, "test": 0.5}, ["customer_id", "basket"]),
+        ({"train": shop.days(0.5), "test": None}, None),
+    ]
+    for split, by in cuts:
+        for spine in (shop.spine(), "iceberg:shop.spine"):
+            made = train(store, spine, name="cut", split=split, by=by)
+            assert made.id == train(home, spine, name="cut", split=split, by=by).id
+            assert sum(made.split(part).to_arrow().num_rows for part in split) == made.manifest["rows"]
+            with pytest.raises(NotFound, match="did you mean 'train'"):
+                made.split("trian")
+
+
 def test_statistics(store: Verbs, home: FeatureStore) -> None:
     made = train(store, shop.spine())
     assert made.statistics == home.get_training_set(made.id).statistics

@@ -52,6 +52,7 @@ def test_the_manifest_says_how_it_came_to_be(store: FeatureStore) -> None:
     assert made.timestamp == "t"
     assert manifest["rows"] == 6
     assert manifest["nulls"] == {"spend_7d": 2, "price": 0, "ratio": 2}
+    assert manifest["not_covered"] == {"spend": 2, "price": 0}
     assert manifest["peak_memory_bytes"] > 2**20
     assert manifest["digest"] == made.digest == of_table(made.to_arrow())
     assert set(manifest["views"]) == {"spend_v1", "price_v1"} == set(made.snapshots)
