@@ -3,19 +3,19 @@
 from featurestore.compiler import diff
 from featurestore.compiler.diff import APPENDED, COMPUTED, COMPUTED_LATEST, CORRECTION, HELD, HELD_LATEST, VANISHED
 from featurestore.pipelines.chunks import Chunk
-from featurestore.pipelines.compute import Opened, Rows, Task, count, empty_windows
+from featurestore.pipelines.compute import Opened, Task, count, empty_windows
 
 
-def compare(task: Task, opened: Opened, chunk: Chunk, rows: Rows) -> tuple[str, int, int]:
-    """What to append of a chunk's rows: what the table lacks, and corrections of what it has otherwise.
+def compare(task: Task, opened: Opened, chunk: Chunk, rows: str) -> tuple[str, int, int]:
+    """What to append of the SELECT `rows` of a chunk: what the table lacks, and corrections of what it has otherwise.
 
     Returns a SELECT, how many rows were computed, and how many of those to append are corrections.
     """
     session, keys, features = task.session, task.keys, task.features
     versioned = task.view.every is None and task.view.source.created is not None
-    session.run(f"CREATE OR REPLACE TEMP TABLE {COMPUTED} AS {rows.select}")
+    session.run(f"CREATE OR REPLACE TEMP TABLE {COMPUTED} AS {rows}")
     computed = count(session, COMPUTED)
-    if opened.fresh and (rows.unique or not versioned):
+    if opened.fresh and not versioned:
         return diff.first_rows(keys, features), computed, 0
     session.run(f"CREATE OR REPLACE TEMP VIEW {HELD_LATEST} AS {diff.latest(HELD, keys)}")
     session.run(f"CREATE OR REPLACE TEMP TABLE {VANISHED} AS {diff.vanished(keys, features)}")
@@ -26,6 +26,6 @@ def compare(task: Task, opened: Opened, chunk: Chunk, rows: Rows) -> tuple[str, 
     return f"SELECT * FROM {APPENDED}", computed, count(session, f"{APPENDED} WHERE {CORRECTION}")
 
 
-def first_rows(task: Task, rows: Rows) -> str:
-    """What to append of unique rows where the table holds none of them: all, without a copy."""
-    return diff.first_rows(task.keys, task.features, f"({rows.select})")
+def first_rows(task: Task, rows: str) -> str:
+    """What to append of the SELECT `rows` of unique rows where the table holds none of them: all, without a copy."""
+    return diff.first_rows(task.keys, task.features, f"({rows})")

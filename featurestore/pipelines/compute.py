@@ -112,25 +112,18 @@ def open_span(task: Task, span: Span) -> Opened:
     return Opened(events, compiled, tuple(parts), fresh)
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The rows of a chunk: a SELECT in the table's types. `unique`: no two of them share keys and feature_timestamp."""
+def rows_of(task: Task, opened: Opened, chunk: Chunk, unique: bool = False) -> str:
+    """Make what the rows of a chunk need, and HELD its part of the rows held; returns their SELECT in the table's types.
 
-    select: str
-    unique: bool
-
-
-def rows_of(task: Task, opened: Opened, chunk: Chunk) -> Rows:
-    """Make what the rows of a chunk need, and HELD its part of the rows held."""
+    `unique`: no two rows of a row view share keys and time, so there is nothing to choose among.
+    """
     session = task.session
     session.set({**chunk.span.variables(), "point": chunk.span.lower})
     session.run(f"CREATE OR REPLACE TEMP VIEW {HELD} AS SELECT * FROM {_HELD_SPAN} WHERE {_in_chunk(task, chunk)}")
     *steps, (_, select) = opened.compiled.each
-    unique = True
     if chunk.point:
         select = f"SELECT * FROM {_at_point(task, opened, chunk)}"
     elif task.view.every is None:
-        unique = opened.fresh and _unique(task, chunk.span, opened.events)
         select = row_view(task.view, opened.events, unique)
         _add_source(task, chunk.span, opened.events)
     else:
@@ -140,7 +133,15 @@ def rows_of(task: Task, opened: Opened, chunk: Chunk) -> Rows:
     if chunk.span.scoped:
         select = scope.of_rows(task.view, f"({select})")
     _check_types(task, select)
-    return Rows(stored(task.columns, f"({select})"), unique)
+    return stored(task.columns, f"({select})")
+
+
+def unique(task: Task, opened: Opened, chunk: Chunk) -> bool:
+    """Whether no two events of a row view's chunk share keys and time."""
+    task.session.set(chunk.span.variables())
+    _add_source(task, chunk.span, opened.events)
+    one = f"SELECT 1 FROM ({opened.events.sql}) GROUP BY {', '.join(map(quoted, task.keys))}, {TIME} HAVING count(*) > 1"
+    return not count(task.session, f"({one} LIMIT 1)")
 
 
 def empty_windows(task: Task, opened: Opened, chunk: Chunk) -> str:
@@ -230,13 +231,6 @@ def _at_point(task: Task, opened: Opened, chunk: Chunk) -> str:
             if not shortcuts.narrow:
                 raise
     return _AT_POINT
-
-
-def _unique(task: Task, span: Span, events: Events) -> bool:
-    """Whether no two events have the same keys and time."""
-    _add_source(task, span, events)
-    one = f"SELECT 1 FROM ({events.sql}) GROUP BY {', '.join(map(quoted, task.keys))}, {TIME} HAVING count(*) > 1"
-    return not count(task.session, f"({one} LIMIT 1)")
 
 
 def _months(task: Task, span: Span, events: Events, at_once: int) -> list[Chunk]:

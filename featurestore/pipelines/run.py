@@ -4,17 +4,13 @@ A run of several chunks notes each that is ready in the table, so that a run tha
 """
 
 import json
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from featurestore.compiler.diff import COMPUTED
-from featurestore.compiler.expressions import quoted
-from featurestore.compiler.storage import stored
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import CheckFailed, RequestError
 from featurestore.lakehouse import tables, writes
@@ -23,12 +19,13 @@ from featurestore.pipelines import checks, feature_table, sources, times
 from featurestore.pipelines.checks import Outcome, Tally
 from featurestore.pipelines.chunks import Chunk
 from featurestore.pipelines.compare import compare, first_rows
-from featurestore.pipelines.compute import Opened, Task, count_source, open_span, rows_of
+from featurestore.pipelines.compute import Opened, Task, count_source, open_span, rows_of, unique
 from featurestore.pipelines.feature_table import State
 from featurestore.pipelines.interval import Interval, choose
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.registry import Applied
 from featurestore.pipelines.unfinished import UNFINISHED, Unfinished, unfinished
+from featurestore.pipelines.writing import write
 
 NULL_KEYS = "featurestore.null-keys"
 FUTURE_ROWS = "featurestore.future-rows"
@@ -169,15 +166,15 @@ def _compute_span(task: Task, opened: Opened, work: Unfinished, files: DataFiles
 
 
 def _compute_chunk(task: Task, opened: Opened, chunk: Chunk, work: Unfinished, files: DataFiles) -> Unfinished:
-    rows = rows_of(task, opened, chunk)
     tally = Tally.from_dict(work.tally) if work.tally else Tally()
-    if opened.fresh and rows.unique and not task.view.checks:
-        appended = _write(task, chunk, first_rows(task, rows), files, unique=True)
-        computed, corrections = appended, 0
+    written = _write_unseen(task, opened, chunk, files)
+    if written is not None:
+        computed = appended = written
+        corrections = 0
     else:
-        select, computed, corrections = compare(task, opened, chunk, rows)
+        select, computed, corrections = compare(task, opened, chunk, rows_of(task, opened, chunk))
         tally += checks.tally(task.session, task.view, COMPUTED) if task.view.checks else Tally()
-        appended = _write(task, chunk, select, files)
+        appended = write(task, chunk, select, files, "created_timestamp") or 0
     return replace(
         work,
         done=(*work.done, str(chunk)),
@@ -188,24 +185,18 @@ def _compute_chunk(task: Task, opened: Opened, chunk: Chunk, work: Unfinished, f
     )
 
 
-def _write(task: Task, chunk: Chunk, select: str, files: DataFiles, unique: bool = False) -> int:
-    """Write rows to data files of the feature table, a month in each, sorted; returns how many there are.
+def _write_unseen(task: Task, opened: Opened, chunk: Chunk, files: DataFiles) -> int | None:
+    """Write the rows of a chunk that the table holds nothing of as they come, without a copy of them; returns how many.
 
-    `unique`: no two share keys and feature_timestamp, so that these are all the order there is.
+    None where they must be looked at first: for checks, or because some share keys and feature_timestamp.
     """
-    order = ", ".join([*map(quoted, task.keys), "feature_timestamp", *([] if unique else ["created_timestamp"])])
-    sql = f"{stored(task.columns, f'({select})')} ORDER BY {order}"
-    ids = writes.field_ids(task.table)
-    month_of = None if chunk.of_one_month else "feature_timestamp"
-    folder = files.folder()
-    if folder is not None:
-        rows, paths = task.session.write(sql, folder, ids, month_of)
-        files.take(paths, rows)
-        return rows
-    with tempfile.TemporaryDirectory(prefix="upload-", dir=task.parts.settings.spill_path()) as near:
-        rows, paths = task.session.write(sql, Path(near) / "rows", ids, month_of)
-        files.take(paths, rows)
-    return rows
+    if not opened.fresh or task.view.checks:
+        return None
+    if task.view.every is None and not chunk.of_one_month and not unique(task, opened, chunk):
+        return None
+    rows = rows_of(task, opened, chunk, unique=True)
+    # In a file of one month, rows of one moment lie side by side: seeing that there are none takes a tenth of looking for them.
+    return write(task, chunk, first_rows(task, rows), files, alone=task.view.every is None and chunk.of_one_month)
 
 
 def _checked(task: Task, interval: Interval, work: Unfinished) -> tuple[Outcome, ...]:
