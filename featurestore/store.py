@@ -11,7 +11,7 @@ import pyarrow as pa
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl.loader import load
 from featurestore.errors import FeatureStoreError, RequestError
-from featurestore.pipelines import apply, build, describe, health, plan, registry, removal, splits, times
+from featurestore.pipelines import apply, build, comparison, describe, health, plan, registry, removal, splits, times
 from featurestore.pipelines import lookup as online
 from featurestore.pipelines import maintain as upkeep
 from featurestore.pipelines.live import live_versions
@@ -188,12 +188,15 @@ class FeatureStore:
 
         Raises: DigestMismatch naming the columns that differ.
         """
-        if ":/" in id_or_model_uri:
-            # mlflow takes a second to import and may not be installed, and only a model's address needs it.
-            from featurestore.models.stamp import training_set_id  # noqa: PLC0415
+        return build.rebuild(self._parts, self._id(id_or_model_uri))
 
-            id_or_model_uri = training_set_id(id_or_model_uri, self.settings)
-        return build.rebuild(self._parts, id_or_model_uri)
+    def compare(self, a: str, b: str) -> dict[str, Any]:
+        """What training set `b` has otherwise than `a`: definitions, rows, values, drift, and what changed them.
+
+        A model URI stands for the training set it carries. Raises: NotFound with the nearest ids; RequestError where their keys
+        have other columns.
+        """
+        return comparison.compare(self._parts, self.get_training_set(self._id(a)), self.get_training_set(self._id(b)))
 
     def point_in_time(
         self,
@@ -274,6 +277,14 @@ class FeatureStore:
         self._parts.close()
         self._parts = Parts(self.settings)
         self._services = Services(self._parts)
+
+    def _id(self, id_or_model_uri: str) -> str:
+        if ":/" not in id_or_model_uri:
+            return id_or_model_uri
+        # mlflow takes a second to import and may not be installed, and only a model's address needs it.
+        from featurestore.models.stamp import training_set_id  # noqa: PLC0415
+
+        return training_set_id(id_or_model_uri, self.settings)
 
     def __enter__(self) -> Self:
         return self

@@ -27,6 +27,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Train": {
         "training-set": ("featurestore.cli.training_sets", "Join rows with features as of each row's time."),
         "rebuild": ("featurestore.cli.training_sets", "Compute a training set again and compare."),
+        "diff": ("featurestore.cli.diff", "Compare two training sets."),
     },
     "Use": {
         "online": ("featurestore.cli.online", "Look up the newest features of an entity."),

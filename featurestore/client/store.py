@@ -137,6 +137,10 @@ class RemoteStore:
         """Let the server compute a training set again from its pinned snapshots and compare. Raises: DigestMismatch."""
         return self._training_set(self._http.post(f"/v1/training-sets/{_part(id_or_model_uri, '/')}/rebuild", patient=True)["manifest"])
 
+    def compare(self, a: str, b: str) -> dict[str, Any]:
+        """What training set `b` has otherwise than `a`; model URIs stand for the ones they carry."""
+        return dict(self._http.get("/v1/comparisons", patient=True, a=a, b=b))
+
     def point_in_time(
         self,
         service: str,
@@ -216,7 +220,7 @@ class RemoteStore:
         def rows(part: str | None = None) -> pa.RecordBatchReader:
             return self._http.rows("GET", f"{path}/data", params={} if part is None else {"split": part})
 
-        return TrainingSet(manifest, rows, _no_files, functools.partial(self._http.get, f"{path}/statistics"))
+        return TrainingSet(manifest, rows, _no_files, functools.partial(self._http.get, f"{path}/statistics", patient=True))
 
 
 def _sound(definitions: Any) -> Definitions:

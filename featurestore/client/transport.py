@@ -30,9 +30,10 @@ class Transport:
         headers = {"User-Agent": "featurestore"} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._client = httpx.Client(base_url=self.url, headers=headers, timeout=timeout)
 
-    def get(self, path: str, **params: Any) -> Any:
-        """The JSON answer to a GET."""
-        return self._json(self._sent("GET", path, params=params))
+    def get(self, path: str, *, patient: bool = False, **params: Any) -> Any:
+        """The JSON answer to a GET; a patient one waits for it as long as the server takes."""
+        timeout = httpx.Timeout(self._timeout, read=None) if patient else self._timeout
+        return self._json(self._sent("GET", path, params=params, timeout=timeout))
 
     def post(self, path: str, body: Any = None, *, patient: bool = False, **options: Any) -> Any:
         """The JSON answer to a POST; a patient one waits for it as long as the server takes."""

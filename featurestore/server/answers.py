@@ -203,6 +203,16 @@ class Statistics(Answer):
     columns: dict[str, ColumnStatistics]
 
 
+class Comparison(Answer):
+    """What the second training set has otherwise than the first; see `FeatureStore.compare`."""
+
+    a: str
+    b: str
+    definitions: list[dict[str, Any]]
+    rows: dict[str, int]
+    features: dict[str, Any]
+
+
 class Rebuilt(Answer):
     """A rebuild that gave the same rows, bit for bit."""
 

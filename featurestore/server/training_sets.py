@@ -53,6 +53,7 @@ class TrainingSets:
             ),
             get("/v1/training-sets/{id}/data", self.get_data, TAG, response_class=StreamingResponse, responses=binary),
             post("/v1/training-sets/{id:path}/rebuild", self.rebuild_training_set, TAG, response_model=answers.Rebuilt),
+            get("/v1/comparisons", self.compare_training_sets, TAG, response_model=answers.Comparison),
             post("/v1/point-in-time", self.point_in_time, TAG, response_class=StreamingResponse, responses=arrow, openapi_extra=joined),
         ]
 
@@ -96,6 +97,10 @@ class TrainingSets:
         """
         found = self._store.rebuild(id)
         return {"id": found.id, "verified": True, "digest": found.digest, "rows": found.manifest["rows"], "manifest": found.manifest}
+
+    def compare_training_sets(self, a: str, b: str) -> dict[str, Any]:
+        """What training set `b` has otherwise than `a`: definitions, rows, values, drift, and why; model URIs may stand for the ids."""
+        return self._store.compare(a, b)
 
     async def point_in_time(self, request: Request) -> StreamingResponse:
         """The spine with a service's features as of each row's time, answered as an Arrow IPC stream and not stored."""

@@ -228,6 +228,15 @@ def test_a_training_set_and_its_rows(store: Verbs, home: FeatureStore) -> None:
     assert made.manifest == home.get_training_set(made.id).manifest
 
 
+def test_compare(store: Verbs, home: FeatureStore) -> None:
+    first, second = train(store, shop.spine()), train(store, shop.spine().slice(0, 2), known="then")
+    found = store.compare(first.id, second.id)
+    assert found == home.compare(first.id, second.id)
+    assert found["rows"] == {"a": 3, "b": 2, "common": 2, "added": 0, "gone": 1}
+    with pytest.raises(NotFound):
+        store.compare(first.id, "churn-0")
+
+
 def test_splits(store: Verbs, home: FeatureStore) -> None:
     cuts: list[tuple[dict[str, Any], Any]] = [
         ({"train": 0.5, "test": 0.5}, ["customer_id", "basket"]),
