@@ -4,15 +4,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from featurestore.compiler.expressions import parse_row, quoted, render
 from featurestore.compiler.point_in_time import ROW, as_of_join
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.engine.session import Relation, Session
-from featurestore.pipelines.numbers import numbers
+from featurestore.pipelines.numbers import number, numbers
 from featurestore.pipelines.spine import Spine
-from featurestore.pipelines.view_join import LOG, ViewFacts, ViewJoin, facts_of
+from featurestore.pipelines.view_join import LOG, ViewFacts, ViewJoin, proven
+from featurestore.pipelines.whole_files import whole
 
 SHARE = 4
 """What is held is a quarter of the session's memory at most: it comes on top of what the session itself takes."""
@@ -23,11 +25,14 @@ PIECE = 16 * BATCH
 WIDTHS = {"DOUBLE": 8, "BIGINT": 8, "TIMESTAMP WITH TIME ZONE": 8, "FLOAT": 4, "INTEGER": 4, "DATE": 4, "VARCHAR": 4}
 
 
-def gathered(session: Session, views: Sequence[ViewJoin], rows: int, room: int) -> tuple[dict[str, ViewFacts], list[pa.Table]] | None:
-    """For each view its facts, by label, and its features under their output names, a row for each of the `rows` of the spine.
+def gathered(
+    session: Session, views: Sequence[ViewJoin], times: pa.ChunkedArray, room: int
+) -> tuple[dict[str, ViewFacts], list[pa.Table]] | None:
+    """For each view its facts, by label, and its features under their output names, a row for each of the spine's `times`.
 
-    None when they do not fit in `room` bytes: then the temporary tables of the views say nothing. Raises: as `facts_of`.
+    None when they do not fit in `room` bytes: then the temporary tables of the views say nothing. Raises: as `proven`.
     """
+    rows = len(times)
     if any(_least(view.rows(), rows) > room for view in views):
         return None
     facts: dict[str, ViewFacts] = {}
@@ -36,9 +41,9 @@ def gathered(session: Session, views: Sequence[ViewJoin], rows: int, room: int) 
         log = _read(session, view, room)
         if log is None or room < log.nbytes + log.nbytes * rows // max(log.num_rows, 1):
             return None
-        _match(session, view, log)
-        facts[view.use.label] = facts_of(session, view)
-        features.append(_taken(session, view, log))
+        positions = _positions(session, view, log)
+        facts[view.use.label] = proven(view, _facts(view, log, positions, times))
+        features.append(_taken(view, log, positions))
         room -= features[-1].nbytes
     return facts, features
 
@@ -90,9 +95,16 @@ def _least(relation: Relation, rows: int) -> int:
 
 
 def _read(session: Session, view: ViewJoin, room: int) -> pa.Table | None:
-    """The rows of a log that can matter; None when they are more than `room` bytes."""
-    session.add(LOG, view.rows())
-    reader = session.batches(f"SELECT {', '.join(map(quoted, view.columns))} FROM {view.within}", BATCH)
+    """The rows of a log, all that can matter and perhaps more; None when they are more than `room` bytes."""
+    relation = view.rows()
+    session.add(LOG, relation)
+    select = f"SELECT {', '.join(map(quoted, view.columns))} FROM {view.within}"
+    if isinstance(relation, IcebergFiles) and relation.paths:
+        kinds = session.batches(f"{select} LIMIT 0").read_all().schema
+        tables = whole(relation, view.columns, kinds, room)
+        if tables is not None:
+            return pa.concat_tables(tables)
+    reader = session.batches(select, BATCH)
     batches: list[pa.RecordBatch] = []
     for batch in reader:
         room -= batch.nbytes
@@ -102,17 +114,26 @@ def _read(session: Session, view: ViewJoin, room: int) -> pa.Table | None:
     return pa.Table.from_batches(batches, reader.schema)
 
 
-def _match(session: Session, view: ViewJoin, log: pa.Table) -> None:
-    """Leave in the view's temporary table the position in the log of what each spine row sees; NULL for nothing."""
+def _positions(session: Session, view: ViewJoin, log: pa.Table) -> pa.Array:
+    """For each spine row the position in the log of what it sees; NULL for nothing. The view's temporary table has it too."""
     own = list(dict.fromkeys([*(key for key, _ in view.use.keys), "feature_timestamp", "created_timestamp"]))
     session.add(LOG, log.select(own).append_column(POSITION, numbers(log.num_rows)))
     use = replace(view.use, features=((POSITION, POSITION),), feature_types=("BIGINT",))
-    sql = as_of_join(use, view.spine, LOG, known=view.known, corrected=view.log.corrected)
+    sql = as_of_join(use, view.spine, view.within, known=view.known, corrected=view.log.corrected)
     session.run(f"CREATE OR REPLACE TEMP TABLE {view.table} AS {sql}")
+    return session.batches(f"SELECT {POSITION} FROM {view.table} ORDER BY {ROW}", BATCH).read_all().column(0).combine_chunks()
 
 
-def _taken(session: Session, view: ViewJoin, log: pa.Table) -> pa.Table:
-    positions = session.batches(f"SELECT {POSITION} FROM {view.table} ORDER BY {ROW}", BATCH).read_all().column(0).combine_chunks()
+def _facts(view: ViewJoin, log: pa.Table, positions: pa.Array, times: pa.ChunkedArray) -> ViewFacts:
+    through, asked = view.log.through, times.cast(pa.int64())
+    past = len(times) if through is None else pc.sum(pc.greater(asked, number(through))).as_py() or 0
+    distances = [
+        pc.subtract(log.column(name).cast(pa.int64()).take(positions), asked) for name in ("feature_timestamp", "created_timestamp")
+    ]
+    return ViewFacts(positions.null_count, past, *(pc.max(distance).as_py() for distance in distances))
+
+
+def _taken(view: ViewJoin, log: pa.Table, positions: pa.Array) -> pa.Table:
     wanted = log.select([column for column, _ in view.use.features]).rename_columns([name for _, name in view.use.features])
     starts = range(0, max(len(positions), 1), PIECE)
     return pa.concat_tables(wanted.take(positions.slice(start, PIECE)).combine_chunks() for start in starts)

@@ -40,7 +40,7 @@ def join(session: Session, plan: ServicePlan, spine: Spine, logs: Mapping[str, L
         raise RequestError(f"known={known!r} must be 'now' (the latest correction) or 'then' (what was known at the spine's time)")
     session.add(SPINE, _narrow(plan, spine))
     views = view_joins(plan, spine, logs, known)
-    found = gathered(session, views, spine.table.num_rows, session.memory // SHARE if room is None else room)
+    found = gathered(session, views, spine.times, session.memory // SHARE if room is None else room)
     if found is not None:
         facts, features = found
         ordered = features_beside(session, plan, spine, features)

@@ -116,7 +116,11 @@ def facts_of(session: Session, view: ViewJoin) -> ViewFacts:
         .read_all()
         .to_pylist()[0]
     )
-    facts = ViewFacts(row["missing"], row["past"], row["feature"], row["created"])
+    return proven(view, ViewFacts(row["missing"], row["past"], row["feature"], row["created"]))
+
+
+def proven(view: ViewJoin, facts: ViewFacts) -> ViewFacts:
+    """The facts, if they show no leak. Raises: Conflict if a row is from after its spine row."""
     late = [facts.feature_minus_spine, *([facts.created_minus_spine] if view.known == "then" else [])]
     if any(distance is not None and distance > 0 for distance in late):
         raise Conflict(f"the join of {view.use.label} would leak: it holds a row from after its spine row ({facts}); nothing was written")

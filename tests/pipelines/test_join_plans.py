@@ -4,13 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
+from featurestore.compiler.relations import Column, IcebergFiles
 from featurestore.pipelines.gather import BATCH
 from featurestore.pipelines.join import join
 from featurestore.pipelines.pinned import pin
 from featurestore.pipelines.spine import fitted
+from featurestore.pipelines.whole_files import whole
 from tests.worlds import STAMP, load_source
 
 DAY = 86_400_000_000
@@ -136,3 +139,19 @@ def test_room_is_asked_for_before_it_is_taken(home: Path) -> None:
         plenty, _ = joined(store, spine(1000), "now", PLENTY)
         for room in (1, 300_000):
             assert joined(store, spine(1000), "now", room)[0].equals(plenty)
+
+
+def test_files_are_read_whole_only_where_they_are_what_the_snapshot_says(tmp_path: Path) -> None:
+    kinds = pa.schema([("key", pa.int64()), ("share", pa.float64())])
+    with_ids = pa.schema([field.with_metadata({"PARQUET:field_id": str(id)}) for id, field in enumerate(kinds, 1)])
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"key": [1, 2], "share": [0.5, None]}, schema=with_ids), path)
+    columns = (Column(1, "key", "BIGINT"), Column(2, "share", "DOUBLE"))
+    (found,) = whole(IcebergFiles((str(path),), columns), ["share", "key"], kinds, PLENTY) or []
+    assert found.to_pylist() == [{"share": 0.5, "key": 1}, {"share": None, "key": 2}]
+    swapped = (Column(2, "key", "BIGINT"), Column(1, "share", "DOUBLE"))
+    assert whole(IcebergFiles((str(path),), swapped), ["key"], kinds, PLENTY) is None
+    assert whole(IcebergFiles((str(path),), columns), ["key"], pa.schema([("key", pa.int32())]), PLENTY) is None
+    assert whole(IcebergFiles((str(path),), (Column(1, "k", "BIGINT"),)), ["k"], pa.schema([("k", pa.int64())]), PLENTY) is None
+    assert whole(IcebergFiles((str(path),), columns), ["key"], kinds, 1) is None
+    assert whole(IcebergFiles((str(tmp_path / "gone.parquet"),), columns), ["key"], kinds, PLENTY) is None
