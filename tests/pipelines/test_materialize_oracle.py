@@ -90,11 +90,12 @@ def take(step: tuple[str, Any], table: Table, alive: list[dict[str, Any]]) -> No
         if any(event["k"] == argument for event in alive):
             table.delete(f"k = {argument}")
         alive[:] = [event for event in alive if event["k"] != argument]
-    elif action == "overwrite":
-        alive[:] = [*(event for event in alive if event["k"] != 1), *argument]
-        table.overwrite(rows(alive))
-    elif action == "rewrite":
-        table.overwrite(rows(alive))
+    elif action in ("overwrite", "rewrite"):
+        # Over nothing it is an append, and the library warns.
+        put = table.overwrite if alive else table.append
+        if action == "overwrite":
+            alive[:] = [*(event for event in alive if event["k"] != 1), *argument]
+        put(rows(alive))
 
 
 @pytest.mark.slow
