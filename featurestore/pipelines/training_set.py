@@ -1,19 +1,21 @@
 """A training set: spine and features at pinned snapshots, stored as one tagged snapshot with its manifest."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
 from featurestore.compiler.service_plan import ServicePlan, service_plan_from_dict
-from featurestore.errors import NotYet
+from featurestore.errors import MissingExtra, NotFound, NotYet, RequestError
 from featurestore.pipelines.splits import checked
 from featurestore.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from featurestore.pipelines.torch_rows import TorchRows
 
 TAG = "training-set-"
 MANIFEST = "featurestore.manifest"
@@ -120,9 +122,42 @@ class TrainingSet:
         frame: pd.DataFrame = self.to_arrow().to_pandas()
         return frame
 
-    def to_torch(self) -> Any:
-        """Not there yet. Raises: NotYet."""
-        raise NotYet("to_torch() is not there yet; wrap to_batches() in a torch IterableDataset, or read files() yourself")
+    def to_torch(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        rows: int = 1024,
+        shuffle: bool = True,
+        seed: int = 0,
+        buffer: int = 65_536,
+        rank: int = 0,
+        world: int = 1,
+    ) -> "TorchRows":
+        """A torch IterableDataset of batches of `rows` rows, for `DataLoader(..., batch_size=None)`; needs torch.
+
+        `columns`: the features and the label when left out. Pieces of files come in the order of `seed` and epoch, and the rows of as
+        many as `buffer` rows are shuffled. `rank` of `world` processes reads its share of the pieces: all rows exactly once, not
+        equally many each. Raises: MissingExtra without torch; NotFound for a column; NotYet where the files are not on this machine.
+        """
+        try:
+            # torch takes seconds to import, and only this needs it.
+            from featurestore.pipelines.torch_rows import TorchRows  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise MissingExtra("torch", "torch") from error
+        known = [column["name"] for column in self.manifest["columns"]]
+        wanted = list(columns) if columns is not None else [*self.features, *([self.label] if self.label is not None else [])]
+        for name in wanted:
+            if name not in known:
+                raise NotFound("column", name, known, f"training set {self.id}")
+        for what, value in (("rows", rows), ("buffer", buffer), ("world", world)):
+            if value < 1:
+                raise RequestError(f"to_torch: {what}={value} must be 1 or more", field=what)
+        if not 0 <= rank < world:
+            raise RequestError(f"to_torch: rank={rank} is none of {world} processes, which are numbered from 0", field="rank")
+        paths = self.files()
+        if not paths:
+            raise NotYet("to_torch() reads files on this machine, and this training set has none here; wrap to_batches() in a dataset")
+        return TorchRows(paths, wanted, part=self.part, rows=rows, shuffle=shuffle, seed=seed, buffer=buffer, rank=rank, world=world)
 
     def files(self) -> list[str]:
         """The Parquet files of all rows, for readers of your own; `__fs_row` numbers the rows, `__fs_split` is their part."""
