@@ -102,10 +102,11 @@ def open_span(task: Task, span: Span) -> Opened:
     if points:
         return Opened(events, compile_view(task.view, events, types), tuple(points), fresh)
     compiled = _tiled(task, span, events, types)
-    tiles = count(task.session, TILES)
+    # Aggregates that do not fold go over the events themselves.
+    events_kept = sum(count(task.session, name) for name, _ in compiled.once if name != TILES)
     at_once = chunks.rows_at_once(task.parts.settings, len(task.columns))
     moves = 1 + len({window for feature in task.view.declared.values() for window in getattr(feature, "over", ())})
-    parts = chunks.shares(span, tiles * moves, at_once)
+    parts = chunks.shares(span, events_kept + count(task.session, TILES) * moves, at_once)
     for name, _ in compiled.once if len(parts) > 1 else ():
         task.session.run(f"DROP TABLE IF EXISTS {_SHARED}{name}")
         task.session.run(f"ALTER TABLE {name} RENAME TO {_SHARED}{name}")

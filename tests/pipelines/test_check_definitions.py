@@ -60,7 +60,7 @@ def test_checks_are_no_part_of_the_meaning(store: FeatureStore) -> None:
     strict = replace(view, checks=[check.that("spend >= 0"), check.rows(at_most=9, severity="warn")])
     plan = store.plan([FeatureService("spending", features=[strict])])
     [step] = [step for step in plan.steps if step.kind == "view"]
-    assert (step.action, step.version, step.reason) == ("update words", 1, "checks changed")
+    assert (step.action, step.version, step.reason) == ("update words", 1, "checks changed; waits for its backfill")
     assert {step.action for step in plan.steps if step.kind == "service"} == {"update words"}
     store.apply(plan)
     assert store.view("spending")["checks"] == {"spend >= 0": "error", "rows(at_most=9)": "warn"}

@@ -99,7 +99,7 @@ def take(step: tuple[str, Any], table: Table, alive: list[dict[str, Any]]) -> No
 
 
 @pytest.mark.slow
-@on_a_store(25)
+@on_a_store(18)
 @given(steps=STEPS)
 def test_any_life_of_a_source_ends_in_the_values_of_one_run(store: FeatureStore, steps: list[tuple[str, Any]]) -> None:
     number = next(COUNTER)
@@ -125,7 +125,7 @@ def test_any_life_of_a_source_ends_in_the_values_of_one_run(store: FeatureStore,
 
 
 @pytest.mark.slow
-@on_a_store(10)
+@on_a_store(8)
 @given(events=EVENTS, later=EVENTS, start=st.integers(0, 10))
 def test_a_history_that_begins_late_carries_its_keys_in(
     store: FeatureStore, events: list[dict[str, Any]], later: list[dict[str, Any]], start: int
