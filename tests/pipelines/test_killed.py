@@ -20,6 +20,8 @@ KEYS = 6
 CHUNK_ROWS = 120
 SCHEMA = pa.schema([("k", pa.int64()), ("at", STAMP), ("x", pa.float64())])
 TABLES = ("counts_v1", "last_v1")
+# What a process would import before it comes to the work that it is killed in.
+PRELOADED = ["__main__", "tests.pipelines.killed", "pyiceberg.catalog.sql", "sqlalchemy.dialects.sqlite", "featurestore.online.lmdb"]
 
 
 def events(first: int, last: int) -> pa.Table:
@@ -69,7 +71,7 @@ def test_a_hundred_kills(tmp_path: Path) -> None:
     load_source(store, "raw.s", events(0, 24 * 30))
     store.apply([declare()])
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["tests.pipelines.killed"])
+    processes.set_forkserver_preload(PRELOADED)
     sizes: dict[str, set[int]] = {name: set() for name in TABLES}
     kills, lives, hours = 0, 0, 24 * 30
     while kills < 100:
