@@ -16,6 +16,8 @@ SOURCE = "__fs_source"
 EVENTS = "__fs_events"
 TIME = "__fs_time"
 CREATED = "__fs_created"
+DAY = 86_400_000_000
+"""In microseconds."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ class Events:
 
     `reads` are the raw columns to project, `raw_keys` those of the keys, quoted. `sql` selects, over the relation
     SOURCE, the keys, TIME and CREATED (NULL where the source has none), and the inputs, of the rows with event times in
-    [events_lower, events_upper]. `counts` selects one row over the same relation: how many rows there are, how many
-    have a NULL key, no event time, and one after `now`; and the first event time. The bounds and `now` are DuckDB
-    variables in UTC microseconds.
+    [events_lower, events_upper]. `counts` selects, over the same relation, a row for each day since 1970 in ascending
+    order, and one with the day NULL for rows without an event time: how many rows there are, how many of them have a
+    NULL key, and an event time after `now`. The bounds and `now` are DuckDB variables in UTC microseconds.
     """
 
     reads: tuple[str, ...]
@@ -80,10 +82,9 @@ def compile_events(view: FeatureView, columns: Sequence[str]) -> Events:
         inputs=inputs,
         sql=sql,
         counts=(
-            f"SELECT count(*) AS rows, count(*) FILTER (WHERE NOT ({has_keys})) AS null_keys,"
-            f" count(*) FILTER (WHERE {time} IS NULL) AS no_time,"
-            f" count(*) FILTER (WHERE {time} > make_timestamptz(getvariable('now'))) AS future,"
-            f" epoch_us(min({time})) AS first_time FROM {SOURCE} WHERE {keep}"
+            f"SELECT epoch_us({time}) // {DAY} AS day, count(*) AS rows, count(*) FILTER (WHERE NOT ({has_keys})) AS null_keys,"
+            f" count(*) FILTER (WHERE {time} > make_timestamptz(getvariable('now'))) AS future FROM {SOURCE} WHERE {keep}"
+            " GROUP BY 1 ORDER BY 1"
         ),
     )
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from featurestore.compiler.diff import HELD, VANISHED
-from featurestore.compiler.events import SOURCE, TIME, Events, compile_events
+from featurestore.compiler.events import DAY, SOURCE, TIME, Events, compile_events
 from featurestore.compiler.expressions import SqlProblem, quoted
 from featurestore.compiler.features import feature_names
 from featurestore.compiler.folds import NONE, Shortcuts
@@ -66,10 +66,17 @@ class Opened:
     fresh: bool
 
 
-def count_source(task: Task, span: Span) -> dict[str, int]:
-    """How many rows the source has (`rows`), and of these left out: `null_keys`, and those in the `future`.
+@dataclass(frozen=True)
+class Counted:
+    """A source's rows: how many there are on each day since 1970, and how many are left out for what they lack or when they are."""
 
-    Of a run that goes on from an earlier one, only rows of feature_timestamps from the span's first on are counted.
+    days: tuple[tuple[int, int], ...]
+    null_keys: int
+    future: int
+
+
+def count_source(task: Task, span: Span) -> Counted:
+    """Count the source's rows; of a run that goes on from an earlier one, those from the span's first feature_timestamp on.
 
     Raises: RequestError when no row has an event time.
     """
@@ -77,14 +84,15 @@ def count_source(task: Task, span: Span) -> dict[str, int]:
     onward = None if span.events_lower <= times.FIRST else sources.TimeBounds(span.lower, times.LAST)
     sources.add(task.parts, task.session, task.view.source, task.pins, events.reads, onward)
     task.session.set({"now": task.run})
-    row = task.session.batches(events.counts).read_all().to_pylist()[0]
-    if row["rows"] and row["no_time"] == row["rows"]:
+    rows = task.session.batches(events.counts).read_all().to_pylist()
+    days = tuple((int(row["day"]), int(row["rows"])) for row in rows if row["day"] is not None)
+    if rows and not days:
         source = task.view.source
         raise RequestError(f"no row of source {source.name} has a value in its timestamp column '{source.timestamp}'; nothing was written")
-    return {name: int(row[name] or 0) for name in ("rows", "future", "null_keys")}
+    return Counted(days, sum(int(row["null_keys"]) for row in rows), sum(int(row["future"]) for row in rows))
 
 
-def open_span(task: Task, span: Span) -> Opened:
+def open_span(task: Task, span: Span, counted: Counted) -> Opened:
     """Read what the table holds of a span, divide it into chunks, and make what these share.
 
     Raises: TypeMismatch when the source's types no longer fit the table's.
@@ -97,7 +105,8 @@ def open_span(task: Task, span: Span) -> Opened:
     if task.view.every is None:
         at_once = chunks.rows_at_once(task.parts.settings, len(task.columns))
         compiled = CompiledView((), (("", row_view(task.view, events)),))
-        return Opened(events, compiled, tuple(_months(task, span, events, at_once)), fresh)
+        days = [(day, rows) for day, rows in counted.days if span.lower // DAY <= day <= span.upper // DAY]
+        return Opened(events, compiled, tuple(chunks.months(span, days, at_once)), fresh)
     points = chunks.points(span, grid_step(task.view)) if fresh and not span.scoped and not span.carry_in else []
     if points:
         return Opened(events, compile_view(task.view, events, types), tuple(points), fresh)
@@ -232,13 +241,6 @@ def _at_point(task: Task, opened: Opened, chunk: Chunk) -> str:
             if not shortcuts.narrow:
                 raise
     return _AT_POINT
-
-
-def _months(task: Task, span: Span, events: Events, at_once: int) -> list[Chunk]:
-    _add_source(task, span, events)
-    day = f"SELECT epoch_us({TIME}) // 86400000000 AS day, count(*) AS rows FROM ({events.sql}) GROUP BY 1 ORDER BY 1"
-    days = [(int(row["day"]), int(row["rows"])) for row in task.session.batches(day).read_all().to_pylist()]
-    return chunks.months(span, days, at_once)
 
 
 def _take_share(task: Task, opened: Opened, chunk: Chunk) -> None:

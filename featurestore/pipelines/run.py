@@ -122,14 +122,14 @@ def _compute(parts: Parts, applied: Applied, view: FeatureView, table: tables.Ta
         files = writes.data_files(table)
         with files.discarded_on(BaseException), _given_up_on_refusal(table):
             for span in interval.spans:
-                work = _compute_span(task, open_span(task, span), work, files, report)
+                work = _compute_span(task, open_span(task, span, counted), work, files, report)
             outcomes = _checked(task, interval, work)
             summary = {
                 "featurestore.run-id": uuid.uuid4().hex,
                 "featurestore.interval": f"{times.text(max(interval.lower, times.FIRST))}/{times.text(interval.upper)}",
                 "featurestore.view-version": str(applied.version),
-                NULL_KEYS: str(counted["null_keys"]),
-                FUTURE_ROWS: str(counted["future"]),
+                NULL_KEYS: str(counted.null_keys),
+                FUTURE_ROWS: str(counted.future),
                 **checks.summary(outcomes),
             }
             properties = _state(held, interval, work).to_properties()
@@ -141,8 +141,8 @@ def _compute(parts: Parts, applied: Applied, view: FeatureView, table: tables.Ta
         work.computed,
         work.rows,
         work.corrections,
-        counted["future"],
-        counted["null_keys"],
+        counted.future,
+        counted.null_keys,
         outcomes,
     )
 
