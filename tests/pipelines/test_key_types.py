@@ -79,7 +79,7 @@ def life(store: FeatureStore, kind: pa.DataType, key: Callable[[int], Any], keys
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "composite"), [*((name, False) for name in sorted(KINDS)), ("uuid", True), ("date", True)])
+@pytest.mark.parametrize("name, composite", [*((name, False) for name in sorted(KINDS)), ("uuid", True), ("date", True)])
 def test_keys_of_any_type_lead_where_integers_do(store: FeatureStore, name: str, composite: bool) -> None:
     numbers = [0, 1] if name == "boolean" else [0, 1, 2, 3, 4]
     keys = ["part", "k"] if composite else ["k"]
