@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pydantic import Field, ValidationError
+from pydantic import ByteSize, Field, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from featurestore.errors import RequestError, near
 
 CATALOG_NAME = "featurestore"
+GIB = 1 << 30
+
+_BYTES = TypeAdapter(ByteSize)
 
 
 class Settings(BaseSettings):
@@ -41,11 +44,23 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="address the server listens on")
     port: int = Field(default=8080, ge=0, le=65535, description="port the server listens on; 0 takes a free one")
     workers: int = Field(default=1, ge=1, description="server processes")
+    job_workers: int = Field(default=1, ge=1, description="training sets and materializations that a server works on at once")
+    job_memory_limit: str | None = Field(
+        default=None,
+        description="most memory that the process of one of them may have; default: twice memory_limit and 1 GiB, else the machine's",
+    )
     token: str | None = Field(default=None, description="bearer token the server demands; default: none")
     features_namespace: str = Field(default="features", description="namespace of feature tables")
     training_sets_namespace: str = Field(default="training_sets", description="namespace of training sets")
     registry_namespace: str = Field(default="registry", description="namespace of definitions and model events")
     inference_namespace: str = Field(default="inference", description="namespace of inference logs")
+
+    @field_validator("job_memory_limit")
+    @classmethod
+    def _size(cls, value: str | None) -> str | None:
+        if value is not None:
+            _BYTES.validate_python(value)
+        return value
 
     @classmethod
     def settings_customise_sources(
@@ -81,6 +96,17 @@ class Settings(BaseSettings):
         if url.startswith("lmdb://"):
             return f"lmdb://{Path(url.removeprefix('lmdb://')).expanduser().absolute()}"
         return url
+
+    def job_memory(self) -> int:
+        """The most bytes that the process of a job may have."""
+        if self.job_memory_limit is not None:
+            return int(_BYTES.validate_python(self.job_memory_limit))
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        try:
+            return min(2 * int(_BYTES.validate_python(self.memory_limit)) + GIB, machine)
+        except ValidationError:
+            # Not set, or a share of the machine.
+            return machine
 
     def spill_path(self) -> Path:
         """Where queries spill."""

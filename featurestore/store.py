@@ -8,23 +8,30 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import pyarrow as pa
 
+from featurestore import progress as shown
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl.loader import load
 from featurestore.errors import FeatureStoreError, RequestError
-from featurestore.pipelines import apply, build, comparison, describe, health, plan, registry, removal, splits, times
+from featurestore.pipelines import describe, health, registry, times
 from featurestore.pipelines import lookup as online
-from featurestore.pipelines import maintain as upkeep
+from featurestore.pipelines.joining.pinned import join_pinned, pin
+from featurestore.pipelines.joining.spine_grid import asked
 from featurestore.pipelines.live import live_versions
 from featurestore.pipelines.lookup import OnlineFeatures
-from featurestore.pipelines.materialize import Materialization, Progress, Report, materialize_view
+from featurestore.pipelines.materialization.materialize import Materialization, Progress, materialize_view
 from featurestore.pipelines.parts import Parts
-from featurestore.pipelines.pinned import join_pinned, pin
-from featurestore.pipelines.plan import Plan
-from featurestore.pipelines.prepared import Prepared, prepare, read_for
-from featurestore.pipelines.removal import Removal
+from featurestore.pipelines.planning import apply, plan
+from featurestore.pipelines.planning.plan import Plan
 from featurestore.pipelines.services import Services
-from featurestore.pipelines.spine_grid import asked
-from featurestore.pipelines.training_set import TrainingSet
+from featurestore.pipelines.training_sets import build, comparison, splits
+from featurestore.pipelines.training_sets.prepared import Prepared, prepare, read_for
+from featurestore.pipelines.training_sets.progress import Report, by_rows
+from featurestore.pipelines.training_sets.rebuild import rebuild
+from featurestore.pipelines.training_sets.spooled import spooled
+from featurestore.pipelines.training_sets.training_set import TrainingSet
+from featurestore.pipelines.upkeep import maintain as upkeep
+from featurestore.pipelines.upkeep import removal
+from featurestore.pipelines.upkeep.removal import Removal
 from featurestore.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -68,19 +75,21 @@ class FeatureStore:
         names: str | Sequence[str] | None = None,
         start: datetime | str | None = None,
         end: datetime | str | None = None,
-        progress: Report | None = None,
+        progress: shown.OfMaterialization = None,
     ) -> list[Materialization]:
         """Bring views (all when no name is given) up to `end`, feature tables and online store alike.
 
         `start` None goes on from the watermark, and back to whatever changed in the source since; `end` None, or one in
         the future, is now. Both ends are inclusive. Appends only what is new or changed, so a second run appends nothing.
         Older versions of a view that a served service or a logged model still reads are brought up to date after the newest.
+        `progress` is told how far each view is; True shows bars.
         """
         known = registry.read(self._parts)
         wanted = [names] if isinstance(names, str) else known.names("view") if names is None else list(names)
         applied = live_versions(self._parts, known, wanted)
         bounds = [None if bound is None else times.parse(bound, what) for bound, what in ((start, "start"), (end, "end"))]
-        return [materialize_view(self._parts, row, known.view(row), bounds[0], bounds[1], progress or _silent) for row in applied]
+        with shown.of_materialization(progress) as report:
+            return [materialize_view(self._parts, row, known.view(row), bounds[0], bounds[1], report or _silent) for row in applied]
 
     def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
         """Remove an older version of a view: its registry entry, its online rows, its table with all files.
@@ -124,6 +133,7 @@ class FeatureStore:
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         every: str | None = None,
+        progress: shown.OfTrainingSet = None,
     ) -> TrainingSet:
         """Join a spine with a service's features as of each row's `timestamp`, and store the result as a tagged snapshot.
 
@@ -134,10 +144,11 @@ class FeatureStore:
         `known="then"` sees only what was created by then. `snapshots` pins feature tables; None takes the current ones.
         `split` gives each row a part: {"train": 0.8, "test": 0.2} by a hash of the columns `by` (the service's keys when left out),
         {"train": "2026-03-01", "test": None} by time, each end not included. The same request on the same snapshots returns the
-        training set that is there.
+        training set that is there. `progress` is told how far the build is; True shows a bar.
         """
         asked_for = (service, spine, timestamp, label, name, known, snapshots, split, by, start, end, every)
-        return self.build_training_set(self.prepare_training_set(*asked_for))
+        with shown.of_training_set(progress) as report:
+            return self.build_training_set(self.prepare_training_set(*asked_for), report)
 
     def prepare_training_set(
         self,
@@ -171,9 +182,14 @@ class FeatureStore:
             by=by,
         )
 
-    def build_training_set(self, prepared: Prepared, progress: build.Report | None = None) -> TrainingSet:
-        """The second half: join and store; `progress` is told how many rows are written so far."""
-        return build.build(self._parts, prepared, progress)
+    def build_training_set(self, prepared: Prepared, progress: Report | None = None) -> TrainingSet:
+        """The second half: join and store."""
+        written = None if progress is None else by_rows(prepared.spine.rows, progress)
+        return build.build(self._parts, prepared, written)
+
+    def spooled_training_set(self, folder: Path) -> Prepared:
+        """What `spool` wrote to a folder, to be built by this process. Raises: NotFound when a snapshot that it pins is gone."""
+        return spooled(self._parts, folder)
 
     def get_training_set(self, id: str) -> TrainingSet:
         """A stored training set. Raises: NotFound with the nearest ids."""
@@ -188,7 +204,7 @@ class FeatureStore:
 
         Raises: DigestMismatch naming the columns that differ.
         """
-        return build.rebuild(self._parts, self._id(id_or_model_uri))
+        return rebuild(self._parts, self._id(id_or_model_uri))
 
     def compare(self, a: str, b: str) -> dict[str, Any]:
         """What training set `b` has otherwise than `a`: definitions, rows, values, drift, and what changed them.

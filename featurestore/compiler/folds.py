@@ -18,19 +18,22 @@ FLOATING = frozenset({"FLOAT", "DOUBLE"})
 _INTEGERS = frozenset("TINYINT SMALLINT INTEGER BIGINT UTINYINT USMALLINT UINTEGER UBIGINT HUGEINT UHUGEINT BOOLEAN".split())
 NARROW = 2**125
 _SCALE = f"{2.0**86:.1f}::DOUBLE"
+BAND = "__fs_band"
+"""The column that names a band of events of one grid point: the age of its youngest, in microseconds."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is held of an aggregation over some events: an aggregate, with `{}` where its filter goes.
+    """What is held of an aggregation over some events: an aggregate, with `{0}` where its filter goes.
 
-    `combine` is the window function that combines tiles, with `{0}` for the column and `{over}` for the window. `narrow`:
-    its sums must stay below NARROW.
+    `combine` is the window function that combines tiles, with `{0}` for the column and `{over}` for the window; `merge` the
+    aggregate that combines the bands of a grid point which are `{within}` a window. `narrow`: its sums must stay below NARROW.
     """
 
     aggregate: str
     where: str | None = None
     combine: str = "sum({0}) {over}"
+    merge: str = "sum({0}) FILTER (WHERE {within})"
     narrow: bool = False
 
     @property
@@ -38,9 +41,9 @@ class Part:
         """The column that holds this part."""
         return "__fs_p" + hashlib.sha256(f"{self.aggregate}{self.where}".encode()).hexdigest()[:12]
 
-    def sql(self, within: str | None = None) -> str:
-        """The aggregate over the events that its own condition, and `within`, let pass."""
-        return self.aggregate.format(_filter(self.where, within))
+    def sql(self) -> str:
+        """The aggregate over the events that its own condition lets pass."""
+        return self.aggregate.format(_filter(self.where))
 
 
 @dataclass(frozen=True)
@@ -118,11 +121,14 @@ def fold(aggregation: Aggregation, value: str | None, where: str | None, kind: s
             return Fold((*total.parts, counted), mean)
         case "min" | "max":
             function = aggregation.function
-            return Fold((Part(f"{function}({_one_zero(value, kind)}){{}}", where, f"{function}({{0}}) {{over}}"),))
+            merge = f"{function}({{0}}) FILTER (WHERE {{within}})"
+            return Fold((Part(f"{function}({_one_zero(value, kind)}){{0}}", where, f"{function}({{0}}) {{over}}", merge),))
         case "first" | "last":
             place, chosen = ("arg_min", "first_value") if aggregation.function == "first" else ("arg_max", "last_value")
+            # A band is named by its age: the first value is in the oldest that has one.
+            merge = f"{'arg_max' if place == 'arg_min' else 'arg_min'}({{0}}, {BAND}) FILTER (WHERE {{within}})"
             value = _one_zero(value, kind)
-            return Fold((Part(f"{place}({value}, {_place(value)}){{}}", where, f"{chosen}({{0}} IGNORE NULLS) {{over}}"),))
+            return Fold((Part(f"{place}({value}, {_place(value)}){{0}}", where, f"{chosen}({{0}} IGNORE NULLS) {{over}}", merge),))
     return None
 
 
@@ -133,7 +139,7 @@ def counting(value: str, where: str | None) -> tuple[str, str]:
 
 def _count(value: str | None, where: str | None) -> Part:
     """A count kept as a double, which is exact below 2**53 and adds up in half the time of a 64-bit integer."""
-    return Part(f"CAST(count({value or '*'}){{}} AS DOUBLE)", where)
+    return Part(f"CAST(count({value or '*'}){{0}} AS DOUBLE)", where)
 
 
 def _filter(*conditions: str | None) -> str:
@@ -158,17 +164,28 @@ def _number(value: str | None, kind: str) -> str:
 def _sum(value: str, kind: str, where: str | None, narrow: bool) -> Fold:
     """The exact sum as HUGEINT, DECIMAL(38, s) or DOUBLE; NULL for no values."""
     if kind not in FLOATING:
-        return Fold((Part(f"sum({value}){{}}", where),))
-    whole, fraction = f"CAST(trunc({value}) AS HUGEINT)", f"CAST(({value} - trunc({value})) * {_SCALE} AS HUGEINT)"
+        return Fold((Part(f"sum({value}){{0}}", where),))
     if narrow:
-        return Fold((Part(f"sum({whole} * {2**86}::HUGEINT + {fraction}){{}}", where, narrow=True),), f"CAST({{0}} AS DOUBLE) / {_SCALE}")
+        return Fold((_narrow_sum(value, where),), f"CAST({{0}} AS DOUBLE) / {_SCALE}")
+    whole, fraction = f"CAST(trunc({value}) AS HUGEINT)", f"CAST(({value} - trunc({value})) * {_SCALE} AS HUGEINT)"
     ordinary = f"isfinite({value}) AND abs({value}) < {_SCALE}"
     also = f" AND {where}" if where else ""
     # CASE, not FILTER: a filtered aggregate still computes its argument for every row, and infinity has no integer.
-    parts = [Part(f"sum(CASE WHEN {ordinary}{also} THEN {part} END){{}}") for part in (whole, fraction)]
+    parts = [Part(f"sum(CASE WHEN {ordinary}{also} THEN {part} END){{0}}") for part in (whole, fraction)]
     joined = "flatten(list({0}) FILTER (WHERE {0} IS NOT NULL) {over})"
-    other = Part(f"list({value}){{}}", f"NOT ({ordinary}){also}", joined)
+    merge = "flatten(list({0}) FILTER (WHERE {0} IS NOT NULL AND {within}))"
+    other = Part(f"list({value}){{0}}", f"NOT ({ordinary}){also}", joined, merge)
     exact = f"CAST({{0}} * {2**86}::HUGEINT + {{1}} AS DOUBLE) / {_SCALE}"
     large = f"CAST({{0}} AS DOUBLE) + CAST({{1}} AS DOUBLE) / {_SCALE}"
     total = f"CASE WHEN abs({{0}}) < {2**40} THEN {exact} ELSE {large} END"
     return Fold((*parts, other), f"(CASE WHEN {{2}} IS NULL THEN {total} ELSE coalesce({total}, 0) + list_sum(list_sort({{2}})) END)")
+
+
+def _narrow_sum(value: str, where: str | None) -> Part:
+    """The sum of whole * 2**86 + fraction, which fails where a value is 2**40 or more.
+
+    Taken from two sums of 64-bit integers, value = upper / 2**23 + lower / 2**86, which takes half the time of one of 128 bits.
+    """
+    scaled = f"({value} * {2.0**23:.1f}::DOUBLE)"
+    upper, lower = f"CAST(trunc({scaled}) AS BIGINT)", f"CAST(({scaled} - trunc({scaled})) * {2.0**63:.1f}::DOUBLE AS BIGINT)"
+    return Part(f"(sum({upper}){{0}} * {2**63}::HUGEINT + sum({lower}){{0}})", where, narrow=True)

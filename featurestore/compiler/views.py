@@ -13,8 +13,6 @@ from featurestore.compiler.windows import tile_facts, tile_steps, window_steps
 from featurestore.dsl.view import FeatureView
 
 ROWS = "__fs_rows"
-
-
 VALUES = "__fs_values"
 
 
@@ -26,7 +24,7 @@ class CompiledView:
     view, the relation EXTRA_POINTS. The last one, ROWS, has the keys, feature_timestamp, created_timestamp (NULL where
     the source has none) and the features; its rows are unique in keys, feature_timestamp and created_timestamp. What
     `once` makes can be divided by keys, and `each` be run on every share of it by itself. `single_point` selects the
-    same rows for lower = upper = `point`, a grid point, from the events alone; None in a row view.
+    same rows for lower = upper = `point`, a grid point, from the relation EVENTS alone; None in a row view.
     `facts` is a SELECT over what `once` made (`windows.tile_facts`), None where it could tell nothing.
     """
 
@@ -55,7 +53,7 @@ def compile_view(view: FeatureView, events: Events, types: Mapping[str, str], sh
     columns = [*map(quoted, events.keys), "feature_timestamp", "created_timestamp", *feature_columns(features_of(view), {})]
     rows = f"SELECT {', '.join(columns)}\nFROM (\n{{}}\n)"
     once, steps = tuple(tile_steps(plan, events)), (*each, (ROWS, rows.format(values)))
-    return CompiledView(once, steps, rows.format(single_point(plan, events)), tile_facts(plan))
+    return CompiledView(once, steps, rows.format(single_point(plan)), tile_facts(plan))
 
 
 def feature_columns(features: tuple[OneFeature, ...], inputs: Mapping[str, str]) -> list[str]:

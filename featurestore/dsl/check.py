@@ -34,7 +34,7 @@ class NotNull:
 
 @dataclass(frozen=True)
 class RowCount:
-    """A run computes so many rows, both ends inclusive; None is no limit."""
+    """A run computes so many rows, both ends inclusive; None is no limit. One that goes on from the watermark may find none."""
 
     name: str
     at_least: int | None = None
@@ -67,7 +67,10 @@ def not_null(feature: str, *, at_least: float = 1.0, severity: Severity = "error
 
 
 def rows(*, at_least: int | None = None, at_most: int | None = None, severity: Severity = "error", name: str | None = None) -> RowCount:
-    """The rows that a run computes for its interval, also those that the feature table holds already."""
+    """The rows that a run computes for its interval, also those that the feature table holds already.
+
+    A run that goes on from the watermark and finds nothing to compute passes: `fresh` tells a source that has stopped.
+    """
     limits = [f"{limit}={value}" for limit, value in (("at_least", at_least), ("at_most", at_most)) if value is not None]
     return RowCount(f"rows({', '.join(limits)})" if name is None else name, at_least, at_most, severity)
 

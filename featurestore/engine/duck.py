@@ -27,6 +27,9 @@ PARQUET = "COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 131072"
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
+_NOTHING_LOADED = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+
+
 class DuckEngine:
     """Sessions with the settings' memory limit, threads and spill folder."""
 
@@ -46,8 +49,7 @@ class DuckEngine:
         folder = tempfile.mkdtemp(prefix="session-", dir=spill)
         config: dict[str, str | bool | int | float | list[str]] = {
             "temp_directory": folder,
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
+            **_NOTHING_LOADED,
         }
         if self._settings.memory_limit:
             config["memory_limit"] = self._settings.memory_limit
@@ -56,12 +58,27 @@ class DuckEngine:
         with translated():
             connection = duckdb.connect(config=config)
         try:
-            # In a notebook the engine would draw bars of its own.
-            connection.execute("SET timezone = 'UTC'; SET enable_progress_bar = false")
-            yield DuckSession(connection)
+            with _session(connection) as session:
+                yield session
         finally:
-            connection.close()
             shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def brief(self) -> Iterator["DuckSession"]:
+        """See Engine.brief."""
+        with _session(self._lasting.cursor()) as session:
+            yield session
+
+    @cached_property
+    def _lasting(self) -> duckdb.DuckDBPyConnection:
+        with translated():
+            return duckdb.connect(config={"threads": 1, "temp_directory": "", **_NOTHING_LOADED})
+
+    @cached_property
+    def memory(self) -> int:
+        """The bytes that the queries of a session may use before they spill."""
+        with self.session() as session:
+            return session.memory
 
     @cached_property
     def evaluator(self) -> Evaluator:
@@ -72,6 +89,21 @@ class DuckEngine:
         """Close what stays open between sessions."""
         if "evaluator" in self.__dict__:
             self.evaluator.close()
+            del self.evaluator
+        if "_lasting" in self.__dict__:
+            self._lasting.close()
+            del self._lasting
+
+
+@contextmanager
+def _session(connection: duckdb.DuckDBPyConnection) -> Iterator["DuckSession"]:
+    """A session of a connection, which is closed with it."""
+    try:
+        # In a notebook the engine would draw bars of its own.
+        connection.execute("SET timezone = 'UTC'; SET enable_progress_bar = false")
+        yield DuckSession(connection)
+    finally:
+        connection.close()
 
 
 class DuckSession:

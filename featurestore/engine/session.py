@@ -51,5 +51,12 @@ class Engine(Protocol):
     def version(self) -> str:
         """What names the engine and its version, on which a hash may depend."""
 
+    @property
+    def memory(self) -> int:
+        """The bytes that the queries of a session may use before they spill."""
+
     def session(self) -> Any:
         """A context manager of a Session."""
+
+    def brief(self) -> Any:
+        """The same for a few rows or none: it is there at once, where a session takes a good ten milliseconds, and cannot spill."""

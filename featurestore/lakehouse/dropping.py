@@ -1,6 +1,5 @@
 """Dropping a table with its files, in two steps of which the second can be done later: first its name, then its folder."""
 
-import json
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from featurestore.errors import NotReady
-from featurestore.lakehouse import tables
+from featurestore.lakehouse import folders, tables
 from featurestore.lakehouse.catalog import UNREACHABLE
 from featurestore.lakehouse.tables import Table
 
@@ -50,10 +49,10 @@ def contents(catalog: Catalog, wanted: Identity) -> Contents:
     Two tables share a folder where one was renamed and its name given to a new one. Raises: NotReady.
     """
     try:
-        filesystem, path = _filesystem(catalog, wanted.location)
+        filesystem, path = folders.filesystem(PyArrowFileIO(dict(catalog.properties)), wanted.location)
         infos = filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True, recursive=True))
         files = [info for info in infos if info.type == pafs.FileType.File]
-        if any(_is_foreign(filesystem, info.path, wanted.uuid) for info in files if ".metadata.json" in info.path):
+        if any(folders.is_foreign(filesystem, info.path, wanted.uuid) for info in files if ".metadata.json" in info.path):
             return Contents(0, 0)
     except UNREACHABLE as error:
         raise NotReady(f"the folder {wanted.location} cannot be looked at: {error}") from error
@@ -74,25 +73,9 @@ def drop(catalog: Catalog, identifier: str, wanted: Identity) -> Contents:
             raise NotReady(f"the table {identifier} cannot be dropped: {error}; try again") from error
     found = contents(catalog, wanted)
     if found.files:
-        filesystem, path = _filesystem(catalog, wanted.location)
+        filesystem, path = folders.filesystem(PyArrowFileIO(dict(catalog.properties)), wanted.location)
         try:
             filesystem.delete_dir(path)
         except UNREACHABLE as error:
             raise NotReady(f"{identifier} is dropped, but not all of {wanted.location} is deleted: {error}; try again") from error
     return found
-
-
-def _filesystem(catalog: Catalog, location: str) -> tuple[pafs.FileSystem, str]:
-    io = PyArrowFileIO(dict(catalog.properties))
-    scheme, netloc, path = PyArrowFileIO.parse_location(location, io.properties)
-    return io.fs_by_scheme(scheme, netloc), path
-
-
-def _is_foreign(filesystem: pafs.FileSystem, path: str, uuid: str) -> bool:
-    with filesystem.open_input_stream(path, compression="detect") as stream:
-        text = stream.read()
-    try:
-        return bool(json.loads(text).get("table-uuid") != uuid)
-    except ValueError:
-        # Cut off while it was written: nobody's.
-        return False

@@ -6,7 +6,7 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from featurestore.errors import OutOfResources
 logger = logging.getLogger(__name__)
 
 ROW_GROUP_ROWS = 131_072
+SAMPLE = 8192
+"""So many rows tell which columns repeat their values."""
 
 
 class DataFiles:
@@ -130,10 +132,17 @@ class DataFiles:
         # The name is unique: looking whether it is taken would only cost a request.
         sink = self._table.io.new_output(path).create(overwrite=True)
         try:
+            groups = _row_groups(batches)
+            first = next(groups, self._schema.empty_table())
             with pq.ParquetWriter(
-                sink, self._schema, compression="zstd", compression_level=3, store_decimal_as_integer=True, version="2.6"
+                sink,
+                self._schema,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=_repetitive(first),
+                store_decimal_as_integer=True,
             ) as writer:
-                for group in _row_groups(batches):
+                for group in chain([first], groups):
                     writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
                     self.rows += group.num_rows
             sink.close()
@@ -159,6 +168,25 @@ def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
             held, rows = table.slice(whole).to_batches(), rows - whole
     if rows:
         yield pa.Table.from_batches(held)
+
+
+def _repetitive(group: pa.Table) -> list[str]:
+    """The paths of the columns that a dictionary makes smaller: that of values which are mostly distinct would be begun and given up.
+
+    What this group begins with tells it; columns of lists, structs and UUIDs keep their dictionaries.
+    """
+    begin = group.slice(0, SAMPLE)
+    distinct = {
+        name
+        for name, column in zip(begin.schema.names, begin.columns, strict=True)
+        if not isinstance(column.type, pa.BaseExtensionType)
+        and not pa.types.is_nested(column.type)
+        and pc.count_distinct(column).as_py() > begin.num_rows * 3 // 4
+    }
+    sink = pa.BufferOutputStream()
+    pq.ParquetWriter(sink, group.schema).close()
+    parquet = pq.read_metadata(pa.BufferReader(sink.getvalue())).schema
+    return [path for path in (parquet.column(index).path for index in range(len(parquet))) if path not in distinct]
 
 
 def _months(batches: Iterable[pa.RecordBatch], column: str | None) -> Iterator[Iterator[pa.RecordBatch]]:

@@ -1,6 +1,5 @@
 """Old snapshots expire unless something pins them, and files that no kept snapshot reaches are swept."""
 
-import json
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -18,7 +17,7 @@ from pyiceberg.table.snapshots import Snapshot, ancestors_of
 from pyiceberg.table.update import AssertTableUUID, RemoveSnapshotsUpdate
 
 from featurestore.errors import CommitConflict, Conflict
-from featurestore.lakehouse import tables
+from featurestore.lakehouse import folders, tables
 from featurestore.lakehouse.commits import Staged, as_loaded, begin, execute, reloaded
 
 logger = logging.getLogger(__name__)
@@ -55,16 +54,19 @@ def nothing(properties: Mapping[str, str]) -> Collection[str]:
     return ()
 
 
-def expire(table: Table, older_than: datetime, dry_run: bool = False, *, reader: int | None = None) -> Expired:
+def expire(
+    table: Table, older_than: datetime, dry_run: bool = False, *, reader: int | None = None, untagged: Collection[str] = ()
+) -> Expired:
     """Forget snapshots that ceased to be the current one before `older_than` (naive: UTC), but the heads of tags and branches.
 
     What an incremental reader that stands at the snapshot `reader` still needs is kept as well: it, and all after it. Files stay
-    until `sweep`. The handle then shows the new state. Raises: CommitConflict if other writers never pause.
+    until `sweep`. `untagged`: as if these tags were gone, for dry runs. The handle then shows the new state.
+    Raises: CommitConflict if other writers never pause.
     """
     limit = _milliseconds(older_than)
     for _ in range(_ATTEMPTS):
         fresh = reloaded(table)
-        old = _expirable(fresh, limit, reader)
+        old = _expirable(fresh, limit, reader, untagged)
         if dry_run or not old:
             return Expired(old)
         transaction = begin(fresh)
@@ -99,7 +101,7 @@ def bound_metadata(table: Table) -> None:
 
 def last_changed(table: Table, locations: Collection[str]) -> datetime | None:
     """When the newest of these files was written; None where none of them is there."""
-    filesystem, _ = _filesystem(table, table.location())
+    filesystem, _ = folders.filesystem(table.io, table.location())
     found = filesystem.get_file_info([_path(table, location) for location in locations])
     return max((info.mtime for info in found if info.type == pafs.FileType.File), default=None)
 
@@ -125,21 +127,22 @@ def sweep(table: Table, older_than: datetime, dry_run: bool = False, *, without:
 
 
 def _delete(table: Table, paths: Iterable[str]) -> None:
-    filesystem, home = _filesystem(table, table.location())
+    filesystem, home = folders.filesystem(table.io, table.location())
     for path in paths:
         # Commits delete old metadata files as well.
         with suppress(FileNotFoundError):
             filesystem.delete_file(path)
         if isinstance(filesystem, pafs.LocalFileSystem):
-            folders = (folder for folder in Path(path).parents if Path(home) in folder.parent.parents)
+            above = (folder for folder in Path(path).parents if Path(home) in folder.parent.parents)
             # A folder that is not empty, or that another upkeep has removed, ends it.
             with suppress(OSError):
-                for folder in folders:
+                for folder in above:
                     folder.rmdir()
 
 
-def _expirable(table: Table, limit: int, reader: int | None) -> tuple[int, ...]:
-    kept = {table.metadata.current_snapshot_id, *(ref.snapshot_id for ref in table.refs().values())}
+def _expirable(table: Table, limit: int, reader: int | None, untagged: Collection[str]) -> tuple[int, ...]:
+    held = [ref.snapshot_id for name, ref in table.refs().items() if name not in untagged]
+    kept = {table.metadata.current_snapshot_id, *held}
     ids = [snapshot.snapshot_id for snapshot in ancestors_of(table.current_snapshot(), table.metadata)]
     if reader in ids:
         kept |= set(ids[: ids.index(reader) + 1])
@@ -155,12 +158,6 @@ def _utc(when: datetime) -> datetime:
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
-def _filesystem(table: Table, location: str) -> tuple[pafs.FileSystem, str]:
-    io = table.io if isinstance(table.io, PyArrowFileIO) else PyArrowFileIO(table.io.properties)
-    scheme, netloc, path = PyArrowFileIO.parse_location(location, io.properties)
-    return io.fs_by_scheme(scheme, netloc), path
-
-
 def _path(table: Table, location: str) -> str:
     return PyArrowFileIO.parse_location(location, table.io.properties)[2]
 
@@ -173,7 +170,7 @@ def _listed(table: Table) -> Iterator[pafs.FileInfo]:
         if not folder.startswith(home):
             logger.info("not swept: %s lies outside of the table's folder", folder)
             continue
-        filesystem, path = _filesystem(table, folder)
+        filesystem, path = folders.filesystem(table.io, folder)
         found = filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True, recursive=True))
         yield from (info for info in found if info.type == pafs.FileType.File and info.path.endswith(_SWEPT))
 
@@ -240,21 +237,12 @@ def _reachable(table: Table, snapshots: Iterable[Snapshot]) -> set[str]:
 
 def _refuse_shared_folder(table: Table, garbage: list[pafs.FileInfo]) -> None:
     """A table made under the old name of a renamed one has its folder too: what one does not reach may be the other's."""
-    if not any(_is_foreign(table, info.path) for info in garbage if ".metadata.json" in info.path):
+    filesystem, own = folders.filesystem(table.io, table.location())
+    uuid, catalog = str(table.metadata.table_uuid), table.catalog
+    if not any(folders.is_foreign(filesystem, info.path, uuid) for info in garbage if ".metadata.json" in info.path):
         return
-    catalog, own = table.catalog, _path(table, table.location())
     for namespace in catalog.list_namespaces():
         for identifier in catalog.list_tables(namespace):
             other = catalog.load_table(identifier)
             if other.metadata.table_uuid != table.metadata.table_uuid and _path(other, other.location()) == own:
                 raise Conflict(f"{'.'.join(identifier)} and {'.'.join(table.name())} share the folder {table.location()}: not swept")
-
-
-def _is_foreign(table: Table, path: str) -> bool:
-    filesystem, _ = _filesystem(table, table.location())
-    try:
-        with filesystem.open_input_stream(path, compression="detect") as stream:
-            return bool(json.loads(stream.read()).get("table-uuid") != str(table.metadata.table_uuid))
-    except (ValueError, FileNotFoundError):
-        # Cut off while it was written, or gone since: nobody's.
-        return False

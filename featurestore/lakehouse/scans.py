@@ -1,13 +1,15 @@
 """What a snapshot holds, planned from Iceberg's metadata: Parquet files to read by field id, or else a stream of Arrow batches."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from pyiceberg import types as ice
+from pyiceberg.conversions import from_bytes
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
 from pyiceberg.io.pyarrow import ArrowScan, PyArrowFileIO
 from pyiceberg.manifest import FileFormat
@@ -15,7 +17,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import DataScan, FileScanTask, IncrementalAppendScan, Table
 from pyiceberg.table.snapshots import Operation, Snapshot
 
-from featurestore.compiler.relations import Column, IcebergFiles
+from featurestore.compiler.relations import Column, Extent, IcebergFiles
 from featurestore.errors import NotFound, NotReady, NotYet
 from featurestore.lakehouse import tables, types
 from featurestore.lakehouse.casting import fit
@@ -60,7 +62,8 @@ def scan(
     """
     schema = _projection(table, snapshot_id, columns)
     tasks = [] if snapshot_id is None else _plan(table, snapshot_id, time)
-    return _relation(table, schema, tasks)
+    found = _relation(table, schema, tasks)
+    return replace(found, extents=_extents(table, snapshot_id, tasks, time.column)) if time and isinstance(found, IcebergFiles) else found
 
 
 def files(table: Table, snapshot_id: int) -> list[FileScanTask]:
@@ -73,6 +76,26 @@ def scan_files(
 ) -> IcebergFiles | pa.RecordBatchReader:
     """As `scan`, of some of the snapshot's files alone."""
     return _relation(table, _projection(table, snapshot_id, columns), list(chosen))
+
+
+def located(table: Table, snapshot_id: int, ordered_by: str) -> tuple[list[str], pafs.FileSystem]:
+    """The data files of a snapshot, and what opens them, by their addresses without the scheme, with the catalog's own settings.
+
+    A file on this machine is a path, others are addresses such as s3://bucket/key. They come in the order of the least value that
+    each has of a column of whole numbers. Raises: as `scan`; NotYet where they do not lie in one place.
+    """
+    field = _projection(table, snapshot_id, [ordered_by]).fields[0]
+    data = [task.file for task in _plan(table, snapshot_id, None)]
+    if len(data) > 1:
+        data.sort(key=lambda file: int(from_bytes(ice.LongType(), file.lower_bounds[field.field_id])))
+    properties = table.io.properties
+    found = [PyArrowFileIO.parse_location(file.file_path, properties) for file in data]
+    places = {(scheme, netloc) for scheme, netloc, _ in found} or {PyArrowFileIO.parse_location(table.location(), properties)[:2]}
+    if len(places) > 1:
+        raise NotYet(f"the files of {'.'.join(table.name())} lie in more than one place, and are read from one only")
+    scheme, netloc = places.pop()
+    addresses = [path if scheme == "file" else file.file_path for file, (_, _, path) in zip(data, found, strict=True)]
+    return addresses, PyArrowFileIO(properties).fs_by_scheme(scheme, netloc)
 
 
 def read(table: Table, snapshot_id: int | None, *, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
@@ -164,6 +187,19 @@ def _filter(table: Table, snapshot_id: int, time: TimeRange) -> BooleanExpressio
     bounds = [test(current.name, value) for test, value in zip(tests, literals, strict=True) if value is not None]
     everything: BooleanExpression = AlwaysTrue()
     return reduce(And, bounds, everything)
+
+
+def _extents(table: Table, snapshot_id: int | None, tasks: Sequence[FileScanTask], column: str) -> tuple[Extent, ...]:
+    """What each file holds; none when that is not known of all of them."""
+    field = next((field for field in tables.schema_of(table, snapshot_id).fields if field.name == column), None)
+    found: list[Extent] = []
+    for task in tasks:
+        ends = [(bounds or {}).get(field.field_id) if field else None for bounds in (task.file.lower_bounds, task.file.upper_bounds)]
+        if field is None or not isinstance(field.field_type, ice.TimestamptzType) or None in ends:
+            return ()
+        lower, upper = (int(from_bytes(field.field_type, end)) for end in ends if end is not None)
+        found.append(Extent(task.file.record_count, lower, upper))
+    return tuple(found)
 
 
 def _literal(kind: ice.IcebergType, bound: int | None) -> str | None:

@@ -1,38 +1,81 @@
 """A tag keeps a snapshot from ever expiring; once set it is never moved."""
 
+from collections.abc import Collection
+
 from pyiceberg.table import Table
 from pyiceberg.table.refs import SnapshotRefType
+from pyiceberg.table.update import RemovePropertiesUpdate, SetPropertiesUpdate
 from pyiceberg.table.update.snapshot import ManageSnapshots
 
 from featurestore.errors import CommitConflict, Conflict
 from featurestore.lakehouse import tables
 from featurestore.lakehouse.commits import Staged, as_loaded, begin, execute, reloaded
 
+NOTE = "featurestore.tagged."
+"""Begins the table property that has the note of the tag whose name follows."""
+
 _ATTEMPTS = 100
 
 
-def tag(table: Table, name: str, snapshot_id: int) -> None:
-    """Give the snapshot this name for good; the handle then shows it. The same name on the same snapshot: nothing to do.
+def tag(table: Table, name: str, snapshot_id: int, note: str | None = None) -> bool:
+    """Give the snapshot this name for good, or for as long as `note` says; the handle then shows it.
 
+    The note is set in the same commit, also where the tag is there already. Returns whether the tag is new.
     Raises: Conflict if the name is another snapshot's, or a branch's; NotFound if there is no such snapshot (any more).
     """
     fresh = table
     for _ in range(_ATTEMPTS):
         tables.snapshot(fresh, snapshot_id)
         held = fresh.refs().get(name)
-        if held is not None:
-            if held.snapshot_ref_type == SnapshotRefType.TAG and held.snapshot_id == snapshot_id:
-                table.metadata, table.metadata_location = fresh.metadata, fresh.metadata_location
-                return
+        if held is not None and (held.snapshot_ref_type != SnapshotRefType.TAG or held.snapshot_id != snapshot_id):
             raise Conflict(f"{name!r} of {'.'.join(table.name())} is the snapshot {held.snapshot_id}, not {snapshot_id}", tag=name)
+        if held is not None and note is None:
+            table.metadata, table.metadata_location = fresh.metadata, fresh.metadata_location
+            return False
         transaction = begin(fresh)
-        Staged(transaction, (), as_loaded(fresh, free_refs=[name])).commit()
-        ManageSnapshots(transaction).create_tag(snapshot_id, name).commit()
+        noted = [] if note is None else [SetPropertiesUpdate(updates={NOTE + name: note})]
+        Staged(transaction, noted, as_loaded(fresh, free_refs=() if held else [name], properties=[NOTE + name])).commit()
+        if held is None:
+            ManageSnapshots(transaction).create_tag(snapshot_id, name).commit()
         try:
             execute(fresh, transaction)
         except CommitConflict:
             fresh = reloaded(fresh)
+            continue
+        table.metadata, table.metadata_location = fresh.metadata, fresh.metadata_location
+        return held is None
     raise CommitConflict(f"{'.'.join(table.name())} is being changed without pause; the tag {name!r} is not set")
+
+
+def settle(table: Table, kept: Collection[str], released: Collection[str]) -> None:
+    """Drop the notes of the tags `kept`, which are for good then, and `released` tags with their notes, in one commit.
+
+    The handle then shows the new state. Raises: CommitConflict if one of the notes has changed since it was loaded; nothing is then.
+    """
+    names = [NOTE + name for name in (*kept, *released)]
+    fresh = table
+    for _ in range(_ATTEMPTS):
+        transaction = begin(fresh)
+        dropped = [RemovePropertiesUpdate(removals=names)]
+        Staged(transaction, dropped, as_loaded(table, properties=names)).commit()
+        for name in released:
+            if name in fresh.refs():
+                ManageSnapshots(transaction).remove_tag(name).commit()
+        try:
+            execute(fresh, transaction)
+        except CommitConflict:
+            fresh = reloaded(fresh)
+            if any(fresh.properties.get(name) != table.properties.get(name) for name in names):
+                raise
+            continue
+        table.metadata, table.metadata_location = fresh.metadata, fresh.metadata_location
+        return
+    raise CommitConflict(f"{'.'.join(table.name())} is being changed without pause; its tags are as they were")
+
+
+def notes(table: Table) -> dict[str, str]:
+    """The notes that the handle shows, by the names of their tags."""
+    return {name.removeprefix(NOTE): note for name, note in table.properties.items() if name.startswith(NOTE)}
 
 
 def tags(table: Table) -> dict[str, int]:

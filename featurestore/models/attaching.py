@@ -13,7 +13,7 @@ from featurestore.models.flow import asking, mlflow
 from featurestore.models.logging import make_stamp, record_input, tag_version
 from featurestore.models.stamp import FOLDER, ORIGINAL, PREFIX, Stamp
 from featurestore.pipelines import models as audit
-from featurestore.pipelines.training_set import TrainingSet
+from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.store import FeatureStore
 
 

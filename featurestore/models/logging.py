@@ -17,7 +17,7 @@ from featurestore.models.inputs import choose
 from featurestore.models.signature import serving_signature
 from featurestore.models.stamp import Stamp
 from featurestore.pipelines import models as audit
-from featurestore.pipelines.training_set import TrainingSet
+from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.store import FeatureStore
 
 # What `Model.log` takes itself; every other keyword goes to the flavor's save_model.

@@ -7,8 +7,9 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore.compiler.service_plan import ServicePlan
-from featurestore.pipelines import lookup, spine_reading
-from featurestore.pipelines.training_set import TrainingSet
+from featurestore.pipelines import lookup
+from featurestore.pipelines.joining import spine_reading
+from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.store import FeatureStore
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.models.inputs import Values
-from featurestore.pipelines.spine_columns import arrow_type
+from featurestore.pipelines.joining.spine_columns import arrow_type
 from featurestore.pipelines.values import fit
 
 

@@ -2,14 +2,17 @@
 
 import glob
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from featurestore.errors import NotFound, RequestError, TypeMismatch
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
 
 QUERY_WORDS = ("select", "with", "from")
 SPINE = "the spine"
@@ -68,13 +71,36 @@ def is_query(text: str) -> bool:
     return text.strip()[:7].lower().startswith(QUERY_WORDS)
 
 
-def of_files(pattern: str) -> pa.Table:
-    """The rows of Parquet files, in the order of their names. Raises: NotFound when none match, RequestError for what is not Parquet."""
+def of_files(pattern: str) -> pa.RecordBatchReader:
+    """A stream of the rows of Parquet files, in the order of their names. A column may have other types in other files, where one has
+    room for all.
+
+    Raises: NotFound when none match, RequestError for what is not Parquet, also while it is read.
+    """
     paths = sorted(glob.glob(pattern, recursive=True))
     if not paths:
         folder = Path(pattern).parent
         raise NotFound("spine file", pattern, [str(path) for path in folder.glob("*") if path.is_file()])
+    from pyarrow import dataset as ds  # noqa: PLC0415 - it imports pandas, where that is installed
+
+    with _as_parquet(pattern):
+        files = [ds.dataset(path, format="parquet", partitioning="hive") for path in paths]
+        schema = pa.unify_schemas([file.schema for file in files], promote_options="permissive")
+    return pa.RecordBatchReader.from_batches(schema, _batches_of(files, schema, pattern))
+
+
+def _batches_of(files: Sequence["Dataset"], schema: pa.Schema, pattern: str) -> Iterator[pa.RecordBatch]:
+    empty = schema.empty_table()
+    with _as_parquet(pattern):
+        for file in files:
+            # Few ahead: a spine may be larger than memory.
+            for batch in file.to_batches(batch_readahead=2, fragment_readahead=1):
+                yield from pa.concat_tables([empty, pa.Table.from_batches([batch])], promote_options="permissive").to_batches()
+
+
+@contextmanager
+def _as_parquet(pattern: str) -> Iterator[None]:
     try:
-        return pa.concat_tables([pq.read_table(path) for path in paths], promote_options="permissive")
+        yield
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
         raise RequestError(f"the spine {pattern} cannot be read as Parquet", reason=str(error)) from error

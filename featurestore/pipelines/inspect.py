@@ -13,7 +13,7 @@ __all__ = ["Inspected", "inspect", "inspect_checks", "inspect_names", "prepare"]
 
 def inspect(parts: Parts, view: FeatureView) -> Inspected:
     """Compile a checked view against its source as it is now, without reading rows."""
-    with parts.engine.session() as session:
+    with parts.engine.brief() as session:
         try:
             sources.add(parts, session, view.source, None)
         except FeatureStoreError as error:
@@ -23,7 +23,7 @@ def inspect(parts: Parts, view: FeatureView) -> Inspected:
 
 def inspect_names(parts: Parts, view: FeatureView) -> list[tuple[str, str]]:
     """(field, message) of what a view of a checked source, itself perhaps wrong, names that the source does not have."""
-    with parts.engine.session() as session:
+    with parts.engine.brief() as session:
         try:
             sources.add(parts, session, view.source, None)
         except FeatureStoreError as error:
@@ -33,5 +33,5 @@ def inspect_names(parts: Parts, view: FeatureView) -> list[tuple[str, str]]:
 
 def inspect_checks(parts: Parts, view: FeatureView, columns: Mapping[str, str]) -> list[tuple[str, str]]:
     """(field, message) of the checks of a checked view that are not true or false on a feature table's columns (name -> type)."""
-    with parts.engine.session() as session:
+    with parts.engine.brief() as session:
         return check_problems(session, view, columns)

@@ -13,8 +13,8 @@ from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.errors import RequestError, near
 from featurestore.online.store import Read, Row
 from featurestore.pipelines import times
+from featurestore.pipelines.joining.spine_columns import arrow_type
 from featurestore.pipelines.parts import Parts
-from featurestore.pipelines.spine_columns import arrow_type
 from featurestore.pipelines.values import fit
 
 PRESENT, NOT_FOUND, EXPIRED = "PRESENT", "NOT_FOUND", "EXPIRED"

@@ -93,10 +93,9 @@ def listing(parts: Parts) -> list[dict[str, Any]]:
     if not tables.exists(parts.catalog, name):
         return []
     table = tables.load(parts.catalog, name)
-    with parts.engine.session() as session:
-        session.add("events", scans.scan(table, tables.current_snapshot_id(table)))
-        # Events of one commit have the same time: logged before registered.
-        rows = session.batches('SELECT * FROM events ORDER BY "at" DESC, version DESC NULLS LAST, event DESC').read_all().to_pylist()
+    found = scans.read(table, tables.current_snapshot_id(table)).read_all().to_pylist()
+    # Events of one commit have the same time: logged before registered.
+    rows = sorted(found, key=lambda row: (row["at"], row["version"] is not None, row["version"] or "", row["event"]), reverse=True)
     texts = ("snapshots", "metrics")
     return [{**row, **{name: json.loads(row[name]) for name in texts}, "at": times.text(times.micros(row["at"]))} for row in rows]
 

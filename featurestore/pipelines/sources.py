@@ -5,13 +5,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from featurestore.compiler.events import SOURCE
-from featurestore.compiler.expressions import parse_query, query_tables, quoted, resolve
-from featurestore.compiler.relations import LocalFiles
+from featurestore.compiler.events import SOURCE, Events, compile_events
+from featurestore.compiler.expressions import parse_query, query_tables, resolve
+from featurestore.compiler.relations import IcebergFiles, LocalFiles
 from featurestore.dsl.source import Source
+from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.lakehouse import scans, tables
 from featurestore.pipelines import times
+from featurestore.pipelines.inspected import raw_columns
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.query import add_query
 
@@ -43,15 +45,16 @@ def add(
     reads: Sequence[str] | None = None,
     bounds: TimeBounds | None = None,
     name: str = SOURCE,
-) -> None:
+) -> int | None:
     """Make the source's raw rows at these pins readable under a name; `at` None gives its columns without any row.
 
     `reads` limits the columns where the source is one table; `bounds` prunes files where the event time is a raw column.
-    Raises: NotFound for a table or file that does not exist.
+    Returns how many rows the files of the table have that can be read again and again at little cost; None where reading
+    is dear, or possible only once. Raises: NotFound for a table or file that does not exist.
     """
     if source.path is not None:
         session.add(name, LocalFiles(source.path, "parquet" if source.path.endswith(".parquet") else "csv"))
-        return
+        return None
     if source.table is not None:
         table = tables.load(parts.catalog, source.table)
         snapshot_id = _snapshot(at, source.table)
@@ -60,13 +63,15 @@ def add(
             time = (
                 None if source.timestamp in source.columns else scans.TimeRange(raw, times.bound(bounds.lower), times.bound(bounds.upper))
             )
-        session.add(name, scans.scan(table, snapshot_id, columns=reads, time=time))
-        return
+        relation = scans.scan(table, snapshot_id, columns=reads, time=time)
+        session.add(name, relation)
+        return relation.rows if isinstance(relation, IcebergFiles) else None
     tree = parse_query(source.sql or "")
     names = {table: f"{name}_{index}" for index, table in enumerate(query_tables(tree))}
     for identifier, relation in names.items():
         session.add(relation, scans.scan(tables.load(parts.catalog, identifier), _snapshot(at, identifier)))
     add_query(session, name, tree, names, "its SQL")
+    return None
 
 
 def changes(parts: Parts, source: Source, since: Pins, at: Pins, reads: Sequence[str]) -> scans.Changes:
@@ -84,9 +89,10 @@ def readable(parts: Parts, source: Source, at: Pins) -> bool:
     return set(held) == set(_tables(source)) and all(not pin or int(pin) in held[name] for name, pin in at.items())
 
 
-def columns(session: Session) -> dict[str, str]:
-    """The raw columns of SOURCE and their DuckDB types."""
-    return session.schema(f"SELECT * FROM {quoted(SOURCE)}")
+def events(parts: Parts, session: Session, view: FeatureView) -> Events:
+    """The events of a checked view over the columns that its source has now. Raises: NotFound as `add`; SqlProblem."""
+    add(parts, session, view.source, None)
+    return compile_events(view, list(raw_columns(session)))
 
 
 def _tables(source: Source) -> tuple[str, ...]:

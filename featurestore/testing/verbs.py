@@ -14,9 +14,9 @@ from featurestore.dsl.view import FeatureView, Selection
 from featurestore.engine.memory import MemorySession, memory_session
 from featurestore.errors import RequestError
 from featurestore.pipelines import times
-from featurestore.pipelines.join import join
-from featurestore.pipelines.spine import Spine, fitted
-from featurestore.pipelines.view_join import view_table
+from featurestore.pipelines.joining.join import join
+from featurestore.pipelines.joining.spine import SpineRows, fitted, held
+from featurestore.pipelines.joining.view_join import view_table
 from featurestore.testing.given import Schema, add_rows
 from featurestore.testing.log import MemoryLog, Tested, materialized
 
@@ -82,7 +82,7 @@ def training_rows(
             return []
         add_rows(session, "__fs_given_spine", spine, "the spine", {}, {timestamp})
         given = session.batches("SELECT * FROM __fs_given_spine").read_all()
-        joined = join(session, tested.plan, fitted(given, tested.plan, timestamp), tested.logs, known)
+        joined = join(session, tested.plan, held(fitted(given, tested.plan, timestamp), tested.plan), tested.logs, known)
         return _rows(pa.Table.from_batches(joined.batches, joined.schema))
 
 
@@ -118,8 +118,9 @@ def _seen(session: MemorySession, tested: Tested, use: ViewUse, log: MemoryLog, 
     session.add("__fs_log", log.table)
     keys = ", ".join(f"{quoted(column)} AS {quoted(name)}" for column, name in use.keys)
     given = session.batches(f"SELECT DISTINCT {keys}, make_timestamptz({at}) AS __fs_at FROM __fs_log ORDER BY ALL").read_all()
-    spine = Spine(given, "__fs_at", {name: given.column(name) for _, name in use.keys}, {})
-    joined = join(session, tested.plan, spine, tested.logs, known)
+    spine = SpineRows(given, "__fs_at", {name: given.column(name) for _, name in use.keys}, {})
+    # Without room it is joined in the engine, where the times of what was seen are left.
+    joined = join(session, tested.plan, held(spine, tested.plan), tested.logs, known, room=0)
     found = pa.Table.from_batches(joined.batches, joined.schema)
     seen = session.batches(f"SELECT {FEATURE_TIME}, {CREATED_TIME} FROM {view_table(0)} ORDER BY {ROW}").read_all()
     return pa.table(

@@ -1,0 +1,20 @@
+"""Numbers as people read them: set apart by thousands, counted with their word, and bytes in units."""
+
+
+def count(number: int) -> str:
+    """A number with its thousands set apart."""
+    return f"{number:,}".replace(",", " ")
+
+
+def plural(number: int, word: str) -> str:
+    """`1 view`, `2 views`."""
+    return f"{count(number)} {word}" if number == 1 else f"{count(number)} {word}s"
+
+
+def size(bytes_: float) -> str:
+    """`37 B`, `1.2 MiB`, `15 MiB`: two digits at least where there are units to divide."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if bytes_ < 1024:
+            return f"{bytes_:.0f} {unit}" if unit == "B" or bytes_ >= 10 else f"{bytes_:.1f} {unit}"
+        bytes_ /= 1024
+    return f"{bytes_:.1f} TiB"

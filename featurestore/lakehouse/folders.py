@@ -1,0 +1,24 @@
+"""The folder of a table: the filesystem it lies on, and whether another table's metadata lie there too."""
+
+import json
+
+import pyarrow.fs as pafs
+from pyiceberg.io import FileIO
+from pyiceberg.io.pyarrow import PyArrowFileIO
+
+
+def filesystem(io: FileIO, location: str) -> tuple[pafs.FileSystem, str]:
+    """The filesystem that a location is on, and its path there."""
+    known = io if isinstance(io, PyArrowFileIO) else PyArrowFileIO(io.properties)
+    scheme, netloc, path = PyArrowFileIO.parse_location(location, known.properties)
+    return known.fs_by_scheme(scheme, netloc), path
+
+
+def is_foreign(files: pafs.FileSystem, path: str, uuid: str) -> bool:
+    """Whether a metadata file is of another table than the one with this UUID."""
+    try:
+        with files.open_input_stream(path, compression="detect") as stream:
+            return bool(json.loads(stream.read()).get("table-uuid") != uuid)
+    except (ValueError, FileNotFoundError):
+        # Cut off while it was written, or gone since: nobody's.
+        return False

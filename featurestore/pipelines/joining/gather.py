@@ -1,0 +1,119 @@
+"""The plan for logs whose order fits in memory: match keys and times, and take the features by position, a column at a time."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from featurestore.compiler.expressions import parse_row, quoted, render
+from featurestore.compiler.point_in_time import ROW
+from featurestore.compiler.service_plan import ServicePlan
+from featurestore.engine.session import Session
+from featurestore.pipelines.joining.as_of import NEVER, micros
+from featurestore.pipelines.joining.spine import SpineRows
+from featurestore.pipelines.joining.view_join import Facts, ViewFacts, ViewJoin
+from featurestore.pipelines.joining.view_log import BATCH, Orders, ViewLog, opened
+from featurestore.pipelines.numbers import Numbers, numbers
+
+WIDTHS = {"DOUBLE": 8, "BIGINT": 8, "TIMESTAMP WITH TIME ZONE": 8, "FLOAT": 4, "INTEGER": 4, "DATE": 4, "BOOLEAN": 1}
+WIDE = 32
+"""What a value of any other type is taken for."""
+BESIDE = 64
+"""What a row takes for each view while it is matched."""
+
+
+class Gathering:
+    """Joins a spine, some rows at once, with logs that are kept in order; see `join`."""
+
+    def __init__(self, session: Session, plan: ServicePlan, logs: Sequence[ViewLog], room: int) -> None:
+        self._session, self._plan, self._logs = session, plan, logs
+        self.facts: Facts = {}
+        kinds = [kind for use in plan.uses for kind in use.feature_types]
+        width = sum(WIDTHS.get(kind, WIDE) for kind in kinds) + WIDE * len(plan.derived) + BESIDE * len(logs)
+        # Half of it: what is written is on its way out while the next rows are gathered.
+        self.rows_at_once = max(BATCH, room // 2 // width)
+
+    def features(self, spine: SpineRows) -> pa.RecordBatchReader:
+        """The features of every view and the derived ones over them, a row for each of the spine's."""
+        columns: list[pa.ChunkedArray] = []
+        orders: Orders = {}
+        for log in self._logs:
+            columns += self._looked_up(log, spine, orders)
+        fields = [pa.field(name, column.type) for name, column in zip(self._plan.looked_up_names, columns, strict=True)]
+        if not self._plan.derived:
+            return pa.RecordBatchReader.from_batches(pa.schema(fields), _batches(pa.schema(fields), columns, spine.rows))
+        derived = self._derived([*columns, *(spine.request[name] for name, _ in self._plan.request)])
+        schema = pa.schema([*fields, *derived.schema])
+        return pa.RecordBatchReader.from_batches(schema, _beside(schema, columns, derived))
+
+    def _looked_up(self, log: ViewLog, spine: SpineRows, orders: Orders) -> list[pa.ChunkedArray]:
+        view, asked = log.view, micros(spine.times)
+        match = log.match(spine, orders)
+        wanted = ["created_timestamp", *(column for column, _ in view.use.features)]
+        if view.use.ttl is None:
+            seen, *columns = match.take(["feature_timestamp", *wanted])
+        else:
+            (seen,) = match.take(["feature_timestamp"])
+            gone = (seen := micros(seen)) != NEVER
+            gone &= asked - np.where(gone, seen, asked) > view.use.ttl
+            seen = np.where(gone, NEVER, seen)
+            columns = match.without(gone).take(wanted)
+        created, *features = columns
+        facts = _facts(view, asked, micros(seen) if view.use.ttl is None else seen, micros(created))
+        self.facts[view.use.label] = facts.beside(self.facts.get(view.use.label)).proven(view)
+        return features
+
+    def _derived(self, columns: Sequence[pa.ChunkedArray]) -> pa.RecordBatchReader:
+        """The derived features over these looked-up features and request fields."""
+        plan = self._plan
+        kinds = [kind for use in plan.uses for kind in use.feature_types] + [kind for _, kind in plan.request]
+        names = [*plan.looked_up_names, *(name for name, _ in plan.request)]
+        inner = {f"__fs_g{index}": column for index, column in enumerate(columns)}
+        rows = len(columns[0]) if columns else 0
+        self._session.add("gathered", pa.table({ROW: numbers(rows), **inner}))
+        scope = {name: f"CAST({column} AS {kind})" for name, column, kind in zip(names, inner, kinds, strict=True)}
+        derived = ", ".join(f"{render(parse_row(sql), scope)} AS {quoted(name)}" for name, sql in plan.derived)
+        return self._session.batches(f"SELECT {derived} FROM gathered ORDER BY {ROW}", BATCH)
+
+
+def gathering(session: Session, plan: ServicePlan, views: Sequence[ViewJoin], room: int) -> Gathering | None:
+    """The plan, if the logs leave it half of `room` bytes; else None."""
+    left = room
+    logs: list[ViewLog] = []
+    for view in views:
+        log = opened(session, view, left - room // 2) if room else None
+        if log is None:
+            return None
+        logs.append(log)
+        left -= log.bytes
+    return Gathering(session, plan, logs, left)
+
+
+def _facts(view: ViewJoin, asked: Numbers, seen: Numbers, created: Numbers) -> ViewFacts:
+    found = seen != NEVER
+    through = view.log.through
+    past = len(asked) if through is None else int(((asked > through) & (asked != NEVER)).sum())
+    return ViewFacts(int((~found).sum()), past, *(_most(times, asked) for times in (seen, np.where(found, created, NEVER))))
+
+
+def _most(times: Numbers, asked: Numbers) -> int | None:
+    there = times != NEVER
+    return int((times[there] - asked[there]).max()) if there.any() else None
+
+
+def _batches(schema: pa.Schema, columns: Sequence[pa.ChunkedArray], rows: int) -> Iterator[pa.RecordBatch]:
+    for start in range(0, max(rows, 1), BATCH):
+        yield pa.RecordBatch.from_arrays([_array(column.slice(start, BATCH)) for column in columns], schema=schema)
+
+
+def _beside(schema: pa.Schema, columns: Sequence[pa.ChunkedArray], derived: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    done = 0
+    for batch in derived:
+        own = [_array(column.slice(done, batch.num_rows)) for column in columns]
+        done += batch.num_rows
+        yield pa.RecordBatch.from_arrays([*own, *batch.columns], schema=schema)
+
+
+def _array(column: pa.ChunkedArray) -> pa.Array:
+    whole = column.combine_chunks()
+    return whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole

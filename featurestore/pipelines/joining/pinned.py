@@ -1,0 +1,80 @@
+"""Feature tables pinned at snapshots: what a join reads, and what it can be computed from again."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from featurestore.compiler.service_plan import ServicePlan
+from featurestore.engine.session import Relation
+from featurestore.errors import NotFound
+from featurestore.lakehouse import scans, tables
+from featurestore.lakehouse.tables import Table
+from featurestore.pipelines import feature_table, times
+from featurestore.pipelines.feature_table import State
+from featurestore.pipelines.joining.join import Joined, join
+from featurestore.pipelines.joining.spine import Spine
+from featurestore.pipelines.joining.view_join import ViewFacts
+from featurestore.pipelines.parts import Parts
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """A feature table at the snapshot to read; `snapshot_id` None reads no rows. `state` is what it was made of."""
+
+    table: Table
+    snapshot_id: int | None
+    state: State
+
+    @property
+    def through(self) -> int | None:
+        """The watermark in microseconds; None when nothing was ever materialized."""
+        return self.state.through
+
+    @property
+    def corrected(self) -> bool:
+        """Whether there may be several versions of a row."""
+        return self.state.corrections > 0
+
+    def rows(self, columns: Sequence[str], lower: int | None, upper: int | None) -> Relation:
+        """These columns; files wholly outside [lower, upper] are left out."""
+        ends = [None if end is None else times.bound(end) for end in (lower, upper)]
+        within = None if ends == [None, None] else scans.TimeRange("feature_timestamp", *ends)
+        return scans.scan(self.table, self.snapshot_id, columns=columns, time=within)
+
+
+def pin(parts: Parts, plan: ServicePlan, snapshots: Mapping[str, int | None] | None = None) -> dict[str, Pinned]:
+    """The plan's feature tables at these snapshots, or at their current ones.
+
+    Raises: NotFound for a table of another name, or a snapshot that the table does not have.
+    """
+    names = list(dict.fromkeys(use.table for use in plan.uses))
+    for name in snapshots or {}:
+        if name not in names:
+            raise NotFound("feature table", name, names, f"service {plan.service}")
+    pinned: dict[str, Pinned] = {}
+    for name in names:
+        table = tables.load(parts.catalog, parts.features_table(name))
+        snapshot_id = (snapshots or {}).get(name, tables.current_snapshot_id(table))
+        if snapshot_id is not None and snapshot_id not in tables.snapshot_ids(table):
+            raise NotFound("snapshot", str(snapshot_id), map(str, tables.snapshot_ids(table)), parts.features_table(name))
+        pinned[name] = Pinned(table, snapshot_id, feature_table.state_at(table, snapshot_id))
+    return pinned
+
+
+@contextmanager
+def join_pinned(parts: Parts, plan: ServicePlan, spine: Spine, pinned: Mapping[str, Pinned], known: str) -> Iterator[Joined]:
+    """The join against pinned snapshots, to be read while it is open; see `join`."""
+    with parts.engine.session() as session:
+        yield join(session, plan, spine, pinned, known)
+
+
+def past_watermark_warnings(plan: ServicePlan, facts: Mapping[str, ViewFacts], pinned: Mapping[str, Pinned]) -> list[str]:
+    """A sentence for every view that is not materialized as far as the spine reaches."""
+    said: list[str] = []
+    for use in plan.uses:
+        count = facts[use.label].past_watermark
+        if count:
+            through = times.text(pinned[use.table].state.through)
+            state = f"is materialized through {through}" if through else "was never materialized"
+            said.append(f"view {use.view} {state}, but {count} spine rows are later: their features may be older than they should be")
+    return list(dict.fromkeys(said))

@@ -1,0 +1,105 @@
+"""A spine that nobody brought: every key of a service at every point of a time grid."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+from featurestore.compiler.expressions import quoted
+from featurestore.compiler.service_plan import ServicePlan, ViewUse
+from featurestore.dsl.durations import microseconds
+from featurestore.errors import RequestError
+from featurestore.pipelines import times
+from featurestore.pipelines.joining.pinned import Pinned
+from featurestore.pipelines.parts import Parts
+
+TIMESTAMP = "timestamp"
+
+
+@dataclass(frozen=True)
+class SpineGrid:
+    """The times start, start + every, ... up to `end`, which is included if it is one of them; in microseconds."""
+
+    start: int
+    end: int
+    every: int
+
+
+def asked(
+    spine: Any, timestamp: str | None, start: datetime | str | None, end: datetime | str | None, every: str | None
+) -> tuple[Any, str]:
+    """The spine and its timestamp column: what was given, or else the grid. Raises: RequestError for both or neither, or half of one."""
+    grid = {"start": start, "end": end, "every": every}
+    given = [name for name, value in grid.items() if value is not None]
+    if spine is not None:
+        if given:
+            raise RequestError(f"give either spine= or start=, end= and every=, not spine= and {given[0]}=", field=given[0])
+        if timestamp is None:
+            raise RequestError("a spine needs timestamp=, its column with each row's time", field="timestamp")
+        return spine, timestamp
+    if start is None or end is None or every is None:
+        missing = next(name for name, value in grid.items() if value is None)
+        raise RequestError(f"give spine= with timestamp=, or start=, end= and every=: {missing}= is missing", field=missing)
+    return parsed(start, end, every), timestamp or TIMESTAMP
+
+
+def parsed(start: datetime | str, end: datetime | str, every: str) -> SpineGrid:
+    """A grid from times and a duration. Raises: RequestError naming what is wrong."""
+    try:
+        step = microseconds(every)
+    except ValueError as error:
+        raise RequestError(f"every: {error}", field="every") from error
+    grid = SpineGrid(times.parse(start, "start"), times.parse(end, "end"), step)
+    if step <= 0:
+        raise RequestError(f"every={every!r} is no step; write one such as '1d'", field="every")
+    if grid.end < grid.start:
+        raise RequestError(f"end {times.text(grid.end)} is before start {times.text(grid.start)}", field="end")
+    return grid
+
+
+@contextmanager
+def opened(
+    parts: Parts, plan: ServicePlan, pinned: Mapping[str, Pinned], grid: SpineGrid, timestamp: str
+) -> Iterator[pa.RecordBatchReader]:
+    """A stream of the service's key columns and `timestamp`, ordered by both, a row for each key and time.
+
+    The keys are those that the feature tables of the views with all key columns of the service hold, at the pinned snapshots and
+    with a row at `end` or before. Raises: RequestError where that does not say which rows there are.
+    """
+    uses = _keyed(plan)
+    if timestamp in plan.entity_columns:
+        raise RequestError(f"'{timestamp}' is a key column of service {plan.service}; give timestamp= another name", field="timestamp")
+    keys = ", ".join(map(quoted, plan.entity_columns))
+    with parts.engine.session() as session:
+        found: list[str] = []
+        for index, use in enumerate(uses):
+            own = [key for key, _ in use.keys]
+            session.add(f"log_{index}", pinned[use.table].rows([*own, "feature_timestamp"], None, grid.end))
+            columns = {column: quoted(key) for key, column in use.keys}
+            selected = ", ".join(f"{columns[column]} AS {quoted(column)}" for column in plan.entity_columns)
+            whole = " AND ".join(f"{quoted(key)} IS NOT NULL" for key in own)
+            found.append(f"SELECT DISTINCT {selected} FROM log_{index} WHERE {whole} AND feature_timestamp <= make_timestamptz({grid.end})")
+        points = f"SELECT make_timestamptz(unnest(range({grid.start}, {grid.end + 1}, {grid.every}))) AS __fs_t"
+        sql = f"SELECT {keys}, __fs_t AS {quoted(timestamp)} FROM ({' UNION '.join(found)}) CROSS JOIN ({points}) ORDER BY {keys}, __fs_t"
+        yield session.batches(sql)
+
+
+def _keyed(plan: ServicePlan) -> list[ViewUse]:
+    """The uses whose keys are all of the service's."""
+    if plan.request:
+        raise RequestError(
+            f"service {plan.service} has request fields, which only callers know ({', '.join(name for name, _ in plan.request)});"
+            " give a spine with them",
+            field="spine",
+        )
+    uses = [use for use in plan.uses if {column for _, column in use.keys} == set(plan.entity_columns)]
+    if not uses:
+        raise RequestError(
+            f"no view of service {plan.service} has all of its keys ({', '.join(plan.entity_columns)}), so nothing says which belong"
+            " together; give a spine",
+            field="spine",
+        )
+    return uses

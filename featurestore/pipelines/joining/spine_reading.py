@@ -1,0 +1,101 @@
+"""Reading a spine from where the caller has it: memory, a stream, files, an Iceberg table, or SQL over Iceberg tables."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from featurestore.compiler.expressions import SqlProblem, parse_query, query_tables
+from featurestore.compiler.service_plan import ServicePlan
+from featurestore.errors import NotFound, RequestError
+from featurestore.lakehouse import scans, tables
+from featurestore.pipelines import frames
+from featurestore.pipelines.joining.spine import Spine, fitted, held
+from featurestore.pipelines.joining.spool import Spool
+from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.query import add_query
+
+HELD_BYTES = 256 << 20
+"""What comes as a stream is held in memory up to this size, and in a file beyond."""
+
+
+def read(parts: Parts, given: Any, plan: ServicePlan, timestamp: str) -> Spine:
+    """The spine of a service. Raises: RequestError and TypeMismatch naming the column that is missing, misnamed or of
+    a wrong type; NotFound for a file or table that does not exist.
+    """
+    with opened(parts, given) as rows:
+        return of_rows(rows, plan, timestamp, parts.settings.spill_path())
+
+
+def of_rows(rows: pa.Table | pa.RecordBatchReader, plan: ServicePlan, timestamp: str, folder: Path, most: int = HELD_BYTES) -> Spine:
+    """The spine of a service from these rows; of a stream, what is more than `most` bytes is kept in a file in `folder`."""
+    if isinstance(rows, pa.Table):
+        return held(fitted(rows, plan, timestamp), plan)
+    taken: list[pa.Table] = [fitted(rows.schema.empty_table(), plan, timestamp).table]
+    size = 0
+    spool: Spool | None = None
+    for batch in rows:
+        taken.append(fitted(pa.Table.from_batches([batch]), plan, timestamp).table)
+        size += taken[-1].nbytes
+        if size > most:
+            spool = spool or Spool(taken[0].schema, folder)
+            for table in taken:
+                spool.add(table)
+            taken.clear()
+    if spool is None:
+        return held(fitted(pa.concat_tables(taken), plan, timestamp), plan)
+    spool.end()
+    return Spine(plan, timestamp, spool)
+
+
+def rows_of(parts: Parts, given: Any) -> pa.Table:
+    """A spine as the caller has it, as one table: a frame, Arrow, a list of dicts, a path, an Iceberg table or SQL."""
+    with opened(parts, given) as rows:
+        return rows if isinstance(rows, pa.Table) else rows.read_all()
+
+
+@contextmanager
+def opened(parts: Parts, given: Any) -> Iterator[pa.Table | pa.RecordBatchReader]:
+    """The rows as they are, if they are in memory; else a stream of them. Raises: as `read`."""
+    if isinstance(given, pa.RecordBatchReader):
+        yield given
+    elif (table := frames.in_memory(given)) is not None:
+        yield table
+    else:
+        text = os.fspath(given).strip()
+        if text.startswith("iceberg:"):
+            name, _, snapshot = text.removeprefix("iceberg:").partition("@")
+            table = tables.load(parts.catalog, name)
+            yield scans.read(table, _snapshot_id(table, snapshot))
+        elif frames.is_query(text):
+            with _queried(parts, text) as rows:
+                yield rows
+        else:
+            yield frames.of_files(text)
+
+
+@contextmanager
+def _queried(parts: Parts, text: str) -> Iterator[pa.RecordBatchReader]:
+    try:
+        tree = parse_query(text)
+        relations = {name: f"spine_{index}" for index, name in enumerate(query_tables(tree))}
+    except SqlProblem as error:
+        raise RequestError(f"the spine's SQL cannot be used: {error}") from error
+    with parts.engine.session() as session:
+        for name, relation in relations.items():
+            table = tables.load(parts.catalog, name)
+            session.add(relation, scans.scan(table, tables.current_snapshot_id(table)))
+        add_query(session, "spine", tree, relations, "the spine's SQL")
+        yield session.batches("SELECT * FROM spine")
+
+
+def _snapshot_id(table: tables.Table, text: str) -> int | None:
+    if not text:
+        return tables.current_snapshot_id(table)
+    known = [str(snapshot) for snapshot in tables.snapshot_ids(table)]
+    if text not in known:
+        raise NotFound("snapshot", text, known, ".".join(table.name()))
+    return int(text)

@@ -1,0 +1,54 @@
+"""Rows that can be read only once, kept to be read again: in a file without a name, which goes with the process at the latest."""
+
+import tempfile
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+
+from featurestore.errors import OutOfResources
+
+
+class Spool:
+    """A file of rows; `folder` is where it lies while it is open. First all rows are added, then they are read, as often as wanted."""
+
+    def __init__(self, schema: pa.Schema, folder: Path) -> None:
+        self.schema = schema
+        self.rows = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it is closed when nobody holds the spool any more
+        weakref.finalize(self, self._file.close)
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        self._writer = pa.ipc.new_stream(pa.PythonFile(self._file, "w"), schema, options=options)
+
+    def add(self, table: pa.Table) -> None:
+        """Keep these rows, after those before. Raises: OutOfResources when the disk is full."""
+        try:
+            self._writer.write_table(table)
+        except OSError as error:
+            raise OutOfResources("the disk is full: a spine that does not fit memory cannot be kept; free some space") from error
+        self.rows += table.num_rows
+
+    def end(self) -> None:
+        """Say that these were all."""
+        self._writer.close()
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The rows as they were added, one table for each batch."""
+        self._file.seek(0)
+        with pa.ipc.open_stream(pa.PythonFile(self._file, "r")) as reader:
+            for batch in reader:
+                yield pa.Table.from_batches([batch])
+
+
+class KeptSpool(Spool):
+    """So many rows in an Arrow IPC stream that lies in a file with a name, written by another process."""
+
+    def __init__(self, path: Path, rows: int) -> None:
+        self._file = path.open("rb")
+        weakref.finalize(self, self._file.close)
+        self.rows = rows
+        with pa.ipc.open_stream(pa.PythonFile(self._file, "r")) as reader:
+            self.schema = reader.schema

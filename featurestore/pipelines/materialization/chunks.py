@@ -1,0 +1,86 @@
+"""Chunks: a span divided so that each part fits the memory, by time in a row view, by a hash of the keys over a grid."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import pairwise
+
+from featurestore.pipelines import times
+from featurestore.pipelines.materialization.interval import Span
+from featurestore.settings import Settings
+
+ROWS = 3_000_000
+"""More rows at once save no time: they only move out of the processor's caches."""
+POINTS = 3
+"""Up to so many grid points a pass over the events for each is faster than tiles and windows."""
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The part of a span that is computed, compared and written at once: one of `shares` of the keys, or all of them.
+
+    `point`: the span is one grid point, computed from the events without tiles.
+    """
+
+    span: Span
+    share: int = 0
+    shares: int = 1
+    point: bool = False
+
+    @property
+    def of_one_month(self) -> bool:
+        """Whether every feature_timestamp of the chunk lies in the same month."""
+        first, last = (times.moment(max(bound, times.FIRST)) for bound in (self.span.lower, self.span.upper))
+        return (first.year, first.month) == (last.year, last.month)
+
+    def __str__(self) -> str:
+        return f"{self.span.lower}..{self.span.upper}{'' if self.shares == 1 else f' {self.share}/{self.shares}'}"
+
+
+def rows_at_once(settings: Settings, columns: int) -> int:
+    """How many feature rows of this many columns a chunk may have: a quarter of the memory, at twice their size."""
+    if settings.chunk_rows:
+        return settings.chunk_rows
+    limit = _bytes(settings.memory_limit)
+    return ROWS if limit is None else max(50_000, min(ROWS, limit // 4 // (16 * columns + 32)))
+
+
+def shares(span: Span, rows: int, at_once: int) -> list[Chunk]:
+    """The span for all keys, or in shares of the keys where it may have more rows than fit at once."""
+    count = max(1, -(-rows // at_once))
+    return [Chunk(span, share, count) for share in range(count)]
+
+
+def points(span: Span, step: int) -> list[Chunk]:
+    """The grid points in the span one by one; none where there are too many of them."""
+    first = span.lower + -span.lower % step
+    found = range(first, span.upper + 1, step)
+    return [] if len(found) > POINTS else [Chunk(replace(span, lower=point, upper=point), point=True) for point in found]
+
+
+def months(span: Span, days: Sequence[tuple[int, int]], at_once: int) -> list[Chunk]:
+    """The span cut between months: each part has as many as fit at once, or one. `days` with events: (days since 1970,
+    events), ascending."""
+    counted: dict[int, int] = {}
+    for day, number in days:
+        begin = times.micros((times.EPOCH + timedelta(days=day)).replace(day=1))
+        counted[begin] = counted.get(begin, 0) + number
+    begins: list[int] = []
+    rows = 0
+    for begin, number in counted.items():
+        if begins and rows + number > at_once:
+            begins.append(begin)
+            rows = 0
+        elif not begins:
+            begins.append(span.lower)
+        rows += number
+    bounds = [*(begins or [span.lower]), span.upper + 1]
+    return [Chunk(replace(span, lower=a, upper=b - 1, events_lower=a, events_upper=b - 1)) for a, b in pairwise(bounds)]
+
+
+def _bytes(limit: str | None) -> int | None:
+    """A memory limit such as `2GB` in bytes; None for none, or for one given as a share of the machine."""
+    found = re.fullmatch(r"\s*([\d.]+)\s*([KMGT]I?)?B?\s*", (limit or "").upper())
+    return int(float(found[1]) * _UNITS[found[2] or ""]) if found else None

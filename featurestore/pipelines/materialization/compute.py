@@ -1,0 +1,289 @@
+"""Computing the rows of a span, chunk by chunk: what its chunks share is made once, each gives the SELECT of its rows."""
+
+from dataclasses import dataclass
+
+from featurestore.compiler.diff import HELD, VANISHED
+from featurestore.compiler.events import CREATED, DAY, EVENTS, SOURCE, TIME, Events
+from featurestore.compiler.expressions import SqlProblem, quoted
+from featurestore.compiler.features import feature_names
+from featurestore.compiler.folds import NONE, Shortcuts
+from featurestore.compiler.grid import EXTRA_POINTS, GRID, grid_step
+from featurestore.compiler.storage import storage_type, stored
+from featurestore.compiler.views import CompiledView, compile_view, row_view
+from featurestore.compiler.windows import POINTS, TILES
+from featurestore.dsl.view import FeatureView
+from featurestore.engine.session import Session
+from featurestore.errors import RequestError, TypeMismatch
+from featurestore.lakehouse import scans, tables
+from featurestore.lakehouse.tables import Table
+from featurestore.pipelines import sources, times
+from featurestore.pipelines.inspect import prepare
+from featurestore.pipelines.materialization import chunks, scope
+from featurestore.pipelines.materialization.chunks import Chunk
+from featurestore.pipelines.materialization.interval import Span
+from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.registry import Applied
+
+_HELD_SPAN = "__fs_held_span"
+_SHARED, _EVERY_ROW, _AT_POINT, _KEPT = "__fs_shared", "__fs_every_row", "__fs_at_point", "__fs_kept"
+_WITHIN = "feature_timestamp BETWEEN make_timestamptz(getvariable('lower')) AND make_timestamptz(getvariable('upper'))"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one run works with; `table` is the feature table as it was at the begin, `run` the run's time in microseconds."""
+
+    parts: Parts
+    session: Session
+    applied: Applied
+    view: FeatureView
+    events: Events
+    table: Table
+    pins: sources.Pins
+    run: int
+
+    @property
+    def keys(self) -> list[str]:
+        """The names of the key columns."""
+        return list(self.view.entity.keys)
+
+    @property
+    def features(self) -> list[str]:
+        """The names of the features."""
+        return list(feature_names(self.view))
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The feature table's columns and DuckDB types."""
+        return dict(self.applied.columns)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A span whose chunks can be computed. `fresh`: the table holds no row of it."""
+
+    compiled: CompiledView
+    chunks: tuple[Chunk, ...]
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A source's rows: how many there are on each day since 1970, and how many are left out for what they lack or when they are."""
+
+    days: tuple[tuple[int, int], ...]
+    null_keys: int
+    future: int
+
+
+def count_source(task: Task, span: Span) -> Counted:
+    """Count the source's rows; of a run that goes on from an earlier one, those from the span's first feature_timestamp on.
+
+    Raises: RequestError when no row has an event time.
+    """
+    onward = None if span.events_lower <= times.FIRST else sources.TimeBounds(span.lower, times.LAST)
+    sources.add(task.parts, task.session, task.view.source, task.pins, task.events.reads, onward)
+    task.session.set({"now": task.run})
+    rows = task.session.batches(task.events.counts).read_all().to_pylist()
+    days = tuple((int(row["day"]), int(row["rows"])) for row in rows if row["day"] is not None)
+    if rows and not days:
+        source = task.view.source
+        raise RequestError(f"no row of source {source.name} has a value in its timestamp column '{source.timestamp}'; nothing was written")
+    return Counted(days, sum(int(row["null_keys"]) for row in rows), sum(int(row["future"]) for row in rows))
+
+
+def open_span(task: Task, span: Span, counted: Counted) -> Opened:
+    """Read what the table holds of a span, divide it into chunks, and make what these share.
+
+    Raises: TypeMismatch when the source's types no longer fit the table's.
+    """
+    task.session.set({**span.variables(), "run": task.run})
+    fresh = _hold(task, span)
+    types = task.session.schema(task.events.sql)
+    prepare(task.session, task.view, task.events)
+    if task.view.every is None:
+        at_once = chunks.rows_at_once(task.parts.settings, len(task.columns))
+        days = [(day, rows) for day, rows in counted.days if span.lower // DAY <= day <= span.upper // DAY]
+        return Opened(compile_view(task.view, task.events, types), tuple(chunks.months(span, days, at_once)), fresh)
+    points = chunks.points(span, grid_step(task.view)) if fresh and not span.scoped and not span.carry_in else []
+    if points:
+        _keep_events(task, span)
+        return Opened(compile_view(task.view, task.events, types), tuple(points), fresh)
+    compiled = _tiled(task, span, types)
+    # Aggregates that do not fold go over the events themselves.
+    events_kept = sum(count(task.session, name) for name, _ in compiled.once if name != TILES)
+    at_once = chunks.rows_at_once(task.parts.settings, len(task.columns))
+    moves = 1 + len({window for feature in task.view.declared.values() for window in getattr(feature, "over", ())})
+    parts = chunks.shares(span, events_kept + count(task.session, TILES) * moves, at_once)
+    for name, _ in compiled.once if len(parts) > 1 else ():
+        task.session.run(f"DROP TABLE IF EXISTS {_SHARED}{name}")
+        task.session.run(f"ALTER TABLE {name} RENAME TO {_SHARED}{name}")
+    return Opened(compiled, tuple(parts), fresh)
+
+
+def rows_of(task: Task, opened: Opened, chunk: Chunk, unique: bool = False) -> str:
+    """Make what the rows of a chunk need, and HELD its part of the rows held; returns their SELECT in the table's types.
+
+    `unique`: no two rows of a row view share keys and time, so there is nothing to choose among.
+    """
+    session = task.session
+    session.set({**chunk.span.variables(), "point": chunk.span.lower})
+    session.run(f"CREATE OR REPLACE TEMP VIEW {HELD} AS SELECT * FROM {_HELD_SPAN} WHERE {_in_chunk(task, chunk)}")
+    *steps, (_, select) = opened.compiled.each
+    if chunk.point:
+        select = f"SELECT * FROM {_at_point(task)}"
+    elif task.view.every is None:
+        select = row_view(task.view, task.events, unique)
+        _add_source(task, chunk.span)
+    else:
+        _take_share(task, opened, chunk)
+        for name, statement in steps:
+            session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {statement}")
+    if chunk.span.scoped:
+        select = scope.of_rows(task.view, f"({select})")
+    _check_types(task, select)
+    return stored(task.columns, f"({select})")
+
+
+def unique(task: Task, opened: Opened, chunk: Chunk) -> bool:
+    """Whether no two events of a row view's chunk share keys and time."""
+    task.session.set(chunk.span.variables())
+    _add_source(task, chunk.span)
+    one = f"SELECT 1 FROM ({task.events.sql}) GROUP BY {', '.join(map(quoted, task.keys))}, {TIME} HAVING count(*) > 1"
+    return not count(task.session, f"({one} LIMIT 1)")
+
+
+def empty_windows(task: Task, opened: Opened, chunk: Chunk) -> str:
+    """The rows of the grid points in VANISHED whose windows have become empty though their keys have events before them.
+
+    A SELECT in the table's types; what the chunk made is gone then.
+    """
+    session, keys = task.session, ", ".join(map(quoted, task.keys))
+    same = " AND ".join(f"v.{quoted(key)} = e.{quoted(key)}" for key in task.keys)
+    sources.add(task.parts, session, task.view.source, task.pins, task.events.reads)
+    session.set({"events_lower": times.FIRST})
+    earliest = f"SELECT {keys}, min({TIME}) AS __fs_first FROM ({task.events.sql}) GROUP BY {keys}"
+    own = ", ".join(f"v.{quoted(key)}" for key in task.keys)
+    points = f"SELECT {own}, epoch_us(v.feature_timestamp) AS {GRID} FROM {VANISHED} v"
+    session.run(f"CREATE OR REPLACE TEMP TABLE {POINTS} AS {points} JOIN ({earliest}) e ON {same} AND e.__fs_first < v.feature_timestamp")
+    for name, _ in opened.compiled.once:
+        session.run(f"DELETE FROM {name}")
+    return stored(task.columns, f"({opened.compiled.each[-1][1]})")
+
+
+def count(session: Session, relation: str) -> int:
+    """How many rows a relation has."""
+    return int(session.batches(f"SELECT count(*) FROM {relation}").read_all().columns[0][0].as_py())
+
+
+def _keep_events(task: Task, span: Span) -> None:
+    """Make EVENTS, which each grid point reads several times: of a table, or of files that are too large to be made one."""
+    rows = _add_source(task, span)
+    large = rows is not None and rows * 16 * (len(task.keys) + 2 + len(task.events.inputs)) > task.session.memory // 4
+    kept = given = "*"
+    if task.view.source.created is None:
+        # A column of nothing but NULL takes as long to keep as any other.
+        kept, given = f"* EXCLUDE ({CREATED})", f"*, CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS {CREATED}"
+    task.session.run(f"CREATE TEMP {'VIEW' if large else 'TABLE'} {_KEPT} AS SELECT {kept} FROM (\n{task.events.sql}\n)")
+    task.session.run(f"DROP TABLE IF EXISTS {EVENTS}")
+    task.session.run(f"CREATE TEMP VIEW {EVENTS} AS SELECT {given} FROM {_KEPT}")
+
+
+def _add_source(task: Task, span: Span) -> int | None:
+    """Make SOURCE readable, once: the rows of the span's events, and in a scoped span of the keys in SCOPE; returns as `sources.add`."""
+    bounds = sources.TimeBounds(span.events_lower, span.events_upper)
+    name = _EVERY_ROW if span.scoped else SOURCE
+    rows = sources.add(task.parts, task.session, task.view.source, task.pins, task.events.reads, bounds, name)
+    if span.scoped:
+        task.session.run(f"CREATE OR REPLACE TEMP VIEW {SOURCE} AS {scope.of_source(task.events, _EVERY_ROW)}")
+    return rows
+
+
+def _hold(task: Task, span: Span) -> bool:
+    """Make the rows that the table holds of the span; returns whether there are none."""
+    within = scans.TimeRange("feature_timestamp", times.bound(span.lower), times.bound(span.upper))
+    task.session.add("__fs_table", scans.scan(task.table, tables.current_snapshot_id(task.table), time=within))
+    held = f"(SELECT * FROM __fs_table WHERE {_WITHIN})"
+    rows = scope.of_rows(task.view, held) if span.scoped else f"SELECT * FROM {held}"
+    task.session.run(f"CREATE OR REPLACE TEMP TABLE {_HELD_SPAN} AS {rows}")
+    return not count(task.session, _HELD_SPAN)
+
+
+def _tiled(task: Task, span: Span, types: dict[str, str]) -> CompiledView:
+    """Make the tiles of a span, and compile the rest for what they say."""
+    try:
+        row = _try_tiles(task, span, types, Shortcuts(narrow=True))
+    except RequestError:
+        row = {"fits": False}
+    if not row["fits"]:
+        # Values too large, infinite or NaN do not fit the narrow way; what else went wrong goes wrong again.
+        row = _try_tiles(task, span, types, NONE)
+        return compile_view(task.view, task.events, types, Shortcuts(filled=_filled(row)))
+    return compile_view(task.view, task.events, types, Shortcuts(narrow=True, filled=_filled(row)))
+
+
+def _try_tiles(task: Task, span: Span, types: dict[str, str], shortcuts: Shortcuts) -> dict[str, bool]:
+    """Make the tiles; returns what they say, of which `fits` is whether these shortcuts may be taken."""
+    compiled = compile_view(task.view, task.events, types, shortcuts)
+    _add_source(task, span)
+    for name, select in compiled.once:
+        task.session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
+    if compiled.facts is None:
+        return {"fits": True}
+    found: dict[str, bool] = task.session.batches(compiled.facts).read_all().to_pylist()[0]
+    return found
+
+
+def _filled(row: dict[str, bool]) -> frozenset[str]:
+    return frozenset(name for name, value in row.items() if value and name != "fits")
+
+
+def _at_point(task: Task) -> str:
+    """Compute the rows of a grid point from the events; returns the table they are in."""
+    types = task.session.schema(f"SELECT * FROM {EVENTS}")
+    for shortcuts in (Shortcuts(narrow=True), NONE):
+        compiled = compile_view(task.view, task.events, types, shortcuts)
+        try:
+            task.session.run(f"CREATE OR REPLACE TEMP TABLE {_AT_POINT} AS {compiled.single_point}")
+            break
+        except RequestError:
+            if not shortcuts.narrow:
+                raise
+    return _AT_POINT
+
+
+def _take_share(task: Task, opened: Opened, chunk: Chunk) -> None:
+    """Give the chunk its share of what its span made, and the held grid points to compute besides those events ask for."""
+    session = task.session
+    for name, _ in opened.compiled.once if chunk.shares > 1 else ():
+        session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM {_SHARED}{name} WHERE {_in_share(task, chunk)}")
+    if not opened.fresh:
+        keys = ", ".join(map(quoted, task.keys))
+        held = f"SELECT DISTINCT {keys}, epoch_us(feature_timestamp) AS {GRID} FROM {HELD}"
+        session.run(f"CREATE OR REPLACE TEMP TABLE {EXTRA_POINTS} AS {held}")
+
+
+def _in_chunk(task: Task, chunk: Chunk) -> str:
+    return f"{_WITHIN} AND {_in_share(task, chunk)}" if chunk.shares > 1 else _WITHIN
+
+
+def _in_share(task: Task, chunk: Chunk) -> str:
+    keys = ", ".join(f"CAST({quoted(key)} AS {task.columns[key]})" for key in task.keys)
+    return f"hash({keys}) % {chunk.shares} = {chunk.share}"
+
+
+def _check_types(task: Task, rows: str) -> None:
+    for column, kind in task.session.schema(rows).items():
+        try:
+            found = storage_type(kind)
+        except SqlProblem as error:
+            raise TypeMismatch(f"column '{column}' {error}") from error
+        wanted = task.columns[column]
+        if found != wanted:
+            raise TypeMismatch(
+                f"column '{column}' is {wanted} in {task.applied.table}, but the source now gives {found}; nothing was written."
+                " Cast it in the definition, or change the definition to make a new version",
+                column=column,
+                expected=wanted,
+                found=found,
+            )

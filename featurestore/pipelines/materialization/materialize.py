@@ -1,0 +1,95 @@
+"""Materializing a view: a run over its feature table, tried again where another was first, then the online store."""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from featurestore.dsl.view import FeatureView
+from featurestore.errors import CommitConflict, FeatureStoreError
+from featurestore.pipelines import times
+from featurestore.pipelines.materialization.checks import Outcome
+from featurestore.pipelines.materialization.publish import publish
+from featurestore.pipelines.materialization.run import Landed, Progress, Report, run
+from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.registry import Applied
+
+__all__ = ["Materialization", "Progress", "Report", "materialize_view"]
+
+ATTEMPTS = 50
+"""How often a run is begun: each lost try means that another run got on, and what that has ready is not computed again."""
+
+
+@dataclass(frozen=True)
+class Materialization:
+    """What one run did to one view.
+
+    `start` and `end` bound the feature_timestamps that were computed (UTC, inclusive; None when there was nothing to
+    compute). `corrections` of the appended rows replace held ones. `future_rows` and `null_keys` of the source were
+    left out. `snapshot_id` is the table's newest snapshot, None while it has no rows; `published` counts online rows.
+    `checks` are the outcomes of the view's checks, none of them a failed error.
+    """
+
+    view: str
+    table: str
+    start: datetime | None
+    end: datetime | None
+    rows_computed: int
+    rows_appended: int
+    corrections: int
+    future_rows: int
+    null_keys: int
+    snapshot_id: int | None
+    published: int
+    seconds: float
+    checks: tuple[Outcome, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form: times as RFC 3339, the snapshot id as text."""
+        bounds = (("start", self.start), ("end", self.end))
+        shown = {name: None if value is None else times.text(times.micros(value)) for name, value in bounds}
+        outcomes = [outcome.to_dict() for outcome in self.checks]
+        return {**self.__dict__, **shown, "snapshot_id": None if self.snapshot_id is None else str(self.snapshot_id), "checks": outcomes}
+
+
+def materialize_view(
+    parts: Parts, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: Report
+) -> Materialization:
+    """Bring one version of a view up to `end` (microseconds; the present when None or later) and publish it.
+
+    A run that loses a race for the table starts over on what the winner left. Raises: RequestError for an interval
+    that would leave a gap; TypeMismatch when the source's types no longer fit the table's; CheckFailed.
+    """
+    began = time.monotonic()
+    landed = _landed(parts, applied, view, start, end, report)
+    report(Progress(view.name, "publish", 1, 1, landed.appended))
+    published = publish(parts, applied, view)
+    report(Progress(view.name, "done", 1, 1, landed.appended))
+    return Materialization(
+        view=applied.name,
+        table=applied.table,
+        start=None if landed.lower is None else times.moment(landed.lower),
+        end=None if landed.upper is None else times.moment(landed.upper),
+        rows_computed=landed.computed,
+        rows_appended=landed.appended,
+        corrections=landed.corrections,
+        future_rows=landed.future_rows,
+        null_keys=landed.null_keys,
+        snapshot_id=published.snapshot_id,
+        published=published.rows,
+        seconds=time.monotonic() - began,
+        checks=landed.checks,
+    )
+
+
+def _landed(parts: Parts, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: Report) -> Landed:
+    for attempt in range(ATTEMPTS):
+        try:
+            return run(parts, applied, view, start, end, report)
+        except CommitConflict:
+            if attempt == ATTEMPTS - 1:
+                raise
+        except FeatureStoreError as error:
+            error.message = f"view {view.name}: {error.message}"
+            raise
+    raise AssertionError("the last attempt returns or raises")

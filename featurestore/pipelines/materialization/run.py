@@ -1,0 +1,228 @@
+"""One run over a view's table: compute its interval chunk by chunk, and land all of it in one commit.
+
+A run of several chunks notes each that is ready in the table, so that a run that was cut off is gone on with.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from featurestore.compiler.diff import COMPUTED
+from featurestore.dsl.view import FeatureView
+from featurestore.errors import CheckFailed, RequestError
+from featurestore.lakehouse import tables, writes
+from featurestore.lakehouse.files import DataFiles
+from featurestore.pipelines import feature_table, sources, times
+from featurestore.pipelines.feature_table import State
+from featurestore.pipelines.materialization import checks
+from featurestore.pipelines.materialization.checks import Outcome, Tally
+from featurestore.pipelines.materialization.chunks import Chunk
+from featurestore.pipelines.materialization.compare import compare, first_rows
+from featurestore.pipelines.materialization.compute import Opened, Task, count_source, open_span, rows_of, unique
+from featurestore.pipelines.materialization.interval import Interval, choose
+from featurestore.pipelines.materialization.unfinished import UNFINISHED, Unfinished, unfinished
+from featurestore.pipelines.materialization.writing import write
+from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.registry import Applied
+
+NULL_KEYS = "featurestore.null-keys"
+FUTURE_ROWS = "featurestore.future-rows"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the materialization of one view is: `done` of `total` chunks, `rows` to append so far.
+
+    `stage` is read, compute, write, publish or done; `total` is 1 until the chunks are known. `seconds_left` is an
+    estimate for the chunks that are left, None before the first is done.
+    """
+
+    view: str
+    stage: str
+    done: int
+    total: int
+    rows: int
+    seconds_left: float | None = None
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Landed:
+    """What a run appended; see `Materialization`. `lower` and `upper` in microseconds, None when nothing was to be computed."""
+
+    lower: int | None = None
+    upper: int | None = None
+    computed: int = 0
+    appended: int = 0
+    corrections: int = 0
+    future_rows: int = 0
+    null_keys: int = 0
+    checks: tuple[Outcome, ...] = ()
+
+
+def run(parts: Parts, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: Report) -> Landed:
+    """Bring the table of a view's version up to `end` (microseconds; the present when None or later), after what an
+    earlier run has left unfinished.
+
+    Raises: CommitConflict when another run was first: what is ready stays, and the next try goes on from there.
+    CheckFailed, RequestError, TypeMismatch, OutOfResources: then no row was added.
+    """
+    table = tables.load(parts.catalog, parts.features_table(applied.table))
+    held = unfinished(table)
+    if held is not None and held.plan == _plan(parts, view) and _readable(parts, view, held, tables.current_snapshot_id(table)):
+        left = _compute(parts, applied, view, table, held, report)
+        return _sum(left, run(parts, applied, view, start, end, report))
+    if held is not None:
+        _forget(table)
+    now = times.now()
+    upper = now if end is None else min(end, now)
+    work = Unfinished(now, start, upper, sources.pins(parts, view.source), tables.current_snapshot_id(table), _plan(parts, view))
+    return _compute(parts, applied, view, table, work, report)
+
+
+def _plan(parts: Parts, view: FeatureView) -> str:
+    """What the chunks of a run depend on besides its interval: they must be cut in the same way to be gone on with."""
+    checked = [repr(check) for check in view.checks]
+    return json.dumps([parts.engine.version, parts.settings.chunk_rows, parts.settings.memory_limit, checked])
+
+
+def _readable(parts: Parts, view: FeatureView, held: Unfinished, base: int | None) -> bool:
+    """Whether what a run set out to read, and compare with, is still there."""
+    return held.base == base and sources.readable(parts, view.source, held.pins)
+
+
+def _forget(table: tables.Table) -> None:
+    """Give up what cannot be gone on with; its files are reached by nothing then, and are swept."""
+    tables.set_properties(table, {}, [UNFINISHED])
+
+
+def _sum(first: Landed, then: Landed) -> Landed:
+    """What two runs, one after the other, did."""
+    if then.lower is None:
+        return first
+    lower = then.lower if first.lower is None else min(first.lower, then.lower)
+    added = {name: getattr(first, name) + getattr(then, name) for name in ("computed", "appended", "corrections", "checks")}
+    return replace(then, lower=lower, **added)
+
+
+def _compute(parts: Parts, applied: Applied, view: FeatureView, table: tables.Table, work: Unfinished, report: Report) -> Landed:
+    """Compute what is left of the work, and land all of it."""
+    held = feature_table.state(table.properties)
+    with parts.engine.session() as session:
+        events = sources.events(parts, session, view)
+        task = Task(parts, session, applied, view, events, table, work.pins, work.run)
+        report(Progress(view.name, "read", 0, 1, work.rows))
+        interval = choose(parts, session, view, events, held, work.pins, work.start, work.upper)
+        if interval is None:
+            return Landed()
+        counted = count_source(task, interval.spans[0])
+        files = writes.data_files(table)
+        with files.discarded_on(BaseException), _given_up_on_refusal(table):
+            for span in interval.spans:
+                work = _compute_span(task, open_span(task, span, counted), work, files, report)
+            outcomes = _checked(task, interval, work, onward=work.start is None and held.through is not None)
+            summary = {
+                "featurestore.run-id": uuid.uuid4().hex,
+                "featurestore.interval": f"{times.text(max(interval.lower, times.FIRST))}/{times.text(interval.upper)}",
+                "featurestore.view-version": str(applied.version),
+                NULL_KEYS: str(counted.null_keys),
+                FUTURE_ROWS: str(counted.future),
+                **checks.summary(outcomes),
+            }
+            properties = _state(held, interval, work).to_properties()
+            files.keep(work.files, work.rows - files.rows)
+            writes.append_files(table, files, summary={**properties, **summary}, properties=properties, drop=[UNFINISHED])
+    return Landed(
+        max(interval.lower, times.FIRST),
+        interval.upper,
+        work.computed,
+        work.rows,
+        work.corrections,
+        counted.future,
+        counted.null_keys,
+        outcomes,
+    )
+
+
+def _compute_span(task: Task, opened: Opened, work: Unfinished, files: DataFiles, report: Report) -> Unfinished:
+    """Compute the chunks of a span that are not done. Of several each is noted in the table when its files are ready."""
+    total = len(opened.chunks)
+    began, first = time.monotonic(), sum(str(chunk) in work.done for chunk in opened.chunks)
+    for number, chunk in enumerate(opened.chunks):
+        if str(chunk) in work.done:
+            continue
+        left = (time.monotonic() - began) / (number - first) * (total - number) if number > first else None
+        report(Progress(task.view.name, "compute", number, total, work.rows, left))
+        work = _compute_chunk(task, opened, chunk, work, files)
+        if total > 1 and not chunk.point:
+            work = replace(work, files=(*work.files, *files.paths))
+            tables.set_properties(task.table, {UNFINISHED: work.to_property()})
+            files.release()
+    report(Progress(task.view.name, "write", total, total, work.rows))
+    return work
+
+
+def _compute_chunk(task: Task, opened: Opened, chunk: Chunk, work: Unfinished, files: DataFiles) -> Unfinished:
+    tally = Tally.from_dict(work.tally) if work.tally else Tally()
+    written = _write_unseen(task, opened, chunk, files)
+    if written is not None:
+        computed = appended = written
+        corrections = 0
+    else:
+        select, computed, corrections = compare(task, opened, chunk, rows_of(task, opened, chunk))
+        tally += checks.tally(task.session, task.view, COMPUTED) if task.view.checks else Tally()
+        appended = write(task, chunk, select, files, "created_timestamp") or 0
+    return replace(
+        work,
+        done=(*work.done, str(chunk)),
+        computed=work.computed + computed,
+        rows=work.rows + appended,
+        corrections=work.corrections + corrections,
+        tally=tally.to_dict(),
+    )
+
+
+def _write_unseen(task: Task, opened: Opened, chunk: Chunk, files: DataFiles) -> int | None:
+    """Write the rows of a chunk that the table holds nothing of as they come, without a copy of them; returns how many.
+
+    None where they must be looked at first: for checks, or because some share keys and feature_timestamp.
+    """
+    if not opened.fresh or task.view.checks:
+        return None
+    if task.view.every is None and not chunk.of_one_month and not unique(task, opened, chunk):
+        return None
+    rows = rows_of(task, opened, chunk, unique=True)
+    # In a file of one month, rows of one moment lie side by side: seeing that there are none takes a tenth of looking for them.
+    return write(task, chunk, first_rows(task, rows), files, alone=task.view.every is None and chunk.of_one_month)
+
+
+def _checked(task: Task, interval: Interval, work: Unfinished, onward: bool) -> tuple[Outcome, ...]:
+    """The outcomes of the view's checks; `onward` as for `checks.judge`. Raises: CheckFailed."""
+    if not task.view.checks:
+        return ()
+    tally = Tally.from_dict(work.tally) if work.tally else Tally()
+    newest = checks.newest_event(task.parts, task.view, task.pins, interval.upper)
+    outcomes = checks.judge(task.view, tally, newest, interval.upper, onward)
+    checks.raise_on_errors(task.view, outcomes)
+    return outcomes
+
+
+def _state(held: State, interval: Interval, work: Unfinished) -> State:
+    seen = work.pins if work.start is None or held.through is None else held.sources
+    return State(interval.since, max(interval.upper, held.through or interval.upper), seen, held.corrections + work.corrections)
+
+
+@contextmanager
+def _given_up_on_refusal(table: tables.Table) -> Iterator[None]:
+    """What the data do not allow, no later run can go on with: it begins anew, on data that may be better."""
+    try:
+        yield
+    except (CheckFailed, RequestError):
+        if UNFINISHED in table.properties:
+            _forget(table)
+        raise

@@ -1,0 +1,90 @@
+"""What a backfill will read, before anything runs: from Iceberg metadata, and from the file system for files."""
+
+import glob
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from featurestore.amounts import plural, size
+from featurestore.compiler.expressions import parse_query, query_tables
+from featurestore.dsl.source import Source
+from featurestore.lakehouse import tables
+from featurestore.lakehouse.volume import volume
+from featurestore.pipelines.parts import Parts
+
+FOOTERS = 100
+"""Of at most so many Parquet files the footers are read for their rows."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """A table or a pattern of files that a backfill reads: all of its files, bytes and rows as of now.
+
+    An upper bound: columns that the view does not name are not read. `snapshot_id` is an Iceberg table's current one, None
+    for files and for a table without rows. Of counts None says that nothing tells them without reading rows.
+    """
+
+    source: str
+    snapshot_id: int | None
+    files: int | None
+    bytes: int | None
+    rows: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form; the snapshot id as text."""
+        return {**self.__dict__, "snapshot_id": None if self.snapshot_id is None else str(self.snapshot_id)}
+
+    @property
+    def amount(self) -> str:
+        """Such as `3 files, 1.2 MiB, 12 000 rows`, without what is not known."""
+        formats = ((self.files, partial(plural, word="file")), (self.bytes, size), (self.rows, partial(plural, word="row")))
+        return ", ".join(text(amount) for amount, text in formats if amount is not None) or "an unknown amount"
+
+
+def reads(parts: Parts, source: Source) -> tuple[Read, ...]:
+    """What computing a view's whole history reads of its source: one entry for files or a table, one per table of SQL.
+
+    Raises: NotFound for a table that is not there.
+    """
+    if source.path is not None:
+        return (_files(source.path),)
+    names = (source.table,) if source.table is not None else query_tables(parse_query(source.sql or ""))
+    return tuple(_table(parts, name) for name in names)
+
+
+def total(several: Iterable[Read], source: str = "") -> Read:
+    """All of them together; a count that one does not know is not known."""
+    found = list(several)
+    return Read(source, None, *(_sum([getattr(one, what) for one in found]) for what in ("files", "bytes", "rows")))
+
+
+def _table(parts: Parts, name: str) -> Read:
+    table = tables.load(parts.catalog, name)
+    snapshot_id = tables.current_snapshot_id(table)
+    held = volume(table, snapshot_id)
+    return Read(name, snapshot_id, held.files, held.bytes, held.rows)
+
+
+def _files(pattern: str) -> Read:
+    paths = sorted(glob.glob(pattern, recursive=True))
+    return Read(pattern, None, len(paths), sum(os.path.getsize(path) for path in paths), _rows(paths))
+
+
+def _rows(paths: list[str]) -> int | None:
+    if len(paths) > FOOTERS or not all(path.endswith(".parquet") for path in paths):
+        return None
+    try:
+        return sum(int(pq.read_metadata(path).num_rows) for path in paths)
+    except pa.ArrowInvalid:
+        # No Parquet after all: reading it says so, with the file's name.
+        return None
+
+
+def _sum(counts: list[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None

@@ -1,0 +1,190 @@
+"""A plan is data: the steps that would bring the registry and the feature tables to what the definitions say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from featurestore.compiler import check
+from featurestore.compiler.features import feature_names
+from featurestore.compiler.fingerprint import service_fingerprint, view_fingerprint
+from featurestore.dsl import documents
+from featurestore.dsl.definitions import KINDS, Definitions
+from featurestore.dsl.service import FeatureService
+from featurestore.dsl.view import FeatureView
+from featurestore.errors import DefinitionError, Problem
+from featurestore.pipelines.inspect import inspect, inspect_checks, inspect_names
+from featurestore.pipelines.inspected import placed
+from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.planning import cost
+from featurestore.pipelines.planning.cost import Read
+from featurestore.pipelines.planning.impact import told
+from featurestore.pipelines.planning.step import Step, listed, sql_diff
+from featurestore.pipelines.registry import Applied, Registry, read
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps in the order in which they are done; `base` is the registry's snapshot that the plan was made on.
+
+    `others` are (kind, name) of what the catalog has and these definitions have not. It is left alone.
+    """
+
+    steps: tuple[Step, ...]
+    definitions: Definitions = field(repr=False)
+    base: int | None
+    others: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to do."""
+        return any(step.action != "unchanged" for step in self.steps)
+
+    @property
+    def reads(self) -> Read:
+        """What all backfills together read."""
+        return cost.total(read for step in self.steps for read in step.reads)
+
+    @property
+    def groups(self) -> tuple[list[Step], str, list[Step]]:
+        """As people read it: what changes, how much does not, and what of that waits for a backfill."""
+        changes = [step for step in self.steps if step.action != "unchanged"]
+        same = len(self.steps) - len(changes)
+        count = f"{same} definition{'' if same == 1 else 's'} unchanged" if same else ""
+        return changes, count, [step for step in self.steps if step.action == "unchanged" and step.reason]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What to know of the whole, a line each."""
+        found: list[str] = []
+        if sum(bool(step.reads) for step in self.steps) > 1:
+            found.append(f"backfills read {self.reads.amount} in all")
+        # Files are meant to be all there is; a list of objects is a part by its nature.
+        if self.others and self.definitions.places:
+            found.append(f"in the catalog, not in these definitions, left alone: {listed([' '.join(other) for other in self.others])}")
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form for people and programs."""
+        others = [{"kind": kind, "name": name} for kind, name in self.others]
+        return {"changed": self.changed, "steps": [step.to_dict() for step in self.steps], "others": others}
+
+    def __str__(self) -> str:
+        changes, same, waiting = self.groups
+        shown = [*changes, *waiting]
+        words = ["to fill" if step.action == "unchanged" else step.action for step in shown]
+        rows = [(word, f"{step.kind} {step.name}", f"v{step.version}") for word, step in zip(words, shown, strict=True)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        heads = ["  ".join([*map(str.ljust, row, widths), step.reason]).rstrip() for row, step in zip(rows, shown, strict=True)]
+        lines = ["\n    ".join([head, *step.notes]) for head, step in zip(heads, shown, strict=True)]
+        return "\n".join([*lines[: len(changes)], *([same] if same else []), *lines[len(changes) :], *self.remarks])
+
+
+def plan(parts: Parts, definitions: Definitions) -> Plan:
+    """What applying these definitions would do. What the catalog holds besides them is left alone.
+
+    Raises: DefinitionError with every problem of every definition, its SQL held against the sources' columns.
+    """
+    problems = [*definitions.problems, *check.problems(definitions)]
+    wrong = {problem.object for problem in problems}
+    registry = read(parts)
+    steps = [
+        *(_plain_step(registry, "entity", item.name, documents.document(item)) for item in definitions.entities),
+        *(_plain_step(registry, "source", item.name, documents.document(item)) for item in definitions.sources),
+    ]
+    sound = [
+        view
+        for view in definitions.views
+        if not wrong & {f"view '{view.name}'", f"source '{view.source.name}'", f"entity '{view.entity.name}'"}
+    ]
+    for view in definitions.views:
+        if view not in sound and f"source '{view.source.name}'" not in wrong:
+            problems.extend(placed(definitions, view, field, message) for field, message in inspect_names(parts, view))
+    views = [step for view in sound if (step := _view_step(parts, registry, view, definitions, problems)) is not None]
+    if problems:
+        raise DefinitionError(problems)
+    versions = {step.name: step.result for step in views}
+    services = [_service_step(registry, service, versions) for service in definitions.services]
+    done = told(parts, (*steps, *views, *services))
+    return Plan(done, definitions, registry.snapshot_id, _others(registry, {(step.kind, step.name) for step in done}))
+
+
+def _plain_step(registry: Registry, kind: str, name: str, document: Mapping[str, Any]) -> Step:
+    held = registry.latest(kind, name)
+    result = Applied(kind, name, 1, "", document)
+    if held is None:
+        return Step("create", kind, name, 1, "new", result)
+    if held.document == result.document:
+        return Step("unchanged", kind, name, 1, "", held)
+    return Step("update words", kind, name, 1, _changed(held.document, document), result)
+
+
+def _view_step(parts: Parts, registry: Registry, view: FeatureView, definitions: Definitions, problems: list[Problem]) -> Step | None:
+    held = registry.latest("view", view.name)
+    fingerprint = view_fingerprint(view)
+    document = documents.document(view)
+    if held is not None and view_fingerprint(registry.view(held)) == fingerprint:
+        # Read and spelled anew, as a later release than the one that wrote it may spell a definition otherwise.
+        before = documents.document(registry.view(held))
+        if before == document:
+            return Step("unchanged", "view", view.name, held.version, "", held)
+        problems.extend(placed(definitions, view, field, message) for field, message in inspect_checks(parts, view, held.columns))
+        result = Applied("view", view.name, held.version, held.fingerprint, document, held.columns, {}, held.sql)
+        return Step("update words", "view", view.name, held.version, _changed(before, document), result)
+    found = inspect(parts, view)
+    problems.extend(placed(definitions, view, field, message) for field, message in found.problems)
+    if found.compiled is None:
+        return None
+    problems.extend(placed(definitions, view, field, message) for field, message in inspect_checks(parts, view, found.columns))
+    version = registry.next_version("view", view.name)
+    result = Applied("view", view.name, version, fingerprint, document, found.columns, {}, found.compiled.sql)
+    if held is None:
+        count = len(feature_names(view))
+        return Step("create", "view", view.name, version, f"new, {count} feature{'' if count == 1 else 's'}", result)
+    reason = f"{_changed(documents.document(registry.view(held)), document)}; v{held.version} stays for those who use it"
+    return Step("new version", "view", view.name, version, reason, result, diff=sql_diff(held, result))
+
+
+def _service_step(registry: Registry, service: FeatureService, views: Mapping[str, Applied]) -> Step:
+    used = {selection.view.name: views[selection.view.name] for selection in service.selections}
+    fingerprint = service_fingerprint(service, {name: view.fingerprint for name, view in used.items()})
+    bindings = {name: view.version for name, view in used.items()}
+    held = registry.latest("service", service.name)
+    document = documents.document(service)
+    if held is None:
+        version = registry.next_version("service", service.name)
+        return Step("create", "service", service.name, version, "new", _service_row(service, version, fingerprint, bindings))
+    result = _service_row(service, held.version, fingerprint, bindings)
+    if held.bindings == bindings and service_fingerprint(registry.service(held), _fingerprints(registry, held)) == fingerprint:
+        if documents.document(registry.service(held)) == document:
+            return Step("unchanged", "service", service.name, held.version, "", held)
+        return Step("update words", "service", service.name, held.version, "words changed", result)
+    moved = [f"{name} moves to v{number}" for name, number in bindings.items() if held.bindings.get(name) not in (None, number)]
+    reason = listed(moved) or _changed(held.document, document)
+    version = registry.next_version("service", service.name)
+    return Step("new version", "service", service.name, version, reason, _service_row(service, version, fingerprint, bindings))
+
+
+def _service_row(service: FeatureService, version: int, fingerprint: str, bindings: Mapping[str, int]) -> Applied:
+    return Applied("service", service.name, version, fingerprint, documents.document(service), {}, bindings)
+
+
+def _others(registry: Registry, planned: set[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((kind, name) for kind in KINDS.values() for name in registry.names(kind) if (kind, name) not in planned)
+
+
+def _fingerprints(registry: Registry, held: Applied) -> dict[str, str]:
+    return {name: registry.get("view", name, version).fingerprint for name, version in held.bindings.items()}
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """The fields that differ, one level into dicts, such as `features.orders_7d`."""
+    names: list[str] = []
+    for name in dict.fromkeys([*before, *after]):
+        old, new = before.get(name), after.get(name)
+        if old == new:
+            continue
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            names.extend(f"{name}.{inner}" for inner in dict.fromkeys([*old, *new]) if old.get(inner) != new.get(inner))
+        else:
+            names.append(name)
+    return f"{', '.join(names)} changed" if names else "order of features changed"

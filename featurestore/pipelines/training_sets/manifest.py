@@ -1,0 +1,98 @@
+"""A training set's manifest: how it came to be, as JSON that is stored with it and goes with every model."""
+
+import resource
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from featurestore.pipelines import times
+from featurestore.pipelines.feature_table import FOLDED, THROUGH
+from featurestore.pipelines.joining.join import Joined
+from featurestore.pipelines.joining.pinned import Pinned, past_watermark_warnings
+from featurestore.pipelines.training_sets.digest import type_name
+from featurestore.pipelines.training_sets.prepared import Prepared
+
+VERSION = 2
+"""Grows when a field is added or means something else."""
+
+LIBRARIES = ("duckdb", "pyarrow", "pyiceberg", "sqlglot")
+
+
+def described(prepared: Prepared, joined: Joined) -> dict[str, Any]:
+    """All that the join knows when its last row was read: the request, what was pinned, what was seen."""
+    plan, spine, pinned = prepared.plan, prepared.spine, prepared.pinned
+    ends = spine.ends
+    derived = {name for name, _ in plan.derived}
+    own = len(spine.schema)
+    roles = ["spine" if index < own else "derived" if field.name in derived else "feature" for index, field in enumerate(joined.schema)]
+    return {
+        "manifest_version": VERSION,
+        "id": prepared.id,
+        "name": prepared.name,
+        "created_at": times.text(times.now()),
+        "service": {"name": plan.service, "version": plan.version, "fingerprint": plan.fingerprint},
+        "plan": plan.to_dict(),
+        "views": {table: _view_entry(at) for table, at in pinned.items()},
+        "spine": {
+            "rows": spine.rows,
+            "digest": prepared.spine_digest,
+            "timestamp": spine.timestamp,
+            "columns": spine.schema.names,
+            "from": times.text(ends[0]) if ends else None,
+            "to": times.text(ends[1]) if ends else None,
+        },
+        "label": prepared.label,
+        "known": prepared.known,
+        "split": None,
+        "not_covered": {use: facts.not_covered for use, facts in joined.facts.items()},
+        "past_watermark": {use: facts.past_watermark for use, facts in joined.facts.items()},
+        "leak_certificate": {
+            use: {"feature_minus_spine_us": facts.feature_minus_spine, "created_minus_spine_us": facts.created_minus_spine}
+            for use, facts in joined.facts.items()
+        },
+        "columns": [
+            {"name": field.name, "type": type_name(field.type), "role": role} for field, role in zip(joined.schema, roles, strict=True)
+        ],
+        "sql": joined.sql,
+        "versions": {
+            "featurestore": version("featurestore"),
+            "python": sys.version.split()[0],
+            **{library: version(library) for library in LIBRARIES},
+        },
+        "warnings": [
+            *prepared.notes,
+            *past_watermark_warnings(plan, joined.facts, pinned),
+            *_folded_warnings(prepared.known, ends[0] if ends else None, pinned),
+        ],
+    }
+
+
+def peak_memory() -> int:
+    """The most memory that this process has held so far, in bytes."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def _view_entry(at: Pinned) -> dict[str, Any]:
+    return {
+        "table": ".".join(at.table.name()),
+        "uuid": str(at.table.metadata.table_uuid),
+        "snapshot_id": None if at.snapshot_id is None else str(at.snapshot_id),
+        "fingerprint": at.table.properties.get("featurestore.fingerprint"),
+        THROUGH.partition(".")[2].replace("-", "_"): times.text(at.state.through),
+        "source_snapshots": dict(at.state.sources),
+    }
+
+
+def _folded_warnings(known: str, first: int | None, pinned: Mapping[str, Pinned]) -> list[str]:
+    """A sentence for every table that has forgotten what `known="then"` asks it for; `first` is the spine's first time in microseconds."""
+    if known != "then" or first is None:
+        return []
+    folded = {name: at.table.properties.get(FOLDED) for name, at in pinned.items()}
+    return [
+        f"corrections of {name} were folded that were superseded before {before}, and the spine begins at {times.text(first)}:"
+        ' its earlier rows may see less than was known then; known="then" is exact from that time on'
+        for name, before in folded.items()
+        if before and first < times.parse(before, FOLDED)
+    ]

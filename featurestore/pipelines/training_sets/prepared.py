@@ -1,0 +1,94 @@
+"""All that decides a training set, read and pinned before a row is joined: the same of it gives the same id."""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from featurestore.compiler.service_plan import ServicePlan
+from featurestore.errors import RequestError, near
+from featurestore.pipelines.joining import spine_grid
+from featurestore.pipelines.joining.pinned import Pinned, pin
+from featurestore.pipelines.joining.spine import Spine
+from featurestore.pipelines.joining.spine_grid import SpineGrid
+from featurestore.pipelines.joining.spine_reading import of_rows, read
+from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.training_sets import splits
+from featurestore.pipelines.training_sets.digest import Digest
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A training set that can be built: its id is known, its spine is read, its snapshots are chosen.
+
+    `notes` are warnings for the manifest; `seconds` is what preparing took.
+    """
+
+    id: str
+    name: str
+    plan: ServicePlan
+    spine: Spine
+    spine_digest: str
+    pinned: Mapping[str, Pinned]
+    label: str | None
+    known: str
+    notes: Sequence[str]
+    seconds: float
+    split: splits.Split | None = None
+
+
+def prepare(
+    parts: Parts,
+    plan: ServicePlan,
+    given: Any,
+    *,
+    timestamp: str,
+    label: str | None,
+    name: str,
+    known: str,
+    snapshots: Mapping[str, int | None] | None,
+    notes: Sequence[str],
+    split: splits.Given | None = None,
+    by: str | Sequence[str] | None = None,
+) -> Prepared:
+    """Read the spine, pin the snapshots and compute the id. Raises: RequestError, TypeMismatch and NotFound for what is wrong."""
+    began = time.monotonic()
+    _check_name(name)
+    pinned = pin(parts, plan, snapshots)
+    spine = read_for(parts, given, plan, timestamp, pinned)
+    if label is not None and label not in spine.schema.names:
+        raise RequestError(f"the spine has no label column '{label}'{near(label, spine.schema.names)}", field=label)
+    cut = splits.parsed(split, by, spine.schema.names, plan.entity_columns)
+    content = Digest(spine.schema)
+    for table in spine.tables():
+        content.update(table)
+    digest = content.table()
+    request = {
+        "service": plan.service,
+        "fingerprint": plan.fingerprint,
+        "views": {table: [str(at.snapshot_id), at.table.properties.get("featurestore.fingerprint")] for table, at in pinned.items()},
+        "spine": digest,
+        "timestamp": timestamp,
+        "label": label,
+        "known": known,
+        # A part is where it begins, too: the order of the parts counts.
+        **({} if cut is None else {"split": [list(cut.by), [list(part) for part in cut.parts]]}),
+    }
+    id = f"{name}-{hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:16]}"
+    return Prepared(id, name, plan, spine, digest, pinned, label, known, tuple(notes), time.monotonic() - began, cut)
+
+
+def read_for(parts: Parts, given: Any, plan: ServicePlan, timestamp: str, pinned: Mapping[str, Pinned]) -> Spine:
+    """The spine of a service: what the caller has, or the rows of a grid over the keys of these tables. Raises: as both."""
+    if isinstance(given, SpineGrid):
+        with spine_grid.opened(parts, plan, pinned, given, timestamp) as rows:
+            return of_rows(rows, plan, timestamp, parts.settings.spill_path())
+    return read(parts, given, plan, timestamp)
+
+
+def _check_name(name: str) -> None:
+    parts = name.replace("-", "_").split("_")
+    if not name[:1].isalpha() or not all(part.isalnum() and part.isascii() for part in parts if part):
+        raise RequestError(f"{name!r} is not a name for a training set: letters, digits, _ and - only, beginning with a letter")

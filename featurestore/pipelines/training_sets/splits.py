@@ -1,0 +1,100 @@
+"""A split says which part of a training set a row is in: by a hash of keys, or by time. It depends on nothing but the row."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from featurestore.errors import NotFound, RequestError, near
+from featurestore.pipelines import times
+
+PART = "__fs_split"
+"""The column of a training set's table that holds each row's part."""
+
+Given: TypeAlias = Mapping[str, float | str | datetime | None]
+"""A share by part, or the end of each part in time."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """`by` is what is hashed; empty for a split by time. `parts` has each part with its share, or with its end: in microseconds,
+    not included, None for no end.
+    """
+
+    by: tuple[str, ...]
+    parts: tuple[tuple[str, float | int | None], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: `by` columns and `shares`, or `until` by part."""
+        if self.by:
+            return {"by": list(self.by), "shares": dict(self.parts)}
+        return {"until": {name: None if end is None else times.text(int(end)) for name, end in self.parts}}
+
+
+def parsed(split: Given | None, by: str | Sequence[str] | None, columns: Sequence[str], keys: Sequence[str]) -> Split | None:
+    """What was asked for: shares by a hash of `by` (the entity's `keys` when left out), or ends in time. None: no split.
+
+    Raises: RequestError naming the part or the column.
+    """
+    if split is None:
+        if by is not None:
+            raise RequestError("by= says what a split goes by, and there is no split=; give both or neither", field="by")
+        return None
+    for name in split:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise RequestError(
+                f"split: {name!r} is not a name for a part: letters, digits and _ only, beginning with a letter", field="split"
+            )
+    if not split:
+        raise RequestError("split names no part; give a share of each, such as {'train': 0.8, 'test': 0.2}", field="split")
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in split.values()):
+        named = [by] if isinstance(by, str) else list(keys if by is None else by)
+        for column in named:
+            if column not in columns:
+                raise RequestError(f"by: the spine has no column '{column}'{near(column, columns)}", field="by")
+        if not named:
+            raise RequestError("by names no column; name what the parts must not share, such as the entity's key", field="by")
+        return Split(tuple(named), _shares(split))
+    if by is not None:
+        raise RequestError("by= goes with shares; a split by time goes by the spine's timestamp", field="by")
+    return Split((), _ends(split))
+
+
+def checked(manifest: Mapping[str, Any], part: str) -> str:
+    """The name of a part that a training set has. Raises: RequestError where it has none at all; NotFound with those it has."""
+    split = manifest.get("split")
+    if split is None:
+        raise RequestError(f"training set {manifest['id']} was built without a split; build it with split={{'train': 0.8, 'test': 0.2}}")
+    if part not in split["rows"]:
+        raise NotFound("part", part, split["rows"], f"training set {manifest['id']}")
+    return part
+
+
+def running(split: Split) -> list[float]:
+    """Where each part ends among all rows, as a share of them."""
+    shares = [float(share or 0) for _, share in split.parts]
+    return [math.fsum(shares[: index + 1]) for index in range(len(shares))]
+
+
+def _shares(split: Given) -> tuple[tuple[str, float], ...]:
+    shares = [(name, float(share)) for name, share in split.items() if isinstance(share, int | float)]
+    for name, share in shares:
+        if not 0 < share <= 1:
+            raise RequestError(f"split: the share of '{name}' is {share}; give a share above 0, up to 1", field="split")
+    if abs(math.fsum(share for _, share in shares) - 1) > 1e-9:
+        raise RequestError(f"split: the shares add up to {math.fsum(share for _, share in shares):g}; they must add up to 1", field="split")
+    return tuple(shares)
+
+
+def _ends(split: Given) -> tuple[tuple[str, int | None], ...]:
+    ends: list[tuple[str, int | None]] = []
+    for name, end in split.items():
+        if end is not None and not isinstance(end, str | datetime):
+            raise RequestError(f"split: '{name}' is {end!r}; give shares of all parts, or the time at which each ends", field="split")
+        at = None if end is None else times.parse(end, f"split '{name}'")
+        before = ends[-1] if ends else None
+        if before is not None and (before[1] is None or (at is not None and at <= before[1])):
+            raise RequestError(f"split: '{name}' does not end after '{before[0]}'; put the parts in the order of time", field="split")
+        ends.append((name, at))
+    return tuple(ends)
