@@ -11,8 +11,8 @@ from featurestore.cli.help import Command
 from featurestore.cli.output import print_json, print_sql, say
 
 if TYPE_CHECKING:
-    from featurestore.pipelines.plan import Plan
-    from featurestore.pipelines.step import Step
+    from featurestore.pipelines.planning.plan import Plan
+    from featurestore.pipelines.planning.step import Step
     from featurestore.store import FeatureStore
 
 MARKS = {

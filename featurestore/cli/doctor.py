@@ -14,9 +14,10 @@ from rich.markup import escape
 
 import featurestore
 from featurestore.addresses import without_secrets
+from featurestore.amounts import plural
 from featurestore.cli import context
 from featurestore.cli.help import Command
-from featurestore.cli.output import plural, print_json, print_table, say
+from featurestore.cli.output import print_json, print_table, say
 from featurestore.errors import FeatureStoreError
 
 if TYPE_CHECKING:

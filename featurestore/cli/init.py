@@ -5,10 +5,11 @@ from pathlib import Path
 import click
 from rich.markup import escape
 
+from featurestore.amounts import plural
 from featurestore.cli import context
 from featurestore.cli.example import TEXTS
 from featurestore.cli.help import Command
-from featurestore.cli.output import plural, print_json, say
+from featurestore.cli.output import print_json, say
 from featurestore.errors import RequestError
 
 NEXT = (

@@ -7,9 +7,10 @@ from typing import Any
 import click
 from rich.markup import escape
 
+from featurestore.amounts import count, plural, size
 from featurestore.cli import context
 from featurestore.cli.help import Command
-from featurestore.cli.output import count, plural, print_json, print_table, say
+from featurestore.cli.output import print_json, print_table, say
 from featurestore.dsl import durations
 
 COLUMNS = {
@@ -45,7 +46,7 @@ def maintain(older_than: str, fold_older_than: str | None, dry_run: bool) -> Non
     for one in done:
         if one["note"]:
             say(f"[yellow]{escape(one['table'])}[/]: {escape(one['note'])}")
-    freed = _size(sum(one["bytes"] for one in done))
+    freed = size(sum(one["bytes"] for one in done))
     said = f"nothing was changed: this was a dry run, and {freed} would be freed" if dry_run else f"{freed} freed"
     say(f"[dim]{plural(len(done), 'table')}, {said}[/]")
 
@@ -58,13 +59,5 @@ def _age(option: str, value: str) -> timedelta:
 
 
 def _row(one: Mapping[str, Any]) -> list[str]:
-    shown = {name: _size(one[name]) if name.endswith("bytes") else count(one[name]) for name in COLUMNS.values()}
+    shown = {name: size(one[name]) if name.endswith("bytes") else count(one[name]) for name in COLUMNS.values()}
     return [escape(one["table"]), *shown.values()]
-
-
-def _size(size: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

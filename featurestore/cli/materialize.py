@@ -1,20 +1,18 @@
 """`materialize`: filling feature tables."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import click
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from featurestore.amounts import count, plural
 from featurestore.cli import context
 from featurestore.cli.help import Command
-from featurestore.cli.output import console, count, moment, plural, print_json, print_table, say
+from featurestore.cli.output import console, moment, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from featurestore.pipelines.materialize import Materialization, Report
-    from featurestore.pipelines.materialize import Progress as Step
+    from featurestore.pipelines.materialization.materialize import Materialization, Report
 
 
 @click.command(cls=Command)
@@ -42,25 +40,15 @@ def materialize(names: tuple[str, ...], start: str | None, end: str | None) -> N
         _warn(run)
 
 
-@contextmanager
-def _bars() -> Iterator["Report | None"]:
+def _bars() -> AbstractContextManager["Report | None"]:
     """A bar for each view while it runs, where someone watches."""
     screen = console(stderr=True)
     if context.as_json() or not screen.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TextColumn("[dim]{task.fields[stage]}"))
-    with Progress(*columns, TimeElapsedColumn(), console=screen, transient=True) as progress:
-        tasks: dict[str, TaskID] = {}
+        return nullcontext()
+    # Here and not above: what it draws the progress of takes longer to import than `--help` may take to print.
+    from featurestore import bars  # noqa: PLC0415
 
-        def report(step: "Step") -> None:
-            if step.view not in tasks:
-                tasks[step.view] = progress.add_task(escape(step.view), total=step.total, stage="")
-            rows = f", {count(step.rows)} rows" if step.rows else ""
-            left = "" if step.seconds_left is None else f", {step.seconds_left:.0f} s left"
-            progress.update(tasks[step.view], completed=step.done, total=step.total, stage=f"{step.stage}{rows}{left}")
-
-        yield report
+    return bars.materialization(screen)
 
 
 def _row(run: "Materialization") -> list[str]:

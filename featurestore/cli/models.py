@@ -5,9 +5,10 @@ from pathlib import Path
 import click
 from rich.markup import escape
 
+from featurestore.amounts import count
 from featurestore.cli import context
 from featurestore.cli.help import Command
-from featurestore.cli.output import count, print_facts, print_json, print_table
+from featurestore.cli.output import print_facts, print_json, print_table
 
 SHOWN = 5
 

@@ -80,16 +80,6 @@ def print_error(error: FeatureStoreError, as_json: bool) -> None:
     note(said if not reason else f"{said}\n       [dim]{escape(str(reason))}[/]")
 
 
-def count(number: int) -> str:
-    """A number with its thousands set apart."""
-    return f"{number:,}".replace(",", " ")
-
-
 def moment(text: str | None) -> str:
     """An RFC 3339 time to the second; a dash for none."""
     return "–" if text is None else f"{text[:10]} {text[11:19]}Z"
-
-
-def plural(number: int, word: str) -> str:
-    """`1 view`, `2 views`."""
-    return f"{count(number)} {word}" if number == 1 else f"{count(number)} {word}s"

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 import click
 from rich.markup import escape
 
+from featurestore.amounts import plural
 from featurestore.cli import context
 from featurestore.cli.help import Command
-from featurestore.cli.output import plural, print_json, say
+from featurestore.cli.output import print_json, say
 
 if TYPE_CHECKING:
-    from featurestore.pipelines.removal import Removal
+    from featurestore.pipelines.upkeep.removal import Removal
     from featurestore.store import FeatureStore
 
 

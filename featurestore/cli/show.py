@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.markup import escape
 
+from featurestore.amounts import count
 from featurestore.cli import context
 from featurestore.cli.help import Command
-from featurestore.cli.output import count, moment, print_facts, print_json, print_sql, print_table, say
+from featurestore.cli.output import moment, print_facts, print_json, print_sql, print_table, say
 from featurestore.errors import NotFound
 
 if TYPE_CHECKING:

@@ -1,44 +1,63 @@
 """`training-set` and `rebuild`: joining a spine with features as of each row's time, and proving it again."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from featurestore.amounts import count
 from featurestore.cli import context
 from featurestore.cli.help import Command
-from featurestore.cli.output import console, count, note, print_facts, print_json, say
+from featurestore.cli.output import console, note, print_facts, print_json, say
 
 if TYPE_CHECKING:
-    from featurestore.pipelines.training_set import TrainingSet
+    from featurestore.pipelines.training_sets.progress import Report
+    from featurestore.pipelines.training_sets.training_set import TrainingSet
 
 
 @click.command(cls=Command)
 @click.argument("service")
-@click.option("--spine", required=True, metavar="ROWS", help="A Parquet file or glob, iceberg:namespace.table[@snapshot], or a SELECT.")
-@click.option("--timestamp", required=True, metavar="COLUMN", help="The spine's column with each row's time.")
+@click.option("--spine", metavar="ROWS", help="A Parquet file or glob, iceberg:namespace.table[@snapshot], or a SELECT.")
+@click.option("--timestamp", metavar="COLUMN", help="The spine's column with each row's time.")
+@click.option("--start", metavar="TIME", help="Without --spine: the first time at which every key gets a row.")
+@click.option("--every", metavar="DURATION", help="Without --spine: the step to its next row, such as 1d.")
+@click.option("--end", metavar="TIME", help="Without --spine: the last time; included if a step meets it.")
 @click.option("--label", metavar="COLUMN", help="The spine's column to learn.")
 @click.option("--name", help="The training set's name; the service's when left out.")
 @click.option(
-    "--known", type=click.Choice(["now", "then"]), default="now", show_default=True, help="With the latest corrections, or as known then."
+    "--known",
+    type=click.Choice(["now", "then"]),
+    default="now",
+    show_default=True,
+    help="now: with the latest corrections; then: only what was known at each row's time.",
 )
 @click.option(
     "--snapshot", "snapshots", multiple=True, metavar="TABLE=ID", help="Pin a feature table, such as orders_v1=123; may be repeated."
 )
 @click.option(
-    "--split", "split", multiple=True, metavar="PART=SHARE|TIME", help="Cut into parts: train=0.8 or train=2026-03-01; repeat it."
+    "--split",
+    multiple=True,
+    metavar="PART=SHARE|TIME",
+    help="A part by its share, train=0.8, or by its end, train=2026-03-01; repeat it; test= for the rest.",
 )
-@click.option("--by", multiple=True, metavar="COLUMN", help="What shares go by; the service's keys when left out; may be repeated.")
+@click.option(
+    "--by",
+    multiple=True,
+    metavar="COLUMN",
+    help="Rows equal in this are in the same part; the service's keys when left out; may be repeated.",
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the rows to this Parquet file.")
 @context.shared
 def training_set(
     service: str,
-    spine: str,
-    timestamp: str,
+    spine: str | None,
+    timestamp: str | None,
+    start: str | None,
+    every: str | None,
+    end: str | None,
     label: str | None,
     name: str | None,
     known: str,
@@ -49,15 +68,17 @@ def training_set(
 ) -> None:
     """Join rows with features as of each row's time.
 
-    Every row of the spine comes out once and in order, with the features as they were at its time. The same request on
-    the same snapshots gives the same training set.
+    The rows are a spine's (--spine, --timestamp), or made: each key at each time of a grid (--start, --end, --every).
+    Every row comes out once and in order, with the features as they were at its time. The same request on the same
+    snapshots gives the same training set.
     """
     pins, parts = _pins(snapshots), _split(split)
+    _one_kind_of_rows({"--spine": spine, "--timestamp": timestamp}, {"--start": start, "--every": every, "--end": end})
     with context.store() as store:
         then: Literal["now", "then"] = "then" if known == "then" else "now"
-        prepared = store.prepare_training_set(service, spine, timestamp, label, name, then, pins, parts, by or None)
-        with _bar(prepared.spine.table.num_rows) as report:
-            made = store.build_training_set(prepared, report)
+        asked = (service, spine, timestamp, label, name, then, pins, parts, by or None, start, end, every)
+        with _bar() as report:
+            made = store.training_set(*asked, progress=report)
         if out is not None:
             write(made, out)
     _show(made, out)
@@ -89,6 +110,15 @@ def write(made: "TrainingSet", path: Path) -> None:
     write_parquet(made.read(), path)
 
 
+def _one_kind_of_rows(spine: Mapping[str, str | None], grid: Mapping[str, str | None]) -> None:
+    """Either a spine or a grid, and all of it: the check that Python makes of its arguments, in the words of the command line."""
+    given = [name for name, value in grid.items() if value is not None]
+    if spine["--spine"] is not None and given:
+        raise click.UsageError(f"give either --spine or {', '.join(grid)}, not --spine and {given[0]}")
+    if missing := [name for name, value in (grid if given else spine).items() if value is None]:
+        raise click.UsageError(f"give {' with '.join(spine)}, or {', '.join(grid)}: {missing[0]} is missing")
+
+
 def _pins(snapshots: tuple[str, ...]) -> dict[str, int | None] | None:
     pins: dict[str, int | None] = {}
     for pin in snapshots:
@@ -112,18 +142,15 @@ def _split(given: tuple[str, ...]) -> dict[str, float | str | None] | None:
     return parts or None
 
 
-@contextmanager
-def _bar(total: int) -> Iterator[Callable[[int], None] | None]:
+def _bar() -> AbstractContextManager["Report | None"]:
     """A bar over the rows, where someone watches."""
     screen = console(stderr=True)
     if context.as_json() or not screen.is_terminal:
-        yield None
-        return
-    with Progress(
-        TextColumn("joining"), BarColumn(24), MofNCompleteColumn(), TextColumn("rows"), TimeElapsedColumn(), console=screen, transient=True
-    ) as progress:
-        task = progress.add_task("join", total=total)
-        yield lambda rows: progress.update(task, completed=rows)
+        return nullcontext()
+    # Here and not above, as in `write`.
+    from featurestore import bars  # noqa: PLC0415
+
+    return bars.training_set(screen)
 
 
 def _show(made: "TrainingSet", out: Path | None) -> None:

@@ -8,14 +8,14 @@ from typing import Any
 from featurestore.dsl.definitions import Definitions
 from featurestore.errors import DefinitionError, Problem
 from featurestore.pipelines import times
-from featurestore.pipelines.checks import Outcome
-from featurestore.pipelines.cost import Read
 from featurestore.pipelines.lookup import OnlineFeatures
-from featurestore.pipelines.materialize import Materialization
-from featurestore.pipelines.plan import Plan
+from featurestore.pipelines.materialization.checks import Outcome
+from featurestore.pipelines.materialization.materialize import Materialization
+from featurestore.pipelines.planning.cost import Read
+from featurestore.pipelines.planning.plan import Plan
+from featurestore.pipelines.planning.step import Step
 from featurestore.pipelines.registry import Applied
-from featurestore.pipelines.removal import Removal
-from featurestore.pipelines.step import Step
+from featurestore.pipelines.upkeep.removal import Removal
 from featurestore.pipelines.values import fit
 
 

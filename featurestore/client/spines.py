@@ -10,7 +10,7 @@ import orjson
 import pyarrow as pa
 
 from featurestore.pipelines import frames, times
-from featurestore.pipelines.spine_grid import SpineGrid
+from featurestore.pipelines.joining.spine_grid import SpineGrid
 
 ARROW = "application/vnd.apache.arrow.stream"
 SPOOLED_BYTES = 8 << 20

@@ -1,7 +1,8 @@
 """`connect` gives the verbs of a feature store that runs elsewhere: the same arguments, results and errors as at home."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -9,20 +10,24 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
+from featurestore import progress as shown
 from featurestore.client import decoding, spines
 from featurestore.client.transport import Transport
 from featurestore.compiler import check
 from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.documents import definitions_document
 from featurestore.dsl.loader import load
-from featurestore.errors import DefinitionError, NotYet
-from featurestore.pipelines import encoding, splits, times
+from featurestore.errors import DefinitionError, NotFound
+from featurestore.pipelines import encoding, times
+from featurestore.pipelines.joining.spine_grid import asked
 from featurestore.pipelines.lookup import OnlineFeatures
-from featurestore.pipelines.materialize import Materialization, Progress, Report
-from featurestore.pipelines.plan import Plan
-from featurestore.pipelines.removal import Removal
-from featurestore.pipelines.spine_grid import asked
-from featurestore.pipelines.training_set import TrainingSet
+from featurestore.pipelines.materialization.materialize import Materialization, Progress
+from featurestore.pipelines.planning.plan import Plan
+from featurestore.pipelines.training_sets import splits
+from featurestore.pipelines.training_sets.files import Files
+from featurestore.pipelines.training_sets.progress import Progress as RowsProgress
+from featurestore.pipelines.training_sets.training_set import TrainingSet
+from featurestore.pipelines.upkeep.removal import Removal
 from featurestore.store import Known
 
 
@@ -67,7 +72,7 @@ class RemoteStore:
         names: str | Sequence[str] | None = None,
         start: datetime | str | None = None,
         end: datetime | str | None = None,
-        progress: Report | None = None,
+        progress: shown.OfMaterialization = None,
     ) -> list[Materialization]:
         """Bring views up to `end`, and wait for it."""
         wanted = [names] if isinstance(names, str) else names
@@ -76,8 +81,8 @@ class RemoteStore:
             for what, bound in (("start", start), ("end", end))
         }
         job = self._http.post("/v1/materializations", {"names": None if wanted is None else list(wanted), **bounds})
-        seen = None if progress is None else lambda shown: progress(Progress(**shown))
-        done = self._http.watch(job["url"], seen)
+        with shown.of_materialization(progress) as report:
+            done = self._awaited(job, None if report is None else lambda told: report(Progress(**told)))
         return [decoding.materialization(run) for run in done["result"]]
 
     def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
@@ -116,6 +121,7 @@ class RemoteStore:
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         every: str | None = None,
+        progress: shown.OfTrainingSet = None,
     ) -> TrainingSet:
         """Join a spine with a service's features as of each row's time, store the result, and wait for it.
 
@@ -127,7 +133,20 @@ class RemoteStore:
         cut = {"split": None if split is None else _ends(split), "by": by if by is None or isinstance(by, str) else list(by)}
         with spines.request(given, {**fields, "snapshots": _texts(snapshots), **cut}) as options:
             job = self._http.post("/v1/training-sets", patient=True, **options)
-        return self._training_set(self._http.watch(job["url"])["manifest"])
+        with shown.of_training_set(progress) as report:
+            done = self._awaited(job, None if report is None else lambda told: report(RowsProgress(**told)))
+        return self._training_set(done["manifest"])
+
+    def cancel(self, id: str) -> str:
+        """End what the server builds or materializes under this id; its state then, `cancelled` but where it had failed before.
+
+        Nothing of a training set stays, and the same request begins it anew. Raises: NotFound; Conflict when it is done.
+        """
+        kinds = ["materializations", "training-sets"] if id.startswith("materialization-") else ["training-sets"]
+        for kind in kinds[:-1]:
+            with suppress(NotFound):
+                return str(self._http.delete(f"/v1/{kind}/{_part(id)}")["state"])
+        return str(self._http.delete(f"/v1/{kinds[-1]}/{_part(id)}")["state"])
 
     def get_training_set(self, id: str) -> TrainingSet:
         """A stored training set. Raises: NotFound with the nearest ids."""
@@ -208,6 +227,13 @@ class RemoteStore:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
+    def _awaited(self, job: Mapping[str, Any], seen: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
+        try:
+            return self._http.watch(job["url"], seen)
+        except KeyboardInterrupt as stop:
+            stop.add_note(f"The server goes on: cancel({job['id']!r}) ends it; the same call again waits for it.")
+            raise
+
     def _remove(self, path: str, dry_run: bool) -> Removal:
         return decoding.removal(self._http.delete(path, dry_run=dry_run))
 
@@ -217,10 +243,15 @@ class RemoteStore:
     def _training_set(self, manifest: dict[str, Any]) -> TrainingSet:
         path = f"/v1/training-sets/{_part(manifest['id'])}"
 
-        def rows(part: str | None = None) -> pa.RecordBatchReader:
-            return self._http.rows("GET", f"{path}/data", params={} if part is None else {"split": part})
+        def rows(part: str | None = None, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+            asked = {"split": part, "columns": None if columns is None else list(columns)}
+            return self._http.rows("GET", f"{path}/data", params={name: value for name, value in asked.items() if value is not None})
 
-        return TrainingSet(manifest, rows, _no_files, functools.partial(self._http.get, f"{path}/statistics", patient=True))
+        def located() -> Files:
+            found = self._http.get(f"{path}/files")
+            return Files(found["files"], found["table"], int(found["snapshot_id"]))
+
+        return TrainingSet(manifest, rows, located, functools.partial(self._http.get, f"{path}/statistics", patient=True))
 
 
 def _sound(definitions: Any) -> Definitions:
@@ -244,7 +275,3 @@ def _texts(snapshots: Mapping[str, int | None] | None) -> dict[str, str | None] 
 def _ends(split: splits.Given) -> dict[str, Any]:
     """Times as text."""
     return {name: times.text(times.micros(value)) if isinstance(value, datetime) else value for name, value in split.items()}
-
-
-def _no_files() -> list[str]:
-    raise NotYet("the files of a training set lie with its server; read it here with to_batches(), to_arrow() or to_pandas()")

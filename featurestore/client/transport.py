@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from featurestore import errors
 from featurestore.client.inlet import Inlet
-from featurestore.errors import DefinitionError, FeatureStoreError, NotReady, Problem, RequestError
+from featurestore.errors import Conflict, DefinitionError, FeatureStoreError, NotReady, Problem, RequestError
 
 KINDS: Mapping[str, type[FeatureStoreError]] = {
     kind.__name__: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, FeatureStoreError)
@@ -60,6 +60,8 @@ class Transport:
                 last = progress
             if state["state"] == "failed":
                 raise exception(state["error"])
+            if state["state"] == "cancelled":
+                raise Conflict(f"{state['id']} was cancelled; ask for it again to begin anew", id=state["id"])
             if state["state"] == "done":
                 return state
 

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from featurestore.pipelines.materialize import Progress, Report
+from featurestore.pipelines.materialization.materialize import Progress, Report
 
 
 class Narrator:

@@ -19,7 +19,7 @@ from featurestore import models
 from featurestore.demo import lake, learning, serving, spine
 from featurestore.demo.learning import Trained
 from featurestore.demo.narrator import Narrator
-from featurestore.pipelines.training_set import TrainingSet
+from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.store import FeatureStore
 
 SERVED = "http://127.0.0.1:8080"

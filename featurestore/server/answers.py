@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from featurestore.server.jobs import State
+from featurestore.server.jobs.job import State
 
 
 class Answer(BaseModel):
@@ -180,6 +180,14 @@ class TrainingSetState(Answer):
     progress: dict[str, Any] | None = None
     manifest: dict[str, Any] | None = None
     error: ErrorDetail | None = None
+
+
+class TrainingSetFiles(Answer):
+    """Where the rows lie: paths of the server, or addresses such as s3://bucket/key."""
+
+    table: str
+    snapshot_id: str
+    files: list[str]
 
 
 class ColumnStatistics(Answer):

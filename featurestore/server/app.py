@@ -12,7 +12,8 @@ from starlette.middleware import Middleware
 from featurestore.server.definitions import Definitions
 from featurestore.server.errors import HANDLERS
 from featurestore.server.health import OPEN_PATHS, Health
-from featurestore.server.jobs import Jobs
+from featurestore.server.jobs.jobs import Jobs
+from featurestore.server.jobs.worker import jobs_path
 from featurestore.server.materializations import Materializations
 from featurestore.server.metrics import Metrics, Observed
 from featurestore.server.middleware import MIB, BodyGuard, Boundary, Token
@@ -35,10 +36,11 @@ body, 503 for what cannot be reached or is not there yet, 507 for too little mem
 def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit: int = 4096 * MIB, close_store: bool = False) -> FastAPI:
     """The ASGI application over a store; limits are bytes of JSON bodies and of uploaded spines.
 
-    With `close_store` the store is closed when the application ends; else it stays the caller's to close.
+    With `close_store` the store is closed when the application ends; else it stays the caller's to close. Jobs that it takes wait
+    for a `JobWorker` of the same settings, which runs beside it.
     """
     metrics = Metrics(store)
-    jobs = Jobs(store.settings.home_path() / "jobs")
+    jobs = Jobs(jobs_path(store.settings))
     middleware = [
         Middleware(Observed, metrics=metrics),
         Middleware(Boundary),
@@ -59,12 +61,12 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
         ],
         middleware=middleware,
         exception_handlers=dict(HANDLERS),
-        lifespan=_lifespan(store, jobs, close_store),
+        lifespan=_lifespan(store, close_store),
         redoc_url=None,
     )
 
 
-def _lifespan(store: FeatureStore, jobs: Jobs, close_store: bool) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(store: FeatureStore, close_store: bool) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Opened before the first request, by one thread; a part that is down now may be up later.
@@ -72,7 +74,6 @@ def _lifespan(store: FeatureStore, jobs: Jobs, close_store: bool) -> Callable[[F
             if error is not None:
                 log.warning("%s: %s", part, error)
         yield
-        await run_in_threadpool(jobs.close)
         if close_store:
             await run_in_threadpool(store.close)
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from featurestore.pipelines.frames import is_query
-from featurestore.pipelines.spine_grid import parsed
+from featurestore.pipelines.joining.spine_grid import parsed
 
 
 class Body(BaseModel):

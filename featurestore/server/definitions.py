@@ -7,7 +7,7 @@ from fastapi.routing import APIRoute
 from featurestore.dsl import documents
 from featurestore.dsl.definitions import Definition
 from featurestore.errors import CommitConflict
-from featurestore.pipelines.plan import Plan
+from featurestore.pipelines.planning.plan import Plan
 from featurestore.server import answers
 from featurestore.server.bodies import ApplyBody, DefinitionsBody, PlanBody
 from featurestore.server.routing import delete, get, post

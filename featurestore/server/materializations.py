@@ -1,26 +1,24 @@
 """Materializations and upkeep over HTTP: long work as jobs to watch."""
 
-import asyncio
-import time
 import uuid
-from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
+from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
 from featurestore.dsl import durations
-from featurestore.errors import NotFound, RequestError
+from featurestore.errors import Conflict, NotFound, RequestError
 from featurestore.pipelines import times
 from featurestore.server import answers
 from featurestore.server.bodies import MaintenanceBody, MaterializationBody
-from featurestore.server.jobs import Jobs, Report
-from featurestore.server.routing import get, post
-from featurestore.server.training_sets import LOOK_SECONDS, Wait
+from featurestore.server.jobs.job import Job
+from featurestore.server.jobs.jobs import Jobs
+from featurestore.server.jobs.work import MATERIALIZATION
+from featurestore.server.routing import CANCEL_SECONDS, Wait, delete, get, post
 from featurestore.store import FeatureStore
 
 TAG = "materializations"
-KIND = "materialization"
 
 
 class Materializations:
@@ -35,6 +33,7 @@ class Materializations:
         return [
             post("/v1/materializations", self.start_materialization, TAG, status_code=202, response_model=answers.Accepted),
             get("/v1/materializations/{id}", self.get_materialization, TAG, response_model=answers.Materialization),
+            delete("/v1/materializations/{id}", self.cancel_materialization, TAG, response_model=answers.Materialization),
             post("/v1/maintenance", self.maintain, TAG, response_model=list[answers.Upkeep]),
         ]
 
@@ -49,17 +48,21 @@ class Materializations:
         for what, bound in (("start", asked.start), ("end", asked.end)):
             if bound is not None:
                 times.parse(bound, what)
-        job = self._jobs.start(f"{KIND}-{uuid.uuid4().hex[:16]}", KIND, lambda report: self._run(asked, report))
+        job = self._jobs.start(f"{MATERIALIZATION}-{uuid.uuid4().hex[:16]}", MATERIALIZATION, asked.model_dump())
         return {"id": job.id, "state": job.state, "url": f"/v1/materializations/{job.id}"}
 
     async def get_materialization(self, id: str, wait: Wait = 0) -> dict[str, Any]:
         """State, progress and, when it is done, what it did to each view."""
-        until = time.monotonic() + wait
-        while (job := self._jobs.get(id)) is not None and job.live and time.monotonic() < until:
-            await asyncio.sleep(LOOK_SECONDS)
-        if job is None or job.kind != KIND:
-            raise NotFound("materialization", id)
-        return {"id": id, "state": job.state, "progress": job.progress, "result": job.result, "error": job.error}
+        return _answer(id, await self._jobs.ended(id, wait))
+
+    async def cancel_materialization(self, id: str, wait: Wait = CANCEL_SECONDS) -> dict[str, Any]:
+        """End one that waits or runs. Views that it has brought up to date stay so, as do whole chunks of a backfill, for the next run."""
+        _answer(id, self._jobs.get(id))
+        await run_in_threadpool(self._jobs.cancel, id)
+        state = _answer(id, await self._jobs.ended(id, wait))
+        if state["state"] == "done":
+            raise Conflict(f"{id} is done: there is nothing to cancel")
+        return state
 
     def maintain(self, body: MaintenanceBody | None = None) -> list[dict[str, Any]]:
         """Expire snapshots that nothing pins, sweep files that no kept snapshot reaches, and make few files of many small ones."""
@@ -68,9 +71,11 @@ class Materializations:
         fold = None if asked.fold_older_than is None else _age("fold_older_than", asked.fold_older_than)
         return self._store.maintain(age, asked.dry_run, fold)
 
-    def _run(self, asked: MaterializationBody, report: Report) -> list[dict[str, Any]]:
-        runs = self._store.materialize(asked.names, asked.start, asked.end, lambda progress: report(asdict(progress)))
-        return [run.to_dict() for run in runs]
+
+def _answer(id: str, job: Job | None) -> dict[str, Any]:
+    if job is None or job.kind != MATERIALIZATION:
+        raise NotFound("materialization", id)
+    return {"id": id, "state": job.state, "progress": job.progress, "result": job.result, "error": job.error}
 
 
 def _age(field: str, value: str) -> timedelta:

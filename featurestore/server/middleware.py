@@ -10,7 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from featurestore.server.errors import document, response
+from featurestore.server.documents import document
+from featurestore.server.errors import response
 
 log = logging.getLogger(__name__)
 

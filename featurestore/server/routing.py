@@ -2,8 +2,9 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
+from fastapi import Query
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
@@ -11,6 +12,10 @@ from pydantic import BaseModel, ValidationError
 from featurestore.server.answers import ErrorAnswer
 
 Model = TypeVar("Model", bound=BaseModel)
+
+Wait = Annotated[float, Query(ge=0, le=60, description="seconds to wait for the end before answering with the state as it is")]
+CANCEL_SECONDS = 15.0
+"""How long an answer waits for the end of what it cancels, if not told otherwise."""
 
 ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": ErrorAnswer, "description": "What was wrong"}}
 

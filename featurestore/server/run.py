@@ -16,6 +16,7 @@ from uvicorn.supervisors import Multiprocess
 
 from featurestore.errors import RequestError
 from featurestore.server.app import create_app
+from featurestore.server.jobs.worker import JobWorker
 from featurestore.server.metrics import SHARED_FOLDER
 from featurestore.settings import Settings
 from featurestore.store import FeatureStore
@@ -53,7 +54,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     announce(url_of(settings.host, listener))
     if settings.token is None and not _is_loopback(settings.host):
         log.warning("whoever can reach %s can read and change everything: set FEATURESTORE_TOKEN", settings.host)
-    with _ending_quietly(), listener:
+    with _ending_quietly(), listener, JobWorker(settings):
         if settings.workers == 1:
             uvicorn.Server(config).run([listener])
         else:

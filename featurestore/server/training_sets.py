@@ -1,7 +1,6 @@
 """Training sets over HTTP: asked for, built in the background, and streamed; the catalog knows the finished ones."""
 
-import asyncio
-import time
+import functools
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -10,21 +9,21 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 
-from featurestore.errors import NotReady
-from featurestore.pipelines.prepared import Prepared
-from featurestore.pipelines.splits import checked
+from featurestore.errors import Conflict, NotReady
+from featurestore.pipelines.training_sets.spooled import spool
+from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.server import answers, spines, streams
 from featurestore.server.bodies import JoinBody, JoinFields, TrainingSetBody, TrainingSetFields
-from featurestore.server.jobs import Jobs, Report
-from featurestore.server.routing import get, post
+from featurestore.server.jobs.job import Job
+from featurestore.server.jobs.jobs import Jobs
+from featurestore.server.jobs.work import TRAINING_SET
+from featurestore.server.routing import CANCEL_SECONDS, Wait, delete, get, post
 from featurestore.store import FeatureStore
 
 TAG = "training sets"
-KIND = "training set"
-LOOK_SECONDS = 0.05
 
 Responses = dict[int | str, dict[str, Any]]
-Wait = Annotated[float, Query(ge=0, le=60, description="seconds to wait for the end before answering with the state as it is")]
+Columns = Annotated[list[str] | None, Query()]
 
 
 class TrainingSets:
@@ -44,6 +43,7 @@ class TrainingSets:
             post("/v1/training-sets", self.create_training_set, TAG, status_code=202, response_model=answers.Accepted, openapi_extra=both),
             get("/v1/training-sets", self.list_training_sets, TAG, response_model=list[answers.TrainingSetLine]),
             get("/v1/training-sets/{id}", self.get_training_set, TAG, response_model=answers.TrainingSetState),
+            delete("/v1/training-sets/{id}", self.cancel_training_set, TAG, response_model=answers.TrainingSetState),
             get(
                 "/v1/training-sets/{id}/statistics",
                 self.get_statistics,
@@ -51,6 +51,7 @@ class TrainingSets:
                 response_model=answers.Statistics,
                 response_model_exclude_unset=True,
             ),
+            get("/v1/training-sets/{id}/files", self.get_files, TAG, response_model=answers.TrainingSetFiles),
             get("/v1/training-sets/{id}/data", self.get_data, TAG, response_class=StreamingResponse, responses=binary),
             post("/v1/training-sets/{id:path}/rebuild", self.rebuild_training_set, TAG, response_model=answers.Rebuilt),
             get("/v1/comparisons", self.compare_training_sets, TAG, response_model=answers.Comparison),
@@ -72,22 +73,38 @@ class TrainingSets:
 
     async def get_training_set(self, id: str, wait: Wait = 0) -> dict[str, Any]:
         """State, progress and, when it is done, the manifest."""
-        until = time.monotonic() + wait
-        while (job := self._jobs.get(id)) is not None and job.live and time.monotonic() < until:
-            await asyncio.sleep(LOOK_SECONDS)
+        await self._jobs.ended(id, wait)
         return await run_in_threadpool(self._state, id)
+
+    async def cancel_training_set(self, id: str, wait: Wait = CANCEL_SECONDS) -> dict[str, Any]:
+        """End a build that waits or runs; nothing of it stays, and the same request begins it anew.
+
+        409 when it is done, or so nearly that it was finished.
+        """
+        if self._job(id) is not None:
+            await run_in_threadpool(self._jobs.cancel, id)
+            await self._jobs.ended(id, wait)
+        state = await run_in_threadpool(self._state, id)
+        if state["state"] == "done":
+            raise Conflict(f"training set {id} is done: there is no build to cancel")
+        return state
 
     def get_statistics(self, id: str) -> dict[str, Any]:
         """What the features and the label look like: counts, quantiles, histograms, frequent values."""
-        return self._store.get_training_set(id).statistics
+        return self._finished(id).statistics
 
-    def get_data(self, id: str, format: streams.Format = "arrow", split: str | None = None) -> StreamingResponse:
-        """The rows in spine order, or those of one part of the split: the spine's columns, then the features."""
-        job = self._jobs.get(id)
-        if job is not None and job.live:
-            raise NotReady(f"training set {id} is {job.state}; ask /v1/training-sets/{id} when it is done", state=job.state)
-        found = self._store.get_training_set(id)
-        rows = found.read(None if split is None else checked(found.manifest, split))
+    def get_files(self, id: str) -> dict[str, Any]:
+        """The Parquet files of all rows, where the server finds them, and the table and snapshot that they are of."""
+        found = self._finished(id).files()
+        return {"table": found.table, "snapshot_id": str(found.snapshot_id), "files": list(found)}
+
+    def get_data(self, id: str, format: streams.Format = "arrow", split: str | None = None, columns: Columns = None) -> StreamingResponse:
+        """The rows in spine order, or those of one part of the split: the spine's columns, then the features; or `columns` of these.
+
+        `columns` may also name the row number `__fs_row` and, where there is a split, `__fs_split`.
+        """
+        found = self._finished(id)
+        rows = (found if split is None else found.split(split)).reader(columns)
         return _streamed(streams.chunks(rows, format), format, id)
 
     def rebuild_training_set(self, id: str) -> dict[str, Any]:
@@ -125,21 +142,27 @@ class TrainingSets:
         url = f"/v1/training-sets/{prepared.id}"
         if self._store.find_training_set(prepared.id) is not None:
             return {"id": prepared.id, "state": "done", "url": url}
-        job = self._jobs.start(prepared.id, KIND, lambda report: self._build(prepared, report))
+        job = self._jobs.start(prepared.id, TRAINING_SET, {}, functools.partial(spool, prepared))
         return {"id": job.id, "state": job.state, "url": url}
 
-    def _build(self, prepared: Prepared, report: Report) -> None:
-        total = prepared.spine.table.num_rows
-        report({"stage": "join", "rows": 0, "total": total})
-        self._store.build_training_set(prepared, lambda rows: report({"stage": "write", "rows": rows, "total": total}))
+    def _finished(self, id: str) -> TrainingSet:
+        """The training set. Raises: NotReady while it is built, NotFound."""
+        job = self._job(id)
+        if job is not None and job.live:
+            raise NotReady(f"training set {id} is {job.state}; ask /v1/training-sets/{id} when it is done", state=job.state)
+        return self._store.get_training_set(id)
+
+    def _job(self, id: str) -> Job | None:
+        job = self._jobs.get(id)
+        return job if job is not None and job.kind == TRAINING_SET else None
 
     def _state(self, id: str) -> dict[str, Any]:
-        job = self._jobs.get(id)
+        job = self._job(id)
         if job is not None and job.live:
             return {"id": id, "state": job.state, "progress": job.progress}
         found = self._store.find_training_set(id)
-        if found is None and job is not None and job.state == "failed":
-            return {"id": id, "state": "failed", "progress": job.progress, "error": job.error}
+        if found is None and job is not None and job.state in ("failed", "cancelled"):
+            return {"id": id, "state": job.state, "progress": job.progress, "error": job.error}
         manifest = (found or self._store.get_training_set(id)).manifest
         rows = manifest["rows"]
         return {"id": id, "state": "done", "progress": {"stage": "done", "rows": rows, "total": rows}, "manifest": manifest}

@@ -1,0 +1,30 @@
+"""What each kind of job does: from its JSON, in a process of its own, with nothing of the server that took it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from featurestore.store import FeatureStore
+
+TRAINING_SET = "training set"
+MATERIALIZATION = "materialization"
+
+Report = Callable[[dict[str, Any]], None]
+"""Is told of progress, JSON-ready."""
+Work = Callable[[FeatureStore, Path, Mapping[str, Any], Report], Any]
+"""Does a job, of what lies in its folder and what was asked for, and returns its JSON-ready result."""
+
+
+def training_set(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> None:
+    """Join and store what was prepared; the catalog knows it then."""
+    store.build_training_set(store.spooled_training_set(folder), lambda progress: report(asdict(progress)))
+
+
+def materialization(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> list[dict[str, Any]]:
+    """Bring views up to date; a line for each."""
+    runs = store.materialize(request["names"], request["start"], request["end"], lambda progress: report(asdict(progress)))
+    return [run.to_dict() for run in runs]
+
+
+WORKS: Mapping[str, Work] = {TRAINING_SET: training_set, MATERIALIZATION: materialization}
