@@ -1,9 +1,5 @@
 """An S3 server for tests, with a bucket called `lake`."""
 
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,26 +11,18 @@ ACCESS = {"s3.access-key-id": "test", "s3.secret-access-key": "test", "s3.region
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[str]:
-    """Its address; it writes its log to the folder and ends with the block."""
-    # Not whichever lies on the PATH: before 5.2.5 its answer to a finished upload was an error to pyarrow.
-    command = Path(sys.executable).with_name("moto_server")
-    if not command.exists():
-        pytest.skip("no moto_server in this environment: pip install 'moto[server]>=5.2.5'")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with (
-        (folder / "moto.log").open("w") as sink,
-        subprocess.Popen([command, "-H", "127.0.0.1", "-p", str(port)], stdout=sink, stderr=sink) as running,
-    ):
-        try:
-            _wait_until_it_listens(port)
-            endpoint = f"http://127.0.0.1:{port}"
-            filesystem(endpoint).create_dir("lake")
-            yield endpoint
-        finally:
-            running.terminate()
+def server() -> Iterator[str]:
+    """Its address; it ends with the block. Every server of a process has the same buckets."""
+    moto = pytest.importorskip("moto.moto_server.threaded_moto_server", reason="no moto here: pip install 'moto[server]>=5.2.5'")
+    running = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    running.start()
+    try:
+        host, port = running.get_host_and_port()
+        endpoint = f"http://{host}:{port}"
+        filesystem(endpoint).create_dir("lake")
+        yield endpoint
+    finally:
+        running.stop()
 
 
 def connection(endpoint: str, folder: Path) -> dict[str, str]:
@@ -53,12 +41,3 @@ def stored(endpoint: str, folder: str) -> set[str]:
     """The names of the files in a folder and below."""
     found = filesystem(endpoint).get_file_info(pafs.FileSelector(folder, recursive=True, allow_not_found=True))
     return {info.base_name for info in found if info.type == pafs.FileType.File}
-
-
-def _wait_until_it_listens(port: int) -> None:
-    for _ in range(300):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    pytest.fail("moto_server does not listen")

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +13,8 @@ import uvicorn
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, agg
 from featurestore.server.app import create_app
+from featurestore.server.jobs.consumer import JobConsumer
+from featurestore.server.jobs.worker import jobs_path
 from featurestore.server.run import listen, url_of
 
 TIME = pa.timestamp("us", tz="UTC")
@@ -109,16 +111,35 @@ def open_shop(home: Path, **settings: Any) -> FeatureStore:
 
 
 @contextmanager
-def serving(store: FeatureStore, **options: Any) -> Iterator[str]:
-    """The URL of a real server over the store, for as long as the block lasts."""
+def serving(store: FeatureStore, jobs: bool = False, **options: Any) -> Iterator[str]:
+    """The URL of a real server over the store, for as long as the block lasts; with `jobs` it also does those that it takes."""
     listener = listen("127.0.0.1", 0)
     config = uvicorn.Config(create_app(store, **options), loop="uvloop", http="httptools", ws="none", lifespan="on", log_config=None)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:
-        yield url_of("127.0.0.1", listener)
+        with working(store) if jobs else nullcontext():
+            yield url_of("127.0.0.1", listener)
     finally:
         server.should_exit = True
         thread.join()
         listener.close()
+
+
+@contextmanager
+def working(store: FeatureStore) -> Iterator[None]:
+    """Jobs of the store are run, each in its process. What takes them is here and not in a process as beside a real server: all tests
+    of a session fork from one process that has imported everything.
+    """
+    settings = store.settings
+    consumer = JobConsumer(
+        jobs_path(settings), settings.model_dump_json(), settings.job_workers, settings.job_memory(), settings.spill_path()
+    )
+    thread = threading.Thread(target=consumer.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        consumer.stop()
+        thread.join()

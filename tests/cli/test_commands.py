@@ -1,13 +1,20 @@
 """Every command on the example project: what it prints for people, and for programs."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
 from featurestore import FeatureStore
 from tests.cli.running import as_json, run
 
 TRAIN = ["training-set", "churn", "--spine", "data/observations.parquet", "--timestamp", "observed_at", "--label", "churned"]
+
+
+def days_ago(count: int) -> str:
+    """The date of so many days ago; the example's rows lie in the past 120 days."""
+    return (datetime.now(UTC) - timedelta(days=count)).date().isoformat()
 
 
 def test_plan_apply_and_plan_again(fresh: Path) -> None:
@@ -131,6 +138,38 @@ def test_training_sets_that_cannot_be(example: Path, tmp_path: Path) -> None:
     assert run(*TRAIN, "--snapshot", "nonsense").exit_code == 2
     assert run(*TRAIN, "--known", "later").exit_code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_set_without_a_spine(fresh: Path) -> None:
+    file = fresh / "definitions" / "shop.py"
+    file.write_text(file.read_text() + '\nactivity = FeatureService("activity", features=[customer_orders])\n')
+    assert run("apply").exit_code == 0
+    assert run("materialize").exit_code == 0
+    grid = ["training-set", "activity", "--start", days_ago(20), "--end", days_ago(6), "--every", "7d"]
+    manifest = as_json(*grid, "--split", f"train={days_ago(7)}", "--split", "test=")
+    assert (manifest["rows"], manifest["split"]["rows"]) == (150, {"train": 100, "test": 50})
+    assert [column["name"] for column in manifest["columns"]][:2] == ["customer_id", "timestamp"]
+    with FeatureStore() as store:
+        assert store.training_set("activity", start=days_ago(20), end=days_ago(6), every="7d").digest == manifest["digest"]
+    refused = run("training-set", "churn", *grid[2:])
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "request fields" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "--spine is missing"),
+        (["--spine", "x.parquet"], "--timestamp is missing"),
+        (["--timestamp", "t"], "--spine is missing"),
+        (["--start", "2026-01-01", "--end", "2026-01-02"], "--every is missing"),
+        (["--spine", "x.parquet", "--timestamp", "t", "--end", "2026-01-02"], "not --spine and --end"),
+    ],
+)
+def test_a_spine_or_a_grid(arguments: list[str], message: str) -> None:
+    refused = run("training-set", "churn", *arguments)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert message in refused.stderr
 
 
 def test_show(example: Path) -> None:

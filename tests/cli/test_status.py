@@ -12,8 +12,8 @@ from tests.cli.running import process, run
 @pytest.mark.parametrize(
     "arguments, status, said",
     [
-        (["show", "views"], 0, ""),
-        (["show", "views", "nothing"], 1, "no view 'nothing'"),
+        pytest.param(["show", "views"], 0, "", marks=pytest.mark.slow),
+        pytest.param(["show", "views", "nothing"], 1, "no view 'nothing'", marks=pytest.mark.slow),
         (["nonsense"], 2, "no command 'nonsense'"),
     ],
 )

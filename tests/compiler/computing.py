@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore import Entity, FeatureView, Settings, Source, agg
-from featurestore.compiler.events import SOURCE, Events, compile_events
+from featurestore.compiler.events import EVENTS, SOURCE, Events, compile_events
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.folds import NONE, Shortcuts
 from featurestore.compiler.grid import EXTRA_POINTS, GRID
@@ -67,7 +67,7 @@ class Computer:
         self.session.set({"point": point, "events_lower": reach, "events_upper": point})
         select = self._compiled(shortcuts).single_point
         assert select is not None
-        return self._fetched("at_point") if self._make([("at_point", select)], shortcuts) else None
+        return self._fetched("at_point") if self._make([(EVENTS, self.events.sql), ("at_point", select)], shortcuts) else None
 
     def _compiled(self, shortcuts: Shortcuts) -> CompiledView:
         return compile_view(self.view, self.events, self.session.schema(self.events.sql), shortcuts)

@@ -41,8 +41,8 @@ def test_a_year_of_minutes_is_computed_from_a_few_events(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_one_key_with_many_events_needs_no_pair_of_event_and_point(tmp_path: Path) -> None:
-    """Every window holds up to 50,000 events; their pairs with the points would be more than a billion rows."""
-    number = 50_000
+    """Every window holds up to 20,000 events; their pairs with the points would be hundreds of millions of rows."""
+    number = 20_000
     view = make_view(False, "1m", ("1m", "365d"))
     features = {name: feature for name, feature in view.declared.items() if not name.startswith("stddev")}
     events: list[Row] = [{"k": "a", "j": 1, "t": i * 5 * MINUTE, "c": None, "x": float(i % 1000), "keep": True} for i in range(number)]

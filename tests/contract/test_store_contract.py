@@ -25,8 +25,9 @@ from featurestore.errors import (
     TypeMismatch,
 )
 from featurestore.pipelines import models
-from featurestore.pipelines.digest import of_table
-from featurestore.pipelines.materialize import Progress
+from featurestore.pipelines.materialization.materialize import Progress
+from featurestore.pipelines.training_sets.digest import of_table
+from featurestore.pipelines.training_sets.progress import Progress as RowsProgress
 from tests import shop
 
 Verbs = FeatureStore | RemoteStore
@@ -38,7 +39,7 @@ def opened(kind: str, home: FeatureStore) -> Iterator[Verbs]:
     if kind == "home":
         yield home
         return
-    with shop.serving(home) as url, connect(url) as remote:
+    with shop.serving(home, jobs=True) as url, connect(url) as remote:
         yield remote
 
 
@@ -211,6 +212,15 @@ def test_any_spine_gives_the_same_training_set(store: Verbs, home: FeatureStore,
     assert made.manifest["rows"] == 2
     if kind != "sql":  # SQL without ORDER BY promises no order
         assert made.id == train(home, spine).id
+
+
+def test_a_build_tells_how_far_it_is(store: Verbs, capfd: pytest.CaptureFixture[str]) -> None:
+    seen: list[RowsProgress] = []
+    made = train(store, shop.spine(), name=f"told_{type(store).__name__}", progress=seen.append)
+    assert (seen[-1].rows, seen[-1].total) == (3, 3)
+    silent = capfd.readouterr()
+    assert (silent.out, silent.err) == ("", ""), "who asks for no bar gets none"
+    assert train(store, shop.spine(), name=made.name, progress=True).id == made.id
 
 
 def test_a_training_set_and_its_rows(store: Verbs, home: FeatureStore) -> None:

@@ -8,10 +8,11 @@
 | json | must be JSON |
 
 Outputs are compared without regard to white space, and `...` stands for anything. A command must fail where what is shown begins with
-ERROR, and only there. The first block that names SERVER starts one.
+ERROR, and only there. The first block that names SERVER starts one. A block that imports one of OPTIONAL is left out where that is missing.
 """
 
 import doctest
+import importlib.util
 import json
 import os
 import re
@@ -35,6 +36,9 @@ from featurestore.settings import load_settings
 
 SERVER = "localhost:8080"
 ERROR = "error  "
+OPTIONAL = {"daft": "daft", "pyspark": "pyspark", "ray": "ray[data]", "torch": "torch==2.13.0"}
+"""What is too large to be installed everywhere: a module, and what pip is told."""
+IMPORTED = re.compile(r"^(?:import|from) (\w+)", re.MULTILINE)
 FILE = re.compile(r"# (\S+\.py)\n")
 COMMAND = re.compile(r"^\$ (?P<command>.*(?:\n> .*)*)\n?(?P<output>(?:(?!\$ ).*\n?)*)", re.MULTILINE)
 SHELL_SIGNS = re.compile(r"[|&;<>`]|\$\(")
@@ -43,12 +47,16 @@ PATIENCE_SECONDS = 60
 
 
 class Page:
-    """One page, read from `path`, whose blocks run in the current folder."""
+    """One page, read from `path`, whose blocks run in the current folder.
+
+    `missing` has the modules for want of which blocks were left out.
+    """
 
     def __init__(self, path: Path, stack: ExitStack) -> None:
         self._stack = stack
         self._shell = Shell()
         self._address: str | None = None
+        self.missing: list[str] = []
         self._document = Document(path.read_text(encoding="utf-8"), str(path))
         self._document.push_evaluator(self._before)
         flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -68,6 +76,10 @@ class Page:
     def _before(self, example: Example) -> None:
         """Write a file that a block shows; start the server that a block speaks to; leave the rest to the block's own evaluator."""
         if isinstance(example.parsed, Lexeme):
+            absent = [name for name in IMPORTED.findall(example.parsed) if name in OPTIONAL and importlib.util.find_spec(name) is None]
+            if absent:
+                self.missing += [name for name in absent if name not in self.missing]
+                return
             if named := FILE.match(example.parsed):
                 Path(named[1]).parent.mkdir(parents=True, exist_ok=True)
                 Path(named[1]).write_text(example.parsed, encoding="utf-8")

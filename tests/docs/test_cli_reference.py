@@ -28,7 +28,8 @@ def test_every_command_and_option_is_described() -> None:
     page = (ROOT / "docs" / "cli.md").read_text()
     parts = re.split(r"^### `featurestore ([a-z-]+).*`$", page, flags=re.MULTILINE)[1:]
     described = {
-        name: set(re.findall(r"^\| `(--[a-z-]+)", text, flags=re.MULTILINE)) for name, text in zip(parts[::2], parts[1::2], strict=True)
+        name: {option for row in re.findall(r"^\| (`--[^|]*)", text, flags=re.MULTILINE) for option in re.findall(r"`(--[a-z-]+)", row)}
+        for name, text in zip(parts[::2], parts[1::2], strict=True)
     }
     assert described == {name: options(command) for name, command in commands().items()}
 

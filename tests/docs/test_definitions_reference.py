@@ -50,6 +50,7 @@ def test_every_check_is_described() -> None:
     assert first_cells(section("checks.md", "Checks")) == known
 
 
+@pytest.mark.slow
 def test_every_function_of_row_sql_is_listed_and_every_listed_one_is_allowed() -> None:
     table = "\n".join(line for line in section("sql.md", "Row SQL").splitlines() if line.startswith("|"))
     listed = set(re.findall(r"`(\w+)`", table))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from featurestore.pipelines import manifest
+from featurestore.pipelines.training_sets import manifest
 from tests import shop
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "manifest.md").read_text()

@@ -87,6 +87,7 @@ def ordered(rows: list[dict[str, Any]]) -> list[Any]:
     return sorted((sorted(row.items()) for row in rows), key=repr)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions=st.lists(ACTIONS, min_size=1, max_size=8))
 @pytest.mark.filterwarnings("ignore:Delete operation did not match")

@@ -18,8 +18,8 @@ ROWS = events((1, "2026-01-01", "a"), (2, "2026-02-01", "b"))
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with server(tmp_path_factory.mktemp("s3")) as address:
+def endpoint() -> Iterator[str]:
+    with server() as address:
         yield address
 
 

@@ -3,7 +3,7 @@
 import pytest
 from pyiceberg.catalog import Catalog
 
-from featurestore.errors import Conflict, NotFound
+from featurestore.errors import CommitConflict, Conflict, NotFound
 from featurestore.lakehouse import tables, tags, writes
 from tests.lakehouse.data import EVENTS, events, reader
 from tests.lakehouse.interference import interfered
@@ -60,3 +60,37 @@ def test_two_writers_of_tags_at_once(both: Catalog) -> None:
         with pytest.raises(Conflict):
             tags.tag(table, "same", first)
     assert tags.tags(tables.load(both, "features.f"))["same"] == second
+
+
+def test_a_note_comes_and_goes_with_its_tag(both: Catalog) -> None:
+    first, second = two_snapshots(both)
+    table = tables.load(both, "features.f")
+    assert tags.tag(table, "a", first, "mine")
+    assert not tags.tag(tables.load(both, "features.f"), "a", first, "another's")
+    assert tags.tag(table, "b", second, "mine")
+    assert tags.notes(table) == {"a": "another's", "b": "mine"}
+    stale = tables.load(both, "features.f")
+    assert not tags.tag(table, "a", first, "mine again")
+    with pytest.raises(CommitConflict):
+        tags.settle(stale, [], ["a"])
+    assert tags.tags(tables.load(both, "features.f")) == {"a": first, "b": second}
+    tags.settle(stale, ["b"], [])
+    tags.settle(table, [], ["a"])
+    table = tables.load(both, "features.f")
+    assert (tags.tags(table), tags.notes(table)) == ({"b": second}, {})
+
+
+def test_a_tag_taken_over_at_the_last_moment_is_not_taken_away(both: Catalog) -> None:
+    first, _ = two_snapshots(both)
+    tags.tag(tables.load(both, "features.f"), "a", first, "dead")
+    with interfered(both) as slow:
+        table = tables.load(slow, "features.f")
+        slow.before = lambda: tags.tag(tables.load(both, "features.f"), "a", first, "alive")
+        with pytest.raises(CommitConflict):
+            tags.settle(table, [], ["a"])
+        assert tags.tags(tables.load(both, "features.f")) == {"a": first}
+        # What others do besides is no reason to leave it.
+        table = tables.load(slow, "features.f")
+        slow.before = lambda: tags.tag(tables.load(both, "features.f"), "b", first)
+        tags.settle(table, [], ["a"])
+    assert tags.tags(tables.load(both, "features.f")) == {"b": first}

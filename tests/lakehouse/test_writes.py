@@ -49,6 +49,20 @@ def test_one_file_a_month_with_summary_and_properties_in_one_commit(both: Catalo
     assert {task.file.partition[0] for task in fresh.scan().plan_files()} == {672, 673, 685}
 
 
+def test_a_dictionary_is_for_values_that_repeat(catalog: Catalog) -> None:
+    count = ROW_GROUP_ROWS + 5
+    lists = pa.array([[["x"]]] * count, pa.list_(pa.list_(pa.string())))
+    rows = pa.table({"own": range(count), "few": [n % 7 for n in range(count)], "lists": lists})
+    table = tables.create(catalog, "features.f", rows.schema)
+    snapshot = writes.append(table, reader(rows, 1000), summary={})
+    (path,) = paths(table, snapshot)
+    metadata = pq.read_metadata(path)
+    groups = [metadata.row_group(i) for i in range(2)]
+    found = [[column.has_dictionary_page for column in map(group.column, range(3))] for group in groups]
+    assert found == [[False, True, True], [False, True, True]]
+    assert pq.read_table(path).equals(rows)
+
+
 def test_the_files_are_what_iceberg_and_a_fast_reader_want(catalog: Catalog) -> None:
     schema = pa.schema([("k", pa.int64()), ("l", pa.list_(pa.list_(pa.string())))])
     table = tables.create(catalog, "features.f", schema)

@@ -28,6 +28,7 @@ def bare(world: World) -> Any:
         )
 
 
+@pytest.mark.slow
 def test_it_then_is_like_one_that_was_logged_with_it(world: World, bare: Any) -> None:
     uri = f"models:/attached/{bare.registered_model_version}"
     native = mlflow.sklearn.load_model(uri)

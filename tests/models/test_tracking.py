@@ -72,6 +72,7 @@ def python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
 
+@pytest.mark.slow
 def test_mlflow_is_imported_when_it_is_used() -> None:
     code = "import sys; from featurestore import FeatureStore, models; models.__all__; print('mlflow' in sys.modules)"
     assert python(code) == "False"

@@ -11,7 +11,7 @@ import pyarrow as pa
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from featurestore import Entity, Expression, FeatureService, FeatureStore, FeatureView, Settings, Source, agg
-from featurestore.pipelines.training_set import TrainingSet
+from featurestore.pipelines.training_sets.training_set import TrainingSet
 from tests.worlds import load_source
 
 DAY = timedelta(days=1)

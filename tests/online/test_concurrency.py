@@ -31,6 +31,7 @@ def spawned() -> Iterator[list[multiprocessing.process.BaseProcess]]:
             process.kill()
 
 
+@pytest.mark.slow
 def test_reader_processes_see_whole_publishes_only(url: str, spawned: list[multiprocessing.process.BaseProcess]) -> None:
     context = multiprocessing.get_context("spawn")
     stop, results = context.Event(), context.Queue()

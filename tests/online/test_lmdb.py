@@ -51,6 +51,7 @@ store.close()
 """
 
 
+@pytest.mark.slow
 def test_a_forked_child_opens_the_file_anew(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", FORKING, f"lmdb://{tmp_path}"]
     ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
@@ -74,6 +75,7 @@ def test_the_map_grows_when_a_write_needs_more_than_was_thought(tmp_path: Path) 
     environments.release(environment)
 
 
+@pytest.mark.slow
 def test_readers_follow_a_map_that_another_process_made_larger(tmp_path: Path) -> None:
     url = f"lmdb://{tmp_path}"
     store = open_small(url)

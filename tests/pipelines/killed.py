@@ -2,21 +2,22 @@
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from featurestore import FeatureStore, Settings
 from featurestore.engine.duck import DuckSession
 from featurestore.lakehouse import tables, writes
-from featurestore.pipelines import materialize
+from featurestore.pipelines.materialization import materialize
 
 
-def run(home: Path, chunk_rows: int, dies_at: int) -> None:
-    """Materialize every view; die by SIGKILL at the n-th step: before or after files are written, a commit, or a publish."""
-    steps = iter(range(1, dies_at + 1))
+def dying(at: int) -> Callable[[Any], Any]:
+    """A wrapper for what is to be killed at: the process dies by SIGKILL at the n-th step, before or after a call of what was wrapped."""
+    steps = iter(range(1, at + 1))
 
     def step() -> None:
-        if next(steps, 0) == dies_at:
+        if next(steps, 0) == at:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def stepping(work: Any) -> Any:
@@ -28,6 +29,12 @@ def run(home: Path, chunk_rows: int, dies_at: int) -> None:
 
         return done
 
+    return stepping
+
+
+def run(home: Path, chunk_rows: int, dies_at: int) -> None:
+    """Materialize every view; die at the n-th step: before or after files are written, a commit, or a publish."""
+    stepping = dying(dies_at)
     DuckSession.write = stepping(DuckSession.write)  # type: ignore[method-assign]
     for module, name in ((tables, "execute"), (writes, "execute"), (materialize, "publish")):
         setattr(module, name, stepping(getattr(module, name)))

@@ -13,7 +13,7 @@ import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, agg
 from featurestore.errors import RequestError
-from featurestore.pipelines.materialize import Progress
+from featurestore.pipelines.materialization.materialize import Progress
 from tests.worlds import STAMP, load_source
 
 T = datetime(2026, 1, 1, tzinfo=UTC)
@@ -70,6 +70,7 @@ def as_of(store: FeatureStore) -> pa.Table:
     return store.point_in_time("service", spine, "t")
 
 
+@pytest.mark.slow
 def test_rows_do_not_depend_on_how_a_backfill_is_cut(tmp_path: Path) -> None:
     whole, cut = fresh(tmp_path / "whole"), fresh(tmp_path / "cut", chunk_rows=200)
     for store in (whole, cut):
@@ -106,6 +107,7 @@ def cut_off_after(chunks: int) -> Any:
     return report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", ["counts", "last"])
 def test_a_backfill_that_was_cut_off_is_gone_on_with(tmp_path: Path, view: str) -> None:
     store = fresh(tmp_path, chunk_rows=200)

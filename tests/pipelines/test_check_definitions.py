@@ -11,7 +11,8 @@ import pytest
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg, check
 from featurestore.dsl import documents
 from featurestore.errors import DefinitionError
-from featurestore.pipelines import checks, registry, sources, times
+from featurestore.pipelines import registry, sources, times
+from featurestore.pipelines.materialization import checks
 from featurestore.pipelines.parts import Parts
 from tests.worlds import STAMP, load_source
 

@@ -14,8 +14,9 @@ from featurestore import Entity, FeatureView, Settings, Source, agg, check
 from featurestore.dsl.check import Check
 from featurestore.engine.duck import DuckEngine, DuckSession
 from featurestore.errors import CheckFailed, RequestError
-from featurestore.pipelines import checks, times
-from featurestore.pipelines.checks import Outcome, Tally
+from featurestore.pipelines import times
+from featurestore.pipelines.materialization import checks
+from featurestore.pipelines.materialization.checks import Outcome, Tally
 from tests.worlds import STAMP, on_a_store
 
 T = datetime(2026, 3, 1, tzinfo=UTC)
@@ -45,7 +46,7 @@ def counted(session: DuckSession, of: FeatureView, *rows: Row) -> Tally:
 
 
 def judged(of: FeatureView, tally: Tally, newest: datetime | None = None, end: datetime = T) -> list[Outcome]:
-    return list(checks.judge(of, tally, None if newest is None else times.micros(newest), times.micros(end)))
+    return list(checks.judge(of, tally, None if newest is None else times.micros(newest), times.micros(end), onward=False))
 
 
 def test_a_condition_names_how_many_rows_break_it_and_the_first(session: DuckSession) -> None:

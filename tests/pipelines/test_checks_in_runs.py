@@ -122,6 +122,23 @@ def test_a_run_that_appends_nothing_is_held_against_the_checks_as_well(store: Fe
     assert everything(store) == before
 
 
+def test_too_few_rows_fail_a_run_that_had_something_to_compute(store: FeatureStore) -> None:
+    store.apply([checked(last, check.rows(at_least=2))])
+    [done] = store.materialize("last", end=T + 3 * DAY)
+    assert (done.rows_computed, [(one.passed, one.message) for one in done.checks]) == (0, [(True, "the run found nothing new to compute")])
+    assert store.view("last")["materialized_through"] == "2026-03-04T00:00:00.000000Z"
+    for start, end in ((T + 3 * DAY, T + 4 * DAY), (T + DAY, T + 4 * DAY)):
+        with pytest.raises(CheckFailed, match=r"the run computed [01] rows?; expected at least 2"):
+            store.materialize("last", start=start, end=end)
+    add(store, (3, T + 3 * DAY, 1.0))
+    with pytest.raises(CheckFailed, match="the run computed 1 row; expected at least 2"):
+        store.materialize("last", end=T + 4 * DAY)
+    load_source(store, "shop.none", rows())
+    store.apply([replace(last, name="none", source=replace(orders, name="none", table="shop.none"), checks=[check.rows(at_least=1)])])
+    with pytest.raises(CheckFailed, match="the run computed 0 rows; expected at least 1"):
+        store.materialize("none", end=T + 4 * DAY)
+
+
 def test_a_source_that_has_stopped_is_not_fresh(store: FeatureStore) -> None:
     store.apply([checked(last, check.fresh(within="2d")), checked(counts, check.fresh(within="2d"))])
     done = {run.view: run for run in store.materialize(end=T + 3 * DAY)}
@@ -162,7 +179,7 @@ def test_the_command_line_shows_warnings_and_fails_on_errors(store: FeatureStore
 @pytest.mark.slow
 def test_the_client_of_a_server_is_told_the_same(store: FeatureStore) -> None:
     add(store, (3, T + 3 * DAY, -1.0))
-    with shop.serving(store) as url, connect(url) as remote:
+    with shop.serving(store, jobs=True) as url, connect(url, timeout=60) as remote:
         remote.apply([checked(last, check.that("spend >= 0"))])
         with pytest.raises(CheckFailed, match=r"view last: 1 check failed; nothing was written:\n  1 of 1 row"):
             remote.materialize(["last"], end=T + 4 * DAY)

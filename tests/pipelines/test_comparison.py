@@ -10,7 +10,7 @@ import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg
 from featurestore.errors import NotFound, RequestError
-from featurestore.pipelines import drift
+from featurestore.pipelines.training_sets import drift
 from tests.worlds import STAMP, load_source
 
 DAY = timedelta(days=1)

@@ -3,29 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg
+from featurestore import FeatureService, FeatureStore, Source
 from featurestore.pipelines import models
-from featurestore.pipelines.plan import Plan
-from featurestore.pipelines.step import Step
-from tests.worlds import STAMP, load_source
-
-customer = Entity("customer", keys="customer_id")
-orders = Source("orders", table="shop.orders", timestamp="at")
-counts = FeatureView("counts", entity=customer, source=orders, every="1d", features={"n": agg.count(over="7d")})
-wider = replace(counts, features={"n": agg.count(over=["7d", "14d"])})
-profile = FeatureView("profile", entity=customer, source=orders, features={"status": "status"})
-churn = FeatureService("churn", features=[counts, profile])
-moved = FeatureService("churn", features=[wider, profile])
-SPINE = [{"customer_id": 1, "t": "1970-01-03"}]
-
-
-def rows(count: int) -> pa.Table:
-    status = pa.array(["a"] * count, pa.string())
-    return pa.table({"customer_id": pa.array(range(count), pa.int64()), "at": pa.array(range(count), STAMP), "status": status})
+from featurestore.pipelines.planning.plan import Plan
+from featurestore.pipelines.planning.step import Step
+from tests.pipelines.orders import SPINE, churn, counts, moved, profile, rows
+from tests.worlds import load_source
 
 
 @pytest.fixture

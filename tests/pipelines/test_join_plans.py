@@ -9,11 +9,11 @@ import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
 from featurestore.compiler.relations import Column, IcebergFiles
-from featurestore.pipelines.gather import BATCH
-from featurestore.pipelines.join import join
-from featurestore.pipelines.pinned import pin
-from featurestore.pipelines.spine import fitted
-from featurestore.pipelines.whole_files import whole
+from featurestore.pipelines.joining.join import join
+from featurestore.pipelines.joining.log_rows import file_rows
+from featurestore.pipelines.joining.pinned import pin
+from featurestore.pipelines.joining.spine import fitted, held
+from featurestore.pipelines.joining.view_log import BATCH
 from tests.worlds import STAMP, load_source
 
 DAY = 86_400_000_000
@@ -100,7 +100,7 @@ def joined(store: FeatureStore, given: pa.Table, known: str, room: int) -> tuple
     """The join by one plan, and what it says about the views."""
     plan = store.service_plan("both")
     with store._parts.engine.session() as session:
-        found = join(session, plan, fitted(given, plan, "t"), pin(store._parts, plan), known, room=room)
+        found = join(session, plan, held(fitted(given, plan, "t"), plan), pin(store._parts, plan), known, room=room)
         return pa.Table.from_batches(found.batches, found.schema), (found.facts, found.sql)
 
 
@@ -145,13 +145,19 @@ def test_files_are_read_whole_only_where_they_are_what_the_snapshot_says(tmp_pat
     kinds = pa.schema([("key", pa.int64()), ("share", pa.float64())])
     with_ids = pa.schema([field.with_metadata({"PARQUET:field_id": str(id)}) for id, field in enumerate(kinds, 1)])
     path = tmp_path / "rows.parquet"
-    pq.write_table(pa.table({"key": [1, 2], "share": [0.5, None]}, schema=with_ids), path)
+    pq.write_table(pa.table({"key": [1, 2, 3], "share": [0.5, None, 0.25]}, schema=with_ids), path, row_group_size=1)
     columns = (Column(1, "key", "BIGINT"), Column(2, "share", "DOUBLE"))
-    (found,) = whole(IcebergFiles((str(path),), columns), ["share", "key"], kinds, PLENTY) or []
-    assert found.to_pylist() == [{"share": 0.5, "key": 1}, {"share": None, "key": 2}]
-    swapped = (Column(2, "key", "BIGINT"), Column(1, "share", "DOUBLE"))
-    assert whole(IcebergFiles((str(path),), swapped), ["key"], kinds, PLENTY) is None
-    assert whole(IcebergFiles((str(path),), columns), ["key"], pa.schema([("key", pa.int32())]), PLENTY) is None
-    assert whole(IcebergFiles((str(path),), (Column(1, "k", "BIGINT"),)), ["k"], pa.schema([("k", pa.int64())]), PLENTY) is None
-    assert whole(IcebergFiles((str(path),), columns), ["key"], kinds, 1) is None
-    assert whole(IcebergFiles((str(tmp_path / "gone.parquet"),), columns), ["key"], kinds, PLENTY) is None
+    found = file_rows(IcebergFiles((str(path), str(path)), columns))
+    assert found is not None
+    assert found.rows == 6
+    assert found.read(["share", "key"]).to_pylist()[:2] == [{"share": 0.5, "key": 1}, {"share": None, "key": 2}]
+    share, key = found.take(["share", "key"], np.array([5, -1, 1, 5, 0]))
+    assert (share.to_pylist(), key.to_pylist()) == ([0.25, None, None, 0.25, 0.5], [3, None, 2, 3, 1])
+    assert found.take(["key"], np.array([-1, -1]))[0].to_pylist() == [None, None]
+    for other in [
+        (Column(2, "key", "BIGINT"), Column(1, "share", "DOUBLE")),
+        (Column(1, "key", "INTEGER"),),
+        (Column(1, "k", "BIGINT"),),
+    ]:
+        assert file_rows(IcebergFiles((str(path),), other)) is None
+    assert file_rows(IcebergFiles((str(tmp_path / "gone.parquet"),), columns)) is None

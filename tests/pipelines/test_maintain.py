@@ -12,10 +12,10 @@ import pytest
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
 from featurestore.errors import RequestError
 from featurestore.lakehouse import compaction
-from featurestore.pipelines import maintain
-from featurestore.pipelines.compact import compact, feature_layout
+from featurestore.pipelines.materialization.unfinished import UNFINISHED, Unfinished
 from featurestore.pipelines.times import micros
-from featurestore.pipelines.unfinished import UNFINISHED, Unfinished
+from featurestore.pipelines.upkeep import maintain
+from featurestore.pipelines.upkeep.compact import compact, feature_layout
 from tests.worlds import STAMP, load_source
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -282,3 +282,13 @@ def test_a_negative_age_is_refused(tmp_path: Path) -> None:
         store.maintain(fold_older_than=-HOUR)
     with pytest.raises(RequestError, match=r"older_than .* is negative"):
         store.maintain(older_than=-HOUR)
+
+
+def test_a_log_without_times_is_compacted_as_well(store: FeatureStore) -> None:
+    load_source(store, "inference.plain", rows().select(["k", "x"]))
+    plain = store.catalog.load_table("inference.plain")
+    for number in (3, 1, 2):
+        plain.append(rows((number, T, 0.5)).select(["k", "x"]))
+    assert upkeep(store)["inference.plain"]["compacted_files"] == 3
+    assert len(files(store, "inference.plain")) == 1
+    assert sorted(store.catalog.load_table("inference.plain").scan().to_arrow()["k"].to_pylist()) == [1, 2, 3]

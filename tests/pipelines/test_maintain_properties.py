@@ -15,8 +15,8 @@ from pyiceberg.table import Table
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, agg
 from featurestore.lakehouse import compaction, scans
-from featurestore.pipelines import maintain
-from featurestore.pipelines.training_set import TrainingSet
+from featurestore.pipelines.training_sets.training_set import TrainingSet
+from featurestore.pipelines.upkeep import maintain
 from tests.worlds import STAMP, load_source, on_a_store
 
 HOUR = 3_600_000_000

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, agg
-from featurestore.pipelines.materialize import Progress
+from featurestore.pipelines.materialization.materialize import Progress
 from tests import shop
 from tests.worlds import STAMP, load_source
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
-from featurestore.pipelines.join import join
-from featurestore.pipelines.pinned import pin
-from featurestore.pipelines.spine import fitted
+from featurestore.pipelines.joining.join import join
+from featurestore.pipelines.joining.pinned import pin
+from featurestore.pipelines.joining.spine import fitted, held
 from tests import oracle
 from tests.worlds import STAMP, load_source, on_a_store
 
@@ -63,10 +63,11 @@ def spilled(service: str, store: FeatureStore, asked: pa.Table, known: str) -> p
     plan = store.service_plan(service)
     parts = store._parts
     with parts.engine.session() as session:
-        joined = join(session, plan, fitted(asked, plan, "t"), pin(parts, plan), known, room=0)
+        joined = join(session, plan, held(fitted(asked, plan, "t"), plan), pin(parts, plan), known, room=0)
         return pa.Table.from_batches(joined.batches, joined.schema)
 
 
+@pytest.mark.slow
 @on_a_store(25)
 @given(rows=ROWS, later=ROWS, spine=SPINES, ttl=st.sampled_from([None, "10s"]), known=st.sampled_from(["now", "then"]))
 def test_the_join_equals_brute_force(

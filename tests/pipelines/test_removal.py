@@ -1,36 +1,30 @@
 """Removing versions, views and services: refused while anything needs them, and ended by asking again if it was broken off."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
-from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg
+from featurestore import Entity, FeatureService, FeatureStore, agg
 from featurestore.errors import CommitConflict, Conflict, NotFound
 from featurestore.lakehouse import tags
-from featurestore.pipelines import models, registry, removal
+from featurestore.pipelines import models, registry
 from featurestore.pipelines.parts import Parts
-from tests.worlds import STAMP, load_source
-
-customer = Entity("customer", keys="customer_id")
-orders = Source("orders", table="shop.orders", timestamp="at")
-counts = FeatureView("counts", entity=customer, source=orders, every="1d", features={"n": agg.count(over="7d")})
-wider = replace(counts, features={"n": agg.count(over=["7d", "14d"])})
-profile = FeatureView("profile", entity=customer, source=orders, features={"status": "status"})
-churn = FeatureService("churn", features=[counts, profile])
-moved = FeatureService("churn", features=[wider, profile])
-SPINE = [{"customer_id": 1, "t": "1970-01-03"}]
+from featurestore.pipelines.upkeep import maintain, removal
+from tests.pipelines.orders import SPINE, churn, counts, moved, profile, rows, wider
+from tests.worlds import load_source
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[FeatureStore]:
     """A store with one version of everything, filled."""
     with FeatureStore(home=tmp_path / "home") as store:
-        rows = {"customer_id": pa.array([1, 2], pa.int64()), "at": pa.array([0, 1], STAMP), "status": ["a", "b"]}
-        load_source(store, "shop.orders", pa.table(rows))
+        load_source(store, "shop.orders", rows(3))
         store.apply([churn])
         store.materialize()
         yield store
@@ -203,6 +197,29 @@ def test_a_pin_that_came_in_between_puts_everything_back(store: FeatureStore, mo
         store.remove_version("counts", 1)
     assert [version["version"] for version in store.view("counts")["versions"]] == [1, 2]
     assert store.view("counts")["versions"][0]["snapshot_id"] == str(snapshot.snapshot_id)
+
+
+def test_what_a_build_held_that_was_cut_off_stays_for_a_day(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    move(store)
+    note = {"at": datetime.now(UTC).isoformat(), "training_set": "training_sets.never", "build": "dead"}
+    for name in ("counts_v1", "profile_v1"):
+        table = store.catalog.load_table(f"features.{name}")
+        tags.tag(table, "training-set-never-1", table.snapshots()[-1].snapshot_id, json.dumps(note))
+    refused = as_it_was(store, lambda: store.remove_version("counts", 1), "held for the training set never-1, being built or cut off")
+    assert refused.details["training_sets"] == ["never-1"]
+    store.maintain()
+    as_it_was(store, lambda: store.remove_version("counts", 1), "held for the training set never-1")
+    monkeypatch.setattr(maintain, "GRACE", timedelta(0))
+    store.catalog.load_table("shop.orders").append(rows(5))
+    store.materialize()
+    planned, done = (
+        {one["table"]: (one["snapshots"], one["note"]) for one in store.maintain(older_than=timedelta(0), dry_run=dry)}
+        for dry in (True, False)
+    )
+    assert planned == done
+    assert done["features.profile_v1"][0] == 1
+    assert "never-1" in done["features.counts_v1"][1]
+    assert store.remove_version("counts", 1).versions == (1,)
 
 
 @pytest.mark.slow

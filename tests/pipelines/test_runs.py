@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -154,20 +156,29 @@ def test_an_online_store_that_missed_a_run_is_brought_up_to_date(store: FeatureS
     assert store.online_features("service", [{"k": 1}]).rows[0][2] == 9.0
 
 
+RUNNER = """import sys
+from featurestore import FeatureStore
+store = FeatureStore(home=sys.argv[1])
+for _ in sys.stdin:
+    store.materialize()
+    print("done", flush=True)
+"""
+"""Materializes once for each line that it is given."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("chunk_rows", ["1000", "2"], ids=["at once", "in chunks"])
 def test_two_runs_at_once_append_each_row_once(store: FeatureStore, tmp_path: Path, chunk_rows: str) -> None:
     environment = {**os.environ, "FEATURESTORE_CHUNK_ROWS": chunk_rows}
-    code = f"from featurestore import FeatureStore; FeatureStore(home={str(tmp_path / 'home')!r}).materialize()"
-    for round_ in range(3):
-        store.catalog.load_table("raw.s").append(rows(*((k, T + k * HOUR, float(round_)) for k in range(5))))
-        running = [
-            subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            for _ in range(3)
-        ]
-        for process in running:
-            _, errors = process.communicate(timeout=120)
-            assert process.returncode == 0, errors
+    command = [sys.executable, "-c", RUNNER, str(tmp_path / "home")]
+    with ExitStack() as ended:
+        start = partial(subprocess.Popen[str], command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        running = [ended.enter_context(start()) for _ in range(3)]
+        for round_ in range(3):
+            store.catalog.load_table("raw.s").append(rows(*((k, T + k * HOUR, float(round_)) for k in range(5))))
+            for process in running:
+                print("run", file=process.stdin, flush=True)
+            assert [process.stdout.readline() for process in running if process.stdout] == ["done\n"] * 3
     for table in ("counts_v1", "last_v1"):
         versions = [(row["k"], row["feature_timestamp"], row["created_timestamp"]) for row in log(store, table)]
         assert len(versions) == len(set(versions))

@@ -13,8 +13,8 @@ from tests.worlds import load_source
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with server(tmp_path_factory.mktemp("s3")) as address:
+def endpoint() -> Iterator[str]:
+    with server() as address:
         yield address
 
 

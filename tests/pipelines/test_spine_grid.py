@@ -80,6 +80,10 @@ def test_an_alias_has_its_own_key(store: FeatureStore) -> None:
     assert found(store, "referrers", (1, 1), "1d") == [(1, 1, 10), (2, 1, 20)]
 
 
+def test_a_key_with_many_rows_comes_once(store: FeatureStore) -> None:
+    assert found(store, "referrers", (4, 4), "1d") == [(1, 4, 11), (2, 4, 20)]
+
+
 def test_the_widest_key_says_which_belong_together(store: FeatureStore) -> None:
     assert found(store, "pairs", (2, 2), "1d") == [(1, 7, 2, 10, 100), (4, 7, 2, None, 400)]
 
@@ -97,7 +101,7 @@ def test_it_is_a_training_set_like_any_other(store: FeatureStore) -> None:
 
 def test_a_server_makes_the_spine(store: FeatureStore) -> None:
     grid: dict[str, Any] = {"start": "2026-01-01", "end": datetime(2026, 1, 2, tzinfo=UTC), "every": "6h"}
-    with shop.serving(store) as url, connect(url) as remote:
+    with shop.serving(store, jobs=True) as url, connect(url, timeout=60) as remote:
         made = remote.training_set("customers", **grid, name="far")
         assert made.id == store.training_set("customers", **grid, name="far").id
         assert made.to_arrow().column("timestamp").type == STAMP

@@ -4,6 +4,7 @@ import math
 import statistics
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
-from featurestore.pipelines.column_profile import BINS, BLOCK, PERCENTS, TOP, Extent, Profile
+from featurestore.pipelines.training_sets.column_profile import BINS, BLOCK, PERCENTS, TOP, Extent, Profile, runs
 from tests.worlds import STAMP, load_source
 
 T = datetime(2026, 3, 1, tzinfo=UTC)
@@ -23,6 +24,8 @@ COLUMNS = {
     "country": ["NL", "BE", None, "NL", "x" * 300, "DE", "BE", "NL"],
     "company": [True, None, False, True, True, False, True, True],
     "since": [T, None, T + timedelta(days=1), T, T, T, T, T],
+    "price": [Decimal("1.10"), None, Decimal("2.20"), Decimal("1.10"), *[Decimal("3.30")] * 4],
+    "marks": [[1], None, [], [1], [1, 2], [2, 1], [1], [1]],
 }
 
 
@@ -58,6 +61,8 @@ def test_statistics_are_those_of_the_stored_rows(tmp_path: Path) -> None:
         "country": (7, 2),
         "company": (7, 2),
         "since": (7, 2),
+        "price": (7, 2),
+        "marks": (7, 2),
     }
     amount = columns["amount"]
     assert (amount["nan"], amount["infinite"], amount["min"], amount["max"]) == (1, 1, 0.0, 2.5)
@@ -68,6 +73,7 @@ def test_statistics_are_those_of_the_stored_rows(tmp_path: Path) -> None:
     assert columns["company"]["top"] == [[True, 5], [False, 2]]
     assert (columns["since"]["min"], columns["since"]["distinct"]) == ("2026-03-01T00:00:00.000000Z", 2)
     assert "mean" not in columns["since"]
+    assert (columns["price"]["top"][0], columns["marks"]["distinct"]) == ([3.3, 4], 4)
     store.maintain(older_than=timedelta(0))
     assert store.get_training_set(made.id).statistics == found
     store.catalog.drop_table("registry.statistics")
@@ -82,7 +88,9 @@ def test_statistics_are_those_of_the_stored_rows(tmp_path: Path) -> None:
 def test_a_profile_agrees_with_plain_python(values: list[float], size: int) -> None:
     ordered = np.array(sorted(value + 0.0 for value in values))
     profile = Profile(Extent(len(ordered), ordered[0].item(), ordered[-1].item()))
-    found = profile.of(ordered[start : start + size] for start in range(0, len(ordered), size)).to_dict(lambda value: value, moments=True)
+    found = profile.of(runs(ordered[start : start + size] for start in range(0, len(ordered), size))).to_dict(
+        lambda value: value, moments=True
+    )
     counts = Counter(ordered.tolist())
     assert found["distinct"] == len(counts)
     assert found["top"] == [list(pair) for pair in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:TOP]]
@@ -100,7 +108,9 @@ def test_a_profile_agrees_with_plain_python(values: list[float], size: int) -> N
 def test_batches_do_not_change_a_profile() -> None:
     values = np.sort(np.random.default_rng(0).normal(1e6, 1, 3 * BLOCK + 17))
     extent = Extent(len(values), values[0].item(), values[-1].item())
-    profiles = [Profile(extent).of(np.array_split(values, pieces)).to_dict(lambda value: value, moments=True) for pieces in (1, 2, 7, 100)]
+    profiles = [
+        Profile(extent).of(runs(np.array_split(values, pieces))).to_dict(lambda value: value, moments=True) for pieces in (1, 2, 7, 100)
+    ]
     assert all(one == profiles[0] for one in profiles)
     assert profiles[0]["mean"] == pytest.approx(values.mean(), rel=1e-12)
     assert profiles[0]["stddev"] == pytest.approx(values.std(ddof=1), rel=1e-9)

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg
-from featurestore.errors import DigestMismatch, NotFound
-from featurestore.pipelines.digest import Digest, of_table
+from featurestore.errors import DigestMismatch, NotFound, RequestError
+from featurestore.pipelines.training_sets.digest import Digest, of_table
+from featurestore.pipelines.training_sets.progress import Progress
 from tests.worlds import STAMP, load_source
 
 DAY = timedelta(days=1)
@@ -89,6 +90,7 @@ def test_the_same_request_gives_the_same_training_set(store: FeatureStore) -> No
     assert store.get_training_set(first.id).to_arrow().num_rows == 6
 
 
+@pytest.mark.slow
 def test_a_rebuild_survives_corrections_new_versions_and_upkeep(store: FeatureStore, tmp_path: Path) -> None:
     made = store.training_set("churn", spine(), "t", label="y")
     content = made.to_arrow()
@@ -133,6 +135,27 @@ def test_a_changed_stored_row_is_a_digest_mismatch(store: FeatureStore) -> None:
         store.rebuild(made.id)
     assert [one["row"] for one in caught.value.details["rows"]] == [2, 3, 4, 5]
     assert caught.value.details["rows"][0]["columns"] == {"ratio": {"recorded": 10.0, "rebuilt": 11.0}}
+
+
+def test_a_build_holds_what_it_reads_and_lets_go_when_it_fails(store: FeatureStore) -> None:
+    def corrected(now: Progress) -> None:
+        if not now.rows:
+            return
+        store.catalog.load_table("shop.orders").append(events([0], [100.0]))
+        store.materialize()
+        store.maintain(older_than=timedelta(0))
+
+    def stopped(now: Progress) -> None:
+        if now.rows:
+            raise RequestError("stop")
+
+    prepared = store.prepare_training_set("churn", spine(), "t")
+    with pytest.raises(RequestError, match="stop"):
+        store.build_training_set(prepared, stopped)
+    assert list(store.catalog.load_table("features.spend_v1").refs()) == ["main"]
+    made = store.build_training_set(prepared, corrected)
+    assert made.snapshots == {name: at.snapshot_id for name, at in prepared.pinned.items()}
+    assert store.rebuild(made.id).digest == made.digest
 
 
 def test_a_spine_past_the_watermark_is_told(store: FeatureStore) -> None:

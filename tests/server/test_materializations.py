@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pyarrow as pa
+
 from tests import shop
 from tests.server.conftest import Served
 from tests.server.test_errors import refused
@@ -15,20 +17,22 @@ def run(served: Served, **body: Any) -> dict[str, Any]:
     return state
 
 
-def test_new_rows_are_materialized_and_published(own: Served) -> None:
-    shop.add(own.store, "shop.orders", shop.order_rows().slice(3, 1))
-    state = run(own, names=["customer_orders"])
+def test_new_rows_are_materialized_and_published(served: Served) -> None:
+    order = pa.table({"customer_id": [77], "amount": [5.0], "ordered_at": pa.array([shop.days(3)], shop.TIME)})
+    shop.add(served.store, "shop.orders", order)
+    state = run(served, names=["customer_orders"])
     assert state["state"] == "done"
     (done,) = state["result"]
     assert done["view"] == "customer_orders"
-    assert done["corrections"] > 0
-    assert done["snapshot_id"] == own.store.view("customer_orders")["snapshot_id"]
-    assert own.store.online_features("plain", [{"customer_id": 1}]).rows[0][0] == 3
+    assert done["rows_appended"] > 0
+    assert done["snapshot_id"] == served.store.view("customer_orders")["snapshot_id"]
+    assert served.store.online_features("plain", [{"customer_id": 77}]).rows[0][0] == 1
 
 
-def test_all_views_and_nothing_new(own: Served) -> None:
-    answer = own.http.post("/v1/materializations")
-    state = own.http.get(answer.json()["url"], params={"wait": 30}).json()
+def test_all_views_and_nothing_new(served: Served) -> None:
+    served.store.materialize()
+    answer = served.http.post("/v1/materializations")
+    state = served.http.get(answer.json()["url"], params={"wait": 30}).json()
     assert [(done["view"], done["rows_appended"]) for done in state["result"]] == [("customer_orders", 0), ("customer_profile", 0)]
 
 
@@ -38,14 +42,14 @@ def test_what_cannot_work_is_refused(served: Served) -> None:
     refused(served.http.get("/v1/materializations/materialization-0"), 404, "NotFound")
 
 
-def test_a_failed_one_says_why(own: Served) -> None:
-    state = run(own, names=["customer_orders"], start="2999-01-01")
+def test_a_failed_one_says_why(served: Served) -> None:
+    state = run(served, names=["customer_orders"], start="2999-01-01")
     assert state["state"] == "failed"
     assert state["error"]["type"] == "RequestError"
 
 
-def test_maintenance(own: Served) -> None:
-    tables = [one["table"] for one in own.http.post("/v1/maintenance", json={"older_than": "0s", "dry_run": True}).json()]
+def test_maintenance(served: Served) -> None:
+    tables = [one["table"] for one in served.http.post("/v1/maintenance", json={"older_than": "0s", "dry_run": True}).json()]
     assert "features.customer_orders_v1" in tables
-    assert own.http.post("/v1/maintenance").json()
-    refused(own.http.post("/v1/maintenance", json={"older_than": "soon"}), 400, "RequestError")
+    assert served.http.post("/v1/maintenance").json()
+    refused(served.http.post("/v1/maintenance", json={"older_than": "soon"}), 400, "RequestError")

@@ -1,6 +1,8 @@
 """Training sets over HTTP: any kind of spine, the id at once, rows as streams, and nothing lost with a server."""
 
 import io
+import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from featurestore.pipelines.digest import of_table
+from featurestore import connect
+from featurestore.errors import Conflict, NotFound
+from featurestore.pipelines.training_sets.digest import of_table
 from tests import shop
 from tests.server.conftest import Served
 from tests.server.test_errors import refused
@@ -51,36 +55,35 @@ def arrow_stream(rows: pa.Table) -> bytes:
 
 
 @pytest.mark.parametrize("spelled", [parquet, arrow_file, arrow_stream])
-def test_an_uploaded_spine_is_the_same_as_one_given_here(own: Served, spelled: Any) -> None:
-    state = ask(own.http, data=FIELDS, files={"spine": ("spine", spelled(shop.spine()))})
+def test_an_uploaded_spine_is_the_same_as_one_given_here(served: Served, spelled: Any) -> None:
+    state = ask(served.http, data={**FIELDS, "name": spelled.__name__}, files={"spine": ("spine", spelled(shop.spine()))})
     assert state["state"] == "done"
-    here = own.store.training_set("churn", shop.spine(), timestamp="asked_at", label="churned")
+    here = served.store.training_set("churn", shop.spine(), timestamp="asked_at", label="churned", name=spelled.__name__)
     assert state["manifest"] == here.manifest
 
 
-def test_a_spine_in_json_by_rows_by_table_by_sql(own: Served) -> None:
-    rows = ask(own.http, json={**FIELDS, "spine": {"rows": ROWS}})
+def test_a_spine_in_json_by_rows_by_table_by_sql(served: Served) -> None:
+    rows = ask(served.http, json={**FIELDS, "spine": {"rows": ROWS}})
     assert rows["manifest"]["rows"] == 1
-    shop.add(own.store, "shop.spine", shop.spine())
-    table = ask(own.http, json={**FIELDS, "spine": {"table": "shop.spine"}})
-    query = ask(own.http, json={**FIELDS, "spine": {"sql": "SELECT * FROM shop.spine"}})
+    shop.add(served.store, "shop.spine", shop.spine())
+    table = ask(served.http, json={**FIELDS, "spine": {"table": "shop.spine"}})
+    query = ask(served.http, json={**FIELDS, "spine": {"sql": "SELECT * FROM shop.spine"}})
     assert table["id"] == query["id"]
     assert table["manifest"]["rows"] == 3
 
 
-def test_the_same_request_gives_the_same_id_until_snapshots_change(own: Served) -> None:
-    first = ask(own.http, json={**FIELDS, "spine": {"rows": ROWS}})
-    again = own.http.post("/v1/training-sets", json={**FIELDS, "spine": {"rows": ROWS}}).json()
+def test_the_same_request_gives_the_same_id_until_snapshots_change(served: Served) -> None:
+    request = {**FIELDS, "name": "again", "spine": {"rows": ROWS}}
+    first = ask(served.http, json=request)
+    again = served.http.post("/v1/training-sets", json=request).json()
     assert (again["id"], again["state"]) == (first["id"], "done")
-    shop.add(own.store, "shop.orders", shop.order_rows().slice(3, 1))
-    own.store.materialize()
-    later = ask(own.http, json={**FIELDS, "spine": {"rows": ROWS}})
+    profile = shop.profile_rows().slice(0, 1).set_column(0, "customer_id", pa.array([50], pa.int64()))
+    shop.add(served.store, "shop.profiles", profile)
+    served.store.materialize()
+    later = ask(served.http, json=request)
     assert later["id"] != first["id"]
-    pinned = ask(
-        own.http,
-        json={**FIELDS, "spine": {"rows": ROWS}, "snapshots": {t: v["snapshot_id"] for t, v in first["manifest"]["views"].items()}},
-    )
-    assert pinned["id"] == first["id"]
+    snapshots = {table: view["snapshot_id"] for table, view in first["manifest"]["views"].items()}
+    assert ask(served.http, json={**request, "snapshots": snapshots})["id"] == first["id"]
 
 
 def test_rows_come_as_arrow_and_as_parquet(served: Served) -> None:
@@ -107,19 +110,51 @@ def test_point_in_time_is_answered_and_not_stored(served: Served) -> None:
     before = served.store.training_sets()
     answer = served.http.post("/v1/point-in-time", json={"service": "plain", "timestamp": "ordered_at", "spine": {"sql": shop.SPINE_SQL}})
     rows = pa.ipc.open_stream(answer.content).read_all()
-    assert rows.num_rows == 4
+    assert rows.num_rows >= 4
     assert of_table(rows) == of_table(served.store.point_in_time("plain", shop.SPINE_SQL, "ordered_at"))
     assert served.store.training_sets() == before
 
 
-def test_finished_ones_are_known_to_the_next_server(own: Served) -> None:
-    done = ask(own.http, json={**FIELDS, "spine": {"rows": ROWS}})
-    for record in (own.store.settings.home_path() / "jobs").glob("*.json"):
-        record.unlink()
-    with shop.serving(own.store) as url:
+def test_finished_ones_are_known_to_the_next_server(served: Served) -> None:
+    done = ask(served.http, json={**FIELDS, "spine": {"rows": ROWS}})
+    shutil.rmtree(served.store.settings.home_path() / "jobs" / done["id"], ignore_errors=True)
+    with shop.serving(served.store) as url:
         state = httpx.get(f"{url}/v1/training-sets/{done['id']}").json()
     assert state["state"] == "done"
     assert state["manifest"] == done["manifest"]
+
+
+def test_a_build_that_waits_is_cancelled_and_begun_anew(own: Served) -> None:
+    request = {**FIELDS, "spine": {"rows": ROWS}}
+    accepted = own.http.post("/v1/training-sets", json=request).json()
+    assert own.http.post("/v1/training-sets", json=request).json() == accepted, "it waits already"
+    for part in ("data", "files", "statistics"):
+        refused(own.http.get(f"{accepted['url']}/{part}"), 503, "NotReady")
+    assert own.http.delete(accepted["url"]).json()["state"] == "cancelled"
+    assert own.http.get(accepted["url"]).json()["state"] == "cancelled"
+    assert own.store.training_sets() == []
+    with connect(str(own.http.base_url)) as remote:
+        with pytest.raises(Conflict, match="was cancelled; ask for it again"):
+            remote.get_training_set(accepted["id"])
+        assert own.http.post("/v1/training-sets", json=request).json() == accepted
+        assert remote.cancel(accepted["id"]) == "cancelled"
+        with pytest.raises(NotFound):
+            remote.cancel("materialization-0")
+        job = own.http.post("/v1/materializations").json()
+        refused(own.http.delete(f"/v1/training-sets/{job['id']}"), 404, "NotFound")
+        assert remote.cancel(job["id"]) == "cancelled"
+
+
+def test_a_client_that_is_interrupted_says_how_to_cancel(served: Served) -> None:
+    with connect(str(served.http.base_url), timeout=60) as remote:
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            remote.training_set("churn", shop.spine(), "asked_at", name="stopped", progress=lambda now: signal.raise_signal(signal.SIGINT))
+        (note,) = stopped.value.__notes__
+        id = note.split("'")[1]
+        assert f"cancel('{id}') ends it" in note
+        assert remote.get_training_set(id).id == id, "the server went on"
+        with pytest.raises(Conflict, match="is done"):
+            remote.cancel(id)
 
 
 def test_wrong_requests_are_refused_at_once(served: Served) -> None:

@@ -1,0 +1,60 @@
+"""Sessions of the engine: each is by itself, also the brief ones, which share a database that stays open."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from featurestore import Settings
+from featurestore.engine.duck import DuckEngine, DuckSession
+from featurestore.errors import RequestError
+
+Open = Callable[[DuckEngine], AbstractContextManager[DuckSession]]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[DuckEngine]:
+    engine = DuckEngine(Settings(home=tmp_path / "home"))
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(params=[DuckEngine.session, DuckEngine.brief])
+def opened(request: pytest.FixtureRequest) -> Open:
+    found: Open = request.param
+    return found
+
+
+def value(session: DuckSession, sql: str) -> object:
+    return session.batches(f"SELECT {sql}").read_all().columns[0][0].as_py()
+
+
+def test_nothing_of_a_session_is_seen_in_another(engine: DuckEngine, opened: Open) -> None:
+    with opened(engine) as one:
+        one.add("rows", pa.table({"a": [1, 2]}))
+        one.run("CREATE TEMP TABLE kept AS SELECT * FROM rows")
+        one.set({"v": 3})
+        assert (value(one, "sum(a) FROM kept"), value(one, "getvariable('v')")) == (3, 3)
+        with opened(engine) as other:
+            for name in ("rows", "rows__arrow", "kept"):
+                with pytest.raises(RequestError):
+                    other.schema(f"SELECT * FROM {name}")
+            assert value(other, "getvariable('v')") is None
+            other.run("CREATE TEMP TABLE kept AS SELECT 9 AS a")
+        assert value(one, "sum(a) FROM kept") == 3
+    with opened(engine) as later, pytest.raises(RequestError):
+        later.schema("SELECT * FROM kept")
+
+
+def test_times_are_utc(engine: DuckEngine, opened: Open) -> None:
+    with opened(engine) as session:
+        assert value(session, "CAST(TIMESTAMP '1970-01-01 00:00:01' AS TIMESTAMPTZ) = make_timestamptz(1000000)") is True
+
+
+def test_an_engine_that_was_closed_opens_anew(engine: DuckEngine, opened: Open) -> None:
+    for _ in range(2):
+        with opened(engine) as session:
+            assert value(session, "1") == 1
+        engine.close()

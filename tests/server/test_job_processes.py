@@ -1,0 +1,186 @@
+"""Jobs in processes of their own: cancelled, starved of memory, and begun again when what ran them is killed."""
+
+import functools
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from featurestore import FeatureStore, connect
+from featurestore.errors import OutOfResources
+from featurestore.pipelines.training_sets.digest import of_table
+from featurestore.pipelines.training_sets.progress import FINISH
+from featurestore.pipelines.training_sets.spooled import spool
+from featurestore.server.jobs.folder import JobFolder
+from featurestore.server.jobs.job import Job
+from featurestore.server.jobs.jobs import Jobs
+from featurestore.server.jobs.work import TRAINING_SET
+from featurestore.server.jobs.worker import JobWorker, jobs_path
+from tests import shop
+from tests.cli.test_serve import serve
+
+pytestmark = pytest.mark.slow
+
+PATIENCE = 90.0
+MANY = 500_000
+
+
+def many(rows: int = MANY) -> pa.Table:
+    """A spine that takes a second or more to join."""
+    times = pa.array([shop.days(1)], shop.TIME).take(pa.array(np.zeros(rows, np.int64)))
+    return pa.table({"customer_id": pa.array(np.arange(rows) % 5), "basket": pa.array(np.ones(rows)), "asked_at": times})
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
+    """The shop, in the folder of a project."""
+    with shop.open_shop(tmp_path_factory.mktemp("project") / ".featurestore", threads=1) as opened:
+        yield opened
+
+
+@pytest.fixture
+def jobs(store: FeatureStore) -> Iterator[Jobs]:
+    """Its jobs; a test opens the worker itself."""
+    opened = Jobs(jobs_path(store.settings))
+    yield opened
+    opened.close()
+
+
+def ask(store: FeatureStore, jobs: Jobs, name: str, spine: pa.Table) -> str:
+    """Ask for a training set as a server does."""
+    prepared = store.prepare_training_set("churn", spine, "asked_at", name=name)
+    jobs.start(prepared.id, TRAINING_SET, {}, functools.partial(spool, prepared))
+    return prepared.id
+
+
+def until(look: Callable[[], Any]) -> Any:
+    """What `look` gives as soon as it gives something."""
+    pause = threading.Event()
+    for _ in range(int(PATIENCE * 100)):
+        if found := look():
+            return found
+        pause.wait(0.01)
+    raise AssertionError(f"not within {PATIENCE} seconds")
+
+
+def ended(jobs: Jobs, id: str) -> Job:
+    """The job when it is over."""
+    found: Job = until(lambda: (job := jobs.get(id)) is not None and not job.live and job)
+    return found
+
+
+def frozen(store: FeatureStore, id: str) -> int:
+    """The process of a job, stopped in the middle of the join."""
+    folder = JobFolder(jobs_path(store.settings))
+    until(lambda: (job := folder.get(id)) is not None and job.state == "running" and job.progress)
+    pid = int((folder.path(id) / "lock").read_text())
+    os.kill(pid, signal.SIGSTOP)
+    job = folder.get(id)
+    assert job is not None
+    assert job.progress is not None
+    assert (job.state, job.progress["stage"] == FINISH) == ("running", False), "it was to be stopped before its end"
+    return pid
+
+
+def parent(pid: int) -> int:
+    """The parent of a process."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def files(store: FeatureStore, name: str) -> list[Path]:
+    """What lies in the warehouse, and in the folder that queries spill to, of a training set."""
+    home = store.settings.home_path()
+    return [*(home / "warehouse" / "training_sets" / name).rglob("*.parquet"), *(home / "spill").glob(f"job-{name}-*")]
+
+
+def test_a_cancelled_build_leaves_nothing_and_the_next_one_runs(store: FeatureStore, jobs: Jobs) -> None:
+    tags = {view["table"]: dict(store.catalog.load_table(view["table"]).refs()) for view in store.views()}
+    with JobWorker(store.settings):
+        id = ask(store, jobs, "unwanted", many())
+        after = ask(store, jobs, "after", shop.spine())
+        pid = frozen(store, id)
+        asked = jobs.cancel(id)
+        assert asked is not None
+        assert asked.state == "running"
+        os.kill(pid, signal.SIGCONT)
+        assert ended(jobs, id).state == "cancelled"
+        assert store.find_training_set(id) is None
+        assert files(store, "unwanted") == []
+        assert {path.name for path in (jobs_path(store.settings) / id).iterdir()} == {"job.json", "lock"}
+        assert ended(jobs, after).state == "done"
+        now = {table: {name: ref for name, ref in store.catalog.load_table(table).refs().items() if after not in name} for table in tags}
+        assert now == tags
+        ask(store, jobs, "unwanted", many())
+        assert ended(jobs, id).state == "done"
+        assert store.get_training_set(id).manifest["rows"] == MANY
+
+
+def test_a_build_that_needs_too_much_memory_fails_and_the_server_lives_on(tmp_path: Path) -> None:
+    with (
+        shop.open_shop(tmp_path, job_memory_limit="450MB", threads=1) as store,
+        shop.serving(store) as url,
+        JobWorker(store.settings),
+        connect(url, timeout=PATIENCE) as remote,
+    ):
+        with pytest.raises(OutOfResources, match="raise job_memory_limit"):
+            remote.training_set("churn", many(6 * MANY), "asked_at", name="big")
+        assert files(store, "big") == []
+        assert remote.training_set("churn", many(10), "asked_at", name="small").manifest["rows"] == 10
+
+
+def test_a_job_outlives_what_runs_it(store: FeatureStore, jobs: Jobs) -> None:
+    with JobWorker(store.settings):
+        id = ask(store, jobs, "orphan", many())
+        os.kill(frozen(store, id), signal.SIGCONT)
+    waits = jobs.get(id)
+    assert waits is not None
+    assert (waits.state, waits.runs) == ("queued", 0), "an end in order does not count"
+    assert files(store, "orphan") == []
+    with JobWorker(store.settings) as worker:
+        pid = frozen(store, id)
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGCONT)
+        done = ended(jobs, id)
+        assert (done.state, done.runs) == ("done", 2)
+
+
+def test_jobs_outlive_a_server_that_is_killed(store: FeatureStore) -> None:
+    folder = store.settings.home_path().parent
+    spines = {"running": many(), "waiting": shop.spine().drop_columns(["churned"])}
+    with serve(folder, FEATURESTORE_THREADS="1") as (server, url):
+        ids = {name: upload(url, name, spine) for name, spine in spines.items()}
+        pid = frozen(store, ids["running"])
+        for process in (server.pid, parent(parent(pid)), pid):
+            os.kill(process, signal.SIGKILL)
+        server.wait(30)
+    left = {name: JobFolder(jobs_path(store.settings)).get(id) for name, id in ids.items()}
+    assert {name: job and job.state for name, job in left.items()} == {"running": "running", "waiting": "queued"}
+    with serve(folder, FEATURESTORE_THREADS="1") as (server, url):
+        assert upload(url, "running", spines["running"]) == ids["running"], "asking again finds the same job"
+        for id in ids.values():
+            state = httpx.get(f"{url}/v1/training-sets/{id}", params={"wait": 60}, timeout=PATIENCE).json()
+            assert state["state"] == "done"
+    for name, id in ids.items():
+        table = store.catalog.load_table(f"training_sets.{name}")
+        assert len(table.snapshots()) == 1, "it was built once"
+        expected = store.point_in_time("churn", spines[name], "asked_at")
+        assert store.get_training_set(id).digest == of_table(expected)
+
+
+def upload(url: str, name: str, spine: pa.Table) -> str:
+    """Ask a server for a training set; its id."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, spine.schema) as writer:
+        writer.write_table(spine)
+    form = {"service": "churn", "timestamp": "asked_at", "name": name}
+    answer = httpx.post(f"{url}/v1/training-sets", data=form, files={"spine": sink.getvalue().to_pybytes()}, timeout=PATIENCE)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
