@@ -4,9 +4,21 @@ import argparse
 
 from rich.console import Console
 
-from benchmarks import join, materialize, memory, row_view
+from benchmarks import join, large_join, long_spine, materialize, memory, pruning, reading, row_view, scaling, serving, storing
 
-BENCHMARKS = {"materialize": materialize.run, "memory": memory.run, "row_view": row_view.run, "join": join.run}
+BENCHMARKS = {
+    "materialize": materialize.run,
+    "memory": memory.run,
+    "row_view": row_view.run,
+    "join": join.run,
+    "large_join": large_join.run,
+    "long_spine": long_spine.run,
+    "pruning": pruning.run,
+    "storing": storing.run,
+    "reading": reading.run,
+    "scaling": scaling.run,
+    "serving": serving.run,
+}
 
 
 def main() -> None:

@@ -16,10 +16,10 @@ def events(rows: int, keys: int, days: int, seed: int = 7, start: int = START) -
     return pa.table({"key": random.integers(0, keys, rows), "event_time": pa.array(times, STAMP), "value": random.standard_normal(rows)})
 
 
-def readings(rows: int, keys: int, columns: int, days: int, seed: int) -> pa.Table:
+def readings(rows: int, keys: int, columns: int, days: int, seed: int, start: int = START) -> pa.Table:
     """Rows in the order of their times: key, event_time, and `columns` doubles and integers (three in ten)."""
     random = np.random.default_rng(seed)
-    times = np.sort(START + random.integers(0, days * DAY, rows))
+    times = np.sort(start + random.integers(0, days * DAY, rows))
     table = {"key": pa.array(random.integers(0, keys, rows)), "event_time": pa.array(times, STAMP)}
     for column in range(columns):
         whole = column % 10 >= 7
@@ -27,9 +27,9 @@ def readings(rows: int, keys: int, columns: int, days: int, seed: int) -> pa.Tab
     return pa.table(table)
 
 
-def spine(rows: int, keys: int, days: int, seed: int = 99) -> pa.Table:
+def spine(rows: int, keys: int, days: int, seed: int = 99, start: int = START) -> pa.Table:
     """Rows to train on, in no order: key (one in a hundred unknown), asked_at, label."""
     random = np.random.default_rng(seed)
     chosen = random.integers(0, keys + keys // 100, rows)
-    times = START + random.integers(0, days * DAY, rows)
+    times = start + random.integers(0, days * DAY, rows)
     return pa.table({"key": chosen, "asked_at": pa.array(times, STAMP), "label": random.integers(0, 2, rows)})

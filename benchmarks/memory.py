@@ -1,18 +1,14 @@
 """Materialization within a memory limit, against hand-written DuckDB SQL with the same limit; each in a process of its own."""
 
-import multiprocessing
-import resource
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.alone import alone
 from benchmarks.materialize import by_hand, given_events, materialize
-from benchmarks.timing import seconds
 from featurestore import FeatureStore, Settings
 
 LIMIT = "2GB"
@@ -26,8 +22,8 @@ def run(console: Console, rows: int, rounds: int) -> dict[str, float]:
         table = Table("", "seconds", "peak, GB", title=f"materialize {rows:,} events, memory_limit={LIMIT}", title_justify="left")
         peaks: dict[str, float] = {}
         for name, work in (("hand-written SQL", partial(_by_hand, home)), ("featurestore", partial(_materialize, home))):
-            measured = [_alone(work) for _ in range(rounds)]
-            took, peaks[name] = min(one for one, _ in measured), max(peak for _, peak in measured)
+            costs = [alone(work) for _ in range(rounds)]
+            took, peaks[name] = min(cost.seconds for cost in costs), max(cost.peak for cost in costs)
             table.add_row(name, f"{took:.2f}", f"{peaks[name]:.2f}")
         console.print(table)
         return peaks
@@ -39,20 +35,3 @@ def _by_hand(home: Path) -> None:
 
 def _materialize(home: Path) -> None:
     materialize(FeatureStore(settings=Settings(home=home / "store", memory_limit=LIMIT)), home / "store")
-
-
-def _alone(work: Callable[[], None]) -> tuple[float, float]:
-    """The seconds and the peak memory of a fresh process that does the work."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_measured, args=(work, there))
-    process.start()
-    there.close()
-    found: tuple[float, float] = here.recv()
-    process.join()
-    return found
-
-
-def _measured(work: Callable[[], None], result: Any) -> None:
-    took = seconds(work)
-    result.send((took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6))
