@@ -10,13 +10,17 @@ from featurestore.online.store import Cursor
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True):
-    """`id` marks the table's rows. Redis only: rows of a publish after `sequence`, or in `aborted`, do not count."""
+    """`id` marks the table's rows. Redis only: rows of a publish after `sequence`, or in `aborted`, do not count.
+
+    LMDB only: no row has a feature_timestamp after `newest`, written as rows begin with it; None: that is not known.
+    """
 
     id: int
     shape: Shape
     cursor: Cursor
     sequence: int = 0
     aborted: tuple[int, ...] = ()
+    newest: bytes | None = None
 
     def encoded(self) -> bytes:
         """The bytes to store."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import lmdb
+import msgspec
 import pyarrow as pa
 
 from featurestore.errors import RequestError
@@ -130,14 +131,16 @@ def _publish(txn: lmdb.Transaction, *, name: bytes, shape: Shape, spool: Spool, 
     header = following(held, shape, cursor, replace=replace, new_id=lambda: _next_id(txn))
     if held is not None and replace:
         _sweep(txn, held.id)
-    written = _write(txn, spool, _prefix(header.id), fresh=held is None or replace or not held.shape.keys)
-    txn.put(name, header.encoded())
+    newest = b"" if held is None or replace or not held.shape.keys else held.newest
+    written = _write(txn, spool, _prefix(header.id), fresh=newest is not None and spool.oldest > newest)
+    known = None if newest is None else max(newest, spool.newest)
+    txn.put(name, msgspec.structs.replace(header, newest=known).encoded())
     _touch(txn)
     return written
 
 
 def _write(txn: lmdb.Transaction, spool: Spool, prefix: bytes, fresh: bool) -> int:
-    """Put the rows that are not older than those held. A fresh table holds none: its first keys need no look."""
+    """Put the rows that are not older than those held. `fresh`: all are newer, so that the first of each key needs no look."""
     cursor = txn.cursor()
     written = 0
     last = b""

@@ -8,18 +8,25 @@ from types import TracebackType
 from typing import IO, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from featurestore.errors import OutOfResources
 
 _SCHEMA = pa.schema([("key", pa.binary()), ("row", pa.binary())])
 _MEMORY_BYTES = 64 << 20
+TIME_BYTES = 8
+"""So many bytes of a row are its feature_timestamp, as they compare."""
 
 
 class Spool:
-    """Pairs of key and row arrays that can be read more than once. Its file has no name, so a crash leaves none behind."""
+    """Pairs of key and row arrays that can be read more than once. Its file has no name, so a crash leaves none behind.
+
+    `oldest` and `newest` are the first and last feature_timestamp of all rows, as rows begin with it; both empty without rows.
+    """
 
     def __init__(self, folder: Path | None = None, memory_bytes: int = _MEMORY_BYTES) -> None:
         self.bytes = 0
+        self.oldest = self.newest = b""
         self._folder = folder
         self._memory_bytes = memory_bytes
         self._held: list[pa.RecordBatch] = []
@@ -32,6 +39,7 @@ class Spool:
             for keys, rows in pairs:
                 batch = pa.record_batch([keys, rows], schema=_SCHEMA)
                 self.bytes += batch.nbytes
+                self._note_times(rows)
                 if self.bytes <= self._memory_bytes:
                     self._held.append(batch)
                     continue
@@ -45,6 +53,11 @@ class Spool:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise OutOfResources(f"the disk is full at {self._folder or tempfile.gettempdir()}; nothing was published") from error
             raise
+
+    def _note_times(self, rows: pa.Array) -> None:
+        ends = pc.min_max(pc.binary_slice(rows, 0, TIME_BYTES)).as_py()
+        self.oldest = min(self.oldest, ends["min"]) if self.oldest else ends["min"]
+        self.newest = max(self.newest, ends["max"])
 
     def __iter__(self) -> Iterator[tuple[pa.Array, pa.Array]]:
         for batch in self._held:
