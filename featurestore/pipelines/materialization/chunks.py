@@ -14,6 +14,8 @@ ROWS = 3_000_000
 """More rows at once save no time: they only move out of the processor's caches."""
 POINTS = 3
 """Up to so many grid points a pass over the events for each is faster than tiles and windows."""
+CUT = "months with events"
+"""How row views are cut: another text where that changes, and what an older release has left is begun anew."""
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 
@@ -60,24 +62,30 @@ def points(span: Span, step: int) -> list[Chunk]:
     return [] if len(found) > POINTS else [Chunk(replace(span, lower=point, upper=point), point=True) for point in found]
 
 
-def months(span: Span, days: Sequence[tuple[int, int]], at_once: int) -> list[Chunk]:
+def months(span: Span, days: Sequence[tuple[int, int]], at_once: int, fresh: bool) -> list[Chunk]:
     """The span cut between months: each part has as many as fit at once, or one. `days` with events: (days since 1970,
-    events), ascending."""
+    events), ascending. `fresh`: nothing is held of the span, and parts end with the months that have events."""
     counted: dict[int, int] = {}
     for day, number in days:
         begin = times.micros((times.EPOCH + timedelta(days=day)).replace(day=1))
         counted[begin] = counted.get(begin, 0) + number
-    begins: list[int] = []
+    parts: list[list[int]] = []
     rows = 0
     for begin, number in counted.items():
-        if begins and rows + number > at_once:
-            begins.append(begin)
+        if not parts or rows + number > at_once:
+            parts.append([])
             rows = 0
-        elif not begins:
-            begins.append(span.lower)
+        parts[-1].append(begin)
         rows += number
-    bounds = [*(begins or [span.lower]), span.upper + 1]
-    return [Chunk(replace(span, lower=a, upper=b - 1, events_lower=a, events_upper=b - 1)) for a, b in pairwise(bounds)]
+    bounds = [span.lower, *(part[0] for part in parts[1:]), span.upper + 1]
+    found = [(part[0], _next(part[-1])) for part in parts] if fresh and parts else list(pairwise(bounds))
+    within = [(max(begin, span.lower), min(end - 1, span.upper)) for begin, end in found]
+    return [Chunk(replace(span, lower=a, upper=b, events_lower=a, events_upper=b)) for a, b in within]
+
+
+def _next(month: int) -> int:
+    """The begin of the month after."""
+    return times.micros((times.moment(month) + timedelta(days=31)).replace(day=1))
 
 
 def _bytes(limit: str | None) -> int | None:

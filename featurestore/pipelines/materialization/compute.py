@@ -104,7 +104,7 @@ def open_span(task: Task, span: Span, counted: Counted) -> Opened:
     if task.view.every is None:
         at_once = chunks.rows_at_once(task.parts.settings, len(task.columns))
         days = [(day, rows) for day, rows in counted.days if span.lower // DAY <= day <= span.upper // DAY]
-        return Opened(compile_view(task.view, task.events, types), tuple(chunks.months(span, days, at_once)), fresh)
+        return Opened(compile_view(task.view, task.events, types), tuple(chunks.months(span, days, at_once, fresh)), fresh)
     points = chunks.points(span, grid_step(task.view)) if fresh and not span.scoped and not span.carry_in else []
     if points:
         _keep_events(task, span)

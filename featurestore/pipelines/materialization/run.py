@@ -19,7 +19,7 @@ from featurestore.pipelines import feature_table, sources, times
 from featurestore.pipelines.feature_table import State
 from featurestore.pipelines.materialization import checks
 from featurestore.pipelines.materialization.checks import Outcome, Tally
-from featurestore.pipelines.materialization.chunks import Chunk
+from featurestore.pipelines.materialization.chunks import CUT, Chunk
 from featurestore.pipelines.materialization.compare import compare, first_rows
 from featurestore.pipelines.materialization.compute import Opened, Task, count_source, open_span, rows_of, unique
 from featurestore.pipelines.materialization.interval import Interval, choose
@@ -88,7 +88,7 @@ def run(parts: Parts, applied: Applied, view: FeatureView, start: int | None, en
 def _plan(parts: Parts, view: FeatureView) -> str:
     """What the chunks of a run depend on besides its interval: they must be cut in the same way to be gone on with."""
     checked = [repr(check) for check in view.checks]
-    return json.dumps([parts.engine.version, parts.settings.chunk_rows, parts.settings.memory_limit, checked])
+    return json.dumps([CUT, parts.engine.version, parts.settings.chunk_rows, parts.settings.memory_limit, checked])
 
 
 def _readable(parts: Parts, view: FeatureView, held: Unfinished, base: int | None) -> bool:
