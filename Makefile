@@ -34,7 +34,7 @@ demo: setup  ## a year of New York flights, from raw tables to a served predicti
 	$(BIN)/featurestore demo
 
 test: setup lint types imports  ## every check and every test
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check $(CHECKED)
@@ -47,7 +47,7 @@ imports: setup
 	$(BIN)/lint-imports --no-cache
 
 quick: setup  ## the fast tests only
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 bench: setup  ## the benchmarks; BENCH="..." is passed on
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -37,8 +37,7 @@ def with_gaps(values: Numbers) -> pa.Array:
 
 def filled(column: pa.ChunkedArray, value: int) -> Numbers:
     """The numbers of a column of them, with `value` for NULL."""
-    whole = (column.fill_null(number(value)) if column.null_count else column).combine_chunks()
-    chunks = whole.chunks if isinstance(whole, pa.ChunkedArray) else [whole]
+    chunks = (column.fill_null(number(value)) if column.null_count else column).chunks
     found = [np.frombuffer(chunk.buffers()[1], np.int64, len(chunk), chunk.offset * 8) for chunk in chunks if len(chunk)]
     return found[0] if len(found) == 1 else np.concatenate([np.empty(0, np.int64), *found])
 

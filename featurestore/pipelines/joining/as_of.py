@@ -1,37 +1,59 @@
 """The as-of match: which row of a log each spine row sees, by a binary search in the log put in order once."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from featurestore.pipelines.joining.key_numbers import PACKED, Keys
-from featurestore.pipelines.numbers import Numbers, filled
+from featurestore.pipelines.numbers import Numbers, arrow, filled
 
 NEVER = np.iinfo(np.int64).min
+AT_ONCE = 1 << 14
 NOTHING = -1
 """The position of no row."""
 LIMIT = 1 << 62
 """What a key and a time together may count up to."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Keys and times of a spine in any order; `order` are its rows' numbers."""
+
+    order: Numbers
+    keys: Sequence[pa.ChunkedArray]
+    times: pa.ChunkedArray
+
+
+@dataclass(frozen=True)
+class Seen:
+    """For each spine row the position in the log of the row that it sees, NOTHING for none, and that row's feature_timestamp, NEVER for
+    none; None where the times must be read from the log.
+    """
+
+    positions: Numbers
+    times: Numbers | None
+
+
 class AsOf:
     """A log in the order of keys and times: sixteen bytes or less for each of its rows.
 
-    `known` "now": of the rows of one key and time the latest created one holds, where there may be several (`corrected`). "then": a row
-    holds from the later of its two times on, and of those that hold the one of the latest feature_timestamp is seen.
+    `known` "now": of the rows of one key and time the latest created one holds, where there may be several. "then": a row
+    holds from the later of its two times on, and of those that hold the one of the latest feature_timestamp is seen. `created` may be
+    None where neither asks for it.
     """
 
-    def __init__(
-        self, keys: Sequence[pa.ChunkedArray], times: pa.ChunkedArray, created: pa.ChunkedArray, known: str, corrected: bool
-    ) -> None:
+    def __init__(self, keys: Sequence[pa.ChunkedArray], times: pa.ChunkedArray, created: pa.ChunkedArray | None, known: str) -> None:
         self._keys = Keys(keys)
         held = self._keys.of(keys)
-        feature, made = micros(times), micros(created) if known == "then" or corrected else None
-        seen = np.flatnonzero((held >= 0) & (made != NEVER)) if known == "then" else np.flatnonzero(held >= 0)
-        whole = len(seen) == len(held)
-        if not whole:
-            held, feature, made = held[seen], feature[seen], None if made is None else made[seen]
+        feature, made = micros(times), None if created is None else micros(created)
+        there = held >= 0
+        if known == "then":
+            there &= made != NEVER
+        kept = None if there.all() else np.flatnonzero(there)
+        if kept is not None:
+            held, feature, made = held[kept], feature[kept], None if made is None else made[kept]
         from_when = np.maximum(feature, made) if known == "then" and made is not None else feature
         self._times = _Times(from_when, self._keys.size)
         codes = self._codes(held, from_when)
@@ -47,29 +69,38 @@ class AsOf:
             rows = np.argsort(codes, kind="stable")
             codes = codes[rows]
         self._ordered = codes
-        rows = rows if whole else seen[rows]
-        self._rows = rows.astype(np.int32) if len(held) < PACKED else rows
+        self._of_features = known != "then"
+        rows = rows if kept is None else kept[rows]
+        self._rows = rows.astype(np.int32) if len(there) < PACKED else rows
 
-    def near(self, keys: Sequence[pa.ChunkedArray], times: pa.ChunkedArray) -> Numbers:
-        """The rows of a spine in an order in which those of near keys and times are neighbours."""
-        return np.argsort(self._codes(self._keys.of(keys), micros(times)))
+    def near(self, keys: Sequence[pa.ChunkedArray], times: pa.ChunkedArray) -> Asked:
+        """A spine in an order in which rows of near keys and times are neighbours: looked for so, it takes a fraction of the time."""
+        # By sixteen bits, which are put in order by counting, and are enough for those of one key to come together.
+        cut = max((self._keys.size * self._times.size).bit_length() - 16, 0)
+        codes = self._codes(self._keys.of(keys), micros(times))
+        order = np.argsort((np.maximum(codes, 0) >> cut).astype(np.uint16), kind="stable")
+        return Asked(order, [key.take(arrow(order)) for key in keys], times.take(arrow(order)))
 
-    def positions(self, keys: Sequence[pa.ChunkedArray], times: pa.ChunkedArray, order: Numbers) -> Numbers:
-        """For each spine row the position in the log of the row that it sees; NOTHING for none.
-
-        The spine's rows are looked for in the order given, any: neighbours among neighbours is several times faster than at random.
-        """
-        held, moments = self._keys.of(keys), micros(times)
+    def seen(self, asked: Asked) -> Seen:
+        """What each spine row sees, in the spine's own order."""
+        rows = len(asked.order)
+        positions, features = np.full(rows, NOTHING), np.full(rows, NEVER) if self._of_features else None
         if not len(self._ordered):
-            return np.full(len(held), NOTHING)
-        wanted = self._codes(held, moments)
-        places = np.empty(len(wanted), np.int64)
-        places[order] = np.searchsorted(self._ordered, wanted[order], side="right") - 1
-        found = (places >= 0) & (held >= 0) & (moments != NEVER)
-        np.maximum(places, 0, out=places)
-        # What is found lies at or before what is wanted, and so is of the same key unless it is before the first that the key can have.
-        found &= self._ordered[places] >= held * self._times.size
-        return np.where(found, self._rows[places].astype(np.int64), NOTHING)
+            return Seen(positions, features)
+        numbered, times = self._keys.of(asked.keys), micros(asked.times)
+        # As many at once as stay near the processor on the way through.
+        for start in range(0, rows, AT_ONCE):
+            part, held, moments = (column[start : start + AT_ONCE] for column in (asked.order, numbered, times))
+            places = np.searchsorted(self._ordered, self._codes(held, moments), side="right") - 1
+            found = (places >= 0) & (held >= 0) & (moments != NEVER)
+            np.maximum(places, 0, out=places)
+            # What is found lies at or before what is wanted: of the same key, unless it is before the first that the key can have.
+            since = self._ordered[places] - held * self._times.size
+            found &= since >= 0
+            positions[part] = np.where(found, self._rows[places], NOTHING)
+            if features is not None:
+                features[part] = np.where(found, self._times.at(since), NEVER)
+        return Seen(positions, features)
 
     def _codes(self, keys: Numbers, times: Numbers) -> Numbers:
         return keys * self._times.size + self._times.of(times)
@@ -111,3 +142,7 @@ class _Times:
         if self._moments is not None:
             return np.searchsorted(self._moments, times, side="right") - 1
         return np.clip(times, self._first - 1, self._first + self.size - 1) - self._first
+
+    def at(self, numbers: Numbers) -> Numbers:
+        """The times of these numbers; any for what is no number."""
+        return numbers + self._first if self._moments is None else self._moments[np.clip(numbers, 0, self.size - 1)]

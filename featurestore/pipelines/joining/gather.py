@@ -9,6 +9,7 @@ from featurestore.compiler.expressions import parse_row, quoted, render
 from featurestore.compiler.point_in_time import ROW
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.engine.session import Session
+from featurestore.pipelines.arrays import whole
 from featurestore.pipelines.joining.as_of import NEVER, micros
 from featurestore.pipelines.joining.spine import SpineRows
 from featurestore.pipelines.joining.view_join import Facts, ViewFacts, ViewJoin
@@ -49,17 +50,11 @@ class Gathering:
     def _looked_up(self, log: ViewLog, spine: SpineRows, orders: Orders) -> list[pa.ChunkedArray]:
         view, asked = log.view, micros(spine.times)
         match = log.match(spine, orders)
-        wanted = ["created_timestamp", *(column for column, _ in view.use.features)]
-        if view.use.ttl is None:
-            seen, *columns = match.take(["feature_timestamp", *wanted])
-        else:
-            (seen,) = match.take(["feature_timestamp"])
-            gone = (seen := micros(seen)) != NEVER
-            gone &= asked - np.where(gone, seen, asked) > view.use.ttl
-            seen = np.where(gone, NEVER, seen)
-            columns = match.without(gone).take(wanted)
-        created, *features = columns
-        facts = _facts(view, asked, micros(seen) if view.use.ttl is None else seen, micros(created))
+        if view.use.ttl is not None:
+            there = match.times != NEVER
+            match = match.without(there & (asked - np.where(there, match.times, asked) > view.use.ttl))
+        created, *features = match.take(["created_timestamp", *(column for column, _ in view.use.features)])
+        facts = _facts(view, asked, match.times, micros(created))
         self.facts[view.use.label] = facts.beside(self.facts.get(view.use.label)).proven(view)
         return features
 
@@ -103,17 +98,12 @@ def _most(times: Numbers, asked: Numbers) -> int | None:
 
 def _batches(schema: pa.Schema, columns: Sequence[pa.ChunkedArray], rows: int) -> Iterator[pa.RecordBatch]:
     for start in range(0, max(rows, 1), BATCH):
-        yield pa.RecordBatch.from_arrays([_array(column.slice(start, BATCH)) for column in columns], schema=schema)
+        yield pa.RecordBatch.from_arrays([whole(column.slice(start, BATCH)) for column in columns], schema=schema)
 
 
 def _beside(schema: pa.Schema, columns: Sequence[pa.ChunkedArray], derived: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
     done = 0
     for batch in derived:
-        own = [_array(column.slice(done, batch.num_rows)) for column in columns]
+        own = [whole(column.slice(done, batch.num_rows)) for column in columns]
         done += batch.num_rows
         yield pa.RecordBatch.from_arrays([*own, *batch.columns], schema=schema)
-
-
-def _array(column: pa.ChunkedArray) -> pa.Array:
-    whole = column.combine_chunks()
-    return whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole

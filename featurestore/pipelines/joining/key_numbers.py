@@ -62,12 +62,14 @@ class _Near:
     """Whole numbers that lie near one another, by their distance from the least."""
 
     def __init__(self, least: int, most: int) -> None:
-        self._least, self._most = least, most
+        self._least = least
         self.size = most - least + 1
 
     def of(self, column: pa.ChunkedArray) -> Numbers:
-        values = filled(_whole_numbers(column), self._least - 1 if self._least > LEAST else self._most + 1)
-        return np.where((values >= self._least) & (values <= self._most), values - self._least, UNKNOWN)
+        distances = filled(_whole_numbers(column), self._least - 1 if self._least > LEAST else self._least + self.size) - self._least
+        # Without a sign, what lies before the least is as far as what lies beyond the most.
+        near = distances.view(np.uint64) < self.size
+        return distances if near.all() else np.where(near, distances, UNKNOWN)
 
 
 class _Met:

@@ -2,19 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.errors import NotReady
+from featurestore.pipelines.arrays import whole
 from featurestore.pipelines.joining.as_of import NOTHING
 from featurestore.pipelines.joining.spine_columns import arrow_type
-from featurestore.pipelines.numbers import Flags, Numbers, with_gaps
+from featurestore.pipelines.numbers import Flags, Numbers, arrow, with_gaps
 
+ADDRESSED = 1 << 31
+"""The bytes that one Arrow array can address, where they are text."""
 PIECE = 1 << 20
 """Rows taken at once: few enough that no column of texts passes the two gigabytes that Arrow can address."""
 
@@ -59,8 +64,8 @@ class HeldRows:
 
     def take(self, names: Sequence[str], positions: Numbers) -> list[pa.ChunkedArray]:
         """These columns of the rows at these positions."""
-        indices = with_gaps(positions)
-        return [_taken(self._table.column(name), indices) for name in names]
+        picks = _picks(positions)
+        return [_taken(self._table.column(name), picks) for name in names]
 
 
 class FileRows:
@@ -91,7 +96,7 @@ class FileRows:
         if not wanted.all():
             left_out = np.cumsum(np.where(wanted, 0, np.diff(self._groups)))
             positions = np.where(positions == NOTHING, NOTHING, positions - left_out[places])
-        return self._columns(names, wanted, with_gaps(positions))
+        return self._columns(names, wanted, _picks(positions))
 
     @cached_property
     def _groups(self) -> Numbers:
@@ -99,11 +104,11 @@ class FileRows:
         sizes = [file.row_group(group).num_rows for file in self._files for group in range(file.num_row_groups)]
         return np.cumsum([0, *sizes])
 
-    def _columns(self, names: Sequence[str], wanted: Flags | None, indices: pa.Array | None) -> list[pa.ChunkedArray]:
+    def _columns(self, names: Sequence[str], wanted: Flags | None, picks: "Sequence[_Pick] | None") -> list[pa.ChunkedArray]:
         # A column is read and taken from before the next one is read, as many at once as there are processors.
         def one(name: str) -> pa.ChunkedArray:
             column = self._read(name, wanted)
-            return column if indices is None else _taken(column, indices)
+            return column if picks is None else _taken(column, picks)
 
         with ThreadPoolExecutor(pa.cpu_count()) as threads:
             return list(threads.map(one, names))
@@ -117,7 +122,7 @@ class FileRows:
             begin += metadata.num_row_groups
             if chosen:
                 try:
-                    with pq.ParquetFile(path, metadata=metadata) as file:
+                    with pq.ParquetFile(path, metadata=metadata, memory_map=True) as file:
                         chunks += file.read_row_groups(chosen, columns=[name], use_threads=False).column(0).chunks
                 except (OSError, pa.ArrowException) as error:
                     raise NotReady(f"the data file {path} cannot be read", reason=str(error)) from error
@@ -152,7 +157,30 @@ def _same(schema: pa.Schema, name: str, kind: pa.DataType, id: int) -> bool:
     return (schema.field(index).metadata or {}).get(b"PARQUET:field_id") == str(id).encode()
 
 
-def _taken(column: pa.ChunkedArray, indices: pa.Array) -> pa.ChunkedArray:
-    starts = range(0, max(len(indices), 1), PIECE)
-    chunks = [column.take(indices.slice(start, PIECE)) for start in starts]
-    return pa.chunked_array([chunk.combine_chunks() if isinstance(chunk, pa.ChunkedArray) else chunk for chunk in chunks], column.type)
+@dataclass(frozen=True)
+class _Pick:
+    """At most PIECE positions to take: `indices` NULL for NOTHING; `dense` any in place of it, and `there` the bits of which are not."""
+
+    indices: pa.Array
+    dense: pa.Array
+    there: pa.Buffer
+
+    def of(self, values: pa.Array) -> pa.Array:
+        if values.null_count or not len(values) or not pa.types.is_primitive(values.type):
+            return values.take(self.indices)
+        # All columns share the bits: to look at them for each value would double the time.
+        found = pc.take(values, self.dense, boundscheck=False)
+        return pa.Array.from_buffers(values.type, len(found), [self.there, found.buffers()[1]])
+
+
+def _picks(positions: Numbers) -> list[_Pick]:
+    cut = [positions[start : start + PIECE] for start in range(0, max(len(positions), 1), PIECE)]
+    return [_Pick(indices := with_gaps(part), arrow(np.maximum(part, 0)), indices.buffers()[0]) for part in cut]
+
+
+def _taken(column: pa.ChunkedArray, picks: Sequence[_Pick]) -> pa.ChunkedArray:
+    if column.nbytes < ADDRESSED:
+        # Out of one array it takes a third of the time that it takes out of several.
+        values = whole(column)
+        return pa.chunked_array([pick.of(values) for pick in picks], column.type)
+    return pa.chunked_array([whole(column.take(pick.indices)) for pick in picks], column.type)

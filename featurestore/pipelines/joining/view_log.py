@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cached_property, reduce
 from typing import TypeAlias
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.relations import Extent, IcebergFiles
 from featurestore.engine.session import Relation, Session
-from featurestore.pipelines.joining.as_of import NEVER, NOTHING, AsOf, micros
+from featurestore.pipelines.joining.as_of import NEVER, NOTHING, Asked, AsOf, micros
 from featurestore.pipelines.joining.key_numbers import UNKNOWN, Keys
 from featurestore.pipelines.joining.log_rows import HeldRows, LogRows, file_rows
 from featurestore.pipelines.joining.spine import SpineRows
@@ -26,15 +26,23 @@ MAKING_BYTES = 64
 BATCH = 65_536
 
 
-Orders: TypeAlias = dict[tuple[str, ...], Numbers]
-"""By the names of key columns, the rows of a spine in an order in which those of near keys and times are neighbours."""
+Orders: TypeAlias = dict[tuple[str, ...], Asked]
+"""By the names of key columns, a spine in an order in which rows of near keys and times are neighbours."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """Which rows of a log the rows of a spine see: for each section of the log their positions, NOTHING for none of it."""
+    """Which rows of a log the rows of a spine see: for each section of the log their positions, NOTHING for none of it; and the `times`
+    of those, None where they are to be read.
+    """
 
     sections: Sequence[tuple[LogRows, Numbers]]
+    seen: Numbers | None
+
+    @cached_property
+    def times(self) -> Numbers:
+        """The feature_timestamp of what each spine row sees, NEVER for nothing."""
+        return micros(self.take(["feature_timestamp"])[0]) if self.seen is None else self.seen
 
     def take(self, names: Sequence[str]) -> list[pa.ChunkedArray]:
         """These columns of what each spine row sees, NULL for nothing."""
@@ -43,7 +51,8 @@ class Match:
 
     def without(self, gone: Flags) -> "Match":
         """The match in which the spine rows where `gone` is true see nothing."""
-        return Match([(rows, np.where(gone, NOTHING, positions)) for rows, positions in self.sections])
+        left = [(rows, np.where(gone, NOTHING, positions)) for rows, positions in self.sections]
+        return Match(left, np.where(gone, NEVER, self.times))
 
 
 class ViewLog:
@@ -61,23 +70,25 @@ class ViewLog:
         keys = [spine.keys[name] for name in names]
         if names not in orders:
             orders[names] = self._order.near(keys, spine.times)
-        found = self._order.positions(keys, spine.times, orders[names])
-        sections = [(self._newest, found)]
-        left = np.flatnonzero((found == NOTHING) & _asking(keys, spine.times))
+        newest = self._order.seen(orders[names])
+        sections, times = [(self._newest, newest.positions)], newest.times
+        left = np.flatnonzero((newest.positions == NOTHING) & _asking(keys, spine.times))
         for files in self._older:
             if not len(left):
                 break
             rows = file_rows(files) or HeldRows(_all(self._session, self.view, files))
-            own = np.full(len(found), NOTHING)
+            own = np.full(spine.rows, NOTHING)
             # Keys in order take little room in a file: for those that a section does not have, no more than its keys is read.
             here = left[Keys(_keys(self.view, rows)).of([key.take(arrow(left)) for key in keys]) != UNKNOWN]
             if len(here):
                 order = _ordered(self.view, rows)
-                asking = [key.take(arrow(here)) for key in keys], spine.times.take(arrow(here))
-                own[here] = order.positions(*asking, order.near(*asking))
+                older = order.seen(order.near([key.take(arrow(here)) for key in keys], spine.times.take(arrow(here))))
+                own[here] = older.positions
                 sections.append((rows, own))
+                if times is not None and older.times is not None:
+                    times[here] = older.times
             left = left[own[left] == NOTHING]
-        return Match(sections)
+        return Match(sections, times)
 
 
 def opened(session: Session, view: ViewJoin, room: int) -> ViewLog | None:
@@ -129,8 +140,11 @@ def _rows(files: Sequence[tuple[str, Extent]]) -> int:
 
 
 def _ordered(view: ViewJoin, rows: LogRows) -> AsOf:
-    times, created = rows.read(["feature_timestamp", "created_timestamp"]).columns
-    return AsOf(_keys(view, rows), times, created, view.known, view.log.corrected)
+    names = [key for key, _ in view.use.keys]
+    asked = ["feature_timestamp", *(["created_timestamp"] if view.known == "then" or view.log.corrected else [])]
+    columns = rows.read([*names, *asked]).columns
+    times, created = [*columns[len(names) :], None][:2]
+    return AsOf(columns[: len(names)], times, created, view.known)
 
 
 def _keys(view: ViewJoin, rows: LogRows) -> list[pa.ChunkedArray]:

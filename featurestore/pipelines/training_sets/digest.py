@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from featurestore.pipelines.arrays import whole
+
 BLOCK = 65_536
 
 
@@ -81,8 +83,7 @@ def type_name(kind: pa.DataType) -> str:
 
 
 def _feed(state: "hashlib._Hash", column: pa.ChunkedArray) -> None:
-    array = column.combine_chunks()
-    for part in _bytes(array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array):
+    for part in _bytes(whole(column)):
         state.update(part)
 
 
