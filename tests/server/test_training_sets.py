@@ -2,7 +2,6 @@
 
 import io
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from featurestore import connect
 from featurestore.errors import Conflict, NotFound
 from featurestore.pipelines.training_sets.digest import of_table
+from featurestore.pipelines.training_sets.progress import Progress
 from tests import shop
 from tests.server.conftest import Served
 from tests.server.test_errors import refused
@@ -146,9 +146,12 @@ def test_a_build_that_waits_is_cancelled_and_begun_anew(own: Served) -> None:
 
 
 def test_a_client_that_is_interrupted_says_how_to_cancel(served: Served) -> None:
+    def stop(now: Progress) -> None:
+        raise KeyboardInterrupt
+
     with connect(str(served.http.base_url), timeout=60) as remote:
         with pytest.raises(KeyboardInterrupt) as stopped:
-            remote.training_set("churn", shop.spine(), "asked_at", name="stopped", progress=lambda now: signal.raise_signal(signal.SIGINT))
+            remote.training_set("churn", shop.spine(), "asked_at", name="stopped", progress=stop)
         (note,) = stopped.value.__notes__
         id = note.split("'")[1]
         assert f"cancel('{id}') ends it" in note
