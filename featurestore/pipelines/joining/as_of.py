@@ -56,7 +56,8 @@ class AsOf:
             held, feature, made = held[kept], feature[kept], None if made is None else made[kept]
         from_when = np.maximum(feature, made) if known == "then" and made is not None else feature
         self._times = _Times(from_when, self._keys.size)
-        codes = self._codes(held, from_when)
+        codes = held * self._times.size
+        codes += self._times.within(from_when)
         if known == "then" and made is not None:
             rows = _latest_so_far(np.argsort(codes, kind="stable"), np.lexsort((made, feature, held)))
             codes = np.sort(codes)
@@ -142,6 +143,10 @@ class _Times:
         if self._moments is not None:
             return np.searchsorted(self._moments, times, side="right") - 1
         return np.clip(times, self._first - 1, self._first + self.size - 1) - self._first
+
+    def within(self, times: Numbers) -> Numbers:
+        """The numbers of times that the log has."""
+        return times - self._first if self._moments is None else np.searchsorted(self._moments, times)
 
     def at(self, numbers: Numbers) -> Numbers:
         """The times of these numbers; any for what is no number."""

@@ -1,6 +1,7 @@
 """The plan for logs whose order fits in memory: match keys and times, and take the features by position, a column at a time."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ from featurestore.pipelines.arrays import whole
 from featurestore.pipelines.joining.as_of import NEVER, micros
 from featurestore.pipelines.joining.spine import SpineRows
 from featurestore.pipelines.joining.view_join import Facts, ViewFacts, ViewJoin
-from featurestore.pipelines.joining.view_log import BATCH, Orders, ViewLog, opened
+from featurestore.pipelines.joining.view_log import BATCH, Match, Orders, ViewLog, opened
 from featurestore.pipelines.numbers import Numbers, numbers
 
 WIDTHS = {"DOUBLE": 8, "BIGINT": 8, "TIMESTAMP WITH TIME ZONE": 8, "FLOAT": 4, "INTEGER": 4, "DATE": 4, "BOOLEAN": 1}
@@ -38,25 +39,21 @@ class Gathering:
         """The features of every view and the derived ones over them, a row for each of the spine's."""
         columns: list[pa.ChunkedArray] = []
         orders: Orders = {}
-        for log in self._logs:
-            columns += self._looked_up(log, spine, orders)
+        asked = micros(spine.times)
+        # One view is matched while two others are taken from: taking waits for memory, and matching has but one processor.
+        with ThreadPoolExecutor(2) as thread:
+            looked_up = [thread.submit(_looked_up, log.view, log.match(spine, orders), asked) for log in self._logs]
+        for log, found in zip(self._logs, looked_up, strict=True):
+            features, facts = found.result()
+            columns += features
+            label = log.view.use.label
+            self.facts[label] = facts.beside(self.facts.get(label)).proven(log.view)
         fields = [pa.field(name, column.type) for name, column in zip(self._plan.looked_up_names, columns, strict=True)]
         if not self._plan.derived:
             return pa.RecordBatchReader.from_batches(pa.schema(fields), _batches(pa.schema(fields), columns, spine.rows))
         derived = self._derived([*columns, *(spine.request[name] for name, _ in self._plan.request)])
         schema = pa.schema([*fields, *derived.schema])
         return pa.RecordBatchReader.from_batches(schema, _beside(schema, columns, derived))
-
-    def _looked_up(self, log: ViewLog, spine: SpineRows, orders: Orders) -> list[pa.ChunkedArray]:
-        view, asked = log.view, micros(spine.times)
-        match = log.match(spine, orders)
-        if view.use.ttl is not None:
-            there = match.times != NEVER
-            match = match.without(there & (asked - np.where(there, match.times, asked) > view.use.ttl))
-        created, *features = match.take(["created_timestamp", *(column for column, _ in view.use.features)])
-        facts = _facts(view, asked, match.times, micros(created))
-        self.facts[view.use.label] = facts.beside(self.facts.get(view.use.label)).proven(view)
-        return features
 
     def _derived(self, columns: Sequence[pa.ChunkedArray]) -> pa.RecordBatchReader:
         """The derived features over these looked-up features and request fields."""
@@ -82,6 +79,15 @@ def gathering(session: Session, plan: ServicePlan, views: Sequence[ViewJoin], ro
         logs.append(log)
         left -= log.bytes
     return Gathering(session, plan, logs, left)
+
+
+def _looked_up(view: ViewJoin, match: Match, asked: Numbers) -> tuple[list[pa.ChunkedArray], ViewFacts]:
+    """The features that spine rows see at the times `asked`, and what is to be said of them."""
+    if view.use.ttl is not None:
+        there = match.times != NEVER
+        match = match.without(there & (asked - np.where(there, match.times, asked) > view.use.ttl))
+    created, *features = match.take(["created_timestamp", *(column for column, _ in view.use.features)])
+    return features, _facts(view, asked, match.times, micros(created))
 
 
 def _facts(view: ViewJoin, asked: Numbers, seen: Numbers, created: Numbers) -> ViewFacts:
