@@ -122,7 +122,7 @@ class FileRows:
             begin += metadata.num_row_groups
             if chosen:
                 try:
-                    with pq.ParquetFile(path, metadata=metadata, memory_map=True) as file:
+                    with pq.ParquetFile(path, metadata=metadata) as file:
                         chunks += file.read_row_groups(chosen, columns=[name], use_threads=False).column(0).chunks
                 except (OSError, pa.ArrowException) as error:
                     raise NotReady(f"the data file {path} cannot be read", reason=str(error)) from error
