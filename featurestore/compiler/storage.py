@@ -1,5 +1,7 @@
 """The types that feature tables can hold, and what every other type becomes there."""
 
+from collections.abc import Sequence
+
 from featurestore.compiler.expressions import SqlProblem, quoted
 
 _KEPT = frozenset("BOOLEAN INTEGER BIGINT FLOAT DOUBLE VARCHAR DATE UUID BLOB".split()) | {"TIMESTAMP WITH TIME ZONE"}
@@ -37,3 +39,11 @@ def storage_type(kind: str) -> str:
 def stored(columns: dict[str, str], relation: str) -> str:
     """A SELECT of `columns` (name -> type) of a relation, each cast to its type."""
     return f"SELECT {', '.join(f'CAST({quoted(name)} AS {kind}) AS {quoted(name)}' for name, kind in columns.items())} FROM {relation}"
+
+
+def order(keys: Sequence[str], *more: str) -> str:
+    """How the rows of a feature table lie in its files: day by day, in a day by keys, feature_timestamp and the columns `more`.
+
+    A row group then has the rows of a few days, and the rows of a key lie in the order of their times.
+    """
+    return ", ".join(["CAST(feature_timestamp AS DATE)", *map(quoted, [*keys, "feature_timestamp", *more])])

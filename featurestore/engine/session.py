@@ -36,8 +36,10 @@ class Session(Protocol):
     def batches(self, sql: str, rows: int = 65_536) -> pa.RecordBatchReader:
         """The rows of a query as a stream; the session must stay open while it is read."""
 
-    def write(self, sql: str, folder: Path, ids: Mapping[str, FieldId], month_of: str | None = None) -> tuple[int, list[Path]]:
-        """Write the rows of a query to Parquet files in a new folder, with these field ids.
+    def write(
+        self, sql: str, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None = None
+    ) -> tuple[int, list[Path]]:
+        """Write the rows of a query to Parquet files in a new folder, with these field ids, in row groups of about this many rows.
 
         Returns the number of rows and the files, none for no rows. With `month_of` no file holds rows of two months of that
         column. Raises: as `run`; the folder may then hold pieces.

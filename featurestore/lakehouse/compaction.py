@@ -19,7 +19,7 @@ from featurestore.errors import CommitConflict, OutOfResources
 from featurestore.lakehouse import scans, tables, types
 from featurestore.lakehouse.casting import fitted
 from featurestore.lakehouse.commits import begin, execute, reloaded, stage_properties
-from featurestore.lakehouse.files import ROW_GROUP_ROWS, DataFiles
+from featurestore.lakehouse.files import ROW_GROUP_ROWS, DataFiles, group_rows
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class Rewrite:
         rows = max(ROW_GROUP_ROWS, group.rows * TARGET_BYTES // max(group.bytes, 1))
         with self._new.discarded_on(BaseException):
             for portion in _portions(fitted(batches, self._schema, ".".join(self._table.name())), rows):
-                self._new.write(portion)
+                self._new.write(portion, group_rows=group_rows(group.rows))
         self._old += [task.file for task in group.tasks]
         self._rows += group.rows
 

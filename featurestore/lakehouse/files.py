@@ -23,8 +23,18 @@ from featurestore.errors import OutOfResources
 logger = logging.getLogger(__name__)
 
 ROW_GROUP_ROWS = 131_072
+STEP = 2048
+"""The engine counts rows by as many."""
+LEAST_GROUP_ROWS = 4096
+PARTS_OF_MONTH = 8
 SAMPLE = 8192
 """So many rows tell which columns repeat their values."""
+
+
+def group_rows(month_rows: int) -> int:
+    """How many rows of a file of a month, with this many, to put in a row group: an eighth, so that a few days are read as such."""
+    part = -(-month_rows // PARTS_OF_MONTH)
+    return min(max(part + -part % STEP, LEAST_GROUP_ROWS), ROW_GROUP_ROWS)
 
 
 class DataFiles:
@@ -39,14 +49,14 @@ class DataFiles:
         self.paths: list[str] = []
         self.rows = 0
 
-    def write(self, batches: Iterable[pa.RecordBatch], month_of: str | None = None) -> "DataFiles":
+    def write(self, batches: Iterable[pa.RecordBatch], month_of: str | None = None, group_rows: int = ROW_GROUP_ROWS) -> "DataFiles":
         """Write the rows in their order, a file for each run of one month of `month_of`; the memory is that of a row group.
 
         Raises: OutOfResources when the disk is full. After any failure the files are gone.
         """
         with self.discarded_on(BaseException), self._room():
             for group in _months(batches, month_of):
-                self._write_file(group)
+                self._write_file(group, group_rows)
         return self
 
     def folder(self) -> Path | None:
@@ -126,13 +136,13 @@ class DataFiles:
                 raise OutOfResources(f"no space left to write to {'.'.join(self._table.name())}; nothing was written") from error
             raise
 
-    def _write_file(self, batches: Iterator[pa.RecordBatch]) -> None:
+    def _write_file(self, batches: Iterator[pa.RecordBatch], group_rows: int) -> None:
         path = self._table.location_provider().new_data_location(f"{self._name()}.parquet")
         self.paths.append(path)
         # The name is unique: looking whether it is taken would only cost a request.
         sink = self._table.io.new_output(path).create(overwrite=True)
         try:
-            groups = _row_groups(batches)
+            groups = _row_groups(batches, group_rows)
             first = next(groups, self._schema.empty_table())
             with pq.ParquetWriter(
                 sink,
@@ -143,7 +153,7 @@ class DataFiles:
                 store_decimal_as_integer=True,
             ) as writer:
                 for group in chain([first], groups):
-                    writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+                    writer.write_table(group, row_group_size=group_rows)
                     self.rows += group.num_rows
             sink.close()
         except BaseException:
@@ -153,18 +163,18 @@ class DataFiles:
             raise
 
 
-def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+def _row_groups(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
     """Tables of exactly one row group each but the last, so that files do not depend on how rows were batched."""
     held: list[pa.RecordBatch] = []
     rows = 0
     for batch in batches:
         held.append(batch)
         rows += batch.num_rows
-        if rows >= ROW_GROUP_ROWS:
+        if rows >= size:
             table = pa.Table.from_batches(held)
-            whole = rows - rows % ROW_GROUP_ROWS
-            for start in range(0, whole, ROW_GROUP_ROWS):
-                yield table.slice(start, ROW_GROUP_ROWS)
+            whole = rows - rows % size
+            for start in range(0, whole, size):
+                yield table.slice(start, size)
             held, rows = table.slice(whole).to_batches(), rows - whole
     if rows:
         yield pa.Table.from_batches(held)

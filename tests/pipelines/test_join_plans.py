@@ -8,10 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
-from featurestore.compiler.relations import Column, IcebergFiles
+from featurestore.compiler.relations import Column, Extent
 from featurestore.pipelines.joining.join import join
 from featurestore.pipelines.joining.log_rows import file_rows
 from featurestore.pipelines.joining.pinned import pin
+from featurestore.pipelines.joining.row_groups import RowGroup, row_groups
 from featurestore.pipelines.joining.spine import fitted, held
 from featurestore.pipelines.joining.view_log import BATCH
 from tests.worlds import STAMP, load_source
@@ -147,7 +148,11 @@ def test_files_are_read_whole_only_where_they_are_what_the_snapshot_says(tmp_pat
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.table({"key": [1, 2, 3], "share": [0.5, None, 0.25]}, schema=with_ids), path, row_group_size=1)
     columns = (Column(1, "key", "BIGINT"), Column(2, "share", "DOUBLE"))
-    found = file_rows(IcebergFiles((str(path), str(path)), columns))
+    extent = Extent(3, 0, 9)
+    once = row_groups(str(path), columns, extent)
+    assert [group.extent.rows for group in once] == [1, 1, 1]
+    assert [once[2].bounds(name) for name in ("key", "share", "other")] == [(3, 3), (0.25, 0.25), None]
+    found = file_rows([*once, *row_groups(str(path), columns, extent)], columns)
     assert found is not None
     assert found.rows == 6
     assert found.read(["share", "key"]).to_pylist()[:2] == [{"share": 0.5, "key": 1}, {"share": None, "key": 2}]
@@ -159,5 +164,6 @@ def test_files_are_read_whole_only_where_they_are_what_the_snapshot_says(tmp_pat
         (Column(1, "key", "INTEGER"),),
         (Column(1, "k", "BIGINT"),),
     ]:
-        assert file_rows(IcebergFiles((str(path),), other)) is None
-    assert file_rows(IcebergFiles((str(tmp_path / "gone.parquet"),), columns)) is None
+        assert file_rows(row_groups(str(path), other, extent), other) is None
+    gone = str(tmp_path / "gone.parquet")
+    assert row_groups(gone, columns, extent) == [RowGroup(gone, None, 0, extent)]

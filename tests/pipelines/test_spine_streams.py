@@ -9,14 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source
-from featurestore.compiler.relations import Column, Extent, IcebergFiles
 from featurestore.errors import TypeMismatch
 from featurestore.pipelines.joining.join import join
 from featurestore.pipelines.joining.pinned import pin
 from featurestore.pipelines.joining.spine import Spine
 from featurestore.pipelines.joining.spine_reading import of_rows
 from featurestore.pipelines.joining.spool import Spool
-from featurestore.pipelines.joining.view_log import BATCH, in_sections
+from featurestore.pipelines.joining.view_log import BATCH
 from tests.worlds import STAMP, load_source
 
 DAY = 86_400_000_000
@@ -107,19 +106,3 @@ def test_a_week_sees_what_came_before_it_however_long_ago(store: FeatureStore, t
     assert facts == again
     if first > 330:
         assert "t0" in gathered.column("text").to_pylist()
-
-
-def test_sections_go_backwards_in_time_and_never_cut_what_overlaps() -> None:
-    extents = [Extent(10, 0, 9), Extent(10, 10, 19), Extent(5, 12, 14), Extent(10, 20, 29), Extent(40, 30, 39), Extent(10, 40, 49)]
-    files = IcebergFiles(tuple("abcdef"), (Column(1, "key", "BIGINT"),), rows=85, extents=tuple(extents))
-
-    def paths(first: int, most: int = 1000) -> list[str]:
-        return ["".join(sorted(section.paths)) for section in in_sections(files, first, most)]
-
-    assert paths(45) == ["f", "e", "abcd"]
-    assert paths(35) == ["ef", "abcd"]
-    assert paths(35, most=20) == ["ef", "d", "bc", "a"]
-    assert paths(15) == ["bcdef", "a"]
-    assert paths(99) == ["f", "e", "abcd"]
-    assert paths(-1) == ["abcdef"]
-    assert sum(section.rows for section in in_sections(files, 45, 1000)) == 85

@@ -1,7 +1,7 @@
 """The plan for logs whose order fits in memory: match keys and times, and take the features by position, a column at a time."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -40,9 +40,13 @@ class Gathering:
         columns: list[pa.ChunkedArray] = []
         orders: Orders = {}
         asked = micros(spine.times)
-        # One view is matched while two others are taken from: taking waits for memory, and matching has but one processor.
+        # One view is matched while others are put in order or taken from: that waits for memory, and matching has but one processor.
         with ThreadPoolExecutor(2) as thread:
-            looked_up = [thread.submit(_looked_up, log.view, log.match(spine, orders), asked) for log in self._logs]
+            orders_made = [thread.submit(log.order) for log in self._logs]
+            looked_up: list[Future[tuple[list[pa.ChunkedArray], ViewFacts]]] = []
+            for log, made in zip(self._logs, orders_made, strict=True):
+                made.result()
+                looked_up.append(thread.submit(_looked_up, log.view, log.match(spine, orders), asked))
         for log, found in zip(self._logs, looked_up, strict=True):
             features, facts = found.result()
             columns += features

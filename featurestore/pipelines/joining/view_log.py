@@ -1,8 +1,9 @@
-"""One view's log as it is gathered from: the newest files that can matter first, older ones only while spine rows are left."""
+"""One view's log as it is gathered from: the newest rows that can matter first, older ones only while spine rows are left."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
+from itertools import tee
 from typing import TypeAlias
 
 import numpy as np
@@ -10,11 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore.compiler.expressions import quoted
-from featurestore.compiler.relations import Extent, IcebergFiles
+from featurestore.compiler.relations import IcebergFiles
 from featurestore.engine.session import Relation, Session
 from featurestore.pipelines.joining.as_of import NEVER, NOTHING, Asked, AsOf, micros
 from featurestore.pipelines.joining.key_numbers import UNKNOWN, Keys
 from featurestore.pipelines.joining.log_rows import HeldRows, LogRows, file_rows
+from featurestore.pipelines.joining.sections import Section, sections
 from featurestore.pipelines.joining.spine import SpineRows
 from featurestore.pipelines.joining.view_join import LOG, ViewJoin
 from featurestore.pipelines.numbers import Flags, Numbers, arrow, valid
@@ -24,6 +26,7 @@ ORDER_BYTES = 16
 MAKING_BYTES = 64
 """What it takes while it is made."""
 BATCH = 65_536
+NO_FILES = IcebergFiles((), ())
 
 
 Orders: TypeAlias = dict[tuple[str, ...], Asked]
@@ -56,95 +59,87 @@ class Match:
 
 
 class ViewLog:
-    """A log of which the newest section is kept in order; `bytes` is what it takes in memory."""
+    """A log whose newest rows, those from `since` on, are kept in order; `bytes` is what it takes in memory.
 
-    def __init__(self, session: Session, view: ViewJoin, newest: LogRows, older: Sequence[IcebergFiles] = ()) -> None:
+    `older` are the sections before these, of `files`.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        view: ViewJoin,
+        newest: LogRows,
+        since: int | None = None,
+        files: IcebergFiles = NO_FILES,
+        older: Iterable[Section] = (),
+    ) -> None:
         self.view = view
-        self._session, self._older = session, older
-        self._newest, self._order = newest, _ordered(view, newest)
+        self._session, self._files, self._older = session, files, iter(older)
+        self._newest, self._since = newest, since
+        self._order: AsOf | None = None
         self.bytes = newest.bytes + newest.rows * ORDER_BYTES
+
+    def order(self) -> AsOf:
+        """The newest rows in order. It is made once, before the first match: several views can do so side by side."""
+        if self._order is None:
+            self._order = _ordered(self.view, self._newest, _keys(self.view, self._newest), self._since)
+        return self._order
 
     def match(self, spine: SpineRows, orders: Orders) -> Match:
         """What each row of the spine sees. `orders` keeps, from view to view, the order of its rows by the same key columns."""
         names = tuple(name for _, name in self.view.use.keys)
         keys = [spine.keys[name] for name in names]
         if names not in orders:
-            orders[names] = self._order.near(keys, spine.times)
-        newest = self._order.seen(orders[names])
+            orders[names] = self.order().near(keys, spine.times)
+        newest = self.order().seen(orders[names])
         sections, times = [(self._newest, newest.positions)], newest.times
         left = np.flatnonzero((newest.positions == NOTHING) & _asking(keys, spine.times))
-        for files in self._older:
-            if not len(left):
-                break
-            rows = file_rows(files) or HeldRows(_all(self._session, self.view, files))
+        self._older, older = tee(self._older)
+        while len(left) and (section := next(older, None)) is not None:
+            near = left[section.may_have([name for name, _ in self.view.use.keys], [key.take(arrow(left)) for key in keys])]
+            if not len(near):
+                continue
+            rows = self._rows(section)
+            held = _keys(self.view, rows)
+            # Keys take little room in a file: for those that a section does not have, no more than its keys is read.
+            here = near[Keys(held).of([key.take(arrow(near)) for key in keys]) != UNKNOWN]
+            if not len(here):
+                continue
+            order = _ordered(self.view, rows, held, section.since)
+            found = order.seen(order.near([key.take(arrow(here)) for key in keys], spine.times.take(arrow(here))))
             own = np.full(spine.rows, NOTHING)
-            # Keys in order take little room in a file: for those that a section does not have, no more than its keys is read.
-            here = left[Keys(_keys(self.view, rows)).of([key.take(arrow(left)) for key in keys]) != UNKNOWN]
-            if len(here):
-                order = _ordered(self.view, rows)
-                older = order.seen(order.near([key.take(arrow(here)) for key in keys], spine.times.take(arrow(here))))
-                own[here] = older.positions
-                sections.append((rows, own))
-                if times is not None and older.times is not None:
-                    times[here] = older.times
+            own[here] = found.positions
+            sections.append((rows, own))
+            if times is not None and found.times is not None:
+                times[here] = found.times
             left = left[own[left] == NOTHING]
         return Match(sections, times)
+
+    def _rows(self, section: Section) -> LogRows:
+        rows = file_rows(section.groups, self._files.columns)
+        if rows is not None:
+            return rows
+        paths = tuple(dict.fromkeys(group.path for group in section.groups))
+        return HeldRows(_all(self._session, self.view, replace(self._files, paths=paths, extents=())))
 
 
 def opened(session: Session, view: ViewJoin, room: int) -> ViewLog | None:
     """The log of a view in at most `room` bytes; None when it takes more."""
-    relation = view.rows()
-    if isinstance(relation, IcebergFiles) and relation.paths and view.upper is not None:
-        newest, *older = in_sections(relation, view.first, room // MAKING_BYTES)
-        rows = file_rows(newest)
+    files = view.rows()
+    if isinstance(files, IcebergFiles) and view.first is not None and view.upper is not None:
+        older = sections(files, view.lower, view.upper, view.first, room // MAKING_BYTES)
+        newest = next(older, Section((), None))
+        rows = file_rows(newest.groups, files.columns)
         if rows is not None:
-            return ViewLog(session, view, rows, older) if rows.rows * MAKING_BYTES <= room else None
-    table = _all(session, view, relation, room)
+            return ViewLog(session, view, rows, newest.since, files, older) if rows.rows * MAKING_BYTES <= room else None
+    table = _all(session, view, files, room)
     return None if table is None else ViewLog(session, view, HeldRows(table))
 
 
-def in_sections(files: IcebergFiles, first: int | None, most: int) -> list[IcebergFiles]:
-    """The files by when their rows are: those with rows at `first` or later, and then, backwards in time, what came before.
-
-    Every row of a section is later than every row of the next. An older one has about as many rows as all those before it, so that
-    few are read for what is found soon and no more than a handful for what is not found at all; and about `most` rows at most.
-    """
-    if not files.extents or first is None:
-        return [files]
-    ascending = sorted(zip(files.paths, files.extents, strict=True), key=lambda file: file[1].lower_us)
-    bands: list[list[tuple[str, Extent]]] = []
-    through = None
-    for path, extent in ascending:
-        if through is None or extent.lower_us > through:
-            bands.append([])
-        bands[-1].append((path, extent))
-        through = extent.upper_us if through is None else max(through, extent.upper_us)
-    sections = [bands.pop()]
-    while bands and max(extent.upper_us for _, extent in bands[-1]) >= first:
-        sections[0] += bands.pop()
-    seen = _rows(sections[0])
-    while bands:
-        section = bands.pop()
-        while bands and _rows(section) + _rows(bands[-1]) <= min(seen, most):
-            section += bands.pop()
-        seen += _rows(section)
-        sections.append(section)
-    return [
-        replace(files, paths=tuple(path for path, _ in part), extents=tuple(extent for _, extent in part), rows=_rows(part))
-        for part in sections
-    ]
-
-
-def _rows(files: Sequence[tuple[str, Extent]]) -> int:
-    return sum(extent.rows for _, extent in files)
-
-
-def _ordered(view: ViewJoin, rows: LogRows) -> AsOf:
-    names = [key for key, _ in view.use.keys]
+def _ordered(view: ViewJoin, rows: LogRows, keys: Sequence[pa.ChunkedArray], since: int | None) -> AsOf:
     asked = ["feature_timestamp", *(["created_timestamp"] if view.known == "then" or view.log.corrected else [])]
-    columns = rows.read([*names, *asked]).columns
-    times, created = [*columns[len(names) :], None][:2]
-    return AsOf(columns[: len(names)], times, created, view.known)
+    times, created = [*rows.read(asked).columns, None][:2]
+    return AsOf(keys, times, created, view.known, since)
 
 
 def _keys(view: ViewJoin, rows: LogRows) -> list[pa.ChunkedArray]:

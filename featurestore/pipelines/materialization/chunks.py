@@ -23,13 +23,14 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "
 class Chunk:
     """The part of a span that is computed, compared and written at once: one of `shares` of the keys, or all of them.
 
-    `point`: the span is one grid point, computed from the events without tiles.
+    `point`: the span is one grid point, computed from the events without tiles. `month_rows`: about how many rows a month of it has.
     """
 
     span: Span
     share: int = 0
     shares: int = 1
     point: bool = False
+    month_rows: int = ROWS
 
     @property
     def of_one_month(self) -> bool:
@@ -49,10 +50,10 @@ def rows_at_once(settings: Settings, columns: int) -> int:
     return ROWS if limit is None else max(50_000, min(ROWS, limit // 4 // (16 * columns + 32)))
 
 
-def shares(span: Span, rows: int, at_once: int) -> list[Chunk]:
-    """The span for all keys, or in shares of the keys where it may have more rows than fit at once."""
+def shares(span: Span, rows: int, days: int, at_once: int) -> list[Chunk]:
+    """The span for all keys, or in shares of the keys where it may have more rows, on so many days, than fit at once."""
     count = max(1, -(-rows // at_once))
-    return [Chunk(span, share, count) for share in range(count)]
+    return [Chunk(span, share, count, month_rows=_month_rows(rows // count, days)) for share in range(count)]
 
 
 def points(span: Span, step: int) -> list[Chunk]:
@@ -65,22 +66,32 @@ def points(span: Span, step: int) -> list[Chunk]:
 def months(span: Span, days: Sequence[tuple[int, int]], at_once: int, fresh: bool) -> list[Chunk]:
     """The span cut between months: each part has as many as fit at once, or one. `days` with events: (days since 1970,
     events), ascending. `fresh`: nothing is held of the span, and parts end with the months that have events."""
-    counted: dict[int, int] = {}
+    counted: dict[int, list[int]] = {}
     for day, number in days:
         begin = times.micros((times.EPOCH + timedelta(days=day)).replace(day=1))
-        counted[begin] = counted.get(begin, 0) + number
+        counted.setdefault(begin, []).append(number)
     parts: list[list[int]] = []
     rows = 0
-    for begin, number in counted.items():
-        if not parts or rows + number > at_once:
+    for begin, numbers in counted.items():
+        if not parts or rows + sum(numbers) > at_once:
             parts.append([])
             rows = 0
         parts[-1].append(begin)
-        rows += number
+        rows += sum(numbers)
     bounds = [span.lower, *(part[0] for part in parts[1:]), span.upper + 1]
     found = [(part[0], _next(part[-1])) for part in parts] if fresh and parts else list(pairwise(bounds))
-    within = [(max(begin, span.lower), min(end - 1, span.upper)) for begin, end in found]
-    return [Chunk(replace(span, lower=a, upper=b, events_lower=a, events_upper=b)) for a, b in within]
+    chunks: list[Chunk] = []
+    for (begin, end), part in zip(found, parts or [[]], strict=True):
+        of_days = [number for month in part for number in counted[month]]
+        lower, upper = max(begin, span.lower), min(end - 1, span.upper)
+        within = replace(span, lower=lower, upper=upper, events_lower=lower, events_upper=upper)
+        chunks.append(Chunk(within, month_rows=_month_rows(sum(of_days), len(of_days))))
+    return chunks
+
+
+def _month_rows(rows: int, days: int) -> int:
+    """What a month has at the rate of so many days."""
+    return rows * 30 // max(days, 1)
 
 
 def _next(month: int) -> int:

@@ -101,9 +101,9 @@ def open_span(task: Task, span: Span, counted: Counted) -> Opened:
     fresh = _hold(task, span)
     types = task.session.schema(task.events.sql)
     prepare(task.session, task.view, task.events)
+    days = [(day, rows) for day, rows in counted.days if span.lower // DAY <= day <= span.upper // DAY]
     if task.view.every is None:
         at_once = chunks.rows_at_once(task.parts.settings, len(task.columns))
-        days = [(day, rows) for day, rows in counted.days if span.lower // DAY <= day <= span.upper // DAY]
         return Opened(compile_view(task.view, task.events, types), tuple(chunks.months(span, days, at_once, fresh)), fresh)
     points = chunks.points(span, grid_step(task.view)) if fresh and not span.scoped and not span.carry_in else []
     if points:
@@ -114,7 +114,7 @@ def open_span(task: Task, span: Span, counted: Counted) -> Opened:
     events_kept = sum(count(task.session, name) for name, _ in compiled.once if name != TILES)
     at_once = chunks.rows_at_once(task.parts.settings, len(task.columns))
     moves = 1 + len({window for feature in task.view.declared.values() for window in getattr(feature, "over", ())})
-    parts = chunks.shares(span, events_kept + count(task.session, TILES) * moves, at_once)
+    parts = chunks.shares(span, events_kept + count(task.session, TILES) * moves, len(days), at_once)
     for name, _ in compiled.once if len(parts) > 1 else ():
         task.session.run(f"DROP TABLE IF EXISTS {_SHARED}{name}")
         task.session.run(f"ALTER TABLE {name} RENAME TO {_SHARED}{name}")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.relations import LocalFiles
-from featurestore.compiler.storage import stored
+from featurestore.compiler.storage import order, stored
 from featurestore.lakehouse import writes
-from featurestore.lakehouse.files import DataFiles
+from featurestore.lakehouse.files import DataFiles, group_rows
 from featurestore.pipelines.materialization.chunks import Chunk
 from featurestore.pipelines.materialization.compute import Task, count
 
@@ -17,17 +17,16 @@ _WRITTEN = "__fs_written"
 
 
 def write(task: Task, chunk: Chunk, select: str, files: DataFiles, *more: str, alone: bool = False) -> int | None:
-    """Write the rows of a SELECT in the order of keys, feature_timestamp and the columns `more`; returns how many there are.
+    """Write the rows of a SELECT day by day, in the order of keys, feature_timestamp and the columns `more`; returns how many there are.
 
     `alone`: only if no two share keys and feature_timestamp, which is seen afterwards, in the one file there is; else
     nothing is left and None returned. Raises: OutOfResources.
     """
-    order = ", ".join(map(quoted, [*task.keys, "feature_timestamp", *more]))
-    sql = f"{stored(task.columns, f'({select})')} ORDER BY {order}"
+    sql = f"{stored(task.columns, f'({select})')} ORDER BY {order(task.keys, *more)}"
     ids, month_of = writes.field_ids(task.table), None if chunk.of_one_month else "feature_timestamp"
     folder = files.folder()
     with tempfile.TemporaryDirectory(prefix="upload-", dir=task.parts.settings.spill_path()) as near:
-        rows, paths = task.session.write(sql, folder or Path(near) / "rows", ids, month_of)
+        rows, paths = task.session.write(sql, folder or Path(near) / "rows", ids, group_rows(chunk.month_rows), month_of)
         if alone and _has_twins(task, paths):
             if folder is not None:
                 shutil.rmtree(folder)

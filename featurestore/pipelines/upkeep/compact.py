@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from featurestore.compiler.expressions import quoted
+from featurestore.compiler.storage import order
 from featurestore.dsl import documents
 from featurestore.engine.session import Session
 from featurestore.errors import CommitConflict, Conflict, OutOfResources
@@ -24,13 +25,13 @@ _TIMES = ("feature_timestamp", "created_timestamp")
 
 @dataclass(frozen=True)
 class Layout:
-    """How the rows of a table lie in its files: sorted by `order`, or as they came where it is empty.
+    """How the rows of a table lie in its files: sorted by `order` (SQL), or as they came where it is empty.
 
     `keys` has the columns that make a row one of several versions, empty where a table has no versions of rows. `foldable`
     False: the source tells of each version when it became known, and would bring a dropped one again.
     """
 
-    order: tuple[str, ...]
+    order: str
     keys: tuple[str, ...] = ()
     foldable: bool = False
 
@@ -66,13 +67,13 @@ def feature_layout(table: Table) -> Layout | None:
         return None
     view = documents.view(json.loads(document))
     versioned = view.every is None and view.source.created is not None
-    return Layout((*view.entity.keys, *_TIMES), tuple(view.entity.keys), not versioned)
+    return Layout(order(view.entity.keys, "created_timestamp"), tuple(view.entity.keys), not versioned)
 
 
 def log_layout(table: Table) -> Layout:
     """The layout of a log such as the registry: in the order of its times, if it has any."""
     schema = tables.arrow_schema(table)
-    return Layout(tuple(name for name in schema.names if str(schema.field(name).type).startswith("timestamp")))
+    return Layout(", ".join(quoted(name) for name in schema.names if str(schema.field(name).type).startswith("timestamp")))
 
 
 def compact(parts: Parts, table: Table, layout: Layout, horizon: int | None, dry_run: bool) -> Compacted:
@@ -122,12 +123,12 @@ def _job(session: Session, table: Table, group: Group, layout: Layout, horizon: 
 
 def _rewrite(session: Session, table: Table, layout: Layout, jobs: list[_Job], horizon: int | None) -> tuple[int | None, int]:
     rewrite = Rewrite(table)
-    order = f" ORDER BY {', '.join(map(quoted, layout.order))}" if layout.order else ""
+    order_by = f" ORDER BY {layout.order}" if layout.order else ""
     try:
         for job in jobs:
             session.add(_FILES, compaction.read(table, job.group))
             kept = f" QUALIFY NOT {_superseded(layout.keys)}" if job.folded else ""
-            rewrite.write(job.group, session.batches(f"SELECT * FROM {_FILES}{kept}{order}"))
+            rewrite.write(job.group, session.batches(f"SELECT * FROM {_FILES}{kept}{order_by}"))
     except BaseException:
         rewrite.discard()
         raise
