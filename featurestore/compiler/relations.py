@@ -18,7 +18,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Extent:
-    """What a file holds: its rows, and the first and last time of them in microseconds, in the column of the range asked for."""
+    """The rows of a file or a part of it, and the first and last time of them, in microseconds."""
 
     rows: int
     lower_us: int
@@ -30,15 +30,13 @@ class IcebergFiles:
     """Parquet files of one snapshot, to be read by field id.
 
     Rows outside the time range that was asked for may be in them. No paths: an empty relation of these columns.
-    `rows` and `bytes` are the files' totals from Iceberg metadata, `extents` has one for each file; none where a range was not asked
-    for, or where the metadata do not tell.
+    `rows` and `bytes` are the files' totals from Iceberg metadata.
     """
 
     paths: tuple[str, ...]
     columns: tuple[Column, ...]
     rows: int = 0
     bytes: int = 0
-    extents: tuple[Extent, ...] = ()
 
 
 @dataclass(frozen=True)

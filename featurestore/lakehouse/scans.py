@@ -1,37 +1,25 @@
 """What a snapshot holds, planned from Iceberg's metadata: Parquet files to read by field id, or else a stream of Arrow batches."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from functools import reduce
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from pyiceberg import types as ice
 from pyiceberg.conversions import from_bytes
-from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
+from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.io.pyarrow import ArrowScan, PyArrowFileIO
-from pyiceberg.manifest import FileFormat
+from pyiceberg.manifest import DataFile, FileFormat
 from pyiceberg.schema import Schema
-from pyiceberg.table import DataScan, FileScanTask, IncrementalAppendScan, Table
+from pyiceberg.table import FileScanTask, Table
 from pyiceberg.table.snapshots import Operation, Snapshot
 
-from featurestore.compiler.relations import Column, Extent, IcebergFiles
-from featurestore.errors import NotFound, NotReady, NotYet
-from featurestore.lakehouse import tables, types
+from featurestore.compiler.relations import Column, IcebergFiles
+from featurestore.errors import NotYet
+from featurestore.lakehouse import types
 from featurestore.lakehouse.casting import fit
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class TimeRange:
-    """Rows that matter have `column` from `lower_us` to `upper_us`, both included, in microseconds since the epoch; None: no bound."""
-
-    column: str
-    lower_us: int | None = None
-    upper_us: int | None = None
+from featurestore.lakehouse.scan_plan import TimeRange, plan, planned, projection
 
 
 @dataclass(frozen=True)
@@ -60,22 +48,21 @@ def scan(
     and as a reader otherwise (row deletes, files not on this machine or without ids, structs, names that differ in case only).
     Raises: NotFound for a snapshot or column; NotYet for equality deletes; NotReady where files cannot be reached.
     """
-    schema = _projection(table, snapshot_id, columns)
-    tasks = [] if snapshot_id is None else _plan(table, snapshot_id, time)
-    found = _relation(table, schema, tasks)
-    return replace(found, extents=_extents(table, snapshot_id, tasks, time.column)) if time and isinstance(found, IcebergFiles) else found
+    schema = projection(table, snapshot_id, columns)
+    tasks = [] if snapshot_id is None else plan(table, snapshot_id, time)
+    return relation(table, schema, tasks)
 
 
 def files(table: Table, snapshot_id: int) -> list[FileScanTask]:
     """Every data file of a snapshot, with the deletes that hold for it. Raises: as `scan`."""
-    return _plan(table, snapshot_id, None)
+    return plan(table, snapshot_id, None)
 
 
 def scan_files(
     table: Table, snapshot_id: int, chosen: Sequence[FileScanTask], *, columns: Sequence[str] | None = None
 ) -> IcebergFiles | pa.RecordBatchReader:
     """As `scan`, of some of the snapshot's files alone."""
-    return _relation(table, _projection(table, snapshot_id, columns), list(chosen))
+    return relation(table, projection(table, snapshot_id, columns), list(chosen))
 
 
 def located(table: Table, snapshot_id: int, ordered_by: str) -> tuple[list[str], pafs.FileSystem]:
@@ -84,24 +71,28 @@ def located(table: Table, snapshot_id: int, ordered_by: str) -> tuple[list[str],
     A file on this machine is a path, others are addresses such as s3://bucket/key. They come in the order of the least value that
     each has of a column of whole numbers. Raises: as `scan`; NotYet where they do not lie in one place.
     """
-    field = _projection(table, snapshot_id, [ordered_by]).fields[0]
-    data = [task.file for task in _plan(table, snapshot_id, None)]
+    field = projection(table, snapshot_id, [ordered_by]).fields[0]
+    data = [task.file for task in plan(table, snapshot_id, None)]
     if len(data) > 1:
         data.sort(key=lambda file: int(from_bytes(ice.LongType(), file.lower_bounds[field.field_id])))
+    found, filesystem = places(table, data)
+    return [path if scheme == "file" else file.file_path for file, (scheme, _, path) in zip(data, found, strict=True)], filesystem
+
+
+def places(table: Table, data: Sequence[DataFile]) -> tuple[list[tuple[str, str, str]], pafs.FileSystem]:
+    """Scheme, host and path of each of these files, and what opens the paths. Raises: NotYet where they do not lie in one place."""
     properties = table.io.properties
     found = [PyArrowFileIO.parse_location(file.file_path, properties) for file in data]
-    places = {(scheme, netloc) for scheme, netloc, _ in found} or {PyArrowFileIO.parse_location(table.location(), properties)[:2]}
-    if len(places) > 1:
+    hosts = {(scheme, netloc) for scheme, netloc, _ in found} or {PyArrowFileIO.parse_location(table.location(), properties)[:2]}
+    if len(hosts) > 1:
         raise NotYet(f"the files of {'.'.join(table.name())} lie in more than one place, and are read from one only")
-    scheme, netloc = places.pop()
-    addresses = [path if scheme == "file" else file.file_path for file, (_, _, path) in zip(data, found, strict=True)]
-    return addresses, PyArrowFileIO(properties).fs_by_scheme(scheme, netloc)
+    return found, PyArrowFileIO(properties).fs_by_scheme(*hosts.pop())
 
 
 def read(table: Table, snapshot_id: int | None, *, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
     """As `scan`, always as a stream of Arrow batches of `tables.arrow_schema`'s types, in the order of the files."""
-    schema = _projection(table, snapshot_id, columns)
-    return _reader(table, schema, [] if snapshot_id is None else _plan(table, snapshot_id, None))
+    schema = projection(table, snapshot_id, columns)
+    return _reader(table, schema, [] if snapshot_id is None else plan(table, snapshot_id, None))
 
 
 def changes(table: Table, after: int | None, until: int, *, columns: Sequence[str] | None = None) -> Changes:
@@ -111,19 +102,19 @@ def changes(table: Table, after: int | None, until: int, *, columns: Sequence[st
     """
     if after is None:
         return Changes(scan(table, until, columns=columns))
-    schema = _projection(table, until, columns)
+    schema = projection(table, until, columns)
     between = _between(table, after, until)
     if between is not None and all(map(_keeps_rows, between)):
         if not between:
-            return Changes(_relation(table, schema, []))
+            return Changes(relation(table, schema, []))
         found = table.incremental_append_scan(from_snapshot_id_exclusive=after, to_snapshot_id_inclusive=until)
-        return Changes(_relation(table, schema, _planned(table, found)))
+        return Changes(relation(table, schema, planned(table, found)))
     if table.snapshot_by_id(after) is None:
         return Changes(None)
-    before = {_identity(task): task for task in _plan(table, after, None)}
-    now = {_identity(task): task for task in _plan(table, until, None)}
+    before = {_identity(task): task for task in plan(table, after, None)}
+    now = {_identity(task): task for task in plan(table, until, None)}
     added, removed = ([mine[task] for task in mine if task not in other] for mine, other in ((now, before), (before, now)))
-    return Changes(_relation(table, schema, added), _relation(table, schema, removed) if removed else None)
+    return Changes(relation(table, schema, added), relation(table, schema, removed) if removed else None)
 
 
 def _identity(task: FileScanTask) -> tuple[str, frozenset[str]]:
@@ -147,73 +138,8 @@ def _keeps_rows(snapshot: Snapshot) -> bool:
     return snapshot.summary is not None and snapshot.summary.operation in (Operation.APPEND, Operation.REPLACE)
 
 
-def _projection(table: Table, snapshot_id: int | None, columns: Sequence[str] | None) -> Schema:
-    schema = tables.schema_of(table, snapshot_id)
-    if columns is None:
-        return schema
-    fields = {field.name: field for field in schema.fields}
-    for name in columns:
-        if name not in fields:
-            raise NotFound("column", name, fields, where=".".join(table.name()))
-    return Schema(*(fields[name] for name in columns))
-
-
-def _plan(table: Table, snapshot_id: int, time: TimeRange | None) -> list[FileScanTask]:
-    bounds = _filter(table, snapshot_id, time) if time else AlwaysTrue()
-    return _planned(table, table.scan(row_filter=bounds, snapshot_id=snapshot_id))
-
-
-def _planned(table: Table, wanted: DataScan | IncrementalAppendScan) -> list[FileScanTask]:
-    name = ".".join(table.name())
-    try:
-        return list(wanted.plan_files())
-    except ValueError as error:
-        if "equality deletes" not in str(error):
-            raise
-        raise NotYet(f"{name} has equality deletes, which cannot be read yet: rewrite its files (compaction) and try again") from error
-    except OSError as error:
-        raise NotReady(f"the metadata of {name} cannot be read: {error}") from error
-
-
-def _filter(table: Table, snapshot_id: int, time: TimeRange) -> BooleanExpression:
-    """The range in terms of the current schema, which pyiceberg binds filters to; no filter where it has no such column."""
-    schema = tables.schema_of(table, snapshot_id)
-    field_id = tables.column_id(schema, time.column, ".".join(table.name()))
-    current = next((field for field in table.schema().fields if field.field_id == field_id), None)
-    if current is None:
-        return AlwaysTrue()
-    literals = [_literal(current.field_type, bound) for bound in (time.lower_us, time.upper_us)]
-    tests = (GreaterThanOrEqual, LessThanOrEqual)
-    bounds = [test(current.name, value) for test, value in zip(tests, literals, strict=True) if value is not None]
-    everything: BooleanExpression = AlwaysTrue()
-    return reduce(And, bounds, everything)
-
-
-def _extents(table: Table, snapshot_id: int | None, tasks: Sequence[FileScanTask], column: str) -> tuple[Extent, ...]:
-    """What each file holds; none when that is not known of all of them."""
-    field = next((field for field in tables.schema_of(table, snapshot_id).fields if field.name == column), None)
-    found: list[Extent] = []
-    for task in tasks:
-        ends = [(bounds or {}).get(field.field_id) if field else None for bounds in (task.file.lower_bounds, task.file.upper_bounds)]
-        if field is None or not isinstance(field.field_type, ice.TimestamptzType) or None in ends:
-            return ()
-        lower, upper = (int(from_bytes(field.field_type, end)) for end in ends if end is not None)
-        found.append(Extent(task.file.record_count, lower, upper))
-    return tuple(found)
-
-
-def _literal(kind: ice.IcebergType, bound: int | None) -> str | None:
-    if bound is None:
-        return None
-    when = _EPOCH + timedelta(microseconds=bound)
-    if isinstance(kind, ice.DateType):
-        return when.date().isoformat()
-    if isinstance(kind, ice.TimestamptzType):
-        return when.isoformat()
-    return when.replace(tzinfo=None).isoformat() if isinstance(kind, ice.TimestampType) else None
-
-
-def _relation(table: Table, schema: Schema, tasks: list[FileScanTask]) -> IcebergFiles | pa.RecordBatchReader:
+def relation(table: Table, schema: Schema, tasks: list[FileScanTask]) -> IcebergFiles | pa.RecordBatchReader:
+    """The rows of these files; see `scan`."""
     columns = [Column(field.field_id, field.name, types.sql_type(field.field_type) or "") for field in schema.fields]
     # DuckDB gives a column without a name one, and refuses names that differ in case only.
     readable = all(column.sql_type and column.name for column in columns) and len({column.name.lower() for column in columns}) == len(

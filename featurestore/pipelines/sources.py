@@ -12,6 +12,7 @@ from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.lakehouse import scans, tables
+from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.pipelines import times
 from featurestore.pipelines.inspected import raw_columns
 from featurestore.pipelines.parts import Parts
@@ -60,9 +61,7 @@ def add(
         snapshot_id = _snapshot(at, source.table)
         time = None
         if bounds is not None and (raw := resolve(source.timestamp, tables.arrow_schema(table, snapshot_id).names)) is not None:
-            time = (
-                None if source.timestamp in source.columns else scans.TimeRange(raw, times.bound(bounds.lower), times.bound(bounds.upper))
-            )
+            time = None if source.timestamp in source.columns else TimeRange(raw, times.bound(bounds.lower), times.bound(bounds.upper))
         relation = scans.scan(table, snapshot_id, columns=reads, time=time)
         session.add(name, relation)
         return relation.rows if isinstance(relation, IcebergFiles) else None

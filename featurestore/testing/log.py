@@ -35,6 +35,9 @@ class MemoryLog:
     through: int
     corrected: bool = True
 
+    def files(self, columns: Sequence[str], lower: int | None, upper: int | None) -> None:
+        """There are none: the rows are in memory."""
+
     def rows(self, columns: Sequence[str], lower: int | None, upper: int | None) -> pa.Table:
         """These columns, of all rows: they are few."""
         return self.table.select(columns)

@@ -18,7 +18,7 @@ from pyiceberg.types import DoubleType, LongType, StringType
 from featurestore.compiler.relations import Column, IcebergFiles
 from featurestore.errors import NotFound, NotYet
 from featurestore.lakehouse import scans, tables, writes
-from featurestore.lakehouse.scans import TimeRange
+from featurestore.lakehouse.scan_plan import TimeRange
 from tests.lakehouse.data import EVENTS, at, by_id, events, reader, us
 from tests.lakehouse.deletes import delete_rows
 

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
-from featurestore.compiler.relations import Column, Extent
+from featurestore.compiler.relations import Column, Extent, IcebergFiles
+from featurestore.lakehouse.stored_files import StoredFiles
 from featurestore.pipelines.joining.join import join
 from featurestore.pipelines.joining.log_rows import file_rows
 from featurestore.pipelines.joining.pinned import pin
@@ -149,10 +150,15 @@ def test_files_are_read_whole_only_where_they_are_what_the_snapshot_says(tmp_pat
     pq.write_table(pa.table({"key": [1, 2, 3], "share": [0.5, None, 0.25]}, schema=with_ids), path, row_group_size=1)
     columns = (Column(1, "key", "BIGINT"), Column(2, "share", "DOUBLE"))
     extent = Extent(3, 0, 9)
-    once = row_groups(str(path), columns, extent)
+
+    def groups(path: Path, columns: tuple[Column, ...] = columns) -> tuple[StoredFiles, list[RowGroup]]:
+        files = StoredFiles((str(path),), (extent,), columns, lambda paths: IcebergFiles(tuple(paths), columns))
+        return files, row_groups(files, str(path), extent)
+
+    files, once = groups(path)
     assert [group.extent.rows for group in once] == [1, 1, 1]
     assert [once[2].bounds(name) for name in ("key", "share", "other")] == [(3, 3), (0.25, 0.25), None]
-    found = file_rows([*once, *row_groups(str(path), columns, extent)], columns)
+    found = file_rows(files, [*once, *once])
     assert found is not None
     assert found.rows == 6
     assert found.read(["share", "key"]).to_pylist()[:2] == [{"share": 0.5, "key": 1}, {"share": None, "key": 2}]
@@ -164,6 +170,6 @@ def test_files_are_read_whole_only_where_they_are_what_the_snapshot_says(tmp_pat
         (Column(1, "key", "INTEGER"),),
         (Column(1, "k", "BIGINT"),),
     ]:
-        assert file_rows(row_groups(str(path), other, extent), other) is None
-    gone = str(tmp_path / "gone.parquet")
-    assert row_groups(gone, columns, extent) == [RowGroup(gone, None, 0, extent)]
+        assert file_rows(*groups(path, other)) is None
+    gone = tmp_path / "gone.parquet"
+    assert groups(gone)[1] == [RowGroup(str(gone), None, 0, extent)]

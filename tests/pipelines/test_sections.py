@@ -1,6 +1,6 @@
 """Logs read backwards in time by row groups: nothing that can matter is left out, whatever files and row groups overlap."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source
 from featurestore.compiler.relations import Column, Extent, IcebergFiles
 from featurestore.engine.session import Relation
+from featurestore.lakehouse.stored_files import StoredFiles
 from featurestore.pipelines.joining.join import join
 from featurestore.pipelines.joining.row_groups import RowGroup
 from featurestore.pipelines.joining.sections import Section, sections
@@ -49,7 +50,7 @@ def table(rows: Sequence[Row], first: int, unit: int) -> pa.Table:
     return pa.table(columns, schema=SCHEMA)
 
 
-def write(folder: Path, files: Sequence[Sequence[Sequence[Row]]], unit: int = 1) -> IcebergFiles:
+def write(folder: Path, files: Sequence[Sequence[Sequence[Row]]], unit: int = 1) -> StoredFiles:
     paths, extents, number = [], [], 0
     for place, groups in enumerate(files):
         paths.append(str(folder / f"{place}.parquet"))
@@ -59,14 +60,21 @@ def write(folder: Path, files: Sequence[Sequence[Sequence[Row]]], unit: int = 1)
                 number += len(rows)
         times = [time * unit for rows in groups for _, time, _ in rows]
         extents.append(Extent(len(times), min(times), max(times)))
-    return IcebergFiles(tuple(paths), ALL, rows=number, extents=tuple(extents))
+    return stored(paths, extents, ALL)
+
+
+def stored(paths: Sequence[str], extents: Sequence[Extent], columns: Sequence[Column]) -> StoredFiles:
+    def relation(chosen: Collection[str]) -> IcebergFiles:
+        return IcebergFiles(tuple(chosen), tuple(columns), rows=sum(extent.rows for extent in extents))
+
+    return StoredFiles(tuple(paths), tuple(extents), tuple(columns), relation)
 
 
 def found_in(section: Section) -> set[tuple[str, int]]:
     return {(group.path, group.number) for group in section.groups}
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(FILES, st.none() | st.integers(0, 40), st.integers(-5, 50), st.integers(0, 20), st.integers(1, 20))
 def test_sections_have_all_rows_of_their_time_and_no_time_is_left_out(
     files: list[list[list[Row]]], lower: int | None, first: int, length: int, most: int
@@ -106,7 +114,7 @@ def test_sections_open_files_only_when_their_time_has_come(tmp_path: Path) -> No
     assert [section.rows for section in sections(log, 32, 39, 37, 1000)] == [15, 15, 10]
     assert [section.rows for section in sections(log, 32, 39, 37, 5)][:3] == [15, 5, 5]
     assert [section.rows for section in sections(log, None, 99, 50, 1000)][:2] == [5, 5]
-    assert list(sections(IcebergFiles((), ALL), None, 39, 37, 1000)) == []
+    assert list(sections(stored((), (), ALL), None, 39, 37, 1000)) == []
 
 
 def test_keys_that_a_section_cannot_have_are_told_from_its_bounds(tmp_path: Path) -> None:
@@ -125,13 +133,16 @@ def test_keys_that_a_section_cannot_have_are_told_from_its_bounds(tmp_path: Path
 class Files:
     """A log in these files."""
 
-    files: IcebergFiles
+    stored: StoredFiles
     corrected: bool
     through: int | None = None
 
+    def files(self, columns: Sequence[str], lower: int | None, upper: int | None) -> StoredFiles:
+        chosen = [column for name in columns for column in ALL if column.name == name]
+        return stored(self.stored.paths, self.stored.extents, chosen)
+
     def rows(self, columns: Sequence[str], lower: int | None, upper: int | None) -> Relation:
-        chosen = tuple(column for name in columns for column in self.files.columns if column.name == name)
-        return IcebergFiles(self.files.paths, chosen, self.files.rows, 0, self.files.extents)
+        return self.files(columns, lower, upper).relation(self.stored.paths)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +157,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
         yield opened
 
 
-@settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     FILES,
     st.lists(st.tuples(st.integers(0, 5), st.integers(-3, 55)), min_size=1, max_size=30),

@@ -1,9 +1,10 @@
 """The rows of a log, numbered, to be read a column at a time: from row groups of Parquet files as they are, or from memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
+from functools import partial
+from itertools import chain, groupby
 from typing import Protocol
 
 import numpy as np
@@ -11,16 +12,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from featurestore.compiler.relations import Column
 from featurestore.errors import NotReady
 from featurestore.pipelines.arrays import whole
 from featurestore.pipelines.joining.as_of import NOTHING
-from featurestore.pipelines.joining.row_groups import RowGroup
+from featurestore.pipelines.joining.row_groups import LogFiles, RowGroup
 from featurestore.pipelines.joining.spine_columns import arrow_type
 from featurestore.pipelines.numbers import Numbers, arrow, with_gaps
 
 ADDRESSED = 1 << 31
 """The bytes that one Arrow array can address, where they are text."""
+LOT = 1 << 28
+REQUESTS = 8
+"""Of what is far away so many files are read from at once, of columns of so many bytes together."""
 PIECE = 1 << 20
 """Rows taken at once: few enough that no column of texts passes the two gigabytes that Arrow can address."""
 
@@ -70,10 +73,11 @@ class HeldRows:
 
 
 class FileRows:
-    """The rows of row groups, one after the other. Of a column only those groups are read that a row is wanted of."""
+    """The rows of row groups of stored files, one after the other. Of a column only those groups are read that a row is wanted of."""
 
-    def __init__(self, groups: Sequence[RowGroup], types: Mapping[str, pa.DataType]) -> None:
-        self._groups, self._types = groups, types
+    def __init__(self, files: LogFiles, groups: Sequence[RowGroup]) -> None:
+        self._groups, self._filesystem = groups, files.filesystem
+        self._types = {column.name: arrow_type(column.sql_type) for column in files.columns}
         self._first = np.cumsum([0, *(group.extent.rows for group in groups)])
 
     @property
@@ -101,32 +105,53 @@ class FileRows:
         return self._columns(names, [group for group, found in zip(self._groups, wanted, strict=True) if found], _picks(positions))
 
     def _columns(self, names: Sequence[str], groups: Sequence[RowGroup], picks: "Sequence[_Pick] | None") -> list[pa.ChunkedArray]:
-        # A column is read and taken from before the next one is read, as many at once as there are processors.
-        def one(name: str) -> pa.ChunkedArray:
-            column = self._read(name, groups)
-            return column if picks is None else _taken(column, picks)
+        # A column is read and taken from before the next one is read, as many at once as there are processors. What is far away is asked
+        # for in few large requests: columns lie side by side in a file.
+        together = [[name] for name in names] if self._filesystem is None else _lots(names, groups)
+
+        def some(names: Sequence[str]) -> list[pa.ChunkedArray]:
+            columns = self._read(names, groups)
+            return columns if picks is None else [_taken(column, picks) for column in columns]
 
         with ThreadPoolExecutor(pa.cpu_count()) as threads:
-            return list(threads.map(one, names))
+            return list(chain.from_iterable(threads.map(some, together)))
 
-    def _read(self, name: str, groups: Sequence[RowGroup]) -> pa.ChunkedArray:
-        chunks: list[pa.Array] = []
-        for path, found in groupby(groups, key=lambda group: group.path):
-            first, *others = found
-            numbers = [group.number for group in (first, *others)]
-            try:
-                with pq.ParquetFile(path, metadata=first.footer) as file:
-                    chunks += file.read_row_groups(numbers, columns=[name], use_threads=False).column(0).chunks
-            except (OSError, pa.ArrowException) as error:
-                raise NotReady(f"the data file {path} cannot be read", reason=str(error)) from error
-        return pa.chunked_array(chunks, self._types[name])
+    def _read(self, names: Sequence[str], groups: Sequence[RowGroup]) -> list[pa.ChunkedArray]:
+        files = [list(found) for _, found in groupby(groups, key=lambda group: group.path)]
+        if self._filesystem is None:
+            tables = [self._table(names, found) for found in files]
+        else:
+            with ThreadPoolExecutor(REQUESTS) as threads:
+                tables = list(threads.map(partial(self._table, names), files))
+        return [pa.chunked_array([chunk for table in tables for chunk in table.column(name).chunks], self._types[name]) for name in names]
+
+    def _table(self, names: Sequence[str], groups: Sequence[RowGroup]) -> pa.Table:
+        """Columns of row groups of one file."""
+        first, far = groups[0], self._filesystem is not None
+        try:
+            with pq.ParquetFile(first.path, metadata=first.footer, filesystem=self._filesystem, pre_buffer=far) as file:
+                return file.read_row_groups([group.number for group in groups], columns=list(names), use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise NotReady(f"the data file {first.path} cannot be read", reason=str(error)) from error
 
 
-def file_rows(groups: Sequence[RowGroup], columns: Sequence[Column]) -> FileRows | None:
-    """The rows of these groups with these columns; None where some are for the engine to read."""
-    if any(group.footer is None for group in groups):
-        return None
-    return FileRows(groups, {column.name: arrow_type(column.sql_type) for column in columns})
+def file_rows(files: LogFiles, groups: Sequence[RowGroup]) -> FileRows | None:
+    """The rows of these groups of the files; None where some are for the engine to read."""
+    return None if any(group.footer is None for group in groups) else FileRows(files, groups)
+
+
+def _lots(names: Sequence[str], groups: Sequence[RowGroup]) -> list[list[str]]:
+    """The columns in lots of about LOT bytes, or one."""
+    lots: list[list[str]] = []
+    room = 0
+    for name in names:
+        size = sum(group.bytes(name) for group in groups)
+        if not lots or size > room:
+            lots.append([])
+            room = LOT
+        lots[-1].append(name)
+        room -= size
+    return lots
 
 
 @dataclass(frozen=True)

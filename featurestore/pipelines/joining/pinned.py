@@ -8,6 +8,8 @@ from featurestore.compiler.service_plan import ServicePlan
 from featurestore.engine.session import Relation
 from featurestore.errors import NotFound
 from featurestore.lakehouse import scans, tables
+from featurestore.lakehouse.scan_plan import TimeRange
+from featurestore.lakehouse.stored_files import StoredFiles, stored_files
 from featurestore.lakehouse.tables import Table
 from featurestore.pipelines import feature_table, times
 from featurestore.pipelines.feature_table import State
@@ -37,9 +39,15 @@ class Pinned:
 
     def rows(self, columns: Sequence[str], lower: int | None, upper: int | None) -> Relation:
         """These columns; files wholly outside [lower, upper] are left out."""
-        ends = [None if end is None else times.bound(end) for end in (lower, upper)]
-        within = None if ends == [None, None] else scans.TimeRange("feature_timestamp", *ends)
-        return scans.scan(self.table, self.snapshot_id, columns=columns, time=within)
+        return scans.scan(self.table, self.snapshot_id, columns=columns, time=_within(lower, upper))
+
+    def files(self, columns: Sequence[str], lower: int | None, upper: int | None) -> StoredFiles | None:
+        """The same as files."""
+        return None if self.snapshot_id is None else stored_files(self.table, self.snapshot_id, columns, _within(lower, upper))
+
+
+def _within(lower: int | None, upper: int | None) -> TimeRange:
+    return TimeRange("feature_timestamp", *(None if end is None else times.bound(end) for end in (lower, upper)))
 
 
 def pin(parts: Parts, plan: ServicePlan, snapshots: Mapping[str, int | None] | None = None) -> dict[str, Pinned]:

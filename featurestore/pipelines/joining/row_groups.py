@@ -1,16 +1,41 @@
 """The row groups of Parquet files, with what their footers tell of times and keys: enough to leave most of them unread."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from featurestore.compiler.relations import Column, Extent
+from featurestore.engine.session import Relation
 from featurestore.pipelines.joining.spine_columns import arrow_type
 
 TIME = "feature_timestamp"
+
+
+class LogFiles(Protocol):
+    """Parquet files that have a log's rows, and others, by their paths in `filesystem`; None is that of this machine.
+
+    `columns` are the log's: whether a file has them so is for the reader to see. `extents` has one for each file.
+    """
+
+    @property
+    def paths(self) -> Sequence[str]: ...
+
+    @property
+    def extents(self) -> Sequence[Extent]: ...
+
+    @property
+    def columns(self) -> Sequence[Column]: ...
+
+    @property
+    def filesystem(self) -> pafs.FileSystem | None: ...
+
+    @property
+    def relation(self) -> Callable[[Collection[str]], Relation]:
+        """The rows of some of the files, for the engine."""
 
 
 @dataclass(frozen=True)
@@ -30,18 +55,26 @@ class RowGroup:
         found = None if self.footer is None else _statistics(self.footer, self.number, _place(self.footer, column))
         return None if found is None else (found.min, found.max)
 
+    def bytes(self, column: str) -> int:
+        """What a column takes when it is read; 0 where nothing tells."""
+        if self.footer is None:
+            return 0
+        chunks = (self.footer.row_group(self.number).column(place) for place in range(len(self.footer.schema)))
+        # A list's values lie at `column.list.element` or the like.
+        return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.partition(".")[0] == column)
 
-def row_groups(path: str, columns: Sequence[Column], extent: Extent) -> list[RowGroup]:
-    """The row groups of a file with this extent; the file as one where it has a column by another id, name or type.
+
+def row_groups(files: LogFiles, path: str, extent: Extent) -> list[RowGroup]:
+    """The row groups of one of the files, which has this extent; the file as one where it has a column by another id, name or type.
 
     Where a file cannot be opened, it is for the engine to say what is wrong with it.
     """
     try:
-        footer = pq.read_metadata(path)
+        footer = pq.read_metadata(path, filesystem=files.filesystem)
     except (OSError, pa.ArrowException):
         return [RowGroup(path, None, 0, extent)]
     schema = footer.schema.to_arrow_schema()
-    if not all(_same(schema, column) for column in columns):
+    if not all(_same(schema, column) for column in files.columns):
         return [RowGroup(path, None, 0, extent)]
     place = _place(footer, TIME)
     found: list[RowGroup] = []

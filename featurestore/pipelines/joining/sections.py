@@ -9,12 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from featurestore.compiler.relations import Extent, IcebergFiles
-from featurestore.pipelines.joining.row_groups import RowGroup, row_groups
+from featurestore.compiler.relations import Extent
+from featurestore.pipelines.joining.row_groups import LogFiles, RowGroup, row_groups
 from featurestore.pipelines.numbers import Flags, filled
-
-EVER = Extent(0, np.iinfo(np.int64).min, np.iinfo(np.int64).max)
-"""When the rows of a file may be that nothing is known of."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Section:
         return found
 
 
-def sections(files: IcebergFiles, lower: int | None, upper: int, first: int, most: int) -> Iterator[Section]:
+def sections(files: LogFiles, lower: int | None, upper: int, first: int, most: int) -> Iterator[Section]:
     """First the row groups with rows at `first` or later (or the latest ones), then, backwards in time, those before.
 
     What has no row within [lower, upper] is left out; all times in microseconds, `lower` None: no bound. An older section has about as
@@ -56,7 +53,7 @@ def sections(files: IcebergFiles, lower: int | None, upper: int, first: int, mos
     def near(extent: Extent) -> bool:
         return extent.lower_us <= upper and (lower is None or extent.upper_us >= lower)
 
-    extents = dict(zip(files.paths, files.extents or (EVER,) * len(files.paths), strict=True))
+    extents = dict(zip(files.paths, files.extents, strict=True))
     numbers = count()
     # What is latest comes out first: files, which give their row groups, and those.
     waiting: list[tuple[int, int, str | RowGroup]] = [
@@ -76,7 +73,7 @@ def sections(files: IcebergFiles, lower: int | None, upper: int, first: int, mos
             if isinstance(found, RowGroup):
                 taken.append(found)
                 continue
-            for group in row_groups(found, files.columns, extents[found]):
+            for group in row_groups(files, found, extents[found]):
                 if near(group.extent):
                     heappush(waiting, (-group.extent.upper_us, next(numbers), group))
         since = 1 - waiting[0][0] if waiting else None

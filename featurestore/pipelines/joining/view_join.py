@@ -9,6 +9,7 @@ from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.engine.session import Relation
 from featurestore.errors import Conflict
 from featurestore.pipelines import times
+from featurestore.pipelines.joining.row_groups import LogFiles
 from featurestore.pipelines.joining.spine import Spine
 
 SPINE = "spine"
@@ -28,6 +29,9 @@ class Log(Protocol):
 
     def rows(self, columns: Sequence[str], lower: int | None, upper: int | None) -> Relation:
         """These columns; rows with feature_timestamp outside [lower, upper], in microseconds, may be left out."""
+
+    def files(self, columns: Sequence[str], lower: int | None, upper: int | None) -> LogFiles | None:
+        """The files that have these rows; None where rows are to be read as `rows` alone gives them."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,10 @@ class ViewJoin:
     def rows(self) -> Relation:
         """The log's rows, anew at each call."""
         return self.log.rows(self.columns, self.lower, self.upper)
+
+    def files(self) -> LogFiles | None:
+        """The log's files, if it has any that can be read a part at a time."""
+        return self.log.files(self.columns, self.lower, self.upper)
 
 
 def view_table(index: int) -> str:

@@ -1,8 +1,8 @@
 """One view's log as it is gathered from: the newest rows that can matter first, older ones only while spine rows are left."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, reduce
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial, reduce
 from itertools import tee
 from typing import TypeAlias
 
@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore.compiler.expressions import quoted
-from featurestore.compiler.relations import IcebergFiles
 from featurestore.engine.session import Relation, Session
 from featurestore.pipelines.joining.as_of import NEVER, NOTHING, Asked, AsOf, micros
 from featurestore.pipelines.joining.key_numbers import UNKNOWN, Keys
 from featurestore.pipelines.joining.log_rows import HeldRows, LogRows, file_rows
+from featurestore.pipelines.joining.row_groups import LogFiles
 from featurestore.pipelines.joining.sections import Section, sections
 from featurestore.pipelines.joining.spine import SpineRows
 from featurestore.pipelines.joining.view_join import LOG, ViewJoin
@@ -26,7 +26,6 @@ ORDER_BYTES = 16
 MAKING_BYTES = 64
 """What it takes while it is made."""
 BATCH = 65_536
-NO_FILES = IcebergFiles((), ())
 
 
 Orders: TypeAlias = dict[tuple[str, ...], Asked]
@@ -61,20 +60,18 @@ class Match:
 class ViewLog:
     """A log whose newest rows, those from `since` on, are kept in order; `bytes` is what it takes in memory.
 
-    `older` are the sections before these, of `files`.
+    `older` are the sections before these.
     """
 
     def __init__(
         self,
-        session: Session,
         view: ViewJoin,
         newest: LogRows,
         since: int | None = None,
-        files: IcebergFiles = NO_FILES,
-        older: Iterable[Section] = (),
+        older: Iterable[tuple[Section, Callable[[], LogRows]]] = (),
     ) -> None:
         self.view = view
-        self._session, self._files, self._older = session, files, iter(older)
+        self._older = iter(older)
         self._newest, self._since = newest, since
         self._order: AsOf | None = None
         self.bytes = newest.bytes + newest.rows * ORDER_BYTES
@@ -82,12 +79,12 @@ class ViewLog:
     def order(self) -> AsOf:
         """The newest rows in order. It is made once, before the first match: several views can do so side by side."""
         if self._order is None:
-            self._order = _ordered(self.view, self._newest, _keys(self.view, self._newest), self._since)
+            self._order = _ordered(self.view, self._newest, self._since)
         return self._order
 
     def match(self, spine: SpineRows, orders: Orders) -> Match:
         """What each row of the spine sees. `orders` keeps, from view to view, the order of its rows by the same key columns."""
-        names = tuple(name for _, name in self.view.use.keys)
+        log_keys, names = zip(*self.view.use.keys, strict=True)
         keys = [spine.keys[name] for name in names]
         if names not in orders:
             orders[names] = self.order().near(keys, spine.times)
@@ -95,17 +92,18 @@ class ViewLog:
         sections, times = [(self._newest, newest.positions)], newest.times
         left = np.flatnonzero((newest.positions == NOTHING) & _asking(keys, spine.times))
         self._older, older = tee(self._older)
-        while len(left) and (section := next(older, None)) is not None:
-            near = left[section.may_have([name for name, _ in self.view.use.keys], [key.take(arrow(left)) for key in keys])]
+        while len(left) and (before := next(older, None)) is not None:
+            section, read = before
+            near = left[section.may_have(log_keys, [key.take(arrow(left)) for key in keys])]
             if not len(near):
                 continue
-            rows = self._rows(section)
-            held = _keys(self.view, rows)
+            rows = read()
+            held = rows.read(log_keys).columns
             # Keys take little room in a file: for those that a section does not have, no more than its keys is read.
             here = near[Keys(held).of([key.take(arrow(near)) for key in keys]) != UNKNOWN]
             if not len(here):
                 continue
-            order = _ordered(self.view, rows, held, section.since)
+            order = _ordered(self.view, rows, section.since, held)
             found = order.seen(order.near([key.take(arrow(here)) for key in keys], spine.times.take(arrow(here))))
             own = np.full(spine.rows, NOTHING)
             own[here] = found.positions
@@ -115,35 +113,38 @@ class ViewLog:
             left = left[own[left] == NOTHING]
         return Match(sections, times)
 
-    def _rows(self, section: Section) -> LogRows:
-        rows = file_rows(section.groups, self._files.columns)
-        if rows is not None:
-            return rows
-        paths = tuple(dict.fromkeys(group.path for group in section.groups))
-        return HeldRows(_all(self._session, self.view, replace(self._files, paths=paths, extents=())))
-
 
 def opened(session: Session, view: ViewJoin, room: int) -> ViewLog | None:
     """The log of a view in at most `room` bytes; None when it takes more."""
-    files = view.rows()
-    if isinstance(files, IcebergFiles) and view.first is not None and view.upper is not None:
-        older = sections(files, view.lower, view.upper, view.first, room // MAKING_BYTES)
-        newest = next(older, Section((), None))
-        rows = file_rows(newest.groups, files.columns)
-        if rows is not None:
-            return ViewLog(session, view, rows, newest.since, files, older) if rows.rows * MAKING_BYTES <= room else None
-    table = _all(session, view, files, room)
-    return None if table is None else ViewLog(session, view, HeldRows(table))
+    files = view.files()
+    if files is None or view.first is None or view.upper is None:
+        table = _all(session, view, view.rows(), room)
+        return None if table is None else ViewLog(view, HeldRows(table))
+    older = sections(files, view.lower, view.upper, view.first, room // MAKING_BYTES)
+    newest = next(older, Section((), None))
+    rows = file_rows(files, newest.groups)
+    # Of files that are far away most of all rows are had sooner in one stream.
+    if rows is None or (files.filesystem is not None and newest.rows * 2 > sum(extent.rows for extent in files.extents)):
+        table = _all(session, view, view.rows(), room)
+        if table is not None:
+            return ViewLog(view, HeldRows(table))
+    if rows is None or rows.rows * MAKING_BYTES > room:
+        return None
+    return ViewLog(view, rows, newest.since, ((section, partial(_rows, session, view, files, section)) for section in older))
 
 
-def _ordered(view: ViewJoin, rows: LogRows, keys: Sequence[pa.ChunkedArray], since: int | None) -> AsOf:
-    asked = ["feature_timestamp", *(["created_timestamp"] if view.known == "then" or view.log.corrected else [])]
-    times, created = [*rows.read(asked).columns, None][:2]
-    return AsOf(keys, times, created, view.known, since)
+def _rows(session: Session, view: ViewJoin, files: LogFiles, section: Section) -> LogRows:
+    paths = dict.fromkeys(group.path for group in section.groups)
+    return file_rows(files, section.groups) or HeldRows(_all(session, view, files.relation(paths)))
 
 
-def _keys(view: ViewJoin, rows: LogRows) -> list[pa.ChunkedArray]:
-    return list(rows.read([key for key, _ in view.use.keys]).columns)
+def _ordered(view: ViewJoin, rows: LogRows, since: int | None, keys: Sequence[pa.ChunkedArray] | None = None) -> AsOf:
+    """The rows from `since` on in order; `keys` are theirs, where they have been read."""
+    names = [] if keys is not None else [key for key, _ in view.use.keys]
+    times = ["feature_timestamp", *(["created_timestamp"] if view.known == "then" or view.log.corrected else [])]
+    columns = rows.read([*names, *times]).columns
+    feature, created = [*columns[len(names) :], None][:2]
+    return AsOf(keys or columns[: len(names)], feature, created, view.known, since)
 
 
 def _asking(keys: Sequence[pa.ChunkedArray], times: pa.ChunkedArray) -> Flags:

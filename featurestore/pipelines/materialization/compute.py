@@ -15,6 +15,7 @@ from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.errors import RequestError, TypeMismatch
 from featurestore.lakehouse import scans, tables
+from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.lakehouse.tables import Table
 from featurestore.pipelines import sources, times
 from featurestore.pipelines.inspect import prepare
@@ -201,7 +202,7 @@ def _add_source(task: Task, span: Span) -> int | None:
 
 def _hold(task: Task, span: Span) -> bool:
     """Make the rows that the table holds of the span; returns whether there are none."""
-    within = scans.TimeRange("feature_timestamp", times.bound(span.lower), times.bound(span.upper))
+    within = TimeRange("feature_timestamp", times.bound(span.lower), times.bound(span.upper))
     task.session.add("__fs_table", scans.scan(task.table, tables.current_snapshot_id(task.table), time=within))
     held = f"(SELECT * FROM __fs_table WHERE {_WITHIN})"
     rows = scope.of_rows(task.view, held) if span.scoped else f"SELECT * FROM {held}"

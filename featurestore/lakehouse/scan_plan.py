@@ -1,0 +1,81 @@
+"""Which columns and files of a snapshot a scan reads, from Iceberg's metadata."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+
+from pyiceberg import types as ice
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
+from pyiceberg.schema import Schema
+from pyiceberg.table import DataScan, FileScanTask, IncrementalAppendScan, Table
+
+from featurestore.errors import NotFound, NotReady, NotYet
+from featurestore.lakehouse import tables
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class TimeRange:
+    """Rows that matter have `column` from `lower_us` to `upper_us`, both included, in microseconds since the epoch; None: no bound."""
+
+    column: str
+    lower_us: int | None = None
+    upper_us: int | None = None
+
+
+def projection(table: Table, snapshot_id: int | None, columns: Sequence[str] | None) -> Schema:
+    """The columns of a snapshot, as its own schema has them; None: all. Raises: NotFound."""
+    schema = tables.schema_of(table, snapshot_id)
+    if columns is None:
+        return schema
+    fields = {field.name: field for field in schema.fields}
+    for name in columns:
+        if name not in fields:
+            raise NotFound("column", name, fields, where=".".join(table.name()))
+    return Schema(*(fields[name] for name in columns))
+
+
+def plan(table: Table, snapshot_id: int, time: TimeRange | None) -> list[FileScanTask]:
+    """The data files of a snapshot, less those wholly outside of the time. Raises: as `planned`."""
+    bounds = _filter(table, snapshot_id, time) if time else AlwaysTrue()
+    return planned(table, table.scan(row_filter=bounds, snapshot_id=snapshot_id))
+
+
+def planned(table: Table, wanted: DataScan | IncrementalAppendScan) -> list[FileScanTask]:
+    """The data files of a scan, with the deletes that hold for each. Raises: NotYet for equality deletes; NotReady."""
+    name = ".".join(table.name())
+    try:
+        return list(wanted.plan_files())
+    except ValueError as error:
+        if "equality deletes" not in str(error):
+            raise
+        raise NotYet(f"{name} has equality deletes, which cannot be read yet: rewrite its files (compaction) and try again") from error
+    except OSError as error:
+        raise NotReady(f"the metadata of {name} cannot be read: {error}") from error
+
+
+def _filter(table: Table, snapshot_id: int, time: TimeRange) -> BooleanExpression:
+    """The range in terms of the current schema, which pyiceberg binds filters to; no filter where it has no such column."""
+    schema = tables.schema_of(table, snapshot_id)
+    field_id = tables.column_id(schema, time.column, ".".join(table.name()))
+    current = next((field for field in table.schema().fields if field.field_id == field_id), None)
+    if current is None:
+        return AlwaysTrue()
+    literals = [_literal(current.field_type, bound) for bound in (time.lower_us, time.upper_us)]
+    tests = (GreaterThanOrEqual, LessThanOrEqual)
+    bounds = [test(current.name, value) for test, value in zip(tests, literals, strict=True) if value is not None]
+    everything: BooleanExpression = AlwaysTrue()
+    return reduce(And, bounds, everything)
+
+
+def _literal(kind: ice.IcebergType, bound: int | None) -> str | None:
+    if bound is None:
+        return None
+    when = _EPOCH + timedelta(microseconds=bound)
+    if isinstance(kind, ice.DateType):
+        return when.date().isoformat()
+    if isinstance(kind, ice.TimestamptzType):
+        return when.isoformat()
+    return when.replace(tzinfo=None).isoformat() if isinstance(kind, ice.TimestampType) else None
