@@ -6,6 +6,9 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
+from featurestore import FeatureStore
+from tests import shop
+
 # The same examples at every run in CI, so that a change is judged by what it changed; elsewhere new ones each time.
 hypothesis.settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
@@ -32,6 +35,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("skipped in CI, which fails the run", red=True)
         for line in skipped:
             terminalreporter.line(line)
+
+
+@pytest.fixture(scope="session")
+def shop_template(tmp_path_factory: pytest.TempPathFactory) -> shop.Template:
+    return shop.Template(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture
+def own_shop(shop_template: shop.Template) -> Iterator[FeatureStore]:
+    """A shop that the test may change."""
+    with shop_template.opened() as store:
+        yield store
 
 
 def _skipped(config: pytest.Config) -> list[str]:

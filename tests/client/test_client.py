@@ -137,8 +137,8 @@ def test_unknown_errors_are_still_ours() -> None:
     assert type(exception({"type": "TooLarge", "message": "m"})) is RequestError
 
 
-def test_rows_are_read_as_they_come(tmp_path: Path) -> None:
-    with shop.open_shop(tmp_path) as home, shop.serving(home, jobs=True) as url, connect(url, timeout=60) as store:
+def test_rows_are_read_as_they_come(own_shop: FeatureStore) -> None:
+    with shop.serving(own_shop, jobs=True) as url, connect(url, timeout=60) as store:
         count = 200_000
         spine = pa.table({"customer_id": pa.array([1] * count, pa.int64()), "at": pa.array([shop.days(1)] * count, shop.TIME)})
         made = store.training_set("plain", spine.to_reader(10_000), timestamp="at")
@@ -149,11 +149,11 @@ def test_rows_are_read_as_they_come(tmp_path: Path) -> None:
         given_up.read_next_batch()
         given_up.close()
         assert store.views(), "a stream given up holds no connection"
-        assert made.files() == home.get_training_set(made.id).files()
+        assert made.files() == own_shop.get_training_set(made.id).files()
 
 
-def test_verbs_may_be_called_from_several_threads(tmp_path: Path) -> None:
-    with shop.open_shop(tmp_path) as home, shop.serving(home, jobs=True) as url, connect(url, timeout=60) as store:
+def test_verbs_may_be_called_from_several_threads(own_shop: FeatureStore) -> None:
+    with shop.serving(own_shop, jobs=True) as url, connect(url, timeout=60) as store:
         found: list[int] = []
 
         def ask() -> None:

@@ -58,17 +58,10 @@ def store(request: pytest.FixtureRequest, home: FeatureStore) -> Iterator[Verbs]
         yield verbs
 
 
-@pytest.fixture
-def own_home(tmp_path: Path) -> Iterator[FeatureStore]:
-    """A store that the test may change."""
-    with shop.open_shop(tmp_path / "home") as store:
-        yield store
-
-
 @pytest.fixture(params=["home", "http"])
-def own(request: pytest.FixtureRequest, own_home: FeatureStore) -> Iterator[Verbs]:
-    """That one, once at home and once behind a server."""
-    with opened(request.param, own_home) as verbs:
+def own(request: pytest.FixtureRequest, own_shop: FeatureStore) -> Iterator[Verbs]:
+    """A store that the test may change, once at home and once behind a server."""
+    with opened(request.param, own_shop) as verbs:
         yield verbs
 
 
@@ -105,10 +98,10 @@ def test_views_that_change_show_their_sql(store: Verbs) -> None:
     assert "orders_14d" in step.sql
 
 
-def test_a_plan_tells_what_it_means(own: Verbs, own_home: FeatureStore) -> None:
+def test_a_plan_tells_what_it_means(own: Verbs, own_shop: FeatureStore) -> None:
     made = train(own, shop.spine())
     event = models.Event("registered", "churn", "1", "m-1", "run", made.id, made.snapshots)
-    models.record(own_home.catalog, own_home.settings, [event])
+    models.record(own_shop.catalog, own_shop.settings, [event])
     changed = replace(shop.customer_orders, features={"orders": agg.count(over="14d")})
     plan = own.plan([changed])
     (step,) = [step for step in plan.steps if step.kind == "view"]
@@ -117,11 +110,11 @@ def test_a_plan_tells_what_it_means(own: Verbs, own_home: FeatureStore) -> None:
     assert step.models == ("churn/1",)
     assert [(read.source, read.files, read.rows) for read in step.reads] == [("shop.orders", 1, 4)]
     assert plan.others == (("source", "profiles"), ("view", "customer_profile"), ("service", "churn"), ("service", "plain"))
-    here = own_home.plan([changed])
+    here = own_shop.plan([changed])
     assert (plan.to_dict(), str(plan)) == (here.to_dict(), str(here))
 
 
-def test_removing(own: Verbs, own_home: FeatureStore) -> None:
+def test_removing(own: Verbs, own_shop: FeatureStore) -> None:
     own.apply([replace(shop.plain, features=[shop.customer_profile])])
     changed = replace(shop.customer_orders, features={"orders": agg.count(over="14d")})
     own.apply([changed])
@@ -135,7 +128,7 @@ def test_removing(own: Verbs, own_home: FeatureStore) -> None:
         own.remove_view("customer_order")
     assert own.remove_service("churn").versions == (1,)
     looked = own.remove_version("customer_orders", 1, dry_run=True)
-    assert own_home.catalog.table_exists("features.customer_orders_v1")
+    assert own_shop.catalog.table_exists("features.customer_orders_v1")
     assert (looked.versions, looked.services) == ((1,), ("plain v1",))
     assert own.remove_version("customer_orders", 1) == looked
     assert own.remove_view("customer_orders").versions == (2,)
@@ -166,12 +159,12 @@ def test_every_problem_has_its_file_and_line(store: Verbs, tmp_path: Path) -> No
     assert {Path(problem.file or "").name for problem in caught.value.problems} >= {"b.py", "c.py"}
 
 
-def test_materialize_tells_what_it_did(own: Verbs, own_home: FeatureStore) -> None:
-    shop.add(own_home, "shop.orders", shop.order_rows().slice(3, 1))
+def test_materialize_tells_what_it_did(own: Verbs, own_shop: FeatureStore) -> None:
+    shop.add(own_shop, "shop.orders", shop.order_rows().slice(3, 1))
     seen: list[Progress] = []
     (run,) = own.materialize("customer_orders", progress=seen.append)
     assert run.rows_appended > 0
-    assert run.snapshot_id == int(own_home.view("customer_orders")["snapshot_id"])
+    assert run.snapshot_id == int(own_shop.view("customer_orders")["snapshot_id"])
     assert run.end is not None
     assert run.end.tzinfo is not None
     assert {progress.view for progress in seen} <= {"customer_orders"}
@@ -279,18 +272,18 @@ def test_the_same_request_gives_the_same_training_set(store: Verbs) -> None:
     assert store.get_training_set(first.id).manifest == first.manifest
 
 
-def test_rebuild(own: Verbs, own_home: FeatureStore) -> None:
+def test_rebuild(own: Verbs, own_shop: FeatureStore) -> None:
     made = train(own, shop.spine())
-    shop.add(own_home, "shop.orders", shop.order_rows())
-    own_home.materialize()
+    shop.add(own_shop, "shop.orders", shop.order_rows())
+    own_shop.materialize()
     assert own.rebuild(made.id).digest == made.digest
     with pytest.raises(NotFound):
         own.rebuild("churn-0000000000000000")
 
 
-def test_a_rebuild_that_differs_names_the_columns(own: Verbs, own_home: FeatureStore) -> None:
+def test_a_rebuild_that_differs_names_the_columns(own: Verbs, own_shop: FeatureStore) -> None:
     made = train(own, shop.spine())
-    table = own_home.catalog.load_table("training_sets.churn")
+    table = own_shop.catalog.load_table("training_sets.churn")
     rows = table.scan().to_arrow()
     changed = rows.set_column(rows.schema.get_field_index("basket"), "basket", pa.array([41.0, 1.0, 2.0]))
     table.overwrite(changed)

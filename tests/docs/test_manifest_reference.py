@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from featurestore import FeatureStore
 from featurestore.pipelines.training_sets import manifest
 from tests import shop
 
@@ -20,11 +21,10 @@ def described(title: str) -> set[str]:
 
 
 @pytest.mark.slow
-def test_every_field_is_described(tmp_path: Path) -> None:
-    with shop.open_shop(tmp_path) as store:
-        made = store.training_set("churn", shop.spine(), "asked_at", label="churned")
-        assert described("Fields") == set(made.manifest)
-        assert f"| `manifest_version` | {manifest.VERSION}:" in PAGE
-        said = {name for column in made.statistics["columns"].values() for name in column}
-        section = PAGE.partition("## Statistics")[2]
-        assert said <= set(re.findall(r"`(\w+)`", section))
+def test_every_field_is_described(own_shop: FeatureStore) -> None:
+    made = own_shop.training_set("churn", shop.spine(), "asked_at", label="churned")
+    assert described("Fields") == set(made.manifest)
+    assert f"| `manifest_version` | {manifest.VERSION}:" in PAGE
+    said = {name for column in made.statistics["columns"].values() for name in column}
+    section = PAGE.partition("## Statistics")[2]
+    assert said <= set(re.findall(r"`(\w+)`", section))

@@ -22,13 +22,12 @@ ROWS = 150_000
 
 
 @pytest.mark.slow
-def test_from_a_disk(tmp_path: Path) -> None:
-    with shop.open_shop(tmp_path) as store:
-        made = built(store)
-        hold_rows(made)
-        hold_files(store, made)
-        far = hold_server(store, made)
-        assert far.dataset().to_table().num_rows == ROWS
+def test_from_a_disk(own_shop: FeatureStore) -> None:
+    made = built(own_shop)
+    hold_rows(made)
+    hold_files(own_shop, made)
+    far = hold_server(own_shop, made)
+    assert far.dataset().to_table().num_rows == ROWS
 
 
 @pytest.mark.slow
@@ -93,25 +92,21 @@ def hold_server(store: FeatureStore, made: TrainingSet) -> Files:
         return files
 
 
-def test_rows_out_of_order_are_refused(tmp_path: Path) -> None:
-    with shop.open_shop(tmp_path) as store:
-        made = store.training_set("churn", shop.spine(), "asked_at", label="churned")
-        rows = made.to_arrow([*(column["name"] for column in made.manifest["columns"]), "__fs_row"])
-        manifest = {MANIFEST: manifest_json({**made.manifest, "id": "churn-backwards"})}
-        writes.replace(
-            store.catalog, "training_sets.churn", rows.take([2, 1, 0]).to_reader(), summary=manifest, tag=f"{TAG}churn-backwards"
-        )
-        with pytest.raises(FeatureStoreError, match="do not lie in their order"):
-            store.get_training_set("churn-backwards").to_arrow()
+def test_rows_out_of_order_are_refused(own_shop: FeatureStore) -> None:
+    made = own_shop.training_set("churn", shop.spine(), "asked_at", label="churned")
+    rows = made.to_arrow([*(column["name"] for column in made.manifest["columns"]), "__fs_row"])
+    manifest = {MANIFEST: manifest_json({**made.manifest, "id": "churn-backwards"})}
+    writes.replace(own_shop.catalog, "training_sets.churn", rows.take([2, 1, 0]).to_reader(), summary=manifest, tag=f"{TAG}churn-backwards")
+    with pytest.raises(FeatureStoreError, match="do not lie in their order"):
+        own_shop.get_training_set("churn-backwards").to_arrow()
 
 
-def test_a_column_that_is_not_there(tmp_path: Path) -> None:
-    with shop.open_shop(tmp_path) as store:
-        made = store.training_set("churn", shop.spine(), "asked_at", label="churned")
-        with pytest.raises(NotFound, match="did you mean 'orders_7d'"):
-            made.to_arrow(["orders_7"])
-        with pytest.raises(NotFound, match="no column '__fs_split'"):
-            made.to_pandas(["__fs_split"])
-        nothing = store.training_set("churn", shop.spine().slice(0, 0), "asked_at", name="nothing")
-        assert (nothing.files(), nothing.files().dataset().count_rows()) == ([], 0)
-        assert nothing.to_arrow().schema.equals(made.to_arrow().schema)
+def test_a_column_that_is_not_there(own_shop: FeatureStore) -> None:
+    made = own_shop.training_set("churn", shop.spine(), "asked_at", label="churned")
+    with pytest.raises(NotFound, match="did you mean 'orders_7d'"):
+        made.to_arrow(["orders_7"])
+    with pytest.raises(NotFound, match="no column '__fs_split'"):
+        made.to_pandas(["__fs_split"])
+    nothing = own_shop.training_set("churn", shop.spine().slice(0, 0), "asked_at", name="nothing")
+    assert (nothing.files(), nothing.files().dataset().count_rows()) == ([], 0)
+    assert nothing.to_arrow().schema.equals(made.to_arrow().schema)

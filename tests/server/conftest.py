@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
@@ -21,21 +20,21 @@ class Served:
 
 
 @contextmanager
-def serve(home: Path, jobs: bool = False) -> Iterator[Served]:
-    """The shop in a folder, behind a real server."""
-    with shop.open_shop(home) as store, shop.serving(store, jobs) as url, httpx.Client(base_url=url, timeout=60) as http:
+def serve(store: FeatureStore, jobs: bool = False) -> Iterator[Served]:
+    """The store behind a real server."""
+    with shop.serving(store, jobs) as url, httpx.Client(base_url=url, timeout=60) as http:
         yield Served(store, http)
 
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The shop behind a real server that does jobs. All tests here share it: they may add to it, but nothing of customers 1 and 2."""
-    with serve(tmp_path_factory.mktemp("shop"), jobs=True) as opened:
+    with shop.open_shop(tmp_path_factory.mktemp("shop")) as store, serve(store, jobs=True) as opened:
         yield opened
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Served]:
+def own(own_shop: FeatureStore) -> Iterator[Served]:
     """A shop of the test's own, whose server takes jobs and does none."""
-    with serve(tmp_path) as opened:
+    with serve(own_shop) as opened:
         yield opened

@@ -31,8 +31,7 @@ RECORD = {"customer_id": 1, "basket": 40.0}
 @pytest.fixture(scope="module")
 def modelled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The shop with a model that has learnt the spend by heart, registered, its first version called champion."""
-    home = tmp_path_factory.mktemp("shop")
-    with serve(home) as opened:
+    with shop.open_shop(tmp_path_factory.mktemp("shop")) as store, serve(store) as opened:
         made = opened.store.training_set("churn", shop.spine(), timestamp="asked_at", label="churned")
         rows = pd.DataFrame({"orders_7d": [2.0, 0.0, np.nan], "spend_30d": [80.0, 0.0, np.nan], "basket": [1.0, 1.0, 1.0]})
         for depth in (3, 1):
