@@ -16,7 +16,6 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOISY = ("README.md", "docs/models.md", "docs/reading.md")
 # Whoever runs tests does not tell anybody.
 QUIET = ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY")
-SLOW = (*NOISY, "docs/cli.md", "docs/http.md", "docs/settings.md", "docs/testing.md")
 
 
 def parameters() -> Iterator[Any]:
@@ -24,9 +23,10 @@ def parameters() -> Iterator[Any]:
     for page in PAGES:
         name = str(page.relative_to(ROOT))
         noisy = [pytest.mark.filterwarnings("ignore")] if name in NOISY else []
-        yield pytest.param(page, id=name, marks=[*noisy, *([pytest.mark.slow] if name in SLOW else [])])
+        yield pytest.param(page, id=name, marks=noisy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", list(parameters()))
 def test_blocks(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if page.parent == ROOT / "docs":

@@ -16,7 +16,7 @@ from tests.models import worlds
 from tests.models.vendor import VENDOR_WARNINGS, mlflow
 from tests.models.worlds import UNKNOWN, World, keys
 
-pytestmark = VENDOR_WARNINGS
+pytestmark = [pytest.mark.slow, *VENDOR_WARNINGS]
 
 
 @pytest.fixture(scope="module")

@@ -38,6 +38,7 @@ def test_a_part_that_is_down_is_named(tmp_path: Path) -> None:
 
 
 def test_metrics(own: Served) -> None:
+    own.store.materialize()
     body = {"entities": [{"customer_id": 1}, {"customer_id": 99}]}
     for _ in range(3):
         own.http.post("/v1/services/plain/online", json=body)
