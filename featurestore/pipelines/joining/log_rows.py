@@ -21,7 +21,7 @@ from featurestore.pipelines.numbers import Numbers, arrow, with_gaps
 
 ADDRESSED = 1 << 31
 """The bytes that one Arrow array can address, where they are text."""
-LOT = 1 << 28
+LOT = 1 << 26
 REQUESTS = 8
 """Of what is far away so many files are read from at once, of columns of so many bytes together."""
 PIECE = 1 << 20
