@@ -31,6 +31,7 @@ from featurestore.pipelines.training_sets.progress import Progress as RowsProgre
 from tests import shop
 
 Verbs = FeatureStore | RemoteStore
+KINDS = ["home", pytest.param("http", marks=pytest.mark.slow)]
 
 
 @contextmanager
@@ -51,14 +52,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
         yield store
 
 
-@pytest.fixture(scope="module", params=["home", "http"])
+@pytest.fixture(scope="module", params=KINDS)
 def store(request: pytest.FixtureRequest, home: FeatureStore) -> Iterator[Verbs]:
     """That store, once at home and once behind a server."""
     with opened(request.param, home) as verbs:
         yield verbs
 
 
-@pytest.fixture(params=["home", "http"])
+@pytest.fixture(params=KINDS)
 def own(request: pytest.FixtureRequest, own_shop: FeatureStore) -> Iterator[Verbs]:
     """A store that the test may change, once at home and once behind a server."""
     with opened(request.param, own_shop) as verbs:
