@@ -1,7 +1,7 @@
 """The row groups of Parquet files, with what their footers tell of times and keys: enough to leave most of them unread."""
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -40,7 +40,7 @@ class LogFiles(Protocol):
 
 @dataclass(frozen=True)
 class RowGroup:
-    """A row group of a file, the `number`th, and the extent of its rows in feature_timestamp.
+    """A row group of a file, the `number`th, and the extent of its rows in feature_timestamp. `places`: where the file has each column.
 
     `footer` None: the whole of a file that is for the engine to read.
     """
@@ -49,19 +49,21 @@ class RowGroup:
     footer: pq.FileMetaData | None
     number: int
     extent: Extent
+    places: Mapping[str, int] = field(default_factory=dict)
 
     def bounds(self, column: str) -> tuple[Any, Any] | None:
         """Values that none of a column is below or above; None where nothing tells."""
-        found = None if self.footer is None else _statistics(self.footer, self.number, _place(self.footer, column))
+        found = None if self.footer is None else _statistics(self.footer, self.number, self.places.get(column))
         return None if found is None else (found.min, found.max)
 
     def bytes(self, column: str) -> int:
         """What a column takes when it is read; 0 where nothing tells."""
         if self.footer is None:
             return 0
-        chunks = (self.footer.row_group(self.number).column(place) for place in range(len(self.footer.schema)))
+        group = self.footer.row_group(self.number)
         # A list's values lie at `column.list.element` or the like.
-        return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.partition(".")[0] == column)
+        own = (place for path, place in self.places.items() if path.partition(".")[0] == column)
+        return sum(group.column(place).total_uncompressed_size for place in own)
 
 
 def row_groups(files: LogFiles, path: str, extent: Extent) -> list[RowGroup]:
@@ -76,18 +78,13 @@ def row_groups(files: LogFiles, path: str, extent: Extent) -> list[RowGroup]:
     schema = footer.schema.to_arrow_schema()
     if not all(_same(schema, column) for column in files.columns):
         return [RowGroup(path, None, 0, extent)]
-    place = _place(footer, TIME)
+    places = {footer.schema.column(place).path: place for place in range(len(footer.schema))}
     found: list[RowGroup] = []
     for number in range(footer.num_row_groups):
-        times, rows = _statistics(footer, number, place), footer.row_group(number).num_rows
+        times, rows = _statistics(footer, number, places.get(TIME)), footer.row_group(number).num_rows
         ends = (extent.lower_us, extent.upper_us) if times is None else (times.min_raw, times.max_raw)
-        found.append(RowGroup(path, footer, number, Extent(rows, *ends)))
+        found.append(RowGroup(path, footer, number, Extent(rows, *ends), places))
     return found
-
-
-def _place(footer: pq.FileMetaData, column: str) -> int | None:
-    """Where a column of plain values is in a file."""
-    return next((place for place in range(len(footer.schema)) if footer.schema.column(place).path == column), None)
 
 
 def _statistics(footer: pq.FileMetaData, number: int, place: int | None) -> pq.Statistics | None:

@@ -26,7 +26,7 @@ class Section:
     @property
     def rows(self) -> int:
         """How many rows the groups have."""
-        return _rows(self.groups)
+        return sum(group.extent.rows for group in self.groups)
 
     def may_have(self, names: Sequence[str], keys: Sequence[pa.ChunkedArray]) -> Flags:
         """Of keys those that the groups may have rows of: that lie within the bounds of their columns, where these are known."""
@@ -63,15 +63,16 @@ def sections(files: LogFiles, lower: int | None, upper: int, first: int, most: i
     seen, across = 0, list[RowGroup]()
     since: int | None = None
     while waiting or across:
-        taken, wanted = list[RowGroup](), min(max(seen, 1), most)
+        taken, rows, wanted = list[RowGroup](), 0, min(max(seen, 1), most)
         while waiting and (
-            (_rows(taken) < wanted if seen else -waiting[0][0] >= first or not taken)
+            (rows < wanted if seen else -waiting[0][0] >= first or not taken)
             # What ends at the same moment would not count, one without the other.
             or -waiting[0][0] == taken[-1].extent.upper_us
         ):
             _, _, found = heappop(waiting)
             if isinstance(found, RowGroup):
                 taken.append(found)
+                rows += found.extent.rows
                 continue
             for group in row_groups(files, found, extents[found]):
                 if near(group.extent):
@@ -81,8 +82,4 @@ def sections(files: LogFiles, lower: int | None, upper: int, first: int, most: i
         if groups:
             yield Section(tuple(groups), since)
         across = [] if since is None else [group for group in groups if group.extent.lower_us < since]
-        seen += _rows(taken)
-
-
-def _rows(groups: Sequence[RowGroup]) -> int:
-    return sum(group.extent.rows for group in groups)
+        seen += rows
