@@ -7,14 +7,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := mlflow postgres demo polars
-UV_VERSION := $(shell sed -n 's/^uv==//p' requirements.lock 2>/dev/null)
+IMAGES := $(shell sed -n -E 's/^(FROM|    image:) ([a-z]+\/?[a-z]*:[^ @]+)@.*/\2/p' Dockerfile docker-compose.yml 2>/dev/null | sort -u)
+LOCK ?= --upgrade
 CHECKED := $(wildcard featurestore definitions tests benchmarks docs/shop hatch_build.py)
 
 # The first of these that runs and is new enough; a pyenv shim may be on the PATH and still not run.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
-.PHONY: help setup demo test lint types imports quick bench lock clean
+.PHONY: help setup demo test lint types imports quick bench lock digests clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1 \t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -25,8 +26,9 @@ setup: $(STAMP)  ## make .venv from requirements.lock; does nothing when it is u
 $(STAMP): requirements.lock pyproject.toml
 	@if [ -z "$(PYTHON)" ]; then echo "no Python 3.11 or later with venv found: install one, or say make PYTHON=/path/to/python3" >&2; exit 1; fi
 	@if [ ! -x $(BIN)/python ]; then "$(PYTHON)" -m venv $(VENV); fi
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
-	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.lock
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock >$(VENV)/uv.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $(VENV)/uv.lock
+	$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes --python $(BIN)/python requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -52,9 +54,13 @@ quick: setup  ## the fast tests only
 bench: setup  ## the benchmarks; BENCH="..." is passed on
 	$(BIN)/python -m benchmarks $(BENCH)
 
-lock: setup  ## resolve requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
-		$(EXTRAS:%=--extra %) --group dev --output-file requirements.lock pyproject.toml
+lock: setup  ## resolve requirements.lock anew from pyproject.toml, with hashes; LOCK= keeps the versions that are in it
+	$(BIN)/uv pip compile --quiet $(LOCK) --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+		--generate-hashes $(EXTRAS:%=--extra %) --group dev --output-file requirements.lock pyproject.toml
+
+digests:  ## print the images of Dockerfile and docker-compose.yml with the digests that their tags have now; needs docker
+	@for image in $(IMAGES); do \
+		echo "$$image@$$(docker buildx imagetools inspect --format '{{.Manifest.Digest}}' $$image)"; done
 
 clean:  ## remove what the targets above made; .featurestore, where data lies, stays
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

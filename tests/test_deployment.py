@@ -1,8 +1,9 @@
-"""What the deployment files set are settings that exist and can be read."""
+"""The deployment files: what they set are settings that exist, what they fetch is known byte for byte, and no password is in them."""
 
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,13 +11,23 @@ import yaml
 from featurestore.settings import load_settings
 
 ROOT = Path(__file__).parent.parent
+DIGEST = re.compile(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}")
+REQUIRED = re.compile(r"\$\{(\w+):\?[^}]+\}")
+"""A variable that docker compose asks for: it starts nothing without it."""
+SECRETS = ("PASSWORD", "TOKEN", "SECRET", "ACCESS_KEY", "AUTH")
+
+
+def compose() -> dict[str, Any]:
+    """docker-compose.yml as it stands."""
+    found: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return found
 
 
 def compose_environment() -> dict[str, str]:
-    """The server's variables in docker-compose.yml, with the defaults of its `${NAME:-default}` filled in."""
-    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (ROOT / "docker-compose.yml").read_text())
-    environment = yaml.safe_load(text)["services"]["server"]["environment"]
-    return {name: str(value) for name, value in environment.items() if name.startswith("FEATURESTORE_")}
+    """The server's variables in docker-compose.yml, with something for each `${NAME:?...}` and the default of each `${NAME:-default}`."""
+    environment = compose()["services"]["server"]["environment"]
+    filled = {name: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", REQUIRED.sub("abc123", str(value))) for name, value in environment.items()}
+    return {name: value for name, value in filled.items() if name.startswith("FEATURESTORE_")}
 
 
 def image_environment() -> dict[str, str]:
@@ -43,3 +54,65 @@ def test_compose_keeps_nothing_in_the_server_alone(monkeypatch: pytest.MonkeyPat
     assert properties["uri"].startswith("postgresql")
     assert properties["warehouse"].startswith("s3://")
     assert settings.online_url().startswith("redis://")
+
+
+def test_images_are_pinned_by_digest() -> None:
+    bases = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    images = [service["image"] for service in compose()["services"].values() if "build" not in service]
+    assert len(bases) == 2
+    assert len(images) == 3
+    assert [image for image in [*bases, *images] if not DIGEST.fullmatch(image)] == []
+
+
+def test_compose_has_no_password_of_its_own() -> None:
+    for name, service in compose()["services"].items():
+        for variable, value in service.get("environment", {}).items():
+            if any(word in variable for word in SECRETS):
+                assert REQUIRED.sub("", str(value)).strip('",') == "", f"{name}: {variable} has a value of its own"
+    text = (ROOT / "docker-compose.yml").read_text()
+    for variable in set(re.findall(r"\$\{(\w+)", text)):
+        if any(word in variable for word in SECRETS):
+            assert set(re.findall(rf"\$\{{{variable}(\S\S)", text)) == {":?"}, f"{variable} has a default"
+    assert re.findall(r"://[^/@\s]*:(?!\$\{\w+:\?)[^/@\s]+@", text) == []
+
+
+def test_every_password_that_compose_asks_for_is_in_the_example() -> None:
+    asked = set(REQUIRED.findall((ROOT / "docker-compose.yml").read_text()))
+    offered = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
+    assert set(offered) == asked
+    assert set(offered.values()) == {""}
+    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_what_holds_data_is_reached_from_inside_only() -> None:
+    services, networks = compose()["services"], compose()["networks"]
+    assert networks["inside"]["internal"] is True
+    for name in ("postgres", "redis", "s3"):
+        assert services[name]["networks"] == ["inside"]
+        assert "ports" not in services[name]
+    ports = [port for service in services.values() for port in service.get("ports", [])]
+    assert ports
+    assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
+
+
+def test_valkey_asks_for_a_password() -> None:
+    (_, _, script) = compose()["services"]["redis"]["command"]
+    assert "requirepass $$VALKEY_PASSWORD" in script
+
+
+def test_every_requirement_has_hashes_and_none_an_address() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    entries = re.split(r"\n(?=\S)", text.strip())
+    assert len(entries) > 100
+    assert [entry.splitlines()[0] for entry in entries if not re.match(r"[a-z0-9._-]+==\S+", entry)] == []
+    assert [entry.splitlines()[0] for entry in entries if "--hash=sha256:" not in entry] == []
+    assert re.findall(r"\w+://\S*|--(?!hash=sha256:)\S+", text) == []
+
+
+def test_hashes_are_held_against_what_is_installed() -> None:
+    makefile, dockerfile = (ROOT / "Makefile").read_text(), (ROOT / "Dockerfile").read_text()
+    assert re.search(r"uv pip sync .*--require-hashes", makefile)
+    for text in (makefile, dockerfile):
+        assert re.search(r"pip install .*--require-hashes --requirement \S*uv\.lock", text)
+    assert "--constraint requirements.lock --build-constraint requirements.lock" in dockerfile
+    assert "--generate-hashes" in makefile
