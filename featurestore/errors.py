@@ -109,10 +109,13 @@ class NotYet(FeatureStoreError):
 
 
 class MissingExtra(FeatureStoreError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed: one of an extra of ours, or without `extra` one that a user's model needs."""
 
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"this needs {package}: pip install 'featurestore[{extra}]'", package=package, extra=extra)
+    def __init__(self, package: str, extra: str | None = None, what: str = "this") -> None:
+        wanted = package if extra is None else f"'featurestore[{extra}]'"
+        super().__init__(
+            f"{what} needs the package {package}, which is not installed here: pip install {wanted}", package=package, extra=extra
+        )
 
 
 def near(name: str, known: Iterable[str]) -> str:

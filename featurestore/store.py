@@ -295,7 +295,8 @@ class FeatureStore:
         self._services = Services(self._parts)
 
     def _id(self, id_or_model_uri: str) -> str:
-        if ":/" not in id_or_model_uri:
+        # An id has no slash; addresses such as models:/churn/1 and the folder of a model have.
+        if "/" not in id_or_model_uri:
             return id_or_model_uri
         # mlflow takes a second to import and may not be installed, and only a model's address needs it.
         from featurestore.models.stamp import training_set_id  # noqa: PLC0415

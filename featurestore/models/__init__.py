@@ -6,6 +6,8 @@ MLflow is imported when a name is first used, not with this package. Raises: Mis
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from featurestore.errors import MissingExtra
+
 if TYPE_CHECKING:
     from featurestore.models.attaching import attach
     from featurestore.models.logging import log_model
@@ -39,7 +41,16 @@ _HOMES = {
 }
 
 
+_EXTRA = ("mlflow", "pandas", "threadpoolctl")
+"""The packages of the extra `mlflow` that these modules import."""
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    try:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in _EXTRA:
+            raise
+        raise MissingExtra(error.name.partition(".")[0], "mlflow") from error

@@ -9,7 +9,7 @@ from typing import Any
 
 from featurestore.errors import Conflict, RequestError
 from featurestore.models import bundle, origin, reach, tracking
-from featurestore.models.flow import asking, mlflow
+from featurestore.models.flow import asking, local_path, mlflow
 from featurestore.models.logging import make_stamp, record_input, tag_version
 from featurestore.models.stamp import FOLDER, ORIGINAL, PREFIX, Stamp
 from featurestore.pipelines import models as audit
@@ -33,7 +33,7 @@ def attach(
     with reach.store_of(training_set, store) as found:
         tracking.use(found.settings)
         with asking("model", model_uri):
-            info = mlflow.models.get_model_info(model_uri)
+            info = mlflow.models.get_model_info(local_path(model_uri))
         stamped = (info.metadata or {}).get(PREFIX)
         if stamped is not None:
             if stamped["training_set"] != training_set.id:
@@ -51,7 +51,7 @@ def attach(
         if run_id:
             record_input(run_id, training_set, stamp, info.model_id)
         _record(found, client.get_logged_model(info.model_id), run_id, versions, stamp)
-        return mlflow.models.get_model_info(model_uri)
+        return mlflow.models.get_model_info(local_path(model_uri))
 
 
 def _write(
@@ -59,7 +59,7 @@ def _write(
 ) -> Stamp:
     """Bring down the artifacts, wrap them, and put back what changed."""
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=str(Path(scratch, "model"))))
+        folder = Path(mlflow.artifacts.download_artifacts(local_path(model_uri), dst_path=str(Path(scratch, "model"))))
         meta = mlflow.models.Model.load(str(folder / ORIGINAL))
         native = _native(folder, Path(scratch, "native"))
         stamp = make_stamp(native, training_set, meta.signature, store, inputs=inputs, missing=missing)

@@ -12,7 +12,7 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
-from featurestore.errors import RequestError
+from featurestore.errors import MissingExtra, RequestError
 from featurestore.models.flavor import reads_matrix
 from featurestore.models.flow import mlflow
 from featurestore.models.signature import serving_signature
@@ -22,6 +22,8 @@ LOADER = "featurestore.models.loader"
 PYFUNC = "python_function"
 _FEW = 256
 """Rows that one thread predicts faster than it could share them out."""
+_DISTRIBUTIONS = {"sklearn": "scikit-learn", "pytorch_lightning": "pytorch-lightning", "PIL": "pillow", "cv2": "opencv-python"}
+"""Packages that pip knows by another name than Python does."""
 OWN_CONFIG = {"home": None, "catalog": None, "warehouse": None, "online": None, "missing": None}
 """What `mlflow.pyfunc.load_model(uri, model_config=...)` may say, beside the model's own: MLflow passes on what it finds listed."""
 
@@ -56,6 +58,7 @@ class Native:
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any] | None = None) -> None:
+        """Raises: RequestError for a model without a stamp; MissingExtra without the package that it was made with."""
         self.stamp = read(folder)
         links = tempfile.mkdtemp(prefix="featurestore-model-")
         weakref.finalize(self, shutil.rmtree, links, True)
@@ -64,6 +67,8 @@ class Native:
                 os.symlink(folder.absolute() / name, Path(links, name))
         self.model = open_native(folder / FOLDER / ORIGINAL, Path(links), config)
         self.matrix = reads_matrix(raw(self.model))
+        # MLflow's flavors but scikit-learn's know no other method than predict.
+        self._predict = self.model.predict if self.stamp.predict_fn is None else getattr(raw(self.model), self.stamp.predict_fn)
         # It knows the libraries that are loaded by now.
         self._threads = ThreadpoolController()
 
@@ -71,7 +76,7 @@ class Native:
         """The model's own answer for a frame of its inputs."""
         # OpenMP hands even one row to a thread for each core, and waits for all: on a busy machine for tens of milliseconds.
         with self._threads.limit(limits=1, user_api="openmp") if len(frame) <= _FEW else nullcontext():
-            return self.model.predict(frame)
+            return self._predict(frame)
 
 
 def raw(model: Any) -> Any:
@@ -85,7 +90,8 @@ def raw(model: Any) -> Any:
 def open_native(original: Path, folder: Path, config: Mapping[str, Any] | None = None) -> Any:
     """A native model as MLflow's PyFuncModel, its MLmodel put into `folder` beside its files.
 
-    Without a signature: what it is given here has the types it was trained on already.
+    Without a signature: what it is given here has the types it was trained on already. Raises: MissingExtra naming the package
+    that the model was made with, where it is not installed.
     """
     meta: Any = mlflow.models.Model.load(str(original))
     meta.signature = None
@@ -93,4 +99,8 @@ def open_native(original: Path, folder: Path, config: Mapping[str, Any] | None =
     meta.save(str(folder / ORIGINAL))
     listed = meta.flavors[PYFUNC].get("config") or {}
     own = {name: value for name, value in (config or {}).items() if name in listed}
-    return mlflow.pyfunc.load_model(str(folder), suppress_warnings=True, model_config=own or None)
+    try:
+        return mlflow.pyfunc.load_model(str(folder), suppress_warnings=True, model_config=own or None)
+    except ModuleNotFoundError as error:
+        module = (error.name or "of an unknown name").partition(".")[0]
+        raise MissingExtra(_DISTRIBUTIONS.get(module, module), what="the model") from error

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
-from featurestore.errors import RequestError
+from featurestore.errors import RequestError, near
 from featurestore.models.flow import mlflow
 
 FLAVORS = {
@@ -84,6 +84,32 @@ def find(model: Any, given: ModuleType | None) -> Flavor:
     parameters = list(inspect.signature(module.save_model).parameters)
     written = _FORMATS.get(module.__name__)
     return Flavor(module, parameters[0], {"serialization_format": written} if written and "serialization_format" in parameters else {})
+
+
+METHOD_OPTION = "pyfunc_predict_fn"
+PREDICT_METHODS = ("predict", "predict_proba", "predict_log_proba", "predict_joint_log_proba", "decision_function", "score_samples")
+"""The methods of a model that answer for rows, by the names that scikit-learn gave them."""
+
+
+def takes_method(flavor: Flavor) -> bool:
+    """Whether the MLflow flavor itself can call another method than `predict`; only scikit-learn's can."""
+    return METHOD_OPTION in inspect.signature(flavor.module.save_model).parameters
+
+
+def check_method(model: Any, flavor: Flavor, method: str) -> None:
+    """Raises: RequestError for a method that does not predict, or that the model does not have."""
+    if method not in PREDICT_METHODS:
+        raise RequestError(f"pyfunc_predict_fn: no method '{method}' that predicts{near(method, PREDICT_METHODS)}", field=METHOD_OPTION)
+    if method == "predict":
+        return
+    if not callable(getattr(model, method, None)):
+        methods = [name for name in PREDICT_METHODS if callable(getattr(model, name, None))]
+        raise RequestError(
+            f"pyfunc_predict_fn: the {flavor.module.__name__} model {type(model).__name__} has no method {method}, only"
+            f" {', '.join(methods)}. For probabilities from LightGBM or XGBoost, log LGBMClassifier or XGBClassifier; a booster's predict"
+            " gives them where its objective does",
+            field=METHOD_OPTION,
+        )
 
 
 def reads_matrix(native: Any) -> bool:

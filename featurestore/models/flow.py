@@ -9,6 +9,7 @@ from featurestore.addresses import without_secrets
 from featurestore.errors import MissingExtra, NotFound, NotReady
 
 _MODULES = ("artifacts", "entities", "exceptions", "models", "pyfunc", "types.schema")
+_REPOSITORIES = "mlflow.store.artifact.artifact_repository_registry"
 
 try:
     # Half of it is typed, and another half with each release.
@@ -20,6 +21,8 @@ except ModuleNotFoundError as error:
 
 for _name in _MODULES:
     import_module(f"mlflow.{_name}")
+
+artifact_repository: Any = import_module(_REPOSITORIES)
 
 # An alias that is not there is an invalid parameter to MLflow, and so is a URI that it cannot read.
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
@@ -36,6 +39,11 @@ def asking(kind: str, name: str) -> Iterator[None]:
         raise NotFound(kind, name, _known(name), _place()) from error
     except FileNotFoundError as error:
         raise NotFound(kind, name, _known(name), _place()) from error
+
+
+def local_path(model_uri: str) -> str:
+    """A model's address in a form that all of MLflow takes: `file:///folder` as the folder's path, all others as they are."""
+    return mlflow.utils.file_utils.local_file_uri_to_path(model_uri) if model_uri.startswith("file:") else model_uri
 
 
 def _place() -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from featurestore.errors import RequestError
 from featurestore.models import bundle, origin, reach, tracking
 from featurestore.models.features import MISSING
-from featurestore.models.flavor import Flavor, check_categories
+from featurestore.models.flavor import METHOD_OPTION, Flavor, check_categories, check_method, takes_method
 from featurestore.models.flavor import find as find_flavor
 from featurestore.models.flow import mlflow
 from featurestore.models.inputs import choose
@@ -35,6 +35,7 @@ def log_model(
     input_example: Any = None,
     missing: str = "nan",
     inputs: Sequence[str] | None = None,
+    pyfunc_predict_fn: str = "predict",
     store: FeatureStore | None = None,
     **kwargs: Any,
 ) -> Any:
@@ -42,18 +43,26 @@ def log_model(
 
     The flavor is found by the model's class; `flavor` is one of MLflow's modules. `inputs` names the model's columns when
     it does not know them itself. `input_example` holds keys and request fields. `missing` is what to do about keys
-    without features: "nan" or "error". `store` None: the training set's own. Other keywords go to the flavor's
-    save_model. Returns MLflow's ModelInfo. Raises: RequestError when the model reads a column that could not be looked
-    up; Conflict when the store is not the training set's.
+    without features: "nan" or "error". `pyfunc_predict_fn` is the method of the model that answers, such as "predict_proba".
+    `store` None: the training set's own. Other keywords go to the flavor's save_model. Returns MLflow's ModelInfo. Raises:
+    RequestError when the model reads a column that could not be looked up, or lacks the method; Conflict when the store is
+    not the training set's.
     """
     if missing not in MISSING:
         raise RequestError(f"missing={missing!r} must be 'nan' (a key without features is scored with NULLs) or 'error'", field="missing")
     with reach.store_of(training_set, store) as found:
         signature = kwargs.pop("signature", None)
-        stamp = make_stamp(model, training_set, signature, found, inputs=inputs, missing=missing)
+        chosen = find_flavor(model, flavor)
+        check_method(model, chosen, pyfunc_predict_fn)
+        method = None
+        if takes_method(chosen):
+            kwargs[METHOD_OPTION] = pyfunc_predict_fn
+        elif pyfunc_predict_fn != "predict":
+            method = pyfunc_predict_fn
+        stamp = make_stamp(model, training_set, signature, found, inputs=inputs, missing=missing, predict_fn=method)
         origin.check(found, stamp)
         tracking.use(found.settings)
-        stamped = _Stamped(find_flavor(model, flavor), model, stamp, training_set.manifest, signature, input_example)
+        stamped = _Stamped(chosen, model, stamp, training_set.manifest, signature, input_example)
         with _run(name or training_set.name) as run_id:
             info = _log(stamped, name or training_set.name, registered_model_name, kwargs)
             record_input(run_id, training_set, stamp, info.model_id)
@@ -64,7 +73,14 @@ def log_model(
 
 
 def make_stamp(
-    native: Any, training_set: TrainingSet, signature: Any, store: FeatureStore, *, inputs: Sequence[str] | None, missing: str
+    native: Any,
+    training_set: TrainingSet,
+    signature: Any,
+    store: FeatureStore,
+    *,
+    inputs: Sequence[str] | None,
+    missing: str,
+    predict_fn: str | None = None,
 ) -> Stamp:
     """The stamp of a model. Raises: RequestError when the model reads a column that could not be looked up."""
     check_categories(native)
@@ -82,6 +98,7 @@ def make_stamp(
         named=named,
         missing=missing,
         store=origin.describe(store.settings),
+        predict_fn=predict_fn,
     )
 
 

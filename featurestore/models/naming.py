@@ -3,7 +3,7 @@
 from typing import Any
 
 from featurestore.errors import NotFound, RequestError
-from featurestore.models.flow import asking, mlflow
+from featurestore.models.flow import asking, local_path, mlflow
 
 
 def resolve(name: str, version: int | str | None = None, alias: str | None = None) -> str:
@@ -46,5 +46,5 @@ def of_uri(model_uri: str) -> tuple[str, str | None]:
     if model_uri.startswith("models:/") and at:
         return name, resolve(name, alias=alias)
     with asking("model", model_uri):
-        model_id = mlflow.models.get_model_info(model_uri).model_id
+        model_id = mlflow.models.get_model_info(local_path(model_uri)).model_id
         return str(mlflow.MlflowClient().get_logged_model(model_id).name) if model_id else model_uri, None

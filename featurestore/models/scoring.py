@@ -12,7 +12,7 @@ from featurestore.lakehouse import tables
 from featurestore.models import features, inference, origin, reach, running, tracking
 from featurestore.models.bundle import Native
 from featurestore.models.features import Found, Given
-from featurestore.models.flow import asking, mlflow
+from featurestore.models.flow import asking, local_path, mlflow
 from featurestore.models.stamp import Stamp
 from featurestore.models.values import answers, arrow, kinds_of, records
 from featurestore.pipelines import times
@@ -42,7 +42,7 @@ def score(
     tracking.use(None if store is None else store.settings)
     with TemporaryDirectory() as scratch:
         with asking("model", model_uri):
-            folder = mlflow.artifacts.download_artifacts(model_uri, dst_path=scratch)
+            folder = mlflow.artifacts.download_artifacts(local_path(model_uri), dst_path=scratch)
         native = Native(Path(folder))
         own = origin.find(native.stamp, store)
         try:

@@ -15,7 +15,7 @@ from typing import Any
 from featurestore.errors import NotReady, RequestError, near
 from featurestore.models import naming, origin, running, tracking
 from featurestore.models.bundle import Native
-from featurestore.models.flow import asking, mlflow
+from featurestore.models.flow import asking, local_path, mlflow
 from featurestore.models.stamp import Stamp
 from featurestore.models.values import answers
 from featurestore.store import FeatureStore
@@ -52,7 +52,7 @@ class LoadedModel:
         folder = tempfile.mkdtemp(prefix="featurestore-artifacts-")
         weakref.finalize(self, shutil.rmtree, folder, True)
         with asking("model", model_uri):
-            found = mlflow.artifacts.download_artifacts(model_uri, dst_path=folder)
+            found = mlflow.artifacts.download_artifacts(local_path(model_uri), dst_path=folder)
         self._native = Native(Path(found))
         self._store = store
         self.name = name or model_uri

@@ -10,7 +10,7 @@ from typing import Any
 from featurestore.compiler.service_plan import ServicePlan, service_plan_from_dict
 from featurestore.errors import RequestError
 from featurestore.models import tracking
-from featurestore.models.flow import asking, mlflow
+from featurestore.models.flow import artifact_repository, asking, local_path, mlflow
 from featurestore.models.inputs import Input
 from featurestore.settings import Settings
 
@@ -27,7 +27,7 @@ class Stamp:
     `views` has, for each feature table, the manifest's entry (table, uuid, snapshot_id, fingerprint). `inputs` are the
     model's columns in its order; `named` tells whether it knows their names, or was trained on a bare matrix. `missing`
     is what to do about a key without features, "nan" or "error". `store` says where the store was, without secrets: a
-    hint, not a setting.
+    hint, not a setting. `predict_fn` is the native model's method that predicts; None: what its MLflow flavor calls.
     """
 
     training_set: str
@@ -41,6 +41,7 @@ class Stamp:
     named: bool
     missing: str
     store: Mapping[str, Any]
+    predict_fn: str | None = None
 
     @property
     def snapshots(self) -> dict[str, int | None]:
@@ -101,9 +102,11 @@ def training_set(model_uri: str, settings: Settings | None = None) -> dict[str, 
     Raises: NotFound for a model that MLflow does not have; RequestError for one without a stamp.
     """
     training_set_id(model_uri, settings)
+    address = local_path(model_uri)
     with tempfile.TemporaryDirectory() as folder, asking("model", model_uri):
-        path = mlflow.artifacts.download_artifacts(f"{model_uri.rstrip('/')}/{FOLDER}/{MANIFEST}", dst_path=folder)
-        manifest: dict[str, Any] = json.loads(Path(path).read_text())
+        # Not by the address of the file: MLflow takes none below models:/m-....
+        repository = artifact_repository.get_artifact_repository(address)
+        manifest: dict[str, Any] = json.loads(Path(repository.download_artifacts(f"{FOLDER}/{MANIFEST}", folder)).read_text())
     return manifest
 
 
@@ -119,7 +122,7 @@ def stamped_info(model_uri: str, settings: Settings | None = None) -> Any:
     """MLflow's ModelInfo of a stamped model, what `Stamp.metadata` wrote in its metadata. Raises: as `training_set`."""
     tracking.use(settings)
     with asking("model", model_uri):
-        info = mlflow.models.get_model_info(model_uri)
+        info = mlflow.models.get_model_info(local_path(model_uri))
     if PREFIX not in (info.metadata or {}):
         raise RequestError(f"{model_uri} carries no stamp; log it with models.log_model, or give it one with models.attach")
     return info

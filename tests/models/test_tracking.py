@@ -88,4 +88,4 @@ try:
 except Exception as error:
     print(type(error).__name__, error)
 """
-    assert python(code) == "MissingExtra this needs mlflow: pip install 'featurestore[mlflow]'"
+    assert python(code) == "MissingExtra this needs the package mlflow, which is not installed here: pip install 'featurestore[mlflow]'"

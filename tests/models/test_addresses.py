@@ -1,0 +1,46 @@
+"""Every function that takes a model's address takes it in all forms that MLflow has."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.models.vendor import VENDOR_WARNINGS, mlflow  # isort: skip - before anything else imports it
+from featurestore import models
+from tests.models import worlds
+from tests.models.worlds import World
+
+pytestmark = [*VENDOR_WARNINGS, pytest.mark.slow]
+
+Address = Callable[[Any, Path], str]
+
+ADDRESSES: dict[str, Address] = {
+    "version": lambda info, folder: f"models:/addressed/{info.registered_model_version}",
+    "latest": lambda info, folder: "models:/addressed/latest",
+    "alias": lambda info, folder: "models:/addressed@champion",
+    "logged model": lambda info, folder: f"models:/{info.model_id}",
+    "run": lambda info, folder: f"runs:/{info.run_id}/addressed",
+    "folder": lambda info, folder: str(folder / "model"),
+    "file": lambda info, folder: (folder / "model").as_uri(),
+}
+
+
+@pytest.fixture(scope="module")
+def addressed(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    info = models.log_model(world.model, training_set=world.training_set, name="addressed", registered_model_name="addressed")
+    models.set_alias("addressed", "champion", info.registered_model_version, store=world.store)
+    folder = tmp_path_factory.mktemp("downloaded")
+    mlflow.artifacts.download_artifacts(f"models:/{info.model_id}", dst_path=str(folder / "model"))
+    return info, folder
+
+
+@pytest.mark.parametrize("form", ADDRESSES)
+def test_every_form_of_address_reaches_the_model(world: World, addressed: tuple[Any, Path], form: str) -> None:
+    uri = ADDRESSES[form](*addressed)
+    assert models.training_set(uri, world.store.settings)["id"] == world.training_set.id
+    assert world.store.rebuild(uri).digest == world.training_set.digest
+    scored = models.score(uri, worlds.spine(rows=3), at="training", log=True, store=world.store)
+    assert scored.num_rows == 3
+    assert models.attach(uri, training_set=world.training_set, store=world.store) is not None
+    assert world.store.compare(uri, world.training_set.id)["rows"]["common"]
