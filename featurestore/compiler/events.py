@@ -18,6 +18,8 @@ TIME = "__fs_time"
 CREATED = "__fs_created"
 DAY = 86_400_000_000
 """In microseconds."""
+FIRST_DAY = 719_162
+"""So many days before 1970 the year 1 begins."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,16 @@ def compile_events(view: FeatureView, columns: Sequence[str]) -> Events:
         inputs=inputs,
         sql=sql,
         counts=(
-            f"SELECT epoch_us({time}) // {DAY} AS day, count(*) AS rows, count(*) FILTER (WHERE NOT ({has_keys})) AS null_keys,"
+            f"SELECT {day_of(time)} AS day, count(*) AS rows, count(*) FILTER (WHERE NOT ({has_keys})) AS null_keys,"
             f" count(*) FILTER (WHERE {time} > make_timestamptz(getvariable('now'))) AS future FROM {SOURCE} WHERE {keep}"
             " GROUP BY 1 ORDER BY 1"
         ),
     )
+
+
+def day_of(time: str) -> str:
+    """The day of a time as SQL, counted from 1970 and floored: counted from the year 1 first, since `//` cuts toward zero."""
+    return f"((epoch_us({time}) + {FIRST_DAY * DAY}) // {DAY} - {FIRST_DAY})"
 
 
 def source_scope(source: Source, columns: Sequence[str]) -> dict[str, str]:

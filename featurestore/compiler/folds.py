@@ -101,7 +101,7 @@ class Ordered:
 
 def is_numeric(kind: str) -> bool:
     """Whether values of a DuckDB type can be added; booleans count as 0 and 1."""
-    return kind in _INTEGERS or kind in FLOATING or kind.startswith("DECIMAL")
+    return kind in _INTEGERS or kind in FLOATING or (kind.startswith("DECIMAL(") and not kind.endswith("[]"))
 
 
 def fold(aggregation: Aggregation, value: str | None, where: str | None, kind: str, shortcuts: Shortcuts = NONE) -> Fold | None:

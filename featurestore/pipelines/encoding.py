@@ -19,7 +19,8 @@ def spelled(value: Any) -> Any:
     """The JSON form of a value that JSON does not know. Raises TypeError."""
     if isinstance(value, datetime):
         moment = value.astimezone(UTC) if value.tzinfo else value
-        return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        # `strftime` writes the year 12 as 12.
+        return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
     if isinstance(value, date | time):
         return value.isoformat()
     if isinstance(value, Decimal):

@@ -22,7 +22,7 @@ def fit(value: Any, kind: str, what: str) -> Any:
         value = value.item()
     if isinstance(value, float) and math.isnan(value) and kind not in ("DOUBLE", "FLOAT"):
         return None
-    fitted = _FITTERS.get(kind.partition("(")[0], _as_is)(value, kind)
+    fitted = _FITTERS.get("" if kind.endswith("[]") else kind.partition("(")[0], _as_is)(value, kind)
     if fitted is None:
         raise TypeMismatch(f"{what}: {value!r} is {type(value).__name__}, but the column is {kind}", field=what, expected=kind)
     return fitted

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from datetime import UTC, date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -105,3 +105,19 @@ def test_a_failure_while_rows_are_passed_on_ends_the_threads() -> None:
         list(tally.numbered(failing(), pa.schema([*table.schema, pa.field(ROW, pa.int64())]), None))
     with pytest.raises(RuntimeError, match="after shutdown"):
         list(tally.numbered(iter(table.to_batches()), table.schema, None))
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("us", "UTC"), pa.date32()])
+def test_the_ends_of_the_calendar_have_statistics(session: Session, kind: pa.DataType) -> None:
+    """As doubles, the last microseconds of the year 9999 are in the year 10000."""
+    first, last = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+    ends = {first: "0001-01-01T00:00:00.000000Z", last: "9999-12-31T23:59:59.999999Z"}
+    cut = 10 if pa.types.is_date(kind) else None
+    for values in ([first, last], [last, None], [last, datetime(2026, 1, 1, tzinfo=UTC), first], [last, last - timedelta(microseconds=1)]):
+        moments = [value for value in values if value is not None]
+        column = pa.chunked_array([pa.array([value if cut is None or value is None else value.date() for value in values], kind)])
+        found = measures.in_memory(column)
+        assert found == by_engine(session, column)
+        low, high = (ends.get(end, f"{end:%Y-%m-%dT%H:%M:%S.%fZ}")[:cut] for end in (min(moments), max(moments)))
+        assert (found["min"], found["max"]) == (low, high)
+        assert (found["histogram"]["edges"][0], found["histogram"]["edges"][-1]) == (low, high)

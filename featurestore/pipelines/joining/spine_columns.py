@@ -27,10 +27,12 @@ ARROW_TYPES = {
 
 def arrow_type(kind: str) -> pa.DataType:
     """The Arrow type of a key or request column of a DuckDB type; UUIDs travel as text."""
+    if kind.endswith("[]"):
+        return pa.list_(arrow_type(kind[:-2]))
     if kind.startswith("DECIMAL("):
         precision, scale = kind[8:-1].split(",")
         return pa.decimal128(int(precision), int(scale))
-    return pa.list_(arrow_type(kind[:-2])) if kind.endswith("[]") else ARROW_TYPES[kind]
+    return ARROW_TYPES[kind]
 
 
 def as_time(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:

@@ -63,11 +63,16 @@ class Profile:
             "max": spelled(self._extent.greatest) if count else None,
             "quantiles": quantiles,
             "histogram": {
-                "edges": [spelled(edge) for edge in self._edges.tolist()] if count else [],
+                "edges": [spelled(edge) for edge in self._named_edges(moments)] if count else [],
                 "counts": np.diff([0, *self._below.tolist(), count]).tolist() if count else [],
             },
             "top": [[spelled(value), times] for value, times in self._top],
         }
+
+    def _named_edges(self, moments: bool) -> list[Any]:
+        """The edges; of times the outer ones to the microsecond: as a double, the last one of 9999 is in the year 10000."""
+        edges = self._edges.tolist()
+        return edges if moments else [self._extent.least, *edges[1:-1], self._extent.greatest]
 
     def _add(self, values: Values, times: Values) -> None:
         reached = np.cumsum(times)

@@ -1,5 +1,6 @@
 """The numbers that are kept of one column: of values in memory, or of values that the engine sorts, and both the same to the last bit."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
@@ -186,7 +187,7 @@ def _spelling(kind: pa.DataType) -> Spelled:
     if not is_time(kind):
         return lambda value: value
     cut = 10 if pa.types.is_date(kind) else None
-    return lambda value: (times.text(int(value)) or "")[:cut]
+    return lambda value: (times.text(math.floor(value)) or "")[:cut]
 
 
 def _plain(value: Any) -> Any:
