@@ -20,18 +20,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from featurestore.secrets import scrubbed, scrubbed_all
+
 
 class FeatureStoreError(Exception):
     """The root: catch it to catch all of ours.
 
     `message` is fit for any reader. `details` holds JSON-ready facts for programs; a `reason` among them is a library's
-    own words, which str() adds and a server keeps to itself.
+    own words, which str() adds and a server keeps to itself. Neither holds a secret of the settings, whatever a library quoted.
     """
 
     def __init__(self, message: str, **details: Any) -> None:
-        super().__init__(message)
-        self.message = message
-        self.details: dict[str, Any] = details
+        self.message = scrubbed(message)
+        super().__init__(self.message)
+        self.details: dict[str, Any] = scrubbed_all(details)
 
     def __str__(self) -> str:
         return f"{self.message}: {self.details['reason']}" if self.details.get("reason") else self.message

@@ -1,14 +1,17 @@
 """Settings come from arguments, `FEATURESTORE_*` variables and `featurestore.toml`, in that order, and are built once."""
 
+import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
-from pydantic import ByteSize, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import ByteSize, Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from featurestore.addresses import connectable
 from featurestore.errors import RequestError, near
+from featurestore.secrets import Secret
 
 CATALOG_NAME = "featurestore"
 GIB = 1 << 30
@@ -16,20 +19,59 @@ GIB = 1 << 30
 _BYTES = TypeAdapter(ByteSize)
 
 
+def _token(value: Any) -> Secret:
+    text = _text(value)
+    if not text.strip():
+        raise ValueError("an empty token lets everybody in; leave it out, or give one that is hard to guess")
+    if not text.isascii() or text != text.strip() or not text.isprintable():
+        raise ValueError("a token is printable ASCII with no space around it: it is sent in a header")
+    return Secret(text)
+
+
+def _address(value: Any) -> Secret:
+    return Secret.address(_text(value))
+
+
+def _properties(value: Any) -> dict[str, Secret]:
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise ValueError("Input should be a table of properties and their values")
+    return {name: Secret.property(name, _text(inner, name)) for name, inner in value.items()}
+
+
+def _text(value: Any, name: str = "") -> str:
+    text = value.reveal() if isinstance(value, Secret) else value
+    if not isinstance(text, str):
+        raise ValueError(f"{name}: Input should be a valid string" if name else "Input should be a valid string")
+    return text
+
+
+_SHOWN = PlainSerializer(str, return_type=str)
+Token = Annotated[Secret, PlainValidator(_token), _SHOWN]
+"""A text that is never shown."""
+Address = Annotated[Secret, PlainValidator(_address), _SHOWN]
+"""An address, shown without passwords."""
+Properties = Annotated[
+    dict[str, Secret], PlainValidator(_properties), PlainSerializer(lambda found: {name: str(value) for name, value in found.items()})
+]
+"""Properties by name, shown without those that hold secrets."""
+
+
 class Settings(BaseSettings):
     """Where everything lies and how much of the machine to use. With nothing set, everything is in one folder."""
 
-    model_config = SettingsConfigDict(env_prefix="FEATURESTORE_", toml_file="featurestore.toml", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="FEATURESTORE_", toml_file="featurestore.toml", extra="forbid", frozen=True, hide_input_in_errors=True
+    )
 
     home: Path = Field(default=Path(".featurestore"), description="folder of all default state")
-    catalog: dict[str, str] = Field(default_factory=dict, description="pyiceberg catalog properties; default: SQLite in the home folder")
-    warehouse: str | None = Field(
+    catalog: Properties = Field(default_factory=dict, description="pyiceberg catalog properties; default: SQLite in the home folder")
+    warehouse: Address | None = Field(
         default=None, description="where tables' files lie, a folder or s3:// address; default: warehouse/ in the home folder"
     )
-    online: str | None = Field(
+    online: Address | None = Field(
         default=None, description="online store, lmdb://path or redis://host:port/db; default: LMDB in the home folder"
     )
-    mlflow_tracking_uri: str | None = Field(
+    mlflow_tracking_uri: Address | None = Field(
         default=None, description="MLflow's tracking server; default: MLflow's own setting, else SQLite in the home folder"
     )
     definitions: Path = Field(default=Path("definitions"), description="folder of definition files")
@@ -49,11 +91,15 @@ class Settings(BaseSettings):
         default=None,
         description="most memory that the process of one of them may have; default: twice memory_limit and 1 GiB, else the machine's",
     )
-    token: str | None = Field(default=None, description="bearer token the server demands; default: none")
+    token: Token | None = Field(default=None, description="bearer token the server demands; default: none")
     features_namespace: str = Field(default="features", description="namespace of feature tables")
     training_sets_namespace: str = Field(default="training_sets", description="namespace of training sets")
     registry_namespace: str = Field(default="registry", description="namespace of definitions and model events")
     inference_namespace: str = Field(default="inference", description="namespace of inference logs")
+
+    def __init__(self, **values: Any) -> None:
+        """`values` as they are written in `featurestore.toml`: texts become secrets, paths and numbers here."""
+        super().__init__(**values)
 
     @field_validator("job_memory_limit")
     @classmethod
@@ -78,24 +124,42 @@ class Settings(BaseSettings):
         return self.home.expanduser().absolute()
 
     def catalog_properties(self) -> dict[str, str]:
-        """The properties the Iceberg catalog is opened with."""
-        sql = self.catalog.get("type", "sql" if not self.catalog.get("uri", "").startswith("http") else "rest") == "sql"
-        given = self.warehouse or self.catalog.get("warehouse")
+        """The properties the Iceberg catalog is opened with, secrets among them."""
+        catalog = {name: value.reveal() for name, value in self.catalog.items()}
+        if "uri" in catalog:
+            catalog["uri"] = connectable(catalog["uri"])
+        sql = catalog.get("type", "sql" if not catalog.get("uri", "").startswith("http") else "rest") == "sql"
+        given = self.warehouse.reveal() if self.warehouse else catalog.get("warehouse")
         if not sql:
             # A catalog server knows its warehouses by names of its own.
-            return {**self.catalog, **({"warehouse": given} if given else {})}
+            return {**catalog, **({"warehouse": given} if given else {})}
         warehouse = given or str(self.home_path() / "warehouse")
         if "://" not in warehouse:
             warehouse = Path(warehouse).expanduser().absolute().as_uri()
-        defaults = {} if self.catalog else {"type": "sql", "uri": f"sqlite:///{quote(str(self.home_path() / 'catalog.db'))}"}
-        return {**defaults, **self.catalog, "warehouse": warehouse}
+        defaults = {} if catalog else {"type": "sql", "uri": f"sqlite:///{quote(str(self.home_path() / 'catalog.db'))}"}
+        return {**defaults, **catalog, "warehouse": warehouse}
 
     def online_url(self) -> str:
-        """The online store's address; a relative LMDB path is made absolute."""
-        url = self.online or f"lmdb://{self.home_path() / 'online'}"
+        """The online store's address, its password in it; a relative LMDB path is made absolute."""
+        url = connectable(self.online.reveal()) if self.online else f"lmdb://{self.home_path() / 'online'}"
         if url.startswith("lmdb://"):
             return f"lmdb://{Path(url.removeprefix('lmdb://')).expanduser().absolute()}"
         return url
+
+    def mlflow_address(self) -> str | None:
+        """MLflow's tracking server, a password in it; None where MLflow's own setting holds."""
+        return connectable(self.mlflow_tracking_uri.reveal()) if self.mlflow_tracking_uri else None
+
+    def revealed(self) -> str:
+        """All that was set, as JSON with its secrets: for another process of this server, and for nothing that is kept or shown."""
+        plain = self.model_dump(mode="json", exclude_unset=True)
+        for name in plain:
+            value = getattr(self, name)
+            if isinstance(value, Secret):
+                plain[name] = value.reveal()
+            elif name == "catalog":
+                plain[name] = {inner: secret.reveal() for inner, secret in value.items()}
+        return json.dumps(plain)
 
     def job_memory(self) -> int:
         """The most bytes that the process of a job may have."""

@@ -151,9 +151,7 @@ def working(store: FeatureStore) -> Iterator[None]:
     of a session fork from one process that has imported everything.
     """
     settings = store.settings
-    consumer = JobConsumer(
-        jobs_path(settings), settings.model_dump_json(), settings.job_workers, settings.job_memory(), settings.spill_path()
-    )
+    consumer = JobConsumer(jobs_path(settings), settings.revealed(), settings.job_workers, settings.job_memory(), settings.spill_path())
     thread = threading.Thread(target=consumer.run)
     thread.start()
     try:

@@ -165,4 +165,4 @@ def _mlflow(settings: "Settings") -> Finding:
         found = version("mlflow")
     except PackageNotFoundError:
         return Finding("mlflow", "note", "not installed, so no models", "pip install 'featurestore[mlflow]'")
-    return Finding("mlflow", "ok", f"mlflow {found}, tracking at {without_secrets(settings.mlflow_tracking_uri or 'its own default')}")
+    return Finding("mlflow", "ok", f"mlflow {found}, tracking at {settings.mlflow_tracking_uri or 'its own default'}")

@@ -1,15 +1,15 @@
 """DuckDB's errors as ours: its own words go to `details`, never into the message."""
 
 import errno
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import duckdb
 
 from featurestore.errors import FeatureStoreError, OutOfResources, RequestError
+from featurestore.secrets import logger_of
 
-log = logging.getLogger(__name__)
+log = logger_of(__name__)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The Iceberg catalog, opened from settings: the only system of record."""
 
-import logging
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -9,10 +8,12 @@ from pyiceberg.catalog import load_catalog
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from featurestore.addresses import without_secrets
 from featurestore.errors import MissingExtra, NotReady
+from featurestore.secrets import logger_of
 from featurestore.settings import CATALOG_NAME, Settings
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 UNREACHABLE = (SQLAlchemyError, OSError)
 """What a catalog or a warehouse that cannot be reached raises (network and HTTP errors are OSErrors)."""
@@ -28,7 +29,8 @@ def open_catalog(settings: Settings) -> Catalog:
     local = properties.get("type", "sql") == "sql" and not uri.startswith("http")
     if local:
         properties["warehouse"] = _local_as_path(properties["warehouse"])
-    shown = properties.get("warehouse", "of the server")
+    shown = without_secrets(properties.get("warehouse", "of the server"))
+    where = without_secrets(uri) or "(no uri)"
     try:
         if local and "://" not in properties["warehouse"]:
             Path(properties["warehouse"]).mkdir(parents=True, exist_ok=True)
@@ -42,10 +44,10 @@ def open_catalog(settings: Settings) -> Catalog:
         raise MissingExtra(error.name or "a database driver", "postgres") from error
     except Exception as error:
         raise NotReady(
-            f"the Iceberg catalog {_shown(uri)} (warehouse {shown}) cannot be opened: "
+            f"the Iceberg catalog {where} (warehouse {shown}) cannot be opened: "
             f"{str(error).splitlines()[0] if str(error) else type(error).__name__}; "
             "check the settings catalog, warehouse and home, and that its server runs and lets this user in",
-            uri=_shown(uri),
+            uri=where,
             warehouse=shown,
         ) from error
 
@@ -73,10 +75,3 @@ def _prepared_sqlite(uri: str) -> str:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     # Writers of one SQLite file queue up; the driver's five seconds are short for that.
     return uri if "timeout" in url.query else f"{uri}{'&' if url.query else '?'}timeout=60"
-
-
-def _shown(uri: str) -> str:
-    try:
-        return make_url(uri).render_as_string(hide_password=True) if uri else "(no uri)"
-    except SQLAlchemyError:
-        return uri.rsplit("@", 1)[-1]

@@ -1,7 +1,6 @@
 """A commit is a compare-and-swap: it lands on the state that the handle shows, or it raises and leaves nothing behind."""
 
 import errno
-import logging
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
@@ -22,8 +21,9 @@ from pyiceberg.table.update import (
 
 from featurestore.errors import CommitConflict, NotReady, OutOfResources
 from featurestore.lakehouse.catalog import UNREACHABLE
+from featurestore.secrets import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 class AsLoaded(ValidatableTableRequirement):

@@ -1,6 +1,5 @@
 """Many small files become few large ones in one commit: the files first, and those they stand for are gone from the head alone."""
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -20,8 +19,9 @@ from featurestore.lakehouse import scans, tables, types
 from featurestore.lakehouse.casting import fitted
 from featurestore.lakehouse.commits import begin, execute, reloaded, stage_properties
 from featurestore.lakehouse.files import ROW_GROUP_ROWS, DataFiles, group_rows
+from featurestore.secrets import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 TARGET_BYTES = 128 << 20
 """How large a data file should be: a scan then spends its time reading rows, not opening files, and a file still is one task."""

@@ -1,7 +1,6 @@
 """Rows become Parquet data files that Iceberg can take over as they are: field ids, fixed row groups, one partition each."""
 
 import errno
-import logging
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
@@ -19,8 +18,9 @@ from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 
 from featurestore.errors import OutOfResources
+from featurestore.secrets import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 ROW_GROUP_ROWS = 131_072
 STEP = 2048

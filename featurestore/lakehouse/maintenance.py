@@ -1,6 +1,5 @@
 """Old snapshots expire unless something pins them, and files that no kept snapshot reaches are swept."""
 
-import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from pyiceberg.table.update import AssertTableUUID, RemoveSnapshotsUpdate
 from featurestore.errors import CommitConflict, Conflict
 from featurestore.lakehouse import folders, tables
 from featurestore.lakehouse.commits import Staged, as_loaded, begin, execute, reloaded
+from featurestore.secrets import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 Wanted = Callable[[Mapping[str, str]], Collection[str]]
 """The files that a table with these properties will want though no snapshot has them yet, by their locations."""

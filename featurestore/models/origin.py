@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from featurestore.addresses import SECRET, without_secrets
+from featurestore.addresses import public, without_secrets
 from featurestore.errors import Conflict, NotFound, NotReady
 from featurestore.lakehouse import tables
 from featurestore.models.stamp import Stamp
@@ -27,11 +27,11 @@ PLACES = (
 def describe(settings: Settings) -> dict[str, Any]:
     """The places of a store without any secret; `complete` tells whether there was none."""
     catalog = settings.catalog_properties()
-    public = {name: without_secrets(value) for name, value in catalog.items() if not SECRET.search(name)}
+    shown = public(catalog)
     online = without_secrets(settings.online_url())
     namespaces = {name: getattr(settings, name) for name in PLACES if name.endswith("_namespace")}
-    complete = public == catalog and online == settings.online_url()
-    return {"home": str(settings.home_path()), "catalog": public, "online": online, **namespaces, "complete": complete}
+    complete = shown == catalog and online == settings.online_url()
+    return {"home": str(settings.home_path()), "catalog": shown, "online": online, **namespaces, "complete": complete}
 
 
 def find(stamp: Stamp, store: FeatureStore | None = None, places: Mapping[str, Any] | None = None) -> FeatureStore:

@@ -1,6 +1,5 @@
 """Models for a server: loaded once for each version, fed by the server's own lookup."""
 
-import logging
 import shutil
 import tempfile
 import threading
@@ -18,9 +17,10 @@ from featurestore.models.bundle import Native
 from featurestore.models.flow import asking, local_path, mlflow
 from featurestore.models.stamp import Stamp
 from featurestore.models.values import answers
+from featurestore.secrets import logger_of
 from featurestore.store import FeatureStore
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 @dataclass(frozen=True)

@@ -26,13 +26,13 @@ def use(given: Settings | None) -> None:
     settings = given if given is not None else load_settings()
     active = mlflow.active_run() is not None
     current = mlflow.get_tracking_uri()
-    if settings.mlflow_tracking_uri is not None:
-        if active and current != settings.mlflow_tracking_uri:
+    wanted = settings.mlflow_address()
+    if wanted is not None:
+        if active and current != wanted:
             raise Conflict(
                 f"a run is active on MLflow at {without_secrets(current)}, but the settings say"
-                f" {without_secrets(settings.mlflow_tracking_uri)}; end the run first"
+                f" {settings.mlflow_tracking_uri}; end the run first"
             )
-        wanted = settings.mlflow_tracking_uri
     elif active or _chosen(current, by_store=given is None):
         return
     else:

@@ -3,16 +3,18 @@
 import contextlib
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import LockError, OutOfMemoryError, RedisError, WatchError
 from redis.retry import Retry
 
+from featurestore.addresses import place_of
 from featurestore.errors import NotReady, OutOfResources, RequestError
 
 DEFAULT_PREFIX = "featurestore"
+FORM = "write redis://user:password@host:port/db, with each of @ / : % # ? in user and password percent-encoded: %40 for @"
 _CONNECT_SECONDS = 1.0
 _ANSWER_SECONDS = 1.0
 # One more try: enough for a connection that the server closed while it was idle, and a server that is down is known at once.
@@ -35,7 +37,7 @@ class RedisClient:
             raise RequestError("the prefix of the online store is empty; leave it out or write ?prefix=name")
         # Quoted, the prefix holds no colon, so that no two prefixes share a key, and nothing that SCAN takes for a pattern.
         self.base = f"{quote(prefix, safe='')}:".encode()
-        self.address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{unquote(parts.path)}"
+        self.address = place_of(url)
         try:
             self.commands: Any = redis.Redis.from_url(
                 urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(options), "")),
@@ -47,8 +49,8 @@ class RedisClient:
             )
             with self.errors():
                 self.commands.ping()
-        except (ValueError, TypeError) as error:
-            raise RequestError(f"the address {self.address} of the online store is wrong: {error}") from error
+        except (ValueError, TypeError):
+            raise RequestError(f"the address {self.address} of the online store is wrong; {FORM}") from None
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:

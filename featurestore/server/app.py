@@ -1,6 +1,5 @@
 """The application: a store, its routes in explicit lists, and what every request passes."""
 
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
@@ -9,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
+from featurestore.secrets import logger_of
 from featurestore.server.definitions import Definitions
 from featurestore.server.errors import HANDLERS
 from featurestore.server.health import OPEN_PATHS, Health
@@ -22,7 +22,7 @@ from featurestore.server.online import Online
 from featurestore.server.training_sets import TrainingSets
 from featurestore.store import FeatureStore
 
-log = logging.getLogger(__name__)
+log = logger_of(__name__)
 
 DESCRIPTION = """\
 A feature store on Apache Iceberg: training sets with every feature as of each row's time, and the same features online.
@@ -44,7 +44,7 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
     middleware = [
         Middleware(Observed, metrics=metrics),
         Middleware(Boundary),
-        *([Middleware(Token, token=store.settings.token, open_paths=OPEN_PATHS)] if store.settings.token else []),
+        *([Middleware(Token, token=store.settings.token.reveal(), open_paths=OPEN_PATHS)] if store.settings.token else []),
         Middleware(BodyGuard, limit=body_limit, upload_limit=upload_limit),
     ]
     return FastAPI(

@@ -1,6 +1,5 @@
 """One place turns errors into HTTP: a status, and `{"error": {"type", "message", "details"}}`."""
 
-import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
@@ -23,9 +22,10 @@ from featurestore.errors import (
     TypeMismatch,
 )
 from featurestore.pipelines.encoding import plain
+from featurestore.secrets import logger_of
 from featurestore.server.documents import PRIVATE, document, document_of
 
-log = logging.getLogger(__name__)
+log = logger_of(__name__)
 
 STATUSES: Mapping[type[FeatureStoreError], int] = {
     DefinitionError: 422,

@@ -1,6 +1,5 @@
 """Prometheus metrics: what was asked and how long it took, what the lookups found, and how fresh each view is."""
 
-import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,9 +13,10 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from featurestore.errors import FeatureStoreError
+from featurestore.secrets import logger_of
 from featurestore.store import FeatureStore
 
-log = logging.getLogger(__name__)
+log = logger_of(__name__)
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"

@@ -1,7 +1,6 @@
 """What every request passes: a boundary for the unexpected, the token, and the size limit; plain ASGI, for speed."""
 
 import hmac
-import logging
 import uuid
 from collections.abc import Collection, Mapping
 
@@ -10,10 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from featurestore.secrets import logger_of
 from featurestore.server.documents import document
 from featurestore.server.errors import response
 
-log = logging.getLogger(__name__)
+log = logger_of(__name__)
 
 MIB = 1 << 20
 

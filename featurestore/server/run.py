@@ -2,7 +2,6 @@
 
 import functools
 import ipaddress
-import logging
 import os
 import signal
 import socket
@@ -15,13 +14,15 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from featurestore.errors import RequestError
+from featurestore.secrets import logger_of
+from featurestore.server import logs
 from featurestore.server.app import create_app
 from featurestore.server.jobs.worker import JobWorker
 from featurestore.server.metrics import SHARED_FOLDER
 from featurestore.settings import Settings
 from featurestore.store import FeatureStore
 
-log = logging.getLogger(__name__)
+log = logger_of(__name__)
 
 BACKLOG = 2048
 GRACE_SECONDS = 10
@@ -65,7 +66,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
 
 def application(settings: Settings) -> FastAPI:
     """The application of one server process, with a store of its own."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logs.begin()
     return create_app(FeatureStore(settings=settings), close_store=True)
 
 

@@ -1,7 +1,6 @@
 """What a build reads is tagged before it begins: for good once the training set is there, else until upkeep finds the build dead."""
 
 import json
-import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +12,9 @@ from featurestore.pipelines import times
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.training_sets.prepared import Prepared
 from featurestore.pipelines.training_sets.training_set import TAG
+from featurestore.secrets import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 @contextmanager

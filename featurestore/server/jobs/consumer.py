@@ -11,12 +11,14 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+from featurestore.secrets import logger_of
+from featurestore.server import logs
 from featurestore.server.documents import document, document_of
 from featurestore.server.jobs import memory
 from featurestore.server.jobs.folder import JobFolder, spill_of
 from featurestore.server.jobs.queue import LOOK_SECONDS, JobQueue
 
-log = logging.getLogger(__name__)
+log = logger_of(__name__)
 
 RECOVER_SECONDS = 5.0
 """How often jobs are looked for whose process, or whose place in the queue, is gone."""
@@ -139,7 +141,7 @@ class JobConsumer:
 
 def main() -> None:
     """Be the process: what to do comes as a line of JSON on standard input, and the end with the end of that."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logs.begin()
     with open(STDIN, "rb", buffering=0, closefd=False) as told:
         wanted = json.loads(told.readline())
     consumer = JobConsumer(Path(wanted["root"]), wanted["settings"], wanted["workers"], wanted["cap"], Path(wanted["spill"]))

@@ -1,7 +1,6 @@
 """The process of one job: bounded in memory, bound to its consumer, and the one that records how the job went."""
 
 import json
-import logging
 import multiprocessing
 import os
 import shutil
@@ -17,6 +16,8 @@ from typing import Any
 
 from featurestore.errors import FeatureStoreError
 from featurestore.pipelines.training_sets.progress import FINISH
+from featurestore.secrets import logger_of
+from featurestore.server import logs
 from featurestore.server.documents import document, document_of
 from featurestore.server.jobs import memory
 from featurestore.server.jobs.folder import JobFolder, spill_of
@@ -25,15 +26,14 @@ from featurestore.server.jobs.work import WORKS
 from featurestore.settings import Settings
 from featurestore.store import FeatureStore
 
-log = logging.getLogger(__name__)
+log = logger_of(__name__)
 
 REPORT_SECONDS = 0.1
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def main(settings: str, root: Path, id: str) -> None:
     """Do the job of this id, unless another process does it or it was cancelled; `settings` is JSON."""
-    logging.basicConfig(format=LOG_FORMAT, level=logging.WARNING)
+    logs.begin()
     threading.Thread(target=_end_with_the_consumer, daemon=True).start()
     wanted = Settings(**json.loads(settings))
     # What it spills lies apart, for the consumer to take away should this process be killed.

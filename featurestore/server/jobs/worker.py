@@ -1,7 +1,6 @@
 """The consumer's process as a server keeps it: started with the server, begun anew when it dies, ended in whatever way the server ends."""
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -11,9 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from featurestore.secrets import logger_of
 from featurestore.settings import Settings
 
-log = logging.getLogger(__name__)
+log = logger_of(__name__)
 
 COMMAND = [sys.executable, "-P", "-c", "from featurestore.server.jobs.consumer import main; main()"]
 # Arrow's allocator would take a gigabyte of address space in one piece, which counts as data that a job has.
@@ -27,7 +27,7 @@ class JobWorker:
     """Runs the jobs of a home folder, for as long as it is open: a context manager around a server."""
 
     def __init__(self, settings: Settings) -> None:
-        wanted = {"settings": settings.model_dump_json(), "workers": settings.job_workers, "cap": settings.job_memory()}
+        wanted = {"settings": settings.revealed(), "workers": settings.job_workers, "cap": settings.job_memory()}
         self._line = json.dumps({"root": str(jobs_path(settings)), "spill": str(settings.spill_path()), **wanted}).encode()
         self._closing = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
