@@ -91,6 +91,8 @@ class Settings(BaseSettings):
         default=None,
         description="most memory that the process of one of them may have; default: twice memory_limit and 1 GiB, else the machine's",
     )
+    spine_limit: str = Field(default="8GiB", description="most bytes that the rows of an uploaded spine may take when decoded")
+    spine_seconds: float = Field(default=300, gt=0, description="most seconds that reading an uploaded spine may take")
     token: Token | None = Field(default=None, description="bearer token the server demands; default: none")
     features_namespace: str = Field(default="features", description="namespace of feature tables")
     training_sets_namespace: str = Field(default="training_sets", description="namespace of training sets")
@@ -101,7 +103,7 @@ class Settings(BaseSettings):
         """`values` as they are written in `featurestore.toml`: texts become secrets, paths and numbers here."""
         super().__init__(**values)
 
-    @field_validator("job_memory_limit")
+    @field_validator("job_memory_limit", "spine_limit")
     @classmethod
     def _size(cls, value: str | None) -> str | None:
         if value is not None:
@@ -171,6 +173,10 @@ class Settings(BaseSettings):
         except ValidationError:
             # Not set, or a share of the machine.
             return machine
+
+    def spine_bytes(self) -> int:
+        """The most bytes that the rows of an uploaded spine may take."""
+        return int(_BYTES.validate_python(self.spine_limit))
 
     def spill_path(self) -> Path:
         """Where queries spill."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from featurestore import progress as shown
 from featurestore.client import decoding, spines
-from featurestore.client.transport import Transport
+from featurestore.client.transport import Transport, in_form
 from featurestore.compiler import check
 from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.documents import definitions_document
@@ -52,7 +52,8 @@ class RemoteStore:
             answer = self._http.post("/v1/plan", {"definitions": definitions_document(gathered)}, patient=True)
         except DefinitionError as error:
             raise decoding.placed(error, gathered) from None
-        return decoding.plan(answer, gathered)
+        with in_form(self._http.url):
+            return decoding.plan(answer, gathered)
 
     def apply(self, definitions: Any) -> Plan:
         """Do a plan, or plan and do definitions: all or nothing. A plan is refused if someone applied anything since it was made."""
@@ -65,7 +66,8 @@ class RemoteStore:
             answer = self._http.post("/v1/apply", body, patient=True)
         except DefinitionError as error:
             raise decoding.placed(error, gathered) from None
-        return decoding.plan(answer, gathered)
+        with in_form(self._http.url):
+            return decoding.plan(answer, gathered)
 
     def materialize(
         self,
@@ -83,7 +85,8 @@ class RemoteStore:
         job = self._http.post("/v1/materializations", {"names": None if wanted is None else list(wanted), **bounds})
         with shown.of_materialization(progress) as report:
             done = self._awaited(job, None if report is None else lambda told: report(Progress(**told)))
-        return [decoding.materialization(run) for run in done["result"]]
+        with in_form(self._http.url):
+            return [decoding.materialization(run) for run in done["result"]]
 
     def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
         """Remove an older version of a view with its table and its online rows."""
@@ -183,7 +186,9 @@ class RemoteStore:
         """The newest features of each entity."""
         body = encoding.dumps({"entities": list(entities), "request": None if request is None else list(request)})
         headers = {"Content-Type": "application/json"}
-        return decoding.online(self._http.post(f"/v1/services/{_part(service)}/online", content=body, headers=headers))
+        answer = self._http.post(f"/v1/services/{_part(service)}/online", content=body, headers=headers)
+        with in_form(self._http.url):
+            return decoding.online(answer)
 
     def entities(self) -> list[dict[str, Any]]:
         """The applied entities."""
@@ -228,20 +233,25 @@ class RemoteStore:
         self.close()
 
     def _awaited(self, job: Mapping[str, Any], seen: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
+        with in_form(self._http.url):
+            id, url = str(job["id"]), str(job["url"])
         try:
-            return self._http.watch(job["url"], seen)
+            return self._http.watch(url, seen)
         except KeyboardInterrupt as stop:
-            stop.add_note(f"The server goes on: cancel({job['id']!r}) ends it; the same call again waits for it.")
+            stop.add_note(f"The server goes on: cancel({id!r}) ends it; the same call again waits for it.")
             raise
 
     def _remove(self, path: str, dry_run: bool) -> Removal:
-        return decoding.removal(self._http.delete(path, dry_run=dry_run))
+        answer = self._http.delete(path, dry_run=dry_run)
+        with in_form(self._http.url):
+            return decoding.removal(answer)
 
     def _list(self, path: str) -> list[dict[str, Any]]:
         return list(self._http.get(path))
 
     def _training_set(self, manifest: dict[str, Any]) -> TrainingSet:
-        path = f"/v1/training-sets/{_part(manifest['id'])}"
+        with in_form(self._http.url):
+            path = f"/v1/training-sets/{_part(manifest['id'])}"
 
         def rows(part: str | None = None, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
             asked = {"split": part, "columns": None if columns is None else list(columns)}

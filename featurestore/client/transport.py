@@ -1,7 +1,7 @@
 """Requests to a server: JSON there and back, and its errors as the exceptions they were."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,15 +54,17 @@ class Transport:
             wait = WATCH_SECONDS if seen else LONG_POLL_SECONDS
             answer = self._sent("GET", path, params={"wait": wait}, timeout=self._timeout + wait)
             state: dict[str, Any] = self._json(answer)
-            progress = state.get("progress")
+            with in_form(self.url):
+                progress, stands = state.get("progress"), state["state"]
+                failure = exception(state["error"]) if stands == "failed" else None
             if seen is not None and progress is not None and progress != last:
                 seen(progress)
                 last = progress
-            if state["state"] == "failed":
-                raise exception(state["error"])
-            if state["state"] == "cancelled":
-                raise Conflict(f"{state['id']} was cancelled; ask for it again to begin anew", id=state["id"])
-            if state["state"] == "done":
+            if failure is not None:
+                raise failure
+            if stands == "cancelled":
+                raise Conflict(f"{path.rpartition('/')[2]} was cancelled; ask for it again to begin anew", id=path.rpartition("/")[2])
+            if stands == "done":
                 return state
 
     def rows(self, method: str, path: str, **options: Any) -> pa.RecordBatchReader:
@@ -76,6 +78,7 @@ class Transport:
         try:
             with self._reachable():
                 stream = pa.ipc.open_stream(pa.PythonFile(Inlet(response), "r"))
+                _check_names(stream.schema)
         except NotReady:
             response.close()
             raise
@@ -88,7 +91,10 @@ class Transport:
     def _batches(self, stream: pa.RecordBatchReader, response: httpx.Response) -> Iterator[pa.RecordBatch]:
         try:
             with self._reachable():
-                yield from stream
+                for batch in stream:
+                    # Arrow itself looks at no more than the ends of a column: what lies about its inside reads memory that is not its own.
+                    batch.validate(full=True)
+                    yield batch
         finally:
             response.close()
 
@@ -102,14 +108,14 @@ class Transport:
     def _json(self, response: httpx.Response) -> Any:
         try:
             return response.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise NotReady(f"{response.url} did not answer with JSON; is {self.url} a feature store server?", url=self.url) from error
 
     def _raise(self, response: httpx.Response) -> None:
         try:
             document = response.json()["error"]
             error = exception(document)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise NotReady(
                 f"{response.url} answered {response.status_code}, and not in our form; is {self.url} a feature store server?",
                 url=self.url,
@@ -127,11 +133,27 @@ class Transport:
         except httpx.TimeoutException as error:
             seconds = round(time.monotonic() - began, 1)
             raise NotReady(f"the server at {self.url} did not answer in {seconds} seconds", url=self.url) from error
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise NotReady(f"{self.url} did not answer with rows; is it a feature store server?", url=self.url) from error
         except (httpx.TransportError, httpx.StreamError) as error:
             said = str(error) or type(error).__name__
             raise NotReady(f"the server at {self.url} cannot be reached ({said}); is it running there?", url=self.url) from error
+
+
+def _check_names(fields: Iterable[pa.Field]) -> None:
+    """Raises: UnicodeDecodeError for a name that no one could read later."""
+    for field in fields:
+        _ = field.name
+        _check_names(field.type.field(index) for index in range(field.type.num_fields))
+
+
+@contextmanager
+def in_form(url: str) -> Iterator[None]:
+    """Reading an answer that is JSON and may be anything. Raises: NotReady when it is not what a server of ours would say."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RequestError) as error:
+        raise NotReady(f"{url} did not answer in our form; is it a feature store server, and of this version?", url=url) from error
 
 
 def exception(document: Mapping[str, Any]) -> FeatureStoreError:

@@ -20,6 +20,7 @@ from featurestore.server.middleware import MIB, BodyGuard, Boundary, Token
 from featurestore.server.models import Models
 from featurestore.server.online import Online
 from featurestore.server.training_sets import TrainingSets
+from featurestore.server.uploads.reader import UploadReader
 from featurestore.store import FeatureStore
 
 log = logger_of(__name__)
@@ -41,6 +42,7 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
     """
     metrics = Metrics(store)
     jobs = Jobs(jobs_path(store.settings))
+    uploads = UploadReader(store.settings)
     middleware = [
         Middleware(Observed, metrics=metrics),
         Middleware(Boundary),
@@ -55,18 +57,18 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
             *Health(store, metrics).routes(),
             *Definitions(store).routes(),
             *Online(store, metrics).routes(),
-            *TrainingSets(store, jobs).routes(),
+            *TrainingSets(store, jobs, uploads).routes(),
             *Materializations(store, jobs).routes(),
             *Models(store).routes(),
         ],
         middleware=middleware,
         exception_handlers=dict(HANDLERS),
-        lifespan=_lifespan(store, close_store),
+        lifespan=_lifespan(store, uploads, close_store),
         redoc_url=None,
     )
 
 
-def _lifespan(store: FeatureStore, close_store: bool) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(store: FeatureStore, uploads: UploadReader, close_store: bool) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Opened before the first request, by one thread; a part that is down now may be up later.
@@ -74,6 +76,7 @@ def _lifespan(store: FeatureStore, close_store: bool) -> Callable[[FastAPI], Abs
             if error is not None:
                 log.warning("%s: %s", part, error)
         yield
+        await run_in_threadpool(uploads.close)
         if close_store:
             await run_in_threadpool(store.close)
 

@@ -4,23 +4,22 @@ from typing import Any, TypeVar
 
 import orjson
 from fastapi import Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import UploadFile
 
 from featurestore.errors import RequestError
 from featurestore.server.bodies import JoinFields
 from featurestore.server.routing import body_of, checked, parsed, schema_of
-from featurestore.server.streams import read_file
+from featurestore.server.uploads.reader import UploadReader
 
 Fields = TypeVar("Fields", bound=JoinFields)
 
 
-async def read(request: Request, fields: type[Fields], whole: type[Fields]) -> tuple[Fields, Any]:
+async def read(request: Request, fields: type[Fields], whole: type[Fields], uploads: UploadReader) -> tuple[Fields, Any]:
     """The request's fields, and its spine as the store takes it.
 
     `whole` is the model of a JSON body, `fields` that of a form's text fields. A form's file is spooled to disk by the
-    parser and read from there. Raises: RequestValidationError, RequestError.
+    parser, and read from there by another process. Raises: RequestValidationError, RequestError.
     """
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         body = parsed(whole, await request.body())
@@ -35,7 +34,7 @@ async def read(request: Request, fields: type[Fields], whole: type[Fields]) -> t
         file = next((value for value in form.values() if isinstance(value, UploadFile)), None)
         if file is None:
             raise RequestError("a form brings the spine as a file in its field 'spine': Parquet, or Arrow IPC", field="spine")
-        return checked(fields, values), await run_in_threadpool(read_file, file.file)
+        return checked(fields, values), await uploads.read(file.file)
 
 
 def described(fields: type[JoinFields], whole: type[JoinFields]) -> dict[str, Any]:

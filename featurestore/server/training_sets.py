@@ -18,6 +18,7 @@ from featurestore.server.jobs.job import Job
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.jobs.work import TRAINING_SET
 from featurestore.server.routing import CANCEL_SECONDS, Wait, delete, get, post
+from featurestore.server.uploads.reader import UploadReader
 from featurestore.store import FeatureStore
 
 TAG = "training sets"
@@ -29,9 +30,10 @@ Columns = Annotated[list[str] | None, Query()]
 class TrainingSets:
     """Building, watching, reading and verifying."""
 
-    def __init__(self, store: FeatureStore, jobs: Jobs) -> None:
+    def __init__(self, store: FeatureStore, jobs: Jobs, uploads: UploadReader) -> None:
         self._store = store
         self._jobs = jobs
+        self._uploads = uploads
 
     def routes(self) -> list[APIRoute]:
         """What is served."""
@@ -64,7 +66,7 @@ class TrainingSets:
         The id comes at once: it is a digest of the request, the spine and the snapshots, so the same request on the same
         snapshots gives the same id, and what is there already is not built again.
         """
-        fields, spine = await spines.read(request, TrainingSetFields, TrainingSetBody)
+        fields, spine = await spines.read(request, TrainingSetFields, TrainingSetBody, self._uploads)
         return await run_in_threadpool(self._start, fields, spine)
 
     def list_training_sets(self) -> list[dict[str, Any]]:
@@ -121,7 +123,7 @@ class TrainingSets:
 
     async def point_in_time(self, request: Request) -> StreamingResponse:
         """The spine with a service's features as of each row's time, answered as an Arrow IPC stream and not stored."""
-        fields, spine = await spines.read(request, JoinFields, JoinBody)
+        fields, spine = await spines.read(request, JoinFields, JoinBody, self._uploads)
         table = await run_in_threadpool(
             self._store.point_in_time, fields.service, spine, fields.timestamp, known=fields.known, snapshots=fields.pins()
         )

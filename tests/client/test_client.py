@@ -2,8 +2,8 @@
 
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import h11
@@ -14,7 +14,7 @@ import featurestore
 from featurestore import FeatureStore, Settings, connect
 from featurestore.client.transport import KINDS, exception
 from featurestore.errors import FeatureStoreError, NotReady, RequestError
-from tests import shop
+from tests import forged, shop
 
 
 @contextmanager
@@ -109,6 +109,33 @@ def test_a_stream_that_breaks_off_is_no_end() -> None:
         store.point_in_time("x", "SELECT 1", "t")
     with answering(head("200 OK", arrow, None), chunk(cut)) as url, connect(url) as store, pytest.raises(NotReady):
         store.point_in_time("x", "SELECT 1", "t")
+
+
+@pytest.mark.parametrize("forge", [forged.forged_offsets, forged.forged_list_offsets, forged.forged_indices, forged.forged_views])
+def test_forged_rows_are_no_answer(forge: Callable[[pa.Table], bytes]) -> None:
+    whole = forge(shop.spine())
+    arrow = "application/vnd.apache.arrow.stream"
+    with answering(head("200 OK", arrow, len(whole)), whole) as url, connect(url) as store, pytest.raises(NotReady, match="with rows"):
+        store.point_in_time("x", "SELECT 1", "t")
+
+
+@pytest.mark.slow
+def test_mutated_rows_are_no_answer_or_valid() -> None:
+    whole = forged.stream(shop.spine())
+    arrow = "application/vnd.apache.arrow.stream"
+    for changed in forged.mutated(whole, "client", 60):
+        with answering(head("200 OK", arrow, len(changed)), changed) as url, connect(url) as store, suppress(NotReady):
+            store.point_in_time("x", "SELECT 1", "t").validate(full=True)
+
+
+@pytest.mark.parametrize("answer", [b"{}", b"[]", b"3", b'{"features": 3, "types": null}', b"[" * 50_000, b'"' + b"x" * 10 + b'"'])
+def test_json_of_another_form(answer: bytes) -> None:
+    with (
+        answering(head("200 OK", "application/json", len(answer)), answer) as url,
+        connect(url) as store,
+        pytest.raises(NotReady, match="feature store server"),
+    ):
+        store.online_features("x", [{}])
 
 
 def test_tokens(tmp_path: Path) -> None:
