@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from featurestore.dsl import agg, check
+from featurestore.dsl.csv import Csv
 from featurestore.dsl.entity import Entity
 from featurestore.dsl.expression import Expression
 from featurestore.dsl.service import FeatureService
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from featurestore.settings import Settings
     from featurestore.store import FeatureStore
 
-__all__ = ["Entity", "Expression", "FeatureService", "FeatureStore", "FeatureView", "Settings", "Source", "agg", "check", "connect"]
+__all__ = ["Csv", "Entity", "Expression", "FeatureService", "FeatureStore", "FeatureView", "Settings", "Source", "agg", "check", "connect"]
 
 _LATER = {"FeatureStore": "featurestore.store", "Settings": "featurestore.settings", "connect": "featurestore.client"}
 

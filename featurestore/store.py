@@ -137,7 +137,7 @@ class FeatureStore:
     ) -> TrainingSet:
         """Join a spine with a service's features as of each row's `timestamp`, and store the result as a tagged snapshot.
 
-        `spine`: a pandas or polars frame, an Arrow table or reader, a list of dicts, a Parquet path or glob,
+        `spine`: a pandas or polars frame, an Arrow table or reader, a list of dicts, a path or glob of Parquet or CSV,
         "iceberg:namespace.table[@snapshot]", or a SELECT over Iceberg tables. Every row of it comes out once and in order.
         Without a spine, `start`, `end` and `every` ("1d") make one: each key that the service's feature tables hold at each of
         the times start, start + every, ... up to `end`, in the column `timestamp`.

@@ -15,7 +15,7 @@ SHOWN = 5
 
 @click.command(cls=Command)
 @click.argument("model_uri")
-@click.option("--spine", required=True, metavar="ROWS", help="A Parquet file or glob, iceberg:namespace.table[@snapshot], or a SELECT.")
+@click.option("--spine", required=True, metavar="ROWS", help="Parquet or CSV files, iceberg:namespace.table[@snapshot], or a SELECT.")
 @click.option("--at", metavar="WHEN", help="online, training, or a time; each row's own timestamp when left out.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write rows, features and predictions to this Parquet file.")
 @context.shared

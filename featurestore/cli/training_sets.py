@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("service")
-@click.option("--spine", metavar="ROWS", help="A Parquet file or glob, iceberg:namespace.table[@snapshot], or a SELECT.")
+@click.option("--spine", metavar="ROWS", help="A Parquet or CSV file or glob, iceberg:namespace.table[@snapshot], or a SELECT.")
 @click.option("--timestamp", metavar="COLUMN", help="The spine's column with each row's time.")
 @click.option("--start", metavar="TIME", help="Without --spine: the first time at which every key gets a row.")
 @click.option("--every", metavar="DURATION", help="Without --spine: the step to its next row, such as 1d.")

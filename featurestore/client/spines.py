@@ -3,14 +3,17 @@
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import orjson
 import pyarrow as pa
 
 from featurestore.pipelines import frames, times
+from featurestore.pipelines.files.spine import files_of
 from featurestore.pipelines.joining.spine_grid import SpineGrid
+from featurestore.pipelines.parts import Parts
+from featurestore.settings import Settings
 
 ARROW = "application/vnd.apache.arrow.stream"
 SPOOLED_BYTES = 8 << 20
@@ -33,14 +36,25 @@ def request(spine: Any, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     elif text is not None and frames.is_query(text):
         yield {"json": {**given, "spine": {"sql": text}}}
     else:
-        rows = frames.of_files(text) if text is not None else _rows(spine)
-        with tempfile.SpooledTemporaryFile(SPOOLED_BYTES) as file:
+        with _read(text) if text is not None else nullcontext(_rows(spine)) as rows, tempfile.SpooledTemporaryFile(SPOOLED_BYTES) as file:
             with pa.ipc.new_stream(pa.PythonFile(file, "w"), rows.schema) as writer:
                 for batch in rows if isinstance(rows, pa.RecordBatchReader) else rows.to_batches(65_536):
                     writer.write_batch(batch)
             file.seek(0)
             form = {name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in given.items()}
             yield {"data": form, "files": {"spine": ("spine.arrow", file, ARROW)}}
+
+
+@contextmanager
+def _read(path: str) -> Iterator[pa.RecordBatchReader]:
+    """The rows of files on this machine."""
+    # The engine reads CSV alone, and a client that has none of it need not load it.
+    parts = Parts(Settings())
+    try:
+        with files_of(parts.files, lambda: parts.engine, path) as rows:
+            yield rows
+    finally:
+        parts.close()
 
 
 def _rows(spine: Any) -> pa.Table | pa.RecordBatchReader:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from featurestore.compiler.check_service import service_problems
+from featurestore.compiler.check_source import format_problems, path_problems
 from featurestore.compiler.data_checks import check_problems
 from featurestore.compiler.expressions import RESERVED, SqlProblem, column_names, parse_query, parse_row, query_tables, resolve
 from featurestore.dsl.agg import Aggregation
@@ -69,8 +70,10 @@ def source_problems(source: Source) -> Found:
         yield "table", f"give exactly one of table=, path= and sql=; there {'are ' + ', '.join(given) if given else 'is none'}"
     if source.table is not None and len(source.table.split(".")) < 2:
         yield "table", f"'{source.table}' has no namespace; write namespace.name"
-    if source.path is not None and not re.search(r"\.(parquet|csv|csv\.gz)$", source.path):
-        yield "path", f"'{source.path}' must end in .parquet, .csv or .csv.gz"
+    if source.path is not None:
+        yield from path_problems(source.path)
+    if source.format is not None:
+        yield from format_problems(source)
     if source.sql is not None:
         try:
             query_tables(parse_query(source.sql))

@@ -3,11 +3,13 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from featurestore.compiler.check_service import output_names, request_keys
 from featurestore.compiler.expressions import canonical
 from featurestore.compiler.features import ExpressionFeature, OneFeature, WindowedFeature, features_of
+from featurestore.dsl.csv import Csv
 from featurestore.dsl.durations import microseconds
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
@@ -57,7 +59,10 @@ def view_meaning(view: FeatureView) -> dict[str, Any]:
 
 
 def _source_meaning(source: Source) -> dict[str, Any]:
+    # A source without a format means what it meant before there were any.
+    written = {} if source.format is None else {"format": _format_meaning(source.format)}
     return {
+        **written,
         "table": source.table,
         "path": source.path,
         "sql": None if source.sql is None else canonical(source.sql),
@@ -66,6 +71,11 @@ def _source_meaning(source: Source) -> dict[str, Any]:
         "columns": [[name, canonical(sql)] for name, sql in source.columns.items()],
         "where": None if source.where is None else canonical(source.where),
     }
+
+
+def _format_meaning(written: Csv) -> dict[str, Any]:
+    types = {name: sql_type(kind) for name, kind in written.types.items()}
+    return {**{entry.name: getattr(written, entry.name) for entry in fields(Csv)}, "null": list(written.null), "types": types}
 
 
 def _feature_meaning(feature: OneFeature) -> list[Any]:

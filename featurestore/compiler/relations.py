@@ -1,7 +1,12 @@
 """Relations are what SQL reads from, described as data: files of a snapshot, or files on disk."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
+
+from featurestore.dsl.csv import Csv
+
+FILE = "__fs_file"
+"""The column of a file's path."""
 
 FieldId: TypeAlias = "int | tuple[int, FieldId]"
 """The Iceberg field id of a column; of a list its own and that of its elements."""
@@ -40,8 +45,31 @@ class IcebergFiles:
 
 
 @dataclass(frozen=True)
-class LocalFiles:
-    """A Parquet or CSV file, or a glob of them, as a source names it."""
+class FilePart:
+    """Files that have the same columns.
 
-    path: str
-    format: Literal["parquet", "csv"]
+    `select` gives each column's name and its SQL over the files' own columns and FILE, a file's path; empty, the columns are the
+    files' own. `header`, of CSV files only, are the columns as they stand in the files: all of them text.
+    """
+
+    paths: tuple[str, ...]
+    select: tuple[tuple[str, str], ...] = ()
+    header: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LocalFiles:
+    """Parquet files, or CSV files of a format, each by its own path. Every part selects the same columns, in one order."""
+
+    parts: tuple[FilePart, ...]
+    csv: Csv | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All files."""
+        return tuple(path for part in self.parts for path in part.paths)
+
+
+def parquet_files(*paths: str) -> LocalFiles:
+    """Parquet files that all have the same columns, as they are."""
+    return LocalFiles((FilePart(paths),))

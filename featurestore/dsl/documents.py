@@ -7,6 +7,7 @@ from typing import Any
 from featurestore.dsl import check as checks
 from featurestore.dsl.agg import Aggregation
 from featurestore.dsl.check import Check, Condition, Freshness, NotNull, RowCount
+from featurestore.dsl.csv import Csv
 from featurestore.dsl.definitions import Definition, Definitions
 from featurestore.dsl.entity import Entity
 from featurestore.dsl.expression import Expression
@@ -36,6 +37,10 @@ def document(definition: Definition) -> dict[str, Any]:
     if isinstance(definition, FeatureService):
         listed = [{**_plain(item, "view"), "view": document(item.view)} for item in definition.selections]
         return {**_plain(definition, "features"), "features": listed}
+    if isinstance(definition, Source):
+        # Without a format as before there were any, so that registered documents are the same.
+        written = definition.format
+        return {**_plain(definition, "format"), **({} if written is None else {"format": _csv_document(written)})}
     return _plain(definition)
 
 
@@ -46,7 +51,8 @@ def entity(of: Mapping[str, Any]) -> Entity:
 
 def source(of: Mapping[str, Any]) -> Source:
     """The source of a document."""
-    return Source(**of)
+    written = of.get("format")
+    return Source(**{**of, "format": Csv(**written) if isinstance(written, Mapping) else written})
 
 
 def view(of: Mapping[str, Any]) -> FeatureView:
@@ -102,6 +108,11 @@ def _json(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     return list(value) if isinstance(value, tuple) else value
+
+
+def _csv_document(written: Any) -> Any:
+    """What is no format goes as it is: whoever reads the document says what is wrong."""
+    return _plain(written) if isinstance(written, Csv) else written
 
 
 def _feature_document(feature: Feature) -> Any:

@@ -1,7 +1,10 @@
 """A source is rows with a time: an Iceberg table, Parquet or CSV files, or one SQL query over Iceberg tables."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from featurestore.dsl.csv import Csv
 
 
 @dataclass(frozen=True)
@@ -12,6 +15,7 @@ class Source:
     (one SELECT over Iceberg tables). `timestamp` is the event-time column, read as UTC when it has no zone;
     `created`, if any, is when the row became known. `columns` adds row expressions over the raw columns, and
     `where` keeps the rows for which it is true; it may use the added columns. `timestamp` and `created` may too.
+    `format` says how CSV files are written, where that is not with commas and ISO 8601 times.
     """
 
     name: str
@@ -25,3 +29,8 @@ class Source:
     description: str = ""
     owner: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    format: Csv | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.path, os.PathLike):
+            object.__setattr__(self, "path", os.fspath(self.path))

@@ -1,6 +1,5 @@
 """DuckDB as the engine: one in-memory database a session, bounded in memory, spilling to a folder of its own."""
 
-import glob
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -13,11 +12,11 @@ import duckdb
 import pyarrow as pa
 
 from featurestore.compiler.expressions import literal, quoted
-from featurestore.compiler.relations import FieldId, IcebergFiles, LocalFiles
+from featurestore.compiler.relations import FILE, FieldId, FilePart, IcebergFiles, LocalFiles
+from featurestore.dsl.csv import Csv
 from featurestore.engine.evaluator import Evaluator
 from featurestore.engine.session import Relation
 from featurestore.engine.translation import translated
-from featurestore.errors import NotFound
 
 if TYPE_CHECKING:
     from featurestore.settings import Settings
@@ -190,12 +189,29 @@ def _iceberg_sql(files: IcebergFiles) -> str:
 
 
 def _local_sql(files: LocalFiles) -> str:
-    if not glob.glob(files.path, recursive=True):
-        folder = Path(files.path).parent
-        raise NotFound("file", files.path, [str(path) for path in folder.glob("*") if path.is_file()] if folder.is_dir() else [])
-    if files.format == "csv":
-        return f"SELECT * FROM read_csv({literal(files.path)}, sample_size=-1)"
-    return f"SELECT * FROM read_parquet({literal(files.path)})"
+    return "\nUNION ALL ".join(_part_sql(part, files.csv) for part in files.parts)
+
+
+def _part_sql(part: FilePart, csv: Csv | None) -> str:
+    selected = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in part.select) or "*"
+    paths = ", ".join(literal(path) for path in part.paths)
+    options = ["hive_partitioning = false"]
+    if any(FILE in sql for _, sql in part.select):
+        options.append(f"filename = {literal(FILE)}")
+    if csv is None:
+        return f"SELECT {selected} FROM read_parquet([{paths}], {', '.join(options)})"
+    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in part.header)
+    options += [
+        "auto_detect = false",
+        "header = true",
+        f"columns = {{{columns}}}",
+        f"delim = {literal(csv.delimiter)}",
+        f"quote = {literal(csv.quote)}",
+        f"escape = {literal(csv.escape)}",
+        f"nullstr = [{', '.join(map(literal, csv.null))}]",
+        f"encoding = {literal(csv.encoding)}",
+    ]
+    return f"SELECT {selected} FROM read_csv([{paths}], {', '.join(options)})"
 
 
 def _micros(column: str, kind: str) -> str:

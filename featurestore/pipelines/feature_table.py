@@ -12,6 +12,7 @@ FROM = "featurestore.materialized-from"
 THROUGH = "featurestore.materialized-through"
 SOURCES = "featurestore.source-snapshots"
 CORRECTIONS = "featurestore.corrections"
+TYPES = "featurestore.source-types"
 FOLDED = "featurestore.folded-before"
 """The table property that says from when on known="then" is exact."""
 
@@ -21,13 +22,14 @@ class State:
     """What is materialized: every row with feature_timestamp in [since, through] that the sources gave at `sources`.
 
     Microseconds; None when nothing was materialized yet, and `since` None when the history is whole. `corrections`
-    counts rows that share keys and feature_timestamp with an earlier one.
+    counts rows that share keys and feature_timestamp with an earlier one. `types` are those inferred for columns of CSV files.
     """
 
     since: int | None = None
     through: int | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
     corrections: int = 0
+    types: Mapping[str, str] = field(default_factory=dict)
 
     def to_properties(self) -> dict[str, str]:
         """As table properties and snapshot summary."""
@@ -36,6 +38,7 @@ class State:
             THROUGH: times.text(self.through) or "",
             SOURCES: json.dumps(dict(self.sources), sort_keys=True),
             CORRECTIONS: str(self.corrections),
+            **({TYPES: json.dumps(dict(self.types), sort_keys=True)} if self.types else {}),
         }
 
 
@@ -46,6 +49,7 @@ def state(properties: Mapping[str, str]) -> State:
         through=times.parse(properties[THROUGH], THROUGH) if properties.get(THROUGH) else None,
         sources=json.loads(properties.get(SOURCES) or "{}"),
         corrections=int(properties.get(CORRECTIONS) or 0),
+        types=json.loads(properties.get(TYPES) or "{}"),
     )
 
 

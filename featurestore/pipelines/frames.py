@@ -1,23 +1,17 @@
-"""Rows as callers have them, made Arrow tables: data frames of any library, lists of dicts, Parquet files."""
+"""Rows as callers have them, made Arrow tables: data frames of any library, lists of dicts."""
 
-import glob
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import pyarrow as pa
 
-from featurestore.errors import NotFound, RequestError, TypeMismatch
-
-if TYPE_CHECKING:
-    from pyarrow.dataset import Dataset
+from featurestore.errors import RequestError, TypeMismatch
 
 QUERY_WORDS = ("select", "with", "from")
 SPINE = "the spine"
 MEMORY = "a list of dicts, a pandas or polars DataFrame, an Arrow table or reader"
-PLACES = ", a Parquet path or glob, 'iceberg:namespace.table[@snapshot]', or a SELECT over Iceberg tables"
+PLACES = ", a path or glob of Parquet or CSV files, 'iceberg:namespace.table[@snapshot]', or a SELECT over Iceberg tables"
 
 
 def in_memory(given: Any, what: str = SPINE) -> pa.Table | None:
@@ -69,38 +63,3 @@ def _mixed(columns: Mapping[str, Any]) -> str:
 def is_query(text: str) -> bool:
     """Whether a text is meant as SQL, and not as a path."""
     return text.strip()[:7].lower().startswith(QUERY_WORDS)
-
-
-def of_files(pattern: str) -> pa.RecordBatchReader:
-    """A stream of the rows of Parquet files, in the order of their names. A column may have other types in other files, where one has
-    room for all.
-
-    Raises: NotFound when none match, RequestError for what is not Parquet, also while it is read.
-    """
-    paths = sorted(glob.glob(pattern, recursive=True))
-    if not paths:
-        folder = Path(pattern).parent
-        raise NotFound("spine file", pattern, [str(path) for path in folder.glob("*") if path.is_file()])
-    from pyarrow import dataset as ds  # noqa: PLC0415 - it imports pandas, where that is installed
-
-    with _as_parquet(pattern):
-        files = [ds.dataset(path, format="parquet", partitioning="hive") for path in paths]
-        schema = pa.unify_schemas([file.schema for file in files], promote_options="permissive")
-    return pa.RecordBatchReader.from_batches(schema, _batches_of(files, schema, pattern))
-
-
-def _batches_of(files: Sequence["Dataset"], schema: pa.Schema, pattern: str) -> Iterator[pa.RecordBatch]:
-    empty = schema.empty_table()
-    with _as_parquet(pattern):
-        for file in files:
-            # Few ahead: a spine may be larger than memory.
-            for batch in file.to_batches(batch_readahead=2, fragment_readahead=1):
-                yield from pa.concat_tables([empty, pa.Table.from_batches([batch])], promote_options="permissive").to_batches()
-
-
-@contextmanager
-def _as_parquet(pattern: str) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
-        raise RequestError(f"the spine {pattern} cannot be read as Parquet", reason=str(error)) from error

@@ -16,9 +16,12 @@ def inspect(parts: Parts, view: FeatureView) -> Inspected:
     with parts.engine.brief() as session:
         try:
             sources.add(parts, session, view.source, None)
+            sources.require_keys(parts, view)
         except FeatureStoreError as error:
             return failed((f"source {view.source.name}", error.message))
-        return inspected(session, view)
+        found = inspected(session, view)
+    unknown = [] if found.events is None else sources.unknown_types(parts, view.source, found.events.reads)
+    return failed(*((f"source {view.source.name}.format", message) for message in unknown)) if unknown else found
 
 
 def inspect_names(parts: Parts, view: FeatureView) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from featurestore.engine.duck import DuckEngine
 from featurestore.lakehouse.catalog import Catalog, open_catalog
 from featurestore.online.opening import open_online
 from featurestore.online.store import OnlineStore
+from featurestore.pipelines.files.files import Files
 from featurestore.settings import Settings
 
 Part = TypeVar("Part")
@@ -35,6 +36,11 @@ class Parts:
     def online(self) -> OnlineStore:
         """The online store. Raises: NotReady when it cannot be reached."""
         return self._once("online", lambda: open_online(self.settings.online_url()))
+
+    @property
+    def files(self) -> Files:
+        """The files of sources and spines on this machine."""
+        return self._once("files", lambda: Files(lambda: self.engine))
 
     def features_table(self, name: str) -> str:
         """The catalog identifier of a feature table such as `customer_orders_v1`."""

@@ -1,25 +1,28 @@
 """Reading a source: its columns, its rows at pinned snapshots, and what has changed since earlier pins."""
 
-import glob
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 from featurestore.compiler.events import SOURCE, Events, compile_events
 from featurestore.compiler.expressions import parse_query, query_tables, resolve
-from featurestore.compiler.relations import IcebergFiles, LocalFiles
+from featurestore.compiler.relations import IcebergFiles
+from featurestore.dsl.csv import Csv
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
+from featurestore.errors import RequestError
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.pipelines import times
+from featurestore.pipelines.files import listing
+from featurestore.pipelines.files.csv import CsvFiles, ReadBefore
+from featurestore.pipelines.files.parquet import ParquetFiles
 from featurestore.pipelines.inspected import raw_columns
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.query import add_query
 
 Pins = Mapping[str, str]
-"""What a source was read at: table -> snapshot id, or file -> size and modification time."""
+"""What a source was read at: table -> snapshot id, or file -> its size and when it was written and changed."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class TimeBounds:
 def pins(parts: Parts, source: Source) -> Pins:
     """What the source holds now. A table without rows is pinned as an empty text."""
     if source.path is not None:
-        return {path: _file_state(path) for path in sorted(glob.glob(source.path, recursive=True))}
+        return listing.states(listing.listed(source.path))
     names = _tables(source)
     return {name: str(tables.current_snapshot_id(tables.load(parts.catalog, name)) or "") for name in names}
 
@@ -54,7 +57,7 @@ def add(
     is dear, or possible only once. Raises: NotFound for a table or file that does not exist.
     """
     if source.path is not None:
-        session.add(name, LocalFiles(source.path, "parquet" if source.path.endswith(".parquet") else "csv"))
+        session.add(name, files(parts, source, at).relation)
         return None
     if source.table is not None:
         table = tables.load(parts.catalog, source.table)
@@ -73,6 +76,68 @@ def add(
     return None
 
 
+def files(parts: Parts, source: Source, at: Pins | None) -> ParquetFiles | CsvFiles:
+    """The files of a source, as they were pinned, or as they are now. Raises: RequestError and TypeMismatch as `Files.open`, and
+    for a file without the column of the event time.
+    """
+    times = [name for name in (source.timestamp, source.created) if name and name not in source.columns]
+    opened = parts.files.open(pins(parts, source) if at is None else at, source.format, times)
+    _require(opened, times)
+    return opened
+
+
+def require_keys(parts: Parts, view: FeatureView, at: Pins | None = None) -> None:
+    """Raises: RequestError for a file without a key of the view, when other files have it."""
+    if view.source.path is not None:
+        _require(files(parts, view.source, at), view.entity.keys)
+
+
+def _require(opened: ParquetFiles | CsvFiles, names: Sequence[str]) -> None:
+    """A file without one of these columns would have no row, without a word."""
+    for name in names:
+        if (path := opened.columns.lacking.get(resolve(name, opened.columns.lacking) or "")) is not None:
+            raise RequestError(f"the file {path} has no column '{name}', and other files of the source have it", path=path, column=name)
+
+
+def read_types(parts: Parts, source: Source, at: Pins, reads: Sequence[str]) -> dict[str, str]:
+    """The types of the columns that were inferred from the rows of CSV files, and are none of the definition's."""
+    if source.path is None:
+        return {}
+    opened = files(parts, source, at)
+    inferred = opened.inferred if isinstance(opened, CsvFiles) else {}
+    return {name: kind for name, kind in inferred.items() if name in reads}
+
+
+def unknown_types(parts: Parts, source: Source, reads: Sequence[str]) -> list[str]:
+    """What to do about each column that is read, and that no row of the CSV files has a value in."""
+    opened = files(parts, source, None) if source.path is not None else None
+    times = {name.lower() for name in (source.timestamp, source.created) if name}
+    names = opened.unknown if isinstance(opened, CsvFiles) else ()
+    return [
+        f"no row has a value in column '{name}', so nothing tells its type; declare it: format=Csv(types={{{name!r}: 'double'}})"
+        for name in names
+        if name in reads and name.lower() not in times
+    ]
+
+
+def as_before(source: Source, types: Mapping[str, str]) -> Source:
+    """A source whose columns have the types that earlier runs inferred."""
+    if not types:
+        return source
+    written = source.format or Csv()
+    before = {name: kind for name, kind in types.items() if name not in written.types}
+    return replace(source, format=ReadBefore(**{entry.name: getattr(written, entry.name) for entry in fields(Csv)}, before=before))
+
+
+def refuse_moved(source: Source, at: Pins) -> None:
+    """Raises: RequestError when a file is not as it was pinned."""
+    if source.path is not None and (path := listing.moved(at)) is not None:
+        raise RequestError(
+            f"the file {path} of source {source.name} was changed, replaced or removed while it was read; nothing was written. Run again",
+            path=path,
+        )
+
+
 def changes(parts: Parts, source: Source, since: Pins, at: Pins, reads: Sequence[str]) -> scans.Changes:
     """What changed in the source between two pins; both parts None where only reading all of it can tell."""
     if source.table is None or not since.get(source.table) or not at.get(source.table):
@@ -88,9 +153,10 @@ def readable(parts: Parts, source: Source, at: Pins) -> bool:
     return set(held) == set(_tables(source)) and all(not pin or int(pin) in held[name] for name, pin in at.items())
 
 
-def events(parts: Parts, session: Session, view: FeatureView) -> Events:
-    """The events of a checked view over the columns that its source has now. Raises: NotFound as `add`; SqlProblem."""
-    add(parts, session, view.source, None)
+def events(parts: Parts, session: Session, view: FeatureView, at: Pins | None = None) -> Events:
+    """The events of a checked view over the columns that its source has at these pins, or now. Raises: NotFound as `add`; SqlProblem."""
+    add(parts, session, view.source, at if view.source.path is not None else None)
+    require_keys(parts, view, at)
     return compile_events(view, list(raw_columns(session)))
 
 
@@ -100,8 +166,3 @@ def _tables(source: Source) -> tuple[str, ...]:
 
 def _snapshot(at: Pins | None, name: str) -> int | None:
     return int(at[name]) if at and at.get(name) else None
-
-
-def _file_state(path: str) -> str:
-    state = os.stat(path)
-    return f"{state.st_size}:{state.st_mtime_ns}"

@@ -29,6 +29,21 @@ class EntityBody(Words):
     keys: list[str] | str
 
 
+class CsvBody(Body):
+    """How CSV files are written, where it is not with commas, `1234.5` and ISO 8601 times."""
+
+    delimiter: str = ","
+    quote: str = '"'
+    escape: str = '"'
+    encoding: str = "utf-8"
+    decimal: str = "."
+    thousands: str = ""
+    null: list[str] = [""]
+    date: str | None = None
+    timestamp: str | None = None
+    types: dict[str, str] = {}
+
+
 class SourceBody(Words):
     """Rows with a time: exactly one of `table`, `path` and `sql`."""
 
@@ -40,6 +55,7 @@ class SourceBody(Words):
     created: str | None = None
     columns: dict[str, str] = {}
     where: str | None = None
+    format: CsvBody | None = None
 
 
 class Aggregation(Body):

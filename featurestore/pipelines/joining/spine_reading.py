@@ -13,6 +13,7 @@ from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import NotFound, RequestError
 from featurestore.lakehouse import scans, tables
 from featurestore.pipelines import frames
+from featurestore.pipelines.files.spine import files_of
 from featurestore.pipelines.joining.spine import Spine, fitted, held
 from featurestore.pipelines.joining.spool import Spool
 from featurestore.pipelines.parts import Parts
@@ -74,7 +75,8 @@ def opened(parts: Parts, given: Any) -> Iterator[pa.Table | pa.RecordBatchReader
             with _queried(parts, text) as rows:
                 yield rows
         else:
-            yield frames.of_files(text)
+            with files_of(parts.files, lambda: parts.engine, text) as rows:
+                yield rows
 
 
 @contextmanager

@@ -108,7 +108,7 @@ def newest_event(parts: Parts, view: FeatureView, pins: sources.Pins, end: int) 
         return None
     begin = max(end - max(reach), times.FIRST)
     with parts.engine.session() as session:
-        events = sources.events(parts, session, view)
+        events = sources.events(parts, session, view, pins)
         sources.add(parts, session, view.source, pins, events.reads, sources.TimeBounds(begin, end))
         session.set({"events_lower": begin, "events_upper": end})
         newest = session.batches(f"SELECT epoch_us(max({TIME})) AS newest FROM ({events.sql})").read_all().to_pylist()[0]["newest"]

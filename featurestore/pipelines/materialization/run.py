@@ -6,7 +6,7 @@ A run of several chunks notes each that is ready in the table, so that a run tha
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -73,6 +73,7 @@ def run(parts: Parts, applied: Applied, view: FeatureView, start: int | None, en
     CheckFailed, RequestError, TypeMismatch, OutOfResources: then no row was added.
     """
     table = tables.load(parts.catalog, parts.features_table(applied.table))
+    view = replace(view, source=sources.as_before(view.source, feature_table.state(table.properties).types))
     held = unfinished(table)
     if held is not None and held.plan == _plan(parts, view) and _readable(parts, view, held, tables.current_snapshot_id(table)):
         left = _compute(parts, applied, view, table, held, report)
@@ -114,7 +115,8 @@ def _compute(parts: Parts, applied: Applied, view: FeatureView, table: tables.Ta
     """Compute what is left of the work, and land all of it."""
     held = feature_table.state(table.properties)
     with parts.engine.session() as session:
-        events = sources.events(parts, session, view)
+        events = sources.events(parts, session, view, work.pins)
+        types = sources.read_types(parts, view.source, work.pins, events.reads)
         task = Task(parts, session, applied, view, events, table, work.pins, work.run)
         report(Progress(view.name, "read", 0, 1, work.rows))
         interval = choose(parts, session, view, events, held, work.pins, work.start, work.upper)
@@ -125,6 +127,7 @@ def _compute(parts: Parts, applied: Applied, view: FeatureView, table: tables.Ta
         with files.discarded_on(BaseException), _given_up_on_refusal(table):
             for span in interval.spans:
                 work = _compute_span(task, open_span(task, span, counted), work, files, report)
+            sources.refuse_moved(view.source, work.pins)
             outcomes = _checked(task, interval, work, onward=work.start is None and held.through is not None)
             summary = {
                 "featurestore.run-id": uuid.uuid4().hex,
@@ -134,7 +137,7 @@ def _compute(parts: Parts, applied: Applied, view: FeatureView, table: tables.Ta
                 FUTURE_ROWS: str(counted.future),
                 **checks.summary(outcomes),
             }
-            properties = _state(held, interval, work).to_properties()
+            properties = _state(held, interval, work, types).to_properties()
             files.keep(work.files, work.rows - files.rows)
             writes.append_files(table, files, summary={**properties, **summary}, properties=properties, drop=[UNFINISHED])
     return Landed(
@@ -212,9 +215,10 @@ def _checked(task: Task, interval: Interval, work: Unfinished, onward: bool) -> 
     return outcomes
 
 
-def _state(held: State, interval: Interval, work: Unfinished) -> State:
+def _state(held: State, interval: Interval, work: Unfinished, types: Mapping[str, str]) -> State:
     seen = work.pins if work.start is None or held.through is None else held.sources
-    return State(interval.since, max(interval.upper, held.through or interval.upper), seen, held.corrections + work.corrections)
+    through = max(interval.upper, held.through or interval.upper)
+    return State(interval.since, through, seen, held.corrections + work.corrections, {**held.types, **types})
 
 
 @contextmanager

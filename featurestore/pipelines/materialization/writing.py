@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from featurestore.compiler.expressions import quoted
-from featurestore.compiler.relations import LocalFiles
+from featurestore.compiler.relations import parquet_files
 from featurestore.compiler.storage import order, stored
 from featurestore.lakehouse import writes
 from featurestore.lakehouse.files import DataFiles, group_rows
@@ -38,7 +38,7 @@ def write(task: Task, chunk: Chunk, select: str, files: DataFiles, *more: str, a
 def _has_twins(task: Task, paths: Sequence[Path]) -> bool:
     """Whether neighbours in a sorted file share keys and feature_timestamp."""
     for path in paths:
-        task.session.add(_WRITTEN, LocalFiles(str(path), "parquet"))
+        task.session.add(_WRITTEN, parquet_files(str(path)))
         columns = [quoted(column) for column in [*task.keys, "feature_timestamp"]]
         same = " AND ".join(f"{column} = lag({column}) OVER ()" for column in columns)
         if count(task.session, f"(SELECT {same} AS twin FROM {_WRITTEN}) WHERE twin"):

@@ -1,24 +1,18 @@
 """What a backfill will read, before anything runs: from Iceberg metadata, and from the file system for files."""
 
-import glob
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from featurestore.amounts import plural, size
 from featurestore.compiler.expressions import parse_query, query_tables
 from featurestore.dsl.source import Source
 from featurestore.lakehouse import tables
 from featurestore.lakehouse.volume import volume
+from featurestore.pipelines import sources
+from featurestore.pipelines.files.parquet import ParquetFiles
 from featurestore.pipelines.parts import Parts
-
-FOOTERS = 100
-"""Of at most so many Parquet files the footers are read for their rows."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,7 @@ def reads(parts: Parts, source: Source) -> tuple[Read, ...]:
     Raises: NotFound for a table that is not there.
     """
     if source.path is not None:
-        return (_files(source.path),)
+        return (_files(parts, source),)
     names = (source.table,) if source.table is not None else query_tables(parse_query(source.sql or ""))
     return tuple(_table(parts, name) for name in names)
 
@@ -70,19 +64,11 @@ def _table(parts: Parts, name: str) -> Read:
     return Read(name, snapshot_id, held.files, held.bytes, held.rows)
 
 
-def _files(pattern: str) -> Read:
-    paths = sorted(glob.glob(pattern, recursive=True))
-    return Read(pattern, None, len(paths), sum(os.path.getsize(path) for path in paths), _rows(paths))
-
-
-def _rows(paths: list[str]) -> int | None:
-    if len(paths) > FOOTERS or not all(path.endswith(".parquet") for path in paths):
-        return None
-    try:
-        return sum(int(pq.read_metadata(path).num_rows) for path in paths)
-    except pa.ArrowInvalid:
-        # No Parquet after all: reading it says so, with the file's name.
-        return None
+def _files(parts: Parts, source: Source) -> Read:
+    at = sources.pins(parts, source)
+    opened = sources.files(parts, source, at)
+    size = sum(int(state.partition(":")[0]) for state in at.values())
+    return Read(str(source.path), None, len(at), size, opened.rows if isinstance(opened, ParquetFiles) else None)
 
 
 def _sum(counts: list[int | None]) -> int | None:

@@ -1,0 +1,47 @@
+"""The columns of several files together: each by name, in whatever order a file has them, and NULL where a file has none."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from featurestore.errors import TypeMismatch
+
+
+@dataclass(frozen=True)
+class Columns:
+    """`names` maps a column's name in lower case to its spelling in the first file that has it.
+
+    `lacking` has, of each column that some file is without, the first such file.
+    """
+
+    names: Mapping[str, str]
+    lacking: Mapping[str, str] = field(default_factory=dict)
+
+
+def together(paths: Sequence[str], held: Sequence[Sequence[str]]) -> Columns:
+    """The columns of files that have these each; case does not tell names apart."""
+    names: dict[str, str] = {}
+    own: dict[tuple[str, ...], set[str]] = {}
+    for columns in held:
+        if (key := tuple(columns)) not in own:
+            own[key] = {name.lower() for name in columns}
+            for name in columns:
+                names.setdefault(name.lower(), name)
+    lacking: dict[str, str] = {}
+    for path, columns in zip(paths, held, strict=True):
+        if len(own[tuple(columns)]) < len(names):
+            for name in names.keys() - own[tuple(columns)]:
+                lacking.setdefault(name, path)
+    return Columns(names, {names[name]: path for name, path in lacking.items()})
+
+
+def of_two_types(column: str, first: tuple[str, object], other: tuple[str, object]) -> TypeMismatch:
+    """The error for a column that two files (path, type) have in types that no type holds."""
+    (path, kind), (other_path, other_kind) = first, other
+    return TypeMismatch(
+        f"column '{column}' is {kind} in {path} and {other_kind} in {other_path}, and no type holds both without loss;"
+        " write the files with one type",
+        column=column,
+        expected=str(kind),
+        found=str(other_kind),
+        files=[path, other_path],
+    )
