@@ -11,6 +11,7 @@ FeatureStoreError
 │   └── DigestMismatch   a rebuilt training set differs from the recorded one
 ├── NotReady             the catalog or the online store cannot be reached, or a view is not materialized yet
 ├── OutOfResources       memory or disk ran out; nothing was written
+├── MaterializationFailed  several views could not be brought up to date; the others were
 ├── NotYet               a documented name whose strength is still to come; says what to use instead
 └── MissingExtra         an optional dependency is not installed; names the command that installs it
 """
@@ -103,7 +104,11 @@ class NotReady(FeatureStoreError):
 
 
 class OutOfResources(FeatureStoreError):
-    """Memory or disk ran out; nothing was written."""
+    """Memory or disk ran out; nothing was written. Where it was the disk, `details` says so as its `resource`."""
+
+
+class MaterializationFailed(FeatureStoreError):
+    """Several views could not be brought up to date; `details` names each `failures` entry, and the tables that were `materialized`."""
 
 
 class NotYet(FeatureStoreError):

@@ -18,7 +18,8 @@ from featurestore.pipelines.joining.pinned import join_pinned, pin
 from featurestore.pipelines.joining.spine_grid import asked
 from featurestore.pipelines.live import live_versions
 from featurestore.pipelines.lookup import OnlineFeatures
-from featurestore.pipelines.materialization.materialize import Materialization, Progress, materialize_view
+from featurestore.pipelines.materialization.materialize import Progress
+from featurestore.pipelines.materialization.outcome import Materializations, materialize_views
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.planning import apply, plan
 from featurestore.pipelines.planning.plan import Plan
@@ -76,20 +77,31 @@ class FeatureStore:
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         progress: shown.OfMaterialization = None,
-    ) -> list[Materialization]:
+        failures: Literal["raise", "return"] = "raise",
+    ) -> Materializations:
         """Bring views (all when no name is given) up to `end`, feature tables and online store alike.
 
         `start` None goes on from the watermark, and back to whatever changed in the source since; `end` None, or one in
         the future, is now. Both ends are inclusive. Appends only what is new or changed, so a second run appends nothing.
         Older versions of a view that a served service or a logged model still reads are brought up to date after the newest.
         `progress` is told how far each view is; True shows bars.
+
+        A view that fails keeps no other from being brought up to date. At the end its error is raised, or of several views
+        MaterializationFailed; with failures="return" they are the result's `failures`.
         """
+        if failures not in ("raise", "return"):
+            raise RequestError(f"failures={failures!r} is neither 'raise' nor 'return'")
         known = registry.read(self._parts)
         wanted = [names] if isinstance(names, str) else known.names("view") if names is None else list(names)
-        applied = live_versions(self._parts, known, wanted)
+        for name in wanted:
+            known.get("view", name)
+        views = ((row, known.view(row)) for row in live_versions(self._parts, known, wanted))
         bounds = [None if bound is None else times.parse(bound, what) for bound, what in ((start, "start"), (end, "end"))]
         with shown.of_materialization(progress) as report:
-            return [materialize_view(self._parts, row, known.view(row), bounds[0], bounds[1], report or _silent) for row in applied]
+            done = materialize_views(self._parts, views, bounds[0], bounds[1], report or _silent)
+        if failures == "raise" and (error := done.error) is not None:
+            raise error
+        return done
 
     def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
         """Remove an older version of a view: its registry entry, its online rows, its table with all files.

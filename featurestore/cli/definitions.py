@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 MARKS = {
     "create": "[green]+ create      [/]",
     "new version": "[yellow]» new version [/]",
+    "roll back": "[yellow]« roll back   [/]",
     "update words": "[cyan]~ update words[/]",
+    "to fill": "[yellow]… to fill     [/]",
+    "blocked": "[red]! blocked     [/]",
 }
 
 path_argument = click.argument("definitions", required=False, type=click.Path(path_type=Path))
@@ -76,11 +79,11 @@ def _show(found: "Plan") -> None:
     changes, same, waiting = found.groups
     widths = [max((len(getattr(step, name)) for step in (*changes, *waiting)), default=0) for name in ("kind", "name")]
     for step in changes:
-        _show_step(step, MARKS[step.action], widths)
+        _show_step(step, MARKS[step.word], widths)
     if same:
         say(f"[dim]  {same}[/]")
     for step in waiting:
-        _show_step(step, "[yellow]… to fill     [/]", widths)
+        _show_step(step, MARKS[step.word], widths)
     for remark in found.remarks:
         say(f"[dim]  {escape(remark)}[/]")
 

@@ -13,6 +13,7 @@ from featurestore.cli.output import console, moment, print_json, print_table, sa
 
 if TYPE_CHECKING:
     from featurestore.pipelines.materialization.materialize import Materialization, Report
+    from featurestore.pipelines.materialization.outcome import Materializations
 
 
 @click.command(cls=Command)
@@ -23,13 +24,23 @@ if TYPE_CHECKING:
 def materialize(names: tuple[str, ...], start: str | None, end: str | None) -> None:
     """Bring views up to date, in their tables and online.
 
-    All views when no VIEW is named. Only what is new or changed is written, so that running it again does no harm. TIME
+    All views when no VIEW is named. One that fails keeps no other from being brought up to date: all failures are told at the
+    end, and the exit status is 1. Only what is new or changed is written, so that running it again does no harm. TIME
     is ISO 8601, in UTC when it names no zone.
     """
     with context.store() as store, _bars() as report:
-        runs = store.materialize(list(names) or None, start, end, report)
+        runs = store.materialize(list(names) or None, start, end, report, failures="return")
+    _print(runs)
+    if (error := runs.error) is not None:
+        raise error
+
+
+def _print(runs: "Materializations") -> None:
+    """What was done to the views that could be brought up to date."""
     if context.as_json():
         print_json([run.to_dict() for run in runs])
+        return
+    if not runs and runs.failures:
         return
     if not runs:
         say("[dim]nothing to do: no view was applied yet; run[/] featurestore apply")

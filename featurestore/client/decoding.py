@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from featurestore.client.transport import exception
 from featurestore.dsl.definitions import Definitions
-from featurestore.errors import DefinitionError, Problem
+from featurestore.errors import DefinitionError, FeatureStoreError, Problem
 from featurestore.pipelines import times
 from featurestore.pipelines.lookup import OnlineFeatures
 from featurestore.pipelines.materialization.checks import Outcome
 from featurestore.pipelines.materialization.materialize import Materialization
+from featurestore.pipelines.materialization.outcome import Failure, Materializations
 from featurestore.pipelines.planning.cost import Read
 from featurestore.pipelines.planning.plan import Plan
 from featurestore.pipelines.planning.step import Step
@@ -37,6 +39,14 @@ def materialization(run: Mapping[str, Any]) -> Materialization:
     bounds = {what: None if run[what] is None else times.moment(times.parse(run[what], what)) for what in ("start", "end")}
     outcomes = tuple(Outcome.from_dict(one) for one in run["checks"])
     return Materialization(**{**known, **bounds, "snapshot_id": _snapshot(run["snapshot_id"]), "checks": outcomes})
+
+
+def materializations(job: Mapping[str, Any]) -> tuple[Materializations, FeatureStoreError | None]:
+    """What an ended job did to each view, with those that failed, and its error, if it failed."""
+    error = None if job["error"] is None else exception(job["error"])
+    found = [] if error is None else error.details.get("failures", [])
+    failures = [Failure(one["view"], one["table"], exception(one)) for one in found]
+    return Materializations(map(materialization, job["result"] or []), failures), error
 
 
 def removal(answer: Mapping[str, Any]) -> Removal:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -21,7 +21,8 @@ from featurestore.errors import DefinitionError, NotFound
 from featurestore.pipelines import encoding, times
 from featurestore.pipelines.joining.spine_grid import asked
 from featurestore.pipelines.lookup import OnlineFeatures
-from featurestore.pipelines.materialization.materialize import Materialization, Progress
+from featurestore.pipelines.materialization.materialize import Progress
+from featurestore.pipelines.materialization.outcome import Materializations
 from featurestore.pipelines.planning.plan import Plan
 from featurestore.pipelines.training_sets import splits
 from featurestore.pipelines.training_sets.files import Files
@@ -75,7 +76,8 @@ class RemoteStore:
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         progress: shown.OfMaterialization = None,
-    ) -> list[Materialization]:
+        failures: Literal["raise", "return"] = "raise",
+    ) -> Materializations:
         """Bring views up to `end`, and wait for it."""
         wanted = [names] if isinstance(names, str) else names
         bounds = {
@@ -84,9 +86,13 @@ class RemoteStore:
         }
         job = self._http.post("/v1/materializations", {"names": None if wanted is None else list(wanted), **bounds})
         with shown.of_materialization(progress) as report:
-            done = self._awaited(job, None if report is None else lambda told: report(Progress(**told)))
+            seen = None if report is None else lambda told: report(Progress(**told))
+            ended = self._awaited(job, seen, failing=False)
         with in_form(self._http.url):
-            return [decoding.materialization(run) for run in done["result"]]
+            done, error = decoding.materializations(ended)
+        if error is not None and (failures == "raise" or not done.failures):
+            raise error
+        return done
 
     def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
         """Remove an older version of a view with its table and its online rows."""
@@ -232,11 +238,11 @@ class RemoteStore:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _awaited(self, job: Mapping[str, Any], seen: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
+    def _awaited(self, job: Mapping[str, Any], seen: Callable[[dict[str, Any]], None] | None, failing: bool = True) -> dict[str, Any]:
         with in_form(self._http.url):
             id, url = str(job["id"]), str(job["url"])
         try:
-            return self._http.watch(url, seen)
+            return self._http.watch(url, seen, failing)
         except KeyboardInterrupt as stop:
             stop.add_note(f"The server goes on: cancel({id!r}) ends it; the same call again waits for it.")
             raise

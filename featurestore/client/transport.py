@@ -47,8 +47,8 @@ class Transport:
         timeout = httpx.Timeout(self._timeout, read=None)
         return self._json(self._sent("DELETE", path, params=params, timeout=timeout))
 
-    def watch(self, path: str, seen: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
-        """Wait for a job to end; `seen` is shown each progress once. Raises: the error with which it failed."""
+    def watch(self, path: str, seen: Callable[[dict[str, Any]], None] | None = None, failing: bool = True) -> dict[str, Any]:
+        """Wait for a job to end; `seen` is shown each progress once. Raises: the error with which it failed, when `failing`."""
         last = None
         while True:
             wait = WATCH_SECONDS if seen else LONG_POLL_SECONDS
@@ -60,11 +60,11 @@ class Transport:
             if seen is not None and progress is not None and progress != last:
                 seen(progress)
                 last = progress
-            if failure is not None:
+            if failure is not None and failing:
                 raise failure
             if stands == "cancelled":
                 raise Conflict(f"{path.rpartition('/')[2]} was cancelled; ask for it again to begin anew", id=path.rpartition("/")[2])
-            if stands == "done":
+            if stands in ("done", "failed"):
                 return state
 
     def rows(self, method: str, path: str, **options: Any) -> pa.RecordBatchReader:

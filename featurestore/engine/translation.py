@@ -27,7 +27,7 @@ def translated(disk: str = "the disk that queries spill to is full; free some sp
     except duckdb.IOException as error:
         full = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENOSPC
         if full or "No space left" in str(error) or "max_temp_directory_size" in str(error):
-            raise OutOfResources(disk) from error
+            raise OutOfResources(disk, resource="disk") from error
         raise RequestError("a file cannot be read; check that it is whole and of the named format", reason=_first_line(error)) from error
     except duckdb.Error as error:
         log.debug("the engine refused a query", exc_info=True)

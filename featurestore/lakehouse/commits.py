@@ -98,7 +98,7 @@ def execute(table: Table, transaction: Transaction, snapshot_id: int | None = No
         raise CommitConflict(f"another writer changed {name} first ({error}); nothing was written, try again", table=name) from error
     except UNREACHABLE as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise OutOfResources(f"no space left to commit to {name}; nothing was written", table=name) from error
+            raise OutOfResources(f"no space left to commit to {name}; nothing was written", table=name, resource="disk") from error
         committed = _landed(table, snapshot_id, error)
     table.metadata, table.metadata_location = committed.metadata, committed.metadata_location
 

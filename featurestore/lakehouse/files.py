@@ -133,7 +133,9 @@ class DataFiles:
             yield
         except OSError as error:
             if error.errno == errno.ENOSPC:
-                raise OutOfResources(f"no space left to write to {'.'.join(self._table.name())}; nothing was written") from error
+                raise OutOfResources(
+                    f"no space left to write to {'.'.join(self._table.name())}; nothing was written", resource="disk"
+                ) from error
             raise
 
     def _write_file(self, batches: Iterator[pa.RecordBatch], group_rows: int) -> None:

@@ -25,9 +25,9 @@ class TimeRange:
     upper_us: int | None = None
 
 
-def projection(table: Table, snapshot_id: int | None, columns: Sequence[str] | None) -> Schema:
-    """The columns of a snapshot, as its own schema has them; None: all. Raises: NotFound."""
-    schema = tables.schema_of(table, snapshot_id)
+def projection(table: Table, snapshot_id: int | None, columns: Sequence[str] | None, schema_id: int | None = None) -> Schema:
+    """The columns of a snapshot (None: all), as the schema of this id has them, or else the snapshot's own. Raises: NotFound."""
+    schema = tables.schema_of(table, snapshot_id) if schema_id is None else tables.schema_by_id(table, schema_id)
     if columns is None:
         return schema
     fields = {field.name: field for field in schema.fields}
@@ -37,9 +37,9 @@ def projection(table: Table, snapshot_id: int | None, columns: Sequence[str] | N
     return Schema(*(fields[name] for name in columns))
 
 
-def plan(table: Table, snapshot_id: int, time: TimeRange | None) -> list[FileScanTask]:
-    """The data files of a snapshot, less those wholly outside of the time. Raises: as `planned`."""
-    bounds = _filter(table, snapshot_id, time) if time else AlwaysTrue()
+def plan(table: Table, snapshot_id: int, time: TimeRange | None, schema_id: int | None = None) -> list[FileScanTask]:
+    """The data files of a snapshot, less those wholly outside of the time, whose column is the schema's. Raises: as `planned`."""
+    bounds = _filter(table, projection(table, snapshot_id, None, schema_id), time) if time else AlwaysTrue()
     return planned(table, table.scan(row_filter=bounds, snapshot_id=snapshot_id))
 
 
@@ -56,9 +56,8 @@ def planned(table: Table, wanted: DataScan | IncrementalAppendScan) -> list[File
         raise NotReady(f"the metadata of {name} cannot be read: {error}") from error
 
 
-def _filter(table: Table, snapshot_id: int, time: TimeRange) -> BooleanExpression:
+def _filter(table: Table, schema: Schema, time: TimeRange) -> BooleanExpression:
     """The range in terms of the current schema, which pyiceberg binds filters to; no filter where it has no such column."""
-    schema = tables.schema_of(table, snapshot_id)
     field_id = tables.column_id(schema, time.column, ".".join(table.name()))
     current = next((field for field in table.schema().fields if field.field_id == field_id), None)
     if current is None:

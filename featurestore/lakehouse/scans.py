@@ -40,16 +40,23 @@ class Changes:
 
 
 def scan(
-    table: Table, snapshot_id: int | None, *, columns: Sequence[str] | None = None, time: TimeRange | None = None
+    table: Table,
+    snapshot_id: int | None,
+    *,
+    columns: Sequence[str] | None = None,
+    time: TimeRange | None = None,
+    schema_id: int | None = None,
 ) -> IcebergFiles | pa.RecordBatchReader:
-    """All rows of a snapshot with these columns (None: all, in the order of the snapshot's own schema); None: an empty relation.
+    """All rows of a snapshot with these columns (None: all, in the order of the schema); None: an empty relation.
+
+    `schema_id` names the schema that says which column a name means, and of what type it is; None: the snapshot's own.
 
     `time` only leaves out files: rows outside of it may come. Files come as IcebergFiles where DuckDB reads them right by field id,
     and as a reader otherwise (row deletes, files not on this machine or without ids, structs, names that differ in case only).
     Raises: NotFound for a snapshot or column; NotYet for equality deletes; NotReady where files cannot be reached.
     """
-    schema = projection(table, snapshot_id, columns)
-    tasks = [] if snapshot_id is None else plan(table, snapshot_id, time)
+    schema = projection(table, snapshot_id, columns, schema_id)
+    tasks = [] if snapshot_id is None else plan(table, snapshot_id, time, schema_id)
     return relation(table, schema, tasks)
 
 
@@ -95,14 +102,15 @@ def read(table: Table, snapshot_id: int | None, *, columns: Sequence[str] | None
     return _reader(table, schema, [] if snapshot_id is None else plan(table, snapshot_id, None))
 
 
-def changes(table: Table, after: int | None, until: int, *, columns: Sequence[str] | None = None) -> Changes:
+def changes(table: Table, after: int | None, until: int, *, columns: Sequence[str] | None = None, schema_id: int | None = None) -> Changes:
     """What changed since the snapshot `after`, up to `until` (included); `after` None: all rows of `until` were added.
 
+    Both sides are read in one schema, as for `scan`: whether the columns meant the same before is for the caller to ask.
     Rewriting files without changing rows is no change where a snapshot says that it did only that. Raises: as `scan`.
     """
     if after is None:
-        return Changes(scan(table, until, columns=columns))
-    schema = projection(table, until, columns)
+        return Changes(scan(table, until, columns=columns, schema_id=schema_id))
+    schema = projection(table, until, columns, schema_id)
     between = _between(table, after, until)
     if between is not None and all(map(_keeps_rows, between)):
         if not between:

@@ -134,6 +134,19 @@ def schema_of(table: Table, snapshot_id: int | None) -> Schema:
     return table.schemas().get(schema_id, table.schema()) if schema_id is not None else table.schema()
 
 
+def schema_by_id(table: Table, schema_id: int) -> Schema:
+    """One of the schemas that the table has had. Raises: NotFound."""
+    found = table.schemas().get(schema_id)
+    if found is None:
+        raise NotFound("schema", str(schema_id), map(str, sorted(table.schemas())), where=".".join(table.name()))
+    return found
+
+
+def column_names(table: Table, schema_id: int) -> list[str]:
+    """The columns of one of the table's schemas, in its order, without nested fields. Raises: NotFound."""
+    return [field.name for field in schema_by_id(table, schema_id).fields]
+
+
 def snapshot(table: Table, snapshot_id: int) -> Snapshot:
     """A snapshot's metadata. Raises: NotFound if it was never there or has expired."""
     found = table.snapshot_by_id(snapshot_id)

@@ -171,7 +171,7 @@ class Environment:
 
     def _failure(self, error: Exception) -> NotReady | OutOfResources:
         if isinstance(error, lmdb.DiskError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space" in str(error):
-            return OutOfResources(f"the disk of the online store at {self.path} is full; nothing was written")
+            return OutOfResources(f"the disk of the online store at {self.path} is full; nothing was written", resource="disk")
         words = f"the online store at {self.path} cannot be used ({error}); check that it is a folder that may be written"
         return NotReady(words, path=str(self.path))
 

@@ -51,7 +51,9 @@ class Spool:
                 writer.close()
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise OutOfResources(f"the disk is full at {self._folder or tempfile.gettempdir()}; nothing was published") from error
+                raise OutOfResources(
+                    f"the disk is full at {self._folder or tempfile.gettempdir()}; nothing was published", resource="disk"
+                ) from error
             raise
 
     def _note_times(self, rows: pa.Array) -> None:

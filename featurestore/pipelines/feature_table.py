@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 
 from featurestore.lakehouse import tables
 from featurestore.lakehouse.tables import Table
-from featurestore.pipelines import times
+from featurestore.pipelines import source_pins, times
 
 FROM = "featurestore.materialized-from"
 THROUGH = "featurestore.materialized-through"
 SOURCES = "featurestore.source-snapshots"
+SCHEMAS = "featurestore.source-schemas"
+"""The property that says in which schema each source table was read, and which columns: their field ids and types."""
 CORRECTIONS = "featurestore.corrections"
 TYPES = "featurestore.source-types"
 FOLDED = "featurestore.folded-before"
@@ -23,6 +25,8 @@ class State:
 
     Microseconds; None when nothing was materialized yet, and `since` None when the history is whole. `corrections`
     counts rows that share keys and feature_timestamp with an earlier one. `types` are those inferred for columns of CSV files.
+    `columns` tells, for each source table, the identities of the columns that were read (see `lakehouse.columns`); it lacks
+    tables that were last read before they were noted.
     """
 
     since: int | None = None
@@ -30,13 +34,23 @@ class State:
     sources: Mapping[str, str] = field(default_factory=dict)
     corrections: int = 0
     types: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def snapshots(self) -> dict[str, str]:
+        """The snapshot id of each source table, or the state of each source file."""
+        return {name: source_pins.snapshot_text(pin) if name in self.columns else pin for name, pin in self.sources.items()}
 
     def to_properties(self) -> dict[str, str]:
         """As table properties and snapshot summary."""
         return {
             FROM: times.text(self.since) or "",
             THROUGH: times.text(self.through) or "",
-            SOURCES: json.dumps(dict(self.sources), sort_keys=True),
+            SOURCES: json.dumps(self.snapshots, sort_keys=True),
+            SCHEMAS: json.dumps(
+                {name: {"schema": source_pins.schema_id(self.sources[name]), "columns": dict(read)} for name, read in self.columns.items()},
+                sort_keys=True,
+            ),
             CORRECTIONS: str(self.corrections),
             **({TYPES: json.dumps(dict(self.types), sort_keys=True)} if self.types else {}),
         }
@@ -44,12 +58,15 @@ class State:
 
 def state(properties: Mapping[str, str]) -> State:
     """The state that table properties or a snapshot's summary tell."""
+    read = json.loads(properties.get(SCHEMAS) or "{}")
+    seen = json.loads(properties.get(SOURCES) or "{}")
     return State(
         since=times.parse(properties[FROM], FROM) if properties.get(FROM) else None,
         through=times.parse(properties[THROUGH], THROUGH) if properties.get(THROUGH) else None,
-        sources=json.loads(properties.get(SOURCES) or "{}"),
+        sources={name: source_pins.pin(pin, read[name]["schema"]) if name in read else pin for name, pin in seen.items()},
         corrections=int(properties.get(CORRECTIONS) or 0),
         types=json.loads(properties.get(TYPES) or "{}"),
+        columns={name: found["columns"] for name, found in read.items()},
     )
 
 

@@ -1,22 +1,35 @@
-"""Which versions of a view are kept fresh: the newest, and older ones that a served service or a logged model still reads."""
+"""Which versions of a view are kept fresh: the current one, and others that a served service or a logged model still reads."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from featurestore.errors import NotFound
 from featurestore.pipelines import models
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.registry import Applied, Registry
 from featurestore.pipelines.services import resolve
 
 
-def live_versions(parts: Parts, known: Registry, names: Sequence[str]) -> list[Applied]:
-    """The versions of each named view to materialize, the newest first. Raises: NotFound with the nearest names."""
-    newest = [known.get("view", name) for name in names]
-    if all(len(known.rows["view", row.name]) == 1 for row in newest):
-        return newest
-    used = {use.table for service in known.names("service") for use in resolve(parts, known, service).plan.uses}
+def live_versions(parts: Parts, known: Registry, names: Sequence[str]) -> Iterator[Applied]:
+    """The versions of each named view to materialize: the current ones, and then what others are needed besides.
+
+    What those are is asked when the current ones are done: readers have moved to them, where they could be filled.
+    Raises: NotFound with the nearest names.
+    """
+    current = [known.get("view", name) for name in names]
+    yield from current
+    if all(len(known.rows["view", row.name]) == 1 for row in current):
+        return
+    used = {table for service in known.names("service") for table in _served_tables(parts, known, service)}
     used.update(table for event in models.listing(parts) for table in event["snapshots"])
-    live: list[Applied] = []
-    for row in newest:
-        older = [version for version in reversed(known.rows["view", row.name]) if version.version < row.version and version.table in used]
-        live.extend([row, *older])
-    return live
+    for row in current:
+        versions = reversed(known.rows["view", row.name])
+        yield from (version for version in versions if version.version != row.version and version.table in used)
+
+
+def _served_tables(parts: Parts, known: Registry, service: str) -> set[str]:
+    """What the served version of a service reads; where a table that is gone keeps it from being told, what any version reads."""
+    try:
+        plans = [resolve(parts, known, service, online).plan for online in (False, True)]
+        return {use.table for plan in plans for use in plan.uses}
+    except NotFound:
+        return {f"{view}_v{version}" for row in known.rows["service", service] for view, version in row.bindings.items()}

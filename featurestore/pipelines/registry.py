@@ -34,6 +34,8 @@ SCHEMA = pa.schema(
 
 REMOVED = "__fs_removed"
 """The entry of a document that takes its version away; it holds what is left to delete."""
+RANK = "__fs_rank"
+"""The entry of a stored document that says where its version stands among the others, when that is not told by its number."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Applied:
     """One version of one definition as applied, or as removed.
 
     `columns` (views) holds the DuckDB type of each column of the feature table; `bindings` (services) holds the version
-    of each view; `sql` is the compiled SQL. Microseconds in `applied_at`.
+    of each view; `sql` is the compiled SQL. Microseconds in `applied_at`. The version of the greatest `rank` is the current one:
+    an older version to which its definition was rolled back has another rank than its number, which 0 stands for.
     """
 
     kind: str
@@ -53,6 +56,12 @@ class Applied:
     bindings: Mapping[str, int] = field(default_factory=dict)
     sql: str = ""
     applied_at: int = 0
+    rank: int = 0
+
+    @property
+    def order(self) -> int:
+        """Where the version stands among the others of its name; the greatest is the current one."""
+        return self.rank or self.version
 
     @property
     def removed(self) -> bool:
@@ -67,7 +76,7 @@ class Applied:
 
 @dataclass(frozen=True)
 class Registry:
-    """What has been applied: the latest row of every (kind, name, version), in order of versions; `removed` ones apart.
+    """What has been applied: the latest row of every (kind, name, version), the current version last; `removed` ones apart.
 
     `snapshot_id` is the registry table's snapshot that was read, None when nothing was ever applied.
     """
@@ -81,7 +90,7 @@ class Registry:
         return sorted(name for other, name in self.rows if other == kind)
 
     def latest(self, kind: str, name: str) -> Applied | None:
-        """The newest version; None when none was ever applied."""
+        """The current version; None when none was ever applied."""
         versions = self.rows.get((kind, name))
         return versions[-1] if versions else None
 
@@ -90,8 +99,13 @@ class Registry:
         ever = [*self.rows.get((kind, name), ()), *self.removed.get((kind, name), ())]
         return max((row.version for row in ever), default=0) + 1
 
+    def next_rank(self, kind: str, name: str) -> int:
+        """The rank of a version that becomes the current one; the number of a new version where none was ever rolled back."""
+        ever = [*self.rows.get((kind, name), ()), *self.removed.get((kind, name), ())]
+        return max(max((row.order for row in ever), default=0) + 1, self.next_version(kind, name))
+
     def get(self, kind: str, name: str, version: int | None = None) -> Applied:
-        """One version, or the newest. Raises: NotFound with the nearest names or the versions there are."""
+        """One version, or the current one. Raises: NotFound with the nearest names or the versions there are."""
         versions = self.rows.get((kind, name))
         if not versions:
             raise NotFound(kind, name, self.names(kind))
@@ -134,6 +148,8 @@ def read(parts: Parts) -> Registry:
     removed: dict[tuple[str, str], list[Applied]] = {}
     for (kind, name, _), version in latest.items():
         (removed if version.removed else applied).setdefault((kind, name), []).append(version)
+    for versions in (*applied.values(), *removed.values()):
+        versions.sort(key=lambda row: row.order)
     return Registry(applied, snapshot_id, removed)
 
 
@@ -150,7 +166,8 @@ def write(parts: Parts, rows: Sequence[Applied], base: int | None, action: Liter
     records = [
         {
             **{name: getattr(row, name) for name in ("kind", "name", "version", "fingerprint", "sql", "applied_at")},
-            **{name: json.dumps(getattr(row, name)) for name in ("document", "columns", "bindings")},
+            **{name: json.dumps(getattr(row, name)) for name in ("columns", "bindings")},
+            "document": json.dumps({**row.document, RANK: row.rank} if row.rank else row.document),
         }
         for row in rows
     ]
@@ -160,6 +177,14 @@ def write(parts: Parts, rows: Sequence[Applied], base: int | None, action: Liter
 
 def _applied(row: Mapping[str, Any]) -> Applied:
     texts = {name: json.loads(row[name]) for name in ("document", "columns", "bindings")}
+    rank = texts["document"].pop(RANK, 0)
     return Applied(
-        row["kind"], row["name"], row["version"], row["fingerprint"], **texts, sql=row["sql"], applied_at=micros(row["applied_at"])
+        row["kind"],
+        row["name"],
+        row["version"],
+        row["fingerprint"],
+        **texts,
+        sql=row["sql"],
+        applied_at=micros(row["applied_at"]),
+        rank=rank,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
-from featurestore.compiler.events import SOURCE, Events, compile_events
+from featurestore.compiler.events import SOURCE
 from featurestore.compiler.expressions import parse_query, query_tables, resolve
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.dsl.csv import Csv
@@ -13,11 +13,10 @@ from featurestore.engine.session import Session
 from featurestore.errors import RequestError
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.scan_plan import TimeRange
-from featurestore.pipelines import times
+from featurestore.pipelines import source_pins, times
 from featurestore.pipelines.files import listing
 from featurestore.pipelines.files.csv import CsvFiles, ReadBefore
 from featurestore.pipelines.files.parquet import ParquetFiles
-from featurestore.pipelines.inspected import raw_columns
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.query import add_query
 
@@ -34,11 +33,10 @@ class TimeBounds:
 
 
 def pins(parts: Parts, source: Source) -> Pins:
-    """What the source holds now. A table without rows is pinned as an empty text."""
+    """What the source holds now."""
     if source.path is not None:
         return listing.states(listing.listed(source.path))
-    names = _tables(source)
-    return {name: str(tables.current_snapshot_id(tables.load(parts.catalog, name)) or "") for name in names}
+    return {name: source_pins.current_pin(tables.load(parts.catalog, name)) for name in source_tables(source)}
 
 
 def add(
@@ -49,9 +47,11 @@ def add(
     reads: Sequence[str] | None = None,
     bounds: TimeBounds | None = None,
     name: str = SOURCE,
+    rows: bool = True,
 ) -> int | None:
-    """Make the source's raw rows at these pins readable under a name; `at` None gives its columns without any row.
+    """Make the source's raw rows at these pins readable under a name; `at` None gives its columns as of now without any row.
 
+    Without `rows`, the columns at these pins without any row.
     `reads` limits the columns where the source is one table; `bounds` prunes files where the event time is a raw column.
     Returns how many rows the files of the table have that can be read again and again at little cost; None where reading
     is dear, or possible only once. Raises: NotFound for a table or file that does not exist.
@@ -61,17 +61,20 @@ def add(
         return None
     if source.table is not None:
         table = tables.load(parts.catalog, source.table)
-        snapshot_id = _snapshot(at, source.table)
+        snapshot_id, schema_id = _read_at(at, source.table, table)
         time = None
-        if bounds is not None and (raw := resolve(source.timestamp, tables.arrow_schema(table, snapshot_id).names)) is not None:
+        known = tables.column_names(table, schema_id)
+        if bounds is not None and (raw := resolve(source.timestamp, known)) is not None:
             time = None if source.timestamp in source.columns else TimeRange(raw, times.bound(bounds.lower), times.bound(bounds.upper))
-        relation = scans.scan(table, snapshot_id, columns=reads, time=time)
+        relation = scans.scan(table, snapshot_id if rows else None, columns=reads, time=time, schema_id=schema_id)
         session.add(name, relation)
         return relation.rows if isinstance(relation, IcebergFiles) else None
     tree = parse_query(source.sql or "")
     names = {table: f"{name}_{index}" for index, table in enumerate(query_tables(tree))}
     for identifier, relation in names.items():
-        session.add(relation, scans.scan(tables.load(parts.catalog, identifier), _snapshot(at, identifier)))
+        table = tables.load(parts.catalog, identifier)
+        snapshot_id, schema_id = _read_at(at, identifier, table)
+        session.add(relation, scans.scan(table, snapshot_id if rows else None, schema_id=schema_id))
     add_query(session, name, tree, names, "its SQL")
     return None
 
@@ -139,30 +142,40 @@ def refuse_moved(source: Source, at: Pins) -> None:
 
 
 def changes(parts: Parts, source: Source, since: Pins, at: Pins, reads: Sequence[str]) -> scans.Changes:
-    """What changed in the source between two pins; both parts None where only reading all of it can tell."""
-    if source.table is None or not since.get(source.table) or not at.get(source.table):
+    """What changed in the source between two pins, between which the names of `reads` did not change their meaning.
+
+    Both parts are None where only reading all of it can tell.
+    """
+    before, now = (source_pins.snapshot_id(pins.get(source.table or "", "")) for pins in (since, at))
+    if source.table is None or before is None or now is None:
         return scans.Changes(None)
-    return scans.changes(tables.load(parts.catalog, source.table), int(since[source.table]), int(at[source.table]), columns=reads)
+    table = tables.load(parts.catalog, source.table)
+    return scans.changes(table, before, now, columns=reads, schema_id=_read_at(at, source.table, table)[1])
 
 
 def readable(parts: Parts, source: Source, at: Pins) -> bool:
     """Whether what the pins name is still there: snapshots that have not expired, files that are as they were."""
     if source.path is not None:
         return dict(pins(parts, source)) == dict(at)
-    held = {name: tables.snapshot_ids(tables.load(parts.catalog, name)) for name in at}
-    return set(held) == set(_tables(source)) and all(not pin or int(pin) in held[name] for name, pin in at.items())
+    if set(at) != set(source_tables(source)):
+        return False
+    return all(_is_there(tables.load(parts.catalog, name), pin) for name, pin in at.items())
 
 
-def events(parts: Parts, session: Session, view: FeatureView, at: Pins | None = None) -> Events:
-    """The events of a checked view over the columns that its source has at these pins, or now. Raises: NotFound as `add`; SqlProblem."""
-    add(parts, session, view.source, at if view.source.path is not None else None)
-    require_keys(parts, view, at)
-    return compile_events(view, list(raw_columns(session)))
-
-
-def _tables(source: Source) -> tuple[str, ...]:
+def source_tables(source: Source) -> tuple[str, ...]:
+    """The catalog tables that a source reads; none for files."""
+    if source.path is not None:
+        return ()
     return (source.table,) if source.table is not None else query_tables(parse_query(source.sql or ""))
 
 
-def _snapshot(at: Pins | None, name: str) -> int | None:
-    return int(at[name]) if at and at.get(name) else None
+def _is_there(table: tables.Table, pin: str) -> bool:
+    snapshot, schema = source_pins.snapshot_id(pin), source_pins.schema_id(pin)
+    return (snapshot is None or snapshot in tables.snapshot_ids(table)) and (schema is None or schema in table.schemas())
+
+
+def _read_at(at: Pins | None, name: str, table: tables.Table) -> tuple[int | None, int]:
+    """The ids of the snapshot and the schema to read; a pin of an earlier release means the snapshot's own schema."""
+    pin = (at or {}).get(name, "")
+    snapshot, schema = source_pins.snapshot_id(pin), source_pins.schema_id(pin)
+    return snapshot, tables.schema_of(table, snapshot).schema_id if schema is None else schema

@@ -258,7 +258,7 @@ class Run(Answer):
 
 
 class Materialization(Answer):
-    """Where a materialization stands. `result` has a run for each view when it is done."""
+    """Where a materialization stands. `result` has a run for each view when it is done, also when others failed."""
 
     id: str
     state: State

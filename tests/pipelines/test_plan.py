@@ -206,3 +206,41 @@ def test_a_wrong_service_is_refused_in_words(store: FeatureStore, service: Featu
 def test_two_definitions_of_one_name_are_refused(store: FeatureStore) -> None:
     with pytest.raises(DefinitionError, match="another view of this name"):
         store.plan([profile, replace(profile, ttl="1d")])
+
+
+def test_a_definition_that_an_earlier_version_has_leads_back_to_it(store: FeatureStore) -> None:
+    store.apply([churn])
+    store.materialize(end="2026-03-01")
+    other = replace(counts, features={"n": agg.count(over="14d")})
+    store.apply([FeatureService("churn", features=[other, profile])])
+    store.materialize(end="2026-03-01")
+    assert (store.view("counts")["version"], store.service_plan("churn").version) == (2, 2)
+    plan = store.plan([churn])
+    steps = {step.name: step for step in plan.steps if step.action != "unchanged"}
+    assert {name: (step.action, step.version, step.reads) for name, step in steps.items()} == {
+        "counts": ("roll back", 1, ()),
+        "churn": ("roll back", 1, ()),
+    }
+    assert steps["counts"].reason == "means what v1 does, which is there already; v2 stays as it is"
+    assert steps["churn"].reason.startswith("counts moves to v1; means what v1 does")
+    store.apply(plan)
+    assert not store.plan([churn]).changed
+    assert (store.view("counts")["version"], store.service("churn")["version"]) == (1, 1)
+    assert [run.table for run in store.materialize(end="2026-03-01")] == ["counts_v1", "profile_v1"]
+    # Forward again, and then on to a version that none ever had.
+    assert actions(store, other)["view counts"] == ("roll back", 2)
+    third = replace(counts, features={"n": agg.count(over="21d")})
+    store.apply([third])
+    assert (store.view("counts")["version"], [row["version"] for row in store.view("counts")["versions"]]) == (3, [2, 1, 3])
+    assert actions(store, third)["view counts"] == ("unchanged", 3)
+
+
+def test_words_stay_those_that_were_applied_last_when_a_version_is_rolled_back(store: FeatureStore) -> None:
+    other = replace(counts, features={"n": agg.count(over="14d")})
+    store.apply([counts])
+    store.apply([other])
+    store.apply([replace(counts, owner="sales")])
+    shown = store.view("counts")
+    assert (shown["version"], shown["owner"]) == (1, "sales")
+    assert actions(store, replace(counts, owner="sales"))["view counts"] == ("unchanged", 1)
+    assert actions(store, replace(counts, owner="growth"))["view counts"] == ("update words", 1)

@@ -273,3 +273,34 @@ def test_a_number_is_never_given_again(store: FeatureStore) -> None:
     store.materialize()
     assert store.online_features("churn", [{"customer_id": 1}]).features == ("n_7d", "status")
     assert history(store) == 5 + 2 + 2 + 2 + 2, "entity, source, views, service; one more of each; both services, both views; again"
+
+
+def test_a_version_that_was_never_filled_goes_once_nothing_uses_it(store: FeatureStore) -> None:
+    store.apply([moved])
+    as_it_was(store, lambda: store.remove_version("counts", 2), "read by the service churn v2")
+    store.apply([churn])
+    assert store.view("counts")["version"] == 1
+    gone = store.remove_version("counts", 2)
+    assert (gone.versions, gone.services) == ((2,), ("churn v2",))
+    assert [row["version"] for row in store.view("counts")["versions"]] == [1]
+    assert store.service_plan("churn").version == 1
+
+
+def test_a_current_version_that_was_never_filled_gives_way_to_the_one_before(store: FeatureStore) -> None:
+    store.apply([wider])
+    assert store.view("counts")["version"] == 2
+    assert store.remove_version("counts", 2).versions == (2,)
+    assert store.view("counts")["version"] == 1
+    as_it_was(store, lambda: store.remove_version("counts", 1), "current one of view counts")
+    assert store.online_features("churn", [{"customer_id": 1}]).status["counts"] == ("PRESENT",)
+
+
+def test_what_was_rolled_back_from_goes_and_its_number_is_not_given_again(store: FeatureStore) -> None:
+    move(store)
+    store.apply([churn])
+    store.materialize()
+    gone = store.remove_version("counts", 2)
+    assert (gone.versions, gone.services) == ((2,), ("churn v2",))
+    step = next(step for step in store.apply([moved]).steps if step.name == "counts")
+    assert (step.action, step.version) == ("new version", 3)
+    assert store.view("counts")["version"] == 3

@@ -14,6 +14,8 @@ from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.errors import CheckFailed, RequestError
 from featurestore.pipelines import sources, times
+from featurestore.pipelines.feature_table import State
+from featurestore.pipelines.materialization.source_columns import source_events
 from featurestore.pipelines.parts import Parts
 
 CHECKS = "featurestore.checks"
@@ -108,7 +110,7 @@ def newest_event(parts: Parts, view: FeatureView, pins: sources.Pins, end: int) 
         return None
     begin = max(end - max(reach), times.FIRST)
     with parts.engine.session() as session:
-        events = sources.events(parts, session, view, pins)
+        events = source_events(parts, session, view, pins, State())
         sources.add(parts, session, view.source, pins, events.reads, sources.TimeBounds(begin, end))
         session.set({"events_lower": begin, "events_upper": end})
         newest = session.batches(f"SELECT epoch_us(max({TIME})) AS newest FROM ({events.sql})").read_all().to_pylist()[0]["newest"]

@@ -19,11 +19,12 @@ from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.lakehouse.tables import Table
 from featurestore.pipelines import sources, times
 from featurestore.pipelines.inspect import prepare
-from featurestore.pipelines.materialization import chunks, scope
+from featurestore.pipelines.materialization import chunks, scope, source_columns
 from featurestore.pipelines.materialization.chunks import Chunk
 from featurestore.pipelines.materialization.interval import Span
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.registry import Applied
+from featurestore.pipelines.type_changes import type_changes
 
 _HELD_SPAN = "__fs_held_span"
 _SHARED, _EVERY_ROW, _AT_POINT, _KEPT = "__fs_shared", "__fs_every_row", "__fs_at_point", "__fs_kept"
@@ -279,12 +280,5 @@ def _check_types(task: Task, rows: str) -> None:
             found = storage_type(kind)
         except SqlProblem as error:
             raise TypeMismatch(f"column '{column}' {error}") from error
-        wanted = task.columns[column]
-        if found != wanted:
-            raise TypeMismatch(
-                f"column '{column}' is {wanted} in {task.applied.table}, but the source now gives {found}; nothing was written."
-                " Cast it in the definition, or change the definition to make a new version",
-                column=column,
-                expected=wanted,
-                found=found,
-            )
+        if changed := type_changes(task.columns, {column: found}):
+            raise source_columns.refused(task.applied, changed)

@@ -52,19 +52,27 @@ class Interval:
 
 
 def choose(
-    parts: Parts, session: Session, view: FeatureView, events: Events, held: State, pins: sources.Pins, start: int | None, upper: int
+    parts: Parts,
+    session: Session,
+    view: FeatureView,
+    events: Events,
+    held: State,
+    pins: sources.Pins,
+    start: int | None,
+    upper: int,
+    changed: bool,
 ) -> Interval | None:
     """What a run up to `upper` must compute; None when the same sources were already materialized that far.
 
     `start` None means what lies beyond the watermark, and behind it what came or changed since, which is then recorded
-    in SCOPE. Raises: RequestError for a start that would leave a gap in the history.
+    in SCOPE; all where columns that are read have `changed`. Raises: RequestError for a start that would leave a gap in the history.
     """
     if start is not None:
         _refuse_gap(view, held, start, upper)
         begins = held.through is None or (held.since is not None and start <= held.since)
         return Interval((_span(view, start, upper, begins),), start if begins else held.since)
     spans: list[Span] = []
-    first = _first_change(parts, session, view, events, held, pins)
+    first = times.FIRST if changed and held.through is not None else _first_change(parts, session, view, events, held, pins)
     if held.through is None or first == times.FIRST:
         lower = times.FIRST if held.since is None else held.since
         spans.append(_span(view, lower, max(upper, held.through or upper), held.since is not None))

@@ -17,7 +17,7 @@ from featurestore.lakehouse import tables, writes
 from featurestore.lakehouse.files import DataFiles
 from featurestore.pipelines import feature_table, sources, times
 from featurestore.pipelines.feature_table import State
-from featurestore.pipelines.materialization import checks
+from featurestore.pipelines.materialization import checks, source_columns
 from featurestore.pipelines.materialization.checks import Outcome, Tally
 from featurestore.pipelines.materialization.chunks import CUT, Chunk
 from featurestore.pipelines.materialization.compare import compare, first_rows
@@ -115,11 +115,15 @@ def _compute(parts: Parts, applied: Applied, view: FeatureView, table: tables.Ta
     """Compute what is left of the work, and land all of it."""
     held = feature_table.state(table.properties)
     with parts.engine.session() as session:
-        events = sources.events(parts, session, view, work.pins)
+        events = source_columns.source_events(parts, session, view, work.pins, held)
         types = sources.read_types(parts, view.source, work.pins, events.reads)
+        columns = source_columns.read_columns(parts, view.source, work.pins, events.reads)
+        changed = source_columns.have_changed(parts, view.source, held, columns)
+        if changed or (held.through is None and view.source.path is None):
+            source_columns.check_types(session, applied, view)
         task = Task(parts, session, applied, view, events, table, work.pins, work.run)
         report(Progress(view.name, "read", 0, 1, work.rows))
-        interval = choose(parts, session, view, events, held, work.pins, work.start, work.upper)
+        interval = choose(parts, session, view, events, held, work.pins, work.start, work.upper, changed)
         if interval is None:
             return Landed()
         counted = count_source(task, interval.spans[0])
@@ -137,7 +141,7 @@ def _compute(parts: Parts, applied: Applied, view: FeatureView, table: tables.Ta
                 FUTURE_ROWS: str(counted.future),
                 **checks.summary(outcomes),
             }
-            properties = _state(held, interval, work, types).to_properties()
+            properties = _state(held, interval, work, types, columns).to_properties()
             files.keep(work.files, work.rows - files.rows)
             writes.append_files(table, files, summary={**properties, **summary}, properties=properties, drop=[UNFINISHED])
     return Landed(
@@ -215,10 +219,10 @@ def _checked(task: Task, interval: Interval, work: Unfinished, onward: bool) -> 
     return outcomes
 
 
-def _state(held: State, interval: Interval, work: Unfinished, types: Mapping[str, str]) -> State:
-    seen = work.pins if work.start is None or held.through is None else held.sources
+def _state(held: State, interval: Interval, work: Unfinished, types: Mapping[str, str], columns: source_columns.Columns) -> State:
+    seen, read = (work.pins, columns) if work.start is None or held.through is None else (held.sources, held.columns)
     through = max(interval.upper, held.through or interval.upper)
-    return State(interval.since, through, seen, held.corrections + work.corrections, {**held.types, **types})
+    return State(interval.since, through, seen, held.corrections + work.corrections, {**held.types, **types}, read)
 
 
 @contextmanager

@@ -24,6 +24,8 @@ def told(parts: Parts, steps: Sequence[Step]) -> tuple[Step, ...]:
 
 def _with_reads(parts: Parts, step: Step) -> Step:
     waits = ""
+    if step.word == "blocked":
+        return step
     if step.action not in ("create", "new version"):
         table = tables.load(parts.catalog, parts.features_table(step.result.table))
         if feature_table.state(table.properties).through is not None:

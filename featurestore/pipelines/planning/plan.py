@@ -1,7 +1,7 @@
 """A plan is data: the steps that would bring the registry and the feature tables to what the definitions say."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from featurestore.compiler import check
@@ -13,13 +13,15 @@ from featurestore.dsl.service import FeatureService
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import DefinitionError, Problem
 from featurestore.pipelines.inspect import inspect, inspect_checks, inspect_names
-from featurestore.pipelines.inspected import placed
+from featurestore.pipelines.inspected import Inspected, placed
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.planning import cost
 from featurestore.pipelines.planning.cost import Read
 from featurestore.pipelines.planning.impact import told
 from featurestore.pipelines.planning.step import Step, listed, sql_diff
+from featurestore.pipelines.planning.underneath import inspect_if_changed
 from featurestore.pipelines.registry import Applied, Registry, read
+from featurestore.pipelines.type_changes import type_changes
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Plan:
     def __str__(self) -> str:
         changes, same, waiting = self.groups
         shown = [*changes, *waiting]
-        words = ["to fill" if step.action == "unchanged" else step.action for step in shown]
+        words = [step.word for step in shown]
         rows = [(word, f"{step.kind} {step.name}", f"v{step.version}") for word, step in zip(words, shown, strict=True)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         heads = ["  ".join([*map(str.ljust, row, widths), step.reason]).rstrip() for row, step in zip(rows, shown, strict=True)]
@@ -120,28 +122,52 @@ def _plain_step(registry: Registry, kind: str, name: str, document: Mapping[str,
 
 def _view_step(parts: Parts, registry: Registry, view: FeatureView, definitions: Definitions, problems: list[Problem]) -> Step | None:
     held = registry.latest("view", view.name)
-    fingerprint = view_fingerprint(view)
     document = documents.document(view)
-    if held is not None and view_fingerprint(registry.view(held)) == fingerprint:
-        # Read and spelled anew, as a later release than the one that wrote it may spell a definition otherwise.
-        before = documents.document(registry.view(held))
-        if before == document:
-            return Step("unchanged", "view", view.name, held.version, "", held)
-        problems.extend(placed(definitions, view, field, message) for field, message in inspect_checks(parts, view, held.columns))
-        result = Applied("view", view.name, held.version, held.fingerprint, document, held.columns, {}, held.sql)
-        return Step("update words", "view", view.name, held.version, _changed(before, document), result)
-    found = inspect(parts, view)
+    same = held is not None and view_fingerprint(registry.view(held)) == view_fingerprint(view)
+    found = inspect_if_changed(parts, view, held) if held is not None and same else inspect(parts, view)
+    if held is None or not same or (found is not None and type_changes(held.columns, found.columns)):
+        return _moved_view_step(parts, registry, view, found or inspect(parts, view), definitions, problems)
+    stopped = "" if found is None else "; ".join(f"{field}: {message}" for field, message in found.problems)
+    reason = f"cannot be materialized: {stopped}" if stopped else ""
+    # Read and spelled anew, as a later release than the one that wrote it may spell a definition otherwise.
+    before = documents.document(registry.view(held))
+    if before == document:
+        return Step("unchanged", "view", view.name, held.version, reason, held)
+    problems.extend(placed(definitions, view, field, message) for field, message in inspect_checks(parts, view, held.columns))
+    result = replace(held, document=document)
+    return Step("update words", "view", view.name, held.version, "; ".join(filter(None, (_changed(before, document), reason))), result)
+
+
+def _moved_view_step(
+    parts: Parts, registry: Registry, view: FeatureView, found: Inspected, definitions: Definitions, problems: list[Problem]
+) -> Step | None:
+    """The step to another version than the current one: an earlier one of the same meaning and types, or one that is new."""
     problems.extend(placed(definitions, view, field, message) for field, message in found.problems)
     if found.compiled is None:
         return None
     problems.extend(placed(definitions, view, field, message) for field, message in inspect_checks(parts, view, found.columns))
+    held = registry.latest("view", view.name)
+    document, fingerprint, rank = documents.document(view), view_fingerprint(view), registry.next_rank("view", view.name)
+    for earlier in reversed(registry.rows.get(("view", view.name), ())):
+        if earlier != held and view_fingerprint(registry.view(earlier)) == fingerprint and not type_changes(earlier.columns, found.columns):
+            result = replace(earlier, document=document, rank=rank)
+            return Step(
+                "roll back", "view", view.name, earlier.version, _back(held, earlier), result, diff=sql_diff(held or earlier, result)
+            )
     version = registry.next_version("view", view.name)
-    result = Applied("view", view.name, version, fingerprint, document, found.columns, {}, found.compiled.sql)
+    own_rank = 0 if rank == version else rank
+    result = Applied("view", view.name, version, fingerprint, document, found.columns, {}, found.compiled.sql, rank=own_rank)
     if held is None:
         count = len(feature_names(view))
         return Step("create", "view", view.name, version, f"new, {count} feature{'' if count == 1 else 's'}", result)
-    reason = f"{_changed(documents.document(registry.view(held)), document)}; v{held.version} stays for those who use it"
+    types = [] if held.fingerprint != fingerprint else type_changes(held.columns, found.columns)
+    changed = "; ".join(change.within(held.table) for change in types) or _changed(documents.document(registry.view(held)), document)
+    reason = f"{changed}; v{held.version} stays for those who use it"
     return Step("new version", "view", view.name, version, reason, result, diff=sql_diff(held, result))
+
+
+def _back(held: Applied | None, earlier: Applied) -> str:
+    return f"means what v{earlier.version} does, which is there already{'' if held is None else f'; v{held.version} stays as it is'}"
 
 
 def _service_step(registry: Registry, service: FeatureService, views: Mapping[str, Applied]) -> Step:
@@ -153,15 +179,27 @@ def _service_step(registry: Registry, service: FeatureService, views: Mapping[st
     if held is None:
         version = registry.next_version("service", service.name)
         return Step("create", "service", service.name, version, "new", _service_row(service, version, fingerprint, bindings))
-    result = _service_row(service, held.version, fingerprint, bindings)
-    if held.bindings == bindings and service_fingerprint(registry.service(held), _fingerprints(registry, held)) == fingerprint:
+    result = replace(_service_row(service, held.version, fingerprint, bindings), rank=held.rank)
+    if _means(registry, held, bindings, fingerprint):
         if documents.document(registry.service(held)) == document:
             return Step("unchanged", "service", service.name, held.version, "", held)
         return Step("update words", "service", service.name, held.version, "words changed", result)
+    rank = registry.next_rank("service", service.name)
     moved = [f"{name} moves to v{number}" for name, number in bindings.items() if held.bindings.get(name) not in (None, number)]
+    for earlier in reversed(registry.rows["service", service.name]):
+        if _means(registry, earlier, bindings, fingerprint):
+            reason = "; ".join(filter(None, (listed(moved), _back(held, earlier))))
+            row = _service_row(service, earlier.version, fingerprint, bindings)
+            return Step("roll back", "service", service.name, earlier.version, reason, replace(row, rank=rank))
     reason = listed(moved) or _changed(held.document, document)
     version = registry.next_version("service", service.name)
-    return Step("new version", "service", service.name, version, reason, _service_row(service, version, fingerprint, bindings))
+    row = replace(_service_row(service, version, fingerprint, bindings), rank=0 if rank == version else rank)
+    return Step("new version", "service", service.name, version, reason, row)
+
+
+def _means(registry: Registry, row: Applied, bindings: Mapping[str, int], fingerprint: str) -> bool:
+    """Whether a version of a service reads these versions of its views, and makes the same of them."""
+    return row.bindings == bindings and service_fingerprint(registry.service(row), _fingerprints(registry, row)) == fingerprint
 
 
 def _service_row(service: FeatureService, version: int, fingerprint: str, bindings: Mapping[str, int]) -> Applied:

@@ -9,7 +9,7 @@ from featurestore.pipelines.planning import cost
 from featurestore.pipelines.planning.cost import Read
 from featurestore.pipelines.registry import Applied
 
-Action = Literal["create", "new version", "update words", "unchanged"]
+Action = Literal["create", "new version", "roll back", "update words", "unchanged"]
 
 SHOWN = 5
 """So many names are listed before the rest is only counted."""
@@ -38,6 +38,11 @@ class Step:
     def sql(self) -> str | None:
         """The SQL that will compute a view's rows; None for other kinds."""
         return self.result.sql or None
+
+    @property
+    def word(self) -> str:
+        """The action, and of an unchanged view or service what keeps it from being brought up to date."""
+        return self.action if self.action != "unchanged" else "blocked" if "cannot be materialized" in self.reason else "to fill"
 
     @property
     def notes(self) -> list[str]:

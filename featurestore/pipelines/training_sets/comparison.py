@@ -188,9 +188,9 @@ def _moved(parts: Parts, name: str, first: TrainingSet, second: TrainingSet) -> 
     table = tables.load(parts.catalog, parts.features_table(name))
     before, after = (feature_table.state_at(table, pin) for pin in pins)
     said = [
-        f"source {source}: snapshot {before.sources.get(source, 'none')} became {snapshot}"
-        for source, snapshot in after.sources.items()
-        if before.sources.get(source) != snapshot
+        f"source {source}: snapshot {before.snapshots.get(source, 'none')} became {snapshot}"
+        for source, snapshot in after.snapshots.items()
+        if before.snapshots.get(source) != snapshot
     ]
     if after.corrections != before.corrections:
         said.append(f"corrections in {name}: {before.corrections} became {after.corrections}")

@@ -81,7 +81,7 @@ def _view_entry(at: Pinned) -> dict[str, Any]:
         "snapshot_id": None if at.snapshot_id is None else str(at.snapshot_id),
         "fingerprint": at.table.properties.get("featurestore.fingerprint"),
         THROUGH.partition(".")[2].replace("-", "_"): times.text(at.state.through),
-        "source_snapshots": dict(at.state.sources),
+        "source_snapshots": at.state.snapshots,
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from featurestore.errors import Conflict
 from featurestore.lakehouse import dropping, tables, tags
 from featurestore.lakehouse.dropping import Contents, Identity
-from featurestore.pipelines import models, registry, times
+from featurestore.pipelines import feature_table, models, registry, times
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.planning.step import listed
 from featurestore.pipelines.registry import REMOVED, Applied, Registry
@@ -39,6 +39,7 @@ class Removal:
 def remove_version(parts: Parts, view: str, version: int, dry_run: bool = False) -> Removal:
     """Remove one version of a view with its table and its online rows.
 
+    The current one only where it was never filled and there is an earlier one, which is the current one then.
     Raises: NotFound; Conflict, and nothing is changed, while it is the current version, or a service, a registered model
     or a training set needs it; NotReady where a store cannot be reached. A removal that did not end is ended by asking again.
     """
@@ -47,14 +48,22 @@ def remove_version(parts: Parts, view: str, version: int, dry_run: bool = False)
     if begun:
         return _remove(parts, known, view, begun, (), dry_run)
     row = known.get("view", view, version)
-    if row.version == known.get("view", view).version:
+    if row.version == known.get("view", view).version and not _is_unused_draft(parts, known, row):
         raise Conflict(
-            f"version {version} is the current one of view {view}; apply another definition and materialize it first,"
-            " or remove the whole view",
+            f"version {version} is the current one of view {view}; apply another definition, or an earlier one again, and materialize"
+            " it first, or remove the whole view",
             view=view,
             version=version,
         )
     return _remove(parts, known, view, (), [row], dry_run)
+
+
+def _is_unused_draft(parts: Parts, known: Registry, row: Applied) -> bool:
+    """Whether a current version was never filled while there is an earlier one, which then is the current one again."""
+    if len(known.rows["view", row.name]) == 1:
+        return False
+    table = _find(parts, row)
+    return table is None or feature_table.state(table.properties).through is None
 
 
 def remove_view(parts: Parts, view: str, dry_run: bool = False) -> Removal:
@@ -100,10 +109,11 @@ def _freed(parts: Parts, known: Registry, view: str, rows: Sequence[Applied]) ->
     freed: list[Applied] = []
     holding: list[str] = []
     for service in known.names("service"):
-        served = min(resolve(parts, known, service, online).plan.version for online in (False, True))
+        ranks = {row.version: row.order for row in known.rows["service", service]}
+        served = min(ranks[resolve(parts, known, service, online).plan.version] for online in (False, True))
         for row in known.rows["service", service]:
             if row.bindings.get(view) in versions:
-                if row.version < served:
+                if row.order < served:
                     freed.append(row)
                 else:
                     holding.append(f"{service} v{row.version}")

@@ -22,7 +22,7 @@ from featurestore.server.documents import document, document_of
 from featurestore.server.jobs import memory
 from featurestore.server.jobs.folder import JobFolder, spill_of
 from featurestore.server.jobs.job import Job
-from featurestore.server.jobs.work import WORKS
+from featurestore.server.jobs.work import WORKS, Part
 from featurestore.settings import Settings
 from featurestore.store import FeatureStore
 
@@ -84,17 +84,24 @@ class Run:
         memory.bound(cap)
         try:
             with FeatureStore(settings=self._settings) as store:
-                return WORKS[job.kind](store, self._folder.path(job.id), self._folder.request(job.id), self.report), None
+                done = WORKS[job.kind](store, self._folder.path(job.id), self._folder.request(job.id), self.report)
+            if not isinstance(done, Part):
+                return done, None
+            result, found = done.result, _document(job, done.error, cap)
         except FeatureStoreError as failed:
-            log.warning("job %s failed: %s", job.id, failed, exc_info=failed.__cause__)
-            found = document_of(memory.shortage(cap) if memory.is_shortage(failed) else failed)
+            result, found = None, _document(job, failed, cap)
         except Exception as failed:  # whatever happens to one job, its record must say so
             log.exception("job %s failed", job.id)
             unexpected = document("InternalError", f"the server failed at this job; its log says more under {job.id}")
-            found = document_of(memory.shortage(cap)) if memory.is_shortage(failed) else unexpected
+            result, found = None, document_of(memory.shortage(cap)) if memory.is_shortage(failed) else unexpected
         memory.unbound()
         error: dict[str, Any] = found["error"]
-        return None, error
+        return result, error
+
+
+def _document(job: Job, failed: FeatureStoreError, cap: int) -> dict[str, Any]:
+    log.warning("job %s failed: %s", job.id, failed, exc_info=failed.__cause__)
+    return document_of(memory.shortage(cap) if memory.is_shortage(failed) else failed)
 
 
 def _end_with_the_consumer() -> None:

@@ -1,0 +1,119 @@
+"""Materializing several views: one that fails never keeps the others from being brought up to date."""
+
+import errno
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from featurestore.dsl.view import FeatureView
+from featurestore.errors import FeatureStoreError, MaterializationFailed, NotReady, OutOfResources
+from featurestore.pipelines import health
+from featurestore.pipelines.materialization.materialize import Materialization, Progress, Report, materialize_view
+from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.registry import Applied
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A version of a view that could not be brought up to date, by its feature table, and why. No row of it was added."""
+
+    view: str
+    table: str
+    error: FeatureStoreError
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form; what a library said in its own words stays out."""
+        return {"view": self.view, "table": self.table, "type": type(self.error).__name__, "message": self.error.message}
+
+
+class Materializations(list[Materialization]):
+    """What a run did to each view that it brought up to date, in order; `failures` are the others."""
+
+    def __init__(self, done: Iterable[Materialization] = (), failures: Sequence[Failure] = ()) -> None:
+        super().__init__(done)
+        self.failures = tuple(failures)
+
+    @property
+    def error(self) -> FeatureStoreError | None:
+        """None when every view was brought up to date; of one failure its own error, of several one that tells all of them.
+
+        That one is of their class where they share it, and MaterializationFailed otherwise. Its details list the `failures`, and
+        the tables that were `materialized`.
+        """
+        if not self.failures:
+            return None
+        told = {"failures": [failure.to_dict() for failure in self.failures], "materialized": [run.table for run in self]}
+        first = self.failures[0].error
+        if len(self.failures) == 1:
+            first.details.update(told)
+            return first
+        shared = {type(failure.error) for failure in self.failures} == {type(first)}
+        kind = type(first) if shared else MaterializationFailed
+        error = kind.__new__(kind)
+        lines = "".join(f"\n  {failure.error}" for failure in self.failures)
+        total = len(self) + len(self.failures)
+        FeatureStoreError.__init__(error, f"{len(self.failures)} of {total} views were not brought up to date:{lines}", **told)
+        return error
+
+
+def materialize_views(
+    parts: Parts, views: Iterable[tuple[Applied, FeatureView]], start: int | None, end: int | None, report: Report
+) -> Materializations:
+    """Bring each version up to `end`, one after the other; arguments as for `materialize_view`.
+
+    What would fail every view alike ends the run: a full disk, a catalog that is away, what is no error, such as an interrupt,
+    and what whoever is told of the progress raises.
+    """
+    done: list[Materialization] = []
+    failures: list[Failure] = []
+    stops: list[Exception] = []
+
+    def tell(progress: Progress) -> None:
+        try:
+            report(progress)
+        except Exception as error:
+            stops.append(error)
+            raise
+
+    for applied, view in views:
+        try:
+            done.append(materialize_view(parts, applied, view, start, end, tell))
+        except FeatureStoreError as error:
+            if stops:
+                raise
+            failures.append(Failure(applied.name, applied.table, _of_view(applied.name, error)))
+            if _is_for_all(parts, error):
+                break
+        except Exception as error:  # whatever happens to one view, the others are brought up to date
+            if stops:
+                raise
+            log.exception("view %s could not be materialized", applied.name)
+            failures.append(Failure(applied.name, applied.table, _unforeseen(applied.name, error)))
+            if _is_full(error):
+                break
+    return Materializations(done, failures)
+
+
+def _of_view(view: str, error: FeatureStoreError) -> FeatureStoreError:
+    if not error.message.startswith(f"view {view}"):
+        error.message = f"view {view}: {error.message}"
+    return error
+
+
+def _unforeseen(view: str, error: Exception) -> FeatureStoreError:
+    told = FeatureStoreError(f"view {view}: it failed in a way that is not foreseen ({type(error).__name__}: {error})")
+    told.__cause__ = error
+    return told
+
+
+def _is_for_all(parts: Parts, error: FeatureStoreError) -> bool:
+    if isinstance(error, OutOfResources):
+        return error.details.get("resource") == "disk"
+    return isinstance(error, NotReady) and health.check(parts)["catalog"] is not None
+
+
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.ENOSPC

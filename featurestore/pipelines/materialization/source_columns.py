@@ -1,0 +1,123 @@
+"""What a view reads of its source, by field id: whether its names still mean the columns that the table was made from."""
+
+from collections.abc import Mapping, Sequence
+
+from featurestore.compiler.events import Events, compile_events, field_problems
+from featurestore.compiler.expressions import resolve
+from featurestore.dsl.source import Source
+from featurestore.dsl.view import FeatureView
+from featurestore.engine.session import Session
+from featurestore.errors import RequestError, TypeMismatch
+from featurestore.lakehouse import columns, tables
+from featurestore.pipelines import source_pins, sources
+from featurestore.pipelines.feature_table import State
+from featurestore.pipelines.inspected import Inspected, inspected, raw_columns
+from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.registry import Applied
+from featurestore.pipelines.type_changes import TypeChange, type_changes
+
+Columns = Mapping[str, Mapping[str, str]]
+"""The identities of the columns that are read of each source table; of a table that only a query reads, none."""
+
+
+def source_events(parts: Parts, session: Session, view: FeatureView, at: sources.Pins, held: State) -> Events:
+    """The events of a checked view over the columns that its source has at these pins.
+
+    Raises: RequestError naming every column that is not there, with what became of it; NotFound as `sources.add`.
+    """
+    try:
+        sources.add(parts, session, view.source, at, rows=False)
+    except RequestError as error:
+        error.message = f"{_named(view.source)}: {error.message}; change its definition and apply it, or give its tables their columns back"
+        raise
+    sources.require_keys(parts, view, at)
+    raw = list(raw_columns(session))
+    problems = field_problems(view, raw)
+    if problems:
+        raise _missing(parts, view, problems, at, held)
+    return compile_events(view, raw)
+
+
+def read_columns(parts: Parts, source: Source, at: sources.Pins, reads: Sequence[str]) -> Columns:
+    """The identities of the raw columns `reads`, as of these pins."""
+    if source.table is None:
+        return {name: {} for name in sources.source_tables(source)}
+    table = tables.load(parts.catalog, source.table)
+    return {source.table: columns.identities(table, _schema(at, source.table, table), reads)}
+
+
+def have_changed(parts: Parts, source: Source, held: State, now: Columns) -> bool:
+    """Whether some column is another one, or of another type, than what the state was made from.
+
+    An earlier release did not note what it read: then a column that was always the same is the same.
+    """
+    if source.table is None:
+        return False
+    before = held.columns.get(source.table)
+    if before is not None:
+        return dict(before) != dict(now[source.table])
+    return not columns.were_always(tables.load(parts.catalog, source.table), now[source.table])
+
+
+def check_types(session: Session, applied: Applied, view: FeatureView) -> None:
+    """Hold the view against the columns of SOURCE, before any row is read.
+
+    Raises: RequestError for an expression that does not work on them; TypeMismatch for a column that the table has no room for.
+    """
+    found: Inspected = inspected(session, view)
+    if found.problems:
+        told = "; ".join(f"{field}: {message}" for field, message in found.problems)
+        raise RequestError(
+            f"{_named(view.source)} has changed, and the view does not work on its columns: {told}. Nothing was written."
+            " Change the definition and apply it, or give the source its columns back"
+        )
+    changed = type_changes(applied.columns, found.columns)
+    if changed:
+        raise refused(applied, changed)
+
+
+def refused(applied: Applied, changed: Sequence[TypeChange]) -> TypeMismatch:
+    """The error of columns that a feature table has no room for."""
+    return TypeMismatch(
+        f"{'; '.join(change.within(applied.table) for change in changed)}; nothing was written."
+        " Apply the definition again, which makes a new version of the view, or cast in the definition",
+        column=changed[0].column,
+        expected=changed[0].stored,
+        found=changed[0].found,
+    )
+
+
+def _schema(at: sources.Pins, name: str, table: tables.Table) -> int:
+    pin = at[name]
+    schema_id = source_pins.schema_id(pin)
+    return tables.schema_of(table, source_pins.snapshot_id(pin)).schema_id if schema_id is None else schema_id
+
+
+def _missing(parts: Parts, view: FeatureView, problems: Sequence[tuple[str, str]], at: sources.Pins, held: State) -> RequestError:
+    told = "; ".join(f"{field}: {message}" for field, message in problems)
+    fates = _fates(parts, view.source, at, held)
+    return RequestError(
+        f"{_named(view.source)} lacks columns that the view reads: {told}{fates}. Nothing was written."
+        " Give the source its columns back, or change the definition and apply it",
+        source=view.source.name,
+        problems=[{"field": field, "message": message} for field, message in problems],
+    )
+
+
+def _fates(parts: Parts, source: Source, at: sources.Pins, held: State) -> str:
+    """What became of columns that an earlier run read."""
+    if source.table is None or source.table not in held.columns:
+        return ""
+    table = tables.load(parts.catalog, source.table)
+    schema_id = _schema(at, source.table, table)
+    names = tables.column_names(table, schema_id)
+    told: list[str] = []
+    for name, identity in held.columns[source.table].items():
+        if resolve(name, names) is None:
+            found = columns.name_now(table, schema_id, identity)
+            told.append(f"'{name}' was {'dropped' if found is None else f'renamed to {found!r}'} since the last run")
+    return f" ({'; '.join(told)})" if told else ""
+
+
+def _named(source: Source) -> str:
+    return f"source {source.name} ({source.table})" if source.table is not None else f"source {source.name}"
