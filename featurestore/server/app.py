@@ -9,8 +9,12 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
 from featurestore.secrets import logger_of
+from featurestore.server import spines
 from featurestore.server.definitions import Definitions
+from featurestore.server.docs import Docs
+from featurestore.server.doors import Doors
 from featurestore.server.errors import HANDLERS
+from featurestore.server.forms import Forms
 from featurestore.server.health import OPEN_PATHS, Health
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.jobs.worker import jobs_path
@@ -45,15 +49,18 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
     uploads = UploadReader(store.settings)
     middleware = [
         Middleware(Observed, metrics=metrics),
+        Middleware(Doors, host=store.settings.host, allowed=store.settings.allowed_hosts),
         Middleware(Boundary),
         *([Middleware(Token, token=store.settings.token.reveal(), open_paths=OPEN_PATHS)] if store.settings.token else []),
         Middleware(BodyGuard, limit=body_limit, upload_limit=upload_limit),
+        Middleware(Forms, forms=spines.PATHS),
     ]
     return FastAPI(
         title="featurestore",
         description=DESCRIPTION,
         version=version("featurestore"),
         routes=[
+            *Docs().routes(),
             *Health(store, metrics).routes(),
             *Definitions(store).routes(),
             *Online(store, metrics).routes(),
@@ -64,6 +71,7 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
         middleware=middleware,
         exception_handlers=dict(HANDLERS),
         lifespan=_lifespan(store, uploads, close_store),
+        docs_url=None,
         redoc_url=None,
     )
 

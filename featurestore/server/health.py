@@ -5,11 +5,12 @@ from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from featurestore.errors import NotReady
+from featurestore.server import docs
 from featurestore.server.metrics import Metrics
 from featurestore.server.routing import get
 from featurestore.store import FeatureStore
 
-OPEN_PATHS = ("/healthz", "/readyz", "/docs", "/openapi.json")
+OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", *docs.PATHS)
 """These ask for no token: probes have none, and the description of the API is no secret."""
 
 

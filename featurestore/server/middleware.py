@@ -69,10 +69,7 @@ class Token:
 
 
 class BodyGuard:
-    """Refuses bodies over `limit` bytes with 413, multipart uploads over `upload_limit`; by what arrives, not only by what is announced.
-
-    Also refuses what a browser sends on behalf of another site: a server without a token must not obey any page that is open.
-    """
+    """Refuses bodies over `limit` bytes with 413, multipart uploads over `upload_limit`; by what arrives, not only by what is announced."""
 
     def __init__(self, app: ASGIApp, limit: int, upload_limit: int) -> None:
         self._app = app
@@ -104,8 +101,6 @@ class BodyGuard:
 
 def _refusal(headers: Mapping[bytes, bytes], limit: int) -> Response | None:
     """The response to a request whose headers say enough; None for one to go on with."""
-    if headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site"):
-        return response(400, document("RequestError", "a page of another site sent this; only pages of this server may"))
     announced = headers.get(b"content-length", b"0")
     if announced.isdigit() and int(announced) > limit:
         return response(413, document("TooLarge", _too_large(limit), {"limit": limit}), {"Connection": "close"})

@@ -34,8 +34,9 @@ HUNG_SECONDS = 60
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; `announce` is told the URL as soon as connections are taken.
 
-    Raises: RequestError when the address cannot be listened on.
+    Raises: RequestError when the address cannot be listened on, or should not be without a token.
     """
+    _refuse_anonymous(settings)
     listener = listen(settings.host, settings.port)
     config = uvicorn.Config(
         functools.partial(application, settings),
@@ -52,16 +53,21 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_worker_healthcheck=HUNG_SECONDS,
     )
-    announce(url_of(settings.host, listener))
-    if settings.token is None and not _is_loopback(settings.host):
-        log.warning("whoever can reach %s can read and change everything: set FEATURESTORE_TOKEN", settings.host)
-    with _ending_quietly(), listener, JobWorker(settings):
-        if settings.workers == 1:
-            uvicorn.Server(config).run([listener])
-        else:
-            with tempfile.TemporaryDirectory(prefix="featurestore-metrics-") as folder:
-                os.environ[SHARED_FOLDER] = folder
-                Multiprocess(config, [listener]).run()
+    with listener:
+        announce(url_of(settings.host, listener))
+        if settings.token is None and not _is_loopback(settings.host):
+            log.warning("whoever can reach %s can read and change everything, as allow_anonymous says", settings.host)
+        with _ending_quietly(), JobWorker(settings):
+            _run(config, listener)
+
+
+def _run(config: uvicorn.Config, listener: socket.socket) -> None:
+    if config.workers == 1:
+        uvicorn.Server(config).run([listener])
+        return
+    with tempfile.TemporaryDirectory(prefix="featurestore-metrics-") as folder:
+        os.environ[SHARED_FOLDER] = folder
+        Multiprocess(config, [listener]).run()
 
 
 def application(settings: Settings) -> FastAPI:
@@ -87,6 +93,14 @@ def url_of(host: str, listener: socket.socket) -> str:
     """The address as a URL, with the port that was really taken."""
     port = listener.getsockname()[1]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _refuse_anonymous(settings: Settings) -> None:
+    if settings.token is None and not settings.allow_anonymous and not _is_loopback(settings.host):
+        raise RequestError(
+            f"without a token, whoever can reach {settings.host or 'this machine'} could read and change everything:"
+            " set FEATURESTORE_TOKEN, listen on 127.0.0.1, or say allow_anonymous = true if something else keeps others out"
+        )
 
 
 def _is_loopback(host: str) -> bool:

@@ -12,6 +12,9 @@ from featurestore.server.bodies import JoinFields
 from featurestore.server.routing import body_of, checked, parsed, schema_of
 from featurestore.server.uploads.reader import UploadReader
 
+PATHS = ("/v1/training-sets", "/v1/point-in-time")
+"""Where a form with a file may be sent."""
+
 Fields = TypeVar("Fields", bound=JoinFields)
 
 
