@@ -10,6 +10,7 @@ FeatureStoreError
 │   ├── CheckFailed      the rows of a run fail a check of their view
 │   └── DigestMismatch   a rebuilt training set differs from the recorded one
 ├── NotReady             the catalog or the online store cannot be reached, or a view is not materialized yet
+│   └── CommitUnknown    the answer to a commit was lost, and the catalog could not be asked whether it landed
 ├── OutOfResources       memory or disk ran out; nothing was written
 ├── MaterializationFailed  several views could not be brought up to date; the others were
 ├── NotYet               a documented name whose strength is still to come; says what to use instead
@@ -101,6 +102,10 @@ class DigestMismatch(Conflict):
 
 class NotReady(FeatureStoreError):
     """A part that is needed cannot be reached or has no data yet; trying again later may work."""
+
+
+class CommitUnknown(NotReady):
+    """The answer to a commit was lost, and whether it landed is not known; nothing was deleted, running the same again is safe."""
 
 
 class OutOfResources(FeatureStoreError):

@@ -68,8 +68,13 @@ class FeatureStore:
         return plan.plan(self._parts, load(definitions))
 
     def apply(self, definitions: Any) -> Plan:
-        """Do a plan, or plan and do definitions: register versions and make their empty tables, all or nothing."""
-        return apply.apply(self._parts, definitions if isinstance(definitions, Plan) else self.plan(definitions))
+        """Do a plan, or plan and do definitions: register versions and make their empty tables, all or nothing.
+
+        Where someone else applied meanwhile, definitions are planned again and applied on top of that; a plan only if it still comes
+        to the same. Returns the plan that was done. Raises: CommitConflict saying what was applied meanwhile.
+        """
+        shown = isinstance(definitions, Plan)
+        return apply.apply(self._parts, definitions if shown else self.plan(definitions), as_shown=shown)
 
     def materialize(
         self,

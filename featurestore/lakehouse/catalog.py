@@ -10,13 +10,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from featurestore.addresses import without_secrets
 from featurestore.errors import MissingExtra, NotReady
+from featurestore.lakehouse.reaching import told, told_by
 from featurestore.secrets import logger_of
 from featurestore.settings import CATALOG_NAME, Settings
 
 logger = logger_of(__name__)
 
-UNREACHABLE = (SQLAlchemyError, OSError)
-"""What a catalog or a warehouse that cannot be reached raises (network and HTTP errors are OSErrors)."""
+REST = "featurestore.lakehouse.rest.BoundedRestCatalog"
+POSTGRES_SECONDS = {"connect_timeout": "10", "tcp_user_timeout": "60000"}
+"""How long to wait for PostgreSQL to let us in (seconds), and for it to take what was sent (milliseconds)."""
 
 
 def open_catalog(settings: Settings) -> Catalog:
@@ -39,14 +41,14 @@ def open_catalog(settings: Settings) -> Catalog:
         elif properties.get("type") == "sql":
             # A pooled connection outlives a restart of its server.
             properties.setdefault("pool_pre_ping", "true")
-        return _opened(properties)
+        return _opened(_bounded(properties))
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "a database driver", "postgres") from error
     except Exception as error:
+        why = told(error, "opening it")
         raise NotReady(
-            f"the Iceberg catalog {where} (warehouse {shown}) cannot be opened: "
-            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}; "
-            "check the settings catalog, warehouse and home, and that its server runs and lets this user in",
+            f"the Iceberg catalog {where} (warehouse {shown}) cannot be opened: {why.details['reason']}; "
+            f"{why.message}; check the settings catalog, warehouse and home, and that its server runs and lets this user in",
             uri=where,
             warehouse=shown,
         ) from error
@@ -54,11 +56,22 @@ def open_catalog(settings: Settings) -> Catalog:
 
 def _opened(properties: dict[str, str]) -> Catalog:
     try:
-        return load_catalog(CATALOG_NAME, **properties)
+        return told_by(load_catalog(CATALOG_NAME, **properties))
     except SQLAlchemyError as error:
         # Two processes that open a new catalog at once race for its tables; the second look finds them.
         logger.debug("opening the catalog again after: %s", error)
-        return load_catalog(CATALOG_NAME, **properties)
+        return told_by(load_catalog(CATALOG_NAME, **properties))
+
+
+def _bounded(properties: dict[str, str]) -> dict[str, str]:
+    """The same, so that no question to the catalog goes on for ever; what the settings say stands."""
+    uri = properties.get("uri", "")
+    if "py-catalog-impl" not in properties and properties.get("type", "rest" if uri.startswith("http") else "") == "rest":
+        return {**{name: value for name, value in properties.items() if name != "type"}, "py-catalog-impl": REST}
+    if uri.startswith("postgresql") and (url := make_url(uri)).get_driver_name() in ("psycopg2", "psycopg"):
+        added = {name: seconds for name, seconds in POSTGRES_SECONDS.items() if name not in url.query}
+        return {**properties, "uri": url.update_query_dict(added).render_as_string(hide_password=False)}
+    return properties
 
 
 def _local_as_path(warehouse: str) -> str:

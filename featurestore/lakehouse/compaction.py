@@ -14,11 +14,12 @@ from pyiceberg.table.update.snapshot import _OverwriteFiles
 from pyiceberg.typedef import EMPTY_DICT
 
 from featurestore.compiler.relations import IcebergFiles
-from featurestore.errors import CommitConflict, OutOfResources
+from featurestore.errors import CommitConflict
 from featurestore.lakehouse import scans, tables, types
 from featurestore.lakehouse.casting import fitted
-from featurestore.lakehouse.commits import begin, execute, reloaded, stage_properties
+from featurestore.lakehouse.commits import begin, commit, reloaded, stage_properties
 from featurestore.lakehouse.files import ROW_GROUP_ROWS, DataFiles, group_rows
+from featurestore.lakehouse.reaching import reaching
 from featurestore.secrets import logger_of
 
 logger = logger_of(__name__)
@@ -29,8 +30,6 @@ SMALL_BYTES = TARGET_BYTES // 2
 """Files below it are merged. A merged file above it is left alone from then on, so no row is rewritten again and again."""
 FEWEST = 5
 """How many small files a partition must hold for a rewrite to be worth its reading and writing."""
-
-_ATTEMPTS = 100
 
 Notes = Callable[[Table], tuple[Mapping[str, str], Mapping[str, str]]]
 """The summary and the table properties of a commit on the state that the handle shows."""
@@ -116,22 +115,24 @@ class Rewrite:
 
         The snapshot is a `replace`, by which nothing changes for whoever reads appended rows; an `overwrite` where rows were
         dropped. Raises: CommitConflict if one of the old files is gone from the table, or others never pause; OutOfResources: no
-        new file is left then. NotReady where it is not known whether the commit landed.
+        new file is left then. CommitUnknown: it may have landed.
         """
-        with self._new.discarded_on(CommitConflict, OutOfResources):
-            for _ in range(_ATTEMPTS):
-                with self._new.discarded_on(BaseException):
-                    table = reloaded(self._table)
-                    self._refuse_gone(table)
-                    before = tables.current_snapshot_id(table)
-                    transaction, snapshot_id = self._staged(table, notes)
-                try:
-                    execute(table, transaction, snapshot_id)
-                except CommitConflict:
-                    continue
-                self._table.metadata, self._table.metadata_location = table.metadata, table.metadata_location
-                return before, snapshot_id
-            raise CommitConflict(f"{'.'.join(self._table.name())} is being changed without pause; it is as it was")
+        before: int | None = None
+        made = 0
+
+        def stage(fresh: Table) -> Transaction:
+            nonlocal before, made
+            self._refuse_gone(fresh)
+            before = tables.current_snapshot_id(fresh)
+            with reaching(f"writing the metadata of {'.'.join(fresh.name())}"):
+                transaction, made = self._staged(fresh, notes)
+            return transaction
+
+        with self._new.discarded_on(BaseException):
+            fresh = reloaded(self._table)
+            commit(fresh, stage, undone="it is as it was", sending=self._new.sent)
+        self._table.metadata, self._table.metadata_location = fresh.metadata, fresh.metadata_location
+        return before, made
 
     def _refuse_gone(self, table: Table) -> None:
         current = tables.current_snapshot_id(table)

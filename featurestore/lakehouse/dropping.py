@@ -10,7 +10,7 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from featurestore.errors import NotReady
 from featurestore.lakehouse import folders, tables
-from featurestore.lakehouse.catalog import UNREACHABLE
+from featurestore.lakehouse.reaching import UNREACHABLE, reaching, told
 from featurestore.lakehouse.tables import Table
 
 
@@ -55,7 +55,7 @@ def contents(catalog: Catalog, wanted: Identity) -> Contents:
         if any(folders.is_foreign(filesystem, info.path, wanted.uuid) for info in files if ".metadata.json" in info.path):
             return Contents(0, 0)
     except UNREACHABLE as error:
-        raise NotReady(f"the folder {wanted.location} cannot be looked at: {error}") from error
+        raise told(error, f"looking at the folder {wanted.location}") from error
     return Contents(len(files), sum(info.size for info in files))
 
 
@@ -65,17 +65,22 @@ def drop(catalog: Catalog, identifier: str, wanted: Identity) -> Contents:
     Killed in between, it is ended by calling it again. Raises: NotReady; what is left then can be dropped again.
     """
     if find(catalog, identifier, wanted) is not None:
-        try:
-            # Another process may be ending the same work.
-            with suppress(NoSuchTableError):
-                catalog.drop_table(identifier)
-        except UNREACHABLE as error:
-            raise NotReady(f"the table {identifier} cannot be dropped: {error}; try again") from error
+        unregister(catalog, identifier, wanted)
     found = contents(catalog, wanted)
     if found.files:
         filesystem, path = folders.filesystem(PyArrowFileIO(dict(catalog.properties)), wanted.location)
-        try:
+        with reaching(f"{identifier} is dropped, but not all of {wanted.location} is deleted"):
             filesystem.delete_dir(path)
-        except UNREACHABLE as error:
-            raise NotReady(f"{identifier} is dropped, but not all of {wanted.location} is deleted: {error}; try again") from error
     return found
+
+
+def unregister(catalog: Catalog, identifier: str, wanted: Identity) -> None:
+    """Drop the table's name, which stands for the wanted one; its files stay. Raises: NotReady while it is not known to be gone."""
+    try:
+        # Another process may be ending the same work.
+        with suppress(NoSuchTableError):
+            catalog.drop_table(identifier)
+    except (*UNREACHABLE, NotReady) as error:
+        # The answer may be lost alone.
+        if find(catalog, identifier, wanted) is not None:
+            raise told(error, f"dropping {identifier}") from error

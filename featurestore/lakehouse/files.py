@@ -1,6 +1,5 @@
 """Rows become Parquet data files that Iceberg can take over as they are: field ids, fixed row groups, one partition each."""
 
-import errno
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
@@ -17,7 +16,9 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 
-from featurestore.errors import OutOfResources
+from featurestore.errors import FeatureStoreError, OutOfResources
+from featurestore.lakehouse.commits import outcome_unknown
+from featurestore.lakehouse.reaching import out_of_room, told
 from featurestore.secrets import logger_of
 
 logger = logger_of(__name__)
@@ -46,6 +47,8 @@ class DataFiles:
         self._folders: dict[Path, str] = {}
         self._made = 0
         self._kept: list[str] = []
+        self._sent = False
+        self._described: dict[str, DataFile] = {}
         self.paths: list[str] = []
         self.rows = 0
 
@@ -97,10 +100,16 @@ class DataFiles:
 
     def data_files(self, metadata: TableMetadata) -> list[DataFile]:
         """What Iceberg's manifests say about the files: counts, bounds, and the partition found from these."""
-        return [parquet_file_to_data_file(self._table.io, metadata, path) for path in [*self._kept, *self.paths]]
+        wanted = [*self._kept, *self.paths]
+        with self._room():
+            new = [path for path in wanted if path not in self._described]
+            self._described |= {path: parquet_file_to_data_file(self._table.io, metadata, path) for path in new}
+        return [self._described[path] for path in wanted]
 
     def discard(self) -> None:
-        """Delete the files; one that cannot be deleted is logged and left to the sweep."""
+        """Delete the files, but not those that a commit may have landed; one that cannot be deleted is logged and left to the sweep."""
+        if self._sent:
+            return
         for path in self.paths:
             try:
                 self._table.io.delete(path)
@@ -128,15 +137,25 @@ class DataFiles:
         return f"{self._run}-{self._made - 1:05d}"
 
     @contextmanager
+    def sent(self) -> Iterator[None]:
+        """The block sends a commit that refers to the files: nobody deletes them from then on, unless it is known that it did not land."""
+        self._sent = True
+        try:
+            yield
+        except FeatureStoreError as error:
+            self._sent = outcome_unknown(error)
+            raise
+
+    @contextmanager
     def _room(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            if error.errno == errno.ENOSPC:
+            if out_of_room(error):
                 raise OutOfResources(
                     f"no space left to write to {'.'.join(self._table.name())}; nothing was written", resource="disk"
                 ) from error
-            raise
+            raise told(error, f"writing to {'.'.join(self._table.name())}; nothing was written") from error
 
     def _write_file(self, batches: Iterator[pa.RecordBatch], group_rows: int) -> None:
         path = self._table.location_provider().new_data_location(f"{self._name()}.parquet")

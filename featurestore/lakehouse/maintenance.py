@@ -10,14 +10,16 @@ import pyarrow.fs as pafs
 from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.manifest import ManifestFile
 from pyiceberg.serializers import FromInputFile
-from pyiceberg.table import Table
+from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 from pyiceberg.table.update import AssertTableUUID, RemoveSnapshotsUpdate
 
 from featurestore.errors import CommitConflict, Conflict
 from featurestore.lakehouse import folders, tables
-from featurestore.lakehouse.commits import Staged, as_loaded, begin, execute, reloaded
+from featurestore.lakehouse.commits import ATTEMPTS, begin, commit, reloaded
+from featurestore.lakehouse.fence import commit_fenced, is_fence
+from featurestore.lakehouse.requirements import Staged, as_loaded
 from featurestore.secrets import logger_of
 
 logger = logger_of(__name__)
@@ -25,7 +27,6 @@ logger = logger_of(__name__)
 Wanted = Callable[[Mapping[str, str]], Collection[str]]
 """The files that a table with these properties will want though no snapshot has them yet, by their locations."""
 
-_ATTEMPTS = 100
 _SWEPT = (".parquet", ".orc", ".avro", ".metadata.json", ".metadata.json.gz", ".stats", ".puffin")
 
 
@@ -64,23 +65,23 @@ def expire(
     Raises: CommitConflict if other writers never pause.
     """
     limit = _milliseconds(older_than)
-    for _ in range(_ATTEMPTS):
-        fresh = reloaded(table)
+    found: list[int] = []
+
+    def stage(fresh: Table) -> Transaction | None:
         old = _expirable(fresh, limit, reader, untagged)
+        # What an earlier try has taken away, whose answer was lost, is counted too.
+        found[:] = [*(snapshot_id for snapshot_id in found if fresh.snapshot_by_id(snapshot_id) is None), *old]
         if dry_run or not old:
-            return Expired(old)
+            return None
         transaction = begin(fresh)
         # Removing a snapshot also removes a tag that was set on it a moment ago: then this must not land.
         requirements = (AssertTableUUID(uuid=fresh.metadata.table_uuid), *as_loaded(fresh, unreferenced=old))
         removal = RemoveSnapshotsUpdate(snapshot_ids=list(old))  # type: ignore[call-arg]
         Staged(transaction, (removal,), requirements).commit()
-        try:
-            execute(fresh, transaction)
-        except CommitConflict:
-            continue
-        table.metadata, table.metadata_location = fresh.metadata, fresh.metadata_location
-        return Expired(old)
-    raise CommitConflict(f"{'.'.join(table.name())} is being changed without pause; nothing has expired")
+        return transaction
+
+    commit_fenced(table, stage, undone="nothing has expired")
+    return Expired(tuple(found))
 
 
 def bound_metadata(table: Table) -> None:
@@ -88,15 +89,13 @@ def bound_metadata(table: Table) -> None:
 
     Raises: CommitConflict if other writers never pause.
     """
-    for _ in range(_ATTEMPTS):
-        fresh = reloaded(table)
-        try:
-            tables.set_properties(fresh, {name: value for name, value in tables.FEW_FILES.items() if name not in fresh.properties})
-        except CommitConflict:
-            continue
-        table.metadata, table.metadata_location = fresh.metadata, fresh.metadata_location
-        return
-    raise CommitConflict(f"{'.'.join(table.name())} is being changed without pause; its properties are as they were")
+
+    def stage(fresh: Table) -> Transaction | None:
+        return tables.properties_changed(fresh, {name: value for name, value in tables.FEW_FILES.items() if name not in fresh.properties})
+
+    fresh = reloaded(table)
+    commit(fresh, stage, undone="its properties are as they were")
+    table.metadata, table.metadata_location = fresh.metadata, fresh.metadata_location
 
 
 def last_changed(table: Table, locations: Collection[str]) -> datetime | None:
@@ -141,7 +140,7 @@ def _delete(table: Table, paths: Iterable[str]) -> None:
 
 
 def _expirable(table: Table, limit: int, reader: int | None, untagged: Collection[str]) -> tuple[int, ...]:
-    held = [ref.snapshot_id for name, ref in table.refs().items() if name not in untagged]
+    held = [ref.snapshot_id for name, ref in table.refs().items() if name not in untagged and not is_fence(name)]
     kept = {table.metadata.current_snapshot_id, *held}
     ids = [snapshot.snapshot_id for snapshot in ancestors_of(table.current_snapshot(), table.metadata)]
     if reader in ids:
@@ -178,7 +177,7 @@ def _listed(table: Table) -> Iterator[pafs.FileInfo]:
 def _reached(table: Table, without: Collection[int], since: int) -> tuple[Table, set[str]]:
     """The table as it is now, and the paths of all files that it reaches, or that who reads it may still be reading."""
     gone: FileNotFoundError | None = None
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         fresh = reloaded(table)
         if gone is not None and fresh.metadata_location == table.metadata_location:
             name = ".".join(table.name())

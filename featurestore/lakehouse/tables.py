@@ -1,5 +1,6 @@
 """Tables by name: load, create, look at; a handle is the state of one table at the moment it was loaded."""
 
+import uuid
 from collections.abc import Collection, Mapping
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from pyiceberg.exceptions import (
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table as Table
+from pyiceberg.table import Transaction
 from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import AssertRefSnapshotId
@@ -20,8 +22,12 @@ from pyiceberg.transforms import MonthTransform
 
 from featurestore.errors import Conflict, NotFound, NotReady
 from featurestore.lakehouse import types
-from featurestore.lakehouse.catalog import UNREACHABLE
-from featurestore.lakehouse.commits import Staged, begin, execute, stage_properties
+from featurestore.lakehouse.commits import begin, commit, stage_properties
+from featurestore.lakehouse.reaching import UNREACHABLE, reaching, told
+from featurestore.lakehouse.requirements import Staged
+
+CREATION = "featurestore.creation"
+"""The property that tells one creation of a table from another."""
 
 MONTH_PARTITION = "__fs_month"
 """The name of the month partition: it must meet no column's name."""
@@ -48,7 +54,7 @@ def load(catalog: Catalog, identifier: str) -> Table:
         known = [f"{namespace}.{name}" for name in list_tables(catalog, namespace)]
         raise NotFound("table", identifier, known) from error
     except UNREACHABLE as error:
-        raise NotReady(f"the table {identifier} cannot be loaded: {error}; check that catalog and warehouse can be reached") from error
+        raise told(error, f"loading {identifier}") from error
 
 
 def exists(catalog: Catalog, identifier: str) -> bool:
@@ -56,7 +62,7 @@ def exists(catalog: Catalog, identifier: str) -> bool:
     try:
         return bool("." in identifier and catalog.table_exists(identifier))
     except UNREACHABLE as error:
-        raise NotReady(f"the catalog cannot be asked for {identifier}: {error}") from error
+        raise told(error, f"looking for {identifier}") from error
 
 
 def list_tables(catalog: Catalog, namespace: str) -> list[str]:
@@ -65,6 +71,8 @@ def list_tables(catalog: Catalog, namespace: str) -> list[str]:
         return sorted(identifier[-1] for identifier in catalog.list_tables(namespace))
     except NoSuchNamespaceError:
         return []
+    except UNREACHABLE as error:
+        raise told(error, f"listing {namespace}") from error
 
 
 def create(
@@ -80,14 +88,30 @@ def create(
         source = column_id(columns, month_of, identifier)
         spec = PartitionSpec(PartitionField(source_id=source, field_id=1000, transform=MonthTransform(), name=MONTH_PARTITION))
     create_namespace(catalog, identifier.rpartition(".")[0])
+    # By it a table is known again whose creation was not answered.
+    creation = uuid.uuid4().hex
+    given = {"format-version": "2", **FEW_FILES, **(properties or {}), CREATION: creation}
     try:
-        return catalog.create_table(
-            identifier, columns, partition_spec=spec, properties={"format-version": "2", **FEW_FILES, **(properties or {})}
-        )
+        return catalog.create_table(identifier, columns, partition_spec=spec, properties=given)
     except TableAlreadyExistsError as error:
+        if (made := _made(catalog, identifier, creation)) is not None:
+            return made
         raise Conflict(f"the table {identifier} exists already", table=identifier) from error
+    except (*UNREACHABLE, NotReady) as error:
+        if (made := _made(catalog, identifier, creation)) is not None:
+            return made
+        raise told(error, f"creating {identifier}") from error
+
+
+def _made(catalog: Catalog, identifier: str, creation: str) -> Table | None:
+    """The table if it is the one that this creation made; None where it is not there, or another's. Raises: NotReady."""
+    try:
+        found = catalog.load_table(identifier)
+    except NoSuchTableError:
+        return None
     except UNREACHABLE as error:
-        raise NotReady(f"the table {identifier} cannot be created: {error}") from error
+        raise told(error, f"looking whether {identifier} was created") from error
+    return found if found.properties.get(CREATION) == creation else None
 
 
 def create_namespace(catalog: Catalog, namespace: str) -> None:
@@ -97,10 +121,12 @@ def create_namespace(catalog: Catalog, namespace: str) -> None:
             catalog.create_namespace(namespace)
     except NamespaceAlreadyExistsError:
         return
-    except UNREACHABLE as error:
-        # Two processes may create it at once; the database refuses the second.
-        if not catalog.namespace_exists(namespace):
-            raise NotReady(f"the namespace {namespace} cannot be created: {error}") from error
+    except (*UNREACHABLE, NotReady) as error:
+        # Two processes may create it at once, and the database refuses the second; or the answer was lost.
+        with reaching(f"looking for the namespace {namespace}"):
+            there = catalog.namespace_exists(namespace)
+        if not there:
+            raise told(error, f"creating the namespace {namespace}") from error
 
 
 def set_properties(table: Table, properties: Mapping[str, str], drop: Collection[str] = ()) -> None:
@@ -108,13 +134,19 @@ def set_properties(table: Table, properties: Mapping[str, str], drop: Collection
 
     Raises: CommitConflict if since the handle was loaded another writer changed one of them or added a snapshot.
     """
+    commit(table, lambda fresh: properties_changed(fresh, properties, drop), attempts=1)
+
+
+def properties_changed(table: Table, properties: Mapping[str, str], drop: Collection[str] = ()) -> Transaction | None:
+    """The transaction of `set_properties`, not committed; None if all is so already."""
     changed = {key: value for key, value in properties.items() if table.properties.get(key) != value}
-    if changed or any(key in table.properties for key in drop):
-        transaction = begin(table)
-        stage_properties(transaction, table, changed, drop)
-        main = AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=current_snapshot_id(table))  # type: ignore[call-arg]
-        Staged(transaction, (), (main,)).commit()
-        execute(table, transaction)
+    if not changed and not any(key in table.properties for key in drop):
+        return None
+    transaction = begin(table)
+    stage_properties(transaction, table, changed, drop)
+    main = AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=current_snapshot_id(table))  # type: ignore[call-arg]
+    Staged(transaction, (), (main,)).commit()
+    return transaction
 
 
 def arrow_schema(table: Table, snapshot_id: int | None = None) -> pa.Schema:

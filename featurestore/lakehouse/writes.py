@@ -9,20 +9,19 @@ from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.manifest import DataFile, ManifestContent
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table, Transaction
-from pyiceberg.table.update import AddSchemaUpdate, AssertLastAssignedFieldId, AssertTableUUID, SetCurrentSchemaUpdate
+from pyiceberg.table.update import AddSchemaUpdate, AssertLastAssignedFieldId, AssertRefSnapshotId, AssertTableUUID, SetCurrentSchemaUpdate
 from pyiceberg.table.update.snapshot import ManageSnapshots
 from pyiceberg.transforms import MonthTransform
 from pyiceberg.types import IcebergType, ListType, NestedField
 
 from featurestore.compiler.relations import FieldId
-from featurestore.errors import CommitConflict, Conflict, OutOfResources, RequestError
+from featurestore.errors import Conflict, RequestError
 from featurestore.lakehouse import tables, types
 from featurestore.lakehouse.casting import fitted
-from featurestore.lakehouse.commits import Staged, as_loaded, begin, execute, reloaded, stage_properties
+from featurestore.lakehouse.commits import ATTEMPTS, begin, commit, reloaded, stage_properties
 from featurestore.lakehouse.files import DataFiles
-
-ATTEMPTS = 100
-"""How often a commit that does not depend on what others wrote is tried: each lost try means that another writer won one."""
+from featurestore.lakehouse.reaching import reaching
+from featurestore.lakehouse.requirements import Staged, as_loaded, require
 
 
 def append(
@@ -50,7 +49,7 @@ def append_files(
     if not files.rows:
         tables.set_properties(table, properties, drop)
         return None
-    return _committed(table, files, summary, properties, drop, retries=0)
+    return _committed(table, files, summary, properties, drop, attempts=1)
 
 
 def append_retrying(
@@ -67,7 +66,7 @@ def append_retrying(
     """
     table = tables.load(catalog, identifier)
     files = _written(table, batches, month_of)
-    return _committed(table, files, summary or {}, {}, (), retries=ATTEMPTS) if files.rows else None
+    return _committed(table, files, summary or {}, {}, (), attempts=ATTEMPTS) if files.rows else None
 
 
 def data_files(table: Table) -> DataFiles:
@@ -87,17 +86,24 @@ def _written(table: Table, batches: pa.RecordBatchReader, month_of: str | None) 
 
 
 def _committed(
-    table: Table, files: DataFiles, summary: Mapping[str, str], properties: Mapping[str, str], drop: Collection[str], retries: int
+    table: Table, files: DataFiles, summary: Mapping[str, str], properties: Mapping[str, str], drop: Collection[str], attempts: int
 ) -> int:
+    made = 0
+
+    def stage(fresh: Table) -> Transaction:
+        nonlocal made
+        with reaching(f"writing the metadata of {'.'.join(table.name())}"):
+            transaction = begin(fresh)
+            stage_properties(transaction, fresh, properties, drop)
+            with transaction.update_snapshot(snapshot_properties=dict(summary)).merge_append() as snapshot:
+                for file in files.data_files(transaction.table_metadata):
+                    snapshot.append_data_file(file)
+        made = snapshot.snapshot_id
+        return transaction
+
     with files.discarded_on(BaseException):
-        transaction = begin(table, retries=retries)
-        stage_properties(transaction, table, properties, drop)
-        with transaction.update_snapshot(snapshot_properties=dict(summary)).merge_append() as snapshot:
-            for file in files.data_files(transaction.table_metadata):
-                snapshot.append_data_file(file)
-    with files.discarded_on(CommitConflict, OutOfResources):
-        execute(table, transaction, snapshot.snapshot_id)
-    return snapshot.snapshot_id
+        commit(table, stage, attempts=attempts, undone="nothing was written", sending=files.sent)
+    return made
 
 
 def _field_id(own: int, kind: IcebergType) -> FieldId:
@@ -135,20 +141,19 @@ def replace(
     files = DataFiles(table, arrow).write(fitted(batches, arrow, identifier))
     with files.discarded_on(BaseException):
         noted = summary() if callable(summary) else summary
-    for _ in range(ATTEMPTS):
-        with files.discarded_on(BaseException):
-            table = reloaded(table)
-            if tag in table.refs():
-                raise Conflict(f"{identifier} has a tag {tag!r} already", table=identifier, tag=tag)
-            transaction, snapshot_id = _replacement(table, schema.schema_id, files, noted, tag)
-        try:
-            with files.discarded_on(OutOfResources):
-                execute(table, transaction, snapshot_id)
-            return snapshot_id
-        except CommitConflict:
-            continue
-    files.discard()
-    raise CommitConflict(f"{identifier} is being changed without pause; nothing was written, try again", table=identifier)
+    made = 0
+
+    def stage(fresh: Table) -> Transaction:
+        nonlocal made
+        if tag in fresh.refs():
+            raise Conflict(f"{identifier} has a tag {tag!r} already", table=identifier, tag=tag)
+        with reaching(f"writing the metadata of {identifier}"):
+            transaction, made = _replacement(fresh, schema.schema_id, files, noted, tag)
+        return transaction
+
+    with files.discarded_on(BaseException):
+        commit(reloaded(table), stage, undone="nothing was written", sending=files.sent)
+    return made
 
 
 def _loaded_or_created(catalog: Catalog, identifier: str, schema: pa.Schema) -> Table:
@@ -168,20 +173,28 @@ def _registered_schema(table: Table, arrow: pa.Schema) -> Schema:
     whatever other builders do meanwhile, these ids stay theirs.
     """
     wanted = [(field.name, field.field_type) for field in types.iceberg_schema(arrow).fields]
-    for _ in range(ATTEMPTS):
-        for schema in sorted(table.schemas().values(), key=lambda schema: -schema.schema_id):
+    found: Schema | None = None
+
+    def stage(fresh: Table) -> Transaction | None:
+        nonlocal found
+        for schema in sorted(fresh.schemas().values(), key=lambda schema: -schema.schema_id):
             if [(field.name, _shape(field.field_type)) for field in schema.fields] == [(name, _shape(kind)) for name, kind in wanted]:
-                return schema
-        transaction = begin(table)
-        last = AssertLastAssignedFieldId(last_assigned_field_id=table.metadata.last_column_id)  # type: ignore[call-arg]
-        requirements = (AssertTableUUID(uuid=table.metadata.table_uuid), last, *as_loaded(table, schemas=True))
-        addition = AddSchemaUpdate(schema_=_new_schema(table, arrow))  # type: ignore[call-arg]
+                found = schema
+                return None
+        transaction = begin(fresh)
+        last = AssertLastAssignedFieldId(last_assigned_field_id=fresh.metadata.last_column_id)  # type: ignore[call-arg]
+        requirements = (AssertTableUUID(uuid=fresh.metadata.table_uuid), last, *as_loaded(fresh, schemas=True))
+        found = _new_schema(fresh, arrow)
+        addition = AddSchemaUpdate(schema_=found)  # type: ignore[call-arg]
         Staged(transaction, (addition,), requirements).commit()
-        try:
-            execute(table, transaction)
-        except CommitConflict:
-            table = reloaded(table)
-    raise CommitConflict(f"the columns of {'.'.join(table.name())} are being changed without pause; nothing was written")
+        return transaction
+
+    # A server may number a schema otherwise than was asked for.
+    while commit(table, stage, undone="nothing was written"):
+        continue
+    if found is None:
+        raise AssertionError("a commit of nothing has found the schema")
+    return found
 
 
 def _new_schema(table: Table, arrow: pa.Schema) -> Schema:
@@ -214,6 +227,9 @@ def _replacement(table: Table, schema_id: int, files: DataFiles, summary: Mappin
         for file in files.data_files(transaction.table_metadata):
             snapshot.append_data_file(file)
     ManageSnapshots(transaction).create_tag(snapshot.snapshot_id, tag).commit()
+    # The transaction keeps one requirement of a type, and the branch's is the first. In a table without snapshots that one is enough.
+    if table.current_snapshot() is not None:
+        require(transaction, AssertRefSnapshotId(ref=tag, snapshot_id=None))  # type: ignore[call-arg]
     return transaction, snapshot.snapshot_id
 
 

@@ -1,7 +1,7 @@
 """The registry: the history of applied definitions, one Iceberg table that is only ever appended to."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from featurestore.dsl.view import FeatureView
 from featurestore.errors import CommitConflict, NotFound
 from featurestore.lakehouse import compaction, scans, tables, writes
 from featurestore.pipelines.parts import Parts
-from featurestore.pipelines.times import micros
+from featurestore.pipelines.times import micros, text
 
 SCHEMA = pa.schema(
     [
@@ -104,6 +104,14 @@ class Registry:
         ever = [*self.rows.get((kind, name), ()), *self.removed.get((kind, name), ())]
         return max(max((row.order for row in ever), default=0) + 1, self.next_version(kind, name))
 
+    def has(self, row: Applied) -> bool:
+        """Whether this version is applied, with whatever meaning."""
+        return any(held.version == row.version for held in self.rows.get((row.kind, row.name), ()))
+
+    def all_rows(self) -> Iterable[Sequence[Applied]]:
+        """The versions of every definition, removed ones apart."""
+        return [*self.rows.values(), *self.removed.values()]
+
     def get(self, kind: str, name: str, version: int | None = None) -> Applied:
         """One version, or the current one. Raises: NotFound with the nearest names or the versions there are."""
         versions = self.rows.get((kind, name))
@@ -160,9 +168,7 @@ def write(parts: Parts, rows: Sequence[Applied], base: int | None, action: Liter
         if tables.exists(parts.catalog, identifier(parts))
         else tables.create(parts.catalog, identifier(parts), SCHEMA)
     )
-    if not compaction.same_rows(table, base, tables.current_snapshot_id(table)):
-        again = "since this plan was made; plan again" if action == "apply" else "meanwhile; nothing was removed, try again"
-        raise CommitConflict(f"definitions were applied by someone else {again}")
+    _refuse_stale(parts, table, base, action)
     records = [
         {
             **{name: getattr(row, name) for name in ("kind", "name", "version", "fingerprint", "sql", "applied_at")},
@@ -173,6 +179,24 @@ def write(parts: Parts, rows: Sequence[Applied], base: int | None, action: Liter
     ]
     batches = pa.Table.from_pylist(records, SCHEMA).to_reader()
     writes.append(table, batches, summary={"featurestore.action": action})
+
+
+def refuse_stale(parts: Parts, base: int | None) -> None:
+    """Raises: CommitConflict, saying what was applied, unless the registry still holds what it held at snapshot `base`."""
+    if tables.exists(parts.catalog, identifier(parts)):
+        _refuse_stale(parts, tables.load(parts.catalog, identifier(parts)), base, "apply")
+
+
+def _refuse_stale(parts: Parts, table: tables.Table, base: int | None, action: Literal["apply", "remove"]) -> None:
+    if compaction.same_rows(table, base, tables.current_snapshot_id(table)):
+        return
+    again = "since this plan was made; plan again" if action == "apply" else "meanwhile; nothing was removed, try again"
+    found = sorted((row for rows in read(parts).all_rows() for row in rows), key=lambda row: row.applied_at)
+    last = [row for row in found if row.applied_at == found[-1].applied_at]
+    named = [f"{row.kind} {row.name} v{row.version}" for row in last]
+    shown = ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
+    what = f": {shown} at {text(last[0].applied_at)}" if last else ""
+    raise CommitConflict(f"definitions were applied by someone else {again}{what}", applied=named)
 
 
 def _applied(row: Mapping[str, Any]) -> Applied:

@@ -80,8 +80,10 @@ class Definitions:
 
     def apply(self, body: ApplyBody) -> dict[str, Any]:
         """Register new versions and make their empty tables: all of them or none."""
+        if "base" not in body.model_fields_set:
+            return _document(self._store.apply(objects(body.definitions)))
         plan = self._store.plan(objects(body.definitions))
-        if "base" in body.model_fields_set and body.base != _base(plan):
+        if body.base != _base(plan):
             raise CommitConflict("definitions were applied by someone else since this plan was made; plan again")
         return _document(self._store.apply(plan))
 

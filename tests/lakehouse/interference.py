@@ -6,6 +6,7 @@ from typing import Any, Self
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import CommitTableResponse, Table
+from pyiceberg.typedef import Identifier
 
 from featurestore.settings import CATALOG_NAME
 
@@ -15,9 +16,20 @@ class Interfered(SqlCatalog):
 
     before: Callable[[], object] | None = None
     after: Callable[[], object] | None = None
+    dead = False
 
     def __enter__(self) -> Self:
         return self
+
+    def die(self) -> None:
+        """From now on no question is answered."""
+        self.dead = True
+        dead_line()
+
+    def load_table(self, identifier: str | Identifier) -> Table:
+        if self.dead:
+            dead_line()
+        return super().load_table(identifier)
 
     def commit_table(self, table: Table, requirements: tuple[Any, ...], updates: tuple[Any, ...]) -> CommitTableResponse:
         before, self.before = self.before, None

@@ -16,7 +16,7 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.table import Table
 
 from featurestore.compiler.relations import IcebergFiles
-from featurestore.errors import CommitConflict, NotFound, NotReady, OutOfResources, RequestError, TypeMismatch
+from featurestore.errors import CommitConflict, CommitUnknown, NotFound, OutOfResources, RequestError, TypeMismatch
 from featurestore.lakehouse import scans, tables, writes
 from featurestore.lakehouse.files import ROW_GROUP_ROWS, DataFiles
 from featurestore.lakehouse.types import arrow_schema
@@ -250,13 +250,25 @@ def test_a_commit_whose_answer_is_lost_has_landed(catalog: Catalog) -> None:
 
 def test_a_commit_of_unknown_outcome_keeps_the_files(catalog: Catalog) -> None:
     feature_table(catalog)
-    with interfered(catalog) as slow:
-        table = tables.load(slow, "features.f")
-        slow.before = dead_line
-        with pytest.raises(NotReady, match="look whether it landed"):
+    with interfered(catalog) as dead:
+        table = tables.load(dead, "features.f")
+        dead.before = dead.die
+        with pytest.raises(CommitUnknown, match=r"whether the commit to features.f landed is not known.*Run the same again"):
             writes.append(table, reader(ROWS), summary={})
     assert len(files(table)) == 3
     assert tables.snapshot_ids(tables.load(catalog, "features.f")) == []
+
+
+def test_a_commit_that_was_lost_on_its_way_is_sent_again(both: Catalog) -> None:
+    feature_table(both)
+    with interfered(both) as shaky:
+        table = tables.load(shaky, "features.f")
+        shaky.before = dead_line
+        snapshot = writes.append(table, reader(ROWS), summary={})
+    fresh = tables.load(both, "features.f")
+    assert tables.snapshot_ids(fresh) == [snapshot]
+    assert len(files(fresh)) == 3
+    assert fresh.scan().count() == ROWS.num_rows
 
 
 def test_retrying_appends_come_through(both: Catalog) -> None:

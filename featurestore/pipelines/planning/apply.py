@@ -1,41 +1,74 @@
 """Applying a plan: empty feature tables first, then one commit to the registry that makes them known."""
 
 import json
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pyarrow as pa
 
-from featurestore.errors import Conflict
-from featurestore.lakehouse import tables
+from featurestore.errors import CommitConflict, Conflict, FeatureStoreError
+from featurestore.lakehouse import dropping, tables
+from featurestore.lakehouse.commits import outcome_unknown
+from featurestore.lakehouse.dropping import Identity
+from featurestore.lakehouse.tables import Table
 from featurestore.pipelines import registry, times
 from featurestore.pipelines.joining.spine_columns import arrow_type
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.planning.plan import Plan
+from featurestore.pipelines.planning.plan import plan as make_plan
 from featurestore.pipelines.registry import Applied
+from featurestore.secrets import logger_of
+
+logger = logger_of(__name__)
 
 DEFINITION = "featurestore.definition"
 FINGERPRINT = "featurestore.fingerprint"
 
+ATTEMPTS = 20
+"""How often an apply is begun: each lost try means that another one got through."""
+PAUSES = (0.1, 0.3, 1.0)
+"""The seconds for which to let another apply end before it is looked at again."""
+ABANDONED_SECONDS = 60
+"""An apply is over long before."""
 
-def apply(parts: Parts, plan: Plan) -> Plan:
+
+def apply(parts: Parts, plan: Plan, *, as_shown: bool) -> Plan:
+    """Do the plan's steps; where someone else applied first, do what the same definitions come to by then.
+
+    With `as_shown` only if that is the same: somebody has looked at the plan. Returns the plan that was done. Raises: CommitConflict
+    saying what was applied; else as `_done`.
+    """
+    planned = plan
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return _done(parts, planned)
+        except CommitConflict:
+            planned = make_plan(parts, plan.definitions)
+            if as_shown and planned.to_dict() != plan.to_dict():
+                raise
+    return _done(parts, planned)
+
+
+def _done(parts: Parts, plan: Plan) -> Plan:
     """Do the plan's steps. Readers see all of it or nothing: it is one commit.
 
-    Raises: CommitConflict when someone else applied since the plan was made. After any error the registry is as it
-    was, and tables made on the way are dropped.
+    Raises: CommitConflict, saying what, when someone else applied since the plan was made. After any error the registry is as it was, and
+    tables made on the way are dropped; but where it is not known whether the commit landed, all stays as it is.
     """
     changed = [step.result for step in plan.steps if step.action != "unchanged"]
     if not changed:
         return plan
     applied_at = times.now()
-    made: list[str] = []
+    made: dict[str, tuple[Applied, Identity]] = {}
     try:
         for row in changed:
-            if row.kind == "view" and _make_table(parts, row):
-                made.append(parts.features_table(row.table))  # noqa: PERF401 - one by one, so that those made before an error are known
+            if row.kind == "view" and (table := _make_table(parts, row, plan.base)) is not None:
+                made[parts.features_table(row.table)] = (row, dropping.identity(table))
         registry.write(parts, [replace(row, applied_at=applied_at) for row in changed], plan.base)
-    except BaseException:
-        for name in made:
-            parts.catalog.drop_table(name)
+    except BaseException as error:
+        if not outcome_unknown(error):
+            _drop(parts, made)
         raise
     for row in changed:
         if row.kind == "view" and parts.features_table(row.table) not in made:
@@ -44,23 +77,72 @@ def apply(parts: Parts, plan: Plan) -> Plan:
     return plan
 
 
-def _make_table(parts: Parts, row: Applied) -> bool:
-    """Create the empty feature table of a new version; False when it is there already with the same meaning."""
+def _make_table(parts: Parts, row: Applied, base: int | None) -> Table | None:
+    """Create the empty feature table of a new version; None when it is there already with the same meaning."""
     name = parts.features_table(row.table)
-    if tables.exists(parts.catalog, name):
-        held = tables.load(parts.catalog, name).properties.get(FINGERPRINT)
-        if held != row.fingerprint:
-            raise Conflict(
-                f"table {name} exists and is not version {row.version} of view {row.name}; drop or rename that table, then apply again"
-            )
-        return False
+    for pause in (*PAUSES, 0.0):
+        held = _held(parts, row)
+        if held is None:
+            return _create(parts, row)
+        if held.properties.get(FINGERPRINT) == row.fingerprint:
+            return None
+        registry.refuse_stale(parts, base)
+        # Whoever is applying makes the tables first: a moment later the registry says who it was.
+        time.sleep(pause)
+    if (
+        held is not None
+        and FINGERPRINT in held.properties
+        and tables.current_snapshot_id(held) is None
+        and not registry.read(parts).has(row)
+    ):
+        if times.now() - held.metadata.last_updated_ms * 1000 > ABANDONED_SECONDS * 1_000_000:
+            # Empty, unknown, and older than an apply takes: what a dead one left.
+            dropping.drop(parts.catalog, name, dropping.identity(held))
+            return _create(parts, row)
+        raise CommitConflict(
+            f"another apply is making {name}, or was cut off at it; apply again, if need be in {ABANDONED_SECONDS} seconds, when what is"
+            " left of it goes away",
+            table=name,
+        )
+    raise Conflict(f"table {name} exists and is not version {row.version} of view {row.name}; drop or rename that table, then apply again")
+
+
+def _held(parts: Parts, row: Applied) -> Table | None:
+    name = parts.features_table(row.table)
+    return tables.load(parts.catalog, name) if tables.exists(parts.catalog, name) else None
+
+
+def _create(parts: Parts, row: Applied) -> Table | None:
     schema = pa.schema([(column, pa.uuid() if kind == "UUID" else arrow_type(kind)) for column, kind in row.columns.items()])
     properties = {DEFINITION: json.dumps(row.document), FINGERPRINT: row.fingerprint}
-    tables.create(parts.catalog, name, schema, month_of="feature_timestamp", properties=properties)
-    return True
+    name = parts.features_table(row.table)
+    try:
+        return tables.create(parts.catalog, name, schema, month_of="feature_timestamp", properties=properties)
+    except Conflict as error:
+        # Another apply made it at the same moment: of the same meaning it will do.
+        held = _held(parts, row)
+        if held is not None and held.properties.get(FINGERPRINT) == row.fingerprint:
+            return None
+        raise CommitConflict(f"another apply is making {name}; try again", table=name) from error
+
+
+def _drop(parts: Parts, made: Mapping[str, tuple[Applied, Identity]]) -> None:
+    """Drop tables that an apply made in vain, but not what another one has applied meanwhile: it found them there."""
+    try:
+        for name, (row, identity) in made.items():
+            if registry.read(parts).has(row):
+                continue
+            dropping.drop(parts.catalog, name, identity)
+            if registry.read(parts).has(row):
+                _create(parts, row)
+    except FeatureStoreError:
+        logger.warning("an empty table of an apply that failed is left; the next one takes it", exc_info=True)
 
 
 def _describe_table(parts: Parts, row: Applied) -> None:
+    """Let a table that was there tell the words of today; one that another apply, which failed, took away meanwhile is made again."""
+    if _held(parts, row) is None:
+        _create(parts, row)
     table = tables.load(parts.catalog, parts.features_table(row.table))
     if table.properties.get(DEFINITION) != json.dumps(row.document):
         tables.set_properties(table, {DEFINITION: json.dumps(row.document)})

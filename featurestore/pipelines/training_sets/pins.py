@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from featurestore.errors import FeatureStoreError, NotReady
+from featurestore.errors import FeatureStoreError
 from featurestore.lakehouse import tables, tags
+from featurestore.lakehouse.commits import outcome_unknown
 from featurestore.pipelines import times
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.training_sets.prepared import Prepared
@@ -35,13 +36,11 @@ def held(parts: Parts, prepared: Prepared, home: str) -> Iterator[None]:
                 begun.append(identifier)
                 tags.tag(tables.load(parts.catalog, identifier), name, at.snapshot_id, note)
         yield
-    except NotReady:
-        # The training set may have landed for all that is known: upkeep will see.
-        raise
-    except BaseException:
-        # Whoever interrupts or cancels a build does not want its tags either.
-        for identifier in begun:
-            _let_go(parts, identifier, name, note)
+    except BaseException as error:
+        # Whoever interrupts or cancels a build does not want its tags either. If it may have landed all the same, upkeep will see.
+        if not outcome_unknown(error) and not _may_be_there(parts, home, name):
+            for identifier in begun:
+                _let_go(parts, identifier, name, note)
         raise
 
 
@@ -59,6 +58,15 @@ def settle(parts: Parts, table: tables.Table, before: datetime, dry_run: bool) -
     if due and not dry_run:
         tags.settle(table, kept, gone)
     return [name.removeprefix(TAG) for name in gone]
+
+
+def _may_be_there(parts: Parts, home: str, name: str) -> bool:
+    """Whether the table of training sets has this tag, or cannot be asked."""
+    try:
+        return tables.exists(parts.catalog, home) and name in tags.tags(tables.load(parts.catalog, home))
+    except FeatureStoreError:
+        logger.warning("the tags of a build that failed stay until upkeep finds them: %s cannot be read", home, exc_info=True)
+        return True
 
 
 def _let_go(parts: Parts, identifier: str, name: str, note: str) -> None:
