@@ -246,7 +246,7 @@ class FeatureStore:
         given, column = asked(spine, timestamp, start, end, every)
         wanted = service if isinstance(service, ServicePlan) else self._services.resolve(service).plan
         pinned = pin(self._parts, wanted, snapshots)
-        rows = read_for(self._parts, given, wanted, column, pinned)
+        rows = read_for(self._parts, given, wanted, column, pinned, known)
         with join_pinned(self._parts, wanted, rows, pinned, known) as joined:
             return pa.Table.from_batches(joined.batches, joined.schema)
 

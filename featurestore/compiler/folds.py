@@ -11,10 +11,10 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from featurestore.compiler.events import CREATED, TIME
+from featurestore.compiler.zeros import FLOATING
 from featurestore.dsl.agg import Aggregation
 
 NUMERIC = frozenset({"sum", "mean", "stddev", "percentile"})
-FLOATING = frozenset({"FLOAT", "DOUBLE"})
 _INTEGERS = frozenset("TINYINT SMALLINT INTEGER BIGINT UTINYINT USMALLINT UINTEGER UBIGINT HUGEINT UHUGEINT BOOLEAN".split())
 NARROW = 2**125
 _SCALE = f"{2.0**86:.1f}::DOUBLE"

@@ -15,7 +15,6 @@ from featurestore.dsl.durations import microseconds
 from featurestore.dsl.view import FeatureView
 
 GRID = "__fs_g"
-EXTRA_POINTS = "__fs_extra_points"
 
 
 @dataclass(frozen=True)

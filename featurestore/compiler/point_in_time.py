@@ -4,6 +4,7 @@ The spine relation has ROW (a unique row number), T (the spine row's time) and t
 the feature relation has the feature table's columns. Unmatched spine rows keep NULLs, and NULL keys match nothing.
 """
 
+from featurestore.compiler.diff import DELETED
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.service_plan import ViewUse
 
@@ -19,18 +20,23 @@ def key_column(index: int) -> str:
     return f"__fs_k{index}"
 
 
-def as_of_join(use: ViewUse, spine: str, features: str, *, known: str, corrected: bool) -> str:
+def as_of_join(use: ViewUse, spine: str, features: str, *, known: str, corrected: bool, deletions: bool = False) -> str:
     """Rows of ROW, FEATURE_TIME, CREATED_TIME and the features under their output names; one for each spine row.
 
     `known` "now" takes the latest version of each row, "then" only what was created by t. `corrected` False promises
-    that the feature relation has one version of every row, so that "now" need not choose.
+    that the feature relation has one version of every row, so that "now" need not choose. `deletions`: the feature relation has
+    the column DELETED, true in versions that say that the row is gone.
     """
     keys = [quoted(key) for key, _ in use.keys]
     values = [quoted(name) for name in dict.fromkeys(column for column, _ in use.features)]
     if known == "then":
-        rows, at = _known_then(keys, values, features), "f.__fs_available"
+        rows, at = (_living_then if deletions else _known_then)(keys, values, features), "f.__fs_available"
     else:
-        rows, at = _latest(keys, values, features) if corrected else f"SELECT * FROM {features}", "f.feature_timestamp"
+        rows, at = f"SELECT * FROM {features}", "f.feature_timestamp"
+        if deletions:
+            rows = f"SELECT * FROM (\n{_latest(keys, [*values, DELETED], features)}\n) WHERE {DELETED} IS NOT TRUE"
+        elif corrected:
+            rows = _latest(keys, values, features)
     on = " AND ".join(f"s.{key_column(index)} = f.{key}" for index, key in enumerate(keys))
     fresh = f"epoch_us(s.{T}) - epoch_us(f.feature_timestamp) <= {use.ttl}" if use.ttl is not None else None
     columns = [
@@ -53,21 +59,54 @@ def _latest(keys: list[str], values: list[str], features: str) -> str:
 def _known_then(keys: list[str], values: list[str], features: str) -> str:
     """For every moment at which a key's knowledge changes, the newest row known by then.
 
-    A row is available from the later of its two times; at each such moment the greatest (feature_timestamp,
-    created_timestamp) of those available so far holds.
+    A row is available from the later of its two times. Of those available so far the greatest (feature_timestamp,
+    created_timestamp) holds, so that a row which is not greater than those before it is never seen.
     """
-    named = ", ".join(["ft := feature_timestamp", "ct := created_timestamp", *(f"v{i} := {value}" for i, value in enumerate(values))])
-    best = f"arg_max(struct_pack({named}), row(feature_timestamp, created_timestamp))"
     key_list = ", ".join(keys)
-    unpacked = ", ".join(
-        ["best.ft AS feature_timestamp", "best.ct AS created_timestamp", *(f"best.v{i} AS {v}" for i, v in enumerate(values))]
+    row = "row(feature_timestamp, created_timestamp)"
+    greatest = (
+        f"max({row}) OVER (PARTITION BY {key_list} ORDER BY __fs_available, feature_timestamp, created_timestamp ROWS UNBOUNDED PRECEDING)"
     )
     return (
-        f"SELECT {key_list}, __fs_available, {unpacked} FROM ("
-        f"\nSELECT {key_list}, __fs_available, {best} OVER (PARTITION BY {key_list}"
-        " ORDER BY __fs_available, feature_timestamp, created_timestamp ROWS UNBOUNDED PRECEDING) AS best"
+        f"SELECT {', '.join([*keys, '__fs_available', 'feature_timestamp', 'created_timestamp', *values])}"
         "\nFROM (SELECT *, greatest(feature_timestamp, created_timestamp) AS __fs_available"
         f" FROM {features} WHERE created_timestamp IS NOT NULL)"
-        f"\nQUALIFY row_number() OVER (PARTITION BY {key_list}, __fs_available"
-        " ORDER BY feature_timestamp DESC, created_timestamp DESC) = 1)"
+        f"\nQUALIFY {row} = {greatest}"
+        f"\n  AND row_number() OVER (PARTITION BY {key_list}, __fs_available ORDER BY feature_timestamp DESC, created_timestamp DESC) = 1"
+    )
+
+
+def _living_then(keys: list[str], values: list[str], features: str) -> str:
+    """As `_known_then`, of rows that hold until a tombstone of the same keys and feature_timestamp becomes known.
+
+    At each moment at which a row comes or goes, the greatest of all that have come holds if it has not gone. If it has, which is
+    so at few moments, the greatest that is still there is looked for; there may be none.
+    """
+    key_list = ", ".join(keys)
+
+    def same(left: str, right: str) -> str:
+        return " AND ".join(f"{left}.{key} = {right}.{key}" for key in keys)
+
+    never = "TIMESTAMPTZ 'infinity'"
+    row = "row(feature_timestamp, created_timestamp, __fs_ended)"
+    dead = f"min(__fs_available) FILTER (WHERE {DELETED}) OVER (PARTITION BY {key_list}, feature_timestamp ORDER BY created_timestamp"
+    found = ", ".join([*(f"b.{key}" for key in keys), "b.__fs_available", "l.feature_timestamp", "l.created_timestamp"])
+    return (
+        f"WITH known AS (SELECT *, greatest(feature_timestamp, created_timestamp) AS __fs_available FROM {features}"
+        " WHERE created_timestamp IS NOT NULL),"
+        f"\nended AS (SELECT *, coalesce({dead} ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING), {never}) AS __fs_ended FROM known),"
+        f"\nliving AS MATERIALIZED (SELECT * FROM ended WHERE {DELETED} IS NOT TRUE),"
+        f"\nmoments AS (SELECT {key_list}, __fs_available, {row} AS __fs_row FROM living"
+        f" UNION ALL SELECT {key_list}, __fs_ended, NULL FROM living WHERE __fs_ended < {never}),"
+        f"\nseen AS MATERIALIZED (SELECT DISTINCT {key_list}, __fs_available,"
+        f" max(__fs_row) OVER (PARTITION BY {key_list} ORDER BY __fs_available RANGE UNBOUNDED PRECEDING) AS __fs_row FROM moments),"
+        f"\nleft_over AS (SELECT {', '.join(f's.{key}' for key in keys)}, s.__fs_available,"
+        " max(row(l.feature_timestamp, l.created_timestamp)) FILTER (WHERE l.feature_timestamp IS NOT NULL) AS __fs_row"
+        f" FROM seen s LEFT JOIN living l ON {same('s', 'l')} AND l.__fs_available <= s.__fs_available AND s.__fs_available < l.__fs_ended"
+        f" WHERE s.__fs_row[3] <= s.__fs_available GROUP BY ALL),"
+        f"\nbest AS (SELECT {key_list}, __fs_available, __fs_row[1] AS __fs_feature, __fs_row[2] AS __fs_made FROM seen"
+        f" WHERE __fs_row[3] > __fs_available UNION ALL SELECT {key_list}, __fs_available, __fs_row[1], __fs_row[2] FROM left_over)"
+        f"\nSELECT {found}, {', '.join(f'l.{value}' for value in values)}"
+        f"\nFROM best b LEFT JOIN living l ON {same('b', 'l')}"
+        " AND l.feature_timestamp = b.__fs_feature AND l.created_timestamp = b.__fs_made"
     )

@@ -21,6 +21,11 @@ _BECOMES = {
 }
 
 
+def base_type(kind: str) -> str:
+    """The type of the values in lists of lists of them, or the type itself."""
+    return kind.rstrip("[]")
+
+
 def storage_type(kind: str) -> str:
     """The type a column of DuckDB type `kind` has in a feature table. Raises: SqlProblem when there is none."""
     if kind in _KEPT or kind.startswith("DECIMAL("):

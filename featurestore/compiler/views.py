@@ -10,6 +10,7 @@ from featurestore.compiler.folds import NONE, Shortcuts
 from featurestore.compiler.grid import grid_plan
 from featurestore.compiler.single_point import single_point
 from featurestore.compiler.windows import tile_facts, tile_steps, window_steps
+from featurestore.compiler.zeros import has_zeros, signs
 from featurestore.dsl.view import FeatureView
 
 ROWS = "__fs_rows"
@@ -20,8 +21,8 @@ VALUES = "__fs_values"
 class CompiledView:
     """SQL that computes a view's rows with feature_timestamp in [lower, upper] (variables, UTC microseconds).
 
-    `once` and then `each` are (temporary table, its SELECT), in order, over the relation SOURCE and, in an aggregate
-    view, the relation EXTRA_POINTS. The last one, ROWS, has the keys, feature_timestamp, created_timestamp (NULL where
+    `once` and then `each` are (temporary table, its SELECT), in order, over the relation SOURCE. The last one, ROWS,
+    has the keys, feature_timestamp, created_timestamp (NULL where
     the source has none) and the features; its rows are unique in keys, feature_timestamp and created_timestamp. What
     `once` makes can be divided by keys, and `each` be run on every share of it by itself. `single_point` selects the
     same rows for lower = upper = `point`, a grid point, from the relation EVENTS alone; None in a row view.
@@ -47,7 +48,7 @@ class CompiledView:
 def compile_view(view: FeatureView, events: Events, types: Mapping[str, str], shortcuts: Shortcuts = NONE) -> CompiledView:
     """The SQL of a checked view; `types` holds the DuckDB type of every column of the events."""
     if view.every is None:
-        return CompiledView((), ((ROWS, row_view(view, events)),))
+        return CompiledView((), ((ROWS, row_view(view, events, types)),))
     plan = grid_plan(view, events, types, shortcuts)
     *each, (_, values) = window_steps(plan, VALUES)
     columns = [*map(quoted, events.keys), "feature_timestamp", "created_timestamp", *feature_columns(features_of(view), {})]
@@ -71,15 +72,19 @@ def feature_columns(features: tuple[OneFeature, ...], inputs: Mapping[str, str])
     return columns
 
 
-def row_view(view: FeatureView, events: Events, unique: bool = False) -> str:
+def row_view(view: FeatureView, events: Events, types: Mapping[str, str], unique: bool = False) -> str:
     """Each source row is a feature row; rows equal in keys and both times leave the greatest in the order of the features.
 
+    `types` holds the DuckDB type of every column of the events: of rows that differ in the signs of zeros alone, 0.0 is the greater.
     `unique`: no two rows of the events are equal in these, so there is nothing to leave out.
     """
     features = features_of(view)
     keys = ", ".join(map(quoted, events.keys))
-    columns = feature_columns(features, {item.text: item.name for item in events.inputs})
-    order = ", ".join(f"{quoted(feature.name)} DESC NULLS LAST" for feature in features)
+    inputs = {item.text: item.name for item in events.inputs}
+    columns = feature_columns(features, inputs)
+    kinds = {feature.name: types[inputs[feature.sql]] for feature in features if isinstance(feature, RowFeature)}
+    zeros = [signs(quoted(name), kind) for name, kind in kinds.items() if has_zeros(kind)]
+    order = ", ".join([*(f"{quoted(feature.name)} DESC NULLS LAST" for feature in features), *zeros])
     rows = f"SELECT {keys}, {TIME} AS feature_timestamp, {CREATED} AS created_timestamp, {', '.join(columns)}\nFROM (\n{events.sql}\n)"
     if unique:
         return rows

@@ -10,7 +10,7 @@ from featurestore.compiler import folds
 from featurestore.compiler.events import CREATED, EVENTS, TIME, Events
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.features import WindowedFeature
-from featurestore.compiler.grid import EXTRA_POINTS, GRID, GridPlan, created_timestamp, known_at, same, tail, tile_of
+from featurestore.compiler.grid import GRID, GridPlan, created_timestamp, known_at, same, tail, tile_of
 
 TILES = "__fs_tiles"
 POINTS = "__fs_points"
@@ -62,11 +62,7 @@ def _points(plan: GridPlan) -> str:
     first = f"(getvariable('lower') + (({plan.step} - getvariable('lower') % {plan.step}) % {plan.step}))"
     moved = [f"SELECT {plan.key_list}, {GRID} + {shift} AS {GRID} FROM {TILES}" for shift in plan.windows]
     carried = f"SELECT {plan.key_list}, {first} AS {GRID} FROM {TILES} WHERE getvariable('carry_in') AND {GRID} < {first}"
-    extra = (
-        f"SELECT {plan.key_list}, p.{GRID} FROM {EXTRA_POINTS} p SEMI JOIN {TILES} t"
-        f" ON {same(plan.keys, 'p', 't')} AND t.{GRID} <= p.{GRID}"
-    )
-    union = "\nUNION ALL ".join([*moved, carried, extra])
+    union = "\nUNION ALL ".join([*moved, carried])
     within = f"SELECT * FROM (\n{union}\n) WHERE {_within(GRID)}"
     return f"SELECT DISTINCT {plan.key_list}, {GRID} FROM (\nSELECT {plan.key_list}, {GRID} FROM {TILES}\nUNION ALL {within}\n)"
 

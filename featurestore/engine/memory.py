@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 
 from featurestore.compiler.expressions import quoted
-from featurestore.engine.duck import DuckSession
+from featurestore.engine.duck import KEEP_ZEROS, DuckSession
 from featurestore.engine.translation import translated
 
 
@@ -35,7 +35,7 @@ def memory_session() -> Iterator[MemorySession]:
     with translated():
         connection = duckdb.connect(config={"threads": 1, "enable_external_access": "false", "temp_directory": ""})
     try:
-        connection.execute("SET timezone = 'UTC'").fetchall()
+        connection.execute(f"SET timezone = 'UTC'; {KEEP_ZEROS}").fetchall()
         yield MemorySession(connection)
     finally:
         connection.close()

@@ -84,7 +84,8 @@ class Rewrite:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._schema = types.arrow_schema(table.schema(), ids=True)
+        # Columns that came since the snapshot are not in its rows.
+        self._schema = types.arrow_schema(tables.schema_of(table, tables.current_snapshot_id(table)), ids=True)
         self._new = DataFiles(table, self._schema)
         self._old: list[DataFile] = []
         self._rows = 0

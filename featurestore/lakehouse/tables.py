@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Collection, Mapping
+from itertools import count
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -147,6 +148,21 @@ def properties_changed(table: Table, properties: Mapping[str, str], drop: Collec
     main = AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=current_snapshot_id(table))  # type: ignore[call-arg]
     Staged(transaction, (), (main,)).commit()
     return transaction
+
+
+def add_column(table: Table, name: str, kind: pa.DataType) -> None:
+    """Give a table one more column, NULL in the rows it has, unless it has it; the handle then shows the new state.
+
+    Raises: CommitConflict if since the handle was loaded another writer changed the columns or added a snapshot.
+    """
+    if name in table.schema().column_names:
+        return
+    transaction = begin(table)
+    with transaction.update_schema() as update:
+        update.add_column(name, types.iceberg_type(kind, count(table.metadata.last_column_id + 1), name))
+    main = AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=current_snapshot_id(table))  # type: ignore[call-arg]
+    Staged(transaction, (), (main,)).commit()
+    execute(table, transaction)
 
 
 def arrow_schema(table: Table, snapshot_id: int | None = None) -> pa.Schema:

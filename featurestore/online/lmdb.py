@@ -14,7 +14,7 @@ from featurestore.errors import RequestError
 from featurestore.online.environment import ENVIRONMENTS, Environments
 from featurestore.online.header import Header, decode_header, following
 from featurestore.online.keys import encode_key
-from featurestore.online.rows import Shape, check_width, encoded, newer, rows_reader, settled, shape_of
+from featurestore.online.rows import Shape, check_width, encoded, newer, removed_keys, rows_reader, settled, shape_of
 from featurestore.online.spool import Spool
 from featurestore.online.store import Cursor, Read, Row
 
@@ -53,7 +53,14 @@ class LmdbStore:
         self._closed = False
 
     def publish(
-        self, table: str, rows: pa.RecordBatchReader | pa.Table, *, keys: Sequence[str], cursor: Cursor, replace: bool = False
+        self,
+        table: str,
+        rows: pa.RecordBatchReader | pa.Table,
+        *,
+        keys: Sequence[str],
+        cursor: Cursor,
+        replace: bool = False,
+        removed: pa.Table | None = None,
     ) -> int:
         """See OnlineStore.publish."""
         self._check_writable()
@@ -64,7 +71,8 @@ class LmdbStore:
         self._environment.path.mkdir(parents=True, exist_ok=True)
         with Spool(self._environment.path) as spool:
             spool.fill(encoded(rows, shape) if offered.keys else ())
-            publish = partial(_publish, name=name, shape=shape, spool=spool, cursor=cursor, replace=replace)
+            gone = removed_keys(removed, shape)
+            publish = partial(_publish, name=name, shape=shape, spool=spool, cursor=cursor, replace=replace, removed=gone)
             return self._environment.write(publish, need_bytes=3 * spool.bytes + (16 << 20))
 
     def read(self, wanted: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> list[Read]:
@@ -125,12 +133,16 @@ class LmdbStore:
         return Read(shape.columns, known.header.cursor, known.reader(found))
 
 
-def _publish(txn: lmdb.Transaction, *, name: bytes, shape: Shape, spool: Spool, cursor: Cursor, replace: bool) -> int:
+def _publish(
+    txn: lmdb.Transaction, *, name: bytes, shape: Shape, spool: Spool, cursor: Cursor, replace: bool, removed: Sequence[bytes]
+) -> int:
     data = _get(txn, name)
     held = decode_header(data) if data is not None else None
     header = following(held, shape, cursor, replace=replace, new_id=lambda: _next_id(txn))
     if held is not None and replace:
         _sweep(txn, held.id)
+    for key in removed:
+        txn.delete(_prefix(header.id) + key)
     newest = b"" if held is None or replace or not held.shape.keys else held.newest
     written = _write(txn, spool, _prefix(header.id), fresh=newest is not None and spool.oldest > newest)
     known = None if newest is None else max(newest, spool.newest)

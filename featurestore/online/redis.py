@@ -16,7 +16,7 @@ from featurestore.errors import CommitConflict, RequestError
 from featurestore.online.header import Header, decode_header, following
 from featurestore.online.keys import encode_key
 from featurestore.online.redis_client import Lease, Lost, RedisClient
-from featurestore.online.rows import Shape, check_width, encoded, newer, rows_reader, settled, shape_of
+from featurestore.online.rows import Shape, check_width, encoded, newer, removed_keys, rows_reader, settled, shape_of
 from featurestore.online.spool import Spool
 from featurestore.online.store import Cursor, Read, Row
 
@@ -56,7 +56,14 @@ class RedisStore:
         self._known: dict[str, _Known] = {}
 
     def publish(
-        self, table: str, rows: pa.RecordBatchReader | pa.Table, *, keys: Sequence[str], cursor: Cursor, replace: bool = False
+        self,
+        table: str,
+        rows: pa.RecordBatchReader | pa.Table,
+        *,
+        keys: Sequence[str],
+        cursor: Cursor,
+        replace: bool = False,
+        removed: pa.Table | None = None,
     ) -> int:
         """See OnlineStore.publish."""
         self._check_writable()
@@ -66,7 +73,8 @@ class RedisStore:
             shape = settled(offered, Shape() if header is None or replace else header.shape, table)
             with Spool() as spool:
                 spool.fill(encoded(rows, shape) if offered.keys else ())
-                return self._exclusively(table, lambda lease: self._publish(lease, table, shape, spool, cursor, replace))
+                gone = removed_keys(removed, shape)
+                return self._exclusively(table, lambda lease: self._publish(lease, table, shape, spool, cursor, replace, gone))
 
     def read(self, wanted: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> list[Read]:
         """See OnlineStore.read."""
@@ -157,7 +165,9 @@ class RedisStore:
             return written
         raise CommitConflict(f"the publish of '{table}' was interrupted {_ATTEMPTS} times; nothing is visible, try again", table=table)
 
-    def _publish(self, lease: Lease, table: str, shape: Shape, spool: Spool, cursor: Cursor, replace: bool) -> tuple[int, set[bytes]]:
+    def _publish(
+        self, lease: Lease, table: str, shape: Shape, spool: Spool, cursor: Cursor, replace: bool, removed: Sequence[bytes]
+    ) -> tuple[int, set[bytes]]:
         held = self._header(table)
         sequence = int(self._commands.incr(self._key(b"n")))
         unfinished = tuple(int(number) for number in self._commands.lrange(self._key(b"p", table), 0, -1))
@@ -166,6 +176,7 @@ class RedisStore:
             step.rpush(self._key(b"p", table), sequence)
             if held is None or held.id != header.id:
                 step.sadd(self._key(b"d", table), header.id)
+        self._remove(lease, removed, held, header)
         written = self._write(lease, spool, held, header)
         with lease.step() as step:
             step.srem(self._key(b"d", table), header.id)
@@ -174,7 +185,37 @@ class RedisStore:
             step.delete(self._key(b"p", table))
             step.set(self._key(b"t", table), header.encoded())
             step.incr(self._key(b"g"))
+        self._unlink_removed(lease, removed, header)
         return written, self._commands.smembers(self._key(b"d", table))
+
+    def _remove(self, lease: Lease, removed: Sequence[bytes], held: Header | None, header: Header) -> None:
+        """Write rows of no bytes, which are none, in the place of those held: readers see the rows before until the header says so."""
+        if held is None or held.id != header.id:
+            return
+        for keys, there in self._held(removed, header):
+            changed = {
+                key: _HEAD.pack(header.sequence, 0) + before
+                for key, old in zip(keys, there, strict=True)
+                if (before := _counting(old, held)) is not None
+            }
+            if changed:
+                with lease.step() as step:
+                    step.mset(changed)
+
+    def _unlink_removed(self, lease: Lease, removed: Sequence[bytes], header: Header) -> None:
+        """Delete what is left of rows that went: all readers see that they are gone by now."""
+        for keys, there in self._held(removed, header):
+            left = [key for key, old in zip(keys, there, strict=True) if old is not None and _HEAD.unpack_from(old) == (header.sequence, 0)]
+            if left:
+                with lease.step() as step:
+                    step.unlink(*left)
+
+    def _held(self, encoded_keys: Sequence[bytes], header: Header) -> Iterator[tuple[list[bytes], list[bytes | None]]]:
+        """Some keys after others, with what is stored under them."""
+        prefix = self._rows_prefix(header.id)
+        for start in range(0, len(encoded_keys), _STEP_ROWS):
+            keys = [prefix + key for key in encoded_keys[start : start + _STEP_ROWS]]
+            yield keys, self._commands.mget(keys)
 
     def _write(self, lease: Lease, spool: Spool, held: Header | None, header: Header) -> int:
         """Write the rows that are not older than those held. Of a fresh table none are held: its first keys need no look."""
@@ -248,7 +289,7 @@ def _counting(data: bytes | None, header: Header) -> bytes | None:
         return None
     sequence, length = _HEAD.unpack_from(data)
     if sequence <= header.sequence and sequence not in header.aborted:
-        return data[12 : 12 + length]
+        return data[12 : 12 + length] or None
     return data[12 + length :] or None
 
 

@@ -102,6 +102,23 @@ def encoded(rows: pa.RecordBatchReader | pa.Table, shape: Shape) -> Iterator[tup
             yield pair
 
 
+def removed_keys(removed: pa.Table | None, shape: Shape) -> list[bytes]:
+    """The encoded keys of a table of key columns, ascending; those with a NULL part are passed over."""
+    if removed is None:
+        return []
+    return sorted({key for batch in removed.to_batches() for key in _encoded_keys(pa.Table.from_batches([batch]), shape)})
+
+
+def _encoded_keys(part: pa.Table, shape: Shape) -> list[bytes]:
+    for name in shape.keys:
+        if part.column(name).null_count:
+            part = part.filter(pc.is_valid(part.column(name)))
+    if not part.num_rows:
+        return []
+    keys: list[bytes] = encode_keys([_one(part, name) for name in shape.keys], shape.keys, shape.key_kinds).to_pylist()
+    return keys
+
+
 def _parts(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:
     held: list[pa.RecordBatch] = []
     count = size = 0

@@ -47,14 +47,22 @@ class OnlineStore(Protocol):
     """The newest row per key of each table. All methods may be called from several threads, and after a fork."""
 
     def publish(
-        self, table: str, rows: pa.RecordBatchReader | pa.Table, *, keys: Sequence[str], cursor: Cursor, replace: bool = False
+        self,
+        table: str,
+        rows: pa.RecordBatchReader | pa.Table,
+        *,
+        keys: Sequence[str],
+        cursor: Cursor,
+        replace: bool = False,
+        removed: pa.Table | None = None,
     ) -> int:
         """Bring rows and cursor in as one step, and return the number of rows written: 0 when nothing changed.
 
         `rows` holds the key columns, feature_timestamp, created_timestamp and features; any number of rows per key in
         any order. A row takes the place of the held one when its (feature_timestamp, created_timestamp; NULL lowest) is
         not less; of equal ones the last wins. A key with a NULL part is passed over. With `replace` the rows held before
-        go in the same step. A table without columns changes the cursor only.
+        go in the same step. A table without columns changes the cursor only. Of the keys in `removed`, which has the key columns
+        alone, the rows held before go as well: what `rows` has for such a key comes in, however old it is.
 
         Raises: RequestError for a missing column, TypeMismatch for a column that cannot be held, Conflict when the columns
         differ from those held, CommitConflict when another writer was in the way, NotReady, OutOfResources.

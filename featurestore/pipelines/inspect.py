@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import FeatureStoreError
 from featurestore.pipelines import sources
-from featurestore.pipelines.inspected import Inspected, check_problems, failed, inspected, name_problems, prepare
+from featurestore.pipelines.inspected import Inspected, check_problems, failed, inspected, name_problems
 from featurestore.pipelines.parts import Parts
 
-__all__ = ["Inspected", "inspect", "inspect_checks", "inspect_names", "prepare"]
+__all__ = ["Inspected", "inspect", "inspect_checks", "inspect_names"]
 
 
 def inspect(parts: Parts, view: FeatureView) -> Inspected:

@@ -7,7 +7,7 @@ from featurestore.compiler.data_checks import check_field
 from featurestore.compiler.events import SOURCE, Events, compile_events, field_problems, input_sql, known_scope
 from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, render, resolve
 from featurestore.compiler.features import feature_names
-from featurestore.compiler.grid import EXTRA_POINTS, GRID, type_problems
+from featurestore.compiler.grid import type_problems
 from featurestore.compiler.storage import storage_type
 from featurestore.compiler.views import ROWS, CompiledView, compile_view
 from featurestore.dsl.check import Condition
@@ -78,13 +78,6 @@ def raw_columns(session: Session) -> dict[str, str]:
     return session.schema(f"SELECT * FROM {quoted(SOURCE)}")
 
 
-def prepare(session: Session, view: FeatureView, events: Events) -> None:
-    """Make the relation EXTRA_POINTS, empty: grid points to compute besides those that the events ask for."""
-    types = session.schema(events.sql)
-    columns = ", ".join(f"CAST(NULL AS {types[key]}) AS {quoted(key)}" for key in view.entity.keys)
-    session.run(f"CREATE OR REPLACE TEMP TABLE {EXTRA_POINTS} AS SELECT {columns}, CAST(NULL AS BIGINT) AS {GRID} WHERE false")
-
-
 def placed(definitions: Definitions, view: FeatureView, field_name: str, message: str) -> Problem:
     """A problem at the object it belongs to: `source x.y` and `entity x.y` fields are not the view's own."""
     owner, _, rest = field_name.partition(" ")
@@ -135,7 +128,6 @@ def _kind_of(session: Session, sql: str) -> str | None:
 
 def _described(session: Session, view: FeatureView, events: Events, compiled: CompiledView) -> Inspected:
     """Run every step on no rows to learn the types of its columns."""
-    prepare(session, view, events)
     for name, select in compiled.steps:
         session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM (\n{select}\n) LIMIT 0")
     found = session.schema(f"SELECT * FROM {ROWS}")

@@ -19,7 +19,7 @@ from featurestore.dsl.view import FeatureView
 from featurestore.engine.memory import MemorySession
 from featurestore.errors import DefinitionError, FeatureStoreError, Problem, RequestError
 from featurestore.pipelines import times
-from featurestore.pipelines.inspected import Inspected, check_problems, failed, inspected, placed, prepare, raw_columns
+from featurestore.pipelines.inspected import Inspected, check_problems, failed, inspected, placed, raw_columns
 from featurestore.pipelines.query import add_query
 from featurestore.testing.given import Schema, add_sources, relation_names
 
@@ -34,6 +34,7 @@ class MemoryLog:
     table: pa.Table
     through: int
     corrected: bool = True
+    deletions: bool = False
 
     def files(self, columns: Sequence[str], lower: int | None, upper: int | None) -> None:
         """There are none: the rows are in memory."""
@@ -124,7 +125,6 @@ def _computed(session: MemorySession, view: FeatureView, found: Inspected, run: 
         raise TypeError(f"view {view.name} has problems and cannot be computed")
     bounds = {"events_lower": times.FIRST, "events_upper": run, "lower": times.FIRST, "upper": run}
     session.set({**bounds, "carry_in": False, "now": run, "run": run})
-    prepare(session, view, found.events)
     for name, select in found.compiled.steps:
         session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
     relation = found.compiled.steps[-1][0]

@@ -10,9 +10,7 @@ import pyarrow as pa
 
 from featurestore import Entity, FeatureView, Settings, Source, agg
 from featurestore.compiler.events import EVENTS, SOURCE, Events, compile_events
-from featurestore.compiler.expressions import quoted
 from featurestore.compiler.folds import NONE, Shortcuts
-from featurestore.compiler.grid import EXTRA_POINTS, GRID
 from featurestore.compiler.views import ROWS, CompiledView, compile_view
 from featurestore.engine.duck import DuckEngine
 from featurestore.engine.session import Session
@@ -52,8 +50,6 @@ class Computer:
         variables = {"lower": lower, "upper": upper, "events_lower": reach, "events_upper": upper, "carry_in": False}
         self.session.set(variables)
         compiled = self._compiled(shortcuts)
-        columns = "NULL::VARCHAR AS k, NULL::BIGINT AS j, NULL::BIGINT AS"
-        self.session.run(f"CREATE OR REPLACE TEMP TABLE {EXTRA_POINTS} AS SELECT {columns} {quoted(GRID)} WHERE false")
         if not self._make(compiled.once, shortcuts):
             return None
         if compiled.facts is not None and not self.session.batches(compiled.facts).read_all().to_pylist()[0]["fits"]:

@@ -89,8 +89,10 @@ JOINS = {
     "join_now": as_of_join(use(None), "spine", "log", known="now", corrected=False),
     "join_now_corrected_ttl": as_of_join(use(3_600_000_000), "spine", "log", known="now", corrected=True),
     "join_then": as_of_join(use(None), "spine", "log", known="then", corrected=True),
-    "diff": diff.appended(["shop", "customer_id"], ["status", "pieces"], versioned=False),
-    "diff_versioned": diff.appended(["shop", "customer_id"], ["status", "pieces"], versioned=True),
+    "join_now_deletions": as_of_join(use(None), "spine", "log", known="now", corrected=True, deletions=True),
+    "join_then_deletions": as_of_join(use(None), "spine", "log", known="then", corrected=True, deletions=True),
+    "diff": diff.appended(["shop", "customer_id"], {"status": "VARCHAR", "share": "DOUBLE"}, versioned=False),
+    "diff_versioned": diff.appended(["shop", "customer_id"], {"status": "VARCHAR", "shares": "FLOAT[]"}, versioned=True),
 }
 TEXTS = {**{f"view_{name}": compiled(view) for name, view in VIEWS.items()}, **{name: f"{sql};\n" for name, sql in JOINS.items()}}
 

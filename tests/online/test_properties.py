@@ -17,7 +17,8 @@ NAMES = (f"table_{number}" for number in itertools.count())
 # Few values, so that many rows meet.
 TIMES = st.integers(-1, 1)
 ROWS = st.lists(st.tuples(st.integers(-1, 2) | st.none(), TIMES, TIMES | st.none(), st.sampled_from([None, 1, 2, 300])), max_size=12)
-STEPS = st.lists(st.tuples(st.sampled_from(["publish", "publish", "publish", "replace", "drop"]), ROWS), max_size=6)
+REMOVED = st.lists(st.integers(-1, 2) | st.none(), max_size=3)
+STEPS = st.lists(st.tuples(st.sampled_from(["publish", "publish", "publish", "remove", "replace", "drop"]), ROWS, REMOVED), max_size=6)
 # The store outlives an example: each one takes a table of its own.
 SHARED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 
@@ -45,19 +46,22 @@ def _part_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.usefixtures("_part_rows")
 @SHARED
 @given(steps=STEPS)
-def test_a_store_holds_what_a_dict_holds(store: OnlineStore, steps: list[tuple[str, list[tuple[Any, ...]]]]) -> None:
+def test_a_store_holds_what_a_dict_holds(store: OnlineStore, steps: list[tuple[str, list[tuple[Any, ...]], list[int | None]]]) -> None:
     name, model = next(NAMES), Model()
     held: Cursor | None = None
-    for number, (action, rows) in enumerate(steps):
+    for number, (action, rows, keys) in enumerate(steps):
         if action == "drop":
             store.drop(name)
             model, held = {}, None
         else:
             held = Cursor(number, None)
             model = {} if action == "replace" else model
+            removed = pa.table({"customer_id": pa.array(keys, pa.int64())}) if action == "remove" else None
+            for key in keys if action == "remove" else ():
+                model.pop(key, None)  # type: ignore[arg-type]
             before = dict(model)
             bring_in(model, rows)
-            written = store.publish(name, table(rows), keys=["customer_id"], cursor=held, replace=action == "replace")
+            written = store.publish(name, table(rows), keys=["customer_id"], cursor=held, replace=action == "replace", removed=removed)
             assert written >= sum(before.get(key) != row for key, row in model.items())
         [found] = store.read([(name, [(key,) for key in range(-1, 3)])])
         assert found.rows == [model.get(key) for key in range(-1, 3)]

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source
+from featurestore.compiler.diff import DELETED
 from featurestore.compiler.relations import Column, Extent, IcebergFiles
 from featurestore.engine.session import Relation
 from featurestore.lakehouse.stored_files import StoredFiles
@@ -25,16 +26,19 @@ from tests.worlds import STAMP, load_source
 SECOND = 1_000_000
 TIMES = ("feature_timestamp", "created_timestamp")
 KINDS = {"key": "BIGINT", "name": "VARCHAR", **dict.fromkeys(TIMES, "TIMESTAMP WITH TIME ZONE"), "value": "BIGINT", "b": "BIGINT"}
+KINDS[DELETED] = "BOOLEAN"
 ALL = tuple(Column(id, name, kind) for id, (name, kind) in enumerate(KINDS.items(), 1))
 SCHEMA = pa.schema(
     [
         pa.field(name, kind, metadata={"PARQUET:field_id": str(id)})
-        for id, (name, kind) in enumerate(zip(KINDS, [pa.int64(), pa.string(), STAMP, STAMP, pa.int64(), pa.int64()], strict=True), 1)
+        for id, (name, kind) in enumerate(
+            zip(KINDS, [pa.int64(), pa.string(), STAMP, STAMP, pa.int64(), pa.int64(), pa.bool_()], strict=True), 1
+        )
     ]
 )
 
 Row = tuple[int, int, int]
-"""A key, its feature_timestamp, and how much later it was created."""
+"""A key, its feature_timestamp, and how much later it was created; a tombstone where that is a multiple of three of some files."""
 FILES = st.lists(
     st.lists(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 40), st.integers(0, 9)), min_size=1, max_size=6), min_size=1, max_size=4),
     max_size=5,
@@ -42,25 +46,29 @@ FILES = st.lists(
 """Files of row groups of rows, in no order at all."""
 
 
-def table(rows: Sequence[Row], first: int, unit: int) -> pa.Table:
+def table(rows: Sequence[Row], first: int, unit: int, tombstones: bool = False) -> pa.Table:
     keys, times, delays = (np.array(column, np.int64) for column in zip(*rows, strict=True))
     times, delays = times * unit, delays * unit
     numbers = range(first, first + len(rows))
     columns = [keys, [f"n{key}" for key in keys], pa.array(times, STAMP), pa.array(times + delays, STAMP), numbers, numbers]
-    return pa.table(columns, schema=SCHEMA)
+    deleted = [delay % 3 == 2 or (None if delay else False) for _, _, delay in rows]
+    found = pa.table([*columns, deleted], schema=SCHEMA)
+    return found if tombstones else found.drop_columns([DELETED])
 
 
-def write(folder: Path, files: Sequence[Sequence[Sequence[Row]]], unit: int = 1) -> StoredFiles:
+def write(folder: Path, files: Sequence[Sequence[Sequence[Row]]], unit: int = 1, tombstones: bool = False) -> StoredFiles:
     paths, extents, number = [], [], 0
     for place, groups in enumerate(files):
         paths.append(str(folder / f"{place}.parquet"))
-        with pq.ParquetWriter(paths[-1], SCHEMA) as writer:
+        # Some files are from before the first tombstone.
+        some = tombstones and place % 3 != 1
+        with pq.ParquetWriter(paths[-1], table(groups[0], 0, unit, some).schema) as writer:
             for rows in groups:
-                writer.write_table(table(rows, number, unit))
+                writer.write_table(table(rows, number, unit, some))
                 number += len(rows)
         times = [time * unit for rows in groups for _, time, _ in rows]
         extents.append(Extent(len(times), min(times), max(times)))
-    return stored(paths, extents, ALL)
+    return stored(paths, extents, ALL if tombstones else ALL[:-1])
 
 
 def stored(paths: Sequence[str], extents: Sequence[Extent], columns: Sequence[Column]) -> StoredFiles:
@@ -135,6 +143,7 @@ class Files:
 
     stored: StoredFiles
     corrected: bool
+    deletions: bool = False
     through: int | None = None
 
     def files(self, columns: Sequence[str], lower: int | None, upper: int | None) -> StoredFiles:
@@ -163,9 +172,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
     st.lists(st.tuples(st.integers(0, 5), st.integers(-3, 55)), min_size=1, max_size=30),
     st.sampled_from(["now", "then"]),
     st.integers(0, 30),
+    st.booleans(),
 )
 def test_gathering_by_sections_gives_what_the_engine_does(
-    store: FeatureStore, files: list[list[list[Row]]], asked: list[tuple[int, int]], known: str, begin: int
+    store: FeatureStore, files: list[list[list[Row]]], asked: list[tuple[int, int]], known: str, begin: int, tombstones: bool
 ) -> None:
     seen: set[Row] = set()
     # One version of a row at a moment: which of two that are alike in all times is seen is not for files to say.
@@ -176,7 +186,7 @@ def test_gathering_by_sections_gives_what_the_engine_does(
     spine = pa.table({"key": keys, "name": [f"n{key}" for key in keys], "t": pa.array(times, STAMP)})
     plan = store.service_plan("both")
     with TemporaryDirectory() as folder, store._parts.engine.session() as session:
-        log = Files(write(Path(folder), left, SECOND), corrected=True)
+        log = Files(write(Path(folder), left, SECOND, tombstones), corrected=True, deletions=tombstones)
         logs = {use.table: log for use in plan.uses}
         results = []
         for room in (1 << 30, 0):
@@ -184,3 +194,20 @@ def test_gathering_by_sections_gives_what_the_engine_does(
             results.append((pa.Table.from_batches(found.batches, found.schema), found.facts))
     assert results[0][0].to_pylist() == results[1][0].to_pylist()
     assert results[0][1] == results[1][1]
+    seen_by = [seen_at(left, key, time, known, tombstones, ttl) for key, time in asked for ttl in (None, 7)]
+    assert [value for row in results[0][0].to_pylist() for value in (row["value"], row["b"])] == seen_by
+
+
+def seen_at(files: list[list[list[Row]]], key: int, time: int, known: str, tombstones: bool, ttl: int | None) -> int | None:
+    """The number of the row that a key sees at a time, by the rule: of each moment the latest version counts, unless it is a tombstone."""
+    latest: dict[int, tuple[int, int, bool]] = {}
+    number = -1
+    for place, groups in enumerate(files):
+        for own, feature, delay in (row for rows in groups for row in rows):
+            number += 1
+            if own == key and feature <= time and (known == "now" or feature + delay <= time):
+                gone = tombstones and place % 3 != 1 and delay % 3 == 2
+                latest[feature] = max(latest.get(feature, (-1, 0, False)), (delay, number, gone))
+    living = [(feature, version[1]) for feature, version in latest.items() if not version[2]]
+    feature, number = max(living, default=(-100, -1))
+    return None if number < 0 or (ttl is not None and time - feature > ttl) else number

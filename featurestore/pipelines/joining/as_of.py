@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from featurestore.pipelines.joining.key_numbers import PACKED, Keys
-from featurestore.pipelines.numbers import Numbers, arrow, filled
+from featurestore.pipelines.numbers import Flags, Numbers, arrow, filled
 
 NEVER = np.iinfo(np.int64).min
 AT_ONCE = 1 << 14
@@ -42,6 +42,7 @@ class AsOf:
     `known` "now": of the rows of one key and time the latest created one holds, where there may be several. "then": a row
     holds from the later of its two times on, and of those that hold the one of the latest feature_timestamp is seen. `created` may be
     None where neither asks for it. Rows of a feature_timestamp before `since` (microseconds; None: no bound) are left out.
+    `deleted`: which rows are tombstones, None for none. From its created time on, a tombstone hides every earlier version of its row.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class AsOf:
         created: pa.ChunkedArray | None,
         known: str,
         since: int | None = None,
+        deleted: Flags | None = None,
     ) -> None:
         self._keys = Keys(keys)
         held = self._keys.of(keys)
@@ -63,21 +65,28 @@ class AsOf:
         kept = None if there.all() else np.flatnonzero(there)
         if kept is not None:
             held, feature, made = held[kept], feature[kept], None if made is None else made[kept]
+            deleted = None if deleted is None else deleted[kept]
         from_when = np.maximum(feature, made) if known == "then" and made is not None else feature
         self._times = _Times(from_when, self._keys.size)
         codes = held * self._times.size
         self._times.add_to(codes, from_when)
-        if known == "then" and made is not None:
+        if known == "then" and made is not None and deleted is not None and deleted.any():
+            rows = _living_so_far(codes, held, feature, made, deleted)
+            codes = np.sort(codes)
+        elif known == "then" and made is not None:
             rows = _latest_so_far(np.argsort(codes, kind="stable"), np.lexsort((made, feature, held)))
             codes = np.sort(codes)
         elif made is not None:
             rows = np.lexsort((made, codes))
             codes = codes[rows]
+            if deleted is not None:
+                living = _latest(codes) & ~deleted[rows]
+                rows, codes = rows[living], codes[living]
         else:
             rows, codes = _in_order(codes, held, self._keys.size)
         self._ordered = codes
         self._of_features = known != "then"
-        rows = rows if kept is None else kept[rows]
+        rows = rows if kept is None else np.where(rows == NOTHING, NOTHING, kept[rows])
         self._rows = rows.astype(np.int32) if len(there) < PACKED else rows
 
     def near(self, keys: Sequence[pa.ChunkedArray], times: pa.ChunkedArray) -> Asked:
@@ -142,6 +151,55 @@ def _latest_so_far(by_moment: Numbers, by_row: Numbers) -> Numbers:
     place[by_row] = np.arange(len(by_row))
     found: Numbers = by_row[np.maximum.accumulate(place[by_moment])] if len(by_row) else by_row
     return found
+
+
+def _living_so_far(codes: Numbers, keys: Numbers, feature: Numbers, made: Numbers, deleted: Flags) -> Numbers:
+    """As `_latest_so_far`, of rows that hold until a tombstone of the same key and feature_timestamp becomes known; NOTHING for none.
+
+    In the order of moments, every version covers those from its own to that of its tombstone, or to the end of its key. What is
+    seen at a moment is the last, in the order of rows, of the versions that cover it.
+    """
+    count = len(codes)
+    by_row = np.lexsort((made, feature, keys))
+    rank = np.empty(count, np.int64)
+    rank[by_row] = np.arange(count)
+    by_moment = np.lexsort((rank, codes))
+    place = np.empty(count, np.int64)
+    place[by_moment] = np.arange(count)
+    keys, feature, deleted, begin = keys[by_row], feature[by_row], deleted[by_row], place[by_row]
+    tombstone = np.minimum.accumulate(np.where(deleted, np.arange(count), count)[::-1])[::-1]
+    there = tombstone < count
+    tombstone = np.minimum(tombstone, count - 1)
+    there &= (keys[tombstone] == keys) & (feature[tombstone] == feature)
+    end = np.where(there, begin[tombstone], np.searchsorted(keys, keys, side="right"))
+    living = np.flatnonzero(~deleted)
+    covering = _greatest_covering(count, begin[living], end[living], living)
+    return np.where(covering == NOTHING, NOTHING, by_row[covering])
+
+
+def _greatest_covering(count: int, lower: Numbers, upper: Numbers, values: Numbers) -> Numbers:
+    """For each of the places 0, 1, ... the greatest value of the ranges [lower, upper) that cover it, NOTHING for none.
+
+    A range is covered by two of a power of two places each; ranges of so many places become two of half as many, down to single ones.
+    """
+    level = np.frexp(upper - lower)[1] - 1
+    found = np.full(count, NOTHING)
+    for depth in range(int(level.max(initial=0)), -1, -1):
+        width = 1 << depth
+        halves = found.copy()
+        np.maximum(halves[width:], found[:-width], out=halves[width:])
+        found = halves
+        chosen = level == depth
+        np.maximum.at(found, lower[chosen], values[chosen])
+        np.maximum.at(found, upper[chosen] - width, values[chosen])
+    return found
+
+
+def _latest(codes: Numbers) -> Flags:
+    """The last one of each run of equal codes."""
+    last = np.ones(len(codes), np.bool_)
+    last[:-1] = codes[1:] != codes[:-1]
+    return last
 
 
 def _ascending(values: Numbers) -> bool:

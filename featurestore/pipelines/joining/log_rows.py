@@ -130,9 +130,13 @@ class FileRows:
         first, far = groups[0], self._filesystem is not None
         try:
             with pq.ParquetFile(first.path, metadata=first.footer, filesystem=self._filesystem, pre_buffer=far) as file:
-                return file.read_row_groups([group.number for group in groups], columns=list(names), use_threads=False)
+                table = file.read_row_groups([group.number for group in groups], columns=list(names), use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise NotReady(f"the data file {first.path} cannot be read", reason=str(error)) from error
+        for name in names:
+            if name not in table.column_names:
+                table = table.append_column(name, pa.nulls(sum(group.extent.rows for group in groups), self._types[name]))
+        return table
 
 
 def file_rows(files: LogFiles, groups: Sequence[RowGroup]) -> FileRows | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from featurestore.compiler.diff import DELETED
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.engine.session import Relation
 from featurestore.errors import NotFound
@@ -35,7 +36,12 @@ class Pinned:
     @property
     def corrected(self) -> bool:
         """Whether there may be several versions of a row."""
-        return self.state.corrections > 0
+        return self.state.corrections > 0 or self.deletions
+
+    @property
+    def deletions(self) -> bool:
+        """Whether the snapshot has a column DELETED: tables get it with their first tombstone."""
+        return self.snapshot_id is not None and DELETED in tables.schema_of(self.table, self.snapshot_id).column_names
 
     def rows(self, columns: Sequence[str], lower: int | None, upper: int | None) -> Relation:
         """These columns; files wholly outside [lower, upper] are left out."""

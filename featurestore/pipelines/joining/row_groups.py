@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from featurestore.compiler.diff import DELETED
 from featurestore.compiler.relations import Column, Extent
 from featurestore.engine.session import Relation
 from featurestore.pipelines.joining.spine_columns import arrow_type
@@ -93,8 +94,10 @@ def _statistics(footer: pq.FileMetaData, number: int, place: int | None) -> pq.S
 
 
 def _same(schema: pa.Schema, column: Column) -> bool:
-    """Whether a file has this column, under its own name, with its field id and in its type."""
+    """Whether a file has this column, under its own name, with its field id and in its type; a file without tombstones has no DELETED."""
     index = schema.get_field_index(column.name)
+    if index < 0 and column.name == DELETED:
+        return True
     if index < 0 or schema.field(index).type != arrow_type(column.sql_type):
         return False
     return (schema.field(index).metadata or {}).get(b"PARQUET:field_id") == str(column.id).encode()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from featurestore.compiler.diff import LIVING, living
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.dsl.durations import microseconds
@@ -62,12 +63,13 @@ def parsed(start: datetime | str, end: datetime | str, every: str) -> SpineGrid:
 
 @contextmanager
 def opened(
-    parts: Parts, plan: ServicePlan, pinned: Mapping[str, Pinned], grid: SpineGrid, timestamp: str
+    parts: Parts, plan: ServicePlan, pinned: Mapping[str, Pinned], grid: SpineGrid, timestamp: str, known: str
 ) -> Iterator[pa.RecordBatchReader]:
     """A stream of the service's key columns and `timestamp`, ordered by both, a row for each key and time.
 
     The keys are those that the feature tables of the views with all key columns of the service hold, at the pinned snapshots and
-    with a row at `end` or before. Raises: RequestError where that does not say which rows there are.
+    with a row at `end` or before that is not deleted; with `known` "then", a deletion counts if it was known by `end`.
+    Raises: RequestError where that does not say which rows there are.
     """
     uses = _keyed(plan)
     if timestamp in plan.entity_columns:
@@ -77,11 +79,14 @@ def opened(
         found: list[str] = []
         for index, use in enumerate(uses):
             own = [key for key, _ in use.keys]
-            session.add(f"log_{index}", pinned[use.table].rows([*own, "feature_timestamp"], None, grid.end))
+            table = pinned[use.table]
+            session.add(f"log_{index}", table.rows([*own, *LIVING] if table.deletions else [*own, "feature_timestamp"], None, grid.end))
+            until = grid.end if known == "then" else None
+            rows = f"({living(own, f'log_{index}', until)})" if table.deletions else f"log_{index}"
             columns = {column: quoted(key) for key, column in use.keys}
             selected = ", ".join(f"{columns[column]} AS {quoted(column)}" for column in plan.entity_columns)
             whole = " AND ".join(f"{quoted(key)} IS NOT NULL" for key in own)
-            found.append(f"SELECT DISTINCT {selected} FROM log_{index} WHERE {whole} AND feature_timestamp <= make_timestamptz({grid.end})")
+            found.append(f"SELECT DISTINCT {selected} FROM {rows} WHERE {whole} AND feature_timestamp <= make_timestamptz({grid.end})")
         points = f"SELECT make_timestamptz(unnest(range({grid.start}, {grid.end + 1}, {grid.every}))) AS __fs_t"
         sql = f"SELECT {keys}, __fs_t AS {quoted(timestamp)} FROM ({' UNION '.join(found)}) CROSS JOIN ({points}) ORDER BY {keys}, __fs_t"
         yield session.batches(sql)

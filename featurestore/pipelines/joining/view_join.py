@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from featurestore.compiler.diff import DELETED
 from featurestore.compiler.point_in_time import ROW, T, as_of_join, key_column
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.engine.session import Relation
@@ -26,6 +27,10 @@ class Log(Protocol):
     @property
     def corrected(self) -> bool:
         """Whether there may be several versions of a row, of which the latest created one holds."""
+
+    @property
+    def deletions(self) -> bool:
+        """Whether there is a column DELETED, true in tombstones: versions that say that there is no such row any more."""
 
     def rows(self, columns: Sequence[str], lower: int | None, upper: int | None) -> Relation:
         """These columns; rows with feature_timestamp outside [lower, upper], in microseconds, may be left out."""
@@ -98,7 +103,7 @@ class ViewJoin:
     @property
     def columns(self) -> list[str]:
         """The log's columns that the join reads."""
-        own = [*(key for key, _ in self.use.keys), "feature_timestamp", "created_timestamp"]
+        own = [*(key for key, _ in self.use.keys), "feature_timestamp", "created_timestamp", *([DELETED] if self.log.deletions else [])]
         return list(dict.fromkeys([*own, *(name for name, _ in self.use.features)]))
 
     @property
@@ -112,7 +117,7 @@ class ViewJoin:
     @property
     def sql(self) -> str:
         """The join with all features, over SPINE and LOG."""
-        return as_of_join(self.use, self.spine, self.within, known=self.known, corrected=self.log.corrected)
+        return as_of_join(self.use, self.spine, self.within, known=self.known, corrected=self.log.corrected, deletions=self.log.deletions)
 
     def rows(self) -> Relation:
         """The log's rows, anew at each call."""

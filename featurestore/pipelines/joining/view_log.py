@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from featurestore.compiler.diff import DELETED
 from featurestore.compiler.expressions import quoted
 from featurestore.engine.session import Relation, Session
 from featurestore.pipelines.joining.as_of import NEVER, NOTHING, Asked, AsOf, micros
@@ -19,7 +20,7 @@ from featurestore.pipelines.joining.row_groups import LogFiles
 from featurestore.pipelines.joining.sections import Section, sections
 from featurestore.pipelines.joining.spine import SpineRows
 from featurestore.pipelines.joining.view_join import LOG, ViewJoin
-from featurestore.pipelines.numbers import Flags, Numbers, arrow, valid
+from featurestore.pipelines.numbers import Flags, Numbers, arrow, filled, valid
 
 ORDER_BYTES = 16
 """What the order of a log takes for each of its rows while it is kept."""
@@ -142,9 +143,12 @@ def _ordered(view: ViewJoin, rows: LogRows, since: int | None, keys: Sequence[pa
     """The rows from `since` on in order; `keys` are theirs, where they have been read."""
     names = [] if keys is not None else [key for key, _ in view.use.keys]
     times = ["feature_timestamp", *(["created_timestamp"] if view.known == "then" or view.log.corrected else [])]
+    if view.log.deletions:
+        times = ["feature_timestamp", "created_timestamp", DELETED]
     columns = rows.read([*names, *times]).columns
-    feature, created = [*columns[len(names) :], None][:2]
-    return AsOf(keys or columns[: len(names)], feature, created, view.known, since)
+    feature, created, deleted = [*columns[len(names) :], None, None][:3]
+    tombstones = None if deleted is None else filled(deleted.cast(pa.int64()), 0) == 1
+    return AsOf(keys or columns[: len(names)], feature, created, view.known, since, tombstones)
 
 
 def _asking(keys: Sequence[pa.ChunkedArray], times: pa.ChunkedArray) -> Flags:

@@ -1,16 +1,17 @@
 """Computing the rows of a span, chunk by chunk: what its chunks share is made once, each gives the SELECT of its rows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from featurestore.compiler.diff import HELD, VANISHED
+from featurestore.compiler.diff import DELETED, HELD
 from featurestore.compiler.events import CREATED, DAY, EVENTS, SOURCE, TIME, Events
 from featurestore.compiler.expressions import SqlProblem, quoted
 from featurestore.compiler.features import feature_names
 from featurestore.compiler.folds import NONE, Shortcuts
-from featurestore.compiler.grid import EXTRA_POINTS, GRID, grid_step
+from featurestore.compiler.grid import grid_step
 from featurestore.compiler.storage import storage_type, stored
 from featurestore.compiler.views import CompiledView, compile_view, row_view
-from featurestore.compiler.windows import POINTS, TILES
+from featurestore.compiler.windows import TILES
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.errors import RequestError, TypeMismatch
@@ -18,7 +19,6 @@ from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.lakehouse.tables import Table
 from featurestore.pipelines import sources, times
-from featurestore.pipelines.inspect import prepare
 from featurestore.pipelines.materialization import chunks, scope, source_columns
 from featurestore.pipelines.materialization.chunks import Chunk
 from featurestore.pipelines.materialization.interval import Span
@@ -50,9 +50,9 @@ class Task:
         return list(self.view.entity.keys)
 
     @property
-    def features(self) -> list[str]:
-        """The names of the features."""
-        return list(feature_names(self.view))
+    def features(self) -> dict[str, str]:
+        """The features and their DuckDB types."""
+        return {name: self.columns[name] for name in feature_names(self.view)}
 
     @property
     def columns(self) -> dict[str, str]:
@@ -62,10 +62,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Opened:
-    """A span whose chunks can be computed. `fresh`: the table holds no row of it."""
+    """A span whose chunks can be computed. `types` are those of the events' columns. `fresh`: the table holds no row of it."""
 
     compiled: CompiledView
     chunks: tuple[Chunk, ...]
+    types: Mapping[str, str]
     fresh: bool
 
 
@@ -102,15 +103,14 @@ def open_span(task: Task, span: Span, counted: Counted) -> Opened:
     task.session.set({**span.variables(), "run": task.run})
     fresh = _hold(task, span)
     types = task.session.schema(task.events.sql)
-    prepare(task.session, task.view, task.events)
     days = [(day, rows) for day, rows in counted.days if span.lower // DAY <= day <= span.upper // DAY]
     if task.view.every is None:
         at_once = chunks.rows_at_once(task.parts.settings, len(task.columns))
-        return Opened(compile_view(task.view, task.events, types), tuple(chunks.months(span, days, at_once, fresh)), fresh)
+        return Opened(compile_view(task.view, task.events, types), tuple(chunks.months(span, days, at_once, fresh)), types, fresh)
     points = chunks.points(span, grid_step(task.view)) if fresh and not span.scoped and not span.carry_in else []
     if points:
         _keep_events(task, span)
-        return Opened(compile_view(task.view, task.events, types), tuple(points), fresh)
+        return Opened(compile_view(task.view, task.events, types), tuple(points), types, fresh)
     compiled = _tiled(task, span, types)
     # Aggregates that do not fold go over the events themselves.
     events_kept = sum(count(task.session, name) for name, _ in compiled.once if name != TILES)
@@ -120,7 +120,7 @@ def open_span(task: Task, span: Span, counted: Counted) -> Opened:
     for name, _ in compiled.once if len(parts) > 1 else ():
         task.session.run(f"DROP TABLE IF EXISTS {_SHARED}{name}")
         task.session.run(f"ALTER TABLE {name} RENAME TO {_SHARED}{name}")
-    return Opened(compiled, tuple(parts), fresh)
+    return Opened(compiled, tuple(parts), types, fresh)
 
 
 def rows_of(task: Task, opened: Opened, chunk: Chunk, unique: bool = False) -> str:
@@ -135,7 +135,7 @@ def rows_of(task: Task, opened: Opened, chunk: Chunk, unique: bool = False) -> s
     if chunk.point:
         select = f"SELECT * FROM {_at_point(task)}"
     elif task.view.every is None:
-        select = row_view(task.view, task.events, unique)
+        select = row_view(task.view, task.events, opened.types, unique)
         _add_source(task, chunk.span)
     else:
         _take_share(task, opened, chunk)
@@ -153,24 +153,6 @@ def unique(task: Task, opened: Opened, chunk: Chunk) -> bool:
     _add_source(task, chunk.span)
     one = f"SELECT 1 FROM ({task.events.sql}) GROUP BY {', '.join(map(quoted, task.keys))}, {TIME} HAVING count(*) > 1"
     return not count(task.session, f"({one} LIMIT 1)")
-
-
-def empty_windows(task: Task, opened: Opened, chunk: Chunk) -> str:
-    """The rows of the grid points in VANISHED whose windows have become empty though their keys have events before them.
-
-    A SELECT in the table's types; what the chunk made is gone then.
-    """
-    session, keys = task.session, ", ".join(map(quoted, task.keys))
-    same = " AND ".join(f"v.{quoted(key)} = e.{quoted(key)}" for key in task.keys)
-    sources.add(task.parts, session, task.view.source, task.pins, task.events.reads)
-    session.set({"events_lower": times.FIRST})
-    earliest = f"SELECT {keys}, min({TIME}) AS __fs_first FROM ({task.events.sql}) GROUP BY {keys}"
-    own = ", ".join(f"v.{quoted(key)}" for key in task.keys)
-    points = f"SELECT {own}, epoch_us(v.feature_timestamp) AS {GRID} FROM {VANISHED} v"
-    session.run(f"CREATE OR REPLACE TEMP TABLE {POINTS} AS {points} JOIN ({earliest}) e ON {same} AND e.__fs_first < v.feature_timestamp")
-    for name, _ in opened.compiled.once:
-        session.run(f"DELETE FROM {name}")
-    return stored(task.columns, f"({opened.compiled.each[-1][1]})")
 
 
 def count(session: Session, relation: str) -> int:
@@ -205,7 +187,9 @@ def _hold(task: Task, span: Span) -> bool:
     """Make the rows that the table holds of the span; returns whether there are none."""
     within = TimeRange("feature_timestamp", times.bound(span.lower), times.bound(span.upper))
     task.session.add("__fs_table", scans.scan(task.table, tables.current_snapshot_id(task.table), time=within))
-    held = f"(SELECT * FROM __fs_table WHERE {_WITHIN})"
+    deleted = f"coalesce({DELETED}, false)" if DELETED in task.session.schema("SELECT * FROM __fs_table") else "false"
+    columns = ", ".join(map(quoted, task.columns))
+    held = f"(SELECT {columns}, {deleted} AS {DELETED} FROM __fs_table WHERE {_WITHIN})"
     rows = scope.of_rows(task.view, held) if span.scoped else f"SELECT * FROM {held}"
     task.session.run(f"CREATE OR REPLACE TEMP TABLE {_HELD_SPAN} AS {rows}")
     return not count(task.session, _HELD_SPAN)
@@ -255,14 +239,9 @@ def _at_point(task: Task) -> str:
 
 
 def _take_share(task: Task, opened: Opened, chunk: Chunk) -> None:
-    """Give the chunk its share of what its span made, and the held grid points to compute besides those events ask for."""
-    session = task.session
+    """Give the chunk its share of what its span made."""
     for name, _ in opened.compiled.once if chunk.shares > 1 else ():
-        session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM {_SHARED}{name} WHERE {_in_share(task, chunk)}")
-    if not opened.fresh:
-        keys = ", ".join(map(quoted, task.keys))
-        held = f"SELECT DISTINCT {keys}, epoch_us(feature_timestamp) AS {GRID} FROM {HELD}"
-        session.run(f"CREATE OR REPLACE TEMP TABLE {EXTRA_POINTS} AS {held}")
+        task.session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM {_SHARED}{name} WHERE {_in_share(task, chunk)}")
 
 
 def _in_chunk(task: Task, chunk: Chunk) -> str:

@@ -1,21 +1,34 @@
-"""Publishing: what a feature table gained since the online store last saw it goes there, newest row per key."""
+"""Publishing: what a feature table gained since the online store last saw it goes there, newest row per key.
 
-from collections.abc import Sequence
+Of a key that rows were deleted of, the newest one that is left is looked for in the table; if there is none, the key goes.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
+from featurestore.compiler.diff import CREATED, DELETED, LIVING, YEAR_1, living
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Relation, Session
 from featurestore.lakehouse import scans, tables
+from featurestore.lakehouse.tables import Table
 from featurestore.online.store import Cursor
-from featurestore.pipelines import feature_table, times
+from featurestore.pipelines import feature_table
 from featurestore.pipelines.materialization.compute import count
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.registry import Applied
 
 FEW_ROWS = 500_000
 """Of so many, to see whether each key has one row takes less than to choose among them."""
+FEW_KEYS = 200_000
+"""Where more keys than that lost rows, all keys are published."""
+
+Log: TypeAlias = Callable[[Sequence[str]], Relation]
+"""What gives these columns of the rows of a log, anew at each call: files can be read twice, a stream cannot."""
+_NARROW, _WIDE, _NEWEST, _TOUCHED = "__fs_narrow", "__fs_log", "__fs_newest", "__fs_touched"
+_CAME = "__fs_came"
 
 
 @dataclass(frozen=True)
@@ -38,46 +51,76 @@ def publish(parts: Parts, applied: Applied, view: FeatureView) -> Published:
     held = parts.online.cursor(applied.table)
     if held == cursor:
         return Published(snapshot_id)
-    columns = list(applied.columns)
-    keys = tuple(view.entity.keys)
+    columns, keys = list(applied.columns), tuple(view.entity.keys)
+    deletions = snapshot_id is not None and DELETED in tables.schema_of(table, snapshot_id).column_names
+
+    def whole(wanted: Sequence[str]) -> Relation:
+        return scans.scan(table, snapshot_id, columns=wanted)
+
     with parts.engine.session() as session:
-        appended = None
-        if held is not None and snapshot_id is not None and held.snapshot_id is not None:
-            changes = scans.changes(table, held.snapshot_id, snapshot_id, columns=columns)
-            appended = changes.relation if changes.appended else None
-        log = appended if appended is not None else scans.scan(table, snapshot_id, columns=columns)
-        session.add("__fs_log", log)
-        newest = session.batches(_rows_to_publish(session, log, keys, columns))
-        written = parts.online.publish(applied.table, newest, keys=keys, cursor=cursor, replace=appended is None)
+        log = None if held is None else _appended(table, held.snapshot_id, snapshot_id)
+        touched = _make_touched(session, log, keys) if log is not None and deletions else 0
+        removed = None
+        if log is None or touched > FEW_KEYS:
+            log, select = None, _newest(session, whole, keys, columns, deletions)
+        elif not touched:
+            select = _newest(session, log, keys, columns, deletions)
+        else:
+            removed = session.batches(f"SELECT * FROM {_TOUCHED}").read_all()
+            came = _newest(session, log, keys, columns, deletions, "ANTI")
+            session.run(f"CREATE TEMP TABLE {_CAME} AS {came}")
+            left = _newest(session, whole, keys, columns, deletions, "SEMI")
+            select = f"SELECT * FROM (SELECT * FROM {_CAME} UNION ALL ({left})) ORDER BY {_list(keys)}"
+        rows = session.batches(select)
+        written = parts.online.publish(applied.table, rows, keys=keys, cursor=cursor, replace=log is None, removed=removed)
     return Published(snapshot_id, written)
 
 
-def _rows_to_publish(session: Session, log: Relation, keys: Sequence[str], columns: Sequence[str]) -> str:
-    """The newest row of every key in the relation __fs_log; files can be looked at first, a stream is read once."""
-    if not isinstance(log, IcebergFiles):
-        return _newest("__fs_log", keys, columns)
-    key_list = ", ".join(map(quoted, keys))
-    if log.rows <= FEW_ROWS and not count(session, f"(SELECT 1 FROM __fs_log GROUP BY {key_list} HAVING count(*) > 1 LIMIT 1)"):
-        return f"SELECT * FROM __fs_log ORDER BY {key_list}"
-    return _newest(_of_newest_time("__fs_log", keys), keys, columns)
+def _appended(table: Table, since: int | None, until: int | None) -> Log | None:
+    """What was appended between two snapshots; None where rows were otherwise changed, or nothing tells."""
+    if since is None or until is None or not scans.changes(table, since, until, columns=["feature_timestamp"]).appended:
+        return None
+
+    def log(columns: Sequence[str]) -> Relation:
+        found = scans.changes(table, since, until, columns=columns).relation
+        assert found is not None
+        return found
+
+    return log
 
 
-def _of_newest_time(log: str, keys: Sequence[str]) -> str:
-    """The rows of the newest feature_timestamp of every key: the first of two passes reads the keys and times alone, and
-    what it finds leaves most files out of the second."""
-    key_list = ", ".join(map(quoted, keys))
-    newest = f"SELECT {key_list}, max(feature_timestamp) AS feature_timestamp FROM {log} GROUP BY {key_list}"
-    return f"(SELECT l.* FROM {log} l SEMI JOIN ({newest}) n USING ({key_list}, feature_timestamp))"
+def _make_touched(session: Session, log: Log, keys: Sequence[str]) -> int:
+    """Make the table of the keys that a log has tombstones of; returns how many there are."""
+    session.add(_NARROW, log([*keys, DELETED]))
+    session.run(f"CREATE TEMP TABLE {_TOUCHED} AS SELECT DISTINCT {_list(keys)} FROM {_NARROW} WHERE {DELETED}")
+    return count(session, _TOUCHED)
 
 
-def _newest(log: str, keys: Sequence[str], columns: Sequence[str]) -> str:
-    """The newest row of every key, in the order of the keys, which is the order that loads fastest.
+def _newest(session: Session, log: Log, keys: Sequence[str], columns: Sequence[str], deletions: bool, touched: str | None = None) -> str:
+    """A SELECT of the newest row of every key that is not deleted, in the order of the keys, which is the order that loads fastest.
 
-    One pass that keeps a row per key, where a window function would sort the whole log. An unknown created time is the oldest.
+    `touched`: SEMI for the keys in the table of those alone, ANTI for all others. The log is read twice: keys and times alone, and
+    then what was found in them, which leaves most files out. (`arg_max` of whole rows, in one pass, makes -0.0 of them 0.0.)
     """
-    key_list = ", ".join(map(quoted, keys))
-    row = ", ".join(f"{quoted(column)} := {quoted(column)}" for column in columns if column not in keys)
-    age = f"row(epoch_us(feature_timestamp), coalesce(epoch_us(created_timestamp), {times.FIRST}))"
-    picked = f"SELECT {key_list}, arg_max(struct_pack({row}), {age}) AS __fs_row FROM {log} GROUP BY {key_list}"
-    unpacked = ", ".join(quoted(column) if column in keys else f"__fs_row.{quoted(column)} AS {quoted(column)}" for column in columns)
-    return f"SELECT {unpacked} FROM ({picked}) ORDER BY {key_list}"
+    relation = log(columns)
+    if isinstance(relation, IcebergFiles) and not deletions and relation.rows <= FEW_ROWS:
+        session.add(_WIDE, relation)
+        if not count(session, f"(SELECT 1 FROM {_WIDE} GROUP BY {_list(keys)} HAVING count(*) > 1 LIMIT 1)"):
+            return f"SELECT {_list(columns)} FROM {_WIDE} ORDER BY {_list(keys)}"
+    session.add(_NARROW, log([*keys, *(LIVING if deletions else LIVING[:2])]))
+    rows = f"(SELECT * FROM {_NARROW} {touched} JOIN {_TOUCHED} USING ({_list(keys)}))" if touched else _NARROW
+    versions = living(keys, rows) if deletions else f"SELECT * REPLACE ({CREATED} AS created_timestamp) FROM {rows}"
+    time = "struct_pack(feature := feature_timestamp, created := created_timestamp)"
+    session.run(
+        f"CREATE OR REPLACE TEMP TABLE {_NEWEST} AS SELECT {_list(keys)}, max({time}) AS __fs_at FROM ({versions}) GROUP BY {_list(keys)}"
+    )
+    session.add(_WIDE, log(columns))
+    same = " AND ".join(f"l.{quoted(key)} = n.{quoted(key)}" for key in keys)
+    at = f"l.feature_timestamp = n.__fs_feature AND coalesce(l.created_timestamp, {YEAR_1}) = n.__fs_created"
+    newest = f"(SELECT {_list(keys)}, __fs_at.feature AS __fs_feature, __fs_at.created AS __fs_created FROM {_NEWEST})"
+    wide = ", ".join(f"l.{quoted(column)}" for column in columns)
+    return f"SELECT {wide} FROM {_WIDE} l SEMI JOIN {newest} n ON {same} AND {at} ORDER BY {_list(keys)}"
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(map(quoted, names))

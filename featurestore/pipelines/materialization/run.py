@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from featurestore.compiler.diff import COMPUTED
+import pyarrow as pa
+
+from featurestore.compiler.diff import COMPUTED, DELETED
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import CheckFailed, RequestError
 from featurestore.lakehouse import tables, writes
@@ -181,9 +183,12 @@ def _compute_chunk(task: Task, opened: Opened, chunk: Chunk, work: Unfinished, f
         computed = appended = written
         corrections = 0
     else:
-        select, computed, corrections = compare(task, opened, chunk, rows_of(task, opened, chunk))
+        found = compare(task, opened, chunk, rows_of(task, opened, chunk))
+        computed, corrections = found.computed, found.corrections
         tally += checks.tally(task.session, task.view, COMPUTED) if task.view.checks else Tally()
-        appended = write(task, chunk, select, files, "created_timestamp") or 0
+        if found.deletions:
+            tables.add_column(task.table, DELETED, pa.bool_())
+        appended = write(task, chunk, found.rows, files, "created_timestamp", deletions=found.deletions > 0) or 0
     return replace(
         work,
         done=(*work.done, str(chunk)),

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from featurestore.compiler.diff import DELETED
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.relations import parquet_files
 from featurestore.compiler.storage import order, stored
@@ -16,14 +17,16 @@ from featurestore.pipelines.materialization.compute import Task, count
 _WRITTEN = "__fs_written"
 
 
-def write(task: Task, chunk: Chunk, select: str, files: DataFiles, *more: str, alone: bool = False) -> int | None:
+def write(task: Task, chunk: Chunk, select: str, files: DataFiles, *more: str, alone: bool = False, deletions: bool = False) -> int | None:
     """Write the rows of a SELECT day by day, in the order of keys, feature_timestamp and the columns `more`; returns how many there are.
 
     `alone`: only if no two share keys and feature_timestamp, which is seen afterwards, in the one file there is; else
-    nothing is left and None returned. Raises: OutOfResources.
+    nothing is left and None returned. `deletions`: some are tombstones, as the column DELETED tells. Raises: OutOfResources.
     """
-    sql = f"{stored(task.columns, f'({select})')} ORDER BY {order(task.keys, *more)}"
-    ids, month_of = writes.field_ids(task.table), None if chunk.of_one_month else "feature_timestamp"
+    columns = {**task.columns, DELETED: "BOOLEAN"} if deletions else task.columns
+    sql = f"{stored(columns, f'({select})')} ORDER BY {order(task.keys, *more)}"
+    ids = {name: found for name, found in writes.field_ids(task.table).items() if name in columns}
+    month_of = None if chunk.of_one_month else "feature_timestamp"
     folder = files.folder()
     with tempfile.TemporaryDirectory(prefix="upload-", dir=task.parts.settings.spill_path()) as near:
         rows, paths = task.session.write(sql, folder or Path(near) / "rows", ids, group_rows(chunk.month_rows), month_of)

@@ -57,7 +57,7 @@ def prepare(
     began = time.monotonic()
     _check_name(name)
     pinned = pin(parts, plan, snapshots)
-    spine = read_for(parts, given, plan, timestamp, pinned)
+    spine = read_for(parts, given, plan, timestamp, pinned, known)
     if label is not None and label not in spine.schema.names:
         raise RequestError(f"the spine has no label column '{label}'{near(label, spine.schema.names)}", field=label)
     cut = splits.parsed(split, by, spine.schema.names, plan.entity_columns)
@@ -80,10 +80,10 @@ def prepare(
     return Prepared(id, name, plan, spine, digest, pinned, label, known, tuple(notes), time.monotonic() - began, cut)
 
 
-def read_for(parts: Parts, given: Any, plan: ServicePlan, timestamp: str, pinned: Mapping[str, Pinned]) -> Spine:
+def read_for(parts: Parts, given: Any, plan: ServicePlan, timestamp: str, pinned: Mapping[str, Pinned], known: str) -> Spine:
     """The spine of a service: what the caller has, or the rows of a grid over the keys of these tables. Raises: as both."""
     if isinstance(given, SpineGrid):
-        with spine_grid.opened(parts, plan, pinned, given, timestamp) as rows:
+        with spine_grid.opened(parts, plan, pinned, given, timestamp, known) as rows:
             return of_rows(rows, plan, timestamp, parts.settings.spill_path())
     return read(parts, given, plan, timestamp)
 

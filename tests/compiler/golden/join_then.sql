@@ -4,8 +4,8 @@ SELECT s.__fs_row,
   f."status" AS "profile_status",
   f."pieces" AS "profile_pieces"
 FROM spine s ASOF LEFT JOIN (
-SELECT "shop", "customer_id", __fs_available, best.ft AS feature_timestamp, best.ct AS created_timestamp, best.v0 AS "status", best.v1 AS "pieces" FROM (
-SELECT "shop", "customer_id", __fs_available, arg_max(struct_pack(ft := feature_timestamp, ct := created_timestamp, v0 := "status", v1 := "pieces"), row(feature_timestamp, created_timestamp)) OVER (PARTITION BY "shop", "customer_id" ORDER BY __fs_available, feature_timestamp, created_timestamp ROWS UNBOUNDED PRECEDING) AS best
+SELECT "shop", "customer_id", __fs_available, feature_timestamp, created_timestamp, "status", "pieces"
 FROM (SELECT *, greatest(feature_timestamp, created_timestamp) AS __fs_available FROM log WHERE created_timestamp IS NOT NULL)
-QUALIFY row_number() OVER (PARTITION BY "shop", "customer_id", __fs_available ORDER BY feature_timestamp DESC, created_timestamp DESC) = 1)
+QUALIFY row(feature_timestamp, created_timestamp) = max(row(feature_timestamp, created_timestamp)) OVER (PARTITION BY "shop", "customer_id" ORDER BY __fs_available, feature_timestamp, created_timestamp ROWS UNBOUNDED PRECEDING)
+  AND row_number() OVER (PARTITION BY "shop", "customer_id", __fs_available ORDER BY feature_timestamp DESC, created_timestamp DESC) = 1
 ) f ON s.__fs_k0 = f."shop" AND s.__fs_k1 = f."customer_id" AND s.__fs_t >= f.__fs_available;

@@ -11,4 +11,4 @@ WHERE ("status" <> 'pending') AND "customer_id" IS NOT NULL
   AND CAST("at" AS TIMESTAMP WITH TIME ZONE) BETWEEN make_timestamptz(getvariable('events_lower')) AND make_timestamptz(getvariable('events_upper'))
 )
 )
-QUALIFY row_number() OVER (PARTITION BY "customer_id", feature_timestamp, created_timestamp ORDER BY "price" DESC NULLS LAST, "big" DESC NULLS LAST, "twice" DESC NULLS LAST) = 1;
+QUALIFY row_number() OVER (PARTITION BY "customer_id", feature_timestamp, created_timestamp ORDER BY "price" DESC NULLS LAST, "big" DESC NULLS LAST, "twice" DESC NULLS LAST, ("price" = 0 AND signbit("price"))) = 1;

@@ -18,7 +18,6 @@ UNION ALL SELECT * FROM (
 SELECT "shop", "customer_id", __fs_g + 10800000000 AS __fs_g FROM __fs_tiles
 UNION ALL SELECT "shop", "customer_id", __fs_g + 86400000000 AS __fs_g FROM __fs_tiles
 UNION ALL SELECT "shop", "customer_id", (getvariable('lower') + ((3600000000 - getvariable('lower') % 3600000000) % 3600000000)) AS __fs_g FROM __fs_tiles WHERE getvariable('carry_in') AND __fs_g < (getvariable('lower') + ((3600000000 - getvariable('lower') % 3600000000) % 3600000000))
-UNION ALL SELECT "shop", "customer_id", p.__fs_g FROM __fs_extra_points p SEMI JOIN __fs_tiles t ON p."shop" = t."shop" AND p."customer_id" = t."customer_id" AND t.__fs_g <= p.__fs_g
 ) WHERE __fs_g BETWEEN getvariable('lower') AND getvariable('upper')
 );
 
