@@ -155,14 +155,18 @@ def add_column(table: Table, name: str, kind: pa.DataType) -> None:
 
     Raises: CommitConflict if since the handle was loaded another writer changed the columns or added a snapshot.
     """
-    if name in table.schema().column_names:
-        return
-    transaction = begin(table)
-    with transaction.update_schema() as update:
-        update.add_column(name, types.iceberg_type(kind, count(table.metadata.last_column_id + 1), name))
-    main = AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=current_snapshot_id(table))  # type: ignore[call-arg]
-    Staged(transaction, (), (main,)).commit()
-    execute(table, transaction)
+
+    def stage(fresh: Table) -> Transaction | None:
+        if name in fresh.schema().column_names:
+            return None
+        transaction = begin(fresh)
+        with transaction.update_schema() as update:
+            update.add_column(name, types.iceberg_type(kind, count(fresh.metadata.last_column_id + 1), name))
+        main = AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=current_snapshot_id(fresh))  # type: ignore[call-arg]
+        Staged(transaction, (), (main,)).commit()
+        return transaction
+
+    commit(table, stage, attempts=1)
 
 
 def arrow_schema(table: Table, snapshot_id: int | None = None) -> pa.Schema:
