@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     mlflow_tracking_uri: Address | None = Field(
         default=None, description="MLflow's tracking server; default: MLflow's own setting, else SQLite in the home folder"
     )
+    source_folders: tuple[Path, ...] = Field(
+        default=(), description='folders below which a server reads files that sources name, as in `["/data"]`; default: none'
+    )
     definitions: Path = Field(default=Path("definitions"), description="folder of definition files")
     memory_limit: str | None = Field(
         default=None, description="most memory a query may use, such as 4GB; default: DuckDB's 80 % of the machine"

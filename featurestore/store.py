@@ -1,5 +1,7 @@
 """The feature store: the verbs, wired together."""
 
+import copy
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -38,6 +40,8 @@ from featurestore.settings import Settings, load_settings
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
+MODELS = re.compile(r"(?:models|runs):/[^/]")
+"""Addresses that MLflow itself resolves; others would make it ask whatever server they name."""
 Known = Literal["now", "then"]
 
 
@@ -54,6 +58,14 @@ class FeatureStore:
         self.settings = settings if settings is not None else load_settings(home=home)
         self._parts = Parts(self.settings)
         self._services = Services(self._parts)
+
+    def confined(self) -> "FeatureStore":
+        """The same store for what others ask for, as a server's clients do: it reads no file that they name but below `source_folders`,
+        and takes no model's address but MLflow's `models:/` and `runs:/`.
+        """
+        found = copy.copy(self)
+        found._parts = self._parts.confined()
+        return found
 
     @property
     def catalog(self) -> "Catalog":
@@ -315,6 +327,8 @@ class FeatureStore:
         # An id has no slash; addresses such as models:/churn/1 and the folder of a model have.
         if "/" not in id_or_model_uri:
             return id_or_model_uri
+        if self._parts.source_folders is not None and not MODELS.match(id_or_model_uri):
+            raise RequestError("give the id of a training set, or a model's address such as models:/churn/1 or runs:/.../model")
         # mlflow takes a second to import and may not be installed, and only a model's address needs it.
         from featurestore.models.stamp import training_set_id  # noqa: PLC0415
 

@@ -1,8 +1,10 @@
 """What every pipeline works with, wired once: settings, catalog, engine, online store."""
 
+import copy
 from collections.abc import Callable
+from pathlib import Path
 from threading import RLock
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from featurestore.engine.duck import DuckEngine
 from featurestore.lakehouse.catalog import Catalog, open_catalog
@@ -19,8 +21,15 @@ class Parts:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.source_folders: tuple[Path, ...] | None = None
         self._lock = RLock()
         self._opened: dict[str, Any] = {}
+
+    def confined(self) -> Self:
+        """The same, opened once for both, for what others ask for: files are read below the setting's `source_folders` only."""
+        found = copy.copy(self)
+        found.source_folders = self.settings.source_folders
+        return found
 
     @property
     def catalog(self) -> Catalog:

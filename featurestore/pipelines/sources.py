@@ -14,7 +14,7 @@ from featurestore.errors import RequestError
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.pipelines import source_pins, times
-from featurestore.pipelines.files import listing
+from featurestore.pipelines.files import confined, listing
 from featurestore.pipelines.files.csv import CsvFiles, ReadBefore
 from featurestore.pipelines.files.parquet import ParquetFiles
 from featurestore.pipelines.parts import Parts
@@ -35,7 +35,8 @@ class TimeBounds:
 def pins(parts: Parts, source: Source) -> Pins:
     """What the source holds now."""
     if source.path is not None:
-        return listing.states(listing.listed(source.path))
+        folders = parts.source_folders
+        return listing.states(listing.listed(source.path) if folders is None else confined.listed(source.path, folders))
     return {name: source_pins.current_pin(tables.load(parts.catalog, name)) for name in source_tables(source)}
 
 
@@ -84,6 +85,8 @@ def files(parts: Parts, source: Source, at: Pins | None) -> ParquetFiles | CsvFi
     for a file without the column of the event time.
     """
     times = [name for name in (source.timestamp, source.created) if name and name not in source.columns]
+    if at is not None and parts.source_folders is not None:
+        confined.refuse_outside(at, parts.source_folders)
     opened = parts.files.open(pins(parts, source) if at is None else at, source.format, times)
     _require(opened, times)
     return opened

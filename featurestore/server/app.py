@@ -9,7 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
 from featurestore.secrets import logger_of
-from featurestore.server import spines
+from featurestore.server import places, spines
 from featurestore.server.definitions import Definitions
 from featurestore.server.docs import Docs
 from featurestore.server.doors import Doors
@@ -44,6 +44,8 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
     With `close_store` the store is closed when the application ends; else it stays the caller's to close. Jobs that it takes wait
     for a `JobWorker` of the same settings, which runs beside it.
     """
+    store = store.confined()
+    places.hide(store.settings)
     metrics = Metrics(store)
     jobs = Jobs(jobs_path(store.settings))
     uploads = UploadReader(store.settings)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from featurestore.errors import FeatureStoreError
+from featurestore.server.places import without_places
 
 # What an engine said in its own words is for the log of the server, not for its callers.
 PRIVATE = "reason"
@@ -22,7 +23,7 @@ def document_of(error: FeatureStoreError) -> dict[str, Any]:
     for words in (str(error.details.get(PRIVATE) or ""), _foreign_words(error.__cause__)):
         if words and words in message:
             message = message.replace(words, ELSEWHERE)
-    return document(type(error).__name__, message, details)
+    return document(type(error).__name__, without_places(message), without_places(details))
 
 
 def _foreign_words(cause: BaseException | None) -> str:

@@ -71,7 +71,7 @@ def _below(folder: str, steps: list[str]) -> Iterator[str]:
     step, rest = steps[0] if steps else "", steps[1:]
     if not steps:
         return
-    plain = not _MAGIC.search(step) or os.path.lexists(folder + step)
+    plain = not is_pattern(step) or os.path.lexists(folder + step)
     if plain:
         if not rest and os.path.lexists(folder + step):
             yield folder + step
@@ -101,6 +101,11 @@ def _entries(folder: str) -> list["os.DirEntry[str]"]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise RequestError(f"the folder {folder or '.'} cannot be listed", path=folder, reason=reason) from error
+
+
+def is_pattern(step: str) -> bool:
+    """Whether a name in a path may stand for several."""
+    return _MAGIC.search(step) is not None
 
 
 def _is_hidden(name: str) -> bool:

@@ -1,6 +1,6 @@
 """A plan is data: the steps that would bring the registry and the feature tables to what the definitions say."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,8 @@ from featurestore.dsl import documents
 from featurestore.dsl.definitions import KINDS, Definitions
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.view import FeatureView
-from featurestore.errors import DefinitionError, Problem
+from featurestore.errors import DefinitionError, Problem, RequestError
+from featurestore.pipelines.files import confined
 from featurestore.pipelines.inspect import inspect, inspect_checks, inspect_names
 from featurestore.pipelines.inspected import Inspected, placed
 from featurestore.pipelines.parts import Parts
@@ -86,7 +87,7 @@ def plan(parts: Parts, definitions: Definitions) -> Plan:
 
     Raises: DefinitionError with every problem of every definition, its SQL held against the sources' columns.
     """
-    problems = [*definitions.problems, *check.problems(definitions)]
+    problems = [*definitions.problems, *check.problems(definitions), *_forbidden_files(parts, definitions)]
     wrong = {problem.object for problem in problems}
     registry = read(parts)
     steps = [
@@ -108,6 +109,18 @@ def plan(parts: Parts, definitions: Definitions) -> Plan:
     services = [_service_step(registry, service, versions) for service in definitions.services]
     done = told(parts, (*steps, *views, *services))
     return Plan(done, definitions, registry.snapshot_id, _others(registry, {(step.kind, step.name) for step in done}))
+
+
+def _forbidden_files(parts: Parts, definitions: Definitions) -> Iterator[Problem]:
+    """Sources that name files which whoever asks may not have read."""
+    folders = parts.source_folders
+    for source in definitions.sources:
+        if folders is None or source.path is None:
+            continue
+        try:
+            confined.refuse_pattern(source.path, folders)
+        except RequestError as error:
+            yield definitions.problem("source", source.name, "path", error.message)
 
 
 def _plain_step(registry: Registry, kind: str, name: str, document: Mapping[str, Any]) -> Step:

@@ -17,7 +17,7 @@ from typing import Any
 from featurestore.errors import FeatureStoreError
 from featurestore.pipelines.training_sets.progress import FINISH
 from featurestore.secrets import logger_of
-from featurestore.server import logs
+from featurestore.server import logs, places
 from featurestore.server.documents import document, document_of
 from featurestore.server.jobs import memory
 from featurestore.server.jobs.folder import JobFolder, spill_of
@@ -83,8 +83,9 @@ class Run:
         cap = self._settings.job_memory()
         memory.bound(cap)
         try:
+            places.hide(self._settings)
             with FeatureStore(settings=self._settings) as store:
-                done = WORKS[job.kind](store, self._folder.path(job.id), self._folder.request(job.id), self.report)
+                done = WORKS[job.kind](store.confined(), self._folder.path(job.id), self._folder.request(job.id), self.report)
             if not isinstance(done, Part):
                 return done, None
             result, found = done.result, _document(job, done.error, cap)
