@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from featurestore.settings import Settings
 
 HIDDEN = "<a path of the server>"
+_ANY = re.compile(r"(?<![\w:/.}>*])/(\w[\w.-]*)(?:/[^\s'\"(),;:]*)+")
 
 # Of every store that this process serves. Where one lies does not change.
 _roots: set[str] = set()
@@ -47,6 +48,4 @@ def _told(text: str) -> str:
         if root in text:
             text = re.sub(rf"(?:file://)?{re.escape(root)}(?![\w.-])(?:/[^\s'\"(),;:]*)?", HIDDEN, text)
     # Any other, such as that of a library: what begins like a folder that this machine has.
-    return re.sub(
-        r"(?<![\w:/.}>*])/(\w[\w.-]*)(?:/[^\s'\"(),;:]*)+", lambda found: HIDDEN if os.path.isdir(f"/{found[1]}") else found[0], text
-    )
+    return _ANY.sub(lambda found: HIDDEN if os.path.isdir(f"/{found[1]}") else found[0], text)
