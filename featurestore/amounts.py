@@ -18,3 +18,18 @@ def size(bytes_: float) -> str:
             return f"{bytes_:.0f} {unit}" if unit == "B" or bytes_ >= 10 else f"{bytes_:.1f} {unit}"
         bytes_ /= 1024
     return f"{bytes_:.1f} TiB"
+
+
+def span(microseconds: int | None) -> str | None:
+    """A distance in time by its two largest units: `-3h 12m`, `9372d`, `5us`; None for None."""
+    if microseconds is None:
+        return None
+    rest, parts = abs(microseconds), []
+    for unit, length in _SPANS:
+        if rest >= length:
+            parts.append(f"{rest // length}{unit}")
+            rest %= length
+    return ("-" if microseconds < 0 else "") + (" ".join(parts[:2]) or "0s")
+
+
+_SPANS = (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1))

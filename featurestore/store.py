@@ -22,6 +22,7 @@ from featurestore.pipelines.live import live_versions
 from featurestore.pipelines.lookup import OnlineFeatures
 from featurestore.pipelines.materialization.materialize import Progress
 from featurestore.pipelines.materialization.outcome import Materializations, materialize_views
+from featurestore.pipelines.names import service_name, view_name, view_names
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.planning import apply, plan
 from featurestore.pipelines.planning.plan import Plan
@@ -109,7 +110,8 @@ class FeatureStore:
         if failures not in ("raise", "return"):
             raise RequestError(f"failures={failures!r} is neither 'raise' nor 'return'")
         known = registry.read(self._parts)
-        wanted = [names] if isinstance(names, str) else known.names("view") if names is None else list(names)
+        given = view_names(names)
+        wanted = known.names("view") if given is None else given
         for name in wanted:
             known.get("view", name)
         views = ((row, known.view(row)) for row in live_versions(self._parts, known, wanted))
@@ -125,15 +127,15 @@ class FeatureStore:
 
         A dry run only looks. Raises: NotFound; Conflict naming the services, registered models and training sets that need it.
         """
-        return removal.remove_version(self._parts, view, version, dry_run)
+        return removal.remove_version(self._parts, view_name(view), version, dry_run)
 
     def remove_view(self, view: str, dry_run: bool = False) -> Removal:
         """Remove a view with all its versions. Its numbers are never given again. Raises: as `remove_version`."""
-        return removal.remove_view(self._parts, view, dry_run)
+        return removal.remove_view(self._parts, view_name(view), dry_run)
 
     def remove_service(self, service: str, dry_run: bool = False) -> Removal:
         """Remove a service with all its versions. Views, and models that were trained with it, stay. Raises: NotFound."""
-        return removal.remove_service(self._parts, service, dry_run)
+        return removal.remove_service(self._parts, service_name(service), dry_run)
 
     def maintain(
         self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None
@@ -196,6 +198,7 @@ class FeatureStore:
     ) -> Prepared:
         """The first half of `training_set`, for servers: read the spine, pin the snapshots, and so know the `id`."""
         given, column = asked(spine, timestamp, start, end, every)
+        service = service_name(service)
         resolved = self._services.resolve(service)
         return prepare(
             self._parts,
@@ -295,7 +298,7 @@ class FeatureStore:
 
     def view(self, name: str) -> dict[str, Any]:
         """One view with all versions and the SQL of the newest. Raises: NotFound with the nearest names."""
-        return describe.view(self._parts, name)
+        return describe.view(self._parts, view_name(name))
 
     def services(self) -> list[dict[str, Any]]:
         """Every service at the version that is served."""
@@ -303,7 +306,7 @@ class FeatureStore:
 
     def service(self, name: str) -> dict[str, Any]:
         """One service: features, request fields, key columns, versions. Raises: NotFound with the nearest names."""
-        return describe.service(self._parts, name)
+        return describe.service(self._parts, service_name(name))
 
     def training_sets(self) -> list[dict[str, Any]]:
         """Every training set, newest first."""

@@ -43,6 +43,7 @@ def _show(found: dict[str, Any]) -> None:
         if one["diff"]:
             print_sql(one["diff"], "diff")
     say()
+    reasons = list(dict.fromkeys(reason for one in features["common"].values() for reason in one["because"]))
     print_table(
         ["feature", "changed", "share", "PSI", "JS", "because"],
         [
@@ -50,16 +51,14 @@ def _show(found: dict[str, Any]) -> None:
                 f"[bold]{escape(name)}[/]",
                 count(one["changed"]),
                 *(_number(one[key]) for key in ("share", "psi", "js")),
-                _why(one["because"]),
+                ", ".join(str(reasons.index(reason) + 1) for reason in one["because"]),
             ]
             for name, one in features["common"].items()
         ],
         right=["changed", "share", "PSI", "JS"],
     )
-
-
-def _why(because: list[str]) -> str:
-    return escape("; ".join(because))
+    for number, reason in enumerate(reasons, 1):
+        say(f"{number}  {escape(reason)}")
 
 
 def _number(value: float | None) -> str:

@@ -1,5 +1,6 @@
 """`training-set` and `rebuild`: joining a spine with features as of each row's time, and proving it again."""
 
+import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -123,7 +124,7 @@ def _pins(snapshots: tuple[str, ...]) -> dict[str, int | None] | None:
     pins: dict[str, int | None] = {}
     for pin in snapshots:
         table, _, snapshot = pin.partition("=")
-        if not table or not snapshot.isdigit():
+        if not table or not re.fullmatch("[0-9]{1,19}", snapshot):
             raise click.BadParameter(f"{pin!r} is not TABLE=ID, such as orders_v1=123", param_hint="--snapshot")
         pins[table] = int(snapshot)
     return pins or None

@@ -17,12 +17,13 @@ from featurestore.compiler import check
 from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.documents import definitions_document
 from featurestore.dsl.loader import load
-from featurestore.errors import DefinitionError, NotFound
+from featurestore.errors import DefinitionError, NotFound, RequestError
 from featurestore.pipelines import encoding, times
 from featurestore.pipelines.joining.spine_grid import asked
 from featurestore.pipelines.lookup import OnlineFeatures
 from featurestore.pipelines.materialization.materialize import Progress
 from featurestore.pipelines.materialization.outcome import Materializations
+from featurestore.pipelines.names import service_name, view_name, view_names
 from featurestore.pipelines.planning.plan import Plan
 from featurestore.pipelines.training_sets import splits
 from featurestore.pipelines.training_sets.files import Files
@@ -79,12 +80,11 @@ class RemoteStore:
         failures: Literal["raise", "return"] = "raise",
     ) -> Materializations:
         """Bring views up to `end`, and wait for it."""
-        wanted = [names] if isinstance(names, str) else names
         bounds = {
             what: bound if bound is None or isinstance(bound, str) else times.text(times.parse(bound, what))
             for what, bound in (("start", start), ("end", end))
         }
-        job = self._http.post("/v1/materializations", {"names": None if wanted is None else list(wanted), **bounds})
+        job = self._http.post("/v1/materializations", {"names": view_names(names), **bounds})
         with shown.of_materialization(progress) as report:
             seen = None if report is None else lambda told: report(Progress(**told))
             ended = self._awaited(job, seen, failing=False)
@@ -96,15 +96,15 @@ class RemoteStore:
 
     def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
         """Remove an older version of a view with its table and its online rows."""
-        return self._remove(f"/v1/views/{_part(view)}/versions/{version}", dry_run)
+        return self._remove(f"/v1/views/{_part(view_name(view))}/versions/{version}", dry_run)
 
     def remove_view(self, view: str, dry_run: bool = False) -> Removal:
         """Remove a view with all its versions."""
-        return self._remove(f"/v1/views/{_part(view)}", dry_run)
+        return self._remove(f"/v1/views/{_part(view_name(view))}", dry_run)
 
     def remove_service(self, service: str, dry_run: bool = False) -> Removal:
         """Remove a service with all its versions."""
-        return self._remove(f"/v1/services/{_part(service)}", dry_run)
+        return self._remove(f"/v1/services/{_part(service_name(service))}", dry_run)
 
     def maintain(
         self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None
@@ -138,7 +138,7 @@ class RemoteStore:
         and `every` the server makes the spine.
         """
         given, column = asked(spine, timestamp, start, end, every)
-        fields = {"service": service, "timestamp": column, "label": label, "name": name, "known": known}
+        fields = {"service": service_name(service), "timestamp": column, "label": label, "name": name, "known": known}
         cut = {"split": None if split is None else _ends(split), "by": by if by is None or isinstance(by, str) else list(by)}
         with spines.request(given, {**fields, "snapshots": _texts(snapshots), **cut}) as options:
             job = self._http.post("/v1/training-sets", patient=True, **options)
@@ -182,7 +182,7 @@ class RemoteStore:
     ) -> pa.Table:
         """The spine, or one made as for `training_set`, with a service's features as of each row's time, not stored."""
         given, column = asked(spine, timestamp, start, end, every)
-        fields = {"service": service, "timestamp": column, "known": known, "snapshots": _texts(snapshots)}
+        fields = {"service": service_name(service), "timestamp": column, "known": known, "snapshots": _texts(snapshots)}
         with spines.request(given, fields) as options:
             return self._http.rows("POST", "/v1/point-in-time", timeout=None, **options).read_all()
 
@@ -190,9 +190,12 @@ class RemoteStore:
         self, service: str, entities: Sequence[Mapping[str, Any]], request: Sequence[Mapping[str, Any]] | None = None
     ) -> OnlineFeatures:
         """The newest features of each entity."""
+        for what, given in (("entities", entities), ("request", request)):
+            if given is not None and (isinstance(given, Mapping | str) or not isinstance(given, Sequence)):
+                raise RequestError(f"{what} must be a list of objects, one for each entity", field=what)
         body = encoding.dumps({"entities": list(entities), "request": None if request is None else list(request)})
         headers = {"Content-Type": "application/json"}
-        answer = self._http.post(f"/v1/services/{_part(service)}/online", content=body, headers=headers)
+        answer = self._http.post(f"/v1/services/{_part(service_name(service))}/online", content=body, headers=headers)
         with in_form(self._http.url):
             return decoding.online(answer)
 
@@ -210,7 +213,7 @@ class RemoteStore:
 
     def view(self, name: str) -> dict[str, Any]:
         """One view with all versions and the SQL of the newest. Raises: NotFound with the nearest names."""
-        return dict(self._http.get(f"/v1/views/{_part(name)}"))
+        return dict(self._http.get(f"/v1/views/{_part(view_name(name))}"))
 
     def services(self) -> list[dict[str, Any]]:
         """Every service at the version that is served."""
@@ -218,7 +221,7 @@ class RemoteStore:
 
     def service(self, name: str) -> dict[str, Any]:
         """One service: features, request fields, key columns, versions. Raises: NotFound with the nearest names."""
-        return dict(self._http.get(f"/v1/services/{_part(name)}"))
+        return dict(self._http.get(f"/v1/services/{_part(service_name(name))}"))
 
     def training_sets(self) -> list[dict[str, Any]]:
         """Every training set, newest first."""

@@ -77,6 +77,9 @@ def derived_problems(service: FeatureService, owners: dict[str, str]) -> Iterato
         if not name.isidentifier() or name.startswith(RESERVED):
             yield field, f"{name!r} is not a feature name"
         owners.setdefault(name.lower(), "a derived feature")
+        if not isinstance(sql, str):
+            yield field, f"is {sql!r}, but a derived feature is SQL text, such as 'basket / nullif(spend_30d, 0)'"
+            continue
         try:
             tree = parse_row(sql)
         except SqlProblem as error:

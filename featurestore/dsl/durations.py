@@ -1,9 +1,22 @@
 """Durations are strings such as `90s`, `15m`, `1h`, `7d`, `2w`, and microseconds inside."""
 
 import re
+from datetime import timedelta
+from typing import Any
 
 _UNITS = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000, "w": 604_800_000_000}
 _PATTERN = re.compile(r"(\d+)([smhdw])")
+
+
+def as_text(duration: Any) -> Any:
+    """A timedelta of whole seconds as the text that means it, in days, hours, minutes or seconds; anything else as it is."""
+    if not isinstance(duration, timedelta):
+        return duration
+    length = duration // timedelta(microseconds=1)
+    for unit in ("d", "h", "m", "s"):
+        if length > 0 and length % _UNITS[unit] == 0:
+            return f"{length // _UNITS[unit]}{unit}"
+    return duration
 
 
 def microseconds(duration: str) -> int:

@@ -122,7 +122,8 @@ def _places(objects: list[Any], module: ModuleType, file: Path) -> dict[int, Pla
     nested = [part for item in objects for part in (getattr(item, "entity", None), getattr(item, "source", None)) if part is not None]
     variables = {id(value): name for name, value in vars(module).items()}
     for item in [*objects, *nested]:
-        call = by_name.get((type(item).__name__, str(item.name))) or calls.get(variables.get(id(item), ""))
+        # Its own variable first: two objects may have one name.
+        call = calls.get(variables.get(id(item), "")) or by_name.get((type(item).__name__, str(item.name)))
         if call is not None:
             places.setdefault(id(item), Place(str(file), call.lineno, _inner_lines(call)))
     return places

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from featurestore.dsl.agg import Aggregation
 from featurestore.dsl.check import Check
+from featurestore.dsl.durations import as_text
 from featurestore.dsl.entity import Entity
 from featurestore.dsl.expression import Expression
 from featurestore.dsl.source import Source
@@ -37,6 +38,8 @@ class FeatureView:
     def __post_init__(self) -> None:
         alone = isinstance(self.checks, str) or not isinstance(self.checks, Sequence)
         object.__setattr__(self, "checks", (self.checks,) if alone else tuple(self.checks))
+        object.__setattr__(self, "every", as_text(self.every))
+        object.__setattr__(self, "ttl", as_text(self.ttl))
         listed = self.features
         if not isinstance(listed, Mapping):
             object.__setattr__(self, "features", {column: column for column in ([listed] if isinstance(listed, str) else listed)})

@@ -7,15 +7,27 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore.compiler.service_plan import ServicePlan
+from featurestore.errors import RequestError
 from featurestore.pipelines import lookup
 from featurestore.pipelines.joining import spine_reading
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.store import FeatureStore
 
 
+def check_store(store: Any) -> None:
+    """Raises: RequestError for what is no FeatureStore: features and MLflow are reached from here, not through a server."""
+    if store is not None and not isinstance(store, FeatureStore):
+        raise RequestError(
+            f"store= is {type(store).__name__}, but models need a FeatureStore: they read its catalog and online store themselves. Give"
+            " FeatureStore(settings=...) of the same catalog, or leave it out; a server predicts at POST /v1/models/NAME/invocations",
+            field="store",
+        )
+
+
 @contextmanager
 def store_of(training_set: TrainingSet, store: FeatureStore | None) -> Iterator[FeatureStore]:
     """The store given, else the one that the training set reads from, else the configured one."""
+    check_store(store)
     if store is not None:
         yield store
         return

@@ -6,6 +6,7 @@ from typing import Any
 
 from featurestore.models import stamp, tracking
 from featurestore.models.flow import asking, mlflow
+from featurestore.models.reach import check_store
 from featurestore.pipelines import models as audit
 from featurestore.settings import load_settings
 from featurestore.store import FeatureStore
@@ -18,6 +19,7 @@ def trained_on(table: str, snapshot_id: int | str | None, store: FeatureStore | 
     aliases, model_id, model_uri, run_id, training_set. `table` is such as features.customer_orders_v1, or that without
     the namespace.
     """
+    check_store(store)
     tracking.use(None if store is None else store.settings)
     settings = load_settings() if store is None else store.settings
     name = table if "." in table else f"{settings.features_namespace}.{table}"
@@ -44,6 +46,7 @@ def set_alias(name: str, alias: str, version: int | str | None, *, approver: str
 
     Raises: NotFound for a model or version that is not there; RequestError for one without a stamp.
     """
+    check_store(store)
     own = store if store is not None else FeatureStore()
     tracking.use(own.settings)
     client = mlflow.MlflowClient()

@@ -39,6 +39,7 @@ def score(
     None: as stamped. `log` appends the rows to the model's inference table. Returns a pandas or polars frame for one,
     else an Arrow table. Raises: NotFound, RequestError, TypeMismatch; Conflict for a store of other tables.
     """
+    reach.check_store(store)
     tracking.use(None if store is None else store.settings)
     with TemporaryDirectory() as scratch:
         with asking("model", model_uri):

@@ -163,6 +163,8 @@ def _request(plan: ServicePlan, entities: Sequence[Mapping[str, Any]], request: 
     if request is None and plan.request:
         wanted = ", ".join(f"{name} ({kind})" for name, kind in plan.request)
         raise RequestError(f"service {plan.service} needs request fields with each entity: {wanted}", field="request")
+    if request is not None and (not isinstance(request, Sequence) or not all(isinstance(values, Mapping) for values in request)):
+        raise RequestError("request must be a list of objects, one for each entity, each field with its value", field="request")
     given = list(request) if request is not None else [{}] * len(entities)
     if len(given) != len(entities):
         raise RequestError(

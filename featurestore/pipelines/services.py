@@ -8,6 +8,7 @@ from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import NotFound
 from featurestore.lakehouse import tables
 from featurestore.pipelines import feature_table, registry
+from featurestore.pipelines.names import service_name
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.registry import Registry
 
@@ -31,7 +32,7 @@ class Services:
 
     def resolve(self, name: str) -> Resolved:
         """The version to serve, read from the catalog. Raises: NotFound with the nearest names."""
-        return resolve(self._parts, registry.read(self._parts), name)
+        return resolve(self._parts, registry.read(self._parts), service_name(name))
 
     def held(self, name: str) -> ServicePlan | None:
         """The version to serve; None when memory does not hold it, or the online store has changed since."""
@@ -40,10 +41,11 @@ class Services:
             if generation != self._generation:
                 self._plans.clear()
                 self._generation = generation
-            return self._plans.get(name)
+            return self._plans.get(service_name(name))
 
     def current(self, name: str) -> ServicePlan:
         """The version to serve, from memory unless the online store has changed since."""
+        name = service_name(name)
         held = self.held(name)
         if held is not None:
             return held

@@ -1,5 +1,6 @@
 """What requests may say: typed, and nothing unknown let through."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -218,6 +219,9 @@ class SpineBody(Body):
         return self
 
 
+SNAPSHOT_ID = re.compile("[0-9]{1,19}")
+
+
 class JoinFields(Body):
     """What to join with a spine, and how."""
 
@@ -237,7 +241,7 @@ class JoinFields(Body):
     @model_validator(mode="after")
     def _numbers(self) -> Self:
         for table, snapshot in (self.snapshots or {}).items():
-            if isinstance(snapshot, str) and not snapshot.isdigit():
+            if isinstance(snapshot, str) and not SNAPSHOT_ID.fullmatch(snapshot):
                 raise ValueError(f"snapshots.{table}: {snapshot!r} is not a snapshot id")
         return self
 

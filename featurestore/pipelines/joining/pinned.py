@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from featurestore.compiler.diff import DELETED
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.engine.session import Relation
-from featurestore.errors import NotFound
+from featurestore.errors import NotFound, RequestError
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.lakehouse.stored_files import StoredFiles, stored_files
@@ -62,9 +62,11 @@ def pin(parts: Parts, plan: ServicePlan, snapshots: Mapping[str, int | None] | N
     Raises: NotFound for a table of another name, or a snapshot that the table does not have.
     """
     names = list(dict.fromkeys(use.table for use in plan.uses))
-    for name in snapshots or {}:
+    for name, snapshot in (snapshots or {}).items():
         if name not in names:
             raise NotFound("feature table", name, names, f"service {plan.service}")
+        if snapshot is not None and type(snapshot) is not int:
+            raise RequestError(f"snapshots: {name} must be the number of a snapshot, not {snapshot!r}", field=f"snapshots.{name}")
     pinned: dict[str, Pinned] = {}
     for name in names:
         table = tables.load(parts.catalog, parts.features_table(name))

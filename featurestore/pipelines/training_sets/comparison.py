@@ -195,7 +195,7 @@ def _moved(parts: Parts, name: str, first: TrainingSet, second: TrainingSet) -> 
     if after.corrections != before.corrections:
         said.append(f"corrections in {name}: {before.corrections} became {after.corrections}")
     if after.through != before.through:
-        said.append(f"{name} is materialized through {times.text(after.through)}, before {times.text(before.through)}")
+        said.append(f"{name} is materialized through {times.text(after.through)} now, formerly through {times.text(before.through)}")
     return said
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
+from featurestore.amounts import span
 from featurestore.pipelines import times
 from featurestore.pipelines.feature_table import FOLDED, THROUGH
 from featurestore.pipelines.joining.join import Joined
@@ -13,7 +14,7 @@ from featurestore.pipelines.joining.pinned import Pinned, past_watermark_warning
 from featurestore.pipelines.training_sets.digest import type_name
 from featurestore.pipelines.training_sets.prepared import Prepared
 
-VERSION = 2
+VERSION = 3
 """Grows when a field is added or means something else."""
 
 LIBRARIES = ("duckdb", "pyarrow", "pyiceberg", "sqlglot")
@@ -48,7 +49,12 @@ def described(prepared: Prepared, joined: Joined) -> dict[str, Any]:
         "not_covered": {use: facts.not_covered for use, facts in joined.facts.items()},
         "past_watermark": {use: facts.past_watermark for use, facts in joined.facts.items()},
         "leak_certificate": {
-            use: {"feature_minus_spine_us": facts.feature_minus_spine, "created_minus_spine_us": facts.created_minus_spine}
+            use: {
+                "feature_minus_spine_us": facts.feature_minus_spine,
+                "feature_minus_spine": span(facts.feature_minus_spine),
+                "created_minus_spine_us": facts.created_minus_spine,
+                "created_minus_spine": span(facts.created_minus_spine),
+            }
             for use, facts in joined.facts.items()
         },
         "columns": [
