@@ -17,7 +17,7 @@ from tests import shop
 def test_a_service_object_stands_for_its_name(own_shop: FeatureStore) -> None:
     given: Any = shop.churn
     entities, request = [{"customer_id": 1}], [{"basket": 10.0}]
-    assert own_shop.online_features(given, entities, request).rows == own_shop.online_features("churn", entities, request).rows
+    assert own_shop.online_features(given, entities, request).features == own_shop.online_features("churn", entities, request).features
     assert own_shop.service(given)["name"] == "churn"
     view: Any = shop.customer_profile
     assert own_shop.view(view)["name"] == "customer_profile"
