@@ -13,6 +13,8 @@ from featurestore.addresses import connectable
 from featurestore.errors import RequestError, near
 from featurestore.secrets import Secret
 
+URL_VARIABLE = "FEATURESTORE_URL"
+"""Where a server is, for commands and `connect`; no setting of a store."""
 CATALOG_NAME = "featurestore"
 GIB = 1 << 30
 
@@ -212,7 +214,7 @@ def _hint(problem: Any) -> str:
 
 
 def _refuse_unknown_variables() -> None:
-    known = {f"FEATURESTORE_{name.upper()}" for name in Settings.model_fields}
+    known = {f"FEATURESTORE_{name.upper()}" for name in Settings.model_fields} | {URL_VARIABLE}
     for name in os.environ:
         if name.startswith("FEATURESTORE_") and name not in known:
             raise RequestError(f"{name} is not a setting{near(name, known)}")

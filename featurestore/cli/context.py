@@ -1,5 +1,6 @@
-"""What all commands share: `--home` and `--json`, and the store, which is imported only when a command needs it."""
+"""What all commands share: `--home`, `--url` and `--json`, and the store, which is imported only when a command needs it."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,18 +11,24 @@ import click
 import featurestore
 
 if TYPE_CHECKING:
+    from featurestore.client.store import RemoteStore
     from featurestore.settings import Settings
     from featurestore.store import FeatureStore
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
-HOME, JSON = "featurestore.home", "featurestore.json"
+KEPT = "featurestore."
+URL_VARIABLE = "FEATURESTORE_URL"
 
 
 def _keep(ctx: click.Context, option: click.Parameter, value: Any) -> None:
-    """Keep an option for the whole command line: `--home` may stand before the sub-command or after it."""
+    """Keep an option for the whole command line: it may stand before the sub-command or after it."""
     if value:
-        ctx.find_root().meta[HOME if option.name == "home" else JSON] = value
+        ctx.find_root().meta[f"{KEPT}{option.name}"] = value
+
+
+def _kept(name: str) -> Any:
+    return click.get_current_context().find_root().meta.get(f"{KEPT}{name}")
 
 
 home_option = click.option(
@@ -31,23 +38,41 @@ home_option = click.option(
     expose_value=False,
     help="Folder of all default state; .featurestore, or what the settings say.",
 )
+url_option = click.option(
+    "--url",
+    metavar="URL",
+    callback=_keep,
+    expose_value=False,
+    help=f"Work on the server at this address, such as http://host:8080; {URL_VARIABLE}, or else the store of the settings.",
+)
 json_option = click.option("--json", "json", is_flag=True, callback=_keep, expose_value=False, help="Print JSON for programs.")
 
 
 def shared(command: Decorated) -> Decorated:
-    """The options of every command that prints."""
+    """The options of every command on a store, which a server may have."""
+    return home_option(url_option(json_option(command)))
+
+
+def local(command: Decorated) -> Decorated:
+    """The options of a command that has no server to ask: it writes files, or is the server."""
     return home_option(json_option(command))
 
 
 def as_json() -> bool:
     """Whether JSON was asked for."""
-    return bool(click.get_current_context().find_root().meta.get(JSON))
+    return bool(_kept("json"))
 
 
 def home() -> Path | None:
     """The home folder that was given; None when none was."""
-    found: Path | None = click.get_current_context().find_root().meta.get(HOME)
+    found: Path | None = _kept("home")
     return found
+
+
+def url() -> str | None:
+    """The address of the server to work on; None for the store of the settings."""
+    found: str | None = _kept("url") or os.environ.get(URL_VARIABLE)
+    return found or None
 
 
 def settings(**given: Any) -> "Settings":
@@ -59,7 +84,12 @@ def settings(**given: Any) -> "Settings":
 
 
 @contextmanager
-def store() -> Iterator["FeatureStore"]:
-    """The store of this command line."""
-    with featurestore.FeatureStore(settings=settings()) as opened:
-        yield opened
+def store() -> Iterator["FeatureStore | RemoteStore"]:
+    """The store of this command line: the one behind a server where its address is given, with the token of the settings."""
+    address, found = url(), settings()
+    if address is None:
+        with featurestore.FeatureStore(settings=found) as opened:
+            yield opened
+    else:
+        with featurestore.connect(address, None if found.token is None else found.token.reveal()) as remote:
+            yield remote

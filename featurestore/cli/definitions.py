@@ -1,7 +1,7 @@
 """`plan` and `apply`: what definition files would change, and changing it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.markup import escape
@@ -13,7 +13,6 @@ from featurestore.cli.output import print_json, print_sql, say
 if TYPE_CHECKING:
     from featurestore.pipelines.planning.plan import Plan
     from featurestore.pipelines.planning.step import Step
-    from featurestore.store import FeatureStore
 
 MARKS = {
     "create": "[green]+ create      [/]",
@@ -40,7 +39,7 @@ def plan(definitions: Path | None, check: bool, diff: bool, sql: bool) -> None:
     or a file; the settings' folder when left out. Nothing is written, and no row is read.
     """
     with context.store() as store:
-        found = store.plan(_path(store, definitions))
+        found = store.plan(_path(definitions))
     if context.as_json():
         print_json(found.to_dict())
     else:
@@ -61,7 +60,7 @@ def apply(definitions: Path | None) -> None:
     DEFINITIONS is a folder or a file; the settings' folder when left out. All of it is done, or nothing.
     """
     with context.store() as store:
-        done = store.apply(_path(store, definitions))
+        done = store.apply(_path(definitions))
     if context.as_json():
         print_json(done.to_dict())
         return
@@ -70,8 +69,8 @@ def apply(definitions: Path | None) -> None:
         say("\n[green]applied[/]  [dim]next:[/] featurestore materialize")
 
 
-def _path(store: "FeatureStore", given: Path | None) -> Any:
-    return given if given is not None else store.settings.definitions
+def _path(given: Path | None) -> Path:
+    return given if given is not None else context.settings().definitions
 
 
 def _show(found: "Plan") -> None:

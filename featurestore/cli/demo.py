@@ -8,7 +8,7 @@ from featurestore.cli.output import console, print_json
 
 
 @click.command(cls=Command)
-@context.shared
+@context.local
 def demo() -> None:
     """See all of it on a year of flights.
 

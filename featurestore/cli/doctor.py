@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import click
 from rich.markup import escape
@@ -21,6 +21,7 @@ from featurestore.cli.output import print_json, print_table, say
 from featurestore.errors import FeatureStoreError
 
 if TYPE_CHECKING:
+    from featurestore.client.store import RemoteStore
     from featurestore.settings import Settings
 
 GIB = 1 << 30
@@ -46,7 +47,8 @@ def doctor() -> None:
 
     Says what to do about whatever is wrong, and ends with status 1 if anything is.
     """
-    findings = list(_examine())
+    address = context.url()
+    findings = list(_examine() if address is None else _examine_server(address))
     wrong = [finding for finding in findings if finding.state == "wrong"]
     if context.as_json():
         print_json({"healthy": not wrong, "findings": [asdict(finding) for finding in findings]})
@@ -59,6 +61,22 @@ def doctor() -> None:
         say(f"[bold red]{plural(len(wrong), 'thing')} to mend[/]" if wrong else "[green]all is well[/]")
     if wrong:
         click.get_current_context().exit(1)
+
+
+def _examine_server(address: str) -> Iterator[Finding]:
+    """A server, and the parts that it says it stands on."""
+    try:
+        with context.store() as store:
+            found = cast("RemoteStore", store).parts()
+    except FeatureStoreError as error:
+        yield Finding("server", "wrong", f"{address}: {error.message}", "start it, or run featurestore doctor where it runs")
+        return
+    yield Finding("server", "ok", f"{address} answers")
+    for part, state in found.items():
+        if state == "ok":
+            yield Finding(part, "ok", state)
+        else:
+            yield Finding(part, "wrong", state, "run featurestore doctor where the server runs")
 
 
 def _examine() -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from featurestore.cli.context import as_json, home_option
+from featurestore.cli.context import as_json, home_option, url_option
 from featurestore.cli.help import Group
 from featurestore.errors import FeatureStoreError
 
@@ -64,6 +64,7 @@ class Main(Group):
 
 @click.group(cls=Main, sections=SECTIONS, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @home_option
+@url_option
 @click.version_option(package_name="featurestore", message="featurestore %(version)s")
 def main() -> None:
     """A feature store on Apache Iceberg.

@@ -1,6 +1,7 @@
 """`score`: predictions of a stamped model for many rows."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import click
 from rich.markup import escape
@@ -9,6 +10,9 @@ from featurestore.amounts import count
 from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import print_facts, print_json, print_table
+
+if TYPE_CHECKING:
+    from featurestore.client.store import RemoteStore
 
 SHOWN = 5
 
@@ -23,14 +27,21 @@ def score(model_uri: str, spine: str, at: str | None, out: Path | None) -> None:
     """Predict for many rows with a stamped model.
 
     MODEL_URI is as MLflow has it, such as models:/churn/3 or models:/churn@champion. The features are those that the
-    model was trained on, at its versions. Without --out, the first rows are shown.
+    model was trained on, at its versions. Without --out, the first rows are shown. A server (--url) looks features up
+    --at online, for registered models and a spine in Parquet files.
     """
     # Here and not above: MLflow takes a second to import, pyarrow a part of one.
     from featurestore.cli.files import write_parquet  # noqa: PLC0415
-    from featurestore.models import score as scored  # noqa: PLC0415
 
     with context.store() as store:
-        rows = scored(model_uri, spine, at, store=store)
+        if context.url() is None:
+            from featurestore.models import score as scored  # noqa: PLC0415
+
+            rows = scored(model_uri, spine, at, store=store)
+        else:
+            from featurestore.cli.remote_scoring import score_on_server  # noqa: PLC0415
+
+            rows = score_on_server(cast("RemoteStore", store), model_uri, spine, at)
     if out is not None:
         write_parquet(rows.to_reader(), out)
     first = rows.slice(0, SHOWN).to_pylist()

@@ -12,7 +12,6 @@ from featurestore.cli.output import moment, print_json, print_table, say
 from featurestore.pipelines import encoding
 
 if TYPE_CHECKING:
-    from featurestore.compiler.service_plan import ServicePlan
     from featurestore.pipelines.lookup import OnlineFeatures
 
 COLOURS = {"PRESENT": "green", "EXPIRED": "yellow", "NOT_FOUND": "red"}
@@ -30,10 +29,10 @@ def online(service: str, keys: tuple[str, ...], fields: tuple[str, ...]) -> None
     fields of --request hold for all of them.
     """
     with context.store() as store:
-        plan = store.current_plan(service)
-        entities = _entities(keys, _key_types(plan))
-        request = [_pairs(fields, dict(plan.request), "--request")] * len(entities)
-        found = store.online_features(plan, entities, request)
+        described = store.service(service)
+        entities = _entities(keys, described["key_types"])
+        request = [_pairs(fields, described["request"], "--request")] * len(entities)
+        found = store.online_features(service, entities, request)
     if context.as_json():
         print_json(found.to_dict())
         return
@@ -71,10 +70,6 @@ def _value(text: str, kind: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _key_types(plan: "ServicePlan") -> dict[str, str]:
-    return {column: kind for use in plan.uses for (_, column), kind in zip(use.keys, use.key_types, strict=True)}
 
 
 def _show(found: "OnlineFeatures", entities: list[dict[str, Any]]) -> None:

@@ -11,6 +11,7 @@ from featurestore.cli.help import Command
 from featurestore.cli.output import print_json, say
 
 if TYPE_CHECKING:
+    from featurestore.client.store import RemoteStore
     from featurestore.pipelines.upkeep.removal import Removal
     from featurestore.store import FeatureStore
 
@@ -46,7 +47,7 @@ def remove(name: str, version: int | None, service: bool, dry_run: bool, yes: bo
         say(f"[dim]with older versions that read it: {escape(', '.join(found.services))}[/]")
 
 
-def _do(store: "FeatureStore", name: str, version: int | None, service: bool, dry_run: bool) -> "Removal":
+def _do(store: "FeatureStore | RemoteStore", name: str, version: int | None, service: bool, dry_run: bool) -> "Removal":
     if service:
         return store.remove_service(name, dry_run)
     return store.remove_view(name, dry_run) if version is None else store.remove_version(name, version, dry_run)

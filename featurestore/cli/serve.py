@@ -12,7 +12,7 @@ from featurestore.cli.output import print_json, say
 @click.option("--host", help="Address to listen on; 127.0.0.1, or what the settings say.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 8080, or what the settings say. 0 takes a free one.")
 @click.option("--workers", type=click.IntRange(1), help="Server processes; 1, or what the settings say.")
-@context.shared
+@context.local
 def serve(host: str | None, port: int | None, workers: int | None) -> None:
     """Serve the store over HTTP.
 

@@ -14,6 +14,7 @@ from featurestore.cli.output import moment, print_facts, print_json, print_sql, 
 from featurestore.errors import NotFound
 
 if TYPE_CHECKING:
+    from featurestore.client.store import RemoteStore
     from featurestore.store import FeatureStore
 
 LONG = ("definition", "plan", "column_digests", "sql", "statistics")
@@ -133,7 +134,7 @@ def _show_one(found: dict[str, Any], with_sql: bool) -> None:
         print_sql(sql)
 
 
-def _one(store: "FeatureStore", what: str, name: str) -> dict[str, Any]:
+def _one(store: "FeatureStore | RemoteStore", what: str, name: str) -> dict[str, Any]:
     if what == "views":
         return store.view(name)
     if what == "services":

@@ -199,6 +199,24 @@ class RemoteStore:
         with in_form(self._http.url):
             return decoding.online(answer)
 
+    def predict(
+        self, model: str, records: Sequence[Mapping[str, Any]], version: int | str | None = None, alias: str | None = None
+    ) -> dict[str, Any]:
+        """The server's predictions for rows of keys and request fields: `predictions` in order, `model`, `version`, `snapshots`.
+
+        `model` is a registered name. Features in a record override the looked-up ones. Raises: NotFound; RequestError and
+        TypeMismatch naming the record and field.
+        """
+        wanted = {name: str(value) for name, value in (("version", version), ("alias", alias)) if value is not None}
+        body = encoding.dumps({"dataframe_records": list(records)})
+        headers = {"Content-Type": "application/json"}
+        path = f"/v1/models/{_part(model)}/invocations"
+        return dict(self._http.post(path, content=body, headers=headers, params=wanted, patient=True))
+
+    def parts(self) -> dict[str, str]:
+        """What the server stands on, by name, and how each is. Raises: NotReady for one that cannot be reached."""
+        return dict(self._http.get("/readyz"))
+
     def entities(self) -> list[dict[str, Any]]:
         """The applied entities."""
         return self._list("/v1/entities")

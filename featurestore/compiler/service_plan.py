@@ -44,6 +44,11 @@ class ServicePlan:
         return tuple(dict.fromkeys(column for use in self.uses for _, column in use.keys))
 
     @property
+    def key_types(self) -> dict[str, str]:
+        """The DuckDB type of each of the request's key columns."""
+        return {column: kind for use in self.uses for (_, column), kind in zip(use.keys, use.key_types, strict=True)}
+
+    @property
     def looked_up_names(self) -> tuple[str, ...]:
         """The features that come from feature tables, in output order."""
         return tuple(name for use in self.uses for _, name in use.features)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from featurestore.dsl.durations import as_text
+from featurestore.dsl.durations import as_texts
 
 Over = str | timedelta | Sequence[str | timedelta]
 """One window or several: durations such as "7d"."""
@@ -27,65 +27,59 @@ class Aggregation:
     q: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "over", _windows(self.over))
-
-
-def _windows(over: Over) -> tuple[str, ...]:
-    """The windows as text; what is no duration stays, for the check of definitions to name it."""
-    several = isinstance(over, Sequence) and not isinstance(over, str)
-    return tuple(as_text(window) for window in (over if several else (over,)))
+        object.__setattr__(self, "over", as_texts(self.over))
 
 
 def count(column: str | None = None, *, over: Over, where: str | None = None) -> Aggregation:
     """The number of rows, or of non-NULL values of `column`; 0 for an empty window."""
-    return Aggregation("count", column, _windows(over), where)
+    return Aggregation("count", column, as_texts(over), where)
 
 
 def count_distinct(column: str, *, over: Over, where: str | None = None) -> Aggregation:
     """The exact number of different non-NULL values; 0 for an empty window."""
-    return Aggregation("count_distinct", column, _windows(over), where)
+    return Aggregation("count_distinct", column, as_texts(over), where)
 
 
 def sum(column: str, *, over: Over, where: str | None = None) -> Aggregation:
     """The sum in the column's own kind: integers to 64 bits, decimals exact, doubles independent of row order."""
-    return Aggregation("sum", column, _windows(over), where)
+    return Aggregation("sum", column, as_texts(over), where)
 
 
 def mean(column: str, *, over: Over, where: str | None = None) -> Aggregation:
     """The arithmetic mean as a double."""
-    return Aggregation("mean", column, _windows(over), where)
+    return Aggregation("mean", column, as_texts(over), where)
 
 
 def min(column: str, *, over: Over, where: str | None = None) -> Aggregation:
     """The least value."""
-    return Aggregation("min", column, _windows(over), where)
+    return Aggregation("min", column, as_texts(over), where)
 
 
 def max(column: str, *, over: Over, where: str | None = None) -> Aggregation:
     """The greatest value."""
-    return Aggregation("max", column, _windows(over), where)
+    return Aggregation("max", column, as_texts(over), where)
 
 
 def stddev(column: str, *, over: Over, where: str | None = None) -> Aggregation:
     """The sample standard deviation (n - 1 in the denominator) as a double; NULL for fewer than two values."""
-    return Aggregation("stddev", column, _windows(over), where)
+    return Aggregation("stddev", column, as_texts(over), where)
 
 
 def percentile(column: str, *, q: float, over: Over, where: str | None = None) -> Aggregation:
     """The exact q-quantile, 0 <= q <= 1, interpolated linearly between the two nearest ranks, as a double."""
-    return Aggregation("percentile", column, _windows(over), where, q=q)
+    return Aggregation("percentile", column, as_texts(over), where, q=q)
 
 
 def first(column: str, *, over: Over, where: str | None = None) -> Aggregation:
     """The value of the earliest event in the window."""
-    return Aggregation("first", column, _windows(over), where)
+    return Aggregation("first", column, as_texts(over), where)
 
 
 def last(column: str, *, over: Over, where: str | None = None) -> Aggregation:
     """The value of the latest event in the window."""
-    return Aggregation("last", column, _windows(over), where)
+    return Aggregation("last", column, as_texts(over), where)
 
 
 def last_n(column: str, *, n: int, over: Over, where: str | None = None) -> Aggregation:
     """A list of the values of the `n` latest events in the window, newest first; NULL when there are none."""
-    return Aggregation("last_n", column, _windows(over), where, n=n)
+    return Aggregation("last_n", column, as_texts(over), where, n=n)

@@ -1,6 +1,7 @@
 """Durations are strings such as `90s`, `15m`, `1h`, `7d`, `2w`, and microseconds inside."""
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +18,12 @@ def as_text(duration: Any) -> Any:
         if length > 0 and length % _UNITS[unit] == 0:
             return f"{length // _UNITS[unit]}{unit}"
     return duration
+
+
+def as_texts(durations: Any) -> tuple[Any, ...]:
+    """One duration or several as texts; what is no duration stays, for the check of definitions to name it."""
+    several = isinstance(durations, Sequence) and not isinstance(durations, str)
+    return tuple(as_text(duration) for duration in (durations if several else (durations,)))
 
 
 def microseconds(duration: str) -> int:

@@ -107,6 +107,7 @@ def _service(parts: Parts, known: Registry, name: str) -> dict[str, Any]:
         "version": plan.version,
         "fingerprint": plan.fingerprint,
         "keys": list(plan.entity_columns),
+        "key_types": plan.key_types,
         "features": list(plan.feature_names),
         "request": dict(plan.request),
         "derived": dict(plan.derived),

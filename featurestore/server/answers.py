@@ -77,6 +77,7 @@ class Service(Answer):
     version: int
     fingerprint: str
     keys: list[str]
+    key_types: dict[str, str] = Field(description="DuckDB type by key column")
     features: list[str]
     request: dict[str, str] = Field(description="DuckDB type by request field")
     derived: dict[str, str] = Field(description="SQL by derived feature")

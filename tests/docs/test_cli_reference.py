@@ -9,7 +9,7 @@ from featurestore.cli import main
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-EVERYWHERE = {"--home", "--json"}
+EVERYWHERE = {"--home", "--json", "--url"}
 
 
 def commands() -> dict[str, click.Command]:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from featurestore.settings import Settings
+from featurestore.settings import URL_VARIABLE, Settings
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -35,6 +35,6 @@ def test_settings_in_the_readme_exist() -> None:
 
 
 def test_variables_named_anywhere_exist() -> None:
-    known = {f"FEATURESTORE_{name.upper()}" for name in Settings.model_fields}
+    known = {f"FEATURESTORE_{name.upper()}" for name in Settings.model_fields} | {URL_VARIABLE}
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         assert set(re.findall(r"FEATURESTORE_[A-Z_]+[A-Z]", page.read_text())) <= known, page

@@ -18,6 +18,11 @@ class Served:
     store: FeatureStore
     http: httpx.Client
 
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return str(self.http.base_url).rstrip("/")
+
 
 @contextmanager
 def serve(store: FeatureStore, jobs: bool = False) -> Iterator[Served]:

@@ -3,9 +3,12 @@
 import os
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sklearn.tree import DecisionTreeRegressor
 
@@ -17,8 +20,9 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import mlflow.pyfunc  # noqa: F401
 
-from featurestore import models
+from featurestore import connect, models
 from tests import shop
+from tests.cli.running import as_json
 from tests.server.conftest import Served, serve
 from tests.server.test_errors import refused
 
@@ -42,6 +46,17 @@ def modelled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             )
         models.set_alias("spender", "champion", 1, approver="test", store=opened.store)
         yield opened
+
+
+def test_a_client_and_the_command_line_get_the_same(modelled: Served, tmp_path: Path) -> None:
+    answer = modelled.http.post(URL, json={"dataframe_records": [RECORD]}).json()
+    with connect(modelled.url) as remote:
+        assert remote.predict("spender", [RECORD]) == answer
+        assert remote.predict("spender", [RECORD], alias="champion")["version"] == "1"
+    rows = tmp_path / "rows.parquet"
+    pq.write_table(pa.Table.from_pylist([RECORD] * 3), rows)
+    found = as_json("score", "models:/spender/2", "--spine", str(rows), "--at", "online", "--url", modelled.url)
+    assert [row["prediction"] for row in found["first"]] == answer["predictions"] * 3
 
 
 def test_keys_in_predictions_out(modelled: Served) -> None:

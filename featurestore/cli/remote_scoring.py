@@ -1,0 +1,36 @@
+"""`score --url`: rows of a file go to a server in pieces, and its predictions come back in their order."""
+
+import re
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from featurestore.errors import RequestError
+from featurestore.pipelines import frames
+
+if TYPE_CHECKING:
+    from featurestore.client.store import RemoteStore
+
+ROWS = 1_000
+"""Rows in a request: a body of JSON that is far below the server's limit."""
+ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[0-9]+)|@(?P<alias>[^/@]+))")
+
+
+def score_on_server(store: "RemoteStore", model_uri: str, spine: str, at: str | None) -> pa.Table:
+    """The spine's rows with a column `prediction`, made by the server with the newest features of its online store.
+
+    Raises: RequestError for what only a store at hand can do: another `at`, another form of address, a spine that is no file.
+    """
+    if at != "online":
+        raise RequestError("a server predicts with the newest features: add --at online, or score without --url", field="at")
+    address = ADDRESS.fullmatch(model_uri)
+    if address is None:
+        raise RequestError(f"{model_uri!r}: a server has registered models; write models:/name/1 or models:/name@alias", field="model_uri")
+    if spine.startswith("iceberg:") or frames.is_query(spine):
+        raise RequestError("give --url a spine in Parquet files; tables and SQL are scored without --url", field="spine")
+    rows = frames.of_files(spine).read_all()
+    predictions: list[object] = []
+    for batch in rows.to_batches(ROWS):
+        answer = store.predict(address["name"], batch.to_pylist(), address["version"], address["alias"])
+        predictions.extend(answer["predictions"])
+    return rows.append_column("prediction", pa.array(predictions))
