@@ -13,6 +13,7 @@ from featurestore.cli.output import print_facts, print_json, print_table
 
 if TYPE_CHECKING:
     from featurestore.client.store import RemoteStore
+    from featurestore.store import FeatureStore
 
 SHOWN = 5
 
@@ -28,7 +29,7 @@ def score(model_uri: str, spine: str, at: str | None, out: Path | None) -> None:
 
     MODEL_URI is as MLflow has it, such as models:/churn/3 or models:/churn@champion. The features are those that the
     model was trained on, at its versions. Without --out, the first rows are shown. A server (--url) looks features up
-    --at online, for registered models and a spine in Parquet files.
+    --at online, for registered models and a spine in files.
     """
     # Here and not above: MLflow takes a second to import, pyarrow a part of one.
     from featurestore.cli.files import write_parquet  # noqa: PLC0415
@@ -37,7 +38,7 @@ def score(model_uri: str, spine: str, at: str | None, out: Path | None) -> None:
         if context.url() is None:
             from featurestore.models import score as scored  # noqa: PLC0415
 
-            rows = scored(model_uri, spine, at, store=store)
+            rows = scored(model_uri, spine, at, store=cast("FeatureStore", store))
         else:
             from featurestore.cli.remote_scoring import score_on_server  # noqa: PLC0415
 

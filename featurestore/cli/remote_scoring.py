@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from featurestore.client.spines import read_files
 from featurestore.errors import RequestError
 from featurestore.pipelines import frames
 
@@ -27,8 +28,9 @@ def score_on_server(store: "RemoteStore", model_uri: str, spine: str, at: str | 
     if address is None:
         raise RequestError(f"{model_uri!r}: a server has registered models; write models:/name/1 or models:/name@alias", field="model_uri")
     if spine.startswith("iceberg:") or frames.is_query(spine):
-        raise RequestError("give --url a spine in Parquet files; tables and SQL are scored without --url", field="spine")
-    rows = frames.of_files(spine).read_all()
+        raise RequestError("give --url a spine in files; tables and SQL are scored without --url", field="spine")
+    with read_files(spine) as reader:
+        rows = reader.read_all()
     predictions: list[object] = []
     for batch in rows.to_batches(ROWS):
         answer = store.predict(address["name"], batch.to_pylist(), address["version"], address["alias"])

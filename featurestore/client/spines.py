@@ -36,7 +36,10 @@ def request(spine: Any, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     elif text is not None and frames.is_query(text):
         yield {"json": {**given, "spine": {"sql": text}}}
     else:
-        with _read(text) if text is not None else nullcontext(_rows(spine)) as rows, tempfile.SpooledTemporaryFile(SPOOLED_BYTES) as file:
+        with (
+            read_files(text) if text is not None else nullcontext(_rows(spine)) as rows,
+            tempfile.SpooledTemporaryFile(SPOOLED_BYTES) as file,
+        ):
             with pa.ipc.new_stream(pa.PythonFile(file, "w"), rows.schema) as writer:
                 for batch in rows if isinstance(rows, pa.RecordBatchReader) else rows.to_batches(65_536):
                     writer.write_batch(batch)
@@ -46,7 +49,7 @@ def request(spine: Any, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def _read(path: str) -> Iterator[pa.RecordBatchReader]:
+def read_files(path: str) -> Iterator[pa.RecordBatchReader]:
     """The rows of files on this machine."""
     # The engine reads CSV alone, and a client that has none of it need not load it.
     parts = Parts(Settings())

@@ -90,7 +90,7 @@ def test_a_server_that_is_not_there_is_named(url: str) -> None:
     [
         (["models:/churn/1", "--spine", "data/observations.parquet"], "add --at online"),
         (["runs:/abc/model", "--spine", "data/observations.parquet", "--at", "online"], "write models:/name/1"),
-        (["models:/churn/1", "--spine", "iceberg:a.b", "--at", "online"], "a spine in Parquet files"),
+        (["models:/churn/1", "--spine", "iceberg:a.b", "--at", "online"], "a spine in files"),
     ],
 )
 def test_scoring_says_what_a_server_cannot_do(url: str, arguments: list[str], message: str) -> None:
