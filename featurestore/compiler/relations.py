@@ -69,6 +69,11 @@ class LocalFiles:
         """All files."""
         return tuple(path for part in self.parts for path in part.paths)
 
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders that hold them."""
+        return tuple(dict.fromkeys(path.rpartition("/")[0] or "." for path in self.paths))
+
 
 def parquet_files(*paths: str) -> LocalFiles:
     """Parquet files that all have the same columns, as they are."""

@@ -2,11 +2,12 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
@@ -14,9 +15,15 @@ import pyarrow as pa
 from featurestore.compiler.expressions import literal, quoted
 from featurestore.compiler.relations import FILE, FieldId, FilePart, IcebergFiles, LocalFiles
 from featurestore.dsl.csv import Csv
+from featurestore.engine import watch
+from featurestore.engine.connection import NOTHING, Reach, connect, connect_trusted, reach
 from featurestore.engine.evaluator import Evaluator
+from featurestore.engine.rereadable import Rereadable
 from featurestore.engine.session import Relation
+from featurestore.engine.statements import MAKES, READS, one_statement
 from featurestore.engine.translation import translated
+from featurestore.engine.watch import Watch
+from featurestore.errors import FeatureStoreError
 
 if TYPE_CHECKING:
     from featurestore.settings import Settings
@@ -24,12 +31,9 @@ if TYPE_CHECKING:
 # The lowest level makes files 1 % larger and takes a quarter of the time off; giving up dictionaries early takes another quarter
 # where most values are distinct, and makes no file larger.
 PARQUET = "COMPRESSION zstd, COMPRESSION_LEVEL 1, DICTIONARY_SIZE_LIMIT 4096"
+FEW_VALUES = "1GB"
+"""What databases without tables may use, if the settings do not say less."""
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
-
-
-KEEP_ZEROS = "SET disabled_optimizers = 'top_n_window_elimination'; SET asof_loop_join_threshold = 0"
-"""Both ways of saving time take rows through `arg_max`, which makes -0.0 of a column, or of its lists, 0.0."""
-_NOTHING_LOADED = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
 
 
 class DuckEngine:
@@ -44,37 +48,37 @@ class DuckEngine:
         return f"duckdb {duckdb.__version__}"
 
     @contextmanager
-    def session(self) -> Iterator["DuckSession"]:
-        """A fresh database; its spill files are removed with it."""
+    def session(self, folders: Iterable[str | Path] = ()) -> Iterator["DuckSession"]:
+        """See Engine.session."""
         spill = self._settings.spill_path()
         spill.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.mkdtemp(prefix="session-", dir=spill)
-        config: dict[str, str | bool | int | float | list[str]] = {
-            "temp_directory": folder,
-            **_NOTHING_LOADED,
-        }
-        if self._settings.memory_limit:
-            config["memory_limit"] = self._settings.memory_limit
-        if self._settings.threads:
-            config["threads"] = self._settings.threads
-        with translated():
-            connection = duckdb.connect(config=config)
+        own = tempfile.mkdtemp(prefix="session-", dir=spill)
+        within, seen = reach([own, *folders]), watch.current()
         try:
-            with _session(connection) as session:
+            with _session(connect(self._config(own, seen), within), seen, within, Path(own)) as session:
                 yield session
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(own, ignore_errors=True)
 
     @contextmanager
     def brief(self) -> Iterator["DuckSession"]:
         """See Engine.brief."""
-        with _session(self._lasting.cursor()) as session:
+        with _session(self._lasting.cursor(), watch.current()) as session:
             yield session
+
+    def _config(self, folder: str, seen: Watch) -> dict[str, str | int]:
+        """The settings as DuckDB's configuration, within the bounds of a watch."""
+        memory = seen.bounds.memory or self._settings.memory_limit
+        optional: dict[str, str | int | None] = {
+            "memory_limit": memory,
+            "threads": self._settings.threads,
+            "max_temp_directory_size": seen.bounds.spill,
+        }
+        return {"temp_directory": folder, **{name: value for name, value in optional.items() if value}}
 
     @cached_property
     def _lasting(self) -> duckdb.DuckDBPyConnection:
-        with translated():
-            return duckdb.connect(config={"threads": 1, "temp_directory": "", **_NOTHING_LOADED})
+        return connect({"threads": 1, "temp_directory": "", "memory_limit": self._settings.memory_limit or FEW_VALUES})
 
     @cached_property
     def memory(self) -> int:
@@ -85,7 +89,7 @@ class DuckEngine:
     @cached_property
     def evaluator(self) -> Evaluator:
         """For expressions over a handful of values; it stays open until `close`."""
-        return Evaluator()
+        return Evaluator(self._settings.memory_limit or FEW_VALUES)
 
     def close(self) -> None:
         """Close what stays open between sessions."""
@@ -98,64 +102,83 @@ class DuckEngine:
 
 
 @contextmanager
-def _session(connection: duckdb.DuckDBPyConnection) -> Iterator["DuckSession"]:
-    """A session of a connection, which is closed with it."""
+def _session(
+    connection: duckdb.DuckDBPyConnection, seen: Watch, within: Reach = NOTHING, folder: Path | None = None
+) -> Iterator["DuckSession"]:
+    """A session of a connection, which is closed with it; `folder` is its own, for what it spills."""
     try:
-        # In a notebook the engine would draw bars of its own.
-        connection.execute("SET timezone = 'UTC'; SET enable_progress_bar = false")
-        connection.execute(KEEP_ZEROS)
-        yield DuckSession(connection)
+        with seen.over(connection):
+            yield DuckSession(connection, seen, within, folder)
     finally:
         connection.close()
 
 
 class DuckSession:
-    """One DuckDB connection; see `Session` for what each method does."""
+    """One DuckDB connection; see `Session` for what each method does.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
+    Every text must be one statement, of the kind that the method is for: whatever a user's SQL becomes part of, it cannot end it and
+    begin another one.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, seen: Watch, within: Reach = NOTHING, folder: Path | None = None) -> None:
+        self._connection, self._watch, self._within, self._folder = connection, seen, within, folder
+        self._failure: FeatureStoreError | None = None
+
+    @property
+    def folder(self) -> Path:
+        assert self._folder is not None, "a brief session has no folder"
+        return self._folder
 
     @property
     def memory(self) -> int:
-        ((text,),) = self._connection.execute("SELECT current_setting('memory_limit')").fetchall()
+        ((text,),) = self._execute("SELECT current_setting('memory_limit')", READS)
         amount, _, unit = str(text).partition(" ")
         return int(float(amount) * 1024 ** UNITS.index(unit))
 
     def add(self, name: str, relation: Relation) -> None:
         if isinstance(relation, IcebergFiles):
-            sql = _iceberg_sql(relation)
+            sql = self._reading(name, _iceberg_sql(relation), relation.paths)
         elif isinstance(relation, LocalFiles):
-            sql = _local_sql(relation)
+            sql = self._reading(name, _local_sql(relation), relation.paths)
         else:
-            with translated():
-                self._connection.register(f"{name}__arrow", relation)
-            sql = f"SELECT * FROM {quoted(f'{name}__arrow')}"
-        with translated():
-            columns = [_micros(column, kind) for column, kind in self.schema(sql).items()]
-            self.run(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS SELECT {', '.join(columns)} FROM ({sql})")
+            sql = self._registered(name, relation)
+        columns = [_micros(column, kind) for column, kind in self.schema(sql).items()]
+        self.run(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS SELECT {', '.join(columns)} FROM ({sql})")
 
     def set(self, variables: Mapping[str, int | bool]) -> None:
         for variable, value in variables.items():
-            self.run(f"SET VARIABLE {quoted(variable)} = {str(value).lower()}")
+            self._execute(f"SET VARIABLE {quoted(variable)} = {str(value).lower()}", (duckdb.StatementType.SET,))
 
     def run(self, sql: str) -> None:
-        with translated():
-            self._connection.execute(sql).fetchall()
+        self._execute(sql, MAKES)
 
     def schema(self, sql: str) -> dict[str, str]:
-        with translated():
-            rows = self._connection.execute(f"DESCRIBE {sql}").fetchall()
+        rows = self._execute(f"DESCRIBE {sql}", READS)
         return {str(row[0]): str(row[1]) for row in rows}
 
     def batches(self, sql: str, rows: int = 65_536) -> pa.RecordBatchReader:
-        with translated():
-            reader = self._connection.sql(sql).to_arrow_reader(rows)
-        return pa.RecordBatchReader.from_batches(reader.schema, _translated_batches(reader))
+        with self._translated():
+            self._watch.check()
+            reader = self._connection.sql(one_statement(self._connection, sql, READS)).to_arrow_reader(rows)
+        return pa.RecordBatchReader.from_batches(reader.schema, self._checked(reader))
 
     def write(
         self, sql: str, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None = None
     ) -> tuple[int, list[Path]]:
         folder.mkdir(parents=True)
+        if self._folder is None or self._within.covers(folder / "rows.parquet"):
+            return self._write(sql, folder, ids, group_rows, month_of)
+        # DuckDB may write to a session's own folder and nowhere else; what is in it is ours to move.
+        own = self._folder / f"written-{uuid.uuid4().hex}"
+        own.mkdir()
+        rows, files = self._write(sql, own, ids, group_rows, month_of)
+        targets = [folder / file.relative_to(own) for file in files]
+        for file, target in zip(files, targets, strict=True):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(file, target)
+        return rows, targets
+
+    def _write(self, sql: str, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None) -> tuple[int, list[Path]]:
         fields = ", ".join(f"{quoted(name)}: {_field_id(found)}" for name, found in ids.items())
         options = f"FORMAT parquet, {PARQUET}, ROW_GROUP_SIZE {group_rows}, FIELD_IDS {{{fields}}}, RETURN_FILES true"
         target = folder / "rows.parquet"
@@ -163,9 +186,66 @@ class DuckSession:
             time = quoted(month_of)
             sql = f"SELECT *, year({time}) * 12 + month({time}) AS __fs_month FROM ({sql})"
             options, target = f"{options}, PARTITION_BY (__fs_month)", folder
-        with translated(disk="the disk is full: neither data files nor what queries spill can be written; free some space and run again"):
-            ((rows, files),) = self._connection.execute(f"COPY ({sql}) TO {literal(str(target))} ({options})").fetchall()
+        full = "the disk is full: neither data files nor what queries spill can be written; free some space and run again"
+        copy = f"COPY ({sql}) TO {literal(str(target))} ({options})"
+        ((rows, files),) = self._execute(copy, (duckdb.StatementType.COPY,), full)
         return int(rows), [Path(file) for file in sorted(files)] if rows else []
+
+    def _passed_on(self, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Batches that DuckDB reads. It would make text of an error of ours, so that is kept."""
+        try:
+            yield from rows
+        except FeatureStoreError as error:
+            self._failure = error
+            raise
+
+    def _checked(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        """The batches of a stream of DuckDB's; an error on the way comes as an OSError with its text."""
+        with self._translated():
+            for batch in reader:
+                self._watch.check()
+                yield batch
+
+    @contextmanager
+    def _translated(self, disk: str | None = None) -> Iterator[None]:
+        try:
+            with translated(self._watch, disk):
+                yield
+        except FeatureStoreError as error:
+            if self._failure is not None and self._watch.error is None:
+                raise self._failure from error
+            raise
+
+    def _execute(self, sql: str, kinds: tuple[duckdb.StatementType, ...], disk: str | None = None) -> list[tuple[Any, ...]]:
+        """The rows of one statement of one of these kinds."""
+        with self._translated(disk):
+            self._watch.check()
+            rows: list[tuple[Any, ...]] = self._connection.execute(one_statement(self._connection, sql, kinds)).fetchall()
+            return rows
+
+    def _registered(self, name: str, rows: Any) -> str:
+        if isinstance(rows, pa.RecordBatchReader):
+            rows = pa.RecordBatchReader.from_batches(rows.schema, self._passed_on(rows))
+        elif isinstance(rows, Rereadable):
+            again = rows.open_batches
+            rows = Rereadable(rows.schema, lambda: self._passed_on(again()))
+        with translated(self._watch):
+            self._connection.register(f"{name}__arrow", rows)
+        return f"SELECT * FROM {quoted(f'{name}__arrow')}"
+
+    def _reading(self, name: str, sql: str, paths: Iterable[str]) -> str:
+        """SQL of ours that reads these files; those that the session cannot reach are read for it, by a database that runs nothing else."""
+        if all(map(self._within.covers, paths)):
+            return sql
+        copied = quoted(f"{name}__copy")
+        with translated(self._watch), closing(connect_trusted({"threads": 2, "temp_directory": ""})) as trusted, self._watch.over(trusted):
+            # Arrow has other types for some of DuckDB's, such as UUID.
+            kinds = trusted.execute(one_statement(trusted, f"DESCRIBE {sql}", READS)).fetchall()
+            columns = ", ".join(f"CAST({quoted(column)} AS {kind}) AS {quoted(column)}" for column, kind, *_ in kinds)
+            rows = trusted.sql(one_statement(trusted, sql, READS)).to_arrow_reader(65_536)
+            self.run(f"CREATE OR REPLACE TEMP TABLE {copied} AS SELECT {columns} FROM ({self._registered(name, rows)})")
+            self._connection.unregister(f"{name}__arrow")
+        return f"SELECT * FROM {copied}"
 
 
 def _field_id(found: FieldId) -> str:
@@ -173,11 +253,6 @@ def _field_id(found: FieldId) -> str:
         return str(found)
     own, element = found
     return f"{{__duckdb_field_id: {own}, element: {_field_id(element)}}}"
-
-
-def _translated_batches(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    with translated():
-        yield from reader
 
 
 def _iceberg_sql(files: IcebergFiles) -> str:

@@ -8,7 +8,10 @@ from typing import Any
 import duckdb
 
 from featurestore.compiler.expressions import quoted
+from featurestore.engine.connection import connect
+from featurestore.engine.statements import READS, one_statement
 from featurestore.engine.translation import translated
+from featurestore.engine.watch import current
 
 ZONED = "TIMESTAMP WITH TIME ZONE"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -17,9 +20,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Evaluator:
     """Computes SQL expressions over rows that are in memory; may be used from several threads at once."""
 
-    def __init__(self) -> None:
-        self._connection = duckdb.connect(config={"threads": 1})
-        self._connection.execute("SET timezone = 'UTC'").fetchall()
+    def __init__(self, memory: str) -> None:
+        self._connection = connect({"threads": 1, "temp_directory": "", "memory_limit": memory})
         self._local = threading.local()
         self._kinds: dict[str, tuple[str, ...]] = {}
 
@@ -35,8 +37,8 @@ class Evaluator:
         rows = len(next(iter(given.values()))[1]) if given else 1
         source = f"SELECT {columns}" if given else "SELECT 1 AS __fs_one"
         values = [list(column) for _, column in given.values()]
-        with translated():
-            cursor = self._cursor()
+        watch, cursor = current(), self._cursor()
+        with watch.over(cursor), translated(watch):
             kinds = self._types(cursor, expressions, source, values)
             # Times with a zone leave the engine as numbers: it wants a time-zone library of its own to make them objects.
             selected = [
@@ -60,6 +62,8 @@ class Evaluator:
     def _types(self, cursor: duckdb.DuckDBPyConnection, expressions: Sequence[str], source: str, values: list[Any]) -> tuple[str, ...]:
         query = f"SELECT {', '.join(f'{sql} AS c{index}' for index, sql in enumerate(expressions))} FROM ({source})"
         if query not in self._kinds:
+            # What it is computed with below has the same text in other places.
+            one_statement(cursor, query, READS)
             self._kinds[query] = tuple(str(row[1]) for row in cursor.execute(f"DESCRIBE {query}", values).fetchall())
         return self._kinds[query]
 

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import duckdb
-
 from featurestore.compiler.expressions import quoted
-from featurestore.engine.duck import KEEP_ZEROS, DuckSession
+from featurestore.engine.connection import connect
+from featurestore.engine.duck import DuckSession
+from featurestore.engine.statements import MAKES, one_statement
 from featurestore.engine.translation import translated
+from featurestore.engine.watch import current
 
 
 class MemorySession(DuckSession):
@@ -26,16 +27,15 @@ class MemorySession(DuckSession):
         ]
         with translated():
             values = [list(given) for _, given in columns.values()]
-            self._connection.execute(f"CREATE TEMP TABLE {quoted(name)} AS SELECT {', '.join(wanted)}", values).fetchall()
+            statement = one_statement(self._connection, f"CREATE TEMP TABLE {quoted(name)} AS SELECT {', '.join(wanted)}", MAKES)
+            self._connection.execute(statement, values).fetchall()
 
 
 @contextmanager
 def memory_session() -> Iterator[MemorySession]:
     """A fresh database that reads and writes no file; it is gone when it is closed."""
-    with translated():
-        connection = duckdb.connect(config={"threads": 1, "enable_external_access": "false", "temp_directory": ""})
+    connection = connect({"threads": 1, "temp_directory": ""})
     try:
-        connection.execute(f"SET timezone = 'UTC'; {KEEP_ZEROS}").fetchall()
-        yield MemorySession(connection)
+        yield MemorySession(connection, current())
     finally:
         connection.close()

@@ -1,22 +1,30 @@
 """The engine runs SQL over relations; a session is one private database that is gone when it is closed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
 from featurestore.compiler.relations import FieldId, IcebergFiles, LocalFiles
+from featurestore.engine.rereadable import Rereadable
 
-Relation: TypeAlias = IcebergFiles | LocalFiles | pa.Table | pa.RecordBatchReader
+if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
+
+Relation: TypeAlias = "IcebergFiles | LocalFiles | pa.Table | pa.RecordBatchReader | Rereadable | Dataset"
 
 
 class Session(Protocol):
-    """One private database. All times in it are UTC. Six methods: reading in, running, and the two ways out."""
+    """One private database. All times in it are UTC. Reading in, running, and the two ways out."""
 
     @property
     def memory(self) -> int:
         """The bytes its queries may use before they spill."""
+
+    @property
+    def folder(self) -> Path:
+        """A folder of its own, which goes with it; files may be written there. A brief session has none."""
 
     def add(self, name: str, relation: Relation) -> None:
         """Make `relation` readable as `name`. Nanosecond timestamps are cut to microseconds; a reader can be read once.
@@ -28,7 +36,10 @@ class Session(Protocol):
         """Give variables values, which `getvariable('name')` reads in every later statement."""
 
     def run(self, sql: str) -> None:
-        """Run one statement. Raises: RequestError when the data do not allow it, OutOfResources."""
+        """Run one statement that makes or drops tables and views, or changes their rows.
+
+        Raises: RequestError when it is something else, or the data do not allow it; OutOfResources.
+        """
 
     def schema(self, sql: str) -> dict[str, str]:
         """The DuckDB type of each column of a query, without running it. Raises: RequestError with the reason."""
@@ -57,8 +68,14 @@ class Engine(Protocol):
     def memory(self) -> int:
         """The bytes that the queries of a session may use before they spill."""
 
-    def session(self) -> Any:
-        """A context manager of a Session."""
+    def session(self, folders: Iterable[str | Path] = ()) -> Any:
+        """A context manager of a Session that may read and write the files of these folders, and no others.
+
+        What is added to it from other files is copied for it, which takes longer.
+        """
 
     def brief(self) -> Any:
-        """The same for a few rows or none: it is there at once, where a session takes a good ten milliseconds, and cannot spill."""
+        """The same for a few rows or none: it is there at once, where a session takes a good ten milliseconds, and cannot spill.
+
+        It reads no file.
+        """

@@ -5,33 +5,49 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import duckdb
+import pyarrow as pa
 
+from featurestore.engine.watch import Watch
 from featurestore.errors import FeatureStoreError, OutOfResources, RequestError
 from featurestore.secrets import logger_of
 
 log = logger_of(__name__)
 
+DISK = "the disk that queries spill to is full; free some space or set spill_directory"
+
 
 @contextmanager
-def translated(disk: str = "the disk that queries spill to is full; free some space or set spill_directory") -> Iterator[None]:
+def translated(watch: Watch | None = None, disk: str | None = None) -> Iterator[None]:
     """DuckDB's errors as ours; its own text goes to the log and to `details`, never into the message.
 
-    `disk` is what a full disk means to the caller.
+    `disk` is what a full disk means to the caller. Whatever fails after `watch` was stopped fails with what it was stopped with.
     """
     try:
         yield
     except FeatureStoreError:
         raise
-    except duckdb.OutOfMemoryException as error:
-        raise OutOfResources("a query needs more memory than memory_limit allows; raise memory_limit or lower threads") from error
-    except duckdb.IOException as error:
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        if watch is not None and watch.error is not None:
+            raise watch.error from error
+        raise _ours(error, disk or DISK) from error
+
+
+def _ours(error: Exception, disk: str) -> FeatureStoreError:
+    text = str(error)
+    if isinstance(error, duckdb.OutOfMemoryException) or text.startswith("Out of Memory Error"):
+        if "max_temp_directory_size" in text:
+            return OutOfResources("a query needs more memory and disk than it may have; ask for less at once, or raise the limits")
+        return OutOfResources("a query needs more memory than memory_limit allows; raise memory_limit or lower threads")
+    if isinstance(error, duckdb.IOException) or text.startswith("IO Error"):
         full = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENOSPC
-        if full or "No space left" in str(error) or "max_temp_directory_size" in str(error):
-            raise OutOfResources(disk, resource="disk") from error
-        raise RequestError("a file cannot be read; check that it is whole and of the named format", reason=_first_line(error)) from error
-    except duckdb.Error as error:
-        log.debug("the engine refused a query", exc_info=True)
-        raise RequestError("the SQL does not work on these data", reason=_first_line(error)) from error
+        if full or "No space left" in text or "max_temp_directory_size" in text:
+            return OutOfResources(disk, resource="disk")
+        return RequestError("a file cannot be read; check that it is whole and of the named format", reason=_first_line(error))
+    if isinstance(error, duckdb.PermissionException) or text.startswith("Permission Error"):
+        log.debug("the engine refused access to what a query may not reach", exc_info=error)
+        return RequestError("the SQL reaches for what a query may not use: files, settings or extensions", reason=_first_line(error))
+    log.debug("the engine refused a query", exc_info=error)
+    return RequestError("the SQL does not work on these data", reason=_first_line(error))
 
 
 def _first_line(error: Exception) -> str:

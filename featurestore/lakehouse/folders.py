@@ -5,6 +5,7 @@ import json
 import pyarrow.fs as pafs
 from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.table import Table
 
 
 def filesystem(io: FileIO, location: str) -> tuple[pafs.FileSystem, str]:
@@ -12,6 +13,17 @@ def filesystem(io: FileIO, location: str) -> tuple[pafs.FileSystem, str]:
     known = io if isinstance(io, PyArrowFileIO) else PyArrowFileIO(io.properties)
     scheme, netloc, path = PyArrowFileIO.parse_location(location, known.properties)
     return known.fs_by_scheme(scheme, netloc), path
+
+
+def data_folders(*tables: Table) -> list[str]:
+    """The folders on this machine where these tables keep their data files."""
+    found: list[str] = []
+    for table in tables:
+        for location in (f"{table.location()}/data", table.properties.get("write.data.path")):
+            scheme, _, path = PyArrowFileIO.parse_location(location, table.io.properties) if location else ("", "", "")
+            if scheme == "file":
+                found.append(path)
+    return found
 
 
 def is_foreign(files: pafs.FileSystem, path: str, uuid: str) -> bool:

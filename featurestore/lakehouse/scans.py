@@ -96,10 +96,12 @@ def places(table: Table, data: Sequence[DataFile]) -> tuple[list[tuple[str, str,
     return found, PyArrowFileIO(properties).fs_by_scheme(*hosts.pop())
 
 
-def read(table: Table, snapshot_id: int | None, *, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+def read(
+    table: Table, snapshot_id: int | None, *, columns: Sequence[str] | None = None, schema_id: int | None = None
+) -> pa.RecordBatchReader:
     """As `scan`, always as a stream of Arrow batches of `tables.arrow_schema`'s types, in the order of the files."""
-    schema = projection(table, snapshot_id, columns)
-    return _reader(table, schema, [] if snapshot_id is None else plan(table, snapshot_id, None))
+    schema = projection(table, snapshot_id, columns, schema_id)
+    return _reader(table, schema, [] if snapshot_id is None else plan(table, snapshot_id, None, schema_id))
 
 
 def changes(table: Table, after: int | None, until: int, *, columns: Sequence[str] | None = None, schema_id: int | None = None) -> Changes:

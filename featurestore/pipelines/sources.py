@@ -1,24 +1,26 @@
 """Reading a source: its columns, its rows at pinned snapshots, and what has changed since earlier pins."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 from featurestore.compiler.events import SOURCE
 from featurestore.compiler.expressions import parse_query, query_tables, resolve
-from featurestore.compiler.relations import IcebergFiles
+from featurestore.compiler.relations import Column, IcebergFiles, LocalFiles
 from featurestore.dsl.csv import Csv
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.errors import RequestError
 from featurestore.lakehouse import scans, tables
+from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.pipelines import source_pins, times
 from featurestore.pipelines.files import confined, listing
 from featurestore.pipelines.files.csv import CsvFiles, ReadBefore
 from featurestore.pipelines.files.parquet import ParquetFiles
 from featurestore.pipelines.parts import Parts
-from featurestore.pipelines.query import add_query
+from featurestore.pipelines.query_rows import query_columns, query_rows
 
 Pins = Mapping[str, str]
 """What a source was read at: table -> snapshot id, or file -> its size and when it was written and changed."""
@@ -58,7 +60,8 @@ def add(
     is dear, or possible only once. Raises: NotFound for a table or file that does not exist.
     """
     if source.path is not None:
-        session.add(name, files(parts, source, at).relation)
+        found = files(parts, source, at).relation
+        session.add(name, _without_rows(_file_columns(parts, found)) if at is None or not rows else found)
         return None
     if source.table is not None:
         table = tables.load(parts.catalog, source.table)
@@ -71,12 +74,12 @@ def add(
         session.add(name, relation)
         return relation.rows if isinstance(relation, IcebergFiles) else None
     tree = parse_query(source.sql or "")
-    names = {table: f"{name}_{index}" for index, table in enumerate(query_tables(tree))}
-    for identifier, relation in names.items():
-        table = tables.load(parts.catalog, identifier)
-        snapshot_id, schema_id = _read_at(at, identifier, table)
-        session.add(relation, scans.scan(table, snapshot_id if rows else None, schema_id=schema_id))
-    add_query(session, name, tree, names, "its SQL")
+    names = query_tables(tree)
+    read_at = {table: _read_at(at, table, tables.load(parts.catalog, table)) for table in names}
+    if at is None or not rows:
+        session.add(name, _without_rows(query_columns(parts, tree, read_at, "its SQL")))
+    else:
+        session.add(name, query_rows(parts, tree, read_at, "its SQL"))
     return None
 
 
@@ -144,6 +147,13 @@ def refuse_moved(source: Source, at: Pins) -> None:
         )
 
 
+def folders(parts: Parts, source: Source, at: Pins) -> list[str]:
+    """The folders on this machine that hold the source's files; those of a query are none of a session's that reads its rows."""
+    if source.path is not None:
+        return sorted({os.path.dirname(path) for path in at})
+    return data_folders(tables.load(parts.catalog, source.table)) if source.table is not None else []
+
+
 def changes(parts: Parts, source: Source, since: Pins, at: Pins, reads: Sequence[str]) -> scans.Changes:
     """What changed in the source between two pins, between which the names of `reads` did not change their meaning.
 
@@ -163,6 +173,17 @@ def readable(parts: Parts, source: Source, at: Pins) -> bool:
     if set(at) != set(source_tables(source)):
         return False
     return all(_is_there(tables.load(parts.catalog, name), pin) for name, pin in at.items())
+
+
+def _file_columns(parts: Parts, files: LocalFiles) -> dict[str, str]:
+    """The columns of files, seen by a session that runs no SQL from a user."""
+    with parts.engine.session(files.folders) as session:
+        session.add(SOURCE, files)
+        return session.schema(f"SELECT * FROM {SOURCE}")
+
+
+def _without_rows(columns: Mapping[str, str]) -> IcebergFiles:
+    return IcebergFiles((), tuple(Column(index, name, kind) for index, (name, kind) in enumerate(columns.items(), 1)))
 
 
 def source_tables(source: Source) -> tuple[str, ...]:

@@ -1,7 +1,10 @@
 """Sessions of the engine: each is by itself, also the brief ones, which share a database that stays open."""
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +12,7 @@ import pytest
 
 from featurestore import Settings
 from featurestore.engine.duck import DuckEngine, DuckSession
+from featurestore.engine.memory import memory_session
 from featurestore.errors import RequestError
 
 Open = Callable[[DuckEngine], AbstractContextManager[DuckSession]]
@@ -48,9 +52,36 @@ def test_nothing_of_a_session_is_seen_in_another(engine: DuckEngine, opened: Ope
         later.schema("SELECT * FROM kept")
 
 
-def test_times_are_utc(engine: DuckEngine, opened: Open) -> None:
+@pytest.fixture(params=["Asia/Tokyo", "America/St_Johns"])
+def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The machine's time zone is another one."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", request.param)
+        time.tzset()
+        yield request.param
+    time.tzset()
+
+
+UTC_TEXT = "CAST(make_timestamptz(1000000) AS VARCHAR)"
+
+
+def test_times_are_utc(zone: str, engine: DuckEngine, opened: Open) -> None:
     with opened(engine) as session:
         assert value(session, "CAST(TIMESTAMP '1970-01-01 00:00:01' AS TIMESTAMPTZ) = make_timestamptz(1000000)") is True
+        assert value(session, UTC_TEXT) == "1970-01-01 00:00:01+00"
+
+
+def test_times_are_utc_where_values_are_computed(zone: str, engine: DuckEngine) -> None:
+    with memory_session() as session:
+        assert value(session, UTC_TEXT) == "1970-01-01 00:00:01+00"
+    at = {"moment": ("TIMESTAMP WITH TIME ZONE", [datetime(2026, 3, 9, 23, 30, tzinfo=UTC)])}
+    found: list[object] = []
+    for _ in range(2):
+        # Each thread has a cursor of its own.
+        thread = threading.Thread(target=lambda: found.append(engine.evaluator.evaluate([UTC_TEXT, "hour(moment)"], at)))
+        thread.start()
+        thread.join()
+    assert found == [[["1970-01-01 00:00:01+00"], [23]]] * 2
 
 
 def test_an_engine_that_was_closed_opens_anew(engine: DuckEngine, opened: Open) -> None:

@@ -88,7 +88,7 @@ def _kinds(engine: Engine, parts: Sequence[_Part], written: Csv, names: Sequence
     before = written.before if isinstance(written, ReadBefore) else {}
     fixed = {**{name: kind for name, kind in before.items() if name in names}, **text_types.declared(written)}
     raw = LocalFiles(tuple(_texts(part, names) for part in parts), written)
-    with engine.session() as session:
+    with engine.session(raw.folders) as session:
         try:
             session.add(_RAW, raw)
             bits = _bits(session, names, fixed, written, times)

@@ -34,7 +34,7 @@ def files_of(files: Files, engine: Callable[[], Engine], pattern: str) -> Iterat
     if isinstance(opened, ParquetFiles):
         yield pa.RecordBatchReader.from_batches(opened.schema, _batches(list(states), opened))
         return
-    with engine().session() as session:
+    with engine().session(opened.relation.folders) as session:
         session.add(_SPINE, _in_order(list(states), opened))
         yield session.batches(f"SELECT * FROM {_SPINE}")
 

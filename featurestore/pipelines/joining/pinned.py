@@ -9,6 +9,7 @@ from featurestore.compiler.service_plan import ServicePlan
 from featurestore.engine.session import Relation
 from featurestore.errors import NotFound, RequestError
 from featurestore.lakehouse import scans, tables
+from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.lakehouse.stored_files import StoredFiles, stored_files
 from featurestore.lakehouse.tables import Table
@@ -80,7 +81,7 @@ def pin(parts: Parts, plan: ServicePlan, snapshots: Mapping[str, int | None] | N
 @contextmanager
 def join_pinned(parts: Parts, plan: ServicePlan, spine: Spine, pinned: Mapping[str, Pinned], known: str) -> Iterator[Joined]:
     """The join against pinned snapshots, to be read while it is open; see `join`."""
-    with parts.engine.session() as session:
+    with parts.engine.session(data_folders(*(one.table for one in pinned.values()))) as session:
         yield join(session, plan, spine, pinned, known)
 
 

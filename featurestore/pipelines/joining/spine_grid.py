@@ -13,6 +13,7 @@ from featurestore.compiler.expressions import quoted
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.dsl.durations import microseconds
 from featurestore.errors import RequestError
+from featurestore.lakehouse.folders import data_folders
 from featurestore.pipelines import times
 from featurestore.pipelines.joining.pinned import Pinned
 from featurestore.pipelines.parts import Parts
@@ -75,7 +76,7 @@ def opened(
     if timestamp in plan.entity_columns:
         raise RequestError(f"'{timestamp}' is a key column of service {plan.service}; give timestamp= another name", field="timestamp")
     keys = ", ".join(map(quoted, plan.entity_columns))
-    with parts.engine.session() as session:
+    with parts.engine.session(data_folders(*(pinned[use.table].table for use in uses))) as session:
         found: list[str] = []
         for index, use in enumerate(uses):
             own = [key for key, _ in use.keys]

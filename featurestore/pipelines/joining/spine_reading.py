@@ -17,7 +17,7 @@ from featurestore.pipelines.files.spine import files_of
 from featurestore.pipelines.joining.spine import Spine, fitted, held
 from featurestore.pipelines.joining.spool import Spool
 from featurestore.pipelines.parts import Parts
-from featurestore.pipelines.query import add_query
+from featurestore.pipelines.query_rows import open_query
 
 HELD_BYTES = 256 << 20
 """What comes as a stream is held in memory up to this size, and in a file beyond."""
@@ -83,15 +83,12 @@ def opened(parts: Parts, given: Any) -> Iterator[pa.Table | pa.RecordBatchReader
 def _queried(parts: Parts, text: str) -> Iterator[pa.RecordBatchReader]:
     try:
         tree = parse_query(text)
-        relations = {name: f"spine_{index}" for index, name in enumerate(query_tables(tree))}
+        names = query_tables(tree)
     except SqlProblem as error:
         raise RequestError(f"the spine's SQL cannot be used: {error}") from error
-    with parts.engine.session() as session:
-        for name, relation in relations.items():
-            table = tables.load(parts.catalog, name)
-            session.add(relation, scans.scan(table, tables.current_snapshot_id(table)))
-        add_query(session, "spine", tree, relations, "the spine's SQL")
-        yield session.batches("SELECT * FROM spine")
+    at = {name: (tables.current_snapshot_id(tables.load(parts.catalog, name)), None) for name in names}
+    with open_query(parts, tree, at, "the spine's SQL") as rows:
+        yield rows
 
 
 def _snapshot_id(table: tables.Table, text: str) -> int | None:

@@ -109,7 +109,7 @@ def newest_event(parts: Parts, view: FeatureView, pins: sources.Pins, end: int) 
     if not reach:
         return None
     begin = max(end - max(reach), times.FIRST)
-    with parts.engine.session() as session:
+    with parts.engine.session(sources.folders(parts, view.source, pins)) as session:
         events = source_events(parts, session, view, pins, State())
         sources.add(parts, session, view.source, pins, events.reads, sources.TimeBounds(begin, end))
         session.set({"events_lower": begin, "events_upper": end})

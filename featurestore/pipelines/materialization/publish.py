@@ -13,6 +13,7 @@ from featurestore.compiler.relations import IcebergFiles
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Relation, Session
 from featurestore.lakehouse import scans, tables
+from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.tables import Table
 from featurestore.online.store import Cursor
 from featurestore.pipelines import feature_table
@@ -57,7 +58,7 @@ def publish(parts: Parts, applied: Applied, view: FeatureView) -> Published:
     def whole(wanted: Sequence[str]) -> Relation:
         return scans.scan(table, snapshot_id, columns=wanted)
 
-    with parts.engine.session() as session:
+    with parts.engine.session(data_folders(table)) as session:
         log = None if held is None else _appended(table, held.snapshot_id, snapshot_id)
         touched = _make_touched(session, log, keys) if log is not None and deletions else 0
         removed = None

@@ -17,6 +17,7 @@ from featurestore.dsl.view import FeatureView
 from featurestore.errors import CheckFailed, RequestError
 from featurestore.lakehouse import tables, writes
 from featurestore.lakehouse.files import DataFiles
+from featurestore.lakehouse.folders import data_folders
 from featurestore.pipelines import feature_table, sources, times
 from featurestore.pipelines.feature_table import State
 from featurestore.pipelines.materialization import checks, source_columns
@@ -116,7 +117,7 @@ def _sum(first: Landed, then: Landed) -> Landed:
 def _compute(parts: Parts, applied: Applied, view: FeatureView, table: tables.Table, work: Unfinished, report: Report) -> Landed:
     """Compute what is left of the work, and land all of it."""
     held = feature_table.state(table.properties)
-    with parts.engine.session() as session:
+    with parts.engine.session([*sources.folders(parts, view.source, work.pins), *data_folders(table)]) as session:
         events = source_columns.source_events(parts, session, view, work.pins, held)
         types = sources.read_types(parts, view.source, work.pins, events.reads)
         columns = source_columns.read_columns(parts, view.source, work.pins, events.reads)

@@ -28,7 +28,7 @@ def write(task: Task, chunk: Chunk, select: str, files: DataFiles, *more: str, a
     ids = {name: found for name, found in writes.field_ids(task.table).items() if name in columns}
     month_of = None if chunk.of_one_month else "feature_timestamp"
     folder = files.folder()
-    with tempfile.TemporaryDirectory(prefix="upload-", dir=task.parts.settings.spill_path()) as near:
+    with tempfile.TemporaryDirectory(prefix="upload-", dir=task.session.folder) as near:
         rows, paths = task.session.write(sql, folder or Path(near) / "rows", ids, group_rows(chunk.month_rows), month_of)
         if alone and _has_twins(task, paths):
             if folder is not None:

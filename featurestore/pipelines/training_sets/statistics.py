@@ -14,6 +14,7 @@ from featurestore.compiler.expressions import literal
 from featurestore.engine.session import Session
 from featurestore.errors import Conflict
 from featurestore.lakehouse import scans, tables, writes
+from featurestore.lakehouse.folders import data_folders
 from featurestore.pipelines import times
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.training_sets.measures import Statistics, by_engine, countable, in_memory
@@ -136,7 +137,7 @@ def _kept(parts: Parts, id: str) -> list[dict[str, Any]]:
     if not tables.exists(parts.catalog, identifier(parts)):
         return []
     table = tables.load(parts.catalog, identifier(parts))
-    with parts.engine.session() as session:
+    with parts.engine.session(data_folders(table)) as session:
         session.add("kept", scans.scan(table, tables.current_snapshot_id(table)))
         # Two processes that measured at once have both written.
         latest = 'QUALIFY row_number() OVER (PARTITION BY "column" ORDER BY "at" DESC) = 1'

@@ -13,6 +13,7 @@ from featurestore.engine.session import Relation, Session
 from featurestore.errors import FeatureStoreError
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.casting import fit
+from featurestore.lakehouse.folders import data_folders
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.training_sets.files import Files
 from featurestore.pipelines.training_sets.splits import PART
@@ -66,7 +67,7 @@ class StoredRows:
     def session(self) -> Iterator[Session]:
         """A session that has the rows as `ROWS`, to be read as often as one likes."""
         relation = self.relation()
-        with self.parts.engine.session() as session:
+        with self.parts.engine.session(data_folders(self.table)) as session:
             if isinstance(relation, IcebergFiles):
                 session.add(ROWS, relation)
             else:

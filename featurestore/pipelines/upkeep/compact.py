@@ -12,6 +12,7 @@ from featurestore.engine.session import Session
 from featurestore.errors import CommitConflict, Conflict, OutOfResources
 from featurestore.lakehouse import compaction, tables
 from featurestore.lakehouse.compaction import Group, Rewrite
+from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.tables import Table
 from featurestore.pipelines import feature_table, times
 from featurestore.pipelines.feature_table import FOLDED
@@ -92,7 +93,7 @@ def compact(parts: Parts, table: Table, layout: Layout, horizon: int | None, dry
     groups = [group for group in compaction.partitions(table) if wanted is not None or group.fragmented()]
     if not groups:
         return Compacted(note=note)
-    with parts.engine.session() as session:
+    with parts.engine.session(data_folders(table)) as session:
         try:
             jobs = [job for group in groups if (job := _job(session, table, group, layout, wanted)) is not None]
             found = Compacted(
