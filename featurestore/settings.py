@@ -99,6 +99,7 @@ class Settings(BaseSettings):
     spine_limit: str = Field(default="8GiB", description="most bytes that the rows of an uploaded spine may take when decoded")
     spine_seconds: float = Field(default=300, gt=0, description="most seconds that reading an uploaded spine may take")
     token: Token | None = Field(default=None, description="bearer token the server demands; default: none")
+    allow_pickle: bool = Field(default=True, description="load models whose files can run code, as pickles can")
     allow_anonymous: bool = Field(default=False, description="let the server listen on other than loopback addresses without a token")
     allowed_hosts: tuple[str, ...] = Field(
         default=(), description='names of the server besides localhost, as in `["features.example.com"]`; `*.` stands for any part of one'

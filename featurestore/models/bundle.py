@@ -13,6 +13,7 @@ from typing import Any
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from featurestore.errors import MissingExtra, RequestError
+from featurestore.models import pickles
 from featurestore.models.flavor import reads_matrix
 from featurestore.models.flow import mlflow
 from featurestore.models.signature import serving_signature
@@ -57,9 +58,13 @@ class Native:
     It is loaded from links beside its own MLmodel, which stay for as long as this object: models read files when called.
     """
 
-    def __init__(self, folder: Path, config: Mapping[str, Any] | None = None) -> None:
-        """Raises: RequestError for a model without a stamp; MissingExtra without the package that it was made with."""
+    def __init__(self, folder: Path, config: Mapping[str, Any] | None = None, allow_pickle: bool = True) -> None:
+        """Raises: RequestError for a model without a stamp, and without `allow_pickle` for one that could run code; MissingExtra without
+        the package that it was made with.
+        """
         self.stamp = read(folder)
+        if not allow_pickle:
+            pickles.refuse(folder)
         links = tempfile.mkdtemp(prefix="featurestore-model-")
         weakref.finalize(self, shutil.rmtree, links, True)
         for name in os.listdir(folder):

@@ -16,6 +16,7 @@ from featurestore.models.flow import asking, local_path, mlflow
 from featurestore.models.stamp import Stamp
 from featurestore.models.values import answers, arrow, kinds_of, records
 from featurestore.pipelines import times
+from featurestore.settings import load_settings
 from featurestore.store import FeatureStore
 
 PREDICTION = "prediction"
@@ -40,11 +41,12 @@ def score(
     else an Arrow table. Raises: NotFound, RequestError, TypeMismatch; Conflict for a store of other tables.
     """
     reach.check_store(store)
-    tracking.use(None if store is None else store.settings)
+    settings = load_settings() if store is None else store.settings
+    tracking.use(None if store is None else settings)
     with TemporaryDirectory() as scratch:
         with asking("model", model_uri):
             folder = mlflow.artifacts.download_artifacts(local_path(model_uri), dst_path=scratch)
-        native = Native(Path(folder))
+        native = Native(Path(folder), allow_pickle=settings.allow_pickle)
         own = origin.find(native.stamp, store)
         try:
             rows = reach.rows(own, spine)

@@ -53,7 +53,7 @@ class LoadedModel:
         weakref.finalize(self, shutil.rmtree, folder, True)
         with asking("model", model_uri):
             found = mlflow.artifacts.download_artifacts(local_path(model_uri), dst_path=folder)
-        self._native = Native(Path(found))
+        self._native = Native(Path(found), allow_pickle=store.settings.allow_pickle)
         self._store = store
         self.name = name or model_uri
         self.version = version

@@ -1,0 +1,135 @@
+"""Where `allow_pickle` is false, a model whose files can run code is not loaded, whatever it says it is."""
+
+import io
+import pickle
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sklearn.linear_model import LinearRegression
+
+from featurestore import FeatureStore, models
+from featurestore.errors import RequestError
+from featurestore.models import pickles
+from featurestore.models.serving import LoadedModel
+from tests.models import worlds
+from tests.models.vendor import VENDOR_WARNINGS
+from tests.models.worlds import World
+
+pytestmark = VENDOR_WARNINGS
+
+MARK = "ran"
+
+
+class Harm:
+    """Runs when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = str(mark)
+
+    def __reduce__(self) -> Any:
+        return (open, (self._mark, "w"))
+
+
+@pytest.fixture(scope="module")
+def skops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model as MLflow writes it without pickles."""
+    import mlflow.sklearn  # noqa: PLC0415
+
+    folder = tmp_path_factory.mktemp("model") / "skops"
+    model = LinearRegression().fit([[0.0], [1.0]], [0.0, 2.0])
+    mlflow.sklearn.save_model(model, str(folder), serialization_format="skops", pip_requirements=["scikit-learn"])
+    return folder
+
+
+@pytest.fixture
+def folder(skops: Path, tmp_path: Path) -> Path:
+    """A copy of it to tamper with."""
+    return Path(shutil.copytree(skops, tmp_path / "model"))
+
+
+def tampered(folder: Path, flavor: str, **values: Any) -> Path:
+    meta = yaml.safe_load((folder / "MLmodel").read_text())
+    meta["flavors"].setdefault(flavor, {}).update(values)
+    (folder / "MLmodel").write_text(yaml.safe_dump(meta))
+    return folder
+
+
+def booster(folder: Path, library: str, name: str, **values: Any) -> Path:
+    for old in folder.glob("model.*"):
+        old.unlink()
+    (folder / name).write_bytes(b"{}")
+    tampered(folder, "python_function", loader_module=f"mlflow.{library}", data=name)
+    return tampered(folder, library, data=name, **values)
+
+
+def test_formats_of_data_are_let_in(folder: Path) -> None:
+    pickles.refuse(folder)
+    pickles.refuse(tampered(folder, "sklearn", skops_trusted_types=["sklearn.tree._tree.Tree"]))
+    for library, name, kind in (
+        ("xgboost", "model.ubj", "xgboost.sklearn.XGBRegressor"),
+        ("xgboost", "model.json", "xgboost.core.Booster"),
+        ("lightgbm", "model.lgb", "lightgbm.basic.Booster"),
+    ):
+        pickles.refuse(booster(folder, library, name, model_class=kind))
+
+
+@pytest.mark.parametrize(
+    "flavor, values, said",
+    [
+        ("python_function", {"loader_module": "mlflow.pyfunc.model"}, "loaded by"),
+        ("python_function", {"loader_module": "mlflow.pytorch"}, "loaded by"),
+        ("python_function", {"loader_module": "evil"}, "loaded by"),
+        ("python_function", {"code": "code"}, "Python files"),
+        ("sklearn", {"code": "code"}, "Python files"),
+        ("sklearn", {"serialization_format": "cloudpickle"}, "written with cloudpickle"),
+        ("sklearn", {"serialization_format": "pickle"}, "written with pickle"),
+        ("sklearn", {"skops_trusted_types": ["os.system"]}, r"may hold os\.system"),
+    ],
+)
+def test_what_an_mlmodel_may_say(folder: Path, flavor: str, values: dict[str, Any], said: str) -> None:
+    with pytest.raises(RequestError, match=f"(?s)refused.*{said}.*allow_pickle"):
+        pickles.refuse(tampered(folder, flavor, **values))
+
+
+def test_what_a_boosters_mlmodel_may_say(folder: Path) -> None:
+    for library, kind in (("xgboost", "os.system"), ("xgboost", "xgboostevil.X"), ("lightgbm", "lightgbm.sklearn.LGBMClassifier")):
+        with pytest.raises(RequestError, match="of the class"):
+            pickles.refuse(booster(folder, library, "model.json", model_class=kind))
+    with pytest.raises(RequestError, match="cloudpickle"):
+        pickles.refuse(booster(folder, "lightgbm", "model.json", serialization_format="cloudpickle"))
+
+
+def archives() -> Iterator[tuple[str, bytes]]:
+    """Files that hold a pickle, by names that they may have."""
+    held = pickle.dumps(Harm(Path("/nowhere")))
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("data.pkl", held)
+    yield from [("model.pkl", held), ("model.json", held), ("model.pth", stream.getvalue()), ("model.skops", stream.getvalue())]
+    yield from [("model.txt", stream.getvalue()), ("deep/model.joblib", b"x"), ("code/evil.py", b""), ("model", held), ("x.PKL", b"")]
+
+
+@pytest.mark.parametrize("name, content", list(archives()))
+def test_what_files_may_hold(folder: Path, name: str, content: bytes) -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(content)
+    with pytest.raises(RequestError, match="its file"):
+        pickles.refuse(folder)
+
+
+def refusing(world: World) -> FeatureStore:
+    return FeatureStore(settings=world.store.settings.model_copy(update={"allow_pickle": False}))
+
+
+def test_a_pickled_model_is_neither_served_nor_scored(world: World, logged: Any, tmp_path: Path) -> None:
+    with refusing(world) as store:
+        with pytest.raises(RequestError, match="allow_pickle"):
+            LoadedModel(logged.model_uri, store)
+        with pytest.raises(RequestError, match="allow_pickle"):
+            models.score(logged.model_uri, worlds.spine(label=False), at="training", store=store)
+    assert LoadedModel(logged.model_uri, world.store).stamp.training_set == world.training_set.id
