@@ -7,13 +7,16 @@ from functools import reduce
 
 from pyiceberg import types as ice
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
+from pyiceberg.manifest import DataFileContent, FileFormat
 from pyiceberg.schema import Schema
 from pyiceberg.table import DataScan, FileScanTask, IncrementalAppendScan, Table
 
 from featurestore.errors import NotFound, NotReady, NotYet
-from featurestore.lakehouse import tables
+from featurestore.lakehouse import deleted, tables
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FORMATS = (FileFormat.PARQUET, FileFormat.ORC)
+_DELETE_FORMATS = (*_FORMATS, FileFormat.PUFFIN)
 
 
 @dataclass(frozen=True)
@@ -39,21 +42,29 @@ def projection(table: Table, snapshot_id: int | None, columns: Sequence[str] | N
 
 def plan(table: Table, snapshot_id: int, time: TimeRange | None, schema_id: int | None = None) -> list[FileScanTask]:
     """The data files of a snapshot, less those wholly outside of the time, whose column is the schema's. Raises: as `planned`."""
+    deleted.refuse_equality(table, snapshot_id)
     bounds = _filter(table, projection(table, snapshot_id, None, schema_id), time) if time else AlwaysTrue()
     return planned(table, table.scan(row_filter=bounds, snapshot_id=snapshot_id))
 
 
 def planned(table: Table, wanted: DataScan | IncrementalAppendScan) -> list[FileScanTask]:
-    """The data files of a scan, with the deletes that hold for each. Raises: NotYet for equality deletes; NotReady."""
+    """The data files of a scan, with the deletes that hold for each.
+
+    Raises: NotYet for equality deletes, and for files in a format that cannot be read; NotReady.
+    """
     name = ".".join(table.name())
     try:
-        return list(wanted.plan_files())
+        tasks = list(wanted.plan_files())
     except ValueError as error:
         if "equality deletes" not in str(error):
             raise
-        raise NotYet(f"{name} has equality deletes, which cannot be read yet: rewrite its files (compaction) and try again") from error
+        raise deleted.equality_deletes(table) from error
     except OSError as error:
         raise NotReady(f"the metadata of {name} cannot be read: {error}") from error
+    for file in (file for task in tasks for file in (task.file, *task.delete_files)):
+        if file.file_format not in (_FORMATS if file.content == DataFileContent.DATA else _DELETE_FORMATS):
+            raise NotYet(f"{name} has {file.file_format.value} files, which cannot be read: rewrite them as Parquet", path=file.file_path)
+    return tasks
 
 
 def _filter(table: Table, schema: Schema, time: TimeRange) -> BooleanExpression:

@@ -19,6 +19,7 @@ from featurestore.compiler.relations import Column, IcebergFiles
 from featurestore.errors import NotYet
 from featurestore.lakehouse import types
 from featurestore.lakehouse.casting import fit
+from featurestore.lakehouse.deleted import adds_deletes
 from featurestore.lakehouse.scan_plan import TimeRange, plan, planned, projection
 
 
@@ -114,7 +115,7 @@ def changes(table: Table, after: int | None, until: int, *, columns: Sequence[st
         return Changes(scan(table, until, columns=columns, schema_id=schema_id))
     schema = projection(table, until, columns, schema_id)
     between = _between(table, after, until)
-    if between is not None and all(map(_keeps_rows, between)):
+    if between is not None and all(_keeps_rows(table, snapshot) for snapshot in between):
         if not between:
             return Changes(relation(table, schema, []))
         found = table.incremental_append_scan(from_snapshot_id_exclusive=after, to_snapshot_id_inclusive=until)
@@ -144,8 +145,10 @@ def _between(table: Table, after: int, until: int) -> list[Snapshot] | None:
     return found
 
 
-def _keeps_rows(snapshot: Snapshot) -> bool:
-    return snapshot.summary is not None and snapshot.summary.operation in (Operation.APPEND, Operation.REPLACE)
+def _keeps_rows(table: Table, snapshot: Snapshot) -> bool:
+    """Whether rows came with a snapshot and none went: what some writers call an append brings deletes."""
+    operation = None if snapshot.summary is None else snapshot.summary.operation
+    return operation == Operation.REPLACE or (operation == Operation.APPEND and not adds_deletes(table, snapshot.snapshot_id))
 
 
 def relation(table: Table, schema: Schema, tasks: list[FileScanTask]) -> IcebergFiles | pa.RecordBatchReader:

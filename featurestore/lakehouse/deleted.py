@@ -1,0 +1,44 @@
+"""Files of deleted rows, which other engines write beside the data: what a snapshot has of them, before anything is planned."""
+
+from pyiceberg.manifest import DataFileContent, ManifestContent, ManifestFile
+from pyiceberg.table import Table
+
+from featurestore.errors import NotReady, NotYet
+
+
+def refuse_equality(table: Table, snapshot_id: int) -> None:
+    """Raises: NotYet when a snapshot has equality deletes, whatever part of it is asked for; NotReady.
+
+    A plan does not tell: it leaves a delete file out by the bounds of the rows that it holds, and rows with other times that
+    it deletes would be read without a word.
+    """
+    try:
+        for manifest in _manifests(table, snapshot_id):
+            if any(entry.data_file.content == DataFileContent.EQUALITY_DELETES for entry in manifest.fetch_manifest_entry(table.io)):
+                raise equality_deletes(table)
+    except OSError as error:
+        raise _unreadable(table, error) from error
+
+
+def adds_deletes(table: Table, snapshot_id: int) -> bool:
+    """Whether a snapshot brought files of deleted rows, whatever it says that it did. Raises: NotReady."""
+    return any(manifest.added_snapshot_id == snapshot_id for manifest in _manifests(table, snapshot_id))
+
+
+def equality_deletes(table: Table) -> NotYet:
+    """The error for a table that has some."""
+    name = ".".join(table.name())
+    return NotYet(f"{name} has equality deletes, which cannot be read yet: rewrite its files (compaction) and try again", table=name)
+
+
+def _manifests(table: Table, snapshot_id: int) -> list[ManifestFile]:
+    snapshot = table.snapshot_by_id(snapshot_id)
+    try:
+        found = [] if snapshot is None else snapshot.manifests(table.io)
+    except OSError as error:
+        raise _unreadable(table, error) from error
+    return [manifest for manifest in found if manifest.content == ManifestContent.DELETES]
+
+
+def _unreadable(table: Table, error: OSError) -> NotReady:
+    return NotReady(f"the metadata of {'.'.join(table.name())} cannot be read: {error}")
