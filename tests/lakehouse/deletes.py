@@ -22,6 +22,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update.snapshot import _FastAppendFiles
 from pyiceberg.typedef import Record
+from pyiceberg.types import PrimitiveType
 from pyroaring import BitMap
 
 _FILE_PATH, _POSITION = 2147483546, 2147483545
@@ -64,6 +65,7 @@ def delete_equal(table: Table, rows: pa.Table, columns: list[str], operation: Op
     given = rows.cast(pa.schema([_field(name, kind, ids[name]) for name, kind in zip(rows.schema.names, rows.schema.types, strict=True)]))
     bounds: dict[str, Any] = {"value_counts": {}, "null_value_counts": {}, "lower_bounds": {}, "upper_bounds": {}}
     for field in table.schema().fields:
+        assert isinstance(field.field_type, PrimitiveType)
         column = rows.column(field.name).to_pylist()
         bounds["value_counts"][field.field_id], bounds["null_value_counts"][field.field_id] = len(column), 0
         for which, value in (("lower_bounds", min(column)), ("upper_bounds", max(column))):

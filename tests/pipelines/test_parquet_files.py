@@ -236,3 +236,26 @@ def test_errors_are_the_stores_own(files: Reading, tmp_path: Path) -> None:
     (tmp_path / "2.csv").write_text("k\n1\n")
     with pytest.raises(FeatureStoreError, match=r"2.csv is CSV and .*1.parquet is not"):
         files.open(tmp_path / "*")
+
+
+@pytest.mark.parametrize("change", ["replaced", "removed"])
+def test_a_file_that_changes_while_it_is_read_ends_the_run(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "d" / "1.parquet"
+    put(path, k=[1], t=pa.array([T], STAMP), x=[1])
+    put(tmp_path / "d" / "2.parquet", k=[2], t=pa.array([T], STAMP), x=[1])
+    store = FeatureStore(home=tmp_path / "home")
+    store.apply([view(tmp_path / "d" / "*.parquet")])
+
+    def interfere(told: Any) -> None:
+        if told.stage == "compute" and path.exists():
+            if change == "removed":
+                path.unlink()
+            else:
+                put(path, k=[1], t=pa.array([T], STAMP), x=[9])
+
+    with pytest.raises(RequestError, match=r"1.parquet.*(removed|changed).*run again|1.parquet.*Run again"):
+        store.materialize(progress=interfere)
+    assert store.views()[0]["materialized_through"] is None
+    put(path, k=[1], t=pa.array([T], STAMP), x=[2])
+    store.materialize()
+    assert store.online_features("s", [{"k": 1}]).rows == ((2,),)
