@@ -1,7 +1,8 @@
 """Reading a source: its columns, its rows at pinned snapshots, and what has changed since earlier pins."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 
 from featurestore.compiler.events import SOURCE
@@ -152,6 +153,16 @@ def folders(parts: Parts, source: Source, at: Pins) -> list[str]:
     if source.path is not None:
         return sorted({os.path.dirname(path) for path in at})
     return data_folders(tables.load(parts.catalog, source.table)) if source.table is not None else []
+
+
+@contextmanager
+def naming_moved(source: Source, at: Pins) -> Iterator[None]:
+    """What cannot be read because a file is not as it was pinned is told with its name. Raises: as `refuse_moved`."""
+    try:
+        yield
+    except RequestError:
+        refuse_moved(source, at)
+        raise
 
 
 def changes(parts: Parts, source: Source, since: Pins, at: Pins, reads: Sequence[str]) -> scans.Changes:

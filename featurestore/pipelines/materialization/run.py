@@ -117,7 +117,8 @@ def _sum(first: Landed, then: Landed) -> Landed:
 def _compute(parts: Parts, applied: Applied, view: FeatureView, table: tables.Table, work: Unfinished, report: Report) -> Landed:
     """Compute what is left of the work, and land all of it."""
     held = feature_table.state(table.properties)
-    with parts.engine.session([*sources.folders(parts, view.source, work.pins), *data_folders(table)]) as session:
+    folders = [*sources.folders(parts, view.source, work.pins), *data_folders(table)]
+    with sources.naming_moved(view.source, work.pins), parts.engine.session(folders) as session:
         events = source_columns.source_events(parts, session, view, work.pins, held)
         types = sources.read_types(parts, view.source, work.pins, events.reads)
         columns = source_columns.read_columns(parts, view.source, work.pins, events.reads)
