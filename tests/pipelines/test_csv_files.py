@@ -168,6 +168,7 @@ def test_what_files_of_all_sorts_hold(files: Reading, tmp_path: Path, content: s
         (b"a,b,\n1,2,3\n", r"line 2 has 3 values where the header names 2 columns"),
         (b'a,b\n1,"x\n2,y\n', "cannot be read as CSV"),
         (b'a,b\n1,"x"y\n', "line 2 cannot be read as CSV"),
+        (b"a,b\n1,2\r\n3,4\n", r"line 2 ends in \\r\\n and the lines before in \\n"),
         (b"a,A\n1,2\n", "line 1 has 'A' for columns 1 and 2"),
         (b"a,,b\n1,2,3\n", "line 1 has no name for column 2"),
         (b"a;b\n1;2\n", r"line 1 has ';' between its columns, not ','; declare it: format=Csv\(delimiter=';'"),
@@ -228,7 +229,7 @@ def test_a_later_row_never_changes_what_was_read(tmp_path: Path) -> None:
     ):
         with path.open("a") as file:
             file.write(text)
-        with pytest.raises(RequestError, match=f"view g: .*a.csv, line 4,? {said}|view g: .*a.csv, line 4 {said}"):
+        with pytest.raises(RequestError, match=f"view g: source c: .*a.csv, line 4,? {said}|view g: .*a.csv, line 4 {said}"):
             store.materialize()
         assert asked(store, "2026-03-10") == [2]
         path.write_text("k,t,v\n1,2026-01-02,1\n1,2026-03-04,2\n")

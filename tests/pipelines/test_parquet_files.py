@@ -185,7 +185,7 @@ def test_a_file_with_another_type_stops_a_later_run_and_leaves_all_as_it_was(tmp
     store.apply([view(tmp_path / "d" / "*.parquet")])
     store.materialize()
     put(tmp_path / "d" / "2.parquet", k=[1], t=pa.array([T + timedelta(hours=1)], STAMP), x=[1.5])
-    with pytest.raises(TypeMismatch, match=r"view v: column 'x' is int64 in .*1.parquet and double in .*2.parquet"):
+    with pytest.raises(TypeMismatch, match=r"view v: source f: column 'x' is int64 in .*1.parquet and double in .*2.parquet"):
         store.materialize()
     assert store.online_features("s", [{"k": 1}]).rows == ((1,),)
     # Replaced by one of the same size and time that fits, it is read.

@@ -54,7 +54,13 @@ def _footer(path: str) -> Footer:
         read = pq.read_metadata(pa.BufferReader(raw))
         schema = read.schema.to_arrow_schema().remove_metadata()
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise RequestError(f"the file {path} cannot be read as Parquet; is it whole, and Parquet?", path=path, reason=str(error)) from error
+        own = type(error) is ValueError
+        said = f": {error}" if own else f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+        raise RequestError(
+            f"the file {path} cannot be read as Parquet{said or '; is it whole, and Parquet?'}",
+            path=path,
+            reason=None if said else str(error),
+        ) from error
     _check_names(path, schema.names)
     return Footer(schema, int(read.num_rows))
 

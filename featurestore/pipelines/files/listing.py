@@ -58,7 +58,7 @@ def _state(path: str) -> str:
         broken = " is a link to nothing" if os.path.lexists(path) else " is not there any more"
         raise RequestError(f"the file {path}{broken}; was it removed meanwhile?", path=path) from error
     except OSError as error:
-        raise RequestError(f"the file {path} cannot be read", path=path, reason=error.strerror or str(error)) from error
+        raise RequestError(f"the file {path} cannot be read: {error.strerror}", path=path) from error
     if stat.S_ISDIR(held.st_mode):
         raise RequestError(f"{path} is a folder; name the files in it, as in '{path}/*.parquet'", path=path)
     if not stat.S_ISREG(held.st_mode):
@@ -99,8 +99,7 @@ def _entries(folder: str) -> list["os.DirEntry[str]"]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise RequestError(f"the folder {folder or '.'} cannot be listed", path=folder, reason=reason) from error
+        raise RequestError(f"the folder {folder or '.'} cannot be listed: {error.strerror}", path=folder) from error
 
 
 def is_pattern(step: str) -> bool:

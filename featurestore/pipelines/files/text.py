@@ -57,8 +57,22 @@ def problem(path: str, written: Csv, names: Sequence[str]) -> RequestError | Non
                 if len(cells) < len(names) or len(extra) > 1 or any(extra):
                     said = f"has {len(cells)} values where the header names {len(names)} columns: {_short(written.delimiter.join(cells))}"
                     return _wrong(path, line, said)
+        return _mixed_ends(path)
     except RequestError as error:
         return error
+
+
+def _mixed_ends(path: str) -> RequestError | None:
+    """The first line that does not end as the lines before do, which the engine does not read."""
+    with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as raw:
+        first: bool | None = None
+        for number, line in enumerate(raw, start=1):
+            if line.endswith(b"\n"):
+                windows = line.endswith(b"\r\n")
+                if first is not None and windows != first:
+                    ends = ("\\r\\n", "\\n") if windows else ("\\n", "\\r\\n")
+                    return _wrong(path, number, f"ends in {ends[0]} and the lines before in {ends[1]}; end all lines in one way")
+                first = windows
     return None
 
 
@@ -78,7 +92,7 @@ def _records(path: str, written: Csv) -> Iterator[Iterator[tuple[int, list[str]]
                 yield _lines(path, written, decoded)
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise RequestError(f"the file {path} cannot be read", path=path, reason=reason) from error
+        raise RequestError(f"the file {path} cannot be read: {reason}", path=path) from error
 
 
 def _lines(path: str, written: Csv, text: io.TextIOWrapper) -> Iterator[tuple[int, list[str]]]:

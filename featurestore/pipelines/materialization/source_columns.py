@@ -28,7 +28,9 @@ def source_events(parts: Parts, session: Session, view: FeatureView, at: sources
     try:
         sources.add(parts, session, view.source, at, rows=False)
     except RequestError as error:
-        error.message = f"{_named(view.source)}: {error.message}; change its definition and apply it, or give its tables their columns back"
+        # What is wrong with files says itself what to do.
+        advice = "" if view.source.path else "; change its definition and apply it, or give its tables their columns back"
+        error.message = f"{_named(view.source)}: {error.message}{advice}"
         raise
     sources.require_keys(parts, view, at)
     raw = list(raw_columns(session))
