@@ -47,7 +47,7 @@ LINES: Mapping[str, tuple[list[str], Line]] = {
         ],
     ),
     "views": (
-        ["view", "version", "keys", "grid", "features", "materialized through", "snapshot"],
+        ["view", "version", "keys", "grid", "features", "materialized through", "newest event", "snapshot"],
         lambda one: [
             _bold(one["name"]),
             f"v{one['version']}",
@@ -55,6 +55,7 @@ LINES: Mapping[str, tuple[list[str], Line]] = {
             one["every"] or "rows",
             count(len(one["features"])),
             moment(one["materialized_through"]) if one["materialized_through"] else "[yellow]never[/]",
+            moment(one["newest_event"]) if one["newest_event"] else "–",
             one["snapshot_id"] or "–",
         ],
     ),

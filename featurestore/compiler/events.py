@@ -41,7 +41,8 @@ class Events:
     SOURCE, the keys, TIME and CREATED (NULL where the source has none), and the inputs, of the rows with event times in
     [events_lower, events_upper]. `counts` selects, over the same relation, a row for each day since 1970 in ascending
     order, and one with the day NULL for rows without an event time: how many rows there are, how many of them have a
-    NULL key, and an event time after `now`. The bounds and `now` are DuckDB variables in UTC microseconds.
+    NULL key, and an event time after `now`, and the newest event time up to it of rows with keys. The bounds and `now` are
+    DuckDB variables in UTC microseconds.
     """
 
     reads: tuple[str, ...]
@@ -85,7 +86,9 @@ def compile_events(view: FeatureView, columns: Sequence[str]) -> Events:
         sql=sql,
         counts=(
             f"SELECT {day_of(time)} AS day, count(*) AS rows, count(*) FILTER (WHERE NOT ({has_keys})) AS null_keys,"
-            f" count(*) FILTER (WHERE {time} > make_timestamptz(getvariable('now'))) AS future FROM {SOURCE} WHERE {keep}"
+            f" count(*) FILTER (WHERE {time} > make_timestamptz(getvariable('now'))) AS future,"
+            f" max(epoch_us({time})) FILTER (WHERE {has_keys} AND {time} <= make_timestamptz(getvariable('now'))) AS newest"
+            f" FROM {SOURCE} WHERE {keep}"
             " GROUP BY 1 ORDER BY 1"
         ),
     )

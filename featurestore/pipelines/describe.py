@@ -95,6 +95,8 @@ def _view(parts: Parts, row: Applied) -> dict[str, Any]:
         "tags": dict(row.document["tags"]),
         "snapshot_id": None if snapshot_id is None else str(snapshot_id),
         "materialized_through": times.text(state.through),
+        "materialized_at": times.text(state.ran),
+        "newest_event": times.text(state.newest),
         "applied_at": times.text(row.applied_at),
     }
 

@@ -15,6 +15,8 @@ SCHEMAS = "featurestore.source-schemas"
 """The property that says in which schema each source table was read, and which columns: their field ids and types."""
 CORRECTIONS = "featurestore.corrections"
 TYPES = "featurestore.source-types"
+NEWEST = "featurestore.newest-event"
+RAN = "featurestore.materialized-at"
 FOLDED = "featurestore.folded-before"
 """The table property that says from when on known="then" is exact."""
 
@@ -26,7 +28,8 @@ class State:
     Microseconds; None when nothing was materialized yet, and `since` None when the history is whole. `corrections`
     counts rows that share keys and feature_timestamp with an earlier one. `types` are those inferred for columns of CSV files.
     `columns` tells, for each source table, the identities of the columns that were read (see `lakehouse.columns`); it lacks
-    tables that were last read before they were noted.
+    tables that were last read before they were noted. `newest` is the time of the source's newest event, and `ran` that of the last
+    run that changed any of this; None where a table was last materialized before these were noted.
     """
 
     since: int | None = None
@@ -35,6 +38,8 @@ class State:
     corrections: int = 0
     types: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    newest: int | None = None
+    ran: int | None = None
 
     @property
     def snapshots(self) -> dict[str, str]:
@@ -52,6 +57,8 @@ class State:
                 sort_keys=True,
             ),
             CORRECTIONS: str(self.corrections),
+            NEWEST: times.text(self.newest) or "",
+            RAN: times.text(self.ran) or "",
             **({TYPES: json.dumps(dict(self.types), sort_keys=True)} if self.types else {}),
         }
 
@@ -67,6 +74,8 @@ def state(properties: Mapping[str, str]) -> State:
         corrections=int(properties.get(CORRECTIONS) or 0),
         types=json.loads(properties.get(TYPES) or "{}"),
         columns={name: found["columns"] for name, found in read.items()},
+        newest=times.parse(properties[NEWEST], NEWEST) if properties.get(NEWEST) else None,
+        ran=times.parse(properties[RAN], RAN) if properties.get(RAN) else None,
     )
 
 

@@ -60,6 +60,8 @@ class View(Answer):
     checks: dict[str, Literal["error", "warn"]] = Field(description="severity by check")
     snapshot_id: str | None
     materialized_through: str | None
+    materialized_at: str | None = Field(description="when the last run ended that brought anything, or the watermark further")
+    newest_event: str | None = Field(description="the time of the source's newest event, as of that run")
 
 
 class ViewDetail(View):

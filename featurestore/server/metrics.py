@@ -67,8 +67,20 @@ class Metrics:
         return generate_latest(registry) + generate_latest(freshness)
 
 
+AGES = (
+    ("run_age", "materialized_at", "Now less the last run of the view that changed anything or moved its watermark"),
+    ("watermark_age", "materialized_through", "Now less the view's watermark: up to when events would have been seen"),
+    (
+        "freshness",
+        "newest_event",
+        "Now less the newest event of the view's source: grows where a source has died, however often runs go over it",
+    ),
+)
+"""Metrics by view: name, what of a view is so old, help."""
+
+
 class Freshness(Collector):
-    """Reads the watermarks from the catalog whenever it is scraped."""
+    """Reads from the catalog, whenever it is scraped, how old what is known of each view is."""
 
     def __init__(self, store: FeatureStore) -> None:
         self._store = store
@@ -78,9 +90,11 @@ class Freshness(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Seconds since each view's watermark, and whether the catalog could be read."""
+        """Seconds since each view's last run, watermark and newest event, and whether the catalog could be read."""
         up = GaugeMetricFamily("featurestore_catalog_up", "Whether the catalog could be read")
-        age = GaugeMetricFamily("featurestore_view_freshness_seconds", "Now less the view's watermark", labels=["view", "version"])
+        ages = {
+            field: GaugeMetricFamily(f"featurestore_view_{name}_seconds", text, labels=["view", "version"]) for name, field, text in AGES
+        }
         try:
             views = self._store.views()
         except FeatureStoreError as error:
@@ -90,10 +104,11 @@ class Freshness(Collector):
         else:
             up.add_metric([], 1)
         for view in views:
-            if view["materialized_through"] is not None:
-                age.add_metric([view["name"], str(view["version"])], _age(view["materialized_through"]))
+            for field, age in ages.items():
+                if view[field] is not None:
+                    age.add_metric([view["name"], str(view["version"])], _age(view[field]))
         yield up
-        yield age
+        yield from ages.values()
 
 
 class Observed:

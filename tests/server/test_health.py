@@ -1,6 +1,7 @@
 """Probes, metrics, and a description of the API that is whole."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,13 @@ def test_metrics(own: Served) -> None:
     assert value(text, "featurestore_request_seconds_count", route="/v1/services/{service}/online") == 3
     assert value(text, "featurestore_online_rows_total", service="plain", view="customer_orders", status="PRESENT") == 3
     assert value(text, "featurestore_online_rows_total", service="plain", view="customer_orders", status="NOT_FOUND") == 3
-    assert 0 < value(text, "featurestore_view_freshness_seconds", view="customer_orders", version="1") < 60
+    view = {"view": "customer_orders", "version": "1"}
+    assert 0 < value(text, "featurestore_view_run_age_seconds", **view) < 60
+    assert 0 < value(text, "featurestore_view_watermark_age_seconds", **view) < 60
+    newest = datetime.fromisoformat(own.http.get("/v1/views/customer_orders").json()["newest_event"])
+    age = (datetime.now(UTC) - newest).total_seconds()
+    assert age > 86_400
+    assert age - 60 < value(text, "featurestore_view_freshness_seconds", **view) <= age
     assert value(text, "featurestore_catalog_up") == 1
 
 

@@ -1,7 +1,7 @@
 """Computing the rows of a span, chunk by chunk: what its chunks share is made once, each gives the SELECT of its rows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from featurestore.compiler.diff import DELETED, HELD
 from featurestore.compiler.events import CREATED, DAY, EVENTS, SOURCE, TIME, Events
@@ -72,19 +72,34 @@ class Opened:
 
 @dataclass(frozen=True)
 class Counted:
-    """A source's rows: how many there are on each day since 1970, and how many are left out for what they lack or when they are."""
+    """A source's rows: how many there are on each day since 1970, and how many are left out for what they lack or when they are.
+
+    `newest` is the time of the newest event up to the run's, in microseconds; None where there is none.
+    """
 
     days: tuple[tuple[int, int], ...]
     null_keys: int
     future: int
+    newest: int | None
 
 
-def count_source(task: Task, span: Span) -> Counted:
+def count_source(task: Task, span: Span, newest: int | None) -> Counted:
     """Count the source's rows; of a run that goes on from an earlier one, those from the span's first feature_timestamp on.
 
-    Raises: RequestError when no row has an event time.
+    `newest` is the newest event that an earlier run saw. Raises: RequestError when no row has an event time.
     """
-    onward = None if span.events_lower <= times.FIRST else sources.TimeBounds(span.lower, times.LAST)
+    if span.events_lower <= times.FIRST:
+        return _count(task, None)
+    found = _count(task, sources.TimeBounds(span.lower, times.LAST))
+    # Earlier rows may have come, some but not all of them.
+    if found.newest is not None and found.newest >= span.lower:
+        return found
+    # The newest event is one of before; if the one that was seen may have gone, only all events can tell.
+    kept = newest is not None and newest < span.lower
+    return replace(found, newest=newest if kept else _count(task, None).newest)
+
+
+def _count(task: Task, onward: sources.TimeBounds | None) -> Counted:
     sources.add(task.parts, task.session, task.view.source, task.pins, task.events.reads, onward)
     task.session.set({"now": task.run})
     rows = task.session.batches(task.events.counts).read_all().to_pylist()
@@ -92,7 +107,8 @@ def count_source(task: Task, span: Span) -> Counted:
     if rows and not days:
         source = task.view.source
         raise RequestError(f"no row of source {source.name} has a value in its timestamp column '{source.timestamp}'; nothing was written")
-    return Counted(days, sum(int(row["null_keys"]) for row in rows), sum(int(row["future"]) for row in rows))
+    newest = max((int(row["newest"]) for row in rows if row["newest"] is not None), default=None)
+    return Counted(days, sum(int(row["null_keys"]) for row in rows), sum(int(row["future"]) for row in rows), newest)
 
 
 def open_span(task: Task, span: Span, counted: Counted) -> Opened:

@@ -130,7 +130,7 @@ def _compute(parts: Parts, applied: Applied, view: FeatureView, table: tables.Ta
         interval = choose(parts, session, view, events, held, work.pins, work.start, work.upper, changed)
         if interval is None:
             return Landed()
-        counted = count_source(task, interval.spans[0])
+        counted = count_source(task, interval.spans[0], held.newest)
         files = writes.data_files(table)
         with files.discarded_on(BaseException), _given_up_on_refusal(table):
             for span in interval.spans:
@@ -145,7 +145,7 @@ def _compute(parts: Parts, applied: Applied, view: FeatureView, table: tables.Ta
                 FUTURE_ROWS: str(counted.future),
                 **checks.summary(outcomes),
             }
-            properties = _state(held, interval, work, types, columns).to_properties()
+            properties = _state(held, interval, work, counted.newest, types, columns).to_properties()
             files.keep(work.files, work.rows - files.rows)
             writes.append_files(table, files, summary={**properties, **summary}, properties=properties, drop=[UNFINISHED])
     return Landed(
@@ -226,10 +226,15 @@ def _checked(task: Task, interval: Interval, work: Unfinished, onward: bool) -> 
     return outcomes
 
 
-def _state(held: State, interval: Interval, work: Unfinished, types: Mapping[str, str], columns: source_columns.Columns) -> State:
+def _state(
+    held: State, interval: Interval, work: Unfinished, newest: int | None, types: Mapping[str, str], columns: source_columns.Columns
+) -> State:
     seen, read = (work.pins, columns) if work.start is None or held.through is None else (held.sources, held.columns)
     through = max(interval.upper, held.through or interval.upper)
-    return State(interval.since, through, seen, held.corrections + work.corrections, {**held.types, **types}, read)
+    corrections = held.corrections + work.corrections
+    state = State(interval.since, through, seen, corrections, {**held.types, **types}, read, newest, held.ran)
+    # A run that changes nothing commits nothing, not even its time.
+    return state if state == held and not work.rows else replace(state, ran=work.run)
 
 
 @contextmanager
