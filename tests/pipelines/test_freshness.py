@@ -27,7 +27,7 @@ def test_the_newest_event_is_that_of_the_source_as_it_is(tmp_path: Path, every: 
         table = load_source(store, "raw.s", rows(0, 3, 5))
         features = {"x": "x"} if every is None else {"n": agg.count(over="2d")}
         source = Source("s", table="raw.s", timestamp="at")
-        view = FeatureView("v", entity=Entity("e", keys="k"), source=source, every=every, features=features)  # type: ignore[arg-type]
+        view = FeatureView("v", entity=Entity("e", keys="k"), source=source, every=every, features=features)
         store.apply([FeatureService("svc", features=[view])])
         assert (store.view("v")["newest_event"], store.view("v")["materialized_at"]) == (None, None)
         store.materialize(end=T + timedelta(days=4))

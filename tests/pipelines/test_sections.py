@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source
@@ -174,6 +174,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
     st.integers(0, 30),
     st.booleans(),
 )
+# The tombstone of a row that lies in both sections is in the newer one alone.
+@example([[[(0, 3, 0), (0, 1, 0)]], [[(0, 2, 0)]], [[(0, 3, 2)]]], [(0, 40)], "now", 0, True)
 def test_gathering_by_sections_gives_what_the_engine_does(
     store: FeatureStore, files: list[list[list[Row]]], asked: list[tuple[int, int]], known: str, begin: int, tombstones: bool
 ) -> None:

@@ -41,8 +41,9 @@ class AsOf:
 
     `known` "now": of the rows of one key and time the latest created one holds, where there may be several. "then": a row
     holds from the later of its two times on, and of those that hold the one of the latest feature_timestamp is seen. `created` may be
-    None where neither asks for it. Rows of a feature_timestamp before `since` (microseconds; None: no bound) are left out.
-    `deleted`: which rows are tombstones, None for none. From its created time on, a tombstone hides every earlier version of its row.
+    None where neither asks for it. Rows of a feature_timestamp before `since`, or at `until` and later (microseconds; None: no
+    bound), are left out. `deleted`: which rows are tombstones, None for none. From its created time on, a tombstone hides every
+    earlier version of its row.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class AsOf:
         created: pa.ChunkedArray | None,
         known: str,
         since: int | None = None,
+        until: int | None = None,
         deleted: Flags | None = None,
     ) -> None:
         self._keys = Keys(keys)
@@ -62,6 +64,8 @@ class AsOf:
             there &= made != NEVER
         if since is not None:
             there &= feature >= since
+        if until is not None:
+            there &= feature < until
         kept = None if there.all() else np.flatnonzero(there)
         if kept is not None:
             held, feature, made = held[kept], feature[kept], None if made is None else made[kept]

@@ -16,12 +16,13 @@ from featurestore.pipelines.numbers import Flags, filled
 
 @dataclass(frozen=True)
 class Section:
-    """Row groups of a log. Their rows from `since` on (microseconds; None: all) are all that the log has of that time, but for the time
-    of sections before it.
+    """Row groups of a log. Their rows from `since` on (microseconds; None: all) and before `until` (None: no bound) are all that the
+    log has of that time. Of later times, which sections before it have, there may be some rows and not all.
     """
 
     groups: tuple[RowGroup, ...]
     since: int | None
+    until: int | None = None
 
     @property
     def rows(self) -> int:
@@ -77,9 +78,9 @@ def sections(files: LogFiles, lower: int | None, upper: int, first: int, most: i
             for group in row_groups(files, found, extents[found]):
                 if near(group.extent):
                     heappush(waiting, (-group.extent.upper_us, next(numbers), group))
-        since = 1 - waiting[0][0] if waiting else None
+        until, since = since, 1 - waiting[0][0] if waiting else None
         groups = sorted([*across, *taken], key=lambda group: (extents[group.path].lower_us, group.path, group.number))
         if groups:
-            yield Section(tuple(groups), since)
+            yield Section(tuple(groups), since, until)
         across = [] if since is None else [group for group in groups if group.extent.lower_us < since]
         seen += rows

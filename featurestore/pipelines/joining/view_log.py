@@ -80,7 +80,7 @@ class ViewLog:
     def order(self) -> AsOf:
         """The newest rows in order. It is made once, before the first match: several views can do so side by side."""
         if self._order is None:
-            self._order = _ordered(self.view, self._newest, self._since)
+            self._order = _ordered(self.view, self._newest, Section((), self._since))
         return self._order
 
     def match(self, spine: SpineRows, orders: Orders) -> Match:
@@ -104,7 +104,7 @@ class ViewLog:
             here = near[Keys(held).of([key.take(arrow(near)) for key in keys]) != UNKNOWN]
             if not len(here):
                 continue
-            order = _ordered(self.view, rows, section.since, held)
+            order = _ordered(self.view, rows, section, held)
             found = order.seen(order.near([key.take(arrow(here)) for key in keys], spine.times.take(arrow(here))))
             own = np.full(spine.rows, NOTHING)
             own[here] = found.positions
@@ -139,8 +139,8 @@ def _rows(session: Session, view: ViewJoin, files: LogFiles, section: Section) -
     return file_rows(files, section.groups) or HeldRows(_all(session, view, files.relation(paths)))
 
 
-def _ordered(view: ViewJoin, rows: LogRows, since: int | None, keys: Sequence[pa.ChunkedArray] | None = None) -> AsOf:
-    """The rows from `since` on in order; `keys` are theirs, where they have been read."""
+def _ordered(view: ViewJoin, rows: LogRows, section: Section, keys: Sequence[pa.ChunkedArray] | None = None) -> AsOf:
+    """The rows of a section's time in order; `keys` are theirs, where they have been read."""
     names = [] if keys is not None else [key for key, _ in view.use.keys]
     times = ["feature_timestamp", *(["created_timestamp"] if view.known == "then" or view.log.corrected else [])]
     if view.log.deletions:
@@ -148,7 +148,9 @@ def _ordered(view: ViewJoin, rows: LogRows, since: int | None, keys: Sequence[pa
     columns = rows.read([*names, *times]).columns
     feature, created, deleted = [*columns[len(names) :], None, None][:3]
     tombstones = None if deleted is None else filled(deleted.cast(pa.int64()), 0) == 1
-    return AsOf(keys or columns[: len(names)], feature, created, view.known, since, tombstones)
+    # A later row that is here is seen by nobody, or was seen before; but its tombstone may not be here.
+    until = None if deleted is None else section.until
+    return AsOf(keys or columns[: len(names)], feature, created, view.known, section.since, until, tombstones)
 
 
 def _asking(keys: Sequence[pa.ChunkedArray], times: pa.ChunkedArray) -> Flags:
