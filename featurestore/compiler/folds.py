@@ -1,16 +1,18 @@
 """Aggregations as SQL: those that fold from tiles, and those that need a window's events in order.
 
-Sums of doubles are exact and so independent of order: each value is split into its whole part and its fraction
-scaled by 2**86, both of which are summed as 128-bit integers (both below 2**86, so 2**40 of them cannot overflow);
-what is left out is below 2**-86 a value. Values beyond that, infinities and NaN are kept in a list, and added in the
-order of their values. Sums below 2**39 fit into one integer, whole * 2**86 + fraction, at half the cost: the narrow
-way, tried first; it fails on other data, and gives the same bits where it does not.
+Sums of doubles are exact and so independent of order, in one of three ways. Each value is split into its whole part and
+its fraction scaled by 2**86, both of which are summed as 128-bit integers (both below 2**86, so 2**40 of them cannot
+overflow). Sums below 2**39 fit into one integer, whole * 2**86 + fraction, at half the cost: the narrow way, tried first.
+Both fail where a value has bits beyond 2**86 or below 2**-86, and where it is infinite or NaN: then comes the way for any
+value, which has one more integer for the bits down to 2**-172, and a list of the values that are left. Where ways do not
+fail, they give the same bits.
 """
 
 import hashlib
 from dataclasses import dataclass, replace
 
 from featurestore.compiler.events import CREATED, TIME
+from featurestore.compiler.exact_sums import exact_sum
 from featurestore.compiler.zeros import FLOATING
 from featurestore.dsl.agg import Aggregation
 
@@ -18,6 +20,7 @@ NUMERIC = frozenset({"sum", "mean", "stddev", "percentile"})
 _INTEGERS = frozenset("TINYINT SMALLINT INTEGER BIGINT UTINYINT USMALLINT UINTEGER UBIGINT HUGEINT UHUGEINT BOOLEAN".split())
 NARROW = 2**125
 _SCALE = f"{2.0**86:.1f}::DOUBLE"
+_UNFIT = "error('a value does not fit this way of summing')"
 BAND = "__fs_band"
 """The column that names a band of events of one grid point: the age of its youngest, in microseconds."""
 
@@ -56,14 +59,18 @@ class Fold:
 
 @dataclass(frozen=True)
 class Shortcuts:
-    """What saves time without changing a value. `narrow`: sums of doubles in one integer, which fails on data that it does
-    not fit. `filled`: names of parts that count a column which is never NULL, so that they count the rows."""
+    """What saves time without changing a value. `narrow`: sums of doubles in one integer, `any_value`: of doubles of all
+    magnitudes, which takes longest; without either, in two integers. The first and the last but one fail on data that they
+    do not fit. `filled`: names of parts that count a column which is never NULL, so that they count the rows."""
 
     narrow: bool = False
+    any_value: bool = False
     filled: frozenset[str] = frozenset()
 
 
 NONE = Shortcuts()
+WAYS = (Shortcuts(narrow=True), NONE, Shortcuts(any_value=True))
+"""The ways of summing doubles in the order in which they are tried; the last fits all data."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +120,10 @@ def fold(aggregation: Aggregation, value: str | None, where: str | None, kind: s
         case "count":
             return Fold((counted,), "CAST(coalesce({0}, 0) AS BIGINT)")
         case "sum":
-            total = _sum(_number(value, kind), kind, where, shortcuts.narrow)
+            total = _sum(_number(value, kind), kind, where, shortcuts)
             return replace(total, value=f"CAST({total.value} AS BIGINT)") if kind in _INTEGERS else total
         case "mean":
-            total = _sum(_number(value, kind), kind, where, shortcuts.narrow)
+            total = _sum(_number(value, kind), kind, where, shortcuts)
             mean = f"CAST({total.value} AS DOUBLE) / nullif({{{len(total.parts)}}}, 0)"
             return Fold((*total.parts, counted), mean)
         case "min" | "max":
@@ -161,31 +168,57 @@ def _number(value: str | None, kind: str) -> str:
     return f"CAST({value} AS INTEGER)" if kind == "BOOLEAN" else f"CAST({value} AS DOUBLE)" if kind == "FLOAT" else str(value)
 
 
-def _sum(value: str, kind: str, where: str | None, narrow: bool) -> Fold:
+def _sum(value: str, kind: str, where: str | None, shortcuts: Shortcuts) -> Fold:
     """The exact sum as HUGEINT, DECIMAL(38, s) or DOUBLE; NULL for no values."""
     if kind not in FLOATING:
         return Fold((Part(f"sum({value}){{0}}", where),))
-    if narrow:
+    if shortcuts.narrow:
         return Fold((_narrow_sum(value, where),), f"CAST({{0}} AS DOUBLE) / {_SCALE}")
-    whole, fraction = f"CAST(trunc({value}) AS HUGEINT)", f"CAST(({value} - trunc({value})) * {_SCALE} AS HUGEINT)"
-    ordinary = f"isfinite({value}) AND abs({value}) < {_SCALE}"
+    return _sum_of_any(value, where) if shortcuts.any_value else _wide_sum(value, where)
+
+
+_EXACT = f"CAST({{0}} * {2**86}::HUGEINT + {{1}} AS DOUBLE) / {_SCALE}"
+_LARGE = f"CAST({{0}} AS DOUBLE) + CAST({{1}} AS DOUBLE) / {_SCALE}"
+_TOTAL = f"CASE WHEN abs({{0}}) < {2**40} THEN {_EXACT} ELSE {_LARGE} END"
+
+
+def _wide_sum(value: str, where: str | None) -> Fold:
+    """In whole parts and fractions, which fails where a value is 2**86 or more, is not finite, or has bits below 2**-86."""
+    scaled = f"(({value} - trunc({value})) * {_SCALE})"
+    whole = Part(f"sum(CAST(trunc({value}) AS HUGEINT)){{0}}", where)
+    checked = f"CASE WHEN abs({value}) >= {_SCALE} OR {scaled} <> trunc({scaled}) THEN {_UNFIT} ELSE CAST({scaled} AS HUGEINT) END"
+    return Fold((whole, Part(f"sum({checked}){{0}}", where)), f"({_TOTAL})")
+
+
+def _sum_of_any(value: str, where: str | None) -> Fold:
+    """In three integers, and a list of the values that are not finite, 2**86 or more, or below 2**-120."""
+    scaled = f"(({value} - trunc({value})) * {_SCALE})"
+    below = f"(({scaled} - trunc({scaled})) * {_SCALE})"
+    ordinary = f"isfinite({value}) AND abs({value}) < {_SCALE} AND ({value} = 0 OR abs({value}) >= {2.0**-120!r}::DOUBLE)"
     also = f" AND {where}" if where else ""
     # CASE, not FILTER: a filtered aggregate still computes its argument for every row, and infinity has no integer.
-    parts = [Part(f"sum(CASE WHEN {ordinary}{also} THEN {part} END){{0}}") for part in (whole, fraction)]
+    parts = [Part(f"sum(CASE WHEN {ordinary}{also} THEN CAST(trunc({part}) AS HUGEINT) END){{0}}") for part in (value, scaled, below)]
     joined = "flatten(list({0}) FILTER (WHERE {0} IS NOT NULL) {over})"
     merge = "flatten(list({0}) FILTER (WHERE {0} IS NOT NULL AND {within}))"
-    other = Part(f"list({value}){{0}}", f"NOT ({ordinary}){also}", joined, merge)
-    exact = f"CAST({{0}} * {2**86}::HUGEINT + {{1}} AS DOUBLE) / {_SCALE}"
-    large = f"CAST({{0}} AS DOUBLE) + CAST({{1}} AS DOUBLE) / {_SCALE}"
-    total = f"CASE WHEN abs({{0}}) < {2**40} THEN {exact} ELSE {large} END"
-    return Fold((*parts, other), f"(CASE WHEN {{2}} IS NULL THEN {total} ELSE coalesce({total}, 0) + list_sum(list_sort({{2}})) END)")
+    other = Part(f"list({value}){{0}}", f"{value} IS NOT NULL AND NOT ({ordinary}){also}", joined, merge)
+    sums = [f"coalesce({{{index}}}, 0)" for index in range(3)]
+    # Braces of its own: the format takes double ones for single.
+    exact = exact_sum("<0>", "<1>", "<2>", "<3>").replace("{", "{{").replace("}", "}}")
+    for index, part in enumerate((*sums, "{3}")):
+        exact = exact.replace(f"<{index}>", part)
+    infinite = "list_filter({3}, lambda __fs_v: NOT isfinite(__fs_v))"
+    return Fold(
+        (*parts, other),
+        f"(CASE WHEN {{3}} IS NULL AND {sums[2]} = 0 THEN {_TOTAL} WHEN len({infinite}) > 0 THEN list_sum({infinite}) ELSE {exact} END)",
+    )
 
 
 def _narrow_sum(value: str, where: str | None) -> Part:
-    """The sum of whole * 2**86 + fraction, which fails where a value is 2**40 or more.
+    """The sum of whole * 2**86 + fraction, which fails where a value is 2**40 or more, or has bits below 2**-86.
 
     Taken from two sums of 64-bit integers, value = upper / 2**23 + lower / 2**86, which takes half the time of one of 128 bits.
     """
     scaled = f"({value} * {2.0**23:.1f}::DOUBLE)"
-    upper, lower = f"CAST(trunc({scaled}) AS BIGINT)", f"CAST(({scaled} - trunc({scaled})) * {2.0**63:.1f}::DOUBLE AS BIGINT)"
+    rest = f"(({scaled} - trunc({scaled})) * {2.0**63:.1f}::DOUBLE)"
+    upper, lower = f"CAST(trunc({scaled}) AS BIGINT)", f"CASE WHEN {rest} <> trunc({rest}) THEN {_UNFIT} ELSE CAST({rest} AS BIGINT) END"
     return Part(f"(sum({upper}){{0}} * {2**63}::HUGEINT + sum({lower}){{0}})", where, narrow=True)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from featurestore import Entity, FeatureView, Settings, Source, agg
 from featurestore.compiler.events import EVENTS, SOURCE, Events, compile_events
-from featurestore.compiler.folds import NONE, Shortcuts
+from featurestore.compiler.folds import Shortcuts
 from featurestore.compiler.views import ROWS, CompiledView, compile_view
 from featurestore.engine.duck import DuckEngine
 from featurestore.engine.session import Session
@@ -19,7 +19,7 @@ from featurestore.errors import RequestError
 HOUR = 3_600_000_000
 LENGTHS = {"1h": HOUR, "3h": 3 * HOUR, "1d": 24 * HOUR}
 FUNCTIONS = ("count", "count_distinct", "sum", "mean", "min", "max", "stddev", "percentile", "first", "last", "last_n")
-NARROW = Shortcuts(narrow=True)
+NARROW, WIDE, ANY = Shortcuts(narrow=True), Shortcuts(), Shortcuts(any_value=True)
 STAMP = pa.timestamp("us", tz="UTC")
 SCHEMA = pa.schema([("k", pa.string()), ("j", pa.int64()), ("t", STAMP), ("c", STAMP), ("x", pa.float64()), ("keep", pa.bool_())])
 
@@ -45,7 +45,7 @@ class Computer:
     view: FeatureView
     events: Events
 
-    def rows(self, lower: int, upper: int, reach: int, shortcuts: Shortcuts = NONE) -> list[Row] | None:
+    def rows(self, lower: int, upper: int, reach: int, shortcuts: Shortcuts = ANY) -> list[Row] | None:
         """The rows of [lower, upper] from the events since `reach`; None where these shortcuts do not fit the events."""
         variables = {"lower": lower, "upper": upper, "events_lower": reach, "events_upper": upper, "carry_in": False}
         self.session.set(variables)
@@ -58,7 +58,7 @@ class Computer:
             self.session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
         return self._fetched(ROWS)
 
-    def rows_at(self, point: int, reach: int, shortcuts: Shortcuts = NONE) -> list[Row] | None:
+    def rows_at(self, point: int, reach: int, shortcuts: Shortcuts = ANY) -> list[Row] | None:
         """The rows of one grid point, computed by itself; None where these shortcuts do not fit the events."""
         self.session.set({"point": point, "events_lower": reach, "events_upper": point})
         select = self._compiled(shortcuts).single_point
@@ -73,7 +73,7 @@ class Computer:
             for name, select in tables:
                 self.session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
         except RequestError:
-            if not shortcuts.narrow:
+            if shortcuts.any_value:
                 raise
             return False
         return True

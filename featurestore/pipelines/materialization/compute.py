@@ -7,7 +7,7 @@ from featurestore.compiler.diff import DELETED, HELD
 from featurestore.compiler.events import CREATED, DAY, EVENTS, SOURCE, TIME, Events
 from featurestore.compiler.expressions import SqlProblem, quoted
 from featurestore.compiler.features import feature_names
-from featurestore.compiler.folds import NONE, Shortcuts
+from featurestore.compiler.folds import WAYS, Shortcuts
 from featurestore.compiler.grid import grid_step
 from featurestore.compiler.storage import storage_type, stored
 from featurestore.compiler.views import CompiledView, compile_view, row_view
@@ -213,15 +213,17 @@ def _hold(task: Task, span: Span) -> bool:
 
 def _tiled(task: Task, span: Span, types: dict[str, str]) -> CompiledView:
     """Make the tiles of a span, and compile the rest for what they say."""
-    try:
-        row = _try_tiles(task, span, types, Shortcuts(narrow=True))
-    except RequestError:
-        row = {"fits": False}
-    if not row["fits"]:
-        # Values too large, infinite or NaN do not fit the narrow way; what else went wrong goes wrong again.
-        row = _try_tiles(task, span, types, NONE)
-        return compile_view(task.view, task.events, types, Shortcuts(filled=_filled(row)))
-    return compile_view(task.view, task.events, types, Shortcuts(narrow=True, filled=_filled(row)))
+    for shortcuts in WAYS:
+        try:
+            row = _try_tiles(task, span, types, shortcuts)
+        except RequestError:
+            # Values that do not fit this way of summing; what else went wrong goes wrong again.
+            if shortcuts.any_value:
+                raise
+            continue
+        if row["fits"]:
+            break
+    return compile_view(task.view, task.events, types, replace(shortcuts, filled=_filled(row)))
 
 
 def _try_tiles(task: Task, span: Span, types: dict[str, str], shortcuts: Shortcuts) -> dict[str, bool]:
@@ -243,13 +245,13 @@ def _filled(row: dict[str, bool]) -> frozenset[str]:
 def _at_point(task: Task) -> str:
     """Compute the rows of a grid point from the events; returns the table they are in."""
     types = task.session.schema(f"SELECT * FROM {EVENTS}")
-    for shortcuts in (Shortcuts(narrow=True), NONE):
+    for shortcuts in WAYS:
         compiled = compile_view(task.view, task.events, types, shortcuts)
         try:
             task.session.run(f"CREATE OR REPLACE TEMP TABLE {_AT_POINT} AS {compiled.single_point}")
             break
         except RequestError:
-            if not shortcuts.narrow:
+            if shortcuts.any_value:
                 raise
     return _AT_POINT
 
