@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 import featurestore
+from featurestore import private
 
 if TYPE_CHECKING:
     from featurestore.client.store import RemoteStore
@@ -88,7 +89,8 @@ def store() -> Iterator["FeatureStore | RemoteStore"]:
     """The store of this command line: the one behind a server where its address is given, with the token of the settings."""
     address, found = url(), settings()
     if address is None:
-        with featurestore.FeatureStore(settings=found) as opened:
+        # What a library makes in the home folder is for its owner as well, and so are rows that a command writes elsewhere.
+        with private.keeping_to_owner(), featurestore.FeatureStore(settings=found) as opened:
             yield opened
     else:
         with featurestore.connect(address, None if found.token is None else found.token.reveal()) as remote:

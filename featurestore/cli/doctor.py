@@ -1,6 +1,7 @@
 """`doctor`: looks at everything the store stands on, and says what to do about what is wrong."""
 
 import platform
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import click
 from rich.markup import escape
 
 import featurestore
+from featurestore import private
 from featurestore.addresses import without_secrets
 from featurestore.amounts import plural
 from featurestore.cli import context
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from featurestore.settings import Settings
 
 GIB = 1 << 30
+LOOKED_AT = 10_000
 LITTLE_DISK = 2 * GIB
 LIBRARIES = ("duckdb", "pyarrow", "pyiceberg", "lmdb", "redis", "fastapi")
 MARKS = {"ok": "[green]✓[/]", "note": "[yellow]![/]", "wrong": "[bold red]✗[/]"}
@@ -113,13 +116,15 @@ def _home(settings: "Settings") -> Finding:
     home = settings.home_path()
     probe = home / ".doctor"
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        private.make_folder(home)
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
         return Finding(
             "home", "wrong", f"{home}: {error.strerror}", "let this user write there, or set FEATURESTORE_HOME to another folder"
         )
+    if loose := next(private.open_to_others(home, LOOKED_AT), None):
+        return Finding("home", "note", f"{home}: others on this machine can get at {loose}", f"chmod -R go-rwx {shlex.quote(str(home))}")
     return Finding("home", "ok", str(home))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
+from featurestore import private
 from featurestore.compiler.expressions import literal, quoted
 from featurestore.compiler.relations import FILE, FieldId, FilePart, IcebergFiles, LocalFiles
 from featurestore.dsl.csv import Csv
@@ -51,7 +52,7 @@ class DuckEngine:
     def session(self, folders: Iterable[str | Path] = ()) -> Iterator["DuckSession"]:
         """See Engine.session."""
         spill = self._settings.spill_path()
-        spill.mkdir(parents=True, exist_ok=True)
+        private.make_folder(spill)
         own = tempfile.mkdtemp(prefix="session-", dir=spill)
         within, seen = reach([own, *folders]), watch.current()
         try:
@@ -165,9 +166,11 @@ class DuckSession:
     def write(
         self, sql: str, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None = None
     ) -> tuple[int, list[Path]]:
-        folder.mkdir(parents=True)
+        private.make_folder_alike(folder)
         if self._folder is None or self._within.covers(folder / "rows.parquet"):
-            return self._write(sql, folder, ids, group_rows, month_of)
+            rows, files = self._write(sql, folder, ids, group_rows, month_of)
+            private.make_alike(folder)
+            return rows, files
         # DuckDB may write to a session's own folder and nowhere else; what is in it is ours to move.
         own = self._folder / f"written-{uuid.uuid4().hex}"
         own.mkdir()
@@ -176,6 +179,7 @@ class DuckSession:
         for file, target in zip(files, targets, strict=True):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(file, target)
+        private.make_alike(folder)
         return rows, targets
 
     def _write(self, sql: str, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None) -> tuple[int, list[Path]]:

@@ -8,8 +8,10 @@ from pyiceberg.catalog import load_catalog
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from featurestore import private
 from featurestore.addresses import without_secrets
 from featurestore.errors import MissingExtra, NotReady
+from featurestore.lakehouse import private_io
 from featurestore.lakehouse.reaching import told, told_by
 from featurestore.secrets import logger_of
 from featurestore.settings import CATALOG_NAME, Settings
@@ -35,7 +37,9 @@ def open_catalog(settings: Settings) -> Catalog:
     where = without_secrets(uri) or "(no uri)"
     try:
         if local and "://" not in properties["warehouse"]:
-            Path(properties["warehouse"]).mkdir(parents=True, exist_ok=True)
+            private.make_folder(Path(properties["warehouse"]))
+            if Path(properties["warehouse"]).is_relative_to(settings.home_path()):
+                properties.setdefault("py-io-impl", private_io.NAME)
         if uri.startswith("sqlite"):
             properties["uri"] = uri = _prepared_sqlite(uri)
         elif properties.get("type") == "sql":
@@ -85,6 +89,7 @@ def _local_as_path(warehouse: str) -> str:
 def _prepared_sqlite(uri: str) -> str:
     url = make_url(uri)
     if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        private.make_folder(Path(url.database).parent)
+        private.make_file(Path(url.database))
     # Writers of one SQLite file queue up; the driver's five seconds are short for that.
     return uri if "timeout" in url.query else f"{uri}{'&' if url.query else '?'}timeout=60"

@@ -9,6 +9,7 @@ In this order:
    as a choice, unless nobody says which store is meant.
 """
 
+from featurestore import private
 from featurestore.addresses import without_secrets
 from featurestore.errors import Conflict
 from featurestore.models.flow import mlflow
@@ -59,6 +60,8 @@ def _own(settings: Settings) -> str:
     if not (home / DATABASE).exists():
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415 - brings SQLAlchemy and Alembic
 
-        home.mkdir(parents=True, exist_ok=True)
+        private.make_folder(home)
+        private.make_file(home / DATABASE)
+        private.make_folder(home / ARTIFACTS)
         SqlAlchemyStore(uri, (home / ARTIFACTS).as_uri())  # type: ignore[no-untyped-call]
     return uri

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import lmdb
 
+from featurestore import private
 from featurestore.errors import NotReady, OutOfResources
 from featurestore.online.gate import Gate
 
@@ -131,7 +132,7 @@ class Environment:
                 return False
             try:
                 if self.writable:
-                    self.path.mkdir(parents=True, exist_ok=True)
+                    private.make_folder(self.path)
                 self._lmdb = lmdb.open(
                     str(self.path),
                     map_size=self._map_bytes,
@@ -139,6 +140,7 @@ class Environment:
                     create=self.writable,
                     max_readers=_READERS,
                     max_spare_txns=8,
+                    mode=private.FILE_MODE,
                 )
             except (lmdb.Error, OSError) as error:
                 raise self._failure(error) from error

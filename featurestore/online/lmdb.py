@@ -10,6 +10,7 @@ import lmdb
 import msgspec
 import pyarrow as pa
 
+from featurestore import private
 from featurestore.errors import RequestError
 from featurestore.online.environment import ENVIRONMENTS, Environments
 from featurestore.online.header import Header, decode_header, following
@@ -68,7 +69,7 @@ class LmdbStore:
         held = Shape() if replace else self._environment.read(lambda txn: _shape(txn, name), Shape())
         offered = shape_of(rows.schema, keys)
         shape = settled(offered, held, table)
-        self._environment.path.mkdir(parents=True, exist_ok=True)
+        private.make_folder(self._environment.path)
         with Spool(self._environment.path) as spool:
             spool.fill(encoded(rows, shape) if offered.keys else ())
             gone = removed_keys(removed, shape)

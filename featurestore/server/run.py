@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
+from featurestore import private
 from featurestore.errors import RequestError
 from featurestore.secrets import logger_of
 from featurestore.server import logs
@@ -57,7 +58,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         announce(url_of(settings.host, listener))
         if settings.token is None and not _is_loopback(settings.host):
             log.warning("whoever can reach %s can read and change everything, as allow_anonymous says", settings.host)
-        with _ending_quietly(), JobWorker(settings):
+        with private.keeping_to_owner(), _ending_quietly(), JobWorker(settings):
             _run(config, listener)
 
 

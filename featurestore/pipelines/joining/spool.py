@@ -8,6 +8,7 @@ from typing import IO
 
 import pyarrow as pa
 
+from featurestore import private
 from featurestore.errors import OutOfResources
 
 
@@ -17,7 +18,7 @@ class Spool:
     def __init__(self, schema: pa.Schema, folder: Path) -> None:
         self.schema = schema
         self.rows = 0
-        folder.mkdir(parents=True, exist_ok=True)
+        private.make_folder(folder)
         self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it is closed when nobody holds the spool any more
         weakref.finalize(self, self._file.close)
         options = pa.ipc.IpcWriteOptions(compression="lz4")

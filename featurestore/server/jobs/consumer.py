@@ -11,6 +11,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+from featurestore import private
 from featurestore.secrets import logger_of
 from featurestore.server import logs
 from featurestore.server.documents import document, document_of
@@ -154,7 +155,8 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, lambda *_: consumer.stop())
     threading.Thread(target=stop_at_the_end, daemon=True).start()
-    consumer.run()
+    with private.keeping_to_owner():
+        consumer.run()
     logging.shutdown()
     # At once: a process that is only being started would be waited for. It sees that this one is gone.
     os._exit(0)

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from featurestore import private
 from featurestore.errors import NotReady
 from featurestore.pipelines import encoding
 from featurestore.server.jobs.job import Job, State
@@ -57,10 +58,10 @@ class JobFolder:
         """Record a job as queued, with what `fill` writes for it, and true; or the live one of this id that is there, and false."""
         job = Job(id, kind, "queued", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
         made = self.root / f"{id}.{uuid.uuid4().hex}{_UNFINISHED}"
-        made.mkdir(parents=True)
+        private.make_folder(made)
         try:
-            (made / _REQUEST).write_bytes(encoding.dumps(request))
-            (made / _RECORD).write_bytes(encoding.dumps(asdict(job)))
+            private.write(made / _REQUEST, encoding.dumps(request))
+            private.write(made / _RECORD, encoding.dumps(asdict(job)))
             fill(made)
             with self.changing():
                 held = self.get(id)
@@ -121,7 +122,7 @@ class JobFolder:
     def write(self, job: Job) -> None:
         """Replace the record as a whole: a reader never sees half of one."""
         temporary = self.path(job.id) / f"{_RECORD}.{uuid.uuid4().hex}{_UNFINISHED}"
-        temporary.write_bytes(encoding.dumps(asdict(job)))
+        private.write(temporary, encoding.dumps(asdict(job)))
         os.replace(temporary, self.path(job.id) / _RECORD)
 
     def request(self, id: str) -> dict[str, Any]:
@@ -164,7 +165,8 @@ class JobFolder:
     @contextmanager
     def changing(self) -> Iterator[None]:
         """States change one at a time, whichever process changes them."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        private.make_folder(self.root)
+        private.make_file(self.root / _LOCK)
         with (self.root / _LOCK).open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield

@@ -10,6 +10,8 @@ from huey.consumer import Consumer
 from huey.registry import Message
 from huey.serializer import Serializer
 
+from featurestore import private
+
 LOOK_SECONDS = 0.1
 """How often an idle worker looks for a job."""
 
@@ -35,7 +37,8 @@ class JobQueue:
     """A queue of one home folder; `run` does the job of an id, in a consumer."""
 
     def __init__(self, root: Path, run: Callable[[str], None]) -> None:
-        root.mkdir(parents=True, exist_ok=True)
+        private.make_folder(root)
+        private.make_file(root / "queue.db")
         self._huey = SqliteHuey("jobs", filename=str(root / "queue.db"), results=False, serializer=JsonSerializer(), strict_fifo=True)
         self._put = self._huey.task(name="job")(_named(run))
 

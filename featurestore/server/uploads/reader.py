@@ -15,6 +15,7 @@ from typing import IO, Any
 import pyarrow as pa
 from anyio import CapacityLimiter, to_thread
 
+from featurestore import private
 from featurestore.errors import NotReady, OutOfResources, RequestError
 from featurestore.server.uploads.rows import MIB, Bounds
 from featurestore.settings import Settings
@@ -56,7 +57,7 @@ class UploadReader:
 
     def rows(self, file: IO[bytes]) -> pa.RecordBatchReader:
         """The same, without waiting for others."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        private.make_folder(self._folder)
         with tempfile.TemporaryFile(dir=self._folder, buffering=0) as made:
             copy = Rows(os.dup(made.fileno()), "r+")
         os.lseek(file.fileno(), 0, os.SEEK_SET)
