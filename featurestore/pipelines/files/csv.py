@@ -174,7 +174,9 @@ def _misfit(session: Session, parts: Sequence[_Part], written: Csv, name: str, k
     line = text.line_of(file, written, part.header, part.own[name], value)
     place = f"{file}, line {line}" if line else file
     advice = "correct it there, or declare what the column is"
-    if not declared and time:
+    if not declared and time and (written.date or written.timestamp):
+        advice = "correct it there, or what the format says of dates and times"
+    elif not declared and time:
         advice = "say how it is written, as in format=Csv(date='%d/%m/%Y') or format=Csv(timestamp='%d/%m/%Y %H:%M')"
     elif not declared:
         advice = f"earlier runs read the column as {kind}; declare what it is, as in format=Csv(types={{{name!r}: 'string'}})"
