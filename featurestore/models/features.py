@@ -6,11 +6,13 @@ from typing import Any, Literal, cast
 
 import pyarrow as pa
 
-from featurestore.errors import RequestError
+from featurestore.errors import RequestError, TypeMismatch
 from featurestore.models import reach
 from featurestore.models.inputs import Values
 from featurestore.models.stamp import Stamp
 from featurestore.models.values import kinds_of, listed, plain, typed
+from featurestore.pipelines.json_numbers import NotANumber, WrittenNumber
+from featurestore.pipelines.values import fit
 from featurestore.store import FeatureStore
 
 MISSING = ("nan", "error")
@@ -64,6 +66,7 @@ def overridden(store: FeatureStore, stamp: Stamp, columns: Mapping[str, Values],
 
     Raises: TypeMismatch naming the feature.
     """
+    _refuse_spelled_out(given, kinds_of(stamp.plan))
     sent = {name: [plain(value) for value in values] for name, values in given.items()}
     sent = {name: values for name, values in sent.items() if any(value is not None for value in values)}
     if not sent:
@@ -78,7 +81,8 @@ def overridden(store: FeatureStore, stamp: Stamp, columns: Mapping[str, Values],
         result.update(zip((name for name, _ in plan.derived), again, strict=True))
     for name, _ in plan.derived:
         if name in sent:
-            result[name] = _merged(sent[name], result[name])
+            numeric = next((one.numeric for one in stamp.inputs if one.name == name), False)
+            result[name] = _merged([_derived(value, numeric, name) for value in sent[name]], result[name])
     return result
 
 
@@ -99,6 +103,21 @@ def check_missing(stamp: Stamp, policy: str, columns: Mapping[str, Values]) -> N
                 raise RequestError(
                     f"row {row}: {use.label} has no features for {keys}, and the model is not to guess (missing='error')", row=row
                 )
+
+
+def _derived(value: Any, numeric: bool, name: str) -> Any:
+    """A derived feature that a caller sent, whose type nobody declared: a number where the model reads one, else any plain value."""
+    if numeric and not isinstance(value, bool):
+        return fit(value, "DOUBLE", f"the feature '{name}'")
+    if isinstance(value, list | dict):
+        raise TypeMismatch(f"the feature '{name}' is {type(value).__name__}; send a single value", field=name)
+    return float(value) if isinstance(value, WrittenNumber) else value
+
+
+def _refuse_spelled_out(given: Given, kinds: Mapping[str, str]) -> None:
+    for name, values in given.items():
+        if kinds.get(name, "DOUBLE") not in ("DOUBLE", "FLOAT") and any(type(value) is NotANumber for value in values):
+            raise TypeMismatch(f"the feature '{name}': NaN is no {kinds[name]}; send null for none", field=name, expected=kinds[name])
 
 
 def _merged(sent: Sequence[Any], found: Values) -> list[Any]:

@@ -13,6 +13,9 @@ SPINE = "the spine"
 MEMORY = "a list of dicts, a pandas or polars DataFrame, an Arrow table or reader"
 PLACES = ", a path or glob of Parquet or CSV files, 'iceberg:namespace.table[@snapshot]', or a SELECT over Iceberg tables"
 
+_UNFIT = (pa.ArrowException, OverflowError, UnicodeError)
+"""What Arrow raises for values that have no type in common, and for those that are beyond every type."""
+
 
 def in_memory(given: Any, what: str = SPINE) -> pa.Table | None:
     """The rows of a pandas or polars frame, an Arrow table, batch or reader, or a list of dicts.
@@ -36,9 +39,11 @@ def in_memory(given: Any, what: str = SPINE) -> pa.Table | None:
             return (given.collect() if hasattr(given, "collect") else given).to_arrow()
         if isinstance(given, list):
             return pa.table({name: pa.array(values) for name, values in columns_of(given, what).items()})
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except _UNFIT as error:
         columns = columns_of(given, what) if isinstance(given, list) else {name: given[name] for name in given.columns}
-        raise TypeMismatch(f"{what}'s column {_mixed(columns)} mixes types", reason=str(error)) from error
+        raise TypeMismatch(
+            f"{what}'s column {_mixed(columns)} mixes types, or holds a value that no column does", reason=str(error)
+        ) from error
     raise RequestError(f"{what} is of type {type(given).__name__}; give {MEMORY}{PLACES if what == SPINE else ''}")
 
 
@@ -55,8 +60,8 @@ def _mixed(columns: Mapping[str, Any]) -> str:
     for name, values in columns.items():
         try:
             pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            return repr(name)
+        except _UNFIT:
+            return repr(name[:100])
     return "of some name"
 
 

@@ -42,10 +42,14 @@ def text(microseconds: int | None) -> str | None:
 def parse(value: datetime | str | int, what: str) -> int:
     """Microseconds of a datetime or of an ISO 8601 text. Raises: RequestError naming `what`."""
     if isinstance(value, str):
+        text = value[:100]
         try:
             value = datetime.fromisoformat(value)
         except ValueError as error:
-            raise RequestError(f"{what} {value!r} is not a time; write ISO 8601, such as 2026-01-31T12:00:00Z") from error
+            raise RequestError(f"{what} {text!r} is not a time; write ISO 8601, such as 2026-01-31T12:00:00Z") from error
     if not isinstance(value, datetime):
         raise RequestError(f"{what} {value!r} is not a datetime")
-    return micros(value)
+    microseconds = micros(value)
+    if not FIRST <= microseconds <= LAST:
+        raise RequestError(f"{what} {value.isoformat()} lies outside the years 1 to 9999 in UTC")
+    return microseconds

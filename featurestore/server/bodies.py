@@ -1,18 +1,33 @@
 """What requests may say: typed, and nothing unknown let through."""
 
-import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from featurestore.pipelines.frames import is_query
 from featurestore.pipelines.joining.spine_grid import parsed
 
+MOST_ENTITIES = 10_000
+"""Most entities or records of one request."""
+MOST_ROWS = 100_000
+"""Most rows of a spine in JSON; more come as a file."""
+MOST_CELLS = 10_000_000
+MOST_PARTS = 10_000
+"""Most entries of any other list or object."""
+
+SNAPSHOT_IDS = 1 << 63
+
+Part = TypeVar("Part")
+Parts = Annotated[list[Part], Field(max_length=MOST_PARTS)]
+Texts = Annotated[dict[str, str], Field(max_length=MOST_PARTS)]
+Record = dict[str, Any]
+Records = Annotated[list[Record], Field(max_length=MOST_ENTITIES)]
+
 
 class Body(BaseModel):
     """A request body; a misspelt field is refused, not ignored."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Words(Body):
@@ -20,14 +35,14 @@ class Words(Body):
 
     description: str = ""
     owner: str = ""
-    tags: dict[str, str] = {}
+    tags: Texts = {}
 
 
 class EntityBody(Words):
     """A thing that has features."""
 
     name: str
-    keys: list[str] | str
+    keys: Parts[str] | str
 
 
 class CsvBody(Body):
@@ -54,7 +69,7 @@ class SourceBody(Words):
     sql: str | None = None
     timestamp: str = ""
     created: str | None = None
-    columns: dict[str, str] = {}
+    columns: Texts = {}
     where: str | None = None
     format: CsvBody | None = None
 
@@ -64,7 +79,7 @@ class Aggregation(Body):
 
     function: str
     column: str | None = None
-    over: list[str] | str
+    over: Parts[str] | str
     where: str | None = None
     n: int | None = None
     q: float | None = None
@@ -129,37 +144,37 @@ class ViewBody(Words):
     name: str
     entity: EntityBody
     source: SourceBody
-    features: dict[str, str | AggregationFeature | ExpressionFeature]
+    features: Annotated[dict[str, str | AggregationFeature | ExpressionFeature], Field(max_length=MOST_PARTS)]
     every: str | None = None
     ttl: str | int | None = None
-    checks: list[AnyCheck] = []
+    checks: Parts[AnyCheck] = []
 
 
 class SelectionBody(Body):
     """Some (`names`) or all features of a view, as a service lists them."""
 
     view: ViewBody
-    names: list[str] | None = None
+    names: Parts[str] | None = None
     alias: str | None = None
-    keys: dict[str, str] = {}
+    keys: Texts = {}
 
 
 class ServiceBody(Words):
     """A service, whole: with its views."""
 
     name: str
-    features: list[SelectionBody]
-    request: dict[str, str] = {}
-    derived: dict[str, str] = {}
+    features: Parts[SelectionBody]
+    request: Texts = {}
+    derived: Texts = {}
 
 
 class DefinitionsBody(Body):
     """Definitions as documents, as `featurestore.dsl.documents` writes them."""
 
-    entities: list[EntityBody] = []
-    sources: list[SourceBody] = []
-    views: list[ViewBody] = []
-    services: list[ServiceBody] = []
+    entities: Parts[EntityBody] = []
+    sources: Parts[SourceBody] = []
+    views: Parts[ViewBody] = []
+    services: Parts[ServiceBody] = []
 
 
 class PlanBody(Body):
@@ -177,8 +192,12 @@ class ApplyBody(PlanBody):
 class OnlineBody(Body):
     """Entities to look up, each its key columns and their values; `request` has one object for each, where the service asks for fields."""
 
-    entities: list[dict[str, Any]]
-    request: list[dict[str, Any]] | None = None
+    entities: Records
+    request: Records | None = None
+
+    def keys_told(self) -> int:
+        """The keys of all objects of the document, if it has no others than these and none twice."""
+        return len(self.model_fields_set) + sum(map(len, self.entities)) + sum(map(len, self.request or ()))
 
 
 class GridBody(Body):
@@ -194,7 +213,7 @@ class SpineBody(Body):
 
     table: str | None = Field(None, description="an Iceberg table, `namespace.name`, or `namespace.name@snapshot`")
     sql: str | None = Field(None, description="one SELECT over Iceberg tables")
-    rows: list[dict[str, Any]] | None = Field(None, description="the rows themselves; times as ISO 8601")
+    rows: list[Record] | None = Field(None, max_length=MOST_ROWS, description="the rows themselves; times as ISO 8601")
     grid: GridBody | None = Field(None, description="no rows of one's own: keys by times, in the column `timestamp`")
 
     @model_validator(mode="after")
@@ -212,14 +231,19 @@ class SpineBody(Body):
         return self.rows if self.rows is not None else self.sql
 
     @model_validator(mode="after")
+    def _dense(self) -> Self:
+        # Columns are made of rows, with a null wherever a row does not say one: few rows of many names would take gigabytes.
+        names = {name for row in self.rows or () for name in row}
+        if len(names) * len(self.rows or ()) > MOST_CELLS:
+            raise ValueError(f"{len(self.rows or ())} rows of {len(names)} columns; send so many as a Parquet or Arrow file")
+        return self
+
+    @model_validator(mode="after")
     def _select(self) -> Self:
         # The store takes any other text for the path of a file, and callers have no business with the server's files.
         if self.sql is not None and not is_query(self.sql):
             raise ValueError("sql must be one SELECT")
         return self
-
-
-SNAPSHOT_ID = re.compile("[0-9]{1,19}")
 
 
 class JoinFields(Body):
@@ -230,7 +254,9 @@ class JoinFields(Body):
     known: Literal["now", "then"] = Field(
         "now", description="`now`: the latest corrections; `then`: only what was known at each row's time"
     )
-    snapshots: dict[str, str | int | None] | None = Field(None, description="snapshot ids to pin, by feature table such as `orders_v1`")
+    snapshots: dict[str, str | int | None] | None = Field(
+        None, max_length=MOST_PARTS, description="snapshot ids to pin, by feature table such as `orders_v1`"
+    )
 
     def pins(self) -> dict[str, int | None] | None:
         """The snapshots as the store takes them."""
@@ -241,8 +267,9 @@ class JoinFields(Body):
     @model_validator(mode="after")
     def _numbers(self) -> Self:
         for table, snapshot in (self.snapshots or {}).items():
-            if isinstance(snapshot, str) and not SNAPSHOT_ID.fullmatch(snapshot):
-                raise ValueError(f"snapshots.{table}: {snapshot!r} is not a snapshot id")
+            text = str(snapshot)
+            if snapshot is not None and not (text.isascii() and text.isdigit() and int(text) < SNAPSHOT_IDS):
+                raise ValueError(f"snapshots.{table[:100]}: {text[:100]!r} is not a snapshot id")
         return self
 
 
@@ -251,8 +278,10 @@ class TrainingSetFields(JoinFields):
 
     label: str | None = Field(None, description="the spine's column to learn")
     name: str | None = Field(None, description="its name; the service's when left out")
-    split: dict[str, float | str | None] | None = Field(None, description="the share of each part, or the time at which it ends")
-    by: str | list[str] | None = Field(None, description="the columns that shares go by; the service's keys when left out")
+    split: dict[str, float | str | None] | None = Field(
+        None, max_length=MOST_PARTS, description="the share of each part, or the time at which it ends"
+    )
+    by: str | Parts[str] | None = Field(None, description="the columns that shares go by; the service's keys when left out")
 
 
 class JoinBody(JoinFields):
@@ -270,7 +299,7 @@ class TrainingSetBody(TrainingSetFields):
 class MaterializationBody(Body):
     """Which views to bring up to date: all when no names are given. ISO 8601 times; see `FeatureStore.materialize`."""
 
-    names: list[str] | None = None
+    names: Parts[str] | None = None
     start: str | None = None
     end: str | None = None
 
@@ -289,9 +318,9 @@ class MaintenanceBody(Body):
 class Split(Body):
     """Rows as MLflow writes them in two parts."""
 
-    columns: list[str]
-    data: list[list[Any]]
-    index: list[Any] | None = None
+    columns: Parts[str]
+    data: Annotated[list[list[Any]], Field(max_length=MOST_ENTITIES)]
+    index: Annotated[list[Any], Field(max_length=MOST_ENTITIES)] | None = None
 
     @model_validator(mode="after")
     def _square(self) -> Self:
@@ -304,7 +333,7 @@ class Split(Body):
 class InvocationBody(Body):
     """Rows to predict for, in one of MLflow's two forms: keys and request fields, and features that override looked-up ones."""
 
-    dataframe_records: list[dict[str, Any]] | None = None
+    dataframe_records: Records | None = None
     dataframe_split: Split | None = None
 
     @model_validator(mode="after")

@@ -2,15 +2,17 @@
 
 from typing import Any
 
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
 from featurestore.dsl import documents
 from featurestore.dsl.definitions import Definition
 from featurestore.errors import CommitConflict
 from featurestore.pipelines.planning.plan import Plan
-from featurestore.server import answers
+from featurestore.server import answers, json_body
 from featurestore.server.bodies import ApplyBody, DefinitionsBody, PlanBody
-from featurestore.server.routing import delete, get, post
+from featurestore.server.routing import delete, get, json_of, post
 from featurestore.store import FeatureStore
 
 TAG = "definitions"
@@ -34,8 +36,8 @@ class Definitions:
             delete("/v1/views/{name}", self.remove_view, TAG, response_model=answers.Removal),
             delete("/v1/views/{name}/versions/{version}", self.remove_version, TAG, response_model=answers.Removal),
             delete("/v1/services/{name}", self.remove_service, TAG, response_model=answers.Removal),
-            post("/v1/plan", self.plan, TAG, response_model=answers.Plan),
-            post("/v1/apply", self.apply, TAG, response_model=answers.Plan),
+            post("/v1/plan", self.plan, TAG, response_model=answers.Plan, openapi_extra=json_of(PlanBody)),
+            post("/v1/apply", self.apply, TAG, response_model=answers.Plan, openapi_extra=json_of(ApplyBody)),
         ]
 
     def list_entities(self) -> list[dict[str, Any]]:
@@ -74,12 +76,18 @@ class Definitions:
         """Remove a service with all its versions. Models that were trained with it stay."""
         return self._store.remove_service(name, dry_run).to_dict()
 
-    def plan(self, body: PlanBody) -> dict[str, Any]:
+    async def plan(self, request: Request) -> dict[str, Any]:
         """What applying these definitions would change; nothing is written. 422 names every problem of every definition."""
+        return await run_in_threadpool(self._plan, await json_body.read_typed(request, PlanBody))
+
+    async def apply(self, request: Request) -> dict[str, Any]:
+        """Register new versions and make their empty tables: all of them or none."""
+        return await run_in_threadpool(self._apply, await json_body.read_typed(request, ApplyBody))
+
+    def _plan(self, body: PlanBody) -> dict[str, Any]:
         return _document(self._store.plan(objects(body.definitions)))
 
-    def apply(self, body: ApplyBody) -> dict[str, Any]:
-        """Register new versions and make their empty tables: all of them or none."""
+    def _apply(self, body: ApplyBody) -> dict[str, Any]:
         if "base" not in body.model_fields_set:
             return _document(self._store.apply(objects(body.definitions)))
         plan = self._store.plan(objects(body.definitions))

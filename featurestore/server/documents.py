@@ -8,12 +8,39 @@ from featurestore.server.places import without_places
 
 # What an engine said in its own words is for the log of the server, not for its callers.
 PRIVATE = "reason"
+LISTED = 20
+"""Most entries of a list in an error; `more` in its details has the count of the rest."""
+TEXT, LINE = 1_000, 4_000
+"""Most characters of a text in the details, and of a line of the message."""
 ELSEWHERE = "the server's log says why"
 
 
 def document(kind: str, message: str, details: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The body of an error."""
-    return {"error": {"type": kind, "message": message, "details": dict(details or {})}}
+    """The body of an error, which repeats no more than a part of what was too long."""
+    told, more = {}, {}
+    for name, value in (details or {}).items():
+        if isinstance(value, list | tuple) and len(value) > LISTED:
+            more[name] = len(value) - LISTED
+            value = value[:LISTED]
+        told[name] = shortened(value)
+    if more:
+        told["more"] = more
+    return {"error": {"type": kind, "message": _in_lines(message), "details": told}}
+
+
+def shortened(value: Any) -> Any:
+    """The same with long texts cut, in lists and objects too."""
+    if isinstance(value, str):
+        return value if len(value) <= TEXT else f"{value[:TEXT]}..."
+    if isinstance(value, list | tuple):
+        return [shortened(item) for item in value]
+    return {shortened(name): shortened(item) for name, item in value.items()} if isinstance(value, dict) else value
+
+
+def _in_lines(message: str) -> str:
+    lines = message.split("\n")
+    cut = [line if len(line) <= LINE else f"{line[:LINE]}..." for line in lines[: LISTED + 1]]
+    return "\n".join([*cut, *([f"  and {len(lines) - len(cut)} more"] if len(lines) > len(cut) else [])])
 
 
 def document_of(error: FeatureStoreError) -> dict[str, Any]:

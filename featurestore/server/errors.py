@@ -23,7 +23,8 @@ from featurestore.errors import (
 )
 from featurestore.pipelines.encoding import plain
 from featurestore.secrets import logger_of
-from featurestore.server.documents import PRIVATE, document, document_of
+from featurestore.server.documents import LISTED, PRIVATE, TEXT, document, document_of
+from featurestore.server.logs import printable
 
 log = logger_of(__name__)
 
@@ -58,14 +59,18 @@ async def ours(request: Request, error: FeatureStoreError) -> Response:
     """The response to an error of the tree; one of the server's side is also logged."""
     status = status_of(error)
     if status >= 500 or PRIVATE in error.details:
-        log.warning("%s %s: %s", request.method, request.url.path, error, exc_info=error.__cause__)
+        log.warning("%s %s: %s", request.method, printable(request.scope["path"]), error, exc_info=error.__cause__)
     return response(status, document_of(error), {"Retry-After": "5"} if isinstance(error, NotReady) else None)
 
 
 async def invalid(request: Request, error: RequestValidationError) -> Response:
     """The response to a body or parameter of a wrong shape."""
-    problems = [{"field": _path(problem["loc"]), "message": _sentence(problem)} for problem in error.errors()]
-    lines = "; ".join(f"{problem['field']}: {problem['message']}" if problem["field"] else problem["message"] for problem in problems)
+    problems = [{"field": _path(problem["loc"])[:TEXT], "message": _sentence(problem)[:TEXT]} for problem in error.errors()]
+    lines = "; ".join(
+        f"{problem['field'][:100]}: {problem['message']}" if problem["field"] else problem["message"] for problem in problems[:LISTED]
+    )
+    if len(problems) > LISTED:
+        lines += f"; and {len(problems) - LISTED} more"
     kind = request.headers.get("content-type", "")
     hint = "" if request.method == "GET" or "json" in kind or "multipart" in kind else "; send it with Content-Type: application/json"
     return response(422, document("RequestError", f"the request has a wrong shape: {lines}{hint}", {"problems": problems}))

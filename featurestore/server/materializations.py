@@ -4,18 +4,19 @@ import uuid
 from datetime import timedelta
 from typing import Any
 
+from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
 from featurestore.dsl import durations
 from featurestore.errors import Conflict, NotFound, RequestError
 from featurestore.pipelines import times
-from featurestore.server import answers
+from featurestore.server import answers, json_body
 from featurestore.server.bodies import MaintenanceBody, MaterializationBody
 from featurestore.server.jobs.job import Job
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.jobs.work import MATERIALIZATION
-from featurestore.server.routing import CANCEL_SECONDS, Wait, delete, get, post
+from featurestore.server.routing import CANCEL_SECONDS, Wait, delete, get, json_of, post
 from featurestore.store import FeatureStore
 
 TAG = "materializations"
@@ -30,19 +31,23 @@ class Materializations:
 
     def routes(self) -> list[APIRoute]:
         """What is served."""
+        told = {"openapi_extra": json_of(MaterializationBody, False)}
         return [
-            post("/v1/materializations", self.start_materialization, TAG, status_code=202, response_model=answers.Accepted),
+            post("/v1/materializations", self.start_materialization, TAG, status_code=202, response_model=answers.Accepted, **told),
             get("/v1/materializations/{id}", self.get_materialization, TAG, response_model=answers.Materialization),
             delete("/v1/materializations/{id}", self.cancel_materialization, TAG, response_model=answers.Materialization),
-            post("/v1/maintenance", self.maintain, TAG, response_model=list[answers.Upkeep]),
+            post("/v1/maintenance", self.maintain, TAG, response_model=list[answers.Upkeep], openapi_extra=json_of(MaintenanceBody, False)),
         ]
 
-    def start_materialization(self, body: MaterializationBody | None = None) -> dict[str, Any]:
+    async def start_materialization(self, request: Request) -> dict[str, Any]:
         """Bring views up to `end` (now), from their watermarks or from `start` on: feature tables and online store alike.
 
         The same interval again appends nothing. Materializations wait for one another.
         """
-        asked = body or MaterializationBody()
+        asked = await json_body.read_typed(request, MaterializationBody, MaterializationBody())
+        return await run_in_threadpool(self._start, asked)
+
+    def _start(self, asked: MaterializationBody) -> dict[str, Any]:
         for name in asked.names or []:
             self._store.view(name)
         for what, bound in (("start", asked.start), ("end", asked.end)):
@@ -64,9 +69,12 @@ class Materializations:
             raise Conflict(f"{id} is done: there is nothing to cancel")
         return state
 
-    def maintain(self, body: MaintenanceBody | None = None) -> list[dict[str, Any]]:
+    async def maintain(self, request: Request) -> list[dict[str, Any]]:
         """Expire snapshots that nothing pins, sweep files that no kept snapshot reaches, and make few files of many small ones."""
-        asked = body or MaintenanceBody()
+        asked = await json_body.read_typed(request, MaintenanceBody, MaintenanceBody())
+        return await run_in_threadpool(self._maintain, asked)
+
+    def _maintain(self, asked: MaintenanceBody) -> list[dict[str, Any]]:
         age = _age("older_than", asked.older_than)
         fold = None if asked.fold_older_than is None else _age("fold_older_than", asked.fold_older_than)
         return self._store.maintain(age, asked.dry_run, fold)

@@ -1,21 +1,25 @@
 """What every request passes: a boundary for the unexpected, the token, and the size limit; plain ASGI, for speed."""
 
 import hmac
+import re
 import uuid
 from collections.abc import Collection, Mapping
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from featurestore.secrets import logger_of
 from featurestore.server.documents import document
 from featurestore.server.errors import response
+from featurestore.server.logs import printable
 
 log = logger_of(__name__)
 
 MIB = 1 << 20
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 class Boundary:
@@ -37,9 +41,13 @@ class Boundary:
 
         try:
             await self._app(scope, receive, watched)
+        except ClientDisconnect:
+            # Nobody is left to be answered, and nothing of ours went wrong.
+            log.debug("the client of %s %s left", scope["method"], printable(scope["path"]))
         except Exception:
-            request_id = Headers(scope=scope).get("x-request-id", "")[:64] or uuid.uuid4().hex
-            log.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
+            sent = Headers(scope=scope).get("x-request-id", "")
+            request_id = sent if _ID.fullmatch(sent) else uuid.uuid4().hex
+            log.exception("request %s: %s %s failed", request_id, scope["method"], printable(scope["path"]))
             if started:
                 # Half an answer is out: only a broken connection tells the caller that the rest is missing.
                 raise

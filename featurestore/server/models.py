@@ -8,9 +8,9 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
 from featurestore.pipelines import encoding
-from featurestore.server import answers
+from featurestore.server import answers, json_body
 from featurestore.server.bodies import InvocationBody
-from featurestore.server.routing import BareRoute, body_of, get, parsed, post, schema_of
+from featurestore.server.routing import BareRoute, body_of, get, post, schema_of
 from featurestore.store import FeatureStore
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Models:
 
         The model is loaded when it is first asked for, and kept. 503 says what to install where MLflow is missing.
         """
-        body = parsed(InvocationBody, await request.body())
+        body = await json_body.read(request, InvocationBody)
         wanted = request.query_params
         name = request.path_params["name"]
         found = await run_in_threadpool(self._predict, name, wanted.get("version"), wanted.get("alias"), body)

@@ -6,10 +6,10 @@ from fastapi.routing import APIRoute
 
 from featurestore.pipelines import encoding
 from featurestore.pipelines.lookup import OnlineFeatures
-from featurestore.server import answers
+from featurestore.server import answers, json_body
 from featurestore.server.bodies import OnlineBody
 from featurestore.server.metrics import Metrics
-from featurestore.server.routing import BareRoute, body_of, parsed, post, schema_of
+from featurestore.server.routing import BareRoute, body_of, post, schema_of
 from featurestore.store import FeatureStore
 
 READS_IN_LOOP = 600
@@ -52,7 +52,7 @@ class Online:
         """The newest features of each entity, in the order of the request: what a training set would hold at this moment."""
         service = request.path_params["service"]
         full = request.query_params.get("full", "true").lower() not in ("false", "0", "no")
-        body = parsed(OnlineBody, await request.body())
+        body = await json_body.read(request, OnlineBody)
         plan = self._store.held_plan(service) if self._local else None
         if plan is not None and not plan.derived and len(body.entities) * len(plan.uses) <= READS_IN_LOOP:
             found = self._store.online_features(plan, body.entities, body.request)

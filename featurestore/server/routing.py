@@ -2,16 +2,13 @@
 
 import copy
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import Query
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from featurestore.server.answers import ErrorAnswer
-
-Model = TypeVar("Model", bound=BaseModel)
 
 Wait = Annotated[float, Query(ge=0, le=60, description="seconds to wait for the end before answering with the state as it is")]
 CANCEL_SECONDS = 15.0
@@ -49,25 +46,16 @@ class BareRoute(APIRoute):
         return self.endpoint
 
 
-def parsed(model: type[Model], content: bytes) -> Model:
-    """A JSON body as its model. Raises: RequestValidationError with every problem."""
-    try:
-        return model.model_validate_json(content)
-    except ValidationError as error:
-        raise RequestValidationError(error.errors(include_url=False)) from error
-
-
-def checked(model: type[Model], values: dict[str, Any]) -> Model:
-    """Form fields as their model. Raises: RequestValidationError with every problem."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise RequestValidationError(error.errors(include_url=False)) from error
-
-
 def body_of(*kinds: tuple[str, dict[str, Any]]) -> dict[str, Any]:
     """OpenAPI's words for a body in one of several content types."""
     return {"requestBody": {"required": True, "content": {kind: {"schema": schema} for kind, schema in kinds}}}
+
+
+def json_of(model: type[BaseModel], required: bool = True) -> dict[str, Any]:
+    """The same of a body in JSON."""
+    told = body_of(("application/json", schema_of(model)))
+    told["requestBody"]["required"] = required
+    return told
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:

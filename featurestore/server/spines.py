@@ -2,18 +2,20 @@
 
 from typing import Any, TypeVar
 
-import orjson
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 
 from featurestore.errors import RequestError
+from featurestore.pipelines import json_numbers
+from featurestore.server import json_body
 from featurestore.server.bodies import JoinFields
-from featurestore.server.routing import body_of, checked, parsed, schema_of
+from featurestore.server.routing import body_of, schema_of
 from featurestore.server.uploads.reader import UploadReader
 
 PATHS = ("/v1/training-sets", "/v1/point-in-time")
 """Where a form with a file may be sent."""
+MOST_FIELDS = 20
 
 Fields = TypeVar("Fields", bound=JoinFields)
 
@@ -25,10 +27,13 @@ async def read(request: Request, fields: type[Fields], whole: type[Fields], uplo
     parser, and read from there by another process. Raises: RequestValidationError, RequestError.
     """
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        body = parsed(whole, await request.body())
+        body = await json_body.read(request, whole)
         return body, body.spine.given()  # type: ignore[attr-defined]
-    async with request.form(max_files=1, max_fields=20) as form:
-        values: dict[str, Any] = {name: value for name, value in form.items() if isinstance(value, str)}
+    form = await _form(request)
+    try:
+        values: dict[str, Any] = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+        if len(values) < sum(isinstance(value, str) for _, value in form.multi_items()):
+            raise RequestError("a field of the form is there twice; send each once")
         for name in ("snapshots", "split"):
             if name in values:
                 values[name] = _json(values[name], name)
@@ -37,7 +42,9 @@ async def read(request: Request, fields: type[Fields], whole: type[Fields], uplo
         file = next((value for value in form.values() if isinstance(value, UploadFile)), None)
         if file is None:
             raise RequestError("a form brings the spine as a file in its field 'spine': Parquet, or Arrow IPC", field="spine")
-        return checked(fields, values), await uploads.read(file.file)
+        return json_body.checked(fields, values), await uploads.read(file.file)
+    finally:
+        await form.close()
 
 
 def described(fields: type[JoinFields], whole: type[JoinFields]) -> dict[str, Any]:
@@ -48,9 +55,16 @@ def described(fields: type[JoinFields], whole: type[JoinFields]) -> dict[str, An
     return body_of(("application/json", schema_of(whole)), ("multipart/form-data", form))
 
 
+async def _form(request: Request) -> FormData:
+    try:
+        return await request.form(max_files=1, max_fields=MOST_FIELDS)
+    except (ValueError, LookupError) as error:
+        raise RequestError("the form is not whole multipart/form-data", reason=str(error)) from error
+
+
 def _json(text: str, field: str) -> Any:
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        problem = {"type": "json_invalid", "loc": ("body", field), "msg": str(error), "ctx": {"error": str(error)}}
-        raise RequestValidationError([problem]) from error
+        return json_numbers.loads(text)
+    except (ValueError, RecursionError) as error:
+        said = str(error) if isinstance(error, json_numbers.JsonProblem) else "not valid JSON"
+        raise RequestValidationError([{"type": "json", "loc": ("body", field), "msg": said}]) from error

@@ -124,6 +124,8 @@ def _check_names(names: Sequence[str], plan: ServicePlan, timestamp: str) -> Non
     if len(set(names)) < len(names):
         twice = next(name for name in names if list(names).count(name) > 1)
         raise RequestError(f"the spine has two columns called '{twice}'; rename one")
+    if any(not name or "\0" in name for name in names):
+        raise RequestError("the spine has a column without a name, or with a NUL in it; rename it")
     if timestamp not in names:
         raise RequestError(f"the spine has no timestamp column '{timestamp}'{near(timestamp, names)}", field=timestamp)
     for column in plan.entity_columns:

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore.errors import TypeMismatch
-from featurestore.pipelines.values import fit
+from featurestore.pipelines.times import FIRST, LAST
+from featurestore.pipelines.values import fit, shown
 
 TIME = pa.timestamp("us", tz="UTC")
 WIDEST_DECIMAL = 38
@@ -40,7 +41,7 @@ def as_time(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     column = _decoded(column)
     kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return _micros(column, name).cast(TIME)
+        return _in_calendar(_micros(column, name).cast(TIME), name)
     if pa.types.is_null(kind):
         return column.cast(TIME)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
@@ -58,7 +59,11 @@ def as_key(column: pa.ChunkedArray, name: str, kind: str, role: str = "key colum
             return column.cast(target)
         except pa.ArrowInvalid as error:
             raise TypeMismatch(f"the {role} '{name}' holds a number beyond {kind}", field=name) from error
-    fitted = [fit(value, kind, f"the {role} '{name}'") for value in column.to_pylist()]
+    try:
+        values = column.to_pylist()
+    except (OverflowError, ValueError) as error:
+        raise TypeMismatch(f"the {role} '{name}' holds a time outside the years 1 to 9999", field=name) from error
+    fitted = [fit(value, kind, f"the {role} '{name}'") for value in values]
     return pa.chunked_array([pa.array([str(value) if kind == "UUID" and value is not None else value for value in fitted], target)])
 
 
@@ -138,8 +143,21 @@ def _parsed(value: Any, name: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(value)
     except ValueError as error:
-        raise TypeMismatch(f"the timestamp column '{name}' holds {value!r}, which is not ISO 8601", field=name) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        raise TypeMismatch(f"the timestamp column '{name}' holds {shown(value)}, which is not ISO 8601", field=name) from error
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError as error:
+        raise TypeMismatch(
+            f"the timestamp column '{name}' holds {value!r}, which is outside the years 1 to 9999 in UTC", field=name
+        ) from error
+
+
+def _in_calendar(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """The times, none of which is beyond what can be spelled."""
+    ends = pc.min_max(column.cast(pa.int64())).as_py()
+    if ends["min"] is not None and not FIRST <= ends["min"] <= ends["max"] <= LAST:
+        raise TypeMismatch(f"the timestamp column '{name}' holds a time outside the years 1 to 9999", field=name)
+    return column
 
 
 _STORABLE = {

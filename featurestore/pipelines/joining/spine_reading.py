@@ -16,6 +16,7 @@ from featurestore.pipelines import frames
 from featurestore.pipelines.files.spine import files_of
 from featurestore.pipelines.joining.spine import Spine, fitted, held
 from featurestore.pipelines.joining.spool import Spool
+from featurestore.pipelines.joining.written_numbers import settle
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.query_rows import open_query
 
@@ -27,7 +28,7 @@ def read(parts: Parts, given: Any, plan: ServicePlan, timestamp: str) -> Spine:
     """The spine of a service. Raises: RequestError and TypeMismatch naming the column that is missing, misnamed or of
     a wrong type; NotFound for a file or table that does not exist.
     """
-    with opened(parts, given) as rows:
+    with opened(parts, settle(given, plan, timestamp) if isinstance(given, list) else given) as rows:
         return of_rows(rows, plan, timestamp, parts.settings.spill_path())
 
 
