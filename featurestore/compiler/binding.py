@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from featurestore.compiler.check_service import output_names, request_keys
-from featurestore.compiler.expressions import canonical
+from featurestore.compiler.expressions import spelling
 from featurestore.compiler.features import feature_names
 from featurestore.compiler.fingerprint import ttl_microseconds
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
@@ -35,7 +35,7 @@ def bound(service: FeatureService, version: int, fingerprint: str, views: Mappin
         fingerprint=fingerprint,
         uses=tuple(_use(selection, views[selection.view.name]) for selection in service.selections),
         request=tuple((name, sql_type(kind)) for name, kind in service.request.items()),
-        derived=tuple((name, canonical(sql)) for name, sql in service.derived.items()),
+        derived=tuple((name, spelling(sql)) for name, sql in service.derived.items()),
     )
 
 

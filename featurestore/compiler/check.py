@@ -3,10 +3,24 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from sqlglot.expressions import Expr
+
 from featurestore.compiler.check_service import service_problems
 from featurestore.compiler.check_source import format_problems, path_problems
 from featurestore.compiler.data_checks import check_problems
-from featurestore.compiler.expressions import RESERVED, SqlProblem, column_names, parse_query, parse_row, query_tables, resolve
+from featurestore.compiler.expressions import (
+    MOST_RENDERED,
+    RESERVED,
+    SqlProblem,
+    canonical,
+    column_names,
+    expanded_size,
+    parse_query,
+    parse_row,
+    query_tables,
+    resolve,
+    struct_reads,
+)
 from featurestore.dsl.agg import Aggregation
 from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.durations import microseconds
@@ -77,28 +91,56 @@ def source_problems(source: Source) -> Found:
     if source.sql is not None:
         try:
             query_tables(parse_query(source.sql))
+            canonical(source.sql)
         except SqlProblem as error:
             yield "sql", str(error)
     if not source.timestamp:
         yield "timestamp", "is missing; name the column that says when a row happened"
+    sizes: dict[str, int] = {}
     for name, sql in source.columns.items():
         if name.startswith(RESERVED):
             yield f"columns.{name}", f"names that begin with {RESERVED} are the store's own"
         yield from sql_problems(f"columns.{name}", sql)
+        yield from size_problems(f"columns.{name}", name, sql, sizes)
     if source.where is not None:
         yield from sql_problems("where", source.where)
 
 
 def sql_problems(field: str, sql: str, known: Sequence[str] | None = None) -> Found:
-    """Row SQL that parses, is on the white list, and reads only `known` columns when they are given."""
+    """Row SQL that parses, is on the white list, and reads only `known` columns, which are features, when they are given."""
     try:
         tree = parse_row(sql)
+        canonical(sql)
     except SqlProblem as error:
         yield field, str(error)
         return
     for column in column_names(tree):
         if known is not None and resolve(column, known) is None:
             yield field, f"no column '{column}'{near(column, known)}"
+    if known is not None:
+        yield from struct_problems(field, tree, "a feature")
+
+
+def struct_problems(field: str, tree: Expr, what: str) -> Found:
+    """What stands in a feature table or in a request is never a struct, so nothing there has a field."""
+    for read in struct_reads(tree):
+        hint = "write the name alone, or read the field where the source is read: in a feature's row SQL, columns= or where="
+        yield field, f"'{read}' reads a field of a struct, and {what} is never one; {hint}"
+
+
+def size_problems(field: str, name: str, sql: str, sizes: dict[str, int]) -> Found:
+    """An expression is put where its name stands, so few that name one another many times are too many to write down.
+
+    `sizes` holds the sizes of the expressions before it, and gets its own.
+    """
+    try:
+        sizes[name] = expanded_size(parse_row(sql), sizes)
+    except SqlProblem:
+        # That it cannot be read is a problem of its own.
+        return
+    if sizes[name] > MOST_RENDERED:
+        yield field, f"has {sizes[name]} characters with the expressions that it names in their places, and may have {MOST_RENDERED}"
+        sizes[name] = 0
 
 
 def duration_problems(field: str, duration: object) -> Found:
@@ -128,6 +170,7 @@ def view_problems(view: FeatureView) -> Found:
     if not declared:
         yield "features", "is empty; a view needs at least one feature"
     names: list[str] = []
+    sizes: dict[str, int] = {}
     for name, feature in declared.items():
         field = f"features.{name}"
         unfolded = [name]
@@ -136,6 +179,7 @@ def view_problems(view: FeatureView) -> Found:
             unfolded = [f"{name}_{window}" for window in feature.over]
         elif isinstance(feature, Expression):
             yield from sql_problems(field, feature.sql, names)
+            yield from size_problems(field, name, feature.sql, sizes)
         elif not isinstance(feature, str):
             yield field, f"is {feature!r}; write row SQL, agg.<function>(...) or Expression(...)"
         elif view.every is not None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from featurestore.compiler.expressions import RESERVED, SqlProblem, column_names, parse_row, resolve
+from featurestore.compiler.expressions import RESERVED, SqlProblem, canonical, column_names, parse_row, resolve, struct_reads
 from featurestore.dsl.agg import Aggregation
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.types import sql_type
@@ -82,12 +82,16 @@ def derived_problems(service: FeatureService, owners: dict[str, str]) -> Iterato
             continue
         try:
             tree = parse_row(sql)
+            canonical(sql)
         except SqlProblem as error:
             yield field, str(error)
             continue
         for column in column_names(tree):
             if resolve(column, readable) is None:
                 yield field, f"no request field or feature '{column}'{near(column, readable)}"
+        for read in struct_reads(tree):
+            hint = "write the name alone, or make the field a feature of its own"
+            yield field, f"'{read}' reads a field of a struct, and neither a feature nor a request field is one; {hint}"
 
 
 def unfolded_names(view: FeatureView) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from featurestore.compiler.check_service import unfolded_names
-from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, render, resolve
+from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, render, resolve, struct_reads
 from featurestore.dsl.check import SEVERITIES, Check, Condition, Freshness, NotNull, RowCount
 from featurestore.dsl.durations import microseconds
 from featurestore.dsl.view import FeatureView
@@ -94,13 +94,16 @@ def _limit_problems(check: Check, view: FeatureView) -> Iterator[str]:
             yield f"no feature '{check.feature}' in {view.name}{near(str(check.feature), known)}"
         return
     try:
-        names = column_names(parse_row(check.sql))
+        tree = parse_row(check.sql)
     except SqlProblem as error:
         yield str(error)
         return
+    names = column_names(tree)
     for name in names:
         if resolve(name, row_columns(view)) is None:
             yield f"no key or feature '{name}'{near(name, row_columns(view))}"
+    for read in struct_reads(tree):
+        yield f"'{read}' reads a field of a struct, and neither a key nor a feature is one; write the name alone"
 
 
 def _count_problems(check: RowCount) -> Iterator[str]:

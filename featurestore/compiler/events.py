@@ -3,9 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import sqlglot
-from sqlglot import exp
-
 from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, render, resolve
 from featurestore.dsl.agg import Aggregation
 from featurestore.dsl.source import Source
@@ -77,7 +74,10 @@ def compile_events(view: FeatureView, columns: Sequence[str]) -> Events:
         f"SELECT {', '.join(selected)}\nFROM {SOURCE}\nWHERE {keep} AND {has_keys}"
         f"\n  AND {time} BETWEEN make_timestamptz(getvariable('events_lower')) AND make_timestamptz(getvariable('events_upper'))"
     )
-    read = {column.name for column in sqlglot.parse_one(sql, read="duckdb").find_all(exp.Column)}
+    written = [item.text for item in inputs] + ([source.where] if source.where else [])
+    read = raw_reads(source, columns, [name for text in written for name in column_names(parse_row(text))])
+    read |= {_known(key, columns) for key in view.entity.keys}
+    read |= raw_reads(source, columns, [name for name in (source.timestamp, source.created) if name])
     return Events(
         reads=tuple(column for column in columns if column in read),
         keys=tuple(view.entity.keys),
@@ -105,6 +105,14 @@ def source_scope(source: Source, columns: Sequence[str]) -> dict[str, str]:
     for name, sql in source.columns.items():
         scope[name] = f"({render(parse_row(sql), scope)})"
     return scope
+
+
+def raw_reads(source: Source, columns: Sequence[str], names: Sequence[str]) -> set[str]:
+    """The raw columns that names of row SQL over the source stand for; those of `columns=` stand for what their SQL reads."""
+    reads = {column: {column} for column in columns}
+    for name, sql in source.columns.items():
+        reads[name] = {raw for column in column_names(parse_row(sql)) for raw in reads[_known(column, reads)]}
+    return {raw for name in names for raw in reads[_known(name, reads)]}
 
 
 def known_scope(source: Source, columns: Sequence[str]) -> dict[str, str]:
@@ -168,7 +176,7 @@ def _unknown(field: str, sql: str, scope: Mapping[str, str]) -> list[tuple[str, 
     return [(field, f"no column '{name}'{near(name, scope)}") for name in names if resolve(name, scope) is None]
 
 
-def _known(name: str, names: Sequence[str] | Mapping[str, str]) -> str:
+def _known(name: str, names: Sequence[str] | Mapping[str, object]) -> str:
     found = resolve(name, names)
     if found is None:
         raise SqlProblem(f"no column '{name}'{near(name, names)}")

@@ -1,19 +1,42 @@
 """User SQL is parsed, checked against a white list and rendered anew; text from a user is never pasted into a query."""
 
+import re
+from collections import Counter
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 
-import sqlglot
 from sqlglot import exp
-from sqlglot.errors import ParseError, SqlglotError
 
-from featurestore.compiler import functions
+from featurestore.compiler import scopes, whitelist
+from featurestore.compiler.parsing import SqlProblem, TooMuchSql, parse, shown, with_room, write
+from featurestore.compiler.scopes import Relation, struct_field
 from featurestore.errors import near
 
+__all__ = (
+    "MOST_RENDERED",
+    "RESERVED",
+    "SqlProblem",
+    "canonical",
+    "column_names",
+    "expanded_size",
+    "literal",
+    "parse_query",
+    "parse_row",
+    "query_problems",
+    "query_tables",
+    "quoted",
+    "render",
+    "render_query",
+    "resolve",
+    "spelling",
+    "struct_reads",
+)
+
 RESERVED = "__fs_"
+MOST_RENDERED = 1_000_000
+"""How many characters an expression may have once the expressions that it names are put in their places."""
 
-
-class SqlProblem(ValueError):
-    """SQL from a user cannot be used; the message says which part and what to do instead."""
+_NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_]*|"(?:[^"]|"")+"')
 
 
 def quoted(name: str) -> str:
@@ -26,25 +49,41 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+@lru_cache(maxsize=2048)
 def parse_row(sql: str) -> exp.Expr:
-    """One row expression. Raises: SqlProblem when it is not one, or uses what is not on the white list."""
-    tree = _parse(sql)
-    _check(tree, sql, functions.ROW_NODES, functions.ROW_FUNCTIONS, functions.ANONYMOUS_ROW_FUNCTIONS, "row SQL")
-    return tree
+    """One row expression. Raises: SqlProblem when it is not one, or uses what is not on the white list.
+
+    The tree is shared by all who ask for the same text: nobody may change it.
+    """
+    return with_room(lambda: _sound(sql, parse(sql), whitelist.ROW), sql)
 
 
+@lru_cache(maxsize=256)
 def parse_query(sql: str) -> exp.Expr:
-    """One SELECT. Raises: SqlProblem when it is not one, or uses what is not on the white list."""
-    tree = _parse(sql)
-    if not isinstance(tree, exp.Query) or isinstance(tree, exp.Subquery):
-        raise SqlProblem(f"{sql!r} is not a SELECT; a query must be one SELECT over Iceberg tables")
-    _check(tree, sql, functions.QUERY_NODES, functions.QUERY_FUNCTIONS, functions.ANONYMOUS_QUERY_FUNCTIONS, "a query")
-    return tree
+    """One SELECT. Raises: SqlProblem when it is not one, or uses what is not on the white list.
+
+    The tree is shared by all who ask for the same text: nobody may change it.
+    """
+    tree = parse(sql)
+    if not _is_query(tree):
+        raise SqlProblem(f"{shown(sql)} is not a SELECT; a query must be one SELECT over Iceberg tables")
+    return with_room(lambda: _sound(sql, tree, whitelist.QUERY), sql)
 
 
 def column_names(tree: exp.Expr) -> tuple[str, ...]:
     """The columns a row expression reads, as written, each once, in order."""
     return tuple(dict.fromkeys(column.parts[0].name for column in tree.find_all(exp.Column)))
+
+
+def struct_reads(tree: exp.Expr) -> tuple[str, ...]:
+    """What a row expression reads as fields of structs, such as `place.city`, each once, in order."""
+    found: list[str] = []
+    for node in tree.walk():
+        if isinstance(node, exp.Dot):
+            found.append(f"(...).{node.expression.name}")
+        elif isinstance(node, exp.Column) and len(node.parts) > 1:
+            found.append(".".join(part.name for part in node.parts))
+    return tuple(dict.fromkeys(found))
 
 
 def resolve(name: str, known: Collection[str]) -> str | None:
@@ -56,29 +95,64 @@ def resolve(name: str, known: Collection[str]) -> str | None:
 
 
 def render(tree: exp.Expr, columns: Mapping[str, str]) -> str:
-    """DuckDB SQL of a row expression with each column name replaced by `columns[name]`, itself SQL.
+    """DuckDB SQL of a row expression with each column name replaced by `columns[name]`, itself SQL that we rendered.
 
     Raises: SqlProblem naming an unknown column and the nearest known ones.
     """
-
-    def replace(node: exp.Expr) -> exp.Expr:
-        if not isinstance(node, exp.Column):
-            return node
-        first, *rest = [part.name for part in node.parts]
-        found = resolve(first, columns)
-        if found is None:
-            raise SqlProblem(f"no column '{first}'{near(first, columns)}")
-        target: exp.Expr = sqlglot.parse_one(columns[found], read="duckdb")
-        for part in rest:
-            target = exp.Dot(this=target, expression=exp.to_identifier(part, quoted=True))
-        return target if isinstance(target, exp.Column | exp.Dot) else exp.Paren(this=target)
-
-    return str(tree.copy().transform(replace).sql(dialect="duckdb"))
+    made = exp.Paren(this=tree.copy())
+    with_room(lambda: _put_in(made, columns), "the expression")
+    text = write(made.this, "the expression")
+    if len(text) > MOST_RENDERED:
+        raise TooMuchSql(
+            f"the expression has {len(text)} characters with the expressions that it names in their places; name fewer of them"
+        )
+    return text
 
 
+def _put_in(made: exp.Expr, columns: Mapping[str, str]) -> None:
+    # From the leaves up, so that what is put in is not looked at again.
+    for node in reversed(list(made.walk())):
+        if isinstance(node, exp.Column):
+            first, *fields = [part.name for part in node.parts]
+            found = resolve(first, columns)
+            if found is None:
+                named = f" (in {'.'.join([first, *fields])}, which reads a field of a struct)" if fields else ""
+                raise SqlProblem(f"no column '{first}'{named}{near(first, columns)}")
+            target = _rendered(columns[found])
+            for name in fields:
+                target = struct_field(target, name)
+            node.replace(target)
+        elif isinstance(node, exp.Dot):
+            node.replace(struct_field(node.this, node.expression.name))
+
+
+def expanded_size(tree: exp.Expr, sizes: Mapping[str, int]) -> int:
+    """About how many characters `render` would give where the columns it names stand for texts of these sizes."""
+    columns = (resolve(column.parts[0].name, sizes) for column in tree.find_all(exp.Column))
+    return len(write(tree, "the expression")) + sum(sizes[name] + 4 for name in columns if name is not None)
+
+
+@lru_cache(maxsize=4096)
 def canonical(sql: str) -> str:
-    """The same SQL in one spelling: white space, case of keywords and comments do not matter."""
-    return str(_parse(sql).sql(dialect="duckdb", comments=False, normalize_functions="upper"))
+    """The same SQL in one spelling: white space, case of keywords and comments do not matter.
+
+    It is stored, and parsed and checked again wherever it is used. Raises: SqlProblem as `parse_row` and `parse_query`.
+    """
+    tree = parse(sql)
+    accept = parse_query if _is_query(tree) else parse_row
+    checked = accept(sql)
+    text = with_room(lambda: str(tree.sql(dialect="duckdb", comments=False, normalize_functions="upper")), sql)
+    if not with_room(lambda: accept(text) == checked, sql):
+        raise SqlProblem(f"{shown(sql)} means something else once it is written anew; write it more plainly")
+    return text
+
+
+def spelling(sql: str) -> str:
+    """The canonical spelling; SQL that is not accepted, as an earlier release may have stored it, is itself: it equals no other."""
+    try:
+        return canonical(sql)
+    except SqlProblem:
+        return sql
 
 
 def query_tables(tree: exp.Expr) -> tuple[str, ...]:
@@ -86,94 +160,67 @@ def query_tables(tree: exp.Expr) -> tuple[str, ...]:
 
     Raises: SqlProblem for a table without a namespace or a table function.
     """
-    local = {cte.alias_or_name for cte in tree.find_all(exp.CTE)}
-    names: list[str] = []
-    for table in tree.find_all(exp.Table):
-        if not isinstance(table.this, exp.Identifier):
-            raise SqlProblem(f"{table.sql(dialect='duckdb')} is a function that reads something; name an Iceberg table: namespace.name")
-        if not table.db:
-            if table.name in local:
-                continue
-            raise SqlProblem(f"table '{table.name}' has no namespace; name an Iceberg table: namespace.name")
-        names.append(".".join(part.name for part in table.parts))
-    return tuple(dict.fromkeys(names))
+    with_room(lambda: scopes.bind(tree, None), "the query")
+    names = (scopes.table_name(table) for table in tree.find_all(exp.Table))
+    return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
 def query_problems(tree: exp.Expr, columns: Mapping[str, Collection[str]]) -> list[str]:
-    """A message for every column of a query that no table of it (`columns`: table -> names) and no alias in it has."""
-    known = {name for names in columns.values() for name in names}
-    known.update(alias.alias for alias in tree.find_all(exp.Alias))
-    known.update(column.name for alias in tree.find_all(exp.TableAlias) for column in alias.args.get("columns") or ())
-    tables = {table.alias_or_name for table in tree.find_all(exp.Table)} | {
-        part.alias_or_name for part in tree.find_all(exp.Subquery, exp.CTE)
-    }
-    found: list[str] = []
-    for column in tree.find_all(exp.Column):
-        name = next((part.name for part in column.parts if part.name not in tables), column.name)
-        if not isinstance(column.this, exp.Star) and resolve(name, known) is None:
-            found.append(f"no column '{name}'{near(name, known)}")
-    return list(dict.fromkeys(found))
+    """A message for every column that no table in its scope (`columns`: table -> names) and no alias there has."""
+    relations = {table: Relation(table, tuple(names), True) for table, names in columns.items()}
+    return with_room(lambda: scopes.bind(tree, relations), "the query")[1]
 
 
-def render_query(tree: exp.Expr, tables: Mapping[str, str]) -> str:
-    """DuckDB SQL of a query with each catalog table replaced by the relation `tables[name]`."""
+def render_query(tree: exp.Expr, tables: Mapping[str, str], columns: Mapping[str, Collection[str]] | None = None) -> str:
+    """DuckDB SQL of a query with each catalog table replaced by the relation `tables[name]`, and all names of relations by ours.
 
-    def replace(node: exp.Expr) -> exp.Expr:
-        if not (isinstance(node, exp.Table) and node.db):
-            return node
-        name = ".".join(part.name for part in node.parts)
-        renamed = exp.to_table(quoted(tables[name]), dialect="duckdb")
-        renamed.set("alias", node.args.get("alias") or exp.TableAlias(this=exp.to_identifier(node.name, quoted=True)))
-        renamed.set("joins", node.args.get("joins"))
-        return renamed
+    `columns` holds what each catalog table has. Raises: SqlProblem naming a column that is not there.
+    """
+    known = columns or {}
+    relations = {table: Relation(name, tuple(known.get(table, ())), table in known) for table, name in tables.items()}
+    bound, problems = with_room(lambda: scopes.bind(tree, relations), "the query")
+    if problems:
+        raise SqlProblem("; ".join(problems))
+    text = write(bound, "the query")
+    if with_room(lambda: parse(text) == bound, "the query"):
+        return text
+    raise SqlProblem("the query means something else once it is written anew; write it more plainly")
 
-    return str(tree.copy().transform(replace).sql(dialect="duckdb"))
+
+def _is_query(tree: exp.Expr) -> bool:
+    return isinstance(tree, exp.Query) and not isinstance(tree, exp.Subquery)
 
 
-def _parse(sql: str) -> exp.Expr:
-    if not isinstance(sql, str) or not sql.strip():
-        raise SqlProblem("the SQL is empty")
+def _sound(sql: str, tree: exp.Expr, rules: whitelist.Rules) -> exp.Expr:
+    """The tree, checked, of what is written for it: the same one, or one with the same words that is written the same way."""
+    whitelist.check(tree, sql, rules)
+    own = tree.copy()
+    for name in own.find_all(exp.Identifier):
+        name.set("quoted", True)
+    text = write(own, sql)
     try:
-        trees = sqlglot.parse(sql, read="duckdb")
-    except SqlglotError as error:
-        first = error.errors[0] if isinstance(error, ParseError) and error.errors else {}
-        where = f" near {first['highlight']!r} (line {first['line']}, column {first['col']})" if first.get("highlight") else ""
-        raise SqlProblem(f"{sql!r} is not valid SQL{where}") from error
-    if len(trees) != 1 or trees[0] is None:
-        raise SqlProblem(f"{sql!r} is more than one statement; write one expression")
-    return trees[0]
+        again = parse(text)
+        if again != own:
+            whitelist.check(again, sql, rules)
+            if _words(again) != _words(own) or write(again, sql) != text:
+                raise SqlProblem("it reads otherwise")
+    except TooMuchSql:
+        raise
+    except SqlProblem as error:
+        raise SqlProblem(
+            f"{shown(sql)} means something else once it is written anew, as {shown(text, 200)}; look at the arguments of its functions"
+        ) from error
+    return again
 
 
-def _check(tree: exp.Expr, sql: str, nodes: Collection[str], known: Collection[str], anonymous: Collection[str], kind: str) -> None:
-    for node in tree.walk():
-        name = type(node).__name__
-        if isinstance(node, exp.Column) and isinstance(node.this, exp.Star):
-            name = "Star"
-        if name in nodes or (name in known and isinstance(node, exp.Func)):
-            continue
-        if isinstance(node, exp.Anonymous | exp.AnonymousAggFunc):
-            name = node.name.lower()
-        # A function that sqlglot knows under a class of its own may be listed under its plain name.
-        spelled = {name, *(other.lower() for other in node.sql_names())} if isinstance(node, exp.Func) else {name}
-        if not spelled.isdisjoint(anonymous):
-            continue
-        raise SqlProblem(_refusal(node, name, sql, known, anonymous, kind))
+def _words(tree: exp.Expr) -> Counter[str]:
+    return Counter(node.name for node in tree.find_all(exp.Identifier, exp.Literal))
 
 
-def _refusal(node: exp.Expr, name: str, sql: str, known: Collection[str], anonymous: Collection[str], kind: str) -> str:
-    shown = node.sql(dialect="duckdb")
-    if name.lower() in functions.UNSTEADY:
-        return (
-            f"{shown} in {sql!r} gives another answer at every call, so training and serving would differ; use a column or a request field"
-        )
-    if isinstance(node, exp.Query):
-        return f"{sql!r} holds a subquery, which {kind} may not; make it a source of its own with sql="
-    if isinstance(node, exp.AggFunc) and kind == "row SQL":
-        return (
-            f"{shown} in {sql!r} aggregates rows, which row SQL may not; use agg.{type(node).__name__.lower()}(..., over=...) with every="
-        )
-    if isinstance(node, exp.Func):
-        spelled = name.lower() if isinstance(node, exp.Anonymous) else node.sql_name().lower()
-        names = [*anonymous, *(getattr(exp, other).sql_name().lower() for other in known if hasattr(exp, other))]
-        return f"function {spelled} in {sql!r} is not on the white list{near(spelled, names)}"
-    return f"{shown!r} ({name}) in {sql!r} is not allowed in {kind}"
+def _rendered(sql: str) -> exp.Expr:
+    """SQL that we rendered, as a node: a name, or else in parentheses."""
+    if not _NAME.fullmatch(sql):
+        return exp.Paren(this=exp.Var(this=sql))
+    bare = not sql.startswith('"')
+    name = sql if bare else sql[1:-1].replace('""', '"')
+    return exp.Column(this=exp.Identifier(this=name, quoted=not bare))

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from featurestore.compiler.check_service import output_names, request_keys
-from featurestore.compiler.expressions import canonical
+from featurestore.compiler.expressions import spelling
 from featurestore.compiler.features import ExpressionFeature, OneFeature, WindowedFeature, features_of
 from featurestore.dsl.csv import Csv
 from featurestore.dsl.durations import microseconds
@@ -37,7 +37,7 @@ def service_fingerprint(service: FeatureService, views: Mapping[str, str]) -> st
                 for item in service.selections
             ],
             "request": [[name, sql_type(kind)] for name, kind in service.request.items()],
-            "derived": [[name, canonical(sql)] for name, sql in service.derived.items()],
+            "derived": [[name, spelling(sql)] for name, sql in service.derived.items()],
         }
     )
 
@@ -65,11 +65,11 @@ def _source_meaning(source: Source) -> dict[str, Any]:
         **written,
         "table": source.table,
         "path": source.path,
-        "sql": None if source.sql is None else canonical(source.sql),
+        "sql": None if source.sql is None else spelling(source.sql),
         "timestamp": source.timestamp,
         "created": source.created,
-        "columns": [[name, canonical(sql)] for name, sql in source.columns.items()],
-        "where": None if source.where is None else canonical(source.where),
+        "columns": [[name, spelling(sql)] for name, sql in source.columns.items()],
+        "where": None if source.where is None else spelling(source.where),
     }
 
 
@@ -81,10 +81,10 @@ def _format_meaning(written: Csv) -> dict[str, Any]:
 def _feature_meaning(feature: OneFeature) -> list[Any]:
     if isinstance(feature, WindowedFeature):
         agg = feature.aggregation
-        sql = [None if text is None else canonical(text) for text in (agg.column, agg.where)]
+        sql = [None if text is None else spelling(text) for text in (agg.column, agg.where)]
         return [feature.name, agg.function, *sql, feature.window, agg.n, agg.q]
     kind = "expression" if isinstance(feature, ExpressionFeature) else "row"
-    return [feature.name, kind, canonical(feature.sql)]
+    return [feature.name, kind, spelling(feature.sql)]
 
 
 def _digest(meaning: Any) -> str:

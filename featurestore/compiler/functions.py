@@ -1,16 +1,8 @@
-"""The white list: which SQL a user may write, by node and by function name.
+"""The white list of functions, and of the names that functions take as texts: units of time and aggregates of lists.
 
 A function is on it when it gives the same answer for the same input everywhere and has no side effect, so that
 training and serving agree. Names are sqlglot's class names for what it knows, DuckDB's own names for the rest.
 """
-
-ROW_NODES = frozenset(
-    (
-        "Add Alias And Array AtTimeZone Between BitwiseAnd BitwiseLeftShift BitwiseNot BitwiseOr BitwiseRightShift BitwiseXor Boolean "
-        "Bracket Case Cast Column DPipe DataType DataTypeParam Div Dot EQ Escape GT GTE ILike Identifier If In IntDiv Interval Is LT LTE "
-        "Like Literal Mod Mul NEQ Neg Not Null NullSafeEQ NullSafeNEQ Or Paren RegexpILike SimilarTo Slice Sub TryCast Tuple Var Xor"
-    ).split()
-)
 
 ROW_FUNCTIONS = frozenset(
     (
@@ -37,14 +29,6 @@ ANONYMOUS_ROW_FUNCTIONS = frozenset(
     ).split()
 )
 
-QUERY_NODES = ROW_NODES | frozenset(
-    (
-        "All Any CTE Cube Distinct Except Exists Fetch Filter From Group GroupingSets Having IgnoreNulls Intersect Join Lateral Limit "
-        "Offset Order Ordered Qualify RespectNulls Rollup Select Star Subquery Table TableAlias Union Unnest Values Where Window "
-        "WindowSpec With WithinGroup"
-    ).split()
-)
-
 QUERY_FUNCTIONS = ROW_FUNCTIONS | frozenset(
     (
         "ArgMax ArgMin ArrayAgg Avg Corr Count CountIf CovarPop CovarSamp CumeDist DenseRank First FirstValue Lag Last LastValue Lead "
@@ -65,3 +49,35 @@ UNSTEADY = frozenset(
         "uuidv4 uuidv7 version"
     ).split()
 )
+
+LIST_AGGREGATES = frozenset(
+    (
+        "avg bit_and bit_or bit_xor bool_and bool_or count entropy first kurtosis kurtosis_pop last mad max mean median min product "
+        "sem skewness stddev stddev_pop stddev_samp string_agg sum var_pop var_samp variance"
+    ).split()
+)
+"""What `list_aggregate` may be told to compute: a list has an order, so these are steady over one."""
+
+UNITS = frozenset(
+    (
+        "millennium millennia mil century centuries cent c decade decades dec decs year years yr yrs y quarter quarters month months mon "
+        "mons week weeks w day days d dayofmonth hour hours hr hrs h minute minutes min mins m second seconds sec secs s millisecond "
+        "milliseconds ms msec msecs microsecond microseconds us usec usecs nanosecond nanoseconds ns nsec nsecs epoch era isoyear dow "
+        "weekday dayofweek isodow doy dayofyear weekofyear yearweek weekyear julian timezone timezone_hour timezone_minute"
+    ).split()
+)
+"""Units and parts of time."""
+
+UNIT_FIRST = frozenset("date_part datepart date_sub datesub".split())
+"""Functions whose first argument is a unit and that sqlglot knows nothing about."""
+
+VALUE_NAMES = frozenset(
+    (
+        "current_catalog current_date current_role current_schema current_time current_timestamp current_user localtime localtimestamp "
+        "session_user user"
+    ).split()
+)
+"""Column names that the engine takes for functions where no column is called so, quoted or not."""
+
+HIDDEN_COLUMNS = frozenset("file_index file_row_number filename rowid".split())
+"""Columns that the engine adds to tables and files of its own accord."""

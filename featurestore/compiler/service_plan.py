@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from featurestore.dsl.types import checked_type
+
 
 @dataclass(frozen=True)
 class ViewUse:
@@ -64,21 +66,33 @@ class ServicePlan:
 
 
 def service_plan_from_dict(document: Mapping[str, Any]) -> ServicePlan:
-    """The plan that `ServicePlan.to_dict` wrote, also after a trip through JSON."""
+    """The plan that `ServicePlan.to_dict` wrote, also after a trip through JSON.
+
+    Whoever can write where it lay can have changed it, so types and numbers, which become part of SQL, are looked at; the SQL
+    of derived features is checked wherever it is used. Raises: ValueError.
+    """
     uses = tuple(
         ViewUse(
             **{
                 **use,
                 "keys": _pairs(use["keys"]),
                 "features": _pairs(use["features"]),
-                "key_types": tuple(use["key_types"]),
-                "feature_types": tuple(use["feature_types"]),
+                "key_types": tuple(map(checked_type, use["key_types"])),
+                "feature_types": tuple(map(checked_type, use["feature_types"])),
+                "ttl": _whole(use["ttl"]),
             }
         )
         for use in document["uses"]
     )
-    return ServicePlan(**{**document, "uses": uses, "request": _pairs(document["request"]), "derived": _pairs(document["derived"])})
+    request = tuple((name, checked_type(kind)) for name, kind in _pairs(document["request"]))
+    return ServicePlan(**{**document, "uses": uses, "request": request, "derived": _pairs(document["derived"])})
 
 
 def _pairs(items: Any) -> tuple[tuple[str, str], ...]:
     return tuple((left, right) for left, right in items)
+
+
+def _whole(number: object) -> int | None:
+    if number is None or type(number) is int:
+        return number
+    raise ValueError(f"{number!r} is not a number of microseconds")

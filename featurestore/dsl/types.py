@@ -21,6 +21,16 @@ _NAMES = {
     "binary": "BLOB",
 }
 _DECIMAL = re.compile(r"decimal\((\d{1,2}),\s*(\d{1,2})\)")
+_STORED = re.compile(
+    r"(?:BOOLEAN|INTEGER|BIGINT|FLOAT|DOUBLE|VARCHAR|DATE|UUID|BLOB|TIMESTAMP WITH TIME ZONE|DECIMAL\(\d{1,2},\d{1,2}\))(?:\[\])*"
+)
+
+
+def checked_type(kind: object) -> str:
+    """A DuckDB type that a feature table can have, as it was read from where anybody may have written it. Raises ValueError."""
+    if isinstance(kind, str) and _STORED.fullmatch(kind):
+        return kind
+    raise ValueError(f"{kind!r} is not a type that a feature table can have")
 
 
 def sql_type(name: str) -> str:

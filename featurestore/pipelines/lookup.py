@@ -8,7 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from featurestore.compiler.expressions import column_names, parse_row, quoted, render, resolve
+from featurestore.compiler.derived import derived_sql, derived_trees
+from featurestore.compiler.expressions import column_names, quoted, resolve
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.errors import RequestError, near
 from featurestore.online.store import Read, Row
@@ -201,10 +202,9 @@ def _expressions(plan: ServicePlan) -> tuple[tuple[str, ...], tuple[tuple[str, s
     """The derived features' SQL, and the (name, type) of what they read; parsing takes longer than looking up."""
     looked_up = {name: kind for use in plan.uses for (_, name), kind in zip(use.features, use.feature_types, strict=True)}
     kinds = {**dict(plan.request), **looked_up}
-    trees = [parse_row(sql) for _, sql in plan.derived]
-    read = {resolve(column, kinds) for tree in trees for column in column_names(tree)}
+    read = {resolve(column, kinds) for tree in derived_trees(plan) for column in column_names(tree)}
     scope = {name: quoted(name) for name in kinds}
-    return tuple(render(tree, scope) for tree in trees), tuple((name, kind) for name, kind in kinds.items() if name in read)
+    return tuple(derived_sql(plan, scope)), tuple((name, kind) for name, kind in kinds.items() if name in read)
 
 
 def _texts(values: Sequence[Any], kind: str) -> Sequence[Any]:

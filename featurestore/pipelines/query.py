@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from sqlglot import exp
 
-from featurestore.compiler.expressions import query_problems, quoted, render_query
+from featurestore.compiler.expressions import SqlProblem, quoted, render_query
 from featurestore.engine.session import Session
 from featurestore.errors import RequestError
 
@@ -15,6 +15,8 @@ def add_query(session: Session, name: str, tree: exp.Expr, relations: Mapping[st
     Raises: RequestError naming `what` and every column that no table has.
     """
     columns = {table: list(session.schema(f"SELECT * FROM {quoted(relation)}")) for table, relation in relations.items()}
-    if unknown := query_problems(tree, columns):
-        raise RequestError(f"{what} cannot be used: {'; '.join(unknown)}")
-    session.run(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS {render_query(tree, relations)}")
+    try:
+        sql = render_query(tree, relations, columns)
+    except SqlProblem as error:
+        raise RequestError(f"{what} cannot be used: {error}") from error
+    session.run(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS {sql}")

@@ -25,7 +25,7 @@ SCOPE = {"a": '"a"', "B c": '"B c"', "sum_ab": '("a" + "b")'}
         ("to_days(a)", 'TO_DAYS("a")'),
         ("list_max([a, 2])", 'LIST_MAX(["a", 2])'),
         ("dayname(a)", 'DAYNAME("a")'),
-        ("case when a then 1 end -- why", 'CASE WHEN "a" THEN 1 END /* why */'),
+        ("case when a then 1 end -- why", 'CASE WHEN "a" THEN 1 END'),
         ("a = 'it''s'", "\"a\" = 'it''s'"),
     ],
 )
@@ -80,7 +80,10 @@ def test_tables_of_a_query_are_replaced_and_its_own_names_are_not() -> None:
     tree = parse_query("WITH x AS (SELECT * FROM shop.a) SELECT x.k, b.v FROM x JOIN shop.b USING (k)")
     assert set(query_tables(tree)) == {"shop.a", "shop.b"}
     rendered = render_query(tree, {"shop.a": "r0", "shop.b": "r1"})
-    assert rendered == 'WITH x AS (SELECT * FROM "r0" AS "a") SELECT x.k, b.v FROM x JOIN "r1" AS "b" USING (k)'
+    assert rendered == (
+        'WITH "__fs_n1" AS (SELECT * FROM "r0" AS "__fs_n2") SELECT "__fs_n3"."k", "__fs_n4"."v" '
+        'FROM "__fs_n1" AS "__fs_n3" JOIN "r1" AS "__fs_n4" USING ("k")'
+    )
 
 
 def test_the_canonical_spelling_forgets_words_and_keeps_meaning() -> None:

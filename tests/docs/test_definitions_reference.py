@@ -12,7 +12,7 @@ from featurestore import Entity, FeatureService, FeatureView, Source, agg, check
 from featurestore.compiler.expressions import SqlProblem, parse_query, parse_row
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
-ARGUMENTS = ("", "a", "a, b", "a, b, c", "b IN a", "year FROM a")
+ARGUMENTS = ("", "a", "a, b", "a, b, c", "b IN a", "year FROM a", "'day', a", "'day', a, b", "a, 'sum'")
 SYNTAX = {"coalesce", "date", "extract", "ifnull"}
 """Calls that DuckDB's parser knows, not its catalog of functions."""
 

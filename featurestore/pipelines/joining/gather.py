@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import pyarrow as pa
 
-from featurestore.compiler.expressions import parse_row, quoted, render
+from featurestore.compiler.derived import derived_columns
 from featurestore.compiler.point_in_time import ROW
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.engine.session import Session
@@ -68,7 +68,7 @@ class Gathering:
         rows = len(columns[0]) if columns else 0
         self._session.add("gathered", pa.table({ROW: numbers(rows), **inner}))
         scope = {name: f"CAST({column} AS {kind})" for name, column, kind in zip(names, inner, kinds, strict=True)}
-        derived = ", ".join(f"{render(parse_row(sql), scope)} AS {quoted(name)}" for name, sql in plan.derived)
+        derived = ", ".join(derived_columns(plan, scope))
         return self._session.batches(f"SELECT {derived} FROM gathered ORDER BY {ROW}", BATCH)
 
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from featurestore.compiler.expressions import parse_row, quoted, render
+from featurestore.compiler.derived import derived_columns
+from featurestore.compiler.expressions import quoted
 from featurestore.compiler.point_in_time import CREATED_TIME, FEATURE_TIME, ROW, T
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.engine.session import Session
@@ -43,7 +44,7 @@ def final_select(plan: ServicePlan) -> str:
     scope = {name: _request_column(index) for index, (name, _) in enumerate(plan.request)}
     scope.update({name: quoted(name) for name in plan.looked_up_names})
     looked_up = [f"{view_table(index)}.{quoted(name)}" for index, use in enumerate(plan.uses) for _, name in use.features]
-    derived = [f"{render(parse_row(sql), scope)} AS {quoted(name)}" for name, sql in plan.derived]
+    derived = derived_columns(plan, scope)
     joins = "".join(f"\nJOIN {view_table(index)} USING ({ROW})" for index in range(len(plan.uses)))
     inner = f"SELECT s.*, {', '.join(looked_up)}\nFROM {SPINE} s{joins}"
     columns = [*(quoted(name) for name in plan.looked_up_names), *derived]
