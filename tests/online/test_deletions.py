@@ -66,6 +66,7 @@ def test_the_row_before_comes_back_and_a_key_without_rows_is_not_found(store: Fe
     assert seen(store) == ([None, None, 9.0], ("NOT_FOUND", "NOT_FOUND", "PRESENT"))
 
 
+@pytest.mark.slow
 def test_a_publish_that_never_came_is_made_up_for(store: FeatureStore, tmp_path: Path) -> None:
     """Another store materializes and publishes elsewhere, so that this one's online store is behind by several snapshots."""
     catalog: dict[str, Any] = {"type": "sql", "uri": f"sqlite:///{tmp_path}/home/catalog.db"}
@@ -85,6 +86,7 @@ def test_a_publish_that_never_came_is_made_up_for(store: FeatureStore, tmp_path:
     assert seen(store) == ([1.0, 7.0, None], ("PRESENT",) * 3)
 
 
+@pytest.mark.slow
 def test_where_very_many_keys_lose_rows_all_are_published(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publish, "FEW_KEYS", 1)
     store.catalog.load_table("raw.s").delete("id in (2, 3)")
@@ -93,6 +95,7 @@ def test_where_very_many_keys_lose_rows_all_are_published(store: FeatureStore, m
     assert seen(store) == ([1.0, None, None], ("PRESENT", "NOT_FOUND", "PRESENT"))
 
 
+@pytest.mark.slow
 def test_known_then_sees_a_row_until_its_deletion_was_known(store: FeatureStore) -> None:
     before = datetime.now(UTC)
     store.catalog.load_table("raw.s").delete("id in (2, 3)")
@@ -107,6 +110,7 @@ def test_known_then_sees_a_row_until_its_deletion_was_known(store: FeatureStore)
     assert store.point_in_time("svc", spine, "t").column("x").to_pylist() == [1.0] * 3 + [None] * 3
 
 
+@pytest.mark.slow
 def test_rows_of_nulls_of_before_stay_in_their_snapshots_and_go_with_the_next_computation(store: FeatureStore) -> None:
     """An older release said with a row of NULLs that a row was gone."""
     table = store.catalog.load_table("features.v_v1")
@@ -132,6 +136,7 @@ def test_rows_of_nulls_of_before_stay_in_their_snapshots_and_go_with_the_next_co
     assert seen(store) == ([1.0, 3.0, None], ("PRESENT",) * 3)
 
 
+@pytest.mark.slow
 def test_a_grid_has_the_keys_that_are_there(store: FeatureStore) -> None:
     grid = {"start": "2026-03-05", "end": "2026-03-05", "every": "1d"}
     assert store.point_in_time("svc", **grid).column("k").to_pylist() == ["a", "b", "c"]  # type: ignore[arg-type]

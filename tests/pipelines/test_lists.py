@@ -11,6 +11,9 @@ import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, agg
 from featurestore.errors import DefinitionError
+from featurestore.pipelines.joining.join import join
+from featurestore.pipelines.joining.pinned import pin
+from featurestore.pipelines.joining.spine import fitted, held
 from tests.worlds import STAMP, load_source
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -66,3 +69,56 @@ def test_lists_are_no_numbers(tmp_path: Path, column: str) -> None:
         view = FeatureView("v", entity=Entity("e", keys="k"), source=source, every="1d", features={"a": agg.sum(column, over="7d")})
         with pytest.raises(DefinitionError, match="takes numbers"):
             store.plan([view])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("created", [None, "known"])
+def test_zeros_keep_their_signs_in_every_plan(tmp_path: Path, created: str | None) -> None:
+    """Alone and in lists; where a key has one row or several, versions of them, and few or many spine rows."""
+    days = [1, 2, 2, 1, 3]
+    source_rows = pa.table(
+        {
+            "k": [1, 1, 1, 2, 3],
+            "at": pa.array([AT.replace(day=day) for day in days], STAMP),
+            "known": pa.array([AT.replace(day=day + place) for place, day in enumerate(days)], STAMP),
+            "x": [7.0, 1.0, -0.0, -0.0, 0.0],
+            "f": pa.array([1.0, 2.0, -0.0, -0.0, 0.0], pa.float32()),
+            "xs": [[1.0], [0.0], [-0.0, 0.0, None], [-0.0], [0.0]],
+        }
+    )
+    if created is None:
+        source_rows = source_rows.filter(pa.array([True, False, True, True, True]))
+    wanted = [(-0.0, -0.0, [-0.0, 0.0, None]), (-0.0, -0.0, [-0.0]), (0.0, 0.0, [0.0])]
+    with FeatureStore(settings=Settings(home=tmp_path)) as store:
+        table = load_source(store, "raw.z", source_rows)
+        source = Source("z", table="raw.z", timestamp="at", created=created)
+        view = FeatureView("z", entity=Entity("e", keys="k"), source=source, features=["x", "f", "xs"])
+        store.apply([FeatureService("svc", features=[view])])
+        store.materialize()
+        for corrections in (1, 0):
+            found = store.online_features("svc", [{"k": key} for key in (1, 2, 3)]).rows
+            assert repr(found) == repr(tuple(wanted))
+            plan = store.service_plan("svc")
+            for known in ("now", "then"):
+                for many in (1, 100):
+                    at = "2026-12-31" if known == "then" else "2026-03-20"
+                    spine = [{"k": key, "t": at} for key in (1, 2, 3)] * many
+                    rows = fitted(pa.table({"k": [row["k"] for row in spine], "t": [row["t"] for row in spine]}), plan, "t")
+                    for room in (1 << 30, 0):
+                        with store._parts.engine.session() as session:
+                            joined = join(session, plan, held(rows, plan), pin(store._parts, plan), known, room=room)
+                            said = [tuple(row[name] for name in ("x", "f", "xs")) for batch in joined.batches for row in batch.to_pylist()]
+                        assert repr(said) == repr(wanted * many), (known, many, room)
+            # A change of sign alone is a change, and so is a row that goes.
+            table.overwrite(
+                pa.concat_tables([source_rows.slice(0, source_rows.num_rows - 1), flipped(source_rows.slice(source_rows.num_rows - 1))])
+            )
+            (run,) = store.materialize()
+            assert run.corrections == corrections
+            wanted[2] = (-0.0, -0.0, [-0.0])
+
+
+def flipped(rows: pa.Table) -> pa.Table:
+    """Zeros with the other sign."""
+    columns = {"x": [-0.0], "f": pa.array([-0.0], pa.float32()), "xs": [[-0.0]]}
+    return pa.table({name: columns.get(name, rows.column(name)) for name in rows.column_names}, rows.schema)
