@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, agg
-from featurestore.lakehouse import compaction
+from featurestore.compiler.diff import DELETED
+from featurestore.lakehouse import compaction, tables
 from tests.worlds import STAMP
 
 T = datetime(2026, 1, 1, tzinfo=UTC)
@@ -175,3 +176,26 @@ def test_any_life_of_a_source_ends_as_one_run_in_a_new_store(tmp_path: Path, mon
     assert life.online(life.store) == life.online(new)
     runs = life.store.materialize(end=END)
     assert [run.rows_appended for run in runs] == [0] * 5
+
+
+@pytest.mark.slow
+def test_a_run_that_died_before_its_first_tombstone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table has the column already, and no snapshot of it: reading, runs and upkeep go on."""
+    monkeypatch.setattr(compaction, "FEWEST", 2)
+    life = Life(tmp_path, 0)
+    life.run()
+    life.append()
+    life.run()
+    answers = life.answers(life.store)
+    for view in ("newest", "counts"):
+        tables.add_column(life.store.catalog.load_table(f"features_old.{view}_v1"), DELETED, pa.bool_())
+    assert life.answers(life.store) == answers
+    upkeep = {one["table"]: one["compacted_files"] for one in life.store.maintain()}
+    assert upkeep["features_old.newest_v1"] > 1
+    assert life.answers(life.store) == answers
+    life.table.delete("k = 1")
+    life.run()
+    new = life.opened("new")
+    new.apply(services())
+    new.materialize(end=END)
+    assert life.answers(life.store) == life.answers(new) != answers

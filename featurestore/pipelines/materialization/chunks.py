@@ -14,8 +14,8 @@ ROWS = 3_000_000
 """More rows at once save no time: they only move out of the processor's caches."""
 POINTS = 3
 """Up to so many grid points a pass over the events for each is faster than tiles and windows."""
-CUT = "months with events"
-"""How row views are cut: another text where that changes, and what an older release has left is begun anew."""
+CUT = "months with events, tombstones"
+"""How row views are cut and what chunks hold: another text where that changes, and what an older release has left is begun anew."""
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 
