@@ -3,14 +3,17 @@
 FeatureStoreError
 ├── DefinitionError      definition files or objects are wrong; carries every problem at once
 ├── RequestError         the request was wrong: a spine, a value, an option
-│   └── TypeMismatch     a value or column has a type that the definition does not allow
+│   ├── TypeMismatch     a value or column has a type that the definition does not allow
+│   └── TooLarge         what was asked for has more rows or bytes than a server gives at once
 ├── NotFound             a view, service, table, training set, model or column that does not exist
 ├── Conflict             what was asked for contradicts what is there
 │   ├── CommitConflict   another writer committed to the same table first
 │   ├── CheckFailed      the rows of a run fail a check of their view
 │   └── DigestMismatch   a rebuilt training set differs from the recorded one
 ├── NotReady             the catalog or the online store cannot be reached, or a view is not materialized yet
+│   ├── Busy             the server has no room for more such requests at the moment
 │   └── CommitUnknown    the answer to a commit was lost, and the catalog could not be asked whether it landed
+├── Timeout              the work took longer than it may, or nobody waits for it; it was stopped and nothing was written
 ├── OutOfResources       memory or disk ran out; nothing was written
 ├── MaterializationFailed  several views could not be brought up to date; the others were
 ├── NotYet               a documented name whose strength is still to come; says what to use instead
@@ -76,6 +79,10 @@ class TypeMismatch(RequestError):
     """A value or column has a type that the definition does not allow."""
 
 
+class TooLarge(RequestError):
+    """What was asked for has more rows or bytes than a server gives at once; the message names the limit and another way."""
+
+
 class NotFound(FeatureStoreError):
     """Something named in the request does not exist; the message offers the nearest names that do."""
 
@@ -106,6 +113,14 @@ class NotReady(FeatureStoreError):
 
 class CommitUnknown(NotReady):
     """The answer to a commit was lost, and whether it landed is not known; nothing was deleted, running the same again is safe."""
+
+
+class Busy(NotReady):
+    """The server has no room for more such requests at the moment; trying again later may work."""
+
+
+class Timeout(FeatureStoreError):
+    """The work took longer than it may, or nobody waits for it any more; it was stopped and nothing was written."""
 
 
 class OutOfResources(FeatureStoreError):

@@ -96,6 +96,17 @@ class Settings(BaseSettings):
         default=None,
         description="most memory that the process of one of them may have; default: twice memory_limit and 1 GiB, else the machine's",
     )
+    job_seconds: float = Field(
+        default=21_600, gt=0, description="most seconds that one of them may take, and a rebuild or maintenance that a request waits for"
+    )
+    query_seconds: float = Field(default=60, gt=0, description="most seconds that what any other request makes the engine do may take")
+    query_workers: int = Field(default=2, ge=1, description="requests that a server process lets the engine work on at once")
+    query_queue: int = Field(default=16, ge=0, description="how many more may wait; others are refused")
+    query_memory_limit: str | None = Field(
+        default=None, description="most memory that each of them may use; default: memory_limit, else an eighth of the machine's"
+    )
+    query_spill_limit: str = Field(default="16GB", description="most disk that each of them may spill to")
+    result_limit: str = Field(default="1GiB", description="most bytes that the rows of an answer may take in the server's memory")
     spine_limit: str = Field(default="8GiB", description="most bytes that the rows of an uploaded spine may take when decoded")
     spine_seconds: float = Field(default=300, gt=0, description="most seconds that reading an uploaded spine may take")
     token: Token | None = Field(default=None, description="bearer token the server demands; default: none")
@@ -113,7 +124,7 @@ class Settings(BaseSettings):
         """`values` as they are written in `featurestore.toml`: texts become secrets, paths and numbers here."""
         super().__init__(**values)
 
-    @field_validator("job_memory_limit", "spine_limit")
+    @field_validator("job_memory_limit", "spine_limit", "result_limit", "query_spill_limit")
     @classmethod
     def _size(cls, value: str | None) -> str | None:
         if value is not None:
@@ -183,6 +194,15 @@ class Settings(BaseSettings):
         except ValidationError:
             # Not set, or a share of the machine.
             return machine
+
+    def query_memory(self) -> str:
+        """The most memory that a request's query may use, in DuckDB's words."""
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return self.query_memory_limit or self.memory_limit or f"{machine >> 23}MiB"
+
+    def result_bytes(self) -> int:
+        """The most bytes that the rows of an answer may take."""
+        return int(_BYTES.validate_python(self.result_limit))
 
     def spine_bytes(self) -> int:
         """The most bytes that the rows of an uploaded spine may take."""

@@ -17,6 +17,7 @@ from featurestore.errors import FeatureStoreError, RequestError
 from featurestore.pipelines import describe, health, registry, times
 from featurestore.pipelines import lookup as online
 from featurestore.pipelines.joining.pinned import join_pinned, pin
+from featurestore.pipelines.joining.sizes import bounded_result
 from featurestore.pipelines.joining.spine_grid import asked
 from featurestore.pipelines.live import live_versions
 from featurestore.pipelines.lookup import OnlineFeatures
@@ -263,7 +264,7 @@ class FeatureStore:
         pinned = pin(self._parts, wanted, snapshots)
         rows = read_for(self._parts, given, wanted, column, pinned, known)
         with join_pinned(self._parts, wanted, rows, pinned, known) as joined:
-            return pa.Table.from_batches(joined.batches, joined.schema)
+            return pa.Table.from_batches(bounded_result(joined.batches), joined.schema)
 
     def online_features(
         self, service: str | ServicePlan, entities: Sequence[Mapping[str, Any]], request: Sequence[Mapping[str, Any]] | None = None

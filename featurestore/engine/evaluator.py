@@ -1,7 +1,8 @@
 """Expressions over a handful of values, by the same engine as training: one connection that stays open."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,6 +24,7 @@ class Evaluator:
     def __init__(self, memory: str) -> None:
         self._connection = connect({"threads": 1, "temp_directory": "", "memory_limit": memory})
         self._local = threading.local()
+        self._ended, self._running = threading.Condition(), 0
         self._kinds: dict[str, tuple[str, ...]] = {}
 
     def evaluate(self, expressions: Sequence[str], given: Mapping[str, tuple[str, Sequence[Any]]]) -> list[list[Any]]:
@@ -37,8 +39,8 @@ class Evaluator:
         rows = len(next(iter(given.values()))[1]) if given else 1
         source = f"SELECT {columns}" if given else "SELECT 1 AS __fs_one"
         values = [list(column) for _, column in given.values()]
-        watch, cursor = current(), self._cursor()
-        with watch.over(cursor), translated(watch):
+        watch = current()
+        with self._busy(), watch.over(cursor := self._cursor()), translated(watch):
             kinds = self._types(cursor, expressions, source, values)
             # Times with a zone leave the engine as numbers: it wants a time-zone library of its own to make them objects.
             selected = [
@@ -49,8 +51,22 @@ class Evaluator:
         return [_as_times(column) if kind == ZONED else column for column, kind in zip(results, kinds, strict=True)]
 
     def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+        """Close the connection, when what runs on it has ended."""
+        with self._ended:
+            self._ended.wait_for(lambda: not self._running)
+            self._connection.close()
+
+    @contextmanager
+    def _busy(self) -> Iterator[None]:
+        """DuckDB refuses to close a connection that works."""
+        with self._ended:
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._ended:
+                self._running -= 1
+                self._ended.notify_all()
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         """One cursor a thread: a cursor runs one statement at a time."""

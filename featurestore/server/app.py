@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 
 from featurestore.secrets import logger_of
 from featurestore.server import places, spines
+from featurestore.server.bounds import Bounded, Lookups
 from featurestore.server.definitions import Definitions
 from featurestore.server.docs import Docs
 from featurestore.server.doors import Doors
@@ -56,6 +57,7 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
         *([Middleware(Token, token=store.settings.token.reveal(), open_paths=OPEN_PATHS)] if store.settings.token else []),
         Middleware(BodyGuard, limit=body_limit, upload_limit=upload_limit),
         Middleware(Forms, forms=spines.PATHS),
+        Middleware(Bounded, settings=store.settings),
     ]
     return FastAPI(
         title="featurestore",
@@ -65,7 +67,7 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
             *Docs().routes(),
             *Health(store, metrics).routes(),
             *Definitions(store).routes(),
-            *Online(store, metrics).routes(),
+            *Online(store, metrics, Lookups(store.settings)).routes(),
             *TrainingSets(store, jobs, uploads).routes(),
             *Materializations(store, jobs).routes(),
             *Models(store).routes(),

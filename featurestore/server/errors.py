@@ -13,12 +13,15 @@ from featurestore.errors import (
     Conflict,
     DefinitionError,
     FeatureStoreError,
+    MaterializationFailed,
     MissingExtra,
     NotFound,
     NotReady,
     NotYet,
     OutOfResources,
     RequestError,
+    Timeout,
+    TooLarge,
     TypeMismatch,
 )
 from featurestore.pipelines.encoding import plain
@@ -32,8 +35,11 @@ STATUSES: Mapping[type[FeatureStoreError], int] = {
     DefinitionError: 422,
     TypeMismatch: 422,
     RequestError: 400,
+    TooLarge: 413,
+    Timeout: 503,
     NotFound: 404,
     Conflict: 409,
+    MaterializationFailed: 409,
     OutOfResources: 507,
     NotReady: 503,
     NotYet: 503,
@@ -58,7 +64,11 @@ def response(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | 
 async def ours(request: Request, error: FeatureStoreError) -> Response:
     """The response to an error of the tree; one of the server's side is also logged."""
     status = status_of(error)
-    if status >= 500 or PRIVATE in error.details:
+    if error.details.get("left"):
+        log.debug("the client of a request left")
+    elif isinstance(error, Timeout):
+        log.warning("a request to %s was stopped: %s", printable(request.scope["path"]), error)
+    elif status >= 500 or PRIVATE in error.details:
         log.warning("%s %s: %s", request.method, printable(request.scope["path"]), error, exc_info=error.__cause__)
     return response(status, document_of(error), {"Retry-After": "5"} if isinstance(error, NotReady) else None)
 

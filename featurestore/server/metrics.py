@@ -1,6 +1,7 @@
 """Prometheus metrics: what was asked and how long it took, what the lookups found, and how fresh each view is."""
 
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -79,11 +80,20 @@ AGES = (
 """Metrics by view: name, what of a view is so old, help."""
 
 
+PATIENCE_SECONDS = 0.5
+"""How long a scrape waits for the catalog, if it was read before."""
+
+
 class Freshness(Collector):
-    """Reads from the catalog, whenever it is scraped, how old what is known of each view is."""
+    """Reads from the catalog, whenever it is scraped, how old what is known of each view is; as it was the last time
+    where that takes long.
+    """
 
     def __init__(self, store: FeatureStore) -> None:
         self._store = store
+        self._lock = threading.Lock()
+        self._reading: threading.Thread | None = None
+        self._last: list[dict[str, Any]] | None = None
 
     def describe(self) -> Iterable[Metric]:
         """Nothing beforehand: registering must not read the catalog."""
@@ -95,20 +105,32 @@ class Freshness(Collector):
         ages = {
             field: GaugeMetricFamily(f"featurestore_view_{name}_seconds", text, labels=["view", "version"]) for name, field, text in AGES
         }
-        try:
-            views = self._store.views()
-        except FeatureStoreError as error:
-            log.warning("the catalog cannot be read for metrics: %s", error)
-            views = []
-            up.add_metric([], 0)
-        else:
-            up.add_metric([], 1)
-        for view in views:
+        views = self._views()
+        up.add_metric([], views is not None)
+        for view in views or []:
             for field, age in ages.items():
                 if view[field] is not None:
                     age.add_metric([view["name"], str(view["version"])], _age(view[field]))
         yield up
         yield from ages.values()
+
+    def _views(self) -> list[dict[str, Any]] | None:
+        """The views; None where the catalog could not be read."""
+        with self._lock:
+            first = self._reading is None
+            if self._reading is None or not self._reading.is_alive():
+                self._reading = threading.Thread(target=self._read, name="freshness", daemon=True)
+                self._reading.start()
+            reading = self._reading
+        reading.join(None if first else PATIENCE_SECONDS)
+        return self._last
+
+    def _read(self) -> None:
+        try:
+            self._last = self._store.views()
+        except FeatureStoreError as error:
+            log.warning("the catalog cannot be read for metrics: %s", error)
+            self._last = None
 
 
 class Observed:

@@ -1,13 +1,13 @@
 """Online lookups: the hot path, where every microsecond between socket and store counts."""
 
 from fastapi import Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
 from featurestore.pipelines import encoding
 from featurestore.pipelines.lookup import OnlineFeatures
 from featurestore.server import answers, json_body
 from featurestore.server.bodies import OnlineBody
+from featurestore.server.bounds import Lookups
 from featurestore.server.metrics import Metrics
 from featurestore.server.routing import BareRoute, body_of, post, schema_of
 from featurestore.store import FeatureStore
@@ -29,8 +29,8 @@ PARAMETERS = [
 class Online:
     """Features of entities by their keys."""
 
-    def __init__(self, store: FeatureStore, metrics: Metrics) -> None:
-        self._store = store
+    def __init__(self, store: FeatureStore, metrics: Metrics, lookups: Lookups) -> None:
+        self._store, self._lookups = store, lookups
         self._metrics = metrics
         self._local = store.settings.online_url().startswith("lmdb://")
 
@@ -57,7 +57,7 @@ class Online:
         if plan is not None and not plan.derived and len(body.entities) * len(plan.uses) <= READS_IN_LOOP:
             found = self._store.online_features(plan, body.entities, body.request)
         else:
-            found = await run_in_threadpool(self._read, service, body)
+            found = await self._lookups.run(request, lambda: self._read(service, body))
         self._metrics.looked_up(service, found.status)
         return Response(encoding.dumps(found.to_dict(full)), media_type="application/json")
 

@@ -14,6 +14,7 @@ from featurestore.errors import NotFound, RequestError
 from featurestore.lakehouse import scans, tables
 from featurestore.pipelines import frames
 from featurestore.pipelines.files.spine import files_of
+from featurestore.pipelines.joining.sizes import check_spine
 from featurestore.pipelines.joining.spine import Spine, fitted, held
 from featurestore.pipelines.joining.spool import Spool
 from featurestore.pipelines.joining.written_numbers import settle
@@ -37,11 +38,12 @@ def of_rows(rows: pa.Table | pa.RecordBatchReader, plan: ServicePlan, timestamp:
     if isinstance(rows, pa.Table):
         return held(fitted(rows, plan, timestamp), plan)
     taken: list[pa.Table] = [fitted(rows.schema.empty_table(), plan, timestamp).table]
-    size = 0
+    size = rows_read = 0
     spool: Spool | None = None
     for batch in rows:
         taken.append(fitted(pa.Table.from_batches([batch]), plan, timestamp).table)
-        size += taken[-1].nbytes
+        size, rows_read = size + taken[-1].nbytes, rows_read + batch.num_rows
+        check_spine(size, rows_read)
         if size > most:
             spool = spool or Spool(taken[0].schema, folder)
             for table in taken:

@@ -14,7 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from featurestore.errors import FeatureStoreError
+from featurestore.engine.watch import limited
+from featurestore.errors import FeatureStoreError, Timeout
 from featurestore.pipelines.training_sets.progress import FINISH
 from featurestore.secrets import logger_of
 from featurestore.server import logs, places
@@ -84,7 +85,7 @@ class Run:
         memory.bound(cap)
         try:
             places.hide(self._settings)
-            with FeatureStore(settings=self._settings) as store:
+            with limited(self._settings.job_seconds, _overdue(self._settings)), FeatureStore(settings=self._settings) as store:
                 done = WORKS[job.kind](store.confined(), self._folder.path(job.id), self._folder.request(job.id), self.report)
             if not isinstance(done, Part):
                 return done, None
@@ -98,6 +99,10 @@ class Run:
         memory.unbound()
         error: dict[str, Any] = found["error"]
         return result, error
+
+
+def _overdue(settings: Settings) -> Timeout:
+    return Timeout(f"the job was stopped after {settings.job_seconds:g} s; raise job_seconds, or ask for less at once")
 
 
 def _document(job: Job, failed: FeatureStoreError, cap: int) -> dict[str, Any]:
