@@ -57,6 +57,8 @@ def _objections(connection: duckdb.DuckDBPyConnection, sql: str, tables: set[str
         statements = connection.extract_statements(sql)
     except duckdb.ParserException:
         return []
+    except duckdb.Error as error:
+        return [str(error)]
     if len(statements) != 1:
         return [f"{len(statements)} statements"]
     ((text,),) = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()

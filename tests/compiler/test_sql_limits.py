@@ -1,0 +1,58 @@
+"""Length and depth of SQL: what honest tools write works, what is more is refused with a message, and nothing runs out of stack."""
+
+import duckdb
+import pytest
+
+from featurestore.compiler.expressions import SqlProblem, canonical, parse_query, parse_row, render, render_query
+
+WORKS = {
+    "parentheses": "(" * 60 + "x" + ")" * 60,
+    "cases": "CASE WHEN x = 1 THEN " * 55 + "1" + " END" * 55,
+    "elses": "CASE WHEN x = 2 THEN 1 ELSE " * 55 + "1" + " END" * 55,
+    "calls": "abs(" * 60 + "x" + ")" * 60,
+    "nots": "NOT " * 60 + "(x = 1)",
+    "ors": " OR ".join(f"x = {i}" for i in range(400)),
+    "ands": " AND ".join(f"(x <> {i} OR x > 0)" for i in range(2, 200)),
+    "sums": "".join(f" {'+-'[i % 2]} x * {i}" for i in range(300)),
+    "list": f"x IN ({', '.join(map(str, range(3000)))})",
+    "texts": " || ".join(["'a'"] * 300),
+}
+REFUSED = {
+    "parentheses": "(" * 5000 + "x" + ")" * 5000,
+    "brackets": "[" * 400 + "x" + "]" * 400,
+    "positions": "x" + "[1]" * 2000,
+    "casts": "x" + "::INT" * 2000,
+    "nested casts": "x" + "::INT" * 600,
+    "types": "x::INT" + "[]" * 2000,
+    "structs": "x::" + "STRUCT(a " * 300 + "INT" + ")" * 300,
+    "fields": "x" + ".a" * 3000,
+    "powers": " ** ".join(["x"] * 2000),
+    "minuses": "- " * 1000 + "x",
+    "characters": "'" + "a" * 500_000 + "'",
+    "words": " + ".join(["x"] * 15_000),
+}
+
+
+@pytest.mark.parametrize("name", WORKS)
+def test_what_honest_tools_write_works(name: str) -> None:
+    rendered = render(parse_row(WORKS[name]), {"x": '"x"'})
+    assert render(parse_row(canonical(WORKS[name])), {"x": '"x"'}) == rendered
+    with duckdb.connect() as connection:
+        typed = "true" if name == "nots" else "1"
+        assert len(connection.execute(f"SELECT {rendered} FROM (SELECT {typed} AS x)").fetchall()) == 1
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_more_is_refused_with_a_message(name: str) -> None:
+    with pytest.raises(SqlProblem, match=r"divide it|put what it lists into a table|too many"):
+        parse_row(REFUSED[name])
+
+
+def test_deep_queries_work_or_are_refused() -> None:
+    deep = "SELECT x FROM (" * 60 + "SELECT x FROM n.t" + ")" * 60
+    rendered = render_query(parse_query(deep), {"n.t": "r0"}, {"n.t": ["x"]})
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE r0 AS SELECT 7 AS x")
+        assert connection.execute(rendered).fetchall() == [(7,)]
+    with pytest.raises(SqlProblem, match="nested"):
+        parse_query("SELECT x FROM (" * 500 + "SELECT x FROM n.t" + ")" * 500)
