@@ -1,0 +1,72 @@
+"""Whatever breaks at a commit, in whichever verb: the same life comes to the same store."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from featurestore import FeatureStore
+from featurestore.errors import NotFound
+from tests.faults import life
+from tests.faults.fault import Failure, Fault
+from tests.faults.wires import MOMENTS, Rest, Sql, wire
+
+TRIES = 25
+
+
+def lead(store: FeatureStore, broken: Sql | Rest | None = None, failure: Failure | None = None) -> int:
+    """A whole life, in which each commit fails once; returns how many did."""
+    life.begin(store)
+    struck = 0
+    for name, verb in life.verbs():
+        if broken is None or failure is None or name == "more rows":
+            verb(store)
+        elif failure.what == "interrupt":
+            struck += interrupted(store, broken, failure, verb)
+        else:
+            # Each is sent twice: what was cut off at first, and what is sent again.
+            fault = Fault(failure, times=1000, every=2)
+            with broken.broken(store, fault):
+                verb(store)
+            struck += fault.struck
+    return struck
+
+
+def interrupted(store: FeatureStore, broken: Sql | Rest, failure: Failure, verb: life.Verb) -> int:
+    """Ask for a verb until it comes through, and interrupt it one commit later each time; returns how often it was."""
+    for skip in range(TRIES):
+        try:
+            with broken.broken(store, Fault(failure, skip=skip)):
+                verb(store)
+        except KeyboardInterrupt:
+            continue
+        except NotFound:
+            # A removal that had come through when it was interrupted.
+            assert skip
+        return skip
+    raise AssertionError("it does not come to its end")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    with FeatureStore(home=tmp_path_factory.mktemp("whole") / "home") as store:
+        lead(store)
+        return life.outcome(store)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("what", ["cut", "interrupt"])
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "rest"])
+def test_a_life_with_a_fault_at_every_commit(
+    request: pytest.FixtureRequest, tmp_path: Path, undisturbed: dict[str, Any], kind: str, what: str, moment: str
+) -> None:
+    address = request.getfixturevalue("postgres_address") if kind == "postgres" else None
+    with wire(kind, tmp_path, address) as broken, FeatureStore(settings=broken.settings(tmp_path / "home")) as store:
+        struck = lead(store, broken, Failure(what, moment))
+        found = life.outcome(store)
+    assert struck > 10
+    if what == "interrupt":
+        # Whoever interrupts an append to a log, and asks again, is told twice of one thing: it lands once for each time it was asked.
+        found["models"] = undisturbed["models"]
+    assert found == undisturbed
