@@ -35,7 +35,7 @@ from featurestore.pipelines.training_sets.rebuild import rebuild
 from featurestore.pipelines.training_sets.spooled import spooled
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.pipelines.upkeep import maintain as upkeep
-from featurestore.pipelines.upkeep import removal
+from featurestore.pipelines.upkeep import removal, repair
 from featurestore.pipelines.upkeep.removal import Removal
 from featurestore.settings import Settings, load_settings
 
@@ -150,6 +150,15 @@ class FeatureStore:
         folded_rows; note, which says what was left undone and why (None: nothing). In a dry run, what would be.
         """
         return [one.to_dict() for one in upkeep.maintain(self._parts, older_than, dry_run, fold_older_than)]
+
+    def repair(self, dry_run: bool = False) -> list[dict[str, Any]]:
+        """Lead every table that lacks files of its current snapshot back to the last snapshot that is whole; a dry run only looks.
+
+        The next `materialize` computes again what was lost. Returns a dict for each table that lacks files: table; missing, their
+        number, and first, one of them; back_to, a snapshot id (None: the table is empty now); training_sets, the ids of those that
+        need a missing file; todo. None of it where all files are there.
+        """
+        return [one.to_dict() for one in repair.repair(self._parts, dry_run)]
 
     def training_set(
         self,
@@ -317,9 +326,12 @@ class FeatureStore:
         """Every version of every model that was logged with a training set, newest first, with its aliases."""
         return describe.models(self._parts)
 
-    def check(self) -> dict[str, FeatureStoreError | None]:
-        """What the catalog and the online store say when they are asked for something small; None when they answer."""
-        return health.check(self._parts)
+    def check(self, write: bool = False) -> dict[str, FeatureStoreError | None]:
+        """What catalog, warehouse and online store say when they are asked for something small; None when they answer.
+
+        With `write` an object is put into the warehouse and taken away.
+        """
+        return health.check(self._parts, write)
 
     def close(self) -> None:
         """Close what was opened. A closed store opens anew when it is used again."""

@@ -4,6 +4,7 @@ import platform
 import shlex
 import shutil
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -44,14 +45,17 @@ class Finding:
 
 
 @click.command(cls=Command)
+@click.option("--repair", is_flag=True, help="Lead tables whose files are missing back to their last whole snapshot.")
 @context.shared
-def doctor() -> None:
+def doctor(repair: bool) -> None:
     """Check settings, stores, disk and versions.
 
-    Says what to do about whatever is wrong, and ends with status 1 if anything is.
+    Says what to do about whatever is wrong, and ends with status 1 if anything is. An object is put into the warehouse and taken away.
     """
     address = context.url()
-    findings = list(_examine() if address is None else _examine_server(address))
+    if repair and address is not None:
+        raise click.UsageError("--repair works on a store, not on a server: run it where the server runs")
+    findings = list(_examine(repair) if address is None else _examine_server(address))
     wrong = [finding for finding in findings if finding.state == "wrong"]
     if context.as_json():
         print_json({"healthy": not wrong, "findings": [asdict(finding) for finding in findings]})
@@ -82,7 +86,7 @@ def _examine_server(address: str) -> Iterator[Finding]:
             yield Finding(part, "wrong", state, "run featurestore doctor where the server runs")
 
 
-def _examine() -> Iterator[Finding]:
+def _examine(repair: bool) -> Iterator[Finding]:
     yield _versions()
     try:
         settings = context.settings()
@@ -97,7 +101,7 @@ def _examine() -> Iterator[Finding]:
     )
     yield _home(settings)
     yield _disk(settings)
-    yield from _stores(settings)
+    yield from _stores(settings, repair)
     yield _definitions(settings)
     yield _mlflow(settings)
 
@@ -131,6 +135,13 @@ def _home(settings: "Settings") -> Finding:
 def _disk(settings: "Settings") -> Finding:
     spill = settings.spill_path()
     folder = next(path for path in (spill, *spill.parents) if path.exists())
+    probe = spill / f".doctor-{uuid.uuid4().hex}"
+    try:
+        spill.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        return Finding("disk", "wrong", f"{spill}: {error.strerror}", "let this user write there, or set spill_directory to another folder")
     free = shutil.disk_usage(folder).free
     seen = f"{free / GIB:.0f} GiB free for tables and spilling at {folder}"
     if free < LITTLE_DISK:
@@ -138,17 +149,40 @@ def _disk(settings: "Settings") -> Finding:
     return Finding("disk", "ok", seen)
 
 
-def _stores(settings: "Settings") -> Iterator[Finding]:
-    places = {"catalog": settings.catalog_properties().get("uri", ""), "online store": settings.online_url()}
+def _stores(settings: "Settings", repair: bool) -> Iterator[Finding]:
+    places = {
+        "catalog": settings.catalog_properties().get("uri", ""),
+        "warehouse": f"{settings.catalog_properties().get('warehouse', 'of the server')}: an object was written there, and removed",
+        "online store": settings.online_url(),
+    }
     with featurestore.FeatureStore(settings=settings) as store:
-        found = store.check()
+        found = store.check(write=True)
         for part, error in found.items():
             if error is None:
                 yield Finding(part, "ok", without_secrets(places[part]))
             else:
-                yield Finding(part, "wrong", error.message, f"start it, or correct the setting '{part.split()[0]}'")
-        if found["catalog"] is None:
+                yield Finding(part, "wrong", str(error), f"start it, or correct the setting '{part.split()[0]}'")
+        if found["catalog"] is None and found["warehouse"] is None:
+            yield from _damages(store, repair)
             yield _views(store.views)
+
+
+def _damages(store: featurestore.FeatureStore, repair: bool) -> Iterator[Finding]:
+    """Tables whose files are missing, and what was done about it."""
+    try:
+        found = store.repair(dry_run=not repair)
+    except FeatureStoreError as error:
+        yield Finding("files", "wrong", str(error), "see that catalog and warehouse can be reached, then run featurestore doctor again")
+        return
+    for one in found:
+        place = "an empty table" if one["back_to"] is None else f"snapshot {one['back_to']}"
+        lost = f"{one['missing']} files of its current snapshot are missing, such as {one['first']}; " if one["missing"] else ""
+        named = f"training sets that need a missing file: {', '.join(one['training_sets'])}; " if one["training_sets"] else ""
+        done = f"it was led back to {place}" if repair else f"featurestore doctor --repair leads it back to {place}"
+        todo = f"{done}; {one['todo']}" if one["missing"] else one["todo"]
+        yield Finding(f"table {one['table']}", "note" if repair else "wrong", f"{lost}{named}".rstrip("; "), todo)
+    if not found:
+        yield Finding("files", "ok", "every file of every current and tagged snapshot is there")
 
 
 def _views(views: Callable[[], list[dict[str, object]]]) -> Finding:
@@ -188,4 +222,10 @@ def _mlflow(settings: "Settings") -> Finding:
         found = version("mlflow")
     except PackageNotFoundError:
         return Finding("mlflow", "note", "not installed, so no models", "pip install 'featurestore[mlflow]'")
-    return Finding("mlflow", "ok", f"mlflow {found}, tracking at {settings.mlflow_tracking_uri or 'its own default'}")
+    from featurestore.models import health  # noqa: PLC0415 - requests and SQLAlchemy take a while to import
+
+    try:
+        shown = health.check(settings)
+    except FeatureStoreError as error:
+        return Finding("mlflow", "wrong", str(error), "start it, or correct the setting mlflow_tracking_uri")
+    return Finding("mlflow", "ok", f"mlflow {found}, tracking at {shown}")

@@ -24,7 +24,7 @@ from requests import HTTPError
 
 from featurestore.errors import CommitConflict, CommitUnknown, FeatureStoreError, NotReady
 from featurestore.lakehouse.landed import landed
-from featurestore.lakehouse.reaching import UNREACHABLE, out_of_room, told
+from featurestore.lakehouse.reaching import UNREACHABLE, forget_connections, out_of_room, told
 from featurestore.lakehouse.requirements import Staged, as_loaded
 from featurestore.secrets import logger_of
 
@@ -103,6 +103,7 @@ def execute(table: Table, transaction: Transaction) -> None:
                 continue
             handle = fresh
         except BaseException as interrupt:
+            forget_connections(table.catalog)
             interrupt.add_note(_unknown(table, "it was interrupted"))
             raise
         _show(table, handle)
@@ -177,6 +178,7 @@ def _found(table: Table, transaction: Transaction, updates: tuple[TableUpdate, .
 
 def _asked(table: Table) -> Table:
     """The table as it is now, asked for several times. Raises: as `reloaded`."""
+    forget_connections(table.catalog)
     for pause in PAUSES[:-1]:
         time.sleep(pause)
         try:

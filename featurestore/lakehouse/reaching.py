@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import (
     AuthorizationExpiredError,
     CommitStateUnknownException,
@@ -104,6 +105,12 @@ def told_by(catalog: Catalog) -> Catalog:
         if hasattr(catalog, name):
             setattr(catalog, name, _told(catalog, name))
     return catalog
+
+
+def forget_connections(catalog: Catalog) -> None:
+    """Let a catalog connect anew: a connection on which a commit broke may still be in its transaction, and would show what never lands."""
+    if isinstance(catalog, SqlCatalog) and catalog.engine.url.database not in (None, "", ":memory:"):
+        catalog.engine.dispose()
 
 
 @contextmanager

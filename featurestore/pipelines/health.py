@@ -3,27 +3,41 @@
 from collections.abc import Callable
 
 from featurestore.errors import FeatureStoreError
-from featurestore.lakehouse import tables
+from featurestore.lakehouse import tables, warehouse
 from featurestore.pipelines import registry
 from featurestore.pipelines.parts import Parts
 
+NEEDS = {
+    "lookups": ("online store", "catalog", "warehouse"),
+    "training sets": ("catalog", "warehouse"),
+    "materializations": ("catalog", "warehouse", "online store"),
+}
+"""What each verb cannot do without. Lookups need the last two for services that a process has not served yet."""
 
-def check(parts: Parts) -> dict[str, FeatureStoreError | None]:
-    """By part, the error it answers with; None where it answers as it should."""
-    return {"catalog": _error_of(_ask_catalog, parts), "online store": _error_of(_ask_online, parts)}
-
-
-def _ask_catalog(parts: Parts) -> None:
-    tables.exists(parts.catalog, registry.identifier(parts))
-
-
-def _ask_online(parts: Parts) -> None:
-    parts.online.generation()
+WARM = "what was loaded before"
+"""How a verb is that goes on with what a process has in memory."""
 
 
-def _error_of(question: Callable[[Parts], None], parts: Parts) -> FeatureStoreError | None:
+def check(parts: Parts, write: bool = False) -> dict[str, FeatureStoreError | None]:
+    """By part, the error it answers with; None where it answers as it should. With `write` an object is put into the warehouse."""
+    found = {"catalog": _error_of(lambda: tables.exists(parts.catalog, registry.identifier(parts)))}
+    found["warehouse"] = _error_of(lambda: warehouse.look(parts.catalog, registry.identifier(parts), write=write))
+    found["online store"] = _error_of(lambda: parts.online.generation())  # noqa: PLW0108 - opening it may fail too
+    return found
+
+
+def serves(down: set[str]) -> dict[str, str]:
+    """By verb, `ok`, `down`, or `WARM` when these parts are down."""
+    found = {verb: "down" if down.intersection(needed) else "ok" for verb, needed in NEEDS.items()}
+    if found["lookups"] == "down" and "online store" not in down:
+        found["lookups"] = WARM
+    found["predictions"] = found["lookups"] if found["lookups"] != "ok" or "models" not in down else WARM
+    return found
+
+
+def _error_of(question: Callable[[], object]) -> FeatureStoreError | None:
     try:
-        question(parts)
+        question()
     except FeatureStoreError as error:
         return error
     return None

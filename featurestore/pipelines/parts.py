@@ -58,7 +58,7 @@ class Parts:
     def close(self) -> None:
         """Close what was opened."""
         with self._lock:
-            for name in ("online", "engine"):
+            for name in ("online", "engine", "catalog"):
                 if name in self._opened:
                     self._opened.pop(name).close()
 

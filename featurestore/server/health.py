@@ -4,7 +4,9 @@ from fastapi import Response
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from featurestore.errors import NotReady
+from featurestore.errors import FeatureStoreError, NotReady
+from featurestore.models import health as mlflow
+from featurestore.pipelines import health as check
 from featurestore.server import docs
 from featurestore.server.metrics import Metrics
 from featurestore.server.routing import get
@@ -34,12 +36,25 @@ class Health:
         return {"status": "ok"}
 
     def readyz(self) -> dict[str, str]:
-        """The catalog and the online store can be reached; 503 says which cannot."""
-        found = self._store.check()
-        down = [part for part, error in found.items() if error is not None]
-        if down:
-            raise NotReady(f"{' and '.join(down)} cannot be reached", parts={part: "down" if part in down else "ok" for part in found})
-        return dict.fromkeys(found, "ok")
+        """The parts that the server stands on, and what it can serve. 503 names parts that lookups and builds need and that are down.
+
+        A verb is `ok`, `down`, or goes on with `what was loaded before`.
+        """
+        found: dict[str, FeatureStoreError | None] = {**self._store.check(), "models": self._models()}
+        states = {part: "ok" if error is None else "down" for part, error in found.items()}
+        down = {part for part, state in states.items() if state == "down"}
+        serves = check.serves(down)
+        needed = [part for part in found if part in down and part != "models"]
+        if needed:
+            raise NotReady(f"{' and '.join(needed)} cannot be reached", parts=states, serves=serves)
+        return {**states, **serves}
+
+    def _models(self) -> FeatureStoreError | None:
+        try:
+            mlflow.check(self._store.settings)
+        except FeatureStoreError as error:
+            return error
+        return None
 
     def metrics(self) -> Response:
         """Prometheus' text format."""

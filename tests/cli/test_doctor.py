@@ -14,7 +14,7 @@ def test_all_is_well(example: Path) -> None:
     found = as_json("doctor")
     assert found["healthy"] is True
     assert {one["what"] for one in found["findings"]} == {
-        *("versions", "settings", "home", "disk", "catalog", "online store", "views", "definitions", "mlflow"),
+        *("versions", "settings", "home", "disk", "catalog", "warehouse", "online store", "files", "views", "definitions", "mlflow"),
     }
 
 

@@ -106,11 +106,14 @@ class Rest:
         assert failure is not None
         if failure.what == "interrupt":
             session: requests.Session = store.catalog._session  # type: ignore[attr-defined]
-            session.mount("http://", Interrupting(fault, failure.moment))
+            whole = session.adapters["http://"]
+            interrupting = Interrupting(fault, failure.moment)
+            session.mount("http://", interrupting)
             try:
                 yield
             finally:
-                session.mount("http://", HTTPAdapter())
+                session.mount("http://", whole)
+                interrupting.close()
             return
         fault.failure = Failure(failure.what, "before" if failure.moment == "before" else "after")
         self.server.fault = fault
@@ -149,7 +152,6 @@ def wire(kind: str, folder: Path, address: str | None = None) -> Iterator[Sql | 
     else:
         assert address is not None
         url = make_url(address)
-        with proxy.proxied(url.host or "127.0.0.1", url.port or 5432) as through:
-            with postgres.schema(address) as own:
-                uri = make_url(own).set(host="127.0.0.1", port=through.port).render_as_string(hide_password=False)
-                yield Sql({"type": "sql", "uri": uri}, through)
+        with proxy.proxied(url.host or "127.0.0.1", url.port or 5432) as through, postgres.schema(address) as own:
+            uri = make_url(own).set(host="127.0.0.1", port=through.port).render_as_string(hide_password=False)
+            yield Sql({"type": "sql", "uri": uri}, through)

@@ -27,14 +27,21 @@ def value(metrics: str, name: str, **labels: str) -> float:
 
 def test_probes(served: Served) -> None:
     assert served.http.get("/healthz").json() == {"status": "ok"}
-    assert served.http.get("/readyz").json() == {"catalog": "ok", "online store": "ok"}
+    parts, verbs = ("catalog", "warehouse", "online store", "models"), ("lookups", "training sets", "materializations", "predictions")
+    assert served.http.get("/readyz").json() == dict.fromkeys([*parts, *verbs], "ok")
 
 
 def test_a_part_that_is_down_is_named(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, online="redis://127.0.0.1:1/0")
     with FeatureStore(settings=settings) as store, shop.serving(store) as url:
         error = refused(httpx.get(f"{url}/readyz", timeout=30), 503, "NotReady")
-        assert error["details"]["parts"] == {"catalog": "ok", "online store": "down"}
+        assert error["details"]["parts"] == {"catalog": "ok", "warehouse": "ok", "online store": "down", "models": "ok"}
+        assert error["details"]["serves"] == {
+            "lookups": "down",
+            "training sets": "ok",
+            "materializations": "down",
+            "predictions": "down",
+        }
         assert httpx.get(f"{url}/healthz").is_success
 
 

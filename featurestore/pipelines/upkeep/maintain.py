@@ -1,6 +1,5 @@
 """Upkeep: expire snapshots that nothing pins, sweep files that no kept snapshot reaches, and make few files of many."""
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,6 +19,7 @@ from featurestore.pipelines.planning.step import listed
 from featurestore.pipelines.training_sets import pins
 from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.pipelines.upkeep.compact import Compacted, Layout, compact, feature_layout, log_layout
+from featurestore.pipelines.upkeep.repair import COMMAND, identifiers, looked_at
 
 GRACE = timedelta(days=1)
 """Longer than any write takes: a file that no snapshot reaches may be one of a commit to come."""
@@ -61,34 +61,28 @@ def maintain(parts: Parts, older_than: timedelta, dry_run: bool, fold_older_than
             raise RequestError(f"{name} {age} is negative; give how old a thing must be to go", field=name)
     present = datetime.now(UTC)
     horizon = None if fold_older_than is None else times.micros(present - fold_older_than)
-    identifiers = list(_identifiers(parts))
+    names = list(identifiers(parts))
     # What frees space comes first, so that a full disk cannot keep upkeep from doing so.
-    cleared = {name: _clear(parts, name, present - older_than, present - max(older_than, GRACE), dry_run) for name in identifiers}
+    cleared = {name: _clear(parts, name, present - older_than, present - max(older_than, GRACE), dry_run) for name in names}
     done = []
-    for name in identifiers:
+    for name in names:
         snapshots, swept, notes = cleared[name]
-        compacted = _compact(parts, name, horizon, dry_run)
+        compacted = Compacted() if any(COMMAND in note for note in notes) else _compact(parts, name, horizon, dry_run)
         said = "; ".join([*notes, *([compacted.note] if compacted.note else [])])
         done.append(Upkeep(name, snapshots, swept.files, swept.bytes, compacted.files, compacted.bytes, compacted.rows, said or None))
     left = spill.sweep(parts.settings.spill_path(), present - max(older_than, GRACE), dry_run)
     return [*done, Upkeep(SPILL, 0, left.files, left.bytes, 0, 0, 0, None)] if left.files else done
 
 
-def _identifiers(parts: Parts) -> Iterator[str]:
-    settings = parts.settings
-    for namespace in (
-        settings.features_namespace,
-        settings.training_sets_namespace,
-        settings.registry_namespace,
-        settings.inference_namespace,
-    ):
-        yield from (f"{namespace}.{name}" for name in tables.list_tables(parts.catalog, namespace))
-
-
 def _clear(parts: Parts, identifier: str, before: datetime, swept_before: datetime, dry_run: bool) -> tuple[int, Swept, list[str]]:
     """Expire and sweep one table; a table that is in other hands is left to them, with a word."""
     table = tables.load(parts.catalog, identifier)
     snapshots, swept, notes = 0, Swept(0, 0), []
+    if (found := looked_at(parts, identifier, table)) is not None:
+        notes.append(f"{found}; {COMMAND} says more, and leads back to the last snapshot that is whole")
+        if found.missing:
+            # What would expire may be what it is led back to.
+            return snapshots, swept, notes
     try:
         abandoned = _abandoned(table, swept_before)
         if abandoned:

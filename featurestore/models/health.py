@@ -1,0 +1,53 @@
+"""Whether MLflow answers, asked without importing it, which takes a second."""
+
+from pathlib import Path
+
+import requests
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from featurestore.addresses import without_secrets
+from featurestore.errors import NotReady
+from featurestore.secrets import scrubbed
+from featurestore.settings import Settings
+
+SECONDS = 5.0
+
+
+def check(settings: Settings) -> str:
+    """Where MLflow is, if it answers; the setting alone is looked at. Raises: NotReady."""
+    uri = settings.mlflow_address()
+    if uri is None:
+        return "its own default"
+    shown = without_secrets(uri)
+    try:
+        if uri.startswith(("http://", "https://")):
+            answer = requests.get(f"{uri.rstrip('/')}/health", timeout=SECONDS)
+            if answer.status_code >= 500:
+                raise NotReady(f"MLflow at {shown} answers with status {answer.status_code}; look at its log")
+        elif "://" in uri and not uri.startswith(("file:", "databricks")):
+            _ask_database(uri)
+    except (requests.RequestException, SQLAlchemyError, OSError, ImportError) as error:
+        reason = scrubbed(str(getattr(error, "orig", None) or error).splitlines()[0][:300])
+        raise NotReady(
+            f"MLflow at {shown} cannot be reached; start it, or correct the setting mlflow_tracking_uri", reason=reason
+        ) from error
+    return shown
+
+
+def _ask_database(uri: str) -> None:
+    url = make_url(uri)
+    if url.get_backend_name() == "sqlite":
+        # Made by its first use, where there is a folder for it.
+        path = Path(url.database or "")
+        if not path.exists():
+            if not path.absolute().parent.is_dir():
+                raise FileNotFoundError(f"there is no folder {path.absolute().parent}")
+            return
+    engine = create_engine(url)
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+    finally:
+        engine.dispose()

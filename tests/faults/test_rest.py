@@ -1,0 +1,173 @@
+"""A REST catalog that fails in every way: errors of ours that say what to do, and a store that is whole afterwards."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyiceberg.table import Table
+
+from featurestore import FeatureStore
+from featurestore.errors import CommitConflict, FeatureStoreError, NotReady
+from featurestore.lakehouse import tables, tags
+from featurestore.lakehouse.fence import FENCE
+from tests.faults import life
+from tests.faults.fault import Failure, Fault
+from tests.faults.wires import Rest, wire
+
+
+@contextmanager
+def meanwhile(store: FeatureStore, what: Callable[[], object]) -> Iterator[list[bool]]:
+    """Something happens once, when what the store is to take away is about to be committed: after the last look, before it is sent."""
+    catalog, happened = store.catalog, list[bool]()
+    send = catalog.commit_table
+
+    def committed(table: Table, requirements: Any, updates: Any) -> Any:
+        removes = any(update.action in ("remove-snapshots", "remove-properties") for update in updates)
+        if removes and not happened and "features.last" in ".".join(table.name()):
+            happened.append(True)
+            what()
+        return send(table, requirements, updates)
+
+    catalog.commit_table = committed  # type: ignore[method-assign]
+    try:
+        yield happened
+    finally:
+        del catalog.commit_table
+
+
+STATUSES = (400, 401, 403, 404, 409, 419, 429, 500, 502, 503, 504)
+FAILURES = (*STATUSES, "cut", "garbage", "slow")
+ANY = ("commit", "create", "drop", "read")
+VERBS: dict[str, Callable[[FeatureStore], object]] = {
+    "plan": lambda store: store.plan(life.declare("3d")),
+    "apply": lambda store: store.apply(life.declare("3d")),
+    "materialize": lambda store: store.materialize(end=life.END),
+    "training set": lambda store: store.training_set("service", life.spine(), "t"),
+    "training sets": lambda store: store.training_sets(),
+    "views": lambda store: store.views(),
+    "maintain": lambda store: store.maintain(older_than=timedelta(0)),
+    "remove": lambda store: store.remove_view("counts"),
+    "model": life.score,
+}
+
+
+@pytest.fixture(scope="module")
+def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Rest, FeatureStore]]:
+    folder = tmp_path_factory.mktemp("rest")
+    with wire("rest", folder) as reached:
+        assert isinstance(reached, Rest)
+        with FeatureStore(settings=reached.settings(folder / "home")) as store:
+            life.begin(store)
+            store.apply(life.declare())
+            store.materialize(end="2026-01-05")
+            yield reached, store
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", [*STATUSES, "cut", "garbage"])
+def test_every_verb_tells_it_in_our_words(remote: tuple[Rest, FeatureStore], what: int | str) -> None:
+    reached, store = remote
+    for name, verb in VERBS.items():
+        reached.server.fault = Fault(Failure(what, "before"), kinds=ANY, times=10_000)
+        try:
+            with pytest.raises(FeatureStoreError) as caught:
+                verb(store)
+        finally:
+            reached.server.fault = Fault()
+        if what != 404:
+            assert isinstance(caught.value, NotReady), name
+            assert any(word in caught.value.message for word in ("check", "run the same", "Run the same", "look", "use")), caught.value
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("what", FAILURES)
+def test_a_commit_that_fails_once(tmp_path: Path, what: int | str, moment: str) -> None:
+    with wire("rest", tmp_path) as reached, FeatureStore(settings=reached.settings(tmp_path / "home")) as store:
+        life.begin(store)
+        store.apply(life.declare())
+        for _ in range(3):
+            fault = Fault(Failure(what, moment))
+            # The catalog answers afterwards, so what became of the commit is known: it is refused, or it is there.
+            with reached.broken(store, fault), suppress(NotReady):
+                store.materialize(end="2026-01-05")
+            assert fault.struck == 1 or store.catalog.load_table("features.last_v1").current_snapshot() is not None
+        for name in ("counts_v1", "last_v1"):
+            table = store.catalog.load_table(f"features.{name}")
+            found = table.scan().to_arrow().to_pylist()
+            assert found
+            assert len({(row["k"], row["feature_timestamp"]) for row in found}) == len(found)
+        made = store.training_set("service", life.spine(), "t")
+        assert store.rebuild(made.id).digest == made.digest
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_catalog_that_is_gone_after_a_commit_was_sent(tmp_path: Path, moment: str) -> None:
+    with wire("rest", tmp_path) as reached, FeatureStore(settings=reached.settings(tmp_path / "home")) as store:
+        assert isinstance(reached, Rest)
+        life.begin(store)
+        store.apply(life.declare())
+        gone = Gone(Failure(504, moment), times=10_000)
+        reached.server.fault = gone
+        with pytest.raises(FeatureStoreError, match=r"landed is not known.*nothing was deleted. Run the same again"):
+            store.materialize("last", end="2026-01-05")
+        reached.server.fault = Fault()
+        landed = store.catalog.load_table("features.last_v1").current_snapshot() is not None
+        assert landed == (moment == "after")
+        run = store.materialize("last", end="2026-01-05")[0]
+        assert (run.rows_appended == 0) == landed
+        assert len(store.catalog.load_table("features.last_v1").scan().to_arrow()) == 33
+
+
+class Gone(Fault):
+    """Nothing is answered from the first commit on."""
+
+    def strikes(self, kind: str) -> Failure | None:
+        if kind == "commit":
+            self.struck += 1
+        return self.failure if self.struck else None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "rest"])
+def test_a_snapshot_pinned_while_it_expires_is_kept(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> None:
+    address = request.getfixturevalue("postgres_address") if kind == "postgres" else None
+    with wire(kind, tmp_path, address) as reached:
+        settings = reached.settings(tmp_path / "home")
+        with FeatureStore(settings=settings) as store, FeatureStore(settings=settings) as other:
+            life.begin(store)
+            store.apply(life.declare())
+            for day in ("2026-01-03", "2026-01-05", "2026-01-07"):
+                store.materialize("last", end=day)
+            old = tables.snapshot_ids(store.catalog.load_table("features.last_v1"))[0]
+            with meanwhile(store, lambda: tags.tag(tables.load(other.catalog, "features.last_v1"), "training-set-x", old)) as happened:
+                store.maintain(older_than=timedelta(0))
+            assert happened
+            table = store.catalog.load_table("features.last_v1")
+            assert tags.tags(table) == {"training-set-x": old}
+            assert table.scan(snapshot_id=old).to_arrow().num_rows
+            assert not any(name.startswith(FENCE) for name in table.refs()), "no fence stays up"
+            assert len(tables.snapshot_ids(table)) == 2, "the one that nobody wants is gone"
+
+
+def test_a_tag_that_is_let_go_while_another_build_takes_it(tmp_path: Path) -> None:
+    with wire("rest", tmp_path) as reached, FeatureStore(settings=reached.settings(tmp_path / "home")) as store:
+        life.begin(store)
+        store.apply(life.declare())
+        store.materialize("last", end="2026-01-03")
+        table = tables.load(store.catalog, "features.last_v1")
+        snapshot = tables.current_snapshot_id(table)
+        assert snapshot is not None
+        tags.tag(table, "t", snapshot, "first")
+        mine = tables.load(store.catalog, "features.last_v1")
+        with (
+            meanwhile(store, lambda: tags.tag(tables.load(store.catalog, "features.last_v1"), "t", snapshot, "second")) as happened,
+            pytest.raises(CommitConflict, match="another build holds a tag"),
+        ):
+            tags.settle(mine, (), ["t"])
+        assert happened
+        assert tags.tags(tables.load(store.catalog, "features.last_v1")) == {"t": snapshot}
