@@ -107,6 +107,10 @@ class Settings(BaseSettings):
     )
     query_spill_limit: str = Field(default="16GB", description="most disk that each of them may spill to")
     result_limit: str = Field(default="1GiB", description="most bytes that the rows of an answer may take in the server's memory")
+    header_seconds: float = Field(default=10, gt=0, description="most seconds until a client has sent the headers of a request")
+    stall_seconds: float = Field(
+        default=30, gt=0, description="most seconds for which the body of a request, or who takes an answer, may stall"
+    )
     spine_limit: str = Field(default="8GiB", description="most bytes that the rows of an uploaded spine may take when decoded")
     spine_seconds: float = Field(default=300, gt=0, description="most seconds that reading an uploaded spine may take")
     token: Token | None = Field(default=None, description="bearer token the server demands; default: none")

@@ -14,6 +14,7 @@ import uvicorn
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, agg
 from featurestore.server.app import create_app
+from featurestore.server.connection import protocol_of
 from featurestore.server.jobs.consumer import JobConsumer
 from featurestore.server.jobs.worker import jobs_path
 from featurestore.server.run import listen, url_of
@@ -132,7 +133,9 @@ class Template:
 def serving(store: FeatureStore, jobs: bool = False, **options: Any) -> Iterator[str]:
     """The URL of a real server over the store, for as long as the block lasts; with `jobs` it also does those that it takes."""
     listener = listen("127.0.0.1", 0)
-    config = uvicorn.Config(create_app(store, **options), loop="uvloop", http="httptools", ws="none", lifespan="on", log_config=None)
+    config = uvicorn.Config(
+        create_app(store, **options), loop="uvloop", http=protocol_of(store.settings), ws="none", lifespan="on", log_config=None
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()

@@ -20,6 +20,8 @@ from featurestore.store import FeatureStore
 log = logger_of(__name__)
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+LEFT = 499
+"""The status of a request whose client left before it was answered; nobody was sent it."""
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The variable that makes prometheus-client keep counters in files, so that any of several server processes can tell all."""
 
@@ -144,7 +146,7 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 500
+        status = LEFT
         began = time.perf_counter()
 
         async def watched(message: Message) -> None:
@@ -155,6 +157,9 @@ class Observed:
 
         try:
             await self._app(scope, receive, watched)
+        except BaseException:
+            status = 500
+            raise
         finally:
             route: Any = scope.get("route")
             path = getattr(route, "path", "unmatched")

@@ -18,6 +18,7 @@ from featurestore.errors import RequestError
 from featurestore.secrets import logger_of
 from featurestore.server import logs
 from featurestore.server.app import create_app
+from featurestore.server.connection import protocol_of
 from featurestore.server.jobs.worker import JobWorker
 from featurestore.server.metrics import SHARED_FOLDER
 from featurestore.settings import Settings
@@ -44,7 +45,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         factory=True,
         workers=settings.workers,
         loop="uvloop",
-        http="httptools",
+        http=protocol_of(settings),
         ws="none",
         lifespan="on",
         access_log=False,
