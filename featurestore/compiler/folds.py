@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from featurestore.compiler.events import CREATED, TIME
 from featurestore.compiler.exact_sums import exact_sum
+from featurestore.compiler.expressions import SqlProblem
 from featurestore.compiler.zeros import FLOATING
 from featurestore.dsl.agg import Aggregation
 
@@ -100,9 +101,9 @@ class Ordered:
                 # Not in order of time: that would have to be made of times, created times and values, for each window anew.
                 return f"list_stddev_samp(list_sort(list(CAST({value} AS DOUBLE)){keep}))"
             case "percentile":
-                return f"quantile_cont(CAST({value} AS DOUBLE), {self.aggregation.q!r}){keep}"
+                return f"quantile_cont(CAST({value} AS DOUBLE), {_plain(self.aggregation.q)}){keep}"
             case "last_n":
-                return f"arg_max({value}, {_place(value)}, {self.aggregation.n}){keep}"
+                return f"arg_max({value}, {_place(value)}, {_plain(self.aggregation.n)}){keep}"
         raise ValueError(f"unknown aggregation {self.aggregation.function}")
 
 
@@ -222,3 +223,10 @@ def _narrow_sum(value: str, where: str | None) -> Part:
     rest = f"(({scaled} - trunc({scaled})) * {2.0**63:.1f}::DOUBLE)"
     upper, lower = f"CAST(trunc({scaled}) AS BIGINT)", f"CASE WHEN {rest} <> trunc({rest}) THEN {_UNFIT} ELSE CAST({rest} AS BIGINT) END"
     return Part(f"(sum({upper}){{0}} * {2**63}::HUGEINT + sum({lower}){{0}})", where, narrow=True)
+
+
+def _plain(number: object) -> str:
+    """A number of an aggregation as SQL: it may come from a registry that anybody wrote to. Raises: SqlProblem."""
+    if type(number) not in (int, float):
+        raise SqlProblem(f"{number!r} is not a number")
+    return repr(number)

@@ -11,8 +11,9 @@ from featurestore.compiler.binding import ViewVersion, bound
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl import documents
 from featurestore.dsl.service import FeatureService
+from featurestore.dsl.types import checked_type
 from featurestore.dsl.view import FeatureView
-from featurestore.errors import CommitConflict, NotFound
+from featurestore.errors import CommitConflict, Conflict, NotFound
 from featurestore.lakehouse import compaction, scans, tables, writes
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.times import micros, text
@@ -202,6 +203,13 @@ def _refuse_stale(parts: Parts, table: tables.Table, base: int | None, action: L
 def _applied(row: Mapping[str, Any]) -> Applied:
     texts = {name: json.loads(row[name]) for name in ("document", "columns", "bindings")}
     rank = texts["document"].pop(RANK, 0)
+    try:
+        # They become part of SQL, and whoever can write to the catalog can write this table.
+        texts["columns"] = {name: checked_type(kind) for name, kind in texts["columns"].items()}
+    except ValueError as error:
+        raise Conflict(
+            f"the registry's row of {row['kind']} {row['name']}, version {row['version']}, was not written by us: {error}"
+        ) from error
     return Applied(
         row["kind"],
         row["name"],
