@@ -7,6 +7,7 @@ from sqlglot.expressions import Expr
 
 from featurestore.compiler.expressions import SqlProblem, parse_row, quoted, render
 from featurestore.compiler.service_plan import ServicePlan
+from featurestore.compiler.zero_divisors import forgiving
 from featurestore.errors import RequestError
 
 
@@ -20,11 +21,11 @@ def derived_trees(plan: ServicePlan) -> list[Expr]:
 
 
 def derived_sql(plan: ServicePlan, scope: Mapping[str, str]) -> list[str]:
-    """The derived features' SQL over `scope`, SQL by name. Raises: as `derived_trees`."""
+    """The derived features' SQL over `scope`, SQL by name; a zero divisor ends no batch (see `forgiving`). Raises: as `derived_trees`."""
     found: list[str] = []
     for (name, _), tree in zip(plan.derived, derived_trees(plan), strict=True):
         with _told(plan, name):
-            found.append(render(tree, scope))
+            found.append(render(forgiving(tree), scope))
     return found
 
 

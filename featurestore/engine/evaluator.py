@@ -27,17 +27,17 @@ class Evaluator:
         self._ended, self._running = threading.Condition(), 0
         self._kinds: dict[str, tuple[str, ...]] = {}
 
-    def evaluate(self, expressions: Sequence[str], given: Mapping[str, tuple[str, Sequence[Any]]]) -> list[list[Any]]:
+    def evaluate(
+        self, expressions: Sequence[str], given: Mapping[str, tuple[str, Sequence[Any]]], rows: int | None = None
+    ) -> list[list[Any]]:
         """The values of each expression, one for each row, in order.
 
-        `given` maps each column to its DuckDB type and its values, as many as there are rows, at least one.
+        `given` maps each column to its DuckDB type and its values, as many as there are rows, at least one. Expressions of no
+        column have a value for each of the `rows` all the same.
         Raises: RequestError when an expression fails on the values.
         """
-        columns = ", ".join(
-            f"unnest(CAST(${index} AS {kind}[])) AS {quoted(name)}" for index, (name, (kind, _)) in enumerate(given.items(), 1)
-        )
-        rows = len(next(iter(given.values()))[1]) if given else 1
-        source = f"SELECT {columns}" if given else "SELECT 1 AS __fs_one"
+        rows = rows if rows is not None else len(next(iter(given.values()))[1]) if given else 1
+        source = _source(given, rows)
         values = [list(column) for _, column in given.values()]
         watch = current()
         with self._busy(), watch.over(cursor := self._cursor()), translated(watch):
@@ -49,6 +49,12 @@ class Evaluator:
             found = cursor.execute(f"SELECT {', '.join(selected)} FROM ({source})", values).fetchall()
         results = [list(column) for column in zip(*found, strict=True)] if rows else [[] for _ in expressions]
         return [_as_times(column) if kind == ZONED else column for column, kind in zip(results, kinds, strict=True)]
+
+    def type_of(self, expression: str, given: Mapping[str, tuple[str, Sequence[Any]]]) -> str:
+        """The DuckDB type of an expression; `given` as for `evaluate`."""
+        cursor, values = self._cursor(), [list(column) for _, column in given.values()]
+        with translated():
+            return self._types(cursor, [expression], _source(given, 1), values)[0]
 
     def close(self) -> None:
         """Close the connection, when what runs on it has ended."""
@@ -82,6 +88,14 @@ class Evaluator:
             one_statement(cursor, query, READS)
             self._kinds[query] = tuple(str(row[1]) for row in cursor.execute(f"DESCRIBE {query}", values).fetchall())
         return self._kinds[query]
+
+
+def _source(given: Mapping[str, tuple[str, Sequence[Any]]], rows: int) -> str:
+    """A SELECT of the columns, whose values are its parameters, or of rows without any."""
+    if not given:
+        return f"SELECT unnest(range({rows})) AS __fs_one"
+    columns = [f"unnest(CAST(${index} AS {kind}[])) AS {quoted(name)}" for index, (name, (kind, _)) in enumerate(given.items(), 1)]
+    return f"SELECT {', '.join(columns)}"
 
 
 def _as_times(column: list[int | None]) -> list[datetime | None]:

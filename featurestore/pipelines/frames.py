@@ -1,7 +1,7 @@
 """Rows as callers have them, made Arrow tables: data frames of any library, lists of dicts."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -34,6 +34,7 @@ def in_memory(given: Any, what: str = SPINE) -> pa.Table | None:
     kind = type(given).__module__.partition(".")[0]
     try:
         if kind == "pandas":
+            _refuse_repeated(list(given.columns), what)
             return pa.Table.from_pandas(given, preserve_index=False).replace_schema_metadata(None)
         if kind == "polars":
             return (given.collect() if hasattr(given, "collect") else given).to_arrow()
@@ -45,6 +46,15 @@ def in_memory(given: Any, what: str = SPINE) -> pa.Table | None:
             f"{what}'s column {_mixed(columns)} mixes types, or holds a value that no column does", reason=str(error)
         ) from error
     raise RequestError(f"{what} is of type {type(given).__name__}; give {MEMORY}{PLACES if what == SPINE else ''}")
+
+
+def _refuse_repeated(names: Sequence[Any], what: str) -> None:
+    """A frame of pandas may have several columns of one name; which of them is meant, nothing tells."""
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    if twice:
+        raise RequestError(
+            f"{what} has more than one column called {', '.join(map(repr, twice))}; rename or drop all but one", columns=twice
+        )
 
 
 def columns_of(rows: list[Any], what: str = SPINE) -> dict[str, list[Any]]:

@@ -194,7 +194,31 @@ def derive(parts: Parts, plan: ServicePlan, fields: Mapping[str, Sequence[Any]],
     """The derived features, by the engine and the SQL that training uses."""
     expressions, kinds = _expressions(plan)
     values = {**fields, **dict(zip(plan.looked_up_names, looked_up, strict=True))}
-    return parts.engine.evaluator.evaluate(expressions, {name: (kind, _texts(values[name], kind)) for name, kind in kinds})
+    given = {name: (kind, _texts(values[name], kind)) for name, kind in kinds}
+    rows = len(looked_up[0]) if looked_up else max(map(len, fields.values()), default=1)
+    try:
+        return parts.engine.evaluator.evaluate(expressions, given, rows)
+    except RequestError as error:
+        raise _failed_derived(parts, plan, expressions, given, rows) or error from error
+
+
+def _failed_derived(
+    parts: Parts, plan: ServicePlan, expressions: Sequence[str], given: Mapping[str, tuple[str, Sequence[Any]]], rows: int
+) -> RequestError | None:
+    """The error that names the first derived feature that fails by itself, with its type; None where each of them works."""
+    for (name, sql), expression in zip(plan.derived, expressions, strict=True):
+        try:
+            parts.engine.evaluator.evaluate([expression], given, rows)
+        except RequestError as error:
+            kind = parts.engine.evaluator.type_of(expression, given)
+            return RequestError(
+                f"the derived feature '{name}' ({sql}), which is {kind}, cannot be computed for these values: a number goes beyond its"
+                " type, or a text is no value of it; CAST to a wider type, or use TRY_CAST",
+                field=f"derived.{name}",
+                type=kind,
+                **error.details,
+            )
+    return None
 
 
 @lru_cache(maxsize=256)

@@ -1,10 +1,11 @@
 """A plan is data: the steps that would bring the registry and the feature tables to what the definitions say."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from featurestore.compiler import check
+from featurestore.compiler.binding import ViewVersion, bound
 from featurestore.compiler.features import feature_names
 from featurestore.compiler.fingerprint import service_fingerprint, view_fingerprint
 from featurestore.dsl import documents
@@ -18,6 +19,7 @@ from featurestore.pipelines.inspected import Inspected, placed
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.planning import cost
 from featurestore.pipelines.planning.cost import Read
+from featurestore.pipelines.planning.derived_types import derived_type_problems
 from featurestore.pipelines.planning.impact import told
 from featurestore.pipelines.planning.step import Step, listed, sql_diff
 from featurestore.pipelines.planning.underneath import inspect_if_changed
@@ -107,6 +109,9 @@ def plan(parts: Parts, definitions: Definitions) -> Plan:
         raise DefinitionError(problems)
     versions = {step.name: step.result for step in views}
     services = [_service_step(registry, service, versions) for service in definitions.services]
+    problems.extend(_derived_problems(parts, definitions, services, versions))
+    if problems:
+        raise DefinitionError(problems)
     done = told(parts, (*steps, *views, *services))
     return Plan(done, definitions, registry.snapshot_id, _others(registry, {(step.kind, step.name) for step in done}))
 
@@ -213,6 +218,15 @@ def _service_step(registry: Registry, service: FeatureService, views: Mapping[st
 def _means(registry: Registry, row: Applied, bindings: Mapping[str, int], fingerprint: str) -> bool:
     """Whether a version of a service reads these versions of its views, and makes the same of them."""
     return row.bindings == bindings and service_fingerprint(registry.service(row), _fingerprints(registry, row)) == fingerprint
+
+
+def _derived_problems(parts: Parts, definitions: Definitions, steps: Sequence[Step], versions: Mapping[str, Applied]) -> Iterator[Problem]:
+    """Derived features that do not work on the types that their service's views have now; also where only those changed."""
+    views = {view.name: ViewVersion(view, versions[view.name].version, versions[view.name].columns) for view in definitions.views}
+    for service, step in zip(definitions.services, steps, strict=True):
+        if step.action != "unchanged":
+            for field_name, message in derived_type_problems(parts, bound(service, step.version, "", views)):
+                yield definitions.problem("service", service.name, field_name, message)
 
 
 def _service_row(service: FeatureService, version: int, fingerprint: str, bindings: Mapping[str, int]) -> Applied:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from featurestore.compiler.point_in_time import ROW
 from featurestore.compiler.service_plan import ServicePlan, service_plan_from_dict
 from featurestore.errors import MissingExtra, NotFound, RequestError
+from featurestore.pipelines.pandas_frames import to_frame
 from featurestore.pipelines.training_sets.fetched import fetched
 from featurestore.pipelines.training_sets.files import Files
 from featurestore.pipelines.training_sets.splits import PART, checked
@@ -129,10 +130,13 @@ class TrainingSet:
         """The rows in spine order as one table; `columns` as of `to_batches`."""
         return self.reader(columns).read_all()
 
-    def to_pandas(self, columns: Sequence[str] | None = None) -> "pd.DataFrame":
-        """The rows in spine order as a DataFrame; needs pandas. `columns` as of `to_batches`."""
-        frame: pd.DataFrame = self.to_arrow(columns).to_pandas()
-        return frame
+    def to_pandas(self, columns: Sequence[str] | None = None, *, numpy: bool = False) -> "pd.DataFrame":
+        """The rows in spine order as a DataFrame; needs pandas. `columns` as of `to_batches`.
+
+        Columns of integers and booleans that hold NULL are of pandas' `Int64` and `boolean`, which keep every digit; with `numpy` they
+        are float64 and object, as numpy has no NULL for them.
+        """
+        return to_frame(self.to_arrow(columns), numpy)
 
     def to_torch(
         self,

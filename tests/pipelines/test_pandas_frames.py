@@ -1,0 +1,50 @@
+"""Frames of pandas: NULL costs no digits, what people train with takes the frame as it is, and a name stands for one column."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+
+from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source
+from featurestore.errors import RequestError
+from featurestore.pipelines.pandas_frames import to_frame
+from tests.worlds import STAMP, load_source
+
+TABLE = pa.table({"big": [2**53 + 1, None, 3, 4], "flag": [True, None, False, True], "whole": [1, 2, 3, 4], "x": [0.5, None, 1.5, 2.5]})
+
+
+def test_integers_and_booleans_with_nulls_are_nullable_and_keep_every_digit() -> None:
+    frame = to_frame(TABLE)
+    assert [str(kind) for kind in frame.dtypes] == ["Int64", "boolean", "int64", "float64"]
+    assert frame["big"][0] == 2**53 + 1
+    assert frame["flag"].isna().tolist() == [False, True, False, False]
+    plain = to_frame(TABLE, numpy=True)
+    assert [str(kind) for kind in plain.dtypes] == ["float64", "object", "int64", "float64"]
+
+
+def test_what_people_train_with_takes_the_frame_as_it_is() -> None:
+    frame, label = to_frame(TABLE), np.array([0, 1, 0, 1])
+    assert len(HistGradientBoostingClassifier(max_iter=2, min_samples_leaf=1).fit(frame, label).predict(frame)) == 4
+    whole = to_frame(TABLE.slice(2))
+    assert len(LogisticRegression().fit(whole, label[2:]).predict(whole)) == 2
+
+
+def test_a_training_set_gives_nullable_columns_and_refuses_a_name_that_stands_twice(tmp_path: Path) -> None:
+    with FeatureStore(home=tmp_path / "home") as store:
+        at = pd.Timestamp("2026-03-01", tz="UTC")
+        columns = {"k": pa.array([1, 2], pa.int64()), "t": pa.array([at, at], STAMP), "v": pa.array([2**53 + 1, 7], pa.int64())}
+        load_source(store, "raw.a", pa.table({**columns, "b": [True, False]}))
+        view = FeatureView("va", entity=Entity("e", keys="k"), source=Source("a", table="raw.a", timestamp="t"), features=["v", "b"])
+        store.apply([FeatureService("svc", features=[view])])
+        store.materialize(end="2026-03-20")
+        spine = pd.DataFrame({"k": [1, 3], "now": [at, at]})
+        frame = store.training_set("svc", spine, timestamp="now").to_pandas()
+        assert (frame["v"][0], str(frame["v"].dtype), str(frame["b"].dtype)) == (2**53 + 1, "Int64", "boolean")
+        assert frame["v"].isna().tolist() == [False, True]
+        twice = pd.concat([spine, spine[["k"]]], axis=1)
+        with pytest.raises(RequestError, match="more than one column called 'k'"):
+            store.training_set("svc", twice, timestamp="now")
