@@ -104,6 +104,17 @@ def create(
         raise told(error, f"creating {identifier}") from error
 
 
+def load_or_create(catalog: Catalog, identifier: str, schema: pa.Schema, *, month_of: str | None = None) -> Table:
+    """The table of this name, made as by `create` if nobody has made it."""
+    if not exists(catalog, identifier):
+        try:
+            return create(catalog, identifier, schema, month_of=month_of)
+        except Conflict:
+            # Another process made it at the same moment.
+            return load(catalog, identifier)
+    return load(catalog, identifier)
+
+
 def _made(catalog: Catalog, identifier: str, creation: str) -> Table | None:
     """The table if it is the one that this creation made; None where it is not there, or another's. Raises: NotReady."""
     try:

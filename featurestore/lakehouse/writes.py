@@ -133,7 +133,7 @@ def replace(
     function: it is called when the last row is written. Older snapshots stay as they are. Returns the new snapshot's id.
     Raises: Conflict if the tag exists; TypeMismatch or RequestError naming a column; OutOfResources. Then no file is left.
     """
-    table = _loaded_or_created(catalog, identifier, batches.schema)
+    table = tables.load_or_create(catalog, identifier, batches.schema)
     if tag in table.refs():
         raise Conflict(f"{identifier} has a tag {tag!r} already", table=identifier, tag=tag)
     schema = _registered_schema(table, batches.schema)
@@ -154,16 +154,6 @@ def replace(
     with files.discarded_on(BaseException):
         commit(reloaded(table), stage, undone="nothing was written", sending=files.sent)
     return made
-
-
-def _loaded_or_created(catalog: Catalog, identifier: str, schema: pa.Schema) -> Table:
-    if not tables.exists(catalog, identifier):
-        try:
-            return tables.create(catalog, identifier, schema)
-        except Conflict:
-            # Another builder made it in between.
-            return tables.load(catalog, identifier)
-    return tables.load(catalog, identifier)
 
 
 def _registered_schema(table: Table, arrow: pa.Schema) -> Schema:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from featurestore.errors import Conflict
 from featurestore.lakehouse import tables, writes
 from featurestore.models import naming
 from featurestore.models.features import Found
@@ -40,12 +39,7 @@ def record(store: FeatureStore, stamp: Stamp, model_uri: str, found: Found, pred
     """
     model, version = naming.of_uri(model_uri)
     identifier = f"{store.settings.inference_namespace}.{re.sub(r'[^A-Za-z0-9_]', '_', model)}"
-    if not tables.exists(store.catalog, identifier):
-        try:
-            tables.create(store.catalog, identifier, SCHEMA, month_of="predicted_at")
-        except Conflict:
-            # Another process made it at the same moment.
-            tables.load(store.catalog, identifier)
+    tables.load_or_create(store.catalog, identifier, SCHEMA, month_of="predicted_at")
     plan, count = stamp.plan, len(predictions)
     snapshots = {table: None if snapshot is None else str(snapshot) for table, snapshot in found.snapshots.items()}
     rows = {

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from featurestore.errors import Conflict
 from featurestore.lakehouse import scans, tables, writes
 from featurestore.pipelines import times
 from featurestore.pipelines.parts import Parts
@@ -74,12 +73,7 @@ def identifier(settings: Settings) -> str:
 def record(catalog: "Catalog", settings: Settings, events: Sequence[Event]) -> None:
     """Append events, all of now, in one commit; other writers do not matter."""
     name = identifier(settings)
-    if not tables.exists(catalog, name):
-        try:
-            tables.create(catalog, name, SCHEMA)
-        except Conflict:
-            # Another process made it at the same moment.
-            tables.load(catalog, name)
+    tables.load_or_create(catalog, name, SCHEMA)
     now = times.now()
     rows = [
         {**vars(event), "snapshots": _texts(event.snapshots), "metrics": json.dumps(dict(event.metrics)), "at": now} for event in events

@@ -164,11 +164,7 @@ def read(parts: Parts) -> Registry:
 
 def write(parts: Parts, rows: Sequence[Applied], base: int | None, action: Literal["apply", "remove"] = "apply") -> None:
     """Append `rows` in one commit, if the registry still holds what it held at snapshot `base`. Raises: CommitConflict if it does not."""
-    table = (
-        tables.load(parts.catalog, identifier(parts))
-        if tables.exists(parts.catalog, identifier(parts))
-        else tables.create(parts.catalog, identifier(parts), SCHEMA)
-    )
+    table = tables.load_or_create(parts.catalog, identifier(parts), SCHEMA)
     _refuse_stale(parts, table, base, action)
     records = [
         {

@@ -137,6 +137,7 @@ class Interrupting(HTTPAdapter):
             raise KeyboardInterrupt
         response = super().send(request, *args, **named)
         if struck:
+            response.close()
             raise KeyboardInterrupt
         return response
 
