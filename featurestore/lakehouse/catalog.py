@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from featurestore import private
 from featurestore.addresses import without_secrets
 from featurestore.errors import MissingExtra, NotReady
-from featurestore.lakehouse import private_io
+from featurestore.lakehouse import local_io
 from featurestore.lakehouse.reaching import told, told_by
 from featurestore.secrets import logger_of
 from featurestore.settings import CATALOG_NAME, Settings
@@ -39,12 +39,13 @@ def open_catalog(settings: Settings) -> Catalog:
         if local and "://" not in properties["warehouse"]:
             private.make_folder(Path(properties["warehouse"]))
             if Path(properties["warehouse"]).is_relative_to(settings.home_path()):
-                properties.setdefault("py-io-impl", private_io.NAME)
+                properties.setdefault("py-io-impl", local_io.PRIVATE)
         if uri.startswith("sqlite"):
             properties["uri"] = uri = _prepared_sqlite(uri)
         elif properties.get("type") == "sql":
             # A pooled connection outlives a restart of its server.
             properties.setdefault("pool_pre_ping", "true")
+        properties.setdefault("py-io-impl", local_io.LOCAL_FIRST)
         return _opened(_bounded(properties))
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "a database driver", "postgres") from error

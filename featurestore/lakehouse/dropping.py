@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import pyarrow.fs as pafs
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
-from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from featurestore.errors import NotReady
 from featurestore.lakehouse import folders, tables
+from featurestore.lakehouse.local_io import pyarrow_io
 from featurestore.lakehouse.reaching import UNREACHABLE, reaching, told
 from featurestore.lakehouse.tables import Table
 
@@ -49,7 +49,7 @@ def contents(catalog: Catalog, wanted: Identity) -> Contents:
     Two tables share a folder where one was renamed and its name given to a new one. Raises: NotReady.
     """
     try:
-        filesystem, path = folders.filesystem(PyArrowFileIO(dict(catalog.properties)), wanted.location)
+        filesystem, path = folders.filesystem(pyarrow_io().PyArrowFileIO(dict(catalog.properties)), wanted.location)
         infos = filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True, recursive=True))
         files = [info for info in infos if info.type == pafs.FileType.File]
         if any(folders.is_foreign(filesystem, info.path, wanted.uuid) for info in files if ".metadata.json" in info.path):
@@ -68,7 +68,7 @@ def drop(catalog: Catalog, identifier: str, wanted: Identity) -> Contents:
         unregister(catalog, identifier, wanted)
     found = contents(catalog, wanted)
     if found.files:
-        filesystem, path = folders.filesystem(PyArrowFileIO(dict(catalog.properties)), wanted.location)
+        filesystem, path = folders.filesystem(pyarrow_io().PyArrowFileIO(dict(catalog.properties)), wanted.location)
         with reaching(f"{identifier} is dropped, but not all of {wanted.location} is deleted"):
             filesystem.delete_dir(path)
     return found

@@ -11,13 +11,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyiceberg.io.pyarrow import PyArrowFileIO, parquet_file_to_data_file
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 
 from featurestore.errors import FeatureStoreError, OutOfResources
 from featurestore.lakehouse.commits import outcome_unknown
+from featurestore.lakehouse.local_io import parse_location, pyarrow_io
 from featurestore.lakehouse.reaching import out_of_room, told
 from featurestore.secrets import logger_of
 
@@ -68,7 +68,7 @@ class DataFiles:
         What comes to lie there is discarded with the rest.
         """
         location = self._table.location_provider().new_data_location(self._name())
-        scheme, _, path = PyArrowFileIO.parse_location(location, self._table.io.properties)
+        scheme, _, path = parse_location(location, self._table.io.properties)
         if scheme != "file":
             return None
         self._folders[Path(path)] = location
@@ -103,7 +103,7 @@ class DataFiles:
         wanted = [*self._kept, *self.paths]
         with self._room():
             new = [path for path in wanted if path not in self._described]
-            self._described |= {path: parquet_file_to_data_file(self._table.io, metadata, path) for path in new}
+            self._described |= {path: pyarrow_io().parquet_file_to_data_file(self._table.io, metadata, path) for path in new}
         return [self._described[path] for path in wanted]
 
     def discard(self) -> None:

@@ -4,14 +4,15 @@ import json
 
 import pyarrow.fs as pafs
 from pyiceberg.io import FileIO
-from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.table import Table
+
+from featurestore.lakehouse.local_io import parse_location, pyarrow_io
 
 
 def filesystem(io: FileIO, location: str) -> tuple[pafs.FileSystem, str]:
     """The filesystem that a location is on, and its path there."""
-    known = io if isinstance(io, PyArrowFileIO) else PyArrowFileIO(io.properties)
-    scheme, netloc, path = PyArrowFileIO.parse_location(location, known.properties)
+    known = io if isinstance(io, pyarrow_io().PyArrowFileIO) else pyarrow_io().PyArrowFileIO(io.properties)
+    scheme, netloc, path = parse_location(location, known.properties)
     return known.fs_by_scheme(scheme, netloc), path
 
 
@@ -20,7 +21,7 @@ def data_folders(*tables: Table) -> list[str]:
     found: list[str] = []
     for table in tables:
         for location in (f"{table.location()}/data", table.properties.get("write.data.path")):
-            scheme, _, path = PyArrowFileIO.parse_location(location, table.io.properties) if location else ("", "", "")
+            scheme, _, path = parse_location(location, table.io.properties) if location else ("", "", "")
             if scheme == "file":
                 found.append(path)
     return found

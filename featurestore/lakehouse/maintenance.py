@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.fs as pafs
-from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.manifest import ManifestFile
 from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import Table, Transaction
@@ -19,6 +18,7 @@ from featurestore.errors import CommitConflict, Conflict
 from featurestore.lakehouse import folders, tables
 from featurestore.lakehouse.commits import ATTEMPTS, begin, commit, reloaded
 from featurestore.lakehouse.fence import commit_fenced, is_fence
+from featurestore.lakehouse.local_io import parse_location
 from featurestore.lakehouse.requirements import Staged, as_loaded
 from featurestore.secrets import logger_of
 
@@ -158,7 +158,7 @@ def _utc(when: datetime) -> datetime:
 
 
 def _path(table: Table, location: str) -> str:
-    return PyArrowFileIO.parse_location(location, table.io.properties)[2]
+    return parse_location(location, table.io.properties)[2]
 
 
 def _listed(table: Table) -> Iterator[pafs.FileInfo]:

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 from pyiceberg import types as ice
 from pyiceberg.conversions import from_bytes
 from pyiceberg.expressions import AlwaysTrue
-from pyiceberg.io.pyarrow import ArrowScan, PyArrowFileIO
 from pyiceberg.manifest import DataFile, FileFormat
 from pyiceberg.schema import Schema
 from pyiceberg.table import FileScanTask, Table
@@ -20,6 +19,7 @@ from featurestore.errors import NotYet
 from featurestore.lakehouse import types
 from featurestore.lakehouse.casting import fit
 from featurestore.lakehouse.deleted import adds_deletes
+from featurestore.lakehouse.local_io import parse_location, pyarrow_io
 from featurestore.lakehouse.scan_plan import TimeRange, plan, planned, projection
 
 
@@ -90,11 +90,11 @@ def located(table: Table, snapshot_id: int, ordered_by: str) -> tuple[list[str],
 def places(table: Table, data: Sequence[DataFile]) -> tuple[list[tuple[str, str, str]], pafs.FileSystem]:
     """Scheme, host and path of each of these files, and what opens the paths. Raises: NotYet where they do not lie in one place."""
     properties = table.io.properties
-    found = [PyArrowFileIO.parse_location(file.file_path, properties) for file in data]
-    hosts = {(scheme, netloc) for scheme, netloc, _ in found} or {PyArrowFileIO.parse_location(table.location(), properties)[:2]}
+    found = [parse_location(file.file_path, properties) for file in data]
+    hosts = {(scheme, netloc) for scheme, netloc, _ in found} or {parse_location(table.location(), properties)[:2]}
     if len(hosts) > 1:
         raise NotYet(f"the files of {'.'.join(table.name())} lie in more than one place, and are read from one only")
-    return found, PyArrowFileIO(properties).fs_by_scheme(*hosts.pop())
+    return found, pyarrow_io().PyArrowFileIO(properties).fs_by_scheme(*hosts.pop())
 
 
 def read(
@@ -173,7 +173,7 @@ def _local_path(table: Table, task: FileScanTask) -> str | None:
     if task.delete_files or task.file.file_format != FileFormat.PARQUET:
         return None
     # The very rule by which pyiceberg finds a file: the path of an address is taken as it stands, not decoded.
-    scheme, _, path = PyArrowFileIO.parse_location(task.file.file_path, table.io.properties)
+    scheme, _, path = parse_location(task.file.file_path, table.io.properties)
     return path if scheme == "file" else None
 
 
@@ -189,8 +189,32 @@ def _reader(table: Table, schema: Schema, tasks: list[FileScanTask]) -> pa.Recor
 
 def _batches(table: Table, schema: Schema, tasks: list[FileScanTask], arrow: pa.Schema) -> Iterator[pa.RecordBatch]:
     name = ".".join(table.name())
-    reading = ArrowScan(table.metadata, table.io, schema, AlwaysTrue())
     # One file at a time: given all of them pyiceberg reads ahead without bound.
     for task in tasks:
-        for batch in reading.to_record_batches([task]):
+        plain = _plain_file(table, schema, task)
+        if plain is not None:
+            file, names = plain
+            with file:
+                for batch in file.iter_batches(columns=names):
+                    columns = [batch.column(column) for column in names]
+                    yield fit(pa.RecordBatch.from_arrays(columns, arrow.names), arrow, name)
+            continue
+        for batch in pyarrow_io().ArrowScan(table.metadata, table.io, schema, AlwaysTrue()).to_record_batches([task]):
             yield fit(batch, arrow, name)
+
+
+def _plain_file(table: Table, schema: Schema, task: FileScanTask) -> tuple[pq.ParquetFile, list[str]] | None:
+    """A local file whose columns are those of the schema, and what they are called in it; None where pyiceberg must map them.
+
+    Small tables are read so, such as the registry by every command: pyiceberg's reader takes half a second to import.
+    """
+    path = _local_path(table, task)
+    if path is None or not all(field.field_type.is_primitive for field in schema.fields):
+        return None
+    file = pq.ParquetFile(path)
+    names = {field.metadata[types.FIELD_ID]: field.name for field in file.schema_arrow if types.FIELD_ID in (field.metadata or {})}
+    wanted = [str(field.field_id).encode() for field in schema.fields]
+    if len(names) != len(file.schema_arrow) or len(set(names.values())) != len(names) or not set(wanted) <= names.keys():
+        file.close()
+        return None
+    return file, [names[field_id] for field_id in wanted]

@@ -29,6 +29,13 @@ def resolve(name: str, version: int | str | None = None, alias: str | None = Non
     return str(newest[0].version)
 
 
+def aliases(name: str) -> dict[str, str]:
+    """The aliases of a registered model, and the version that each stands for. Raises: NotFound with the nearest names."""
+    with asking("model", name):
+        found = mlflow.MlflowClient().get_registered_model(name)
+    return {alias: str(version) for alias, version in found.aliases.items()}
+
+
 def _version(client: Any, name: str, version: str) -> str:
     try:
         return str(client.get_model_version(name, version).version)

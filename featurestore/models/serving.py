@@ -6,12 +6,12 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featurestore.errors import NotReady, RequestError, near
+from featurestore.errors import FeatureStoreError, NotReady, RequestError, near
 from featurestore.models import naming, origin, running, tracking
 from featurestore.models.bundle import Native
 from featurestore.models.flow import asking, local_path, mlflow
@@ -103,6 +103,21 @@ class LoadedModels:
         self._lock = threading.Lock()
         self._versions: dict[tuple[str, str | None, str | None], tuple[float, str]] = {}
         self._models: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
+
+    def load_aliased(self, names: Collection[str], stopped: Callable[[], bool]) -> None:
+        """Load the versions that the aliases of these registered models stand for, so that no request waits for them.
+
+        What cannot be loaded is logged: the request for it says why. `stopped` is asked before each version.
+        """
+        tracking.use(self._store.settings)
+        for name in names:
+            try:
+                for alias in sorted(naming.aliases(name))[: self._limit]:
+                    if stopped():
+                        return
+                    self.get(name, alias=alias)
+            except FeatureStoreError as error:
+                logger.warning("model %s is not loaded ahead of its first request: %s", name, error)
 
     def get(self, name: str, version: int | str | None = None, alias: str | None = None) -> LoadedModel:
         """The model at a version, at what an alias stands for, or at its newest version; loaded when first asked for.

@@ -16,7 +16,7 @@ from featurestore.dsl.view import FeatureView
 from featurestore.errors import CommitConflict, Conflict, NotFound
 from featurestore.lakehouse import compaction, scans, tables, writes
 from featurestore.pipelines.parts import Parts
-from featurestore.pipelines.times import micros, text
+from featurestore.pipelines.times import text
 
 SCHEMA = pa.schema(
     [
@@ -150,7 +150,10 @@ def read(parts: Parts) -> Registry:
     table = tables.load(parts.catalog, identifier(parts))
     snapshot_id = tables.current_snapshot_id(table)
     # Few rows: to open an engine for them would take several times as long.
-    found = scans.read(table, snapshot_id).read_all().to_pylist()
+    stored = scans.read(table, snapshot_id).read_all()
+    # As numbers: for times Arrow imports pandas, where that is installed.
+    at = stored.schema.get_field_index("applied_at")
+    found = stored.set_column(at, "applied_at", stored.column(at).cast(pa.int64())).to_pylist()
     rows = sorted(found, key=lambda row: (row["version"], row["applied_at"]))
     latest = {(row["kind"], row["name"], row["version"]): _applied(row) for row in rows}
     applied: dict[tuple[str, str], list[Applied]] = {}
@@ -213,6 +216,6 @@ def _applied(row: Mapping[str, Any]) -> Applied:
         row["fingerprint"],
         **texts,
         sql=row["sql"],
-        applied_at=micros(row["applied_at"]),
+        applied_at=row["applied_at"],
         rank=rank,
     )

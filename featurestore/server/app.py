@@ -50,6 +50,7 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
     metrics = Metrics(store)
     jobs = Jobs(jobs_path(store.settings))
     uploads = UploadReader(store.settings)
+    models = Models(store)
     middleware = [
         Middleware(Observed, metrics=metrics),
         Middleware(Doors, host=store.settings.host, allowed=store.settings.allowed_hosts),
@@ -70,24 +71,28 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
             *Online(store, metrics, Lookups(store.settings)).routes(),
             *TrainingSets(store, jobs, uploads).routes(),
             *Materializations(store, jobs).routes(),
-            *Models(store).routes(),
+            *models.routes(),
         ],
         middleware=middleware,
         exception_handlers=dict(HANDLERS),
-        lifespan=_lifespan(store, uploads, close_store),
+        lifespan=_lifespan(store, uploads, models, close_store),
         docs_url=None,
         redoc_url=None,
     )
 
 
-def _lifespan(store: FeatureStore, uploads: UploadReader, close_store: bool) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    store: FeatureStore, uploads: UploadReader, models: Models, close_store: bool
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Opened before the first request, by one thread; a part that is down now may be up later.
         for part, error in (await run_in_threadpool(store.check)).items():
             if error is not None:
                 log.warning("%s: %s", part, error)
+        models.start()
         yield
+        await run_in_threadpool(models.stop)
         await run_in_threadpool(uploads.close)
         if close_store:
             await run_in_threadpool(store.close)

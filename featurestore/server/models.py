@@ -1,5 +1,6 @@
 """Predictions of stamped models: keys in, features looked up here at the model's own versions, predictions out."""
 
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
+from featurestore.errors import FeatureStoreError
 from featurestore.pipelines import encoding
 from featurestore.server import answers, json_body
 from featurestore.server.bodies import InvocationBody
@@ -16,7 +18,10 @@ from featurestore.store import FeatureStore
 if TYPE_CHECKING:
     from featurestore.models import LoadedModels
 
+log = logging.getLogger(__name__)
+
 TAG = "models"
+STOP_SECONDS = 5.0
 
 PARAMETERS = [
     {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}, "description": "the registered model"},
@@ -32,6 +37,17 @@ class Models:
         self._store = store
         self._lock = threading.Lock()
         self._loaded: LoadedModels | None = None
+        self._stopped = threading.Event()
+        self._loading = threading.Thread(target=self._load_aliased, name="models", daemon=True)
+
+    def start(self) -> None:
+        """Load what aliases stand for, beside what is served: MLflow and a model's library take seconds."""
+        self._loading.start()
+
+    def stop(self) -> None:
+        """Load no further model; wait for the one that is being loaded, but not for an MLflow that does not answer."""
+        self._stopped.set()
+        self._loading.join(STOP_SECONDS)
 
     def routes(self) -> list[APIRoute]:
         """What is served."""
@@ -59,10 +75,21 @@ class Models:
         return Response(encoding.dumps(found), media_type="application/json")
 
     def _predict(self, name: str, version: str | None, alias: str | None, body: InvocationBody) -> dict[str, Any]:
+        return self._models().get(name, version, alias).predict(body.rows()).to_dict()
+
+    def _models(self) -> "LoadedModels":
         with self._lock:
             if self._loaded is None:
                 # Here and not above: a server that serves no models needs no MLflow, and starts faster without.
                 from featurestore.models import LoadedModels  # noqa: PLC0415
 
                 self._loaded = LoadedModels(self._store)
-        return self._loaded.get(name, version, alias).predict(body.rows()).to_dict()
+            return self._loaded
+
+    def _load_aliased(self) -> None:
+        try:
+            names = sorted({row["model"] for row in self._store.models() if row["version"] is not None})
+            if names and not self._stopped.is_set():
+                self._models().load_aliased(names, self._stopped.is_set)
+        except FeatureStoreError as error:
+            log.warning("no model is loaded ahead of its first request: %s", error)

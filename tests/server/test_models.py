@@ -99,3 +99,14 @@ def test_wrong_requests(modelled: Served) -> None:
 def test_a_rebuild_by_model(modelled: Served) -> None:
     answer = modelled.http.post("/v1/training-sets/models:/spender/1/rebuild")
     assert answer.json()["id"] == modelled.store.training_sets()[0]["id"]
+
+
+def test_what_aliases_stand_for_is_loaded_before_it_is_asked_for(modelled: Served, caplog: pytest.LogCaptureFixture) -> None:
+    """The loader itself: in a server it runs beside the first requests, and nothing tells when it is done."""
+    loaded = models.LoadedModels(modelled.store)
+    loaded.load_aliased(["spender", "no_such_model"], lambda: False)
+    assert list(loaded._models) == [("spender", "1")]
+    assert "no_such_model is not loaded ahead" in caplog.text
+    idle = models.LoadedModels(modelled.store)
+    idle.load_aliased(["spender"], lambda: True)
+    assert not idle._models

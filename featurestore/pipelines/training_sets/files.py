@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 from copy import copy
+from importlib import import_module
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
 
@@ -40,21 +41,27 @@ class Files(list[str]):
         """What the file system calls them."""
         return [address.partition("://")[2] or address for address in self]
 
-    def dataset(self) -> pads.FileSystemDataset:
+    def dataset(self) -> Any:
         """The rows for readers of Arrow, such as DuckDB and polars, with nothing left to configure. Reads the files' footers.
 
         Its fragments are row groups: pyarrow holds what it has read of a fragment until that is done, and a file may be larger than
         memory.
         """
-        form = pads.ParquetFileFormat()
+        datasets = _datasets()
+        form = datasets.ParquetFileFormat()
         schema = self.schema
         if schema is None:
             schema = form.inspect(self.names[0], self.filesystem) if self else pa.schema([])
-        whole = pads.FileSystemDataset.from_paths(self.names, schema=schema, format=form, filesystem=self.filesystem)
+        whole = datasets.FileSystemDataset.from_paths(self.names, schema=schema, format=form, filesystem=self.filesystem)
         groups = [group for file in whole.get_fragments() for group in file.split_by_row_group()]
-        return pads.FileSystemDataset(groups, schema, form, self.filesystem)
+        return datasets.FileSystemDataset(groups, schema, form, self.filesystem)
 
     def reopened(self) -> "Files":
         """The same with connections of its own."""
         again = None if self._filesystem is None else copy(self._filesystem)
         return Files(self, self.table, self.snapshot_id, again, self.schema)
+
+
+def _datasets() -> Any:
+    """pyarrow's datasets, which import pandas where it is installed: half a second that only these readers are to wait for."""
+    return import_module("pyarrow.dataset")
