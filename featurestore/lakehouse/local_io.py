@@ -90,12 +90,12 @@ class LocalFirstIO(FileIO):
     def new_input(self, location: str) -> InputFile:
         """A file to read."""
         path = local_path(location)
-        return self._elsewhere.new_input(location) if path is None else LocalFile(location, path, self.owned)  # type: ignore[no-any-return]
+        return self._elsewhere.new_input(location) if path is None else LocalFile(location, path, self.owned)
 
     def new_output(self, location: str) -> OutputFile:
         """A file to write."""
         path = local_path(location)
-        return self._elsewhere.new_output(location) if path is None else LocalFile(location, path, self.owned)  # type: ignore[no-any-return]
+        return self._elsewhere.new_output(location) if path is None else LocalFile(location, path, self.owned)
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
         """Delete a file. Raises: FileNotFoundError."""
