@@ -6,11 +6,11 @@ import pyarrow.fs as pafs
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.io import FileIO
-from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from featurestore.addresses import without_secrets
 from featurestore.errors import NotReady
 from featurestore.lakehouse import folders
+from featurestore.lakehouse.local_io import pyarrow_io
 from featurestore.lakehouse.reaching import UNREACHABLE, reaching, told
 
 PROBE = ".featurestore-probe-"
@@ -46,7 +46,7 @@ def _place(catalog: Catalog, table: str) -> tuple[FileIO, str] | None:
         held = catalog.load_table(table)
     except NoSuchTableError:
         location = str(catalog.properties.get("warehouse") or "")
-        return (PyArrowFileIO(dict(catalog.properties)), location) if location.startswith("/") or "://" in location else None
+        return (pyarrow_io().PyArrowFileIO(dict(catalog.properties)), location) if location.startswith("/") or "://" in location else None
     return held.io, held.location()
 
 

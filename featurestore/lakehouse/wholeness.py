@@ -4,7 +4,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import pyarrow.fs as pafs
-from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
@@ -13,6 +12,7 @@ from pyiceberg.table.update import AssertRefSnapshotId, RemoveSnapshotRefUpdate,
 from featurestore.errors import CommitConflict
 from featurestore.lakehouse import folders, tables
 from featurestore.lakehouse.commits import begin, commit, named, stage_properties
+from featurestore.lakehouse.local_io import parse_location
 from featurestore.lakehouse.reaching import reaching
 from featurestore.lakehouse.requirements import Staged, require
 
@@ -106,7 +106,7 @@ class _Files:
         unknown = [location for location in dict.fromkeys(locations) if location not in self._there]
         for start in range(0, len(unknown), AT_ONCE):
             several = unknown[start : start + AT_ONCE]
-            paths = [PyArrowFileIO.parse_location(location, self._table.io.properties)[2] for location in several]
+            paths = [parse_location(location, self._table.io.properties)[2] for location in several]
             for location, info in zip(several, filesystem.get_file_info(paths), strict=True):
                 self._there[location] = info.type == pafs.FileType.File
         return all(self._there[location] for location in locations)
