@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from featurestore.errors import MissingExtra
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -12,9 +14,15 @@ def to_frame(table: pa.Table, numpy: bool = False) -> "pd.DataFrame":
     """The table as a frame: integers and booleans that hold NULL are of pandas' nullable types, with `numpy` of numpy's.
 
     As float64 an integer beyond 2**53 would be another one, and a boolean would be an object. The rows are the same otherwise.
+    Raises: MissingExtra without pandas.
     """
-    # Here and not above: most of what is imported has no use for pandas.
-    import pandas as pd  # noqa: PLC0415
+    try:
+        # Here and not above: most of what is imported has no use for pandas.
+        import pandas as pd  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name != "pandas":
+            raise
+        raise MissingExtra("pandas", "pandas", what="a frame") from error
 
     frame: pd.DataFrame = table.to_pandas()
     if numpy:

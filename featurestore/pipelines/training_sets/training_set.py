@@ -134,7 +134,7 @@ class TrainingSet:
         """The rows in spine order as a DataFrame; needs pandas. `columns` as of `to_batches`.
 
         Columns of integers and booleans that hold NULL are of pandas' `Int64` and `boolean`, which keep every digit; with `numpy` they
-        are float64 and object, as numpy has no NULL for them.
+        are float64 and object, as numpy has no NULL for them. Raises: MissingExtra without pandas.
         """
         return to_frame(self.to_arrow(columns), numpy)
 
