@@ -26,6 +26,7 @@ from featurestore.errors import FeatureStoreError
 if TYPE_CHECKING:
     from featurestore.client.store import RemoteStore
     from featurestore.settings import Settings
+    from featurestore.store import FeatureStore
 
 GIB = 1 << 30
 LOOKED_AT = 10_000
@@ -65,7 +66,7 @@ def doctor(repair: bool) -> None:
             for one in findings
         ]
         print_table(["", "", ""], rows)
-        say(f"[bold red]{plural(len(wrong), 'thing')} to mend[/]" if wrong else "[green]all is well[/]")
+        say(f"[bold red]{plural(len(wrong), 'problem')} found[/]" if wrong else "[green]no problems found[/]")
     if wrong:
         click.get_current_context().exit(1)
 
@@ -167,7 +168,7 @@ def _stores(settings: "Settings", repair: bool) -> Iterator[Finding]:
             yield _views(store.views)
 
 
-def _damages(store: featurestore.FeatureStore, repair: bool) -> Iterator[Finding]:
+def _damages(store: "FeatureStore", repair: bool) -> Iterator[Finding]:
     """Tables whose files are missing, and what was done about it."""
     try:
         found = store.repair(dry_run=not repair)

@@ -10,7 +10,7 @@ from tests.cli.running import as_json, run
 def test_all_is_well(example: Path) -> None:
     shown = run("doctor")
     assert shown.exit_code == 0
-    assert "all is well" in shown.stdout
+    assert "no problems found" in shown.stdout
     found = as_json("doctor")
     assert found["healthy"] is True
     assert {one["what"] for one in found["findings"]} == {

@@ -1,6 +1,7 @@
 """Exit statuses of the real command: 0 done, 1 wrong or refused with a message and no traceback, 2 usage."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,17 @@ def test_statuses(filled: Path, arguments: list[str], status: int, said: str) ->
 
 
 def test_refusals_say_why(example: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        _check_refusals(port)
+
+
+def _check_refusals(taken: str) -> None:
     for arguments, said in (
         (["plan", "nowhere"], "no folder or file of definitions 'nowhere'"),
         (["rebuild", "x-1"], "no training set 'x-1'"),
-        (["serve", "--host", "256.0.0.1"], "cannot listen"),
+        (["serve", "--host", "256.0.0.1"], "without a token, whoever can reach 256.0.0.1"),
+        (["serve", "--host", "127.0.0.1", "--port", taken], "cannot listen"),
     ):
         done = run(*arguments)
         assert (done.exit_code, done.stdout) == (1, "")

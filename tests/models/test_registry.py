@@ -109,7 +109,7 @@ def test_the_hint_holds_no_secrets(tmp_path: Path) -> None:
         Settings(home=tmp_path, catalog=catalog, warehouse="s3://lake/w", online="redis://:hunter2@cache:6379/0?prefix=x")
     )
     assert "hunter2" not in str(hint)
-    assert hint["catalog"]["uri"] == "postgresql+psycopg2://me@db:5432/lake?sslmode=require"
+    assert hint["catalog"]["uri"] == "postgresql+psycopg2://me:***@db:5432/lake?sslmode=require&password=***"
     assert hint["online"] == "redis://cache:6379/0?prefix=x"
     assert hint["catalog"]["s3.endpoint"] == "http://s3:9000"
     assert not hint["complete"]
