@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-from featurestore import FeatureStore
+from featurestore import FeatureStore, secrets
 from tests import shop
 
 # The same examples at every run in CI, so that a change is judged by what it changed; elsewhere new ones each time.
@@ -35,6 +35,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("skipped in CI, which fails the run", red=True)
         for line in skipped:
             terminalreporter.line(line)
+
+
+@pytest.fixture(autouse=True)
+def forgotten_secrets() -> Iterator[None]:
+    """What one test makes a secret, `test` say, is a word like any other in the next."""
+    before = set(secrets._known)
+    yield
+    secrets._known.clear()
+    secrets._known.update(before)
 
 
 @pytest.fixture(scope="session")

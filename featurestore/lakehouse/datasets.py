@@ -31,7 +31,7 @@ class Stream:
         return rows
 
 
-def open_snapshot(table: Table, snapshot_id: int | None, schema_id: int | None = None) -> "IcebergFiles | Dataset | Stream":
+def open_snapshot(table: Table, snapshot_id: int | None, schema_id: int | None = None) -> "IcebergFiles | Dataset | Stream | pa.Table":
     """All rows of a snapshot: a dataset, of which a reader takes the columns and row groups that it needs, where the files have the
     snapshot's columns under their names and in their types; else a stream of all columns. No rows: an empty relation.
 
@@ -40,9 +40,10 @@ def open_snapshot(table: Table, snapshot_id: int | None, schema_id: int | None =
     found = scans.scan(table, snapshot_id, schema_id=schema_id)
     if isinstance(found, IcebergFiles) and not found.paths:
         return found
-    assert snapshot_id is not None
     schema = projection(table, snapshot_id, None, schema_id)
     arrow = types.arrow_schema(schema)
+    if snapshot_id is None:
+        return arrow.empty_table()
     if isinstance(found, IcebergFiles) and (same := _common_schema(found, arrow)) is not None:
         from pyarrow import dataset as ds  # noqa: PLC0415 - it imports pandas, where that is installed
 

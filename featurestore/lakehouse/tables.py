@@ -21,7 +21,7 @@ from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import AssertRefSnapshotId
 from pyiceberg.transforms import MonthTransform
 
-from featurestore.errors import Conflict, NotFound, NotReady
+from featurestore.errors import Conflict, NotFound, NotReady, RequestError
 from featurestore.lakehouse import types
 from featurestore.lakehouse.commits import begin, commit, stage_properties
 from featurestore.lakehouse.reaching import UNREACHABLE, reaching, told
@@ -46,6 +46,8 @@ FEW_FILES = {
 def load(catalog: Catalog, identifier: str) -> Table:
     """The table as it is now. Raises: NotFound with the nearest names of its namespace; NotReady where its files cannot be reached."""
     namespace = identifier.rpartition(".")[0]
+    if identifier and any(not part.strip() or part != part.strip() or "/" in part for part in identifier.split(".")):
+        raise RequestError(f"{identifier!r} is not the name of a table; write namespace.name", field="table")
     if not namespace:
         known = [f"{space}.{name}" for space in map(".".join, catalog.list_namespaces()) for name in list_tables(catalog, space)]
         raise NotFound("table", identifier, known)

@@ -2,6 +2,7 @@
 
 import uuid
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
@@ -28,7 +29,11 @@ def look(catalog: Catalog, table: str, *, write: bool) -> str | None:
     io, location = found
     shown = without_secrets(location)
     with reaching(f"looking at the warehouse {shown}"):
-        _refuse_missing(io, location, shown)
+        try:
+            _refuse_missing(io, location, shown)
+        except pa.ArrowInvalid as error:
+            # Not with what Arrow says, which quotes the address whole.
+            raise NotReady(f"the warehouse {shown} is no address that files can be had from; correct the setting warehouse") from error
     if write:
         probe = f"{location.rstrip('/')}/{PROBE}{uuid.uuid4().hex}"
         try:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from featurestore.errors import FeatureStoreError
+from featurestore.secrets import scrubbed
 from featurestore.server.places import without_places
 
 # What an engine said in its own words is for the log of the server, not for its callers.
@@ -48,8 +49,10 @@ def document_of(error: FeatureStoreError) -> dict[str, Any]:
     details = {name: value for name, value in error.details.items() if name != PRIVATE}
     message = error.message
     for words in (str(error.details.get(PRIVATE) or ""), _foreign_words(error.__cause__)):
-        if words and words in message:
-            message = message.replace(words, ELSEWHERE)
+        # An error's own words are without secrets, so those of its cause are looked for without them too.
+        for said in (words, scrubbed(words)):
+            if said and said in message:
+                message = message.replace(said, ELSEWHERE)
     return document(type(error).__name__, without_places(message), without_places(details))
 
 

@@ -25,7 +25,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str
     with pytest.MonkeyPatch.context() as patch:
         assert run("init", str(folder)).exit_code == 0
         patch.chdir(folder)
-        with FeatureStore(settings=Settings(home=folder / ".featurestore")) as store:
+        with FeatureStore(settings=Settings(home=folder / ".featurestore", source_folders=(folder / "data",))) as store:
             store.apply("definitions")
             with shop.serving(store, jobs=True) as url:
                 yield folder, url

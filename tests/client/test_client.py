@@ -161,7 +161,7 @@ def test_every_error_comes_back_as_itself(kind: type[FeatureStoreError]) -> None
 
 def test_unknown_errors_are_still_ours() -> None:
     assert type(exception({"type": "InternalError", "message": "m"})) is FeatureStoreError
-    assert type(exception({"type": "TooLarge", "message": "m"})) is RequestError
+    assert type(exception({"type": "MethodNotAllowed", "message": "m"})) is RequestError
 
 
 def test_rows_are_read_as_they_come(own_shop: FeatureStore) -> None:

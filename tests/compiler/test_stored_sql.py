@@ -24,7 +24,7 @@ KEY = Entity("c", keys="id")
 
 def test_a_plan_comes_back_as_it_was() -> None:
     assert service_plan_from_dict(PLAN.to_dict()) == PLAN
-    assert derived_columns(PLAN, {"basket": '"b"', "f": '"f"'}) == ['"b" / "f" AS "d"']
+    assert derived_columns(PLAN, {"basket": '"b"', "f": '"f"'}) == ['("b" / "f") AS "d"']
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def change(settings: Settings, rounds: int, barrier: threading.Barrier) -> None:
 def die(home: Path, name: str, rows: int, dies_at: int) -> None:
     """Build a training set; die by SIGKILL at the n-th step: before or after a tag, the join, the making of a table, files, or a commit."""
     step = dying(dies_at)
-    for owner, work in ((tags, "execute"), (pinned, "join"), (tables, "create"), (DataFiles, "write"), (writes, "execute")):
+    for owner, work in ((tags, "commit"), (pinned, "join"), (tables, "create"), (DataFiles, "write"), (writes, "commit")):
         setattr(owner, work, step(getattr(owner, work)))
     with FeatureStore(settings=Settings(home=home)) as store:
         store.training_set("service", spine(rows), "t", name=name)

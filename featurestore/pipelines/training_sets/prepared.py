@@ -58,6 +58,8 @@ def prepare(
     _check_name(name)
     pinned = pin(parts, plan, snapshots)
     spine = read_for(parts, given, plan, timestamp, pinned, known)
+    if label is not None and not isinstance(label, str):
+        raise RequestError(f"label must be the name of a column, not {type(label).__name__}", field="label")
     if label is not None and label not in spine.schema.names:
         raise RequestError(f"the spine has no label column '{label}'{near(label, spine.schema.names)}", field=label)
     cut = splits.parsed(split, by, spine.schema.names, plan.entity_columns)
