@@ -311,7 +311,7 @@ class _Binder:
 
 def struct_field(value: exp.Expr, name: str) -> exp.Expr:
     """A field of a struct, in the one form that cannot be read as a column of a table."""
-    return exp.Anonymous(this="STRUCT_EXTRACT", expressions=[value, exp.Literal.string(name)])
+    return exp.StructExtract(this=value, expression=exp.Literal.string(name))
 
 
 def _replace(column: exp.Column, parts: list[str], fields: list[str]) -> None:

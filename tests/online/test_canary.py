@@ -145,7 +145,7 @@ CLOSED: list[dict[str, Any]] = [
     {"catalog": {"type": "sql", "uri": f"nothing+known://me:{CANARY}@127.0.0.1:1/d"}},
     {"catalog": {"type": "rest", "uri": f"http://me:{CANARY}@127.0.0.1:1", "credential": f"id:{CANARY}2", "token": f"{CANARY}3"}},
     {"catalog": {"type": "rest", "uri": "http://127.0.0.1:1", "header.Authorization": f"Basic {CANARY}"}},
-    {"warehouse": f"s3://me:{CANARY}@lake/x", "catalog": {"type": "sql", "uri": "sqlite:////nowhere/x.db"}},
+    {"warehouse": f"s3://me:{CANARY}@lake/x", "catalog": {"type": "sql", "uri": "sqlite:////proc/nowhere/x.db"}},
     {"mlflow_tracking_uri": f"http://me:{CANARY}@127.0.0.1:1"},
 ]
 COMMANDS = ("doctor", "show views", "online churn customer_id=1", "show models", "rebuild x", "rebuild models:/x/1", "maintain")
