@@ -110,7 +110,7 @@ def test_the_hint_holds_no_secrets(tmp_path: Path) -> None:
     )
     assert "hunter2" not in str(hint)
     assert hint["catalog"]["uri"] == "postgresql+psycopg2://me:***@db:5432/lake?sslmode=require&password=***"
-    assert hint["online"] == "redis://cache:6379/0?prefix=x"
+    assert hint["online"] == "redis://:***@cache:6379/0?prefix=x"
     assert hint["catalog"]["s3.endpoint"] == "http://s3:9000"
     assert not hint["complete"]
     assert origin.describe(Settings(home=tmp_path))["complete"]
