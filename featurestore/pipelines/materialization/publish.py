@@ -28,8 +28,7 @@ FEW_KEYS = 200_000
 
 Log: TypeAlias = Callable[[Sequence[str]], Relation]
 """What gives these columns of the rows of a log, anew at each call: files can be read twice, a stream cannot."""
-_NARROW, _WIDE, _NEWEST, _TOUCHED = "__fs_narrow", "__fs_log", "__fs_newest", "__fs_touched"
-_CAME = "__fs_came"
+_NARROW, _WIDE, _TOUCHED, _CAME = "__fs_narrow", "__fs_log", "__fs_touched", "__fs_came"
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,8 @@ def _newest(session: Session, log: Log, keys: Sequence[str], columns: Sequence[s
     """A SELECT of the newest row of every key that is not deleted, in the order of the keys, which is the order that loads fastest.
 
     `touched`: SEMI for the keys in the table of those alone, ANTI for all others. The log is read twice: keys and times alone, and
-    then what was found in them, which leaves most files out. (`arg_max` of whole rows, in one pass, makes -0.0 of them 0.0.)
+    then what was found in them, which leaves most row groups out: the engine hashes an aggregate, but not a table of the same
+    rows, whose size it cannot compare with that of files. (`arg_max` of whole rows, in one pass, makes -0.0 of them 0.0.)
     """
     relation = log(columns)
     if isinstance(relation, IcebergFiles) and not deletions and relation.rows <= FEW_ROWS:
@@ -112,13 +112,11 @@ def _newest(session: Session, log: Log, keys: Sequence[str], columns: Sequence[s
     rows = f"(SELECT * FROM {_NARROW} {touched} JOIN {_TOUCHED} USING ({_list(keys)}))" if touched else _NARROW
     versions = living(keys, rows) if deletions else f"SELECT * REPLACE ({CREATED} AS created_timestamp) FROM {rows}"
     time = "struct_pack(feature := feature_timestamp, created := created_timestamp)"
-    session.run(
-        f"CREATE OR REPLACE TEMP TABLE {_NEWEST} AS SELECT {_list(keys)}, max({time}) AS __fs_at FROM ({versions}) GROUP BY {_list(keys)}"
-    )
+    found = f"SELECT {_list(keys)}, max({time}) AS __fs_at FROM ({versions}) GROUP BY {_list(keys)}"
+    newest = f"(SELECT {_list(keys)}, __fs_at.feature AS __fs_feature, __fs_at.created AS __fs_created FROM ({found}))"
     session.add(_WIDE, log(columns))
     same = " AND ".join(f"l.{quoted(key)} = n.{quoted(key)}" for key in keys)
     at = f"l.feature_timestamp = n.__fs_feature AND coalesce(l.created_timestamp, {YEAR_1}) = n.__fs_created"
-    newest = f"(SELECT {_list(keys)}, __fs_at.feature AS __fs_feature, __fs_at.created AS __fs_created FROM {_NEWEST})"
     wide = ", ".join(f"l.{quoted(column)}" for column in columns)
     return f"SELECT {wide} FROM {_WIDE} l SEMI JOIN {newest} n ON {same} AND {at} ORDER BY {_list(keys)}"
 
