@@ -115,10 +115,10 @@ class FeatureStore:
         wanted = known.names("view") if given is None else given
         for name in wanted:
             known.get("view", name)
-        views = ((row, known.view(row)) for row in live_versions(self._parts, known, wanted))
+        versions = live_versions(self._parts, known, wanted)
         bounds = [None if bound is None else times.parse(bound, what) for bound, what in ((start, "start"), (end, "end"))]
         with shown.of_materialization(progress) as report:
-            done = materialize_views(self._parts, views, bounds[0], bounds[1], report or _silent)
+            done = materialize_views(self._parts, versions, bounds[0], bounds[1], report or _silent)
         if failures == "raise" and (error := done.error) is not None:
             raise error
         return done

@@ -3,7 +3,7 @@
 from typing import Any
 
 from featurestore.lakehouse import tables
-from featurestore.pipelines import feature_table, registry, times
+from featurestore.pipelines import feature_table, registry, stored, times
 from featurestore.pipelines import models as audit
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.registry import Applied, Registry
@@ -75,24 +75,12 @@ def _view(parts: Parts, row: Applied) -> dict[str, Any]:
     table = tables.load(parts.catalog, parts.features_table(row.table))
     state = feature_table.state(table.properties)
     snapshot_id = tables.current_snapshot_id(table)
-    keys = list(row.document["entity"]["keys"])
-    times_and_keys = {*keys, "feature_timestamp", "created_timestamp"}
     return {
         "name": row.name,
         "version": row.version,
         "table": parts.features_table(row.table),
         "fingerprint": row.fingerprint,
-        "kind": "row" if row.document["every"] is None else "aggregate",
-        "entity": row.document["entity"]["name"],
-        "keys": keys,
-        "source": row.document["source"]["name"],
-        "every": row.document["every"],
-        "ttl": row.document["ttl"],
-        "features": {name: kind for name, kind in row.columns.items() if name not in times_and_keys},
-        "checks": {check["name"]: check["severity"] for check in row.document.get("checks", ())},
-        "description": row.document["description"],
-        "owner": row.document["owner"],
-        "tags": dict(row.document["tags"]),
+        **_view_words(row),
         "snapshot_id": None if snapshot_id is None else str(snapshot_id),
         "materialized_through": times.text(state.through),
         "materialized_at": times.text(state.ran),
@@ -101,9 +89,29 @@ def _view(parts: Parts, row: Applied) -> dict[str, Any]:
     }
 
 
+def _view_words(row: Applied) -> dict[str, Any]:
+    """What the definition of a view says. Raises: Conflict naming the view, for a document that is none."""
+    view = stored.view(row.name, row.version, row.document, row.columns)
+    times_and_keys = {*view.entity.keys, "feature_timestamp", "created_timestamp"}
+    with stored.reading(f"view {row.name}, version {row.version}", view=row.name, version=row.version):
+        return {
+            "kind": "row" if view.every is None else "aggregate",
+            "entity": view.entity.name,
+            "keys": list(view.entity.keys),
+            "source": view.source.name,
+            "every": view.every,
+            "ttl": view.ttl,
+            "features": {name: kind for name, kind in row.columns.items() if name not in times_and_keys},
+            "checks": {check.name: check.severity for check in view.checks},
+            "description": view.description,
+            "owner": view.owner,
+            "tags": dict(view.tags),
+        }
+
+
 def _service(parts: Parts, known: Registry, name: str) -> dict[str, Any]:
     plan = resolve(parts, known, name).plan
-    document = known.get("service", name, plan.version).document
+    service = known.service(known.get("service", name, plan.version))
     return {
         "name": name,
         "version": plan.version,
@@ -114,7 +122,7 @@ def _service(parts: Parts, known: Registry, name: str) -> dict[str, Any]:
         "request": dict(plan.request),
         "derived": dict(plan.derived),
         "views": {use.label: use.table for use in plan.uses},
-        "description": document["description"],
-        "owner": document["owner"],
-        "tags": dict(document["tags"]),
+        "description": service.description,
+        "owner": service.owner,
+        "tags": dict(service.tags),
     }

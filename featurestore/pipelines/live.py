@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from featurestore.errors import NotFound
+from featurestore.errors import Conflict, NotFound
 from featurestore.pipelines import models
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.registry import Applied, Registry
@@ -27,9 +27,9 @@ def live_versions(parts: Parts, known: Registry, names: Sequence[str]) -> Iterat
 
 
 def _served_tables(parts: Parts, known: Registry, service: str) -> set[str]:
-    """What the served version of a service reads; where a table that is gone keeps it from being told, what any version reads."""
+    """What the served version of a service reads; where that cannot be told, as of a table that is gone, what any version reads."""
     try:
         plans = [resolve(parts, known, service, online).plan for online in (False, True)]
         return {use.table for plan in plans for use in plan.uses}
-    except NotFound:
+    except (NotFound, Conflict):
         return {f"{view}_v{version}" for row in known.rows["service", service] for view, version in row.bindings.items()}

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
 
 from featurestore.compiler.binding import ViewVersion, bound
+from featurestore.compiler.fingerprint import view_fingerprint
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl import documents
 from featurestore.dsl.service import FeatureService
@@ -15,6 +17,7 @@ from featurestore.dsl.types import checked_type
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import CommitConflict, Conflict, NotFound
 from featurestore.lakehouse import compaction, scans, tables, writes
+from featurestore.pipelines import stored
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.times import text
 
@@ -124,18 +127,28 @@ class Registry:
         return found
 
     def view(self, applied: Applied) -> FeatureView:
-        """The view of a row of kind view."""
-        return documents.view(applied.document)
+        """The view of a row of kind view, its SQL not looked at. Raises: Conflict naming it, when the document is none."""
+        return stored.view(applied.name, applied.version, applied.document, applied.columns)
+
+    def meaning(self, applied: Applied) -> str | None:
+        """The fingerprint of what the document of a view says now; None when it cannot be read: it equals no other."""
+        try:
+            with stored.reading(f"view {applied.name}, version {applied.version}"):
+                return view_fingerprint(self.view(applied))
+        except Conflict:
+            return None
 
     def service(self, applied: Applied) -> FeatureService:
-        """The service of a row of kind service."""
-        return documents.service(applied.document)
+        """The service of a row of kind service. Raises: Conflict naming it, when the document is none."""
+        with _reading(applied):
+            return documents.service(applied.document)
 
     def plan(self, applied: Applied) -> ServicePlan:
-        """A service version resolved to the view versions it is bound to."""
+        """A service version resolved to the view versions it is bound to. Raises: Conflict for stored documents that are none."""
         versions = {name: self.get("view", name, version) for name, version in applied.bindings.items()}
         views = {name: ViewVersion(self.view(row), row.version, row.columns) for name, row in versions.items()}
-        return bound(self.service(applied), applied.version, applied.fingerprint, views)
+        with _reading(applied):
+            return bound(self.service(applied), applied.version, applied.fingerprint, views)
 
 
 def identifier(parts: Parts) -> str:
@@ -150,10 +163,10 @@ def read(parts: Parts) -> Registry:
     table = tables.load(parts.catalog, identifier(parts))
     snapshot_id = tables.current_snapshot_id(table)
     # Few rows: to open an engine for them would take several times as long.
-    stored = scans.read(table, snapshot_id).read_all()
+    held = scans.read(table, snapshot_id).read_all()
     # As numbers: for times Arrow imports pandas, where that is installed.
-    at = stored.schema.get_field_index("applied_at")
-    found = stored.set_column(at, "applied_at", stored.column(at).cast(pa.int64())).to_pylist()
+    at = held.schema.get_field_index("applied_at")
+    found = held.set_column(at, "applied_at", held.column(at).cast(pa.int64())).to_pylist()
     rows = sorted(found, key=lambda row: (row["version"], row["applied_at"]))
     latest = {(row["kind"], row["name"], row["version"]): _applied(row) for row in rows}
     applied: dict[tuple[str, str], list[Applied]] = {}
@@ -199,16 +212,16 @@ def _refuse_stale(parts: Parts, table: tables.Table, base: int | None, action: L
     raise CommitConflict(f"definitions were applied by someone else {again}{what}", applied=named)
 
 
+def _reading(row: Applied) -> AbstractContextManager[None]:
+    return stored.reading(f"{row.kind} {row.name}, version {row.version}", **{row.kind: row.name}, version=row.version)
+
+
 def _applied(row: Mapping[str, Any]) -> Applied:
-    texts = {name: json.loads(row[name]) for name in ("document", "columns", "bindings")}
-    rank = texts["document"].pop(RANK, 0)
-    try:
+    with stored.reading(f"{row['kind']} {row['name']}, version {row['version']}", name=row["name"], version=row["version"]):
+        texts = {name: dict(json.loads(row[name])) for name in ("document", "columns", "bindings")}
+        rank = int(texts["document"].pop(RANK, 0))
         # They become part of SQL, and whoever can write to the catalog can write this table.
         texts["columns"] = {name: checked_type(kind) for name, kind in texts["columns"].items()}
-    except ValueError as error:
-        raise Conflict(
-            f"the registry's row of {row['kind']} {row['name']}, version {row['version']}, was not written by us: {error}"
-        ) from error
     return Applied(
         row["kind"],
         row["name"],

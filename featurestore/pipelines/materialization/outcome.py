@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from featurestore.dsl.view import FeatureView
 from featurestore.errors import FeatureStoreError, MaterializationFailed, NotReady, OutOfResources
-from featurestore.pipelines import health
+from featurestore.pipelines import health, stored
 from featurestore.pipelines.materialization.materialize import Materialization, Progress, Report, materialize_view
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.registry import Applied
@@ -59,9 +58,7 @@ class Materializations(list[Materialization]):
         return error
 
 
-def materialize_views(
-    parts: Parts, views: Iterable[tuple[Applied, FeatureView]], start: int | None, end: int | None, report: Report
-) -> Materializations:
+def materialize_views(parts: Parts, versions: Iterable[Applied], start: int | None, end: int | None, report: Report) -> Materializations:
     """Bring each version up to `end`, one after the other; arguments as for `materialize_view`.
 
     What would fail every view alike ends the run: a full disk, a catalog that is away, what is no error, such as an interrupt,
@@ -78,8 +75,9 @@ def materialize_views(
             stops.append(error)
             raise
 
-    for applied, view in views:
+    for applied in versions:
         try:
+            view = stored.checked_view(applied.name, applied.version, applied.document, applied.columns)
             done.append(materialize_view(parts, applied, view, start, end, tell))
         except FeatureStoreError as error:
             if stops:

@@ -12,7 +12,8 @@ from featurestore.dsl import documents
 from featurestore.dsl.definitions import KINDS, Definitions
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.view import FeatureView
-from featurestore.errors import DefinitionError, Problem, RequestError
+from featurestore.errors import Conflict, DefinitionError, Problem, RequestError
+from featurestore.pipelines import stored
 from featurestore.pipelines.files import confined
 from featurestore.pipelines.inspect import inspect, inspect_checks, inspect_names
 from featurestore.pipelines.inspected import Inspected, placed
@@ -141,7 +142,7 @@ def _plain_step(registry: Registry, kind: str, name: str, document: Mapping[str,
 def _view_step(parts: Parts, registry: Registry, view: FeatureView, definitions: Definitions, problems: list[Problem]) -> Step | None:
     held = registry.latest("view", view.name)
     document = documents.document(view)
-    same = held is not None and view_fingerprint(registry.view(held)) == view_fingerprint(view)
+    same = held is not None and registry.meaning(held) == view_fingerprint(view)
     found = inspect_if_changed(parts, view, held) if held is not None and same else inspect(parts, view)
     if held is None or not same or (found is not None and type_changes(held.columns, found.columns)):
         return _moved_view_step(parts, registry, view, found or inspect(parts, view), definitions, problems)
@@ -167,7 +168,7 @@ def _moved_view_step(
     held = registry.latest("view", view.name)
     document, fingerprint, rank = documents.document(view), view_fingerprint(view), registry.next_rank("view", view.name)
     for earlier in reversed(registry.rows.get(("view", view.name), ())):
-        if earlier != held and view_fingerprint(registry.view(earlier)) == fingerprint and not type_changes(earlier.columns, found.columns):
+        if earlier != held and registry.meaning(earlier) == fingerprint and not type_changes(earlier.columns, found.columns):
             result = replace(earlier, document=document, rank=rank)
             return Step(
                 "roll back", "view", view.name, earlier.version, _back(held, earlier), result, diff=sql_diff(held or earlier, result)
@@ -179,7 +180,7 @@ def _moved_view_step(
         count = len(feature_names(view))
         return Step("create", "view", view.name, version, f"new, {count} feature{'' if count == 1 else 's'}", result)
     types = [] if held.fingerprint != fingerprint else type_changes(held.columns, found.columns)
-    changed = "; ".join(change.within(held.table) for change in types) or _changed(documents.document(registry.view(held)), document)
+    changed = "; ".join(change.within(held.table) for change in types) or _changed_view(registry, held, document)
     reason = f"{changed}; v{held.version} stays for those who use it"
     return Step("new version", "view", view.name, version, reason, result, diff=sql_diff(held, result))
 
@@ -217,7 +218,13 @@ def _service_step(registry: Registry, service: FeatureService, views: Mapping[st
 
 def _means(registry: Registry, row: Applied, bindings: Mapping[str, int], fingerprint: str) -> bool:
     """Whether a version of a service reads these versions of its views, and makes the same of them."""
-    return row.bindings == bindings and service_fingerprint(registry.service(row), _fingerprints(registry, row)) == fingerprint
+    if row.bindings != bindings:
+        return False
+    try:
+        with stored.reading(f"service {row.name}, version {row.version}"):
+            return service_fingerprint(registry.service(row), _fingerprints(registry, row)) == fingerprint
+    except Conflict:
+        return False
 
 
 def _derived_problems(parts: Parts, definitions: Definitions, steps: Sequence[Step], versions: Mapping[str, Applied]) -> Iterator[Problem]:
@@ -239,6 +246,14 @@ def _others(registry: Registry, planned: set[tuple[str, str]]) -> tuple[tuple[st
 
 def _fingerprints(registry: Registry, held: Applied) -> dict[str, str]:
     return {name: registry.get("view", name, version).fingerprint for name, version in held.bindings.items()}
+
+
+def _changed_view(registry: Registry, held: Applied, after: Mapping[str, Any]) -> str:
+    try:
+        # Read and spelled anew, as an earlier release may have spelled it otherwise.
+        return _changed(documents.document(registry.view(held)), after)
+    except Conflict:
+        return "what the catalog holds cannot be read"
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

@@ -1,6 +1,5 @@
 """Computing a training set again from what it pins, to prove that it says what it said."""
 
-from featurestore.compiler.service_plan import service_plan_from_dict
 from featurestore.errors import DigestMismatch
 from featurestore.pipelines.joining.pinned import join_pinned, pin
 from featurestore.pipelines.joining.spine_reading import of_rows
@@ -19,7 +18,7 @@ def rebuild(parts: Parts, id: str) -> TrainingSet:
     """
     recorded = get(parts, id)
     said = recorded.manifest
-    plan = service_plan_from_dict(said["plan"])
+    plan = recorded.plan
     names = [column["name"] for column in said["columns"] if column["role"] == "spine"]
     spine = of_rows(recorded.read(columns=names), plan, recorded.timestamp, parts.settings.spill_path())
     pinned = pin(parts, plan, recorded.snapshots)

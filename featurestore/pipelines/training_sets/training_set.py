@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 from featurestore.compiler.point_in_time import ROW
-from featurestore.compiler.service_plan import ServicePlan, service_plan_from_dict
+from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import MissingExtra, NotFound, RequestError
+from featurestore.pipelines import stored
 from featurestore.pipelines.pandas_frames import to_frame
 from featurestore.pipelines.training_sets.fetched import fetched
 from featurestore.pipelines.training_sets.files import Files
@@ -78,7 +79,7 @@ class TrainingSet:
     @property
     def plan(self) -> ServicePlan:
         """The service at the versions that were joined."""
-        return service_plan_from_dict(self.manifest["plan"])
+        return stored.plan(self.manifest["plan"], f"the manifest of training set {self.id}")
 
     @property
     def label(self) -> str | None:

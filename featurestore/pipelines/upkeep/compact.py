@@ -14,12 +14,13 @@ from featurestore.lakehouse import compaction, tables
 from featurestore.lakehouse.compaction import Group, Rewrite
 from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.tables import Table
-from featurestore.pipelines import feature_table, times
+from featurestore.pipelines import feature_table, stored, times
 from featurestore.pipelines.feature_table import FOLDED
 from featurestore.pipelines.materialization.unfinished import unfinished
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.planning.apply import DEFINITION
 
+TODO = "change a word of the view's definition, such as its description, and apply it, which writes it anew"
 _FILES = "__fs_files"
 _TIMES = ("feature_timestamp", "created_timestamp")
 
@@ -62,13 +63,17 @@ class _Job:
 
 
 def feature_layout(table: Table) -> Layout | None:
-    """The layout of a feature table, from the view's definition in its properties; None for a table that is none of ours."""
+    """The layout of a feature table, from the view's definition in its properties; None for a table that is none of ours.
+
+    Raises: Conflict naming the table, when what it holds is no definition.
+    """
     document = table.properties.get(DEFINITION)
     if document is None:
         return None
-    view = documents.view(json.loads(document))
-    versioned = view.every is None and view.source.created is not None
-    return Layout(order(view.entity.keys, "created_timestamp"), tuple(view.entity.keys), not versioned)
+    with stored.reading(f"the definition in the properties of table {'.'.join(table.name())}", TODO):
+        view = documents.view(json.loads(document))
+        versioned = view.every is None and view.source.created is not None
+        return Layout(order(view.entity.keys, "created_timestamp"), tuple(view.entity.keys), not versioned)
 
 
 def log_layout(table: Table) -> Layout:

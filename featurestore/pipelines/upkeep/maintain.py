@@ -116,7 +116,10 @@ def _abandoned(table: Table, before: datetime) -> bool:
 def _compact(parts: Parts, identifier: str, horizon: int | None, dry_run: bool) -> Compacted:
     """Compact one table and let the online store, where it is up to date, stand on the new snapshot: the rows are the same."""
     table = tables.load(parts.catalog, identifier)
-    layout = _layout(parts, identifier, table)
+    try:
+        layout = _layout(parts, identifier, table)
+    except Conflict as error:
+        return Compacted(note=f"not compacted: {error.message}")
     if layout is None:
         return Compacted()
     done = compact(parts, table, layout, horizon, dry_run)
