@@ -107,9 +107,18 @@ class Settings(BaseSettings):
     )
     query_spill_limit: str = Field(default="16GB", description="most disk that each of them may spill to")
     result_limit: str = Field(default="1GiB", description="most bytes that the rows of an answer may take in the server's memory")
+    predict_seconds: float = Field(
+        default=60, gt=0, description="most seconds that a prediction may take, the loading of its model included"
+    )
+    predict_workers: int = Field(default=4, ge=1, description="predictions that a server process works on at once")
+    predict_queue: int = Field(default=64, ge=0, description="how many more may wait; others are refused")
     header_seconds: float = Field(default=10, gt=0, description="most seconds until a client has sent the headers of a request")
     stall_seconds: float = Field(
         default=30, gt=0, description="most seconds for which the body of a request, or who takes an answer, may stall"
+    )
+    lowest_rate: str = Field(
+        default="16KiB",
+        description="fewest bytes a second, on average and but for a stall, that a client sends of a body or takes of an answer",
     )
     spine_limit: str = Field(default="8GiB", description="most bytes that the rows of an uploaded spine may take when decoded")
     spine_seconds: float = Field(default=300, gt=0, description="most seconds that reading an uploaded spine may take")
@@ -128,7 +137,7 @@ class Settings(BaseSettings):
         """`values` as they are written in `featurestore.toml`: texts become secrets, paths and numbers here."""
         super().__init__(**values)
 
-    @field_validator("job_memory_limit", "spine_limit", "result_limit", "query_spill_limit")
+    @field_validator("job_memory_limit", "lowest_rate", "spine_limit", "result_limit", "query_spill_limit")
     @classmethod
     def _size(cls, value: str | None) -> str | None:
         if value is not None:
@@ -207,6 +216,10 @@ class Settings(BaseSettings):
     def result_bytes(self) -> int:
         """The most bytes that the rows of an answer may take."""
         return int(_BYTES.validate_python(self.result_limit))
+
+    def rate_bytes(self) -> int:
+        """The fewest bytes a second of a body or an answer."""
+        return max(1, int(_BYTES.validate_python(self.lowest_rate)))
 
     def spine_bytes(self) -> int:
         """The most bytes that the rows of an uploaded spine may take."""

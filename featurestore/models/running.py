@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from featurestore.errors import RequestError
+from featurestore.errors import FeatureStoreError, OutOfResources, RequestError
 from featurestore.models import features, inputs
 from featurestore.models.bundle import Native
 from featurestore.models.features import Found
@@ -25,17 +25,24 @@ def online(native: Native, store: FeatureStore, rows: Sequence[Mapping[str, Any]
 def predict(native: Native, columns: Mapping[str, Values]) -> Any:
     """The model's own answer. `columns` has every input by name.
 
-    Raises: RequestError when the model refuses rows that have NULLs.
+    Raises: RequestError for whatever the model raises, whose words are its reason; OutOfResources.
     """
     stamp = native.stamp
     try:
         return native.predict(inputs.frame(stamp.inputs, columns, named=stamp.named, matrix=native.matrix))
-    except (TypeError, ValueError) as error:
+    except FeatureStoreError:
+        raise
+    except MemoryError as error:
+        raise OutOfResources("the model ran out of memory at these rows; send fewer at once", reason=str(error)) from error
+    except (Exception, SystemExit) as error:  # a model is code of its maker's, and raises what it likes
         empty = [one.name for one in stamp.inputs if any(value is None for value in listed(columns[one.name]))]
+        reason = f"{type(error).__name__}: {error}"
         if not empty:
-            raise
+            raise RequestError(
+                "the model refuses these rows; look at their values, or at what the model can take", reason=reason
+            ) from error
         raise RequestError(
             f"the model refuses these rows, of which some have no {', '.join(empty[:5])}{', ...' if len(empty) > 5 else ''}; if it cannot"
             " do with NULLs, send values, refuse such rows with missing='error', or train one that takes them (an imputer in a Pipeline)",
-            reason=str(error),
+            reason=reason,
         ) from error

@@ -103,6 +103,7 @@ class LoadedModels:
         self._lock = threading.Lock()
         self._versions: dict[tuple[str, str | None, str | None], tuple[float, str]] = {}
         self._models: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
+        self._loading: dict[tuple[str, str], threading.Lock] = {}
 
     def load_aliased(self, names: Collection[str], stopped: Callable[[], bool]) -> None:
         """Load the versions that the aliases of these registered models stand for, so that no request waits for them.
@@ -124,21 +125,38 @@ class LoadedModels:
 
         Raises: NotFound with the nearest names, versions or aliases; as LoadedModel.
         """
-        with self._lock:
-            held = self._models.get((name, str(version))) if version is not None and alias is None else None
-            if held is not None:
-                self._models.move_to_end((name, str(version)))
-                return held
-        meant = self._resolve(name, None if version is None else str(version), alias)
-        with self._lock:
-            held = self._models.get((name, meant))
-            if held is None:
-                held = LoadedModel(f"models:/{name}/{meant}", self._store, name, meant)
-                self._models[name, meant] = held
-                while len(self._models) > self._limit:
-                    self._models.popitem(last=False)
-            self._models.move_to_end((name, meant))
+        held = self._held(name, str(version)) if version is not None and alias is None else None
+        if held is not None:
             return held
+        meant = self._resolve(name, None if version is None else str(version), alias)
+        held = self._held(name, meant)
+        return self._loaded(name, meant) if held is None else held
+
+    def _held(self, name: str, version: str) -> LoadedModel | None:
+        with self._lock:
+            held = self._models.get((name, version))
+            if held is not None:
+                self._models.move_to_end((name, version))
+            return held
+
+    def _loaded(self, name: str, version: str) -> LoadedModel:
+        """Load a version, once for all who wait for it: nobody waits for another one's."""
+        with self._lock:
+            loading = self._loading.setdefault((name, version), threading.Lock())
+        with loading:
+            held = self._held(name, version)
+            if held is not None:
+                return held
+            try:
+                held = LoadedModel(f"models:/{name}/{version}", self._store, name, version)
+                with self._lock:
+                    self._models[name, version] = held
+                    while len(self._models) > self._limit:
+                        self._models.popitem(last=False)
+                return held
+            finally:
+                with self._lock:
+                    self._loading.pop((name, version), None)
 
     def _resolve(self, name: str, version: str | None, alias: str | None) -> str:
         asked = (name, version, alias)

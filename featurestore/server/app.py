@@ -24,6 +24,7 @@ from featurestore.server.metrics import Metrics, Observed
 from featurestore.server.middleware import MIB, BodyGuard, Boundary, Token
 from featurestore.server.models import Models
 from featurestore.server.online import Online
+from featurestore.server.predictions import Predictions
 from featurestore.server.training_sets import TrainingSets
 from featurestore.server.uploads.reader import UploadReader
 from featurestore.store import FeatureStore
@@ -50,7 +51,7 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
     metrics = Metrics(store)
     jobs = Jobs(jobs_path(store.settings))
     uploads = UploadReader(store.settings)
-    models = Models(store)
+    models = Models(store, Predictions(store.settings))
     middleware = [
         Middleware(Observed, metrics=metrics),
         Middleware(Doors, host=store.settings.host, allowed=store.settings.allowed_hosts),

@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 from anyio import CapacityLimiter
@@ -229,6 +229,49 @@ def _keep(task: "asyncio.Task[None]") -> None:
     task.add_done_callback(_BACKGROUND.discard)
 
 
+async def wait_for(request: Request, watch: Watch, work: "asyncio.Future[Result]", seconds: float, late: Timeout) -> Result:
+    """The result of work that runs under a watch. Raises: `late` when it took longer than `seconds`; Timeout when the client left.
+
+    Work that does not end when it is stopped goes on without anybody who waits for it.
+    """
+    loop, given_up = asyncio.get_running_loop(), asyncio.Event()
+    looks = min(LOOK_SECONDS, seconds)
+    looking = loop.call_later(
+        looks, lambda: _keep(loop.create_task(_look(request, watch, work, loop.time() + seconds - looks, late, given_up)))
+    )
+    waiting = loop.create_task(given_up.wait())
+    try:
+        both: set[asyncio.Future[Any]] = {work, waiting}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            watch.check()
+        return await work
+    finally:
+        looking.cancel()
+        waiting.cancel()
+
+
+async def _look(
+    request: Request, watch: Watch, work: "asyncio.Future[Result]", until: float, late: Timeout, given_up: asyncio.Event
+) -> None:
+    """Stop the work at its deadline, or when its client left, and give it up where that does not end it soon."""
+    loop, stopped = asyncio.get_running_loop(), 0.0
+    while not work.done():
+        if watch.error is None and await request.is_disconnected():
+            watch.stop(_left())
+        elif watch.error is None and loop.time() >= until:
+            watch.stop(late)
+        elif watch.error is not None:
+            watch.stop(watch.error)
+        stopped = stopped or (loop.time() if watch.error is not None else 0.0)
+        if stopped and loop.time() >= stopped + GRACE_SECONDS:
+            given_up.set()
+        await asyncio.wait({work}, timeout=AGAIN_SECONDS)
+    if given_up.is_set() and not work.cancelled():
+        # Nobody waits for it any more.
+        work.exception()
+
+
 class Lookups:
     """Threads for lookups that do not belong into the event loop, with a deadline."""
 
@@ -237,35 +280,7 @@ class Lookups:
 
     async def run(self, request: Request, function: Callable[[], Result]) -> Result:
         """The result of the function. Raises: Timeout when it took too long, or the client left; a thread that does not end goes on."""
-        watch, given_up = Watch(), asyncio.Event()
-        loop = asyncio.get_running_loop()
+        watch = Watch()
         with watched(watch):
-            work = loop.create_task(anyio.to_thread.run_sync(function, limiter=self._limiter))
-        late = loop.call_later(LOOK_SECONDS, lambda: _keep(loop.create_task(self._look(request, watch, work, given_up))))
-        waiting = loop.create_task(given_up.wait())
-        try:
-            await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                watch.check()
-            return await work
-        finally:
-            late.cancel()
-            waiting.cancel()
-
-    async def _look(self, request: Request, watch: Watch, work: "asyncio.Task[Result]", given_up: asyncio.Event) -> None:
-        """Stop the work at its deadline, or when its client left, and give it up where that does not end it soon."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self._seconds - LOOK_SECONDS
-        while not work.done():
-            if watch.error is None and await request.is_disconnected():
-                watch.stop(_left())
-            elif watch.error is None and loop.time() >= until:
-                watch.stop(_deadline(self._seconds, "query_seconds"))
-            elif watch.error is not None:
-                watch.stop(watch.error)
-                if loop.time() >= until + GRACE_SECONDS:
-                    given_up.set()
-            await asyncio.wait({work}, timeout=AGAIN_SECONDS)
-        if given_up.is_set() and not work.cancelled():
-            # Nobody waits for it any more.
-            work.exception()
+            work = asyncio.create_task(anyio.to_thread.run_sync(function, limiter=self._limiter))
+        return await wait_for(request, watch, work, self._seconds, _deadline(self._seconds, "query_seconds"))

@@ -2,16 +2,17 @@
 
 import logging
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
-from featurestore.errors import FeatureStoreError
+from featurestore.errors import FeatureStoreError, RequestError
 from featurestore.pipelines import encoding
 from featurestore.server import answers, json_body
 from featurestore.server.bodies import InvocationBody
+from featurestore.server.predictions import Predictions
 from featurestore.server.routing import BareRoute, body_of, get, post, schema_of
 from featurestore.store import FeatureStore
 
@@ -33,8 +34,8 @@ PARAMETERS = [
 class Models:
     """Models as they were logged with a training set."""
 
-    def __init__(self, store: FeatureStore) -> None:
-        self._store = store
+    def __init__(self, store: FeatureStore, predictions: Predictions) -> None:
+        self._store, self._predictions = store, predictions
         self._lock = threading.Lock()
         self._loaded: LoadedModels | None = None
         self._stopped = threading.Event()
@@ -47,6 +48,7 @@ class Models:
     def stop(self) -> None:
         """Load no further model; wait for the one that is being loaded, but not for an MLflow that does not answer."""
         self._stopped.set()
+        self._predictions.close()
         self._loading.join(STOP_SECONDS)
 
     def routes(self) -> list[APIRoute]:
@@ -66,16 +68,21 @@ class Models:
     async def invoke_model(self, request: Request) -> Response:
         """Predict for rows of keys and request fields. Features sent along override the looked-up ones.
 
-        The model is loaded when it is first asked for, and kept. 503 says what to install where MLflow is missing.
+        The model is loaded when it is first asked for, and kept. 503 says what to install where MLflow is missing, that the server is
+        busy with others, or that the model took too long.
         """
         body = await json_body.read(request, InvocationBody)
         wanted = request.query_params
         name = request.path_params["name"]
-        found = await run_in_threadpool(self._predict, name, wanted.get("version"), wanted.get("alias"), body)
-        return Response(encoding.dumps(found), media_type="application/json")
+        predict = partial(self._predict, name, wanted.get("version"), wanted.get("alias"), body)
+        return Response(await self._predictions.run(request, name, predict), media_type="application/json")
 
-    def _predict(self, name: str, version: str | None, alias: str | None, body: InvocationBody) -> dict[str, Any]:
-        return self._models().get(name, version, alias).predict(body.rows()).to_dict()
+    def _predict(self, name: str, version: str | None, alias: str | None, body: InvocationBody) -> bytes:
+        found = self._models().get(name, version, alias).predict(body.rows()).to_dict()
+        try:
+            return encoding.dumps(found)
+        except TypeError as error:
+            raise RequestError(f"what the model {name} answers has no form in JSON", reason=str(error)) from error
 
     def _models(self) -> "LoadedModels":
         with self._lock:

@@ -5,14 +5,14 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from featurestore import FeatureStore, Settings
-from featurestore.server.connection import HEAD_BYTES
+from featurestore.server.connection import HEAD_BYTES, Pace, Patience
 from featurestore.server.logs import LineFormatter, printable
 from tests import shop
 from tests.server.conftest import Served
@@ -25,7 +25,7 @@ POST = b"POST /v1/services/churn/online HTTP/1.1\r\nHost: localhost\r\nContent-T
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server without patience."""
-    settings = Settings(home=tmp_path_factory.mktemp("home"), header_seconds=0.4, stall_seconds=0.4)
+    settings = Settings(home=tmp_path_factory.mktemp("home"), header_seconds=0.4, stall_seconds=0.4, lowest_rate="40KiB")
     with FeatureStore(settings=settings) as store, shop.serving(store) as url:
         yield url
 
@@ -106,6 +106,62 @@ def test_a_client_that_reads_nothing(hasty: str) -> None:
         connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200)
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             send_until_refused(connection)
+
+
+def taken(connection: socket.socket, part: int, seconds: float) -> int:
+    """How many bytes come in this time, if so many are read every 20th of a second. A broken connection is one that cannot be sent to."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200)
+    until, count = time.monotonic() + seconds, 0
+    while time.monotonic() < until:
+        count += len(connection.recv(part))
+        connection.sendall(b"\n")
+        time.sleep(0.05)
+    return count
+
+
+def test_a_client_that_reads_slowly(hasty: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It takes eight parts in a stall, and would have the answer in an hour."""
+    with connected(hasty) as connection, pytest.raises((BrokenPipeError, ConnectionResetError)):
+        taken(connection, 1024, 20)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("count, late", [(0, 36), (4_096, 42), (480_000, None), (500_000, None)])
+def test_so_many_bytes_every_half_minute(count: int, late: int | None) -> None:
+    """Looked at every six seconds, of which the one to begin with and those in which the server was busy do not count."""
+    pace = Pace(Patience(headers=10, stall=30, rate=16_000), most_seconds=12)
+    pace.begin(6)
+    found = []
+    for now in range(12, 3_600, 6):
+        pace.moved(now, count if now % 30 == 0 else 0)
+        found.extend([now] if pace.late else [])
+    assert (found[0] if found else None) == late
+
+
+def test_time_in_which_the_server_is_busy_is_nobodys() -> None:
+    pace = Pace(Patience(headers=10, stall=30, rate=16_000), most_seconds=12)
+    pace.begin(0)
+    pace.moved(1_000, 0)
+    assert not pace.late
+
+
+def test_a_client_that_reads_fast_enough(hasty: str) -> None:
+    with connected(hasty) as connection:
+        assert taken(connection, 16_384, 2) > 80_000
+
+
+def test_a_slow_upload(hasty: str) -> None:
+    with connected(hasty) as connection:
+        connection.sendall(POST + b"Content-Length: 1000000\r\n\r\n")
+        connection.settimeout(0.05)
+        until, answer = time.monotonic() + 20, b""
+        while not answer and time.monotonic() < until:
+            connection.sendall(b" " * 1024)
+            with suppress(TimeoutError):
+                answer = connection.recv(65_536)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"too slowly" in answer
 
 
 def test_a_slow_upload_that_gets_on_is_waited_for(hasty: str) -> None:

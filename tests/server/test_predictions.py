@@ -1,0 +1,96 @@
+"""A user's model may take for ever, or raise anything: whoever asks it is told so, and nobody else notices."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pandas as pd
+import pytest
+
+from tests.models.vendor import VENDOR_WARNINGS, PythonModel  # isort: skip - before anything else imports MLflow
+
+from featurestore import models
+from tests import shop
+from tests.server.conftest import Served, serve
+from tests.server.test_errors import refused
+
+pytestmark = [pytest.mark.slow, *VENDOR_WARNINGS]
+
+ENDED = threading.Event()
+ENDLESS, RAISING, LEAVING, ODD = 0.0, -1.0, -2.0, -3.0
+"""Baskets at which the model never ends, raises, calls exit, and answers with what is no JSON."""
+SECONDS = 1.0
+
+
+class Unsteady(PythonModel):  # type: ignore[misc]
+    """A model that does what its first basket says."""
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[Any]:
+        """Ones, some day."""
+        basket = model_input["basket"].iloc[0]
+        while basket == ENDLESS and not ENDED.is_set():
+            pass
+        if basket == RAISING:
+            raise RuntimeError("secret of the model")
+        if basket == LEAVING:
+            raise SystemExit(1)
+        return [object() if basket == ODD else 1.0] * len(model_input)
+
+
+@pytest.fixture(scope="module")
+def unsteady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server of the model, with little patience."""
+    limits = {"predict_seconds": SECONDS, "predict_workers": 2, "predict_queue": 2}
+    with shop.open_shop(tmp_path_factory.mktemp("shop"), **limits) as store, serve(store) as served:
+        made = store.training_set("churn", shop.spine(), timestamp="asked_at", label="churned")
+        models.log_model(
+            Unsteady(), training_set=made, registered_model_name="unsteady", store=store, inputs=["basket"], pip_requirements=["mlflow"]
+        )
+        try:
+            yield served
+        finally:
+            ENDED.set()
+
+
+def ask(served: Served, basket: float) -> httpx.Response:
+    record = {"customer_id": 1, "basket": basket}
+    return httpx.post(f"{served.url}/v1/models/unsteady/invocations", json={"dataframe_records": [record]}, timeout=60)
+
+
+@pytest.mark.parametrize("basket", [RAISING, LEAVING, ODD])
+def test_what_a_model_raises_is_told_without_its_words(unsteady: Served, basket: float) -> None:
+    assert ask(unsteady, 1.0).json()["predictions"] == [1.0]
+    error = refused(ask(unsteady, basket), 400, "RequestError")
+    assert "the model" in error["message"]
+    assert "secret" not in error["message"]
+
+
+def test_a_model_that_never_ends_keeps_nobody_else_waiting(unsteady: Served) -> None:
+    assert ask(unsteady, 1.0).is_success
+    ENDED.clear()
+    lookup = {"entities": [{"customer_id": 1}]}
+    probes = [("GET", "/healthz", None), ("GET", "/readyz", None), ("GET", "/metrics", None), ("POST", "/v1/services/plain/online", lookup)]
+    slowest = 0.0
+    with ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(ask, unsteady, ENDLESS) for _ in range(6)]
+        while not all(one.done() for one in asked):
+            for method, path, body in probes:
+                began = time.monotonic()
+                assert unsteady.http.request(method, path, json=body).is_success
+                slowest = max(slowest, time.monotonic() - began)
+    answers = [one.result() for one in asked]
+    assert sorted(answer.json()["error"]["type"] for answer in answers) == ["Busy"] * 4 + ["Timeout"] * 2
+    assert {answer.status_code for answer in answers} == {503}
+    told = next(answer.json()["error"]["message"] for answer in answers if answer.json()["error"]["type"] == "Timeout")
+    assert "model unsteady took longer than 1 s" in told
+    assert "predict_seconds" in told
+    # Both places are still taken; then there is room again.
+    refused(ask(unsteady, 1.0), 503, "Busy")
+    ENDED.set()
+    until = time.monotonic() + 10
+    while not ask(unsteady, 1.0).is_success:
+        assert time.monotonic() < until
+    assert slowest < 1
