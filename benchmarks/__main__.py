@@ -4,7 +4,7 @@ import argparse
 
 from rich.console import Console
 
-from benchmarks import join, large_join, long_spine, materialize, memory, pruning, reading, row_view, scaling, serving, storing
+from benchmarks import join, large_join, long_spine, lookups, materialize, memory, pruning, reading, row_view, scaling, serving, storing
 
 BENCHMARKS = {
     "materialize": materialize.run,
@@ -17,6 +17,7 @@ BENCHMARKS = {
     "storing": storing.run,
     "reading": reading.run,
     "scaling": scaling.run,
+    "lookups": lookups.run,
     "serving": serving.run,
 }
 

@@ -16,7 +16,7 @@ from featurestore.online.store import Read, Row
 from featurestore.pipelines import times
 from featurestore.pipelines.joining.spine_columns import arrow_type
 from featurestore.pipelines.parts import Parts
-from featurestore.pipelines.values import fit
+from featurestore.pipelines.values import fit, is_fit
 
 PRESENT, NOT_FOUND, EXPIRED = "PRESENT", "NOT_FOUND", "EXPIRED"
 
@@ -54,7 +54,7 @@ class OnlineFeatures:
             body["types"] = list(self.types)
             body["status"] = {label: list(states) for label, states in self.status.items()}
             # Spelled once each: on a grid, many rows are of the same time.
-            texts = {at: times.text(at) for all in self.timestamps.values() for at in set(all)}
+            texts = times.texts(chain.from_iterable(self.timestamps.values()))
             body["timestamps"] = {label: [texts[at] for at in all] for label, all in self.timestamps.items()}
         return body
 
@@ -126,7 +126,9 @@ def _key(use: ViewUse, entity: Mapping[str, Any], row: int) -> tuple[Any, ...]:
                 f"entities[{row}] has no key '{column}', which view {use.label} needs{near(column, entity) if entity else ''}",
                 field=f"entities[{row}].{column}",
             )
-        value = fit(entity[column], kind, f"entities[{row}].{column}")
+        value = entity[column]
+        if not is_fit(value, kind):
+            value = fit(value, kind, f"entities[{row}].{column}")
         # The engine hands UUIDs over as text, and that is how they were published.
         values.append(str(value) if kind == "UUID" and value is not None else value)
     return tuple(values)

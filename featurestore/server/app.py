@@ -65,11 +65,12 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
         title="featurestore",
         description=DESCRIPTION,
         version=version("featurestore"),
+        # In the order in which they are tried: the one that must be quick comes first.
         routes=[
+            *Online(store, metrics, Lookups(store.settings)).routes(),
             *Docs().routes(),
             *Health(store, metrics).routes(),
             *Definitions(store).routes(),
-            *Online(store, metrics, Lookups(store.settings)).routes(),
             *TrainingSets(store, jobs, uploads).routes(),
             *Materializations(store, jobs).routes(),
             *models.routes(),

@@ -27,10 +27,10 @@ LOOKUPS_AT_ONCE = 16
 LOOK_SECONDS = 0.5
 """Lookups that take longer are looked after: by then looking costs little."""
 
-_LONG = re.compile(r"POST /v1/(training-sets/.+/rebuild|maintenance)")
-_HEAVY = re.compile(
-    r"POST /v1/(plan|apply|training-sets|point-in-time|tables.*|sources.*)|PUT /v1/tables.*|DELETE /v1/(views|services)/.+"
-    r"|GET /v1/(comparisons|training-sets/[^/]+/statistics)"
+_POOLS = re.compile(
+    r"(?P<long>POST /v1/(?:training-sets/.+/rebuild|maintenance))"
+    r"|(?P<heavy>POST /v1/(?:plan|apply|training-sets|point-in-time|tables.*|sources.*)|PUT /v1/tables.*|DELETE /v1/(?:views|services)/.+"
+    r"|GET /v1/(?:comparisons|training-sets/[^/]+/statistics))"
 )
 
 
@@ -105,8 +105,8 @@ class Bounded:
     def _pool(self, scope: Scope) -> Pool | None:
         if scope["type"] != "http":
             return None
-        asked = f"{scope['method']} {scope['path']}"
-        return self._long if _LONG.fullmatch(asked) else self._heavy if _HEAVY.fullmatch(asked) else None
+        found = _POOLS.fullmatch(f"{scope['method']} {scope['path']}")
+        return None if found is None else self._long if found.lastgroup == "long" else self._heavy
 
 
 class _Exchange:

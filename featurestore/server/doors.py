@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,6 +24,9 @@ ANSWERED = (
     (b"x-frame-options", b"DENY"),
 )
 """What every answer says that does not say it otherwise: it is no page, is kept nowhere, and is for no other site."""
+KNOWN = 64
+"""Of so many hosts it is remembered whether they are ours."""
+_NAMES = frozenset(name for name, _ in ANSWERED)
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+?)\.?(?::(\d{1,5}))?", re.ASCII)
 
 Headers = Mapping[bytes, bytes]
@@ -39,6 +43,7 @@ class Doors:
         self._app = app
         self._own = frozenset((host.lower(), "localhost"))
         self._allowed = [name.lower() for name in allowed]
+        self._is_own = lru_cache(KNOWN)(self._is_named)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -47,9 +52,10 @@ class Doors:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = list(message.get("headers", ()))
+                headers = message.get("headers", ())
                 said = {name.lower() for name, _ in headers}
-                message = {**message, "headers": [*headers, *(one for one in ANSWERED if one[0] not in said)]}
+                more = ANSWERED if said.isdisjoint(_NAMES) else [one for one in ANSWERED if one[0] not in said]
+                message = {**message, "headers": [*headers, *more]}
             await send(message)
 
         refusal = self._refusal(scope)
@@ -62,18 +68,20 @@ class Doors:
             names = [name for name, _ in scope["headers"]]
             if (twice := next((name for name in ONCE if names.count(name) > 1), None)) is not None:
                 return _refused(f"the header {twice.decode()} comes twice")
-        if not self._is_own(headers.get(b"host", b""), scope):
+        server = scope.get("server")
+        if not self._is_own(headers.get(b"host", b""), None if server is None else str(server[0]).lower()):
             return _refused("this server has no such name; the setting allowed_hosts names those that it has besides the local ones")
         if self._is_foreign(headers, scope["method"]):
             return _refused("a page of another site sent this; only pages of this server may")
         return None
 
-    def _is_own(self, host: bytes, scope: Scope) -> bool:
+    def _is_named(self, host: bytes, server: str | None) -> bool:
+        """Whether a request for this host may come in at this address."""
         found = _AUTHORITY.fullmatch(host.decode("latin-1").lower())
         if found is None:
             return False
         name, port = found[1].strip("[]"), found[2]
-        return name in self._own or _is_local(name, scope) or self._is_allowed(name, port)
+        return name in self._own or _is_local(name, server) or self._is_allowed(name, port)
 
     def _is_allowed(self, name: str, port: str | None) -> bool:
         written = {name, f"{name}:{port}", f"[{name}]", f"[{name}]:{port}"}
@@ -101,14 +109,13 @@ class Doors:
         return found is not None and any(one in (found[1], authority) for one in named)
 
 
-def _is_local(name: str, scope: Scope) -> bool:
+def _is_local(name: str, server: str | None) -> bool:
     """Whether this is an address of the loopback interface, or the one that the connection came in on."""
     try:
         address = ipaddress.ip_address(name)
     except ValueError:
         return False
-    server = scope.get("server")
-    return address.is_loopback or (server is not None and name == str(server[0]).lower())
+    return address.is_loopback or name == server
 
 
 def _refused(message: str) -> Response:

@@ -24,6 +24,8 @@ class Forms:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        if headers.get(b"content-type") == JSON.encode():
+            return None
         if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
             return None
         kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
