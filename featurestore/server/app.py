@@ -1,6 +1,6 @@
 """The application: a store, its routes in explicit lists, and what every request passes."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 
@@ -19,6 +19,7 @@ from featurestore.server.forms import Forms
 from featurestore.server.health import OPEN_PATHS, Health
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.jobs.worker import jobs_path
+from featurestore.server.large.reader import LargeBodies
 from featurestore.server.materializations import Materializations
 from featurestore.server.metrics import Metrics, Observed
 from featurestore.server.middleware import MIB, BodyGuard, Boundary, Token
@@ -51,6 +52,7 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
     metrics = Metrics(store)
     jobs = Jobs(jobs_path(store.settings))
     uploads = UploadReader(store.settings)
+    large_bodies = LargeBodies()
     models = Models(store, Predictions(store.settings))
     middleware = [
         Middleware(Observed, metrics=metrics),
@@ -61,7 +63,7 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
         Middleware(Forms, forms=spines.PATHS),
         Middleware(Bounded, settings=store.settings),
     ]
-    return FastAPI(
+    app = FastAPI(
         title="featurestore",
         description=DESCRIPTION,
         version=version("featurestore"),
@@ -77,14 +79,16 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
         ],
         middleware=middleware,
         exception_handlers=dict(HANDLERS),
-        lifespan=_lifespan(store, uploads, models, close_store),
+        lifespan=_lifespan(store, (uploads, large_bodies), models, close_store),
         docs_url=None,
         redoc_url=None,
     )
+    app.state.large_bodies = large_bodies
+    return app
 
 
 def _lifespan(
-    store: FeatureStore, uploads: UploadReader, models: Models, close_store: bool
+    store: FeatureStore, readers: Sequence[UploadReader | LargeBodies], models: Models, close_store: bool
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -95,7 +99,8 @@ def _lifespan(
         models.start()
         yield
         await run_in_threadpool(models.stop)
-        await run_in_threadpool(uploads.close)
+        for reader in readers:
+            await run_in_threadpool(reader.close)
         if close_store:
             await run_in_threadpool(store.close)
 

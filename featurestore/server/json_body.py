@@ -13,6 +13,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 IN_LOOP_BYTES = 32 << 10
 """Larger bodies are parsed in a thread: nobody else's lookup waits for them."""
+IN_THREAD_BYTES = 512 << 10
+"""Larger ones by another process: a thread keeps the event loop from running while it parses."""
 MOST_TOLD = 1_000
 """Of more problems than this, none is spelled out: that would take more memory than the body."""
 
@@ -24,7 +26,12 @@ _LONG = b"0" * 18
 async def read(request: Request, model: type[Model]) -> Model:
     """The request's body as a model. Raises: RequestValidationError with the problems."""
     content = await request.body()
-    return parsed(model, content) if len(content) <= IN_LOOP_BYTES else await run_in_threadpool(parsed, model, content)
+    if len(content) <= IN_LOOP_BYTES:
+        return parsed(model, content)
+    if len(content) <= IN_THREAD_BYTES:
+        return await run_in_threadpool(parsed, model, content)
+    found: Model = await request.app.state.large_bodies.read(model, content)
+    return found
 
 
 async def read_typed(request: Request, model: type[Model], default: Model | None = None) -> Model:

@@ -101,7 +101,7 @@ def test_a_reader_that_is_gone_is_replaced(tmp_path: Path) -> None:
     reader = UploadReader(Settings(home=tmp_path))
     try:
         read(reader, SAMPLES["parquet"])
-        process = reader._process
+        process = reader._forks.process
         assert process is not None
         process.kill()
         process.wait()

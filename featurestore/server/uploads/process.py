@@ -1,57 +1,37 @@
-"""The process that reads uploads: it waits, and forks for each file a process with bounds of memory and time, which dies for it."""
+"""The process that reads uploads: a fork for each file, with bounds of memory and time, which dies for it."""
 
 import errno
 import json
 import os
 import signal
-import socket
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from featurestore.server.forks import serve
 from featurestore.server.jobs import memory
 from featurestore.server.uploads.rows import MIB, Bounds, Refused, copy
 
-STDIN, STDERR = 0, 2
-MESSAGE_BYTES = 4096
-DESCRIPTORS = 3
-"""The file, the copy to write, and where to tell how it went."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MALFORMED = "the spine's file is neither whole Parquet nor an Arrow IPC file or stream"
 
 
 def main() -> None:
-    """Be the process: requests come over the socket on standard input, and the end with the end of that."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Nobody waits for the processes that are forked: how they went is told by themselves, or by their silence.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    """Be the process."""
     pa.set_memory_pool(pa.system_memory_pool())
-    requests = socket.socket(fileno=STDIN)
-    while True:
-        message, descriptors, _, _ = socket.recv_fds(requests, MESSAGE_BYTES, DESCRIPTORS)
-        if not message:
-            return
-        if os.fork() == 0:
-            requests.close()
-            _fork(Bounds(**json.loads(message)), *descriptors)
-        for descriptor in descriptors:
-            os.close(descriptor)
-        requests.send(b".")
+    serve(work)
 
 
-def _fork(bounds: Bounds, source: int, sink: int, report: int) -> None:
-    """Be the process of one file. Never returns."""
-    try:
-        signal.setitimer(signal.ITIMER_REAL, bounds.seconds)
-        # What a library says as it aborts is not the server's to log.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), STDERR)
-        bounds = bounds.of_file(source)
-        memory.bound(memory.data(os.getpid()) + bounds.memory)
-        outcome = read(source, sink, bounds)
-        memory.unbound()
-        os.write(report, json.dumps(outcome).encode())
-    finally:
-        os._exit(0)
+def work(message: bytes, descriptors: Sequence[int]) -> None:
+    """Read one file: bounds, the file, the copy to write, and where to tell how it went."""
+    bounds, (source, sink, report) = Bounds(**json.loads(message)), descriptors
+    signal.setitimer(signal.ITIMER_REAL, bounds.seconds)
+    bounds = bounds.of_file(source)
+    memory.bound(memory.data(os.getpid()) + bounds.memory)
+    outcome = read(source, sink, bounds)
+    memory.unbound()
+    os.write(report, json.dumps(outcome).encode())
 
 
 def read(source: int, sink: int, bounds: Bounds) -> dict[str, Any]:
