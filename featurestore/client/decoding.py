@@ -9,7 +9,7 @@ from featurestore.client.transport import exception
 from featurestore.dsl.definitions import Definitions
 from featurestore.errors import DefinitionError, FeatureStoreError, Problem
 from featurestore.pipelines import times
-from featurestore.pipelines.lookup import OnlineFeatures
+from featurestore.pipelines.lookup import DOUBLES, OnlineFeatures
 from featurestore.pipelines.materialization.checks import Outcome
 from featurestore.pipelines.materialization.materialize import Materialization
 from featurestore.pipelines.materialization.outcome import Failure, Materializations
@@ -56,16 +56,20 @@ def removal(answer: Mapping[str, Any]) -> Removal:
 
 
 def online(answer: Mapping[str, Any]) -> OnlineFeatures:
-    """Looked-up features, their values of the types they have in the store. Derived ones are as JSON has them."""
+    """Looked-up features, their values of the types they have in the store. Derived ones but floats are as JSON has them."""
     types = tuple(answer["types"])
+    derived = tuple(answer.get("derived_types", ()))
+    kinds = (*(kind for kind in types if kind is not None), *(kind if kind.rstrip("[]") in DOUBLES else None for kind in derived))
+    kinds = kinds if derived else types
     return OnlineFeatures(
         features=tuple(answer["features"]),
-        rows=tuple(tuple(_value(value, kind) for value, kind in zip(row, types, strict=True)) for row in answer["rows"]),
+        rows=tuple(tuple(_value(value, kind) for value, kind in zip(row, kinds, strict=True)) for row in answer["rows"]),
         status={label: tuple(states) for label, states in answer["status"].items()},
         timestamps={label: tuple(_micros(moment) for moment in all) for label, all in answer["timestamps"].items()},
         snapshots={table: None if snapshot is None else int(snapshot) for table, snapshot in answer["snapshots"].items()},
         watermarks={table: _micros(through) for table, through in answer["watermarks"].items()},
         types=types,
+        derived_types=derived,
     )
 
 

@@ -1,7 +1,7 @@
 """`connect` gives the verbs of a feature store that runs elsewhere: the same arguments, results and errors as at home."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -20,7 +20,7 @@ from featurestore.dsl.loader import load
 from featurestore.errors import DefinitionError, NotFound, RequestError
 from featurestore.pipelines import encoding, times
 from featurestore.pipelines.joining.spine_grid import asked
-from featurestore.pipelines.lookup import OnlineFeatures
+from featurestore.pipelines.lookup import DOUBLES, OnlineFeatures
 from featurestore.pipelines.materialization.materialize import Progress
 from featurestore.pipelines.materialization.outcome import Materializations
 from featurestore.pipelines.names import service_name, view_name, view_names
@@ -193,11 +193,21 @@ class RemoteStore:
         for what, given in (("entities", entities), ("request", request)):
             if given is not None and (isinstance(given, Mapping | str) or not isinstance(given, Sequence)):
                 raise RequestError(f"{what} must be a list of objects, one for each entity", field=what)
-        body = encoding.dumps({"entities": list(entities), "request": None if request is None else list(request)})
+        asked = self._told(service_name(service), entities, request)
+        body = encoding.dumps(asked)
         headers = {"Content-Type": "application/json"}
         answer = self._http.post(f"/v1/services/{_part(service_name(service))}/online", content=body, headers=headers)
         with in_form(self._http.url):
             return decoding.online(answer)
+
+    def _told(self, service: str, entities: Sequence[Mapping[str, Any]], request: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
+        """The body of a lookup: a NaN is one where the service has a float, and else NULL, as in the store itself."""
+        asked = {"entities": list(entities), "request": None if request is None else list(request)}
+        if any(_is_nan(value) for rows in asked.values() for row in rows or () if isinstance(row, Mapping) for value in row.values()):
+            described = self.service(service)
+            floats = [name for name, kind in {**described["key_types"], **described["request"]}.items() if kind in DOUBLES]
+            return {what: None if rows is None else [_without_nan(row, floats) for row in rows] for what, rows in asked.items()}
+        return asked
 
     def predict(
         self, model: str, records: Sequence[Mapping[str, Any]], version: int | str | None = None, alias: str | None = None
@@ -208,7 +218,8 @@ class RemoteStore:
         TypeMismatch naming the record and field.
         """
         wanted = {name: str(value) for name, value in (("version", version), ("alias", alias)) if value is not None}
-        body = encoding.dumps({"dataframe_records": list(records)})
+        # A NaN is what frames have for a value that is missing.
+        body = encoding.dumps({"dataframe_records": [_without_nan(record, ()) for record in records]})
         headers = {"Content-Type": "application/json"}
         path = f"/v1/models/{_part(model)}/invocations"
         return dict(self._http.post(path, content=body, headers=headers, params=wanted, patient=True))
@@ -312,3 +323,14 @@ def _texts(snapshots: Mapping[str, int | None] | None) -> dict[str, str | None] 
 def _ends(split: splits.Given) -> dict[str, Any]:
     """Times as text."""
     return {name: times.text(times.micros(value)) if isinstance(value, datetime) else value for name, value in split.items()}
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and value != value
+
+
+def _without_nan(row: Any, kept: Collection[str]) -> Any:
+    """The row with None for each NaN but those of the columns `kept`."""
+    if not isinstance(row, Mapping):
+        return row
+    return {name: None if _is_nan(value) and name not in kept else value for name, value in row.items()}

@@ -50,11 +50,11 @@ class Evaluator:
         results = [list(column) for column in zip(*found, strict=True)] if rows else [[] for _ in expressions]
         return [_as_times(column) if kind == ZONED else column for column, kind in zip(results, kinds, strict=True)]
 
-    def type_of(self, expression: str, given: Mapping[str, tuple[str, Sequence[Any]]]) -> str:
-        """The DuckDB type of an expression; `given` as for `evaluate`."""
-        cursor, values = self._cursor(), [list(column) for _, column in given.values()]
+    def types_of(self, expressions: Sequence[str], given: Mapping[str, tuple[str, Sequence[Any]]], rows: int = 1) -> tuple[str, ...]:
+        """The DuckDB types of expressions, kept since they were evaluated; `given` as for `evaluate`."""
+        values = [list(column) for _, column in given.values()]
         with translated():
-            return self._types(cursor, [expression], _source(given, 1), values)[0]
+            return self._types(self._cursor(), expressions, _source(given, rows), values)
 
     def close(self) -> None:
         """Close the connection, when what runs on it has ended."""

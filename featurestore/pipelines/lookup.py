@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
+from math import isfinite
+from operator import itemgetter
 from typing import Any
 
+import orjson
 import pyarrow as pa
 
 from featurestore.compiler.derived import derived_sql, derived_trees
@@ -13,11 +16,12 @@ from featurestore.compiler.expressions import column_names, quoted, resolve
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.errors import RequestError, near
 from featurestore.online.store import Read, Row
-from featurestore.pipelines import times
+from featurestore.pipelines import encoding, times
 from featurestore.pipelines.joining.spine_columns import arrow_type
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.values import fit, is_fit
 
+DOUBLES = ("DOUBLE", "FLOAT")
 PRESENT, NOT_FOUND, EXPIRED = "PRESENT", "NOT_FOUND", "EXPIRED"
 
 
@@ -38,25 +42,50 @@ class OnlineFeatures:
     watermarks: Mapping[str, int | None]
     types: tuple[str | None, ...]
     """The DuckDB type of each feature; None for a derived one."""
+    derived_types: tuple[str, ...] = ()
+    """The DuckDB types of the derived ones; none where no entity was asked for."""
 
     def to_dict(self, full: bool = True) -> dict[str, Any]:
         """The HTTP body: values as Python ones, times as RFC 3339, snapshot ids as text.
 
         `full` False leaves out types, status and timestamps.
         """
+        return {**self._body(full), "rows": [list(row) for row in self.rows]}
+
+    def to_json(self, full: bool = True) -> bytes:
+        """The HTTP body as it is sent."""
+        rows = encoding.dumps(self.rows, suspected=self._may_not_be_finite)
+        return orjson.dumps({**self._body(full), "rows": orjson.Fragment(rows)})
+
+    def _body(self, full: bool) -> dict[str, Any]:
         body: dict[str, Any] = {
             "features": list(self.features),
-            "rows": [list(row) for row in self.rows],
+            "rows": None,
             "snapshots": {table: None if snapshot is None else str(snapshot) for table, snapshot in self.snapshots.items()},
             "watermarks": {table: times.text(through) for table, through in self.watermarks.items()},
         }
         if full:
             body["types"] = list(self.types)
+            if self.derived_types:
+                body["derived_types"] = list(self.derived_types)
             body["status"] = {label: list(states) for label, states in self.status.items()}
             # Spelled once each: on a grid, many rows are of the same time.
             texts = times.texts(chain.from_iterable(self.timestamps.values()))
             body["timestamps"] = {label: [texts[at] for at in all] for label, all in self.timestamps.items()}
         return body
+
+    def _may_not_be_finite(self) -> bool:
+        """False where no float is NaN or infinite; takes less than looking at each."""
+        kinds = [*(kind for kind in self.types if kind is not None), *self.derived_types]
+        floats = [index for index, kind in enumerate(kinds) if kind in DOUBLES]
+        if any("DOUBLE" in kind or "FLOAT" in kind for kind in kinds if kind not in DOUBLES):
+            return True
+        if not floats:
+            return False
+        # The first is there twice, so that one alone is a tuple as well.
+        cells = map(itemgetter(floats[0], *floats), self.rows)
+        # What is NaN or infinite makes the sum so; 0.0 can go with NULL, and a sum that is too large is looked into for nothing.
+        return not isfinite(sum(map(sum, map(partial(filter, None), cells))))
 
     def to_arrow(self) -> pa.Table:
         """The feature values as a table, one row for each entity."""
@@ -90,8 +119,9 @@ def lookup(
         timestamps[use.label] = tuple(None if row is None else row.feature_timestamp for row in read.rows)
         picked.append(_picked(use, read, status[use.label]))
     rows = [tuple(chain.from_iterable(parts_of_row)) for parts_of_row in zip(*picked, strict=True)]
+    derived_types: tuple[str, ...] = ()
     if plan.derived and entities:
-        derived = derive(parts, plan, fields, list(zip(*rows, strict=True)))
+        derived, derived_types = _derive(parts, plan, fields, list(zip(*rows, strict=True)))
         rows = [(*row, *more) for row, more in zip(rows, zip(*derived, strict=True), strict=True)]
     return OnlineFeatures(
         features=plan.feature_names,
@@ -103,6 +133,7 @@ def lookup(
             use.table: None if read.cursor is None else read.cursor.materialized_through for use, read in zip(plan.uses, reads, strict=True)
         },
         types=(*(kind for use in plan.uses for kind in use.feature_types), *(None for _ in plan.derived)),
+        derived_types=derived_types,
     )
 
 
@@ -194,12 +225,20 @@ def _request(plan: ServicePlan, entities: Sequence[Mapping[str, Any]], request: 
 
 def derive(parts: Parts, plan: ServicePlan, fields: Mapping[str, Sequence[Any]], looked_up: Sequence[Sequence[Any]]) -> list[list[Any]]:
     """The derived features, by the engine and the SQL that training uses."""
+    return _derive(parts, plan, fields, looked_up)[0]
+
+
+def _derive(
+    parts: Parts, plan: ServicePlan, fields: Mapping[str, Sequence[Any]], looked_up: Sequence[Sequence[Any]]
+) -> tuple[list[list[Any]], tuple[str, ...]]:
+    """The derived features with their types."""
     expressions, kinds = _expressions(plan)
     values = {**fields, **dict(zip(plan.looked_up_names, looked_up, strict=True))}
     given = {name: (kind, _texts(values[name], kind)) for name, kind in kinds}
     rows = len(looked_up[0]) if looked_up else max(map(len, fields.values()), default=1)
     try:
-        return parts.engine.evaluator.evaluate(expressions, given, rows)
+        found = parts.engine.evaluator.evaluate(expressions, given, rows)
+        return found, parts.engine.evaluator.types_of(expressions, given, rows)
     except RequestError as error:
         raise _failed_derived(parts, plan, expressions, given, rows) or error from error
 
@@ -212,7 +251,7 @@ def _failed_derived(
         try:
             parts.engine.evaluator.evaluate([expression], given, rows)
         except RequestError as error:
-            kind = parts.engine.evaluator.type_of(expression, given)
+            kind = parts.engine.evaluator.types_of([expression], given)[0]
             return RequestError(
                 f"the derived feature '{name}' ({sql}), which is {kind}, cannot be computed for these values: a number goes beyond its"
                 " type, or a text is no value of it; CAST to a wider type, or use TRY_CAST",

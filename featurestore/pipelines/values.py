@@ -9,6 +9,7 @@ from decimal import Context, Decimal
 from typing import Any
 
 from featurestore.errors import TypeMismatch
+from featurestore.pipelines.encoding import NAMES
 
 SHOWN = 100
 """Most characters of a value in a message."""
@@ -22,8 +23,8 @@ _WIDE = Context(prec=100)
 
 
 def fit(value: Any, kind: str, what: str) -> Any:
-    """`value` as the Python value of a DuckDB type; None stays None. JSON spellings of dates, times, UUIDs and
-    decimals are read. Raises: TypeMismatch naming `what`, the value and the type.
+    """`value` as the Python value of a DuckDB type; None stays None. JSON spellings of dates, times, UUIDs,
+    decimals, NaN and infinities are read. Raises: TypeMismatch naming `what`, the value and the type.
     """
     if value is None:
         return None
@@ -73,7 +74,9 @@ def _integer(value: Any, kind: str) -> int | None:
 
 
 def _double(value: Any, kind: str) -> float | None:
-    """None for a number that no double, or float, is near to."""
+    """None for a number that no double, or float, is near to. NaN and the infinities may be named, as JSON answers name them."""
+    if isinstance(value, str):
+        return NAMES.get(value)
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return None
     try:

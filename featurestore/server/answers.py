@@ -10,7 +10,7 @@ from featurestore.server.jobs.job import State
 class Answer(BaseModel):
     """A response body."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", ser_json_inf_nan="strings")
 
 
 class ErrorDetail(BaseModel):
@@ -152,6 +152,7 @@ class OnlineFeatures(Answer):
     snapshots: dict[str, str | None]
     watermarks: dict[str, str | None]
     types: list[str | None] | None = Field(None, description="DuckDB type by feature; null for derived ones")
+    derived_types: list[str] | None = Field(None, description="DuckDB type by derived feature, where there are any")
     status: dict[str, list[Literal["PRESENT", "NOT_FOUND", "EXPIRED"]]] | None = None
     timestamps: dict[str, list[str | None]] | None = None
 

@@ -24,7 +24,7 @@ from featurestore.errors import (
     TooLarge,
     TypeMismatch,
 )
-from featurestore.pipelines.encoding import plain
+from featurestore.pipelines import encoding
 from featurestore.secrets import logger_of
 from featurestore.server.documents import LISTED, PRIVATE, TEXT, document, document_of
 from featurestore.server.logs import printable
@@ -57,7 +57,7 @@ def status_of(error: FeatureStoreError) -> int:
 
 def response(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
     """An error's body as a response; what JSON cannot hold becomes text."""
-    content = orjson.dumps(body, default=plain, option=orjson.OPT_NON_STR_KEYS)
+    content = encoding.dumps(body, default=encoding.plain, option=orjson.OPT_NON_STR_KEYS)
     return Response(content, status, headers, "application/json")
 
 

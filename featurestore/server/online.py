@@ -3,7 +3,6 @@
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from featurestore.pipelines import encoding
 from featurestore.pipelines.lookup import OnlineFeatures
 from featurestore.server import answers, json_body
 from featurestore.server.bodies import OnlineBody
@@ -59,7 +58,7 @@ class Online:
         else:
             found = await self._lookups.run(request, lambda: self._read(service, body))
         self._metrics.looked_up(service, found.status)
-        return Response(encoding.dumps(found.to_dict(full)), media_type="application/json")
+        return Response(found.to_json(full), media_type="application/json")
 
     def _read(self, service: str, body: OnlineBody) -> OnlineFeatures:
         return self._store.online_features(service, body.entities, body.request)

@@ -26,7 +26,7 @@ def test_values_of_every_type(served: Served) -> None:
     assert found["features"] == [
         *("orders_7d", "orders_30d", "spend_30d", "country", "born", "credit", "seen_at", "score", "basket_share"),
     ]
-    assert found["rows"][0] == [2, 2, 80.0, "AT", "1970-02-03", "12.30", "2026-01-02T03:04:05.000006Z", None, 0.5]
+    assert found["rows"][0] == [2, 2, 80.0, "AT", "1970-02-03", "12.30", "2026-01-02T03:04:05.000006Z", "NaN", 0.5]
     assert found["rows"][1] == [0, 1, 20.0, None, None, None, None, None, 2.0]
     assert found["rows"][2] == [None] * 9
     assert found["rows"][3] == [None] * 9
