@@ -26,10 +26,12 @@ SCHEMA = pa.schema([("k", pa.string()), ("j", pa.int64()), ("t", STAMP), ("c", S
 Row = dict[str, Any]
 
 
-def make_view(created: bool, every: str = "1h", lengths: Sequence[str] = tuple(LENGTHS)) -> FeatureView:
-    """Every aggregation of `x` over all lengths, and over the second of them where `keep` holds."""
+def make_view(
+    created: bool, every: str = "1h", lengths: Sequence[str] = tuple(LENGTHS), functions: Sequence[str] = FUNCTIONS
+) -> FeatureView:
+    """These aggregations of `x` over all lengths, and over the second of them where `keep` holds."""
     features: dict[str, Any] = {"rows": agg.count(over=lengths)}
-    for function in FUNCTIONS:
+    for function in functions:
         extra: dict[str, Any] = {"n": 2} if function == "last_n" else {"q": 0.3} if function == "percentile" else {}
         features[function] = getattr(agg, function)("x", over=lengths, **extra)
         features[f"{function}_kept"] = getattr(agg, function)("x", over=lengths[1], where="keep", **extra)

@@ -15,6 +15,8 @@ T = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SCHEMA = pa.schema([("k", pa.int64()), ("at", STAMP), ("x", pa.float64())])
 END = "2026-01-20"
+UNDISTURBED = ("more rows", "another day")
+"""What is part of a life, and breaks nowhere: rows that come to the source, and runs like the one before them."""
 Verb = Callable[[FeatureStore], object]
 
 
@@ -44,7 +46,7 @@ def verbs() -> Iterator[tuple[str, Verb]]:
     yield "materialize", lambda store: store.materialize(end="2026-01-05")
     yield "training set", lambda store: store.training_set("service", spine(), "t", name="first")
     for day in range(6, 11):
-        yield "materialize", lambda store, day=day: store.materialize(end=f"2026-01-{day:02}")  # type: ignore[misc]
+        yield "another day", lambda store, day=day: store.materialize(end=f"2026-01-{day:02}")  # type: ignore[misc]
     yield "more rows", lambda store: store.catalog.load_table("raw.s").append(events(60, 90))
     yield "materialize", lambda store: store.materialize(end=END)
     yield "training set", lambda store: store.training_set("service", spine(), "t", name="second")

@@ -61,6 +61,8 @@ class RestServer(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: RestServer
     protocol_version = "HTTP/1.1"
+    # A body is sent after its head, and would wait 40 ms for the head to be acknowledged.
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         self._answer()
