@@ -19,6 +19,8 @@ from featurestore.errors import RequestError
 HOUR = 3_600_000_000
 LENGTHS = {"1h": HOUR, "3h": 3 * HOUR, "1d": 24 * HOUR}
 FUNCTIONS = ("count", "count_distinct", "sum", "mean", "min", "max", "stddev", "percentile", "first", "last", "last_n")
+# The engine plans a third of the functions in a third of the time; each third has one that adds.
+TOGETHER = (("count", "sum", "min", "first"), ("count_distinct", "mean", "max", "last"), ("stddev", "percentile", "last_n", "sum"))
 NARROW, WIDE, ANY = Shortcuts(narrow=True), Shortcuts(), Shortcuts(any_value=True)
 STAMP = pa.timestamp("us", tz="UTC")
 SCHEMA = pa.schema([("k", pa.string()), ("j", pa.int64()), ("t", STAMP), ("c", STAMP), ("x", pa.float64()), ("keep", pa.bool_())])

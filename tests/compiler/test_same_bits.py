@@ -11,11 +11,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.compiler.computing import ANY, FUNCTIONS, HOUR, NARROW, WIDE, Row, computer, make_view
+from tests.compiler.computing import ANY, FUNCTIONS, HOUR, NARROW, TOGETHER, WIDE, Row, computer, make_view
 
 LOW, HIGH = -20 * HOUR, 60 * HOUR
-# The engine plans a third of the functions in a third of the time; each third has one that adds.
-TOGETHER = (("count", "sum", "min", "first"), ("count_distinct", "mean", "max", "last"), ("stddev", "percentile", "last_n", "sum"))
 SUMS = ("sum", "mean")
 MAGNITUDES = st.builds(
     lambda digits, exponent, sign: sign * digits * 10.0**exponent, st.floats(1, 10), st.integers(-320, 300), st.sampled_from([1, -1])
@@ -59,7 +57,7 @@ def exactly(rows: list[Row] | None) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@settings(max_examples=18, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     functions=st.sampled_from(TOGETHER),
     events=events_of(DOUBLES) | events_of(st.floats(-1e6, 1e6)),

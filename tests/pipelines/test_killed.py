@@ -65,7 +65,7 @@ def check_nothing_is_half(store: FeatureStore, sizes: dict[str, set[int]]) -> No
 
 
 @pytest.mark.slow
-def test_a_hundred_kills(tmp_path: Path) -> None:
+def test_a_kill_at_every_step_and_anywhere(tmp_path: Path) -> None:
     home, chance = tmp_path / "home", random.Random(20261121)
     store = open_store(home)
     load_source(store, "raw.s", events(0, 24 * 30))
@@ -74,26 +74,27 @@ def test_a_hundred_kills(tmp_path: Path) -> None:
     processes.set_forkserver_preload(PRELOADED)
     sizes: dict[str, set[int]] = {name: set() for name in TABLES}
     kills, lives, hours = 0, 0, 24 * 30
-    while kills < 100:
-        # Steps die in the places that matter most; every third process is shot at whatever it is doing.
-        blind = kills % 3 == 2
-        process = processes.Process(target=killed.run, args=(home, CHUNK_ROWS, 0 if blind else chance.randrange(1, 30)))
-        process.start()
-        process.join(chance.uniform(0.05, 1.0) if blind else 120)
-        if process.is_alive():
-            process.kill()
-            process.join()
-        if process.exitcode == -signal.SIGKILL:
-            kills += 1
-        else:
-            assert process.exitcode == 0
-            lives += 1
-            # A late day, and a new one.
-            store.catalog.load_table("raw.s").append(events(hours - 48, hours + 24))
-            hours += 24
-        check_nothing_is_half(store, sizes)
+    # Steps are where it matters most: one process dies at each, in no order; each fourth is shot at whatever it is doing, which is 0.
+    for number, step in enumerate(chance.sample(range(1, 30), 29)):
+        for dies_at in (step, 0) if number % 3 == 2 else (step,):
+            process = processes.Process(target=killed.run, args=(home, CHUNK_ROWS, dies_at))
+            process.start()
+            process.join(120 if dies_at else chance.uniform(0.05, 1.0))
+            if process.is_alive():
+                process.kill()
+                process.join()
+            if process.exitcode == -signal.SIGKILL:
+                kills += 1
+            else:
+                assert process.exitcode == 0
+                lives += 1
+                # A late day, and a new one.
+                store.catalog.load_table("raw.s").append(events(hours - 48, hours + 24))
+                hours += 24
+            check_nothing_is_half(store, sizes)
     store.materialize()
     check_nothing_is_half(store, sizes)
+    assert kills > 20
     assert lives > 3
     # A table was only ever seen with the rows of whole runs: no more sizes than runs that ended, and the empty table.
     assert all(len(seen) <= len(store.catalog.load_table(f"features.{name}").snapshots()) + 1 for name, seen in sizes.items())

@@ -31,7 +31,7 @@ STEPS = st.lists(
         st.tuples(st.just("train"), st.sampled_from(["now", "then"])),
     ),
     min_size=3,
-    max_size=7,
+    max_size=5,
 )
 ONE: list[tuple[int, int, int]] = [(1, 0, 1), (2, 1, 1)]
 COUNTER = itertools.count()
@@ -114,7 +114,7 @@ def reached(table: Table) -> set[str]:
 
 
 @pytest.mark.slow
-@on_a_store(4)
+@on_a_store(2)
 @given(steps=STEPS)
 @example(steps=[("run", ONE), ("train", "now"), ("run", [(1, 0, 2)]), ("train", "then"), ("upkeep", True), ("run", ONE), ("upkeep", True)])
 @example(steps=[("run", ONE), ("upkeep", False), ("run", [(1, 0, 7), (3, 800, 1)]), ("upkeep", False), ("train", "now"), ("run", ONE)])

@@ -21,14 +21,17 @@ TTL = 10 * SECOND
 BASE = 1_700_000_000 * SECOND
 TIMES = st.integers(0, 30).map(lambda second: BASE + second * SECOND)
 NUDGES = st.sampled_from([0, 0, 1, -1, TTL, TTL + 1, TTL - 1])
-KEYS = st.sampled_from([("a", "bc"), ("ab", "c"), ("a", "b"), (None, "c")])
+# Keys know nothing of each other, so an example of twelve is worth several of few, in the time of one.
+KEYS = st.sampled_from(
+    [(first, f"{second}{number}") for number in range(3) for first, second in (("a", "bc"), ("ab", "c"), ("a", "b"), (None, "c"))]
+)
 ROWS = st.lists(
     st.fixed_dictionaries(
         {"key": KEYS, "ft": TIMES, "ct": st.none() | TIMES, "x": st.none() | st.integers(0, 3), "y": st.sampled_from(["p", "q", None])}
     ),
-    max_size=16,
+    max_size=48,
 )
-SPINES = st.lists(st.fixed_dictionaries({"key": KEYS, "t": st.none() | st.tuples(TIMES, NUDGES).map(sum)}), max_size=12)
+SPINES = st.lists(st.fixed_dictionaries({"key": KEYS, "t": st.none() | st.tuples(TIMES, NUDGES).map(sum)}), max_size=36)
 COUNTER = itertools.count()
 
 
@@ -68,7 +71,7 @@ def spilled(service: str, store: FeatureStore, asked: pa.Table, known: str) -> p
 
 
 @pytest.mark.slow
-@on_a_store(25)
+@on_a_store(9)
 @given(rows=ROWS, later=ROWS, spine=SPINES, ttl=st.sampled_from([None, "10s"]), known=st.sampled_from(["now", "then"]))
 def test_the_join_equals_brute_force(
     store: FeatureStore,
@@ -108,7 +111,7 @@ def test_the_join_equals_brute_force(
 
 
 @pytest.mark.slow
-@on_a_store(10)
+@on_a_store(4)
 @given(rows=ROWS, spine=SPINES)
 def test_a_source_without_a_created_column_is_known_since_the_run(
     store: FeatureStore, rows: list[dict[str, Any]], spine: list[dict[str, Any]]
