@@ -1,12 +1,13 @@
 """MLflow, imported in one place: its absence is said in one way, and its refusals become our errors."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 from featurestore.addresses import without_secrets
-from featurestore.errors import MissingExtra, NotFound, NotReady
+from featurestore.errors import MissingExtra, NotFound, NotReady, RequestError
 
 _MODULES = ("artifacts", "entities", "exceptions", "models", "pyfunc", "types.schema")
 _REPOSITORIES = "mlflow.store.artifact.artifact_repository_registry"
@@ -26,14 +27,23 @@ artifact_repository: Any = import_module(_REPOSITORIES)
 
 # An alias that is not there is an invalid parameter to MLflow, and so is a URI that it cannot read.
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
+_PART = r"[^/@\s](?:[^/@]*[^/@\s])?"
+_ADDRESS = re.compile(rf"models:/+{_PART}([/@]{_PART})?|runs:/+{_PART}/.+", re.DOTALL)
 
 
 @contextmanager
 def asking(kind: str, name: str) -> Iterator[None]:
-    """What MLflow does not have is NotFound, with the nearest registered models; a server that does not answer is NotReady."""
+    """What MLflow does not have is NotFound, with the nearest registered models; a server that does not answer is NotReady.
+
+    An address of a model that is none, which MLflow says as it says that it is down, is a RequestError.
+    """
     try:
         yield
     except mlflow.exceptions.MlflowException as error:
+        if name.startswith(("models:", "runs:")) and not _ADDRESS.fullmatch(name):
+            raise RequestError(
+                f"{name} is no address of a model; write models:/name/1, models:/name@alias, models:/m-... or runs:/<run id>/model"
+            ) from error
         if error.error_code not in _ABSENT:
             raise NotReady(f"{_place()} did not answer about {kind} {name}: {error}") from error
         raise NotFound(kind, name, _known(name), _place()) from error

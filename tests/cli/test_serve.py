@@ -61,9 +61,9 @@ def test_it_says_so_as_json_and_ends_on_an_interrupt(filled: Path) -> None:
 def test_several_processes_tell_the_same(tmp_path: Path) -> None:
     with shop.open_shop(tmp_path / ".featurestore"):
         pass
-    with serve(tmp_path, "--workers", "2", FEATURESTORE_TOKEN="s") as (server, url):
+    with serve(tmp_path, "--workers", "2", FEATURESTORE_TOKEN="eight-is") as (server, url):
         # A connection stays with one process: a new one for each request meets both.
-        options: dict[str, Any] = {"headers": {"Authorization": "Bearer s"}, "timeout": 60}
+        options: dict[str, Any] = {"headers": {"Authorization": "Bearer eight-is"}, "timeout": 60}
         body = {"service": "churn", "timestamp": "ordered_at", "spine": {"sql": shop.SPINE_SQL}}
         accepted = httpx.post(f"{url}/v1/training-sets", json=body, **options).json()
         for _ in range(8):

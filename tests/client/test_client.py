@@ -139,9 +139,9 @@ def test_json_of_another_form(answer: bytes) -> None:
 
 
 def test_tokens(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, token="s3cret")
+    settings = Settings(home=tmp_path, token="s3cret-token")
     with FeatureStore(settings=settings) as store, shop.serving(store) as url:
-        with connect(url, token="s3cret") as right:
+        with connect(url, token="s3cret-token") as right:
             assert right.views() == []
         for wrong in (None, "other"):
             with connect(url, token=wrong) as store_without, pytest.raises(RequestError, match="asks for a token"):

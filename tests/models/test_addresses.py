@@ -8,6 +8,7 @@ import pytest
 
 from tests.models.vendor import VENDOR_WARNINGS, mlflow  # isort: skip - before anything else imports it
 from featurestore import models
+from featurestore.errors import NotFound, RequestError
 from tests.models import worlds
 from tests.models.worlds import World
 
@@ -44,3 +45,11 @@ def test_every_form_of_address_reaches_the_model(world: World, addressed: tuple[
     assert scored.num_rows == 3
     assert models.attach(uri, training_set=world.training_set, store=world.store) is not None
     assert world.store.compare(uri, world.training_set.id)["rows"]["common"]
+
+
+@pytest.mark.parametrize(
+    "uri", ["models:/", "models:/x/1/2", "models:/x@", "models:/../../x", "models:/x/ ", "models://host/x/1", "runs:/", "runs:/x"]
+)
+def test_what_is_no_address_is_told_so(world: World, uri: str) -> None:
+    with pytest.raises((RequestError, NotFound), match=r"(is no address of a model|no model)"):
+        world.store.rebuild(uri)

@@ -123,13 +123,13 @@ def test_oversized_bodies(own: Served) -> None:
 
 
 def test_a_token(own: Served) -> None:
-    store = FeatureStore(settings=Settings(home=own.store.settings.home, token="s3cret"))
+    store = FeatureStore(settings=Settings(home=own.store.settings.home, token="s3cret-token"))
     with store, shop.serving(store) as url:
-        for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "s3cret"}):
+        for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "s3cret-token"}):
             error = refused(httpx.get(f"{url}/v1/views", headers=given), 401, "Unauthorized")
-            assert "s3cret" not in error["message"]
+            assert "s3cret-token" not in error["message"]
         assert httpx.get(f"{url}/metrics").status_code == 401
-        assert httpx.get(f"{url}/v1/views", headers={"Authorization": "Bearer s3cret"}).is_success
+        assert httpx.get(f"{url}/v1/views", headers={"Authorization": "Bearer s3cret-token"}).is_success
         for path in ("/healthz", "/readyz", "/openapi.json", "/docs"):
             assert httpx.get(f"{url}{path}").is_success
 
