@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 
 from featurestore.compiler.check_service import unfolded_names
-from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, render, resolve, struct_reads
+from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, resolve, struct_reads
+from featurestore.compiler.zero_divisors import row_sql
 from featurestore.dsl.check import SEVERITIES, Check, Condition, Freshness, NotNull, RowCount
 from featurestore.dsl.durations import microseconds
 from featurestore.dsl.view import FeatureView
@@ -45,7 +46,7 @@ def row_columns(view: FeatureView) -> tuple[str, ...]:
 
 def condition_sql(check: Condition, view: FeatureView) -> str:
     """DuckDB SQL of a condition over the rows of its checked view. Raises: SqlProblem."""
-    return render(parse_row(check.sql), {name: quoted(name) for name in row_columns(view)})
+    return row_sql(check.sql, {name: quoted(name) for name in row_columns(view)})
 
 
 def tally_sql(view: FeatureView, relation: str) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, render, resolve
+from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, resolve
+from featurestore.compiler.zero_divisors import row_sql
 from featurestore.dsl.agg import Aggregation
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
@@ -58,10 +59,10 @@ def compile_events(view: FeatureView, columns: Sequence[str]) -> Events:
     source = view.source
     scope = source_scope(source, columns)
     keys = tuple(quoted(_known(key, columns)) for key in view.entity.keys)
-    inputs = tuple(Input(f"__fs_i{i}", sql, render(parse_row(sql), scope), field) for i, (sql, field) in enumerate(input_sql(view)))
+    inputs = tuple(Input(f"__fs_i{i}", sql, row_sql(sql, scope), field) for i, (sql, field) in enumerate(input_sql(view)))
     time = f"CAST({scope[_known(source.timestamp, scope)]} AS TIMESTAMP WITH TIME ZONE)"
     known_at = scope[_known(source.created, scope)] if source.created else "NULL"
-    keep = f"({render(parse_row(source.where), scope)})" if source.where else "true"
+    keep = f"({row_sql(source.where, scope)})" if source.where else "true"
     named = [f"{sql} AS {quoted(key)}" for key, sql in zip(view.entity.keys, keys, strict=True)]
     selected = [
         *named,
@@ -103,7 +104,7 @@ def source_scope(source: Source, columns: Sequence[str]) -> dict[str, str]:
     """Every name that row SQL over the source may use, with the SQL over raw columns that it stands for."""
     scope = {column: quoted(column) for column in columns}
     for name, sql in source.columns.items():
-        scope[name] = f"({render(parse_row(sql), scope)})"
+        scope[name] = f"({row_sql(sql, scope)})"
     return scope
 
 

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from featurestore.compiler.events import CREATED, TIME, Events
-from featurestore.compiler.expressions import parse_row, quoted, render
+from featurestore.compiler.expressions import quoted
 from featurestore.compiler.features import ExpressionFeature, OneFeature, RowFeature, features_of
 from featurestore.compiler.folds import NONE, Shortcuts
 from featurestore.compiler.grid import grid_plan
 from featurestore.compiler.single_point import single_point
 from featurestore.compiler.windows import tile_facts, tile_steps, window_steps
+from featurestore.compiler.zero_divisors import row_sql
 from featurestore.compiler.zeros import has_zeros, signs
 from featurestore.dsl.view import FeatureView
 
@@ -63,7 +64,7 @@ def feature_columns(features: tuple[OneFeature, ...], inputs: Mapping[str, str])
     columns: list[str] = []
     for feature in features:
         if isinstance(feature, ExpressionFeature):
-            scope[feature.name] = f"({render(parse_row(feature.sql), scope)})"
+            scope[feature.name] = f"({row_sql(feature.sql, scope)})"
         elif isinstance(feature, RowFeature):
             scope[feature.name] = inputs[feature.sql]
         else:

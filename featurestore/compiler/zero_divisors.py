@@ -1,6 +1,10 @@
-"""Whole division and remainder by zero, which fail in DuckDB and with them all rows: in a derived feature they are NULL."""
+"""Whole division and remainder by zero, which fail in DuckDB and with them all rows: in user SQL by row they are NULL."""
+
+from collections.abc import Mapping
 
 from sqlglot import exp
+
+from featurestore.compiler.expressions import parse_row, render
 
 
 def forgiving(tree: exp.Expr) -> exp.Expr:
@@ -19,3 +23,9 @@ def forgiving(tree: exp.Expr) -> exp.Expr:
         attempt = exp.Anonymous(this="TRY", expressions=[node.copy()])
         node.replace(exp.Paren(this=exp.Case(ifs=[exp.If(this=is_zero, true=attempt)], default=node.copy())))
     return whole
+
+
+def row_sql(sql: str, columns: Mapping[str, str]) -> str:
+    """DuckDB SQL of a row expression of a source, view or check, which one zero divisor does not fail. Raises: SqlProblem as `render`."""
+    tree = parse_row(sql)
+    return render(forgiving(tree) if tree.find(exp.IntDiv, exp.Mod) else tree, columns)

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from featurestore.compiler.data_checks import check_field
 from featurestore.compiler.events import SOURCE, Events, compile_events, field_problems, input_sql, known_scope
-from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, render, resolve
+from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, resolve
 from featurestore.compiler.features import feature_names
 from featurestore.compiler.grid import type_problems
 from featurestore.compiler.storage import storage_type
 from featurestore.compiler.views import ROWS, CompiledView, compile_view
+from featurestore.compiler.zero_divisors import row_sql
 from featurestore.dsl.check import Condition
 from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.source import Source
@@ -68,7 +69,7 @@ def check_problems(session: Session, view: FeatureView, columns: Mapping[str, st
     found = _misfits(session, scope, [(field, check.sql) for field, check in conditions.items()])
     wrong = {field for field, _ in found}
     for field, check in conditions.items():
-        if field not in wrong and (kind := _kind_of(session, f"({render(parse_row(check.sql), scope)})")) != "BOOLEAN":
+        if field not in wrong and (kind := _kind_of(session, f"({row_sql(check.sql, scope)})")) != "BOOLEAN":
             found.append((field, f"{check.sql!r} is {kind or 'no expression'}, not true or false; write a condition"))
     return found
 
@@ -112,7 +113,7 @@ def _misfits(session: Session, scope: dict[str, str], expressions: list[tuple[st
     found: list[tuple[str, str]] = []
     for field, sql in expressions:
         names = column_names(parse_row(sql))
-        if all(resolve(name, scope) for name in names) and _kind_of(session, render(parse_row(sql), scope)) is None:
+        if all(resolve(name, scope) for name in names) and _kind_of(session, row_sql(sql, scope)) is None:
             kinds = ", ".join(f"{name} is {_kind_of(session, scope[str(resolve(name, scope))]) or 'wrong itself'}" for name in names)
             found.append((field, f"{sql!r} does not work on these types: {kinds or 'there is no column in it'}"))
     return found

@@ -17,6 +17,7 @@ from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.errors import RequestError, near
 from featurestore.online.store import Read, Row
 from featurestore.pipelines import encoding, times
+from featurestore.pipelines.joining.derived_rows import beyond_type
 from featurestore.pipelines.joining.spine_columns import arrow_type
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.values import fit, is_fit
@@ -252,13 +253,7 @@ def _failed_derived(
             parts.engine.evaluator.evaluate([expression], given, rows)
         except RequestError as error:
             kind = parts.engine.evaluator.types_of([expression], given)[0]
-            return RequestError(
-                f"the derived feature '{name}' ({sql}), which is {kind}, cannot be computed for these values: a number goes beyond its"
-                " type, or a text is no value of it; CAST to a wider type, or use TRY_CAST",
-                field=f"derived.{name}",
-                type=kind,
-                **error.details,
-            )
+            return beyond_type(name, sql, kind, error.details)
     return None
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source
+from featurestore import Entity, Expression, FeatureService, FeatureStore, FeatureView, Source, agg, check
 from featurestore.errors import DefinitionError, RequestError
 from tests.worlds import STAMP, load_source, on_a_store
 
@@ -139,3 +139,42 @@ def test_a_value_beyond_its_type_names_the_derived_feature(store: FeatureStore, 
     with pytest.raises(RequestError, match=rf"the derived feature 'much' .*, which is {kind}") as caught:
         store.online_features("over", [{"k": 1}, {"k": 2}])
     assert caught.value.details["field"] == "derived.much"
+
+
+def test_a_training_set_names_it_as_well(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.apply([FeatureService("over", features=[VIEW], derived={"fine": "v + 1", "much": "v * 9223372036854775807 * 2"})])
+    spine = [{"k": 1, "t": AT}, {"k": 2, "t": AT}]
+    message = r"the derived feature 'much' .*, which is BIGINT"
+    with pytest.raises(RequestError, match=message) as caught:
+        store.point_in_time("over", spine, timestamp="t")
+    assert caught.value.details["field"] == "derived.much"
+    with pytest.raises(RequestError, match=message):
+        store.training_set("over", spine, timestamp="t")
+    # The plan for logs that do not fit in memory.
+    monkeypatch.setattr("featurestore.pipelines.joining.join.gathering", lambda *_: None)
+    with pytest.raises(RequestError, match=message):
+        store.point_in_time("over", spine, timestamp="t")
+
+
+@pytest.mark.parametrize("every", [None, "1d"])
+def test_a_zero_divisor_in_a_view_is_null_in_its_row_alone(store: FeatureStore, every: str | None) -> None:
+    name = f"zero_{every}"
+    rows = {"k": pa.array([1, 2, 3], pa.int64()), "t": pa.array([AT] * 3, STAMP), "n": pa.array([7, 7, 7]), "m": pa.array([0, 2, 4])}
+    load_source(store, f"raw.{name}", pa.table(rows))
+    source = Source(name, table=f"raw.{name}", timestamp="t", columns={"whole": "n // m"}, where="coalesce(n % m, 1) > 0")
+    features: dict[str, Any]
+    if every:
+        features = {"n": agg.sum("n % m", over="60d"), "whole": agg.sum("whole", over="60d"), "rest": Expression("n_60d % whole_60d")}
+    else:
+        features = {"n": "n % m", "whole": "whole", "rest": Expression("n % (whole - 3)")}
+    view = FeatureView(
+        name, entity=Entity("e", keys="k"), source=source, features=features, every=every, checks=[check.that("k // 0 IS NULL")]
+    )
+    service = FeatureService(name, features=[view])
+    store.apply([service])
+    store.materialize([name], end="2026-03-20")
+    online = store.online_features(name, [{"k": 1}, {"k": 2}, {"k": 3}]).rows
+    assert online == ((None, None, None), (1, 3, None if not every else 1), (3, 1, 1 if not every else 0))
+    spine = [{"k": key, "t": datetime(2026, 3, 2, tzinfo=UTC)} for key in (1, 2, 3)]
+    offline = store.point_in_time(name, spine, timestamp="t")
+    assert [tuple(row[column] for column in offline.schema.names[-3:]) for row in offline.to_pylist()] == list(online)

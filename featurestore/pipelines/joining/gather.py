@@ -12,6 +12,7 @@ from featurestore.compiler.service_plan import ServicePlan
 from featurestore.engine.session import Session
 from featurestore.pipelines.arrays import whole
 from featurestore.pipelines.joining.as_of import NEVER, micros
+from featurestore.pipelines.joining.derived_rows import derived_rows
 from featurestore.pipelines.joining.spine import SpineRows
 from featurestore.pipelines.joining.view_join import Facts, ViewFacts, ViewJoin
 from featurestore.pipelines.joining.view_log import BATCH, Match, Orders, ViewLog, opened
@@ -68,8 +69,9 @@ class Gathering:
         rows = len(columns[0]) if columns else 0
         self._session.add("gathered", pa.table({ROW: numbers(rows), **inner}))
         scope = {name: f"CAST({column} AS {kind})" for name, column, kind in zip(names, inner, kinds, strict=True)}
-        derived = ", ".join(derived_columns(plan, scope))
-        return self._session.batches(f"SELECT {derived} FROM gathered ORDER BY {ROW}", BATCH)
+        derived = derived_columns(plan, scope)
+        select = f"SELECT {', '.join(derived)} FROM gathered ORDER BY {ROW}"
+        return derived_rows(self._session, plan, select, derived, "gathered", BATCH)
 
 
 def gathering(session: Session, plan: ServicePlan, views: Sequence[ViewJoin], room: int) -> Gathering | None:

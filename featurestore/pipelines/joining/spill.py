@@ -9,6 +9,7 @@ from featurestore.compiler.expressions import quoted
 from featurestore.compiler.point_in_time import CREATED_TIME, FEATURE_TIME, ROW, T
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.engine.session import Session
+from featurestore.pipelines.joining.derived_rows import derived_rows
 from featurestore.pipelines.joining.spine import SpineRows
 from featurestore.pipelines.joining.view_join import LOG, SPINE, Facts, ViewFacts, ViewJoin, view_table
 from featurestore.pipelines.joining.view_log import BATCH
@@ -36,11 +37,18 @@ class Spilling:
             self._session.run(f"CREATE OR REPLACE TEMP TABLE {view.table} AS {view.sql}")
             facts = _facts(self._session, view).beside(self.facts.get(view.use.label))
             self.facts[view.use.label] = facts.proven(view)
-        return self._session.batches(final_select(self._plan), BATCH)
+        inner, columns, derived = _parts(self._plan)
+        return derived_rows(self._session, self._plan, _ordered(inner, columns), derived, f"(\n{inner}\n)", BATCH)
 
 
 def final_select(plan: ServicePlan) -> str:
     """The features of every view and the derived ones over them, in spine order."""
+    inner, columns, _ = _parts(plan)
+    return _ordered(inner, columns)
+
+
+def _parts(plan: ServicePlan) -> tuple[str, list[str], list[str]]:
+    """The SELECT of what the columns are made of, all columns, and the derived ones alone."""
     scope = {name: _request_column(index) for index, (name, _) in enumerate(plan.request)}
     scope.update({name: quoted(name) for name in plan.looked_up_names})
     looked_up = [f"{view_table(index)}.{quoted(name)}" for index, use in enumerate(plan.uses) for _, name in use.features]
@@ -48,6 +56,10 @@ def final_select(plan: ServicePlan) -> str:
     joins = "".join(f"\nJOIN {view_table(index)} USING ({ROW})" for index in range(len(plan.uses)))
     inner = f"SELECT s.*, {', '.join(looked_up)}\nFROM {SPINE} s{joins}"
     columns = [*(quoted(name) for name in plan.looked_up_names), *derived]
+    return inner, columns, derived
+
+
+def _ordered(inner: str, columns: Sequence[str]) -> str:
     return f"SELECT {', '.join(columns)}\nFROM (\n{inner}\n)\nORDER BY {ROW}"
 
 
