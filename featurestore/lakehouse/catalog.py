@@ -19,8 +19,15 @@ from featurestore.settings import CATALOG_NAME, Settings
 logger = logger_of(__name__)
 
 REST = "featurestore.lakehouse.rest.BoundedRestCatalog"
-POSTGRES_SECONDS = {"connect_timeout": "10", "tcp_user_timeout": "60000"}
-"""How long to wait for PostgreSQL to let us in (seconds), and for it to take what was sent (milliseconds)."""
+POSTGRES = "featurestore.lakehouse.postgres.BoundedSqlCatalog"
+POSTGRES_SECONDS = {
+    "connect_timeout": "10",
+    "tcp_user_timeout": "60000",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+}
+"""How long PostgreSQL has to let us in (seconds) and to take what was sent (milliseconds), and when to see that it is gone."""
 
 
 def open_catalog(settings: Settings) -> Catalog:
@@ -75,7 +82,10 @@ def _bounded(properties: dict[str, str]) -> dict[str, str]:
         return {**{name: value for name, value in properties.items() if name != "type"}, "py-catalog-impl": REST}
     if uri.startswith("postgresql") and (url := make_url(uri)).get_driver_name() in ("psycopg2", "psycopg"):
         added = {name: seconds for name, seconds in POSTGRES_SECONDS.items() if name not in url.query}
-        return {**properties, "uri": url.update_query_dict(added).render_as_string(hide_password=False)}
+        bounded = {**properties, "uri": url.update_query_dict(added).render_as_string(hide_password=False)}
+        if url.get_driver_name() == "psycopg2" and "py-catalog-impl" not in properties:
+            bounded = {**{name: value for name, value in bounded.items() if name != "type"}, "py-catalog-impl": POSTGRES}
+        return bounded
     return properties
 
 

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from featurestore.errors import NotReady
 from featurestore.lakehouse import scans, tables, writes
 from featurestore.lakehouse.catalog import open_catalog
 from featurestore.settings import Settings
+from tests.lakehouse import postgres
 from tests.lakehouse.data import EVENTS, by_id, events, files, reader
 
 ROWS = events((1, "2026-01-01", "a"))
@@ -63,3 +65,19 @@ def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NotReady, match="cannot be opened"):
         open_catalog(Settings(home=tmp_path / "file" / "home"))
+
+
+def test_a_postgres_that_hangs_is_told_in_time(tmp_path: Path, postgres_address: str) -> None:
+    with postgres.schema(postgres_address) as uri:
+        settings = Settings(home=tmp_path / "home", catalog={"type": "sql", "uri": uri, "timeout-seconds": "0.5"})
+        with open_catalog(settings) as catalog:
+            tables.create(catalog, "features.a", EVENTS)
+            # Whoever asks waits for this lock, behind a connection that lives.
+            engine = create_engine(uri)
+            with engine.begin() as other:
+                other.execute(text("LOCK TABLE iceberg_tables IN ACCESS EXCLUSIVE MODE"))
+                with pytest.raises(NotReady, match="cannot be reached; check that it runs, and the setting catalog") as caught:
+                    tables.list_tables(catalog, "features")
+                assert caught.value.details["reason"] == "it did not answer in 0.5 seconds"
+            engine.dispose()
+            assert tables.list_tables(catalog, "features") == ["a"]
