@@ -23,6 +23,9 @@ from featurestore.lakehouse.files import DataFiles
 from featurestore.lakehouse.reaching import reaching
 from featurestore.lakehouse.requirements import Staged, as_loaded, require
 
+BATCH_ID = "featurestore.batch-id"
+"""The summary of a snapshot whose rows are to be there once has their id under it."""
+
 
 def append(
     table: Table,
@@ -59,14 +62,23 @@ def append_retrying(
     *,
     summary: Mapping[str, str] | None = None,
     month_of: str | None = None,
+    once: str | None = None,
 ) -> int | None:
     """Add rows that are independent facts (a log, a registry): commits that came in between do not matter.
 
-    Returns the new snapshot's id; None if there were no rows. Raises: as `append`, and NotFound.
+    `once` is an id of these rows, kept in the snapshot's summary: where a snapshot of the table has it, they are there already.
+    Returns the new snapshot's id; None if nothing was added. Raises: as `append`, and NotFound.
     """
     table = tables.load(catalog, identifier)
+    if once is not None and _has_batch(table, once):
+        return None
     files = _written(table, batches, month_of)
-    return _committed(table, files, summary or {}, {}, (), attempts=ATTEMPTS) if files.rows else None
+    told = {**(summary or {}), **({} if once is None else {BATCH_ID: once})}
+    return _committed(table, files, told, {}, (), attempts=ATTEMPTS, once=once) if files.rows else None
+
+
+def _has_batch(table: Table, id: str) -> bool:
+    return any(snapshot.summary is not None and snapshot.summary.get(BATCH_ID) == id for snapshot in table.snapshots())
 
 
 def data_files(table: Table) -> DataFiles:
@@ -86,12 +98,20 @@ def _written(table: Table, batches: pa.RecordBatchReader, month_of: str | None) 
 
 
 def _committed(
-    table: Table, files: DataFiles, summary: Mapping[str, str], properties: Mapping[str, str], drop: Collection[str], attempts: int
-) -> int:
+    table: Table,
+    files: DataFiles,
+    summary: Mapping[str, str],
+    properties: Mapping[str, str],
+    drop: Collection[str],
+    attempts: int,
+    once: str | None = None,
+) -> int | None:
     made = 0
 
-    def stage(fresh: Table) -> Transaction:
+    def stage(fresh: Table) -> Transaction | None:
         nonlocal made
+        if once is not None and _has_batch(fresh, once):
+            return None
         with reaching(f"writing the metadata of {'.'.join(table.name())}"):
             transaction = begin(fresh)
             stage_properties(transaction, fresh, properties, drop)
@@ -102,7 +122,10 @@ def _committed(
         return transaction
 
     with files.discarded_on(BaseException):
-        commit(table, stage, attempts=attempts, undone="nothing was written", sending=files.sent)
+        done = commit(table, stage, attempts=attempts, undone="nothing was written", sending=files.sent)
+    if not done:
+        files.discard()
+        return None
     return made
 
 

@@ -32,10 +32,10 @@ SCHEMA = pa.schema(
 )
 
 
-def record(store: FeatureStore, stamp: Stamp, model_uri: str, found: Found, predictions: Sequence[Any]) -> None:
+def record(store: FeatureStore, stamp: Stamp, model_uri: str, found: Found, predictions: Sequence[Any], batch: str | None = None) -> None:
     """Append a row for each prediction to `<inference namespace>.<model>`; other writers do not matter.
 
-    A name's signs that a table's cannot have become _.
+    Rows of a `batch` that is there already are not added again. A name's signs that a table's cannot have become _.
     """
     model, version = naming.of_uri(model_uri)
     identifier = f"{store.settings.inference_namespace}.{re.sub(r'[^A-Za-z0-9_]', '_', model)}"
@@ -53,7 +53,8 @@ def record(store: FeatureStore, stamp: Stamp, model_uri: str, found: Found, pred
         "prediction": [_json(value) for value in predictions],
         "snapshots": [_json(snapshots)] * count,
     }
-    writes.append_retrying(store.catalog, identifier, pa.table(rows, SCHEMA).to_reader(), summary={"featurestore.action": "score"})
+    reader = pa.table(rows, SCHEMA).to_reader()
+    writes.append_retrying(store.catalog, identifier, reader, summary={"featurestore.action": "score"}, once=batch)
 
 
 def _documents(found: Found, names: Sequence[str], rows: int) -> list[str]:

@@ -16,6 +16,7 @@ from featurestore.models.flow import asking, local_path, mlflow
 from featurestore.models.stamp import Stamp
 from featurestore.models.values import answers, arrow, kinds_of, records
 from featurestore.pipelines import times
+from featurestore.pipelines.pandas_frames import to_frame
 from featurestore.settings import load_settings
 from featurestore.store import FeatureStore
 
@@ -28,7 +29,7 @@ def score(
     at: str | datetime | None = None,
     *,
     missing: str | None = None,
-    log: bool = False,
+    log: bool | str = False,
     store: FeatureStore | None = None,
 ) -> Any:
     """The spine's rows in their order, then the features that the model read, then `prediction`.
@@ -37,10 +38,13 @@ def score(
     had it in; "training": the same at the snapshots the model was trained on; a datetime or ISO 8601 text: as of that
     time for all rows; "online": the newest from the online store. Feature columns in the spine override. The features'
     versions and the rule about corrections are those of the training set, whatever the service is by now. `missing`
-    None: as stamped. `log` appends the rows to the model's inference table. Returns a pandas or polars frame for one,
+    None: as stamped. `log` appends the rows to the model's inference table; a text is an
+    id of the batch, under which it lands once however often it is asked for. Returns a pandas or polars frame for one,
     else an Arrow table. Raises: NotFound, RequestError, TypeMismatch; Conflict for a store of other tables.
     """
     reach.check_store(store)
+    if log == "" or not isinstance(log, bool | str):
+        raise RequestError(f"log={log!r} must be True, False, or a text that is the id of the batch", field="log")
     settings = load_settings() if store is None else store.settings
     tracking.use(None if store is None else settings)
     with TemporaryDirectory() as scratch:
@@ -51,8 +55,9 @@ def score(
         try:
             rows = reach.rows(own, spine)
             found, scored = _score(native, own, rows, at, missing)
-            if log:
-                inference.record(own, native.stamp, model_uri, found, scored.column(PREDICTION).to_pylist())
+            if log is not False:
+                batch = log if isinstance(log, str) else None
+                inference.record(own, native.stamp, model_uri, found, scored.column(PREDICTION).to_pylist(), batch)
         finally:
             if store is None:
                 own.close()
@@ -112,4 +117,4 @@ def _like(spine: Any, scored: pa.Table) -> Any:
         import polars as pl  # noqa: PLC0415 - an extra, and there if the spine is one of its frames
 
         return pl.from_arrow(scored)
-    return scored.to_pandas() if library == "pandas" else scored
+    return to_frame(scored) if library == "pandas" else scored

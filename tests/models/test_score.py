@@ -118,3 +118,24 @@ def test_what_was_said_is_logged(world: World, logged: Any) -> None:
     assert json.loads(first["features"])["age"] == 23
     assert json.loads(first["request"]) == {"basket": 10.0, "asked_at": "2026-03-25T00:00:00.000000Z"}
     assert json.loads(first["prediction"]) in (True, False)
+
+
+def test_a_batch_that_is_asked_for_again_is_logged_once(world: World, logged: Any) -> None:
+    def logged_rows() -> int:
+        return int(world.store.catalog.load_table("inference.churn").scan().to_arrow().num_rows)
+
+    models.score("models:/churn/1", keys(3), at="online", log="night 1")
+    before = logged_rows()
+    again: list[tuple[bool | str, int]] = [("night 1", 0), ("night 2", 1), ("night 1", 0), (True, 1), (True, 1)]
+    for batch, added in again:
+        models.score("models:/churn/1", keys(3), at="online", log=batch)
+        before += added
+        assert logged_rows() == before
+    with pytest.raises(RequestError, match="log=''"):
+        models.score("models:/churn/1", keys(3), at="online", log="")
+
+
+def test_a_frame_comes_back_with_every_digit(world: World, logged: Any) -> None:
+    sent = keys(3, 4).assign(note=pd.array([2**53 + 1, None], "Int64"))
+    scored = models.score(logged.model_uri, sent, at="online")
+    assert (str(scored["note"].dtype), scored["note"][0]) == ("Int64", 2**53 + 1)

@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+import lightgbm
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier
+import xgboost
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source
 from featurestore.errors import RequestError
@@ -31,6 +35,14 @@ def test_what_people_train_with_takes_the_frame_as_it_is() -> None:
     assert len(HistGradientBoostingClassifier(max_iter=2, min_samples_leaf=1).fit(frame, label).predict(frame)) == 4
     whole = to_frame(TABLE.slice(2))
     assert len(LogisticRegression().fit(whole, label[2:]).predict(whole)) == 2
+    filled = make_pipeline(SimpleImputer(), LogisticRegression())
+    boosted = lightgbm.LGBMClassifier(n_estimators=2, min_child_samples=1, verbose=-1)
+    for model in (filled, boosted, xgboost.XGBClassifier(n_estimators=2), RandomForestClassifier(2)):
+        assert len(model.fit(frame, label).predict(frame)) == 4
+    assert xgboost.DMatrix(frame, label).num_col() == lightgbm.Dataset(frame, label, params={"verbose": -1}).construct().num_feature() == 4
+    # It takes no missing value, of whatever type.
+    with pytest.raises(ValueError, match="does not accept missing values"):
+        LogisticRegression().fit(frame, label)
 
 
 def test_a_training_set_gives_nullable_columns_and_refuses_a_name_that_stands_twice(tmp_path: Path) -> None:
