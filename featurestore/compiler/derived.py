@@ -39,4 +39,5 @@ def _told(plan: ServicePlan, name: str) -> Iterator[None]:
     try:
         yield
     except SqlProblem as error:
-        raise RequestError(f"derived feature '{name}' of service {plan.service} cannot be computed: {error}", field=name) from error
+        said = f"derived feature '{name}' of service {plan.service} cannot be computed: {error}"
+        raise RequestError(f"{said}. Apply the service's definition again, or log the model that carries it", field=name) from error

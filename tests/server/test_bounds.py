@@ -104,7 +104,9 @@ def test_endless_queries_keep_nobody_waiting(bounded: Served) -> None:
     # But for one in twenty: clients, server and other tests share two processors.
     slow = {path: sorted(found)[len(found) * 19 // 20] for path, found in seconds.items()}
     assert max(slow.values()) < 1, slow
-    assert max(map(max, seconds.values())) < 2, slow
+    # Those that need the event loop alone: a large body that is parsed beside it would keep them waiting for seconds.
+    longest = {path: max(found) for path, found in seconds.items() if path == "/healthz" or path.endswith("/online")}
+    assert max(longest.values()) < 1, longest
     assert memory() - before < 1_500 << 20
     # And there is room again.
     assert bounded.http.post("/v1/point-in-time", json=asked(FEW)).is_success
