@@ -109,6 +109,9 @@ class Settings(BaseSettings):
     query_memory_limit: str | None = Field(
         default=None, description="most memory that each of them may use; default: memory_limit, else an eighth of the machine's"
     )
+    server_memory_limit: str | None = Field(
+        default=None, description="most memory that each server process may have; default: its share of three quarters of the machine's"
+    )
     query_spill_limit: str = Field(default="16GB", description="most disk that each of them may spill to")
     result_limit: str = Field(default="1GiB", description="most bytes that the rows of an answer may take in the server's memory")
     predict_seconds: float = Field(
@@ -141,7 +144,7 @@ class Settings(BaseSettings):
         """`values` as they are written in `featurestore.toml`: texts become secrets, paths and numbers here."""
         super().__init__(**values)
 
-    @field_validator("job_memory_limit", "lowest_rate", "spine_limit", "result_limit", "query_spill_limit")
+    @field_validator("job_memory_limit", "server_memory_limit", "lowest_rate", "spine_limit", "result_limit", "query_spill_limit")
     @classmethod
     def _size(cls, value: str | None) -> str | None:
         if value is not None:
@@ -216,6 +219,18 @@ class Settings(BaseSettings):
         """The most memory that a request's query may use, in DuckDB's words."""
         machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return self.query_memory_limit or self.memory_limit or f"{machine >> 23}MiB"
+
+    def server_memory(self) -> int:
+        """The most bytes that a server process may have: by default no less than its queries may use, and 2 GiB for all else."""
+        if self.server_memory_limit is not None:
+            return int(_BYTES.validate_python(self.server_memory_limit))
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        try:
+            queries = self.query_workers * int(_BYTES.validate_python(self.query_memory()))
+        except ValidationError:
+            # A share of the machine.
+            return machine
+        return min(max(machine * 3 // 4 // self.workers, queries + 2 * GIB), machine)
 
     def result_bytes(self) -> int:
         """The most bytes that the rows of an answer may take."""

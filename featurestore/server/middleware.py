@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from featurestore.secrets import logger_of
 from featurestore.server.documents import document
 from featurestore.server.errors import response
+from featurestore.server.jobs import memory
 from featurestore.server.logs import printable
 
 log = logger_of(__name__)
@@ -44,15 +45,21 @@ class Boundary:
         except ClientDisconnect:
             # Nobody is left to be answered, and nothing of ours went wrong.
             log.debug("the client of %s %s left", scope["method"], printable(scope["path"]))
-        except Exception:
+        except Exception as failed:
             sent = Headers(scope=scope).get("x-request-id", "")
             request_id = sent if _ID.fullmatch(sent) else uuid.uuid4().hex
             log.exception("request %s: %s %s failed", request_id, scope["method"], printable(scope["path"]))
             if started:
                 # Half an answer is out: only a broken connection tells the caller that the rest is missing.
                 raise
-            message = f"the server failed at this request; its log says more under request id {request_id}"
-            answer = response(500, document("InternalError", message, {"request_id": request_id}), {"X-Request-Id": request_id})
+            status, kind, message = (
+                500,
+                "InternalError",
+                f"the server failed at this request; its log says more under request id {request_id}",
+            )
+            if memory.is_shortage(failed):
+                status, kind, message = 507, "OutOfResources", "the server has no memory for this; ask for less at once"
+            answer = response(status, document(kind, message, {"request_id": request_id}), {"X-Request-Id": request_id})
             await answer(scope, receive, send)
 
 

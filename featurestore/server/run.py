@@ -19,6 +19,7 @@ from featurestore.secrets import logger_of
 from featurestore.server import logs
 from featurestore.server.app import create_app
 from featurestore.server.connection import protocol_of
+from featurestore.server.jobs import memory
 from featurestore.server.jobs.worker import JobWorker
 from featurestore.server.metrics import SHARED_FOLDER
 from featurestore.settings import Settings
@@ -75,6 +76,8 @@ def _run(config: uvicorn.Config, listener: socket.socket) -> None:
 def application(settings: Settings) -> FastAPI:
     """The application of one server process, with a store of its own."""
     logs.begin()
+    # Texts that an expression makes count for nothing in the engine's own limit.
+    memory.limit(settings.server_memory())
     return create_app(FeatureStore(settings=settings), close_store=True)
 
 

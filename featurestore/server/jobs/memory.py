@@ -1,4 +1,4 @@
-"""What a job's process may have of memory: the bound, how much it has, and the error of a job that needs more."""
+"""What a process may have of memory: the bound, how much it has, and the error of a job that needs more."""
 
 import resource
 from pathlib import Path
@@ -10,15 +10,20 @@ SHORTAGES = ("bad allocation", "bad_alloc", "can't start new thread", "Cannot al
 
 
 def bound(most: int) -> None:
-    """Let this process have so many bytes of data, and let the system end it rather than the server when the machine has no more.
+    """Let this process have so many bytes of data, and let the system end it rather than the server when the machine has no more."""
+    limit(most)
+    score = Path("/proc/self/oom_score_adj")
+    if score.exists():
+        score.write_text("1000")
+
+
+def limit(most: int) -> None:
+    """Refuse this process more than so many bytes of data: what asks for more fails, and the process goes on.
 
     Data is what the process may write and shares with no file, whether it has touched it or not. Only Linux keeps to the bound.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
-    score = Path("/proc/self/oom_score_adj")
-    if score.exists():
-        score.write_text("1000")
 
 
 def unbound() -> None:
