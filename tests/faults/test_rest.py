@@ -39,7 +39,7 @@ def meanwhile(store: FeatureStore, what: Callable[[], object]) -> Iterator[list[
 
 
 STATUSES = (400, 401, 403, 404, 409, 419, 429, 500, 502, 503, 504)
-FAILURES = (*STATUSES, "cut", "garbage", "slow")
+FAILURES: tuple[int | str, ...] = (*STATUSES, "cut", "garbage", "slow")
 ANY = ("commit", "create", "drop", "read")
 VERBS: dict[str, Callable[[FeatureStore], object]] = {
     "plan": lambda store: store.plan(life.declare("3d")),
