@@ -1,10 +1,13 @@
 """In CI a skipped test is a failed one: what it needs is missing there, and nobody would look."""
 
 import os
+import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
 import hypothesis
 import pytest
+from sqlalchemy import Engine, event
 
 from featurestore import FeatureStore, secrets
 from tests import shop
@@ -16,6 +19,13 @@ if os.environ.get("CI"):
 
 # Reasons for which a test may be skipped in CI as well: the build is too large to install everywhere.
 MAY_BE_ABSENT = tuple(f"could not import '{name}'" for name in ("daft", "pyspark", "ray", "torch"))
+
+
+@event.listens_for(Engine, "connect")
+def _without_waiting_for_the_disk(connection: Any, record: Any) -> None:
+    """No test ends in a power cut, and catalogs and MLflow's databases commit thousands of times. Processes of a test are not meant."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -28,6 +28,7 @@ def loose(folder: Path) -> list[str]:
     return [f"{stat.filemode(path.lstat().st_mode)} {path}" for path in found if path.lstat().st_mode & 0o077 and not path.is_symlink()]
 
 
+@pytest.mark.slow
 def test_everything_in_a_home_folder_is_its_owners(tmp_path: Path) -> None:
     home = tmp_path / "deep" / "home"
     with shop.open_shop(home) as store:
@@ -45,6 +46,7 @@ def test_everything_in_a_home_folder_is_its_owners(tmp_path: Path) -> None:
     assert loose(tmp_path / "deep") == []
 
 
+@pytest.mark.slow
 def test_the_command_line_keeps_to_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("init", str(tmp_path / "shop")).exit_code == 0
     monkeypatch.chdir(tmp_path / "shop")

@@ -17,6 +17,7 @@ def days_ago(count: int) -> str:
     return (datetime.now(UTC) - timedelta(days=count)).date().isoformat()
 
 
+@pytest.mark.slow
 def test_plan_apply_and_plan_again(fresh: Path) -> None:
     planned = as_json("plan")
     assert planned["changed"] is True
@@ -45,6 +46,7 @@ def test_a_change_is_shown_as_one(fresh: Path) -> None:
     assert "did you mean 'spend_30d'" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_plan_tells_what_follows(fresh: Path) -> None:
     assert run("apply").exit_code == 0
     waiting = run("plan", "--check")
@@ -63,6 +65,7 @@ def test_a_plan_tells_what_follows(fresh: Path) -> None:
     assert "in the catalog, not in these definitions, left alone: entity seller" in run("plan").stdout
 
 
+@pytest.mark.slow
 def test_remove(fresh: Path) -> None:
     run("apply")
     run("materialize")
@@ -87,6 +90,7 @@ def test_remove(fresh: Path) -> None:
     assert [view["name"] for view in as_json("show", "views")] == ["customer_profile"]
 
 
+@pytest.mark.slow
 def test_materialize(fresh: Path) -> None:
     assert "no view was applied yet" in run("materialize").stdout
     run("apply")
@@ -101,6 +105,7 @@ def test_materialize(fresh: Path) -> None:
     assert "did you mean 'customer_orders'" in refused.stderr
 
 
+@pytest.mark.slow
 def test_online(example: Path) -> None:
     shown = run("online", "churn", "customer_id=13", "--request", "basket=80")
     assert shown.exit_code == 0
@@ -116,6 +121,7 @@ def test_online(example: Path) -> None:
     assert run("online", "churn").exit_code == 2
 
 
+@pytest.mark.slow
 def test_training_sets(example: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.parquet"
     manifest = as_json(*TRAIN, "--out", str(out), "--name", "first")
@@ -140,6 +146,7 @@ def test_training_sets_that_cannot_be(example: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_training_set_without_a_spine(fresh: Path) -> None:
     file = fresh / "definitions" / "shop.py"
     file.write_text(file.read_text() + '\nactivity = FeatureService("activity", features=[customer_orders])\n')

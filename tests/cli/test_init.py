@@ -17,6 +17,7 @@ FILES = {
 }
 
 
+@pytest.mark.slow
 def test_what_it_tells_to_do_next_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = run("init", str(tmp_path / "demo"))
     assert told.exit_code == 0

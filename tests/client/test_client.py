@@ -164,6 +164,7 @@ def test_unknown_errors_are_still_ours() -> None:
     assert type(exception({"type": "MethodNotAllowed", "message": "m"})) is RequestError
 
 
+@pytest.mark.slow
 def test_rows_are_read_as_they_come(own_shop: FeatureStore) -> None:
     with shop.serving(own_shop, jobs=True) as url, connect(url, timeout=60) as store:
         count = 200_000

@@ -90,6 +90,7 @@ def test_every_plan_gives_the_same_bits(
         assert exactly(at.rows(LOW, HIGH, reach)) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 1e30])
 def test_threads_and_the_order_of_many_events_change_no_bit(tmp_path: Path, scale: float) -> None:
     values = [math.sin(i) * 10.0 ** (i % 17 - 6) * scale for i in range(1_500)]

@@ -144,6 +144,7 @@ def _fuzz(connection: duckdb.DuckDBPyConnection, examples: int) -> None:
     queries()
 
 
+@pytest.mark.slow
 def test_what_is_accepted_is_one_harmless_expression(connection: duckdb.DuckDBPyConnection) -> None:
     _fuzz(connection, 80)
 

@@ -159,6 +159,7 @@ def test_the_service_joins_every_view_as_of_the_question() -> None:
     assert list(row)[: len(ASKED) + 1] == [*ASKED, "asked_at"]
 
 
+@pytest.mark.slow
 def test_a_flight_never_sees_itself() -> None:
     an_hour_before_and_as_it_leaves = ("2013-03-01T12:10", "2013-03-01T13:10")
     assert asked([*BEFORE, ITSELF], *an_hour_before_and_as_it_leaves) == asked(BEFORE, *an_hour_before_and_as_it_leaves)

@@ -151,6 +151,7 @@ def test_a_snapshot_pinned_while_it_expires_is_kept(request: pytest.FixtureReque
             assert len(tables.snapshot_ids(table)) == 2, "the one that nobody wants is gone"
 
 
+@pytest.mark.slow
 def test_a_tag_that_is_let_go_while_another_build_takes_it(tmp_path: Path) -> None:
     with wire("rest", tmp_path) as reached, FeatureStore(settings=reached.settings(tmp_path / "home")) as store:
         life.begin(store)

@@ -34,6 +34,7 @@ def content(catalog: Catalog, snapshot: int) -> dict[str, list[Any]]:
     return dict(rows.to_pydict())
 
 
+@pytest.mark.slow
 def test_builds_follow_one_another_and_all_stay_readable(both: Catalog) -> None:
     builds: list[dict[str, Any]] = [
         {"k": [2, 1, 3], "label": [True, None, False]},
@@ -146,6 +147,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(names=st.lists(NAMES, min_size=1, max_size=5, unique=True), as_list=st.booleans())
 def test_any_column_name_is_legal(catalog: Catalog, names: list[str], as_list: bool) -> None:

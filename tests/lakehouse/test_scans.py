@@ -260,6 +260,7 @@ def test_changes_are_the_appended_rows(both: Catalog) -> None:
     assert rows_of(part.relation) == [{"k": 4}, {"k": 5}]
 
 
+@pytest.mark.slow
 def test_changes_of_a_partitioned_table_and_over_merged_manifests(catalog: Catalog) -> None:
     table = tables.create(catalog, "features.f", EVENTS, month_of="t", properties={"commit.manifest.min-count-to-merge": "3"})
     made = [writes.append(table, reader(events((n, f"2026-{n + 1:02}-01", "x"))), summary={}) for n in range(9)]

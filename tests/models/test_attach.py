@@ -46,6 +46,7 @@ def test_it_then_is_like_one_that_was_logged_with_it(world: World, bare: Any) ->
     assert (mlflow.sklearn.load_model(uri).predict(rows) == native.predict(rows)).all()
 
 
+@pytest.mark.slow
 def test_twice_is_once(world: World, bare: Any) -> None:
     models.attach(bare.model_uri, training_set=world.training_set)
     models.attach(bare.model_uri, training_set=world.training_set)

@@ -84,6 +84,7 @@ def test_an_example_is_of_keys_too(world: World) -> None:
     assert len(loaded.predict(loaded.input_example)) == 1
 
 
+@pytest.mark.slow
 def test_a_pipeline_with_a_function_of_ones_own_loads(world: World) -> None:
     rows = world.training_set.to_pandas()
     pipeline = make_pipeline(FunctionTransformer(lambda columns: columns.fillna(-1.0)), LogisticRegression(max_iter=10_000))
@@ -137,6 +138,7 @@ def test_a_model_of_a_column_that_nobody_can_look_up_is_refused(world: World) ->
         models.log_model(model, training_set=world.training_set)
 
 
+@pytest.mark.slow
 def test_a_model_of_a_bare_matrix_needs_names(world: World) -> None:
     columns = world.inputs[:6]
     model = fit(world, columns, names=False)

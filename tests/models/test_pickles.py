@@ -67,6 +67,7 @@ def booster(folder: Path, library: str, name: str, **values: Any) -> Path:
     return tampered(folder, library, data=name, **values)
 
 
+@pytest.mark.slow
 def test_formats_of_data_are_let_in(folder: Path) -> None:
     pickles.refuse(folder)
     pickles.refuse(tampered(folder, "sklearn", skops_trusted_types=["sklearn.tree._tree.Tree"]))

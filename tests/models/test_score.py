@@ -49,6 +49,7 @@ def test_online_and_as_of_now_agree(logged: Any) -> None:
     assert online.num_rows == worlds.CUSTOMERS + 1
 
 
+@pytest.mark.slow
 def test_a_frame_comes_back_as_it_came(logged: Any, tmp_path: Any) -> None:
     spine = worlds.spine(10, label=False)
     pq.write_table(spine, tmp_path / "spine.parquet")

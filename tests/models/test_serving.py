@@ -35,6 +35,7 @@ def served(world: World) -> str:
     return "served"
 
 
+@pytest.mark.slow
 def test_it_says_what_the_pyfunc_says(world: World, served: str) -> None:
     answer = LoadedModels(world.store).get(served).predict([RECORD, {**RECORD, "customer_id": UNKNOWN}])
     wanted = mlflow.pyfunc.load_model("models:/served/2").predict(keys(3, UNKNOWN))

@@ -39,6 +39,7 @@ def test_then_what_mlflow_was_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert mlflow.get_tracking_uri() == "http://mlflow:5000"
 
 
+@pytest.mark.slow
 def test_then_a_database_in_the_home_which_is_no_choice_for_other_stores(world: World, tmp_path: Path) -> None:
     tracking.use(world.store.settings)
     assert mlflow.get_tracking_uri() == f"sqlite:///{world.home}/featurestore-mlflow.db"

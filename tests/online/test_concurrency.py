@@ -54,6 +54,7 @@ def test_reader_processes_see_whole_publishes_only(url: str, spawned: list[multi
     assert max(rounds for _, rounds, _ in reports) > 5
 
 
+@pytest.mark.slow
 def test_threads_read_while_another_publishes(url: str) -> None:
     store = open_small(url)
     publish_round(store, "v", 1, KEYS)

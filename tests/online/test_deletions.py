@@ -46,6 +46,7 @@ def seen(store: FeatureStore) -> tuple[list[Any], tuple[str, ...]]:
     return values, found.status["v"]
 
 
+@pytest.mark.slow
 def test_the_row_before_comes_back_and_a_key_without_rows_is_not_found(store: FeatureStore) -> None:
     assert repr(seen(store)) == repr(([-0.0, 3.0, None], ("PRESENT",) * 3))
     table = store.catalog.load_table("raw.s")

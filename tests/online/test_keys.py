@@ -45,6 +45,7 @@ def meaning(part: Any) -> tuple[str, Hashable]:
     return "date", part
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(KEYS, KEYS)
 @example(("a", "bc"), ("ab", "c"))
@@ -84,6 +85,7 @@ COLUMNS: list[tuple[str, pa.DataType, st.SearchStrategy[Any]]] = [
 ]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.data())
 def test_columns_of_keys_are_encoded_as_single_keys_are(data: st.DataObject) -> None:

@@ -43,6 +43,7 @@ def _part_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(rows_module, "_CHUNK_ROWS", request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_part_rows")
 @SHARED
 @given(steps=STEPS)
@@ -68,6 +69,7 @@ def test_a_store_holds_what_a_dict_holds(store: OnlineStore, steps: list[tuple[s
         assert found.cursor == held
 
 
+@pytest.mark.slow
 @SHARED
 @given(data=st.data(), rows=ROWS)
 def test_the_order_of_publishes_does_not_matter(store: OnlineStore, data: st.DataObject, rows: list[tuple[Any, ...]]) -> None:

@@ -83,6 +83,7 @@ def test_rows_do_not_depend_on_how_a_backfill_is_cut(tmp_path: Path) -> None:
     assert whole.online_features("service", [{"k": 3}]).rows == cut.online_features("service", [{"k": 3}]).rows
 
 
+@pytest.mark.slow
 def test_progress_tells_chunks_rows_and_the_time_that_is_left(tmp_path: Path) -> None:
     seen: list[Progress] = []
     fresh(tmp_path, chunk_rows=200).materialize("counts", end=END, progress=seen.append)
@@ -131,6 +132,7 @@ def test_a_backfill_that_was_cut_off_is_gone_on_with(tmp_path: Path, view: str) 
     assert as_of(again).equals(as_of(whole))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_gone_on_with_is_given_up(tmp_path: Path) -> None:
     store = fresh(tmp_path, chunk_rows=200)
     with pytest.raises(_CutOffError):
@@ -143,6 +145,7 @@ def test_what_cannot_be_gone_on_with_is_given_up(tmp_path: Path) -> None:
     assert len(rows(other, "last")) == 24 * 80
 
 
+@pytest.mark.slow
 def test_what_the_data_do_not_allow_leaves_nothing_to_go_on_with(tmp_path: Path) -> None:
     store = open_store(tmp_path, chunk_rows=2)
     odd = pa.table({"k": [1, 1, 1, 1], "at": pa.array([T + timedelta(days=40 * n) for n in range(4)], STAMP), "x": ["1", "2", "3", "?"]})
@@ -158,6 +161,7 @@ def test_what_the_data_do_not_allow_leaves_nothing_to_go_on_with(tmp_path: Path)
     assert [run.rows_appended for run in store.materialize("odd")] == [3]
 
 
+@pytest.mark.slow
 def test_another_run_is_not_undone_by_one_that_comes_late(tmp_path: Path) -> None:
     store, other = fresh(tmp_path, chunk_rows=200), open_store(tmp_path, chunk_rows=200)
 

@@ -92,6 +92,7 @@ def test_every_moment_of_the_first_seventy_years_sees_what_an_oracle_sees(tmp_pa
         assert found.timestamps["last_x"] == tuple(last[k]["t"] for k in range(3))
 
 
+@pytest.mark.slow
 def test_a_grid_and_a_split_before_1970(tmp_path: Path) -> None:
     with FeatureStore(settings=Settings(home=tmp_path)) as store:
         load_source(store, "raw.s", rows([{"k": 1, "t": -3 * HOUR - 1, "x": 1}, {"k": 1, "t": -HOUR, "x": 2}]))

@@ -159,6 +159,7 @@ def test_a_name_that_means_another_column_is_computed_anew(world: World, case: s
     assert [run.rows_appended for run in world.store.materialize(end=END)] == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_column_that_was_added_again_is_another_one(world: World) -> None:
     wanted = service()
     world.store.apply([wanted])
@@ -210,6 +211,7 @@ def test_a_wider_column_is_taken_or_makes_a_new_version(world: World, feature: s
     world.as_new(wanted)
 
 
+@pytest.mark.slow
 def test_a_narrower_source_fits_what_is_wider(world: World) -> None:
     """A table that is made anew with narrower types: its values are values of the feature table's types."""
     wanted = service()
@@ -276,6 +278,7 @@ def test_a_column_that_is_gone_stops_its_view_alone_and_says_what_to_do(world: W
     assert "cannot be materialized" in blocked.reason
 
 
+@pytest.mark.slow
 def test_one_broken_view_keeps_no_other_from_being_brought_up_to_date(world: World) -> None:
     views = [FeatureView(name, entity=ENTITY, source=PLAIN, features=[column]) for name, column in (("a", "v"), ("b", "w"), ("c", "f"))]
     world.store.apply([*views, FeatureService("svc", features=[views[1]])])

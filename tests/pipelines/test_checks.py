@@ -106,6 +106,7 @@ def test_no_rows_break_nothing(session: DuckSession) -> None:
 VALUES = st.tuples(st.sampled_from("ab"), st.integers(0, 3), st.integers(0, 5), st.sampled_from([-1.0, 0.0, None]))
 
 
+@pytest.mark.slow
 @given(st.lists(VALUES, max_size=12), st.integers(0, 12))
 @on_a_store(examples=25)
 def test_parts_add_up_to_the_whole(session: DuckSession, values: list[tuple[str, int, int, float | None]], cut: int) -> None:

@@ -67,6 +67,7 @@ def everything(store: FeatureStore) -> tuple[Any, ...]:
     return table.snapshots(), table.refs(), store.view("last")["materialized_through"], found.to_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk_rows", [None, pytest.param(1, marks=pytest.mark.slow)], ids=["at once", "in chunks"])
 def test_a_failed_check_stops_the_run_and_nothing_is_written(store: FeatureStore) -> None:
     store.apply([checked(last, check.that("spend >= 0"), check.that("spend < 9", severity="warn"))])
@@ -87,6 +88,7 @@ def test_a_failed_check_stops_the_run_and_nothing_is_written(store: FeatureStore
     assert (done.rows_appended, [outcome.passed for outcome in done.checks]) == (1, [True, False])
 
 
+@pytest.mark.slow
 def test_a_run_goes_through_once_its_check_is_loosened(store: FeatureStore) -> None:
     add(store, (3, T + 2 * DAY, -1.0))
     store.apply([checked(last, check.that("spend >= 0"))])
@@ -99,6 +101,7 @@ def test_a_run_goes_through_once_its_check_is_loosened(store: FeatureStore) -> N
     assert (outcome.name, outcome.severity, outcome.passed) == ("spend >= 0", "warn", False)
 
 
+@pytest.mark.slow
 def test_outcomes_are_recorded_with_the_snapshot(store: FeatureStore) -> None:
     store.apply([checked(last, check.that("spend >= 0", severity="warn"), check.rows(at_least=1))])
     add(store, (3, T + 3 * DAY, -1.0))
@@ -122,6 +125,7 @@ def test_a_run_that_appends_nothing_is_held_against_the_checks_as_well(store: Fe
     assert everything(store) == before
 
 
+@pytest.mark.slow
 def test_too_few_rows_fail_a_run_that_had_something_to_compute(store: FeatureStore) -> None:
     store.apply([checked(last, check.rows(at_least=2))])
     [done] = store.materialize("last", end=T + 3 * DAY)
@@ -139,6 +143,7 @@ def test_too_few_rows_fail_a_run_that_had_something_to_compute(store: FeatureSto
         store.materialize("none", end=T + 4 * DAY)
 
 
+@pytest.mark.slow
 def test_a_source_that_has_stopped_is_not_fresh(store: FeatureStore) -> None:
     store.apply([checked(last, check.fresh(within="2d")), checked(counts, check.fresh(within="2d"))])
     done = {run.view: run for run in store.materialize(end=T + 3 * DAY)}
@@ -161,6 +166,7 @@ def test_an_older_version_keeps_its_own_checks(store: FeatureStore) -> None:
     assert {run.table: [outcome.name for outcome in run.checks] for run in done} == {"last_v1": ["spend >= 0"], "last_v2": ["twice >= 0"]}
 
 
+@pytest.mark.slow
 def test_the_command_line_shows_warnings_and_fails_on_errors(store: FeatureStore, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATURESTORE_HOME", str(home))
     store.apply([checked(last, check.that("spend >= 0", severity="warn", name="no refunds"))])

@@ -46,6 +46,7 @@ def spine(*days: int) -> list[dict[str, Any]]:
     return [{"id": day % 2, "t": T + DAY * day + timedelta(hours=5)} for day in days]
 
 
+@pytest.mark.slow
 def test_a_training_set_is_like_itself(store: FeatureStore) -> None:
     made = store.training_set("churn", spine(0, 1, 2, 2, 3), "t")
     found = store.compare(made.id, made.id)
@@ -56,6 +57,7 @@ def test_a_training_set_is_like_itself(store: FeatureStore) -> None:
     assert found["features"]["common"] == dict.fromkeys(["spend_7d", "grade", "price", "twice"], same)
 
 
+@pytest.mark.slow
 def test_rows_corrections_and_definitions(store: FeatureStore) -> None:
     first = store.training_set("churn", spine(0, 1, 2, 2, 3), "t")
     store.catalog.load_table("shop.orders").append(events([0], [100.0]))
@@ -81,6 +83,7 @@ def test_rows_corrections_and_definitions(store: FeatureStore) -> None:
     assert found["features"]["common"]["price"]["changed"] == 0
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_named(store: FeatureStore) -> None:
     made = store.training_set("churn", spine(0), "t")
     with pytest.raises(NotFound, match=made.id):

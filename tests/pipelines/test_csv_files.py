@@ -33,6 +33,7 @@ def put(path: Path, text: str | bytes) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "texts, kind, values",
     [
@@ -215,6 +216,7 @@ def asked(store: FeatureStore, when: str) -> list[Any]:
     return [row["v"] for row in store.point_in_time("s", [{"k": 1, "now": when}], "now").to_pylist()]
 
 
+@pytest.mark.slow
 def test_a_later_row_never_changes_what_was_read(tmp_path: Path) -> None:
     path = put(tmp_path / "d" / "a.csv", "k,t,v\n1,2026-01-02,1\n1,2026-03-04,2\n")
     store = FeatureStore(home=tmp_path / "home")
@@ -243,6 +245,7 @@ def test_a_later_row_never_changes_what_was_read(tmp_path: Path) -> None:
     store.materialize()
 
 
+@pytest.mark.slow
 def test_declaring_a_format_is_a_new_version_and_survives(tmp_path: Path) -> None:
     path = put(tmp_path / "us.csv", "k,t,v\n1,01/02/2026,1\n1,03/04/2026,2\n")
     store = FeatureStore(home=tmp_path / "home")
@@ -261,6 +264,7 @@ def test_declaring_a_format_is_a_new_version_and_survives(tmp_path: Path) -> Non
     assert not same.changed
 
 
+@pytest.mark.slow
 def test_nothing_tells_the_type_of_a_column_without_values(tmp_path: Path) -> None:
     path = put(tmp_path / "a.csv", "k,t,v\n")
     store = FeatureStore(home=tmp_path / "home")
@@ -272,6 +276,7 @@ def test_nothing_tells_the_type_of_a_column_without_values(tmp_path: Path) -> No
     assert store.materialize()[0].rows_appended == 1
 
 
+@pytest.mark.slow
 def test_a_csv_spine_goes_by_the_same_rules(tmp_path: Path) -> None:
     store = FeatureStore(home=tmp_path / "home")
     store.apply([service(put(tmp_path / "a.csv", "k,t,v\n1,2026-01-02,1\n"))])

@@ -95,6 +95,7 @@ def test_compaction_and_folding_change_snapshots_and_no_digest(store: FeatureSto
     assert store.rebuild(first.id).digest == first.digest
 
 
+@pytest.mark.slow
 def test_no_batch_size_shows(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     first = store.training_set("all", spine(), "t")
     for module in (gather, spill):

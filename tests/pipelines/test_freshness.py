@@ -21,6 +21,7 @@ def shown(day: int) -> str:
     return (T + timedelta(days=day)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [None, "1d"])
 def test_the_newest_event_is_that_of_the_source_as_it_is(tmp_path: Path, every: str | None) -> None:
     with FeatureStore(settings=Settings(home=tmp_path)) as store:

@@ -52,6 +52,7 @@ def test_backfills_are_known_from_metadata_alone(store: FeatureStore) -> None:
     assert step(store.plan([churn]), "view", "counts").reads == (read,)
 
 
+@pytest.mark.slow
 def test_an_applied_view_waits_until_it_is_filled(store: FeatureStore) -> None:
     store.apply([churn])
     plan = store.plan([churn])
@@ -108,6 +109,7 @@ def test_a_new_version_shows_how_its_sql_differs(store: FeatureStore) -> None:
     assert step(store.plan([replace(counts, owner="sales")]), "view", "counts").diff is None
 
 
+@pytest.mark.slow
 def test_models_of_older_versions_are_named(store: FeatureStore) -> None:
     store.apply([churn, FeatureService("other", features=[profile])])
     store.materialize()

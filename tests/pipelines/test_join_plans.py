@@ -106,6 +106,7 @@ def joined(store: FeatureStore, given: pa.Table, known: str, room: int) -> tuple
         return pa.Table.from_batches(found.batches, found.schema), (found.facts, found.sql)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", KNOWN)
 def test_both_plans_give_the_same(home: Path, known: str) -> None:
     given = spine(BATCH + 1000)
@@ -123,6 +124,7 @@ def test_both_plans_give_the_same(home: Path, known: str) -> None:
                 assert once_more == said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", [PLENTY, 0])
 def test_an_empty_spine_and_one_that_finds_nothing(home: Path, room: int) -> None:
     with FeatureStore(home=home) as store:
@@ -135,6 +137,7 @@ def test_an_empty_spine_and_one_that_finds_nothing(home: Path, room: int) -> Non
         assert found.column("number").null_count == found.column("shouted").null_count == 10
 
 
+@pytest.mark.slow
 def test_room_is_asked_for_before_it_is_taken(home: Path) -> None:
     """A little room lets nothing be held, and the rows are the same."""
     with FeatureStore(home=home) as store:

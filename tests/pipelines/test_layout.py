@@ -70,6 +70,7 @@ def test_a_month_is_cut_into_row_groups_of_a_few_days(store: FeatureStore, table
     assert_in_order(january)
 
 
+@pytest.mark.slow
 def test_compaction_keeps_the_order(store: FeatureStore) -> None:
     for day in range(5):
         store.catalog.load_table("raw.readings").append(readings(3000 + day, 31 + day * 4, 4))

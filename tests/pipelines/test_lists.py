@@ -37,6 +37,7 @@ def opened(home: Path) -> FeatureStore:
     return store
 
 
+@pytest.mark.slow
 def test_lists_in_a_row_view(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         source = Source("s", table="raw.s", timestamp="at")

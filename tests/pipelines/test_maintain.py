@@ -85,6 +85,7 @@ def graceless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintain, "GRACE", NOW)
 
 
+@pytest.mark.slow
 def test_small_files_become_one_sorted_file_and_nothing_else_changes(store: FeatureStore) -> None:
     before = {table: log(store, table) for table in ("last_v1", "versions_v1")}
     values, online = seen(store, T + DAY), store.online_features("service", [{"k": 8}, {"k": 1}])
@@ -284,6 +285,7 @@ def test_a_negative_age_is_refused(tmp_path: Path) -> None:
         store.maintain(older_than=-HOUR)
 
 
+@pytest.mark.slow
 def test_a_log_without_times_is_compacted_as_well(store: FeatureStore) -> None:
     load_source(store, "inference.plain", rows().select(["k", "x"]))
     plain = store.catalog.load_table("inference.plain")

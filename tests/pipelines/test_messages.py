@@ -14,6 +14,7 @@ from featurestore.errors import DefinitionError, RequestError
 from tests import shop
 
 
+@pytest.mark.slow
 def test_a_service_object_stands_for_its_name(own_shop: FeatureStore) -> None:
     given: Any = shop.churn
     entities, request = [{"customer_id": 1}], [{"basket": 10.0}]

@@ -25,6 +25,7 @@ def events(times: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> pa.Table:
     return pa.table({"k": np.arange(count) % 3, "at": pa.array(times, STAMP), "x": np.arange(count) * 0.37})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory_limit", [None, "48MB"])
 def test_two_days_at_once_give_what_their_windows_hold(tmp_path: Path, memory_limit: str | None) -> None:
     thing, source = Entity("thing", keys="k"), Source("s", table="raw.s", timestamp="at")

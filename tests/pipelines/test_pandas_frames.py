@@ -45,6 +45,7 @@ def test_what_people_train_with_takes_the_frame_as_it_is() -> None:
         LogisticRegression().fit(frame, label)
 
 
+@pytest.mark.slow
 def test_a_training_set_gives_nullable_columns_and_refuses_a_name_that_stands_twice(tmp_path: Path) -> None:
     with FeatureStore(home=tmp_path / "home") as store:
         at = pd.Timestamp("2026-03-01", tz="UTC")

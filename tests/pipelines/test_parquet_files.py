@@ -179,6 +179,7 @@ def test_a_file_without_the_time_or_a_key_is_refused(tmp_path: Path) -> None:
             store.apply([view(tmp_path / "d" / "*.parquet")])
 
 
+@pytest.mark.slow
 def test_a_file_with_another_type_stops_a_later_run_and_leaves_all_as_it_was(tmp_path: Path) -> None:
     put(tmp_path / "d" / "1.parquet", k=[1], t=pa.array([T], STAMP), x=[1])
     store = FeatureStore(home=tmp_path / "home")

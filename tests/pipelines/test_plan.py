@@ -46,6 +46,7 @@ def test_a_plan_is_data_and_writes_nothing(store: FeatureStore) -> None:
         store.catalog.load_table("features.counts_v1") if store.views() else store.view("counts")
 
 
+@pytest.mark.slow
 def test_applying_twice_changes_nothing(store: FeatureStore) -> None:
     store.apply([churn])
     assert not store.plan([churn]).changed
@@ -72,6 +73,7 @@ def test_other_words_keep_the_version_and_another_meaning_makes_one(store: Featu
     assert actions(store, replace(profile, ttl="3d"))["view profile"] == ("new version", 2)
 
 
+@pytest.mark.slow
 def test_a_service_moves_to_a_new_version_when_it_is_materialized(store: FeatureStore) -> None:
     store.apply([churn])
     store.materialize()
@@ -86,6 +88,7 @@ def test_a_service_moves_to_a_new_version_when_it_is_materialized(store: Feature
     assert store.rebuild(early.id).features == ["n_7d", "status"]
 
 
+@pytest.mark.slow
 def test_an_older_version_is_kept_fresh_while_something_reads_it(store: FeatureStore) -> None:
     other = FeatureService("other", features=[counts])
     store.apply([churn, other])
@@ -208,6 +211,7 @@ def test_two_definitions_of_one_name_are_refused(store: FeatureStore) -> None:
         store.plan([profile, replace(profile, ttl="1d")])
 
 
+@pytest.mark.slow
 def test_a_definition_that_an_earlier_version_has_leads_back_to_it(store: FeatureStore) -> None:
     store.apply([churn])
     store.materialize(end="2026-03-01")

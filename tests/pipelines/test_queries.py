@@ -75,6 +75,7 @@ def test_an_unchecked_query_reads_no_file(store: FeatureStore, tmp_path: Path, s
         rows(store, sql.format(path=path))
 
 
+@pytest.mark.slow
 def test_a_source_of_sql_gives_what_its_table_gives(store: FeatureStore) -> None:
     entity = Entity("e", keys="k")
     queried = Source("q", sql="SELECT k, at, v, upper(v) AS big FROM raw.events", timestamp="at")

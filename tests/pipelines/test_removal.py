@@ -54,6 +54,7 @@ def as_it_was(store: FeatureStore, act: Callable[[], object], message: str) -> C
     return caught.value
 
 
+@pytest.mark.slow
 def test_an_old_version_goes_with_all_it_had(store: FeatureStore) -> None:
     move(store)
     parts = Parts(store.settings)
@@ -84,6 +85,7 @@ def test_the_current_version_stays(store: FeatureStore) -> None:
         store.remove_version("count", 1)
 
 
+@pytest.mark.slow
 def test_what_a_service_reads_stays_until_it_has_moved(store: FeatureStore) -> None:
     store.apply([moved])
     refused = as_it_was(store, lambda: store.remove_version("counts", 1), "read by the service churn v1")
@@ -111,6 +113,7 @@ def test_what_a_registered_model_needs_stays(store: FeatureStore) -> None:
     assert sorted(refused.details["models"]) == ["churn/12", "churn/3"]
 
 
+@pytest.mark.slow
 def test_what_a_training_set_pins_stays(store: FeatureStore) -> None:
     ids = [store.training_set("churn", SPINE, "t", name=name).id for name in ("first", "second")]
     move(store)
@@ -137,6 +140,7 @@ class Killed(BaseException):
     """Stands for the end of the process: nothing of ours catches it."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "moment,whole",
     [
@@ -199,6 +203,7 @@ def test_a_pin_that_came_in_between_puts_everything_back(store: FeatureStore, mo
     assert store.view("counts")["versions"][0]["snapshot_id"] == str(snapshot.snapshot_id)
 
 
+@pytest.mark.slow
 def test_what_a_build_held_that_was_cut_off_stays_for_a_day(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     move(store)
     note = {"at": datetime.now(UTC).isoformat(), "training_set": "training_sets.never", "build": "dead"}
@@ -260,6 +265,7 @@ def test_a_whole_view_goes_when_no_service_reads_it(store: FeatureStore) -> None
         store.remove_service("churn")
 
 
+@pytest.mark.slow
 def test_a_number_is_never_given_again(store: FeatureStore) -> None:
     move(store)
     store.remove_service("churn")
@@ -275,6 +281,7 @@ def test_a_number_is_never_given_again(store: FeatureStore) -> None:
     assert history(store) == 5 + 2 + 2 + 2 + 2, "entity, source, views, service; one more of each; both services, both views; again"
 
 
+@pytest.mark.slow
 def test_a_version_that_was_never_filled_goes_once_nothing_uses_it(store: FeatureStore) -> None:
     store.apply([moved])
     as_it_was(store, lambda: store.remove_version("counts", 2), "read by the service churn v2")
@@ -286,6 +293,7 @@ def test_a_version_that_was_never_filled_goes_once_nothing_uses_it(store: Featur
     assert store.service_plan("churn").version == 1
 
 
+@pytest.mark.slow
 def test_a_current_version_that_was_never_filled_gives_way_to_the_one_before(store: FeatureStore) -> None:
     store.apply([wider])
     assert store.view("counts")["version"] == 2
@@ -295,6 +303,7 @@ def test_a_current_version_that_was_never_filled_gives_way_to_the_one_before(sto
     assert store.online_features("churn", [{"customer_id": 1}]).status["counts"] == ("PRESENT",)
 
 
+@pytest.mark.slow
 def test_what_was_rolled_back_from_goes_and_its_number_is_not_given_again(store: FeatureStore) -> None:
     move(store)
     store.apply([churn])

@@ -46,6 +46,7 @@ def log(store: FeatureStore, table: str) -> list[dict[str, object]]:
     return [dict(row) for row in store.catalog.load_table(f"features.{table}").scan().to_arrow().to_pylist()]
 
 
+@pytest.mark.slow
 def test_the_same_interval_again_appends_and_commits_nothing(store: FeatureStore) -> None:
     end = T + 10 * HOUR
     first = {run.view: run for run in store.materialize(end=end)}
@@ -58,6 +59,7 @@ def test_the_same_interval_again_appends_and_commits_nothing(store: FeatureStore
     assert [run.rows_appended for run in start.values()] == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_run_without_new_rows_moves_the_watermark_and_adds_no_snapshot(store: FeatureStore) -> None:
     store.materialize(end=T + 10 * HOUR)
     snapshot = store.view("last")["snapshot_id"]
@@ -67,6 +69,7 @@ def test_a_run_without_new_rows_moves_the_watermark_and_adds_no_snapshot(store: 
     assert store.online_features("service", [{"k": 1}]).watermarks["last_v1"] == int((T + 20 * HOUR).timestamp()) * 1_000_000
 
 
+@pytest.mark.slow
 def test_snapshots_say_where_they_come_from(store: FeatureStore) -> None:
     store.materialize()
     snapshot = store.catalog.load_table("features.counts_v1").current_snapshot()
@@ -79,6 +82,7 @@ def test_snapshots_say_where_they_come_from(store: FeatureStore) -> None:
     assert {"featurestore.run-id", "featurestore.interval", "featurestore.materialized-through", "featurestore.view-version"} <= set(said)
 
 
+@pytest.mark.slow
 def test_late_and_removed_rows_become_corrections_and_nulls(store: FeatureStore) -> None:
     store.materialize()
     before = log(store, "last_v1")
@@ -99,6 +103,7 @@ def test_late_and_removed_rows_become_corrections_and_nulls(store: FeatureStore)
     assert [run.rows_appended for run in store.materialize()] == [0, 0]
 
 
+@pytest.mark.slow
 def test_null_keys_missing_times_and_the_future_are_counted_and_left_out(store: FeatureStore) -> None:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     store.catalog.load_table("raw.s").append(rows((None, T, 1.0), (3, tomorrow, 1.0), (3, None, 1.0)))
@@ -119,6 +124,7 @@ def test_a_source_without_times_is_refused(store: FeatureStore) -> None:
     assert store.view("last")["snapshot_id"] is None
 
 
+@pytest.mark.slow
 def test_a_changed_type_in_the_source_names_both_types(store: FeatureStore) -> None:
     store.materialize()
     with store.catalog.load_table("raw.s").update_schema(allow_incompatible_changes=True) as change:
@@ -133,6 +139,7 @@ def test_a_changed_type_in_the_source_names_both_types(store: FeatureStore) -> N
     assert store.view("last") == before
 
 
+@pytest.mark.slow
 def test_an_interval_that_leaves_a_gap_is_refused(store: FeatureStore) -> None:
     store.materialize(start=T, end=T + HOUR)
     with pytest.raises(RequestError, match="would leave a gap"):
@@ -143,6 +150,7 @@ def test_an_interval_that_leaves_a_gap_is_refused(store: FeatureStore) -> None:
         store.materialize(start=T + HOUR, end=T)
 
 
+@pytest.mark.slow
 def test_an_online_store_that_missed_a_run_is_brought_up_to_date(store: FeatureStore, tmp_path: Path) -> None:
     elsewhere = FeatureStore(settings=Settings(home=tmp_path / "home", online=f"lmdb://{tmp_path / 'elsewhere'}"))
     store.materialize()

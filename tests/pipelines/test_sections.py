@@ -82,6 +82,7 @@ def found_in(section: Section) -> set[tuple[str, int]]:
     return {(group.path, group.number) for group in section.groups}
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(FILES, st.none() | st.integers(0, 40), st.integers(-5, 50), st.integers(0, 20), st.integers(1, 20))
 def test_sections_have_all_rows_of_their_time_and_no_time_is_left_out(
@@ -166,6 +167,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
         yield opened
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     FILES,

@@ -51,6 +51,7 @@ def test_parquet_files_of_any_time_unit(store: FeatureStore, tmp_path: Path, tim
     assert [row["x"] for row in seen(store, k=[1, 1], t=pa.array([T - timedelta(microseconds=1), T], STAMP))] == [None, 5]
 
 
+@pytest.mark.slow
 def test_new_files_are_found_and_changed_ones_corrected(store: FeatureStore, tmp_path: Path) -> None:
     pq.write_table(pa.table({"k": [1], "at": pa.array([T], STAMP), "x": [5]}), tmp_path / "a.parquet")
     serve(store, Source("f", path=str(tmp_path / "*.parquet"), timestamp="at"), features=["x"])
@@ -70,6 +71,7 @@ def test_csv_files(store: FeatureStore, tmp_path: Path) -> None:
     assert [(row["x"], row["twice"]) for row in seen(store, k=[key], t=[T])] == [(1.5, 3.0)]
 
 
+@pytest.mark.slow
 def test_one_query_over_several_tables(store: FeatureStore) -> None:
     load_source(store, "shop.orders", pa.table({"k": pa.array([1, 2], pa.int64()), "item": ["a", "b"], "at": pa.array([T, T], STAMP)}))
     items = load_source(store, "shop.items", pa.table({"item": ["a", "b"], "price": [1.5, 2.5]}))
@@ -82,6 +84,7 @@ def test_one_query_over_several_tables(store: FeatureStore) -> None:
     assert [row["price"] for row in seen(store, k=[1, 2], t=[T, T])] == [9.0, 2.5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind,value,other,asked",
     [
@@ -112,6 +115,7 @@ def test_keys_of_every_type(store: FeatureStore, kind: pa.DataType, value: Any, 
     assert [run.rows_appended for run in store.materialize(start=T, end=T + HOUR)] == [0]
 
 
+@pytest.mark.slow
 def test_features_of_every_type_are_stored_joined_and_served(store: FeatureStore) -> None:
     columns = {
         "a": pa.array([True]),

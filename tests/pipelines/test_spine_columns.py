@@ -86,6 +86,7 @@ def plain(column: pa.ChunkedArray) -> list[Any]:
     return list((column.cast(pa.list_(pa.int64())) if nested else column).to_pylist())
 
 
+@pytest.mark.slow
 def test_columns_of_every_type_come_back(store: FeatureStore) -> None:
     spine = builders.spine(5)
     columns = {**SAME, **{name: column for name, (column, _) in OTHERS.items()}}

@@ -60,6 +60,7 @@ def found(store: FeatureStore, service: str, hours: tuple[int, int], every: str)
     return list(zip(*(hour if name == "timestamp" else made.column(name).to_pylist() for name in made.schema.names), strict=True))
 
 
+@pytest.mark.slow
 def test_each_key_at_each_time(store: FeatureStore) -> None:
     """Keys of all of the service's views with a row by the end, ordered by key and time; the end is one of the times."""
     assert found(store, "customers", (0, 4), "2h") == [

@@ -63,6 +63,7 @@ def joined(store: FeatureStore, spine: Spine, room: int, known: str = "now") -> 
         return pa.Table.from_batches(found.batches, found.schema), found.facts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", ["now", "then"])
 def test_a_spine_in_a_file_is_joined_in_pieces_as_at_once(store: FeatureStore, tmp_path: Path, known: str) -> None:
     given = asked(ROWS, 0, 400)

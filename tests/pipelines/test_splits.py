@@ -83,6 +83,7 @@ def test_times_end_parts(store: FeatureStore) -> None:
     assert (open_ended["rows"], open_ended["unassigned"]) == ({"train": 23, "test": ROWS - 24}, 1)
 
 
+@pytest.mark.slow
 def test_a_split_is_part_of_the_request_and_not_of_the_rows(store: FeatureStore) -> None:
     none, first, second = build(store, None), build(store, {"a": 0.5, "b": 0.5}), build(store, {"b": 0.5, "a": 0.5})
     assert len({none.id, first.id, second.id}) == 3

@@ -47,6 +47,7 @@ def spine() -> pa.Table:
     return pa.table({"id": pa.array(ids, pa.int64()), "t": pa.array([T] * 9, STAMP), "y": [value % 2 == 0 for value in ids]})
 
 
+@pytest.mark.slow
 def test_statistics_are_those_of_the_stored_rows(tmp_path: Path) -> None:
     store = open_store(tmp_path, 2)
     made = store.training_set("people", spine(), "t", label="y")

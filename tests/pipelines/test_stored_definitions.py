@@ -64,6 +64,7 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_view_that_somebody_changed_is_refused_by_name_until_it_is_applied_again(own_shop: FeatureStore, case: str) -> None:
     view, changed, told = CASES[case]

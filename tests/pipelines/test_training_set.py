@@ -45,6 +45,7 @@ def spine(rows: int = 6) -> pa.Table:
     return pa.table({"customer_id": pa.array(ids, pa.int64()), "t": pa.array(times, STAMP), "basket": [10.0] * rows, "y": ids})
 
 
+@pytest.mark.slow
 def test_the_manifest_says_how_it_came_to_be(store: FeatureStore) -> None:
     made = store.training_set("churn", spine(), "t", label="y", name="march")
     manifest = made.manifest
@@ -75,6 +76,7 @@ def test_the_manifest_says_how_it_came_to_be(store: FeatureStore) -> None:
     assert sum(pq.read_metadata(path).num_rows for path in made.files()) == 6
 
 
+@pytest.mark.slow
 def test_the_same_request_gives_the_same_training_set(store: FeatureStore) -> None:
     first = store.training_set("churn", spine(), "t", label="y")
     before = store.catalog.load_table("training_sets.churn").current_snapshot()
@@ -109,6 +111,7 @@ def test_a_rebuild_survives_corrections_new_versions_and_upkeep(store: FeatureSt
     assert fresh.stdout.strip() == made.digest
 
 
+@pytest.mark.slow
 def test_pinned_snapshots_are_tagged_and_can_be_asked_for(store: FeatureStore) -> None:
     made = store.training_set("churn", spine(), "t")
     for table, snapshot_id in made.snapshots.items():
@@ -120,6 +123,7 @@ def test_pinned_snapshots_are_tagged_and_can_be_asked_for(store: FeatureStore) -
     assert again.digest == made.digest
 
 
+@pytest.mark.slow
 def test_a_changed_stored_row_is_a_digest_mismatch(store: FeatureStore) -> None:
     made = store.training_set("churn", spine(), "t")
     table = store.catalog.load_table("training_sets.churn")
@@ -137,6 +141,7 @@ def test_a_changed_stored_row_is_a_digest_mismatch(store: FeatureStore) -> None:
     assert caught.value.details["rows"][0]["columns"] == {"ratio": {"recorded": 10.0, "rebuilt": 11.0}}
 
 
+@pytest.mark.slow
 def test_a_build_holds_what_it_reads_and_lets_go_when_it_fails(store: FeatureStore) -> None:
     def corrected(now: Progress) -> None:
         if not now.rows:
@@ -158,6 +163,7 @@ def test_a_build_holds_what_it_reads_and_lets_go_when_it_fails(store: FeatureSto
     assert store.rebuild(made.id).digest == made.digest
 
 
+@pytest.mark.slow
 def test_a_spine_past_the_watermark_is_told(store: FeatureStore) -> None:
     late = pa.table({"customer_id": [0], "t": pa.array([datetime.now(UTC) + DAY], STAMP), "basket": [1.0]})
     made = store.training_set("churn", late, "t")
@@ -165,6 +171,7 @@ def test_a_spine_past_the_watermark_is_told(store: FeatureStore) -> None:
     assert len(made.manifest["warnings"]) == 2
 
 
+@pytest.mark.slow
 def test_a_spine_from_before_a_fold_is_told(store: FeatureStore) -> None:
     orders = store.catalog.load_table("shop.orders")
     orders.append(events([0, 4], [100.0, 5.0]))
@@ -178,6 +185,7 @@ def test_a_spine_from_before_a_fold_is_told(store: FeatureStore) -> None:
     assert store.training_set("churn", spine(), "t").manifest["warnings"] == []
 
 
+@pytest.mark.slow
 def test_an_unknown_id_offers_the_known_ones(store: FeatureStore) -> None:
     made = store.training_set("churn", spine(), "t")
     with pytest.raises(NotFound, match=made.id):

@@ -122,6 +122,7 @@ def test_oversized_bodies(own: Served) -> None:
         assert httpx.get(f"{url}/healthz").is_success
 
 
+@pytest.mark.slow
 def test_a_token(own: Served) -> None:
     store = FeatureStore(settings=Settings(home=own.store.settings.home, token="s3cret-token"))
     with store, shop.serving(store) as url:

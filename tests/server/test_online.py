@@ -66,6 +66,7 @@ def test_it_equals_the_store(served: Served) -> None:
     assert answer["rows"][1][-1] is None
 
 
+@pytest.mark.slow
 def test_what_another_process_applies_is_seen(own: Served) -> None:
     assert look_up(own, PLAIN, [1])["features"][0] == "orders_7d"
     ratio = FeatureView(
@@ -84,6 +85,7 @@ def test_what_another_process_applies_is_seen(own: Served) -> None:
     assert found["rows"] == [[1.0]]
 
 
+@pytest.mark.slow
 def test_new_rows_are_seen(own: Served) -> None:
     before = look_up(own, PLAIN, [1])
     shop.add(own.store, "shop.orders", shop.order_rows().slice(3, 1))

@@ -88,6 +88,7 @@ def test_a_bound_of_decoded_bytes(tmp_path: Path) -> None:
         reader.close()
 
 
+@pytest.mark.slow
 def test_a_file_that_takes_too_long(tmp_path: Path) -> None:
     reader = UploadReader(Settings(home=tmp_path, spine_seconds=0.001))
     try:
@@ -97,6 +98,7 @@ def test_a_file_that_takes_too_long(tmp_path: Path) -> None:
         reader.close()
 
 
+@pytest.mark.slow
 def test_a_reader_that_is_gone_is_replaced(tmp_path: Path) -> None:
     reader = UploadReader(Settings(home=tmp_path))
     try:

@@ -141,6 +141,7 @@ def test_other_columns_and_times_of_a_spine(keyed: Served) -> None:
             assert answer.status_code in (200, 400, 422), f"{row[:100]} {answer.content[:300]!r}"
 
 
+@pytest.mark.slow
 def test_numbers_are_as_exact_as_written(keyed: Served) -> None:
     for spelled, status in (("0.1", "PRESENT"), ("0.1000000000000000000000000001", None), ("0.10000000000000000", "PRESENT")):
         body = f'{{"entities": [{{"id": {spelled}}}]}}'.encode()

@@ -75,6 +75,7 @@ def test_a_service_that_is_wrong_is_told_as_a_plan_tells_it() -> None:
         training_rows(wrong, {"orders": ORDERS}, SPINE, timestamp="observed_at")
 
 
+@pytest.mark.slow
 def test_the_store_gives_the_same_rows(tmp_path: Path) -> None:
     with FeatureStore(tmp_path / "home") as store:
         load_source(store, "shop.orders", pa.Table.from_pylist([{**row, "ordered_at": utc(str(row["ordered_at"]))} for row in ORDERS]))
@@ -86,6 +87,7 @@ def test_the_store_gives_the_same_rows(tmp_path: Path) -> None:
     assert training_rows(churn, ROWS, SPINE, timestamp="observed_at") == stored
 
 
+@pytest.mark.slow
 def test_a_first_call_imports_neither_a_catalog_nor_pandas() -> None:
     script = (
         "import sys\nfrom featurestore.testing import training_rows\nfrom tests.testing.world import ORDERS, PROFILES, churn\n"
