@@ -4,6 +4,7 @@ import json
 import socket
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from featurestore.cli.output import PIPE_WIDTH
@@ -62,3 +63,24 @@ def test_what_is_no_terminal_gets_plain_text(example: Path) -> None:
     done = run("show", "views")
     assert all(len(line) <= PIPE_WIDTH for line in done.stdout.splitlines()), "not cut, and not endless"
     assert "\x1b" not in done.stdout
+
+
+def test_a_broken_view_ends_with_1_when_the_others_are_done(fresh: Path) -> None:
+    run("apply")
+    orders = pq.read_table("data/orders.parquet")
+    pq.write_table(orders.rename_columns(["sum" if name == "amount" else name for name in orders.schema.names]), "data/orders.parquet")
+    done = run("materialize")
+    assert done.exit_code == 1
+    assert "customer_profile" in done.stdout
+    assert "customer_orders" in done.stderr
+    assert "amount" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_catalog_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATURESTORE_CATALOG", '{"type": "sql", "uri": "postgresql+psycopg2://me:secret@127.0.0.1:1/none"}')
+    done = run("show", "views", "--home", str(tmp_path))
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "cannot be opened" in done.stderr
+    assert "check the settings catalog, warehouse and home" in done.stderr
+    assert "secret" not in done.stderr

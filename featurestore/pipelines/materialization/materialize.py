@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from featurestore.compiler.features import WindowedFeature, features_of
 from featurestore.dsl.view import FeatureView
-from featurestore.errors import CommitConflict, FeatureStoreError
+from featurestore.errors import CommitConflict, FeatureStoreError, RequestError
 from featurestore.pipelines import times
 from featurestore.pipelines.materialization.checks import Outcome
 from featurestore.pipelines.materialization.publish import publish
@@ -90,6 +91,21 @@ def _landed(parts: Parts, applied: Applied, view: FeatureView, start: int | None
             if attempt == ATTEMPTS - 1:
                 raise
         except FeatureStoreError as error:
+            if (beyond := _beyond(view, error)) is not None:
+                raise beyond from error
             error.message = f"view {view.name}: {error.message}"
             raise
     raise AssertionError("the last attempt returns or raises")
+
+
+def _beyond(view: FeatureView, error: FeatureStoreError) -> RequestError | None:
+    """The error of a sum that no type of the engine holds, naming the features that add up; None for any other error."""
+    sums = [one.name for one in features_of(view) if isinstance(one, WindowedFeature) and one.aggregation.function in ("sum", "mean")]
+    if not sums or "Overflow in " not in str(error.details.get("reason", "")):
+        return None
+    return RequestError(
+        f"view {view.name}: the values that {' or '.join(sums[:5])} adds up have a sum beyond 38 digits; add up CAST(... AS DOUBLE), or"
+        " a decimal of fewer digits after the point",
+        view=view.name,
+        features=sums,
+    )
