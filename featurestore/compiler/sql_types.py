@@ -1,5 +1,6 @@
 """The types that SQL of a user may name, each with the one text that we write for it."""
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -37,17 +38,24 @@ PLAIN: Mapping[exp.DType, str] = MappingProxyType(
         exp.DType.INTERVAL: "INTERVAL",
     }
 )
+MOST_VALUES = 10_000
+"""How many values an array of a fixed size may hold, those of arrays inside of it counted: the engine makes room for all of them at once."""
 _ARGUMENTS = frozenset({"this", "expressions", "nested", "values"})
 
 
 def type_text(kind: exp.Expr) -> str | None:
-    """The SQL of a type, a list, a struct or a map of such; None when it is not one of ours."""
+    """The SQL of a type, a list, a struct or a map of such; None when it is not one of ours, or holds too much."""
+    text = _type_text(kind)
+    return None if text is None or _values(kind) > MOST_VALUES else text
+
+
+def _type_text(kind: exp.Expr) -> str | None:
     if not isinstance(kind, exp.DataType) or {name for name, value in kind.args.items() if value} - _ARGUMENTS:
         return None
     inside = kind.expressions
     values = kind.args.get("values") or []
     if kind.this == exp.DType.ARRAY and len(inside) == 1 and len(values) <= 1:
-        element, size = type_text(inside[0]), [_whole(value) for value in values]
+        element, size = _type_text(inside[0]), [_whole(value) for value in values]
         return None if element is None or None in size else f"{element}[{size[0] if size else ''}]"
     if values:
         return None
@@ -56,7 +64,7 @@ def type_text(kind: exp.Expr) -> str | None:
     if kind.this == exp.DType.STRUCT:
         return _struct(inside)
     if kind.this == exp.DType.MAP and len(inside) == 2:
-        of = [type_text(part) for part in inside]
+        of = [_type_text(part) for part in inside]
         return None if None in of else f"MAP({of[0]}, {of[1]})"
     return None if inside else PLAIN.get(kind.this)
 
@@ -80,11 +88,19 @@ def _struct(inside: list[exp.Expr]) -> str | None:
             or {k for k, v in part.args.items() if v} - {"this", "kind"}
         ):
             return None
-        kind = type_text(part.args["kind"]) if part.args.get("kind") else None
+        kind = _type_text(part.args["kind"]) if part.args.get("kind") else None
         if kind is None or not part.this.name:
             return None
         fields.append(f"{part.this.sql(dialect='duckdb', identify=True)} {kind}")
     return f"STRUCT({', '.join(fields)})" if fields else None
+
+
+def _values(kind: exp.Expr) -> int:
+    """How many values there are in the fixed sizes of a type of ours."""
+    sizes = [_whole(value) or 1 for value in kind.args.get("values") or ()]
+    inside = sum(_values(part) for part in kind.expressions if isinstance(part, exp.DataType))
+    fields = sum(_values(part.args["kind"]) for part in kind.expressions if isinstance(part, exp.ColumnDef))
+    return math.prod(sizes) * max(inside + fields, 1)
 
 
 def _whole(number: exp.Expr) -> int | None:

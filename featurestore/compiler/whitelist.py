@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from featurestore.compiler import functions
 from featurestore.compiler.parsing import SqlProblem, shown, write
-from featurestore.compiler.sql_types import type_text
+from featurestore.compiler.sql_types import MOST_VALUES, type_text
 from featurestore.errors import near
 
 _BINARY = (
@@ -190,7 +190,8 @@ def _check_type(node: exp.DataType, sql: str) -> None:
         named = str(node.args.get("kind") or node.this.value if isinstance(node.this, exp.DType) else node.this)
         raise SqlProblem(
             f"type {shown(named, 60)} in {shown(sql)} is not one that SQL here may name; use BOOLEAN, INTEGER, BIGINT, DOUBLE,"
-            " DECIMAL(p,s), VARCHAR, DATE, TIMESTAMP, TIMESTAMPTZ, UUID, BLOB, or a list of those"
+            " DECIMAL(p,s), VARCHAR, DATE, TIMESTAMP, TIMESTAMPTZ, UUID, BLOB, a list of those, or an array of up to"
+            f" {MOST_VALUES} of them"
         )
 
 

@@ -6,6 +6,7 @@ import pytest
 from featurestore.compiler.expressions import SqlProblem, canonical, parse_query, parse_row, render, render_query
 
 WORKS = {
+    "array": "CASE WHEN len(CAST(NULL AS STRUCT(a FLOAT[4096], b INT)).a) IS NULL THEN x END",
     "parentheses": "(" * 60 + "x" + ")" * 60,
     "cases": "CASE WHEN x = 1 THEN " * 55 + "1" + " END" * 55,
     "elses": "CASE WHEN x = 2 THEN 1 ELSE " * 55 + "1" + " END" * 55,
@@ -26,6 +27,9 @@ REFUSED = {
     "types": "x::INT" + "[]" * 2000,
     "structs": "x::" + "STRUCT(a " * 300 + "INT" + ")" * 300,
     "fields": "x" + ".a" * 3000,
+    "arrays": "CAST(NULL AS INT[99999][99999][99999])",
+    "arrays in structs": "CAST(NULL AS STRUCT(a INT[6000], b INT[6000]))",
+    "arrays in lists": "CAST(NULL AS INT[6000][][2])",
     "powers": " ** ".join(["x"] * 2000),
     "minuses": "- " * 1000 + "x",
     "characters": "'" + "a" * 500_000 + "'",
@@ -44,7 +48,7 @@ def test_what_honest_tools_write_works(name: str) -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_more_is_refused_with_a_message(name: str) -> None:
-    with pytest.raises(SqlProblem, match=r"divide it|put what it lists into a table|too many"):
+    with pytest.raises(SqlProblem, match=r"divide it|put what it lists into a table|too many|array of up to"):
         parse_row(REFUSED[name])
 
 
