@@ -12,7 +12,7 @@ from featurestore.secrets import logger_of
 from featurestore.server import places, spines
 from featurestore.server.bounds import Bounded, Lookups
 from featurestore.server.definitions import Definitions
-from featurestore.server.docs import Docs
+from featurestore.server.docs import Described, Docs
 from featurestore.server.doors import Doors
 from featurestore.server.errors import HANDLERS
 from featurestore.server.forms import Forms
@@ -63,7 +63,9 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
         Middleware(Forms, forms=spines.PATHS),
         Middleware(Bounded, settings=store.settings),
     ]
-    app = FastAPI(
+    app = Described(
+        token=store.settings.token is not None,
+        open_paths=OPEN_PATHS,
         title="featurestore",
         description=DESCRIPTION,
         version=version("featurestore"),

@@ -1,8 +1,10 @@
 """The page that shows the API: Swagger UI from this server alone, so that reading it tells nobody, and nobody else's script runs in it."""
 
+from collections.abc import Collection
 from importlib.resources import files
+from typing import Any
 
-from fastapi import Response
+from fastapi import FastAPI, Response
 from fastapi.routing import APIRoute
 
 from featurestore.errors import NotFound
@@ -39,6 +41,25 @@ POLICY = (
 KINDS = {"css": "text/css", "js": "text/javascript", "png": "image/png"}
 FILES = {"swagger-ui.css": "swagger-ui.css", "swagger-ui.js": "swagger-ui-bundle.js", "favicon.png": "favicon-32x32.png"}
 PATHS = ("/docs", "/docs/start.js", *(f"/docs/{name}" for name in FILES))
+
+
+class Described(FastAPI):
+    """An application whose description says that it asks for a token, so that the page lets one be entered."""
+
+    def __init__(self, *, token: bool, open_paths: Collection[str], **more: Any) -> None:
+        super().__init__(**more)
+        self._token, self._open_paths = token, open_paths
+
+    def openapi(self) -> dict[str, Any]:
+        """The description, made once."""
+        document = super().openapi()
+        if self._token and "security" not in document:
+            document.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            document["security"] = [{"token": []}]
+            for path in document["paths"].keys() & set(self._open_paths):
+                for operation in document["paths"][path].values():
+                    operation["security"] = []
+        return document
 
 
 class Docs:

@@ -133,6 +133,12 @@ def test_a_token(own: Served) -> None:
         assert httpx.get(f"{url}/v1/views", headers={"Authorization": "Bearer s3cret-token"}).is_success
         for path in ("/healthz", "/readyz", "/openapi.json", "/docs"):
             assert httpx.get(f"{url}{path}").is_success
+        for _ in range(2):
+            told = httpx.get(f"{url}/openapi.json").json()
+            assert told["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
+            assert told["security"] == [{"token": []}]
+            assert told["paths"]["/healthz"]["get"]["security"] == []
+            assert "security" not in told["paths"]["/v1/views"]["get"]
 
 
 def test_the_unexpected_becomes_a_request_id(caplog: pytest.LogCaptureFixture) -> None:
