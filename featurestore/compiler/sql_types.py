@@ -39,7 +39,7 @@ PLAIN: Mapping[exp.DType, str] = MappingProxyType(
     }
 )
 MOST_VALUES = 10_000
-"""How many values an array of a fixed size may hold, those of arrays inside of it counted: the engine makes room for all of them at once."""
+"""How many values an array of a fixed size may hold, with those of arrays inside: the engine makes room for all at once."""
 _ARGUMENTS = frozenset({"this", "expressions", "nested", "values"})
 
 
