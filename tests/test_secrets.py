@@ -101,7 +101,7 @@ def test_words_that_are_no_secret_stay_readable() -> None:
         assert scrubbed(words) == words
 
 
-@pytest.mark.parametrize("token", ["", " ", "\t\n", " long-enough", "long-enough\n", "длинный-ключ", "s", "7-signs"])
+@pytest.mark.parametrize("token", ["", " ", "\t\n", " long-enough", "long-enough\n", "длинный-ключ"])
 def test_a_token_that_is_none_is_refused(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATURESTORE_TOKEN", token)
     with pytest.raises(RequestError, match="token: "):

@@ -229,9 +229,11 @@ def test_an_open_server_must_be_meant(tmp_path: Path, host: str) -> None:
 
 
 @pytest.mark.parametrize("given", [{"token": "x"}, {"allow_anonymous": True}])
-def test_one_that_is_meant_listens(tmp_path: Path, given: dict[str, object]) -> None:
+def test_one_that_is_meant_listens(tmp_path: Path, given: dict[str, object], caplog: pytest.LogCaptureFixture) -> None:
     def stop(url: str) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         serve(Settings(home=tmp_path, host="0.0.0.0", port=0, **given), stop)
+    assert ("is guessed in no time" in caplog.text) is ("token" in given)
+    assert ("can read and change everything" in caplog.text) is ("token" not in given)
