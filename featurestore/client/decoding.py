@@ -9,7 +9,7 @@ from featurestore.client.transport import exception
 from featurestore.dsl.definitions import Definitions
 from featurestore.errors import DefinitionError, FeatureStoreError, Problem
 from featurestore.pipelines import times
-from featurestore.pipelines.lookup import DOUBLES, OnlineFeatures
+from featurestore.pipelines.lookup import OnlineFeatures
 from featurestore.pipelines.materialization.checks import Outcome
 from featurestore.pipelines.materialization.materialize import Materialization
 from featurestore.pipelines.materialization.outcome import Failure, Materializations
@@ -18,7 +18,7 @@ from featurestore.pipelines.planning.plan import Plan
 from featurestore.pipelines.planning.step import Step
 from featurestore.pipelines.registry import Applied
 from featurestore.pipelines.upkeep.removal import Removal
-from featurestore.pipelines.values import fit
+from featurestore.pipelines.values import DOUBLES, fit
 
 
 def plan(answer: Mapping[str, Any], definitions: Definitions) -> Plan:

@@ -20,7 +20,7 @@ from featurestore.dsl.loader import load
 from featurestore.errors import DefinitionError, NotFound, RequestError
 from featurestore.pipelines import encoding, times
 from featurestore.pipelines.joining.spine_grid import asked
-from featurestore.pipelines.lookup import DOUBLES, OnlineFeatures
+from featurestore.pipelines.lookup import OnlineFeatures
 from featurestore.pipelines.materialization.materialize import Progress
 from featurestore.pipelines.materialization.outcome import Materializations
 from featurestore.pipelines.names import service_name, view_name, view_names
@@ -30,6 +30,7 @@ from featurestore.pipelines.training_sets.files import Files
 from featurestore.pipelines.training_sets.progress import Progress as RowsProgress
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.pipelines.upkeep.removal import Removal
+from featurestore.pipelines.values import DOUBLES
 from featurestore.store import Known
 
 

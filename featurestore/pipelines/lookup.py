@@ -20,9 +20,8 @@ from featurestore.pipelines import encoding, times
 from featurestore.pipelines.joining.derived_rows import beyond_type
 from featurestore.pipelines.joining.spine_columns import arrow_type
 from featurestore.pipelines.parts import Parts
-from featurestore.pipelines.values import fit, is_fit
+from featurestore.pipelines.values import DOUBLES, fit, is_fit
 
-DOUBLES = ("DOUBLE", "FLOAT")
 PRESENT, NOT_FOUND, EXPIRED = "PRESENT", "NOT_FOUND", "EXPIRED"
 
 

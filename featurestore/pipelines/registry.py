@@ -133,7 +133,7 @@ class Registry:
     def meaning(self, applied: Applied) -> str | None:
         """The fingerprint of what the document of a view says now; None when it cannot be read: it equals no other."""
         try:
-            with stored.reading(f"view {applied.name}, version {applied.version}"):
+            with _reading(applied):
                 return view_fingerprint(self.view(applied))
         except Conflict:
             return None

@@ -45,7 +45,7 @@ def text(microseconds: int | None) -> str | None:
 
 
 def texts(microseconds: Iterable[int | None]) -> dict[int | None, str | None]:
-    """The `text` of each of these times; of many, at a tenth of its cost."""
+    """The `text` of each of these times; of many, at a quarter of its cost."""
     wanted = [at for at in set(microseconds) if at is not None]
     if len(wanted) < MANY or not FIRST <= min(wanted) <= max(wanted) <= LAST:
         return {None: None, **{at: text(at) for at in wanted}}

@@ -11,6 +11,8 @@ from typing import Any
 from featurestore.errors import TypeMismatch
 from featurestore.pipelines.encoding import NAMES
 
+DOUBLES = ("DOUBLE", "FLOAT")
+"""The types that have NaN and infinities."""
 SHOWN = 100
 """Most characters of a value in a message."""
 

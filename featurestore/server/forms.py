@@ -9,6 +9,8 @@ from featurestore.server.documents import document
 from featurestore.server.errors import response
 
 JSON, FORM = "application/json", "multipart/form-data"
+PLAIN = JSON.encode()
+"""What nearly every body says, and all that is looked at of one that says it."""
 
 
 class Forms:
@@ -24,7 +26,7 @@ class Forms:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        if headers.get(b"content-type") == JSON.encode():
+        if headers.get(b"content-type") == PLAIN:
             return None
         if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
             return None

@@ -52,13 +52,11 @@ class Boundary:
             if started:
                 # Half an answer is out: only a broken connection tells the caller that the rest is missing.
                 raise
-            status, kind, message = (
-                500,
-                "InternalError",
-                f"the server failed at this request; its log says more under request id {request_id}",
-            )
             if memory.is_shortage(failed):
                 status, kind, message = 507, "OutOfResources", "the server has no memory for this; ask for less at once"
+            else:
+                status, kind = 500, "InternalError"
+                message = f"the server failed at this request; its log says more under request id {request_id}"
             answer = response(status, document(kind, message, {"request_id": request_id}), {"X-Request-Id": request_id})
             await answer(scope, receive, send)
 

@@ -7,9 +7,7 @@ from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import TypeMismatch
 from featurestore.pipelines.encoding import NAMES
 from featurestore.pipelines.json_numbers import NotANumber, WrittenNumber
-from featurestore.pipelines.values import fit, shown
-
-DOUBLES = ("DOUBLE", "FLOAT")
+from featurestore.pipelines.values import DOUBLES, fit, shown
 
 
 def settle(rows: Sequence[Any], plan: ServicePlan, timestamp: str) -> list[Any]:

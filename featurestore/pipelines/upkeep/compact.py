@@ -20,7 +20,7 @@ from featurestore.pipelines.materialization.unfinished import unfinished
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.planning.apply import DEFINITION
 
-TODO = "change a word of the view's definition, such as its description, and apply it, which writes it anew"
+WRITE_ANEW = "change a word of the view's definition, such as its description, and apply it, which writes it anew"
 _FILES = "__fs_files"
 _TIMES = ("feature_timestamp", "created_timestamp")
 
@@ -70,7 +70,7 @@ def feature_layout(table: Table) -> Layout | None:
     document = table.properties.get(DEFINITION)
     if document is None:
         return None
-    with stored.reading(f"the definition in the properties of table {'.'.join(table.name())}", TODO):
+    with stored.reading(f"the definition in the properties of table {'.'.join(table.name())}", WRITE_ANEW):
         view = documents.view(json.loads(document))
         versioned = view.every is None and view.source.created is not None
         return Layout(order(view.entity.keys, "created_timestamp"), tuple(view.entity.keys), not versioned)

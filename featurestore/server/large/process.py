@@ -27,6 +27,7 @@ MOST_KEYS = 10_000
 MOST_ELSE = 300_000
 """Most values that are in no long list."""
 HEADER = 8
+"""Bytes before each part that tell its length."""
 ELSEWHERE = "send so many as a Parquet or Arrow file, or in several requests"
 
 

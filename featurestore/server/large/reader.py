@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 
 from featurestore.server.bodies import Body
 from featurestore.server.forks import Forks
+from featurestore.server.large.process import HEADER
 
 Model = TypeVar("Model", bound=Body)
 
@@ -19,7 +20,6 @@ AT_ONCE = 2
 """Bodies that one web process has read at once; the others wait."""
 SECONDS = 60.0
 MEMORY_BYTES = 2 << 30
-HEADER = 8
 
 
 class Filled(pickle.Unpickler):
