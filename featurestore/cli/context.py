@@ -1,5 +1,6 @@
 """What all commands share: `--home`, `--url` and `--json`, and the store, which is imported only when a command needs it."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -79,7 +80,8 @@ def url() -> str | None:
 def settings(**given: Any) -> "Settings":
     """The settings of this command line. Raises: RequestError for wrong ones."""
     # Here and not above: pydantic takes longer to import than `--help` may take to print.
-    from featurestore.settings import load_settings  # noqa: PLC0415
+    with _uncollected():
+        from featurestore.settings import load_settings  # noqa: PLC0415
 
     return load_settings(home=home(), **given)
 
@@ -90,8 +92,25 @@ def store() -> Iterator["FeatureStore | RemoteStore"]:
     address, found = url(), settings()
     if address is None:
         # What a library makes in the home folder is for its owner as well, and so are rows that a command writes elsewhere.
-        with private.keeping_to_owner(), featurestore.FeatureStore(settings=found) as opened:
+        with private.keeping_to_owner(), open_store(found) as opened:
             yield opened
     else:
         with featurestore.connect(address, None if found.token is None else found.token.reveal()) as remote:
             yield remote
+
+
+def open_store(settings: "Settings") -> "FeatureStore":
+    """The store of these settings, to be closed by whoever asked for it."""
+    with _uncollected():
+        kind = featurestore.FeatureStore
+    return kind(settings=settings)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Imports without garbage collection: what they make stays, and looking through it over and over takes a tenth of a command's time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

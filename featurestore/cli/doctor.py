@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal, cast
 import click
 from rich.markup import escape
 
-import featurestore
 from featurestore import private
 from featurestore.addresses import without_secrets
 from featurestore.amounts import plural
@@ -156,7 +155,7 @@ def _stores(settings: "Settings", repair: bool) -> Iterator[Finding]:
         "warehouse": f"{settings.catalog_properties().get('warehouse', 'of the server')}: an object was written there, and removed",
         "online store": settings.online_url(),
     }
-    with featurestore.FeatureStore(settings=settings) as store:
+    with context.open_store(settings) as store:
         found = store.check(write=True)
         for part, error in found.items():
             if error is None:

@@ -20,7 +20,6 @@ from pyiceberg.exceptions import (
 )
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.update import AssertTableUUID, RemovePropertiesUpdate, SetPropertiesUpdate, TableUpdate
-from requests import HTTPError
 
 from featurestore.errors import CommitConflict, CommitUnknown, FeatureStoreError, NotReady
 from featurestore.lakehouse.landed import landed
@@ -199,6 +198,9 @@ def _refused(table: Table, error: Exception) -> bool:
         return (isinstance(error, OSError) and out_of_room(error)) or isinstance(error, ValueError)
     if not isinstance(error, RESTError) or isinstance(error, CommitStateUnknownException | ServerError | ServiceUnavailableError):
         return False
+    # Here and not above: only a REST catalog speaks HTTP, and the library for it takes a while to import.
+    from requests import HTTPError  # noqa: PLC0415
+
     answer = error.__cause__
     return isinstance(answer, HTTPError) and answer.response is not None and answer.response.status_code not in (408, 499)
 

@@ -10,9 +10,11 @@ from featurestore.lakehouse.local_io import parse_location, pyarrow_io
 
 
 def filesystem(io: FileIO, location: str) -> tuple[pafs.FileSystem, str]:
-    """The filesystem that a location is on, and its path there."""
+    """The filesystem that a location is on, for what is there already, and its path there."""
+    scheme, netloc, path = parse_location(location, io.properties)
+    if scheme == "file":
+        return pafs.LocalFileSystem(), path
     known = io if isinstance(io, pyarrow_io().PyArrowFileIO) else pyarrow_io().PyArrowFileIO(io.properties)
-    scheme, netloc, path = parse_location(location, known.properties)
     return known.fs_by_scheme(scheme, netloc), path
 
 

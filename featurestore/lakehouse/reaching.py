@@ -3,7 +3,7 @@
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,8 +20,6 @@ from pyiceberg.exceptions import (
     TooManyRequestsError,
     UnauthorizedError,
 )
-from requests import RequestException
-from requests.exceptions import InvalidJSONError
 from sqlalchemy.exc import SQLAlchemyError
 
 from featurestore.errors import FeatureStoreError, NotReady, OutOfResources
@@ -49,38 +47,6 @@ _ASKED = (
 _SHOWN = 300
 """So much of a server's answer is shown: it may be a whole page."""
 
-_ADVICE: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
-    (
-        (UnauthorizedError, OAuthError),
-        "does not accept this user",
-        "check the token or credential in the setting catalog, then run the same again",
-    ),
-    (
-        (AuthorizationExpiredError,),
-        "says that this user's login has expired",
-        "give the setting catalog a new token, or a credential to renew it with, then run the same again",
-    ),
-    (
-        (ForbiddenError,),
-        "does not allow this user to do that",
-        "let the user of the setting catalog read and write, then run the same again",
-    ),
-    ((TooManyRequestsError,), "is asked too often", "run the same again later"),
-    ((ServiceUnavailableError,), "is not ready", "run the same again when it is"),
-    ((CommitStateUnknownException, ServerError), "failed", "look at its log, then run the same again"),
-    (
-        (ValidationError, InvalidJSONError),
-        "gave an answer that makes no sense",
-        "check that the setting catalog leads to an Iceberg catalog and to nothing that stands before it",
-    ),
-    ((NotImplementedError,), "does not offer that", "use a catalog server that does"),
-    ((RESTError,), "refused", "check the setting catalog, and look at the server's log"),
-    ((SQLAlchemyError, RequestException), "cannot be reached", "check that it runs, and the setting catalog, then run the same again"),
-    ((FileNotFoundError,), "names a file that is missing", "check that the setting warehouse is right, and that nobody deleted the file"),
-    ((OSError,), "cannot be reached, or its warehouse cannot", "check that both run, and the settings catalog and warehouse"),
-)
-"""The first kind that an error is of tells what it means and what to do."""
-
 
 def told(error: Exception, what: str) -> FeatureStoreError:
     """The error of ours that one of `UNREACHABLE` means; `what` was to be done, such as `loading features.f`."""
@@ -89,7 +55,7 @@ def told(error: Exception, what: str) -> FeatureStoreError:
     reason = _reason(error)
     if out_of_room(error):
         return OutOfResources(f"{what}: no space left; free some, then run the same again", reason=reason, resource="disk")
-    meaning, todo = next(((meaning, todo) for kinds, meaning, todo in _ADVICE if isinstance(error, kinds)), ("failed", "see the reason"))
+    meaning, todo = next(((meaning, todo) for kinds, meaning, todo in _advice() if isinstance(error, kinds)), ("failed", "see the reason"))
     return NotReady(f"{what}: the catalog {meaning}; {todo}", reason=reason)
 
 
@@ -120,6 +86,49 @@ def reaching(what: str) -> Iterator[None]:
         yield
     except UNREACHABLE as error:
         raise told(error, what) from error
+
+
+@cache
+def _advice() -> tuple[tuple[tuple[type[Exception], ...], str, str], ...]:
+    """The first kind that an error is of tells what it means and what to do."""
+    # Here and not above: most catalogs are databases, and a listing of one is not to wait for a library that speaks HTTP.
+    from requests import RequestException  # noqa: PLC0415
+    from requests.exceptions import InvalidJSONError  # noqa: PLC0415
+
+    return (
+        (
+            (UnauthorizedError, OAuthError),
+            "does not accept this user",
+            "check the token or credential in the setting catalog, then run the same again",
+        ),
+        (
+            (AuthorizationExpiredError,),
+            "says that this user's login has expired",
+            "give the setting catalog a new token, or a credential to renew it with, then run the same again",
+        ),
+        (
+            (ForbiddenError,),
+            "does not allow this user to do that",
+            "let the user of the setting catalog read and write, then run the same again",
+        ),
+        ((TooManyRequestsError,), "is asked too often", "run the same again later"),
+        ((ServiceUnavailableError,), "is not ready", "run the same again when it is"),
+        ((CommitStateUnknownException, ServerError), "failed", "look at its log, then run the same again"),
+        (
+            (ValidationError, InvalidJSONError),
+            "gave an answer that makes no sense",
+            "check that the setting catalog leads to an Iceberg catalog and to nothing that stands before it",
+        ),
+        ((NotImplementedError,), "does not offer that", "use a catalog server that does"),
+        ((RESTError,), "refused", "check the setting catalog, and look at the server's log"),
+        ((SQLAlchemyError, RequestException), "cannot be reached", "check that it runs, and the setting catalog, then run the same again"),
+        (
+            (FileNotFoundError,),
+            "names a file that is missing",
+            "check that the setting warehouse is right, and that nobody deleted the file",
+        ),
+        ((OSError,), "cannot be reached, or its warehouse cannot", "check that both run, and the settings catalog and warehouse"),
+    )
 
 
 def _told(catalog: Catalog, name: str) -> Callable[..., Any]:

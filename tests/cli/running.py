@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from featurestore.cli import main
 
-COMMAND = [sys.executable, "-c", "import sys; sys.argv[0] = 'featurestore'; from featurestore.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "import sys; sys.argv[0] = 'featurestore'; from featurestore.cli.program import run; run()"]
 PROJECT = Path(__file__).parents[2]
 
 

@@ -71,6 +71,17 @@ def test_help_is_quick() -> None:
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
 
 
+def test_a_program_ends_with_the_status_of_its_command_and_all_of_its_output(tmp_path: Path) -> None:
+    whole = process("--help", folder=tmp_path)
+    assert (whole.returncode, whole.stderr) == (0, "")
+    assert whole.stdout.splitlines()[1:] == run("--help").stdout.splitlines()[1:]
+    wrong = process("mater", folder=tmp_path)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.splitlines()[-1] == run("mater").stderr.splitlines()[-1]
+    with Path("/dev/full").open("w") as full:
+        assert subprocess.run([*COMMAND, "--help"], cwd=tmp_path, env=environment(), stdout=full, check=False).returncode != 0
+
+
 def test_the_version(tmp_path: Path) -> None:
     assert process("--version", folder=tmp_path).stdout.startswith("featurestore ")
     assert (PROJECT / "pyproject.toml").exists()
