@@ -14,7 +14,7 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from featurestore.errors import MissingExtra, RequestError
 from featurestore.models import pickles
-from featurestore.models.flavor import reads_matrix
+from featurestore.models.flavor import reads_matrix, takes_nullable
 from featurestore.models.flow import mlflow
 from featurestore.models.signature import serving_signature
 from featurestore.models.stamp import FOLDER, MANIFEST, ORIGINAL, STAMP, Stamp, read
@@ -72,6 +72,7 @@ class Native:
                 os.symlink(folder.absolute() / name, Path(links, name))
         self.model = open_native(folder / FOLDER / ORIGINAL, Path(links), config)
         self.matrix = reads_matrix(raw(self.model))
+        self.nullable = takes_nullable(self.model.loader_module)
         # MLflow's flavors but scikit-learn's know no other method than predict.
         self._predict = self.model.predict if self.stamp.predict_fn is None else getattr(raw(self.model), self.stamp.predict_fn)
         # It knows the libraries that are loaded by now.

@@ -45,6 +45,9 @@ _MATRIX_READERS = (
     "lightgbm",
 )
 
+# MLflow's others make an array of the frame, which would be one of Python objects, or read numpy's types only.
+_NULLABLE_READERS = ("mlflow.pyfunc.model", "mlflow.sklearn", "mlflow.xgboost", "mlflow.lightgbm")
+
 
 @dataclass(frozen=True)
 class Flavor:
@@ -117,6 +120,11 @@ def reads_matrix(native: Any) -> bool:
     if type(native).__module__ == "sklearn.pipeline" and hasattr(native, "named_steps"):
         return all(step == "passthrough" or reads_matrix(step) for step in native.named_steps.values())
     return type(native).__module__.startswith(_MATRIX_READERS)
+
+
+def takes_nullable(loader: str) -> bool:
+    """Whether what MLflow loads by this module takes integers and booleans with NULL as pandas holds them exactly."""
+    return loader in _NULLABLE_READERS or not loader.startswith("mlflow.")
 
 
 def check_categories(native: Any) -> None:

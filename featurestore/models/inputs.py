@@ -76,15 +76,16 @@ def choose(
     return inputs, bool(own) or not hasattr(native, "n_features_in_")
 
 
-def frame(inputs: Sequence[Input], columns: Mapping[str, Values], *, named: bool, matrix: bool) -> Any:
+def frame(inputs: Sequence[Input], columns: Mapping[str, Values], *, named: bool, matrix: bool, nullable: bool) -> Any:
     """The model's columns as it saw them in training: a DataFrame, or a bare array for a model that knows no names.
 
-    `matrix` makes all of them doubles in one block, which is several times faster; for models that read nothing else.
+    `matrix` makes all of them doubles in one block, which is several times faster; for models that read nothing else. `nullable`
+    makes integers and booleans with NULL columns of pandas' nullable types, as `to_pandas` does, and not doubles.
     """
     if matrix and all(one.numeric for one in inputs):
         block = np.column_stack([_doubles(columns[one.name]) for one in inputs])
         return pd.DataFrame(block, columns=[one.name for one in inputs], copy=False) if named else block
-    made = pd.DataFrame({one.name: _column(one, columns[one.name]) for one in inputs})
+    made = pd.DataFrame({one.name: _column(one, columns[one.name], named and nullable) for one in inputs})
     return made if named else made.to_numpy()
 
 
@@ -137,18 +138,47 @@ def _check_count(native: Any, names: Sequence[str], manifest: Mapping[str, Any])
         )
 
 
-def _column(one: Input, values: Values) -> Any:
+def _column(one: Input, values: Values, nullable: bool) -> Any:
     if not one.numeric:
         return _others(one, values)
     if one.type in _FLOATS:
         return _doubles(values).astype(_FLOATS[one.type], copy=False)
-    missing = values.null_count > 0 if isinstance(values, pa.ChunkedArray) else any(value is None for value in values)
-    if one.nullable or missing or one.type.startswith("decimal"):
+    missing = _missing(values)
+    if one.type.startswith("decimal") or ((one.nullable or missing.any()) and not nullable):
         return _doubles(values)
-    exact = np.asarray(values.to_numpy() if isinstance(values, pa.ChunkedArray) else values)
-    # A caller's 80.5 for what was an integer in training stays 80.5.
-    whole = exact.dtype.kind != "f" or bool((exact == np.floor(exact)).all())
-    return exact.astype(bool if one.type == "bool" else _INTEGERS[one.type]) if whole else exact
+    exact = _present(values)
+    kind = np.dtype(bool if one.type == "bool" else _INTEGERS[one.type])
+    fits = kind.kind == "b" or exact.dtype.kind not in "if" or _holds(kind, exact)
+    if exact.dtype.kind == "f" and not (fits and (exact == np.floor(exact)).all()):
+        # A caller's 80.5 for what was an integer in training stays 80.5.
+        return _doubles(values)
+    # What does not fit is of a feature that has become wider since.
+    kind = kind if fits else exact.dtype
+    if not (one.nullable or missing.any()):
+        return exact.astype(kind)
+    filled = np.zeros(len(missing), kind)
+    filled[~missing] = exact.astype(kind)
+    return pd.arrays.BooleanArray(filled, missing) if kind.kind == "b" else pd.arrays.IntegerArray(filled, missing)
+
+
+def _missing(values: Values) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    """Where there is no value."""
+    if isinstance(values, pa.ChunkedArray):
+        return np.asarray(values.is_null().to_numpy(), dtype=bool)
+    return np.fromiter((value is None for value in values), dtype=bool, count=len(values))
+
+
+def _present(values: Values) -> "np.ndarray[Any, Any]":
+    """The values that are there, in numpy's own type for them."""
+    if isinstance(values, pa.ChunkedArray):
+        return np.asarray(values.drop_null().to_numpy())
+    return np.asarray([value for value in values if value is not None])
+
+
+def _holds(kind: "np.dtype[Any]", numbers: "np.ndarray[Any, Any]") -> bool:
+    """Whether all numbers lie in the range of an integer type."""
+    ends = np.iinfo(kind)
+    return not len(numbers) or bool(numbers.min() >= ends.min and numbers.max() < ends.max + 1)
 
 
 def _doubles(values: Values) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -6,10 +6,14 @@ from typing import Any
 
 import pandas as pd
 
+from featurestore.errors import TypeMismatch
 from featurestore.models import bundle, origin, running
 from featurestore.models.bundle import OWN_CONFIG, Native
-from featurestore.models.values import plain
+from featurestore.models.values import kinds_of, plain
 from featurestore.store import FeatureStore
+
+_EXACT = 2**53
+"""From here on, not every integer is a double of its own."""
 
 
 class KeyedModel:
@@ -27,6 +31,7 @@ class KeyedModel:
         makes of integers with NULLs: leave out the rows without a key. Raises: RequestError and TypeMismatch naming the column or row.
         """
         given = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame(model_input)
+        _refuse_rounded(given, kinds_of(self._native.stamp.plan))
         columns = {str(name): [plain(value) for value in given[name].tolist()] for name in given.columns}
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         answer, _ = running.online(self._native, self._store, rows, self._missing)
@@ -35,6 +40,18 @@ class KeyedModel:
     def get_raw_model(self) -> Any:
         """The native model."""
         return bundle.raw(self._native.model)
+
+
+def _refuse_rounded(given: pd.DataFrame, kinds: Mapping[str, str]) -> None:
+    """Raises: TypeMismatch for integers in a column of floats that may have been other ones before."""
+    for name, kind in kinds.items():
+        if kind == "BIGINT" and name in given.columns and given[name].dtype.kind == "f" and (given[name].abs() >= _EXACT).any():
+            raise TypeMismatch(
+                f"the column '{name}' is BIGINT, and came as {given[name].dtype} with values of 2**53 or more, which lose their last digits"
+                " so; pandas makes doubles of integers with NULLs, also of a list of records: send a frame with a column of its type Int64",
+                field=name,
+                expected=kind,
+            )
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> KeyedModel:

@@ -29,7 +29,7 @@ def predict(native: Native, columns: Mapping[str, Values]) -> Any:
     """
     stamp = native.stamp
     try:
-        return native.predict(inputs.frame(stamp.inputs, columns, named=stamp.named, matrix=native.matrix))
+        return native.predict(inputs.frame(stamp.inputs, columns, named=stamp.named, matrix=native.matrix, nullable=native.nullable))
     except FeatureStoreError:
         raise
     except MemoryError as error:
@@ -43,6 +43,7 @@ def predict(native: Native, columns: Mapping[str, Values]) -> Any:
             ) from error
         raise RequestError(
             f"the model refuses these rows, of which some have no {', '.join(empty[:5])}{', ...' if len(empty) > 5 else ''}; if it cannot"
-            " do with NULLs, send values, refuse such rows with missing='error', or train one that takes them (an imputer in a Pipeline)",
+            " do with NULLs, send values, refuse such rows with missing='error', or train one that takes them (an imputer in a Pipeline);"
+            " if it was fitted on other types than those of to_pandas, log it with signature=infer_signature(rows)",
             reason=reason,
         ) from error

@@ -88,10 +88,16 @@ def test_an_example_is_of_keys_too(world: World) -> None:
 def test_a_pipeline_with_a_function_of_ones_own_loads(world: World) -> None:
     rows = world.training_set.to_pandas()
     pipeline = make_pipeline(FunctionTransformer(lambda columns: columns.fillna(-1.0)), LogisticRegression(max_iter=10_000))
-    pipeline.fit(rows[world.inputs].astype("float64"), rows["churned"])
-    info = models.log_model(pipeline, training_set=world.training_set, inputs=world.inputs)
+    fitted_on = rows[world.inputs].astype("float64")
+    pipeline.fit(fitted_on, rows["churned"])
+    told = {"signature": mlflow.models.infer_signature(fitted_on)}
+    info = models.log_model(pipeline, training_set=world.training_set, inputs=world.inputs, **told)
     assert len(mlflow.pyfunc.load_model(info.model_uri).predict(keys(3, UNKNOWN))) == 2
-    assert mlflow.sklearn.load_model(info.model_uri).predict(rows[world.inputs].astype("float64")).tolist()
+    assert mlflow.sklearn.load_model(info.model_uri).predict(fitted_on).tolist()
+    # Without it, the columns are those of `to_pandas`.
+    untold = models.log_model(pipeline, training_set=world.training_set, inputs=world.inputs).model_uri
+    with pytest.raises(RequestError, match=r"signature=infer_signature\(rows\).*Invalid value '-1.0' for dtype 'boolean'"):
+        mlflow.pyfunc.load_model(untold).predict(keys(3, UNKNOWN))
 
 
 def test_probabilities_instead_of_classes(world: World) -> None:
@@ -104,7 +110,7 @@ class Rule(PythonModel):  # type: ignore[misc]
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[str]:
         """Countries of big spenders, else a dash."""
-        assert str(model_input["o_orders_30d"].dtype) == "float64"
+        assert str(model_input["o_orders_30d"].dtype) == "Int64"
         rows = zip(model_input["country"], model_input["o_spend_30d"], strict=True)
         return [str(country) if spend > context.model_config["limit"] else "-" for country, spend in rows]
 
