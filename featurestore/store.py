@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from featurestore import progress as shown
 from featurestore.compiler.service_plan import ServicePlan
+from featurestore.dsl.csv import Csv
 from featurestore.dsl.loader import load
 from featurestore.errors import FeatureStoreError, RequestError
 from featurestore.pipelines import describe, health, registry, times
@@ -175,6 +176,7 @@ class FeatureStore:
         end: datetime | str | None = None,
         every: str | None = None,
         progress: shown.OfTrainingSet = None,
+        format: Csv | None = None,
     ) -> TrainingSet:
         """Join a spine with a service's features as of each row's `timestamp`, and store the result as a tagged snapshot.
 
@@ -185,11 +187,12 @@ class FeatureStore:
         `known="then"` sees only what was created by then. `snapshots` pins feature tables; None takes the current ones.
         `split` gives each row a part: {"train": 0.8, "test": 0.2} by a hash of the columns `by` (the service's keys when left out),
         {"train": "2026-03-01", "test": None} by time, each end not included. The same request on the same snapshots returns the
-        training set that is there. `progress` is told how far the build is; True shows a bar.
+        training set that is there. `progress` is told how far the build is; True shows a bar. `format` says how a spine's CSV files are
+        written, as a source's does.
         """
         asked_for = (service, spine, timestamp, label, name, known, snapshots, split, by, start, end, every)
         with shown.of_training_set(progress) as report:
-            return self.build_training_set(self.prepare_training_set(*asked_for), report)
+            return self.build_training_set(self.prepare_training_set(*asked_for, format=format), report)
 
     def prepare_training_set(
         self,
@@ -205,9 +208,10 @@ class FeatureStore:
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         every: str | None = None,
+        format: Csv | None = None,
     ) -> Prepared:
         """The first half of `training_set`, for servers: read the spine, pin the snapshots, and so know the `id`."""
-        given, column = asked(spine, timestamp, start, end, every)
+        given, column = asked(spine, timestamp, start, end, every, format)
         service = service_name(service)
         resolved = self._services.resolve(service)
         return prepare(
@@ -266,9 +270,10 @@ class FeatureStore:
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         every: str | None = None,
+        format: Csv | None = None,
     ) -> pa.Table:
         """The spine, or one made as for `training_set`, with a service's features as of each row's time, in memory and not stored."""
-        given, column = asked(spine, timestamp, start, end, every)
+        given, column = asked(spine, timestamp, start, end, every, format)
         wanted = service if isinstance(service, ServicePlan) else self._services.resolve(service).plan
         pinned = pin(self._parts, wanted, snapshots)
         rows = read_for(self._parts, given, wanted, column, pinned, known)

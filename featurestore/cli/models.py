@@ -7,7 +7,7 @@ import click
 from rich.markup import escape
 
 from featurestore.amounts import count
-from featurestore.cli import context
+from featurestore.cli import context, csv_format
 from featurestore.cli.help import Command
 from featurestore.cli.output import print_facts, print_json, print_table
 
@@ -21,10 +21,11 @@ SHOWN = 5
 @click.command(cls=Command)
 @click.argument("model_uri")
 @click.option("--spine", required=True, metavar="ROWS", help="Parquet or CSV files, iceberg:namespace.table[@snapshot], or a SELECT.")
+@csv_format.option
 @click.option("--at", metavar="WHEN", help="online, training, or a time; each row's own timestamp when left out.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write rows, features and predictions to this Parquet file.")
 @context.shared
-def score(model_uri: str, spine: str, at: str | None, out: Path | None) -> None:
+def score(model_uri: str, spine: str, written: tuple[str, ...], at: str | None, out: Path | None) -> None:
     """Predict for many rows with a stamped model.
 
     MODEL_URI is as MLflow has it, such as models:/churn/3 or models:/churn@champion. The features are those that the
@@ -34,15 +35,16 @@ def score(model_uri: str, spine: str, at: str | None, out: Path | None) -> None:
     # Here and not above: MLflow takes a second to import, pyarrow a part of one.
     from featurestore.cli.files import write_parquet  # noqa: PLC0415
 
+    form = csv_format.parsed(written)
     with context.store() as store:
         if context.url() is None:
             from featurestore.models import score as scored  # noqa: PLC0415
 
-            rows = scored(model_uri, spine, at, store=cast("FeatureStore", store))
+            rows = scored(model_uri, spine, at, store=cast("FeatureStore", store), format=form)
         else:
             from featurestore.cli.remote_scoring import score_on_server  # noqa: PLC0415
 
-            rows = score_on_server(cast("RemoteStore", store), model_uri, spine, at)
+            rows = score_on_server(cast("RemoteStore", store), model_uri, spine, at, form)
     if out is not None:
         write_parquet(rows.to_reader(), out)
     first = rows.slice(0, SHOWN).to_pylist()

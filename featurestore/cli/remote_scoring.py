@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from featurestore.client.spines import read_files
+from featurestore.dsl.csv import Csv
 from featurestore.errors import RequestError
 from featurestore.pipelines import frames
+from featurestore.pipelines.spine_files import in_format
 
 if TYPE_CHECKING:
     from featurestore.client.store import RemoteStore
@@ -17,7 +19,7 @@ ROWS = 1_000
 ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[0-9]+)|@(?P<alias>[^/@]+))")
 
 
-def score_on_server(store: "RemoteStore", model_uri: str, spine: str, at: str | None) -> pa.Table:
+def score_on_server(store: "RemoteStore", model_uri: str, spine: str, at: str | None, written: Csv | None) -> pa.Table:
     """The spine's rows with a column `prediction`, made by the server with the newest features of its online store.
 
     Raises: RequestError for what only a store at hand can do: another `at`, another form of address, a spine that is no file.
@@ -29,7 +31,8 @@ def score_on_server(store: "RemoteStore", model_uri: str, spine: str, at: str | 
         raise RequestError(f"{model_uri!r}: a server has registered models; write models:/name/1 or models:/name@alias", field="model_uri")
     if spine.startswith("iceberg:") or frames.is_query(spine):
         raise RequestError("give --url a spine in files; tables and SQL are scored without --url", field="spine")
-    with read_files(spine) as reader:
+    in_format(spine, written)
+    with read_files(spine, written) as reader:
         rows = reader.read_all()
     predictions: list[object] = []
     for batch in rows.to_batches(ROWS):

@@ -10,7 +10,7 @@ import click
 from rich.markup import escape
 
 from featurestore.amounts import count
-from featurestore.cli import context
+from featurestore.cli import context, csv_format
 from featurestore.cli.help import Command
 from featurestore.cli.output import console, note, print_facts, print_json, say
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.argument("service")
 @click.option("--spine", metavar="ROWS", help="A Parquet or CSV file or glob, iceberg:namespace.table[@snapshot], or a SELECT.")
+@csv_format.option
 @click.option("--timestamp", metavar="COLUMN", help="The spine's column with each row's time.")
 @click.option("--start", metavar="TIME", help="Without --spine: the first time at which every key gets a row.")
 @click.option("--every", metavar="DURATION", help="Without --spine: the step to its next row, such as 1d.")
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 def training_set(
     service: str,
     spine: str | None,
+    written: tuple[str, ...],
     timestamp: str | None,
     start: str | None,
     every: str | None,
@@ -73,13 +75,13 @@ def training_set(
     Every row comes out once and in order, with the features as they were at its time. The same request on the same
     snapshots gives the same training set.
     """
-    pins, parts = _pins(snapshots), _split(split)
+    pins, parts, form = _pins(snapshots), _split(split), csv_format.parsed(written)
     _one_kind_of_rows({"--spine": spine, "--timestamp": timestamp}, {"--start": start, "--every": every, "--end": end})
     with context.store() as store:
         then: Literal["now", "then"] = "then" if known == "then" else "now"
         asked = (service, spine, timestamp, label, name, then, pins, parts, by or None, start, end, every)
         with _bar() as report:
-            made = store.training_set(*asked, progress=report)
+            made = store.training_set(*asked, progress=report, format=form)
         if out is not None:
             write(made, out)
     _show(made, out)

@@ -2,17 +2,19 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import orjson
 import pyarrow as pa
 
+from featurestore.dsl.csv import Csv
 from featurestore.pipelines import frames, times
 from featurestore.pipelines.files.spine import files_of
 from featurestore.pipelines.joining.spine_grid import SpineGrid
 from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.spine_files import SpineFiles
 from featurestore.settings import Settings
 
 ARROW = "application/vnd.apache.arrow.stream"
@@ -30,6 +32,7 @@ def request(spine: Any, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         grid = {"start": times.text(spine.start), "end": times.text(spine.end), "every": f"{spine.every // 1_000_000}s"}
         yield {"json": {**given, "spine": {"grid": grid}}}
         return
+    times_of = [str(given["timestamp"])] if "timestamp" in given else []
     text = os.fspath(spine).strip() if isinstance(spine, str | os.PathLike) else None
     if text is not None and text.startswith("iceberg:"):
         yield {"json": {**given, "spine": {"table": text.removeprefix("iceberg:")}}}
@@ -37,7 +40,7 @@ def request(spine: Any, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"json": {**given, "spine": {"sql": text}}}
     else:
         with (
-            read_files(text) if text is not None else nullcontext(_rows(spine)) as rows,
+            _opened(spine, text, times_of) as rows,
             tempfile.SpooledTemporaryFile(SPOOLED_BYTES) as file,
         ):
             with pa.ipc.new_stream(pa.PythonFile(file, "w"), rows.schema) as writer:
@@ -49,15 +52,21 @@ def request(spine: Any, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def read_files(path: str) -> Iterator[pa.RecordBatchReader]:
-    """The rows of files on this machine."""
+def read_files(path: str, written: Csv | None = None, times: Sequence[str] = ()) -> Iterator[pa.RecordBatchReader]:
+    """The rows of files on this machine; `written` is the format of CSV files, and `times` their columns of times."""
     # The engine reads CSV alone, and a client that has none of it need not load it.
     parts = Parts(Settings())
     try:
-        with files_of(parts.files, lambda: parts.engine, path) as rows:
+        with files_of(parts.files, lambda: parts.engine, path, written, times) as rows:
             yield rows
     finally:
         parts.close()
+
+
+def _opened(spine: Any, path: str | None, times: Sequence[str]) -> AbstractContextManager[pa.Table | pa.RecordBatchReader]:
+    if isinstance(spine, SpineFiles):
+        return read_files(spine.pattern, spine.format, times)
+    return nullcontext(_rows(spine)) if path is None else read_files(path, times=times)
 
 
 def _rows(spine: Any) -> pa.Table | pa.RecordBatchReader:

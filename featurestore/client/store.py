@@ -14,6 +14,7 @@ from featurestore import progress as shown
 from featurestore.client import decoding, spines
 from featurestore.client.transport import Transport, in_form
 from featurestore.compiler import check
+from featurestore.dsl.csv import Csv
 from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.documents import definitions_document
 from featurestore.dsl.loader import load
@@ -132,13 +133,14 @@ class RemoteStore:
         end: datetime | str | None = None,
         every: str | None = None,
         progress: shown.OfTrainingSet = None,
+        format: Csv | None = None,
     ) -> TrainingSet:
         """Join a spine with a service's features as of each row's time, store the result, and wait for it.
 
         A frame or a file of this machine is uploaded; "iceberg:..." and SQL are the server's own tables, and with `start`, `end`
-        and `every` the server makes the spine.
+        and `every` the server makes the spine. `format` says how a spine's CSV files are written.
         """
-        given, column = asked(spine, timestamp, start, end, every)
+        given, column = asked(spine, timestamp, start, end, every, format)
         fields = {"service": service_name(service), "timestamp": column, "label": label, "name": name, "known": known}
         cut = {"split": None if split is None else _ends(split), "by": by if by is None or isinstance(by, str) else list(by)}
         with spines.request(given, {**fields, "snapshots": _texts(snapshots), **cut}) as options:
@@ -180,9 +182,10 @@ class RemoteStore:
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         every: str | None = None,
+        format: Csv | None = None,
     ) -> pa.Table:
         """The spine, or one made as for `training_set`, with a service's features as of each row's time, not stored."""
-        given, column = asked(spine, timestamp, start, end, every)
+        given, column = asked(spine, timestamp, start, end, every, format)
         fields = {"service": service_name(service), "timestamp": column, "known": known, "snapshots": _texts(snapshots)}
         with spines.request(given, fields) as options:
             return self._http.rows("POST", "/v1/point-in-time", timeout=None, **options).read_all()

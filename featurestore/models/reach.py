@@ -35,9 +35,9 @@ def store_of(training_set: TrainingSet, store: FeatureStore | None) -> Iterator[
         yield own
 
 
-def rows(store: FeatureStore, given: Any) -> pa.Table:
-    """A spine as the caller has it: a frame, Arrow, a list of dicts, a path, an Iceberg table or SQL."""
-    return spine_reading.rows_of(store._parts, given)
+def rows(store: FeatureStore, given: Any, times: Sequence[str]) -> pa.Table:
+    """A spine as the caller has it: a frame, Arrow, a list of dicts, a path, an Iceberg table or SQL; `times` are its columns of times."""
+    return spine_reading.rows_of(store._parts, given, times)
 
 
 def derive(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from featurestore.dsl.csv import Csv
 from featurestore.errors import RequestError, near
 from featurestore.lakehouse import tables
 from featurestore.models import features, inference, origin, reach, running, tracking
@@ -17,6 +18,7 @@ from featurestore.models.stamp import Stamp
 from featurestore.models.values import answers, arrow, kinds_of, records
 from featurestore.pipelines import times
 from featurestore.pipelines.pandas_frames import to_frame
+from featurestore.pipelines.spine_files import in_format
 from featurestore.settings import load_settings
 from featurestore.store import FeatureStore
 
@@ -31,6 +33,7 @@ def score(
     missing: str | None = None,
     log: bool | str = False,
     store: FeatureStore | None = None,
+    format: Csv | None = None,
 ) -> Any:
     """The spine's rows in their order, then the features that the model read, then `prediction`.
 
@@ -38,11 +41,12 @@ def score(
     had it in; "training": the same at the snapshots the model was trained on; a datetime or ISO 8601 text: as of that
     time for all rows; "online": the newest from the online store. Feature columns in the spine override. The features'
     versions and the rule about corrections are those of the training set, whatever the service is by now. `missing`
-    None: as stamped. `log` appends the rows to the model's inference table; a text is an
-    id of the batch, under which it lands once however often it is asked for. Returns a pandas or polars frame for one,
+    None: as stamped. `log` appends the rows to the model's inference table; a text is an id of the batch, under which it lands
+    once however often it is asked for. `format` says how a spine's CSV files are written. Returns a pandas or polars frame for one,
     else an Arrow table. Raises: NotFound, RequestError, TypeMismatch; Conflict for a store of other tables.
     """
     reach.check_store(store)
+    given = in_format(spine, format)
     if log == "" or not isinstance(log, bool | str):
         raise RequestError(f"log={log!r} must be True, False, or a text that is the id of the batch", field="log")
     settings = load_settings() if store is None else store.settings
@@ -53,7 +57,7 @@ def score(
         native = Native(Path(folder), allow_pickle=settings.allow_pickle)
         own = origin.find(native.stamp, store)
         try:
-            rows = reach.rows(own, spine)
+            rows = reach.rows(own, given, [] if at == "online" else [native.stamp.timestamp])
             found, scored = _score(native, own, rows, at, missing)
             if log is not False:
                 batch = log if isinstance(log, str) else None

@@ -1,7 +1,7 @@
 """Batch scoring: every row of the spine, in order, with the features the model read."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from featurestore import models
+from featurestore import Csv, models
 from featurestore.errors import NotFound, RequestError
 from tests.models import worlds
 from tests.models.vendor import VENDOR_WARNINGS
@@ -140,3 +140,17 @@ def test_a_frame_comes_back_with_every_digit(world: World, logged: Any) -> None:
     sent = keys(3, 4).assign(note=pd.array([2**53 + 1, None], "Int64"))
     scored = models.score(logged.model_uri, sent, at="online")
     assert (str(scored["note"].dtype), scored["note"][0]) == ("Int64", 2**53 + 1)
+
+
+@pytest.mark.slow
+def test_a_spine_in_csv_files_is_read_as_its_format_says(logged: Any, tmp_path: Any) -> None:
+    (tmp_path / "asked.csv").write_text("customer_id;basket;asked_at;t\n3;1,5;25.03.2026;25.03.2026\n4;2;26.03.2026;26.03.2026\n")
+    written = Csv(delimiter=";", decimal=",", date="%d.%m.%Y")
+    days = [datetime(2026, 3, day, tzinfo=UTC) for day in (25, 26)]
+    same = pa.table({"customer_id": [3, 4], "basket": [1.5, 2.0], "asked_at": days, "t": days})
+    for at in ("online", None, "2026-03-27"):
+        scored = models.score(logged.model_uri, tmp_path / "asked.csv", at=at, format=written)
+        told = models.score(logged.model_uri, same, at=at)
+        assert scored.drop_columns(["asked_at", "t"]).equals(told.drop_columns(["asked_at", "t"]))
+    with pytest.raises(RequestError, match=r"asked\.csv, line 2, column 't': '25.03.2026' is not"):
+        models.score(logged.model_uri, tmp_path / "asked.csv", format=Csv(delimiter=";", decimal=","))

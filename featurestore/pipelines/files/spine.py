@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from featurestore.compiler.relations import LocalFiles
+from featurestore.dsl.csv import Csv
 from featurestore.engine.session import Engine
 from featurestore.errors import NotFound, RequestError
 from featurestore.pipelines.files import folders, listing
@@ -21,8 +22,12 @@ _ROWS = 65_536
 
 
 @contextmanager
-def files_of(files: Files, engine: Callable[[], Engine], pattern: str) -> Iterator[pa.RecordBatchReader]:
+def files_of(
+    files: Files, engine: Callable[[], Engine], pattern: str, written: Csv | None = None, times: Sequence[str] = ()
+) -> Iterator[pa.RecordBatchReader]:
     """A stream of the rows of Parquet or CSV files; a column has the type that was checked to hold what each of them has.
+
+    `written` is the format of CSV files, and `times` their columns of times.
 
     Raises: NotFound when none match; as `Files.open`; RequestError for what cannot be read, also while it is read.
     """
@@ -30,7 +35,7 @@ def files_of(files: Files, engine: Callable[[], Engine], pattern: str) -> Iterat
         states = listing.states(listing.listed(pattern))
     except NotFound as error:
         raise NotFound("spine file", pattern, error.details["known"]) from error
-    opened = files.open(states)
+    opened = files.open(states, written, times)
     if isinstance(opened, ParquetFiles):
         yield pa.RecordBatchReader.from_batches(opened.schema, _batches(list(states), opened))
         return

@@ -11,12 +11,14 @@ import pyarrow as pa
 from featurestore.compiler.diff import LIVING, living
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
+from featurestore.dsl.csv import Csv
 from featurestore.dsl.durations import microseconds
 from featurestore.errors import RequestError
 from featurestore.lakehouse.folders import data_folders
 from featurestore.pipelines import times
 from featurestore.pipelines.joining.pinned import Pinned
 from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.spine_files import in_format
 
 TIMESTAMP = "timestamp"
 
@@ -31,9 +33,17 @@ class SpineGrid:
 
 
 def asked(
-    spine: Any, timestamp: str | None, start: datetime | str | None, end: datetime | str | None, every: str | None
+    spine: Any,
+    timestamp: str | None,
+    start: datetime | str | None,
+    end: datetime | str | None,
+    every: str | None,
+    format: Csv | None = None,
 ) -> tuple[Any, str]:
-    """The spine and its timestamp column: what was given, or else the grid. Raises: RequestError for both or neither, or half of one."""
+    """The spine, in its format, and its timestamp column: what was given, or else the grid.
+
+    Raises: RequestError for both or neither, or half of one, and for a format of what is no CSV files.
+    """
     grid = {"start": start, "end": end, "every": every}
     given = [name for name, value in grid.items() if value is not None]
     if spine is not None:
@@ -41,7 +51,9 @@ def asked(
             raise RequestError(f"give either spine= or start=, end= and every=, not spine= and {given[0]}=", field=given[0])
         if timestamp is None:
             raise RequestError("a spine needs timestamp=, its column with each row's time", field="timestamp")
-        return spine, timestamp
+        return in_format(spine, format), timestamp
+    if format is not None:
+        raise RequestError("format= says how a spine's CSV files are written, and there is no spine", field="format")
     if start is None or end is None or every is None:
         missing = next(name for name, value in grid.items() if value is None)
         raise RequestError(f"give spine= with timestamp=, or start=, end= and every=: {missing}= is missing", field=missing)

@@ -1,7 +1,7 @@
 """Reading a spine from where the caller has it: memory, a stream, files, an Iceberg table, or SQL over Iceberg tables."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from featurestore.pipelines.joining.spool import Spool
 from featurestore.pipelines.joining.written_numbers import settle
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.query_rows import open_query
+from featurestore.pipelines.spine_files import SpineFiles
 
 HELD_BYTES = 256 << 20
 """What comes as a stream is held in memory up to this size, and in a file beyond."""
@@ -29,7 +30,7 @@ def read(parts: Parts, given: Any, plan: ServicePlan, timestamp: str) -> Spine:
     """The spine of a service. Raises: RequestError and TypeMismatch naming the column that is missing, misnamed or of
     a wrong type; NotFound for a file or table that does not exist.
     """
-    with opened(parts, settle(given, plan, timestamp) if isinstance(given, list) else given) as rows:
+    with opened(parts, settle(given, plan, timestamp) if isinstance(given, list) else given, [timestamp]) as rows:
         return of_rows(rows, plan, timestamp, parts.settings.spill_path())
 
 
@@ -55,17 +56,20 @@ def of_rows(rows: pa.Table | pa.RecordBatchReader, plan: ServicePlan, timestamp:
     return Spine(plan, timestamp, spool)
 
 
-def rows_of(parts: Parts, given: Any) -> pa.Table:
+def rows_of(parts: Parts, given: Any, times: Sequence[str]) -> pa.Table:
     """A spine as the caller has it, as one table: a frame, Arrow, a list of dicts, a path, an Iceberg table or SQL."""
-    with opened(parts, given) as rows:
+    with opened(parts, given, times) as rows:
         return rows if isinstance(rows, pa.Table) else rows.read_all()
 
 
 @contextmanager
-def opened(parts: Parts, given: Any) -> Iterator[pa.Table | pa.RecordBatchReader]:
-    """The rows as they are, if they are in memory; else a stream of them. Raises: as `read`."""
+def opened(parts: Parts, given: Any, times: Sequence[str] = ()) -> Iterator[pa.Table | pa.RecordBatchReader]:
+    """The rows as they are, if they are in memory; else a stream of them. `times` are the columns of times. Raises: as `read`."""
     if isinstance(given, pa.RecordBatchReader):
         yield given
+    elif isinstance(given, SpineFiles):
+        with files_of(parts.files, lambda: parts.engine, given.pattern, given.format, times) as rows:
+            yield rows
     elif (table := frames.in_memory(given)) is not None:
         yield table
     else:
@@ -78,7 +82,7 @@ def opened(parts: Parts, given: Any) -> Iterator[pa.Table | pa.RecordBatchReader
             with _queried(parts, text) as rows:
                 yield rows
         else:
-            with files_of(parts.files, lambda: parts.engine, text) as rows:
+            with files_of(parts.files, lambda: parts.engine, text, times=times) as rows:
                 yield rows
 
 
