@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from featurestore.pipelines.frames import is_query
 from featurestore.pipelines.joining.spine_grid import parsed
@@ -264,13 +264,14 @@ class JoinFields(Body):
             return None
         return {table: None if snapshot is None else int(snapshot) for table, snapshot in self.snapshots.items()}
 
-    @model_validator(mode="after")
-    def _numbers(self) -> Self:
-        for table, snapshot in (self.snapshots or {}).items():
+    @field_validator("snapshots")
+    @classmethod
+    def _numbers(cls, given: dict[str, str | int | None] | None) -> dict[str, str | int | None] | None:
+        for table, snapshot in (given or {}).items():
             text = str(snapshot)
             if snapshot is not None and not (text.isascii() and text.isdigit() and int(text) < SNAPSHOT_IDS):
-                raise ValueError(f"snapshots.{table[:100]}: {text[:100]!r} is not a snapshot id")
-        return self
+                raise ValueError(f"{table[:100]}: {text[:100]!r} is not a snapshot id")
+        return given
 
 
 class TrainingSetFields(JoinFields):

@@ -188,3 +188,29 @@ def test_the_servers_own_files_are_out_of_reach(served: Served, tmp_path: Path) 
         assert answer.status_code in (400, 404, 422), answer.text
     for id in ("..%2F..%2Fcatalog", "%2e%2e", "a/b", "x" * 500):
         assert served.http.get(f"/v1/training-sets/{id}").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/v1/training-sets", "/v1/point-in-time"])
+@pytest.mark.parametrize(
+    "field, value, status, told",
+    [
+        ("spine", {"table": ". ."}, 400, "table"),
+        ("spine", {"table": ".."}, 400, "table"),
+        ("spine", {"table": "raw."}, 400, "table"),
+        ("spine", {"table": ["a"]}, 422, "spine.table"),
+        ("spine", {"rows": [5]}, 422, "spine.rows[0]"),
+        ("timestamp", ["a"], 422, "timestamp"),
+        ("service", {"a": 1}, 422, "service"),
+        ("snapshots", {"customer_orders_v1": "x"}, 422, "snapshots"),
+    ],
+)
+def test_nonsense_is_refused_by_its_field(served: Served, path: str, field: str, value: Any, status: int, told: str) -> None:
+    body = {"service": "churn", "timestamp": "ordered_at", "spine": {"sql": shop.SPINE_SQL}, field: value}
+    details = refused(served.http.post(path, json=body), status, "RequestError")["details"]
+    assert told == (details["field"] if status == 400 else details["problems"][0]["field"])
+
+
+@pytest.mark.parametrize("value", [["a"], 5, {"a": 1}, True])
+def test_a_label_is_the_name_of_a_column(served: Served, value: Any) -> None:
+    body = {"service": "churn", "timestamp": "ordered_at", "spine": {"sql": shop.SPINE_SQL}, "label": value}
+    assert refused(served.http.post("/v1/training-sets", json=body), 422, "RequestError")["details"]["problems"][0]["field"] == "label"

@@ -75,9 +75,9 @@ def opened(parts: Parts, given: Any, times: Sequence[str] = ()) -> Iterator[pa.T
     else:
         text = os.fspath(given).strip()
         if text.startswith("iceberg:"):
-            name, _, snapshot = text.removeprefix("iceberg:").partition("@")
+            name, at, snapshot = text.removeprefix("iceberg:").partition("@")
             table = tables.load(parts.catalog, name)
-            yield scans.read(table, _snapshot_id(table, snapshot))
+            yield scans.read(table, _snapshot_id(table, snapshot) if at else tables.current_snapshot_id(table))
         elif frames.is_query(text):
             with _queried(parts, text) as rows:
                 yield rows
@@ -98,9 +98,7 @@ def _queried(parts: Parts, text: str) -> Iterator[pa.RecordBatchReader]:
         yield rows
 
 
-def _snapshot_id(table: tables.Table, text: str) -> int | None:
-    if not text:
-        return tables.current_snapshot_id(table)
+def _snapshot_id(table: tables.Table, text: str) -> int:
     known = [str(snapshot) for snapshot in tables.snapshot_ids(table)]
     if text not in known:
         raise NotFound("snapshot", text, known, ".".join(table.name()))
