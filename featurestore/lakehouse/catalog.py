@@ -33,7 +33,7 @@ POSTGRES_SECONDS = {
 def open_catalog(settings: Settings) -> Catalog:
     """The catalog of these settings, made with its folders where it is local. Its name is a part of every key: always the same.
 
-    Raises: NotReady saying what to check; MissingExtra where a database's driver is not installed.
+    Raises: NotReady saying what to check; MissingExtra naming the database's driver that is not installed.
     """
     properties = settings.catalog_properties()
     uri = properties.get("uri", "")
@@ -50,12 +50,16 @@ def open_catalog(settings: Settings) -> Catalog:
         if uri.startswith("sqlite"):
             properties["uri"] = uri = _prepared_sqlite(uri)
         elif properties.get("type") == "sql":
+            # pyiceberg does not tell which driver it misses.
+            make_url(uri).get_dialect().import_dbapi()
             # A pooled connection outlives a restart of its server.
             properties.setdefault("pool_pre_ping", "true")
         properties.setdefault("py-io-impl", local_io.LOCAL_FIRST)
         return _opened(_bounded(properties))
     except ModuleNotFoundError as error:
-        raise MissingExtra(error.name or "a database driver", "postgres") from error
+        package = error.name or "psycopg2"
+        # The extra has one driver; any other that an address names is a package of its own.
+        raise MissingExtra(package, "postgres" if package == "psycopg2" else None, f"the catalog {where}") from error
     except Exception as error:
         why = told(error, "opening it")
         raise NotReady(
@@ -83,7 +87,7 @@ def _bounded(properties: dict[str, str]) -> dict[str, str]:
     if uri.startswith("postgresql") and (url := make_url(uri)).get_driver_name() in ("psycopg2", "psycopg"):
         added = {name: seconds for name, seconds in POSTGRES_SECONDS.items() if name not in url.query}
         bounded = {**properties, "uri": url.update_query_dict(added).render_as_string(hide_password=False)}
-        if url.get_driver_name() == "psycopg2" and "py-catalog-impl" not in properties:
+        if "py-catalog-impl" not in properties:
             bounded = {**{name: value for name, value in bounded.items() if name != "type"}, "py-catalog-impl": POSTGRES}
         return bounded
     return properties

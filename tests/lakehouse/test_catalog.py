@@ -1,11 +1,12 @@
 """The catalog opens from settings, makes what is missing, and says what is wrong."""
 
+import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 
-from featurestore.errors import NotReady
+from featurestore.errors import MissingExtra, NotReady
 from featurestore.lakehouse import scans, tables, writes
 from featurestore.lakehouse.catalog import open_catalog
 from featurestore.settings import Settings
@@ -67,8 +68,11 @@ def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
         open_catalog(Settings(home=tmp_path / "file" / "home"))
 
 
-def test_a_postgres_that_hangs_is_told_in_time(tmp_path: Path, postgres_address: str) -> None:
-    with postgres.schema(postgres_address) as uri:
+@pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
+def test_a_postgres_that_hangs_is_told_in_time(tmp_path: Path, postgres_address: str, driver: str) -> None:
+    pytest.importorskip(driver)
+    with postgres.schema(postgres_address) as own:
+        uri = make_url(own).set(drivername=f"postgresql+{driver}").render_as_string(hide_password=False)
         settings = Settings(home=tmp_path / "home", catalog={"type": "sql", "uri": uri, "timeout-seconds": "0.5"})
         with open_catalog(settings) as catalog:
             tables.create(catalog, "features.a", EVENTS)
@@ -81,3 +85,13 @@ def test_a_postgres_that_hangs_is_told_in_time(tmp_path: Path, postgres_address:
                 assert caught.value.details["reason"] == "it did not answer in 0.5 seconds"
             engine.dispose()
             assert tables.list_tables(catalog, "features") == ["a"]
+
+
+@pytest.mark.parametrize(
+    "driver, wanted", [("psycopg2", r"'featurestore\[postgres\]'"), ("psycopg", "psycopg"), ("pg8000", "pg8000")], ids=str
+)
+def test_a_driver_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, driver: str, wanted: str) -> None:
+    monkeypatch.setitem(sys.modules, driver, None)
+    settings = Settings(home=tmp_path, catalog={"type": "sql", "uri": f"postgresql+{driver}://me@127.0.0.1:1/d"})
+    with pytest.raises(MissingExtra, match=rf"needs the package {driver}, which is not installed here: pip install {wanted}$"):
+        open_catalog(settings)
