@@ -1,16 +1,19 @@
 """The application: a store, its routes in explicit lists, and what every request passes."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 
 from featurestore.secrets import logger_of
 from featurestore.server import places, spines
-from featurestore.server.bounds import Bounded, Lookups
+from featurestore.server.bounds import Lookups, Pool
 from featurestore.server.definitions import Definitions
 from featurestore.server.docs import Described, Docs
 from featurestore.server.doors import Doors
@@ -26,8 +29,12 @@ from featurestore.server.middleware import MIB, BodyGuard, Boundary, Token
 from featurestore.server.models import Models
 from featurestore.server.online import Online
 from featurestore.server.predictions import Predictions
+from featurestore.server.routing import EngineRoute, LongRoute
 from featurestore.server.training_sets import TrainingSets
 from featurestore.server.uploads.reader import UploadReader
+from featurestore.server.workers.bounded import Bounded
+from featurestore.server.workers.workers import Workers
+from featurestore.settings import Settings
 from featurestore.store import FeatureStore
 
 log = logger_of(__name__)
@@ -51,8 +58,8 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
     places.hide(store.settings)
     metrics = Metrics(store)
     jobs = Jobs(jobs_path(store.settings))
-    uploads = UploadReader(store.settings)
     large_bodies = LargeBodies()
+    workers = Workers(store.settings)
     models = Models(store, Predictions(store.settings))
     middleware = [
         Middleware(Observed, metrics=metrics),
@@ -61,8 +68,9 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
         *([Middleware(Token, token=store.settings.token.reveal(), open_paths=OPEN_PATHS)] if store.settings.token else []),
         Middleware(BodyGuard, limit=body_limit, upload_limit=upload_limit),
         Middleware(Forms, forms=spines.PATHS),
-        Middleware(Bounded, settings=store.settings),
     ]
+    engine_routes = _engine_routes(store, jobs)
+    _let_workers_answer(engine_routes, workers, store.settings)
     app = Described(
         token=store.settings.token is not None,
         open_paths=OPEN_PATHS,
@@ -74,14 +82,12 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
             *Online(store, metrics, Lookups(store.settings)).routes(),
             *Docs().routes(),
             *Health(store, metrics).routes(),
-            *Definitions(store).routes(),
-            *TrainingSets(store, jobs, uploads).routes(),
-            *Materializations(store, jobs).routes(),
+            *engine_routes,
             *models.routes(),
         ],
         middleware=middleware,
         exception_handlers=dict(HANDLERS),
-        lifespan=_lifespan(store, (uploads, large_bodies), models, close_store),
+        lifespan=_lifespan(store, large_bodies, workers, models, close_store),
         docs_url=None,
         redoc_url=None,
     )
@@ -89,8 +95,31 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
     return app
 
 
+def engine_app(store: FeatureStore) -> FastAPI:
+    """The application of a worker: what makes the engine work, for a web process that has let the request in."""
+    store = store.confined()
+    places.hide(store.settings)
+    routes: list[BaseRoute] = [*_engine_routes(store, Jobs(jobs_path(store.settings)))]
+    app = FastAPI(routes=routes, middleware=[Middleware(Boundary)], exception_handlers=dict(HANDLERS), openapi_url=None)
+    app.state.large_bodies = None
+    return app
+
+
+def _engine_routes(store: FeatureStore, jobs: Jobs) -> list[APIRoute]:
+    uploads = UploadReader(store.settings)
+    return [*Definitions(store).routes(), *TrainingSets(store, jobs, uploads).routes(), *Materializations(store, jobs).routes()]
+
+
+def _let_workers_answer(routes: Sequence[APIRoute], workers: Workers, settings: Settings) -> None:
+    heavy = Pool(settings.query_workers, settings.query_queue, settings.query_seconds, "query_seconds")
+    long = Pool(1, settings.query_queue, settings.job_seconds, "job_seconds")
+    for route in routes:
+        if isinstance(route, EngineRoute):
+            route.app = Bounded(long if isinstance(route, LongRoute) else heavy, workers, settings.spill_path())
+
+
 def _lifespan(
-    store: FeatureStore, readers: Sequence[UploadReader | LargeBodies], models: Models, close_store: bool
+    store: FeatureStore, large_bodies: LargeBodies, workers: Workers, models: Models, close_store: bool
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -99,10 +128,12 @@ def _lifespan(
             if error is not None:
                 log.warning("%s: %s", part, error)
         models.start()
+        warming_up = asyncio.create_task(workers.warm_up())
         yield
+        await warming_up
+        workers.close()
         await run_in_threadpool(models.stop)
-        for reader in readers:
-            await run_in_threadpool(reader.close)
+        await run_in_threadpool(large_bodies.close)
         if close_store:
             await run_in_threadpool(store.close)
 

@@ -1,7 +1,6 @@
-"""Requests that make the engine work: so many at once, each with a deadline, and none for a client that has left."""
+"""Work for requests: so much at once, with a deadline, and none for a client that has left."""
 
 import asyncio
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -9,32 +8,22 @@ from typing import Any, TypeVar
 import anyio
 from anyio import CapacityLimiter
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from featurestore.engine.watch import AGAIN_SECONDS, Bounds, Watch, watched
-from featurestore.errors import Busy, FeatureStoreError, Timeout
-from featurestore.server.documents import document_of
-from featurestore.server.errors import response, status_of
+from featurestore.engine.watch import AGAIN_SECONDS, Watch, watched
+from featurestore.errors import Busy, Timeout
 from featurestore.settings import Settings
 
 Result = TypeVar("Result")
 
 GRACE_SECONDS = 2.0
 """How long stopped work may take to end before its request is answered without it."""
-TAKING_SECONDS = 600.0
-"""How long a client may take to fetch an answer."""
 LOOKUPS_AT_ONCE = 16
 LOOK_SECONDS = 0.5
 """Lookups that take longer are looked after: by then looking costs little."""
 
-_POOLS = re.compile(
-    r"(?P<long>POST /v1/(?:training-sets/.+/rebuild|maintenance))"
-    r"|(?P<heavy>POST /v1/(?:plan|apply|training-sets|point-in-time|tables.*|sources.*)|PUT /v1/tables.*|DELETE /v1/(?:views|services)/.+"
-    r"|GET /v1/(?:comparisons|training-sets/[^/]+/statistics))"
-)
 
-
-def _left() -> Timeout:
+def client_left() -> Timeout:
+    """The error of work that nobody waits for any more."""
     return Timeout("the client left before the work was done", left=True)
 
 
@@ -80,146 +69,6 @@ class Pool:
         self.limiter.release_on_behalf_of(borrower)
 
 
-class Bounded:
-    """Middleware that gives requests room, a deadline, and an end when their client leaves.
-
-    A request takes room when its body is there, so that one that is sent slowly keeps nobody waiting. Work that does not end when it
-    is stopped is answered for; it keeps its room until it ends.
-    """
-
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app = app
-        self._bounds = Bounds(
-            memory=settings.query_memory(), spill=settings.query_spill_limit, result=settings.result_bytes(), spine=settings.spine_bytes()
-        )
-        self._heavy = Pool(settings.query_workers, settings.query_queue, settings.query_seconds, "query_seconds")
-        self._long = Pool(1, settings.query_queue, settings.job_seconds, "job_seconds")
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        pool = self._pool(scope)
-        if pool is None:
-            await self._app(scope, receive, send)
-            return
-        await _Exchange(self._app, pool, Watch(self._bounds), scope, receive, send).run()
-
-    def _pool(self, scope: Scope) -> Pool | None:
-        if scope["type"] != "http":
-            return None
-        found = _POOLS.fullmatch(f"{scope['method']} {scope['path']}")
-        return None if found is None else self._long if found.lastgroup == "long" else self._heavy
-
-
-class _Exchange:
-    """One request and its answer."""
-
-    def __init__(self, app: ASGIApp, pool: Pool, watch: Watch, scope: Scope, receive: Receive, send: Send) -> None:
-        self._app, self._pool, self._watch, self._scope, self._receive, self._send = app, pool, watch, scope, receive, send
-        self._body_over, self._entered, self._left = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._answering = self._answered = False
-        self._refusal: Busy | None = None
-
-    async def run(self) -> None:
-        """Let the application answer, until the deadline or until the client leaves."""
-        with watched(self._watch):
-            work = asyncio.create_task(self._work())
-        looking = asyncio.create_task(self._look(work))
-        try:
-            # Work that was stopped is given up here, but not ended: it keeps its room.
-            await asyncio.wait({work, looking}, return_when=asyncio.FIRST_COMPLETED)
-            if self._refusal is not None:
-                await self._tell(self._refusal, {"Retry-After": "5"})
-            elif work.done():
-                work.result()
-            elif not self._left.is_set() and not self._answering:
-                await self._tell(self._pool.deadline(), {})
-        except asyncio.CancelledError:
-            self._watch.stop(_left())
-            work.cancel()
-            raise
-        finally:
-            looking.cancel()
-            if not work.done():
-                _keep(asyncio.create_task(self._stop(work)))
-
-    async def _tell(self, error: FeatureStoreError, headers: dict[str, str]) -> None:
-        self._answered = True
-        await response(status_of(error), document_of(error), headers)(self._scope, self._receive, self._send)
-
-    async def _work(self) -> None:
-        try:
-            if self._scope["method"] in ("GET", "DELETE"):
-                self._body_over.set()
-                await self._enter()
-            await self._app(self._scope, self._received, self._sent)
-        except Exception:
-            # An application that is refused what it reads may fail at it in ways of its own.
-            if self._refusal is None:
-                raise
-        finally:
-            if self._entered.is_set():
-                self._pool.leave(self)
-
-    async def _enter(self) -> None:
-        try:
-            await self._pool.enter(self)
-        except Busy as error:
-            self._refusal = error
-            raise
-        self._entered.set()
-
-    async def _received(self) -> Message:
-        if self._body_over.is_set():
-            await self._left.wait()
-            return {"type": "http.disconnect"}
-        message = await self._receive()
-        if message["type"] == "http.request" and not message.get("more_body"):
-            self._body_over.set()
-            await self._enter()
-        return message
-
-    async def _sent(self, message: Message) -> None:
-        if self._refusal is not None:
-            return
-        self._answering = True
-        if not self._answered and not self._left.is_set():
-            await self._send(message)
-
-    async def _look(self, work: "asyncio.Task[None]") -> None:
-        """Stop the work when it has to end. Returns when an answer is due though the work has not ended."""
-        await self._body_over.wait()
-        gone, entered = asyncio.create_task(self._gone()), asyncio.create_task(self._entered.wait())
-        try:
-            await asyncio.wait({gone, entered}, return_when=asyncio.FIRST_COMPLETED)
-            if not self._entered.is_set():
-                work.cancel()
-                return
-            await asyncio.wait({gone, work}, timeout=self._pool.seconds, return_when=asyncio.FIRST_COMPLETED)
-            if self._answering and not gone.done():
-                await asyncio.wait({gone, work}, timeout=TAKING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            error = _left() if gone.done() else self._pool.deadline()
-            for _ in range(int(GRACE_SECONDS / AGAIN_SECONDS)):
-                if work.done():
-                    return
-                self._watch.stop(error)
-                await asyncio.wait({work}, timeout=AGAIN_SECONDS)
-        finally:
-            gone.cancel()
-            entered.cancel()
-
-    async def _gone(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._left.set()
-
-    async def _stop(self, work: "asyncio.Task[None]") -> None:
-        while not work.done():
-            self._watch.stop(_left())
-            await asyncio.wait({work}, timeout=AGAIN_SECONDS)
-        # Nobody waits for it; what it raised is what it was stopped with.
-        if not work.cancelled():
-            work.exception()
-
-
 _BACKGROUND: set["asyncio.Task[None]"] = set()
 
 
@@ -258,7 +107,7 @@ async def _look(
     loop, stopped = asyncio.get_running_loop(), 0.0
     while not work.done():
         if watch.error is None and await request.is_disconnected():
-            watch.stop(_left())
+            watch.stop(client_left())
         elif watch.error is None and loop.time() >= until:
             watch.stop(late)
         elif watch.error is not None:

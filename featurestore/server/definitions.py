@@ -12,7 +12,7 @@ from featurestore.errors import CommitConflict
 from featurestore.pipelines.planning.plan import Plan
 from featurestore.server import answers, json_body
 from featurestore.server.bodies import ApplyBody, DefinitionsBody, PlanBody
-from featurestore.server.routing import delete, get, json_of, post
+from featurestore.server.routing import EngineRoute, delete, get, json_of, post
 from featurestore.store import FeatureStore
 
 TAG = "definitions"
@@ -33,11 +33,11 @@ class Definitions:
             get("/v1/views/{name}", self.get_view, TAG, response_model=answers.ViewDetail),
             get("/v1/services", self.list_services, TAG, response_model=list[answers.Service]),
             get("/v1/services/{name}", self.get_service, TAG, response_model=answers.ServiceDetail),
-            delete("/v1/views/{name}", self.remove_view, TAG, response_model=answers.Removal),
-            delete("/v1/views/{name}/versions/{version}", self.remove_version, TAG, response_model=answers.Removal),
-            delete("/v1/services/{name}", self.remove_service, TAG, response_model=answers.Removal),
-            post("/v1/plan", self.plan, TAG, response_model=answers.Plan, openapi_extra=json_of(PlanBody)),
-            post("/v1/apply", self.apply, TAG, response_model=answers.Plan, openapi_extra=json_of(ApplyBody)),
+            delete("/v1/views/{name}", self.remove_view, TAG, kind=EngineRoute, response_model=answers.Removal),
+            delete("/v1/views/{name}/versions/{version}", self.remove_version, TAG, kind=EngineRoute, response_model=answers.Removal),
+            delete("/v1/services/{name}", self.remove_service, TAG, kind=EngineRoute, response_model=answers.Removal),
+            post("/v1/plan", self.plan, TAG, kind=EngineRoute, response_model=answers.Plan, openapi_extra=json_of(PlanBody)),
+            post("/v1/apply", self.apply, TAG, kind=EngineRoute, response_model=answers.Plan, openapi_extra=json_of(ApplyBody)),
         ]
 
     def list_entities(self) -> list[dict[str, Any]]:

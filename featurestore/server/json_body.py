@@ -14,7 +14,7 @@ Model = TypeVar("Model", bound=BaseModel)
 IN_LOOP_BYTES = 32 << 10
 """Larger bodies are parsed in a thread: nobody else's lookup waits for them."""
 IN_THREAD_BYTES = 512 << 10
-"""Larger ones by another process: a thread keeps the event loop from running while it parses."""
+"""Larger ones by another process, but for a worker's: a thread keeps the event loop from running while it parses."""
 MOST_TOLD = 1_000
 """Of more problems than this, none is spelled out: that would take more memory than the body."""
 
@@ -28,9 +28,10 @@ async def read(request: Request, model: type[Model]) -> Model:
     content = await request.body()
     if len(content) <= IN_LOOP_BYTES:
         return parsed(model, content)
-    if len(content) <= IN_THREAD_BYTES:
+    elsewhere = request.app.state.large_bodies
+    if len(content) <= IN_THREAD_BYTES or elsewhere is None:
         return await run_in_threadpool(parsed, model, content)
-    found: Model = await request.app.state.large_bodies.read(model, content)
+    found: Model = await elsewhere.read(model, content)
     return found
 
 

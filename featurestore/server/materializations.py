@@ -16,7 +16,7 @@ from featurestore.server.bodies import MaintenanceBody, MaterializationBody
 from featurestore.server.jobs.job import Job
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.jobs.work import MATERIALIZATION
-from featurestore.server.routing import CANCEL_SECONDS, Wait, delete, get, json_of, post
+from featurestore.server.routing import CANCEL_SECONDS, LongRoute, Wait, delete, get, json_of, post
 from featurestore.store import FeatureStore
 
 TAG = "materializations"
@@ -36,7 +36,14 @@ class Materializations:
             post("/v1/materializations", self.start_materialization, TAG, status_code=202, response_model=answers.Accepted, **told),
             get("/v1/materializations/{id}", self.get_materialization, TAG, response_model=answers.Materialization),
             delete("/v1/materializations/{id}", self.cancel_materialization, TAG, response_model=answers.Materialization),
-            post("/v1/maintenance", self.maintain, TAG, response_model=list[answers.Upkeep], openapi_extra=json_of(MaintenanceBody, False)),
+            post(
+                "/v1/maintenance",
+                self.maintain,
+                TAG,
+                kind=LongRoute,
+                response_model=list[answers.Upkeep],
+                openapi_extra=json_of(MaintenanceBody, False),
+            ),
         ]
 
     async def start_materialization(self, request: Request) -> dict[str, Any]:

@@ -46,6 +46,14 @@ class BareRoute(APIRoute):
         return self.endpoint
 
 
+class EngineRoute(APIRoute):
+    """Makes the engine work: has room for some requests at once and a deadline, and is answered by a worker."""
+
+
+class LongRoute(EngineRoute):
+    """The same of work that takes as long as a job."""
+
+
 def body_of(*kinds: tuple[str, dict[str, Any]]) -> dict[str, Any]:
     """OpenAPI's words for a body in one of several content types."""
     return {"requestBody": {"required": True, "content": {kind: {"schema": schema} for kind, schema in kinds}}}

@@ -17,7 +17,7 @@ from featurestore.server.bodies import JoinBody, JoinFields, TrainingSetBody, Tr
 from featurestore.server.jobs.job import Job
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.jobs.work import TRAINING_SET
-from featurestore.server.routing import CANCEL_SECONDS, Wait, delete, get, post
+from featurestore.server.routing import CANCEL_SECONDS, EngineRoute, LongRoute, Wait, delete, get, post
 from featurestore.server.uploads.reader import UploadReader
 from featurestore.store import FeatureStore
 
@@ -42,7 +42,15 @@ class TrainingSets:
         binary: Responses = {200: {"content": {kind: {} for kind in streams.MEDIA_TYPES.values()}}}
         arrow: Responses = {200: {"content": {streams.MEDIA_TYPES["arrow"]: {}}}}
         return [
-            post("/v1/training-sets", self.create_training_set, TAG, status_code=202, response_model=answers.Accepted, openapi_extra=both),
+            post(
+                "/v1/training-sets",
+                self.create_training_set,
+                TAG,
+                kind=EngineRoute,
+                status_code=202,
+                response_model=answers.Accepted,
+                openapi_extra=both,
+            ),
             get("/v1/training-sets", self.list_training_sets, TAG, response_model=list[answers.TrainingSetLine]),
             get("/v1/training-sets/{id}", self.get_training_set, TAG, response_model=answers.TrainingSetState),
             delete("/v1/training-sets/{id}", self.cancel_training_set, TAG, response_model=answers.TrainingSetState),
@@ -50,14 +58,23 @@ class TrainingSets:
                 "/v1/training-sets/{id}/statistics",
                 self.get_statistics,
                 TAG,
+                kind=EngineRoute,
                 response_model=answers.Statistics,
                 response_model_exclude_unset=True,
             ),
             get("/v1/training-sets/{id}/files", self.get_files, TAG, response_model=answers.TrainingSetFiles),
             get("/v1/training-sets/{id}/data", self.get_data, TAG, response_class=StreamingResponse, responses=binary),
-            post("/v1/training-sets/{id:path}/rebuild", self.rebuild_training_set, TAG, response_model=answers.Rebuilt),
-            get("/v1/comparisons", self.compare_training_sets, TAG, response_model=answers.Comparison),
-            post("/v1/point-in-time", self.point_in_time, TAG, response_class=StreamingResponse, responses=arrow, openapi_extra=joined),
+            post("/v1/training-sets/{id:path}/rebuild", self.rebuild_training_set, TAG, kind=LongRoute, response_model=answers.Rebuilt),
+            get("/v1/comparisons", self.compare_training_sets, TAG, kind=EngineRoute, response_model=answers.Comparison),
+            post(
+                "/v1/point-in-time",
+                self.point_in_time,
+                TAG,
+                kind=EngineRoute,
+                response_class=StreamingResponse,
+                responses=arrow,
+                openapi_extra=joined,
+            ),
         ]
 
     async def create_training_set(self, request: Request) -> dict[str, Any]:

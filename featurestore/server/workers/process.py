@@ -1,0 +1,147 @@
+"""The process of a worker: a store and its routes, to which one request at a time comes from the web process that it belongs to."""
+
+import asyncio
+import gc
+import json
+import os
+import socket
+import time
+from asyncio import StreamReader, StreamWriter
+from collections.abc import Sequence
+
+from starlette.types import ASGIApp, Scope
+from starlette.types import Message as Event
+
+from featurestore.engine.watch import AGAIN_SECONDS, Bounds, Watch, watched
+from featurestore.errors import Timeout
+from featurestore.server import forks, logs
+from featurestore.server.app import engine_app
+from featurestore.server.jobs import memory
+from featurestore.server.workers.messages import PART_BYTES, Ask, Begin, Message, More, Over, Part, Start, Stop, Taken, receive, send
+from featurestore.settings import Settings
+from featurestore.store import FeatureStore
+
+
+def main() -> None:
+    """Be the process that workers are forked from: it has imported all that they need."""
+    # To look through what is there for what is garbage would make each fork's copy of it.
+    gc.freeze()
+    forks.serve(work, quiet=False)
+
+
+def work(message: bytes, descriptors: Sequence[int]) -> None:
+    """Be a worker, until the web process at the other end of the socket is gone."""
+    (connection,) = descriptors
+    asyncio.run(_work(socket.socket(fileno=connection)))
+
+
+async def _work(connection: socket.socket) -> None:
+    reader, writer = await asyncio.open_connection(sock=connection)
+    begin = await receive(reader)
+    if isinstance(begin, Begin):
+        os.environ.clear()
+        os.environ.update(begin.environment)
+        time.tzset()
+        logs.begin()
+        settings = Settings(**json.loads(begin.settings))
+        memory.bound(settings.server_memory())
+        bounds = Bounds(
+            memory=settings.query_memory(), spill=settings.query_spill_limit, result=settings.result_bytes(), spine=settings.spine_bytes()
+        )
+        await Worker(engine_app(FeatureStore(settings=settings)), bounds, reader, writer).run()
+    # At once: a thread that goes on would be waited for.
+    os._exit(0)
+
+
+class Worker:
+    """Hands what the web process sends to the request that is being answered."""
+
+    def __init__(self, app: ASGIApp, bounds: Bounds, reader: StreamReader, writer: StreamWriter) -> None:
+        self._app, self._bounds, self._reader, self._writer = app, bounds, reader, writer
+
+    async def run(self) -> None:
+        """Until the web process is gone. It sends a request when it was told that the one before is over."""
+        answering, work = None, None
+        while (message := await receive(self._reader)) is not None:
+            if isinstance(message, Ask):
+                send(self._writer, Taken())
+                answering = Answering(Watch(self._bounds), self._writer)
+                work = asyncio.create_task(answering.answer(self._app, message))
+            elif answering is not None and work is not None and not work.done():
+                answering.take(message)
+
+
+class Answering:
+    """One request, and its answer to the web process."""
+
+    def __init__(self, watch: Watch, writer: StreamWriter) -> None:
+        self._watch, self._writer = watch, writer
+        self._parts: asyncio.Queue[Part] = asyncio.Queue()
+        self._stopped = asyncio.Event()
+        self._body_over = False
+        self._stopping: asyncio.Task[None] | None = None
+
+    async def answer(self, app: ASGIApp, ask: Ask) -> None:
+        """Let the application answer."""
+        failed = False
+        try:
+            with watched(self._watch):
+                await app(_scope(ask), self._receive, self._send)
+        except Exception:  # noqa: BLE001 - the application has logged it, and broken its answer off
+            failed = True
+        finally:
+            if self._stopping is not None:
+                self._stopping.cancel()
+        await self._tell(Over(failed))
+
+    def take(self, message: Message) -> None:
+        """A message of the web process for this request: more of its body, or that it has to end."""
+        if isinstance(message, Part):
+            self._parts.put_nowait(message)
+        elif isinstance(message, Stop) and self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop(Timeout(message.message, **message.details)))
+
+    async def _stop(self, error: Timeout) -> None:
+        self._stopped.set()
+        while True:
+            self._watch.stop(error)
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _receive(self) -> Event:
+        if self._body_over:
+            await self._stopped.wait()
+            return {"type": "http.disconnect"}
+        await self._tell(More())
+        part = await self._parts.get()
+        self._body_over = not part.more
+        return {"type": "http.request", "body": part.content, "more_body": part.more}
+
+    async def _send(self, event: Event) -> None:
+        if event["type"] == "http.response.start":
+            await self._tell(Start(event["status"], list(event["headers"])))
+            return
+        body, more = memoryview(event.get("body", b"")), event.get("more_body", False)
+        for begin in range(0, max(1, len(body)), PART_BYTES):
+            end = begin + PART_BYTES
+            await self._tell(Part(bytes(body[begin:end]), more or end < len(body)))
+
+    async def _tell(self, message: Message) -> None:
+        send(self._writer, message)
+        await self._writer.drain()
+
+
+def _scope(ask: Ask) -> Scope:
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "scheme": "http",
+        "method": ask.method,
+        "path": ask.path,
+        "raw_path": ask.raw_path,
+        "query_string": ask.query,
+        "root_path": "",
+        "headers": ask.headers,
+        "client": None,
+        "server": None,
+    }

@@ -1,0 +1,154 @@
+"""Workers: requests whose work nothing stops are ended with their process, and leave room, no process and no file."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow as pa
+import pytest
+
+from featurestore import FeatureStore
+from featurestore.server.workers.workers import _FORKS
+from tests import shop
+from tests.cli.running import COMMAND
+from tests.server.conftest import Served, serve
+from tests.server.test_errors import refused
+
+ONE = "SELECT customer_id, max(ordered_at) AS asked_at, max(amount) AS basket FROM shop.orders GROUP BY customer_id"
+LONG = "repeat(CAST(amount AS VARCHAR), 200000)"
+STUCK = f"SELECT customer_id, ordered_at AS asked_at, levenshtein({LONG}, {LONG} || 'x') + amount AS basket FROM shop.orders"
+"""One call of a function, which the engine does not interrupt, takes hours."""
+
+pytestmark = pytest.mark.slow
+
+
+def asked(sql: str) -> dict[str, Any]:
+    return {"service": "churn", "timestamp": "asked_at", "spine": {"sql": sql}}
+
+
+def children(pid: int) -> list[int]:
+    return [child for child, parent in parents().items() if parent == pid]
+
+
+def parents() -> dict[int, int]:
+    """The parent of every process, but of those that have ended."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        # One may end between the look at the folder and that at the file.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            state, parent, *_ = path.read_text().rpartition(")")[2].split()
+            if state != "Z":
+                found[int(path.parent.name)] = int(parent)
+    return found
+
+
+def grandchildren(pid: int) -> list[int]:
+    return [one for child in children(pid) for one in children(child)]
+
+
+def forked() -> list[int]:
+    """The workers of this process's servers, the oldest first."""
+    assert _FORKS.process is not None
+    return children(_FORKS.process.pid)
+
+
+def working(served: Served) -> int:
+    """The process id of the one worker of the server, as soon as the engine works in it."""
+    spill = served.store.settings.spill_path()
+    # The folder of the worker, and in it that of an engine session.
+    until(lambda: _FORKS.process is not None and len(forked()) == 1 and bool(list(spill.glob("session-*/session-*"))))
+    (worker,) = forked()
+    return worker
+
+
+def until(true: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for what comes true by itself."""
+    deadline = os.times().elapsed + seconds
+    while not true():
+        assert os.times().elapsed < deadline
+
+
+@pytest.fixture
+def strict(tmp_path: Path) -> Iterator[Served]:
+    """A shop whose server lets a request work for long enough to get into what nothing stops."""
+    with shop.open_shop(tmp_path / "home", query_seconds=4, query_queue=0) as store, serve(store) as served:
+        yield served
+
+
+def test_what_nothing_stops_is_ended(strict: Served) -> None:
+    places = strict.store.settings.query_workers
+    with ThreadPoolExecutor(places) as pool:
+        answers = list(pool.map(lambda _: strict.http.post("/v1/point-in-time", json=asked(STUCK)), range(places)))
+    for answer in answers:
+        assert "query_seconds" in refused(answer, 503, "Timeout")["message"]
+    assert strict.http.post("/v1/plan", json={"definitions": {}}).is_success
+    until(lambda: len(forked()) <= 1)
+    spill = strict.store.settings.spill_path()
+    # What is left is the folder of the worker that planned, with nothing in it.
+    until(lambda: len(list(spill.iterdir())) <= 1)
+    assert not [path for path in spill.rglob("*") if path.is_file()]
+
+
+def test_the_client_of_what_nothing_stops_leaves(tmp_path: Path) -> None:
+    with shop.open_shop(tmp_path / "home", query_workers=1, query_queue=0) as store, serve(store) as served:
+        with ThreadPoolExecutor(1) as pool:
+            leaving = pool.submit(_leave, served)
+            worker = working(served)
+            leaving.result()
+        until(lambda: served.http.post("/v1/plan", json={"definitions": {}}).is_success)
+        assert worker not in forked()
+
+
+def _leave(served: Served) -> None:
+    with pytest.raises(httpx.ReadTimeout):
+        served.http.post("/v1/point-in-time", json=asked(STUCK), timeout=3)
+
+
+def test_a_worker_that_breaks_down_is_told_of_and_replaced(own: Served) -> None:
+    """A library that aborts and a system without memory end a worker like this."""
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(own.http.post, "/v1/point-in-time", json=asked(STUCK))
+        os.kill(working(own), signal.SIGKILL)
+        assert "broke down" in refused(asking.result(), 507, "OutOfResources")["message"]
+    answer = own.http.post("/v1/point-in-time", json=asked(ONE))
+    assert pa.ipc.open_stream(answer.content).read_all().num_rows == len(shop.order_rows()["customer_id"].unique())
+    (idle,) = forked()
+    os.kill(idle, signal.SIGKILL)
+    until(lambda: not forked())
+    assert own.http.post("/v1/plan", json={"definitions": {}}).is_success
+
+
+def test_a_client_that_leaves_amid_an_answer_makes_room(tmp_path: Path) -> None:
+    few = " ".join(f"CROSS JOIN shop.orders o{index}" for index in range(7))
+    wide = f"SELECT a.customer_id, a.ordered_at AS asked_at, a.amount AS basket FROM shop.orders a {few}"
+    with shop.open_shop(tmp_path / "home", query_workers=1, query_queue=0) as store, serve(store) as served:
+        whole = served.http.post("/v1/point-in-time", json=asked(wide))
+        assert len(whole.content) > 4 << 20
+        with served.http.stream("POST", "/v1/point-in-time", json=asked(wide)) as answer:
+            assert next(answer.iter_raw(1024))
+        until(lambda: served.http.post("/v1/plan", json={"definitions": {}}).is_success)
+        assert served.http.post("/v1/point-in-time", json=asked(wide)).content == whole.content
+
+
+def test_workers_end_with_a_server_that_is_killed(own_shop: FeatureStore) -> None:
+    command = [*COMMAND, "serve", "--port", "0", "--home", str(own_shop.settings.home_path())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().split()[-1]
+            with ThreadPoolExecutor(1) as pool:
+                asking = pool.submit(httpx.post, f"{url}/v1/point-in-time", json=asked(STUCK), timeout=60)
+                until(lambda: bool(grandchildren(server.pid)))
+                workers = grandchildren(server.pid)
+                server.kill()
+                with pytest.raises(httpx.TransportError):
+                    asking.result()
+            until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+        finally:
+            server.kill()
