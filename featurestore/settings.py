@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from pydantic import ByteSize, Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationError, field_validator
+from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from featurestore import sizes
 from featurestore.addresses import connectable
 from featurestore.errors import RequestError, near
 from featurestore.secrets import Secret
@@ -19,8 +20,6 @@ CATALOG_NAME = "featurestore"
 GIB = 1 << 30
 LEAST_TOKEN = 8
 """Characters of a token that is not guessed at once; a server warns of shorter ones."""
-
-_BYTES = TypeAdapter(ByteSize)
 
 
 def _token(value: Any) -> Secret:
@@ -83,7 +82,7 @@ class Settings(BaseSettings):
     )
     definitions: Path = Field(default=Path("definitions"), description="folder of definition files")
     memory_limit: str | None = Field(
-        default=None, description="most memory a query may use, such as 4GB; default: DuckDB's 80 % of the machine"
+        default=None, description="most memory a query may use, such as 4GB or 50%; default: DuckDB's 80 % of the machine"
     )
     threads: int | None = Field(default=None, ge=1, description="threads a query may use; default: all cores")
     chunk_rows: int | None = Field(
@@ -142,11 +141,17 @@ class Settings(BaseSettings):
         """`values` as they are written in `featurestore.toml`: texts become secrets, paths and numbers here."""
         super().__init__(**values)
 
-    @field_validator("job_memory_limit", "server_memory_limit", "lowest_rate", "spine_limit", "result_limit", "query_spill_limit")
+    @field_validator("lowest_rate", "spine_limit", "result_limit", "query_spill_limit")
     @classmethod
-    def _size(cls, value: str | None) -> str | None:
+    def _size(cls, value: str) -> str:
+        sizes.parse(value)
+        return value
+
+    @field_validator("memory_limit", "query_memory_limit", "job_memory_limit", "server_memory_limit")
+    @classmethod
+    def _memory(cls, value: str | None) -> str | None:
         if value is not None:
-            _BYTES.validate_python(value)
+            sizes.parse_memory(value)
         return value
 
     @classmethod
@@ -202,45 +207,45 @@ class Settings(BaseSettings):
                 plain[name] = {inner: secret.reveal() for inner, secret in value.items()}
         return json.dumps(plain)
 
+    def memory_bytes(self) -> int | None:
+        """The most bytes that a query may use; None for what the engine takes by itself."""
+        return None if self.memory_limit is None else sizes.parse_memory(self.memory_limit)
+
     def job_memory(self) -> int:
         """The most bytes that the process of a job may have."""
         if self.job_memory_limit is not None:
-            return int(_BYTES.validate_python(self.job_memory_limit))
-        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        try:
-            return min(2 * int(_BYTES.validate_python(self.memory_limit)) + GIB, machine)
-        except ValidationError:
-            # Not set, or a share of the machine.
-            return machine
+            return sizes.parse_memory(self.job_memory_limit)
+        query, machine = self.memory_bytes(), sizes.machine_memory()
+        return machine if query is None else min(2 * query + GIB, machine)
 
-    def query_memory(self) -> str:
-        """The most memory that a request's query may use, in DuckDB's words."""
-        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return self.query_memory_limit or self.memory_limit or f"{machine >> 23}MiB"
+    def query_memory(self) -> int:
+        """The most bytes that a request's query may use."""
+        if self.query_memory_limit is not None:
+            return sizes.parse_memory(self.query_memory_limit)
+        return self.memory_bytes() or sizes.machine_memory() // 8
 
     def server_memory(self) -> int:
         """The most bytes that a server process may have: by default no less than its queries may use, and 2 GiB for all else."""
         if self.server_memory_limit is not None:
-            return int(_BYTES.validate_python(self.server_memory_limit))
-        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        try:
-            queries = self.query_workers * int(_BYTES.validate_python(self.query_memory()))
-        except ValidationError:
-            # A share of the machine.
-            return machine
-        return min(max(machine * 3 // 4 // self.workers, queries + 2 * GIB), machine)
+            return sizes.parse_memory(self.server_memory_limit)
+        machine = sizes.machine_memory()
+        return min(max(machine * 3 // 4 // self.workers, self.query_workers * self.query_memory() + 2 * GIB), machine)
+
+    def query_spill(self) -> int:
+        """The most bytes that a request's query may spill."""
+        return sizes.parse(self.query_spill_limit)
 
     def result_bytes(self) -> int:
         """The most bytes that the rows of an answer may take."""
-        return int(_BYTES.validate_python(self.result_limit))
+        return sizes.parse(self.result_limit)
 
     def rate_bytes(self) -> int:
         """The fewest bytes a second of a body or an answer."""
-        return max(1, int(_BYTES.validate_python(self.lowest_rate)))
+        return max(1, sizes.parse(self.lowest_rate))
 
     def spine_bytes(self) -> int:
         """The most bytes that the rows of an uploaded spine may take."""
-        return int(_BYTES.validate_python(self.spine_limit))
+        return sizes.parse(self.spine_limit)
 
     def spill_path(self) -> Path:
         """Where queries spill."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
-from featurestore import private
+from featurestore import private, sizes
 from featurestore.compiler.expressions import literal, quoted
 from featurestore.compiler.relations import FILE, FieldId, FilePart, IcebergFiles, LocalFiles
 from featurestore.dsl.csv import Csv
@@ -32,9 +32,8 @@ if TYPE_CHECKING:
 # The lowest level makes files 1 % larger and takes a quarter of the time off; giving up dictionaries early takes another quarter
 # where most values are distinct, and makes no file larger.
 PARQUET = "COMPRESSION zstd, COMPRESSION_LEVEL 1, DICTIONARY_SIZE_LIMIT 4096"
-FEW_VALUES = "1GB"
-"""What databases without tables may use, if the settings do not say less."""
-UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
+FEW_VALUES = 10**9
+"""Bytes that databases without tables may use, if the settings do not say otherwise."""
 
 
 class DuckEngine:
@@ -69,17 +68,20 @@ class DuckEngine:
 
     def _config(self, folder: str, seen: Watch) -> dict[str, str | int]:
         """The settings as DuckDB's configuration, within the bounds of a watch."""
-        memory = seen.bounds.memory or self._settings.memory_limit
         optional: dict[str, str | int | None] = {
-            "memory_limit": memory,
+            "memory_limit": _bytes(seen.bounds.memory or self._settings.memory_bytes()),
             "threads": self._settings.threads,
-            "max_temp_directory_size": seen.bounds.spill,
+            "max_temp_directory_size": _bytes(seen.bounds.spill),
         }
         return {"temp_directory": folder, **{name: value for name, value in optional.items() if value}}
 
+    @property
+    def _few(self) -> str:
+        return f"{self._settings.memory_bytes() or FEW_VALUES}B"
+
     @cached_property
     def _lasting(self) -> duckdb.DuckDBPyConnection:
-        return connect({"threads": 1, "temp_directory": "", "memory_limit": self._settings.memory_limit or FEW_VALUES})
+        return connect({"threads": 1, "temp_directory": "", "memory_limit": self._few})
 
     @cached_property
     def memory(self) -> int:
@@ -90,7 +92,7 @@ class DuckEngine:
     @cached_property
     def evaluator(self) -> Evaluator:
         """For expressions over a handful of values; it stays open until `close`."""
-        return Evaluator(self._settings.memory_limit or FEW_VALUES)
+        return Evaluator(self._few)
 
     def close(self) -> None:
         """Close what stays open between sessions."""
@@ -100,6 +102,10 @@ class DuckEngine:
         if "_lasting" in self.__dict__:
             self._lasting.close()
             del self._lasting
+
+
+def _bytes(size: int | None) -> str | None:
+    return None if size is None else f"{size}B"
 
 
 @contextmanager
@@ -133,8 +139,7 @@ class DuckSession:
     @property
     def memory(self) -> int:
         ((text,),) = self._execute("SELECT current_setting('memory_limit')", READS)
-        amount, _, unit = str(text).partition(" ")
-        return int(float(amount) * 1024 ** UNITS.index(unit))
+        return sizes.parse(text)
 
     def add(self, name: str, relation: Relation) -> None:
         if isinstance(relation, IcebergFiles):

@@ -17,13 +17,13 @@ AGAIN_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Bounds:
-    """What each session of a piece of work may have of memory and disk; None: what the settings say, or DuckDB.
+    """What each session of a piece of work may have of memory and disk, in bytes; None: what the settings say, or DuckDB.
 
     And how many bytes its result may take in memory, and the rows of a spine that it reads on disk; None: any number.
     """
 
-    memory: str | None = None
-    spill: str | None = None
+    memory: int | None = None
+    spill: int | None = None
     result: int | None = None
     spine: int | None = None
 

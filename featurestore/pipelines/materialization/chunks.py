@@ -1,6 +1,5 @@
 """Chunks: a span divided so that each part fits the memory, by time in a row view, by a hash of the keys over a grid."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -16,7 +15,6 @@ POINTS = 3
 """Up to so many grid points a pass over the events for each is faster than tiles and windows."""
 CUT = "months with events, tombstones"
 """How row views are cut and what chunks hold: another text where that changes, and what an older release has left is begun anew."""
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def rows_at_once(settings: Settings, columns: int) -> int:
     """How many feature rows of this many columns a chunk may have: a quarter of the memory, at twice their size."""
     if settings.chunk_rows:
         return settings.chunk_rows
-    limit = _bytes(settings.memory_limit)
+    limit = settings.memory_bytes()
     return ROWS if limit is None else max(50_000, min(ROWS, limit // 4 // (16 * columns + 32)))
 
 
@@ -97,9 +95,3 @@ def _month_rows(rows: int, days: int) -> int:
 def _next(month: int) -> int:
     """The begin of the month after."""
     return times.micros((times.moment(month) + timedelta(days=31)).replace(day=1))
-
-
-def _bytes(limit: str | None) -> int | None:
-    """A memory limit such as `2GB` in bytes; None for none, or for one given as a share of the machine."""
-    found = re.fullmatch(r"\s*([\d.]+)\s*([KMGT]I?)?B?\s*", (limit or "").upper())
-    return int(float(found[1]) * _UNITS[found[2] or ""]) if found else None

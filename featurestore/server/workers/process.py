@@ -46,7 +46,7 @@ async def _work(connection: socket.socket) -> None:
         settings = Settings(**json.loads(begin.settings))
         memory.bound(settings.server_memory())
         bounds = Bounds(
-            memory=settings.query_memory(), spill=settings.query_spill_limit, result=settings.result_bytes(), spine=settings.spine_bytes()
+            memory=settings.query_memory(), spill=settings.query_spill(), result=settings.result_bytes(), spine=settings.spine_bytes()
         )
         await Worker(engine_app(FeatureStore(settings=settings)), bounds, reader, writer).run()
     # At once: a thread that goes on would be waited for.
