@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from featurestore.compiler.events import CREATED, TIME
 from featurestore.compiler.exact_sums import exact_sum
 from featurestore.compiler.expressions import SqlProblem
+from featurestore.compiler.spread import number, spread
 from featurestore.compiler.zeros import FLOATING
 from featurestore.dsl.agg import Aggregation
 
@@ -99,7 +100,7 @@ class Ordered:
                 return f"count(DISTINCT {value}){keep}"
             case "stddev":
                 # Not in order of time: that would have to be made of times, created times and values, for each window anew.
-                return f"list_stddev_samp(list_sort(list(CAST({value} AS DOUBLE)){keep}))"
+                return spread(f"list_sort(list({number(value, self.kind)}){keep})", self.kind)
             case "percentile":
                 return f"quantile_cont(CAST({value} AS DOUBLE), {_plain(self.aggregation.q)}){keep}"
             case "last_n":

@@ -63,6 +63,11 @@ def parse(sql: str) -> exp.Expr:
         first = error.errors[0] if isinstance(error, ParseError) and error.errors else {}
         where = f" near {first['highlight']!r} (line {first['line']}, column {first['col']})" if first.get("highlight") else ""
         raise SqlProblem(f"{shown(sql)} is not valid SQL{where}") from error
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, SqlProblem):
+            raise
+        # What the parser takes for granted, such as that a name is not empty.
+        raise SqlProblem(f"{shown(sql)} is not valid SQL") from error
     if len(trees) != 1 or trees[0] is None:
         raise SqlProblem(f"{shown(sql)} is more than one statement; write one expression")
     if tree_depth(trees[0]) > DEEPEST_TREE:

@@ -46,6 +46,7 @@ def test_columns_are_resolved_and_quoted(sql: str, rendered: str) -> None:
         ("a in (SELECT 1)", "holds a subquery"),
         ("read_text('/etc/passwd')", "not on the white list"),
         ("getenv('HOME')", "not on the white list"),
+        ('a::DECIMAL("x", "")', "is not valid SQL"),
         ("hash(a)", "not on the white list"),
         ("*", "is not allowed in row SQL"),
         ("a; DROP TABLE b", "more than one statement"),

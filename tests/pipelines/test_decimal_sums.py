@@ -1,4 +1,4 @@
-"""Sums and means of decimals near 38 digits: the right value, or an error that names view and feature."""
+"""Sums, means and standard deviations of decimals near 38 digits: the right value, or an error that names view and feature."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -34,3 +34,18 @@ def test_near_38_digits(tmp_path: Path) -> None:
             ) as caught:
                 store.materialize([f"beyond_{function}"], end="2026-03-02")
             assert "HUGEINT" not in str(caught.value)
+
+
+def test_deviations_of_numbers_that_agree_in_all_digits_of_a_double(tmp_path: Path) -> None:
+    with FeatureStore(home=tmp_path / "home") as store:
+        cents = [Decimal("12345678901234567890.01") + Decimal(step) / 100 for step in range(3)]
+        columns = {"k": pa.array([1] * 3), "t": pa.array([AT + timedelta(hours=hour) for hour in range(3)], STAMP)}
+        numbers = {"d": pa.array(cents, pa.decimal128(22, 2)), "n": pa.array([2**60, 2**60 + 2, 2**60 + 4])}
+        load_source(store, "raw.near", pa.table({**columns, **numbers}))
+        features = {"d": agg.stddev("d", over="2d"), "n": agg.stddev("n", over="2d")}
+        source = Source("near", table="raw.near", timestamp="t")
+        store.apply(
+            [FeatureService("s", features=[FeatureView("v", entity=Entity("e", keys="k"), source=source, every="1d", features=features)])]
+        )
+        store.materialize(end="2026-03-02")
+        assert store.online_features("s", [{"k": 1}]).rows == ((0.01, 2.0),)

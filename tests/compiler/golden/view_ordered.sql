@@ -40,7 +40,7 @@ JOIN (
 SELECT * FROM (
 SELECT "customer_id", __fs_g,
   count(DISTINCT __fs_i0) FILTER (WHERE __fs_i0 IS NOT NULL) OVER w3600000000 AS "states_1h",
-  list_stddev_samp(list_sort(list(CAST((__fs_i1 + 0) AS DOUBLE)) FILTER (WHERE __fs_i1 IS NOT NULL) OVER w3600000000)) AS "spread_1h",
+  list_transform(list_transform(list_transform([list_sort(list(CAST((__fs_i1 + 0) AS DOUBLE)) FILTER (WHERE __fs_i1 IS NOT NULL) OVER w3600000000)], lambda __fs_r: {'v': __fs_r, 'm': __fs_r[(len(__fs_r) + 1) // 2]}), lambda __fs_r: {'v': __fs_r.v, 'm': __fs_r.m, 'p': CASE WHEN greatest(abs(__fs_r.v[1]), abs(__fs_r.v[-1])) > 1e150 THEN 1 / 4.149515568880993e+180::DOUBLE ELSE 1 END, 'q': CASE WHEN __fs_r.v[-1] - __fs_r.v[1] < 1e-140 THEN 4.149515568880993e+180::DOUBLE ELSE 1 END}), lambda __fs_r: list_stddev_samp(list_transform(__fs_r.v, lambda __fs_x: (__fs_x * __fs_r.p - __fs_r.m * __fs_r.p) * __fs_r.q)) / __fs_r.q / __fs_r.p)[1] AS "spread_1h",
   quantile_cont(CAST((__fs_i1 + 0) AS DOUBLE), 0.5) FILTER (WHERE __fs_i1 IS NOT NULL) OVER w7200000000 AS "median_2h",
   arg_max(__fs_i0, row(epoch_us(__fs_time), coalesce(epoch_us(__fs_created), -9223372036854775807), __fs_i0), 3) FILTER (WHERE __fs_i0 IS NOT NULL AND __fs_i2) OVER w3600000000 AS "recent_1h"
 FROM (
