@@ -1,6 +1,11 @@
 """In CI a skipped test is a failed one: what it needs is missing there, and nobody would look."""
 
 import os
+
+# Tests share the cores: threads that train a model would wait for one another at the full speed of a core, far longer than they work.
+# It is read when a library that trains is loaded, which some do below.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import sqlite3
 from collections.abc import Iterator
 from typing import Any

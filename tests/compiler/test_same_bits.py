@@ -139,7 +139,7 @@ def test_what_a_sum_of_extremes_is(tmp_path: Path, values: list[float], total: f
 @example([1e308, 1e308])
 def test_sums_are_the_nearest_doubles_at_every_magnitude(tmp_path: Path, values: list[float]) -> None:
     events = [{"k": "a", "j": 1, "t": i * 60_000_000, "c": None, "x": x, "keep": True} for i, x in enumerate(values)]
-    with computer(tmp_path, make_view(False, functions=SUMS), events) as at:
+    with computer(tmp_path, make_view(False, lengths=("1h", "1d"), functions=SUMS), events) as at:
         (row,) = [row for row in at.rows(0, HOUR, 0) or [] if row["feature_timestamp"] == HOUR]
         (alone,) = at.rows_at(HOUR, -HOUR * 30) or []
     exact = sum(map(Fraction, values), Fraction(0))
