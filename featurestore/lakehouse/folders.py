@@ -6,13 +6,13 @@ import pyarrow.fs as pafs
 from pyiceberg.io import FileIO
 from pyiceberg.table import Table
 
-from featurestore.lakehouse.local_io import parse_location, pyarrow_io
+from featurestore.lakehouse.local_io import LocalFirstIO, parse_location, pyarrow_io
 
 
 def filesystem(io: FileIO, location: str) -> tuple[pafs.FileSystem, str]:
     """The filesystem that a location is on, for what is there already, and its path there."""
     scheme, netloc, path = parse_location(location, io.properties)
-    if scheme == "file":
+    if scheme == "file" and isinstance(io, LocalFirstIO):
         return pafs.LocalFileSystem(), path
     known = io if isinstance(io, pyarrow_io().PyArrowFileIO) else pyarrow_io().PyArrowFileIO(io.properties)
     return known.fs_by_scheme(scheme, netloc), path

@@ -11,7 +11,7 @@ from pyiceberg.io import FileIO
 from featurestore.addresses import without_secrets
 from featurestore.errors import NotReady
 from featurestore.lakehouse import folders
-from featurestore.lakehouse.local_io import pyarrow_io
+from featurestore.lakehouse.local_io import LocalFirstIO
 from featurestore.lakehouse.reaching import UNREACHABLE, reaching, told
 
 PROBE = ".featurestore-probe-"
@@ -51,7 +51,7 @@ def _place(catalog: Catalog, table: str) -> tuple[FileIO, str] | None:
         held = catalog.load_table(table)
     except NoSuchTableError:
         location = str(catalog.properties.get("warehouse") or "")
-        return (pyarrow_io().PyArrowFileIO(dict(catalog.properties)), location) if location.startswith("/") or "://" in location else None
+        return (LocalFirstIO(dict(catalog.properties)), location) if location.startswith("/") or "://" in location else None
     return held.io, held.location()
 
 

@@ -137,6 +137,7 @@ def test_what_a_sum_of_extremes_is(tmp_path: Path, values: list[float], total: f
 @example([2.0**53, 1.0, 2.0**-1000])
 @example([2.0**53, 1.0, -(2.0**-1000)])
 @example([1e308, 1e308])
+@example([-1e308, -1e308])
 def test_sums_are_the_nearest_doubles_at_every_magnitude(tmp_path: Path, values: list[float]) -> None:
     events = [{"k": "a", "j": 1, "t": i * 60_000_000, "c": None, "x": x, "keep": True} for i, x in enumerate(values)]
     with computer(tmp_path, make_view(False, lengths=("1h", "1d"), functions=SUMS), events) as at:
