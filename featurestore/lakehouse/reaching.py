@@ -74,7 +74,7 @@ def told_by(catalog: Catalog) -> Catalog:
 
 
 def forget_connections(catalog: Catalog) -> None:
-    """Let a catalog connect anew: a connection on which a commit broke may still be in its transaction, and would show what never lands."""
+    """Let a catalog connect anew: one on which something broke may still be in its transaction, and would show what never lands."""
     if isinstance(catalog, SqlCatalog) and catalog.engine.url.database not in (None, "", ":memory:"):
         catalog.engine.dispose()
 
@@ -138,8 +138,16 @@ def _told(catalog: Catalog, name: str) -> Callable[..., Any]:
     def asked(*args: Any, **named: Any) -> Any:
         given = args[0] if args else next(iter(named.values()), "")
         of = given if isinstance(given, str) else ".".join(map(str, given))
-        with reaching(f"{does} {of}".strip()):
-            return getattr(type(catalog), name)(catalog, *args, **named)
+        try:
+            with reaching(f"{does} {of}".strip()):
+                return getattr(type(catalog), name)(catalog, *args, **named)
+        except Exception as error:
+            if isinstance(error, FeatureStoreError):
+                forget_connections(catalog)
+            raise
+        except BaseException:
+            forget_connections(catalog)
+            raise
 
     return asked
 

@@ -3,6 +3,9 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+CHANGES = {"UPDATE iceberg_tables": "commit", "INSERT INTO iceberg_tables": "create", "DELETE FROM iceberg_tables": "drop"}
+"""What a catalog in a database does for each kind of request."""
+
 
 @dataclass(frozen=True)
 class Failure:

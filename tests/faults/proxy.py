@@ -5,11 +5,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from tests.faults.fault import Fault
+from tests.faults.fault import CHANGES, Fault
 
 
 class Proxy:
-    """`fault` is asked about every COMMIT of a transaction that changes a table. `dead`: nobody is let in."""
+    """`fault` is asked about every COMMIT of a transaction that changes, makes or drops a table. `dead`: nobody is let in."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -39,13 +39,13 @@ class Proxy:
         self._listener.close()
 
     def _forward(self, client: socket.socket, server: socket.socket, cut: threading.Event) -> None:
-        changing = False
+        changing: str | None = None
         with suppress(OSError):
             while data := client.recv(1 << 16):
-                changing |= b"UPDATE iceberg_tables" in data
-                failure = self.fault.strikes("commit") if changing and b"COMMIT" in data else None
+                changing = next((kind for begin, kind in CHANGES.items() if begin.encode() in data), changing)
+                failure = self.fault.strikes(changing) if changing and b"COMMIT" in data else None
                 if failure is None:
-                    changing &= b"COMMIT" not in data and b"ROLLBACK" not in data
+                    changing = None if b"COMMIT" in data or b"ROLLBACK" in data else changing
                     server.sendall(data)
                     continue
                 if failure.moment == "before":

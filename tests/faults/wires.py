@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from featurestore import FeatureStore, Settings
 from tests.faults import proxy, rest
-from tests.faults.fault import Failure, Fault
+from tests.faults.fault import CHANGES, Failure, Fault
 from tests.lakehouse import postgres
 
 MOMENTS = ("before", "inside", "after")
@@ -58,27 +58,26 @@ class Sql:
 
 @contextmanager
 def _failing(engine: Engine, fault: Fault, failure: Failure) -> Iterator[None]:
-    changing: set[int] = set()
+    changing: dict[int, str] = {}
 
-    def strike() -> None:
-        if fault.strikes("commit") is not None:
+    def strike(kind: str) -> None:
+        if fault.strikes(kind) is not None:
             raise KeyboardInterrupt if failure.what == "interrupt" else OperationalError("COMMIT", {}, ConnectionResetError("cut"))
 
     def executed(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
-        if statement.startswith("UPDATE iceberg_tables"):
+        kind = next((kind for begin, kind in CHANGES.items() if statement.startswith(begin)), None)
+        if kind is not None:
             if failure.moment == "before":
-                strike()
-            changing.add(id(connection.engine))
+                strike(kind)
+            changing[id(connection.engine)] = kind
 
     def commits(connection: Any) -> None:
         if failure.moment == "inside" and changing:
-            changing.clear()
-            strike()
+            strike(changing.popitem()[1])
 
     def committed(session: Session) -> None:
         if failure.moment == "after" and changing and session.get_bind() is engine:
-            changing.clear()
-            strike()
+            strike(changing.popitem()[1])
 
     event.listen(engine, "before_cursor_execute", executed)
     event.listen(engine, "commit", commits)
@@ -124,15 +123,15 @@ class Rest:
 
 
 class Interrupting(HTTPAdapter):
-    """Ctrl-C while a commit is sent, or its answer comes."""
+    """Ctrl-C while a change is sent, or its answer comes."""
 
     def __init__(self, fault: Fault, moment: str) -> None:
         super().__init__()
         self._fault, self._moment = fault, moment
 
     def send(self, request: requests.PreparedRequest, *args: Any, **named: Any) -> requests.Response:
-        commit = request.method == "POST" and (request.url or "").rpartition("/tables/")[1] != ""
-        struck = commit and self._fault.strikes("commit") is not None
+        kind = _asked_for(request.method, (request.url or "").partition("?")[0])
+        struck = kind is not None and self._fault.strikes(kind) is not None
         if struck and self._moment == "before":
             raise KeyboardInterrupt
         response = super().send(request, *args, **named)
@@ -140,6 +139,13 @@ class Interrupting(HTTPAdapter):
             response.close()
             raise KeyboardInterrupt
         return response
+
+
+def _asked_for(method: str | None, url: str) -> str | None:
+    """What a request changes; None for one that only asks."""
+    if method == "POST" and url.endswith("/tables"):
+        return "create"
+    return {"POST": "commit", "DELETE": "drop"}.get(method or "") if "/tables/" in url else None
 
 
 @contextmanager
