@@ -31,7 +31,7 @@ def attach(
     Conflict for a model stamped with another training set; RequestError as in `log_model`.
     """
     with reach.store_of(training_set, store) as found:
-        tracking.use(found.settings)
+        tracking.use_to_log(found.settings)
         with asking("model", model_uri):
             info = mlflow.models.get_model_info(local_path(model_uri))
         stamped = (info.metadata or {}).get(PREFIX)

@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from featurestore.addresses import without_secrets
 from featurestore.errors import NotReady
+from featurestore.models import location
 from featurestore.secrets import scrubbed
 from featurestore.settings import Settings
 
@@ -15,10 +16,10 @@ SECONDS = 5.0
 
 
 def check(settings: Settings) -> str:
-    """Where MLflow is, if it answers; the setting alone is looked at. Raises: NotReady."""
-    uri = settings.mlflow_address()
+    """Where MLflow is, if it answers. Raises: NotReady."""
+    uri = location.known(settings)
     if uri is None:
-        return "its own default"
+        return f"{location.database(settings)} with the first model, or where that is logged"
     shown = without_secrets(uri)
     try:
         if uri.startswith(("http://", "https://")):

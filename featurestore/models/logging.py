@@ -61,7 +61,7 @@ def log_model(
             method = pyfunc_predict_fn
         stamp = make_stamp(model, training_set, signature, found, inputs=inputs, missing=missing, predict_fn=method)
         origin.check(found, stamp)
-        tracking.use(found.settings)
+        tracking.use_to_log(found.settings)
         stamped = _Stamped(chosen, model, stamp, training_set.manifest, signature, input_example)
         with _run(name or training_set.name) as run_id:
             info = _log(stamped, name or training_set.name, registered_model_name, kwargs)

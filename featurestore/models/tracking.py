@@ -5,17 +5,18 @@ In this order:
 1. `mlflow_tracking_uri` of the settings.
 2. Where a run is active, or was made before in this process: the MLflow that has it.
 3. MLflow's own choice, if someone made one (`mlflow.set_tracking_uri`, MLFLOW_TRACKING_URI).
-4. SQLite and a folder of artifacts in the store's home. What another store set this way in the same process does not count
+4. Where the store's first model was logged.
+5. SQLite and a folder of artifacts in the store's home. What another store set this way in the same process does not count
    as a choice, unless nobody says which store is meant.
 """
 
 from featurestore import private
 from featurestore.addresses import without_secrets
 from featurestore.errors import Conflict
+from featurestore.models import location
 from featurestore.models.flow import mlflow
 from featurestore.settings import Settings, load_settings
 
-DATABASE = "featurestore-mlflow.db"
 ARTIFACTS = "mlflow-artifacts"
 
 
@@ -37,15 +38,39 @@ def use(given: Settings | None) -> None:
     elif active or _chosen(current, by_store=given is None):
         return
     else:
-        wanted = _own(settings)
+        wanted = location.kept(settings) or _own(settings)
     if wanted != current:
         mlflow.set_tracking_uri(wanted)
+
+
+def use_to_log(settings: Settings) -> None:
+    """The same before a model is logged, which other processes must find: where nothing names the MLflow, the first one is noted.
+
+    Raises: Conflict also for a run on MLflow's default, when the models of the store are elsewhere.
+    """
+    use(settings)
+    if settings.mlflow_address() is not None:
+        return
+    here, kept = location.absolute(mlflow.get_tracking_uri()), location.kept(settings)
+    if kept is None or (kept != here and _is_empty(kept)):
+        location.keep(settings, here)
+    elif kept != here and not mlflow.is_tracking_uri_set():
+        raise Conflict(
+            f"a run was begun on MLflow's default, {without_secrets(here)}, but the models of this store are at {kept}, where others look"
+            f" for them: call mlflow.set_tracking_uri({kept!r}) before the run, or set mlflow_tracking_uri"
+        )
+
+
+def _is_empty(uri: str) -> bool:
+    """Whether no run was ever made there: a server that looked for models has made the database."""
+    client = mlflow.MlflowClient(uri)
+    return not client.search_runs([one.experiment_id for one in client.search_experiments()], max_results=1)
 
 
 def _chosen(current: str, *, by_store: bool) -> bool:
     """Whether someone told MLflow where to go; `by_store` counts a store that did."""
     if mlflow.is_tracking_uri_set():
-        return by_store or not current.endswith(f"/{DATABASE}")
+        return by_store or not current.endswith(f"/{location.DATABASE}")
     try:
         return mlflow.last_active_run() is not None
     except mlflow.exceptions.MlflowException:
@@ -55,13 +80,12 @@ def _chosen(current: str, *, by_store: bool) -> bool:
 
 def _own(settings: Settings) -> str:
     """The database in the store's home, made with an artifact folder beside it: MLflow's default is the working directory."""
-    home = settings.home_path()
-    uri = f"sqlite:///{home / DATABASE}"
-    if not (home / DATABASE).exists():
+    home, uri = settings.home_path(), location.database(settings)
+    if not (home / location.DATABASE).exists():
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415 - brings SQLAlchemy and Alembic
 
         private.make_folder(home)
-        private.make_file(home / DATABASE)
+        private.make_file(home / location.DATABASE)
         private.make_folder(home / ARTIFACTS)
         SqlAlchemyStore(uri, (home / ARTIFACTS).as_uri())  # type: ignore[no-untyped-call]
     return uri
