@@ -34,7 +34,7 @@ class Sql:
     """SQLite, or PostgreSQL, whose driver fails at the UPDATE, at the COMMIT or after it; a cut of PostgreSQL is one of its connection."""
 
     def __init__(self, catalog: dict[str, str] | None = None, through: proxy.Proxy | None = None) -> None:
-        self._catalog, self._through = catalog or {}, through
+        self._catalog, self.through = catalog or {}, through
 
     def settings(self, home: Path) -> Settings:
         return Settings(home=home, catalog=self._catalog)
@@ -43,14 +43,14 @@ class Sql:
     def broken(self, store: FeatureStore, fault: Fault) -> Iterator[None]:
         failure = fault.failure
         assert failure is not None
-        if self._through is not None and failure.what == "cut" and failure.moment != "before":
+        if self.through is not None and failure.what == "cut" and failure.moment != "before":
             # "inside": COMMIT never comes to the server; "after": its answer never comes back.
             fault.failure = Failure("cut", "before" if failure.moment == "inside" else "after")
-            self._through.fault = fault
+            self.through.fault = fault
             try:
                 yield
             finally:
-                self._through.fault = Fault()
+                self.through.fault = Fault()
             return
         with _failing(store.catalog.engine, fault, failure):  # type: ignore[attr-defined]
             yield

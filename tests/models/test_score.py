@@ -1,6 +1,7 @@
 """Batch scoring: every row of the spine, in order, with the features the model read."""
 
 import json
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from featurestore import Csv, models
 from featurestore.errors import NotFound, RequestError
+from tests.faults.fault import Failure, Fault
+from tests.faults.wires import MOMENTS, Sql
 from tests.models import worlds
 from tests.models.vendor import VENDOR_WARNINGS
 from tests.models.worlds import UNKNOWN, World, keys
@@ -154,3 +157,19 @@ def test_a_spine_in_csv_files_is_read_as_its_format_says(logged: Any, tmp_path: 
         assert scored.drop_columns(["asked_at", "t"]).equals(told.drop_columns(["asked_at", "t"]))
     with pytest.raises(RequestError, match=r"asked\.csv, line 2, column 't': '25.03.2026' is not"):
         models.score(logged.model_uri, tmp_path / "asked.csv", format=Csv(delimiter=";", decimal=","))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("what", ["cut", "interrupt"])
+def test_a_log_that_breaks_off_has_a_batch_once(world: World, logged: Any, what: str, moment: str) -> None:
+    batch = f"night of {what} {moment}"
+    models.score("models:/churn/1", keys(3), at="online", log="a night that is whole")
+    before = int(world.store.catalog.load_table("inference.churn").scan().to_arrow().num_rows)
+    fault = Fault(Failure(what, moment))
+    with Sql().broken(world.store, fault), pytest.raises(KeyboardInterrupt) if what == "interrupt" else nullcontext():
+        models.score("models:/churn/1", keys(3, 4), at="online", log=batch, store=world.store)
+    assert fault.struck == 1
+    scored = models.score("models:/churn/1", keys(3, 4), at="online", log=batch, store=world.store)
+    assert len(scored) == 2
+    assert world.store.catalog.load_table("inference.churn").scan().to_arrow().num_rows == before + 2
