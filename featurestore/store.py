@@ -17,6 +17,7 @@ from featurestore.dsl.loader import load
 from featurestore.errors import FeatureStoreError, RequestError
 from featurestore.pipelines import describe, health, registry, times
 from featurestore.pipelines import lookup as online
+from featurestore.pipelines.filling import Filling
 from featurestore.pipelines.joining.pinned import join_pinned, pin
 from featurestore.pipelines.joining.sizes import bounded_result
 from featurestore.pipelines.joining.spine_grid import asked
@@ -60,7 +61,8 @@ class FeatureStore:
             raise RequestError("give FeatureStore either home= or settings=, not both; Settings has a home of its own")
         self.settings = settings if settings is not None else load_settings(home=home)
         self._parts = Parts(self.settings)
-        self._services = Services(self._parts)
+        self._filling = Filling(self._parts)
+        self._services = Services(self._parts, self._filling)
 
     def confined(self) -> "FeatureStore":
         """The same store for what others ask for, as a server's clients do: it reads no file that they name but below `source_folders`,
@@ -283,9 +285,12 @@ class FeatureStore:
     def online_features(
         self, service: str | ServicePlan, entities: Sequence[Mapping[str, Any]], request: Sequence[Mapping[str, Any]] | None = None
     ) -> OnlineFeatures:
-        """The newest features of each entity, from the online store: what a training set would hold at this moment."""
+        """The newest features of each entity, from the online store: what a training set would hold at this moment.
+
+        Raises: NotReady when the online store has nothing of a view that was materialized.
+        """
         wanted = service if isinstance(service, ServicePlan) else self._services.current(service)
-        return online.lookup(self._parts, wanted, entities, request)
+        return online.lookup(self._parts, wanted, entities, request, self._filling)
 
     def service_plan(self, service: str) -> ServicePlan:
         """The service resolved to its newest version whose views are materialized."""
@@ -342,7 +347,8 @@ class FeatureStore:
         """Close what was opened. A closed store opens anew when it is used again."""
         self._parts.close()
         self._parts = Parts(self.settings)
-        self._services = Services(self._parts)
+        self._filling = Filling(self._parts)
+        self._services = Services(self._parts, self._filling)
 
     def _id(self, id_or_model_uri: str) -> str:
         # An id has no slash; addresses such as models:/churn/1 and the folder of a model have.

@@ -18,7 +18,7 @@ from featurestore.online.keys import encode_key
 from featurestore.online.redis_client import Lease, Lost, RedisClient
 from featurestore.online.rows import Shape, check_width, encoded, newer, removed_keys, rows_reader, settled, shape_of
 from featurestore.online.spool import Spool
-from featurestore.online.store import Cursor, Read, Row
+from featurestore.online.store import ANY, Cursor, From, Read, Row, check_since
 
 _STEP_ROWS = 2000
 _SCAN_ROWS = 5000
@@ -62,6 +62,7 @@ class RedisStore:
         *,
         keys: Sequence[str],
         cursor: Cursor,
+        since: From = ANY,
         replace: bool = False,
         removed: pa.Table | None = None,
     ) -> int:
@@ -74,7 +75,7 @@ class RedisStore:
             with Spool() as spool:
                 spool.fill(encoded(rows, shape) if offered.keys else ())
                 gone = removed_keys(removed, shape)
-                return self._exclusively(table, lambda lease: self._publish(lease, table, shape, spool, cursor, replace, gone))
+                return self._exclusively(table, lambda lease: self._publish(lease, table, shape, spool, cursor, since, replace, gone))
 
     def read(self, wanted: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> list[Read]:
         """See OnlineStore.read."""
@@ -166,9 +167,18 @@ class RedisStore:
         raise CommitConflict(f"the publish of '{table}' was interrupted {_ATTEMPTS} times; nothing is visible, try again", table=table)
 
     def _publish(
-        self, lease: Lease, table: str, shape: Shape, spool: Spool, cursor: Cursor, replace: bool, removed: Sequence[bytes]
+        self,
+        lease: Lease,
+        table: str,
+        shape: Shape,
+        spool: Spool,
+        cursor: Cursor,
+        since: From,
+        replace: bool,
+        removed: Sequence[bytes],
     ) -> tuple[int, set[bytes]]:
         held = self._header(table)
+        check_since(table, since, None if held is None else held.cursor)
         sequence = int(self._commands.incr(self._key(b"n")))
         unfinished = tuple(int(number) for number in self._commands.lrange(self._key(b"p", table), 0, -1))
         header = following(held, shape, cursor, replace=replace, new_id=lambda: sequence, sequence=sequence, unfinished=unfinished)

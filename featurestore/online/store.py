@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from enum import Enum
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 import pyarrow as pa
+
+from featurestore.errors import CommitConflict
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,17 @@ class Cursor:
 
     snapshot_id: int | None
     materialized_through: int | None
+
+
+class Since(Enum):
+    """What a publish that goes on from nothing in particular says in place of a cursor."""
+
+    ANY = "any"
+
+
+ANY: Final = Since.ANY
+From = Cursor | None | Literal[Since.ANY]
+"""What a publish goes on from: a cursor, None for a table that is not there."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -53,6 +67,7 @@ class OnlineStore(Protocol):
         *,
         keys: Sequence[str],
         cursor: Cursor,
+        since: From = ANY,
         replace: bool = False,
         removed: pa.Table | None = None,
     ) -> int:
@@ -62,10 +77,12 @@ class OnlineStore(Protocol):
         any order. A row takes the place of the held one when its (feature_timestamp, created_timestamp; NULL lowest) is
         not less; of equal ones the last wins. A key with a NULL part is passed over. With `replace` the rows held before
         go in the same step. A table without columns changes the cursor only. Of the keys in `removed`, which has the key columns
-        alone, the rows held before go as well: what `rows` has for such a key comes in, however old it is.
+        alone, the rows held before go as well: what `rows` has for such a key comes in, however old it is. `since` is the cursor that
+        the rows go on from, looked at in the same step as they are written: where the table has another one, nothing is.
 
         Raises: RequestError for a missing column, TypeMismatch for a column that cannot be held, Conflict when the columns
-        differ from those held, CommitConflict when another writer was in the way, NotReady, OutOfResources.
+        differ from those held, CommitConflict when another writer was in the way or the table is no more at `since`, NotReady,
+        OutOfResources.
         """
 
     def read(self, wanted: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> list[Read]:
@@ -88,3 +105,11 @@ class OnlineStore(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections; a closed store is not used again."""
+
+
+def check_since(table: str, since: From, held: Cursor | None) -> None:
+    """Raises: CommitConflict when a table is not at the cursor that a publish goes on from."""
+    if since is not ANY and since != held:
+        raise CommitConflict(
+            f"'{table}' in the online store was published, emptied or lost by others meanwhile; nothing was written, try again", table=table
+        )

@@ -17,6 +17,7 @@ from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.errors import RequestError, near
 from featurestore.online.store import Read, Row
 from featurestore.pipelines import encoding, times
+from featurestore.pipelines.filling import Filling
 from featurestore.pipelines.joining.derived_rows import beyond_type
 from featurestore.pipelines.joining.spine_columns import arrow_type
 from featurestore.pipelines.parts import Parts
@@ -101,15 +102,19 @@ def lookup(
     plan: ServicePlan,
     entities: Sequence[Mapping[str, Any]],
     request: Sequence[Mapping[str, Any]] | None,
+    filling: Filling,
     at: int | None = None,
 ) -> OnlineFeatures:
     """Features of each entity as of now (`at`, microseconds, bounds only the ttl).
 
-    Raises: RequestError for a key or request field that is missing or unknown; TypeMismatch for a value of a wrong type.
+    Raises: RequestError for a key or request field that is missing or unknown; TypeMismatch for a value of a wrong type; NotReady
+    for a table that the online store lost.
     """
     fields = _request(plan, entities, request)
     wanted = _wanted(plan, entities)
     reads = parts.online.read(wanted)
+    if missing := [use.table for use, read in zip(plan.uses, reads, strict=True) if read.cursor is None]:
+        filling.check(missing)
     present = times.now() if at is None else at
     picked: list[list[tuple[Any, ...]]] = []
     status: dict[str, tuple[str, ...]] = {}

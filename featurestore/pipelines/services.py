@@ -8,6 +8,7 @@ from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import NotFound
 from featurestore.lakehouse import tables
 from featurestore.pipelines import feature_table, registry
+from featurestore.pipelines.filling import Filling
 from featurestore.pipelines.names import service_name
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.registry import Registry
@@ -24,8 +25,8 @@ class Resolved:
 class Services:
     """Resolves services; `current` remembers them until something is applied or published."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, parts: Parts, filling: Filling) -> None:
+        self._parts, self._filling = parts, filling
         self._lock = threading.Lock()
         self._plans: dict[str, ServicePlan] = {}
         self._generation = -1
@@ -44,13 +45,15 @@ class Services:
             return self._plans.get(service_name(name))
 
     def current(self, name: str) -> ServicePlan:
-        """The version to serve, from memory unless the online store has changed since."""
+        """The version to serve, from memory unless the online store has changed since. Raises: NotReady where that lost a table."""
         name = service_name(name)
         held = self.held(name)
         if held is not None:
             return held
         generation = self._generation
         found = resolve(self._parts, registry.read(self._parts), name, online=True).plan
+        # Known beforehand, so that a lookup with a plan that is held reads nothing but the online store.
+        self._filling.check([use.table for use in found.uses if self._parts.online.cursor(use.table) is None])
         with self._lock:
             if generation == self._generation:
                 self._plans[name] = found

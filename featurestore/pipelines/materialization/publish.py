@@ -12,6 +12,7 @@ from featurestore.compiler.expressions import quoted
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Relation, Session
+from featurestore.errors import CommitConflict
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.tables import Table
@@ -21,6 +22,8 @@ from featurestore.pipelines.materialization.compute import count
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.registry import Applied
 
+ATTEMPTS = 4
+"""How often a publish looks again when the online store has changed under it."""
 FEW_ROWS = 500_000
 """Of so many, to see whether each key has one row takes less than to choose among them."""
 FEW_KEYS = 200_000
@@ -43,8 +46,18 @@ def publish(parts: Parts, applied: Applied, view: FeatureView) -> Published:
     """Bring the online store to the table's current snapshot and watermark.
 
     The online store remembers which snapshot it holds, so a run that died between append and publish is finished by
-    the next one, and an online store that was lost is filled anew.
+    the next one, and an online store that was lost is filled anew, also when that happens between the look and the write.
+    Raises: CommitConflict when others publish the table, or empty it, all the time.
     """
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return _publish(parts, applied, view)
+        except CommitConflict:
+            continue
+    return _publish(parts, applied, view)
+
+
+def _publish(parts: Parts, applied: Applied, view: FeatureView) -> Published:
     table = tables.load(parts.catalog, parts.features_table(applied.table))
     snapshot_id = tables.current_snapshot_id(table)
     cursor = Cursor(snapshot_id, feature_table.state(table.properties).through)
@@ -72,7 +85,7 @@ def publish(parts: Parts, applied: Applied, view: FeatureView) -> Published:
             left = _newest(session, whole, keys, columns, deletions, "SEMI")
             select = f"SELECT * FROM (SELECT * FROM {_CAME} UNION ALL ({left})) ORDER BY {_list(keys)}"
         rows = session.batches(select)
-        written = parts.online.publish(applied.table, rows, keys=keys, cursor=cursor, replace=log is None, removed=removed)
+        written = parts.online.publish(applied.table, rows, keys=keys, cursor=cursor, since=held, replace=log is None, removed=removed)
     return Published(snapshot_id, written)
 
 

@@ -1,5 +1,6 @@
 """Upkeep: expire snapshots that nothing pins, sweep files that no kept snapshot reaches, and make few files of many."""
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore.engine import spill
-from featurestore.errors import Conflict, RequestError
+from featurestore.errors import CommitConflict, Conflict, RequestError
 from featurestore.lakehouse import maintenance, tables
 from featurestore.lakehouse.maintenance import Swept
 from featurestore.lakehouse.tables import Table
@@ -125,7 +126,9 @@ def _compact(parts: Parts, identifier: str, horizon: int | None, dry_run: bool) 
     done = compact(parts, table, layout, horizon, dry_run)
     if done.snapshot_id is not None and (held := _cursor(parts, identifier)) is not None and held.snapshot_id == done.before:
         moved = Cursor(done.snapshot_id, held.materialized_through)
-        parts.online.publish(identifier.rpartition(".")[2], pa.table({}), keys=(), cursor=moved)
+        # A publish that came in between is at another snapshot, and stands.
+        with suppress(CommitConflict):
+            parts.online.publish(identifier.rpartition(".")[2], pa.table({}), keys=(), cursor=moved, since=held)
     return done
 
 

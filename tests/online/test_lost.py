@@ -1,0 +1,139 @@
+"""An online store that is emptied, lost or published by others: the next run fills it, and until then nobody is told NOT_FOUND."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import redis
+
+from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
+from featurestore.errors import CommitConflict, NotReady
+from featurestore.online.store import Cursor
+from featurestore.pipelines.materialization import publish
+from tests.server.conftest import serve
+from tests.server.test_errors import refused
+from tests.worlds import STAMP, load_source
+
+T = datetime(2026, 3, 1, tzinfo=UTC)
+KEYS = [{"k": number} for number in range(4)]
+
+
+def rows(*keys: int, day: int = 1) -> pa.Table:
+    columns = {"k": pa.array(keys, pa.int64()), "at": pa.array([T + timedelta(days=day)] * len(keys), STAMP)}
+    return pa.table({**columns, "x": pa.array([10 * key + day for key in keys], pa.int64())})
+
+
+@pytest.fixture
+def store(tmp_path: Path, url: str) -> Iterator[FeatureStore]:
+    """A view with rows of three keys online, and another one that was never materialized."""
+    with FeatureStore(settings=Settings(home=tmp_path / "home", online=url)) as opened:
+        load_source(opened, "raw.s", rows(0, 1, 2))
+        source = Source("s", table="raw.s", timestamp="at")
+        entity = Entity("e", keys="k")
+        views = [FeatureView(name, entity=entity, source=source, features=["x"]) for name in ("v", "w")]
+        opened.apply([FeatureService(f"of_{view.name}", features=[view]) for view in views])
+        opened.materialize("v")
+        yield opened
+
+
+@pytest.fixture
+def empty(url: str) -> Callable[[], None]:
+    """Loses all that the online store holds, under everybody who has it open."""
+
+    def lose() -> None:
+        if url.startswith("lmdb:"):
+            shutil.rmtree(url.removeprefix("lmdb://"))
+            return
+        address, _, prefix = url.partition("?prefix=")
+        with redis.Redis.from_url(address) as client:
+            client.delete(*client.scan_iter(f"{prefix}*", count=10_000))
+
+    return lose
+
+
+def seen(store: FeatureStore) -> list[int | None]:
+    return [row[0] for row in store.online_features("of_v", KEYS).rows]
+
+
+def test_what_was_lost_is_no_answer_and_is_filled_again(store: FeatureStore, empty: Callable[[], None]) -> None:
+    assert seen(store) == [1, 11, 21, None]
+    assert store.online_features("of_w", KEYS).status == {"w": ("NOT_FOUND",) * 4}
+    empty()
+    for _ in range(2):
+        with pytest.raises(NotReady, match="v_v1, which is materialized") as caught:
+            seen(store)
+        assert caught.value.details["table"] == "v_v1"
+        assert store.online_features("of_w", KEYS).status == {"w": ("NOT_FOUND",) * 4}
+    assert [one.published for one in store.materialize("v")] == [3]
+    assert seen(store) == [1, 11, 21, None]
+    store.materialize("w")
+    assert store.online_features("of_w", KEYS).status == {"w": ("PRESENT",) * 3 + ("NOT_FOUND",)}
+
+
+def test_what_is_emptied_between_look_and_write_is_filled_as_a_whole(
+    store: FeatureStore, empty: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.catalog.load_table("raw.s").append(rows(3, day=2))
+    online, looks = store._parts.online, list[Cursor | None]()
+    look = online.cursor
+
+    def emptied(table: str) -> Cursor | None:
+        held = look(table)
+        if not looks:
+            empty()
+        looks.append(held)
+        return held
+
+    monkeypatch.setattr(online, "cursor", emptied)
+    store.materialize("v")
+    assert len(looks) > 1
+    assert seen(store) == [1, 11, 21, 32]
+    assert [one.published for one in store.materialize("v")] == [0]
+
+
+def test_of_two_publishers_the_one_that_looked_first_does_not_set_back_the_other(
+    store: FeatureStore, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replacement by an older snapshot, too, which would bring back what the newer one had no more."""
+    online = store._parts.online
+    look = online.cursor
+    with FeatureStore(settings=store.settings) as other:
+
+        def overtaken(table: str) -> Cursor | None:
+            held = look(table)
+            monkeypatch.undo()
+            other.catalog.load_table("raw.s").append(rows(3, day=3))
+            other.materialize("v")
+            return held
+
+        monkeypatch.setattr(online, "cursor", overtaken)
+        store.materialize("v")
+        assert seen(store) == seen(other) == [1, 11, 21, 33]
+
+
+def test_who_is_overtaken_all_the_time_is_told(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    online = store._parts.online
+    monkeypatch.setattr(online, "cursor", lambda table: Cursor(7, 7))
+    applied = next(iter(store.views()))
+    with pytest.raises(CommitConflict, match="'v_v1' in the online store was published, emptied or lost by others"):
+        store.materialize("v")
+    assert applied["name"] == "v"
+    monkeypatch.undo()
+    assert publish.ATTEMPTS > 1
+    assert seen(store) == [1, 11, 21, None]
+
+
+@pytest.mark.slow
+def test_a_server_says_which_table_is_lost(store: FeatureStore, empty: Callable[[], None]) -> None:
+    with serve(store) as served:
+        body = {"entities": KEYS}
+        assert served.http.post("/v1/services/of_v/online", json=body).is_success
+        empty()
+        for _ in range(2):
+            error = refused(served.http.post("/v1/services/of_v/online", json=body), 503, "NotReady")
+            assert error["details"]["table"] == "v_v1"
+        store.materialize("v")
+        assert served.http.post("/v1/services/of_v/online", json=body).json()["rows"] == [[1], [11], [21], [None]]
