@@ -17,7 +17,7 @@ CHECKED := $(wildcard featurestore definitions tests benchmarks docs/shop hatch_
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
-.PHONY: help setup demo test lint types imports quick bench lock digests clean
+.PHONY: help setup demo test lint format types imports quick bench lock digests clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1 \t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -44,6 +44,10 @@ test: setup lint types imports  ## every check and every test, in the zone TESTE
 lint: setup
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
+
+format: setup  ## put code into the form that `make lint` asks for
+	$(BIN)/ruff check --fix-only --quiet $(CHECKED)
+	$(BIN)/ruff format $(CHECKED)
 
 types: setup
 	$(BIN)/mypy --strict

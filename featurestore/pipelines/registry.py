@@ -88,6 +88,7 @@ class Registry:
     rows: Mapping[tuple[str, str], Sequence[Applied]]
     snapshot_id: int | None
     removed: Mapping[tuple[str, str], Sequence[Applied]] = field(default_factory=dict)
+    _plans: dict[tuple[str, int], ServicePlan] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def names(self, kind: str) -> list[str]:
         """The names of one kind, sorted."""
@@ -144,7 +145,13 @@ class Registry:
             return documents.service(applied.document)
 
     def plan(self, applied: Applied) -> ServicePlan:
-        """A service version resolved to the view versions it is bound to. Raises: Conflict for stored documents that are none."""
+        """A service version resolved to the view versions it is bound to, once. Raises: Conflict for stored documents that are none."""
+        held = self._plans.get((applied.name, applied.version))
+        if held is None:
+            held = self._plans[applied.name, applied.version] = self._bound(applied)
+        return held
+
+    def _bound(self, applied: Applied) -> ServicePlan:
         versions = {name: self.get("view", name, version) for name, version in applied.bindings.items()}
         views = {name: ViewVersion(self.view(row), row.version, row.columns) for name, row in versions.items()}
         with _reading(applied):

@@ -44,7 +44,7 @@ A feature store on Apache Iceberg: training sets with every feature as of each r
 
 Times are RFC 3339 in UTC, snapshot ids are text. Every error is `{"error": {"type", "message", "details"}}`:
 400 and 422 for a wrong request, 401 without the token, 404 with the nearest names, 409 for a conflict, 413 for too large a
-body, 503 for what cannot be reached or is not there yet, 507 for too little memory or disk.
+body, 501 for what is not built yet, 503 for what cannot be reached or is not there yet, 507 for too little memory or disk.
 """
 
 

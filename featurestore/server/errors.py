@@ -42,7 +42,7 @@ STATUSES: Mapping[type[FeatureStoreError], int] = {
     MaterializationFailed: 409,
     OutOfResources: 507,
     NotReady: 503,
-    NotYet: 503,
+    NotYet: 501,
     MissingExtra: 503,
 }
 """The status of an error is that of its nearest class in here."""
