@@ -15,9 +15,7 @@ _FAR = f"{2.0**600!r}::DOUBLE"
 
 def number(value: str, kind: str) -> str:
     """A value of a DuckDB type as what `spread` takes: exact where the type is."""
-    if kind in _INTEGERS:
-        return f"CAST({value} AS HUGEINT)"
-    return value if _is_exact(kind) else f"CAST({value} AS DOUBLE)"
+    return value if kind in _INTEGERS or _is_exact(kind) else f"CAST({value} AS DOUBLE)"
 
 
 def spread(values: str, kind: str) -> str:
@@ -35,7 +33,8 @@ def _is_exact(kind: str) -> bool:
 def _exact(kind: str) -> str:
     """Distances taken before they become doubles; but where they may have more digits than the type, which doubles are near enough to."""
     r, x = _ROW, "__fs_x"
-    near = f"list_transform({r}.v, lambda {x}: CAST({x} - {r}.m AS DOUBLE))"
+    wide = f"CAST({x} AS HUGEINT)" if kind in _INTEGERS else x
+    near = f"list_transform({r}.v, lambda {x}: CAST({wide} - {r}.m AS DOUBLE))"
     far = f"list_transform({r}.v, lambda {x}: CAST({x} AS DOUBLE) - CAST({r}.m AS DOUBLE))"
     if kind in _INTEGERS:
         return f"list_stddev_samp({near})"
@@ -49,5 +48,7 @@ def _scaled() -> tuple[str, str]:
     r = _ROW
     near = f"CASE WHEN greatest(abs({r}.v[1]), abs({r}.v[-1])) > 1e150 THEN 1 / {_FAR} ELSE 1 END"
     far = f"CASE WHEN {r}.v[-1] - {r}.v[1] < 1e-140 THEN {_FAR} ELSE 1 END"
-    distances = f"list_transform({r}.v, lambda __fs_x: (__fs_x * {r}.p - {r}.m * {r}.p) * {r}.q)"
+    plain = f"list_transform({r}.v, lambda __fs_x: __fs_x - {r}.m)"
+    moved = f"list_transform({r}.v, lambda __fs_x: (__fs_x * {r}.p - {r}.m * {r}.p) * {r}.q)"
+    distances = f"CASE WHEN {r}.p = 1 AND {r}.q = 1 THEN {plain} ELSE {moved} END"
     return f"{{'v': {r}.v, 'm': {r}.m, 'p': {near}, 'q': {far}}}", f"list_stddev_samp({distances}) / {r}.q / {r}.p"
