@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
@@ -72,6 +73,7 @@ def until(true: Callable[[], bool], seconds: float = 20) -> None:
     deadline = os.times().elapsed + seconds
     while not true():
         assert os.times().elapsed < deadline
+        Event().wait(0.02)
 
 
 @pytest.fixture

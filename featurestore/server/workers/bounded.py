@@ -150,6 +150,7 @@ async def _spooled(receive: Receive, body: IO[bytes]) -> bool:
 def _kept(body: IO[bytes], content: bytes) -> None:
     try:
         body.write(content)
+        body.flush()
     except OSError as error:
         if error.errno not in FULL:
             raise
