@@ -17,6 +17,7 @@ from featurestore.compiler.expressions import literal, quoted
 from featurestore.compiler.relations import FILE, FieldId, FilePart, IcebergFiles, LocalFiles
 from featurestore.dsl.csv import Csv
 from featurestore.engine import watch
+from featurestore.engine.carried import refuse_uncarried
 from featurestore.engine.connection import NOTHING, Reach, connect, connect_trusted, reach
 from featurestore.engine.evaluator import Evaluator
 from featurestore.engine.rereadable import Rereadable
@@ -165,7 +166,9 @@ class DuckSession:
     def batches(self, sql: str, rows: int = 65_536) -> pa.RecordBatchReader:
         with self._translated():
             self._watch.check()
-            reader = self._connection.sql(one_statement(self._connection, sql, READS)).to_arrow_reader(rows)
+            found = self._connection.sql(one_statement(self._connection, sql, READS))
+            refuse_uncarried(found.columns, found.types)
+            reader = found.to_arrow_reader(rows)
         return pa.RecordBatchReader.from_batches(reader.schema, self._checked(reader))
 
     def write(

@@ -15,6 +15,13 @@ from featurestore.engine.translation import translated
 from featurestore.engine.watch import current
 
 ZONED = "TIMESTAMP WITH TIME ZONE"
+ENDS = {
+    "DATE": ("DATE '0001-01-01'", "DATE '9999-12-31'"),
+    "TIMESTAMP": ("TIMESTAMP '0001-01-01'", "TIMESTAMP '9999-12-31 23:59:59.999999'"),
+    ZONED: ("TIMESTAMPTZ '0001-01-01 00:00:00+00'", "TIMESTAMPTZ '9999-12-31 23:59:59.999999+00'"),
+    "HUGEINT": (f"-{10**38 - 1}", f"{10**38 - 1}"),
+}
+"""The first and last value of a type that Python or a table has, where the engine has more."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -42,10 +49,9 @@ class Evaluator:
         watch = current()
         with self._busy(), watch.over(cursor := self._cursor()), translated(watch):
             kinds = self._types(cursor, expressions, source, values)
+            held = [_held(sql, kind) for sql, kind in zip(expressions, kinds, strict=True)]
             # Times with a zone leave the engine as numbers: it wants a time-zone library of its own to make them objects.
-            selected = [
-                f"epoch_us({sql})" if kind == "TIMESTAMP WITH TIME ZONE" else sql for sql, kind in zip(expressions, kinds, strict=True)
-            ]
+            selected = [f"epoch_us({sql})" if kind == ZONED else sql for sql, kind in zip(held, kinds, strict=True)]
             found = cursor.execute(f"SELECT {', '.join(selected)} FROM ({source})", values).fetchall()
         results = [list(column) for column in zip(*found, strict=True)] if rows else [[] for _ in expressions]
         return [_as_times(column) if kind == ZONED else column for column, kind in zip(results, kinds, strict=True)]
@@ -88,6 +94,19 @@ class Evaluator:
             one_statement(cursor, query, READS)
             self._kinds[query] = tuple(str(row[1]) for row in cursor.execute(f"DESCRIBE {query}", values).fetchall())
         return self._kinds[query]
+
+
+def _held(sql: str, kind: str) -> str:
+    """The SQL of a value that is an error where Python, or the table that a training set is, has no such value."""
+    scalar = kind.rstrip("[]")
+    ends = ENDS.get("TIMESTAMP" if scalar in ("TIMESTAMP_S", "TIMESTAMP_MS") else scalar)
+    if ends is None:
+        return sql
+    least, most, depth = sql, sql, kind.count("[")
+    if depth:
+        flat = "flatten(" * (depth - 1) + sql + ")" * (depth - 1)
+        least, most = f"list_min({flat})", f"list_max({flat})"
+    return f"CASE WHEN {least} < {ends[0]} OR {most} > {ends[1]} THEN error('a value that no table holds') ELSE {sql} END"
 
 
 def _source(given: Mapping[str, tuple[str, Sequence[Any]]], rows: int) -> str:

@@ -45,7 +45,10 @@ class Session(Protocol):
         """The DuckDB type of each column of a query, without running it. Raises: RequestError with the reason."""
 
     def batches(self, sql: str, rows: int = 65_536) -> pa.RecordBatchReader:
-        """The rows of a query as a stream; the session must stay open while it is read."""
+        """The rows of a query as a stream; the session must stay open while it is read.
+
+        Raises: TypeMismatch naming a column whose values would not arrive as they are.
+        """
 
     def write(
         self, sql: str, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None = None

@@ -15,7 +15,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 
-from featurestore.errors import FeatureStoreError, OutOfResources
+from featurestore.errors import FeatureStoreError, OutOfResources, RequestError
 from featurestore.lakehouse.commits import outcome_unknown
 from featurestore.lakehouse.local_io import parse_location, pyarrow_io
 from featurestore.lakehouse.reaching import out_of_room, told
@@ -30,6 +30,20 @@ LEAST_GROUP_ROWS = 4096
 PARTS_OF_MONTH = 8
 SAMPLE = 8192
 """So many rows tell which columns repeat their values."""
+
+
+def _endless(metadata: pq.FileMetaData) -> list[str]:
+    """The columns of a file with a least or greatest value that Python has no time for."""
+    found: dict[str, None] = {}
+    for group in range(metadata.num_row_groups):
+        for index in range(metadata.num_columns):
+            column = metadata.row_group(group).column(index)
+            try:
+                if column.statistics is not None and column.statistics.has_min_max:
+                    _ = column.statistics.min, column.statistics.max
+            except OverflowError:
+                found[column.path_in_schema.partition(".")[0]] = None
+    return list(found)
 
 
 def group_rows(month_rows: int) -> int:
@@ -103,8 +117,20 @@ class DataFiles:
         wanted = [*self._kept, *self.paths]
         with self._room():
             new = [path for path in wanted if path not in self._described]
-            self._described |= {path: pyarrow_io().parquet_file_to_data_file(self._table.io, metadata, path) for path in new}
+            self._described |= {path: self._description(metadata, path) for path in new}
         return [self._described[path] for path in wanted]
+
+    def _description(self, metadata: TableMetadata, path: str) -> DataFile:
+        try:
+            found: DataFile = pyarrow_io().parquet_file_to_data_file(self._table.io, metadata, path)
+        except OverflowError as error:
+            with self._table.io.new_input(path).open() as opened:
+                names = " and ".join(f"'{name}'" for name in _endless(pq.read_metadata(opened)))
+            raise RequestError(
+                f"{names} would hold a time outside the years 1 to 9999, which no table holds; leave such rows out with where=, or write"
+                " CASE WHEN ... END, which is NULL for them"
+            ) from error
+        return found
 
     def discard(self) -> None:
         """Delete the files, but not those that a commit may have landed; one that cannot be deleted is logged and left to the sweep."""

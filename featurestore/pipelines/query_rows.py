@@ -52,9 +52,13 @@ def query_rows(parts: Parts, tree: exp.Expr, at: Mapping[str, ReadAt], what: str
 
 
 def query_columns(parts: Parts, tree: exp.Expr, at: Mapping[str, ReadAt], what: str) -> dict[str, str]:
-    """The columns of a checked query over tables as read there, and their DuckDB types. Raises: as `open_query`."""
+    """The columns of a checked query over tables as read there, and their DuckDB types. Raises: as `open_query`, and TypeMismatch
+    for a column whose values would not arrive as they are.
+    """
     with parts.engine.brief() as session:
         _add_tables(session, tree, _relations(parts, {name: (None, schema) for name, (_, schema) in at.items()}), what)
+        # Only what hands rows on tells which columns cannot be.
+        session.batches(f"SELECT * FROM {QUERY} LIMIT 0")
         return session.schema(f"SELECT * FROM {QUERY}")
 
 

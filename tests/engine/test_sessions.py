@@ -13,7 +13,7 @@ import pytest
 from featurestore import Settings
 from featurestore.engine.duck import DuckEngine, DuckSession
 from featurestore.engine.memory import memory_session
-from featurestore.errors import RequestError
+from featurestore.errors import RequestError, TypeMismatch
 
 Open = Callable[[DuckEngine], AbstractContextManager[DuckSession]]
 
@@ -50,6 +50,31 @@ def test_nothing_of_a_session_is_seen_in_another(engine: DuckEngine, opened: Ope
         assert value(one, "sum(a) FROM kept") == 3
     with opened(engine) as later, pytest.raises(RequestError):
         later.schema("SELECT * FROM kept")
+
+
+@pytest.mark.parametrize(
+    "sql,what",
+    [
+        ("340282366920938463463374607431768211455", r"UHUGEINT.*DECIMAL\(38,0\)"),
+        ("1::UHUGEINT", "UHUGEINT"),
+        ("340282366920938463463374607431768211456", "BIGNUM"),
+        ("'101'::BIT", "BIT.*VARCHAR"),
+        ("TIMETZ '10:00:00+02'", "TIME WITH TIME ZONE"),
+        ("{'a': [['101'::BIT]]}", "BIT"),
+        ("map {1: TIMETZ '10:00:00+02'}", "TIME WITH TIME ZONE"),
+        ("['1'::BIT]::BIT[1]", "BIT"),
+    ],
+)
+def test_what_would_arrive_as_something_else_is_refused_by_its_name(engine: DuckEngine, opened: Open, sql: str, what: str) -> None:
+    with opened(engine) as session, pytest.raises(TypeMismatch, match=rf"column 'x' holds {what}") as caught:
+        session.batches(f"SELECT 1 AS fine, {sql} AS x")
+    assert caught.value.details == {"field": "x"}
+
+
+def test_its_neighbors_arrive_as_they_are(engine: DuckEngine, opened: Open) -> None:
+    with opened(engine) as session:
+        assert value(session, "-170141183460469231731687303715884105727::HUGEINT") == -(2**127) + 1
+        assert value(session, "{'BIT': 1, 'b': '101'::BIT::VARCHAR}") == {"BIT": 1, "b": "101"}
 
 
 @pytest.fixture(params=["Asia/Tokyo", "America/St_Johns"])

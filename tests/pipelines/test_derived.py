@@ -4,7 +4,7 @@ import math
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -132,6 +132,13 @@ def test_a_view_whose_types_change_is_held_against_the_services_over_it(store: F
         ("CAST(v * 1000 AS DECIMAL(5,2))", r"DECIMAL\(5,2\)"),
         ("v * 9223372036854775807 * 2", "BIGINT"),
         ("CAST(1e308 * v AS FLOAT)", "FLOAT"),
+        ("v + 99999999999999999999999999999999999999::HUGEINT", "HUGEINT"),
+        ("to_timestamp(v * 1000000000000)", "TIMESTAMP WITH TIME ZONE"),
+        ("to_timestamp(v * -1000000000000)", "TIMESTAMP WITH TIME ZONE"),
+        ("CASE WHEN v = 2 THEN TIMESTAMP 'infinity' END", "TIMESTAMP"),
+        ("DATE '9999-12-31' + CAST(v AS INTEGER)", "DATE"),
+        ("[DATE '0001-01-01', DATE '-infinity', NULL]", r"DATE\[\]"),
+        ("[NULL, [to_timestamp(v * 1000000000000)]]", r"TIMESTAMP WITH TIME ZONE\[\]\[\]"),
     ],
 )
 def test_a_value_beyond_its_type_names_the_derived_feature(store: FeatureStore, sql: str, kind: str) -> None:
@@ -139,6 +146,30 @@ def test_a_value_beyond_its_type_names_the_derived_feature(store: FeatureStore, 
     with pytest.raises(RequestError, match=rf"the derived feature 'much' .*, which is {kind}") as caught:
         store.online_features("over", [{"k": 1}, {"k": 2}])
     assert caught.value.details["field"] == "derived.much"
+    with pytest.raises(RequestError, match=rf"the derived feature 'much' .*, which is {kind}"):
+        store.point_in_time("over", [{"k": 1, "t": AT}, {"k": 2, "t": AT}], timestamp="t")
+
+
+def test_the_last_values_that_a_table_holds_are_none_beyond(store: FeatureStore) -> None:
+    derived = {
+        "last": "to_timestamp(253402300799)",
+        "first": "DATE '0001-01-01'",
+        "days": "[DATE '9999-12-31', NULL]",
+        "none": "CASE WHEN v = 9 THEN TIMESTAMP 'infinity' END",
+        "wide": "v - v - 99999999999999999999999999999999999999::HUGEINT",
+    }
+    store.apply([FeatureService("ends", features=[VIEW], derived=derived)])
+    wanted = [datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), date(1, 1, 1), [date(9999, 12, 31), None], None, -(10**38) + 1]
+    found = store.online_features("ends", [{"k": 1}])
+    online = dict(zip(found.features, found.rows[0], strict=True))
+    (offline,) = store.point_in_time("ends", [{"k": 1, "now": AT}], timestamp="now").to_pylist()
+    assert [online[name] for name in derived] == [offline[name] for name in derived] == wanted
+
+
+def test_what_a_training_set_would_hold_as_another_number_is_refused_when_it_is_planned(store: FeatureStore) -> None:
+    service = FeatureService("over", features=[VIEW], derived={"much": "CAST(v AS UHUGEINT)"})
+    with pytest.raises(DefinitionError, match=r"has type UHUGEINT.*CAST it to DECIMAL\(38,0\)"):
+        store.plan([service])
 
 
 def test_a_training_set_names_it_as_well(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg
+from featurestore.errors import DefinitionError, RequestError
 from tests.worlds import STAMP, load_source
 
 T = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -82,6 +83,27 @@ def test_one_query_over_several_tables(store: FeatureStore) -> None:
     (run,) = store.materialize()
     assert (run.rows_appended, run.corrections) == (1, 1)
     assert [row["price"] for row in seen(store, k=[1, 2], t=[T, T])] == [9.0, 2.5]
+
+
+def test_a_query_whose_values_would_arrive_as_others_is_refused_when_it_is_planned(store: FeatureStore) -> None:
+    load_source(store, "odd.rows", pa.table({"k": pa.array([1], pa.int64()), "at": pa.array([T], STAMP)}))
+    for sql, kind in (("340282366920938463463374607431768211455", "UHUGEINT"), ("'101'::BIT", "BIT")):
+        source = Source("odd", sql=f"SELECT k, at, {sql} AS x FROM odd.rows", timestamp="at")
+        view = FeatureView("odd", entity=Entity("odd", keys="k"), source=source, features={"x": "x::VARCHAR"})
+        with pytest.raises(DefinitionError, match=f"column 'x' holds {kind}"):
+            store.plan([view])
+
+
+@pytest.mark.parametrize("sql", ["at + INTERVAL 8000 YEAR", "TIMESTAMP 'infinity'", "CAST(at AS DATE) - 800000", "DATE 'infinity'"])
+def test_a_feature_that_is_a_time_beyond_the_calendar_names_its_column(store: FeatureStore, sql: str) -> None:
+    load_source(store, "far.rows", pa.table({"k": pa.array([1, 2], pa.int64()), "at": pa.array([T, T], STAMP)}))
+    far = f"CASE WHEN k = 2 THEN {sql} END"
+    source = Source("far", table="far.rows", timestamp="at")
+    view = FeatureView("far", entity=Entity("far", keys="k"), source=source, features={"near": "at", "far": far})
+    store.apply([FeatureService("far", features=[view])])
+    with pytest.raises(RequestError, match=r"view far: 'far' would hold a time outside the years 1 to 9999.*where="):
+        store.materialize(["far"])
+    assert store.online_features("far", [{"k": 1}]).rows == ((None, None),)
 
 
 @pytest.mark.slow

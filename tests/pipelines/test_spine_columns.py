@@ -67,6 +67,12 @@ REFUSED = {
     "a decimal beyond all": pa.array([Decimal("1.1")] * 5, pa.decimal256(40, 2)),
     "a moment beyond microseconds": pa.array([10**15] * 5, pa.timestamp("s")),
     "moments beyond microseconds": pa.array([[10**15]] * 5, pa.list_(pa.timestamp("s"))),
+    "a moment of the year 10000": pa.array([0, None, 253_402_300_800, 0, 0], pa.timestamp("s", tz="UTC")),
+    "a moment before the year 1": pa.array([0, None, -62_135_596_800_000_001, 0, 0], pa.timestamp("us")),
+    "a day of the year 10000": pa.array([0, None, 2_932_897, 0, 0], pa.int32()).cast(pa.date32()),
+    "lists of days of the year 10000": pa.array([[0], None, [0, 2_932_897], [], [None]], pa.list_(pa.int32())).cast(pa.list_(pa.date32())),
+    "a moment without end in a struct": pa.StructArray.from_arrays([pa.array([0, None, 2**63 - 1, 0, 0], pa.timestamp("us"))], ["a"]),
+    "39 digits": pa.Array.from_buffers(pa.decimal128(38, 0), 5, [None, pa.py_buffer((10**38).to_bytes(16, "little") * 5)]),
 }
 
 

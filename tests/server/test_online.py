@@ -7,6 +7,7 @@ import pytest
 from featurestore import Expression, FeatureService, FeatureStore, FeatureView
 from tests import shop
 from tests.server.conftest import Served
+from tests.server.test_errors import refused
 
 URL = "/v1/services/churn/online"
 PLAIN = "/v1/services/plain/online"
@@ -64,6 +65,18 @@ def test_it_equals_the_store(served: Served) -> None:
     assert answer["status"] == here.to_dict()["status"]
     assert [row[0] for row in answer["rows"]] == [row[0] for row in here.rows]
     assert answer["rows"][1][-1] is None
+
+
+def test_a_derived_time_beyond_the_calendar_is_the_callers(own: Served) -> None:
+    since = {"since": "to_timestamp(seconds)"}
+    own.store.apply([FeatureService("since", features=[shop.customer_orders], request={"seconds": "double"}, derived=since)])
+    ask = {"entities": [{"customer_id": 1}]}
+    for at, spelled in ((253_402_300_799, "9999-12-31T23:59:59.000000Z"), (-62_135_596_800, "0001-01-01T00:00:00.000000Z")):
+        answer = own.http.post("/v1/services/since/online", json={**ask, "request": [{"seconds": at}]})
+        assert answer.json()["rows"][0][-1] == spelled
+    for at in (253_402_300_800, -62_135_596_801, 10**12, 10**15):
+        error = refused(own.http.post("/v1/services/since/online", json={**ask, "request": [{"seconds": at}]}), 400, "RequestError")
+        assert error["message"].startswith("the derived feature 'since' (TO_TIMESTAMP(seconds)), which is TIMESTAMP WITH TIME ZONE, cannot")
 
 
 @pytest.mark.slow

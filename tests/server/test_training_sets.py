@@ -190,6 +190,16 @@ def test_the_servers_own_files_are_out_of_reach(served: Served, tmp_path: Path) 
         assert served.http.get(f"/v1/training-sets/{id}").status_code == 404
 
 
+def test_a_name_is_one_that_folders_and_tables_can_have(served: Served) -> None:
+    request = {**FIELDS, "spine": {"rows": ROWS}}
+    for name in ("..", "a/b", "a b", "a\n", "1a", "_a", "ä", "x" * 129, "x" * 300, "x" * 100_000):
+        error = refused(served.http.post("/v1/training-sets", json={**request, "name": name}), 400, "RequestError")
+        assert "is not a name for a training set" in error["message"]
+        assert len(error["message"]) < 1_000
+    longest = "x" * 128
+    assert ask(served.http, json={**request, "name": longest})["state"] == "done"
+
+
 @pytest.mark.parametrize("path", ["/v1/training-sets", "/v1/point-in-time"])
 @pytest.mark.parametrize(
     "field, value, status, told",

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore.errors import TypeMismatch
+from featurestore.pipelines.holdable import beyond
 from featurestore.pipelines.times import FIRST, LAST
 from featurestore.pipelines.values import fit, shown
 
@@ -79,7 +80,13 @@ def storable(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
     Raises: TypeMismatch for what no Iceberg table gives back as it was.
     """
-    column = _decoded(column)
+    found = _stored(_decoded(column), name)
+    if (held := beyond(found)) is not None:
+        raise TypeMismatch(f"the spine's column '{name}' holds {held}, which no table holds; leave it out, or cast it", field=name)
+    return found
+
+
+def _stored(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     kind = column.type
     if pa.types.is_timestamp(kind):
         return _micros(column, name).cast(pa.timestamp("us", tz=None if kind.tz is None else "UTC"))

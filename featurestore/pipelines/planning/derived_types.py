@@ -3,7 +3,7 @@
 from featurestore.compiler.derived import derived_sql
 from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, resolve
 from featurestore.compiler.service_plan import ServicePlan
-from featurestore.compiler.storage import storage_type
+from featurestore.compiler.storage import base_type, storage_type
 from featurestore.errors import RequestError
 from featurestore.pipelines.parts import Parts
 
@@ -21,6 +21,8 @@ def derived_type_problems(parts: Parts, plan: ServicePlan) -> list[tuple[str, st
         for (name, sql), expression in zip(plan.derived, derived_sql(plan, scope), strict=True):
             try:
                 (kind,) = session.schema(f"SELECT {expression} AS v FROM (SELECT {empty})").values()
+                if base_type(kind) == "UHUGEINT":
+                    raise SqlProblem("has type UHUGEINT, which a training set cannot hold; CAST it to DECIMAL(38,0)")
                 storage_type("INTEGER" if kind.strip('"') == "NULL" else kind)
             except RequestError:
                 read = [str(resolve(column, kinds)) for column in column_names(parse_row(sql))]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,11 @@ from featurestore.pipelines.joining.spine_reading import of_rows, read
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.training_sets import splits
 from featurestore.pipelines.training_sets.digest import Digest
+from featurestore.pipelines.values import shown
+
+MOST_LETTERS = 128
+"""Folders and tables are called after a training set, and what a name may be is as long as elsewhere."""
+_NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_-]{{0,{MOST_LETTERS - 1}}}")
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,9 @@ def read_for(parts: Parts, given: Any, plan: ServicePlan, timestamp: str, pinned
 
 
 def _check_name(name: str) -> None:
-    parts = name.replace("-", "_").split("_")
-    if not name[:1].isalpha() or not all(part.isalnum() and part.isascii() for part in parts if part):
-        raise RequestError(f"{name!r} is not a name for a training set: letters, digits, _ and - only, beginning with a letter")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise RequestError(
+            f"{shown(name)} is not a name for a training set: letters, digits, _ and - only, beginning with a letter, at most"
+            f" {MOST_LETTERS} of them",
+            field="name",
+        )
