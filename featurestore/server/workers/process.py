@@ -21,6 +21,8 @@ from featurestore.server.workers.messages import PART_BYTES, Ask, Begin, Message
 from featurestore.settings import Settings
 from featurestore.store import FeatureStore
 
+NICER = 5
+
 
 def main() -> None:
     """Be the process that workers are forked from: it has imported all that they need."""
@@ -32,6 +34,8 @@ def main() -> None:
 def work(message: bytes, descriptors: Sequence[int]) -> None:
     """Be a worker, until the web process at the other end of the socket is gone."""
     (connection,) = descriptors
+    # Lookups and probes, which the web process answers, go first.
+    os.nice(NICER)
     asyncio.run(_work(socket.socket(fileno=connection)))
 
 
