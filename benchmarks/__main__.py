@@ -4,7 +4,21 @@ import argparse
 
 from rich.console import Console
 
-from benchmarks import join, large_join, long_spine, lookups, materialize, memory, pruning, reading, row_view, scaling, serving, storing
+from benchmarks import (
+    join,
+    large_join,
+    long_spine,
+    lookups,
+    materialize,
+    memory,
+    probes,
+    pruning,
+    reading,
+    row_view,
+    scaling,
+    serving,
+    storing,
+)
 
 BENCHMARKS = {
     "materialize": materialize.run,
@@ -18,6 +32,7 @@ BENCHMARKS = {
     "reading": reading.run,
     "scaling": scaling.run,
     "lookups": lookups.run,
+    "probes": probes.run,
     "serving": serving.run,
 }
 

@@ -39,7 +39,7 @@ def run(console: Console, rows: int, rounds: int) -> dict[str, float]:
             with lmdb.open(str(home / "by-hand"), readonly=True) as file:
                 here: dict[str, Lookup] = {"hand-written": partial(by_hand, file), "featurestore": partial(store.online_features, "few")}
                 ratios |= _compared(console, "in this process", here, keys, rounds)
-        with _running(_serve, home) as served, _running(_serve_by_hand, home) as other, httpx.Client(timeout=60) as client:
+        with running(_serve, home) as served, running(_serve_by_hand, home) as other, httpx.Client(timeout=60) as client:
             there: dict[str, Lookup] = {
                 "hand-written": partial(_post, client, other + PLACES["hand-written"]),
                 "featurestore": partial(_post, client, served + PLACES["featurestore"]),
@@ -84,7 +84,7 @@ def _post(client: httpx.Client, url: str, entities: Sequence[Mapping[str, Any]])
 
 
 @contextmanager
-def _running(serve: Callable[[Path, Any], None], home: Path) -> Iterator[str]:
+def running(serve: Callable[[Path, Any], None], home: Path) -> Iterator[str]:
     """A server in a process of its own; gives its address."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
