@@ -21,6 +21,20 @@ from featurestore.pipelines.upkeep.removal import Removal
 from featurestore.pipelines.values import DOUBLES, fit
 
 
+def object_of(answer: Any) -> dict[str, Any]:
+    """A JSON object. Raises: TypeError for anything else."""
+    if not isinstance(answer, dict):
+        raise TypeError(f"a {type(answer).__name__} where an object belongs")
+    return answer
+
+
+def objects_of(answer: Any) -> list[dict[str, Any]]:
+    """A list of JSON objects. Raises: TypeError for anything else."""
+    if not isinstance(answer, list):
+        raise TypeError(f"a {type(answer).__name__} where a list belongs")
+    return [object_of(one) for one in answer]
+
+
 def plan(answer: Mapping[str, Any], definitions: Definitions) -> Plan:
     """A plan whose steps can be looked at and printed; to apply it, the server makes it again."""
     steps = tuple(_step(step) for step in answer["steps"])

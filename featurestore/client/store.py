@@ -115,8 +115,9 @@ class RemoteStore:
         body: dict[str, Any] = {"older_than": f"{int(older_than.total_seconds())}s", "dry_run": dry_run}
         if fold_older_than is not None:
             body["fold_older_than"] = f"{int(fold_older_than.total_seconds())}s"
-        found: list[dict[str, Any]] = self._http.post("/v1/maintenance", body, patient=True)
-        return found
+        answer = self._http.post("/v1/maintenance", body, patient=True)
+        with in_form(self._http.url):
+            return decoding.objects_of(answer)
 
     def training_set(
         self,
@@ -166,11 +167,14 @@ class RemoteStore:
 
     def rebuild(self, id_or_model_uri: str) -> TrainingSet:
         """Let the server compute a training set again from its pinned snapshots and compare. Raises: DigestMismatch."""
-        return self._training_set(self._http.post(f"/v1/training-sets/{_part(id_or_model_uri, '/')}/rebuild", patient=True)["manifest"])
+        answer = self._http.post(f"/v1/training-sets/{_part(id_or_model_uri, '/')}/rebuild", patient=True)
+        with in_form(self._http.url):
+            manifest = decoding.object_of(answer["manifest"])
+        return self._training_set(manifest)
 
     def compare(self, a: str, b: str) -> dict[str, Any]:
         """What training set `b` has otherwise than `a`; model URIs stand for the ones they carry."""
-        return dict(self._http.get("/v1/comparisons", patient=True, a=a, b=b))
+        return self._object("/v1/comparisons", patient=True, a=a, b=b)
 
     def point_in_time(
         self,
@@ -226,11 +230,13 @@ class RemoteStore:
         body = encoding.dumps({"dataframe_records": [_without_nan(record, ()) for record in records]})
         headers = {"Content-Type": "application/json"}
         path = f"/v1/models/{_part(model)}/invocations"
-        return dict(self._http.post(path, content=body, headers=headers, params=wanted, patient=True))
+        answer = self._http.post(path, content=body, headers=headers, params=wanted, patient=True)
+        with in_form(self._http.url):
+            return decoding.object_of(answer)
 
     def parts(self) -> dict[str, str]:
         """What the server stands on, by name, and how each is. Raises: NotReady for one that cannot be reached."""
-        return dict(self._http.get("/readyz"))
+        return self._object("/readyz")
 
     def entities(self) -> list[dict[str, Any]]:
         """The applied entities."""
@@ -246,7 +252,7 @@ class RemoteStore:
 
     def view(self, name: str) -> dict[str, Any]:
         """One view with all versions and the SQL of the newest. Raises: NotFound with the nearest names."""
-        return dict(self._http.get(f"/v1/views/{_part(view_name(name))}"))
+        return self._object(f"/v1/views/{_part(view_name(name))}")
 
     def services(self) -> list[dict[str, Any]]:
         """Every service at the version that is served."""
@@ -254,7 +260,7 @@ class RemoteStore:
 
     def service(self, name: str) -> dict[str, Any]:
         """One service: features, request fields, key columns, versions. Raises: NotFound with the nearest names."""
-        return dict(self._http.get(f"/v1/services/{_part(service_name(name))}"))
+        return self._object(f"/v1/services/{_part(service_name(name))}")
 
     def training_sets(self) -> list[dict[str, Any]]:
         """Every training set, newest first."""
@@ -288,8 +294,15 @@ class RemoteStore:
         with in_form(self._http.url):
             return decoding.removal(answer)
 
+    def _object(self, path: str, **asked: Any) -> dict[str, Any]:
+        answer = self._http.get(path, **asked)
+        with in_form(self._http.url):
+            return decoding.object_of(answer)
+
     def _list(self, path: str) -> list[dict[str, Any]]:
-        return list(self._http.get(path))
+        answer = self._http.get(path)
+        with in_form(self._http.url):
+            return decoding.objects_of(answer)
 
     def _training_set(self, manifest: dict[str, Any]) -> TrainingSet:
         with in_form(self._http.url):

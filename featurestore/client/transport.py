@@ -135,6 +135,9 @@ class Transport:
             raise NotReady(f"the server at {self.url} did not answer in {seconds} seconds", url=self.url) from error
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise NotReady(f"{self.url} did not answer with rows; is it a feature store server?", url=self.url) from error
+        except httpx.DecodingError as error:
+            said = f"an answer of {self.url} is not compressed as it says"
+            raise NotReady(f"{said}; is it a feature store server, or a proxy of one?", url=self.url) from error
         except (httpx.TransportError, httpx.StreamError) as error:
             said = str(error) or type(error).__name__
             raise NotReady(f"the server at {self.url} cannot be reached ({said}); is it running there?", url=self.url) from error

@@ -12,6 +12,7 @@ import pytest
 
 import featurestore
 from featurestore import FeatureStore, Settings, connect
+from featurestore.client.store import RemoteStore
 from featurestore.client.transport import KINDS, exception
 from featurestore.errors import FeatureStoreError, NotReady, RequestError
 from tests import forged, shop
@@ -126,6 +127,35 @@ def test_mutated_rows_are_no_answer_or_valid() -> None:
     for changed in forged.mutated(whole, "client", 60):
         with answering(head("200 OK", arrow, len(changed)), changed) as url, connect(url) as store, suppress(NotReady):
             store.point_in_time("x", "SELECT 1", "t").validate(full=True)
+
+
+@pytest.mark.parametrize("answer", [b"null", b"3", b"NaN", b'"text"', b'{"name": "x"}', b"[1]", b"[[]]", b"[{}, null]"])
+def test_a_list_of_another_form(answer: bytes) -> None:
+    for ask in (RemoteStore.views, RemoteStore.training_sets):
+        with (
+            answering(head("200 OK", "application/json", len(answer)), answer) as url,
+            connect(url) as store,
+            pytest.raises(NotReady, match="feature store server"),
+        ):
+            ask(store)
+
+
+@pytest.mark.parametrize("answer", [b"null", b"3", b"[]", b'[["a", 1]]', b'"ab"'])
+def test_an_object_of_another_form(answer: bytes) -> None:
+    with (
+        answering(head("200 OK", "application/json", len(answer)), answer) as url,
+        connect(url) as store,
+        pytest.raises(NotReady, match="feature store server"),
+    ):
+        store.view("x")
+
+
+def test_an_answer_that_is_not_compressed_as_it_says() -> None:
+    false = head("200 OK", "application/json", 2).replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n") + b"[]"
+    with answering(false) as url, connect(url) as store, pytest.raises(NotReady, match="not compressed as it says"):
+        store.views()
+    with answering(false) as url, connect(url) as store, pytest.raises(NotReady, match="not compressed as it says"):
+        store.point_in_time("x", "SELECT 1", "t")
 
 
 @pytest.mark.parametrize("answer", [b"{}", b"[]", b"3", b'{"features": 3, "types": null}', b"[" * 50_000, b'"' + b"x" * 10 + b'"'])
