@@ -135,6 +135,10 @@ class NotYet(FeatureStoreError):
     """A documented name whose strength is still to come; the message says what to use instead."""
 
 
+NOT_INSTALLED = "not installed"
+"""How a part is whose extra is missing, where that is told and no error."""
+
+
 class MissingExtra(FeatureStoreError):
     """An optional dependency is not installed: one of an extra of ours, or without `extra` one that a user's model needs."""
 

@@ -112,6 +112,10 @@ def test_it_serves(installed: Installed) -> None:
             looked_up = httpx.post(f"{url}/v1/services/churn/online", json=body, timeout=30).json()
             assert looked_up["status"] == {"customer_orders": ["PRESENT"], "customer_profile": ["PRESENT"]}
             assert httpx.get(f"{url}/docs", timeout=30).is_success
+            ready = httpx.get(f"{url}/readyz", timeout=30).json()
+            assert {part for part, state in ready.items() if state != "ok"} == {"models", "predictions"}
+            assert ready["models"] == ready["predictions"] == "not installed"
+            assert "pip install 'featurestore[mlflow]' where the server runs" in installed.printed("featurestore", "--url", url, "doctor")
             refused = httpx.post(f"{url}/v1/models/churn/invocations", json={"dataframe_records": [{"customer_id": 13}]}, timeout=30)
             assert refused.status_code == 503, refused.text
             assert refused.json()["error"]["type"] == "MissingExtra"

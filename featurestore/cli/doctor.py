@@ -20,7 +20,7 @@ from featurestore.amounts import plural
 from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import print_json, print_table, say
-from featurestore.errors import FeatureStoreError
+from featurestore.errors import NOT_INSTALLED, FeatureStoreError
 
 if TYPE_CHECKING:
     from featurestore.client.store import RemoteStore
@@ -82,6 +82,8 @@ def _examine_server(address: str) -> Iterator[Finding]:
     for part, state in found.items():
         if state == "ok":
             yield Finding(part, "ok", state)
+        elif state == NOT_INSTALLED:
+            yield Finding(part, "note", state, "pip install 'featurestore[mlflow]' where the server runs")
         else:
             yield Finding(part, "wrong", state, "run featurestore doctor where the server runs")
 

@@ -65,4 +65,7 @@ def _known(name: str) -> list[str]:
     models = mlflow.MlflowClient().search_registered_models(max_results=100)
     if not name.startswith("models:/"):
         return [model.name for model in models]
+    aliases = [f"models:/{model.name}@{alias}" for model in models for alias in model.aliases]
+    if "@" in name and aliases:
+        return aliases
     return [f"models:/{model.name}/{version.version}" for model in models for version in model.latest_versions or []]

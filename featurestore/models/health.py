@@ -1,5 +1,6 @@
 """Whether MLflow answers, asked without importing it, which takes a second."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from sqlalchemy import create_engine, text
@@ -13,6 +14,11 @@ from featurestore.secrets import scrubbed
 from featurestore.settings import Settings
 
 SECONDS = 5.0
+
+
+def installed() -> bool:
+    """Whether MLflow is there to be imported."""
+    return find_spec("mlflow") is not None
 
 
 def check(settings: Settings) -> str:

@@ -19,7 +19,7 @@ def check_store(store: Any) -> None:
     if store is not None and not isinstance(store, FeatureStore):
         raise RequestError(
             f"store= is {type(store).__name__}, but models need a FeatureStore: they read its catalog and online store themselves. Give"
-            " FeatureStore(settings=...) of the same catalog, or leave it out; a server predicts at POST /v1/models/NAME/invocations",
+            " FeatureStore(settings=...) of the same catalog, or leave it out; a server predicts with connect(url).predict(NAME, records)",
             field="store",
         )
 

@@ -4,7 +4,7 @@ from fastapi import Response
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from featurestore.errors import FeatureStoreError, NotReady
+from featurestore.errors import NOT_INSTALLED, FeatureStoreError, NotReady
 from featurestore.models import health as mlflow
 from featurestore.pipelines import health as check
 from featurestore.server import docs
@@ -38,12 +38,14 @@ class Health:
     def readyz(self) -> dict[str, str]:
         """The parts that the server stands on, and what it can serve. 503 names parts that lookups and builds need and that are down.
 
-        A verb is `ok`, `down`, or goes on with `what was loaded before`.
+        A verb is `ok`, `down`, or goes on with `what was loaded before`. Models and predictions are `not installed` without the extra.
         """
         found: dict[str, FeatureStoreError | None] = {**self._store.check(), "models": self._models()}
         states = {part: "ok" if error is None else "down" for part, error in found.items()}
         down = {part for part, state in states.items() if state == "down"}
         serves = check.serves(down)
+        if not mlflow.installed():
+            states["models"] = serves["predictions"] = NOT_INSTALLED
         needed = [part for part in found if part in down and part != "models"]
         if needed:
             raise NotReady(f"{' and '.join(needed)} cannot be reached", parts=states, serves=serves)

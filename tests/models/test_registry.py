@@ -84,6 +84,13 @@ def test_no_event_in_a_new_store(tmp_path: Path) -> None:
         assert audit.listing(Parts(store.settings)) == []
 
 
+def test_an_alias_that_is_not_there_is_answered_with_those_that_are(world: World) -> None:
+    models.log_model(world.model, training_set=world.training_set, registered_model_name="ranked")
+    models.set_alias("ranked", "champion", 1, store=world.store)
+    with pytest.raises(NotFound, match=r"no model 'models:/ranked@champ' .*did you mean 'models:/ranked@champion'"):
+        models.score("models:/ranked@champ", [], store=world.store)
+
+
 def test_only_a_stamped_version_gets_an_alias(world: World) -> None:
     mlflow.sklearn.log_model(world.model, name="x", registered_model_name="unstamped", pip_requirements=[], serialization_format="pickle")
     with pytest.raises(RequestError, match="carries no stamp"):
