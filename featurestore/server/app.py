@@ -131,7 +131,7 @@ def _lifespan(
         warming_up = asyncio.create_task(workers.warm_up())
         yield
         await warming_up
-        workers.close()
+        await workers.close()
         await run_in_threadpool(models.stop)
         await run_in_threadpool(large_bodies.close)
         if close_store:

@@ -1,5 +1,6 @@
 """What every request passes: a boundary for the unexpected, the token, and the size limit; plain ASGI, for speed."""
 
+import asyncio
 import hmac
 import re
 import uuid
@@ -45,6 +46,12 @@ class Boundary:
         except ClientDisconnect:
             # Nobody is left to be answered, and nothing of ours went wrong.
             log.debug("the client of %s %s left", scope["method"], printable(scope["path"]))
+        except asyncio.CancelledError:
+            log.warning("%s %s was not done when the server ended", scope["method"], printable(scope["path"]))
+            if started:
+                raise
+            message = "the server ends, and has not waited for this request; send it again when there is one"
+            await response(503, document("NotReady", message))(scope, receive, send)
         except Exception as failed:
             sent = Headers(scope=scope).get("x-request-id", "")
             request_id = sent if _ID.fullmatch(sent) else uuid.uuid4().hex

@@ -154,3 +154,25 @@ def test_workers_end_with_a_server_that_is_killed(own_shop: FeatureStore) -> Non
             until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
         finally:
             server.kill()
+
+
+def test_a_server_that_ends_tells_who_still_waits_and_leaves_nothing(own_shop: FeatureStore) -> None:
+    command = [*COMMAND, "serve", "--port", "0", "--home", str(own_shop.settings.home_path())]
+    spill = own_shop.settings.spill_path()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            assert server.stderr is not None
+            url = server.stdout.readline().split()[-1]
+            assert httpx.post(f"{url}/v1/point-in-time", json=asked(ONE), timeout=60).is_success
+            with ThreadPoolExecutor(2) as pool:
+                asking = [pool.submit(httpx.post, f"{url}/v1/point-in-time", json=asked(STUCK), timeout=60) for _ in range(2)]
+                until(lambda: len(list(spill.glob("session-*/session-*"))) == 2)
+                server.send_signal(signal.SIGTERM)
+                for one in asking:
+                    assert "send it again" in refused(one.result(), 503, "NotReady")["message"]
+            assert server.wait(60) == 0
+            assert "Traceback" not in server.stderr.read()
+        finally:
+            server.kill()
+    assert list(spill.glob("session-*")) == []

@@ -29,6 +29,8 @@ atexit.register(_FORKS.close)
 
 BEGIN_SECONDS = 30.0
 """How long a worker may take to begin with a request."""
+END_SECONDS = 5.0
+"""How long the end of a server waits for what workers leave to be taken away."""
 
 Take = Callable[[Start | Part], Awaitable[None]]
 
@@ -77,10 +79,6 @@ class Worker:
         self._writer.close()
         await to_thread.run_sync(shutil.rmtree, self._folder, True)
 
-    def let_go(self) -> None:
-        """It ends when it has nothing to do any more."""
-        self._writer.close()
-
 
 class Workers:
     """Workers over the same settings. How many there are is for those to bound who take them."""
@@ -119,10 +117,12 @@ class Workers:
         self._clearing.add(clearing)
         clearing.add_done_callback(self._clearing.discard)
 
-    def close(self) -> None:
-        """Let those go that nobody has."""
+    async def close(self) -> None:
+        """End those that nobody has. Those of requests that were broken off are ended by now; what they leave goes with the rest."""
         while self._idle:
-            self._idle.pop().let_go()
+            self.end(self._idle.pop())
+        if self._clearing:
+            await asyncio.wait(self._clearing, timeout=END_SECONDS)
 
     async def _begins(self, worker: Worker, ask: Ask) -> bool:
         begun = False
