@@ -2,20 +2,33 @@
 
 import errno
 import os
+import struct
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import lmdb
+import msgspec
 
 from featurestore import private
 from featurestore.errors import NotReady, OutOfResources
 from featurestore.online.gate import Gate
+from featurestore.online.lmdb_pages import damage
 
 T = TypeVar("T")
 _FIRST_MAP_BYTES = 1 << 30
 _READERS = 1024
+_OF_DAMAGE = (
+    lmdb.CorruptedError,
+    lmdb.IncompatibleError,
+    lmdb.InvalidError,
+    lmdb.PageNotFoundError,
+    lmdb.VersionMismatchError,
+    msgspec.MsgspecError,
+    struct.error,
+)
+"""What reading a file comes to that holds something else than LMDB wrote there, or than we did."""
 
 
 class Environment:
@@ -30,6 +43,7 @@ class Environment:
         self._writer = threading.Lock()
         self._lmdb: lmdb.Environment | None = None
         self._file: tuple[int, int] | None = None
+        self._bytes = 0
 
     def read(self, function: Callable[[lmdb.Transaction], T], empty: T) -> T:
         """What the function returns for one consistent state; `empty` while there is no store. Raises: NotReady."""
@@ -39,7 +53,7 @@ class Environment:
                 if self._lmdb is not None and (transaction := self._begin(self._lmdb)) is not None:
                     with transaction:
                         return function(transaction)
-            except lmdb.Error as error:
+            except (lmdb.Error, *_OF_DAMAGE) as error:
                 raise self._failure(error) from error
             finally:
                 self._gate.leave()
@@ -61,7 +75,7 @@ class Environment:
                     need_bytes = self._map_size()
                 except lmdb.MapResizedError:
                     continue
-                except (lmdb.Error, OSError) as error:
+                except (lmdb.Error, OSError, *_OF_DAMAGE) as error:
                     if isinstance(error, lmdb.PanicError):  # What was opened is of no use any more.
                         self.close()
                     raise self._failure(error) from error
@@ -93,7 +107,7 @@ class Environment:
                 self.writable = True
 
     def follow(self) -> None:
-        """Let go of a file that is no longer the one at the path: a store may have been deleted and made anew."""
+        """Let go of a file that is no longer the one at the path, or was cut off: a store may have been deleted and made anew."""
         if self._lmdb is not None and not self._is_current():
             self.close()
 
@@ -108,7 +122,10 @@ class Environment:
                 raise NotReady(f"the online store at {self.path} was closed meanwhile")
             self._lmdb.reader_check()
             with self._lmdb.begin(write=True) as transaction:
-                return function(transaction)
+                result = function(transaction)
+            found = _stat(self.path / "data.mdb")
+            self._bytes = max(self._bytes, 0 if found is None else found.st_size)
+            return result
         finally:
             self._gate.leave()
 
@@ -133,6 +150,7 @@ class Environment:
             try:
                 if self.writable:
                     private.make_folder(self.path)
+                self._bytes = self._looked_at()
                 self._lmdb = lmdb.open(
                     str(self.path),
                     map_size=self._map_bytes,
@@ -144,11 +162,26 @@ class Environment:
                 )
             except (lmdb.Error, OSError) as error:
                 raise self._failure(error) from error
-            self._file = _identity(self.path / "data.mdb")
+            found = _stat(self.path / "data.mdb")
+            self._file = None if found is None else _identity(found)
             return True
 
+    def _looked_at(self) -> int:
+        """How large the file is, 0 for none. Raises: NotReady when it is damaged."""
+        file = self.path / "data.mdb"
+        if not _has_content(file):
+            return 0
+        if (found := damage(file)) is not None:
+            raise self._damaged(found)
+        return file.stat().st_size
+
     def _is_current(self) -> bool:
-        return self._file == _identity(self.path / "data.mdb")
+        """Whether the open file is still at the path, and no shorter than before: LMDB never shortens one, so it was cut off then."""
+        found = _stat(self.path / "data.mdb")
+        if found is None or self._file != _identity(found) or found.st_size < self._bytes:
+            return False
+        self._bytes = found.st_size
+        return True
 
     def _map_size(self) -> int:
         return int(self._lmdb.info()["map_size"]) if self._lmdb is not None else self._map_bytes
@@ -174,8 +207,14 @@ class Environment:
     def _failure(self, error: Exception) -> NotReady | OutOfResources:
         if isinstance(error, lmdb.DiskError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space" in str(error):
             return OutOfResources(f"the disk of the online store at {self.path} is full; nothing was written", resource="disk")
+        if isinstance(error, _OF_DAMAGE):
+            return self._damaged(f"{type(error).__name__}: {error}")
         words = f"the online store at {self.path} cannot be used ({error}); check that it is a folder that may be written"
         return NotReady(words, path=str(self.path))
+
+    def _damaged(self, found: str) -> NotReady:
+        words = f"the online store at {self.path} is damaged or of another program: in data.mdb, {found}"
+        return NotReady(f"{words}; delete the folder and run featurestore materialize, which fills it anew", path=str(self.path))
 
 
 def _has_content(path: Path) -> bool:
@@ -185,12 +224,16 @@ def _has_content(path: Path) -> bool:
         return False
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode of a file; None when there is none."""
+def _stat(path: Path) -> os.stat_result | None:
+    """What the system says of a file; None when there is none."""
     try:
-        found = path.stat()
+        return path.stat()
     except FileNotFoundError:
         return None
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    """Device and inode of a file."""
     return found.st_dev, found.st_ino
 
 

@@ -1,0 +1,120 @@
+"""An LMDB file looked at page by page before it is mapped: reading a mapped page that the file does not have kills the process.
+
+Format, of LMDB 0.9 on 64-bit machines: https://github.com/LMDB/lmdb/blob/mdb.RE/0.9/libraries/liblmdb/mdb.c
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from struct import Struct, error
+from typing import NamedTuple
+
+_MAGIC, _VERSION = 0xBEEFC0DE, 1
+_BRANCH, _LEAF, _OVERFLOW, _META = 0x01, 0x02, 0x04, 0x08
+_BIG = 0x01
+"""The flag of a leaf's node whose value is on pages of its own."""
+_PAGE = Struct("=QHHHH")
+_META_HEAD = Struct("=IIQQ")
+_TREE = Struct("=IHHQQQQQ")
+_META_TAIL = Struct("=QQ")
+_NODE = Struct("=HHHH")
+_PLACE = Struct("=H")
+_NUMBER = Struct("=Q")
+_PAGES = Struct("=I")
+_LEAST_PAGE, _MOST_PAGE = 512, 1 << 16
+_NO_PAGE = (1 << 64) - 1
+
+
+class _Damaged(Exception):
+    """What is wrong with a file."""
+
+
+class _State(NamedTuple):
+    """What a meta page says: the newest of two counts."""
+
+    transaction: int
+    page_bytes: int
+    last_page: int
+    roots: tuple[int, ...]
+
+
+def damage(path: Path) -> str | None:
+    """What makes the file at a path none that LMDB can safely map, in words; None when it is sound, as far as can be told soon.
+
+    Both meta pages and the roots are looked at; where the file is shorter than its last page says, all pages that it needs: the last
+    ones of a sound file may be free and were never written then. Raises: OSError.
+    """
+    with path.open("rb") as file:
+        before = None
+        while True:
+            try:
+                state = None
+                state = _state(file.fileno())
+                _check(file.fileno(), state)
+                return None
+            except (_Damaged, error) as found:
+                # A writer may have been at work: what it left in the meantime is looked at instead.
+                if state == before or state is None:
+                    return str(found)
+                before = state
+
+
+def _state(file: int) -> _State:
+    page_bytes = _LEAST_PAGE
+    found = []
+    for number in (0, 1):
+        data = os.pread(file, _LEAST_PAGE, number * page_bytes)
+        if len(data) < _LEAST_PAGE:
+            raise _Damaged(f"it ends after {os.fstat(file).st_size} bytes, before its second page")
+        magic, version, _, _ = _META_HEAD.unpack_from(data, _PAGE.size)
+        if magic != _MAGIC or not _PAGE.unpack_from(data)[2] & _META:
+            raise _Damaged(f"page {number} is none of an LMDB file")
+        if version != _VERSION:
+            raise _Damaged(f"it is of version {version} of LMDB's format, and {_VERSION} is read")
+        trees = [_TREE.unpack_from(data, _PAGE.size + _META_HEAD.size + at * _TREE.size) for at in (0, 1)]
+        last, transaction = _META_TAIL.unpack_from(data, _PAGE.size + _META_HEAD.size + 2 * _TREE.size)
+        page_bytes = trees[0][0]
+        if not _LEAST_PAGE <= page_bytes <= _MOST_PAGE or page_bytes & (page_bytes - 1):
+            raise _Damaged(f"page {number} tells of pages of {page_bytes} bytes")
+        found.append(_State(transaction, page_bytes, last, tuple(tree[-1] for tree in trees if tree[-1] != _NO_PAGE)))
+    return max(found)
+
+
+def _check(file: int, state: _State) -> None:
+    for root in state.roots:
+        _page(file, state, root, _BRANCH | _LEAF)
+    if os.fstat(file).st_size < (state.last_page + 1) * state.page_bytes:
+        waiting = [(root, _BRANCH | _LEAF) for root in state.roots]
+        while waiting:
+            number, kinds = waiting.pop()
+            waiting += _below(_page(file, state, number, kinds))
+
+
+def _page(file: int, state: _State, number: int, kinds: int) -> bytes:
+    """A page of one of these kinds, all that belongs to it there. Raises: _Damaged."""
+    data = os.pread(file, state.page_bytes, number * state.page_bytes) if number <= state.last_page else b""
+    if len(data) < state.page_bytes:
+        raise _Damaged(f"page {number} is missing: it ends after {os.fstat(file).st_size} bytes")
+    own, _, flags, lower, upper = _PAGE.unpack_from(data)
+    if own != number or not flags & kinds:
+        raise _Damaged(f"page {number} is another one's")
+    if flags & _OVERFLOW:
+        pages = _PAGES.unpack_from(data, 12)[0]
+        if os.fstat(file).st_size < (number + pages) * state.page_bytes:
+            raise _Damaged(f"pages {number} to {number + pages - 1} are missing in part")
+    elif not _PAGE.size <= lower <= upper <= state.page_bytes:
+        raise _Damaged(f"page {number} is filled with something else")
+    return data
+
+
+def _below(page: bytes) -> Iterator[tuple[int, int]]:
+    """The pages that a page names, and their kinds."""
+    _, _, flags, lower, _ = _PAGE.unpack_from(page)
+    if flags & _OVERFLOW:
+        return
+    for (place,) in _PLACE.iter_unpack(page[_PAGE.size : lower]):
+        low, high, node_flags, key_bytes = _NODE.unpack_from(page, place)
+        if flags & _BRANCH:
+            yield low | high << 16 | node_flags << 32, _BRANCH | _LEAF
+        elif node_flags & _BIG:
+            yield _NUMBER.unpack_from(page, place + _NODE.size + key_bytes)[0], _OVERFLOW
