@@ -146,6 +146,7 @@ CLOSED: list[dict[str, Any]] = [
     {"catalog": {"type": "rest", "uri": f"http://me:{CANARY}@127.0.0.1:1", "credential": f"id:{CANARY}2", "token": f"{CANARY}3"}},
     {"catalog": {"type": "rest", "uri": "http://127.0.0.1:1", "header.Authorization": f"Basic {CANARY}"}},
     {"warehouse": f"s3://me:{CANARY}@lake/x", "catalog": {"type": "sql", "uri": "sqlite:////proc/nowhere/x.db"}},
+    {"warehouse": f"s3://me:{CANARY}@lake/x"},
     {"mlflow_tracking_uri": f"http://me:{CANARY}@127.0.0.1:1"},
 ]
 COMMANDS = ("doctor", "show views", "online churn customer_id=1", "show models", "rebuild x", "rebuild models:/x/1", "maintain")
