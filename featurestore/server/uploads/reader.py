@@ -1,4 +1,4 @@
-"""Reading uploaded spines outside the web process: a client's bytes may take down whoever reads them, but never the server."""
+"""Reading uploaded spines in a process of their own: a client's bytes may take down whoever reads them, but never the server."""
 
 import io
 import json
@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import IO, Any
 
 import pyarrow as pa
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 
 from featurestore import private
 from featurestore.errors import OutOfResources, RequestError
@@ -17,8 +17,6 @@ from featurestore.server.forks import Forks
 from featurestore.server.uploads.rows import MIB, Bounds
 from featurestore.settings import Settings
 
-AT_ONCE = 2
-"""Files that one web process has read at once; the others wait."""
 MEMORY_BYTES = 2 << 30
 GRACE_SECONDS = 5.0
 FIELD = "spine"
@@ -37,7 +35,6 @@ class UploadReader:
     def __init__(self, settings: Settings) -> None:
         self._bounds = Bounds(settings.spine_bytes(), MEMORY_BYTES, settings.spine_seconds)
         self._folder = settings.spill_path()
-        self._limiter = CapacityLimiter(AT_ONCE)
         self._forks = Forks("featurestore.server.uploads.process", "reads uploaded spines")
 
     async def read(self, file: IO[bytes]) -> pa.RecordBatchReader:
@@ -45,10 +42,10 @@ class UploadReader:
 
         Raises: RequestError saying what is wrong with it, OutOfResources when the disk is full.
         """
-        return await to_thread.run_sync(self.rows, file, limiter=self._limiter)
+        return await to_thread.run_sync(self.rows, file)
 
     def rows(self, file: IO[bytes]) -> pa.RecordBatchReader:
-        """The same, without waiting for others."""
+        """The same, in this thread."""
         private.make_folder(self._folder)
         with tempfile.TemporaryFile(dir=self._folder, buffering=0) as made:
             copy = Rows(os.dup(made.fileno()), "r+")
