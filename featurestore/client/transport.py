@@ -27,8 +27,9 @@ class Transport:
             raise RequestError(f"{url!r} is no address of a server; write http://host:port")
         self.url = url.rstrip("/")
         self._timeout = timeout
-        headers = {"User-Agent": "featurestore"} | ({"Authorization": f"Bearer {token}"} if token else {})
-        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=timeout)
+        # Uncompressed: what a few bytes of an answer unfold to has no bound.
+        headers = {"User-Agent": "featurestore", "Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=timeout, event_hooks={"response": [_check_encoding]})
 
     def get(self, path: str, *, patient: bool = False, **params: Any) -> Any:
         """The JSON answer to a GET; a patient one waits for it as long as the server takes."""
@@ -136,11 +137,17 @@ class Transport:
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise NotReady(f"{self.url} did not answer with rows; is it a feature store server?", url=self.url) from error
         except httpx.DecodingError as error:
-            said = f"an answer of {self.url} is not compressed as it says"
+            said = f"an answer of {self.url} is compressed, which was not asked for"
             raise NotReady(f"{said}; is it a feature store server, or a proxy of one?", url=self.url) from error
         except (httpx.TransportError, httpx.StreamError) as error:
             said = str(error) or type(error).__name__
             raise NotReady(f"the server at {self.url} cannot be reached ({said}); is it running there?", url=self.url) from error
+
+
+def _check_encoding(response: httpx.Response) -> None:
+    """Raises: httpx.DecodingError for a compressed answer, before any of it is read."""
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise httpx.DecodingError("compressed")
 
 
 def _check_names(fields: Iterable[pa.Field]) -> None:

@@ -63,7 +63,8 @@ def shown(value: Any) -> str:
 
 
 def _spoken(value: Any) -> str:
-    return "float" if isinstance(value, float) else type(value).__name__
+    """The name of a value's type; of subclasses of ours that of what they are."""
+    return next((kind.__name__ for kind in (float, Decimal) if isinstance(value, kind)), type(value).__name__)
 
 
 def _integer(value: Any, kind: str) -> int | None:

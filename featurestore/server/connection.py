@@ -72,6 +72,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._in_body = self._in_answer = False
         self._running: RequestResponseCycle | None = None
         self._loose = self._came = self._waiting = 0
+        self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol. Headers are expected from the beginning."""
@@ -97,11 +98,13 @@ class PatientProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol. Refuses headers without end."""
+        if self._refused:
+            return
         self._loose += len(data)
         self._came += len(data)
         super().data_received(data)
         if self._loose > HEAD_BYTES and not self.transport.is_closing():
-            self._refuse(431, f"the headers of the request take over {HEAD_BYTES >> 10} KiB")
+            self._refuse_head()
 
     def on_message_begin(self) -> None:
         """See httptools: the first byte of a request."""
@@ -109,7 +112,10 @@ class PatientProtocol(HttpToolsProtocol):
         self._head_since = self.loop.time()
 
     def on_headers_complete(self) -> None:
-        """See httptools."""
+        """See httptools. Headers may come in one piece with their end."""
+        if self._loose > HEAD_BYTES and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
+            self._refuse_head()
+            return
         self._loose = 0
         self._head_since = None
         self._body.begin(self.loop.time())
@@ -118,11 +124,15 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """See httptools."""
+        if self._refused:
+            return
         self._loose = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """See httptools."""
+        if self._refused:
+            return
         self._loose = 0
         self._in_body = False
         super().on_message_complete()
@@ -183,6 +193,10 @@ class PatientProtocol(HttpToolsProtocol):
     def _unsent(self) -> int:
         """Bytes that the client's machine has not taken: those that the system holds for it are many, and leave in large parts."""
         return int(self.transport.get_write_buffer_size()) + _queued(self.transport.get_extra_info("socket"))
+
+    def _refuse_head(self) -> None:
+        self._refused = True
+        self._refuse(431, f"the headers of the request take over {HEAD_BYTES >> 10} KiB")
 
     def _refuse(self, status: int, message: str) -> None:
         """Answer, if nothing was answered yet, and close; whoever waits for more of the request is told that the client has gone."""

@@ -152,9 +152,9 @@ def test_an_object_of_another_form(answer: bytes) -> None:
 
 def test_an_answer_that_is_not_compressed_as_it_says() -> None:
     false = head("200 OK", "application/json", 2).replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n") + b"[]"
-    with answering(false) as url, connect(url) as store, pytest.raises(NotReady, match="not compressed as it says"):
+    with answering(false) as url, connect(url) as store, pytest.raises(NotReady, match="is compressed, which was not asked for"):
         store.views()
-    with answering(false) as url, connect(url) as store, pytest.raises(NotReady, match="not compressed as it says"):
+    with answering(false) as url, connect(url) as store, pytest.raises(NotReady, match="is compressed, which was not asked for"):
         store.point_in_time("x", "SELECT 1", "t")
 
 

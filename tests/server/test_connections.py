@@ -100,6 +100,19 @@ def test_headers_without_end(hasty: str, head: bytes) -> None:
         assert re.match(rb"HTTP/1.1 4(31|00|22|04) ", answer)
 
 
+@pytest.mark.parametrize("body", [b"", b"{}"])
+def test_headers_that_come_with_their_end(hasty: str, body: bytes) -> None:
+    with connected(hasty) as connection:
+        head = POST + b"Content-Length: %d\r\nX-A: %s\r\n\r\n" % (len(body), b"a" * (HEAD_BYTES + 1))
+        connection.sendall(head + body + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = all_of(connection)
+        assert answer.startswith(b"HTTP/1.1 431 ")
+        assert answer.count(b"HTTP/1.1") == 1
+    with connected(hasty) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-A: %s\r\n\r\n" % (b"a" * (HEAD_BYTES // 2)))
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_client_that_reads_nothing(hasty: str) -> None:
     with connected(hasty) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
