@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     online: Address | None = Field(
         default=None, description="online store, lmdb://path or redis://host:port/db; default: LMDB in the home folder"
     )
+    online_allow_eviction: bool = Field(
+        default=False, description="use a Redis that evicts keys when its memory is full: lookups are then told NOT_FOUND for what exists"
+    )
     mlflow_tracking_uri: Address | None = Field(
         default=None, description="MLflow's tracking server; default: MLflow's own setting, else SQLite in the home folder"
     )

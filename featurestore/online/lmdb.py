@@ -106,6 +106,10 @@ class LmdbStore:
         self._environment.follow()
         return self._environment.read(_generation, 0)
 
+    def check(self) -> None:
+        """See OnlineStore.check."""
+        self.generation()
+
     def touch(self) -> None:
         """See OnlineStore.touch."""
         self._check_writable()

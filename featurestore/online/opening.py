@@ -6,12 +6,13 @@ from featurestore.online.store import OnlineStore
 SCHEMES = ("lmdb", "redis", "rediss", "unix")
 
 
-def open_online(url: str, *, readonly: bool = False) -> OnlineStore:
+def open_online(url: str, *, readonly: bool = False, allow_eviction: bool = False) -> OnlineStore:
     """The store at `lmdb://path`, `redis://host:port/db`, `rediss://...` or `unix://socket`; Redis takes `?prefix=`.
 
     An LMDB store that does not exist yet is made, or with `readonly` reads as empty until another process makes it.
 
-    Raises: RequestError for another scheme, NotReady when it cannot be reached.
+    Raises: RequestError for another scheme, NotReady when it cannot be reached, or is a Redis that evicts rows and `allow_eviction` is
+    not set.
     """
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in SCHEMES:
@@ -24,4 +25,4 @@ def open_online(url: str, *, readonly: bool = False) -> OnlineStore:
         return LmdbStore(rest, readonly=readonly)
     from featurestore.online.redis import RedisStore  # noqa: PLC0415
 
-    return RedisStore(url, readonly=readonly)
+    return RedisStore(url, readonly=readonly, allow_eviction=allow_eviction)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from featurestore.errors import CommitConflict, RequestError
+from featurestore.errors import CommitConflict, NotReady, RequestError
 from featurestore.online.header import Header, decode_header, following
 from featurestore.online.keys import encode_key
 from featurestore.online.redis_client import Lease, Lost, RedisClient
@@ -46,14 +46,20 @@ class _Known(NamedTuple):
 class RedisStore:
     """An OnlineStore in a Redis database. Writers of one table take turns; one that was killed is waited for some seconds."""
 
-    def __init__(self, url: str, *, readonly: bool = False, lease_seconds: float = _LEASE_SECONDS) -> None:
-        """Raises: RequestError for a wrong address, NotReady when the server does not answer."""
+    def __init__(self, url: str, *, readonly: bool = False, allow_eviction: bool = False, lease_seconds: float = _LEASE_SECONDS) -> None:
+        """Raises: RequestError for a wrong address, NotReady when the server does not answer, or evicts rows."""
         self._client = RedisClient(url)
         self._commands = self._client.commands
         self._unlink_some = self._commands.register_script(_UNLINK_SOME)
         self._readonly = readonly
+        self._allow_eviction = allow_eviction
         self._lease_seconds = lease_seconds
         self._known: dict[str, _Known] = {}
+        try:
+            self.check()
+        except NotReady:
+            self.close()
+            raise
 
     def publish(
         self,
@@ -113,6 +119,18 @@ class RedisStore:
         """See OnlineStore.generation."""
         with self._client.errors():
             return int(self._commands.get(self._key(b"g")) or 0)
+
+    def check(self) -> None:
+        """See OnlineStore.check."""
+        if not self._allow_eviction and (policy := self._client.eviction()) is not None:
+            raise NotReady(
+                f"Redis at {self._client.address} evicts keys when its memory is full (maxmemory-policy is {policy}), and lookups would be"
+                " told NOT_FOUND for what exists; set it to noeviction there, or allow it with the setting online_allow_eviction",
+                address=self._client.address,
+                policy=policy,
+                state="evicts keys",
+            )
+        self.generation()
 
     def touch(self) -> None:
         """See OnlineStore.touch."""

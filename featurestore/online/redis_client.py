@@ -1,13 +1,13 @@
 """The connection to Redis: an address with a prefix, short time-outs, and errors in the project's own words."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import redis
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import LockError, OutOfMemoryError, RedisError, WatchError
+from redis.exceptions import LockError, OutOfMemoryError, RedisError, ResponseError, WatchError
 from redis.retry import Retry
 
 from featurestore.addresses import place_of
@@ -63,6 +63,14 @@ class RedisClient:
             words = f"Redis at {self.address} does not answer ({error}); check that it runs, the setting `online`, and the password"
             raise NotReady(words, address=self.address) from error
 
+    def eviction(self) -> str | None:
+        """The policy by which the server evicts keys when its memory is full; None where it evicts none, or does not say."""
+        with self.errors():
+            policy = _said(lambda: self.commands.info("memory").get("maxmemory_policy"))
+            if policy is None:
+                policy = _said(lambda: self.commands.config_get("maxmemory-policy").get("maxmemory-policy"))
+        return None if policy == "noeviction" else policy
+
     @contextlib.contextmanager
     def lease(self, key: bytes, seconds: float, wait_seconds: float) -> Iterator["Lease | None"]:
         """The only lease on `key`; None when another held it all the time."""
@@ -101,3 +109,12 @@ class Lease:
                 pipeline.execute()
             except WatchError as error:
                 raise Lost from error
+
+
+def _said(question: Callable[[], Any]) -> str | None:
+    """What the server says; None where this user may not ask, or the command has another name."""
+    try:
+        answer = question()
+    except ResponseError:
+        return None
+    return answer.decode() if isinstance(answer, bytes) else answer

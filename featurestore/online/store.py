@@ -100,6 +100,9 @@ class OnlineStore(Protocol):
     def generation(self) -> int:
         """A number that grows with every publish, drop and touch, by any process. Raises: NotReady."""
 
+    def check(self) -> None:
+        """Raises: NotReady when the store cannot be used, or may lose rows by itself."""
+
     def touch(self) -> None:
         """Make the generation grow. Raises: NotReady."""
 

@@ -22,7 +22,7 @@ def check(parts: Parts, write: bool = False) -> dict[str, FeatureStoreError | No
     """By part, the error it answers with; None where it answers as it should. With `write` an object is put into the warehouse."""
     found = {"catalog": _error_of(lambda: tables.exists(parts.catalog, registry.identifier(parts)))}
     found["warehouse"] = _error_of(lambda: warehouse.look(parts.catalog, registry.identifier(parts), write=write))
-    found["online store"] = _error_of(lambda: parts.online.generation())  # noqa: PLW0108 - opening it may fail too
+    found["online store"] = _error_of(lambda: parts.online.check())  # noqa: PLW0108 - opening it may fail too
     return found
 
 

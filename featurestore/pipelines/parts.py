@@ -43,8 +43,8 @@ class Parts:
 
     @property
     def online(self) -> OnlineStore:
-        """The online store. Raises: NotReady when it cannot be reached."""
-        return self._once("online", lambda: open_online(self.settings.online_url()))
+        """The online store. Raises: NotReady when it cannot be reached, or may lose rows by itself."""
+        return self._once("online", lambda: open_online(self.settings.online_url(), allow_eviction=self.settings.online_allow_eviction))
 
     @property
     def files(self) -> Files:

@@ -41,14 +41,14 @@ class Health:
         A verb is `ok`, `down`, or goes on with `what was loaded before`. Models and predictions are `not installed` without the extra.
         """
         found: dict[str, FeatureStoreError | None] = {**self._store.check(), "models": self._models()}
-        states = {part: "ok" if error is None else "down" for part, error in found.items()}
-        down = {part for part, state in states.items() if state == "down"}
+        states = {part: "ok" if error is None else str(error.details.get("state", "down")) for part, error in found.items()}
+        down = {part for part, state in states.items() if state != "ok"}
         serves = check.serves(down)
         if not mlflow.installed():
             states["models"] = serves["predictions"] = NOT_INSTALLED
         needed = [part for part in found if part in down and part != "models"]
         if needed:
-            raise NotReady(f"{' and '.join(needed)} cannot be reached", parts=states, serves=serves)
+            raise NotReady(f"{' and '.join(needed)} cannot be used", parts=states, serves=serves)
         return {**states, **serves}
 
     def _models(self) -> FeatureStoreError | None:

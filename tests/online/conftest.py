@@ -1,8 +1,5 @@
 """Both back ends, empty, for one test each: LMDB in a folder, Redis under a prefix of its own on a real server."""
 
-import shutil
-import socket
-import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +9,7 @@ import redis
 
 from featurestore.online.opening import open_online
 from featurestore.online.store import OnlineStore
+from tests.online.redis_server import redis_server
 from tests.online.worlds import Opener
 
 
@@ -21,23 +19,8 @@ def redis_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if _answers(6379):
         yield "127.0.0.1:6379"
         return
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("no Redis on 127.0.0.1:6379 and no redis-server: apt-get install redis-server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = tmp_path_factory.mktemp("redis")
-    server = subprocess.Popen(
-        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)], stdout=subprocess.PIPE, text=True
-    )
-    assert server.stdout is not None
-    for line in server.stdout:
-        if "Ready to accept connections" in line:
-            break
-    yield f"127.0.0.1:{port}"
-    server.terminate()
-    server.communicate()
+    with redis_server(tmp_path_factory.mktemp("redis")) as address:
+        yield address
 
 
 @pytest.fixture
