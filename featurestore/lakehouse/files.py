@@ -124,13 +124,22 @@ class DataFiles:
         try:
             found: DataFile = pyarrow_io().parquet_file_to_data_file(self._table.io, metadata, path)
         except OverflowError as error:
-            with self._table.io.new_input(path).open() as opened:
-                names = " and ".join(f"'{name}'" for name in _endless(pq.read_metadata(opened)))
-            raise RequestError(
-                f"{names} would hold a time outside the years 1 to 9999, which no table holds; leave such rows out with where=, or write"
-                " CASE WHEN ... END, which is NULL for them"
-            ) from error
+            raise self._unholdable(path) or error from error
+        # Of what is inside lists Iceberg has no bounds, and so nobody has looked.
+        if any(pa.types.is_nested(field.type) for field in self._schema) and (unholdable := self._unholdable(path)) is not None:
+            raise unholdable
         return found
+
+    def _unholdable(self, path: str) -> RequestError | None:
+        """The error that names the columns of a file with times that no table holds; None where all are fine."""
+        with self._table.io.new_input(path).open() as opened:
+            names = " and ".join(f"'{name}'" for name in _endless(pq.read_metadata(opened)))
+        if not names:
+            return None
+        return RequestError(
+            f"{names} would hold a time outside the years 1 to 9999, which no table holds; leave such rows out with where=, or write"
+            " CASE WHEN ... END, which is NULL for them"
+        )
 
     def discard(self) -> None:
         """Delete the files, but not those that a commit may have landed; one that cannot be deleted is logged and left to the sweep."""

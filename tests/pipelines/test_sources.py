@@ -94,7 +94,10 @@ def test_a_query_whose_values_would_arrive_as_others_is_refused_when_it_is_plann
             store.plan([view])
 
 
-@pytest.mark.parametrize("sql", ["at + INTERVAL 8000 YEAR", "TIMESTAMP 'infinity'", "CAST(at AS DATE) - 800000", "DATE 'infinity'"])
+FAR = ["at + INTERVAL 8000 YEAR", "TIMESTAMP 'infinity'", "CAST(at AS DATE) - 800000", "DATE 'infinity'"]
+
+
+@pytest.mark.parametrize("sql", [*FAR, *(f"[{far}]" for far in FAR)])
 def test_a_feature_that_is_a_time_beyond_the_calendar_names_its_column(store: FeatureStore, sql: str) -> None:
     load_source(store, "far.rows", pa.table({"k": pa.array([1, 2], pa.int64()), "at": pa.array([T, T], STAMP)}))
     far = f"CASE WHEN k = 2 THEN {sql} END"
