@@ -28,6 +28,7 @@ from featurestore.dsl.entity import Entity
 from featurestore.dsl.expression import Expression
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
+from featurestore.dsl.words import TAKEN
 from featurestore.errors import Problem, near
 
 FUNCTIONS = ("count", "count_distinct", "sum", "mean", "min", "max", "stddev", "percentile", "first", "last", "last_n")
@@ -112,7 +113,9 @@ def sql_problems(field: str, sql: str, known: Sequence[str] | None = None) -> Fo
         tree = parse_row(sql)
         canonical(sql)
     except SqlProblem as error:
-        yield field, str(error)
+        alone = sql.strip()
+        hint = f"; the column of that name is written '\"{alone}\"'" if alone.lower() in TAKEN else ""
+        yield field, f"{error}{hint}"
         return
     for column in column_names(tree):
         if known is not None and resolve(column, known) is None:

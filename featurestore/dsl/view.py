@@ -9,6 +9,7 @@ from featurestore.dsl.durations import as_text
 from featurestore.dsl.entity import Entity
 from featurestore.dsl.expression import Expression
 from featurestore.dsl.source import Source
+from featurestore.dsl.words import column_sql
 
 Feature = str | Aggregation | Expression
 
@@ -42,7 +43,8 @@ class FeatureView:
         object.__setattr__(self, "ttl", as_text(self.ttl))
         listed = self.features
         if not isinstance(listed, Mapping):
-            object.__setattr__(self, "features", {column: column for column in ([listed] if isinstance(listed, str) else listed)})
+            taken = [listed] if isinstance(listed, str) else listed
+            object.__setattr__(self, "features", {column: column_sql(column) for column in taken})
 
     @property
     def declared(self) -> Mapping[str, Feature]:

@@ -37,7 +37,7 @@ def in_memory(given: Any, what: str = SPINE) -> pa.Table | None:
             _refuse_repeated(list(given.columns), what)
             return pa.Table.from_pandas(given, preserve_index=False).replace_schema_metadata(None)
         if kind == "polars":
-            return (given.collect() if hasattr(given, "collect") else given).to_arrow()
+            return _of_polars(given.collect() if hasattr(given, "collect") else given, what)
         if isinstance(given, list):
             return pa.table({name: pa.array(values) for name, values in columns_of(given, what).items()})
     except _UNFIT as error:
@@ -46,6 +46,15 @@ def in_memory(given: Any, what: str = SPINE) -> pa.Table | None:
             f"{what}'s column {_mixed(columns)} mixes types, or holds a value that no column does", reason=str(error)
         ) from error
     raise RequestError(f"{what} is of type {type(given).__name__}; give {MEMORY}{PLACES if what == SPINE else ''}")
+
+
+def _of_polars(frame: Any, what: str) -> pa.Table:
+    """A polars frame in Arrow. Python objects would come as their addresses in memory."""
+    for name, kind in frame.schema.items():
+        if str(kind) == "Object":
+            raise TypeMismatch(f"{what}'s column {name!r} holds Python objects (Object in polars); cast it to a type, or leave it out")
+    rows: pa.Table = frame.to_arrow()
+    return rows
 
 
 def _refuse_repeated(names: Sequence[Any], what: str) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg
-from featurestore.errors import RequestError
+from featurestore.errors import RequestError, TypeMismatch
 from tests.worlds import STAMP, load_source
 
 US = timedelta(microseconds=1)
@@ -142,6 +142,15 @@ def test_pandas_polars_and_rows_are_spines(store: FeatureStore) -> None:
         pa.Table.from_pylist(rows).to_reader(),
     ):
         assert store.point_in_time("shop", spine, "t").column("price").to_pylist() == [1.0, 3.0]
+
+
+@pytest.mark.parametrize("column", ["t", "more"])
+def test_python_objects_of_polars_are_refused_and_not_read_as_addresses(store: FeatureStore, column: str) -> None:
+    rows: dict[str, Any] = {"shop": ["a"], "item": ["bc"], "t": [T], "more": [1]}
+    frame = pl.DataFrame({**rows, column: pl.Series([T], dtype=pl.Object)})
+    for spine in (frame, frame.lazy()):
+        with pytest.raises(TypeMismatch, match=f"column '{column}' holds Python objects"):
+            store.point_in_time("shop", spine, "t")
 
 
 def test_online_equals_the_join_of_this_moment(store: FeatureStore) -> None:
