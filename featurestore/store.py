@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -25,10 +25,12 @@ from featurestore.pipelines.live import live_versions
 from featurestore.pipelines.lookup import OnlineFeatures
 from featurestore.pipelines.materialization.materialize import Progress
 from featurestore.pipelines.materialization.outcome import Materializations, materialize_views
+from featurestore.pipelines.materialization.publish import publish_views
 from featurestore.pipelines.names import service_name, view_name, view_names
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.planning import apply, plan
 from featurestore.pipelines.planning.plan import Plan
+from featurestore.pipelines.registry import Applied
 from featurestore.pipelines.services import Services
 from featurestore.pipelines.training_sets import build, comparison, splits
 from featurestore.pipelines.training_sets.prepared import Prepared, prepare, read_for
@@ -113,18 +115,21 @@ class FeatureStore:
         """
         if failures not in ("raise", "return"):
             raise RequestError(f"failures={failures!r} is neither 'raise' nor 'return'")
-        known = registry.read(self._parts)
-        given = view_names(names)
-        wanted = known.names("view") if given is None else given
-        for name in wanted:
-            known.get("view", name)
-        versions = live_versions(self._parts, known, wanted)
+        versions = self._live_versions(names)
         bounds = [None if bound is None else times.parse(bound, what) for bound, what in ((start, "start"), (end, "end"))]
         with shown.of_materialization(progress) as report:
             done = materialize_views(self._parts, versions, bounds[0], bounds[1], report or _silent)
         if failures == "raise" and (error := done.error) is not None:
             raise error
         return done
+
+    def publish(self, names: str | Sequence[str] | None = None, full: bool = False) -> list[dict[str, Any]]:
+        """Bring the online store to the feature tables of views (all when no name is given) as the next `materialize` would, computing
+        nothing. With `full`, all rows of each table take the place of what is online of it.
+
+        Returns a dict for each version that is kept fresh: view, table, rows written, snapshot_id (None: never materialized, or no rows).
+        """
+        return publish_views(self._parts, self._live_versions(names), full)
 
     def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
         """Remove an older version of a view: its registry entry, its online rows, its table with all files.
@@ -349,6 +354,15 @@ class FeatureStore:
         self._parts = Parts(self.settings)
         self._filling = Filling(self._parts)
         self._services = Services(self._parts, self._filling)
+
+    def _live_versions(self, names: str | Sequence[str] | None) -> Iterator[Applied]:
+        """The versions of views to keep fresh. Raises: NotFound with the nearest names."""
+        known = registry.read(self._parts)
+        given = view_names(names)
+        wanted = known.names("view") if given is None else given
+        for name in wanted:
+            known.get("view", name)
+        return live_versions(self._parts, known, wanted)
 
     def _id(self, id_or_model_uri: str) -> str:
         # An id has no slash; addresses such as models:/churn/1 and the folder of a model have.

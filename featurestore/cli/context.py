@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -84,6 +84,15 @@ def settings(**given: Any) -> "Settings":
         from featurestore.settings import load_settings  # noqa: PLC0415
 
     return load_settings(home=home(), **given)
+
+
+@contextmanager
+def store_at_hand(command: str) -> Iterator["FeatureStore"]:
+    """The store of the settings, for what a server is not asked for. Raises: UsageError where a server's address is given."""
+    if url() is not None:
+        raise click.UsageError(f"{command} works on a store, not on a server: run it where the server runs")
+    with store() as opened:
+        yield cast("FeatureStore", opened)
 
 
 @contextmanager

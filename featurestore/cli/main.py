@@ -22,6 +22,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Fill": {
         "materialize": ("featurestore.cli.materialize", "Bring views up to date, in their tables and online."),
+        "publish": ("featurestore.cli.publish", "Bring the online store to the tables by hand."),
         "maintain": ("featurestore.cli.maintain", "Make few files of many; drop what nothing needs."),
     },
     "Train": {

@@ -1,5 +1,6 @@
 """Every command on the example project: what it prints for people, and for programs."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -103,6 +104,22 @@ def test_materialize(fresh: Path) -> None:
     refused = run("materialize", "customer_order")
     assert refused.exit_code == 1
     assert "did you mean 'customer_orders'" in refused.stderr
+
+
+@pytest.mark.slow
+def test_publish(fresh: Path) -> None:
+    run("apply")
+    assert "customer_orders_v1 has no rows to publish: featurestore materialize" in run("publish").stdout
+    run("materialize")
+    assert [one["rows"] for one in as_json("publish")] == [0, 0]
+    shutil.rmtree(fresh / ".featurestore" / "online")
+    [filled] = as_json("publish", "customer_profile")
+    assert filled["rows"] > 0
+    assert as_json("publish", "--full", "customer_profile") == [filled]
+    shown = run("publish", "--full", "customer_profile").stdout
+    assert filled["snapshot_id"] in shown
+    assert run("publish", "--url", "http://127.0.0.1:1").exit_code == 2
+    assert "did you mean 'customer_orders'" in run("publish", "customer_order").stderr
 
 
 @pytest.mark.slow

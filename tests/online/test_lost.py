@@ -4,13 +4,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 import redis
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
-from featurestore.errors import CommitConflict, NotReady
+from featurestore.errors import CommitConflict, NotFound, NotReady
 from featurestore.online.store import Cursor
 from featurestore.pipelines.materialization import publish
 from tests.server.conftest import serve
@@ -92,6 +93,32 @@ def test_what_is_emptied_between_look_and_write_is_filled_as_a_whole(
     assert len(looks) > 1
     assert seen(store) == [1, 11, 21, 32]
     assert [one.published for one in store.materialize("v")] == [0]
+
+
+def test_a_publish_by_hand_fills_what_was_lost_and_with_full_what_has_holes(store: FeatureStore, empty: Callable[[], None]) -> None:
+    assert rows_of(store.publish()) == {"v_v1": 0, "w_v1": 0}
+    empty()
+    assert rows_of(store.publish("v")) == {"v_v1": 3}
+    assert seen(store) == [1, 11, 21, None]
+    assert store._parts.online.cursor("w_v1") is None, "a table without a run is no table without rows"
+    online = store._parts.online
+    held = online.cursor("v_v1")
+    assert held is not None
+    lost = pa.table({"k": pa.array([1], pa.int64())})
+    none = rows(0).slice(0, 0).rename_columns(["k", "feature_timestamp", "x"]).add_column(2, "created_timestamp", pa.array([], STAMP))
+    online.publish("v_v1", none, keys=["k"], cursor=held, removed=lost)
+    assert seen(store) == [1, None, 21, None]
+    assert rows_of(store.publish()) == {"v_v1": 0, "w_v1": 0}
+    assert seen(store) == [1, None, 21, None]
+    assert rows_of(store.publish(["v", "w"], full=True)) == {"v_v1": 3, "w_v1": 0}
+    assert seen(store) == [1, 11, 21, None]
+    assert online.cursor("v_v1") == held
+    with pytest.raises(NotFound, match="did you mean 'v'"):
+        store.publish("vv")
+
+
+def rows_of(done: list[dict[str, Any]]) -> dict[str, int]:
+    return {one["table"]: one["rows"] for one in done}
 
 
 def test_of_two_publishers_the_one_that_looked_first_does_not_set_back_the_other(

@@ -3,9 +3,9 @@
 Of a key that rows were deleted of, the newest one that is left is looked for in the table; if there is none, the key goes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from featurestore.compiler.diff import CREATED, DELETED, LIVING, YEAR_1, living
 from featurestore.compiler.expressions import quoted
@@ -17,7 +17,7 @@ from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.tables import Table
 from featurestore.online.store import Cursor
-from featurestore.pipelines import feature_table
+from featurestore.pipelines import feature_table, stored
 from featurestore.pipelines.materialization.compute import count
 from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.registry import Applied
@@ -41,9 +41,28 @@ class Published:
     snapshot_id: int | None
     rows: int = 0
 
+    def to_dict(self, applied: Applied) -> dict[str, Any]:
+        """A JSON-ready form, the snapshot id as text."""
+        snapshot = None if self.snapshot_id is None else str(self.snapshot_id)
+        return {"view": applied.name, "table": applied.table, "rows": self.rows, "snapshot_id": snapshot}
 
-def publish(parts: Parts, applied: Applied, view: FeatureView) -> Published:
-    """Bring the online store to the table's current snapshot and watermark.
+
+def publish_views(parts: Parts, versions: Iterable[Applied], full: bool) -> list[dict[str, Any]]:
+    """Publish each version by itself, one after the other; one that was never materialized has nothing to publish.
+
+    Raises: as `publish`.
+    """
+    done = []
+    for applied in versions:
+        view = stored.checked_view(applied.name, applied.version, applied.document, applied.columns)
+        table = tables.load(parts.catalog, parts.features_table(applied.table))
+        filled = feature_table.state(table.properties).through is not None
+        done.append((publish(parts, applied, view, full) if filled else Published(None)).to_dict(applied))
+    return done
+
+
+def publish(parts: Parts, applied: Applied, view: FeatureView, full: bool = False) -> Published:
+    """Bring the online store to the table's current snapshot and watermark; with `full`, put all rows in the place of those it has.
 
     The online store remembers which snapshot it holds, so a run that died between append and publish is finished by
     the next one, and an online store that was lost is filled anew, also when that happens between the look and the write.
@@ -51,18 +70,18 @@ def publish(parts: Parts, applied: Applied, view: FeatureView) -> Published:
     """
     for _ in range(ATTEMPTS - 1):
         try:
-            return _publish(parts, applied, view)
+            return _publish(parts, applied, view, full)
         except CommitConflict:
             continue
-    return _publish(parts, applied, view)
+    return _publish(parts, applied, view, full)
 
 
-def _publish(parts: Parts, applied: Applied, view: FeatureView) -> Published:
+def _publish(parts: Parts, applied: Applied, view: FeatureView, full: bool) -> Published:
     table = tables.load(parts.catalog, parts.features_table(applied.table))
     snapshot_id = tables.current_snapshot_id(table)
     cursor = Cursor(snapshot_id, feature_table.state(table.properties).through)
     held = parts.online.cursor(applied.table)
-    if held == cursor:
+    if held == cursor and not full:
         return Published(snapshot_id)
     columns, keys = list(applied.columns), tuple(view.entity.keys)
     deletions = snapshot_id is not None and DELETED in tables.schema_of(table, snapshot_id).column_names
@@ -71,7 +90,7 @@ def _publish(parts: Parts, applied: Applied, view: FeatureView) -> Published:
         return scans.scan(table, snapshot_id, columns=wanted)
 
     with parts.engine.session(data_folders(table)) as session:
-        log = None if held is None else _appended(table, held.snapshot_id, snapshot_id)
+        log = None if held is None or full else _appended(table, held.snapshot_id, snapshot_id)
         touched = _make_touched(session, log, keys) if log is not None and deletions else 0
         removed = None
         if log is None or touched > FEW_KEYS:
