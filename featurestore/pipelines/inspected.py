@@ -104,8 +104,15 @@ def _source_type_problems(session: Session, source: Source, scope: dict[str, str
             and (name := resolve(column, scope))
             and not (kind := _kind_of(session, scope[name]) or "wrong").startswith(("TIMESTAMP", "DATE"))
         ):
-            found.append((f"source {source.name}.{role}", f"'{column}' is {kind}, not a timestamp or date"))
+            found.append((f"source {source.name}.{role}", f"'{column}' is {kind}, not a timestamp or date{_made(column, kind)}"))
     return found
+
+
+def _made(column: str, kind: str) -> str:
+    """How a time is made of what the column holds, where that can be told."""
+    way = {"VARCHAR": "CAST({} AS TIMESTAMP)", "BIGINT": "to_timestamp({})", "DOUBLE": "to_timestamp({})"}.get(kind)
+    made = way and way.format(quoted(column))
+    return f"; make one with columns={{'event_time': {made!r}}} and timestamp='event_time'" if made else ""
 
 
 def _misfits(session: Session, scope: dict[str, str], expressions: list[tuple[str, str]]) -> list[tuple[str, str]]:

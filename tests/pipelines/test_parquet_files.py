@@ -106,6 +106,30 @@ def test_what_does_not_go_together_is_refused_with_both_files(
     ), message
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([Decimal("1234567890123456789012345678901234567890.12")], pa.decimal256(50, 2)),
+        pa.array([None], pa.decimal256(39, 0)),
+        pa.array([[Decimal("0.5")]], pa.list_(pa.decimal256(50, 2))),
+        pa.array([{"a": Decimal("0.5")}], pa.struct([("a", pa.decimal256(50, 2))])),
+    ],
+    ids=lambda array: str(array.type),
+)
+def test_decimals_beyond_38_digits_are_refused_and_not_read_as_doubles(files: Reading, tmp_path: Path, column: pa.Array) -> None:
+    put(tmp_path / "1.parquet", k=[1])
+    put(tmp_path / "2.parquet", k=[2], x=column)
+    with pytest.raises(TypeMismatch, match=r"column 'x' is .*decimal256\(.*2\.parquet, and a decimal has at most 38 digits"):
+        files.open(tmp_path / "*.parquet")
+
+
+def test_the_longest_decimals_are_read_with_all_digits(files: Reading, tmp_path: Path) -> None:
+    values = [Decimal(12345678901234567890123456789012345678), Decimal(-1)]
+    put(tmp_path / "1.parquet", x=pa.array(values, pa.decimal256(38, 0)))
+    assert files.types(tmp_path / "1.parquet") == {"x": "DECIMAL(38,0)"}
+    assert files.rows(tmp_path / "1.parquet") == [(value,) for value in values]
+
+
 def test_columns_go_by_name_and_are_null_where_a_file_has_none(files: Reading, tmp_path: Path) -> None:
     put(tmp_path / "1.parquet", k=[1], Amount=[1.5])
     put(tmp_path / "2.parquet", amount=[2.5], k=[2], note=["n"])

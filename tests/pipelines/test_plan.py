@@ -176,7 +176,11 @@ def test_every_problem_of_every_file_is_told_with_its_line(store: FeatureStore, 
         (replace(profile, source=replace(orders, path="x.parquet")), "exactly one of table=, path= and sql="),
         (replace(profile, source=replace(orders, table=None, sql="SELECT * FROM read_parquet('x')")), "not on the white list"),
         (replace(profile, source=replace(orders, table=None, path="none/*.parquet")), "no file 'none/*.parquet'"),
-        (replace(profile, source=replace(orders, timestamp="status")), "not a timestamp or date"),
+        (
+            replace(profile, source=replace(orders, timestamp="status")),
+            """not a timestamp or date; make one with columns={'event_time': 'CAST("status" AS TIMESTAMP)'} and timestamp='event_time'""",
+        ),
+        (replace(profile, source=replace(orders, timestamp="price")), """columns={'event_time': 'to_timestamp("price")'}"""),
         (replace(profile, entity=Entity("customer", keys="customer")), "did you mean 'customer_id'"),
     ],
 )

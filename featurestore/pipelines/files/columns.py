@@ -34,6 +34,16 @@ def together(paths: Sequence[str], held: Sequence[Sequence[str]]) -> Columns:
     return Columns(names, {names[name]: path for name, path in lacking.items()})
 
 
+def too_long(column: str, path: str, kind: object) -> TypeMismatch:
+    """The error for a column of decimals that the engine would read as doubles."""
+    return TypeMismatch(
+        f"column '{column}' is {kind} in {path}, and a decimal has at most 38 digits; write it as decimal(38, s), as double or as text",
+        column=column,
+        found=str(kind),
+        files=[path],
+    )
+
+
 def of_two_types(column: str, first: tuple[str, object], other: tuple[str, object]) -> TypeMismatch:
     """The error for a column that two files (path, type) have in types that no type holds."""
     (path, kind), (other_path, other_kind) = first, other

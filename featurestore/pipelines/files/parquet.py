@@ -8,7 +8,7 @@ import pyarrow as pa
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.relations import FilePart, LocalFiles
 from featurestore.pipelines.files import folders, widening
-from featurestore.pipelines.files.columns import Columns, of_two_types, together
+from featurestore.pipelines.files.columns import Columns, of_two_types, together, too_long
 from featurestore.pipelines.files.footers import Footer
 
 _FOLDERS = {"BIGINT": pa.int64(), "DATE": pa.date32(), "VARCHAR": pa.string()}
@@ -35,7 +35,8 @@ class _Held:
 def parquet(paths: Sequence[str], footers: Sequence[Footer]) -> ParquetFiles:
     """Parquet files with their footers. A file's own column wins over that of its folder.
 
-    Raises: TypeMismatch naming a column that two files have in types that do not go together, and the files.
+    Raises: TypeMismatch naming a column that two files have in types that do not go together, or one in decimals beyond 38 digits,
+    and the files.
     """
     told = [folders.values(path) for path in paths]
     groups: dict[tuple[pa.Schema, tuple[str, ...]], list[int]] = {}
@@ -68,6 +69,9 @@ def _kind(name: str, paths: Sequence[str], held: Sequence[_Held], from_folders: 
         if found is not None:
             first.setdefault(str(found), (found, path))
     kinds = list(first.values())
+    for kind, path in kinds:
+        if widening.is_beyond(kind):
+            raise too_long(name, path, kind)
     common = widening.common([kind for kind, _ in kinds])
     if len(kinds) == 1:
         return kinds[0][0], True

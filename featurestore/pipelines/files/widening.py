@@ -53,6 +53,13 @@ def plain(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
+def is_beyond(kind: pa.DataType) -> bool:
+    """Whether there are decimals of more than 38 digits in a type, which the engine reads as doubles."""
+    if pa.types.is_decimal(kind):
+        return bool(kind.precision > 38)
+    return any(is_beyond(kind.field(place).type) for place in range(kind.num_fields))
+
+
 def widest(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     """The type, of two plain ones, that holds every value of both as it is; None when there is none.
 
