@@ -1,8 +1,10 @@
 """Arrow tables as pandas frames in which NULL costs no digits."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from featurestore.errors import MissingExtra
 
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
 def to_frame(table: pa.Table, numpy: bool = False) -> "pd.DataFrame":
     """The table as a frame: integers and booleans that hold NULL are of pandas' nullable types, with `numpy` of numpy's.
 
-    As float64 an integer beyond 2**53 would be another one, and a boolean would be an object. The rows are the same otherwise.
+    As float64 an integer beyond 2**53 would be another one, and a boolean would be an object. Lists of integers with NULL are
+    arrays of objects for the same reason. The rows are the same otherwise.
     Raises: MissingExtra without pandas.
     """
     try:
@@ -41,4 +44,24 @@ def to_frame(table: pa.Table, numpy: bool = False) -> "pd.DataFrame":
     for index, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
         if column.type in nullable and column.null_count:
             frame.isetitem(index, column.to_pandas(types_mapper=nullable.get).rename(name))
+        elif _lists_of_integers_with_null(column):
+            frame.isetitem(index, _objects(column.to_pylist()))
     return frame
+
+
+def _lists_of_integers_with_null(column: pa.ChunkedArray) -> bool:
+    """Whether a column has lists, or lists of lists, of integers among which there is a NULL: to pandas they would all be doubles."""
+    inner = column
+    while pa.types.is_list(inner.type) or pa.types.is_large_list(inner.type) or pa.types.is_fixed_size_list(inner.type):
+        inner = pc.list_flatten(inner)
+    return inner is not column and pa.types.is_integer(inner.type) and inner.null_count > 0
+
+
+def _objects(value: Any) -> Any:
+    """A list as numpy's array of objects, which is what pandas has of booleans with NULL in a list; what is no list stays."""
+    if not isinstance(value, list):
+        return value
+    made = np.empty(len(value), dtype=object)
+    for place, element in enumerate(value):
+        made[place] = _objects(element)
+    return made

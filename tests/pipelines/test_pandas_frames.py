@@ -30,6 +30,22 @@ def test_integers_and_booleans_with_nulls_are_nullable_and_keep_every_digit() ->
     assert [str(kind) for kind in plain.dtypes] == ["float64", "object", "int64", "float64"]
 
 
+@pytest.mark.parametrize("kind", [pa.list_(pa.int64()), pa.large_list(pa.int64()), pa.list_(pa.int64(), 2)], ids=str)
+def test_lists_of_integers_with_null_keep_every_digit(kind: pa.DataType) -> None:
+    lists = [[2**53 + 1, None], [2**53 + 1, -1], None]
+    table = pa.table({"x": pa.chunked_array([pa.array(lists[:1], kind), pa.array(lists[1:], kind)]), "y": [1, 2, 3]})
+    frame = to_frame(table)
+    assert [None if value is None else list(value) for value in frame["x"]] == lists
+    assert isinstance(frame["x"][1], np.ndarray)
+    assert list(to_frame(table, numpy=True)["x"][1]) == [2.0**53, -1.0]
+
+
+def test_lists_without_null_and_lists_of_lists() -> None:
+    frame = to_frame(pa.table({"plain": [[1, 2]], "deep": [[[2**53 + 1, None], None]], "halves": [[0.5, None]], "none": [None]}))
+    assert (str(frame["plain"][0].dtype), str(frame["halves"][0].dtype)) == ("int64", "float64")
+    assert [None if inner is None else list(inner) for inner in frame["deep"][0]] == [[2**53 + 1, None], None]
+
+
 def test_what_people_train_with_takes_the_frame_as_it_is() -> None:
     frame, label = to_frame(TABLE), np.array([0, 1, 0, 1])
     assert len(HistGradientBoostingClassifier(max_iter=2, min_samples_leaf=1).fit(frame, label).predict(frame)) == 4
