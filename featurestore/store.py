@@ -40,6 +40,7 @@ from featurestore.pipelines.training_sets.spooled import spooled
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.pipelines.upkeep import maintain as upkeep
 from featurestore.pipelines.upkeep import removal, repair
+from featurestore.pipelines.upkeep.online_comparison import compare_views
 from featurestore.pipelines.upkeep.removal import Removal
 from featurestore.settings import Settings, load_settings
 
@@ -130,6 +131,18 @@ class FeatureStore:
         Returns a dict for each version that is kept fresh: view, table, rows written, snapshot_id (None: never materialized, or no rows).
         """
         return publish_views(self._parts, self._live_versions(names), full)
+
+    def verify_online(self, names: str | Sequence[str] | None = None, sample: int | None = None) -> list[dict[str, Any]]:
+        """Compare what the online store holds of views (all when no name is given) with the newest rows of their feature tables, as of
+        the snapshot that it says it holds: bit for bit, so that -0.0 is not 0.0, and NaN is NaN. `sample` bounds the rows, drawn anew
+        each time, whose values are compared, and the keys online that are looked for in the table.
+
+        Returns a dict for each version that is kept fresh: view, table, snapshot_id, rows compared, same; missing, changed and extra
+        rows online; differences, the first thousand: key, what, and for a changed value feature, online and table.
+        """
+        if sample is not None and (isinstance(sample, bool) or not isinstance(sample, int) or sample < 1):
+            raise RequestError(f"sample={sample!r} is not a number of rows: give 1 or more, or nothing for all rows", field="sample")
+        return [one.to_dict() for one in compare_views(self._parts, self._live_versions(names), sample)]
 
     def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
         """Remove an older version of a view: its registry entry, its online rows, its table with all files.

@@ -23,6 +23,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Fill": {
         "materialize": ("featurestore.cli.materialize", "Bring views up to date, in their tables and online."),
         "publish": ("featurestore.cli.publish", "Bring the online store to the tables by hand."),
+        "verify-online": ("featurestore.cli.verify_online", "Compare the online store with the tables."),
         "maintain": ("featurestore.cli.maintain", "Make few files of many; drop what nothing needs."),
     },
     "Train": {

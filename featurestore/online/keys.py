@@ -27,6 +27,13 @@ KINDS = frozenset({"bool", "int", "string", "binary", "date", "timestamp", "uuid
 _DATE, _TIMESTAMP, _UUID, _NUMBER = 1, 2, 3, 4
 _HASHED = b"\xc1"
 _PLAIN = frozenset({int, str, bytes, bool})
+_PARTS: dict[int, Callable[[bytes], Any]] = {
+    _DATE: lambda data: date.fromordinal(EPOCH_DAY + int.from_bytes(data, "big", signed=True)),
+    _TIMESTAMP: lambda data: EPOCH + timedelta(microseconds=int.from_bytes(data, "big", signed=True)),
+    _UUID: lambda data: UUID(bytes=data),
+    _NUMBER: lambda data: Decimal(data.decode()),
+}
+_decode: Callable[[bytes], list[Any]] = msgspec.msgpack.Decoder(list, ext_hook=lambda code, data: _PARTS[code](bytes(data))).decode
 _encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
 
 
@@ -45,6 +52,16 @@ def encode_key(parts: Sequence[Any]) -> bytes | None:
     except (OverflowError, UnicodeEncodeError):
         return _bounded(_encode([_part(part) for part in parts]))
     return encoded if len(encoded) <= LIMIT else _bounded(encoded)
+
+
+def decode_key(encoded: bytes) -> tuple[Any, ...] | None:
+    """The parts of an encoded key, a number that is no integer of 64 bits as a Decimal; None for one that was too long to be kept,
+    and for bytes that are no key.
+    """
+    try:
+        return None if encoded.startswith(_HASHED) else tuple(_decode(encoded))
+    except (msgspec.MsgspecError, LookupError, ValueError, ArithmeticError):
+        return None
 
 
 def encode_keys(columns: Sequence[pa.Array], names: Sequence[str], kinds: Sequence[str]) -> pa.Array:

@@ -89,6 +89,13 @@ class LmdbStore:
         reads = self._environment.read(lambda txn: [self._read(txn, *one) for one in asked], None)
         return [Read((), None, [None] * len(keys)) for _, keys in wanted] if reads is None else reads
 
+    def keys(self, table: str) -> Iterator[list[bytes]]:
+        """See OnlineStore.keys."""
+        name, after = _header_key(table), b""
+        while found := self._environment.read(partial(_some_keys, name=name, after=after), list[bytes]()):
+            yield found
+            after = found[-1]
+
     def cursor(self, table: str) -> Cursor | None:
         """See OnlineStore.cursor."""
         self._environment.follow()
@@ -208,6 +215,18 @@ def _sweep(txn: lmdb.Transaction, number: int) -> None:
             txn.delete(key)
         if len(keys) < _SWEEP_ROWS:
             return
+
+
+def _some_keys(txn: lmdb.Transaction, *, name: bytes, after: bytes) -> list[bytes]:
+    """Encoded keys of a table's rows in order, those after one."""
+    data = _get(txn, name)
+    if data is None:
+        return []
+    prefix = _prefix(decode_header(data).id)
+    with txn.cursor() as cursor:
+        found = cursor.set_range(prefix + after)
+        keys = list(islice(cast(Iterator[bytes], cursor.iternext(values=False)), _SWEEP_ROWS)) if found else []
+    return [key[len(prefix) :] for key in keys if key.startswith(prefix) and key != prefix + after]
 
 
 def _getter(txn: lmdb.Transaction) -> _Get:

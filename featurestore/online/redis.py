@@ -103,6 +103,18 @@ class RedisStore:
                         for (table, keys), encoded_of_table, one in zip(wanted, encoded_keys, now, strict=True)
                     ]
 
+    def keys(self, table: str) -> Iterator[list[bytes]]:
+        """See OnlineStore.keys."""
+        with self._client.errors():
+            header = self._header(table)
+            if header is None:
+                return
+            prefix, position = self._rows_prefix(header.id), -1
+            while position:
+                position, names = self._commands.scan(max(position, 0), match=prefix + b"*", count=_SCAN_ROWS)
+                rows = self._commands.mget(names) if names else []
+                yield [name.removeprefix(prefix) for name, row in zip(names, rows, strict=True) if _counting(row, header) is not None]
+
     def cursor(self, table: str) -> Cursor | None:
         """See OnlineStore.cursor."""
         with self._client.errors():

@@ -1,10 +1,12 @@
 """The connection to Redis: an address with a prefix, short time-outs, and errors in the project's own words."""
 
 import contextlib
+import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
+import msgspec
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import LockError, OutOfMemoryError, RedisError, ResponseError, WatchError
@@ -59,6 +61,9 @@ class RedisClient:
             yield
         except OutOfMemoryError as error:
             raise OutOfResources(f"Redis at {self.address} is out of memory: {error}; nothing was published") from error
+        except (msgspec.MsgspecError, struct.error) as error:
+            words = f"Redis at {self.address} holds something else under {self.base.decode()}* than was published ({error})"
+            raise NotReady(f"{words}; featurestore publish --full puts it right", address=self.address) from error
         except RedisError as error:
             words = f"Redis at {self.address} does not answer ({error}); check that it runs, the setting `online`, and the password"
             raise NotReady(words, address=self.address) from error

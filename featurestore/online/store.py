@@ -1,6 +1,6 @@
 """An online store holds the newest row per key of each feature table, and swaps in a publish as one step."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Literal, Protocol
@@ -89,6 +89,12 @@ class OnlineStore(Protocol):
         """The rows of (table, keys) pairs, all from one consistent state; a key with a None part has no row.
 
         Raises: RequestError for a key of the wrong length, TypeMismatch for a part that cannot be a key, NotReady.
+        """
+
+    def keys(self, table: str) -> Iterator[list[bytes]]:
+        """The encoded keys of all rows of a table, in parts and in no order; one may come twice. Of what is published meanwhile, some.
+
+        Raises: NotReady.
         """
 
     def cursor(self, table: str) -> Cursor | None:

@@ -94,14 +94,14 @@ def _publish(parts: Parts, applied: Applied, view: FeatureView, full: bool) -> P
         touched = _make_touched(session, log, keys) if log is not None and deletions else 0
         removed = None
         if log is None or touched > FEW_KEYS:
-            log, select = None, _newest(session, whole, keys, columns, deletions)
+            log, select = None, newest(session, whole, keys, columns, deletions)
         elif not touched:
-            select = _newest(session, log, keys, columns, deletions)
+            select = newest(session, log, keys, columns, deletions)
         else:
             removed = session.batches(f"SELECT * FROM {_TOUCHED}").read_all()
-            came = _newest(session, log, keys, columns, deletions, "ANTI")
+            came = newest(session, log, keys, columns, deletions, "ANTI")
             session.run(f"CREATE TEMP TABLE {_CAME} AS {came}")
-            left = _newest(session, whole, keys, columns, deletions, "SEMI")
+            left = newest(session, whole, keys, columns, deletions, "SEMI")
             select = f"SELECT * FROM (SELECT * FROM {_CAME} UNION ALL ({left})) ORDER BY {_list(keys)}"
         rows = session.batches(select)
         written = parts.online.publish(applied.table, rows, keys=keys, cursor=cursor, since=held, replace=log is None, removed=removed)
@@ -128,7 +128,7 @@ def _make_touched(session: Session, log: Log, keys: Sequence[str]) -> int:
     return count(session, _TOUCHED)
 
 
-def _newest(session: Session, log: Log, keys: Sequence[str], columns: Sequence[str], deletions: bool, touched: str | None = None) -> str:
+def newest(session: Session, log: Log, keys: Sequence[str], columns: Sequence[str], deletions: bool, touched: str | None = None) -> str:
     """A SELECT of the newest row of every key that is not deleted, in the order of the keys, which is the order that loads fastest.
 
     `touched`: SEMI for the keys in the table of those alone, ANTI for all others. The log is read twice: keys and times alone, and
