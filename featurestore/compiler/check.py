@@ -51,9 +51,27 @@ def problems(definitions: Definitions) -> list[Problem]:
     for kind, items, check in checks:
         for item in items:
             name = str(getattr(item, "name", ""))
-            for field, message in (*name_problems(name, item), *check(item)):
+            # What has another shape than it should cannot be looked into.
+            misshapen = list(shape_problems(item))
+            for field, message in (*name_problems(name, item), *(misshapen or check(item))):
                 found.append(definitions.problem(kind, name, field, message))
     return found
+
+
+def shape_problems(item: object) -> Found:
+    """What must be text is text, and what must be a dict is one whose names are texts, whatever was written."""
+    for field, example in (
+        ("columns", "{'event_time': 'to_timestamp(seconds)'}"),
+        ("request", "{'basket': 'double'}"),
+        ("derived", "{'x': 'a / b'}"),
+    ):
+        given = getattr(item, field, {})
+        if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+            yield field, f"is {given!r}; give a dict of names, such as {example}"
+    for field in ("table", "sql", "timestamp", "created"):
+        given = getattr(item, field, None)
+        if given is not None and not isinstance(given, str):
+            yield field, f"is {given!r}; give text"
 
 
 def name_problems(name: str, item: object) -> Found:
@@ -109,6 +127,9 @@ def source_problems(source: Source) -> Found:
 
 def sql_problems(field: str, sql: str, known: Sequence[str] | None = None) -> Found:
     """Row SQL that parses, is on the white list, and reads only `known` columns, which are features, when they are given."""
+    if not is_text(sql):
+        yield field, f"is {sql!r}; write row SQL as text"
+        return
     try:
         tree = parse_row(sql)
         canonical(sql)
@@ -124,6 +145,11 @@ def sql_problems(field: str, sql: str, known: Sequence[str] | None = None) -> Fo
         yield from struct_problems(field, tree, "a feature")
 
 
+def is_text(given: object) -> bool:
+    """Whether what stands where SQL should is text at all, whatever its declared type says."""
+    return isinstance(given, str)
+
+
 def struct_problems(field: str, tree: Expr, what: str) -> Found:
     """What stands in a feature table or in a request is never a struct, so nothing there has a field."""
     for read in struct_reads(tree):
@@ -136,6 +162,8 @@ def size_problems(field: str, name: str, sql: str, sizes: dict[str, int]) -> Fou
 
     `sizes` holds the sizes of the expressions before it, and gets its own.
     """
+    if not is_text(sql):
+        return
     try:
         sizes[name] = expanded_size(parse_row(sql), sizes)
     except SqlProblem:
@@ -174,7 +202,8 @@ def view_problems(view: FeatureView) -> Found:
         yield "features", "is empty; a view needs at least one feature"
     names: list[str] = []
     sizes: dict[str, int] = {}
-    for name, feature in declared.items():
+    for given, feature in declared.items():
+        name = str(given)
         field = f"features.{name}"
         unfolded = [name]
         if isinstance(feature, Aggregation):

@@ -133,7 +133,7 @@ def input_sql(view: FeatureView) -> tuple[tuple[str, str], ...]:
     for name, feature in view.declared.items():
         if isinstance(feature, Aggregation):
             for sql in (feature.column, feature.where):
-                if sql is not None:
+                if isinstance(sql, str):
                     found.setdefault(sql, f"features.{name}")
         elif isinstance(feature, str):
             found.setdefault(feature, f"features.{name}")

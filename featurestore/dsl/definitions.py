@@ -90,7 +90,7 @@ def _reachable(item: Any, problems: list[Problem]) -> list[Definition]:
             if isinstance(part, wanted):
                 parts.append(part)
             else:
-                problems.append(Problem(f"is {part!r}, not an {wanted.__name__} object", f"view '{item.name}'", name))
+                problems.append(Problem(f"is {part!r}; it must be an object of {wanted.__name__}", f"view '{item.name}'", name))
         return [*parts, item] if len(parts) == 2 else []
     if isinstance(item, FeatureService):
         listed: list[Definition] = []

@@ -1,6 +1,6 @@
 """A feature view is the named features of one entity, computed from one source."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from featurestore.dsl.agg import Aggregation
@@ -43,8 +43,9 @@ class FeatureView:
         object.__setattr__(self, "ttl", as_text(self.ttl))
         listed = self.features
         if not isinstance(listed, Mapping):
-            taken = [listed] if isinstance(listed, str) else listed
-            object.__setattr__(self, "features", {column: column_sql(column) for column in taken})
+            # What is no list at all is told as features that are empty, with all that is wrong elsewhere.
+            taken = [listed] if isinstance(listed, str) else listed if isinstance(listed, Iterable) else ()
+            object.__setattr__(self, "features", {_name(column): column_sql(column) for column in taken})
 
     @property
     def declared(self) -> Mapping[str, Feature]:
@@ -79,3 +80,8 @@ class Selection:
     def aliased(self, alias: str, keys: Mapping[str, str]) -> "Selection":
         """The same selection under another key; see `FeatureView.aliased`."""
         return replace(self, alias=alias, keys=dict(keys))
+
+
+def _name(column: object) -> str:
+    """A column of a list as the name of a feature; what is no text is told when the definitions are checked."""
+    return column if isinstance(column, str) else repr(column)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -207,6 +208,39 @@ def test_a_wrong_view_is_refused_in_words(store: FeatureStore, view: FeatureView
 def test_a_wrong_service_is_refused_in_words(store: FeatureStore, service: FeatureService, message: str) -> None:
     with pytest.raises(DefinitionError) as caught:
         store.plan([service])
+    assert message in str(caught.value)
+
+
+WHATEVER: Any = agg
+AN_EXPRESSION: Any = Expression
+MISSHAPEN: list[tuple[Any, dict[str, Any], str]] = [
+    (profile, {"features": None}, "features: is empty"),
+    (profile, {"features": [Expression("price")]}, "is not a feature name"),
+    (profile, {"features": {1: "price"}}, "'1' is not a feature name"),
+    (counts, {"features": {"n": WHATEVER.sum(5, over="1d")}}, "features.n: is 5; write row SQL as text"),
+    (counts, {"features": {"n": WHATEVER.count(where=["price"], over="1d")}}, "features.n: is ['price']; write row SQL as text"),
+    (counts, {"features": {"n": agg.count(over="1d"), "e": AN_EXPRESSION(None)}}, "features.e: is None; write row SQL as text"),
+    (profile, {"source": "orders"}, "is 'orders'; it must be an object of Source"),
+    (orders, {"where": True}, "where: is True; write row SQL as text"),
+    (orders, {"columns": ["price"]}, "columns: is ['price']; give a dict of names"),
+    (orders, {"columns": {"x": 1}}, "columns.x: is 1; write row SQL as text"),
+    (orders, {"timestamp": ["at"]}, "timestamp: is ['at']; give text"),
+    (
+        FeatureService("s", features=[profile]),
+        {"request": ["basket"]},
+        "request: is ['basket']; give a dict of names, such as {'basket': 'double'}",
+    ),
+    (FeatureService("s", features=[profile]), {"derived": "basket / 2"}, "derived: is 'basket / 2'; give a dict of names"),
+    (FeatureService("s", features=[profile]), {"derived": {1: "status"}}, "derived: is {1: 'status'}; give a dict of names"),
+]
+
+
+@pytest.mark.parametrize("item, change, message", MISSHAPEN, ids=[str(case[1])[:40] for case in MISSHAPEN])
+def test_what_has_another_shape_than_it_should_is_told_by_field(
+    store: FeatureStore, item: Any, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        store.plan([replace(item, **change)])
     assert message in str(caught.value)
 
 
