@@ -12,7 +12,9 @@ from featurestore.cli.main import SECTIONS, main
 from tests.cli.running import COMMAND, PROJECT, environment, process, run
 
 COMMANDS = {name: summary for commands in SECTIONS.values() for name, (_, summary) in commands.items()}
-DOCUMENTED = "init plan apply remove materialize publish verify-online training-set rebuild diff online score serve maintain demo show doctor"
+DOCUMENTED = (
+    "init plan apply remove materialize publish verify-online training-set rebuild diff online score serve maintain demo show doctor"
+)
 
 
 def test_every_documented_command_is_there() -> None:
