@@ -237,6 +237,9 @@ def test_what_is_published_meanwhile_is_compared_anew(store: FeatureStore, monke
 
 def test_bytes_that_are_no_row_are_our_error(store: FeatureStore, url: str) -> None:
     raw = Raw(url, "v_v1")
+    raw.put(raw.row(2)[:16] + msgspec.msgpack.encode([1] * 20), 2)
+    [found] = store.verify_online("v")
+    assert [(one["key"], one["online"]) for one in found["differences"]] == [({"k": 2}, "20 values")]
     for row in (b"x", raw.row(1)[:20]):
         raw.put(row, 1)
         with pytest.raises(NotReady, match=r"something else|is damaged"):

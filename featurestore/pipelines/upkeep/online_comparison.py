@@ -143,7 +143,7 @@ def _compare_rows(parts: Parts, table: str, batch: pa.RecordBatch, keys: Sequenc
     wanted = _keys(batch, keys)
     [read] = parts.online.read([(table, wanted)])
     names = [*TIMES, *read.columns] if read.columns else list(TIMES)
-    # A feature that one of the two has no column of is told as NULL there.
+    # A feature of the table that is not online makes every row another one.
     names += [name for name in batch.schema.names if name not in (*keys, *names)]
     columns = [_values(batch, name) if name in batch.schema.names else [None] * len(wanted) for name in names]
     found.rows += len(wanted)
@@ -153,7 +153,11 @@ def _compare_rows(parts: Parts, table: str, batch: pa.RecordBatch, keys: Sequenc
             found.note(dict(zip(keys, key, strict=True)), "missing")
             continue
         online = [row.feature_timestamp, row.created_timestamp, *row.values]
-        online += [None] * (len(values) - len(online))
+        if len(online) != len(values):
+            found.changed += 1
+            widths = {"online": f"{len(row.values)} values", "table": f"{len(values) - len(TIMES)} values"}
+            found.note(dict(zip(keys, key, strict=True)), "changed", feature="*", **widths)
+            continue
         # What is the same looks the same when it is written down, which takes a tenth of looking at each value.
         if _encode(online) == _encode(values):
             continue
