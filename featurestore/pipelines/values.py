@@ -104,7 +104,7 @@ def _decimal(value: Any, kind: str) -> Decimal | None:
     exact = Decimal(text)
     precision, scale = (int(part) for part in kind.partition("(")[2].rstrip(")").split(","))
     if not exact:
-        return Decimal(0)
+        return Decimal(0).scaleb(-scale)
     if not -scale <= exact.adjusted() < precision - scale:
         return None
     fixed = exact.quantize(Decimal(1).scaleb(-scale), context=_WIDE)

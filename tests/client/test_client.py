@@ -4,6 +4,8 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import h11
@@ -11,11 +13,12 @@ import pyarrow as pa
 import pytest
 
 import featurestore
-from featurestore import FeatureStore, Settings, connect
+from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, connect
 from featurestore.client.store import RemoteStore
 from featurestore.client.transport import KINDS, exception
 from featurestore.errors import FeatureStoreError, NotReady, RequestError
 from tests import forged, shop
+from tests.worlds import STAMP, load_source
 
 
 @contextmanager
@@ -228,3 +231,18 @@ def test_verbs_may_be_called_from_several_threads(own_shop: FeatureStore) -> Non
 
 def test_the_package_exports_it() -> None:
     assert featurestore.connect is connect
+
+
+def test_decimals_have_their_scale_also_where_they_are_zero(tmp_path: Path) -> None:
+    rows = pa.table(
+        {"k": [1, 2], "at": pa.array([datetime(2026, 1, 1, tzinfo=UTC)] * 2, STAMP), "d": pa.array([Decimal("0.00"), Decimal("1.50")])}
+    )
+    with FeatureStore(home=tmp_path) as store:
+        load_source(store, "raw.s", rows)
+        view = FeatureView("v", entity=Entity("e", keys="k"), source=Source("s", table="raw.s", timestamp="at"), features=["d"])
+        store.apply([FeatureService("svc", features=[view])])
+        store.materialize()
+        with shop.serving(store) as url, connect(url) as remote:
+            for asked in (store, remote):
+                found = asked.online_features("svc", [{"k": 1}, {"k": 2}]).rows
+                assert [str(value) for (value,) in found] == ["0.00", "1.50"]
