@@ -15,10 +15,11 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Begin(msgspec.Struct, tag=True):
-    """To a worker, first of all: the settings as JSON with their secrets, and the environment."""
+    """To a worker, first of all: the settings as JSON with their secrets, the environment, and the working directory."""
 
     settings: str
     environment: dict[str, str]
+    directory: str
 
 
 class Ask(msgspec.Struct, tag=True):

@@ -45,6 +45,7 @@ async def _work(connection: socket.socket) -> None:
     if isinstance(begin, Begin):
         os.environ.clear()
         os.environ.update(begin.environment)
+        os.chdir(begin.directory)
         time.tzset()
         logs.begin()
         settings = Settings(**json.loads(begin.settings))
