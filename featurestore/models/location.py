@@ -17,12 +17,15 @@ DATABASE = "featurestore-mlflow.db"
 NOTE = "mlflow.json"
 """The file in the home folder that says where the first model was logged, if not there."""
 VARIABLE = "MLFLOW_TRACKING_URI"
+BY_STORES: set[str] = set()
+"""What stores have set in this process, which MLflow keeps in the variable: nobody's choice for another store."""
 SQLITE = "sqlite:///"
 
 
 def known(settings: Settings) -> str | None:
     """The tracking server or database of a store, a password in it; None for one without models. Raises: as `kept`."""
-    return settings.mlflow_address() or os.environ.get(VARIABLE) or kept(settings)
+    chosen = os.environ.get(VARIABLE)
+    return settings.mlflow_address() or (chosen if chosen not in BY_STORES else None) or kept(settings)
 
 
 def kept(settings: Settings) -> str | None:

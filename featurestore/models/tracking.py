@@ -40,6 +40,7 @@ def use(given: Settings | None) -> None:
     else:
         wanted = location.kept(settings) or _own(settings)
     if wanted != current:
+        location.BY_STORES.add(wanted)
         mlflow.set_tracking_uri(wanted)
 
 
@@ -70,7 +71,7 @@ def _is_empty(uri: str) -> bool:
 def _chosen(current: str, *, by_store: bool) -> bool:
     """Whether someone told MLflow where to go; `by_store` counts a store that did."""
     if mlflow.is_tracking_uri_set():
-        return by_store or not current.endswith(f"/{location.DATABASE}")
+        return by_store or current not in location.BY_STORES
     try:
         return mlflow.last_active_run() is not None
     except mlflow.exceptions.MlflowException:

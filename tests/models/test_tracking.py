@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from featurestore.errors import Conflict
-from featurestore.models import tracking
+from featurestore.models import location, tracking
 from featurestore.settings import Settings
 from tests.models.vendor import VENDOR_WARNINGS, mlflow
 from tests.models.worlds import World
@@ -31,6 +31,14 @@ def test_the_settings_go_before_all(tmp_path: Path) -> None:
     mlflow.set_tracking_uri("http://mlflow:5000")
     tracking.use(Settings(home=tmp_path, mlflow_tracking_uri="http://other:5000"))
     assert mlflow.get_tracking_uri() == "http://other:5000"
+
+
+def test_what_the_settings_of_one_store_say_is_no_choice_for_another(tmp_path: Path) -> None:
+    tracking.use(Settings(home=tmp_path, mlflow_tracking_uri="http://one:5000"))
+    other = Settings(home=tmp_path / "other")
+    assert location.known(other) is None
+    tracking.use(other)
+    assert mlflow.get_tracking_uri() == location.known(other) == location.database(other)
 
 
 def test_then_what_mlflow_was_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,17 +53,23 @@ def grandchildren(pid: int) -> list[int]:
     return [one for child in children(pid) for one in children(child)]
 
 
-def forked() -> list[int]:
-    """The workers of this process's servers, the oldest first."""
-    assert _FORKS.process is not None
-    return children(_FORKS.process.pid)
+def workers() -> list[int]:
+    """The workers of all servers of this process."""
+    return [] if _FORKS.process is None else children(_FORKS.process.pid)
 
 
-def working(served: Served) -> int:
+@pytest.fixture
+def forked() -> Callable[[], list[int]]:
+    """Tells the workers of the test's own server: those that were not there before."""
+    before = set(workers())
+    return lambda: [worker for worker in workers() if worker not in before]
+
+
+def working(served: Served, forked: Callable[[], list[int]]) -> int:
     """The process id of the one worker of the server, as soon as the engine works in it."""
     spill = served.store.settings.spill_path()
     # The folder of the worker, and in it that of an engine session.
-    until(lambda: _FORKS.process is not None and len(forked()) == 1 and bool(list(spill.glob("session-*/session-*"))))
+    until(lambda: len(forked()) == 1 and bool(list(spill.glob("session-*/session-*"))))
     (worker,) = forked()
     return worker
 
@@ -83,7 +89,7 @@ def strict(tmp_path: Path) -> Iterator[Served]:
         yield served
 
 
-def test_what_nothing_stops_is_ended(strict: Served) -> None:
+def test_what_nothing_stops_is_ended(strict: Served, forked: Callable[[], list[int]]) -> None:
     places = strict.store.settings.query_workers
     with ThreadPoolExecutor(places) as pool:
         answers = list(pool.map(lambda _: strict.http.post("/v1/point-in-time", json=asked(STUCK)), range(places)))
@@ -97,11 +103,11 @@ def test_what_nothing_stops_is_ended(strict: Served) -> None:
     assert not [path for path in spill.rglob("*") if path.is_file()]
 
 
-def test_the_client_of_what_nothing_stops_leaves(tmp_path: Path) -> None:
+def test_the_client_of_what_nothing_stops_leaves(tmp_path: Path, forked: Callable[[], list[int]]) -> None:
     with shop.open_shop(tmp_path / "home", query_workers=1, query_queue=0) as store, serve(store) as served:
         with ThreadPoolExecutor(1) as pool:
             leaving = pool.submit(_leave, served)
-            worker = working(served)
+            worker = working(served, forked)
             leaving.result()
         until(lambda: served.http.post("/v1/plan", json={"definitions": {}}).is_success)
         assert worker not in forked()
@@ -112,11 +118,11 @@ def _leave(served: Served) -> None:
         served.http.post("/v1/point-in-time", json=asked(STUCK), timeout=3)
 
 
-def test_a_worker_that_breaks_down_is_told_of_and_replaced(own: Served) -> None:
+def test_a_worker_that_breaks_down_is_told_of_and_replaced(own: Served, forked: Callable[[], list[int]]) -> None:
     """A library that aborts and a system without memory end a worker like this."""
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(own.http.post, "/v1/point-in-time", json=asked(STUCK))
-        os.kill(working(own), signal.SIGKILL)
+        os.kill(working(own, forked), signal.SIGKILL)
         assert "broke down" in refused(asking.result(), 507, "OutOfResources")["message"]
     answer = own.http.post("/v1/point-in-time", json=asked(ONE))
     assert pa.ipc.open_stream(answer.content).read_all().num_rows == len(shop.order_rows()["customer_id"].unique())
