@@ -62,7 +62,7 @@ bench: setup  ## the benchmarks; BENCH="..." is passed on
 	$(BIN)/python -m benchmarks $(BENCH)
 
 lock: setup  ## resolve requirements.lock anew from pyproject.toml, with hashes; LOCK= keeps the versions that are in it
-	$(BIN)/uv pip compile --quiet $(LOCK) --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+	$(BIN)/uv pip compile --quiet $(LOCK) --universal --python-version 3.11 --no-header --no-annotate \
 		--generate-hashes $(EXTRAS:%=--extra %) --group dev --output-file requirements.lock pyproject.toml
 
 digests:  ## print the images of Dockerfile and docker-compose.yml with the digests that their tags have now; needs docker
