@@ -47,6 +47,8 @@ from featurestore.settings import Settings, load_settings
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
+    from featurestore.engine.evaluator import Evaluating
+
 MODELS = re.compile(r"(?:models|runs):/[^/]")
 """Addresses that MLflow itself resolves; others would make it ask whatever server they name."""
 Known = Literal["now", "then"]
@@ -67,12 +69,12 @@ class FeatureStore:
         self._filling = Filling(self._parts)
         self._services = Services(self._parts, self._filling)
 
-    def confined(self) -> "FeatureStore":
+    def confined(self, endable: "Evaluating | None" = None) -> "FeatureStore":
         """The same store for what others ask for, as a server's clients do: it reads no file that they name but below `source_folders`,
-        and takes no model's address but MLflow's `models:/` and `runs:/`.
+        and takes no model's address but MLflow's `models:/` and `runs:/`. `endable` computes derived features that may take long.
         """
         found = copy.copy(self)
-        found._parts = self._parts.confined()
+        found._parts = self._parts.confined(endable)
         return found
 
     @property

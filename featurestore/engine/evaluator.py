@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 
@@ -25,6 +25,20 @@ ENDS = {
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+Given = Mapping[str, tuple[str, Sequence[Any]]]
+"""Columns by name, each with its DuckDB type and its values, as many as there are rows."""
+
+
+class Evaluating(Protocol):
+    """Computes SQL expressions over rows that are in memory."""
+
+    def evaluate(self, expressions: Sequence[str], given: Given, rows: int | None = None) -> list[list[Any]]:
+        """The values of each expression, one for each row."""
+
+    def types_of(self, expressions: Sequence[str], given: Given, rows: int = 1) -> tuple[str, ...]:
+        """The DuckDB types of the expressions."""
+
+
 class Evaluator:
     """Computes SQL expressions over rows that are in memory; may be used from several threads at once."""
 
@@ -34,9 +48,7 @@ class Evaluator:
         self._ended, self._running = threading.Condition(), 0
         self._kinds: dict[str, tuple[str, ...]] = {}
 
-    def evaluate(
-        self, expressions: Sequence[str], given: Mapping[str, tuple[str, Sequence[Any]]], rows: int | None = None
-    ) -> list[list[Any]]:
+    def evaluate(self, expressions: Sequence[str], given: Given, rows: int | None = None) -> list[list[Any]]:
         """The values of each expression, one for each row, in order.
 
         `given` maps each column to its DuckDB type and its values, as many as there are rows, at least one. Expressions of no
@@ -56,7 +68,7 @@ class Evaluator:
         results = [list(column) for column in zip(*found, strict=True)] if rows else [[] for _ in expressions]
         return [_as_times(column) if kind == ZONED else column for column, kind in zip(results, kinds, strict=True)]
 
-    def types_of(self, expressions: Sequence[str], given: Mapping[str, tuple[str, Sequence[Any]]], rows: int = 1) -> tuple[str, ...]:
+    def types_of(self, expressions: Sequence[str], given: Given, rows: int = 1) -> tuple[str, ...]:
         """The DuckDB types of expressions, kept since they were evaluated; `given` as for `evaluate`."""
         values = [list(column) for _, column in given.values()]
         with translated():
@@ -109,7 +121,7 @@ def _held(sql: str, kind: str) -> str:
     return f"CASE WHEN {least} < {ends[0]} OR {most} > {ends[1]} THEN error('a value that no table holds') ELSE {sql} END"
 
 
-def _source(given: Mapping[str, tuple[str, Sequence[Any]]], rows: int) -> str:
+def _source(given: Given, rows: int) -> str:
     """A SELECT of the columns, whose values are its parameters, or of rows without any."""
     if not given:
         return f"SELECT unnest(range({rows})) AS __fs_one"

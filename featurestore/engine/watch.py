@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-
-import duckdb
+from typing import Protocol
 
 from featurestore.errors import FeatureStoreError
 
@@ -28,13 +27,20 @@ class Bounds:
     spine: int | None = None
 
 
+class Interruptible(Protocol):
+    """What works, and can be told to end it from another thread; told again for as long as it works."""
+
+    def interrupt(self) -> None:
+        """End the work."""
+
+
 @dataclass
 class Watch:
     """The queries that run for one request or job. May be stopped from any thread; a stopped one starts no further query."""
 
     bounds: Bounds = Bounds()
     error: FeatureStoreError | None = None
-    _connections: set[duckdb.DuckDBPyConnection] = field(default_factory=set)
+    _connections: set[Interruptible] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def stop(self, error: FeatureStoreError) -> None:
@@ -50,7 +56,7 @@ class Watch:
             raise self.error
 
     @contextmanager
-    def over(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    def over(self, connection: Interruptible) -> Iterator[None]:
         """Interrupt this connection as well when stopped. Raises: as `check`."""
         with self._lock:
             self.check()

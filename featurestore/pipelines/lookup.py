@@ -13,7 +13,9 @@ import pyarrow as pa
 
 from featurestore.compiler.derived import derived_sql, derived_trees
 from featurestore.compiler.expressions import column_names, quoted, resolve
+from featurestore.compiler.linear import are_linear
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
+from featurestore.engine.evaluator import Evaluating, Given
 from featurestore.errors import RequestError, near
 from featurestore.online.store import Read, Row
 from featurestore.pipelines import encoding, times
@@ -237,38 +239,39 @@ def _derive(
     parts: Parts, plan: ServicePlan, fields: Mapping[str, Sequence[Any]], looked_up: Sequence[Sequence[Any]]
 ) -> tuple[list[list[Any]], tuple[str, ...]]:
     """The derived features with their types."""
-    expressions, kinds = _expressions(plan)
+    expressions, kinds, linear = _expressions(plan)
+    evaluator = parts.evaluator(linear)
     values = {**fields, **dict(zip(plan.looked_up_names, looked_up, strict=True))}
     given = {name: (kind, _texts(values[name], kind)) for name, kind in kinds}
     rows = len(looked_up[0]) if looked_up else max(map(len, fields.values()), default=1)
     try:
-        found = parts.engine.evaluator.evaluate(expressions, given, rows)
-        return found, parts.engine.evaluator.types_of(expressions, given, rows)
+        found = evaluator.evaluate(expressions, given, rows)
+        return found, evaluator.types_of(expressions, given, rows)
     except RequestError as error:
-        raise _failed_derived(parts, plan, expressions, given, rows) or error from error
+        raise _failed_derived(evaluator, plan, expressions, given, rows) or error from error
 
 
-def _failed_derived(
-    parts: Parts, plan: ServicePlan, expressions: Sequence[str], given: Mapping[str, tuple[str, Sequence[Any]]], rows: int
-) -> RequestError | None:
+def _failed_derived(evaluator: Evaluating, plan: ServicePlan, expressions: Sequence[str], given: Given, rows: int) -> RequestError | None:
     """The error that names the first derived feature that fails by itself, with its type; None where each of them works."""
     for (name, sql), expression in zip(plan.derived, expressions, strict=True):
         try:
-            parts.engine.evaluator.evaluate([expression], given, rows)
+            evaluator.evaluate([expression], given, rows)
         except RequestError as error:
-            kind = parts.engine.evaluator.types_of([expression], given)[0]
+            kind = evaluator.types_of([expression], given)[0]
             return beyond_type(name, sql, kind, error.details)
     return None
 
 
 @lru_cache(maxsize=256)
-def _expressions(plan: ServicePlan) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    """The derived features' SQL, and the (name, type) of what they read; parsing takes longer than looking up."""
+def _expressions(plan: ServicePlan) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...], bool]:
+    """The derived features' SQL, the (name, type) of what they read, and whether they are linear; parsing takes longer than looking up."""
     looked_up = {name: kind for use in plan.uses for (_, name), kind in zip(use.features, use.feature_types, strict=True)}
     kinds = {**dict(plan.request), **looked_up}
-    read = {resolve(column, kinds) for tree in derived_trees(plan) for column in column_names(tree)}
+    trees = derived_trees(plan)
+    read = {resolve(column, kinds) for tree in trees for column in column_names(tree)}
     scope = {name: quoted(name) for name in kinds}
-    return tuple(derived_sql(plan, scope)), tuple((name, kind) for name, kind in kinds.items() if name in read)
+    columns = tuple((name, kind) for name, kind in kinds.items() if name in read)
+    return tuple(derived_sql(plan, scope)), columns, are_linear(trees)
 
 
 def _texts(values: Sequence[Any], kind: str) -> Sequence[Any]:

@@ -7,6 +7,7 @@ from threading import RLock
 from typing import Any, Self, TypeVar
 
 from featurestore.engine.duck import DuckEngine
+from featurestore.engine.evaluator import Evaluating
 from featurestore.lakehouse.catalog import Catalog, open_catalog
 from featurestore.online.opening import open_online
 from featurestore.online.store import OnlineStore
@@ -22,13 +23,18 @@ class Parts:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.source_folders: tuple[Path, ...] | None = None
+        self._endable: Evaluating | None = None
         self._lock = RLock()
         self._opened: dict[str, Any] = {}
 
-    def confined(self) -> Self:
-        """The same, opened once for both, for what others ask for: files are read below the setting's `source_folders` only."""
+    def confined(self, endable: Evaluating | None = None) -> Self:
+        """The same, opened once for both, for what others ask for: files are read below the setting's `source_folders` only.
+
+        `endable` evaluates expressions that may take long on what others send; None: the engine does.
+        """
         found = copy.copy(self)
         found.source_folders = self.settings.source_folders
+        found._endable = endable
         return found
 
     @property
@@ -40,6 +46,10 @@ class Parts:
     def engine(self) -> DuckEngine:
         """The SQL engine."""
         return self._once("engine", lambda: DuckEngine(self.settings))
+
+    def evaluator(self, linear: bool) -> Evaluating:
+        """For expressions over a few rows. One whose expressions are not `linear` (see `are_linear`) may not end by itself."""
+        return self.engine.evaluator if linear or self._endable is None else self._endable
 
     @property
     def online(self) -> OnlineStore:

@@ -33,6 +33,7 @@ from featurestore.server.routing import EngineRoute, LongRoute
 from featurestore.server.training_sets import TrainingSets
 from featurestore.server.uploads.reader import UploadReader
 from featurestore.server.workers.bounded import Bounded
+from featurestore.server.workers.evaluations import Evaluations
 from featurestore.server.workers.workers import Workers
 from featurestore.settings import Settings
 from featurestore.store import FeatureStore
@@ -54,7 +55,8 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
     With `close_store` the store is closed when the application ends; else it stays the caller's to close. Jobs that it takes wait
     for a `JobWorker` of the same settings, which runs beside it.
     """
-    store = store.confined()
+    evaluations = Evaluations(store.settings)
+    store = store.confined(evaluations)
     places.hide(store.settings)
     metrics = Metrics(store)
     jobs = Jobs(jobs_path(store.settings))
@@ -87,7 +89,7 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
         ],
         middleware=middleware,
         exception_handlers=dict(HANDLERS),
-        lifespan=_lifespan(store, large_bodies, workers, models, close_store),
+        lifespan=_lifespan(store, large_bodies, workers, evaluations, models, close_store),
         docs_url=None,
         redoc_url=None,
     )
@@ -119,7 +121,7 @@ def _let_workers_answer(routes: Sequence[APIRoute], workers: Workers, settings: 
 
 
 def _lifespan(
-    store: FeatureStore, large_bodies: LargeBodies, workers: Workers, models: Models, close_store: bool
+    store: FeatureStore, large_bodies: LargeBodies, workers: Workers, evaluations: Evaluations, models: Models, close_store: bool
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -133,6 +135,7 @@ def _lifespan(
         await warming_up
         await workers.close()
         await run_in_threadpool(models.stop)
+        await run_in_threadpool(evaluations.close)
         await run_in_threadpool(large_bodies.close)
         if close_store:
             await run_in_threadpool(store.close)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from featurestore import FeatureStore
-from featurestore.server.workers.workers import _FORKS
+from featurestore.server.workers.origin import FORKS
 from tests import shop
 from tests.cli.running import COMMAND
 from tests.server.conftest import Served, serve
@@ -55,7 +55,7 @@ def grandchildren(pid: int) -> list[int]:
 
 def workers() -> list[int]:
     """The workers of all servers of this process."""
-    return [] if _FORKS.process is None else children(_FORKS.process.pid)
+    return [] if FORKS.process is None else children(FORKS.process.pid)
 
 
 @pytest.fixture

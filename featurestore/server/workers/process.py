@@ -17,7 +17,9 @@ from featurestore.errors import Timeout
 from featurestore.server import forks, logs
 from featurestore.server.app import engine_app
 from featurestore.server.jobs import memory
+from featurestore.server.workers import evaluation
 from featurestore.server.workers.messages import PART_BYTES, Ask, Begin, Message, More, Over, Part, Start, Stop, Taken, receive, send
+from featurestore.server.workers.origin import EVALUATION
 from featurestore.settings import Settings
 from featurestore.store import FeatureStore
 
@@ -32,8 +34,11 @@ def main() -> None:
 
 
 def work(message: bytes, descriptors: Sequence[int]) -> None:
-    """Be a worker, until the web process at the other end of the socket is gone."""
+    """Be a worker or an evaluation, until the web process at the other end of the socket is gone."""
     (connection,) = descriptors
+    if message == EVALUATION:
+        evaluation.work(connection)
+        return
     # Lookups and probes, which the web process answers, go first.
     os.nice(NICER)
     asyncio.run(_work(socket.socket(fileno=connection)))

@@ -1,7 +1,6 @@
 """The workers of a web process: begun when they are needed, used again, and ended where what they do does not end."""
 
 import asyncio
-import atexit
 import os
 import shutil
 import signal
@@ -16,16 +15,9 @@ from typing import IO
 from anyio import to_thread
 
 from featurestore.errors import FeatureStoreError, NotReady
-from featurestore.server.forks import Forks
 from featurestore.server.workers.messages import PART_BYTES, Ask, Begin, More, Over, Part, Start, Stop, Taken, receive, send
+from featurestore.server.workers.origin import FORKS, WORKER
 from featurestore.settings import Settings
-
-# Arrow's allocator would take a gigabyte of address space in one piece, which counts as data that a worker has.
-ENVIRONMENT = {"MIMALLOC_ARENA_EAGER_COMMIT": "0"}
-
-_FORKS = Forks("featurestore.server.workers.process", "does what makes the engine work", lambda: {**os.environ, **ENVIRONMENT})
-"""One for all applications of this process: what it has imported takes a second and a hundred megabytes."""
-atexit.register(_FORKS.close)
 
 BEGIN_SECONDS = 30.0
 """How long a worker may take to begin with a request."""
@@ -90,7 +82,7 @@ class Workers:
 
     async def warm_up(self) -> None:
         """Begin what workers are forked from, so that the first one is there at once."""
-        await to_thread.run_sync(_FORKS.start)
+        await to_thread.run_sync(FORKS.start)
 
     async def begin(self, ask: Ask) -> Worker:
         """A worker that nobody else has, and that has begun with a request. Raises: NotReady."""
@@ -136,7 +128,7 @@ class Workers:
     async def _forked(self) -> Worker:
         ours, theirs = socket.socketpair()
         with theirs:
-            pid = await to_thread.run_sync(_FORKS.ask, b".", [theirs.fileno()])
+            pid = await to_thread.run_sync(FORKS.ask, WORKER, [theirs.fileno()])
         reader, writer = await asyncio.open_connection(sock=ours)
         # A session's name, so that upkeep finds it should this process be killed.
         folder = self._settings.spill_path() / f"session-{uuid.uuid4().hex}"

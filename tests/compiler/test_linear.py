@@ -1,0 +1,55 @@
+"""Which row expressions take time that grows no faster than their input."""
+
+import pytest
+from sqlglot import exp
+
+from featurestore.compiler import functions
+from featurestore.compiler.expressions import parse_row
+from featurestore.compiler.linear import are_linear
+
+LINEAR = (
+    "a + b * 2 / 3 - 1.0",
+    "CASE WHEN a > 1 AND b < 2 OR NOT c THEN 1 ELSE 2 END",
+    "TRY_CAST(CAST(a AS BIGINT) AS DATE)",
+    "a || b",
+    "coalesce(nullif(a, 0), greatest(b, c))",
+    "[a, b][1]",
+    "date_diff('day', t, u) + epoch(t - INTERVAL 1 DAY)",
+    "a IN (1, 2) AND b BETWEEN 1 AND 2 AND c IS NULL",
+    "upper(trim(substring(a, 1, 3)))",
+    "list_sum(a) // list_max(a) % 2",
+    "strftime(t AT TIME ZONE 'UTC', '%Y')",
+)
+NOT_LINEAR = (
+    "levenshtein(a, b)",
+    "1 + CASE WHEN jaccard(a, b) > 0 THEN 1 END",
+    "a LIKE '%x%y%'",
+    "a NOT ILIKE 'x'",
+    "a SIMILAR TO 'x'",
+    "regexp_matches(a, 'x')",
+    "trim(a, b)",
+    "rtrim(a, b)",
+    "repeat(a, 100000)",
+    "lpad(a, 100000, 'x')",
+    "replace(a, 'x', b)",
+    "contains(a, b)",
+    "string_split(a, b)",
+    "length(translate(a, b, c))",
+)
+
+
+@pytest.mark.parametrize("sql", LINEAR)
+def test_linear(sql: str) -> None:
+    assert are_linear([parse_row(sql)])
+
+
+@pytest.mark.parametrize("sql", NOT_LINEAR)
+def test_not_linear(sql: str) -> None:
+    assert not are_linear([parse_row(sql)])
+    assert not are_linear([parse_row("a"), parse_row(sql)])
+
+
+def test_every_linear_function_is_on_the_white_list() -> None:
+    assert functions.LINEAR_FUNCTIONS < functions.ROW_FUNCTIONS
+    assert functions.LINEAR_ANONYMOUS_FUNCTIONS < functions.ANONYMOUS_ROW_FUNCTIONS
+    assert all(hasattr(exp, name) for name in functions.LINEAR_FUNCTIONS)

@@ -1,0 +1,140 @@
+"""Derived features that nothing interrupts: computed in processes that are ended, and the same values as by the engine."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from featurestore import FeatureService, FeatureStore
+from featurestore.engine.evaluator import Evaluator
+from featurestore.errors import OutOfResources, RequestError
+from featurestore.server.bounds import LOOKUPS_AT_ONCE
+from featurestore.server.workers.evaluations import KEPT, Evaluations
+from featurestore.server.workers.origin import FORKS
+from tests import shop
+from tests.server.conftest import Served, serve
+from tests.server.test_errors import refused
+from tests.server.test_workers import children, until
+
+LONG = "repeat(word, 1000000)"
+WORDS = FeatureService(
+    "words",
+    [shop.customer_orders["spend_30d"]],
+    request={"word": "varchar", "other": "varchar"},
+    derived={"distance": "levenshtein(word, other)"},
+)
+STUCK = FeatureService(
+    "stuck", [shop.customer_orders["spend_30d"]], request={"word": "varchar"}, derived={"distance": f"levenshtein({LONG}, {LONG} || 'x')"}
+)
+"""One call, which the engine does not interrupt, takes hours."""
+
+
+@pytest.fixture(scope="module")
+def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A shop with services of such features, whose server gives a lookup three seconds."""
+    with shop.open_shop(tmp_path_factory.mktemp("shop"), query_seconds=3) as store:
+        store.apply([*shop.DEFINITIONS, WORDS, STUCK])
+        with serve(store) as served:
+            yield served
+
+
+def look_up(served: Served, service: str, **request: Any) -> Any:
+    return served.http.post(f"/v1/services/{service}/online", json={"entities": [{"customer_id": 1}], "request": [request]})
+
+
+def evaluating() -> list[int]:
+    return [] if FORKS.process is None else children(FORKS.process.pid)
+
+
+@pytest.mark.slow
+def test_what_nothing_stops_keeps_no_place(hurried: Served) -> None:
+    before = set(evaluating())
+    many = LOOKUPS_AT_ONCE + 2
+    with ThreadPoolExecutor(many) as pool:
+        answers = list(pool.map(lambda _: look_up(hurried, "stuck", word="a"), range(many)))
+    for answer in answers:
+        assert "query_seconds" in refused(answer, 503, "Timeout")["message"]
+    until(lambda: not set(evaluating()) - before)
+    with ThreadPoolExecutor(many) as pool:
+        for answer in pool.map(lambda index: look_up(hurried, "words", word="a" * index, other=""), range(many)):
+            assert answer.is_success, answer.text
+    until(lambda: len(set(evaluating()) - before) <= KEPT)
+
+
+@pytest.mark.slow
+def test_values_are_those_of_the_embedded_store(hurried: Served) -> None:
+    entities = [{"customer_id": 1}, {"customer_id": 2}, {"customer_id": 99}]
+    request: list[dict[str, Any]] = [{"word": "kitten", "other": "sitting"}, {"word": None, "other": "x"}, {"word": "", "other": "ü"}]
+    answer = hurried.http.post("/v1/services/words/online", json={"entities": entities, "request": request}).json()
+    here = hurried.store.online_features("words", entities, request)
+    assert answer["rows"] == [list(row) for row in here.rows]
+    assert [row[-1] for row in answer["rows"]] == [3, None, 2]
+    assert answer["derived_types"] == list(here.derived_types) == ["BIGINT"]
+
+
+@pytest.fixture
+def evaluations(tmp_path: Path) -> Iterator[Evaluations]:
+    with FeatureStore(home=tmp_path) as store:
+        made = Evaluations(store.settings)
+        yield made
+        made.close()
+
+
+GIVEN: dict[str, tuple[str, list[Any]]] = {
+    "t": ("TIMESTAMP WITH TIME ZONE", [datetime(1969, 12, 31, 23, 59, 59, 999999, UTC), None]),
+    "n": ("DECIMAL(38,4)", [Decimal("12345678901234567890123456789012.3456"), Decimal("-0.0001")]),
+    "l": ("BIGINT[]", [[1, None, 2**62], []]),
+    "b": ("BLOB", [b"\x00\xff", None]),
+    "d": ("DOUBLE", [-0.0, float("inf")]),
+}
+EXPRESSIONS = ['"t"', '"n"', '"l"', '"b"', '"d"', 'repeat(CAST("n" AS VARCHAR), 2)', '"n" * 2', "year(t)"]
+
+
+@pytest.mark.slow
+def test_values_of_all_types_come_back_as_they_are(evaluations: Evaluations) -> None:
+    evaluator = Evaluator("1GB")
+    assert repr(evaluations.evaluate(EXPRESSIONS, GIVEN)) == repr(evaluator.evaluate(EXPRESSIONS, GIVEN))
+    assert evaluations.types_of(EXPRESSIONS, GIVEN) == evaluator.types_of(EXPRESSIONS, GIVEN)
+    for one in (evaluations, evaluator):
+        with pytest.raises(RequestError, match="does not work on these data") as caught:
+            one.evaluate(["CAST(repeat('x', 3) AS BIGINT)"], {})
+        assert "Could not convert" in caught.value.details["reason"]
+    evaluator.close()
+
+
+@pytest.mark.slow
+def test_a_process_that_breaks_down_is_replaced(evaluations: Evaluations) -> None:
+    before = set(evaluating())
+    assert evaluations.evaluate(["1"], {}) == [[1]]
+    (idle,) = set(evaluating()) - before
+    os.kill(idle, signal.SIGKILL)
+    until(lambda: idle not in evaluating())
+    with pytest.raises(OutOfResources, match="broke down"):
+        evaluations.evaluate(["1"], {})
+    assert evaluations.evaluate(["2"], {}) == [[2]]
+
+
+@pytest.mark.slow
+def test_a_process_ends_with_its_server_whatever_it_computes(evaluations: Evaluations) -> None:
+    before = set(evaluating())
+    stuck = "levenshtein(repeat(CAST(x AS VARCHAR), 1000000), repeat(CAST(x AS VARCHAR), 1000001))"
+    evaluation = evaluations._taken()
+    asking = threading.Thread(target=lambda: evaluation._connection.send(("evaluate", ([stuck], {"x": ("BIGINT", [1])}))))
+    asking.start()
+    asking.join()
+    (pid,) = set(evaluating()) - before
+    until(lambda: _cpu(pid) > 0.5)
+    evaluation.close()
+    until(lambda: pid not in evaluating())
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) / os.sysconf("SC_CLK_TCK")
