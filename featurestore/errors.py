@@ -21,11 +21,15 @@ FeatureStoreError
 """
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from featurestore.secrets import scrubbed, scrubbed_all
+
+_LONGEST_NAME = 300
+"""How much of an unknown name a message quotes; no name of anything is that long, but the path of a folder may be."""
 
 
 class FeatureStoreError(Exception):
@@ -88,7 +92,8 @@ class NotFound(FeatureStoreError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str] = (), where: str = "") -> None:
         names = sorted(known)
-        super().__init__(f"no {kind} '{name}'{f' in {where}' if where else ''}{near(name, names)}", kind=kind, name=name, known=names)
+        short = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
+        super().__init__(f"no {kind} '{short}'{f' in {where}' if where else ''}{near(short, names)}", kind=kind, name=name, known=names)
 
 
 class Conflict(FeatureStoreError):
@@ -149,9 +154,18 @@ class MissingExtra(FeatureStoreError):
         )
 
 
+_QUOTES = reprlib.Repr()
+_QUOTES.maxstring = _QUOTES.maxother = 160
+
+
+def brief(value: object) -> str:
+    """A value as a message quotes it: as Python writes it, with its middle left out where it is long."""
+    return _QUOTES.repr(value)
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """The tail of a message about an unknown name: the nearest known ones, or all when there are few."""
-    names = sorted(set(known))
+    name, names = name[:_LONGEST_NAME], sorted(set(known))
     close = (
         difflib.get_close_matches(name, names, n=3, cutoff=0.6)
         or [
@@ -161,8 +175,8 @@ def near(name: str, known: Iterable[str]) -> str:
         ][:3]
     )
     if close:
-        return f"; did you mean {' or '.join(repr(other) for other in close)}?"
+        return f"; did you mean {' or '.join(brief(other) for other in close)}?"
     if not names:
         return "; there are none"
-    listed = ", ".join(repr(other) for other in names[:10])
+    listed = ", ".join(brief(other) for other in names[:10])
     return f"; known: {listed}{', ...' if len(names) > 10 else ''}"

@@ -1,7 +1,7 @@
 """Checking definitions on their own, without looking at any data; every problem is found in one pass."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from sqlglot.expressions import Expr
 
@@ -21,6 +21,7 @@ from featurestore.compiler.expressions import (
     resolve,
     struct_reads,
 )
+from featurestore.compiler.shapes import is_shapely, shape_problems
 from featurestore.dsl.agg import Aggregation
 from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.durations import microseconds
@@ -29,7 +30,7 @@ from featurestore.dsl.expression import Expression
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
 from featurestore.dsl.words import TAKEN
-from featurestore.errors import Problem, near
+from featurestore.errors import Problem, brief, near
 
 FUNCTIONS = ("count", "count_distinct", "sum", "mean", "min", "max", "stddev", "percentile", "first", "last", "last_n")
 TIME_COLUMNS = ("feature_timestamp", "created_timestamp")
@@ -52,37 +53,18 @@ def problems(definitions: Definitions) -> list[Problem]:
         for item in items:
             name = str(getattr(item, "name", ""))
             # What has another shape than it should cannot be looked into.
-            misshapen = list(shape_problems(item))
-            for field, message in (*name_problems(name, item), *(misshapen or check(item))):
+            looked_into = check(item) if is_shapely(item) else ()
+            for field, message in (*name_problems(item, name), *shape_problems(item), *looked_into):
                 found.append(definitions.problem(kind, name, field, message))
     return found
 
 
-def shape_problems(item: object) -> Found:
-    """What must be text is text, and what must be a dict is one whose names are texts, whatever was written."""
-    for field, example in (
-        ("columns", "{'event_time': 'to_timestamp(seconds)'}"),
-        ("request", "{'basket': 'double'}"),
-        ("derived", "{'x': 'a / b'}"),
-    ):
-        given = getattr(item, field, {})
-        if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
-            yield field, f"is {given!r}; give a dict of names, such as {example}"
-    for field in ("table", "sql", "timestamp", "created"):
-        given = getattr(item, field, None)
-        if given is not None and not isinstance(given, str):
-            yield field, f"is {given!r}; give text"
-
-
-def name_problems(name: str, item: object) -> Found:
-    """A name must be usable as a table and column name everywhere; words must be words."""
-    if not NAME.fullmatch(name):
-        yield "name", f"{name!r} is not a name: letters, digits and _ only, not beginning with a digit, at most 128 characters"
+def name_problems(item: object, name: str) -> Found:
+    """A name must be usable as a table and column name everywhere."""
+    if not isinstance(given := getattr(item, "name", ""), str) or not NAME.fullmatch(name):
+        yield "name", f"{brief(given)} is not a name: letters, digits and _ only, not beginning with a digit, at most 128 characters"
     elif name.startswith(RESERVED):
         yield "name", f"names that begin with {RESERVED} are the store's own"
-    tags = getattr(item, "tags", {})
-    if not isinstance(tags, Mapping) or not all(isinstance(part, str) for pair in tags.items() for part in pair):
-        yield "tags", "must be a dict of strings"
 
 
 def entity_problems(entity: Entity) -> Found:
@@ -90,10 +72,10 @@ def entity_problems(entity: Entity) -> Found:
     if not entity.keys:
         yield "keys", "is empty; name the column or columns that identify one"
     if len({key.lower() for key in entity.keys}) < len(entity.keys):
-        yield "keys", f"{list(entity.keys)} names a column twice"
+        yield "keys", f"{brief(list(entity.keys))} names a column twice"
     for key in entity.keys:
         if not key or key.startswith(RESERVED) or key in TIME_COLUMNS:
-            yield "keys", f"'{key}' cannot be a key column; the store uses that name"
+            yield "keys", f"{brief(key)} cannot be a key column; the store uses that name"
 
 
 def source_problems(source: Source) -> Found:
@@ -102,7 +84,7 @@ def source_problems(source: Source) -> Found:
     if len(given) != 1:
         yield "table", f"give exactly one of table=, path= and sql=; there {'are ' + ', '.join(given) if given else 'is none'}"
     if source.table is not None and len(source.table.split(".")) < 2:
-        yield "table", f"'{source.table}' has no namespace; write namespace.name"
+        yield "table", f"{brief(source.table)} has no namespace; write namespace.name"
     if source.path is not None:
         yield from path_problems(source.path)
     if source.format is not None:
@@ -113,22 +95,27 @@ def source_problems(source: Source) -> Found:
             canonical(source.sql)
         except SqlProblem as error:
             yield "sql", str(error)
+    if source.created == "":
+        yield "created", "is empty; name the column that says when a row became known, or leave it out"
     if not source.timestamp:
         yield "timestamp", "is missing; name the column that says when a row happened"
     sizes: dict[str, int] = {}
     for name, sql in source.columns.items():
         if name.startswith(RESERVED):
-            yield f"columns.{name}", f"names that begin with {RESERVED} are the store's own"
-        yield from sql_problems(f"columns.{name}", sql)
-        yield from size_problems(f"columns.{name}", name, sql, sizes)
+            yield f"columns.{name:.128}", f"names that begin with {RESERVED} are the store's own"
+        yield from sql_problems(f"columns.{name:.128}", sql)
+        yield from size_problems(f"columns.{name:.128}", name, sql, sizes)
     if source.where is not None:
         yield from sql_problems("where", source.where)
 
 
-def sql_problems(field: str, sql: str, known: Sequence[str] | None = None) -> Found:
-    """Row SQL that parses, is on the white list, and reads only `known` columns, which are features, when they are given."""
+def sql_problems(field: str, sql: str, known: Sequence[str] | None = None, argument: str = "") -> Found:
+    """Row SQL that parses, is on the white list, and reads only `known` columns, which are features, when they are given.
+
+    `argument` is what gave it, where the field does not say so.
+    """
     if not is_text(sql):
-        yield field, f"is {sql!r}; write row SQL as text"
+        yield field, f"{argument}{'=' if argument else 'is '}{brief(sql)}{' is no text' if argument else ''}; write row SQL as text"
         return
     try:
         tree = parse_row(sql)
@@ -136,11 +123,11 @@ def sql_problems(field: str, sql: str, known: Sequence[str] | None = None) -> Fo
     except SqlProblem as error:
         alone = sql.strip()
         hint = f"; the column of that name is written '\"{alone}\"'" if alone.lower() in TAKEN else ""
-        yield field, f"{error}{hint}"
+        yield field, f"{argument}{': ' if argument else ''}{error}{hint}"
         return
     for column in column_names(tree):
         if known is not None and resolve(column, known) is None:
-            yield field, f"no column '{column}'{near(column, known)}"
+            yield field, f"no column {brief(column)}{near(column, known)}"
     if known is not None:
         yield from struct_problems(field, tree, "a feature")
 
@@ -174,13 +161,13 @@ def size_problems(field: str, name: str, sql: str, sizes: dict[str, int]) -> Fou
         sizes[name] = 0
 
 
-def duration_problems(field: str, duration: object) -> Found:
+def duration_problems(field: str, duration: object, argument: str = "") -> Found:
     """A duration that parses and is not zero."""
     try:
         if microseconds(duration) == 0:  # type: ignore[arg-type]
-            yield field, f"{duration!r} is no time at all"
+            yield field, f"{argument}{brief(duration)} is no time at all"
     except ValueError as error:
-        yield field, str(error)
+        yield field, f"{argument}{error}"
 
 
 def view_problems(view: FeatureView) -> Found:
@@ -194,7 +181,7 @@ def view_problems(view: FeatureView) -> Found:
             yield "ttl", "an aggregate view takes no ttl: its windows bound how old a value can be; take it out"
     elif view.ttl not in (None, 0):
         try:
-            microseconds(str(view.ttl))
+            microseconds(view.ttl)  # type: ignore[arg-type]
         except ValueError as error:
             yield "ttl", str(error)
     declared = view.declared
@@ -204,16 +191,16 @@ def view_problems(view: FeatureView) -> Found:
     sizes: dict[str, int] = {}
     for given, feature in declared.items():
         name = str(given)
-        field = f"features.{name}"
+        field = f"features.{name:.128}"
         unfolded = [name]
         if isinstance(feature, Aggregation):
             yield from aggregation_problems(field, feature, view, grid)
-            unfolded = [f"{name}_{window}" for window in feature.over]
+            unfolded = [f"{name}_{window}" for window in feature.over if is_text(window)]
         elif isinstance(feature, Expression):
             yield from sql_problems(field, feature.sql, names)
             yield from size_problems(field, name, feature.sql, sizes)
         elif not isinstance(feature, str):
-            yield field, f"is {feature!r}; write row SQL, agg.<function>(...) or Expression(...)"
+            yield field, f"is {brief(feature)}; write row SQL, agg.<function>(...) or Expression(...)"
         elif view.every is not None:
             yield field, "is row SQL in an aggregate view; use agg.last(...), or Expression(...) over the other features"
         else:
@@ -227,9 +214,9 @@ def view_problems(view: FeatureView) -> Found:
 def feature_name_problems(field: str, name: str, before: Sequence[str], view: FeatureView) -> Found:
     """A feature is a column beside the keys and the two times, so its name must be its own."""
     if not NAME.fullmatch(name) or name.startswith(RESERVED):
-        yield field, f"{name!r} is not a feature name: letters, digits and _ only, not beginning with a digit or {RESERVED}"
+        yield field, f"{brief(name)} is not a feature name: letters, digits and _ only, not beginning with a digit or {RESERVED}"
     if name.lower() in {other.lower() for other in before}:
-        yield field, f"another feature of the view is called '{name}'"
+        yield field, f"another feature of the view is called {brief(name)}"
     if name.lower() in {*TIME_COLUMNS, *(key.lower() for key in view.entity.keys)}:
         yield field, f"'{name}' is the name of a key or time column of the feature table; call the feature something else"
 
@@ -239,22 +226,23 @@ def aggregation_problems(field: str, aggregation: Aggregation, view: FeatureView
     if view.every is None:
         yield field, "is an aggregation, which needs a time grid; give the view every='1d' or the like"
     if aggregation.function not in FUNCTIONS:
-        yield field, f"no aggregation '{aggregation.function}'{near(aggregation.function, FUNCTIONS)}"
+        yield field, f"no aggregation {brief(aggregation.function)}{near(str(aggregation.function), FUNCTIONS)}"
     if aggregation.column is None and aggregation.function != "count":
         yield field, f"agg.{aggregation.function} needs a column"
-    for sql in (aggregation.column, aggregation.where):
+    for argument, sql in (("column", aggregation.column), ("where", aggregation.where)):
         if sql is not None:
-            yield from sql_problems(field, sql)
+            yield from sql_problems(field, sql, argument=argument)
     if not aggregation.over:
         yield field, "over= is empty; name at least one window, such as over='7d'"
-    if len(set(aggregation.over)) < len(aggregation.over):
-        yield field, f"over={list(aggregation.over)} names a window twice"
+    texts = [window for window in aggregation.over if is_text(window)]
+    if len(set(texts)) < len(texts):
+        yield field, f"over={brief(list(aggregation.over))} names a window twice"
     for window in aggregation.over:
-        wrong = list(duration_problems(field, window))
+        wrong = list(duration_problems(field, window, "over="))
         yield from wrong
         if not wrong and grid and microseconds(window) % grid:
             yield field, f"the window '{window}' is not a multiple of every='{view.every}'"
     if aggregation.function == "last_n" and not (type(aggregation.n) is int and aggregation.n > 0):
-        yield field, f"n={aggregation.n!r} must be a whole number above 0"
-    if aggregation.function == "percentile" and not (isinstance(aggregation.q, int | float) and 0 <= aggregation.q <= 1):
-        yield field, f"q={aggregation.q!r} must be between 0 and 1"
+        yield field, f"n={brief(aggregation.n)} must be a whole number above 0"
+    if aggregation.function == "percentile" and not (type(aggregation.q) in (int, float) and 0 <= float(aggregation.q or 0) <= 1):
+        yield field, f"q={brief(aggregation.q)} must be between 0 and 1"

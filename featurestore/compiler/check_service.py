@@ -7,12 +7,12 @@ from featurestore.dsl.agg import Aggregation
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.types import sql_type
 from featurestore.dsl.view import FeatureView, Selection
-from featurestore.errors import near
+from featurestore.errors import brief, near
 
 
 def service_problems(service: FeatureService) -> Iterator[tuple[str, str]]:
     """(field, message) of each problem of one service."""
-    if not service.selections:
+    if not service.features:
         yield "features", "is empty; a service needs at least one view"
     owners: dict[str, str] = {}
     labels: list[str] = []
@@ -29,18 +29,18 @@ def service_problems(service: FeatureService) -> Iterator[tuple[str, str]]:
             if name.lower() in owners:
                 yield (
                     "features",
-                    f"feature '{name}' of {label} is also {owners[name.lower()]}; alias one: {label}.aliased('name', keys={{...}})",
+                    f"feature {brief(name)} of {label} is also {owners[name.lower()]}; alias one: {label}.aliased('name', keys={{...}})",
                 )
             owners.setdefault(name.lower(), f"a feature of {label}")
     for selection in service.selections:
         for column in request_keys(selection):
             if column.lower() in owners and owners[column.lower()] != "a key column":
-                yield "features", f"'{column}' is both a key column and {owners[column.lower()]}"
+                yield "features", f"{brief(column)} is both a key column and {owners[column.lower()]}"
             owners.setdefault(column.lower(), "a key column")
     for name, kind in service.request.items():
-        field = f"request.{name}"
+        field = f"request.{name:.128}"
         if name.lower() in owners:
-            yield field, f"'{name}' is also {owners[name.lower()]}; call the request field something else"
+            yield field, f"{brief(name)} is also {owners[name.lower()]}; call the request field something else"
         if name.startswith(RESERVED):
             yield field, f"names that begin with {RESERVED} are the store's own"
         owners.setdefault(name.lower(), "a request field")
@@ -57,28 +57,28 @@ def selection_problems(selection: Selection) -> Iterator[tuple[str, str]]:
     known = unfolded_names(view)
     for name in selection.names or ():
         if name not in known:
-            yield "features", f"no feature '{name}' in {view.name}{near(name, known)}"
+            yield "features", f"no feature {brief(name)} in {view.name}{near(name, known)}"
     if selection.names is not None and not selection.names:
         yield "features", f"{view.name}[...] selects no feature"
     if len(set(selection.names or ())) < len(selection.names or ()):
         yield "features", f"{view.name}[...] selects a feature twice"
     for key in selection.keys:
         if key not in view.entity.keys:
-            yield "features", f"no key '{key}' in {view.name}{near(key, view.entity.keys)}"
+            yield "features", f"no key {brief(key)} in {view.name}{near(key, view.entity.keys)}"
 
 
 def derived_problems(service: FeatureService, owners: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Derived features read request fields and features only, and add names of their own."""
     readable = [*service.request, *(name for selection in service.selections for name in output_names(selection))]
     for name, sql in service.derived.items():
-        field = f"derived.{name}"
+        field = f"derived.{name:.128}"
         if name.lower() in owners:
-            yield field, f"'{name}' is also {owners[name.lower()]}; call the derived feature something else"
+            yield field, f"{brief(name)} is also {owners[name.lower()]}; call the derived feature something else"
         if not name.isidentifier() or name.startswith(RESERVED):
-            yield field, f"{name!r} is not a feature name"
+            yield field, f"{brief(name)} is not a feature name"
         owners.setdefault(name.lower(), "a derived feature")
         if not isinstance(sql, str):
-            yield field, f"is {sql!r}, but a derived feature is SQL text, such as 'basket / nullif(spend_30d, 0)'"
+            yield field, f"is {brief(sql)}, but a derived feature is SQL text, such as 'basket / nullif(spend_30d, 0)'"
             continue
         try:
             tree = parse_row(sql)
@@ -88,7 +88,7 @@ def derived_problems(service: FeatureService, owners: dict[str, str]) -> Iterato
             continue
         for column in column_names(tree):
             if resolve(column, readable) is None:
-                yield field, f"no request field or feature '{column}'{near(column, readable)}"
+                yield field, f"no request field or feature {brief(column)}{near(column, readable)}"
         for read in struct_reads(tree):
             hint = "write the name alone, or make the field a feature of its own"
             yield field, f"'{read}' reads a field of a struct, and neither a feature nor a request field is one; {hint}"

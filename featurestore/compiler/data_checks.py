@@ -8,7 +8,7 @@ from featurestore.compiler.zero_divisors import row_sql
 from featurestore.dsl.check import SEVERITIES, Check, Condition, Freshness, NotNull, RowCount
 from featurestore.dsl.durations import microseconds
 from featurestore.dsl.view import FeatureView
-from featurestore.errors import near
+from featurestore.errors import brief, near
 
 ROWS = "__fs_checked_rows"
 BROKEN = "__fs_broken"
@@ -21,15 +21,15 @@ def check_problems(view: FeatureView) -> Iterator[tuple[str, str]]:
     for position, check in enumerate(view.checks):
         field = check_field(position)
         if not isinstance(check, Condition | NotNull | RowCount | Freshness):
-            yield field, f"is {check!r}; write check.that(...), check.not_null(...), check.rows(...) or check.fresh(...)"
+            yield field, f"is {brief(check)}; write check.that(...), check.not_null(...), check.rows(...) or check.fresh(...)"
             continue
         if not isinstance(check.name, str) or not check.name.strip():
-            yield field, f"{check.name!r} is not a name; write name='...' or leave it out"
+            yield field, f"{brief(check.name)} is not a name; write name='...' or leave it out"
         if check.name in names:
-            yield field, f"another check of the view is called {check.name!r}; give one of them a name of its own: name='...'"
+            yield field, f"another check of the view is called {brief(check.name)}; give one of them a name of its own: name='...'"
         names.append(check.name)
         if check.severity not in SEVERITIES:
-            yield field, f"no severity {check.severity!r}{near(str(check.severity), SEVERITIES)}"
+            yield field, f"no severity {brief(check.severity)}{near(str(check.severity), SEVERITIES)}"
         for message in _limit_problems(check, view):
             yield field, message
 
@@ -83,16 +83,19 @@ def _limit_problems(check: Check, view: FeatureView) -> Iterator[str]:
     if isinstance(check, Freshness):
         try:
             if microseconds(check.within) == 0:
-                yield f"within={check.within!r} is no time at all"
+                yield f"within={brief(check.within)} is no time at all"
         except ValueError as error:
             yield f"within={error}"
         return
     if isinstance(check.at_least, bool) or not isinstance(check.at_least, int | float) or not 0 < check.at_least <= 1:
-        yield f"at_least={check.at_least!r} is not a share of the rows: a number above 0 and at most 1, such as 0.95"
+        yield f"at_least={brief(check.at_least)} is not a share of the rows: a number above 0 and at most 1, such as 0.95"
     known = unfolded_names(view)
     if isinstance(check, NotNull):
         if not isinstance(check.feature, str) or resolve(check.feature, known) is None:
-            yield f"no feature '{check.feature}' in {view.name}{near(str(check.feature), known)}"
+            yield f"no feature {brief(check.feature)} in {view.name}{near(str(check.feature), known)}"
+        return
+    if not isinstance(check.sql, str):
+        yield f"is {brief(check.sql)}; write row SQL as text"
         return
     try:
         tree = parse_row(check.sql)
@@ -102,7 +105,7 @@ def _limit_problems(check: Check, view: FeatureView) -> Iterator[str]:
     names = column_names(tree)
     for name in names:
         if resolve(name, row_columns(view)) is None:
-            yield f"no key or feature '{name}'{near(name, row_columns(view))}"
+            yield f"no key or feature {brief(name)}{near(name, row_columns(view))}"
     for read in struct_reads(tree):
         yield f"'{read}' reads a field of a struct, and neither a key nor a feature is one; write the name alone"
 
@@ -113,7 +116,7 @@ def _count_problems(check: RowCount) -> Iterator[str]:
         yield "check.rows() has no limit; give at_least=, at_most= or both"
     for name, limit in given.items():
         if type(limit) is not int or limit < 0:
-            yield f"{name}={limit!r} is not a number of rows: a whole number, 0 or more"
+            yield f"{name}={brief(limit)} is not a number of rows: a whole number, 0 or more"
             return
     if len(given) == 2 and given["at_least"] > given["at_most"]:
         yield f"at_least={check.at_least} is more than at_most={check.at_most}, so no number of rows would do"

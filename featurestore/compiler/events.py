@@ -8,7 +8,7 @@ from featurestore.compiler.zero_divisors import row_sql
 from featurestore.dsl.agg import Aggregation
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
-from featurestore.errors import near
+from featurestore.errors import brief, near
 
 SOURCE = "__fs_source"
 EVENTS = "__fs_events"
@@ -147,7 +147,7 @@ def field_problems(view: FeatureView, columns: Sequence[str]) -> list[tuple[str,
     for key in view.entity.keys:
         if resolve(key, columns) is None:
             hint = "; a key must be a raw column of the source" if key in scope else near(key, columns)
-            found.append((f"entity {view.entity.name}.keys", f"no column '{key}' in source {view.source.name}{hint}"))
+            found.append((f"entity {view.entity.name}.keys", f"no column {brief(key)} in source {view.source.name}{hint}"))
     for sql, field in input_sql(view):
         found.extend(_unknown(field, sql, scope))
     return found
@@ -162,7 +162,7 @@ def source_field_problems(source: Source, columns: Sequence[str]) -> list[tuple[
         scope[name] = ""
     for role, column in (("timestamp", source.timestamp), ("created", source.created)):
         if column and resolve(column, scope) is None:
-            found.append((f"source {source.name}.{role}", f"no column '{column}'{near(column, scope)}"))
+            found.append((f"source {source.name}.{role}", f"no column {brief(column)}{near(column, scope)}"))
     if source.where:
         found.extend(_unknown(f"source {source.name}.where", source.where, scope))
     return found
@@ -174,11 +174,11 @@ def _unknown(field: str, sql: str, scope: Mapping[str, str]) -> list[tuple[str, 
     except SqlProblem:
         # That it cannot be read is a problem of its own, told where definitions are checked.
         return []
-    return [(field, f"no column '{name}'{near(name, scope)}") for name in names if resolve(name, scope) is None]
+    return [(field, f"no column {brief(name)}{near(name, scope)}") for name in names if resolve(name, scope) is None]
 
 
 def _known(name: str, names: Sequence[str] | Mapping[str, object]) -> str:
     found = resolve(name, names)
     if found is None:
-        raise SqlProblem(f"no column '{name}'{near(name, names)}")
+        raise SqlProblem(f"no column {brief(name)}{near(name, names)}")
     return found

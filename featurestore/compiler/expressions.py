@@ -10,7 +10,7 @@ from sqlglot import exp
 from featurestore.compiler import scopes, whitelist
 from featurestore.compiler.parsing import SqlProblem, TooMuchSql, parse, shown, with_room, write
 from featurestore.compiler.scopes import Relation, struct_field
-from featurestore.errors import near
+from featurestore.errors import brief, near
 
 __all__ = (
     "MOST_RENDERED",
@@ -117,7 +117,7 @@ def _put_in(made: exp.Expr, columns: Mapping[str, str]) -> None:
             found = resolve(first, columns)
             if found is None:
                 named = f" (in {'.'.join([first, *fields])}, which reads a field of a struct)" if fields else ""
-                raise SqlProblem(f"no column '{first}'{named}{near(first, columns)}")
+                raise SqlProblem(f"no column {brief(first)}{named}{near(first, columns)}")
             target = _rendered(columns[found])
             for name in fields:
                 target = struct_field(target, name)

@@ -7,7 +7,7 @@ from sqlglot import exp
 
 from featurestore.compiler import functions
 from featurestore.compiler.parsing import SqlProblem, write
-from featurestore.errors import near
+from featurestore.errors import brief, near
 
 OURS = "__fs_n"
 
@@ -302,7 +302,7 @@ class _Binder:
 
     def _missing(self, name: str, known: Collection[str], parts: Collection[str] = ()) -> None:
         dotted = ".".join(parts)
-        self.problems.append(f"no column '{name}'{f' (in {dotted})' if len(parts) > 1 else ''}{near(name, known)}")
+        self.problems.append(f"no column {brief(name)}{f' (in {dotted})' if len(parts) > 1 else ''}{near(name, known)}")
 
     def _name(self) -> str:
         self._made += 1

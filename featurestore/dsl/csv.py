@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from featurestore.dsl.listed import listed
+
 
 @dataclass(frozen=True)
 class Csv:
@@ -25,5 +27,4 @@ class Csv:
     types: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        given = (self.null,) if isinstance(self.null, str) else tuple(self.null)
-        object.__setattr__(self, "null", given)
+        object.__setattr__(self, "null", listed(self.null))

@@ -8,7 +8,7 @@ from featurestore.dsl.entity import Entity
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView, Selection
-from featurestore.errors import Problem
+from featurestore.errors import Problem, brief
 
 Definition = Entity | Source | FeatureView | FeatureService
 KINDS: Mapping[type[Any], str] = {Entity: "entity", Source: "source", FeatureView: "view", FeatureService: "service"}
@@ -41,10 +41,15 @@ class Definitions:
         """A problem of one object, with its file and line where they are known."""
         place = self.places.get((kind, name))
         if place is None:
-            return Problem(message, f"{kind} '{name}'", field_name)
+            return Problem(message, titled(kind, name), field_name)
         parts = [*reversed(field_name.split(".")), field_name.partition("[")[0]]
         line = next((place.inner[part] for part in parts if part in place.inner), place.line)
-        return Problem(message, f"{kind} '{name}'", field_name, place.file, line)
+        return Problem(message, titled(kind, name), field_name, place.file, line)
+
+
+def titled(kind: str, name: object) -> str:
+    """What a problem calls the object in which it lies."""
+    return f"{kind} {brief(name)}"
 
 
 def gather(objects: Iterable[Any], places: Mapping[int, Place] | None = None, known: Iterable[Problem] = ()) -> Definitions:
@@ -56,15 +61,13 @@ def gather(objects: Iterable[Any], places: Mapping[int, Place] | None = None, kn
     found: dict[tuple[str, str], Definition] = {}
     at: dict[tuple[str, str], Place] = {}
     for item in objects:
-        for definition in _reachable(item, problems):
+        for definition in _reachable(item, problems, places or {}):
             key = (KINDS[type(definition)], str(definition.name))
             place = (places or {}).get(id(definition))
             if key in found and found[key] != definition:
                 other = f" (the other is at {at[key].file}:{at[key].line})" if key in at else ""
                 message = f"another {key[0]} of this name is defined differently{other}; give one of them another name"
-                problems.append(
-                    Problem(message, f"{key[0]} '{key[1]}'", "name", place.file if place else None, place.line if place else None)
-                )
+                problems.append(Problem(message, titled(*key), "name", place.file if place else None, place.line if place else None))
             found.setdefault(key, definition)
             if place:
                 at.setdefault(key, place)
@@ -78,7 +81,7 @@ def gather(objects: Iterable[Any], places: Mapping[int, Place] | None = None, kn
     )
 
 
-def _reachable(item: Any, problems: list[Problem]) -> list[Definition]:
+def _reachable(item: Any, problems: list[Problem], places: Mapping[int, Place]) -> list[Definition]:
     if isinstance(item, Selection):
         item = item.view
     if isinstance(item, Entity | Source):
@@ -90,15 +93,21 @@ def _reachable(item: Any, problems: list[Problem]) -> list[Definition]:
             if isinstance(part, wanted):
                 parts.append(part)
             else:
-                problems.append(Problem(f"is {part!r}; it must be an object of {wanted.__name__}", f"view '{item.name}'", name))
+                problems.append(_problem(f"is {brief(part)}; it must be an object of {wanted.__name__}", item, name, places))
         return [*parts, item] if len(parts) == 2 else []
     if isinstance(item, FeatureService):
         listed: list[Definition] = []
         for entry in item.features:
             if isinstance(entry, Selection):
-                listed.extend(_reachable(entry.view, problems))
+                listed.extend(_reachable(entry.view, problems, places))
             else:
-                problems.append(Problem(f"{entry!r} is not a view or a selection of one", f"service '{item.name}'", "features"))
+                problems.append(_problem(f"{brief(entry)} is not a view or a selection of one", item, "features", places))
         return [*listed, item]
-    problems.append(Problem(f"{item!r} is not an Entity, Source, FeatureView or FeatureService"))
+    problems.append(Problem(f"{brief(item)} is not an Entity, Source, FeatureView or FeatureService"))
     return []
+
+
+def _problem(message: str, of: Definition, field_name: str, places: Mapping[int, Place]) -> Problem:
+    kind = KINDS[type(of)]
+    found = {(kind, str(of.name)): places[id(of)]} if id(of) in places else {}
+    return Definitions(places=found).problem(kind, str(of.name), field_name, message)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from featurestore.dsl.listed import listed
+
 
 @dataclass(frozen=True)
 class Entity:
@@ -19,4 +21,4 @@ class Entity:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "keys", (self.keys,) if isinstance(self.keys, str) else tuple(self.keys))
+        object.__setattr__(self, "keys", listed(self.keys))

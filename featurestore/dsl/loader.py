@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from featurestore.dsl.definitions import KINDS, Definitions, Place, gather
-from featurestore.errors import NotFound, Problem, RequestError
+from featurestore.errors import NotFound, Problem, RequestError, brief
 
 
 def load(definitions: Any) -> Definitions:
@@ -31,7 +31,7 @@ def load(definitions: Any) -> Definitions:
         return gather([definitions])
     if isinstance(definitions, Iterable):
         return gather(definitions)
-    raise RequestError(f"{definitions!r} is not a folder, a file, a module or a list of definitions")
+    raise RequestError(f"definitions={brief(definitions)} is not a folder, a file, a module or a list of definitions")
 
 
 def load_files(path: Path) -> Definitions:
@@ -119,7 +119,8 @@ def _places(objects: list[Any], module: ModuleType, file: Path) -> dict[int, Pla
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute) and (name := _first_text(node)):
             by_name.setdefault((node.func.id if isinstance(node.func, ast.Name) else node.func.attr, name), node)
     places: dict[int, Place] = {}
-    nested = [part for item in objects for part in (getattr(item, "entity", None), getattr(item, "source", None)) if part is not None]
+    parts = [getattr(item, name, None) for item in objects for name in ("entity", "source")]
+    nested = [part for part in parts if isinstance(part, tuple(KINDS))]
     variables = {id(value): name for name, value in vars(module).items()}
     for item in [*objects, *nested]:
         # Its own variable first: two objects may have one name.

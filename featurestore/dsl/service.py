@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from featurestore.dsl.listed import listed
 from featurestore.dsl.view import FeatureView, Selection
 
 
@@ -24,8 +25,8 @@ class FeatureService:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        listed = [self.features] if isinstance(self.features, FeatureView | Selection) else self.features
-        object.__setattr__(self, "features", tuple(Selection(item) if isinstance(item, FeatureView) else item for item in listed))
+        given = [self.features] if isinstance(self.features, FeatureView | Selection) else listed(self.features)
+        object.__setattr__(self, "features", tuple(Selection(item) if isinstance(item, FeatureView) else item for item in given))
 
     @property
     def selections(self) -> tuple[Selection, ...]:

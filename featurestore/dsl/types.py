@@ -2,6 +2,8 @@
 
 import re
 
+from featurestore.errors import brief
+
 _NAMES = {
     "boolean": "BOOLEAN",
     "bool": "BOOLEAN",
@@ -42,4 +44,4 @@ def sql_type(name: str) -> str:
             return f"DECIMAL({precision},{scale})"
     if lowered in _NAMES:
         return _NAMES[lowered]
-    raise ValueError(f"{name!r} is not a type; use one of {', '.join(sorted(_NAMES))} or decimal(p,s)")
+    raise ValueError(f"{brief(name)} is not a type; use one of {', '.join(sorted(_NAMES))} or decimal(p,s)")

@@ -1,6 +1,6 @@
 """A feature view is the named features of one entity, computed from one source."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from featurestore.dsl.agg import Aggregation
@@ -8,8 +8,10 @@ from featurestore.dsl.check import Check
 from featurestore.dsl.durations import as_text
 from featurestore.dsl.entity import Entity
 from featurestore.dsl.expression import Expression
+from featurestore.dsl.listed import listed
 from featurestore.dsl.source import Source
 from featurestore.dsl.words import column_sql
+from featurestore.errors import brief
 
 Feature = str | Aggregation | Expression
 
@@ -37,15 +39,12 @@ class FeatureView:
     checks: Sequence[Check] = ()
 
     def __post_init__(self) -> None:
-        alone = isinstance(self.checks, str) or not isinstance(self.checks, Sequence)
-        object.__setattr__(self, "checks", (self.checks,) if alone else tuple(self.checks))
+        object.__setattr__(self, "checks", listed(self.checks))
         object.__setattr__(self, "every", as_text(self.every))
         object.__setattr__(self, "ttl", as_text(self.ttl))
-        listed = self.features
-        if not isinstance(listed, Mapping):
-            # What is no list at all is told as features that are empty, with all that is wrong elsewhere.
-            taken = [listed] if isinstance(listed, str) else listed if isinstance(listed, Iterable) else ()
-            object.__setattr__(self, "features", {_name(column): column_sql(column) for column in taken})
+        if not isinstance(self.features, Mapping):
+            columns = listed(self.features)
+            object.__setattr__(self, "features", {_name(column): column_sql(column) for column in columns})
 
     @property
     def declared(self) -> Mapping[str, Feature]:
@@ -62,7 +61,7 @@ class FeatureView:
 
         Its features are called `<alias>_<feature>`.
         """
-        return Selection(self, alias=alias, keys=dict(keys))
+        return Selection(self).aliased(alias, keys)
 
 
 @dataclass(frozen=True)
@@ -75,13 +74,13 @@ class Selection:
     keys: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, names: str | tuple[str, ...]) -> "Selection":
-        return replace(self, names=(names,) if isinstance(names, str) else tuple(names))
+        return replace(self, names=listed(names))
 
     def aliased(self, alias: str, keys: Mapping[str, str]) -> "Selection":
         """The same selection under another key; see `FeatureView.aliased`."""
-        return replace(self, alias=alias, keys=dict(keys))
+        return replace(self, alias=alias, keys=dict(keys) if isinstance(keys, Mapping) else keys)
 
 
 def _name(column: object) -> str:
     """A column of a list as the name of a feature; what is no text is told when the definitions are checked."""
-    return column if isinstance(column, str) else repr(column)
+    return column if isinstance(column, str) else brief(column)

@@ -12,4 +12,4 @@ TAKEN = frozenset(
 
 def column_sql(name: str) -> str:
     """Row SQL that is the column of that name; any other name stays as it is, and is looked at with all other SQL."""
-    return f'"{name}"' if str(name).lower() in TAKEN else name
+    return f'"{name}"' if isinstance(name, str) and name.lower() in TAKEN else name

@@ -152,6 +152,20 @@ def test_every_problem_of_every_file_is_told_with_its_line(store: FeatureStore, 
     assert store.views() == []
 
 
+def test_what_is_no_view_or_no_source_is_told_with_its_line(store: FeatureStore, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        "from featurestore import Entity, FeatureService, FeatureView\n"
+        'customer = Entity("customer", keys="customer_id")\n'
+        'view = FeatureView(\n    "a",\n    entity=customer,\n    source="orders",\n    features=["status"],\n)\n'
+        'service = FeatureService("s", features=[5])\n'
+    )
+    with pytest.raises(DefinitionError) as caught:
+        store.plan(tmp_path)
+    found = {problem.line: str(problem).partition(": ")[2] for problem in caught.value.problems}
+    assert found[6] == "view 'a', source: is 'orders'; it must be an object of Source"
+    assert found[9] == "service 's', features: 5 is not a view or a selection of one"
+
+
 @pytest.mark.parametrize(
     "view,message",
     [
@@ -214,11 +228,11 @@ def test_a_wrong_service_is_refused_in_words(store: FeatureStore, service: Featu
 WHATEVER: Any = agg
 AN_EXPRESSION: Any = Expression
 MISSHAPEN: list[tuple[Any, dict[str, Any], str]] = [
-    (profile, {"features": None}, "features: is empty"),
+    (profile, {"features": None}, "features.None: is None; write row SQL"),
     (profile, {"features": [Expression("price")]}, "is not a feature name"),
-    (profile, {"features": {1: "price"}}, "'1' is not a feature name"),
-    (counts, {"features": {"n": WHATEVER.sum(5, over="1d")}}, "features.n: is 5; write row SQL as text"),
-    (counts, {"features": {"n": WHATEVER.count(where=["price"], over="1d")}}, "features.n: is ['price']; write row SQL as text"),
+    (profile, {"features": {1: "price"}}, "features: 1 is not a feature name"),
+    (counts, {"features": {"n": WHATEVER.sum(5, over="1d")}}, "features.n: column=5 is no text; write row SQL"),
+    (counts, {"features": {"n": WHATEVER.count(where=["price"], over="1d")}}, "features.n: where=['price'] is no text; write row SQL"),
     (counts, {"features": {"n": agg.count(over="1d"), "e": AN_EXPRESSION(None)}}, "features.e: is None; write row SQL as text"),
     (profile, {"source": "orders"}, "is 'orders'; it must be an object of Source"),
     (orders, {"where": True}, "where: is True; write row SQL as text"),
