@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
-from featurestore.addresses import HIDDEN, is_secret, secrets_in, without_secrets
+from featurestore.redaction import HIDDEN, is_secret, secrets_in, without_secrets
 
 _SHORTEST = 4
 """A shorter secret would be found in half of all words."""

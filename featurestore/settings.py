@@ -9,10 +9,10 @@ from urllib.parse import quote
 from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from featurestore import sizes
-from featurestore.addresses import connectable
 from featurestore.errors import RequestError, near
+from featurestore.redaction import connectable
 from featurestore.secrets import Secret
+from featurestore.values import byte_sizes
 
 URL_VARIABLE = "FEATURESTORE_URL"
 """Where a server is, for commands and `connect`; no setting of a store."""
@@ -147,14 +147,14 @@ class Settings(BaseSettings):
     @field_validator("lowest_rate", "spine_limit", "result_limit", "query_spill_limit")
     @classmethod
     def _size(cls, value: str) -> str:
-        sizes.parse(value)
+        byte_sizes.parse(value)
         return value
 
     @field_validator("memory_limit", "query_memory_limit", "job_memory_limit", "server_memory_limit")
     @classmethod
     def _memory(cls, value: str | None) -> str | None:
         if value is not None:
-            sizes.parse_memory(value)
+            byte_sizes.parse_memory(value)
         return value
 
     @classmethod
@@ -212,43 +212,43 @@ class Settings(BaseSettings):
 
     def memory_bytes(self) -> int | None:
         """The most bytes that a query may use; None for what the engine takes by itself."""
-        return None if self.memory_limit is None else sizes.parse_memory(self.memory_limit)
+        return None if self.memory_limit is None else byte_sizes.parse_memory(self.memory_limit)
 
     def job_memory(self) -> int:
         """The most bytes that the process of a job may have."""
         if self.job_memory_limit is not None:
-            return sizes.parse_memory(self.job_memory_limit)
-        query, machine = self.memory_bytes(), sizes.machine_memory()
+            return byte_sizes.parse_memory(self.job_memory_limit)
+        query, machine = self.memory_bytes(), byte_sizes.machine_memory()
         return machine if query is None else min(2 * query + GIB, machine)
 
     def query_memory(self) -> int:
         """The most bytes that a request's query may use."""
         if self.query_memory_limit is not None:
-            return sizes.parse_memory(self.query_memory_limit)
-        return self.memory_bytes() or sizes.machine_memory() // 8
+            return byte_sizes.parse_memory(self.query_memory_limit)
+        return self.memory_bytes() or byte_sizes.machine_memory() // 8
 
     def server_memory(self) -> int:
         """The most bytes that a server process may have: by default no less than its queries may use, and 2 GiB for all else."""
         if self.server_memory_limit is not None:
-            return sizes.parse_memory(self.server_memory_limit)
-        machine = sizes.machine_memory()
+            return byte_sizes.parse_memory(self.server_memory_limit)
+        machine = byte_sizes.machine_memory()
         return min(max(machine * 3 // 4 // self.workers, self.query_workers * self.query_memory() + 2 * GIB), machine)
 
     def query_spill(self) -> int:
         """The most bytes that a request's query may spill."""
-        return sizes.parse(self.query_spill_limit)
+        return byte_sizes.parse(self.query_spill_limit)
 
     def result_bytes(self) -> int:
         """The most bytes that the rows of an answer may take."""
-        return sizes.parse(self.result_limit)
+        return byte_sizes.parse(self.result_limit)
 
     def rate_bytes(self) -> int:
         """The fewest bytes a second of a body or an answer."""
-        return max(1, sizes.parse(self.lowest_rate))
+        return max(1, byte_sizes.parse(self.lowest_rate))
 
     def spine_bytes(self) -> int:
         """The most bytes that the rows of an uploaded spine may take."""
-        return sizes.parse(self.spine_limit)
+        return byte_sizes.parse(self.spine_limit)
 
     def spill_path(self) -> Path:
         """Where queries spill."""

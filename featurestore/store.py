@@ -15,34 +15,36 @@ from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl.csv import Csv
 from featurestore.dsl.loader import load
 from featurestore.errors import FeatureStoreError, RequestError
-from featurestore.pipelines import describe, health, registry, times
+from featurestore.joins.pinned import join_pinned
 from featurestore.pipelines import lookup as online
-from featurestore.pipelines.filling import Filling
-from featurestore.pipelines.joining.pinned import join_pinned, pin
-from featurestore.pipelines.joining.sizes import bounded_result
-from featurestore.pipelines.joining.spine_grid import asked
-from featurestore.pipelines.live import live_versions
 from featurestore.pipelines.lookup import OnlineFeatures
+from featurestore.pipelines.maintenance import maintain as upkeep
+from featurestore.pipelines.maintenance import removal, repair
+from featurestore.pipelines.maintenance.online_comparison import compare_views
+from featurestore.pipelines.maintenance.removal import Removal
 from featurestore.pipelines.materialization.materialize import Progress
 from featurestore.pipelines.materialization.outcome import Materializations, materialize_views
 from featurestore.pipelines.materialization.publish import publish_views
-from featurestore.pipelines.names import service_name, view_name, view_names
-from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.planning import apply, plan
 from featurestore.pipelines.planning.plan import Plan
-from featurestore.pipelines.registry import Applied
-from featurestore.pipelines.services import Services
 from featurestore.pipelines.training_sets import build, comparison, splits
 from featurestore.pipelines.training_sets.prepared import Prepared, prepare, read_for
 from featurestore.pipelines.training_sets.progress import Report, by_rows
 from featurestore.pipelines.training_sets.rebuild import rebuild
 from featurestore.pipelines.training_sets.spooled import spooled
 from featurestore.pipelines.training_sets.training_set import TrainingSet
-from featurestore.pipelines.upkeep import maintain as upkeep
-from featurestore.pipelines.upkeep import removal, repair
-from featurestore.pipelines.upkeep.online_comparison import compare_views
-from featurestore.pipelines.upkeep.removal import Removal
+from featurestore.records import definitions, describe, health
+from featurestore.records.definitions import Applied
+from featurestore.records.live_versions import live_versions
+from featurestore.records.names import service_name, view_name, view_names
+from featurestore.records.online_tables import Filling
+from featurestore.records.pinned import pin
+from featurestore.records.runtime import Runtime
+from featurestore.records.serving_version import Services
 from featurestore.settings import Settings, load_settings
+from featurestore.spines.bounds import bounded_result
+from featurestore.spines.grid import asked
+from featurestore.values import times
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -65,29 +67,29 @@ class FeatureStore:
         if home is not None and settings is not None:
             raise RequestError("give FeatureStore either home= or settings=, not both; Settings has a home of its own")
         self.settings = settings if settings is not None else load_settings(home=home)
-        self._parts = Parts(self.settings)
-        self._filling = Filling(self._parts)
-        self._services = Services(self._parts, self._filling)
+        self._runtime = Runtime(self.settings)
+        self._filling = Filling(self._runtime)
+        self._services = Services(self._runtime, self._filling)
 
     def confined(self, endable: "Evaluating | None" = None) -> "FeatureStore":
         """The same store for what others ask for, as a server's clients do: it reads no file that they name but below `source_folders`,
         and takes no model's address but MLflow's `models:/` and `runs:/`. `endable` computes derived features that may take long.
         """
         found = copy.copy(self)
-        found._parts = self._parts.confined(endable)
+        found._runtime = self._runtime.confined(endable)
         return found
 
     @property
     def catalog(self) -> "Catalog":
         """The pyiceberg catalog, for loading source tables of one's own."""
-        return self._parts.catalog
+        return self._runtime.catalog
 
     def plan(self, definitions: Any) -> Plan:
         """What applying these definitions would change; nothing is written.
 
         `definitions` is a folder, a file, a module, or a list of definition objects. Raises: DefinitionError.
         """
-        return plan.plan(self._parts, load(definitions))
+        return plan.plan(self._runtime, load(definitions))
 
     def apply(self, definitions: Any) -> Plan:
         """Do a plan, or plan and do definitions: register versions and make their empty tables, all or nothing.
@@ -96,7 +98,7 @@ class FeatureStore:
         to the same. Returns the plan that was done. Raises: CommitConflict saying what was applied meanwhile.
         """
         shown = isinstance(definitions, Plan)
-        return apply.apply(self._parts, definitions if shown else self.plan(definitions), as_shown=shown)
+        return apply.apply(self._runtime, definitions if shown else self.plan(definitions), as_shown=shown)
 
     def materialize(
         self,
@@ -121,7 +123,7 @@ class FeatureStore:
         versions = self._live_versions(names)
         bounds = [None if bound is None else times.parse(bound, what) for bound, what in ((start, "start"), (end, "end"))]
         with shown.of_materialization(progress) as report:
-            done = materialize_views(self._parts, versions, bounds[0], bounds[1], report or _silent)
+            done = materialize_views(self._runtime, versions, bounds[0], bounds[1], report or _silent)
         if failures == "raise" and (error := done.error) is not None:
             raise error
         return done
@@ -132,7 +134,7 @@ class FeatureStore:
 
         Returns a dict for each version that is kept fresh: view, table, rows written, snapshot_id (None: never materialized, or no rows).
         """
-        return publish_views(self._parts, self._live_versions(names), full)
+        return publish_views(self._runtime, self._live_versions(names), full)
 
     def verify_online(self, names: str | Sequence[str] | None = None, sample: int | None = None) -> list[dict[str, Any]]:
         """Compare what the online store holds of views (all when no name is given) with the newest rows of their feature tables, as of
@@ -144,22 +146,22 @@ class FeatureStore:
         """
         if sample is not None and (isinstance(sample, bool) or not isinstance(sample, int) or sample < 1):
             raise RequestError(f"sample={sample!r} is not a number of rows: give 1 or more, or nothing for all rows", field="sample")
-        return [one.to_dict() for one in compare_views(self._parts, self._live_versions(names), sample)]
+        return [one.to_dict() for one in compare_views(self._runtime, self._live_versions(names), sample)]
 
     def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
         """Remove an older version of a view: its registry entry, its online rows, its table with all files.
 
         A dry run only looks. Raises: NotFound; Conflict naming the services, registered models and training sets that need it.
         """
-        return removal.remove_version(self._parts, view_name(view), version, dry_run)
+        return removal.remove_version(self._runtime, view_name(view), version, dry_run)
 
     def remove_view(self, view: str, dry_run: bool = False) -> Removal:
         """Remove a view with all its versions. Its numbers are never given again. Raises: as `remove_version`."""
-        return removal.remove_view(self._parts, view_name(view), dry_run)
+        return removal.remove_view(self._runtime, view_name(view), dry_run)
 
     def remove_service(self, service: str, dry_run: bool = False) -> Removal:
         """Remove a service with all its versions. Views, and models that were trained with it, stay. Raises: NotFound."""
-        return removal.remove_service(self._parts, service_name(service), dry_run)
+        return removal.remove_service(self._runtime, service_name(service), dry_run)
 
     def maintain(
         self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None
@@ -172,7 +174,7 @@ class FeatureStore:
         Returns a dict for each table: table; snapshots expired; files and bytes removed; compacted_files and compacted_bytes;
         folded_rows; note, which says what was left undone and why (None: nothing). In a dry run, what would be.
         """
-        return [one.to_dict() for one in upkeep.maintain(self._parts, older_than, dry_run, fold_older_than)]
+        return [one.to_dict() for one in upkeep.maintain(self._runtime, older_than, dry_run, fold_older_than)]
 
     def repair(self, dry_run: bool = False) -> list[dict[str, Any]]:
         """Lead every table that lacks files of its current snapshot back to the last snapshot that is whole; a dry run only looks.
@@ -181,7 +183,7 @@ class FeatureStore:
         number, and first, one of them; back_to, a snapshot id (None: the table is empty now); training_sets, the ids of those that
         need a missing file; todo. None of it where all files are there.
         """
-        return [one.to_dict() for one in repair.repair(self._parts, dry_run)]
+        return [one.to_dict() for one in repair.repair(self._runtime, dry_run)]
 
     def training_set(
         self,
@@ -237,7 +239,7 @@ class FeatureStore:
         service = service_name(service)
         resolved = self._services.resolve(service)
         return prepare(
-            self._parts,
+            self._runtime,
             resolved.plan,
             given,
             timestamp=column,
@@ -253,26 +255,26 @@ class FeatureStore:
     def build_training_set(self, prepared: Prepared, progress: Report | None = None) -> TrainingSet:
         """The second half: join and store."""
         written = None if progress is None else by_rows(prepared.spine.rows, progress)
-        return build.build(self._parts, prepared, written)
+        return build.build(self._runtime, prepared, written)
 
     def spooled_training_set(self, folder: Path) -> Prepared:
         """What `spool` wrote to a folder, to be built by this process. Raises: NotFound when a snapshot that it pins is gone."""
-        return spooled(self._parts, folder)
+        return spooled(self._runtime, folder)
 
     def get_training_set(self, id: str) -> TrainingSet:
         """A stored training set. Raises: NotFound with the nearest ids."""
-        return build.get(self._parts, id)
+        return build.get(self._runtime, id)
 
     def find_training_set(self, id: str) -> TrainingSet | None:
         """A stored training set; None when there is none of this id."""
-        return build.find(self._parts, id)
+        return build.find(self._runtime, id)
 
     def rebuild(self, id_or_model_uri: str) -> TrainingSet:
         """Compute a training set again from its pinned snapshots alone and compare; a model URI stands for the one it carries.
 
         Raises: DigestMismatch naming the columns that differ.
         """
-        return rebuild(self._parts, self._id(id_or_model_uri))
+        return rebuild(self._runtime, self._id(id_or_model_uri))
 
     def compare(self, a: str, b: str) -> dict[str, Any]:
         """What training set `b` has otherwise than `a`: definitions, rows, values, drift, and what changed them.
@@ -280,7 +282,7 @@ class FeatureStore:
         A model URI stands for the training set it carries. Raises: NotFound with the nearest ids; RequestError where their keys
         have other columns.
         """
-        return comparison.compare(self._parts, self.get_training_set(self._id(a)), self.get_training_set(self._id(b)))
+        return comparison.compare(self._runtime, self.get_training_set(self._id(a)), self.get_training_set(self._id(b)))
 
     def point_in_time(
         self,
@@ -297,9 +299,9 @@ class FeatureStore:
         """The spine, or one made as for `training_set`, with a service's features as of each row's time, in memory and not stored."""
         given, column = asked(spine, timestamp, start, end, every, format)
         wanted = service if isinstance(service, ServicePlan) else self._services.resolve(service).plan
-        pinned = pin(self._parts, wanted, snapshots)
-        rows = read_for(self._parts, given, wanted, column, pinned, known)
-        with join_pinned(self._parts, wanted, rows, pinned, known) as joined:
+        pinned = pin(self._runtime, wanted, snapshots)
+        rows = read_for(self._runtime, given, wanted, column, pinned, known)
+        with join_pinned(self._runtime, wanted, rows, pinned, known) as joined:
             return pa.Table.from_batches(bounded_result(joined.batches), joined.schema)
 
     def online_features(
@@ -310,7 +312,7 @@ class FeatureStore:
         Raises: NotReady when the online store has nothing of a view that was materialized.
         """
         wanted = service if isinstance(service, ServicePlan) else self._services.current(service)
-        return online.lookup(self._parts, wanted, entities, request, self._filling)
+        return online.lookup(self._runtime, wanted, entities, request, self._filling)
 
     def service_plan(self, service: str) -> ServicePlan:
         """The service resolved to its newest version whose views are materialized."""
@@ -326,64 +328,64 @@ class FeatureStore:
 
     def entities(self) -> list[dict[str, Any]]:
         """The applied entities."""
-        return describe.plain(self._parts, "entity")
+        return describe.plain(self._runtime, "entity")
 
     def sources(self) -> list[dict[str, Any]]:
         """The applied sources."""
-        return describe.plain(self._parts, "source")
+        return describe.plain(self._runtime, "source")
 
     def views(self) -> list[dict[str, Any]]:
         """The newest version of every view, with its snapshot and watermark."""
-        return describe.views(self._parts)
+        return describe.views(self._runtime)
 
     def view(self, name: str) -> dict[str, Any]:
         """One view with all versions and the SQL of the newest. Raises: NotFound with the nearest names."""
-        return describe.view(self._parts, view_name(name))
+        return describe.view(self._runtime, view_name(name))
 
     def services(self) -> list[dict[str, Any]]:
         """Every service at the version that is served."""
-        return describe.services(self._parts)
+        return describe.services(self._runtime)
 
     def service(self, name: str) -> dict[str, Any]:
         """One service: features, request fields, key columns, versions. Raises: NotFound with the nearest names."""
-        return describe.service(self._parts, service_name(name))
+        return describe.service(self._runtime, service_name(name))
 
     def training_sets(self) -> list[dict[str, Any]]:
         """Every training set, newest first."""
-        return build.listing(self._parts)
+        return build.listing(self._runtime)
 
     def models(self) -> list[dict[str, Any]]:
         """Every version of every model that was logged with a training set, newest first, with its aliases."""
-        return describe.models(self._parts)
+        return describe.models(self._runtime)
 
     def check(self, write: bool = False) -> dict[str, FeatureStoreError | None]:
         """What catalog, warehouse and online store say when they are asked for something small; None when they answer.
 
         With `write` an object is put into the warehouse and taken away.
         """
-        return health.check(self._parts, write)
+        return health.check(self._runtime, write)
 
     def close(self) -> None:
         """Close what was opened. A closed store opens anew when it is used again."""
-        self._parts.close()
-        self._parts = Parts(self.settings)
-        self._filling = Filling(self._parts)
-        self._services = Services(self._parts, self._filling)
+        self._runtime.close()
+        self._runtime = Runtime(self.settings)
+        self._filling = Filling(self._runtime)
+        self._services = Services(self._runtime, self._filling)
 
     def _live_versions(self, names: str | Sequence[str] | None) -> Iterator[Applied]:
         """The versions of views to keep fresh. Raises: NotFound with the nearest names."""
-        known = registry.read(self._parts)
+        known = definitions.read(self._runtime)
         given = view_names(names)
         wanted = known.names("view") if given is None else given
         for name in wanted:
             known.get("view", name)
-        return live_versions(self._parts, known, wanted)
+        return live_versions(self._runtime, known, wanted)
 
     def _id(self, id_or_model_uri: str) -> str:
         # An id has no slash; addresses such as models:/churn/1 and the folder of a model have.
         if "/" not in id_or_model_uri:
             return id_or_model_uri
-        if self._parts.source_folders is not None and not MODELS.match(id_or_model_uri):
+        if self._runtime.source_folders is not None and not MODELS.match(id_or_model_uri):
             raise RequestError("give the id of a training set, or a model's address such as models:/churn/1 or runs:/.../model")
         # mlflow takes a second to import and may not be installed, and only a model's address needs it.
         from featurestore.models.stamp import training_set_id  # noqa: PLC0415

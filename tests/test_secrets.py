@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from featurestore import Settings
-from featurestore.addresses import connectable, without_secrets
 from featurestore.errors import NotReady, RequestError
+from featurestore.redaction import connectable, without_secrets
 from featurestore.secrets import ScrubbingFormatter, Secret, logger_of, scrubbed
 from featurestore.settings import load_settings
 

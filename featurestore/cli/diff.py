@@ -5,10 +5,10 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from featurestore.amounts import count
 from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import print_facts, print_json, print_sql, print_table, say
+from featurestore.values.humanize import count
 
 
 @click.command(cls=Command)

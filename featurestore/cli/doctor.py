@@ -15,12 +15,12 @@ import click
 from rich.markup import escape
 
 from featurestore import private
-from featurestore.addresses import without_secrets
-from featurestore.amounts import plural
 from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import print_json, print_table, say
 from featurestore.errors import NOT_INSTALLED, FeatureStoreError
+from featurestore.redaction import without_secrets
+from featurestore.values.humanize import plural
 
 if TYPE_CHECKING:
     from featurestore.client.store import RemoteStore

@@ -5,12 +5,12 @@ from pathlib import Path
 import click
 from rich.markup import escape
 
-from featurestore.amounts import plural
 from featurestore.cli import context
 from featurestore.cli.example import TEXTS
 from featurestore.cli.help import Command
 from featurestore.cli.output import print_json, say
 from featurestore.errors import RequestError
+from featurestore.values.humanize import plural
 
 NEXT = (
     ("featurestore plan", "what would be made"),

@@ -7,11 +7,11 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from featurestore.amounts import count, plural, size
 from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import print_json, print_table, say
 from featurestore.dsl import durations
+from featurestore.values.humanize import count, plural, size
 
 COLUMNS = {
     "snapshots expired": "snapshots",

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import click
 from rich.markup import escape
 
-from featurestore.amounts import count, plural
 from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import console, moment, print_json, print_table, say
+from featurestore.values.humanize import count, plural
 
 if TYPE_CHECKING:
     from featurestore.pipelines.materialization.materialize import Materialization, Report

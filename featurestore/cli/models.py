@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, cast
 import click
 from rich.markup import escape
 
-from featurestore.amounts import count
 from featurestore.cli import context, csv_format
 from featurestore.cli.help import Command
 from featurestore.cli.output import print_facts, print_json, print_table
+from featurestore.values.humanize import count
 
 if TYPE_CHECKING:
     from featurestore.client.store import RemoteStore

@@ -9,7 +9,7 @@ from rich.markup import escape
 from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import moment, print_json, print_table, say
-from featurestore.pipelines import encoding
+from featurestore.values import json_encoding
 
 if TYPE_CHECKING:
     from featurestore.pipelines.lookup import OnlineFeatures
@@ -97,4 +97,4 @@ def _show(found: "OnlineFeatures", entities: list[dict[str, Any]]) -> None:
 def _cell(value: Any) -> str:
     if value is None:
         return "[dim]NULL[/]"
-    return escape(value if isinstance(value, str) else encoding.dumps(value).decode().strip('"'))
+    return escape(value if isinstance(value, str) else json_encoding.dumps(value).decode().strip('"'))

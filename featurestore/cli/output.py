@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from featurestore.errors import FeatureStoreError
-from featurestore.pipelines import encoding
+from featurestore.values import json_encoding
 
 PIPE_WIDTH = 200
 """What is not a terminal has no width: tables there are wide rather than cut."""
@@ -25,7 +25,7 @@ def console(*, stderr: bool = False) -> Console:
 
 def print_json(value: Any) -> None:
     """One JSON document, indented."""
-    click.echo(encoding.dumps(value, default=encoding.plain, option=encoding.OPTIONS | orjson.OPT_INDENT_2))
+    click.echo(json_encoding.dumps(value, default=json_encoding.plain, option=json_encoding.OPTIONS | orjson.OPT_INDENT_2))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
@@ -73,7 +73,7 @@ def print_error(error: FeatureStoreError, as_json: bool) -> None:
     """What was wrong, on stderr: as the HTTP API says it with `as_json`."""
     if as_json:
         body = {"error": {"type": type(error).__name__, "message": error.message, "details": error.details}}
-        click.echo(encoding.dumps(body, default=encoding.plain, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS), err=True)
+        click.echo(json_encoding.dumps(body, default=json_encoding.plain, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS), err=True)
         return
     said = f"[bold red]error[/]  {escape(error.message)}"
     reason = error.details.get("reason")

@@ -3,10 +3,10 @@
 import click
 from rich.markup import escape
 
-from featurestore.amounts import count
 from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import print_json, print_table, say
+from featurestore.values.humanize import count
 
 
 @click.command(cls=Command)

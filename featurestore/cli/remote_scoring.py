@@ -8,8 +8,8 @@ import pyarrow as pa
 from featurestore.client.spines import read_files
 from featurestore.dsl.csv import Csv
 from featurestore.errors import RequestError
-from featurestore.pipelines import frames
-from featurestore.pipelines.spine_files import in_format
+from featurestore.spines.file_format import in_format
+from featurestore.values import frames
 
 if TYPE_CHECKING:
     from featurestore.client.store import RemoteStore

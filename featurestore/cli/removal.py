@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 import click
 from rich.markup import escape
 
-from featurestore.amounts import plural
 from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import print_json, say
+from featurestore.values.humanize import plural
 
 if TYPE_CHECKING:
     from featurestore.client.store import RemoteStore
-    from featurestore.pipelines.upkeep.removal import Removal
+    from featurestore.pipelines.maintenance.removal import Removal
     from featurestore.store import FeatureStore
 
 

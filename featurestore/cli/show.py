@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.markup import escape
 
-from featurestore.amounts import count
 from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import moment, print_facts, print_json, print_sql, print_table, say
 from featurestore.errors import NotFound
+from featurestore.values.humanize import count
 
 if TYPE_CHECKING:
     from featurestore.client.store import RemoteStore

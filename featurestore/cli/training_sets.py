@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal
 import click
 from rich.markup import escape
 
-from featurestore.amounts import count
 from featurestore.cli import context, csv_format
 from featurestore.cli.help import Command
 from featurestore.cli.output import console, note, print_facts, print_json, say
+from featurestore.values.humanize import count
 
 if TYPE_CHECKING:
     from featurestore.pipelines.training_sets.progress import Report

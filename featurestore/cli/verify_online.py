@@ -6,11 +6,11 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from featurestore.amounts import count
 from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import print_json, print_table, say
-from featurestore.pipelines import encoding
+from featurestore.values import json_encoding
+from featurestore.values.humanize import count
 
 
 @click.command("verify-online", cls=Command)
@@ -64,4 +64,4 @@ def _key(difference: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any) -> str:
-    return "NULL" if value is None else encoding.dumps(value, default=encoding.plain).decode()
+    return "NULL" if value is None else json_encoding.dumps(value, default=json_encoding.plain).decode()

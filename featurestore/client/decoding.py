@@ -8,17 +8,17 @@ from typing import Any
 from featurestore.client.transport import exception
 from featurestore.dsl.definitions import Definitions
 from featurestore.errors import DefinitionError, FeatureStoreError, Problem
-from featurestore.pipelines import times
 from featurestore.pipelines.lookup import OnlineFeatures
+from featurestore.pipelines.maintenance.removal import Removal
 from featurestore.pipelines.materialization.checks import Outcome
 from featurestore.pipelines.materialization.materialize import Materialization
 from featurestore.pipelines.materialization.outcome import Failure, Materializations
 from featurestore.pipelines.planning.cost import Read
 from featurestore.pipelines.planning.plan import Plan
 from featurestore.pipelines.planning.step import Step
-from featurestore.pipelines.registry import Applied
-from featurestore.pipelines.upkeep.removal import Removal
-from featurestore.pipelines.values import DOUBLES, fit
+from featurestore.records.definitions import Applied
+from featurestore.values import times
+from featurestore.values.coercion import DOUBLES, fit
 
 
 def object_of(answer: Any) -> dict[str, Any]:

@@ -10,12 +10,12 @@ import orjson
 import pyarrow as pa
 
 from featurestore.dsl.csv import Csv
-from featurestore.pipelines import frames, times
-from featurestore.pipelines.files.spine import files_of
-from featurestore.pipelines.joining.spine_grid import SpineGrid
-from featurestore.pipelines.parts import Parts
-from featurestore.pipelines.spine_files import SpineFiles
+from featurestore.files.spine_files import files_of
+from featurestore.records.runtime import Runtime
 from featurestore.settings import Settings
+from featurestore.spines.file_format import SpineFiles
+from featurestore.spines.grid import SpineGrid
+from featurestore.values import frames, times
 
 ARROW = "application/vnd.apache.arrow.stream"
 SPOOLED_BYTES = 8 << 20
@@ -55,7 +55,7 @@ def request(spine: Any, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def read_files(path: str, written: Csv | None = None, times: Sequence[str] = ()) -> Iterator[pa.RecordBatchReader]:
     """The rows of files on this machine; `written` is the format of CSV files, and `times` their columns of times."""
     # The engine reads CSV alone, and a client that has none of it need not load it.
-    parts = Parts(Settings())
+    parts = Runtime(Settings())
     try:
         with files_of(parts.files, lambda: parts.engine, path, written, times) as rows:
             yield rows

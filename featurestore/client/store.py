@@ -19,20 +19,20 @@ from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.documents import definitions_document
 from featurestore.dsl.loader import load
 from featurestore.errors import DefinitionError, NotFound, RequestError
-from featurestore.pipelines import encoding, times
-from featurestore.pipelines.joining.spine_grid import asked
 from featurestore.pipelines.lookup import OnlineFeatures
+from featurestore.pipelines.maintenance.removal import Removal
 from featurestore.pipelines.materialization.materialize import Progress
 from featurestore.pipelines.materialization.outcome import Materializations
-from featurestore.pipelines.names import service_name, view_name, view_names
 from featurestore.pipelines.planning.plan import Plan
 from featurestore.pipelines.training_sets import splits
 from featurestore.pipelines.training_sets.files import Files
 from featurestore.pipelines.training_sets.progress import Progress as RowsProgress
 from featurestore.pipelines.training_sets.training_set import TrainingSet
-from featurestore.pipelines.upkeep.removal import Removal
-from featurestore.pipelines.values import DOUBLES
+from featurestore.records.names import service_name, view_name, view_names
+from featurestore.spines.grid import asked
 from featurestore.store import Known
+from featurestore.values import json_encoding, times
+from featurestore.values.coercion import DOUBLES
 
 
 def connect(url: str, token: str | None = None, timeout: float = 30.0) -> "RemoteStore":
@@ -202,7 +202,7 @@ class RemoteStore:
             if given is not None and (isinstance(given, Mapping | str) or not isinstance(given, Sequence)):
                 raise RequestError(f"{what} must be a list of objects, one for each entity", field=what)
         asked = self._told(service_name(service), entities, request)
-        body = encoding.dumps(asked)
+        body = json_encoding.dumps(asked)
         headers = {"Content-Type": "application/json"}
         answer = self._http.post(f"/v1/services/{_part(service_name(service))}/online", content=body, headers=headers)
         with in_form(self._http.url):
@@ -227,7 +227,7 @@ class RemoteStore:
         """
         wanted = {name: str(value) for name, value in (("version", version), ("alias", alias)) if value is not None}
         # A NaN is what frames have for a value that is missing.
-        body = encoding.dumps({"dataframe_records": [_without_nan(record, ()) for record in records]})
+        body = json_encoding.dumps({"dataframe_records": [_without_nan(record, ()) for record in records]})
         headers = {"Content-Type": "application/json"}
         path = f"/v1/models/{_part(model)}/invocations"
         answer = self._http.post(path, content=body, headers=headers, params=wanted, patient=True)

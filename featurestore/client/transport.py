@@ -9,7 +9,7 @@ import httpx
 import pyarrow as pa
 
 from featurestore import errors
-from featurestore.client.inlet import Inlet
+from featurestore.client.response_reader import Inlet
 from featurestore.errors import Conflict, DefinitionError, FeatureStoreError, NotReady, Problem, RequestError
 
 KINDS: Mapping[str, type[FeatureStoreError]] = {

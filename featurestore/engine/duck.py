@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
-from featurestore import private, sizes
+from featurestore import private
 from featurestore.compiler.expressions import literal, quoted
 from featurestore.compiler.relations import FILE, FieldId, FilePart, IcebergFiles, LocalFiles
 from featurestore.dsl.csv import Csv
@@ -26,6 +26,7 @@ from featurestore.engine.statements import MAKES, READS, one_statement
 from featurestore.engine.translation import translated
 from featurestore.engine.watch import Watch
 from featurestore.errors import FeatureStoreError
+from featurestore.values import byte_sizes
 
 if TYPE_CHECKING:
     from featurestore.settings import Settings
@@ -140,7 +141,7 @@ class DuckSession:
     @property
     def memory(self) -> int:
         ((text,),) = self._execute("SELECT current_setting('memory_limit')", READS)
-        return sizes.parse(text)
+        return byte_sizes.parse(text)
 
     def add(self, name: str, relation: Relation) -> None:
         if isinstance(relation, IcebergFiles):

@@ -9,10 +9,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from featurestore import private
-from featurestore.addresses import without_secrets
 from featurestore.errors import MissingExtra, NotReady
 from featurestore.lakehouse import local_io
 from featurestore.lakehouse.reaching import told, told_by
+from featurestore.redaction import without_secrets
 from featurestore.secrets import logger_of
 from featurestore.settings import CATALOG_NAME, Settings
 

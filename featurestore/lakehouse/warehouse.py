@@ -8,11 +8,11 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.io import FileIO
 
-from featurestore.addresses import without_secrets
 from featurestore.errors import NotReady
 from featurestore.lakehouse import folders
 from featurestore.lakehouse.local_io import LocalFirstIO
 from featurestore.lakehouse.reaching import UNREACHABLE, reaching, told
+from featurestore.redaction import without_secrets
 
 PROBE = ".featurestore-probe-"
 

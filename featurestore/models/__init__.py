@@ -10,8 +10,8 @@ from featurestore.errors import MissingExtra
 
 if TYPE_CHECKING:
     from featurestore.models.attaching import attach
+    from featurestore.models.lineage import set_alias, trained_on
     from featurestore.models.logging import log_model
-    from featurestore.models.registry import set_alias, trained_on
     from featurestore.models.scoring import score
     from featurestore.models.serving import LoadedModel, LoadedModels, Prediction
     from featurestore.models.stamp import training_set
@@ -35,8 +35,8 @@ _HOMES = {
     "attach": "attaching",
     "log_model": "logging",
     "score": "scoring",
-    "set_alias": "registry",
-    "trained_on": "registry",
+    "set_alias": "lineage",
+    "trained_on": "lineage",
     "training_set": "stamp",
 }
 

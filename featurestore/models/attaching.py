@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from featurestore.errors import Conflict, RequestError
-from featurestore.models import bundle, origin, reach, tracking
-from featurestore.models.flow import asking, local_path, mlflow
+from featurestore.models import bundle, locate_store, store_access, tracking
 from featurestore.models.logging import make_stamp, record_input, tag_version
+from featurestore.models.mlflow_client import asking, local_path, mlflow
 from featurestore.models.stamp import FOLDER, ORIGINAL, PREFIX, Stamp
-from featurestore.pipelines import models as audit
 from featurestore.pipelines.training_sets.training_set import TrainingSet
+from featurestore.records import model_events as audit
 from featurestore.store import FeatureStore
 
 
@@ -30,7 +30,7 @@ def attach(
     A model that carries this training set's stamp already is left alone. Returns MLflow's ModelInfo. Raises: NotFound;
     Conflict for a model stamped with another training set; RequestError as in `log_model`.
     """
-    with reach.store_of(training_set, store) as found:
+    with store_access.store_of(training_set, store) as found:
         tracking.use_to_log(found.settings)
         with asking("model", model_uri):
             info = mlflow.models.get_model_info(local_path(model_uri))
@@ -63,7 +63,7 @@ def _write(
         meta = mlflow.models.Model.load(str(folder / ORIGINAL))
         native = _native(folder, Path(scratch, "native"))
         stamp = make_stamp(native, training_set, meta.signature, store, inputs=inputs, missing=missing)
-        origin.check(store, stamp)
+        locate_store.check(store, stamp)
         bundle.wrap(folder, meta, stamp, training_set.manifest, meta.signature)
         changed = Path(scratch, "changed")
         shutil.copytree(folder / FOLDER, changed / FOLDER)

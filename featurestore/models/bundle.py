@@ -15,7 +15,7 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 from featurestore.errors import MissingExtra, RequestError
 from featurestore.models import pickles
 from featurestore.models.flavor import reads_matrix, takes_nullable
-from featurestore.models.flow import mlflow
+from featurestore.models.mlflow_client import mlflow
 from featurestore.models.signature import serving_signature
 from featurestore.models.stamp import FOLDER, MANIFEST, ORIGINAL, STAMP, Stamp, read
 

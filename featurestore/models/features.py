@@ -7,13 +7,13 @@ from typing import Any, Literal, cast
 import pyarrow as pa
 
 from featurestore.errors import RequestError, TypeMismatch
-from featurestore.models import reach
+from featurestore.models import store_access
 from featurestore.models.inputs import Values
 from featurestore.models.stamp import Stamp
 from featurestore.models.values import kinds_of, listed, plain, typed
-from featurestore.pipelines.json_numbers import NotANumber, WrittenNumber
-from featurestore.pipelines.values import fit
 from featurestore.store import FeatureStore
+from featurestore.values.coercion import fit
+from featurestore.values.json_numbers import NotANumber, WrittenNumber
 
 MISSING = ("nan", "error")
 
@@ -77,7 +77,7 @@ def overridden(store: FeatureStore, stamp: Stamp, columns: Mapping[str, Values],
             result[name] = _merged([typed(value, kinds[name], f"the feature '{name}'") for value in sent[name]], columns[name])
     if plan.derived and any(name in sent for name in plan.looked_up_names):
         fields = {name: listed(result[name]) for name, _ in plan.request}
-        again = reach.derive(store, plan, fields, [listed(result[name]) for name in plan.looked_up_names])
+        again = store_access.derive(store, plan, fields, [listed(result[name]) for name in plan.looked_up_names])
         result.update(zip((name for name, _ in plan.derived), again, strict=True))
     for name, _ in plan.derived:
         if name in sent:

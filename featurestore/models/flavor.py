@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from featurestore.errors import RequestError, near
-from featurestore.models.flow import mlflow
+from featurestore.models.mlflow_client import mlflow
 
 FLAVORS = {
     "sklearn": "sklearn",

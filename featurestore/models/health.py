@@ -7,9 +7,9 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from featurestore.addresses import without_secrets
 from featurestore.errors import NotReady
 from featurestore.models import location
+from featurestore.redaction import without_secrets
 from featurestore.secrets import scrubbed
 from featurestore.settings import Settings
 

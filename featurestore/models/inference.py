@@ -9,12 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore.lakehouse import tables, writes
-from featurestore.models import naming
+from featurestore.models import model_versions
 from featurestore.models.features import Found
 from featurestore.models.stamp import Stamp
 from featurestore.models.values import listed
-from featurestore.pipelines import times
 from featurestore.store import FeatureStore
+from featurestore.values import times
 
 # Versions of a model differ in their features, so these are JSON: one table for all versions.
 SCHEMA = pa.schema(
@@ -37,7 +37,7 @@ def record(store: FeatureStore, stamp: Stamp, model_uri: str, found: Found, pred
 
     Rows of a `batch` that is there already are not added again. A name's signs that a table's cannot have become _.
     """
-    model, version = naming.of_uri(model_uri)
+    model, version = model_versions.of_uri(model_uri)
     identifier = f"{store.settings.inference_namespace}.{re.sub(r'[^A-Za-z0-9_]', '_', model)}"
     tables.load_or_create(store.catalog, identifier, SCHEMA, month_of="predicted_at")
     plan, count = stamp.plan, len(predictions)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from featurestore.errors import TypeMismatch
-from featurestore.models import bundle, origin, running
+from featurestore.models import bundle, locate_store, predict
 from featurestore.models.bundle import OWN_CONFIG, Native
 from featurestore.models.values import kinds_of, plain
 from featurestore.store import FeatureStore
@@ -34,7 +34,7 @@ class KeyedModel:
         _refuse_rounded(given, kinds_of(self._native.stamp.plan))
         columns = {str(name): [plain(value) for value in given[name].tolist()] for name in given.columns}
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        answer, _ = running.online(self._native, self._store, rows, self._missing)
+        answer, _ = predict.online(self._native, self._store, rows, self._missing)
         return answer
 
     def get_raw_model(self) -> Any:
@@ -60,4 +60,4 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Ke
     own = {name: config.pop(name, None) for name in OWN_CONFIG}
     missing = own.pop("missing")
     native = Native(Path(path), config)
-    return KeyedModel(native, origin.find(native.stamp, places=own), missing)
+    return KeyedModel(native, locate_store.find(native.stamp, places=own), missing)

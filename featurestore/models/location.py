@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from featurestore import private
-from featurestore.addresses import without_secrets
 from featurestore.errors import NotReady
+from featurestore.redaction import without_secrets
 from featurestore.secrets import logger_of
 from featurestore.settings import Settings
 

@@ -8,16 +8,16 @@ from types import ModuleType
 from typing import Any
 
 from featurestore.errors import RequestError
-from featurestore.models import bundle, origin, reach, tracking
+from featurestore.models import bundle, locate_store, store_access, tracking
 from featurestore.models.features import MISSING
 from featurestore.models.flavor import METHOD_OPTION, Flavor, check_categories, check_method, takes_method
 from featurestore.models.flavor import find as find_flavor
-from featurestore.models.flow import mlflow
 from featurestore.models.inputs import choose
+from featurestore.models.mlflow_client import mlflow
 from featurestore.models.signature import serving_signature
 from featurestore.models.stamp import Stamp
-from featurestore.pipelines import models as audit
 from featurestore.pipelines.training_sets.training_set import TrainingSet
+from featurestore.records import model_events as audit
 from featurestore.store import FeatureStore
 
 # What `Model.log` takes itself; every other keyword goes to the flavor's save_model.
@@ -50,7 +50,7 @@ def log_model(
     """
     if missing not in MISSING:
         raise RequestError(f"missing={missing!r} must be 'nan' (a key without features is scored with NULLs) or 'error'", field="missing")
-    with reach.store_of(training_set, store) as found:
+    with store_access.store_of(training_set, store) as found:
         signature = kwargs.pop("signature", None)
         chosen = find_flavor(model, flavor)
         check_method(model, chosen, pyfunc_predict_fn)
@@ -60,7 +60,7 @@ def log_model(
         elif pyfunc_predict_fn != "predict":
             method = pyfunc_predict_fn
         stamp = make_stamp(model, training_set, signature, found, inputs=inputs, missing=missing, predict_fn=method)
-        origin.check(found, stamp)
+        locate_store.check(found, stamp)
         tracking.use_to_log(found.settings)
         stamped = _Stamped(chosen, model, stamp, training_set.manifest, signature, input_example)
         with _run(name or training_set.name) as run_id:
@@ -97,7 +97,7 @@ def make_stamp(
         inputs=tuple(columns),
         named=named,
         missing=missing,
-        store=origin.describe(store.settings),
+        store=locate_store.describe(store.settings),
         predict_fn=predict_fn,
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from featurestore.errors import RequestError
-from featurestore.models.flow import mlflow
+from featurestore.models.mlflow_client import mlflow
 from featurestore.models.stamp import FOLDER, ORIGINAL
 
 PYFUNC = "python_function"

@@ -10,17 +10,17 @@ import pyarrow as pa
 from featurestore.dsl.csv import Csv
 from featurestore.errors import RequestError, near
 from featurestore.lakehouse import tables
-from featurestore.models import features, inference, origin, reach, running, tracking
+from featurestore.models import features, inference, locate_store, predict, store_access, tracking
 from featurestore.models.bundle import Native
 from featurestore.models.features import Found, Given
-from featurestore.models.flow import asking, local_path, mlflow
+from featurestore.models.mlflow_client import asking, local_path, mlflow
 from featurestore.models.stamp import Stamp
 from featurestore.models.values import answers, arrow, kinds_of, records
-from featurestore.pipelines import times
-from featurestore.pipelines.pandas_frames import to_frame
-from featurestore.pipelines.spine_files import in_format
 from featurestore.settings import load_settings
+from featurestore.spines.file_format import in_format
 from featurestore.store import FeatureStore
+from featurestore.values import times
+from featurestore.values.pandas_frames import to_frame
 
 PREDICTION = "prediction"
 
@@ -45,7 +45,7 @@ def score(
     once however often it is asked for. `format` says how a spine's CSV files are written. Returns a pandas or polars frame for one,
     else an Arrow table. Raises: NotFound, RequestError, TypeMismatch; Conflict for a store of other tables.
     """
-    reach.check_store(store)
+    store_access.check_store(store)
     given = in_format(spine, format)
     if log == "" or not isinstance(log, bool | str):
         raise RequestError(f"log={log!r} must be True, False, or a text that is the id of the batch", field="log")
@@ -55,9 +55,9 @@ def score(
         with asking("model", model_uri):
             folder = mlflow.artifacts.download_artifacts(local_path(model_uri), dst_path=scratch)
         native = Native(Path(folder), allow_pickle=settings.allow_pickle)
-        own = origin.find(native.stamp, store)
+        own = locate_store.find(native.stamp, store)
         try:
-            rows = reach.rows(own, given, [] if at == "online" else [native.stamp.timestamp])
+            rows = store_access.rows(own, given, [] if at == "online" else [native.stamp.timestamp])
             found, scored = _score(native, own, rows, at, missing)
             if log is not False:
                 batch = log if isinstance(log, str) else None
@@ -76,7 +76,7 @@ def _score(native: Native, store: FeatureStore, rows: pa.Table, at: str | dateti
     bare = rows.drop_columns(list(given))
     found = _online(store, stamp, bare, given) if at == "online" else _as_of(store, stamp, bare, given, at)
     features.check_missing(stamp, missing or stamp.missing, found.columns)
-    predictions = answers(running.predict(native, found.columns)) if rows.num_rows else []
+    predictions = answers(predict.predict(native, found.columns)) if rows.num_rows else []
     if len(predictions) != rows.num_rows:
         raise RequestError(f"the model gave {len(predictions)} predictions for {rows.num_rows} rows")
     kinds = kinds_of(stamp.plan)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from featurestore.errors import FeatureStoreError, NotReady, RequestError, near
-from featurestore.models import naming, origin, running, tracking
+from featurestore.models import locate_store, model_versions, predict, tracking
 from featurestore.models.bundle import Native
-from featurestore.models.flow import asking, local_path, mlflow
+from featurestore.models.mlflow_client import asking, local_path, mlflow
 from featurestore.models.stamp import Stamp
 from featurestore.models.values import answers
 from featurestore.secrets import logger_of
@@ -57,7 +57,7 @@ class LoadedModel:
         self._store = store
         self.name = name or model_uri
         self.version = version
-        origin.check(store, self.stamp)
+        locate_store.check(store, self.stamp)
 
     @property
     def stamp(self) -> Stamp:
@@ -72,7 +72,7 @@ class LoadedModel:
         self._check(records)
         if not records:
             return Prediction([], self.name, self.version, {})
-        answer, found = running.online(self._native, self._store, records)
+        answer, found = predict.online(self._native, self._store, records)
         return Prediction(answers(answer), self.name, self.version, dict(found.snapshots))
 
     def _check(self, records: Sequence[Mapping[str, Any]]) -> None:
@@ -113,7 +113,7 @@ class LoadedModels:
         tracking.use(self._store.settings)
         for name in names:
             try:
-                for alias in sorted(naming.aliases(name))[: self._limit]:
+                for alias in sorted(model_versions.aliases(name))[: self._limit]:
                     if stopped():
                         return
                     self.get(name, alias=alias)
@@ -166,7 +166,7 @@ class LoadedModels:
             return held[1]
         tracking.use(self._store.settings)
         try:
-            meant = naming.resolve(name, version, alias)
+            meant = model_versions.resolve(name, version, alias)
         except NotReady:
             if held is None:
                 raise

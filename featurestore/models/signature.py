@@ -3,7 +3,7 @@
 from typing import Any
 
 from featurestore.compiler.service_plan import ServicePlan
-from featurestore.models.flow import mlflow
+from featurestore.models.mlflow_client import mlflow
 
 # MLflow checks a declared type more narrowly than we read values: an int is no double to it, a NULL among integers no
 # integer, a time with a zone no time. So a type is declared where its check is right, and left open where ours is.

@@ -10,9 +10,9 @@ from typing import Any
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import RequestError
 from featurestore.models import tracking
-from featurestore.models.flow import artifact_repository, asking, local_path, mlflow
 from featurestore.models.inputs import Input
-from featurestore.pipelines import stored
+from featurestore.models.mlflow_client import artifact_repository, asking, local_path, mlflow
+from featurestore.records import stored_definition
 from featurestore.settings import Settings
 
 PREFIX = "featurestore"
@@ -81,7 +81,7 @@ def stamp_from_dict(document: Mapping[str, Any]) -> Stamp:
     """The stamp that `Stamp.to_dict` wrote."""
     values = {name: value for name, value in document.items() if name != "stamp_version"}
     inputs = tuple(Input(**one) for one in document["inputs"])
-    return Stamp(**{**values, "plan": stored.plan(document["plan"], "the model's stamp"), "inputs": inputs})
+    return Stamp(**{**values, "plan": stored_definition.plan(document["plan"], "the model's stamp"), "inputs": inputs})
 
 
 def snapshot_tag(table: str) -> str:

@@ -11,10 +11,10 @@ In this order:
 """
 
 from featurestore import private
-from featurestore.addresses import without_secrets
 from featurestore.errors import Conflict
 from featurestore.models import location
-from featurestore.models.flow import mlflow
+from featurestore.models.mlflow_client import mlflow
+from featurestore.redaction import without_secrets
 from featurestore.settings import Settings, load_settings
 
 ARTIFACTS = "mlflow-artifacts"

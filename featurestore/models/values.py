@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.models.inputs import Values
-from featurestore.pipelines.joining.spine_columns import arrow_type
-from featurestore.pipelines.values import fit
+from featurestore.spines.columns import arrow_type
+from featurestore.values.coercion import fit
 
 
 def plain(value: Any) -> Any:

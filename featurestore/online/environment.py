@@ -13,8 +13,8 @@ import msgspec
 
 from featurestore import private
 from featurestore.errors import NotReady, OutOfResources
-from featurestore.online.gate import Gate
 from featurestore.online.lmdb_pages import damage
+from featurestore.online.rw_lock import Gate
 
 T = TypeVar("T")
 _FIRST_MAP_BYTES = 1 << 30

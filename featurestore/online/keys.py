@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from msgspec.msgpack import Ext
 
 from featurestore.errors import TypeMismatch
-from featurestore.online.cells import Cells, big_endian
-from featurestore.online.kinds import EPOCH, EPOCH_DAY, stored
+from featurestore.online.msgpack_columns import Cells, big_endian
+from featurestore.online.value_types import EPOCH, EPOCH_DAY, stored
 
 LIMIT = 500
 KINDS = frozenset({"bool", "int", "string", "binary", "date", "timestamp", "uuid", "decimal"})

@@ -15,8 +15,8 @@ from featurestore.errors import RequestError
 from featurestore.online.environment import ENVIRONMENTS, Environments
 from featurestore.online.header import Header, decode_header, following
 from featurestore.online.keys import encode_key
+from featurestore.online.publish_buffer import Spool
 from featurestore.online.rows import Shape, check_width, encoded, newer, removed_keys, rows_reader, settled, shape_of
-from featurestore.online.spool import Spool
 from featurestore.online.store import ANY, Cursor, From, Read, Row, check_since
 
 # A row's key is its table's number and then the encoded key, so that a table is loaded in order and dropped as a range.

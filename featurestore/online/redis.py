@@ -15,9 +15,9 @@ import pyarrow as pa
 from featurestore.errors import CommitConflict, NotReady, RequestError
 from featurestore.online.header import Header, decode_header, following
 from featurestore.online.keys import encode_key
+from featurestore.online.publish_buffer import Spool
 from featurestore.online.redis_client import Lease, Lost, RedisClient
 from featurestore.online.rows import Shape, check_width, encoded, newer, removed_keys, rows_reader, settled, shape_of
-from featurestore.online.spool import Spool
 from featurestore.online.store import ANY, Cursor, From, Read, Row, check_since
 
 _STEP_ROWS = 2000

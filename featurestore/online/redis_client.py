@@ -12,8 +12,8 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import LockError, OutOfMemoryError, RedisError, ResponseError, WatchError
 from redis.retry import Retry
 
-from featurestore.addresses import place_of
 from featurestore.errors import NotReady, OutOfResources, RequestError
+from featurestore.redaction import place_of
 
 DEFAULT_PREFIX = "featurestore"
 FORM = "write redis://user:password@host:port/db, with each of @ / : % # ? in user and password percent-encoded: %40 for @"

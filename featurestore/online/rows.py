@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore.errors import Conflict, RequestError, TypeMismatch, near
-from featurestore.online.cells import Cells, big_endian
 from featurestore.online.keys import KINDS, encode_keys
-from featurestore.online.kinds import kind_of, reader_of, stored
+from featurestore.online.msgpack_columns import Cells, big_endian
 from featurestore.online.store import Row
+from featurestore.online.value_types import kind_of, reader_of, stored
 
 TIMES = ("feature_timestamp", "created_timestamp")
 _VERSION_BYTES = 16

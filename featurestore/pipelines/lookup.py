@@ -17,13 +17,13 @@ from featurestore.compiler.linear import are_linear
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.engine.evaluator import Evaluating, Given
 from featurestore.errors import RequestError, near
+from featurestore.joins.derived_rows import beyond_type
 from featurestore.online.store import Read, Row
-from featurestore.pipelines import encoding, times
-from featurestore.pipelines.filling import Filling
-from featurestore.pipelines.joining.derived_rows import beyond_type
-from featurestore.pipelines.joining.spine_columns import arrow_type
-from featurestore.pipelines.parts import Parts
-from featurestore.pipelines.values import DOUBLES, fit, is_fit
+from featurestore.records.online_tables import Filling
+from featurestore.records.runtime import Runtime
+from featurestore.spines.columns import arrow_type
+from featurestore.values import json_encoding, times
+from featurestore.values.coercion import DOUBLES, fit, is_fit
 
 PRESENT, NOT_FOUND, EXPIRED = "PRESENT", "NOT_FOUND", "EXPIRED"
 
@@ -57,7 +57,7 @@ class OnlineFeatures:
 
     def to_json(self, full: bool = True) -> bytes:
         """The HTTP body as it is sent."""
-        rows = encoding.dumps(self.rows, suspected=self._may_not_be_finite)
+        rows = json_encoding.dumps(self.rows, suspected=self._may_not_be_finite)
         return orjson.dumps({**self._body(full), "rows": orjson.Fragment(rows)})
 
     def _body(self, full: bool) -> dict[str, Any]:
@@ -100,7 +100,7 @@ class OnlineFeatures:
 
 
 def lookup(
-    parts: Parts,
+    runtime: Runtime,
     plan: ServicePlan,
     entities: Sequence[Mapping[str, Any]],
     request: Sequence[Mapping[str, Any]] | None,
@@ -114,7 +114,7 @@ def lookup(
     """
     fields = _request(plan, entities, request)
     wanted = _wanted(plan, entities)
-    reads = parts.online.read(wanted)
+    reads = runtime.online.read(wanted)
     if missing := [use.table for use, read in zip(plan.uses, reads, strict=True) if read.cursor is None]:
         filling.check(missing)
     present = times.now() if at is None else at
@@ -128,7 +128,7 @@ def lookup(
     rows = [tuple(chain.from_iterable(parts_of_row)) for parts_of_row in zip(*picked, strict=True)]
     derived_types: tuple[str, ...] = ()
     if plan.derived and entities:
-        derived, derived_types = _derive(parts, plan, fields, list(zip(*rows, strict=True)))
+        derived, derived_types = _derive(runtime, plan, fields, list(zip(*rows, strict=True)))
         rows = [(*row, *more) for row, more in zip(rows, zip(*derived, strict=True), strict=True)]
     return OnlineFeatures(
         features=plan.feature_names,
@@ -230,17 +230,17 @@ def _request(plan: ServicePlan, entities: Sequence[Mapping[str, Any]], request: 
     return columns
 
 
-def derive(parts: Parts, plan: ServicePlan, fields: Mapping[str, Sequence[Any]], looked_up: Sequence[Sequence[Any]]) -> list[list[Any]]:
+def derive(runtime: Runtime, plan: ServicePlan, fields: Mapping[str, Sequence[Any]], looked_up: Sequence[Sequence[Any]]) -> list[list[Any]]:
     """The derived features, by the engine and the SQL that training uses."""
-    return _derive(parts, plan, fields, looked_up)[0]
+    return _derive(runtime, plan, fields, looked_up)[0]
 
 
 def _derive(
-    parts: Parts, plan: ServicePlan, fields: Mapping[str, Sequence[Any]], looked_up: Sequence[Sequence[Any]]
+    runtime: Runtime, plan: ServicePlan, fields: Mapping[str, Sequence[Any]], looked_up: Sequence[Sequence[Any]]
 ) -> tuple[list[list[Any]], tuple[str, ...]]:
     """The derived features with their types."""
     expressions, kinds, linear = _expressions(plan)
-    evaluator = parts.evaluator(linear)
+    evaluator = runtime.evaluator(linear)
     values = {**fields, **dict(zip(plan.looked_up_names, looked_up, strict=True))}
     given = {name: (kind, _texts(values[name], kind)) for name, kind in kinds}
     rows = len(looked_up[0]) if looked_up else max(map(len, fields.values()), default=1)

@@ -15,7 +15,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from featurestore.server.documents import document
+from featurestore.server.error_body import document
 from featurestore.settings import Settings
 
 HEAD_BYTES = 64 << 10

@@ -10,8 +10,8 @@ from featurestore.dsl import documents
 from featurestore.dsl.definitions import Definition
 from featurestore.errors import CommitConflict
 from featurestore.pipelines.planning.plan import Plan
-from featurestore.server import answers, json_body
-from featurestore.server.bodies import ApplyBody, DefinitionsBody, PlanBody
+from featurestore.server import json_body, responses
+from featurestore.server.requests import ApplyBody, DefinitionsBody, PlanBody
 from featurestore.server.routing import EngineRoute, delete, get, json_of, post
 from featurestore.store import FeatureStore
 
@@ -27,17 +27,17 @@ class Definitions:
     def routes(self) -> list[APIRoute]:
         """What is served."""
         return [
-            get("/v1/entities", self.list_entities, TAG, response_model=list[answers.Entity]),
-            get("/v1/sources", self.list_sources, TAG, response_model=list[answers.Source]),
-            get("/v1/views", self.list_views, TAG, response_model=list[answers.View]),
-            get("/v1/views/{name}", self.get_view, TAG, response_model=answers.ViewDetail),
-            get("/v1/services", self.list_services, TAG, response_model=list[answers.Service]),
-            get("/v1/services/{name}", self.get_service, TAG, response_model=answers.ServiceDetail),
-            delete("/v1/views/{name}", self.remove_view, TAG, kind=EngineRoute, response_model=answers.Removal),
-            delete("/v1/views/{name}/versions/{version}", self.remove_version, TAG, kind=EngineRoute, response_model=answers.Removal),
-            delete("/v1/services/{name}", self.remove_service, TAG, kind=EngineRoute, response_model=answers.Removal),
-            post("/v1/plan", self.plan, TAG, kind=EngineRoute, response_model=answers.Plan, openapi_extra=json_of(PlanBody)),
-            post("/v1/apply", self.apply, TAG, kind=EngineRoute, response_model=answers.Plan, openapi_extra=json_of(ApplyBody)),
+            get("/v1/entities", self.list_entities, TAG, response_model=list[responses.Entity]),
+            get("/v1/sources", self.list_sources, TAG, response_model=list[responses.Source]),
+            get("/v1/views", self.list_views, TAG, response_model=list[responses.View]),
+            get("/v1/views/{name}", self.get_view, TAG, response_model=responses.ViewDetail),
+            get("/v1/services", self.list_services, TAG, response_model=list[responses.Service]),
+            get("/v1/services/{name}", self.get_service, TAG, response_model=responses.ServiceDetail),
+            delete("/v1/views/{name}", self.remove_view, TAG, kind=EngineRoute, response_model=responses.Removal),
+            delete("/v1/views/{name}/versions/{version}", self.remove_version, TAG, kind=EngineRoute, response_model=responses.Removal),
+            delete("/v1/services/{name}", self.remove_service, TAG, kind=EngineRoute, response_model=responses.Removal),
+            post("/v1/plan", self.plan, TAG, kind=EngineRoute, response_model=responses.Plan, openapi_extra=json_of(PlanBody)),
+            post("/v1/apply", self.apply, TAG, kind=EngineRoute, response_model=responses.Plan, openapi_extra=json_of(ApplyBody)),
         ]
 
     def list_entities(self) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from featurestore.server.documents import document
+from featurestore.server.error_body import document
 from featurestore.server.errors import response
 
 SAFE = ("GET", "HEAD", "OPTIONS")

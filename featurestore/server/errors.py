@@ -24,10 +24,10 @@ from featurestore.errors import (
     TooLarge,
     TypeMismatch,
 )
-from featurestore.pipelines import encoding
 from featurestore.secrets import logger_of
-from featurestore.server.documents import LISTED, PRIVATE, TEXT, document, document_of
+from featurestore.server.error_body import LISTED, PRIVATE, TEXT, document, document_of
 from featurestore.server.logs import printable
+from featurestore.values import json_encoding
 
 log = logger_of(__name__)
 
@@ -57,7 +57,7 @@ def status_of(error: FeatureStoreError) -> int:
 
 def response(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
     """An error's body as a response; what JSON cannot hold becomes text."""
-    content = encoding.dumps(body, default=encoding.plain, option=orjson.OPT_NON_STR_KEYS)
+    content = json_encoding.dumps(body, default=json_encoding.plain, option=orjson.OPT_NON_STR_KEYS)
     return Response(content, status, headers, "application/json")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from featurestore.server.documents import document
+from featurestore.server.error_body import document
 from featurestore.server.errors import response
 
 JSON, FORM = "application/json", "multipart/form-data"

@@ -6,7 +6,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from featurestore.errors import NOT_INSTALLED, FeatureStoreError, NotReady
 from featurestore.models import health as mlflow
-from featurestore.pipelines import health as check
+from featurestore.records import health as check
 from featurestore.server import docs
 from featurestore.server.metrics import Metrics
 from featurestore.server.routing import get

@@ -7,7 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
-from featurestore.pipelines import json_numbers
+from featurestore.values import json_numbers
 
 Model = TypeVar("Model", bound=BaseModel)
 

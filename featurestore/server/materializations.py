@@ -10,14 +10,14 @@ from fastapi.routing import APIRoute
 
 from featurestore.dsl import durations
 from featurestore.errors import Conflict, NotFound, RequestError
-from featurestore.pipelines import times
-from featurestore.server import answers, json_body
-from featurestore.server.bodies import MaintenanceBody, MaterializationBody
+from featurestore.server import json_body, responses
+from featurestore.server.jobs.handlers import MATERIALIZATION
 from featurestore.server.jobs.job import Job
 from featurestore.server.jobs.jobs import Jobs
-from featurestore.server.jobs.work import MATERIALIZATION
+from featurestore.server.requests import MaintenanceBody, MaterializationBody
 from featurestore.server.routing import CANCEL_SECONDS, LongRoute, Wait, delete, get, json_of, post
 from featurestore.store import FeatureStore
+from featurestore.values import times
 
 TAG = "materializations"
 
@@ -33,15 +33,15 @@ class Materializations:
         """What is served."""
         told = {"openapi_extra": json_of(MaterializationBody, False)}
         return [
-            post("/v1/materializations", self.start_materialization, TAG, status_code=202, response_model=answers.Accepted, **told),
-            get("/v1/materializations/{id}", self.get_materialization, TAG, response_model=answers.Materialization),
-            delete("/v1/materializations/{id}", self.cancel_materialization, TAG, response_model=answers.Materialization),
+            post("/v1/materializations", self.start_materialization, TAG, status_code=202, response_model=responses.Accepted, **told),
+            get("/v1/materializations/{id}", self.get_materialization, TAG, response_model=responses.Materialization),
+            delete("/v1/materializations/{id}", self.cancel_materialization, TAG, response_model=responses.Materialization),
             post(
                 "/v1/maintenance",
                 self.maintain,
                 TAG,
                 kind=LongRoute,
-                response_model=list[answers.Upkeep],
+                response_model=list[responses.Upkeep],
                 openapi_extra=json_of(MaintenanceBody, False),
             ),
         ]

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from featurestore.secrets import logger_of
-from featurestore.server.documents import document
+from featurestore.server.error_body import document
 from featurestore.server.errors import response
 from featurestore.server.jobs import memory
 from featurestore.server.logs import printable

@@ -9,12 +9,12 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from featurestore.errors import FeatureStoreError, RequestError
-from featurestore.pipelines import encoding
-from featurestore.server import answers, json_body
-from featurestore.server.bodies import InvocationBody
+from featurestore.server import json_body, responses
 from featurestore.server.predictions import Predictions
+from featurestore.server.requests import InvocationBody
 from featurestore.server.routing import BareRoute, body_of, get, post, schema_of
 from featurestore.store import FeatureStore
+from featurestore.values import json_encoding
 
 if TYPE_CHECKING:
     from featurestore.models import LoadedModels
@@ -54,11 +54,11 @@ class Models:
     def routes(self) -> list[APIRoute]:
         """What is served."""
         described = {"parameters": PARAMETERS, **body_of(("application/json", schema_of(InvocationBody)))}
-        responses: dict[int, dict[str, Any]] = {200: {"model": answers.Predictions}}
+        told: dict[int, dict[str, Any]] = {200: {"model": responses.Predictions}}
         path = "/v1/models/{name}/invocations"
         return [
-            get("/v1/models", self.list_models, TAG, response_model=list[answers.Model]),
-            post(path, self.invoke_model, TAG, kind=BareRoute, responses=responses, openapi_extra=described),
+            get("/v1/models", self.list_models, TAG, response_model=list[responses.Model]),
+            post(path, self.invoke_model, TAG, kind=BareRoute, responses=told, openapi_extra=described),
         ]
 
     def list_models(self) -> list[dict[str, Any]]:
@@ -80,7 +80,7 @@ class Models:
     def _predict(self, name: str, version: str | None, alias: str | None, body: InvocationBody) -> bytes:
         found = self._models().get(name, version, alias).predict(body.rows()).to_dict()
         try:
-            return encoding.dumps(found)
+            return json_encoding.dumps(found)
         except TypeError as error:
             raise RequestError(f"what the model {name} answers has no form in JSON", reason=str(error)) from error
 

@@ -4,10 +4,10 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from featurestore.pipelines.lookup import OnlineFeatures
-from featurestore.server import answers, json_body
-from featurestore.server.bodies import OnlineBody
+from featurestore.server import json_body, responses
 from featurestore.server.bounds import Lookups
 from featurestore.server.metrics import Metrics
+from featurestore.server.requests import OnlineBody
 from featurestore.server.routing import BareRoute, body_of, post, schema_of
 from featurestore.store import FeatureStore
 
@@ -42,7 +42,7 @@ class Online:
                 self.look_up,
                 "online",
                 kind=BareRoute,
-                responses={200: {"model": answers.OnlineFeatures}},
+                responses={200: {"model": responses.OnlineFeatures}},
                 openapi_extra=described,
             )
         ]

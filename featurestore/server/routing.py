@@ -8,7 +8,7 @@ from fastapi import Query
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from featurestore.server.answers import ErrorAnswer
+from featurestore.server.responses import ErrorAnswer
 
 Wait = Annotated[float, Query(ge=0, le=60, description="seconds to wait for the end before answering with the state as it is")]
 CANCEL_SECONDS = 15.0

@@ -7,11 +7,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from featurestore.errors import RequestError
-from featurestore.pipelines import json_numbers
 from featurestore.server import json_body
-from featurestore.server.bodies import JoinFields
+from featurestore.server.requests import JoinFields
 from featurestore.server.routing import body_of, schema_of
 from featurestore.server.uploads.reader import UploadReader
+from featurestore.values import json_numbers
 
 PATHS = ("/v1/training-sets", "/v1/point-in-time")
 """Where a form with a file may be sent."""

@@ -12,11 +12,11 @@ from fastapi.routing import APIRoute
 from featurestore.errors import Conflict, NotReady
 from featurestore.pipelines.training_sets.spooled import spool
 from featurestore.pipelines.training_sets.training_set import TrainingSet
-from featurestore.server import answers, spines, streams
-from featurestore.server.bodies import JoinBody, JoinFields, TrainingSetBody, TrainingSetFields
+from featurestore.server import responses, spines, streams
+from featurestore.server.jobs.handlers import TRAINING_SET
 from featurestore.server.jobs.job import Job
 from featurestore.server.jobs.jobs import Jobs
-from featurestore.server.jobs.work import TRAINING_SET
+from featurestore.server.requests import JoinBody, JoinFields, TrainingSetBody, TrainingSetFields
 from featurestore.server.routing import CANCEL_SECONDS, EngineRoute, LongRoute, Wait, delete, get, post
 from featurestore.server.uploads.reader import UploadReader
 from featurestore.store import FeatureStore
@@ -48,24 +48,24 @@ class TrainingSets:
                 TAG,
                 kind=EngineRoute,
                 status_code=202,
-                response_model=answers.Accepted,
+                response_model=responses.Accepted,
                 openapi_extra=both,
             ),
-            get("/v1/training-sets", self.list_training_sets, TAG, response_model=list[answers.TrainingSetLine]),
-            get("/v1/training-sets/{id}", self.get_training_set, TAG, response_model=answers.TrainingSetState),
-            delete("/v1/training-sets/{id}", self.cancel_training_set, TAG, response_model=answers.TrainingSetState),
+            get("/v1/training-sets", self.list_training_sets, TAG, response_model=list[responses.TrainingSetLine]),
+            get("/v1/training-sets/{id}", self.get_training_set, TAG, response_model=responses.TrainingSetState),
+            delete("/v1/training-sets/{id}", self.cancel_training_set, TAG, response_model=responses.TrainingSetState),
             get(
                 "/v1/training-sets/{id}/statistics",
                 self.get_statistics,
                 TAG,
                 kind=EngineRoute,
-                response_model=answers.Statistics,
+                response_model=responses.Statistics,
                 response_model_exclude_unset=True,
             ),
-            get("/v1/training-sets/{id}/files", self.get_files, TAG, response_model=answers.TrainingSetFiles),
+            get("/v1/training-sets/{id}/files", self.get_files, TAG, response_model=responses.TrainingSetFiles),
             get("/v1/training-sets/{id}/data", self.get_data, TAG, response_class=StreamingResponse, responses=binary),
-            post("/v1/training-sets/{id:path}/rebuild", self.rebuild_training_set, TAG, kind=LongRoute, response_model=answers.Rebuilt),
-            get("/v1/comparisons", self.compare_training_sets, TAG, kind=EngineRoute, response_model=answers.Comparison),
+            post("/v1/training-sets/{id:path}/rebuild", self.rebuild_training_set, TAG, kind=LongRoute, response_model=responses.Rebuilt),
+            get("/v1/comparisons", self.compare_training_sets, TAG, kind=EngineRoute, response_model=responses.Comparison),
             post(
                 "/v1/point-in-time",
                 self.point_in_time,

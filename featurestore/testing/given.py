@@ -11,9 +11,9 @@ from featurestore.dsl.source import Source
 from featurestore.dsl.types import sql_type
 from featurestore.engine.memory import MemorySession
 from featurestore.errors import FeatureStoreError, NotFound, RequestError
-from featurestore.pipelines import frames
-from featurestore.pipelines.values import fit
 from featurestore.testing.kinds import ZONED, kind_of, plain
+from featurestore.values import frames
+from featurestore.values.coercion import fit
 
 TEXT = "VARCHAR"
 Schema = Mapping[str, Mapping[str, str]]

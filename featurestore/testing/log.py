@@ -18,10 +18,10 @@ from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.memory import MemorySession
 from featurestore.errors import DefinitionError, FeatureStoreError, Problem, RequestError
-from featurestore.pipelines import times
-from featurestore.pipelines.inspected import Inspected, check_problems, failed, inspected, placed, raw_columns
-from featurestore.pipelines.query import add_query
+from featurestore.sources.bind import Inspected, check_problems, failed, inspected, placed, raw_columns
+from featurestore.sources.query import add_query
 from featurestore.testing.given import Schema, add_sources, relation_names
+from featurestore.values import times
 
 NOTHING = '"NULL"'
 """The type of a column in which nothing but NULL was given."""

@@ -13,12 +13,12 @@ from featurestore.dsl.service import FeatureService
 from featurestore.dsl.view import FeatureView, Selection
 from featurestore.engine.memory import MemorySession, memory_session
 from featurestore.errors import RequestError
-from featurestore.pipelines import times
-from featurestore.pipelines.joining.join import join
-from featurestore.pipelines.joining.spine import SpineRows, fitted, held
-from featurestore.pipelines.joining.view_join import view_table
+from featurestore.joins.join import join
+from featurestore.joins.view_join import view_table
+from featurestore.spines.spine import SpineRows, fitted, held
 from featurestore.testing.given import Schema, add_rows
 from featurestore.testing.log import MemoryLog, Tested, materialized
+from featurestore.values import times
 
 Row = dict[str, Any]
 Known = Literal["now", "then"]

@@ -24,10 +24,10 @@ from featurestore.errors import (
     RequestError,
     TypeMismatch,
 )
-from featurestore.pipelines import models
 from featurestore.pipelines.materialization.materialize import Progress
 from featurestore.pipelines.training_sets.digest import of_table
 from featurestore.pipelines.training_sets.progress import Progress as RowsProgress
+from featurestore.records import model_events
 from tests import shop
 
 Verbs = FeatureStore | RemoteStore
@@ -101,8 +101,8 @@ def test_views_that_change_show_their_sql(store: Verbs) -> None:
 
 def test_a_plan_tells_what_it_means(own: Verbs, own_shop: FeatureStore) -> None:
     made = train(own, shop.spine())
-    event = models.Event("registered", "churn", "1", "m-1", "run", made.id, made.snapshots)
-    models.record(own_shop.catalog, own_shop.settings, [event])
+    event = model_events.Event("registered", "churn", "1", "m-1", "run", made.id, made.snapshots)
+    model_events.record(own_shop.catalog, own_shop.settings, [event])
     changed = replace(shop.customer_orders, features={"orders": agg.count(over="14d")})
     plan = own.plan([changed])
     (step,) = [step for step in plan.steps if step.kind == "view"]

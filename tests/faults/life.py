@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg
-from featurestore.pipelines import models
-from featurestore.pipelines.models import Event
+from featurestore.records import model_events
+from featurestore.records.model_events import Event
 from tests.worlds import STAMP, load_source
 
 T = datetime(2026, 1, 1, tzinfo=UTC)
@@ -37,7 +37,7 @@ def spine() -> pa.Table:
 
 
 def score(store: FeatureStore) -> None:
-    models.record(store.catalog, store.settings, [Event("logged", "m", "1", None, None, "t-1", {"counts_v1": 1}, {"auc": 0.5})])
+    model_events.record(store.catalog, store.settings, [Event("logged", "m", "1", None, None, "t-1", {"counts_v1": 1}, {"auc": 0.5})])
 
 
 def verbs() -> Iterator[tuple[str, Verb]]:
@@ -78,5 +78,5 @@ def outcome(store: FeatureStore) -> dict[str, Any]:
         assert store.rebuild(one["id"]).digest == one["digest"]
     found["definitions"] = sorted((view["name"], view["version"]) for view in store.views())
     found["online"] = store.online_features("service", [{"k": k} for k in range(4)]).to_dict()["rows"]
-    found["models"] = len(models.listing(store._parts))
+    found["models"] = len(model_events.listing(store._runtime))
     return found

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from featurestore import FeatureStore, Settings, models
 from featurestore.errors import Conflict, NotReady, RequestError
-from featurestore.models import origin, stamp
+from featurestore.models import locate_store, stamp
 from tests.models import worlds
 from tests.models.vendor import VENDOR_WARNINGS, mlflow
 from tests.models.worlds import UNKNOWN, World, keys
@@ -129,10 +129,10 @@ def test_a_store_with_tables_of_the_same_names_is_another_store(probabilities: s
 
 
 def test_a_store_that_is_gone_is_not_made_anew(world: World, tmp_path: Path) -> None:
-    hint = origin.describe(FeatureStore(home=tmp_path / "gone").settings)
+    hint = locate_store.describe(FeatureStore(home=tmp_path / "gone").settings)
     found = stamp.Stamp("churn-1", "", world.training_set.plan, {}, "t", None, "now", (), True, "nan", hint)
     with pytest.raises(NotReady, match="gone, which is not here"):
-        origin.find(found)
+        locate_store.find(found)
     assert not (tmp_path / "gone").exists()
 
 

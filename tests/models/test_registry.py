@@ -7,11 +7,11 @@ import pytest
 
 from featurestore import FeatureStore, models
 from featurestore.errors import NotFound, RequestError
-from featurestore.models import origin
+from featurestore.models import locate_store
 from featurestore.models.logging import make_stamp
 from featurestore.models.stamp import stamp_from_dict, training_set_id
-from featurestore.pipelines import models as audit
-from featurestore.pipelines.parts import Parts
+from featurestore.records import model_events as audit
+from featurestore.records.runtime import Runtime
 from featurestore.settings import Settings
 from tests.models.vendor import VENDOR_WARNINGS, mlflow
 from tests.models.worlds import World
@@ -62,7 +62,7 @@ def test_every_event_is_recorded_newest_first(world: World) -> None:
     found = models.trained_on("customer_orders_v1", snapshot, store=world.store)
     assert [one["aliases"] for one in found if one["model"] == "audited"] == [["champion"]]
     models.set_alias("audited", "champion", None, approver="him", store=world.store)
-    parts = Parts(world.store.settings)
+    parts = Runtime(world.store.settings)
     events = [event for event in audit.listing(parts) if event["model"] == "audited" or event["event"] == "logged"][:4]
     parts.close()
     assert [(event["event"], event["version"], event["alias"], event["approver"]) for event in events] == [
@@ -81,7 +81,7 @@ def test_every_event_is_recorded_newest_first(world: World) -> None:
 
 def test_no_event_in_a_new_store(tmp_path: Path) -> None:
     with FeatureStore(home=tmp_path / "new") as store:
-        assert audit.listing(Parts(store.settings)) == []
+        assert audit.listing(Runtime(store.settings)) == []
 
 
 def test_an_alias_that_is_not_there_is_answered_with_those_that_are(world: World) -> None:
@@ -112,7 +112,7 @@ def test_the_hint_holds_no_secrets(tmp_path: Path) -> None:
         "s3.access-key-id": "hunter2",
         "s3.secret-access-key": "hunter2",
     }
-    hint = origin.describe(
+    hint = locate_store.describe(
         Settings(home=tmp_path, catalog=catalog, warehouse="s3://lake/w", online="redis://:hunter2@cache:6379/0?prefix=x")
     )
     assert "hunter2" not in str(hint)
@@ -120,4 +120,4 @@ def test_the_hint_holds_no_secrets(tmp_path: Path) -> None:
     assert hint["online"] == "redis://:***@cache:6379/0?prefix=x"
     assert hint["catalog"]["s3.endpoint"] == "http://s3:9000"
     assert not hint["complete"]
-    assert origin.describe(Settings(home=tmp_path))["complete"]
+    assert locate_store.describe(Settings(home=tmp_path))["complete"]

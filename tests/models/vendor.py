@@ -12,9 +12,9 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 with warnings.catch_warnings():
     # It warns about type hints of its own.
     warnings.simplefilter("ignore")
-    from featurestore.models import flow
+    from featurestore.models import mlflow_client
 
-mlflow: Any = flow.mlflow
+mlflow: Any = mlflow_client.mlflow
 PythonModel: Any = mlflow.pyfunc.PythonModel
 
 # Its calls of SQLAlchemy and pandas; every test module of models takes these as its pytestmark.

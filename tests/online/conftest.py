@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from featurestore.online.opening import open_online
+from featurestore.online.factory import open_online
 from featurestore.online.store import OnlineStore
 from tests.online.redis_server import redis_server
 from tests.online.worlds import Opener

@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 from tests.models.vendor import VENDOR_WARNINGS  # isort: skip - before anything else imports MLflow
 from featurestore import FeatureStore, Settings, connect
 from featurestore.errors import FeatureStoreError
-from featurestore.models import origin
+from featurestore.models import locate_store
 from tests import shop
 from tests.cli.running import process, run
 from tests.lakehouse import postgres
@@ -106,7 +106,12 @@ def test_passwords_of_any_signs_work_and_stay_secret(
         made = store.training_set("churn", shop.spine(), timestamp="asked_at", label="churned")
         assert store.online_features("plain", [{"customer_id": 1}]).status["customer_orders"] == ("PRESENT",)
         seen += [repr(store.settings), store.settings.model_dump_json(), json.dumps(made.manifest, default=str), repr(made), repr(store)]
-        seen += [json.dumps(origin.describe(store.settings)), repr(store.catalog), repr(store._parts.online), json.dumps(store.views())]
+        seen += [
+            json.dumps(locate_store.describe(store.settings)),
+            repr(store.catalog),
+            repr(store._runtime.online),
+            json.dumps(store.views()),
+        ]
         with shop.serving(store, jobs=True) as url, connect(url, token=token) as remote:
             seen += [repr(remote), json.dumps(remote.views()), repr(remote.materialize())]
             headers = {"Authorization": f"Bearer {token}"}

@@ -12,8 +12,8 @@ import pytest
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
 from featurestore.compiler.diff import DELETED
 from featurestore.lakehouse import writes
-from featurestore.pipelines import feature_table
 from featurestore.pipelines.materialization import publish
+from featurestore.records import feature_table
 from tests.worlds import STAMP, load_source
 
 T = datetime(2026, 3, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ import redis
 
 from featurestore import FeatureStore, Settings
 from featurestore.errors import NotReady
-from featurestore.online.opening import open_online
+from featurestore.online.factory import open_online
 from featurestore.online.store import Cursor
 from tests import shop
 from tests.cli.running import process

@@ -11,8 +11,8 @@ import pytest
 
 from featurestore.errors import NotReady, RequestError
 from featurestore.online.environment import ENVIRONMENTS, Environments
+from featurestore.online.factory import open_online
 from featurestore.online.lmdb import LmdbStore
-from featurestore.online.opening import open_online
 from featurestore.online.store import Cursor, OnlineStore
 from tests.online.processes import numbers_in, open_small, publish_round
 from tests.online.worlds import table

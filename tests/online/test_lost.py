@@ -78,7 +78,7 @@ def test_what_is_emptied_between_look_and_write_is_filled_as_a_whole(
     store: FeatureStore, empty: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.catalog.load_table("raw.s").append(rows(3, day=2))
-    online, looks = store._parts.online, list[Cursor | None]()
+    online, looks = store._runtime.online, list[Cursor | None]()
     look = online.cursor
 
     def emptied(table: str) -> Cursor | None:
@@ -100,8 +100,8 @@ def test_a_publish_by_hand_fills_what_was_lost_and_with_full_what_has_holes(stor
     empty()
     assert rows_of(store.publish("v")) == {"v_v1": 3}
     assert seen(store) == [1, 11, 21, None]
-    assert store._parts.online.cursor("w_v1") is None, "a table without a run is no table without rows"
-    online = store._parts.online
+    assert store._runtime.online.cursor("w_v1") is None, "a table without a run is no table without rows"
+    online = store._runtime.online
     held = online.cursor("v_v1")
     assert held is not None
     lost = pa.table({"k": pa.array([1], pa.int64())})
@@ -125,7 +125,7 @@ def test_of_two_publishers_the_one_that_looked_first_does_not_set_back_the_other
     store: FeatureStore, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A replacement by an older snapshot, too, which would bring back what the newer one had no more."""
-    online = store._parts.online
+    online = store._runtime.online
     look = online.cursor
     with FeatureStore(settings=store.settings) as other:
 
@@ -142,7 +142,7 @@ def test_of_two_publishers_the_one_that_looked_first_does_not_set_back_the_other
 
 
 def test_who_is_overtaken_all_the_time_is_told(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    online = store._parts.online
+    online = store._runtime.online
     monkeypatch.setattr(online, "cursor", lambda table: Cursor(7, 7))
     applied = next(iter(store.views()))
     with pytest.raises(CommitConflict, match="'v_v1' in the online store was published, emptied or lost by others"):

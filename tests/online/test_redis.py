@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from featurestore.errors import NotReady, RequestError
-from featurestore.online.opening import open_online
+from featurestore.online.factory import open_online
 from featurestore.online.redis import RedisStore
 from featurestore.online.redis_client import Lost, RedisClient
 from featurestore.online.store import Cursor, OnlineStore, Row

@@ -198,14 +198,14 @@ def test_another_time_is_a_difference_and_another_nan_is_none(store: FeatureStor
 
 
 def test_a_table_that_is_not_online_lacks_all_its_rows(store: FeatureStore) -> None:
-    store._parts.online.drop("v_v1")
+    store._runtime.online.drop("v_v1")
     [found] = store.verify_online("v")
     assert by_table([found]) == {"v": (COUNT + 1, COUNT + 1, 0, 0)}
     assert [one["what"] for one in found["differences"]] == ["missing"] * (COUNT + 1)
 
 
 def test_the_snapshot_that_is_online_is_compared_and_not_a_newer_one(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    online = store._parts.online
+    online = store._runtime.online
     monkeypatch.setattr(online, "publish", lambda *given, **options: 0)
     store.catalog.load_table("raw.s").append(rows(2).set_column(0, "k", pa.array([0, 1, 50], pa.int64())))
     store.materialize("v")
@@ -216,7 +216,7 @@ def test_the_snapshot_that_is_online_is_compared_and_not_a_newer_one(store: Feat
 
 
 def test_what_is_published_meanwhile_is_compared_anew(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    online, numbers = store._parts.online, count()
+    online, numbers = store._runtime.online, count()
     look = online.cursor
 
     def once(table: str) -> Cursor | None:
@@ -249,7 +249,7 @@ def test_bytes_that_are_no_row_are_our_error(store: FeatureStore, url: str) -> N
 
 
 def test_a_snapshot_that_the_table_does_not_have_is_told(store: FeatureStore) -> None:
-    store._parts.online.publish("v_v1", pa.table({}), keys=(), cursor=Cursor(7, 7))
+    store._runtime.online.publish("v_v1", pa.table({}), keys=(), cursor=Cursor(7, 7))
     with pytest.raises(Conflict, match="v_v1 at snapshot 7, which the table does not have; featurestore publish"):
         store.verify_online("v")
     assert store.publish("v")[0]["rows"] == COUNT + 1

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from featurestore import FeatureStore, Settings, errors
-from featurestore.server.documents import document_of
+from featurestore.server.error_body import document_of
 from featurestore.server.errors import STATUSES, status_of
 from featurestore.server.middleware import Boundary
 from tests import shop

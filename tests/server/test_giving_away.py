@@ -12,7 +12,7 @@ import pytest
 
 from featurestore import Entity, FeatureStore, FeatureView, Settings, Source
 from featurestore.errors import DefinitionError, RequestError
-from featurestore.pipelines.files import confined
+from featurestore.files import confinement
 from tests import shop
 from tests.server.test_errors import refused
 
@@ -127,7 +127,7 @@ def test_the_store_at_hand_reads_what_it_likes(tmp_path: Path) -> None:
 
 def test_pinned_files_are_looked_at_again(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="source_folders"):
-        confined.refuse_outside(["/etc/passwd"], [tmp_path])
+        confinement.refuse_outside(["/etc/passwd"], [tmp_path])
 
 
 ADDRESSES = """

@@ -18,10 +18,10 @@ from featurestore.errors import OutOfResources
 from featurestore.pipelines.training_sets.digest import of_table
 from featurestore.pipelines.training_sets.progress import FINISH
 from featurestore.pipelines.training_sets.spooled import spool
-from featurestore.server.jobs.folder import JobFolder
+from featurestore.server.jobs.handlers import TRAINING_SET
 from featurestore.server.jobs.job import Job
+from featurestore.server.jobs.job_store import JobFolder
 from featurestore.server.jobs.jobs import Jobs
-from featurestore.server.jobs.work import TRAINING_SET
 from featurestore.server.jobs.worker import JobWorker, jobs_path
 from tests import shop
 from tests.cli.test_serve import serve

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from featurestore.errors import NotReady
-from featurestore.server.jobs import folder as module
-from featurestore.server.jobs.folder import JobFolder
+from featurestore.server.jobs import job_store as module
 from featurestore.server.jobs.job import Job
+from featurestore.server.jobs.job_store import JobFolder
 from featurestore.server.jobs.jobs import WAITING, Jobs
 
 

@@ -11,10 +11,10 @@ import orjson
 import pytest
 from fastapi.exceptions import RequestValidationError
 
-from featurestore.pipelines.json_numbers import NotANumber, WrittenNumber
 from featurestore.server import json_body
-from featurestore.server.bodies import InvocationBody, JoinBody, OnlineBody, PlanBody
 from featurestore.server.large.reader import LargeBodies
+from featurestore.server.requests import InvocationBody, JoinBody, OnlineBody, PlanBody
+from featurestore.values.json_numbers import NotANumber, WrittenNumber
 from tests.server.conftest import Served
 from tests.server.test_errors import refused
 

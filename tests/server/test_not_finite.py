@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, connect
-from featurestore.pipelines import encoding
+from featurestore.values import json_encoding
 from tests.server.conftest import Served, serve
 from tests.worlds import STAMP, load_source
 
@@ -97,13 +97,13 @@ def test_keys_of_other_types_do_not_take_them(odd: Served) -> None:
 def test_predictions_name_them() -> None:
     # As a model gives them: what the server's route encodes.
     said = {"predictions": [NAN, {"a": (INF, None)}, [-INF, 1]], "version": None}
-    assert json.loads(encoding.dumps(said))["predictions"] == ["NaN", {"a": ["Infinity", None]}, ["-Infinity", 1]]
+    assert json.loads(json_encoding.dumps(said))["predictions"] == ["NaN", {"a": ["Infinity", None]}, ["-Infinity", 1]]
 
 
 @pytest.mark.parametrize("value", [None, [None, 1.0], {"null": "null"}, {"a": (None, [1.5])}, np.array([1.0, 2.0])])
 def test_nothing_else_changes(value: Any) -> None:
-    assert json.loads(encoding.dumps(value)) == json.loads(encoding.dumps(value, suspected=lambda: False))
+    assert json.loads(json_encoding.dumps(value)) == json.loads(json_encoding.dumps(value, suspected=lambda: False))
 
 
 def test_arrays_name_them() -> None:
-    assert encoding.dumps([np.array([NAN, 1.0]), np.float32(INF)]) == b'[["NaN",1.0],"Infinity"]'
+    assert json_encoding.dumps([np.array([NAN, 1.0]), np.float32(INF)]) == b'[["NaN",1.0],"Infinity"]'

@@ -13,10 +13,11 @@ from featurestore.dsl.durations import microseconds
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.errors import CheckFailed, RequestError
-from featurestore.pipelines import sources, times
-from featurestore.pipelines.feature_table import State
 from featurestore.pipelines.materialization.source_columns import source_events
-from featurestore.pipelines.parts import Parts
+from featurestore.records.feature_table import State
+from featurestore.records.runtime import Runtime
+from featurestore.sources import reading
+from featurestore.values import times
 
 CHECKS = "featurestore.checks"
 _UNITS = (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000))
@@ -99,7 +100,7 @@ def tally(session: Session, view: FeatureView, relation: str) -> Tally:
         raise
 
 
-def newest_event(parts: Parts, view: FeatureView, pins: sources.Pins, end: int) -> int | None:
+def newest_event(runtime: Runtime, view: FeatureView, pins: reading.Pins, end: int) -> int | None:
     """The time of the source's newest event at or before `end`, as far back as the view's freshness checks look; microseconds.
 
     None when there is none so new, or when no check asks. Computed rows cannot tell: an aggregate view has rows where
@@ -109,9 +110,9 @@ def newest_event(parts: Parts, view: FeatureView, pins: sources.Pins, end: int) 
     if not reach:
         return None
     begin = max(end - max(reach), times.FIRST)
-    with parts.engine.session(sources.folders(parts, view.source, pins)) as session:
-        events = source_events(parts, session, view, pins, State())
-        sources.add(parts, session, view.source, pins, events.reads, sources.TimeBounds(begin, end))
+    with runtime.engine.session(reading.folders(runtime, view.source, pins)) as session:
+        events = source_events(runtime, session, view, pins, State())
+        reading.add(runtime, session, view.source, pins, events.reads, reading.TimeBounds(begin, end))
         session.set({"events_lower": begin, "events_upper": end})
         newest = session.batches(f"SELECT epoch_us(max({TIME})) AS newest FROM ({events.sql})").read_all().to_pylist()[0]["newest"]
     return None if newest is None else int(newest)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import pairwise
 
-from featurestore.pipelines import times
 from featurestore.pipelines.materialization.interval import Span
 from featurestore.settings import Settings
+from featurestore.values import times
 
 ROWS = 3_000_000
 """More rows at once save no time: they only move out of the processor's caches."""

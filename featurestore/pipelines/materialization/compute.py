@@ -18,13 +18,14 @@ from featurestore.errors import RequestError, TypeMismatch
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.lakehouse.tables import Table
-from featurestore.pipelines import sources, times
-from featurestore.pipelines.materialization import chunks, scope, source_columns
+from featurestore.pipelines.materialization import affected_keys, chunks, source_columns
 from featurestore.pipelines.materialization.chunks import Chunk
 from featurestore.pipelines.materialization.interval import Span
-from featurestore.pipelines.parts import Parts
-from featurestore.pipelines.registry import Applied
-from featurestore.pipelines.type_changes import type_changes
+from featurestore.records.definitions import Applied
+from featurestore.records.runtime import Runtime
+from featurestore.sources import reading
+from featurestore.sources.type_changes import type_changes
+from featurestore.values import times
 
 _HELD_SPAN = "__fs_held_span"
 _SHARED, _EVERY_ROW, _AT_POINT, _KEPT = "__fs_shared", "__fs_every_row", "__fs_at_point", "__fs_kept"
@@ -35,13 +36,13 @@ _WITHIN = "feature_timestamp BETWEEN make_timestamptz(getvariable('lower')) AND 
 class Task:
     """What one run works with; `table` is the feature table as it was at the begin, `run` the run's time in microseconds."""
 
-    parts: Parts
+    runtime: Runtime
     session: Session
     applied: Applied
     view: FeatureView
     events: Events
     table: Table
-    pins: sources.Pins
+    pins: reading.Pins
     run: int
 
     @property
@@ -90,7 +91,7 @@ def count_source(task: Task, span: Span, newest: int | None) -> Counted:
     """
     if span.events_lower <= times.FIRST:
         return _count(task, None)
-    found = _count(task, sources.TimeBounds(span.lower, times.LAST))
+    found = _count(task, reading.TimeBounds(span.lower, times.LAST))
     # Earlier rows may have come, some but not all of them.
     if found.newest is not None and found.newest >= span.lower:
         return found
@@ -99,8 +100,8 @@ def count_source(task: Task, span: Span, newest: int | None) -> Counted:
     return replace(found, newest=newest if kept else _count(task, None).newest)
 
 
-def _count(task: Task, onward: sources.TimeBounds | None) -> Counted:
-    sources.add(task.parts, task.session, task.view.source, task.pins, task.events.reads, onward)
+def _count(task: Task, onward: reading.TimeBounds | None) -> Counted:
+    reading.add(task.runtime, task.session, task.view.source, task.pins, task.events.reads, onward)
     task.session.set({"now": task.run})
     rows = task.session.batches(task.events.counts).read_all().to_pylist()
     days = tuple((int(row["day"]), int(row["rows"])) for row in rows if row["day"] is not None)
@@ -121,7 +122,7 @@ def open_span(task: Task, span: Span, counted: Counted) -> Opened:
     types = task.session.schema(task.events.sql)
     days = [(day, rows) for day, rows in counted.days if span.lower // DAY <= day <= span.upper // DAY]
     if task.view.every is None:
-        at_once = chunks.rows_at_once(task.parts.settings, len(task.columns))
+        at_once = chunks.rows_at_once(task.runtime.settings, len(task.columns))
         return Opened(compile_view(task.view, task.events, types), tuple(chunks.months(span, days, at_once, fresh)), types, fresh)
     points = chunks.points(span, grid_step(task.view)) if fresh and not span.scoped and not span.carry_in else []
     if points:
@@ -130,7 +131,7 @@ def open_span(task: Task, span: Span, counted: Counted) -> Opened:
     compiled = _tiled(task, span, types)
     # Aggregates that do not fold go over the events themselves.
     events_kept = sum(count(task.session, name) for name, _ in compiled.once if name != TILES)
-    at_once = chunks.rows_at_once(task.parts.settings, len(task.columns))
+    at_once = chunks.rows_at_once(task.runtime.settings, len(task.columns))
     moves = 1 + len({window for feature in task.view.declared.values() for window in getattr(feature, "over", ())})
     parts = chunks.shares(span, events_kept + count(task.session, TILES) * moves, len(days), at_once)
     for name, _ in compiled.once if len(parts) > 1 else ():
@@ -158,7 +159,7 @@ def rows_of(task: Task, opened: Opened, chunk: Chunk, unique: bool = False) -> s
         for name, statement in steps:
             session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {statement}")
     if chunk.span.scoped:
-        select = scope.of_rows(task.view, f"({select})")
+        select = affected_keys.of_rows(task.view, f"({select})")
     _check_types(task, select)
     return stored(task.columns, f"({select})")
 
@@ -191,11 +192,11 @@ def _keep_events(task: Task, span: Span) -> None:
 
 def _add_source(task: Task, span: Span) -> int | None:
     """Make SOURCE readable, once: the rows of the span's events, and in a scoped span of the keys in SCOPE; returns as `sources.add`."""
-    bounds = sources.TimeBounds(span.events_lower, span.events_upper)
+    bounds = reading.TimeBounds(span.events_lower, span.events_upper)
     name = _EVERY_ROW if span.scoped else SOURCE
-    rows = sources.add(task.parts, task.session, task.view.source, task.pins, task.events.reads, bounds, name)
+    rows = reading.add(task.runtime, task.session, task.view.source, task.pins, task.events.reads, bounds, name)
     if span.scoped:
-        task.session.run(f"CREATE OR REPLACE TEMP VIEW {SOURCE} AS {scope.of_source(task.events, _EVERY_ROW)}")
+        task.session.run(f"CREATE OR REPLACE TEMP VIEW {SOURCE} AS {affected_keys.of_source(task.events, _EVERY_ROW)}")
     return rows
 
 
@@ -206,7 +207,7 @@ def _hold(task: Task, span: Span) -> bool:
     deleted = f"coalesce({DELETED}, false)" if DELETED in task.session.schema("SELECT * FROM __fs_table") else "false"
     columns = ", ".join(map(quoted, task.columns))
     held = f"(SELECT {columns}, {deleted} AS {DELETED} FROM __fs_table WHERE {_WITHIN})"
-    rows = scope.of_rows(task.view, held) if span.scoped else f"SELECT * FROM {held}"
+    rows = affected_keys.of_rows(task.view, held) if span.scoped else f"SELECT * FROM {held}"
     task.session.run(f"CREATE OR REPLACE TEMP TABLE {_HELD_SPAN} AS {rows}")
     return not count(task.session, _HELD_SPAN)
 

@@ -8,12 +8,12 @@ from typing import Any
 from featurestore.compiler.features import WindowedFeature, features_of
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import CommitConflict, FeatureStoreError, RequestError
-from featurestore.pipelines import times
 from featurestore.pipelines.materialization.checks import Outcome
 from featurestore.pipelines.materialization.publish import publish
 from featurestore.pipelines.materialization.run import Landed, Progress, Report, run
-from featurestore.pipelines.parts import Parts
-from featurestore.pipelines.registry import Applied
+from featurestore.records.definitions import Applied
+from featurestore.records.runtime import Runtime
+from featurestore.values import times
 
 __all__ = ["Materialization", "Progress", "Report", "materialize_view"]
 
@@ -54,7 +54,7 @@ class Materialization:
 
 
 def materialize_view(
-    parts: Parts, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: Report
+    runtime: Runtime, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: Report
 ) -> Materialization:
     """Bring one version of a view up to `end` (microseconds; the present when None or later) and publish it.
 
@@ -62,9 +62,9 @@ def materialize_view(
     that would leave a gap; TypeMismatch when the source's types no longer fit the table's; CheckFailed.
     """
     began = time.monotonic()
-    landed = _landed(parts, applied, view, start, end, report)
+    landed = _landed(runtime, applied, view, start, end, report)
     report(Progress(view.name, "publish", 1, 1, landed.appended))
-    published = publish(parts, applied, view)
+    published = publish(runtime, applied, view)
     report(Progress(view.name, "done", 1, 1, landed.appended))
     return Materialization(
         view=applied.name,
@@ -83,10 +83,10 @@ def materialize_view(
     )
 
 
-def _landed(parts: Parts, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: Report) -> Landed:
+def _landed(runtime: Runtime, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: Report) -> Landed:
     for attempt in range(ATTEMPTS):
         try:
-            return run(parts, applied, view, start, end, report)
+            return run(runtime, applied, view, start, end, report)
         except CommitConflict:
             if attempt == ATTEMPTS - 1:
                 raise

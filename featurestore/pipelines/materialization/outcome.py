@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from featurestore.errors import FeatureStoreError, MaterializationFailed, NotReady, OutOfResources
-from featurestore.pipelines import health, stored
 from featurestore.pipelines.materialization.materialize import Materialization, Progress, Report, materialize_view
-from featurestore.pipelines.parts import Parts
-from featurestore.pipelines.registry import Applied
+from featurestore.records import health, stored_definition
+from featurestore.records.definitions import Applied
+from featurestore.records.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,9 @@ class Materializations(list[Materialization]):
         return error
 
 
-def materialize_views(parts: Parts, versions: Iterable[Applied], start: int | None, end: int | None, report: Report) -> Materializations:
+def materialize_views(
+    runtime: Runtime, versions: Iterable[Applied], start: int | None, end: int | None, report: Report
+) -> Materializations:
     """Bring each version up to `end`, one after the other; arguments as for `materialize_view`.
 
     What would fail every view alike ends the run: a full disk, a catalog that is away, what is no error, such as an interrupt,
@@ -77,13 +79,13 @@ def materialize_views(parts: Parts, versions: Iterable[Applied], start: int | No
 
     for applied in versions:
         try:
-            view = stored.checked_view(applied.name, applied.version, applied.document, applied.columns)
-            done.append(materialize_view(parts, applied, view, start, end, tell))
+            view = stored_definition.checked_view(applied.name, applied.version, applied.document, applied.columns)
+            done.append(materialize_view(runtime, applied, view, start, end, tell))
         except FeatureStoreError as error:
             if stops:
                 raise
             failures.append(Failure(applied.name, applied.table, _of_view(applied.name, error)))
-            if _is_for_all(parts, error):
+            if _is_for_all(runtime, error):
                 break
         except Exception as error:  # whatever happens to one view, the others are brought up to date
             if stops:
@@ -107,10 +109,10 @@ def _unforeseen(view: str, error: Exception) -> FeatureStoreError:
     return told
 
 
-def _is_for_all(parts: Parts, error: FeatureStoreError) -> bool:
+def _is_for_all(runtime: Runtime, error: FeatureStoreError) -> bool:
     if isinstance(error, OutOfResources):
         return error.details.get("resource") == "disk"
-    return isinstance(error, NotReady) and health.check(parts)["catalog"] is not None
+    return isinstance(error, NotReady) and health.check(runtime)["catalog"] is not None
 
 
 def _is_full(error: Exception) -> bool:

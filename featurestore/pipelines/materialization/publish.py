@@ -17,10 +17,10 @@ from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.tables import Table
 from featurestore.online.store import Cursor
-from featurestore.pipelines import feature_table, stored
 from featurestore.pipelines.materialization.compute import count
-from featurestore.pipelines.parts import Parts
-from featurestore.pipelines.registry import Applied
+from featurestore.records import feature_table, stored_definition
+from featurestore.records.definitions import Applied
+from featurestore.records.runtime import Runtime
 
 ATTEMPTS = 4
 """How often a publish looks again when the online store has changed under it."""
@@ -47,21 +47,21 @@ class Published:
         return {"view": applied.name, "table": applied.table, "rows": self.rows, "snapshot_id": snapshot}
 
 
-def publish_views(parts: Parts, versions: Iterable[Applied], full: bool) -> list[dict[str, Any]]:
+def publish_views(runtime: Runtime, versions: Iterable[Applied], full: bool) -> list[dict[str, Any]]:
     """Publish each version by itself, one after the other; one that was never materialized has nothing to publish.
 
     Raises: as `publish`.
     """
     done = []
     for applied in versions:
-        view = stored.checked_view(applied.name, applied.version, applied.document, applied.columns)
-        table = tables.load(parts.catalog, parts.features_table(applied.table))
+        view = stored_definition.checked_view(applied.name, applied.version, applied.document, applied.columns)
+        table = tables.load(runtime.catalog, runtime.features_table(applied.table))
         filled = feature_table.state(table.properties).through is not None
-        done.append((publish(parts, applied, view, full) if filled else Published(None)).to_dict(applied))
+        done.append((publish(runtime, applied, view, full) if filled else Published(None)).to_dict(applied))
     return done
 
 
-def publish(parts: Parts, applied: Applied, view: FeatureView, full: bool = False) -> Published:
+def publish(runtime: Runtime, applied: Applied, view: FeatureView, full: bool = False) -> Published:
     """Bring the online store to the table's current snapshot and watermark; with `full`, put all rows in the place of those it has.
 
     The online store remembers which snapshot it holds, so a run that died between append and publish is finished by
@@ -70,17 +70,17 @@ def publish(parts: Parts, applied: Applied, view: FeatureView, full: bool = Fals
     """
     for _ in range(ATTEMPTS - 1):
         try:
-            return _publish(parts, applied, view, full)
+            return _publish(runtime, applied, view, full)
         except CommitConflict:
             continue
-    return _publish(parts, applied, view, full)
+    return _publish(runtime, applied, view, full)
 
 
-def _publish(parts: Parts, applied: Applied, view: FeatureView, full: bool) -> Published:
-    table = tables.load(parts.catalog, parts.features_table(applied.table))
+def _publish(runtime: Runtime, applied: Applied, view: FeatureView, full: bool) -> Published:
+    table = tables.load(runtime.catalog, runtime.features_table(applied.table))
     snapshot_id = tables.current_snapshot_id(table)
     cursor = Cursor(snapshot_id, feature_table.state(table.properties).through)
-    held = parts.online.cursor(applied.table)
+    held = runtime.online.cursor(applied.table)
     if held == cursor and not full:
         return Published(snapshot_id)
     columns, keys = list(applied.columns), tuple(view.entity.keys)
@@ -89,7 +89,7 @@ def _publish(parts: Parts, applied: Applied, view: FeatureView, full: bool) -> P
     def whole(wanted: Sequence[str]) -> Relation:
         return scans.scan(table, snapshot_id, columns=wanted)
 
-    with parts.engine.session(data_folders(table)) as session:
+    with runtime.engine.session(data_folders(table)) as session:
         log = None if held is None or full else _appended(table, held.snapshot_id, snapshot_id)
         touched = _make_touched(session, log, keys) if log is not None and deletions else 0
         removed = None
@@ -104,7 +104,7 @@ def _publish(parts: Parts, applied: Applied, view: FeatureView, full: bool) -> P
             left = newest(session, whole, keys, columns, deletions, "SEMI")
             select = f"SELECT * FROM (SELECT * FROM {_CAME} UNION ALL ({left})) ORDER BY {_list(keys)}"
         rows = session.batches(select)
-        written = parts.online.publish(applied.table, rows, keys=keys, cursor=cursor, since=held, replace=log is None, removed=removed)
+        written = runtime.online.publish(applied.table, rows, keys=keys, cursor=cursor, since=held, replace=log is None, removed=removed)
     return Published(snapshot_id, written)
 
 

@@ -18,18 +18,20 @@ from featurestore.errors import CheckFailed, RequestError
 from featurestore.lakehouse import tables, writes
 from featurestore.lakehouse.files import DataFiles
 from featurestore.lakehouse.folders import data_folders
-from featurestore.pipelines import feature_table, sources, times
-from featurestore.pipelines.feature_table import State
 from featurestore.pipelines.materialization import checks, source_columns
+from featurestore.pipelines.materialization.checkpoint import UNFINISHED, Unfinished, unfinished
 from featurestore.pipelines.materialization.checks import Outcome, Tally
 from featurestore.pipelines.materialization.chunks import CUT, Chunk
-from featurestore.pipelines.materialization.compare import compare, first_rows
 from featurestore.pipelines.materialization.compute import Opened, Task, count_source, open_span, rows_of, unique
 from featurestore.pipelines.materialization.interval import Interval, choose
-from featurestore.pipelines.materialization.unfinished import UNFINISHED, Unfinished, unfinished
+from featurestore.pipelines.materialization.row_diff import compare, first_rows
 from featurestore.pipelines.materialization.writing import write
-from featurestore.pipelines.parts import Parts
-from featurestore.pipelines.registry import Applied
+from featurestore.records import feature_table
+from featurestore.records.definitions import Applied
+from featurestore.records.feature_table import State
+from featurestore.records.runtime import Runtime
+from featurestore.sources import reading
+from featurestore.values import times
 
 NULL_KEYS = "featurestore.null-keys"
 FUTURE_ROWS = "featurestore.future-rows"
@@ -68,36 +70,36 @@ class Landed:
     checks: tuple[Outcome, ...] = ()
 
 
-def run(parts: Parts, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: Report) -> Landed:
+def run(runtime: Runtime, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: Report) -> Landed:
     """Bring the table of a view's version up to `end` (microseconds; the present when None or later), after what an
     earlier run has left unfinished.
 
     Raises: CommitConflict when another run was first: what is ready stays, and the next try goes on from there.
     CheckFailed, RequestError, TypeMismatch, OutOfResources: then no row was added.
     """
-    table = tables.load(parts.catalog, parts.features_table(applied.table))
-    view = replace(view, source=sources.as_before(view.source, feature_table.state(table.properties).types))
+    table = tables.load(runtime.catalog, runtime.features_table(applied.table))
+    view = replace(view, source=reading.as_before(view.source, feature_table.state(table.properties).types))
     held = unfinished(table)
-    if held is not None and held.plan == _plan(parts, view) and _readable(parts, view, held, tables.current_snapshot_id(table)):
-        left = _compute(parts, applied, view, table, held, report)
-        return _sum(left, run(parts, applied, view, start, end, report))
+    if held is not None and held.plan == _plan(runtime, view) and _readable(runtime, view, held, tables.current_snapshot_id(table)):
+        left = _compute(runtime, applied, view, table, held, report)
+        return _sum(left, run(runtime, applied, view, start, end, report))
     if held is not None:
         _forget(table)
     now = times.now()
     upper = now if end is None else min(end, now)
-    work = Unfinished(now, start, upper, sources.pins(parts, view.source), tables.current_snapshot_id(table), _plan(parts, view))
-    return _compute(parts, applied, view, table, work, report)
+    work = Unfinished(now, start, upper, reading.pins(runtime, view.source), tables.current_snapshot_id(table), _plan(runtime, view))
+    return _compute(runtime, applied, view, table, work, report)
 
 
-def _plan(parts: Parts, view: FeatureView) -> str:
+def _plan(runtime: Runtime, view: FeatureView) -> str:
     """What the chunks of a run depend on besides its interval: they must be cut in the same way to be gone on with."""
     checked = [repr(check) for check in view.checks]
-    return json.dumps([CUT, parts.engine.version, parts.settings.chunk_rows, parts.settings.memory_limit, checked])
+    return json.dumps([CUT, runtime.engine.version, runtime.settings.chunk_rows, runtime.settings.memory_limit, checked])
 
 
-def _readable(parts: Parts, view: FeatureView, held: Unfinished, base: int | None) -> bool:
+def _readable(runtime: Runtime, view: FeatureView, held: Unfinished, base: int | None) -> bool:
     """Whether what a run set out to read, and compare with, is still there."""
-    return held.base == base and sources.readable(parts, view.source, held.pins)
+    return held.base == base and reading.readable(runtime, view.source, held.pins)
 
 
 def _forget(table: tables.Table) -> None:
@@ -114,20 +116,20 @@ def _sum(first: Landed, then: Landed) -> Landed:
     return replace(then, lower=lower, **added)
 
 
-def _compute(parts: Parts, applied: Applied, view: FeatureView, table: tables.Table, work: Unfinished, report: Report) -> Landed:
+def _compute(runtime: Runtime, applied: Applied, view: FeatureView, table: tables.Table, work: Unfinished, report: Report) -> Landed:
     """Compute what is left of the work, and land all of it."""
     held = feature_table.state(table.properties)
-    folders = [*sources.folders(parts, view.source, work.pins), *data_folders(table)]
-    with sources.naming_moved(view.source, work.pins), parts.engine.session(folders) as session:
-        events = source_columns.source_events(parts, session, view, work.pins, held)
-        types = sources.read_types(parts, view.source, work.pins, events.reads)
-        columns = source_columns.read_columns(parts, view.source, work.pins, events.reads)
-        changed = source_columns.have_changed(parts, view.source, held, columns)
+    folders = [*reading.folders(runtime, view.source, work.pins), *data_folders(table)]
+    with reading.naming_moved(view.source, work.pins), runtime.engine.session(folders) as session:
+        events = source_columns.source_events(runtime, session, view, work.pins, held)
+        types = reading.read_types(runtime, view.source, work.pins, events.reads)
+        columns = source_columns.read_columns(runtime, view.source, work.pins, events.reads)
+        changed = source_columns.have_changed(runtime, view.source, held, columns)
         if changed or (held.through is None and view.source.path is None):
             source_columns.check_types(session, applied, view)
-        task = Task(parts, session, applied, view, events, table, work.pins, work.run)
+        task = Task(runtime, session, applied, view, events, table, work.pins, work.run)
         report(Progress(view.name, "read", 0, 1, work.rows))
-        interval = choose(parts, session, view, events, held, work.pins, work.start, work.upper, changed)
+        interval = choose(runtime, session, view, events, held, work.pins, work.start, work.upper, changed)
         if interval is None:
             return Landed()
         counted = count_source(task, interval.spans[0], held.newest)
@@ -135,7 +137,7 @@ def _compute(parts: Parts, applied: Applied, view: FeatureView, table: tables.Ta
         with files.discarded_on(BaseException), _given_up_on_refusal(table):
             for span in interval.spans:
                 work = _compute_span(task, open_span(task, span, counted), work, files, report)
-            sources.refuse_moved(view.source, work.pins)
+            reading.refuse_moved(view.source, work.pins)
             outcomes = _checked(task, interval, work, onward=work.start is None and held.through is not None)
             summary = {
                 "featurestore.run-id": uuid.uuid4().hex,
@@ -220,7 +222,7 @@ def _checked(task: Task, interval: Interval, work: Unfinished, onward: bool) -> 
     if not task.view.checks:
         return ()
     tally = Tally.from_dict(work.tally) if work.tally else Tally()
-    newest = checks.newest_event(task.parts, task.view, task.pins, interval.upper)
+    newest = checks.newest_event(task.runtime, task.view, task.pins, interval.upper)
     outcomes = checks.judge(task.view, tally, newest, interval.upper, onward)
     checks.raise_on_errors(task.view, outcomes)
     return outcomes

@@ -9,46 +9,47 @@ from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.errors import RequestError, TypeMismatch
 from featurestore.lakehouse import columns, tables
-from featurestore.pipelines import source_pins, sources
-from featurestore.pipelines.feature_table import State
-from featurestore.pipelines.inspected import Inspected, inspected, raw_columns
-from featurestore.pipelines.parts import Parts
-from featurestore.pipelines.registry import Applied
-from featurestore.pipelines.type_changes import TypeChange, type_changes
+from featurestore.records import source_pins
+from featurestore.records.definitions import Applied
+from featurestore.records.feature_table import State
+from featurestore.records.runtime import Runtime
+from featurestore.sources import reading
+from featurestore.sources.bind import Inspected, inspected, raw_columns
+from featurestore.sources.type_changes import TypeChange, type_changes
 
 Columns = Mapping[str, Mapping[str, str]]
 """The identities of the columns that are read of each source table; of a table that only a query reads, none."""
 
 
-def source_events(parts: Parts, session: Session, view: FeatureView, at: sources.Pins, held: State) -> Events:
+def source_events(runtime: Runtime, session: Session, view: FeatureView, at: reading.Pins, held: State) -> Events:
     """The events of a checked view over the columns that its source has at these pins.
 
     Raises: RequestError naming every column that is not there, with what became of it; NotFound as `sources.add`.
     """
     try:
-        sources.add(parts, session, view.source, at, rows=False)
+        reading.add(runtime, session, view.source, at, rows=False)
     except RequestError as error:
         # What is wrong with files says itself what to do.
         advice = "" if view.source.path else "; change its definition and apply it, or give its tables their columns back"
         error.message = f"{_named(view.source)}: {error.message}{advice}"
         raise
-    sources.require_keys(parts, view, at)
+    reading.require_keys(runtime, view, at)
     raw = list(raw_columns(session))
     problems = field_problems(view, raw)
     if problems:
-        raise _missing(parts, view, problems, at, held)
+        raise _missing(runtime, view, problems, at, held)
     return compile_events(view, raw)
 
 
-def read_columns(parts: Parts, source: Source, at: sources.Pins, reads: Sequence[str]) -> Columns:
+def read_columns(runtime: Runtime, source: Source, at: reading.Pins, reads: Sequence[str]) -> Columns:
     """The identities of the raw columns `reads`, as of these pins."""
     if source.table is None:
-        return {name: {} for name in sources.source_tables(source)}
-    table = tables.load(parts.catalog, source.table)
+        return {name: {} for name in reading.source_tables(source)}
+    table = tables.load(runtime.catalog, source.table)
     return {source.table: columns.identities(table, _schema(at, source.table, table), reads)}
 
 
-def have_changed(parts: Parts, source: Source, held: State, now: Columns) -> bool:
+def have_changed(runtime: Runtime, source: Source, held: State, now: Columns) -> bool:
     """Whether some column is another one, or of another type, than what the state was made from.
 
     An earlier release did not note what it read: then a column that was always the same is the same.
@@ -58,7 +59,7 @@ def have_changed(parts: Parts, source: Source, held: State, now: Columns) -> boo
     before = held.columns.get(source.table)
     if before is not None:
         return dict(before) != dict(now[source.table])
-    return not columns.were_always(tables.load(parts.catalog, source.table), now[source.table])
+    return not columns.were_always(tables.load(runtime.catalog, source.table), now[source.table])
 
 
 def check_types(session: Session, applied: Applied, view: FeatureView) -> None:
@@ -89,15 +90,15 @@ def refused(applied: Applied, changed: Sequence[TypeChange]) -> TypeMismatch:
     )
 
 
-def _schema(at: sources.Pins, name: str, table: tables.Table) -> int:
+def _schema(at: reading.Pins, name: str, table: tables.Table) -> int:
     pin = at[name]
     schema_id = source_pins.schema_id(pin)
     return tables.schema_of(table, source_pins.snapshot_id(pin)).schema_id if schema_id is None else schema_id
 
 
-def _missing(parts: Parts, view: FeatureView, problems: Sequence[tuple[str, str]], at: sources.Pins, held: State) -> RequestError:
+def _missing(runtime: Runtime, view: FeatureView, problems: Sequence[tuple[str, str]], at: reading.Pins, held: State) -> RequestError:
     told = "; ".join(f"{field}: {message}" for field, message in problems)
-    fates = _fates(parts, view.source, at, held)
+    fates = _fates(runtime, view.source, at, held)
     return RequestError(
         f"{_named(view.source)} lacks columns that the view reads: {told}{fates}. Nothing was written."
         " Give the source its columns back, or change the definition and apply it",
@@ -106,11 +107,11 @@ def _missing(parts: Parts, view: FeatureView, problems: Sequence[tuple[str, str]
     )
 
 
-def _fates(parts: Parts, source: Source, at: sources.Pins, held: State) -> str:
+def _fates(runtime: Runtime, source: Source, at: reading.Pins, held: State) -> str:
     """What became of columns that an earlier run read."""
     if source.table is None or source.table not in held.columns:
         return ""
-    table = tables.load(parts.catalog, source.table)
+    table = tables.load(runtime.catalog, source.table)
     schema_id = _schema(at, source.table, table)
     names = tables.column_names(table, schema_id)
     told: list[str] = []

@@ -12,13 +12,14 @@ from featurestore.lakehouse import dropping, tables
 from featurestore.lakehouse.commits import outcome_unknown
 from featurestore.lakehouse.dropping import Identity
 from featurestore.lakehouse.tables import Table
-from featurestore.pipelines import registry, times
-from featurestore.pipelines.joining.spine_columns import arrow_type
-from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.planning.plan import Plan
 from featurestore.pipelines.planning.plan import plan as make_plan
-from featurestore.pipelines.registry import Applied
+from featurestore.records import definitions
+from featurestore.records.definitions import Applied
+from featurestore.records.runtime import Runtime
 from featurestore.secrets import logger_of
+from featurestore.spines.columns import arrow_type
+from featurestore.values import times
 
 logger = logger_of(__name__)
 
@@ -33,7 +34,7 @@ ABANDONED_SECONDS = 60
 """An apply is over long before."""
 
 
-def apply(parts: Parts, plan: Plan, *, as_shown: bool) -> Plan:
+def apply(runtime: Runtime, plan: Plan, *, as_shown: bool) -> Plan:
     """Do the plan's steps; where someone else applied first, do what the same definitions come to by then.
 
     With `as_shown` only if that is the same: somebody has looked at the plan. Returns the plan that was done. Raises: CommitConflict
@@ -42,15 +43,15 @@ def apply(parts: Parts, plan: Plan, *, as_shown: bool) -> Plan:
     planned = plan
     for _ in range(ATTEMPTS - 1):
         try:
-            return _done(parts, planned)
+            return _done(runtime, planned)
         except CommitConflict:
-            planned = make_plan(parts, plan.definitions)
+            planned = make_plan(runtime, plan.definitions)
             if as_shown and planned.to_dict() != plan.to_dict():
                 raise
-    return _done(parts, planned)
+    return _done(runtime, planned)
 
 
-def _done(parts: Parts, plan: Plan) -> Plan:
+def _done(runtime: Runtime, plan: Plan) -> Plan:
     """Do the plan's steps. Readers see all of it or nothing: it is one commit.
 
     Raises: CommitConflict, saying what, when someone else applied since the plan was made. After any error the registry is as it was, and
@@ -63,42 +64,42 @@ def _done(parts: Parts, plan: Plan) -> Plan:
     made: dict[str, tuple[Applied, Identity]] = {}
     try:
         for row in changed:
-            if row.kind == "view" and (table := _make_table(parts, row, plan.base)) is not None:
-                made[parts.features_table(row.table)] = (row, dropping.identity(table))
-        registry.write(parts, [replace(row, applied_at=applied_at) for row in changed], plan.base)
+            if row.kind == "view" and (table := _make_table(runtime, row, plan.base)) is not None:
+                made[runtime.features_table(row.table)] = (row, dropping.identity(table))
+        definitions.write(runtime, [replace(row, applied_at=applied_at) for row in changed], plan.base)
     except BaseException as error:
         if not outcome_unknown(error):
-            _drop(parts, made)
+            _drop(runtime, made)
         raise
     for row in changed:
-        if row.kind == "view" and parts.features_table(row.table) not in made:
-            _describe_table(parts, row)
-    parts.online.touch()
+        if row.kind == "view" and runtime.features_table(row.table) not in made:
+            _describe_table(runtime, row)
+    runtime.online.touch()
     return plan
 
 
-def _make_table(parts: Parts, row: Applied, base: int | None) -> Table | None:
+def _make_table(runtime: Runtime, row: Applied, base: int | None) -> Table | None:
     """Create the empty feature table of a new version; None when it is there already with the same meaning."""
-    name = parts.features_table(row.table)
+    name = runtime.features_table(row.table)
     for pause in (*PAUSES, 0.0):
-        held = _held(parts, row)
+        held = _held(runtime, row)
         if held is None:
-            return _create(parts, row)
+            return _create(runtime, row)
         if held.properties.get(FINGERPRINT) == row.fingerprint:
             return None
-        registry.refuse_stale(parts, base)
+        definitions.refuse_stale(runtime, base)
         # Whoever is applying makes the tables first: a moment later the registry says who it was.
         time.sleep(pause)
     if (
         held is not None
         and FINGERPRINT in held.properties
         and tables.current_snapshot_id(held) is None
-        and not registry.read(parts).has(row)
+        and not definitions.read(runtime).has(row)
     ):
         if times.now() - held.metadata.last_updated_ms * 1000 > ABANDONED_SECONDS * 1_000_000:
             # Empty, unknown, and older than an apply takes: what a dead one left.
-            dropping.drop(parts.catalog, name, dropping.identity(held))
-            return _create(parts, row)
+            dropping.drop(runtime.catalog, name, dropping.identity(held))
+            return _create(runtime, row)
         raise CommitConflict(
             f"another apply is making {name}, or was cut off at it; apply again, if need be in {ABANDONED_SECONDS} seconds, when what is"
             " left of it goes away",
@@ -107,42 +108,42 @@ def _make_table(parts: Parts, row: Applied, base: int | None) -> Table | None:
     raise Conflict(f"table {name} exists and is not version {row.version} of view {row.name}; drop or rename that table, then apply again")
 
 
-def _held(parts: Parts, row: Applied) -> Table | None:
-    name = parts.features_table(row.table)
-    return tables.load(parts.catalog, name) if tables.exists(parts.catalog, name) else None
+def _held(runtime: Runtime, row: Applied) -> Table | None:
+    name = runtime.features_table(row.table)
+    return tables.load(runtime.catalog, name) if tables.exists(runtime.catalog, name) else None
 
 
-def _create(parts: Parts, row: Applied) -> Table | None:
+def _create(runtime: Runtime, row: Applied) -> Table | None:
     schema = pa.schema([(column, pa.uuid() if kind == "UUID" else arrow_type(kind)) for column, kind in row.columns.items()])
     properties = {DEFINITION: json.dumps(row.document), FINGERPRINT: row.fingerprint}
-    name = parts.features_table(row.table)
+    name = runtime.features_table(row.table)
     try:
-        return tables.create(parts.catalog, name, schema, month_of="feature_timestamp", properties=properties)
+        return tables.create(runtime.catalog, name, schema, month_of="feature_timestamp", properties=properties)
     except Conflict as error:
         # Another apply made it at the same moment: of the same meaning it will do.
-        held = _held(parts, row)
+        held = _held(runtime, row)
         if held is not None and held.properties.get(FINGERPRINT) == row.fingerprint:
             return None
         raise CommitConflict(f"another apply is making {name}; try again", table=name) from error
 
 
-def _drop(parts: Parts, made: Mapping[str, tuple[Applied, Identity]]) -> None:
+def _drop(runtime: Runtime, made: Mapping[str, tuple[Applied, Identity]]) -> None:
     """Drop tables that an apply made in vain, but not what another one has applied meanwhile: it found them there."""
     try:
         for name, (row, identity) in made.items():
-            if registry.read(parts).has(row):
+            if definitions.read(runtime).has(row):
                 continue
-            dropping.drop(parts.catalog, name, identity)
-            if registry.read(parts).has(row):
-                _create(parts, row)
+            dropping.drop(runtime.catalog, name, identity)
+            if definitions.read(runtime).has(row):
+                _create(runtime, row)
     except FeatureStoreError:
         logger.warning("an empty table of an apply that failed is left; the next one takes it", exc_info=True)
 
 
-def _describe_table(parts: Parts, row: Applied) -> None:
+def _describe_table(runtime: Runtime, row: Applied) -> None:
     """Let a table that was there tell the words of today; one that another apply, which failed, took away meanwhile is made again."""
-    if _held(parts, row) is None:
-        _create(parts, row)
-    table = tables.load(parts.catalog, parts.features_table(row.table))
+    if _held(runtime, row) is None:
+        _create(runtime, row)
+    table = tables.load(runtime.catalog, runtime.features_table(row.table))
     if table.properties.get(DEFINITION) != json.dumps(row.document):
         tables.set_properties(table, {DEFINITION: json.dumps(row.document)})

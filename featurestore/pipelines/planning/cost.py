@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from featurestore.amounts import plural, size
 from featurestore.compiler.expressions import parse_query, query_tables
 from featurestore.dsl.source import Source
+from featurestore.files.parquet_files import ParquetFiles
 from featurestore.lakehouse import tables
 from featurestore.lakehouse.volume import volume
-from featurestore.pipelines import sources
-from featurestore.pipelines.files.parquet import ParquetFiles
-from featurestore.pipelines.parts import Parts
+from featurestore.records.runtime import Runtime
+from featurestore.sources import reading
+from featurestore.values.humanize import plural, size
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,15 @@ class Read:
         return ", ".join(text(amount) for amount, text in formats if amount is not None) or "an unknown amount"
 
 
-def reads(parts: Parts, source: Source) -> tuple[Read, ...]:
+def reads(runtime: Runtime, source: Source) -> tuple[Read, ...]:
     """What computing a view's whole history reads of its source: one entry for files or a table, one per table of SQL.
 
     Raises: NotFound for a table that is not there.
     """
     if source.path is not None:
-        return (_files(parts, source),)
+        return (_files(runtime, source),)
     names = (source.table,) if source.table is not None else query_tables(parse_query(source.sql or ""))
-    return tuple(_table(parts, name) for name in names)
+    return tuple(_table(runtime, name) for name in names)
 
 
 def total(several: Iterable[Read], source: str = "") -> Read:
@@ -57,16 +57,16 @@ def total(several: Iterable[Read], source: str = "") -> Read:
     return Read(source, None, *(_sum([getattr(one, what) for one in found]) for what in ("files", "bytes", "rows")))
 
 
-def _table(parts: Parts, name: str) -> Read:
-    table = tables.load(parts.catalog, name)
+def _table(runtime: Runtime, name: str) -> Read:
+    table = tables.load(runtime.catalog, name)
     snapshot_id = tables.current_snapshot_id(table)
     held = volume(table, snapshot_id)
     return Read(name, snapshot_id, held.files, held.bytes, held.rows)
 
 
-def _files(parts: Parts, source: Source) -> Read:
-    at = sources.pins(parts, source)
-    opened = sources.files(parts, source, at)
+def _files(runtime: Runtime, source: Source) -> Read:
+    at = reading.pins(runtime, source)
+    opened = reading.files(runtime, source, at)
     size = sum(int(state.partition(":")[0]) for state in at.values())
     return Read(str(source.path), None, len(at), size, opened.rows if isinstance(opened, ParquetFiles) else None)
 

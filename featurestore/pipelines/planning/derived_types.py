@@ -5,10 +5,10 @@ from featurestore.compiler.expressions import SqlProblem, column_names, parse_ro
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.compiler.storage import base_type, storage_type
 from featurestore.errors import RequestError
-from featurestore.pipelines.parts import Parts
+from featurestore.records.runtime import Runtime
 
 
-def derived_type_problems(parts: Parts, plan: ServicePlan) -> list[tuple[str, str]]:
+def derived_type_problems(runtime: Runtime, plan: ServicePlan) -> list[tuple[str, str]]:
     """(field, message) of each derived feature that does not work on the types of the features and request fields that it reads."""
     if not plan.derived:
         return []
@@ -17,7 +17,7 @@ def derived_type_problems(parts: Parts, plan: ServicePlan) -> list[tuple[str, st
     scope = {name: quoted(name) for name in kinds}
     empty = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in kinds.items()) or "1 AS __fs_one"
     found: list[tuple[str, str]] = []
-    with parts.engine.brief() as session:
+    with runtime.engine.brief() as session:
         for (name, sql), expression in zip(plan.derived, derived_sql(plan, scope), strict=True):
             try:
                 (kind,) = session.schema(f"SELECT {expression} AS v FROM (SELECT {empty})").values()

@@ -5,34 +5,34 @@ from dataclasses import replace
 
 from featurestore.dsl import documents
 from featurestore.lakehouse import tables
-from featurestore.pipelines import feature_table, models
-from featurestore.pipelines.materialization.unfinished import unfinished
-from featurestore.pipelines.parts import Parts
+from featurestore.pipelines.materialization.checkpoint import unfinished
 from featurestore.pipelines.planning import cost
 from featurestore.pipelines.planning.step import Step, listed
 from featurestore.pipelines.training_sets import build
+from featurestore.records import feature_table, model_events
+from featurestore.records.runtime import Runtime
 
 WAITS = "waits for its backfill"
 
 
-def told(parts: Parts, steps: Sequence[Step]) -> tuple[Step, ...]:
+def told(runtime: Runtime, steps: Sequence[Step]) -> tuple[Step, ...]:
     """The same steps, each with what it means: nothing is read but the catalog's metadata."""
-    filled = [_with_reads(parts, step) if step.kind == "view" else step for step in steps]
+    filled = [_with_reads(runtime, step) if step.kind == "view" else step for step in steps]
     empty = {step.name for step in filled if step.kind == "view" and step.reads}
-    return _with_models(parts, [_waiting(step, empty) for step in filled])
+    return _with_models(runtime, [_waiting(step, empty) for step in filled])
 
 
-def _with_reads(parts: Parts, step: Step) -> Step:
+def _with_reads(runtime: Runtime, step: Step) -> Step:
     waits = ""
     if step.word == "blocked":
         return step
     if step.action not in ("create", "new version"):
-        table = tables.load(parts.catalog, parts.features_table(step.result.table))
+        table = tables.load(runtime.catalog, runtime.features_table(step.result.table))
         if feature_table.state(table.properties).through is not None:
             return step
         begun = unfinished(table)
         waits = WAITS if begun is None else f"{WAITS}, which broke off or runs: {begun.rows} rows lie ready"
-    reads = cost.reads(parts, documents.source(step.result.document["source"]))
+    reads = cost.reads(runtime, documents.source(step.result.document["source"]))
     return replace(step, reads=reads, reason=_and(step.reason, waits))
 
 
@@ -44,15 +44,15 @@ def _waiting(step: Step, empty: set[str]) -> Step:
     return replace(step, reason=_and(step.reason, f"waits for {listed(views)}"))
 
 
-def _with_models(parts: Parts, steps: Sequence[Step]) -> tuple[Step, ...]:
+def _with_models(runtime: Runtime, steps: Sequence[Step]) -> tuple[Step, ...]:
     if not any(step.action == "new version" for step in steps):
         return tuple(steps)
-    known = models.registered(parts)
-    services = {one["id"]: one["service"] for one in build.listing(parts)} if known else {}
+    known = model_events.registered(runtime)
+    services = {one["id"]: one["service"] for one in build.listing(runtime)} if known else {}
     return tuple(replace(step, models=_left_behind(step, known, services)) if step.action == "new version" else step for step in steps)
 
 
-def _left_behind(step: Step, known: Sequence[models.Registered], services: dict[str, str]) -> tuple[str, ...]:
+def _left_behind(step: Step, known: Sequence[model_events.Registered], services: dict[str, str]) -> tuple[str, ...]:
     """Registered model versions trained on an older version of the step's view, or with an older version of its service."""
     older = {f"{step.name}_v{version}" for version in range(1, step.version)}
     if step.kind == "view":

@@ -13,19 +13,19 @@ from featurestore.dsl.definitions import KINDS, Definitions
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import Conflict, DefinitionError, Problem, RequestError
-from featurestore.pipelines import stored
-from featurestore.pipelines.files import confined
-from featurestore.pipelines.inspect import inspect, inspect_checks, inspect_names
-from featurestore.pipelines.inspected import Inspected, placed
-from featurestore.pipelines.parts import Parts
+from featurestore.files import confinement
 from featurestore.pipelines.planning import cost
 from featurestore.pipelines.planning.cost import Read
 from featurestore.pipelines.planning.derived_types import derived_type_problems
 from featurestore.pipelines.planning.impact import told
 from featurestore.pipelines.planning.step import Step, listed, sql_diff
 from featurestore.pipelines.planning.underneath import inspect_if_changed
-from featurestore.pipelines.registry import Applied, Registry, read
-from featurestore.pipelines.type_changes import type_changes
+from featurestore.records import stored_definition
+from featurestore.records.definitions import Applied, Registry, read
+from featurestore.records.runtime import Runtime
+from featurestore.sources.bind import Inspected, placed
+from featurestore.sources.inspect_source import inspect, inspect_checks, inspect_names
+from featurestore.sources.type_changes import type_changes
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,14 @@ class Plan:
         return "\n".join([*lines[: len(changes)], *([same] if same else []), *lines[len(changes) :], *self.remarks])
 
 
-def plan(parts: Parts, definitions: Definitions) -> Plan:
+def plan(runtime: Runtime, definitions: Definitions) -> Plan:
     """What applying these definitions would do. What the catalog holds besides them is left alone.
 
     Raises: DefinitionError with every problem of every definition, its SQL held against the sources' columns.
     """
-    problems = [*definitions.problems, *check.problems(definitions), *_forbidden_files(parts, definitions)]
+    problems = [*definitions.problems, *check.problems(definitions), *_forbidden_files(runtime, definitions)]
     wrong = {problem.object for problem in problems}
-    registry = read(parts)
+    registry = read(runtime)
     steps = [
         *(_plain_step(registry, "entity", item.name, documents.document(item)) for item in definitions.entities),
         *(_plain_step(registry, "source", item.name, documents.document(item)) for item in definitions.sources),
@@ -104,27 +104,27 @@ def plan(parts: Parts, definitions: Definitions) -> Plan:
     ]
     for view in definitions.views:
         if view not in sound and f"source '{view.source.name}'" not in wrong:
-            problems.extend(placed(definitions, view, field, message) for field, message in inspect_names(parts, view))
-    views = [step for view in sound if (step := _view_step(parts, registry, view, definitions, problems)) is not None]
+            problems.extend(placed(definitions, view, field, message) for field, message in inspect_names(runtime, view))
+    views = [step for view in sound if (step := _view_step(runtime, registry, view, definitions, problems)) is not None]
     if problems:
         raise DefinitionError(problems)
     versions = {step.name: step.result for step in views}
     services = [_service_step(registry, service, versions) for service in definitions.services]
-    problems.extend(_derived_problems(parts, definitions, services, versions))
+    problems.extend(_derived_problems(runtime, definitions, services, versions))
     if problems:
         raise DefinitionError(problems)
-    done = told(parts, (*steps, *views, *services))
+    done = told(runtime, (*steps, *views, *services))
     return Plan(done, definitions, registry.snapshot_id, _others(registry, {(step.kind, step.name) for step in done}))
 
 
-def _forbidden_files(parts: Parts, definitions: Definitions) -> Iterator[Problem]:
+def _forbidden_files(runtime: Runtime, definitions: Definitions) -> Iterator[Problem]:
     """Sources that name files which whoever asks may not have read."""
-    folders = parts.source_folders
+    folders = runtime.source_folders
     for source in definitions.sources:
         if folders is None or source.path is None:
             continue
         try:
-            confined.refuse_pattern(source.path, folders)
+            confinement.refuse_pattern(source.path, folders)
         except RequestError as error:
             yield definitions.problem("source", source.name, "path", error.message)
 
@@ -139,32 +139,32 @@ def _plain_step(registry: Registry, kind: str, name: str, document: Mapping[str,
     return Step("update words", kind, name, 1, _changed(held.document, document), result)
 
 
-def _view_step(parts: Parts, registry: Registry, view: FeatureView, definitions: Definitions, problems: list[Problem]) -> Step | None:
+def _view_step(runtime: Runtime, registry: Registry, view: FeatureView, definitions: Definitions, problems: list[Problem]) -> Step | None:
     held = registry.latest("view", view.name)
     document = documents.document(view)
     same = held is not None and registry.meaning(held) == view_fingerprint(view)
-    found = inspect_if_changed(parts, view, held) if held is not None and same else inspect(parts, view)
+    found = inspect_if_changed(runtime, view, held) if held is not None and same else inspect(runtime, view)
     if held is None or not same or (found is not None and type_changes(held.columns, found.columns)):
-        return _moved_view_step(parts, registry, view, found or inspect(parts, view), definitions, problems)
+        return _moved_view_step(runtime, registry, view, found or inspect(runtime, view), definitions, problems)
     stopped = "" if found is None else "; ".join(f"{field}: {message}" for field, message in found.problems)
     reason = f"cannot be materialized: {stopped}" if stopped else ""
     # Read and spelled anew, as a later release than the one that wrote it may spell a definition otherwise.
     before = documents.document(registry.view(held))
     if before == document:
         return Step("unchanged", "view", view.name, held.version, reason, held)
-    problems.extend(placed(definitions, view, field, message) for field, message in inspect_checks(parts, view, held.columns))
+    problems.extend(placed(definitions, view, field, message) for field, message in inspect_checks(runtime, view, held.columns))
     result = replace(held, document=document)
     return Step("update words", "view", view.name, held.version, "; ".join(filter(None, (_changed(before, document), reason))), result)
 
 
 def _moved_view_step(
-    parts: Parts, registry: Registry, view: FeatureView, found: Inspected, definitions: Definitions, problems: list[Problem]
+    runtime: Runtime, registry: Registry, view: FeatureView, found: Inspected, definitions: Definitions, problems: list[Problem]
 ) -> Step | None:
     """The step to another version than the current one: an earlier one of the same meaning and types, or one that is new."""
     problems.extend(placed(definitions, view, field, message) for field, message in found.problems)
     if found.compiled is None:
         return None
-    problems.extend(placed(definitions, view, field, message) for field, message in inspect_checks(parts, view, found.columns))
+    problems.extend(placed(definitions, view, field, message) for field, message in inspect_checks(runtime, view, found.columns))
     held = registry.latest("view", view.name)
     document, fingerprint, rank = documents.document(view), view_fingerprint(view), registry.next_rank("view", view.name)
     for earlier in reversed(registry.rows.get(("view", view.name), ())):
@@ -221,18 +221,20 @@ def _means(registry: Registry, row: Applied, bindings: Mapping[str, int], finger
     if row.bindings != bindings:
         return False
     try:
-        with stored.reading(f"service {row.name}, version {row.version}"):
+        with stored_definition.reading(f"service {row.name}, version {row.version}"):
             return service_fingerprint(registry.service(row), _fingerprints(registry, row)) == fingerprint
     except Conflict:
         return False
 
 
-def _derived_problems(parts: Parts, definitions: Definitions, steps: Sequence[Step], versions: Mapping[str, Applied]) -> Iterator[Problem]:
+def _derived_problems(
+    runtime: Runtime, definitions: Definitions, steps: Sequence[Step], versions: Mapping[str, Applied]
+) -> Iterator[Problem]:
     """Derived features that do not work on the types that their service's views have now; also where only those changed."""
     views = {view.name: ViewVersion(view, versions[view.name].version, versions[view.name].columns) for view in definitions.views}
     for service, step in zip(definitions.services, steps, strict=True):
         if step.action != "unchanged":
-            for field_name, message in derived_type_problems(parts, bound(service, step.version, "", views)):
+            for field_name, message in derived_type_problems(runtime, bound(service, step.version, "", views)):
                 yield definitions.problem("service", service.name, field_name, message)
 
 

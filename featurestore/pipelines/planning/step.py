@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from featurestore.pipelines.planning import cost
 from featurestore.pipelines.planning.cost import Read
-from featurestore.pipelines.registry import Applied
+from featurestore.records.definitions import Applied
 
 Action = Literal["create", "new version", "roll back", "update words", "unchanged"]
 

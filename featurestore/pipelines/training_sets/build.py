@@ -8,31 +8,31 @@ import pyarrow as pa
 
 from featurestore.compiler.point_in_time import ROW
 from featurestore.errors import Conflict, NotFound
+from featurestore.joins.pinned import join_pinned
 from featurestore.lakehouse import tables, tags, writes
-from featurestore.pipelines.joining.pinned import join_pinned
-from featurestore.pipelines.parts import Parts
-from featurestore.pipelines.training_sets import manifest, pins, splits, statistics
-from featurestore.pipelines.training_sets.places import Places, places
+from featurestore.pipelines.training_sets import build_tags, manifest, splits, statistics
+from featurestore.pipelines.training_sets.observer import Report, Tally
 from featurestore.pipelines.training_sets.prepared import Prepared
+from featurestore.pipelines.training_sets.split_assignment import Places, places
 from featurestore.pipelines.training_sets.stored_rows import StoredRows
-from featurestore.pipelines.training_sets.tally import Report, Tally
 from featurestore.pipelines.training_sets.training_set import MANIFEST, TAG, TrainingSet, manifest_json
+from featurestore.records.runtime import Runtime
 
 
-def build(parts: Parts, prepared: Prepared, report: Report | None = None) -> TrainingSet:
+def build(runtime: Runtime, prepared: Prepared, report: Report | None = None) -> TrainingSet:
     """Join, store and tag a training set; the same request on the same snapshots returns the one that is there.
 
     `report` is told how many rows were written so far.
     """
     began = time.monotonic()
-    if (existing := find(parts, prepared.id)) is not None:
+    if (existing := find(runtime, prepared.id)) is not None:
         return existing
-    home = _identifier(parts, prepared.name)
+    home = _identifier(runtime, prepared.name)
     with (
-        pins.held(parts, prepared, home),
-        join_pinned(parts, prepared.plan, prepared.spine, prepared.pinned, prepared.known) as joined,
-        places(parts, prepared.split, prepared.spine.timestamp) as placed,
-        _tally(parts, prepared, joined.schema, placed) as tally,
+        build_tags.held(runtime, prepared, home),
+        join_pinned(runtime, prepared.plan, prepared.spine, prepared.pinned, prepared.known) as joined,
+        places(runtime, prepared.split, prepared.spine.timestamp) as placed,
+        _tally(runtime, prepared, joined.schema, placed) as tally,
     ):
 
         def summary() -> dict[str, str]:
@@ -45,33 +45,33 @@ def build(parts: Parts, prepared: Prepared, report: Report | None = None) -> Tra
         schema = pa.schema([*joined.schema, *own])
         reader = pa.RecordBatchReader.from_batches(schema, tally.numbered(joined.batches, schema, report))
         try:
-            writes.replace(parts.catalog, home, reader, summary=summary, tag=TAG + prepared.id)
+            writes.replace(runtime.catalog, home, reader, summary=summary, tag=TAG + prepared.id)
         except Conflict:
             # Another build of the same request was first.
-            if find(parts, prepared.id) is None:
+            if find(runtime, prepared.id) is None:
                 raise
-    said, stored = _found(parts, prepared.id)
-    statistics.keep(parts, said, statistics.measure(stored, said, tally.statistics()))
-    return _opened(parts, said, stored)
+    said, stored = _found(runtime, prepared.id)
+    statistics.keep(runtime, said, statistics.measure(stored, said, tally.statistics()))
+    return _opened(runtime, said, stored)
 
 
-def find(parts: Parts, id: str) -> TrainingSet | None:
+def find(runtime: Runtime, id: str) -> TrainingSet | None:
     """The training set of this id; None when there is none."""
-    found = _sought(parts, id)
-    return None if found is None else _opened(parts, *found)
+    found = _sought(runtime, id)
+    return None if found is None else _opened(runtime, *found)
 
 
-def get(parts: Parts, id: str) -> TrainingSet:
+def get(runtime: Runtime, id: str) -> TrainingSet:
     """The training set of this id. Raises: NotFound with the nearest ids."""
-    return _opened(parts, *_found(parts, id))
+    return _opened(runtime, *_found(runtime, id))
 
 
-def listing(parts: Parts) -> list[dict[str, Any]]:
+def listing(runtime: Runtime) -> list[dict[str, Any]]:
     """Every training set, newest first: id, name, service, feature tables (`views`), rows, digest, when it was made."""
     found: list[dict[str, Any]] = []
-    namespace = parts.settings.training_sets_namespace
-    for name in tables.list_tables(parts.catalog, namespace):
-        table = tables.load(parts.catalog, f"{namespace}.{name}")
+    namespace = runtime.settings.training_sets_namespace
+    for name in tables.list_tables(runtime.catalog, namespace):
+        table = tables.load(runtime.catalog, f"{namespace}.{name}")
         for tag, snapshot_id in tags.tags(table).items():
             said = json.loads(tables.summary(table, snapshot_id).get(MANIFEST) or "{}")
             if tag.startswith(TAG) and said:
@@ -81,35 +81,35 @@ def listing(parts: Parts) -> list[dict[str, Any]]:
     return sorted(found, key=lambda one: str(one["created_at"]), reverse=True)
 
 
-def _tally(parts: Parts, prepared: Prepared, schema: pa.Schema, placed: Places | None) -> Tally:
+def _tally(runtime: Runtime, prepared: Prepared, schema: pa.Schema, placed: Places | None) -> Tally:
     features = prepared.plan.feature_names
     measured = [name for name in schema.names if name in features or name == prepared.label]
-    room = parts.engine.memory // statistics.SHARE
-    return Tally(schema, features, measured, placed, room=room, threads=parts.settings.threads)
+    room = runtime.engine.memory // statistics.SHARE
+    return Tally(schema, features, measured, placed, room=room, threads=runtime.settings.threads)
 
 
-def _sought(parts: Parts, id: str) -> tuple[dict[str, Any], StoredRows] | None:
+def _sought(runtime: Runtime, id: str) -> tuple[dict[str, Any], StoredRows] | None:
     """The manifest and the rows of a training set; None when there is none of this id."""
-    identifier = _identifier(parts, id.rpartition("-")[0])
-    if not id.rpartition("-")[0] or not tables.exists(parts.catalog, identifier):
+    identifier = _identifier(runtime, id.rpartition("-")[0])
+    if not id.rpartition("-")[0] or not tables.exists(runtime.catalog, identifier):
         return None
-    table = tables.load(parts.catalog, identifier)
+    table = tables.load(runtime.catalog, identifier)
     snapshot_id = tags.tags(table).get(TAG + id)
     if snapshot_id is None:
         return None
     said = {**json.loads(tables.summary(table, snapshot_id)[MANIFEST]), "snapshot_id": str(snapshot_id)}
-    return said, StoredRows(parts, table, snapshot_id, tuple(column["name"] for column in said["columns"]))
+    return said, StoredRows(runtime, table, snapshot_id, tuple(column["name"] for column in said["columns"]))
 
 
-def _found(parts: Parts, id: str) -> tuple[dict[str, Any], StoredRows]:
-    if (found := _sought(parts, id)) is None:
-        raise NotFound("training set", id, [one["id"] for one in listing(parts)])
+def _found(runtime: Runtime, id: str) -> tuple[dict[str, Any], StoredRows]:
+    if (found := _sought(runtime, id)) is None:
+        raise NotFound("training set", id, [one["id"] for one in listing(runtime)])
     return found
 
 
-def _opened(parts: Parts, said: dict[str, Any], stored: StoredRows) -> TrainingSet:
-    return TrainingSet(said, stored.read, stored.files, lambda: statistics.of(parts, said, stored), parts.settings)
+def _opened(runtime: Runtime, said: dict[str, Any], stored: StoredRows) -> TrainingSet:
+    return TrainingSet(said, stored.read, stored.files, lambda: statistics.of(runtime, said, stored), runtime.settings)
 
 
-def _identifier(parts: Parts, name: str) -> str:
-    return f"{parts.settings.training_sets_namespace}.{name}"
+def _identifier(runtime: Runtime, name: str) -> str:
+    return f"{runtime.settings.training_sets_namespace}.{name}"

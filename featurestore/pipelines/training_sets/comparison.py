@@ -11,13 +11,14 @@ from featurestore.compiler.expressions import literal
 from featurestore.engine.session import Session
 from featurestore.errors import NotFound, RequestError
 from featurestore.lakehouse import tables
-from featurestore.pipelines import feature_table, registry, times
-from featurestore.pipelines.parts import Parts
-from featurestore.pipelines.registry import Registry
 from featurestore.pipelines.training_sets import drift
 from featurestore.pipelines.training_sets.column_profile import TOP
 from featurestore.pipelines.training_sets.measures import TEXT, is_number, is_time, scalar
 from featurestore.pipelines.training_sets.training_set import TrainingSet
+from featurestore.records import definitions, feature_table
+from featurestore.records.definitions import Registry
+from featurestore.records.runtime import Runtime
+from featurestore.values import times
 
 ENDS = ("10", "20", "30", "40", "50", "60", "70", "80", "90")
 """Numbers and times are counted between the first set's deciles."""
@@ -25,7 +26,7 @@ ENDS = ("10", "20", "30", "40", "50", "60", "70", "80", "90")
 Facts = dict[str, Any]
 
 
-def compare(parts: Parts, first: TrainingSet, second: TrainingSet) -> Facts:
+def compare(runtime: Runtime, first: TrainingSet, second: TrainingSet) -> Facts:
     """What the second has otherwise than the first, JSON-ready.
 
     `definitions`: views and derived features that changed, with the difference of their SQL. `rows`: how many each has, how many are
@@ -34,14 +35,14 @@ def compare(parts: Parts, first: TrainingSet, second: TrainingSet) -> Facts:
     from those of the other (`psi`, `js`), and `because`: what differs between the two that the feature is made of.
     Raises: RequestError where the key columns differ, so that no row can be known again.
     """
-    known = registry.read(parts)
+    known = definitions.read(runtime)
     keys = _keys(first, second)
     common = [name for name in first.features if name in second.features]
-    with parts.engine.session() as session:
+    with runtime.engine.session() as session:
         columns = {"a": _add(session, "a", first, keys[0]), "b": _add(session, "b", second, keys[1])}
         rows, changed = _matched(session, columns, keys, common)
         apart = {name: _apart(session, columns, name, first, second) for name in common}
-    because = _reasons(parts, first, second)
+    because = _reasons(runtime, first, second)
     return {
         "a": first.id,
         "b": second.id,
@@ -159,7 +160,7 @@ def _diff(before: str, after: str) -> str | None:
     return "\n".join(difflib.unified_diff(before.splitlines(), after.splitlines(), "a", "b", lineterm=""))
 
 
-def _reasons(parts: Parts, first: TrainingSet, second: TrainingSet) -> dict[str, list[str]]:
+def _reasons(runtime: Runtime, first: TrainingSet, second: TrainingSet) -> dict[str, list[str]]:
     """By feature of the second what it is made of differently: sentences, none where nothing is but the spine."""
     found: dict[str, list[str]] = {}
     before = {name: use for use in first.plan.uses for _, name in use.features}
@@ -170,7 +171,7 @@ def _reasons(parts: Parts, first: TrainingSet, second: TrainingSet) -> dict[str,
             if name in before and before[name].table != use.table:
                 said.append(f"definition: {before[name].table} became {use.table}")
             elif name in before:
-                said += _moved(parts, use.table, first, second)
+                said += _moved(runtime, use.table, first, second)
             found[name] = said
     derived = dict(first.plan.derived)
     for name, sql in second.plan.derived:
@@ -180,12 +181,12 @@ def _reasons(parts: Parts, first: TrainingSet, second: TrainingSet) -> dict[str,
     return found
 
 
-def _moved(parts: Parts, name: str, first: TrainingSet, second: TrainingSet) -> list[str]:
+def _moved(runtime: Runtime, name: str, first: TrainingSet, second: TrainingSet) -> list[str]:
     """What came to a feature table between the two pinned snapshots."""
     pins = first.snapshots[name], second.snapshots[name]
     if pins[0] == pins[1]:
         return []
-    table = tables.load(parts.catalog, parts.features_table(name))
+    table = tables.load(runtime.catalog, runtime.features_table(name))
     before, after = (feature_table.state_at(table, pin) for pin in pins)
     said = [
         f"source {source}: snapshot {before.snapshots.get(source, 'none')} became {snapshot}"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from featurestore.pipelines.encoding import plain
+from featurestore.values.json_encoding import plain
 
 SHOWN = 5
 """So many rows are told."""

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from featurestore.pipelines.arrays import whole
+from featurestore.values.arrays import whole
 
 BLOCK = 65_536
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from featurestore.amounts import span
-from featurestore.pipelines import times
-from featurestore.pipelines.feature_table import FOLDED, THROUGH
-from featurestore.pipelines.joining.join import Joined
-from featurestore.pipelines.joining.pinned import Pinned, past_watermark_warnings
+from featurestore.joins.join import Joined
+from featurestore.joins.pinned import past_watermark_warnings
 from featurestore.pipelines.training_sets.digest import type_name
 from featurestore.pipelines.training_sets.prepared import Prepared
+from featurestore.records.feature_table import FOLDED, THROUGH
+from featurestore.records.pinned import Pinned
+from featurestore.values import times
+from featurestore.values.humanize import span
 
 VERSION = 3
 """Grows when a field is added or means something else."""

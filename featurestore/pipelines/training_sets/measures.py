@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore.engine.session import Session
-from featurestore.pipelines import times
-from featurestore.pipelines.encoding import spelled
-from featurestore.pipelines.numbers import spread
 from featurestore.pipelines.training_sets.column_profile import BLOCK, TOP, Counted, Extent, Profile, Spelled, Values, runs
+from featurestore.values import times
+from featurestore.values.int64 import spread
+from featurestore.values.json_encoding import spelled
 
 Statistics: TypeAlias = dict[str, Any]
 Found: TypeAlias = tuple[Statistics, Extent, Iterator[Counted]]

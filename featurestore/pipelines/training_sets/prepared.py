@@ -10,15 +10,15 @@ from typing import Any
 
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import RequestError, near
-from featurestore.pipelines.joining import spine_grid
-from featurestore.pipelines.joining.pinned import Pinned, pin
-from featurestore.pipelines.joining.spine import Spine
-from featurestore.pipelines.joining.spine_grid import SpineGrid
-from featurestore.pipelines.joining.spine_reading import of_rows, read
-from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.training_sets import splits
 from featurestore.pipelines.training_sets.digest import Digest
-from featurestore.pipelines.values import shown
+from featurestore.records.pinned import Pinned, pin
+from featurestore.records.runtime import Runtime
+from featurestore.spines import grid
+from featurestore.spines.grid import SpineGrid
+from featurestore.spines.reading import of_rows, read
+from featurestore.spines.spine import Spine
+from featurestore.values.coercion import shown
 
 MOST_LETTERS = 128
 """Folders and tables are called after a training set, and what a name may be is as long as elsewhere."""
@@ -46,7 +46,7 @@ class Prepared:
 
 
 def prepare(
-    parts: Parts,
+    runtime: Runtime,
     plan: ServicePlan,
     given: Any,
     *,
@@ -62,8 +62,8 @@ def prepare(
     """Read the spine, pin the snapshots and compute the id. Raises: RequestError, TypeMismatch and NotFound for what is wrong."""
     began = time.monotonic()
     _check_name(name)
-    pinned = pin(parts, plan, snapshots)
-    spine = read_for(parts, given, plan, timestamp, pinned, known)
+    pinned = pin(runtime, plan, snapshots)
+    spine = read_for(runtime, given, plan, timestamp, pinned, known)
     if label is not None and not isinstance(label, str):
         raise RequestError(f"label must be the name of a column, not {type(label).__name__}", field="label")
     if label is not None and label not in spine.schema.names:
@@ -88,12 +88,12 @@ def prepare(
     return Prepared(id, name, plan, spine, digest, pinned, label, known, tuple(notes), time.monotonic() - began, cut)
 
 
-def read_for(parts: Parts, given: Any, plan: ServicePlan, timestamp: str, pinned: Mapping[str, Pinned], known: str) -> Spine:
+def read_for(runtime: Runtime, given: Any, plan: ServicePlan, timestamp: str, pinned: Mapping[str, Pinned], known: str) -> Spine:
     """The spine of a service: what the caller has, or the rows of a grid over the keys of these tables. Raises: as both."""
     if isinstance(given, SpineGrid):
-        with spine_grid.opened(parts, plan, pinned, given, timestamp, known) as rows:
-            return of_rows(rows, plan, timestamp, parts.settings.spill_path())
-    return read(parts, given, plan, timestamp)
+        with grid.opened(runtime, plan, pinned, given, timestamp, known) as rows:
+            return of_rows(rows, plan, timestamp, runtime.settings.spill_path())
+    return read(runtime, given, plan, timestamp)
 
 
 def _check_name(name: str) -> None:

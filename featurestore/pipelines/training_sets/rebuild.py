@@ -1,28 +1,29 @@
 """Computing a training set again from what it pins, to prove that it says what it said."""
 
 from featurestore.errors import DigestMismatch
-from featurestore.pipelines.joining.pinned import join_pinned, pin
-from featurestore.pipelines.joining.spine_reading import of_rows
-from featurestore.pipelines.parts import Parts
+from featurestore.joins.pinned import join_pinned
 from featurestore.pipelines.training_sets.build import get
 from featurestore.pipelines.training_sets.differences import Differences
 from featurestore.pipelines.training_sets.digest import Digest
 from featurestore.pipelines.training_sets.training_set import TrainingSet
+from featurestore.records.pinned import pin
+from featurestore.records.runtime import Runtime
+from featurestore.spines.reading import of_rows
 
 
-def rebuild(parts: Parts, id: str) -> TrainingSet:
+def rebuild(runtime: Runtime, id: str) -> TrainingSet:
     """Compute a training set again from its pinned snapshots and stored spine, and compare with what was recorded.
 
     Raises: DigestMismatch naming the columns that differ and the first rows; NotFound when the training set, or a snapshot
     that it pins, is gone.
     """
-    recorded = get(parts, id)
+    recorded = get(runtime, id)
     said = recorded.manifest
     plan = recorded.plan
     names = [column["name"] for column in said["columns"] if column["role"] == "spine"]
-    spine = of_rows(recorded.read(columns=names), plan, recorded.timestamp, parts.settings.spill_path())
-    pinned = pin(parts, plan, recorded.snapshots)
-    with join_pinned(parts, plan, spine, pinned, said["known"]) as joined:
+    spine = of_rows(recorded.read(columns=names), plan, recorded.timestamp, runtime.settings.spill_path())
+    pinned = pin(runtime, plan, recorded.snapshots)
+    with join_pinned(runtime, plan, spine, pinned, said["known"]) as joined:
         digest = Digest(joined.schema)
         for batch in joined.batches:
             digest.update(batch)
@@ -30,7 +31,7 @@ def rebuild(parts: Parts, id: str) -> TrainingSet:
         return recorded
     # Which rows differ is asked rarely: they are computed once more for it.
     differences = Differences(recorded.read())
-    with join_pinned(parts, plan, spine, pinned, said["known"]) as joined:
+    with join_pinned(runtime, plan, spine, pinned, said["known"]) as joined:
         for batch in joined.batches:
             differences.update(batch)
     found = digest.columns()

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from featurestore.errors import NotFound, RequestError, near
-from featurestore.pipelines import times
+from featurestore.values import times
 
 PART = "__fs_split"
 """The column of a training set's table that holds each row's part."""

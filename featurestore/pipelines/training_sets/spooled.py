@@ -11,13 +11,13 @@ import pyarrow as pa
 
 from featurestore.compiler.service_plan import ServicePlan, service_plan_from_dict
 from featurestore.errors import OutOfResources
-from featurestore.pipelines.joining.pinned import pin
-from featurestore.pipelines.joining.spine import Spine, fitted, held
-from featurestore.pipelines.joining.spine_reading import HELD_BYTES
-from featurestore.pipelines.joining.spool import KeptSpool
-from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.training_sets.prepared import Prepared
 from featurestore.pipelines.training_sets.splits import Split
+from featurestore.records.pinned import pin
+from featurestore.records.runtime import Runtime
+from featurestore.spines.reading import HELD_BYTES
+from featurestore.spines.spine import Spine, fitted, held
+from featurestore.spines.spool import KeptSpool
 
 PREPARED, SPINE = "prepared.json", "spine.arrow"
 BATCH_ROWS = 65_536
@@ -44,7 +44,7 @@ def spool(prepared: Prepared, folder: Path) -> None:
     (folder / PREPARED).write_bytes(orjson.dumps(said))
 
 
-def spooled(parts: Parts, folder: Path) -> Prepared:
+def spooled(runtime: Runtime, folder: Path) -> Prepared:
     """What was spooled to a folder, as it was. Raises: NotFound when a snapshot that it pins is gone."""
     began = time.monotonic()
     said = orjson.loads((folder / PREPARED).read_bytes())
@@ -56,7 +56,7 @@ def spooled(parts: Parts, folder: Path) -> Prepared:
         plan=plan,
         spine=_spooled_rows(folder / SPINE, plan, said["timestamp"], said["rows"]),
         spine_digest=said["spine_digest"],
-        pinned=pin(parts, plan, said["snapshots"]),
+        pinned=pin(runtime, plan, said["snapshots"]),
         label=said["label"],
         known=said["known"],
         notes=tuple(said["notes"]),

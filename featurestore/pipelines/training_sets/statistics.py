@@ -15,10 +15,10 @@ from featurestore.engine.session import Session
 from featurestore.errors import Conflict
 from featurestore.lakehouse import scans, tables, writes
 from featurestore.lakehouse.folders import data_folders
-from featurestore.pipelines import times
-from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.training_sets.measures import Statistics, by_engine, countable, in_memory
 from featurestore.pipelines.training_sets.stored_rows import ROWS, StoredRows
+from featurestore.records.runtime import Runtime
+from featurestore.values import times
 
 SCHEMA = pa.schema(
     [
@@ -39,12 +39,12 @@ WEIGHT = 3
 """Measuring a column takes so many times its memory."""
 
 
-def of(parts: Parts, manifest: Mapping[str, Any], stored: StoredRows) -> Statistics:
+def of(runtime: Runtime, manifest: Mapping[str, Any], stored: StoredRows) -> Statistics:
     """The statistics of a training set: as kept, or computed from its rows and kept from now on.
 
     `training_set`, `rows`, and by column its type, role and numbers; see `measure`.
     """
-    kept = _kept(parts, manifest["id"]) or keep(parts, manifest, measure(stored, manifest))
+    kept = _kept(runtime, manifest["id"]) or keep(runtime, manifest, measure(stored, manifest))
     columns = {row["column"]: {"type": row["type"], "role": row["role"], **json.loads(row["statistics"])} for row in kept}
     return {"training_set": manifest["id"], "rows": manifest["rows"], "columns": columns}
 
@@ -70,15 +70,15 @@ def wanted(manifest: Mapping[str, Any]) -> list[str]:
     return [column["name"] for column in manifest["columns"] if column["role"] != "spine" or column["name"] == manifest["label"]]
 
 
-def keep(parts: Parts, manifest: Mapping[str, Any], measured: Mapping[str, Statistics]) -> list[dict[str, Any]]:
+def keep(runtime: Runtime, manifest: Mapping[str, Any], measured: Mapping[str, Statistics]) -> list[dict[str, Any]]:
     """Write what was measured of a training set to the table; returns its rows."""
-    name = identifier(parts)
-    if not tables.exists(parts.catalog, name):
+    name = identifier(runtime)
+    if not tables.exists(runtime.catalog, name):
         try:
-            tables.create(parts.catalog, name, SCHEMA)
+            tables.create(runtime.catalog, name, SCHEMA)
         except Conflict:
             # Another process made it at the same moment.
-            tables.load(parts.catalog, name)
+            tables.load(runtime.catalog, name)
     roles = {column["name"]: (column["type"], column["role"]) for column in manifest["columns"]}
     now = times.now()
     rows = [
@@ -96,14 +96,14 @@ def keep(parts: Parts, manifest: Mapping[str, Any], measured: Mapping[str, Stati
     ]
     if rows:
         writes.append_retrying(
-            parts.catalog, name, pa.Table.from_pylist(rows, SCHEMA).to_reader(), summary={"featurestore.action": "measure"}
+            runtime.catalog, name, pa.Table.from_pylist(rows, SCHEMA).to_reader(), summary={"featurestore.action": "measure"}
         )
     return rows
 
 
-def identifier(parts: Parts) -> str:
+def identifier(runtime: Runtime) -> str:
     """The table's name in the catalog."""
-    return f"{parts.settings.registry_namespace}.statistics"
+    return f"{runtime.settings.registry_namespace}.statistics"
 
 
 def _measured(stored: StoredRows, names: Sequence[str]) -> dict[str, Statistics]:
@@ -133,11 +133,11 @@ def _held(session: Session, column: str, room: int) -> pa.ChunkedArray | None:
     return pa.Table.from_batches(batches, reader.schema).column(0)
 
 
-def _kept(parts: Parts, id: str) -> list[dict[str, Any]]:
-    if not tables.exists(parts.catalog, identifier(parts)):
+def _kept(runtime: Runtime, id: str) -> list[dict[str, Any]]:
+    if not tables.exists(runtime.catalog, identifier(runtime)):
         return []
-    table = tables.load(parts.catalog, identifier(parts))
-    with parts.engine.session(data_folders(table)) as session:
+    table = tables.load(runtime.catalog, identifier(runtime))
+    with runtime.engine.session(data_folders(table)) as session:
         session.add("kept", scans.scan(table, tables.current_snapshot_id(table)))
         # Two processes that measured at once have both written.
         latest = 'QUALIFY row_number() OVER (PARTITION BY "column" ORDER BY "at" DESC) = 1'

@@ -14,9 +14,9 @@ from featurestore.errors import FeatureStoreError
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.casting import fit
 from featurestore.lakehouse.folders import data_folders
-from featurestore.pipelines.parts import Parts
 from featurestore.pipelines.training_sets.files import Files
 from featurestore.pipelines.training_sets.splits import PART
+from featurestore.records.runtime import Runtime
 
 ROWS = "rows"
 """The relation in which a session has them."""
@@ -27,7 +27,7 @@ BATCH_ROWS = 65_536
 class StoredRows:
     """A snapshot of a training set's table; `names` are the columns that people see, in order."""
 
-    parts: Parts
+    runtime: Runtime
     table: tables.Table
     snapshot_id: int
     names: tuple[str, ...]
@@ -67,7 +67,7 @@ class StoredRows:
     def session(self) -> Iterator[Session]:
         """A session that has the rows as `ROWS`, to be read as often as one likes."""
         relation = self.relation()
-        with self.parts.engine.session(data_folders(self.table)) as session:
+        with self.runtime.engine.session(data_folders(self.table)) as session:
             if isinstance(relation, IcebergFiles):
                 session.add(ROWS, relation)
             else:

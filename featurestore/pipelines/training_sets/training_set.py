@@ -10,12 +10,12 @@ import pyarrow as pa
 from featurestore.compiler.point_in_time import ROW
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import MissingExtra, NotFound, RequestError
-from featurestore.pipelines import stored
-from featurestore.pipelines.pandas_frames import to_frame
-from featurestore.pipelines.training_sets.fetched import fetched
+from featurestore.pipelines.training_sets.download import fetched
 from featurestore.pipelines.training_sets.files import Files
 from featurestore.pipelines.training_sets.splits import PART, checked
+from featurestore.records import stored_definition
 from featurestore.settings import Settings
+from featurestore.values.pandas_frames import to_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +79,7 @@ class TrainingSet:
     @property
     def plan(self) -> ServicePlan:
         """The service at the versions that were joined."""
-        return stored.plan(self.manifest["plan"], f"the manifest of training set {self.id}")
+        return stored_definition.plan(self.manifest["plan"], f"the manifest of training set {self.id}")
 
     @property
     def label(self) -> str | None:

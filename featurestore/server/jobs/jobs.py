@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from featurestore.errors import NotReady
-from featurestore.server.jobs.folder import Fill, JobFolder
 from featurestore.server.jobs.job import Job
+from featurestore.server.jobs.job_store import Fill, JobFolder
 from featurestore.server.jobs.queue import JobQueue
 
 WAITING = 16

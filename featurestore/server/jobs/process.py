@@ -19,11 +19,11 @@ from featurestore.errors import FeatureStoreError, Timeout
 from featurestore.pipelines.training_sets.progress import FINISH
 from featurestore.secrets import logger_of
 from featurestore.server import logs, places
-from featurestore.server.documents import document, document_of
+from featurestore.server.error_body import document, document_of
 from featurestore.server.jobs import memory
-from featurestore.server.jobs.folder import JobFolder, spill_of
+from featurestore.server.jobs.handlers import WORKS, Part
 from featurestore.server.jobs.job import Job
-from featurestore.server.jobs.work import WORKS, Part
+from featurestore.server.jobs.job_store import JobFolder, spill_of
 from featurestore.settings import Settings
 from featurestore.store import FeatureStore
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 
-from featurestore.server import bodies, json_body
+from featurestore.server import json_body, requests
 from featurestore.server.forks import serve
 from featurestore.server.jobs import memory
 
@@ -69,10 +69,10 @@ def work(message: bytes, descriptors: Sequence[int]) -> None:
     # Nothing here goes round in circles, and to look for that takes longer than all else.
     gc.disable()
     with open(sink, "wb") as told, open(source, "rb") as body:
-        told.writelines(len(frame).to_bytes(HEADER, "big") + frame for frame in frames(getattr(bodies, asked["model"]), body.read()))
+        told.writelines(len(frame).to_bytes(HEADER, "big") + frame for frame in frames(getattr(requests, asked["model"]), body.read()))
 
 
-def frames(model: type[bodies.Body], content: bytes) -> Iterator[bytes]:
+def frames(model: type[requests.Body], content: bytes) -> Iterator[bytes]:
     """A body in parts: its outline with the count of its long lists, a part of a list with its number at a time, and None at the end.
 
     Of one that is refused the problems alone.
@@ -86,7 +86,7 @@ def frames(model: type[bodies.Body], content: bytes) -> Iterator[bytes]:
     yield from (*parts, _pickled(None))
 
 
-def _frames(body: bodies.Body) -> Iterator[bytes]:
+def _frames(body: requests.Body) -> Iterator[bytes]:
     file = io.BytesIO()
     outline = Outline(file)
     outline.dump(body)
@@ -115,12 +115,12 @@ def _part(entries: Iterator[Any]) -> Iterator[Any]:
 
 def weight(value: Any) -> int:
     """How many values there are in a value, and it; a list or an object counts for two, as it takes more room."""
-    if isinstance(value, bodies.Body):
+    if isinstance(value, requests.Body):
         value = value.__dict__
     if isinstance(value, dict):
-        return 2 + len(value) + sum(weight(inner) for inner in value.values() if isinstance(inner, dict | list | bodies.Body))
+        return 2 + len(value) + sum(weight(inner) for inner in value.values() if isinstance(inner, dict | list | requests.Body))
     if isinstance(value, list):
-        return 2 + len(value) + sum(weight(inner) for inner in value if isinstance(inner, dict | list | bodies.Body))
+        return 2 + len(value) + sum(weight(inner) for inner in value if isinstance(inner, dict | list | requests.Body))
     return 1
 
 

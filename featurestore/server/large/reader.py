@@ -10,9 +10,9 @@ from typing import IO, Any, TypeVar
 from anyio import CapacityLimiter, to_thread
 from fastapi.exceptions import RequestValidationError
 
-from featurestore.server.bodies import Body
 from featurestore.server.forks import Forks
 from featurestore.server.large.process import HEADER
+from featurestore.server.requests import Body
 
 Model = TypeVar("Model", bound=Body)
 

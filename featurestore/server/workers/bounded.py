@@ -14,7 +14,7 @@ from starlette.types import Send as SendEvent
 from featurestore import private
 from featurestore.errors import Busy, OutOfResources, Timeout
 from featurestore.server.bounds import GRACE_SECONDS, Pool, client_left
-from featurestore.server.documents import document_of
+from featurestore.server.error_body import document_of
 from featurestore.server.errors import response, status_of
 from featurestore.server.uploads.process import FULL
 from featurestore.server.workers.messages import Ask, Part, Start

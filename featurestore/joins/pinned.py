@@ -1,0 +1,32 @@
+"""The join against feature tables that are pinned at snapshots."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from featurestore.compiler.service_plan import ServicePlan
+from featurestore.joins.join import Joined, join
+from featurestore.joins.view_join import ViewFacts
+from featurestore.lakehouse.folders import data_folders
+from featurestore.records.pinned import Pinned
+from featurestore.records.runtime import Runtime
+from featurestore.spines.spine import Spine
+from featurestore.values import times
+
+
+@contextmanager
+def join_pinned(runtime: Runtime, plan: ServicePlan, spine: Spine, pinned: Mapping[str, Pinned], known: str) -> Iterator[Joined]:
+    """The join against pinned snapshots, to be read while it is open; see `join`."""
+    with runtime.engine.session(data_folders(*(one.table for one in pinned.values()))) as session:
+        yield join(session, plan, spine, pinned, known)
+
+
+def past_watermark_warnings(plan: ServicePlan, facts: Mapping[str, ViewFacts], pinned: Mapping[str, Pinned]) -> list[str]:
+    """A sentence for every view that is not materialized as far as the spine reaches."""
+    said: list[str] = []
+    for use in plan.uses:
+        count = facts[use.label].past_watermark
+        if count:
+            through = times.text(pinned[use.table].state.through)
+            state = f"is materialized through {through}" if through else "was never materialized"
+            said.append(f"view {use.view} {state}, but {count} spine rows are later: their features may be older than they should be")
+    return list(dict.fromkeys(said))

@@ -1,0 +1,71 @@
+"""MLflow, imported in one place: its absence is said in one way, and its refusals become our errors."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+from featurestore.errors import MissingExtra, NotFound, NotReady, RequestError
+from featurestore.redaction import without_secrets
+
+_MODULES = ("artifacts", "entities", "exceptions", "models", "pyfunc", "types.schema")
+_REPOSITORIES = "mlflow.store.artifact.artifact_repository_registry"
+
+try:
+    # Half of it is typed, and another half with each release.
+    mlflow: Any = import_module("mlflow")
+except ModuleNotFoundError as error:
+    if error.name != "mlflow":
+        raise
+    raise MissingExtra("mlflow", "mlflow") from error
+
+for _name in _MODULES:
+    import_module(f"mlflow.{_name}")
+
+artifact_repository: Any = import_module(_REPOSITORIES)
+
+# An alias that is not there is an invalid parameter to MLflow, and so is a URI that it cannot read.
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
+_PART = r"[^/@\s](?:[^/@]*[^/@\s])?"
+_ADDRESS = re.compile(rf"models:/+{_PART}([/@]{_PART})?|runs:/+{_PART}/.+", re.DOTALL)
+
+
+@contextmanager
+def asking(kind: str, name: str) -> Iterator[None]:
+    """What MLflow does not have is NotFound, with the nearest registered models; a server that does not answer is NotReady.
+
+    An address of a model that is none, which MLflow says as it says that it is down, is a RequestError.
+    """
+    try:
+        yield
+    except mlflow.exceptions.MlflowException as error:
+        if name.startswith(("models:", "runs:")) and not _ADDRESS.fullmatch(name):
+            raise RequestError(
+                f"{name} is no address of a model; write models:/name/1, models:/name@alias, models:/m-... or runs:/<run id>/model"
+            ) from error
+        if error.error_code not in _ABSENT:
+            raise NotReady(f"{_place()} did not answer about {kind} {name}: {error}") from error
+        raise NotFound(kind, name, _known(name), _place()) from error
+    except FileNotFoundError as error:
+        raise NotFound(kind, name, _known(name), _place()) from error
+
+
+def local_path(model_uri: str) -> str:
+    """A model's address in a form that all of MLflow takes: `file:///folder` as the folder's path, all others as they are."""
+    return mlflow.utils.file_utils.local_file_uri_to_path(model_uri) if model_uri.startswith("file:") else model_uri
+
+
+def _place() -> str:
+    return f"MLflow at {without_secrets(mlflow.get_tracking_uri())}"
+
+
+def _known(name: str) -> list[str]:
+    """The registered models, in the form that the unknown one was named in."""
+    models = mlflow.MlflowClient().search_registered_models(max_results=100)
+    if not name.startswith("models:/"):
+        return [model.name for model in models]
+    aliases = [f"models:/{model.name}@{alias}" for model in models for alias in model.aliases]
+    if "@" in name and aliases:
+        return aliases
+    return [f"models:/{model.name}/{version.version}" for model in models for version in model.latest_versions or []]

@@ -1,0 +1,35 @@
+"""Which versions of a view are kept fresh: the current one, and others that a served service or a logged model still reads."""
+
+from collections.abc import Iterator, Sequence
+
+from featurestore.errors import Conflict, NotFound
+from featurestore.records import model_events
+from featurestore.records.definitions import Applied, Registry
+from featurestore.records.runtime import Runtime
+from featurestore.records.serving_version import resolve
+
+
+def live_versions(runtime: Runtime, known: Registry, names: Sequence[str]) -> Iterator[Applied]:
+    """The versions of each named view to materialize: the current ones, and then what others are needed besides.
+
+    What those are is asked when the current ones are done: readers have moved to them, where they could be filled.
+    Raises: NotFound with the nearest names.
+    """
+    current = [known.get("view", name) for name in names]
+    yield from current
+    if all(len(known.rows["view", row.name]) == 1 for row in current):
+        return
+    used = {table for service in known.names("service") for table in _served_tables(runtime, known, service)}
+    used.update(table for event in model_events.listing(runtime) for table in event["snapshots"])
+    for row in current:
+        versions = reversed(known.rows["view", row.name])
+        yield from (version for version in versions if version.version != row.version and version.table in used)
+
+
+def _served_tables(runtime: Runtime, known: Registry, service: str) -> set[str]:
+    """What the served version of a service reads; where that cannot be told, as of a table that is gone, what any version reads."""
+    try:
+        plans = [resolve(runtime, known, service, online).plan for online in (False, True)]
+        return {use.table for plan in plans for use in plan.uses}
+    except (NotFound, Conflict):
+        return {f"{view}_v{version}" for row in known.rows["service", service] for view, version in row.bindings.items()}

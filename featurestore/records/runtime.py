@@ -1,0 +1,82 @@
+"""What every pipeline works with, wired once: settings, catalog, engine, online store."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from threading import RLock
+from typing import Any, Self, TypeVar
+
+from featurestore.engine.duck import DuckEngine
+from featurestore.engine.evaluator import Evaluating
+from featurestore.files.files import Files
+from featurestore.lakehouse.catalog import Catalog, open_catalog
+from featurestore.online.factory import open_online
+from featurestore.online.store import OnlineStore
+from featurestore.settings import Settings
+
+Part = TypeVar("Part")
+
+
+class Runtime:
+    """The floors below, each opened once, when it is first used, by whichever thread comes first."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.source_folders: tuple[Path, ...] | None = None
+        self._endable: Evaluating | None = None
+        self._lock = RLock()
+        self._opened: dict[str, Any] = {}
+
+    def confined(self, endable: Evaluating | None = None) -> Self:
+        """The same, opened once for both, for what others ask for: files are read below the setting's `source_folders` only.
+
+        `endable` evaluates expressions that may take long on what others send; None: the engine does.
+        """
+        found = copy.copy(self)
+        found.source_folders = self.settings.source_folders
+        found._endable = endable
+        return found
+
+    @property
+    def catalog(self) -> Catalog:
+        """The Iceberg catalog. Raises: NotReady when it cannot be reached."""
+        return self._once("catalog", lambda: open_catalog(self.settings))
+
+    @property
+    def engine(self) -> DuckEngine:
+        """The SQL engine."""
+        return self._once("engine", lambda: DuckEngine(self.settings))
+
+    def evaluator(self, linear: bool) -> Evaluating:
+        """For expressions over a few rows. One whose expressions are not `linear` (see `are_linear`) may not end by itself."""
+        return self.engine.evaluator if linear or self._endable is None else self._endable
+
+    @property
+    def online(self) -> OnlineStore:
+        """The online store. Raises: NotReady when it cannot be reached, or may lose rows by itself."""
+        return self._once("online", lambda: open_online(self.settings.online_url(), allow_eviction=self.settings.online_allow_eviction))
+
+    @property
+    def files(self) -> Files:
+        """The files of sources and spines on this machine."""
+        return self._once("files", lambda: Files(lambda: self.engine))
+
+    def features_table(self, name: str) -> str:
+        """The catalog identifier of a feature table such as `customer_orders_v1`."""
+        return f"{self.settings.features_namespace}.{name}"
+
+    def close(self) -> None:
+        """Close what was opened."""
+        with self._lock:
+            for name in ("online", "engine", "catalog"):
+                if name in self._opened:
+                    self._opened.pop(name).close()
+
+    def _once(self, name: str, make: Callable[[], Part]) -> Part:
+        found: Part | None = self._opened.get(name)
+        if found is None:
+            with self._lock:
+                found = self._opened.get(name)
+                if found is None:
+                    found = self._opened[name] = make()
+        return found

@@ -1,0 +1,40 @@
+"""Holding a view against its source as the catalog has it, without reading rows."""
+
+from collections.abc import Mapping
+
+from featurestore.dsl.view import FeatureView
+from featurestore.errors import FeatureStoreError
+from featurestore.records.runtime import Runtime
+from featurestore.sources import reading
+from featurestore.sources.bind import Inspected, check_problems, failed, inspected, name_problems
+
+__all__ = ["Inspected", "inspect", "inspect_checks", "inspect_names"]
+
+
+def inspect(runtime: Runtime, view: FeatureView) -> Inspected:
+    """Compile a checked view against its source as it is now, without reading rows."""
+    with runtime.engine.brief() as session:
+        try:
+            reading.add(runtime, session, view.source, None)
+            reading.require_keys(runtime, view)
+        except FeatureStoreError as error:
+            return failed((f"source {view.source.name}", error.message))
+        found = inspected(session, view)
+    unknown = [] if found.events is None else reading.unknown_types(runtime, view.source, found.events.reads)
+    return failed(*((f"source {view.source.name}.format", message) for message in unknown)) if unknown else found
+
+
+def inspect_names(runtime: Runtime, view: FeatureView) -> list[tuple[str, str]]:
+    """(field, message) of what a view of a checked source, itself perhaps wrong, names that the source does not have."""
+    with runtime.engine.brief() as session:
+        try:
+            reading.add(runtime, session, view.source, None)
+        except FeatureStoreError as error:
+            return [(f"source {view.source.name}", error.message)]
+        return name_problems(session, view)
+
+
+def inspect_checks(runtime: Runtime, view: FeatureView, columns: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(field, message) of the checks of a checked view that are not true or false on a feature table's columns (name -> type)."""
+    with runtime.engine.brief() as session:
+        return check_problems(session, view, columns)

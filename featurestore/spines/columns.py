@@ -1,0 +1,187 @@
+"""A spine's columns made regular: times in UTC microseconds, keys in the feature table's types, the rest as tables hold it."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from featurestore.errors import TypeMismatch
+from featurestore.values.coercion import fit, shown
+from featurestore.values.storable import beyond
+from featurestore.values.times import FIRST, LAST
+
+TIME = pa.timestamp("us", tz="UTC")
+WIDEST_DECIMAL = 38
+ARROW_TYPES = {
+    "BOOLEAN": pa.bool_(),
+    "INTEGER": pa.int32(),
+    "BIGINT": pa.int64(),
+    "FLOAT": pa.float32(),
+    "DOUBLE": pa.float64(),
+    "VARCHAR": pa.string(),
+    "DATE": pa.date32(),
+    "UUID": pa.string(),
+    "BLOB": pa.binary(),
+    "TIMESTAMP WITH TIME ZONE": TIME,
+}
+
+
+def arrow_type(kind: str) -> pa.DataType:
+    """The Arrow type of a key or request column of a DuckDB type; UUIDs travel as text."""
+    if kind.endswith("[]"):
+        return pa.list_(arrow_type(kind[:-2]))
+    if kind.startswith("DECIMAL("):
+        precision, scale = kind[8:-1].split(",")
+        return pa.decimal128(int(precision), int(scale))
+    return ARROW_TYPES[kind]
+
+
+def as_time(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Any timestamp, date or ISO 8601 text as UTC microseconds: no zone means UTC, nanoseconds are cut down."""
+    column = _decoded(column)
+    kind = column.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return _in_calendar(_micros(column, name).cast(TIME), name)
+    if pa.types.is_null(kind):
+        return column.cast(TIME)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return pa.chunked_array([pa.array([_parsed(value, name) for value in column.to_pylist()], TIME)])
+    raise TypeMismatch(f"the timestamp column '{name}' is {kind}; give timestamps, dates or ISO 8601 text", field=name)
+
+
+def as_key(column: pa.ChunkedArray, name: str, kind: str, role: str = "key column") -> pa.ChunkedArray:
+    """A column in the type of the feature table's key; NULL and NaN are NULL. Raises: TypeMismatch naming it and its role."""
+    target = arrow_type(kind)
+    if column.type == target:
+        return column
+    if pa.types.is_integer(column.type) and pa.types.is_integer(target):
+        try:
+            return column.cast(target)
+        except pa.ArrowInvalid as error:
+            raise TypeMismatch(f"the {role} '{name}' holds a number beyond {kind}", field=name) from error
+    try:
+        values = column.to_pylist()
+    except (OverflowError, ValueError) as error:
+        raise TypeMismatch(f"the {role} '{name}' holds a time outside the years 1 to 9999", field=name) from error
+    fitted = [fit(value, kind, f"the {role} '{name}'") for value in values]
+    return pa.chunked_array([pa.array([str(value) if kind == "UUID" and value is not None else value for value in fitted], target)])
+
+
+def as_value(column: pa.ChunkedArray, name: str, kind: str) -> pa.ChunkedArray:
+    """A request field in its declared type; a NaN stays a NaN in a float. Raises: TypeMismatch."""
+    target = arrow_type(kind)
+    numeric = pa.types.is_floating(target) and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type))
+    return column.cast(target, safe=False) if numeric or column.type == target else as_key(column, name, kind, "request field")
+
+
+def storable(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Any other column in a type that Iceberg holds: dictionaries decoded, small integers widened, nanoseconds cut, also in lists.
+
+    Raises: TypeMismatch for what no Iceberg table gives back as it was.
+    """
+    found = _stored(_decoded(column), name)
+    if (held := beyond(found)) is not None:
+        raise TypeMismatch(f"the spine's column '{name}' holds {held}, which no table holds; leave it out, or cast it", field=name)
+    return found
+
+
+def _stored(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        return _micros(column, name).cast(pa.timestamp("us", tz=None if kind.tz is None else "UTC"))
+    target = _storable_type(kind, name)
+    if pa.types.is_list(target) and pa.types.is_struct(target.value_type) and column.null_count:
+        # pyiceberg reads them as empty lists.
+        raise TypeMismatch(f"the spine's column '{name}' is {kind} and holds NULL lists; give empty ones or leave it out", field=name)
+    try:
+        return column if target == kind else pc.cast(column, options=pc.CastOptions(target, allow_time_truncate=True))
+    except pa.ArrowInvalid as error:
+        raise TypeMismatch(f"the spine's column '{name}' is {kind}, and does not fit {target}: {error}", field=name) from error
+
+
+def _storable_type(kind: pa.DataType, name: str, depth: int = 0) -> pa.DataType:
+    is_ = pa.types
+    if kind in _STORABLE:
+        return _STORABLE[kind]
+    if is_.is_dictionary(kind):
+        return _storable_type(kind.value_type, name, depth)
+    if is_.is_timestamp(kind):
+        return pa.timestamp("us", tz=None if kind.tz is None else "UTC")
+    if is_.is_decimal(kind) and kind.precision <= WIDEST_DECIMAL:
+        return pa.decimal128(kind.precision, kind.scale)
+    if is_.is_list(kind) or is_.is_large_list(kind) or is_.is_fixed_size_list(kind):
+        value = _storable_type(kind.value_type, name, depth + 1)
+        if not is_.is_struct(value) or not depth:
+            return pa.list_(value)
+    elif is_.is_struct(kind) and kind.num_fields:
+        return pa.struct([(field.name, _storable_type(field.type, name, depth + 1)) for field in kind])
+    elif not (is_.is_nested(kind) or is_.is_duration(kind) or is_.is_interval(kind) or is_.is_run_end_encoded(kind)):
+        return kind
+    raise TypeMismatch(f"the spine's column '{name}' has {kind}, which an Iceberg table cannot hold; cast it or leave it out", field=name)
+
+
+def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_run_end_encoded(column.type):
+        column = pc.run_end_decode(column)
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if isinstance(column.type, pa.UuidType):
+        return pa.chunked_array([pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())])
+    return column.cast(column.type.storage_type) if isinstance(column.type, pa.BaseExtensionType) else column
+
+
+def _micros(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Dates and timestamps of any unit as UTC microseconds without a zone; floored, also before 1970."""
+    kind = column.type
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        column = column.cast(pa.timestamp(kind.unit, tz="UTC")).cast(pa.timestamp(kind.unit))
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        column = pc.floor_temporal(column, unit="microsecond")
+    try:
+        return column.cast(pa.timestamp("us"))
+    except pa.ArrowInvalid as error:
+        raise TypeMismatch(f"the column '{name}' holds a time beyond what microseconds can count", field=name) from error
+
+
+def _parsed(value: Any, name: str) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise TypeMismatch(f"the timestamp column '{name}' holds {shown(value)}, which is not ISO 8601", field=name) from error
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError as error:
+        raise TypeMismatch(
+            f"the timestamp column '{name}' holds {value!r}, which is outside the years 1 to 9999 in UTC", field=name
+        ) from error
+
+
+def _in_calendar(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """The times, none of which is beyond what can be spelled."""
+    ends = pc.min_max(column.cast(pa.int64())).as_py()
+    if ends["min"] is not None and not FIRST <= ends["min"] <= ends["max"] <= LAST:
+        raise TypeMismatch(f"the timestamp column '{name}' holds a time outside the years 1 to 9999", field=name)
+    return column
+
+
+_STORABLE = {
+    pa.int8(): pa.int32(),
+    pa.int16(): pa.int32(),
+    pa.uint8(): pa.int32(),
+    pa.uint16(): pa.int32(),
+    pa.uint32(): pa.int64(),
+    pa.uint64(): pa.decimal128(20, 0),
+    pa.float16(): pa.float32(),
+    pa.large_string(): pa.string(),
+    pa.string_view(): pa.string(),
+    pa.large_binary(): pa.binary(),
+    pa.binary_view(): pa.binary(),
+    pa.date64(): pa.date32(),
+    pa.null(): pa.string(),
+    pa.time32("s"): pa.time64("us"),
+    pa.time32("ms"): pa.time64("us"),
+    pa.time64("ns"): pa.time64("us"),
+}

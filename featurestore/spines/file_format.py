@@ -1,0 +1,35 @@
+"""A spine in CSV files that are written in another way than the plain one."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from featurestore.compiler.check_source import format_problems
+from featurestore.dsl.csv import Csv
+from featurestore.dsl.source import Source
+from featurestore.errors import RequestError
+from featurestore.values import frames
+
+
+@dataclass(frozen=True)
+class SpineFiles:
+    """CSV files by a path or pattern, and how they are written."""
+
+    pattern: str
+    format: Csv
+
+
+def in_format(spine: Any, format: Csv | None) -> Any:
+    """The spine as it was given, or its files with their format.
+
+    Raises: RequestError naming what is wrong with the format, and for a spine that is no CSV files.
+    """
+    if format is None:
+        return spine
+    text = os.fspath(spine).strip() if isinstance(spine, str | os.PathLike) else ""
+    named = bool(text) and not text.startswith("iceberg:") and not frames.is_query(text)
+    if not named or not text.lower().endswith((".csv", ".csv.gz")):
+        raise RequestError("format= says how CSV files are written; the spine is no path that ends in .csv or .csv.gz", field="format")
+    for field, problem in format_problems(Source("spine", path=text.lower(), format=format)):
+        raise RequestError(f"{field} {problem}", field=field)
+    return SpineFiles(text, format)

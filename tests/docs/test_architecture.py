@@ -1,0 +1,40 @@
+"""The sketch of floors in docs/architecture.md is what `make imports` checks, and every package stands on one."""
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+SKETCHES = [
+    [[name.strip() for name in re.split(r"  +", line)[0].split("|")] for line in block.splitlines()]
+    for block in re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
+]
+
+
+def floors(contract: str) -> list[list[str]]:
+    (found,) = (one for one in CONTRACTS if one["name"] == contract)
+    return [[name.strip().removeprefix("featurestore.") for name in layer.split("|")] for layer in found["layers"]]
+
+
+def test_the_floors() -> None:
+    whole, inside = SKETCHES
+    assert whole == floors("imports go down the floors only")
+    assert inside == floors("inside the pipelines too, imports go down only")
+
+
+def test_every_package_stands_on_a_floor() -> None:
+    named = {name for floor in SKETCHES[0] for name in floor}
+    there = {path.stem for path in (ROOT / "featurestore").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert there - named == {"__init__"}
+    assert named <= there
+
+
+def test_each_library_has_its_place() -> None:
+    for libraries, package in re.findall(r"^\| (`.*`) \| `([\w.]+)` \|$", PAGE, re.MULTILINE):
+        for library in re.findall(r"`(\w+)`", libraries):
+            (contract,) = (
+                one for one in CONTRACTS if library in one.get("forbidden_modules", []) and one["source_modules"] == ["featurestore"]
+            )
+            assert f"featurestore.{package}.** -> {library}" in contract["ignore_imports"]
