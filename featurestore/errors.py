@@ -28,9 +28,6 @@ from typing import Any
 
 from featurestore.secrets import scrubbed, scrubbed_all
 
-_LONGEST_NAME = 300
-"""How much of an unknown name a message quotes; no name of anything is that long, but the path of a folder may be."""
-
 
 class FeatureStoreError(Exception):
     """The root: catch it to catch all of ours.
@@ -92,8 +89,7 @@ class NotFound(FeatureStoreError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str] = (), where: str = "") -> None:
         names = sorted(known)
-        short = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
-        super().__init__(f"no {kind} '{short}'{f' in {where}' if where else ''}{near(short, names)}", kind=kind, name=name, known=names)
+        super().__init__(f"no {kind} {brief(name)}{f' in {where}' if where else ''}{near(name, names)}", kind=kind, name=name, known=names)
 
 
 class Conflict(FeatureStoreError):
@@ -154,8 +150,10 @@ class MissingExtra(FeatureStoreError):
         )
 
 
+_LONGEST_QUOTE = 300
+"""No name of anything is that long, but the path of a folder may be."""
 _QUOTES = reprlib.Repr()
-_QUOTES.maxstring = _QUOTES.maxother = 160
+_QUOTES.maxstring = _QUOTES.maxother = _LONGEST_QUOTE
 
 
 def brief(value: object) -> str:
@@ -165,7 +163,7 @@ def brief(value: object) -> str:
 
 def near(name: str, known: Iterable[str]) -> str:
     """The tail of a message about an unknown name: the nearest known ones, or all when there are few."""
-    name, names = name[:_LONGEST_NAME], sorted(set(known))
+    name, names = name[:_LONGEST_QUOTE], sorted(set(known))
     close = (
         difflib.get_close_matches(name, names, n=3, cutoff=0.6)
         or [

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
@@ -14,7 +14,7 @@ from featurestore import progress as shown
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl.csv import Csv
 from featurestore.dsl.loader import load
-from featurestore.errors import FeatureStoreError, RequestError
+from featurestore.errors import FeatureStoreError, RequestError, brief
 from featurestore.joins.pinned import join_pinned
 from featurestore.pipelines import lookup as online
 from featurestore.pipelines.lookup import OnlineFeatures
@@ -45,6 +45,7 @@ from featurestore.settings import Settings, load_settings
 from featurestore.spines.bounds import bounded_result
 from featurestore.spines.grid import asked
 from featurestore.values import times
+from featurestore.values.arguments import Failures, Known, flag, known_at, on_failures, text, version_number
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
 
 MODELS = re.compile(r"(?:models|runs):/[^/]")
 """Addresses that MLflow itself resolves; others would make it ask whatever server they name."""
-Known = Literal["now", "then"]
 
 
 class FeatureStore:
@@ -106,7 +106,7 @@ class FeatureStore:
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         progress: shown.OfMaterialization = None,
-        failures: Literal["raise", "return"] = "raise",
+        failures: Failures = "raise",
     ) -> Materializations:
         """Bring views (all when no name is given) up to `end`, feature tables and online store alike.
 
@@ -118,13 +118,12 @@ class FeatureStore:
         A view that fails keeps no other from being brought up to date. At the end its error is raised, or of several views
         MaterializationFailed; with failures="return" they are the result's `failures`.
         """
-        if failures not in ("raise", "return"):
-            raise RequestError(f"failures={failures!r} is neither 'raise' nor 'return'")
+        raised = on_failures(failures) == "raise"
         versions = self._live_versions(names)
         bounds = [None if bound is None else times.parse(bound, what) for bound, what in ((start, "start"), (end, "end"))]
         with shown.of_materialization(progress) as report:
             done = materialize_views(self._runtime, versions, bounds[0], bounds[1], report or _silent)
-        if failures == "raise" and (error := done.error) is not None:
+        if raised and (error := done.error) is not None:
             raise error
         return done
 
@@ -134,7 +133,7 @@ class FeatureStore:
 
         Returns a dict for each version that is kept fresh: view, table, rows written, snapshot_id (None: never materialized, or no rows).
         """
-        return publish_views(self._runtime, self._live_versions(names), full)
+        return publish_views(self._runtime, self._live_versions(names), flag(full, "full"))
 
     def verify_online(self, names: str | Sequence[str] | None = None, sample: int | None = None) -> list[dict[str, Any]]:
         """Compare what the online store holds of views (all when no name is given) with the newest rows of their feature tables, as of
@@ -145,7 +144,7 @@ class FeatureStore:
         rows online; differences, the first thousand: key, what, and for a changed value feature, online and table.
         """
         if sample is not None and (isinstance(sample, bool) or not isinstance(sample, int) or sample < 1):
-            raise RequestError(f"sample={sample!r} is not a number of rows: give 1 or more, or nothing for all rows", field="sample")
+            raise RequestError(f"sample={brief(sample)} is not a number of rows: give 1 or more, or nothing for all rows", field="sample")
         return [one.to_dict() for one in compare_views(self._runtime, self._live_versions(names), sample)]
 
     def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
@@ -153,15 +152,15 @@ class FeatureStore:
 
         A dry run only looks. Raises: NotFound; Conflict naming the services, registered models and training sets that need it.
         """
-        return removal.remove_version(self._runtime, view_name(view), version, dry_run)
+        return removal.remove_version(self._runtime, view_name(view), version_number(version), flag(dry_run, "dry_run"))
 
     def remove_view(self, view: str, dry_run: bool = False) -> Removal:
         """Remove a view with all its versions. Its numbers are never given again. Raises: as `remove_version`."""
-        return removal.remove_view(self._runtime, view_name(view), dry_run)
+        return removal.remove_view(self._runtime, view_name(view), flag(dry_run, "dry_run"))
 
     def remove_service(self, service: str, dry_run: bool = False) -> Removal:
         """Remove a service with all its versions. Views, and models that were trained with it, stay. Raises: NotFound."""
-        return removal.remove_service(self._runtime, service_name(service), dry_run)
+        return removal.remove_service(self._runtime, service_name(service), flag(dry_run, "dry_run"))
 
     def maintain(
         self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None
@@ -174,7 +173,7 @@ class FeatureStore:
         Returns a dict for each table: table; snapshots expired; files and bytes removed; compacted_files and compacted_bytes;
         folded_rows; note, which says what was left undone and why (None: nothing). In a dry run, what would be.
         """
-        return [one.to_dict() for one in upkeep.maintain(self._runtime, older_than, dry_run, fold_older_than)]
+        return [one.to_dict() for one in upkeep.maintain(self._runtime, older_than, flag(dry_run, "dry_run"), fold_older_than)]
 
     def repair(self, dry_run: bool = False) -> list[dict[str, Any]]:
         """Lead every table that lacks files of its current snapshot back to the last snapshot that is whole; a dry run only looks.
@@ -183,7 +182,7 @@ class FeatureStore:
         number, and first, one of them; back_to, a snapshot id (None: the table is empty now); training_sets, the ids of those that
         need a missing file; todo. None of it where all files are there.
         """
-        return [one.to_dict() for one in repair.repair(self._runtime, dry_run)]
+        return [one.to_dict() for one in repair.repair(self._runtime, flag(dry_run, "dry_run"))]
 
     def training_set(
         self,
@@ -244,7 +243,7 @@ class FeatureStore:
             given,
             timestamp=column,
             label=label,
-            name=name or service,
+            name=service if name is None else name,
             known=known,
             snapshots=snapshots,
             notes=resolved.notes,
@@ -263,18 +262,18 @@ class FeatureStore:
 
     def get_training_set(self, id: str) -> TrainingSet:
         """A stored training set. Raises: NotFound with the nearest ids."""
-        return build.get(self._runtime, id)
+        return build.get(self._runtime, text(id, "id"))
 
     def find_training_set(self, id: str) -> TrainingSet | None:
         """A stored training set; None when there is none of this id."""
-        return build.find(self._runtime, id)
+        return build.find(self._runtime, text(id, "id"))
 
     def rebuild(self, id_or_model_uri: str) -> TrainingSet:
         """Compute a training set again from its pinned snapshots alone and compare; a model URI stands for the one it carries.
 
         Raises: DigestMismatch naming the columns that differ.
         """
-        return rebuild(self._runtime, self._id(id_or_model_uri))
+        return rebuild(self._runtime, self._id(id_or_model_uri, "id_or_model_uri"))
 
     def compare(self, a: str, b: str) -> dict[str, Any]:
         """What training set `b` has otherwise than `a`: definitions, rows, values, drift, and what changed them.
@@ -282,7 +281,7 @@ class FeatureStore:
         A model URI stands for the training set it carries. Raises: NotFound with the nearest ids; RequestError where their keys
         have other columns.
         """
-        return comparison.compare(self._runtime, self.get_training_set(self._id(a)), self.get_training_set(self._id(b)))
+        return comparison.compare(self._runtime, *(self.get_training_set(self._id(given, what)) for given, what in ((a, "a"), (b, "b"))))
 
     def point_in_time(
         self,
@@ -299,6 +298,7 @@ class FeatureStore:
         """The spine, or one made as for `training_set`, with a service's features as of each row's time, in memory and not stored."""
         given, column = asked(spine, timestamp, start, end, every, format)
         wanted = service if isinstance(service, ServicePlan) else self._services.resolve(service).plan
+        known = known_at(known)
         pinned = pin(self._runtime, wanted, snapshots)
         rows = read_for(self._runtime, given, wanted, column, pinned, known)
         with join_pinned(self._runtime, wanted, rows, pinned, known) as joined:
@@ -363,7 +363,7 @@ class FeatureStore:
 
         With `write` an object is put into the warehouse and taken away.
         """
-        return health.check(self._runtime, write)
+        return health.check(self._runtime, flag(write, "write"))
 
     def close(self) -> None:
         """Close what was opened. A closed store opens anew when it is used again."""
@@ -381,7 +381,8 @@ class FeatureStore:
             known.get("view", name)
         return live_versions(self._runtime, known, wanted)
 
-    def _id(self, id_or_model_uri: str) -> str:
+    def _id(self, id_or_model_uri: str, what: str) -> str:
+        text(id_or_model_uri, what)
         # An id has no slash; addresses such as models:/churn/1 and the folder of a model have.
         if "/" not in id_or_model_uri:
             return id_or_model_uri

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ from featurestore.dsl.csv import Csv
 from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.documents import definitions_document
 from featurestore.dsl.loader import load
-from featurestore.errors import DefinitionError, NotFound, RequestError
+from featurestore.errors import DefinitionError, NotFound, RequestError, brief
 from featurestore.pipelines.lookup import OnlineFeatures
 from featurestore.pipelines.maintenance.removal import Removal
 from featurestore.pipelines.materialization.materialize import Progress
@@ -30,8 +30,20 @@ from featurestore.pipelines.training_sets.progress import Progress as RowsProgre
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.records.names import service_name, view_name, view_names
 from featurestore.spines.grid import asked
-from featurestore.store import Known
 from featurestore.values import json_encoding, times
+from featurestore.values.arguments import (
+    Failures,
+    Known,
+    age,
+    column_names,
+    flag,
+    known_at,
+    on_failures,
+    snapshot_ids,
+    text,
+    version_number,
+)
+from featurestore.values.arguments import name as named
 from featurestore.values.coercion import DOUBLES
 
 
@@ -79,11 +91,12 @@ class RemoteStore:
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         progress: shown.OfMaterialization = None,
-        failures: Literal["raise", "return"] = "raise",
+        failures: Failures = "raise",
     ) -> Materializations:
         """Bring views up to `end`, and wait for it."""
+        raised = on_failures(failures) == "raise"
         bounds = {
-            what: bound if bound is None or isinstance(bound, str) else times.text(times.parse(bound, what))
+            what: bound if bound is None else text(bound, what) if isinstance(bound, str) else times.text(times.parse(bound, what))
             for what, bound in (("start", start), ("end", end))
         }
         job = self._http.post("/v1/materializations", {"names": view_names(names), **bounds})
@@ -92,29 +105,29 @@ class RemoteStore:
             ended = self._awaited(job, seen, failing=False)
         with in_form(self._http.url):
             done, error = decoding.materializations(ended)
-        if error is not None and (failures == "raise" or not done.failures):
+        if error is not None and (raised or not done.failures):
             raise error
         return done
 
     def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
         """Remove an older version of a view with its table and its online rows."""
-        return self._remove(f"/v1/views/{_part(view_name(view))}/versions/{version}", dry_run)
+        return self._remove(f"/v1/views/{_part(view_name(view), 'view')}/versions/{version_number(version)}", dry_run)
 
     def remove_view(self, view: str, dry_run: bool = False) -> Removal:
         """Remove a view with all its versions."""
-        return self._remove(f"/v1/views/{_part(view_name(view))}", dry_run)
+        return self._remove(f"/v1/views/{_part(view_name(view), 'view')}", dry_run)
 
     def remove_service(self, service: str, dry_run: bool = False) -> Removal:
         """Remove a service with all its versions."""
-        return self._remove(f"/v1/services/{_part(service_name(service))}", dry_run)
+        return self._remove(f"/v1/services/{_part(service_name(service), 'service')}", dry_run)
 
     def maintain(
         self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None
     ) -> list[dict[str, Any]]:
         """Expire what nothing pins, sweep what nothing reaches, compact, fold: as on a store at hand; ages in whole seconds."""
-        body: dict[str, Any] = {"older_than": f"{int(older_than.total_seconds())}s", "dry_run": dry_run}
+        body: dict[str, Any] = {"older_than": _seconds(older_than, "older_than"), "dry_run": flag(dry_run, "dry_run")}
         if fold_older_than is not None:
-            body["fold_older_than"] = f"{int(fold_older_than.total_seconds())}s"
+            body["fold_older_than"] = _seconds(fold_older_than, "fold_older_than")
         answer = self._http.post("/v1/maintenance", body, patient=True)
         with in_form(self._http.url):
             return decoding.objects_of(answer)
@@ -142,9 +155,10 @@ class RemoteStore:
         and `every` the server makes the spine. `format` says how a spine's CSV files are written.
         """
         given, column = asked(spine, timestamp, start, end, every, format)
-        fields = {"service": service_name(service), "timestamp": column, "label": label, "name": name, "known": known}
-        cut = {"split": None if split is None else _ends(split), "by": by if by is None or isinstance(by, str) else list(by)}
-        with spines.request(given, {**fields, "snapshots": _texts(snapshots), **cut}) as options:
+        fields: dict[str, Any] = {"service": service_name(service), "timestamp": column, "known": known_at(known)}
+        words = {what: None if word is None else text(word, what) for what, word in (("label", label), ("name", name))}
+        cut = {"split": None if split is None else _ends(split), "by": None if by is None else column_names(by, "by")}
+        with spines.request(given, {**fields, **words, "snapshots": _texts(snapshots), **cut}) as options:
             job = self._http.post("/v1/training-sets", patient=True, **options)
         with shown.of_training_set(progress) as report:
             done = self._awaited(job, None if report is None else lambda told: report(RowsProgress(**told)))
@@ -155,26 +169,26 @@ class RemoteStore:
 
         Nothing of a training set stays, and the same request begins it anew. Raises: NotFound; Conflict when it is done.
         """
-        kinds = ["materializations", "training-sets"] if id.startswith("materialization-") else ["training-sets"]
+        kinds = ["materializations", "training-sets"] if text(id, "id").startswith("materialization-") else ["training-sets"]
         for kind in kinds[:-1]:
             with suppress(NotFound):
-                return str(self._http.delete(f"/v1/{kind}/{_part(id)}")["state"])
-        return str(self._http.delete(f"/v1/{kinds[-1]}/{_part(id)}")["state"])
+                return str(self._http.delete(f"/v1/{kind}/{_part(id, 'id')}")["state"])
+        return str(self._http.delete(f"/v1/{kinds[-1]}/{_part(id, 'id')}")["state"])
 
     def get_training_set(self, id: str) -> TrainingSet:
         """A stored training set. Raises: NotFound with the nearest ids."""
-        return self._training_set(self._http.watch(f"/v1/training-sets/{_part(id)}")["manifest"])
+        return self._training_set(self._http.watch(f"/v1/training-sets/{_part(id, 'id')}")["manifest"])
 
     def rebuild(self, id_or_model_uri: str) -> TrainingSet:
         """Let the server compute a training set again from its pinned snapshots and compare. Raises: DigestMismatch."""
-        answer = self._http.post(f"/v1/training-sets/{_part(id_or_model_uri, '/')}/rebuild", patient=True)
+        answer = self._http.post(f"/v1/training-sets/{_part(id_or_model_uri, 'id_or_model_uri', '/')}/rebuild", patient=True)
         with in_form(self._http.url):
             manifest = decoding.object_of(answer["manifest"])
         return self._training_set(manifest)
 
     def compare(self, a: str, b: str) -> dict[str, Any]:
         """What training set `b` has otherwise than `a`; model URIs stand for the ones they carry."""
-        return self._object("/v1/comparisons", patient=True, a=a, b=b)
+        return self._object("/v1/comparisons", patient=True, a=named(a, "a"), b=named(b, "b"))
 
     def point_in_time(
         self,
@@ -190,7 +204,7 @@ class RemoteStore:
     ) -> pa.Table:
         """The spine, or one made as for `training_set`, with a service's features as of each row's time, not stored."""
         given, column = asked(spine, timestamp, start, end, every, format)
-        fields = {"service": service_name(service), "timestamp": column, "known": known, "snapshots": _texts(snapshots)}
+        fields = {"service": service_name(service), "timestamp": column, "known": known_at(known), "snapshots": _texts(snapshots)}
         with spines.request(given, fields) as options:
             return self._http.rows("POST", "/v1/point-in-time", timeout=None, **options).read_all()
 
@@ -199,12 +213,12 @@ class RemoteStore:
     ) -> OnlineFeatures:
         """The newest features of each entity."""
         for what, given in (("entities", entities), ("request", request)):
-            if given is not None and (isinstance(given, Mapping | str) or not isinstance(given, Sequence)):
+            if (given is not None or what == "entities") and not _is_list(given):
                 raise RequestError(f"{what} must be a list of objects, one for each entity", field=what)
         asked = self._told(service_name(service), entities, request)
         body = json_encoding.dumps(asked)
         headers = {"Content-Type": "application/json"}
-        answer = self._http.post(f"/v1/services/{_part(service_name(service))}/online", content=body, headers=headers)
+        answer = self._http.post(f"/v1/services/{_part(service_name(service), 'service')}/online", content=body, headers=headers)
         with in_form(self._http.url):
             return decoding.online(answer)
 
@@ -225,11 +239,15 @@ class RemoteStore:
         `model` is a registered name. Features in a record override the looked-up ones. Raises: NotFound; RequestError and
         TypeMismatch naming the record and field.
         """
-        wanted = {name: str(value) for name, value in (("version", version), ("alias", alias)) if value is not None}
+        if not _is_list(records) or not all(isinstance(record, Mapping) for record in records):
+            raise RequestError(f"records={brief(records)} is no list of objects, one for each row", field="records")
+        wanted = {} if version is None else {"version": str(version_number(version))}
+        if alias is not None:
+            wanted["alias"] = named(alias, "alias")
         # A NaN is what frames have for a value that is missing.
         body = json_encoding.dumps({"dataframe_records": [_without_nan(record, ()) for record in records]})
         headers = {"Content-Type": "application/json"}
-        path = f"/v1/models/{_part(model)}/invocations"
+        path = f"/v1/models/{_part(model, 'model')}/invocations"
         answer = self._http.post(path, content=body, headers=headers, params=wanted, patient=True)
         with in_form(self._http.url):
             return decoding.object_of(answer)
@@ -252,7 +270,7 @@ class RemoteStore:
 
     def view(self, name: str) -> dict[str, Any]:
         """One view with all versions and the SQL of the newest. Raises: NotFound with the nearest names."""
-        return self._object(f"/v1/views/{_part(view_name(name))}")
+        return self._object(f"/v1/views/{_part(view_name(name), 'name')}")
 
     def services(self) -> list[dict[str, Any]]:
         """Every service at the version that is served."""
@@ -260,7 +278,7 @@ class RemoteStore:
 
     def service(self, name: str) -> dict[str, Any]:
         """One service: features, request fields, key columns, versions. Raises: NotFound with the nearest names."""
-        return self._object(f"/v1/services/{_part(service_name(name))}")
+        return self._object(f"/v1/services/{_part(service_name(name), 'name')}")
 
     def training_sets(self) -> list[dict[str, Any]]:
         """Every training set, newest first."""
@@ -290,7 +308,7 @@ class RemoteStore:
             raise
 
     def _remove(self, path: str, dry_run: bool) -> Removal:
-        answer = self._http.delete(path, dry_run=dry_run)
+        answer = self._http.delete(path, dry_run=flag(dry_run, "dry_run"))
         with in_form(self._http.url):
             return decoding.removal(answer)
 
@@ -306,7 +324,7 @@ class RemoteStore:
 
     def _training_set(self, manifest: dict[str, Any]) -> TrainingSet:
         with in_form(self._http.url):
-            path = f"/v1/training-sets/{_part(manifest['id'])}"
+            path = f"/v1/training-sets/{_part(manifest['id'], 'id')}"
 
         def rows(part: str | None = None, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
             asked = {"split": part, "columns": None if columns is None else list(columns)}
@@ -328,17 +346,29 @@ def _sound(definitions: Any) -> Definitions:
     return gathered
 
 
-def _part(name: str, safe: str = "") -> str:
+def _is_list(given: Any) -> bool:
+    return isinstance(given, Sequence) and not isinstance(given, str | bytes)
+
+
+def _seconds(given: timedelta, what: str) -> str:
+    return f"{int(age(given, what).total_seconds())}s"
+
+
+def _part(given: Any, what: str, safe: str = "") -> str:
     """A name as a part of a path. A model's URI keeps its slashes."""
-    return quote(name, safe=f":{safe}")
+    return quote(named(given, what), safe=f":{safe}")
 
 
 def _texts(snapshots: Mapping[str, int | None] | None) -> dict[str, str | None] | None:
-    return None if snapshots is None else {table: None if snapshot is None else str(snapshot) for table, snapshot in snapshots.items()}
+    if snapshots is None:
+        return None
+    return {table: None if snapshot is None else str(snapshot) for table, snapshot in snapshot_ids(snapshots).items()}
 
 
 def _ends(split: splits.Given) -> dict[str, Any]:
     """Times as text."""
+    if not isinstance(split, Mapping) or not all(isinstance(name, str) for name in split):
+        raise RequestError(f"split={brief(split)} is no dict of parts", field="split")
     return {name: times.text(times.micros(value)) if isinstance(value, datetime) else value for name, value in split.items()}
 
 

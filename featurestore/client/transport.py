@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from featurestore import errors
 from featurestore.client.response_reader import Inlet
-from featurestore.errors import Conflict, DefinitionError, FeatureStoreError, NotReady, Problem, RequestError
+from featurestore.errors import Conflict, DefinitionError, FeatureStoreError, NotReady, Problem, RequestError, brief
 
 KINDS: Mapping[str, type[FeatureStoreError]] = {
     kind.__name__: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, FeatureStoreError)
@@ -23,8 +23,12 @@ class Transport:
     """One server, spoken to over connections that are kept open. May be used from several threads."""
 
     def __init__(self, url: str, token: str | None, timeout: float) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise RequestError(f"{url!r} is no address of a server; write http://host:port")
+        if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+            raise RequestError(f"url={brief(url)} is no address of a server; write http://host:port")
+        if token is not None and not (isinstance(token, str) and token.isascii() and token.isprintable()):
+            raise RequestError("token= is printable ASCII: it is sent in a header")
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+            raise RequestError(f"timeout={brief(timeout)} is no number of seconds above 0")
         self.url = url.rstrip("/")
         self._timeout = timeout
         # Uncompressed: what a few bytes of an answer unfold to has no bound.

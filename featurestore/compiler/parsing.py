@@ -1,7 +1,6 @@
 """SQL text becomes a tree and a tree becomes text, within limits of size and depth, and never by more Python frames than there are."""
 
 import logging
-import re
 import sys
 import threading
 from collections.abc import Callable
@@ -12,6 +11,8 @@ from sqlglot import ErrorLevel, exp
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import ParseError, SqlglotError
 from sqlglot.tokenizer_core import Token, TokenType
+
+from featurestore.values.arguments import UNREADABLE
 
 MOST_CHARACTERS = 400_000
 MOST_TOKENS = 20_000
@@ -31,7 +32,6 @@ logging.getLogger("sqlglot").setLevel(logging.ERROR)
 _OPENING = frozenset({TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE, TokenType.CASE})
 _CLOSING = frozenset({TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE, TokenType.END})
 _PREFIXES = frozenset({TokenType.NOT, TokenType.DASH, TokenType.PLUS, TokenType.TILDE, TokenType.DSTAR, TokenType.CARET})
-_UNREADABLE = re.compile("[\x00\ud800-\udfff]")
 _OPERANDS = frozenset({*_CLOSING, TokenType.VAR, TokenType.IDENTIFIER, TokenType.STRING})
 _ROOM = threading.Lock()
 
@@ -54,7 +54,7 @@ def parse(sql: str) -> exp.Expr:
         raise SqlProblem("the SQL is empty")
     if len(sql) > MOST_CHARACTERS:
         raise TooMuchSql(f"{shown(sql)} has {len(sql)} characters, and SQL may have {MOST_CHARACTERS}; put what it lists into a table")
-    if unreadable := _UNREADABLE.search(sql):
+    if unreadable := UNREADABLE.search(sql):
         raise SqlProblem(f"{shown(sql)} holds {unreadable[0]!r}, which is no character of a text; take it out")
     tokens = _tokens(sql)
     try:

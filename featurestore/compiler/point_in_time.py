@@ -12,7 +12,6 @@ ROW = "__fs_row"
 T = "__fs_t"
 FEATURE_TIME = "__fs_feature_time"
 CREATED_TIME = "__fs_created_time"
-KNOWN = ("now", "then")
 
 
 def key_column(index: int) -> str:

@@ -9,12 +9,12 @@ from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView, Selection
 from featurestore.errors import brief
+from featurestore.values.arguments import UNREADABLE
 
 Found = Iterator[tuple[str, str]]
 """(field, message) of each problem."""
 
 _WORDS = ("description", "owner")
-_NO_CHARACTER = re.compile("[\x00\ud800-\udfff]")
 _ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
@@ -81,7 +81,7 @@ def _selection_problems(selection: Selection) -> Iterator[str]:
 def _text_problems(field: str, given: object) -> Found:
     if not isinstance(given, str):
         yield field, f"is {brief(given)}; give text"
-    elif unreadable := _NO_CHARACTER.search(given):
+    elif unreadable := UNREADABLE.search(given):
         yield field, f"{brief(given)} holds {unreadable[0]!r}, which is no character of a text; take it out"
 
 
@@ -91,7 +91,7 @@ def _names_problems(field: str, given: object, example: str) -> Found:
 
 
 def _is_text(given: object) -> bool:
-    return isinstance(given, str) and not _NO_CHARACTER.search(given)
+    return isinstance(given, str) and not UNREADABLE.search(given)
 
 
 _OF: tuple[tuple[type[Any], Callable[[Any], Found]], ...] = (

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
@@ -36,12 +37,13 @@ def load(definitions: Any) -> Definitions:
 
 def load_files(path: Path) -> Definitions:
     """The definitions of one file or of every `*.py` file in a folder, sub-folders included."""
-    if not path.exists():
+    # Not Path.exists: it raises for a text that is too long for a path.
+    if not os.path.exists(path):
         raise NotFound("folder or file of definitions", str(path), [str(other) for other in path.parent.glob("*") if other.is_dir()])
     folder = path if path.is_dir() else path.parent
     files = sorted(file for file in path.rglob("*.py") if not file.name.startswith(("_", "."))) if path.is_dir() else [path]
     if not files:
-        raise RequestError(f"{path} holds no definition files (*.py)")
+        raise RequestError(f"the definitions folder {brief(str(path))} holds no definition files (*.py)")
     problems: list[Problem] = []
     objects: list[Any] = []
     places: dict[int, Place] = {}

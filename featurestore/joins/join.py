@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from featurestore.compiler.point_in_time import KNOWN
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.engine.session import Session
-from featurestore.errors import Conflict, RequestError
+from featurestore.errors import Conflict
 from featurestore.joins.engine_plan import Spilling, final_select
 from featurestore.joins.gather.plan import Gathering, gathering
 from featurestore.joins.view_join import Facts, Log, view_joins
 from featurestore.spines.spine import Spine, SpineRows
+from featurestore.values.arguments import known_at
 
 SHARE = 2
 """What is held is half of the session's memory at most: it comes on top of what the session itself takes."""
@@ -40,8 +40,7 @@ def join(session: Session, plan: ServicePlan, spine: Spine, logs: Mapping[str, L
     Raises: RequestError for an unknown `known`; Conflict, also while it is read, if the result would hold a row from after its
     spine row.
     """
-    if known not in KNOWN:
-        raise RequestError(f"known={known!r} must be 'now' (the latest correction) or 'then' (what was known at the spine's time)")
+    known_at(known)
     views = view_joins(plan, spine, logs, known)
     way = gathering(session, plan, views, session.memory // SHARE if room is None else room) or Spilling(session, plan, views)
     pieces = spine.pieces(way.rows_at_once)

@@ -5,7 +5,8 @@ from typing import Any
 
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.view import FeatureView
-from featurestore.errors import RequestError
+from featurestore.errors import RequestError, brief
+from featurestore.values.arguments import text
 
 
 def service_name(given: Any) -> str:
@@ -22,13 +23,13 @@ def view_names(given: Any) -> list[str] | None:
     """The names of one view or several; None for all, when None is given. Raises: as `view_name`."""
     if given is None:
         return None
-    several = isinstance(given, Sequence) and not isinstance(given, str)
-    return [view_name(one) for one in given] if several else [view_name(given)]
+    several = isinstance(given, Sequence) and not isinstance(given, str | bytes)
+    return [_name(one, FeatureView, "view", "names: ") for one in (given if several else [given])]
 
 
-def _name(given: Any, definition: type[FeatureService] | type[FeatureView], what: str) -> str:
+def _name(given: Any, definition: type[FeatureService] | type[FeatureView], what: str, where: str = "") -> str:
     if isinstance(given, definition):
         return given.name
     if isinstance(given, str):
-        return given
-    raise RequestError(f"{what} must be a name or a {definition.__name__}, not {type(given).__name__}", field=what)
+        return text(given, f"{where}{what}")
+    raise RequestError(f"{where}{what} must be a name or a {definition.__name__}, not {brief(given)}", field=what)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from featurestore.compiler.diff import DELETED
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.engine.session import Relation
-from featurestore.errors import NotFound, RequestError
+from featurestore.errors import NotFound
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.lakehouse.stored_files import StoredFiles, stored_files
@@ -15,6 +15,7 @@ from featurestore.records import feature_table
 from featurestore.records.feature_table import State
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
+from featurestore.values.arguments import snapshot_ids
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,14 @@ def pin(runtime: Runtime, plan: ServicePlan, snapshots: Mapping[str, int | None]
     Raises: NotFound for a table of another name, or a snapshot that the table does not have.
     """
     names = list(dict.fromkeys(use.table for use in plan.uses))
-    for name, snapshot in (snapshots or {}).items():
+    wanted = snapshot_ids(snapshots)
+    for name in wanted:
         if name not in names:
             raise NotFound("feature table", name, names, f"service {plan.service}")
-        if snapshot is not None and type(snapshot) is not int:
-            raise RequestError(f"snapshots: {name} must be the number of a snapshot, not {snapshot!r}", field=f"snapshots.{name}")
     pinned: dict[str, Pinned] = {}
     for name in names:
         table = tables.load(runtime.catalog, runtime.features_table(name))
-        snapshot_id = (snapshots or {}).get(name, tables.current_snapshot_id(table))
+        snapshot_id = wanted.get(name, tables.current_snapshot_id(table))
         if snapshot_id is not None and snapshot_id not in tables.snapshot_ids(table):
             raise NotFound("snapshot", str(snapshot_id), map(str, tables.snapshot_ids(table)), runtime.features_table(name))
         pinned[name] = Pinned(table, snapshot_id, feature_table.state_at(table, snapshot_id))

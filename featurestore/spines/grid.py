@@ -13,12 +13,13 @@ from featurestore.compiler.expressions import quoted
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.dsl.csv import Csv
 from featurestore.dsl.durations import microseconds
-from featurestore.errors import RequestError
+from featurestore.errors import RequestError, brief
 from featurestore.lakehouse.folders import data_folders
 from featurestore.records.pinned import Pinned
 from featurestore.records.runtime import Runtime
 from featurestore.spines.file_format import in_format
 from featurestore.values import times
+from featurestore.values.arguments import text
 
 TIMESTAMP = "timestamp"
 
@@ -51,13 +52,13 @@ def asked(
             raise RequestError(f"give either spine= or start=, end= and every=, not spine= and {given[0]}=", field=given[0])
         if timestamp is None:
             raise RequestError("a spine needs timestamp=, its column with each row's time", field="timestamp")
-        return in_format(spine, format), timestamp
+        return in_format(spine, format), text(timestamp, "timestamp")
     if format is not None:
         raise RequestError("format= says how a spine's CSV files are written, and there is no spine", field="format")
     if start is None or end is None or every is None:
         missing = next(name for name, value in grid.items() if value is None)
         raise RequestError(f"give spine= with timestamp=, or start=, end= and every=: {missing}= is missing", field=missing)
-    return parsed(start, end, every), timestamp or TIMESTAMP
+    return parsed(start, end, every), TIMESTAMP if timestamp is None else text(timestamp, "timestamp")
 
 
 def parsed(start: datetime | str, end: datetime | str, every: str) -> SpineGrid:
@@ -68,7 +69,7 @@ def parsed(start: datetime | str, end: datetime | str, every: str) -> SpineGrid:
         raise RequestError(f"every: {error}", field="every") from error
     grid = SpineGrid(times.parse(start, "start"), times.parse(end, "end"), step)
     if step <= 0:
-        raise RequestError(f"every={every!r} is no step; write one such as '1d'", field="every")
+        raise RequestError(f"every={brief(every)} is no step; write one such as '1d'", field="every")
     if grid.end < grid.start:
         raise RequestError(f"end {times.text(grid.end)} is before start {times.text(grid.start)}", field="end")
     return grid

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore.compiler.service_plan import ServicePlan
-from featurestore.errors import RequestError, near
+from featurestore.errors import RequestError, brief, near
 from featurestore.spines.columns import as_key, as_time, as_value, storable
 from featurestore.spines.spool import Spool
 
@@ -127,7 +127,7 @@ def _check_names(names: Sequence[str], plan: ServicePlan, timestamp: str) -> Non
     if any(not name or "\0" in name for name in names):
         raise RequestError("the spine has a column without a name, or with a NUL in it; rename it")
     if timestamp not in names:
-        raise RequestError(f"the spine has no timestamp column '{timestamp}'{near(timestamp, names)}", field=timestamp)
+        raise RequestError(f"the spine has no timestamp column {brief(timestamp)}{near(timestamp, names)}", field=timestamp)
     for column in plan.entity_columns:
         if column not in names:
             raise RequestError(

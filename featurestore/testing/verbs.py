@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
@@ -19,9 +19,9 @@ from featurestore.spines.spine import SpineRows, fitted, held
 from featurestore.testing.given import Schema, add_rows
 from featurestore.testing.log import MemoryLog, Tested, materialized
 from featurestore.values import times
+from featurestore.values.arguments import Known
 
 Row = dict[str, Any]
-Known = Literal["now", "then"]
 Time = datetime | str
 
 

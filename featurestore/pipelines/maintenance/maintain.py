@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore.engine import orphaned_spill
-from featurestore.errors import CommitConflict, Conflict, RequestError
+from featurestore.errors import CommitConflict, Conflict
 from featurestore.lakehouse import maintenance, tables
 from featurestore.lakehouse.maintenance import Swept
 from featurestore.lakehouse.tables import Table
@@ -21,6 +21,7 @@ from featurestore.pipelines.training_sets import build_tags
 from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
+from featurestore.values.arguments import age
 
 GRACE = timedelta(days=1)
 """Longer than any write takes: a file that no snapshot reaches may be one of a commit to come."""
@@ -57,9 +58,8 @@ def maintain(runtime: Runtime, older_than: timedelta, dry_run: bool, fold_older_
     Files younger than a day are never swept, whatever `older_than`: a write may still be under way. With `fold_older_than`, corrections
     that were superseded longer ago are left out of the compacted files; without it every version of every row stays.
     """
-    for name, age in (("older_than", older_than), ("fold_older_than", fold_older_than or timedelta(0))):
-        if age < timedelta(0):
-            raise RequestError(f"{name} {age} is negative; give how old a thing must be to go", field=name)
+    for name, given in (("older_than", older_than), ("fold_older_than", timedelta(0) if fold_older_than is None else fold_older_than)):
+        age(given, name)
     present = datetime.now(UTC)
     horizon = None if fold_older_than is None else times.micros(present - fold_older_than)
     names = list(identifiers(runtime))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from featurestore.compiler.service_plan import ServicePlan
-from featurestore.errors import RequestError, near
+from featurestore.errors import RequestError, brief, near
 from featurestore.pipelines.training_sets import splits
 from featurestore.pipelines.training_sets.digest import Digest
 from featurestore.records.pinned import Pinned, pin
@@ -18,6 +18,7 @@ from featurestore.spines import grid
 from featurestore.spines.grid import SpineGrid
 from featurestore.spines.reading import of_rows, read
 from featurestore.spines.spine import Spine
+from featurestore.values.arguments import known_at, text
 from featurestore.values.coercion import shown
 
 MOST_LETTERS = 128
@@ -62,12 +63,11 @@ def prepare(
     """Read the spine, pin the snapshots and compute the id. Raises: RequestError, TypeMismatch and NotFound for what is wrong."""
     began = time.monotonic()
     _check_name(name)
+    known = known_at(known)
     pinned = pin(runtime, plan, snapshots)
     spine = read_for(runtime, given, plan, timestamp, pinned, known)
-    if label is not None and not isinstance(label, str):
-        raise RequestError(f"label must be the name of a column, not {type(label).__name__}", field="label")
-    if label is not None and label not in spine.schema.names:
-        raise RequestError(f"the spine has no label column '{label}'{near(label, spine.schema.names)}", field=label)
+    if label is not None and text(label, "label") not in spine.schema.names:
+        raise RequestError(f"the spine has no label column {brief(label)}{near(label, spine.schema.names)}", field=label)
     cut = splits.parsed(split, by, spine.schema.names, plan.entity_columns)
     content = Digest(spine.schema)
     for table in spine.tables():

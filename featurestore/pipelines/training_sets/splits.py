@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from featurestore.errors import NotFound, RequestError, near
+from featurestore.errors import NotFound, RequestError, brief, near
 from featurestore.values import times
+from featurestore.values.arguments import column_names
 
 PART = "__fs_split"
 """The column of a training set's table that holds each row's part."""
@@ -41,18 +42,22 @@ def parsed(split: Given | None, by: str | Sequence[str] | None, columns: Sequenc
         if by is not None:
             raise RequestError("by= says what a split goes by, and there is no split=; give both or neither", field="by")
         return None
+    if not isinstance(split, Mapping):
+        raise RequestError(
+            f"split={brief(split)} is no dict; give a share of each part, such as {{'train': 0.8, 'test': 0.2}}", field="split"
+        )
     for name in split:
         if not isinstance(name, str) or not name.isidentifier():
             raise RequestError(
-                f"split: {name!r} is not a name for a part: letters, digits and _ only, beginning with a letter", field="split"
+                f"split: {brief(name)} is not a name for a part: letters, digits and _ only, beginning with a letter", field="split"
             )
     if not split:
         raise RequestError("split names no part; give a share of each, such as {'train': 0.8, 'test': 0.2}", field="split")
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in split.values()):
-        named = [by] if isinstance(by, str) else list(keys if by is None else by)
+        named = list(keys) if by is None else column_names(by, "by")
         for column in named:
             if column not in columns:
-                raise RequestError(f"by: the spine has no column '{column}'{near(column, columns)}", field="by")
+                raise RequestError(f"by: the spine has no column {brief(column)}{near(column, columns)}", field="by")
         if not named:
             raise RequestError("by names no column; name what the parts must not share, such as the entity's key", field="by")
         return Split(tuple(named), _shares(split))
@@ -91,7 +96,7 @@ def _ends(split: Given) -> tuple[tuple[str, int | None], ...]:
     ends: list[tuple[str, int | None]] = []
     for name, end in split.items():
         if end is not None and not isinstance(end, str | datetime):
-            raise RequestError(f"split: '{name}' is {end!r}; give shares of all parts, or the time at which each ends", field="split")
+            raise RequestError(f"split: '{name}' is {brief(end)}; give shares of all parts, or the time at which each ends", field="split")
         at = None if end is None else times.parse(end, f"split '{name}'")
         before = ends[-1] if ends else None
         if before is not None and (before[1] is None or (at is not None and at <= before[1])):

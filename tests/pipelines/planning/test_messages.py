@@ -26,9 +26,15 @@ def test_a_service_object_stands_for_its_name(own_shop: FeatureStore) -> None:
 
 ENTITIES = [{"customer_id": 1}]
 WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "a list for a service": (lambda store: store.online_features(["churn"], [{"customer_id": 1}]), "service must be a name .*, not list"),
-    "a dict for a service": (lambda store: store.training_set({"a": 1}, [{"customer_id": 1}], "t"), "service must be a name .*, not dict"),
-    "a number for a view": (lambda store: store.materialize([7]), "view must be a name .*, not int"),
+    "a list for a service": (
+        lambda store: store.online_features(["churn"], [{"customer_id": 1}]),
+        r"service must be a name or a FeatureService, not \['churn'\]",
+    ),
+    "a dict for a service": (
+        lambda store: store.training_set({"a": 1}, [{"customer_id": 1}], "t"),
+        r"service must be a name or a FeatureService, not \{'a': 1\}",
+    ),
+    "a number for a view": (lambda store: store.materialize([7]), "view must be a name or a FeatureView, not 7"),
     "a service for a view": (lambda store: store.view(shop.churn), "view must be a name or a FeatureView, not FeatureService"),
     "one object for request": (
         lambda store: store.online_features("churn", [{"customer_id": 1}], {"basket": 1.0}),

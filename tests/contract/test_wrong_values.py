@@ -1,0 +1,124 @@
+"""Every argument of every verb, given what nobody should give it: it works, or our error names the argument or what it does not know."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from featurestore import FeatureStore, connect
+from featurestore.client import RemoteStore
+from tests import shop
+from tests.definitions.wrong_values import WRONG, faults
+from tests.models.vendor import VENDOR_WARNINGS
+
+pytestmark = VENDOR_WARNINGS
+
+Verbs = FeatureStore | RemoteStore
+ROWS = {"service": "plain", "spine": shop.spine().slice(0, 2), "timestamp": "asked_at"}
+GRID = {"start": "2026-01-01", "end": "2026-01-02", "every": "1d"}
+
+GIVEN: Mapping[str, dict[str, Any]] = {
+    "plan": {"definitions": shop.DEFINITIONS},
+    "apply": {"definitions": shop.DEFINITIONS},
+    "materialize": {},
+    "publish": {},
+    "verify_online": {},
+    "remove_version": {"view": "customer_orders", "version": 7, "dry_run": True},
+    "remove_view": {"view": "nothing", "dry_run": True},
+    "remove_service": {"service": "nothing", "dry_run": True},
+    "maintain": {"older_than": timedelta(days=7), "dry_run": True},
+    "repair": {"dry_run": True},
+    "training_set": ROWS,
+    "prepare_training_set": ROWS,
+    "point_in_time": ROWS,
+    "online_features": {"service": "plain", "entities": [{"customer_id": 1}]},
+    "get_training_set": {"id": "none-0123456789abcdef"},
+    "find_training_set": {"id": "none-0123456789abcdef"},
+    "cancel": {"id": "none-0123456789abcdef"},
+    "rebuild": {"id_or_model_uri": "none-0123456789abcdef"},
+    "compare": {"a": "none-0123456789abcdef", "b": "none-0123456789abcdef"},
+    "service_plan": {"service": "plain"},
+    "current_plan": {"service": "plain"},
+    "held_plan": {"service": "plain"},
+    "view": {"name": "customer_orders"},
+    "service": {"name": "plain"},
+    "predict": {"model": "none", "records": [{"customer_id": 1}]},
+    "check": {},
+}
+"""What each verb is given besides the argument that is looked at."""
+OWN = {"build_training_set", "spooled_training_set", "confined", "close"}
+"""What takes nothing, or only what another verb made: one half of `training_set` for servers."""
+
+KINDS = "view|service|training set|feature table|folder or file of definitions|registered model|model|version"
+UNKNOWN = rf"\bno ({KINDS}) ['\"]|(view|service)="
+
+
+def verbs_of(kind: type[Verbs]) -> list[tuple[str, str]]:
+    """Each verb with each of its arguments."""
+    public = {name: value for name, value in vars(kind).items() if inspect.isfunction(value) and not name.startswith("_")}
+    found = [(verb, argument) for verb in public if verb not in OWN for argument in inspect.signature(public[verb]).parameters]
+    return [(verb, argument) for verb, argument in found if argument != "self"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
+    with shop.open_shop(tmp_path_factory.mktemp("shop")) as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def remote(home: FeatureStore) -> Iterator[RemoteStore]:
+    with shop.serving(home, jobs=True) as url, connect(url) as remote:
+        yield remote
+
+
+def taking(store: Verbs, verb: str, argument: str) -> Callable[[Any], object]:
+    """The verb as it is called with one value for this argument, and what it should have for all others."""
+    given = dict(GIVEN[verb])
+    if argument in GRID and "spine" in given:
+        given = {"service": "plain", **GRID}
+    if argument == "by":
+        given["split"] = {"train": 0.5, "test": 0.5}
+    return lambda value: getattr(store, verb)(**{**given, argument: value})
+
+
+def wrong_for(argument: str) -> dict[str, Any]:
+    """A function is what `progress` takes, and what that function raises is its own."""
+    return {what: value for what, value in WRONG.items() if (argument, what) != ("progress", "function")}
+
+
+@pytest.mark.parametrize("verb, argument", verbs_of(FeatureStore))
+def test_a_wrong_argument_works_or_is_named(
+    verb: str, argument: str, home: FeatureStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert faults(taking(home, verb, argument), rf"\b{argument}\b|{UNKNOWN}", wrong_for(argument)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb, argument", verbs_of(RemoteStore))
+def test_a_wrong_argument_works_or_is_named_by_the_client(
+    verb: str, argument: str, remote: RemoteStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert faults(taking(remote, verb, argument), rf"\b{argument}\b|{UNKNOWN}", wrong_for(argument)) == []
+
+
+@pytest.mark.parametrize("argument", ["home", "settings"])
+def test_a_store_is_opened_with_what_names_a_folder_or_is_settings(argument: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert faults(lambda value: FeatureStore(**{argument: value}).close(), rf"\b{argument}\b") == []
+
+
+@pytest.mark.parametrize("argument", ["url", "token", "timeout"])
+def test_a_client_is_made_with_what_is_an_address(argument: str) -> None:
+    given = {"url": "http://localhost:1", "token": "a long enough token", "timeout": 1.0}
+
+    def used(value: Any) -> None:
+        with connect(**{**given, argument: value}) as remote:
+            remote.views()
+
+    assert faults(used, rf"\b{argument}\b|cannot be reached|did not answer") == []
