@@ -1,6 +1,7 @@
 """`score --url`: rows of a file go to a server in pieces, and its predictions come back in their order."""
 
 import re
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from featurestore.values import frames
 if TYPE_CHECKING:
     from featurestore.client.store import RemoteStore
 
+PREDICTION = "prediction"
 ROWS = 1_000
 """Rows in a request: a body of JSON that is far below the server's limit."""
 ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[0-9]+)|@(?P<alias>[^/@]+))")
@@ -34,8 +36,22 @@ def score_on_server(store: "RemoteStore", model_uri: str, spine: str, at: str | 
     in_format(spine, written)
     with read_files(spine, written) as reader:
         rows = reader.read_all()
+    if PREDICTION in rows.schema.names:
+        raise RequestError(f"the spine has a column '{PREDICTION}', which is where the model's answer goes; rename it", field=PREDICTION)
+    taken = _taken(store, address)
+    # What else is in the file stays beside its prediction, as at home.
+    sent = rows if taken is None else rows.select([name for name in rows.schema.names if name in taken])
     predictions: list[object] = []
-    for batch in rows.to_batches(ROWS):
+    for batch in sent.to_batches(ROWS):
         answer = store.predict(address["name"], batch.to_pylist(), address["version"], address["alias"])
         predictions.extend(answer["predictions"])
-    return rows.append_column("prediction", pa.array(predictions))
+    return rows.append_column(PREDICTION, pa.array(predictions))
+
+
+def _taken(store: "RemoteStore", address: re.Match[str]) -> Collection[str] | None:
+    """The keys, request fields and features of the service that the model was trained with; None of a model that nobody logged here."""
+    for model in store.models():
+        if model["model"] == address["name"] and (model["version"] == address["version"] or address["alias"] in model["aliases"]):
+            plan = store.get_training_set(model["training_set"]).plan
+            return {*plan.entity_columns, *(name for name, _ in plan.request), *plan.feature_names}
+    return None

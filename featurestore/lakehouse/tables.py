@@ -22,7 +22,7 @@ from pyiceberg.table.update import AssertRefSnapshotId
 from pyiceberg.transforms import MonthTransform
 
 from featurestore.errors import Conflict, NotFound, NotReady, RequestError
-from featurestore.lakehouse import types
+from featurestore.lakehouse import leftovers, types
 from featurestore.lakehouse.commits import begin, commit, stage_properties
 from featurestore.lakehouse.reaching import UNREACHABLE, reaching, told
 from featurestore.lakehouse.requirements import Staged
@@ -99,10 +99,12 @@ def create(
     except TableAlreadyExistsError as error:
         if (made := _made(catalog, identifier, creation)) is not None:
             return made
+        leftovers.clear(catalog, identifier, creation, error)
         raise Conflict(f"the table {identifier} exists already", table=identifier) from error
     except (*UNREACHABLE, NotReady) as error:
         if (made := _made(catalog, identifier, creation)) is not None:
             return made
+        leftovers.clear(catalog, identifier, creation, error)
         raise told(error, f"creating {identifier}") from error
 
 

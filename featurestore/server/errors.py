@@ -69,7 +69,9 @@ async def ours(request: Request, error: FeatureStoreError) -> Response:
     elif isinstance(error, Timeout):
         log.warning("a request to %s was stopped: %s", printable(request.scope["path"]), error)
     elif status >= 500 or PRIVATE in error.details:
-        log.warning("%s %s: %s", request.method, printable(request.scope["path"]), error, exc_info=error.__cause__)
+        # What is not installed is told whole by the message; where it was missed is of no use to anybody.
+        cause = None if isinstance(error, MissingExtra) else error.__cause__
+        log.warning("%s %s: %s", request.method, printable(request.scope["path"]), error, exc_info=cause)
     return response(status, document_of(error), {"Retry-After": "5"} if isinstance(error, NotReady) else None)
 
 

@@ -2,14 +2,21 @@
 
 import datetime as dt
 import decimal
+import sqlite3
 import uuid
+from contextlib import closing
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
+from sqlalchemy import create_engine, make_url, text
 
-from featurestore.errors import CommitConflict, Conflict, NotFound, RequestError, TypeMismatch
+from featurestore.errors import CommitConflict, Conflict, NotFound, NotReady, RequestError, TypeMismatch
 from featurestore.lakehouse import tables, types, writes
+from featurestore.lakehouse.catalog import open_catalog
+from featurestore.settings import Settings
+from tests.lakehouse import postgres
 from tests.lakehouse.data import EVENTS, at, events, reader
 
 
@@ -133,3 +140,43 @@ def test_every_type_comes_back(catalog: Catalog, kind: pa.DataType) -> None:
     found = table.scan().to_arrow()
     assert found["x"].to_pylist() == [value, None]
     assert types.iceberg_schema(tables.arrow_schema(table)).as_struct() == table.schema().as_struct()
+
+
+def metadata_files(catalog: Catalog) -> list[str]:
+    """The metadata files of all tables, also of those that never were."""
+    return [path.name for path in Path(catalog.properties["warehouse"]).rglob("*.metadata.json")]
+
+
+def test_a_creation_that_another_was_before_leaves_no_file(both: Catalog) -> None:
+    made = tables.create(both, "features.a", EVENTS)
+    with pytest.raises(Conflict):
+        tables.create(both, "features.a", EVENTS)
+    assert metadata_files(both) == [made.metadata_location.rpartition("/")[2]]
+
+
+def test_a_creation_that_a_local_catalog_could_not_write_leaves_no_file(tmp_path: Path) -> None:
+    database = tmp_path / "catalog.db"
+    settings = Settings(home=tmp_path / "home", catalog={"type": "sql", "uri": f"sqlite:///{database}?timeout=0.1"})
+    with closing(open_catalog(settings)) as catalog, closing(sqlite3.connect(database)) as other:
+        tables.create_namespace(catalog, "features")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(NotReady, match=r"creat(e table|ing) features\.a"):
+            tables.create(catalog, "features.a", EVENTS)
+        assert metadata_files(catalog) == []
+        other.rollback()
+        tables.create(catalog, "features.a", EVENTS)
+        assert len(metadata_files(catalog)) == 1
+
+
+def test_a_creation_that_a_server_may_still_carry_out_keeps_its_file(tmp_path: Path, postgres_address: str) -> None:
+    with postgres.schema(postgres_address) as uri:
+        given = make_url(uri)
+        options = f"{given.query.get('options', '')} -c lock_timeout=100"
+        impatient = given.update_query_dict({"options": options}).render_as_string(hide_password=False)
+        with closing(open_catalog(Settings(home=tmp_path / "home", catalog={"type": "sql", "uri": impatient}))) as catalog:
+            tables.create_namespace(catalog, "features")
+            with create_engine(uri).connect() as other:
+                other.execute(text("LOCK TABLE iceberg_tables IN SHARE MODE"))
+                with pytest.raises(NotReady, match=r"creat(e table|ing) features\.a"):
+                    tables.create(catalog, "features.a", EVENTS)
+            assert len(metadata_files(catalog)) == 1

@@ -6,10 +6,11 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from featurestore import FeatureStore, Settings, errors
 from featurestore.server.error_body import document_of
-from featurestore.server.errors import STATUSES, status_of
+from featurestore.server.errors import STATUSES, ours, status_of
 from featurestore.server.middleware import Boundary
 from tests import shop
 from tests.server.conftest import Served
@@ -48,15 +49,25 @@ def test_what_an_engine_said_stays_here() -> None:
 
 
 def test_what_libraries_and_the_system_said_stays_here() -> None:
-    ours = ValueError("'soon' is not a duration")
+    our_own = ValueError("'soon' is not a duration")
     for cause, told in (
         (FileNotFoundError(2, "No such file", "/srv/secret"), "the server's log says why"),
         (httpx.ConnectError("http://inside:9000 refused"), "the server's log says why"),
-        (ours, str(ours)),
+        (our_own, str(our_own)),
     ):
         error = errors.NotReady(f"the table x cannot be loaded: {cause}; look")
         error.__cause__ = cause
         assert document_of(error)["error"]["message"] == f"the table x cannot be loaded: {told}; look"
+
+
+def test_what_is_not_installed_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    for error, traced in ((errors.MissingExtra("mlflow", "mlflow"), False), (errors.NotReady("the catalog is away"), True)):
+        error.__cause__ = ModuleNotFoundError("No module named 'mlflow'", name="mlflow")
+        caplog.clear()
+        asyncio.run(ours(Request({"type": "http", "method": "GET", "path": "/v1/models"}), error))
+        [record] = caplog.records
+        assert record.getMessage() == f"GET /v1/models: {error}"
+        assert bool(record.exc_info) == traced
 
 
 def test_unknown_routes_and_methods(served: Served) -> None:

@@ -25,7 +25,7 @@ UPKEEP = """
 from datetime import timedelta
 from featurestore import FeatureStore, Settings
 from featurestore.lakehouse import compaction
-from featurestore.pipelines.upkeep import maintain
+from featurestore.pipelines.maintenance import maintain
 from tests.lakehouse import dying
 compaction.FEWEST, maintain.GRACE = 2, timedelta(days={grace})
 settings = Settings(home={home!r}, catalog={catalog!r})
