@@ -239,14 +239,13 @@ class FeatureStore:
         resolved = self._services.resolve(service)
         return prepare(
             self._runtime,
-            resolved.plan,
+            resolved,
             given,
             timestamp=column,
             label=label,
             name=service if name is None else name,
             known=known,
             snapshots=snapshots,
-            notes=resolved.notes,
             split=split,
             by=by,
         )

@@ -68,6 +68,18 @@ def exists(catalog: Catalog, identifier: str) -> bool:
         raise told(error, f"looking for {identifier}") from error
 
 
+def find(catalog: Catalog, identifier: str) -> Table | None:
+    """The table as it is now; None where there is none of this name. Raises: NotReady where the catalog cannot be reached."""
+    if "." not in identifier:
+        return None
+    try:
+        return catalog.load_table(identifier)
+    except NoSuchTableError:
+        return None
+    except UNREACHABLE as error:
+        raise told(error, f"looking for {identifier}") from error
+
+
 def list_tables(catalog: Catalog, namespace: str) -> list[str]:
     """The names of a namespace's tables without the namespace, sorted; none where there is no such namespace."""
     try:
@@ -110,13 +122,13 @@ def create(
 
 def load_or_create(catalog: Catalog, identifier: str, schema: pa.Schema, *, month_of: str | None = None) -> Table:
     """The table of this name, made as by `create` if nobody has made it."""
-    if not exists(catalog, identifier):
-        try:
-            return create(catalog, identifier, schema, month_of=month_of)
-        except Conflict:
-            # Another process made it at the same moment.
-            return load(catalog, identifier)
-    return load(catalog, identifier)
+    if (found := find(catalog, identifier)) is not None:
+        return found
+    try:
+        return create(catalog, identifier, schema, month_of=month_of)
+    except Conflict:
+        # Another process made it at the same moment.
+        return load(catalog, identifier)
 
 
 def _made(catalog: Catalog, identifier: str, creation: str) -> Table | None:

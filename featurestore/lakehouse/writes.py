@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import pyarrow as pa
-from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.manifest import DataFile, ManifestContent
 from pyiceberg.schema import Schema
@@ -18,7 +17,7 @@ from featurestore.compiler.relations import FieldId
 from featurestore.errors import Conflict, RequestError
 from featurestore.lakehouse import tables, types
 from featurestore.lakehouse.casting import fitted
-from featurestore.lakehouse.commits import ATTEMPTS, begin, commit, reloaded, stage_properties
+from featurestore.lakehouse.commits import ATTEMPTS, begin, commit, named, stage_properties
 from featurestore.lakehouse.files import DataFiles
 from featurestore.lakehouse.reaching import reaching
 from featurestore.lakehouse.requirements import Staged, as_loaded, require
@@ -56,8 +55,7 @@ def append_files(
 
 
 def append_retrying(
-    catalog: Catalog,
-    identifier: str,
+    table: Table,
     batches: pa.RecordBatchReader,
     *,
     summary: Mapping[str, str] | None = None,
@@ -67,9 +65,8 @@ def append_retrying(
     """Add rows that are independent facts (a log, a registry): commits that came in between do not matter.
 
     `once` is an id of these rows, kept in the snapshot's summary: where a snapshot of the table has it, they are there already.
-    Returns the new snapshot's id; None if nothing was added. Raises: as `append`, and NotFound.
+    Returns the new snapshot's id; None if nothing was added. Raises: as `append`.
     """
-    table = tables.load(catalog, identifier)
     if once is not None and _has_batch(table, once):
         return None
     files = _written(table, batches, month_of)
@@ -143,8 +140,7 @@ def _partition_column(table: Table) -> str | None:
 
 
 def replace(
-    catalog: Catalog,
-    identifier: str,
+    table: Table,
     batches: pa.RecordBatchReader,
     *,
     summary: Mapping[str, str] | Callable[[], Mapping[str, str]],
@@ -152,11 +148,12 @@ def replace(
 ) -> int:
     """Make these rows, in this order and with these columns, the table's content: one snapshot, tagged in the same commit.
 
-    The table is made if it is not there. A column of the same name and type as before keeps its field id. `summary` may be a
-    function: it is called when the last row is written. Older snapshots stay as they are. Returns the new snapshot's id.
+    A column of the same name and type as before keeps its field id. `summary` may be a
+    function: it is called when the last row is written. Older snapshots stay as they are. Returns the new snapshot's id,
+    which the handle shows.
     Raises: Conflict if the tag exists; TypeMismatch or RequestError naming a column; OutOfResources. Then no file is left.
     """
-    table = tables.load_or_create(catalog, identifier, batches.schema)
+    identifier = named(table)
     if tag in table.refs():
         raise Conflict(f"{identifier} has a tag {tag!r} already", table=identifier, tag=tag)
     schema = _registered_schema(table, batches.schema)
@@ -175,7 +172,7 @@ def replace(
         return transaction
 
     with files.discarded_on(BaseException):
-        commit(reloaded(table), stage, undone="nothing was written", sending=files.sent)
+        commit(table, stage, undone="nothing was written", sending=files.sent)
     return made
 
 

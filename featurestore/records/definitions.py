@@ -165,9 +165,9 @@ def identifier(runtime: Runtime) -> str:
 
 def read(runtime: Runtime) -> Registry:
     """The registry as it is now; empty when nothing was ever applied."""
-    if not tables.exists(runtime.catalog, identifier(runtime)):
+    table = tables.find(runtime.catalog, identifier(runtime))
+    if table is None:
         return Registry({}, None)
-    table = tables.load(runtime.catalog, identifier(runtime))
     snapshot_id = tables.current_snapshot_id(table)
     # Few rows: to open an engine for them would take several times as long.
     held = scans.read(table, snapshot_id).read_all()
@@ -203,8 +203,8 @@ def write(runtime: Runtime, rows: Sequence[Applied], base: int | None, action: L
 
 def refuse_stale(runtime: Runtime, base: int | None) -> None:
     """Raises: CommitConflict, saying what was applied, unless the registry still holds what it held at snapshot `base`."""
-    if tables.exists(runtime.catalog, identifier(runtime)):
-        _refuse_stale(runtime, tables.load(runtime.catalog, identifier(runtime)), base, "apply")
+    if (table := tables.find(runtime.catalog, identifier(runtime))) is not None:
+        _refuse_stale(runtime, table, base, "apply")
 
 
 def _refuse_stale(runtime: Runtime, table: tables.Table, base: int | None, action: Literal["apply", "remove"]) -> None:

@@ -72,21 +72,19 @@ def identifier(settings: Settings) -> str:
 
 def record(catalog: "Catalog", settings: Settings, events: Sequence[Event]) -> None:
     """Append events, all of now, in one commit; other writers do not matter."""
-    name = identifier(settings)
-    tables.load_or_create(catalog, name, SCHEMA)
     now = times.now()
     rows = [
         {**vars(event), "snapshots": _texts(event.snapshots), "metrics": json.dumps(dict(event.metrics)), "at": now} for event in events
     ]
-    writes.append_retrying(catalog, name, pa.Table.from_pylist(rows, SCHEMA).to_reader(), summary={"featurestore.action": "model"})
+    table = tables.load_or_create(catalog, identifier(settings), SCHEMA)
+    writes.append_retrying(table, pa.Table.from_pylist(rows, SCHEMA).to_reader(), summary={"featurestore.action": "model"})
 
 
 def listing(runtime: Runtime) -> list[dict[str, Any]]:
     """Every event, newest first, JSON-ready: times as RFC 3339, snapshot ids as text; empty when none was recorded."""
-    name = identifier(runtime.settings)
-    if not tables.exists(runtime.catalog, name):
+    table = tables.find(runtime.catalog, identifier(runtime.settings))
+    if table is None:
         return []
-    table = tables.load(runtime.catalog, name)
     found = scans.read(table, tables.current_snapshot_id(table)).read_all().to_pylist()
     # Events of one commit have the same time: logged before registered.
     rows = sorted(found, key=lambda row: (row["at"], row["version"] is not None, row["version"] or "", row["event"]), reverse=True)

@@ -54,8 +54,13 @@ def _within(lower: int | None, upper: int | None) -> TimeRange:
     return TimeRange("feature_timestamp", *(None if end is None else times.bound(end) for end in (lower, upper)))
 
 
-def pin(runtime: Runtime, plan: ServicePlan, snapshots: Mapping[str, int | None] | None = None) -> dict[str, Pinned]:
-    """The plan's feature tables at these snapshots, or at their current ones.
+def pin(
+    runtime: Runtime,
+    plan: ServicePlan,
+    snapshots: Mapping[str, int | None] | None = None,
+    loaded: Mapping[str, Table] | None = None,
+) -> dict[str, Pinned]:
+    """The plan's feature tables at these snapshots, or at their current ones; those that are `loaded` already are not loaded again.
 
     Raises: NotFound for a table of another name, or a snapshot that the table does not have.
     """
@@ -66,7 +71,7 @@ def pin(runtime: Runtime, plan: ServicePlan, snapshots: Mapping[str, int | None]
             raise NotFound("feature table", name, names, f"service {plan.service}")
     pinned: dict[str, Pinned] = {}
     for name in names:
-        table = tables.load(runtime.catalog, runtime.features_table(name))
+        table = (loaded or {}).get(name) or tables.load(runtime.catalog, runtime.features_table(name))
         snapshot_id = wanted.get(name, tables.current_snapshot_id(table))
         if snapshot_id is not None and snapshot_id not in tables.snapshot_ids(table):
             raise NotFound("snapshot", str(snapshot_id), map(str, tables.snapshot_ids(table)), runtime.features_table(name))

@@ -1,12 +1,14 @@
 """Which version of a service is served: the newest whose views are all materialized."""
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import NotFound
 from featurestore.lakehouse import tables
+from featurestore.lakehouse.tables import Table
 from featurestore.records import definitions, feature_table
 from featurestore.records.definitions import Registry
 from featurestore.records.names import service_name
@@ -16,9 +18,10 @@ from featurestore.records.runtime import Runtime
 
 @dataclass(frozen=True)
 class Resolved:
-    """A service plan, and what its user should know about the choice of version."""
+    """A service plan, its feature tables as they were when it was chosen, and what its user should know about the choice of version."""
 
     plan: ServicePlan
+    tables: Mapping[str, Table]
     notes: tuple[str, ...] = ()
 
 
@@ -69,19 +72,25 @@ def resolve(runtime: Runtime, known: Registry, name: str, online: bool = False) 
     if not versions:
         raise NotFound("service", name, known.names("service"))
     newest = known.plan(versions[-1])
-    ready = (plan for applied in reversed(versions) if _ready(runtime, plan := known.plan(applied)))
+    loaded: dict[str, Table] = {}
+    ready = (plan for applied in reversed(versions) if _ready(runtime, plan := known.plan(applied), loaded))
     plan = next(ready, newest)
     if online:
         plan = next((one for one in chain([plan], ready) if _published(runtime, one)), plan)
     if plan.version == newest.version:
-        return Resolved(plan)
-    return Resolved(plan, (f"service {name} version {newest.version} is not materialized yet; version {plan.version} was used",))
+        return Resolved(plan, loaded)
+    return Resolved(plan, loaded, (f"service {name} version {newest.version} is not materialized yet; version {plan.version} was used",))
 
 
 def _published(runtime: Runtime, plan: ServicePlan) -> bool:
     return all(runtime.online.cursor(table) is not None for table in {use.table for use in plan.uses})
 
 
-def _ready(runtime: Runtime, plan: ServicePlan) -> bool:
-    names = {runtime.features_table(use.table) for use in plan.uses}
-    return all(feature_table.state(tables.load(runtime.catalog, name).properties).through is not None for name in names)
+def _ready(runtime: Runtime, plan: ServicePlan, loaded: dict[str, Table]) -> bool:
+    """Whether all feature tables of a plan are filled; those that are not `loaded` yet are, until one is not."""
+    for name in dict.fromkeys(use.table for use in plan.uses):
+        if name not in loaded:
+            loaded[name] = tables.load(runtime.catalog, runtime.features_table(name))
+        if feature_table.state(loaded[name].properties).through is None:
+            return False
+    return True

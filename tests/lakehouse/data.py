@@ -9,6 +9,8 @@ import pyarrow as pa
 from pyiceberg.table import Table
 
 from featurestore.compiler.relations import IcebergFiles
+from featurestore.lakehouse import tables, writes
+from featurestore.lakehouse.catalog import Catalog
 
 EVENTS = pa.schema([("k", pa.int64()), ("t", pa.timestamp("us", "UTC")), ("v", pa.string())])
 
@@ -32,6 +34,11 @@ def reader(rows: dict[str, Any] | pa.Table, size: int | None = None) -> pa.Recor
     """A stream of these rows in batches of `size`."""
     table = rows if isinstance(rows, pa.Table) else pa.table(rows)
     return pa.RecordBatchReader.from_batches(table.schema, iter(table.to_batches(max_chunksize=size)))
+
+
+def replace_rows(catalog: Catalog, name: str, rows: pa.RecordBatchReader, **noted: Any) -> int:
+    """Make these rows the content of a table, which is made if it is not there; see `writes.replace`."""
+    return writes.replace(tables.load_or_create(catalog, name, rows.schema), rows, **noted)
 
 
 def by_id(found: Any) -> list[dict[str, Any]]:

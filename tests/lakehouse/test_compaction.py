@@ -112,7 +112,7 @@ def test_rows_appended_meanwhile_stay(catalog: Catalog) -> None:
     with interfered(catalog) as slow:
         table = tables.load(slow, "features.f")
         rewrite = rewritten(table)
-        slow.before = lambda: writes.append_retrying(catalog, "features.f", reader(events((7, "2026-01-06", "x"))))
+        slow.before = lambda: writes.append_retrying(tables.load(catalog, "features.f"), reader(events((7, "2026-01-06", "x"))))
         _, made = rewrite.commit(noted)
     fresh = tables.load(catalog, "features.f")
     assert tables.current_snapshot_id(fresh) == made

@@ -12,7 +12,7 @@ from pyiceberg.table import Table
 from featurestore.errors import Conflict, NotFound
 from featurestore.lakehouse import maintenance, scans, tables, tags, writes
 from featurestore.lakehouse.maintenance import Swept
-from tests.lakehouse.data import EVENTS, by_id, events, files, reader
+from tests.lakehouse.data import EVENTS, by_id, events, files, reader, replace_rows
 from tests.lakehouse.deletes import delete_rows
 from tests.lakehouse.interference import interfered
 
@@ -115,7 +115,7 @@ def test_metadata_files_of_any_table_become_few(both: Catalog) -> None:
 
 def test_sweep_takes_orphans_and_expired_files_alone(both: Catalog) -> None:
     for number in range(3):
-        writes.replace(both, "training_sets.t", reader(events((number, "2026-01-01", "x"))), summary={}, tag=f"t{number}")
+        replace_rows(both, "training_sets.t", reader(events((number, "2026-01-01", "x"))), summary={}, tag=f"t{number}")
     table = tables.load(both, "training_sets.t")
     made = tables.snapshot_ids(table)
     with table.manage_snapshots() as manage:
@@ -135,12 +135,12 @@ def test_sweep_takes_orphans_and_expired_files_alone(both: Catalog) -> None:
     assert all(path.exists() for path in other)
     assert [keys(table, snapshot) for snapshot in made[1:]] == [[1], [2]]
     assert maintenance.sweep(table, soon(), dry_run=False) == Swept(0, 0)
-    writes.replace(both, "training_sets.t", reader(events((9, "2026-01-01", "x"))), summary={}, tag="t9")
+    replace_rows(both, "training_sets.t", reader(events((9, "2026-01-01", "x"))), summary={}, tag="t9")
 
 
 def test_what_may_still_be_read_is_not_swept_though_it_has_expired(both: Catalog) -> None:
     for number in range(3):
-        writes.replace(both, "training_sets.t", reader(events((number, "2026-01-01", "x"))), summary={}, tag=f"t{number}")
+        replace_rows(both, "training_sets.t", reader(events((number, "2026-01-01", "x"))), summary={}, tag=f"t{number}")
     table = tables.load(both, "training_sets.t")
     for number in range(2):
         with table.manage_snapshots() as manage:

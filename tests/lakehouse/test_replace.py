@@ -10,15 +10,15 @@ from pyiceberg.catalog import Catalog
 
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.errors import Conflict, RequestError, TypeMismatch
-from featurestore.lakehouse import scans, tables, tags, writes
-from tests.lakehouse.data import by_id, files, reader
+from featurestore.lakehouse import scans, tables, tags
+from tests.lakehouse.data import by_id, files, reader, replace_rows
 from tests.lakehouse.interference import interfered
 
 NAME = "training_sets.churn"
 
 
 def build(catalog: Catalog, rows: dict[str, Any] | pa.Table, tag: str, **summary: str) -> int:
-    return writes.replace(catalog, NAME, reader(rows), summary=summary, tag=tag)
+    return replace_rows(catalog, NAME, reader(rows), summary=summary, tag=tag)
 
 
 def content(catalog: Catalog, snapshot: int) -> dict[str, list[Any]]:
@@ -80,7 +80,7 @@ def test_summary_is_asked_for_when_all_rows_are_written(catalog: Catalog) -> Non
             yield pa.record_batch({"k": [number]})
 
     stream = pa.RecordBatchReader.from_batches(pa.schema([("k", pa.int64())]), batches())
-    snapshot = writes.replace(catalog, NAME, stream, summary=lambda: {"digest": str(sum(seen))}, tag="a")
+    snapshot = replace_rows(catalog, NAME, stream, summary=lambda: {"digest": str(sum(seen))}, tag="a")
     assert tables.summary(tables.load(catalog, NAME), snapshot)["digest"] == "3"
 
 
@@ -104,7 +104,7 @@ def test_two_builders_with_other_columns_each_get_their_snapshot(both: Catalog) 
             slow.before = lambda: made.append(build(both, {"k": [2.5]}, "third"))
             return {"by": "slow"}
 
-        mine = writes.replace(slow, NAME, reader({"k": [3], "yours": [1.5]}), summary=other, tag="slow")
+        mine = replace_rows(slow, NAME, reader({"k": [3], "yours": [1.5]}), summary=other, tag="slow")
     assert content(both, mine) == {"k": [3], "yours": [1.5]}
     assert content(both, made[0]) == {"k": [1], "mine": ["other"]}
     assert content(both, made[1]) == {"k": [2.5]}
@@ -118,7 +118,7 @@ def test_the_same_new_columns_at_the_same_time(both: Catalog) -> None:
     build(both, {"k": [0]}, "start")
     with interfered(both) as slow:
         slow.before = lambda: build(both, {"k": [1], "x": [1]}, "other")
-        mine = writes.replace(slow, NAME, reader({"x": [7], "k": [3]}), summary={}, tag="slow")
+        mine = replace_rows(slow, NAME, reader({"x": [7], "k": [3]}), summary={}, tag="slow")
     assert content(both, mine) == {"x": [7], "k": [3]}
     ids = [field.field_id for schema in tables.load(both, NAME).schemas().values() for field in schema.fields if field.name == "x"]
     assert len(set(ids)) == 1
@@ -133,7 +133,7 @@ def test_failures_leave_no_file(catalog: Catalog) -> None:
         raise ArithmeticError("no digest")
 
     with pytest.raises(ArithmeticError):
-        writes.replace(catalog, NAME, reader({"k": [2]}), summary=broken, tag="b")
+        replace_rows(catalog, NAME, reader({"k": [2]}), summary=broken, tag="b")
     with pytest.raises(TypeMismatch, match="'span'"):
         build(catalog, {"span": pa.array([1], pa.duration("s"))}, "b")
     with pytest.raises(RequestError, match="'k' is there twice"):

@@ -11,7 +11,7 @@ from featurestore.errors import CommitConflict, NotReady
 from featurestore.lakehouse import compaction, dropping, maintenance, scans, tables, writes
 from featurestore.lakehouse.catalog import open_catalog
 from featurestore.settings import Settings
-from tests.lakehouse.data import EVENTS, events, reader
+from tests.lakehouse.data import EVENTS, events, reader, replace_rows
 from tests.s3 import ACCESS, filesystem, server, stored
 
 ROWS = events((1, "2026-01-01", "a"), (2, "2026-02-01", "b"))
@@ -42,7 +42,7 @@ def test_a_warehouse_on_s3(endpoint: str, tmp_path: Path) -> None:
         second = writes.append(table, reader(events((3, "2026-03-01", "c"))), summary={})
         assert second is not None
         assert scans.changes(table, first, second).relation.read_all()["k"].to_pylist() == [3]  # type: ignore[union-attr]
-        built = [writes.replace(catalog, "training_sets.t", reader(ROWS), summary={}, tag=f"t{n}") for n in range(2)]
+        built = [replace_rows(catalog, "training_sets.t", reader(ROWS), summary={}, tag=f"t{n}") for n in range(2)]
         assert scans.read(tables.load(catalog, "training_sets.t"), built[0]).read_all() == ROWS
 
         with filesystem(endpoint).open_output_stream(f"{folder}/data/lost.parquet") as stream:

@@ -19,7 +19,7 @@ from featurestore.compiler.relations import Column, IcebergFiles
 from featurestore.errors import NotFound, NotYet
 from featurestore.lakehouse import scans, tables, writes
 from featurestore.lakehouse.scan_plan import TimeRange
-from tests.lakehouse.data import EVENTS, at, by_id, events, reader, us
+from tests.lakehouse.data import EVENTS, at, by_id, events, reader, replace_rows, us
 from tests.lakehouse.deletes import delete_rows
 
 ROWS = events((1, "2026-01-01", "a"), (2, "2026-01-15", "b"), (3, "2026-02-01", "c"))
@@ -281,7 +281,7 @@ def test_changes_that_are_more_than_appends_say_so(catalog: Catalog, change: str
     elif change == "delete":
         table.delete("k == 1")
     elif change == "replace":
-        writes.replace(catalog, "shop.orders", reader(ROWS), summary={}, tag="x")
+        replace_rows(catalog, "shop.orders", reader(ROWS), summary={}, tag="x")
         table.refresh()
     else:
         delete_rows(table, DataFileContent.POSITION_DELETES, [1])

@@ -16,7 +16,7 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.table import Table
 
 from featurestore.compiler.relations import IcebergFiles
-from featurestore.errors import CommitConflict, CommitUnknown, NotFound, OutOfResources, RequestError, TypeMismatch
+from featurestore.errors import CommitConflict, CommitUnknown, OutOfResources, RequestError, TypeMismatch
 from featurestore.lakehouse import scans, tables, writes
 from featurestore.lakehouse.files import ROW_GROUP_ROWS, DataFiles
 from featurestore.lakehouse.types import arrow_schema
@@ -275,13 +275,11 @@ def test_retrying_appends_come_through(both: Catalog) -> None:
     feature_table(both)
     with interfered(both) as slow:
         slow.before = lambda: writes.append(tables.load(both, "features.f"), reader(ROWS), summary={})
-        snapshot = writes.append_retrying(slow, "features.f", reader(ROWS), summary={"n": "2"})
+        snapshot = writes.append_retrying(tables.load(slow, "features.f"), reader(ROWS), summary={"n": "2"})
     fresh = tables.load(both, "features.f")
     assert tables.current_snapshot_id(fresh) == snapshot
     assert fresh.scan().count() == 8
-    assert writes.append_retrying(both, "features.f", reader(ROWS.slice(0, 0))) is None
-    with pytest.raises(NotFound):
-        writes.append_retrying(both, "features.g", reader(ROWS))
+    assert writes.append_retrying(tables.load(both, "features.f"), reader(ROWS.slice(0, 0))) is None
 
 
 def test_a_table_that_is_partitioned_otherwise_is_refused(catalog: Catalog) -> None:

@@ -29,4 +29,4 @@ def log_rows(settings: Settings, number: int, barrier: threading.Barrier, rows: 
     with open_catalog(settings) as catalog:
         barrier.wait(START_SECONDS)
         for row in range(rows):
-            writes.append_retrying(catalog, "features.f", reader(events((number * 1000 + row, "2026-01-01", "x"))))
+            writes.append_retrying(tables.load(catalog, "features.f"), reader(events((number * 1000 + row, "2026-01-01", "x"))))

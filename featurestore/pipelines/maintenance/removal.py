@@ -183,7 +183,8 @@ def _definition(row: Applied) -> dict[str, Any]:
 def _identity(runtime: Runtime, row: Applied) -> dict[str, str]:
     """What the registry keeps of a table that is to be dropped; nothing where somebody dropped it by hand."""
     name = runtime.features_table(row.table)
-    return asdict(dropping.identity(tables.load(runtime.catalog, name))) if tables.exists(runtime.catalog, name) else {}
+    table = tables.find(runtime.catalog, name)
+    return {} if table is None else asdict(dropping.identity(table))
 
 
 def _find(runtime: Runtime, row: Applied) -> tables.Table | None:
@@ -191,7 +192,7 @@ def _find(runtime: Runtime, row: Applied) -> tables.Table | None:
     if row.removed:
         held = row.document[REMOVED]
         return dropping.find(runtime.catalog, name, Identity(**held)) if held else None
-    return tables.load(runtime.catalog, name) if tables.exists(runtime.catalog, name) else None
+    return tables.find(runtime.catalog, name)
 
 
 def _tagged(runtime: Runtime, row: Applied) -> list[str]:

@@ -110,7 +110,7 @@ def _make_table(runtime: Runtime, row: Applied, base: int | None) -> Table | Non
 
 def _held(runtime: Runtime, row: Applied) -> Table | None:
     name = runtime.features_table(row.table)
-    return tables.load(runtime.catalog, name) if tables.exists(runtime.catalog, name) else None
+    return tables.find(runtime.catalog, name)
 
 
 def _create(runtime: Runtime, row: Applied) -> Table | None:

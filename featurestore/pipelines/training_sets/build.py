@@ -25,9 +25,10 @@ def build(runtime: Runtime, prepared: Prepared, report: Report | None = None) ->
     `report` is told how many rows were written so far.
     """
     began = time.monotonic()
-    if (existing := find(runtime, prepared.id)) is not None:
-        return existing
     home = _identifier(runtime, prepared.name)
+    there = tables.find(runtime.catalog, home)
+    if there is not None and (existing := _in(runtime, there, prepared.id)) is not None:
+        return _opened(runtime, *existing)
     with (
         build_tags.held(runtime, prepared, home),
         join_pinned(runtime, prepared.plan, prepared.spine, prepared.pinned, prepared.known) as joined,
@@ -44,13 +45,14 @@ def build(runtime: Runtime, prepared: Prepared, report: Report | None = None) ->
         own = [pa.field(ROW, pa.int64()), *([] if placed is None else [pa.field(splits.PART, pa.string())])]
         schema = pa.schema([*joined.schema, *own])
         reader = pa.RecordBatchReader.from_batches(schema, tally.numbered(joined.batches, schema, report))
+        table = there or tables.load_or_create(runtime.catalog, home, schema)
         try:
-            writes.replace(runtime.catalog, home, reader, summary=summary, tag=TAG + prepared.id)
+            writes.replace(table, reader, summary=summary, tag=TAG + prepared.id)
         except Conflict:
             # Another build of the same request was first.
             if find(runtime, prepared.id) is None:
                 raise
-    said, stored = _found(runtime, prepared.id)
+    said, stored = _in(runtime, table, prepared.id) or _found(runtime, prepared.id)
     statistics.keep(runtime, said, statistics.measure(stored, said, tally.statistics()))
     return _opened(runtime, said, stored)
 
@@ -90,10 +92,13 @@ def _tally(runtime: Runtime, prepared: Prepared, schema: pa.Schema, placed: Plac
 
 def _sought(runtime: Runtime, id: str) -> tuple[dict[str, Any], StoredRows] | None:
     """The manifest and the rows of a training set; None when there is none of this id."""
-    identifier = _identifier(runtime, id.rpartition("-")[0])
-    if not id.rpartition("-")[0] or not tables.exists(runtime.catalog, identifier):
-        return None
-    table = tables.load(runtime.catalog, identifier)
+    name = id.rpartition("-")[0]
+    table = tables.find(runtime.catalog, _identifier(runtime, name)) if name else None
+    return None if table is None else _in(runtime, table, id)
+
+
+def _in(runtime: Runtime, table: tables.Table, id: str) -> tuple[dict[str, Any], StoredRows] | None:
+    """The same of a table that is loaded."""
     snapshot_id = tags.tags(table).get(TAG + id)
     if snapshot_id is None:
         return None

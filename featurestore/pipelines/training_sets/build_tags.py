@@ -34,7 +34,7 @@ def held(runtime: Runtime, prepared: Prepared, home: str) -> Iterator[None]:
             if at.snapshot_id is not None:
                 # Before it is tagged: an interrupt may come in between. Only a tag with this note is taken away.
                 begun.append(identifier)
-                tags.tag(tables.load(runtime.catalog, identifier), name, at.snapshot_id, note)
+                tags.tag(at.table, name, at.snapshot_id, note)
         yield
     except BaseException as error:
         # Whoever interrupts or cancels a build does not want its tags either. If it may have landed all the same, upkeep will see.
@@ -51,19 +51,22 @@ def settle(runtime: Runtime, table: tables.Table, before: datetime, dry_run: boo
     """
     noted = {name: json.loads(note) for name, note in tags.notes(table).items()}
     due = {name: note["training_set"] for name, note in noted.items() if times.parse(note["at"], "at") < times.micros(before)}
-    kept = [
-        name for name, home in due.items() if tables.exists(runtime.catalog, home) and name in tags.tags(tables.load(runtime.catalog, home))
-    ]
+    kept = [name for name, home in due.items() if _has_tag(runtime, home, name)]
     gone = [name for name in due if name not in kept]
     if due and not dry_run:
         tags.settle(table, kept, gone)
     return [name.removeprefix(TAG) for name in gone]
 
 
+def _has_tag(runtime: Runtime, home: str, name: str) -> bool:
+    table = tables.find(runtime.catalog, home)
+    return table is not None and name in tags.tags(table)
+
+
 def _may_be_there(runtime: Runtime, home: str, name: str) -> bool:
     """Whether the table of training sets has this tag, or cannot be asked."""
     try:
-        return tables.exists(runtime.catalog, home) and name in tags.tags(tables.load(runtime.catalog, home))
+        return _has_tag(runtime, home, name)
     except FeatureStoreError:
         logger.warning("the tags of a build that failed stay until upkeep finds them: %s cannot be read", home, exc_info=True)
         return True

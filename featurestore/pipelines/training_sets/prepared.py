@@ -14,6 +14,7 @@ from featurestore.pipelines.training_sets import splits
 from featurestore.pipelines.training_sets.digest import Digest
 from featurestore.records.pinned import Pinned, pin
 from featurestore.records.runtime import Runtime
+from featurestore.records.serving_version import Resolved
 from featurestore.spines import grid
 from featurestore.spines.grid import SpineGrid
 from featurestore.spines.reading import of_rows, read
@@ -48,7 +49,7 @@ class Prepared:
 
 def prepare(
     runtime: Runtime,
-    plan: ServicePlan,
+    resolved: Resolved,
     given: Any,
     *,
     timestamp: str,
@@ -56,7 +57,6 @@ def prepare(
     name: str,
     known: str,
     snapshots: Mapping[str, int | None] | None,
-    notes: Sequence[str],
     split: splits.Given | None = None,
     by: str | Sequence[str] | None = None,
 ) -> Prepared:
@@ -64,7 +64,8 @@ def prepare(
     began = time.monotonic()
     _check_name(name)
     known = known_at(known)
-    pinned = pin(runtime, plan, snapshots)
+    plan = resolved.plan
+    pinned = pin(runtime, plan, snapshots, resolved.tables)
     spine = read_for(runtime, given, plan, timestamp, pinned, known)
     if label is not None and text(label, "label") not in spine.schema.names:
         raise RequestError(f"the spine has no label column {brief(label)}{near(label, spine.schema.names)}", field=label)
@@ -85,7 +86,7 @@ def prepare(
         **({} if cut is None else {"split": [list(cut.by), [list(part) for part in cut.parts]]}),
     }
     id = f"{name}-{hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:16]}"
-    return Prepared(id, name, plan, spine, digest, pinned, label, known, tuple(notes), time.monotonic() - began, cut)
+    return Prepared(id, name, plan, spine, digest, pinned, label, known, resolved.notes, time.monotonic() - began, cut)
 
 
 def read_for(runtime: Runtime, given: Any, plan: ServicePlan, timestamp: str, pinned: Mapping[str, Pinned], known: str) -> Spine:

@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from featurestore.compiler.expressions import literal
 from featurestore.engine.session import Session
-from featurestore.errors import Conflict
 from featurestore.lakehouse import scans, tables, writes
 from featurestore.lakehouse.folders import data_folders
 from featurestore.pipelines.training_sets.measures import Statistics, by_engine, countable, in_memory
@@ -72,13 +71,6 @@ def wanted(manifest: Mapping[str, Any]) -> list[str]:
 
 def keep(runtime: Runtime, manifest: Mapping[str, Any], measured: Mapping[str, Statistics]) -> list[dict[str, Any]]:
     """Write what was measured of a training set to the table; returns its rows."""
-    name = identifier(runtime)
-    if not tables.exists(runtime.catalog, name):
-        try:
-            tables.create(runtime.catalog, name, SCHEMA)
-        except Conflict:
-            # Another process made it at the same moment.
-            tables.load(runtime.catalog, name)
     roles = {column["name"]: (column["type"], column["role"]) for column in manifest["columns"]}
     now = times.now()
     rows = [
@@ -95,9 +87,8 @@ def keep(runtime: Runtime, manifest: Mapping[str, Any], measured: Mapping[str, S
         for position, (column, found) in enumerate(measured.items())
     ]
     if rows:
-        writes.append_retrying(
-            runtime.catalog, name, pa.Table.from_pylist(rows, SCHEMA).to_reader(), summary={"featurestore.action": "measure"}
-        )
+        table = tables.load_or_create(runtime.catalog, identifier(runtime), SCHEMA)
+        writes.append_retrying(table, pa.Table.from_pylist(rows, SCHEMA).to_reader(), summary={"featurestore.action": "measure"})
     return rows
 
 
@@ -134,9 +125,9 @@ def _held(session: Session, column: str, room: int) -> pa.ChunkedArray | None:
 
 
 def _kept(runtime: Runtime, id: str) -> list[dict[str, Any]]:
-    if not tables.exists(runtime.catalog, identifier(runtime)):
+    table = tables.find(runtime.catalog, identifier(runtime))
+    if table is None:
         return []
-    table = tables.load(runtime.catalog, identifier(runtime))
     with runtime.engine.session(data_folders(table)) as session:
         session.add("kept", scans.scan(table, tables.current_snapshot_id(table)))
         # Two processes that measured at once have both written.

@@ -11,7 +11,7 @@ import pytest
 
 from featurestore import FeatureStore, connect
 from featurestore.errors import FeatureStoreError, NotFound
-from featurestore.lakehouse import writes
+from featurestore.lakehouse import tables, writes
 from featurestore.pipelines.training_sets.files import Files
 from featurestore.pipelines.training_sets.training_set import MANIFEST, TAG, TrainingSet, manifest_json
 from tests import shop
@@ -96,7 +96,8 @@ def test_rows_out_of_order_are_refused(own_shop: FeatureStore) -> None:
     made = own_shop.training_set("churn", shop.spine(), "asked_at", label="churned")
     rows = made.to_arrow([*(column["name"] for column in made.manifest["columns"]), "__fs_row"])
     manifest = {MANIFEST: manifest_json({**made.manifest, "id": "churn-backwards"})}
-    writes.replace(own_shop.catalog, "training_sets.churn", rows.take([2, 1, 0]).to_reader(), summary=manifest, tag=f"{TAG}churn-backwards")
+    home = tables.load(own_shop.catalog, "training_sets.churn")
+    writes.replace(home, rows.take([2, 1, 0]).to_reader(), summary=manifest, tag=f"{TAG}churn-backwards")
     with pytest.raises(FeatureStoreError, match="do not lie in their order"):
         own_shop.get_training_set("churn-backwards").to_arrow()
 
