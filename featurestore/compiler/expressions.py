@@ -50,12 +50,18 @@ def literal(text: str) -> str:
 
 
 @lru_cache(maxsize=2048)
+def _tree(sql: str) -> exp.Expr:
+    """As `parse`. The tree is shared by all who ask for the same text: nobody may change it."""
+    return parse(sql)
+
+
+@lru_cache(maxsize=2048)
 def parse_row(sql: str) -> exp.Expr:
     """One row expression. Raises: SqlProblem when it is not one, or uses what is not on the white list.
 
     The tree is shared by all who ask for the same text: nobody may change it.
     """
-    return with_room(lambda: _sound(sql, parse(sql), whitelist.ROW), sql)
+    return with_room(lambda: _sound(sql, _tree(sql), whitelist.ROW), sql)
 
 
 @lru_cache(maxsize=256)
@@ -64,7 +70,7 @@ def parse_query(sql: str) -> exp.Expr:
 
     The tree is shared by all who ask for the same text: nobody may change it.
     """
-    tree = parse(sql)
+    tree = _tree(sql)
     if not _is_query(tree):
         raise SqlProblem(f"{shown(sql)} is not a SELECT; a query must be one SELECT over Iceberg tables")
     return with_room(lambda: _sound(sql, tree, whitelist.QUERY), sql)
@@ -138,7 +144,7 @@ def canonical(sql: str) -> str:
 
     It is stored, and parsed and checked again wherever it is used. Raises: SqlProblem as `parse_row` and `parse_query`.
     """
-    tree = parse(sql)
+    tree = _tree(sql)
     accept = parse_query if _is_query(tree) else parse_row
     checked = accept(sql)
     text = with_room(lambda: str(tree.sql(dialect="duckdb", comments=False, normalize_functions="upper")), sql)
@@ -199,7 +205,7 @@ def _sound(sql: str, tree: exp.Expr, rules: whitelist.Rules) -> exp.Expr:
         name.set("quoted", True)
     text = write(own, sql)
     try:
-        again = parse(text)
+        again = _tree(text)
         if again != own:
             whitelist.check(again, sql, rules)
             if _words(again) != _words(own) or write(again, sql) != text:

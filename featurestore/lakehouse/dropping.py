@@ -37,10 +37,8 @@ def identity(table: Table) -> Identity:
 
 def find(catalog: Catalog, identifier: str, wanted: Identity) -> Table | None:
     """The table of this name if it is the one that is meant; None when it is gone, or another one has its name."""
-    if not tables.exists(catalog, identifier):
-        return None
-    found = tables.load(catalog, identifier)
-    return found if identity(found).uuid == wanted.uuid else None
+    found = tables.find(catalog, identifier)
+    return found if found is not None and identity(found).uuid == wanted.uuid else None
 
 
 def contents(catalog: Catalog, wanted: Identity) -> Contents:

@@ -109,8 +109,7 @@ def _make_table(runtime: Runtime, row: Applied, base: int | None) -> Table | Non
 
 
 def _held(runtime: Runtime, row: Applied) -> Table | None:
-    name = runtime.features_table(row.table)
-    return tables.find(runtime.catalog, name)
+    return tables.find(runtime.catalog, runtime.features_table(row.table))
 
 
 def _create(runtime: Runtime, row: Applied) -> Table | None:
@@ -142,8 +141,6 @@ def _drop(runtime: Runtime, made: Mapping[str, tuple[Applied, Identity]]) -> Non
 
 def _describe_table(runtime: Runtime, row: Applied) -> None:
     """Let a table that was there tell the words of today; one that another apply, which failed, took away meanwhile is made again."""
-    if _held(runtime, row) is None:
-        _create(runtime, row)
-    table = tables.load(runtime.catalog, runtime.features_table(row.table))
+    table = _held(runtime, row) or _create(runtime, row) or tables.load(runtime.catalog, runtime.features_table(row.table))
     if table.properties.get(DEFINITION) != json.dumps(row.document):
         tables.set_properties(table, {DEFINITION: json.dumps(row.document)})
