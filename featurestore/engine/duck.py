@@ -132,6 +132,7 @@ class DuckSession:
     def __init__(self, connection: duckdb.DuckDBPyConnection, seen: Watch, within: Reach = NOTHING, folder: Path | None = None) -> None:
         self._connection, self._watch, self._within, self._folder = connection, seen, within, folder
         self._failure: FeatureStoreError | None = None
+        self._variables: dict[str, str] = {}
 
     @property
     def folder(self) -> Path:
@@ -145,17 +146,21 @@ class DuckSession:
 
     def add(self, name: str, relation: Relation) -> None:
         if isinstance(relation, IcebergFiles):
+            # Its columns are known; to ask for them would open the files once more.
+            kinds = {column.name: column.sql_type for column in relation.columns}
             sql = self._reading(name, _iceberg_sql(relation), relation.paths)
         elif isinstance(relation, LocalFiles):
-            sql = self._reading(name, _local_sql(relation), relation.paths)
+            kinds = self.schema(sql := self._reading(name, _local_sql(relation), relation.paths))
         else:
-            sql = self._registered(name, relation)
-        columns = [_micros(column, kind) for column, kind in self.schema(sql).items()]
+            kinds = self.schema(sql := self._registered(name, relation))
+        columns = [_micros(column, kind) for column, kind in kinds.items()]
         self.run(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS SELECT {', '.join(columns)} FROM ({sql})")
 
     def set(self, variables: Mapping[str, int | bool]) -> None:
         for variable, value in variables.items():
-            self._execute(f"SET VARIABLE {quoted(variable)} = {str(value).lower()}", (duckdb.StatementType.SET,))
+            if self._variables.get(variable) != (text := str(value).lower()):
+                self._execute(f"SET VARIABLE {quoted(variable)} = {text}", (duckdb.StatementType.SET,))
+                self._variables[variable] = text
 
     def run(self, sql: str) -> None:
         self._execute(sql, MAKES)

@@ -19,6 +19,7 @@ from pyiceberg.exceptions import (
     ValidationException,
 )
 from pyiceberg.table import Table, Transaction
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.update import AssertTableUUID, RemovePropertiesUpdate, SetPropertiesUpdate, TableUpdate
 
 from featurestore.errors import CommitConflict, CommitUnknown, FeatureStoreError, NotReady
@@ -46,8 +47,20 @@ def begin(table: Table) -> Transaction:
     """A transaction on the state that the handle shows, which is sent once, whatever the table's properties say."""
     policy = {"commit.retry.num-retries": "0"}
     metadata = table.metadata.model_copy(update={"properties": {**table.metadata.properties, **policy}})
-    handle = Table(table.name(), metadata, table.metadata_location, table.io, table.catalog, table.config)
-    return handle.transaction()
+    return _Transaction(Table(table.name(), metadata, table.metadata_location, table.io, table.catalog, table.config))
+
+
+class _Transaction(Transaction):
+    """A transaction that makes its metadata once for what is staged, and not anew, with every snapshot, each time that they are read."""
+
+    _made: tuple[tuple[TableUpdate, ...], TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        """The table's metadata with what is staged so far; nobody may change them."""
+        if self._made is None or self._made[0] is not self._updates:
+            self._made = (self._updates, super().table_metadata)
+        return self._made[1]
 
 
 def commit(

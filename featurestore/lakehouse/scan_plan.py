@@ -1,6 +1,6 @@
 """Which columns and files of a snapshot a scan reads, from Iceberg's metadata."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import reduce
@@ -9,7 +9,7 @@ from pyiceberg import types as ice
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
 from pyiceberg.manifest import DataFileContent, FileFormat
 from pyiceberg.schema import Schema
-from pyiceberg.table import DataScan, FileScanTask, IncrementalAppendScan, Table
+from pyiceberg.table import FileScanTask, ManifestGroupPlanner, Table
 
 from featurestore.errors import NotFound, NotReady, NotYet
 from featurestore.lakehouse import deleted, tables
@@ -41,20 +41,25 @@ def projection(table: Table, snapshot_id: int | None, columns: Sequence[str] | N
 
 
 def plan(table: Table, snapshot_id: int, time: TimeRange | None, schema_id: int | None = None) -> list[FileScanTask]:
-    """The data files of a snapshot, less those wholly outside of the time, whose column is the schema's. Raises: as `planned`."""
-    deleted.refuse_equality(table, snapshot_id)
+    """The data files of a snapshot, less those wholly outside of the time, whose column is the schema's.
+
+    Raises: NotFound if the snapshot has expired; else as `planned`.
+    """
     bounds = _filter(table, projection(table, snapshot_id, None, schema_id), time) if time else AlwaysTrue()
-    return planned(table, table.scan(row_filter=bounds, snapshot_id=snapshot_id))
+    # Not `table.scan`: it would read the list of manifests once more.
+    manifests = deleted.manifests(table, tables.snapshot(table, snapshot_id))
+    deleted.refuse_equality(table, manifests)
+    return planned(table, lambda: ManifestGroupPlanner(table.metadata, table.io, bounds).plan_files(manifests))
 
 
-def planned(table: Table, wanted: DataScan | IncrementalAppendScan) -> list[FileScanTask]:
-    """The data files of a scan, with the deletes that hold for each.
+def planned(table: Table, plan_files: Callable[[], Iterable[FileScanTask]]) -> list[FileScanTask]:
+    """The data files that a scan plans, with the deletes that hold for each.
 
     Raises: NotYet for equality deletes, and for files in a format that cannot be read; NotReady.
     """
     name = ".".join(table.name())
     try:
-        tasks = list(wanted.plan_files())
+        tasks = list(plan_files())
     except ValueError as error:
         if "equality deletes" not in str(error):
             raise

@@ -119,7 +119,7 @@ def changes(table: Table, after: int | None, until: int, *, columns: Sequence[st
         if not between:
             return Changes(relation(table, schema, []))
         found = table.incremental_append_scan(from_snapshot_id_exclusive=after, to_snapshot_id_inclusive=until)
-        return Changes(relation(table, schema, planned(table, found)))
+        return Changes(relation(table, schema, planned(table, found.plan_files)))
     if table.snapshot_by_id(after) is None:
         return Changes(None)
     before = {_identity(task): task for task in plan(table, after, None)}
@@ -148,7 +148,7 @@ def _between(table: Table, after: int, until: int) -> list[Snapshot] | None:
 def _keeps_rows(table: Table, snapshot: Snapshot) -> bool:
     """Whether rows came with a snapshot and none went: what some writers call an append brings deletes."""
     operation = None if snapshot.summary is None else snapshot.summary.operation
-    return operation == Operation.REPLACE or (operation == Operation.APPEND and not adds_deletes(table, snapshot.snapshot_id))
+    return operation == Operation.REPLACE or (operation == Operation.APPEND and not adds_deletes(table, snapshot))
 
 
 def relation(table: Table, schema: Schema, tasks: list[FileScanTask]) -> IcebergFiles | pa.RecordBatchReader:

@@ -41,7 +41,7 @@ def pins(runtime: Runtime, source: Source) -> Pins:
     if source.path is not None:
         folders = runtime.source_folders
         return listing.states(listing.listed(source.path) if folders is None else confinement.listed(source.path, folders))
-    return {name: source_pins.current_pin(tables.load(runtime.catalog, name)) for name in source_tables(source)}
+    return {name: source_pins.current_pin(runtime.source_table(name)) for name in source_tables(source)}
 
 
 def add(
@@ -66,7 +66,7 @@ def add(
         session.add(name, _without_rows(_file_columns(runtime, found)) if at is None or not rows else found)
         return None
     if source.table is not None:
-        table = tables.load(runtime.catalog, source.table)
+        table = runtime.source_table(source.table)
         snapshot_id, schema_id = _read_at(at, source.table, table)
         time = None
         known = tables.column_names(table, schema_id)
@@ -77,7 +77,7 @@ def add(
         return relation.rows if isinstance(relation, IcebergFiles) else None
     tree = parse_query(source.sql or "")
     names = query_tables(tree)
-    read_at = {table: _read_at(at, table, tables.load(runtime.catalog, table)) for table in names}
+    read_at = {table: _read_at(at, table, runtime.source_table(table)) for table in names}
     if at is None or not rows:
         session.add(name, _without_rows(query_columns(runtime, tree, read_at, "its SQL")))
     else:
@@ -153,7 +153,7 @@ def folders(runtime: Runtime, source: Source, at: Pins) -> list[str]:
     """The folders on this machine that hold the source's files; those of a query are none of a session's that reads its rows."""
     if source.path is not None:
         return sorted({os.path.dirname(path) for path in at})
-    return data_folders(tables.load(runtime.catalog, source.table)) if source.table is not None else []
+    return data_folders(runtime.source_table(source.table)) if source.table is not None else []
 
 
 @contextmanager
@@ -174,7 +174,7 @@ def changes(runtime: Runtime, source: Source, since: Pins, at: Pins, reads: Sequ
     before, now = (source_pins.snapshot_id(pins.get(source.table or "", "")) for pins in (since, at))
     if source.table is None or before is None or now is None:
         return scans.Changes(None)
-    table = tables.load(runtime.catalog, source.table)
+    table = runtime.source_table(source.table)
     return scans.changes(table, before, now, columns=reads, schema_id=_read_at(at, source.table, table)[1])
 
 
@@ -184,7 +184,7 @@ def readable(runtime: Runtime, source: Source, at: Pins) -> bool:
         return dict(pins(runtime, source)) == dict(at)
     if set(at) != set(source_tables(source)):
         return False
-    return all(_is_there(tables.load(runtime.catalog, name), pin) for name, pin in at.items())
+    return all(_is_there(runtime.source_table(name), pin) for name, pin in at.items())
 
 
 def _file_columns(runtime: Runtime, files: LocalFiles) -> dict[str, str]:

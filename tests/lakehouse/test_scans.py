@@ -76,6 +76,8 @@ def test_columns_come_in_the_order_asked_for_and_wrong_ones_are_named(catalog: C
         scans.scan(table, current(table), columns=["kk"])
     with pytest.raises(NotFound, match="no snapshot '5'"):
         scans.scan(table, 5)
+    with pytest.raises(NotFound, match="no snapshot '5'"):
+        scans.scan(table, 5, schema_id=table.schema().schema_id)
 
 
 def test_rename_and_add_again_keeps_columns_apart(both: Catalog) -> None:

@@ -4,7 +4,7 @@ Of a key that rows were deleted of, the newest one that is left is looked for in
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from featurestore.compiler.diff import CREATED, DELETED, LIVING, YEAR_1, living
@@ -86,9 +86,7 @@ def _publish(runtime: Runtime, applied: Applied, view: FeatureView, full: bool) 
     columns, keys = list(applied.columns), tuple(view.entity.keys)
     deletions = snapshot_id is not None and DELETED in tables.schema_of(table, snapshot_id).column_names
 
-    def whole(wanted: Sequence[str]) -> Relation:
-        return scans.scan(table, snapshot_id, columns=wanted)
-
+    whole = _planned_once(lambda columns: scans.scan(table, snapshot_id, columns=columns))
     with runtime.engine.session(data_folders(table)) as session:
         log = None if held is None or full else _appended(table, held.snapshot_id, snapshot_id)
         touched = _make_touched(session, log, keys) if log is not None and deletions else 0
@@ -110,13 +108,27 @@ def _publish(runtime: Runtime, applied: Applied, view: FeatureView, full: bool) 
 
 def _appended(table: Table, since: int | None, until: int | None) -> Log | None:
     """What was appended between two snapshots; None where rows were otherwise changed, or nothing tells."""
-    if since is None or until is None or not scans.changes(table, since, until, columns=["feature_timestamp"]).appended:
+    if since is None or until is None or not (found := scans.changes(table, since, until)).appended:
         return None
 
+    def read(columns: Sequence[str] | None) -> Relation:
+        rows = scans.changes(table, since, until, columns=columns).relation
+        assert rows is not None
+        return rows
+
+    return _planned_once(read, found.relation)
+
+
+def _planned_once(read: Callable[[Sequence[str] | None], Relation], planned: "Relation | None" = None) -> Log:
+    """A log whose files are planned once, for all columns, and read again with others; a stream is opened anew by `read`."""
+
     def log(columns: Sequence[str]) -> Relation:
-        found = scans.changes(table, since, until, columns=columns).relation
-        assert found is not None
-        return found
+        nonlocal planned
+        planned = planned or read(None)
+        known = {column.name: column for column in planned.columns} if isinstance(planned, IcebergFiles) else {}
+        if isinstance(planned, IcebergFiles) and known.keys() >= set(columns):
+            return replace(planned, columns=tuple(known[name] for name in columns))
+        return read(columns)
 
     return log
 

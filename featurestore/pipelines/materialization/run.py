@@ -77,18 +77,19 @@ def run(runtime: Runtime, applied: Applied, view: FeatureView, start: int | None
     Raises: CommitConflict when another run was first: what is ready stays, and the next try goes on from there.
     CheckFailed, RequestError, TypeMismatch, OutOfResources: then no row was added.
     """
+    once = runtime.loading_once()
     table = tables.load(runtime.catalog, runtime.features_table(applied.table))
     view = replace(view, source=reading.as_before(view.source, feature_table.state(table.properties).types))
     held = unfinished(table)
-    if held is not None and held.plan == _plan(runtime, view) and _readable(runtime, view, held, tables.current_snapshot_id(table)):
-        left = _compute(runtime, applied, view, table, held, report)
+    if held is not None and held.plan == _plan(runtime, view) and _readable(once, view, held, tables.current_snapshot_id(table)):
+        left = _compute(once, applied, view, table, held, report)
         return _sum(left, run(runtime, applied, view, start, end, report))
     if held is not None:
         _forget(table)
     now = times.now()
     upper = now if end is None else min(end, now)
-    work = Unfinished(now, start, upper, reading.pins(runtime, view.source), tables.current_snapshot_id(table), _plan(runtime, view))
-    return _compute(runtime, applied, view, table, work, report)
+    work = Unfinished(now, start, upper, reading.pins(once, view.source), tables.current_snapshot_id(table), _plan(runtime, view))
+    return _compute(once, applied, view, table, work, report)
 
 
 def _plan(runtime: Runtime, view: FeatureView) -> str:

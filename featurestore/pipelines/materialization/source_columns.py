@@ -45,7 +45,7 @@ def read_columns(runtime: Runtime, source: Source, at: reading.Pins, reads: Sequ
     """The identities of the raw columns `reads`, as of these pins."""
     if source.table is None:
         return {name: {} for name in reading.source_tables(source)}
-    table = tables.load(runtime.catalog, source.table)
+    table = runtime.source_table(source.table)
     return {source.table: columns.identities(table, _schema(at, source.table, table), reads)}
 
 
@@ -59,7 +59,7 @@ def have_changed(runtime: Runtime, source: Source, held: State, now: Columns) ->
     before = held.columns.get(source.table)
     if before is not None:
         return dict(before) != dict(now[source.table])
-    return not columns.were_always(tables.load(runtime.catalog, source.table), now[source.table])
+    return not columns.were_always(runtime.source_table(source.table), now[source.table])
 
 
 def check_types(session: Session, applied: Applied, view: FeatureView) -> None:
@@ -111,7 +111,7 @@ def _fates(runtime: Runtime, source: Source, at: reading.Pins, held: State) -> s
     """What became of columns that an earlier run read."""
     if source.table is None or source.table not in held.columns:
         return ""
-    table = tables.load(runtime.catalog, source.table)
+    table = runtime.source_table(source.table)
     schema_id = _schema(at, source.table, table)
     names = tables.column_names(table, schema_id)
     told: list[str] = []

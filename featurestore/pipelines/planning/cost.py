@@ -58,7 +58,7 @@ def total(several: Iterable[Read], source: str = "") -> Read:
 
 
 def _table(runtime: Runtime, name: str) -> Read:
-    table = tables.load(runtime.catalog, name)
+    table = runtime.source_table(name)
     snapshot_id = tables.current_snapshot_id(table)
     held = volume(table, snapshot_id)
     return Read(name, snapshot_id, held.files, held.bytes, held.rows)

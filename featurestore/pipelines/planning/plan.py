@@ -90,6 +90,7 @@ def plan(runtime: Runtime, definitions: Definitions) -> Plan:
 
     Raises: DefinitionError with every problem of every definition, its SQL held against the sources' columns.
     """
+    runtime = runtime.loading_once()
     problems = [*definitions.problems, *check.problems(definitions), *_forbidden_files(runtime, definitions)]
     wrong = {problem.object for problem in problems}
     registry = read(runtime)
