@@ -33,7 +33,7 @@ LINEAR_FUNCTIONS = frozenset(
     (
         "Abs Acos ArrayContains ArrayDistinct ArrayMax ArrayMin ArraySize ArraySort Ascii Asin Atan Atan2 Cbrt Ceil Chr Coalesce Concat "
         "ConcatWs Cos Cosh Cot Date DateAdd DateBin DateDiff DateFromParts DateStrToDate DateSub DateTrunc Day DayOfMonth DayOfWeek "
-        "DayOfWeekIso DayOfYear Degrees EndsWith Exp Extract Floor Greatest Hex Hour Initcap IsInf IsNan LastDay Least Left Length Ln "
+        "DayOfWeekIso DayOfYear Degrees EndsWith Exp Extract Floor Greatest Hour Initcap IsInf IsNan LastDay Least Left Length Ln "
         "Log Lower MD5 Minute Month Nullif Pi Pow Quarter Radians Reverse Right Round SHA SHA2 Second Sign Sin Sinh Sqrt StartsWith "
         "StrToDate StrToTime StrToUnix Substring Tan Tanh TimeToStr TimeToUnix Timestamp TimestampDiff TimestampFromParts "
         "TimestampTrunc Trunc TsOrDsToDate Unicode UnixToTime Upper Week WeekOfYear Year"
@@ -41,7 +41,7 @@ LINEAR_FUNCTIONS = frozenset(
 )
 LINEAR_ANONYMOUS_FUNCTIONS = frozenset(
     (
-        "bar bit_count century date_add date_part date_sub datepart datesub dayname decade ends_with epoch epoch_ms epoch_ns epoch_us "
+        "bit_count century date_add date_part date_sub datepart datesub dayname decade ends_with epoch epoch_ms epoch_ns epoch_us "
         "era even factorial gamma gcd hamming isfinite isinf isnan isodow isoyear lcm len lgamma list_aggregate list_avg list_contains "
         "list_count list_distinct list_element list_extract list_first list_last list_max list_median list_min list_position list_sort "
         "list_sum list_unique make_date make_timestamp make_timestamptz millennium monthname nextafter ord prefix signbit starts_with "
@@ -51,7 +51,8 @@ LINEAR_ANONYMOUS_FUNCTIONS = frozenset(
 )
 """Functions whose time grows with the length of what they are given (or that times its logarithm), and whose result is no longer.
 
-Of others one call may take hours, which nothing interrupts: searches and replacements, patterns, distances of texts, paddings.
+Of others one call may take hours, which nothing interrupts: searches and replacements, patterns, distances of texts, paddings. Or
+they make more of little, and of that more again: `hex`, `bar`.
 """
 
 QUERY_FUNCTIONS = ROW_FUNCTIONS | frozenset(

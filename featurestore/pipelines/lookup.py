@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from featurestore.compiler.derived import derived_sql, derived_trees
 from featurestore.compiler.expressions import column_names, quoted, resolve
-from featurestore.compiler.linear import are_linear
+from featurestore.compiler.linear import are_linear, weight
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.engine.evaluator import Evaluating, Given
 from featurestore.errors import RequestError, near
@@ -26,6 +26,8 @@ from featurestore.values import json_encoding, times
 from featurestore.values.coercion import DOUBLES, fit, is_fit
 
 PRESENT, NOT_FOUND, EXPIRED = "PRESENT", "NOT_FOUND", "EXPIRED"
+BRIEF = 4_000_000
+"""Linear work, in parts of expressions times rows and characters, that is done at once: well under a second of it."""
 
 
 @dataclass(frozen=True)
@@ -239,11 +241,11 @@ def _derive(
     runtime: Runtime, plan: ServicePlan, fields: Mapping[str, Sequence[Any]], looked_up: Sequence[Sequence[Any]]
 ) -> tuple[list[list[Any]], tuple[str, ...]]:
     """The derived features with their types."""
-    expressions, kinds, linear = _expressions(plan)
-    evaluator = runtime.evaluator(linear)
+    expressions, kinds, work = _expressions(plan)
     values = {**fields, **dict(zip(plan.looked_up_names, looked_up, strict=True))}
     given = {name: (kind, _texts(values[name], kind)) for name, kind in kinds}
     rows = len(looked_up[0]) if looked_up else max(map(len, fields.values()), default=1)
+    evaluator = runtime.evaluator(brief=work is not None and work * (rows + _length(given)) <= BRIEF)
     try:
         found = evaluator.evaluate(expressions, given, rows)
         return found, evaluator.types_of(expressions, given, rows)
@@ -263,15 +265,29 @@ def _failed_derived(evaluator: Evaluating, plan: ServicePlan, expressions: Seque
 
 
 @lru_cache(maxsize=256)
-def _expressions(plan: ServicePlan) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...], bool]:
-    """The derived features' SQL, the (name, type) of what they read, and whether they are linear; parsing takes longer than looking up."""
+def _expressions(plan: ServicePlan) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...], int | None]:
+    """The derived features' SQL, the (name, type) of what they read, and their work for a row or a character; parsing takes long.
+
+    None as their work: it grows faster than that.
+    """
     looked_up = {name: kind for use in plan.uses for (_, name), kind in zip(use.features, use.feature_types, strict=True)}
     kinds = {**dict(plan.request), **looked_up}
     trees = derived_trees(plan)
     read = {resolve(column, kinds) for tree in trees for column in column_names(tree)}
     scope = {name: quoted(name) for name in kinds}
     columns = tuple((name, kind) for name, kind in kinds.items() if name in read)
-    return tuple(derived_sql(plan, scope)), columns, are_linear(trees)
+    return tuple(derived_sql(plan, scope)), columns, weight(trees) if are_linear(trees) else None
+
+
+def _length(given: Given) -> int:
+    """How many characters, bytes and values of lists there are in columns."""
+    return sum(sum(map(_size, values)) for kind, values in given.values() if kind in ("VARCHAR", "BLOB", "BIT") or kind.endswith("]"))
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, str | bytes):
+        return len(value)
+    return len(value) + sum(map(_size, value)) if isinstance(value, list | tuple) else 0
 
 
 def _texts(values: Sequence[Any], kind: str) -> Sequence[Any]:

@@ -64,9 +64,9 @@ class Runtime:
         """The SQL engine."""
         return self._once("engine", lambda: DuckEngine(self.settings))
 
-    def evaluator(self, linear: bool) -> Evaluating:
-        """For expressions over a few rows. One whose expressions are not `linear` (see `are_linear`) may not end by itself."""
-        return self.engine.evaluator if linear or self._endable is None else self._endable
+    def evaluator(self, brief: bool) -> Evaluating:
+        """For expressions over a few rows; those that are not `brief` may not end by themselves."""
+        return self.engine.evaluator if brief or self._endable is None else self._endable
 
     @property
     def online(self) -> OnlineStore:

@@ -19,6 +19,10 @@ STDIN, STDERR = 0, 2
 MESSAGE_BYTES = 4096
 MOST_DESCRIPTORS = 3
 PID_BYTES = 8
+START_SECONDS = 60.0
+"""How long the process may take to import what it needs."""
+ASK_SECONDS = 5.0
+"""How long it may take for a fork from then on: one that the system has stopped is replaced."""
 
 
 def _passed_on() -> dict[str, str]:
@@ -66,9 +70,14 @@ class Forks:
             told = requests.recv(PID_BYTES)
         except (BrokenPipeError, ConnectionResetError):
             told = b""
+        except TimeoutError:
+            # It is stopped, and does not see that its socket is closed either.
+            self._kill()
+            told = b""
         if not told:
             self._end()
             return None
+        requests.settimeout(ASK_SECONDS)
         return int.from_bytes(told, "big")
 
     def _started(self) -> socket.socket:
@@ -77,6 +86,7 @@ class Forks:
             with theirs:
                 # In a session of its own: Ctrl-C is the server's to answer.
                 self.process = subprocess.Popen(self._command, stdin=theirs.fileno(), env=self._environment(), start_new_session=True)
+            ours.settimeout(START_SECONDS)
             self._socket = ours
         return self._socket
 
@@ -85,8 +95,16 @@ class Forks:
             self._socket.close()
             self._socket = None
         if self.process is not None:
-            self.process.wait()
+            try:
+                self.process.wait(ASK_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._kill()
             self.process = None
+
+    def _kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
 
 
 def serve(work: Callable[[bytes, Sequence[int]], None], quiet: bool = True) -> NoReturn:

@@ -5,7 +5,7 @@ from sqlglot import exp
 
 from featurestore.compiler import functions
 from featurestore.compiler.expressions import parse_row
-from featurestore.compiler.linear import are_linear
+from featurestore.compiler.linear import are_linear, weight
 
 LINEAR = (
     "a + b * 2 / 3 - 1.0",
@@ -35,6 +35,14 @@ NOT_LINEAR = (
     "contains(a, b)",
     "string_split(a, b)",
     "length(translate(a, b, c))",
+    "t AT TIME ZONE a",
+    "len(CAST(a AS BIGINT[][]))",
+    "TRY_CAST(a AS VARCHAR[])[1]",
+    "CAST(a AS MAP(VARCHAR, VARCHAR))['x']",
+    "CAST(a AS STRUCT(x VARCHAR)) IS NULL",
+    "hex(hex(a))",
+    "concat('', [concat('', [a])])",
+    "bar(a, 0, 1, 1000)",
 )
 
 
@@ -53,3 +61,8 @@ def test_every_linear_function_is_on_the_white_list() -> None:
     assert functions.LINEAR_FUNCTIONS < functions.ROW_FUNCTIONS
     assert functions.LINEAR_ANONYMOUS_FUNCTIONS < functions.ANONYMOUS_ROW_FUNCTIONS
     assert all(hasattr(exp, name) for name in functions.LINEAR_FUNCTIONS)
+
+
+def test_weight_grows_with_parts_and_constants() -> None:
+    assert weight([parse_row("a")]) < weight([parse_row("a || a")]) < weight([parse_row("a || a"), parse_row("a")])
+    assert weight([parse_row(f"a || '{'x' * 1000}'")]) > 1000

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +15,12 @@ import pytest
 
 from featurestore import FeatureService, FeatureStore
 from featurestore.engine.evaluator import Evaluator
-from featurestore.errors import OutOfResources, RequestError
+from featurestore.engine.watch import limited
+from featurestore.errors import OutOfResources, RequestError, Timeout
 from featurestore.server.bounds import LOOKUPS_AT_ONCE
+from featurestore.server.forks import Forks
 from featurestore.server.workers.evaluations import KEPT, Evaluations
-from featurestore.server.workers.origin import FORKS
+from featurestore.server.workers.origin import EVALUATION, FORKS
 from tests import shop
 from tests.server.conftest import Served, serve
 from tests.server.test_errors import refused
@@ -34,13 +37,17 @@ STUCK = FeatureService(
     "stuck", [shop.customer_orders["spend_30d"]], request={"word": "varchar"}, derived={"distance": f"levenshtein({LONG}, {LONG} || 'x')"}
 )
 """One call, which the engine does not interrupt, takes hours."""
+STUCK_CALL = "levenshtein(repeat(CAST(x AS VARCHAR), 1000000), repeat(CAST(x AS VARCHAR), 1000001))"
+LOUDER = FeatureService(
+    "louder", [shop.customer_orders["spend_30d"]], request={"word": "varchar"}, derived={"loud": "upper(trim(word || ' '))"}
+)
 
 
 @pytest.fixture(scope="module")
 def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A shop with services of such features, whose server gives a lookup three seconds."""
     with shop.open_shop(tmp_path_factory.mktemp("shop"), query_seconds=3) as store:
-        store.apply([*shop.DEFINITIONS, WORDS, STUCK])
+        store.apply([*shop.DEFINITIONS, WORDS, STUCK, LOUDER])
         with serve(store) as served:
             yield served
 
@@ -61,7 +68,7 @@ def test_what_nothing_stops_keeps_no_place(hurried: Served) -> None:
         answers = list(pool.map(lambda _: look_up(hurried, "stuck", word="a"), range(many)))
     for answer in answers:
         assert "query_seconds" in refused(answer, 503, "Timeout")["message"]
-    until(lambda: not set(evaluating()) - before)
+    until(lambda: len(set(evaluating()) - before) <= KEPT)
     with ThreadPoolExecutor(many) as pool:
         for answer in pool.map(lambda index: look_up(hurried, "words", word="a" * index, other=""), range(many)):
             assert answer.is_success, answer.text
@@ -115,18 +122,69 @@ def test_a_process_that_breaks_down_is_replaced(evaluations: Evaluations) -> Non
     assert evaluations.evaluate(["1"], {}) == [[1]]
     (idle,) = set(evaluating()) - before
     os.kill(idle, signal.SIGKILL)
-    until(lambda: idle not in evaluating())
-    with pytest.raises(OutOfResources, match="broke down"):
+    # The last of its threads closes its socket.
+    until(lambda: all(one.ended for one in evaluations._idle))
+    assert evaluations.evaluate(["2"], {}) == [[2]]
+    (other,) = set(evaluating()) - before
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(evaluations.evaluate, [STUCK_CALL], {"x": ("BIGINT", [1])})
+        until(lambda: _cpu(other) > 0.5)
+        os.kill(other, signal.SIGKILL)
+        with pytest.raises(OutOfResources, match="broke down"):
+            working.result()
+    assert evaluations.evaluate(["3"], {}) == [[3]]
+
+
+@pytest.mark.slow
+def test_a_process_that_is_stopped_ends_at_the_deadline(evaluations: Evaluations) -> None:
+    before = set(evaluating())
+    assert evaluations.evaluate(["1"], {}) == [[1]]
+    (idle,) = set(evaluating()) - before
+    os.kill(idle, signal.SIGSTOP)
+    with limited(0.5, Timeout("too late")), pytest.raises(Timeout, match="too late"):
         evaluations.evaluate(["1"], {})
     assert evaluations.evaluate(["2"], {}) == [[2]]
+    assert idle not in evaluating()
+
+
+@pytest.mark.slow
+def test_what_forks_is_replaced_where_it_is_stopped() -> None:
+    forks = Forks("featurestore.server.workers.process", "evaluates")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        forks.ask(EVALUATION, [theirs.fileno()])
+        assert forks.process is not None
+        stopped = forks.process.pid
+        os.kill(stopped, signal.SIGSTOP)
+        other = forks.ask(EVALUATION, [theirs.fileno()])
+        assert forks.process.pid != stopped
+        assert other in children(forks.process.pid)
+    forks.close()
+
+
+@pytest.mark.slow
+def test_an_answer_has_a_bound(evaluations: Evaluations) -> None:
+    with pytest.raises(OutOfResources, match="64 MiB"):
+        evaluations.evaluate([f"CAST({number} AS VARCHAR) || repeat('x', 1000000)" for number in range(70)], {})
+    assert evaluations.evaluate(["1"], {}) == [[1]]
+
+
+@pytest.mark.slow
+def test_linear_work_on_much_is_done_where_it_can_be_ended(hurried: Served) -> None:
+    for pid in evaluating():
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not evaluating())
+    assert look_up(hurried, "louder", word="a").json()["rows"][0][-1] == "A"
+    assert not evaluating()
+    assert look_up(hurried, "louder", word="a" * 2_000_000).json()["rows"][0][-1] == "A" * 2_000_000
+    assert len(evaluating()) == 1
 
 
 @pytest.mark.slow
 def test_a_process_ends_with_its_server_whatever_it_computes(evaluations: Evaluations) -> None:
     before = set(evaluating())
-    stuck = "levenshtein(repeat(CAST(x AS VARCHAR), 1000000), repeat(CAST(x AS VARCHAR), 1000001))"
     evaluation = evaluations._taken()
-    asking = threading.Thread(target=lambda: evaluation._connection.send(("evaluate", ([stuck], {"x": ("BIGINT", [1])}))))
+    asking = threading.Thread(target=lambda: evaluation._connection.send(("evaluate", ([STUCK_CALL], {"x": ("BIGINT", [1])}))))
     asking.start()
     asking.join()
     (pid,) = set(evaluating()) - before

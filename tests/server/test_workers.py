@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,6 +17,7 @@ import pytest
 
 from featurestore import FeatureStore
 from featurestore.server.workers.origin import FORKS
+from featurestore.server.workers.workers import BEGIN_SECONDS
 from tests import shop
 from tests.cli.running import COMMAND
 from tests.server.conftest import Served, serve
@@ -101,6 +103,16 @@ def test_what_nothing_stops_is_ended(strict: Served, forked: Callable[[], list[i
     # What is left is the folder of the worker that planned, with nothing in it.
     until(lambda: len(list(spill.iterdir())) <= 1)
     assert not [path for path in spill.rglob("*") if path.is_file()]
+
+
+def test_an_idle_worker_that_is_stopped_is_replaced(strict: Served, forked: Callable[[], list[int]]) -> None:
+    assert strict.http.post("/v1/plan", json={"definitions": {}}).is_success
+    (idle,) = forked()
+    os.kill(idle, signal.SIGSTOP)
+    began = time.monotonic()
+    assert strict.http.post("/v1/plan", json={"definitions": {}}).is_success
+    assert time.monotonic() - began < BEGIN_SECONDS / 2
+    until(lambda: idle not in forked())
 
 
 def test_the_client_of_what_nothing_stops_leaves(tmp_path: Path, forked: Callable[[], list[int]]) -> None:

@@ -17,6 +17,8 @@ from featurestore.settings import Settings
 
 KEPT = 2
 """Processes that are kept for later when nobody needs them."""
+MEMORY_BYTES = 2 << 30
+"""Most memory of one of them: there may be as many as there are lookups at once."""
 
 
 class Evaluation:
@@ -41,6 +43,11 @@ class Evaluation:
             raise error
         return answer
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended while nobody asked it for anything: it says nothing by itself."""
+        return self._connection.poll()
+
     def interrupt(self) -> None:
         """End it, whatever it does."""
         with suppress(ProcessLookupError):
@@ -55,7 +62,7 @@ class Evaluations:
     """An evaluator whose work ends when its watch is stopped. As many processes as threads that evaluate; few are kept."""
 
     def __init__(self, settings: Settings) -> None:
-        self._memory, self._process_memory = settings.query_memory(), settings.server_memory()
+        self._memory, self._process_memory = settings.query_memory(), min(settings.server_memory(), MEMORY_BYTES)
         self._idle: list[Evaluation] = []
         self._lock = Lock()
         self._closed = False
@@ -78,7 +85,10 @@ class Evaluations:
                 self._idle.pop().close()
 
     def _ask(self, what: str, arguments: Sequence[Any]) -> Any:
-        watch, evaluation = current(), self._taken()
+        watch = current()
+        # One that waited for a thread until its deadline takes no process.
+        watch.check()
+        evaluation = self._taken()
         try:
             with watch.over(evaluation):
                 answer = evaluation.ask(what, arguments)
@@ -102,8 +112,10 @@ class Evaluations:
         with self._lock:
             if self._closed:
                 raise NotReady("the server is ending")
-            if self._idle:
-                return self._idle.pop()
+            while self._idle:
+                if not (idle := self._idle.pop()).ended:
+                    return idle
+                idle.close()
         return Evaluation(self._memory, self._process_memory)
 
     def _give_back(self, evaluation: Evaluation) -> None:

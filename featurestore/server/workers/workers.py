@@ -21,6 +21,8 @@ from featurestore.settings import Settings
 
 BEGIN_SECONDS = 30.0
 """How long a worker may take to begin with a request."""
+IDLE_SECONDS = 5.0
+"""How long one that is there already may take: one that the system has stopped, or swapped out, is replaced."""
 END_SECONDS = 5.0
 """How long the end of a server waits for what workers leave to be taken away."""
 
@@ -90,8 +92,10 @@ class Workers:
             async with asyncio.timeout(BEGIN_SECONDS):
                 # The last one first: it has tables and libraries at hand. One that nobody had may have ended since.
                 while self._idle:
-                    if await self._begins(worker := self._idle.pop(), ask):
-                        return worker
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(IDLE_SECONDS):
+                            if await self._begins(worker := self._idle.pop(), ask):
+                                return worker
                 if await self._begins(worker := await self._forked(), ask):
                     return worker
         except TimeoutError as error:
