@@ -2,18 +2,20 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from featurestore.errors import RequestError, brief
-from featurestore.pipelines.materialization.materialize import Report as ViewReport
-from featurestore.pipelines.training_sets.progress import Report
+
+if TYPE_CHECKING:
+    from featurestore.pipelines.materialization.materialize import Report as ViewReport
+    from featurestore.pipelines.training_sets.progress import Report
 
 Callee = TypeVar("Callee", bound=Callable[..., Any])
-OfTrainingSet: TypeAlias = Report | bool | None
-OfMaterialization: TypeAlias = ViewReport | bool | None
+OfTrainingSet: TypeAlias = "Report | bool | None"
+OfMaterialization: TypeAlias = "ViewReport | bool | None"
 
 
-def of_training_set(given: OfTrainingSet) -> AbstractContextManager[Report | None]:
+def of_training_set(given: OfTrainingSet) -> "AbstractContextManager[Report | None]":
     """Whom to tell, while the block lasts."""
     if not isinstance(given, bool):
         return nullcontext(_told(given))
@@ -25,7 +27,7 @@ def of_training_set(given: OfTrainingSet) -> AbstractContextManager[Report | Non
     return bars.training_set()
 
 
-def of_materialization(given: OfMaterialization) -> AbstractContextManager[ViewReport | None]:
+def of_materialization(given: OfMaterialization) -> "AbstractContextManager[ViewReport | None]":
     """Whom to tell, while the block lasts."""
     if not isinstance(given, bool):
         return nullcontext(_told(given))

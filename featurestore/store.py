@@ -1,5 +1,7 @@
 """The feature store: the verbs, wired together."""
 
+from __future__ import annotations
+
 import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,39 +13,18 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 
 from featurestore import progress as shown
+from featurestore import verbs
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl.csv import Csv
-from featurestore.dsl.loader import load
 from featurestore.errors import FeatureStoreError, RequestError, brief
-from featurestore.joins.pinned import join_pinned
-from featurestore.pipelines import lookup as online
-from featurestore.pipelines.lookup import OnlineFeatures
-from featurestore.pipelines.maintenance import maintain as upkeep
-from featurestore.pipelines.maintenance import removal, repair
-from featurestore.pipelines.maintenance.online_comparison import compare_views
-from featurestore.pipelines.maintenance.removal import Removal
-from featurestore.pipelines.materialization.materialize import Progress
-from featurestore.pipelines.materialization.outcome import Materializations, materialize_views
-from featurestore.pipelines.materialization.publish import publish_views
-from featurestore.pipelines.planning import apply, plan
-from featurestore.pipelines.planning.plan import Plan
-from featurestore.pipelines.training_sets import build, comparison, splits
-from featurestore.pipelines.training_sets.prepared import Prepared, prepare, read_for
-from featurestore.pipelines.training_sets.progress import Report, by_rows
-from featurestore.pipelines.training_sets.rebuild import rebuild
-from featurestore.pipelines.training_sets.spooled import spooled
-from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.records import definitions, describe, health
 from featurestore.records.definitions import Applied
 from featurestore.records.live_versions import live_versions
 from featurestore.records.names import service_name, view_name, view_names
 from featurestore.records.online_tables import Filling
-from featurestore.records.pinned import pin
 from featurestore.records.runtime import Runtime
 from featurestore.records.serving_version import Services
 from featurestore.settings import Settings, load_settings
-from featurestore.spines.bounds import bounded_result
-from featurestore.spines.grid import asked
 from featurestore.values import times
 from featurestore.values.arguments import Failures, Known, flag, known_at, on_failures, text, version_number
 
@@ -51,6 +32,14 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
     from featurestore.engine.evaluator import Evaluating
+    from featurestore.pipelines.lookup import OnlineFeatures
+    from featurestore.pipelines.maintenance.removal import Removal
+    from featurestore.pipelines.materialization.outcome import Materializations
+    from featurestore.pipelines.planning.plan import Plan
+    from featurestore.pipelines.training_sets import splits
+    from featurestore.pipelines.training_sets.prepared import Prepared
+    from featurestore.pipelines.training_sets.progress import Report
+    from featurestore.pipelines.training_sets.training_set import TrainingSet
 
 MODELS = re.compile(r"(?:models|runs):/[^/]")
 """Addresses that MLflow itself resolves; others would make it ask whatever server they name."""
@@ -71,7 +60,7 @@ class FeatureStore:
         self._filling = Filling(self._runtime)
         self._services = Services(self._runtime, self._filling)
 
-    def confined(self, endable: "Evaluating | None" = None) -> "FeatureStore":
+    def confined(self, endable: Evaluating | None = None) -> FeatureStore:
         """The same store for what others ask for, as a server's clients do: it reads no file that they name but below `source_folders`,
         and takes no model's address but MLflow's `models:/` and `runs:/`. `endable` computes derived features that may take long.
         """
@@ -80,7 +69,7 @@ class FeatureStore:
         return found
 
     @property
-    def catalog(self) -> "Catalog":
+    def catalog(self) -> Catalog:
         """The pyiceberg catalog, for loading source tables of one's own."""
         return self._runtime.catalog
 
@@ -89,7 +78,7 @@ class FeatureStore:
 
         `definitions` is a folder, a file, a module, or a list of definition objects. Raises: DefinitionError.
         """
-        return plan.plan(self._runtime, load(definitions))
+        return verbs.plan(self._runtime, verbs.load(definitions))
 
     def apply(self, definitions: Any) -> Plan:
         """Do a plan, or plan and do definitions: register versions and make their empty tables, all or nothing.
@@ -97,8 +86,8 @@ class FeatureStore:
         Where someone else applied meanwhile, definitions are planned again and applied on top of that; a plan only if it still comes
         to the same. Returns the plan that was done. Raises: CommitConflict saying what was applied meanwhile.
         """
-        shown = isinstance(definitions, Plan)
-        return apply.apply(self._runtime, definitions if shown else self.plan(definitions), as_shown=shown)
+        shown = isinstance(definitions, verbs.Plan)
+        return verbs.apply(self._runtime, definitions if shown else self.plan(definitions), as_shown=shown)
 
     def materialize(
         self,
@@ -122,7 +111,7 @@ class FeatureStore:
         versions = self._live_versions(names)
         bounds = [None if bound is None else times.parse(bound, what) for bound, what in ((start, "start"), (end, "end"))]
         with shown.of_materialization(progress) as report:
-            done = materialize_views(self._runtime, versions, bounds[0], bounds[1], report or _silent)
+            done = verbs.materialize_views(self._runtime, versions, bounds[0], bounds[1], report or _silent)
         if raised and (error := done.error) is not None:
             raise error
         return done
@@ -133,7 +122,7 @@ class FeatureStore:
 
         Returns a dict for each version that is kept fresh: view, table, rows written, snapshot_id (None: never materialized, or no rows).
         """
-        return publish_views(self._runtime, self._live_versions(names), flag(full, "full"))
+        return verbs.publish_views(self._runtime, self._live_versions(names), flag(full, "full"))
 
     def verify_online(self, names: str | Sequence[str] | None = None, sample: int | None = None) -> list[dict[str, Any]]:
         """Compare what the online store holds of views (all when no name is given) with the newest rows of their feature tables, as of
@@ -145,22 +134,22 @@ class FeatureStore:
         """
         if sample is not None and (isinstance(sample, bool) or not isinstance(sample, int) or sample < 1):
             raise RequestError(f"sample={brief(sample)} is not a number of rows: give 1 or more, or nothing for all rows", field="sample")
-        return [one.to_dict() for one in compare_views(self._runtime, self._live_versions(names), sample)]
+        return [one.to_dict() for one in verbs.compare_views(self._runtime, self._live_versions(names), sample)]
 
     def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
         """Remove an older version of a view: its registry entry, its online rows, its table with all files.
 
         A dry run only looks. Raises: NotFound; Conflict naming the services, registered models and training sets that need it.
         """
-        return removal.remove_version(self._runtime, view_name(view), version_number(version), flag(dry_run, "dry_run"))
+        return verbs.remove_version(self._runtime, view_name(view), version_number(version), flag(dry_run, "dry_run"))
 
     def remove_view(self, view: str, dry_run: bool = False) -> Removal:
         """Remove a view with all its versions. Its numbers are never given again. Raises: as `remove_version`."""
-        return removal.remove_view(self._runtime, view_name(view), flag(dry_run, "dry_run"))
+        return verbs.remove_view(self._runtime, view_name(view), flag(dry_run, "dry_run"))
 
     def remove_service(self, service: str, dry_run: bool = False) -> Removal:
         """Remove a service with all its versions. Views, and models that were trained with it, stay. Raises: NotFound."""
-        return removal.remove_service(self._runtime, service_name(service), flag(dry_run, "dry_run"))
+        return verbs.remove_service(self._runtime, service_name(service), flag(dry_run, "dry_run"))
 
     def maintain(
         self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None
@@ -173,7 +162,7 @@ class FeatureStore:
         Returns a dict for each table: table; snapshots expired; files and bytes removed; compacted_files and compacted_bytes;
         folded_rows; note, which says what was left undone and why (None: nothing). In a dry run, what would be.
         """
-        return [one.to_dict() for one in upkeep.maintain(self._runtime, older_than, flag(dry_run, "dry_run"), fold_older_than)]
+        return [one.to_dict() for one in verbs.maintain(self._runtime, older_than, flag(dry_run, "dry_run"), fold_older_than)]
 
     def repair(self, dry_run: bool = False) -> list[dict[str, Any]]:
         """Lead every table that lacks files of its current snapshot back to the last snapshot that is whole; a dry run only looks.
@@ -182,7 +171,7 @@ class FeatureStore:
         number, and first, one of them; back_to, a snapshot id (None: the table is empty now); training_sets, the ids of those that
         need a missing file; todo. None of it where all files are there.
         """
-        return [one.to_dict() for one in repair.repair(self._runtime, flag(dry_run, "dry_run"))]
+        return [one.to_dict() for one in verbs.repair(self._runtime, flag(dry_run, "dry_run"))]
 
     def training_set(
         self,
@@ -234,10 +223,10 @@ class FeatureStore:
         format: Csv | None = None,
     ) -> Prepared:
         """The first half of `training_set`, for servers: read the spine, pin the snapshots, and so know the `id`."""
-        given, column = asked(spine, timestamp, start, end, every, format)
+        given, column = verbs.asked(spine, timestamp, start, end, every, format)
         service = service_name(service)
         resolved = self._services.resolve(service)
-        return prepare(
+        return verbs.prepare(
             self._runtime,
             resolved,
             given,
@@ -252,27 +241,27 @@ class FeatureStore:
 
     def build_training_set(self, prepared: Prepared, progress: Report | None = None) -> TrainingSet:
         """The second half: join and store."""
-        written = None if progress is None else by_rows(prepared.spine.rows, progress)
-        return build.build(self._runtime, prepared, written)
+        written = None if progress is None else verbs.by_rows(prepared.spine.rows, progress)
+        return verbs.build(self._runtime, prepared, written)
 
     def spooled_training_set(self, folder: Path) -> Prepared:
         """What `spool` wrote to a folder, to be built by this process. Raises: NotFound when a snapshot that it pins is gone."""
-        return spooled(self._runtime, folder)
+        return verbs.spooled(self._runtime, folder)
 
     def get_training_set(self, id: str) -> TrainingSet:
         """A stored training set. Raises: NotFound with the nearest ids."""
-        return build.get(self._runtime, text(id, "id"))
+        return verbs.get(self._runtime, text(id, "id"))
 
     def find_training_set(self, id: str) -> TrainingSet | None:
         """A stored training set; None when there is none of this id."""
-        return build.find(self._runtime, text(id, "id"))
+        return verbs.find(self._runtime, text(id, "id"))
 
     def rebuild(self, id_or_model_uri: str) -> TrainingSet:
         """Compute a training set again from its pinned snapshots alone and compare; a model URI stands for the one it carries.
 
         Raises: DigestMismatch naming the columns that differ.
         """
-        return rebuild(self._runtime, self._id(id_or_model_uri, "id_or_model_uri"))
+        return verbs.rebuild(self._runtime, self._id(id_or_model_uri, "id_or_model_uri"))
 
     def compare(self, a: str, b: str) -> dict[str, Any]:
         """What training set `b` has otherwise than `a`: definitions, rows, values, drift, and what changed them.
@@ -280,7 +269,7 @@ class FeatureStore:
         A model URI stands for the training set it carries. Raises: NotFound with the nearest ids; RequestError where their keys
         have other columns.
         """
-        return comparison.compare(self._runtime, *(self.get_training_set(self._id(given, what)) for given, what in ((a, "a"), (b, "b"))))
+        return verbs.compare(self._runtime, *(self.get_training_set(self._id(given, what)) for given, what in ((a, "a"), (b, "b"))))
 
     def point_in_time(
         self,
@@ -295,13 +284,13 @@ class FeatureStore:
         format: Csv | None = None,
     ) -> pa.Table:
         """The spine, or one made as for `training_set`, with a service's features as of each row's time, in memory and not stored."""
-        given, column = asked(spine, timestamp, start, end, every, format)
+        given, column = verbs.asked(spine, timestamp, start, end, every, format)
         wanted = service if isinstance(service, ServicePlan) else self._services.resolve(service).plan
         known = known_at(known)
-        pinned = pin(self._runtime, wanted, snapshots)
-        rows = read_for(self._runtime, given, wanted, column, pinned, known)
-        with join_pinned(self._runtime, wanted, rows, pinned, known) as joined:
-            return pa.Table.from_batches(bounded_result(joined.batches), joined.schema)
+        pinned = verbs.pin(self._runtime, wanted, snapshots)
+        rows = verbs.read_for(self._runtime, given, wanted, column, pinned, known)
+        with verbs.join_pinned(self._runtime, wanted, rows, pinned, known) as joined:
+            return pa.Table.from_batches(verbs.bounded_result(joined.batches), joined.schema)
 
     def online_features(
         self, service: str | ServicePlan, entities: Sequence[Mapping[str, Any]], request: Sequence[Mapping[str, Any]] | None = None
@@ -311,7 +300,7 @@ class FeatureStore:
         Raises: NotReady when the online store has nothing of a view that was materialized.
         """
         wanted = service if isinstance(service, ServicePlan) else self._services.current(service)
-        return online.lookup(self._runtime, wanted, entities, request, self._filling)
+        return verbs.lookup(self._runtime, wanted, entities, request, self._filling)
 
     def service_plan(self, service: str) -> ServicePlan:
         """The service resolved to its newest version whose views are materialized."""
@@ -351,7 +340,7 @@ class FeatureStore:
 
     def training_sets(self) -> list[dict[str, Any]]:
         """Every training set, newest first."""
-        return build.listing(self._runtime)
+        return verbs.listing(self._runtime)
 
     def models(self) -> list[dict[str, Any]]:
         """Every version of every model that was logged with a training set, newest first, with its aliases."""
@@ -399,5 +388,5 @@ class FeatureStore:
         self.close()
 
 
-def _silent(progress: Progress) -> None:
+def _silent(progress: object) -> None:
     """No one is watching."""

@@ -4,17 +4,19 @@ import copy
 from collections.abc import Callable
 from pathlib import Path
 from threading import RLock
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from featurestore.engine.duck import DuckEngine
-from featurestore.engine.evaluator import Evaluating
-from featurestore.files.files import Files
 from featurestore.lakehouse import tables
 from featurestore.lakehouse.catalog import Catalog, open_catalog
 from featurestore.lakehouse.tables import Table
 from featurestore.online.factory import open_online
 from featurestore.online.store import OnlineStore
 from featurestore.settings import Settings
+
+if TYPE_CHECKING:
+    from featurestore.engine.duck import DuckEngine
+    from featurestore.engine.evaluator import Evaluating
+    from featurestore.files.files import Files
 
 Part = TypeVar("Part")
 
@@ -30,7 +32,7 @@ class Runtime:
         self._lock = RLock()
         self._opened: dict[str, Any] = {}
 
-    def confined(self, endable: Evaluating | None = None) -> Self:
+    def confined(self, endable: "Evaluating | None" = None) -> Self:
         """The same, opened once for both, for what others ask for: files are read below the setting's `source_folders` only.
 
         `endable` evaluates expressions that may take long on what others send; None: the engine does.
@@ -60,11 +62,14 @@ class Runtime:
         return self._once("catalog", lambda: open_catalog(self.settings))
 
     @property
-    def engine(self) -> DuckEngine:
+    def engine(self) -> "DuckEngine":
         """The SQL engine."""
+        # Here and not above, as for files: DuckDB takes a while to import, and much that is asked of a store needs none of it.
+        from featurestore.engine.duck import DuckEngine  # noqa: PLC0415
+
         return self._once("engine", lambda: DuckEngine(self.settings))
 
-    def evaluator(self, brief: bool) -> Evaluating:
+    def evaluator(self, brief: bool) -> "Evaluating":
         """For expressions over a few rows; those that are not `brief` may not end by themselves."""
         return self.engine.evaluator if brief or self._endable is None else self._endable
 
@@ -74,8 +79,10 @@ class Runtime:
         return self._once("online", lambda: open_online(self.settings.online_url(), allow_eviction=self.settings.online_allow_eviction))
 
     @property
-    def files(self) -> Files:
+    def files(self) -> "Files":
         """The files of sources and spines on this machine."""
+        from featurestore.files.files import Files  # noqa: PLC0415
+
         return self._once("files", lambda: Files(lambda: self.engine))
 
     def features_table(self, name: str) -> str:

@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
+from featurestore import verbs
 from featurestore.secrets import logger_of
 from featurestore.server import places, spines
 from featurestore.server.bounds import Lookups, Pool
@@ -55,6 +56,7 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
     With `close_store` the store is closed when the application ends; else it stays the caller's to close. Jobs that it takes wait
     for a `JobWorker` of the same settings, which runs beside it.
     """
+    verbs.import_all()
     evaluations = Evaluations(store.settings)
     store = store.confined(evaluations)
     places.hide(store.settings)

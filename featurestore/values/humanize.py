@@ -1,4 +1,9 @@
-"""Numbers as people read them: set apart by thousands, counted with their word, and bytes in units."""
+"""Numbers and names as people read them: set apart by thousands, counted with their word, and bytes in units."""
+
+from collections.abc import Sequence
+
+LISTED = 5
+"""So many names are listed before the rest is only counted."""
 
 
 def count(number: int) -> str:
@@ -33,3 +38,9 @@ def span(microseconds: int | None) -> str | None:
 
 
 _SPANS = (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names with commas; of many only the first, and how many there are besides."""
+    shown = ", ".join(names[:LISTED])
+    return shown if len(names) <= LISTED else f"{shown} and {len(names) - LISTED} more"

@@ -16,12 +16,12 @@ from featurestore.online.store import Cursor
 from featurestore.pipelines.maintenance.compact import Compacted, Layout, compact, feature_layout, log_layout
 from featurestore.pipelines.maintenance.repair import COMMAND, identifiers, looked_at
 from featurestore.pipelines.materialization.checkpoint import UNFINISHED, unfinished, wanted_files
-from featurestore.pipelines.planning.step import listed
 from featurestore.pipelines.training_sets import build_tags
 from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
 from featurestore.values.arguments import age
+from featurestore.values.humanize import listed
 
 GRACE = timedelta(days=1)
 """Longer than any write takes: a file that no snapshot reaches may be one of a commit to come."""

@@ -7,14 +7,14 @@ from typing import Any, Literal
 from featurestore.errors import Conflict
 from featurestore.lakehouse import dropping, tables, tags
 from featurestore.lakehouse.dropping import Contents, Identity
-from featurestore.pipelines.planning.step import listed
-from featurestore.pipelines.training_sets import build
+from featurestore.pipelines.training_sets.listing import listing
 from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records import definitions, feature_table, model_events
 from featurestore.records.definitions import REMOVED, Applied, Registry
 from featurestore.records.runtime import Runtime
 from featurestore.records.serving_version import resolve
 from featurestore.values import times
+from featurestore.values.humanize import listed
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _freed(runtime: Runtime, known: Registry, view: str, rows: Sequence[Applied]
                     holding.append(f"{service} v{row.version}")
     tables_of = {row.table for row in rows}
     trained = [model.name for model in model_events.registered(runtime) if model.tables & tables_of]
-    pinning = [one["id"] for one in build.listing(runtime) if tables_of.intersection(one["views"])]
+    pinning = [one["id"] for one in listing(runtime) if tables_of.intersection(one["views"])]
     unfinished = [id for row in rows for id in _tagged(runtime, row) if id not in pinning]
     if holding or trained or pinning or unfinished:
         raise _needed(view, sorted(versions), holding, trained, pinning, list(dict.fromkeys(unfinished)))

@@ -8,11 +8,11 @@ from featurestore.lakehouse import tables, wholeness
 from featurestore.lakehouse.tables import Table
 from featurestore.lakehouse.wholeness import Damage
 from featurestore.pipelines.materialization.checkpoint import UNFINISHED
-from featurestore.pipelines.planning.step import listed
 from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records import feature_table
 from featurestore.records.feature_table import TYPES
 from featurestore.records.runtime import Runtime
+from featurestore.values.humanize import listed
 
 COMMAND = "featurestore doctor --repair"
 

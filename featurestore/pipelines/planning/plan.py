@@ -18,7 +18,7 @@ from featurestore.pipelines.planning import cost
 from featurestore.pipelines.planning.cost import Read
 from featurestore.pipelines.planning.derived_types import derived_type_problems
 from featurestore.pipelines.planning.impact import told
-from featurestore.pipelines.planning.step import Step, listed, sql_diff
+from featurestore.pipelines.planning.step import Step, sql_diff
 from featurestore.pipelines.planning.underneath import inspect_if_changed
 from featurestore.records import stored_definition
 from featurestore.records.definitions import Applied, Registry, read
@@ -26,6 +26,7 @@ from featurestore.records.runtime import Runtime
 from featurestore.sources.bind import Inspected, placed
 from featurestore.sources.inspect_source import inspect, inspect_checks, inspect_names
 from featurestore.sources.type_changes import type_changes
+from featurestore.values.humanize import listed
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,15 @@
 """One step of a plan: what happens to one definition, why, whom it concerns, and what filling it will read."""
 
 import difflib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from featurestore.pipelines.planning import cost
 from featurestore.pipelines.planning.cost import Read
 from featurestore.records.definitions import Applied
+from featurestore.values.humanize import listed
 
 Action = Literal["create", "new version", "roll back", "update words", "unchanged"]
-
-SHOWN = 5
-"""So many names are listed before the rest is only counted."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +61,3 @@ def sql_diff(held: Applied, result: Applied) -> str:
     """The unified difference of two versions' SQL."""
     before, after = (f"{row.name} v{row.version}" for row in (held, result))
     return "\n".join(difflib.unified_diff(held.sql.splitlines(), result.sql.splitlines(), before, after, lineterm=""))
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names with commas; of many only the first, and how many there are besides."""
-    shown = ", ".join(names[:SHOWN])
-    return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"

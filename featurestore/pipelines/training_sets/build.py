@@ -11,6 +11,7 @@ from featurestore.errors import Conflict, NotFound
 from featurestore.joins.pinned import join_pinned
 from featurestore.lakehouse import tables, tags, writes
 from featurestore.pipelines.training_sets import build_tags, manifest, splits, statistics
+from featurestore.pipelines.training_sets.listing import listing
 from featurestore.pipelines.training_sets.observer import Report, Tally
 from featurestore.pipelines.training_sets.prepared import Prepared
 from featurestore.pipelines.training_sets.split_assignment import Places, places
@@ -66,21 +67,6 @@ def find(runtime: Runtime, id: str) -> TrainingSet | None:
 def get(runtime: Runtime, id: str) -> TrainingSet:
     """The training set of this id. Raises: NotFound with the nearest ids."""
     return _opened(runtime, *_found(runtime, id))
-
-
-def listing(runtime: Runtime) -> list[dict[str, Any]]:
-    """Every training set, newest first: id, name, service, feature tables (`views`), rows, digest, when it was made."""
-    found: list[dict[str, Any]] = []
-    namespace = runtime.settings.training_sets_namespace
-    for name in tables.list_tables(runtime.catalog, namespace):
-        table = tables.load(runtime.catalog, f"{namespace}.{name}")
-        for tag, snapshot_id in tags.tags(table).items():
-            said = json.loads(tables.summary(table, snapshot_id).get(MANIFEST) or "{}")
-            if tag.startswith(TAG) and said:
-                shown = {key: said[key] for key in ("id", "name", "rows", "label", "known", "digest", "created_at", "seconds")}
-                facts = {"service": said["service"]["name"], "views": sorted(said["views"]), "snapshot_id": str(snapshot_id)}
-                found.append({**shown, **facts})
-    return sorted(found, key=lambda one: str(one["created_at"]), reverse=True)
 
 
 def _tally(runtime: Runtime, prepared: Prepared, schema: pa.Schema, placed: Places | None) -> Tally:
