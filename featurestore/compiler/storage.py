@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from featurestore.compiler import nanoseconds
 from featurestore.compiler.expressions import SqlProblem, quoted
 
 _KEPT = frozenset("BOOLEAN INTEGER BIGINT FLOAT DOUBLE VARCHAR DATE UUID BLOB".split()) | {"TIMESTAMP WITH TIME ZONE"}
@@ -17,7 +18,6 @@ _BECOMES = {
     "TIMESTAMP": "TIMESTAMP WITH TIME ZONE",
     "TIMESTAMP_S": "TIMESTAMP WITH TIME ZONE",
     "TIMESTAMP_MS": "TIMESTAMP WITH TIME ZONE",
-    "TIMESTAMP_NS": "TIMESTAMP WITH TIME ZONE",
 }
 
 
@@ -32,6 +32,8 @@ def storage_type(kind: str) -> str:
         return kind
     if kind in _BECOMES:
         return _BECOMES[kind]
+    if kind in nanoseconds.TYPES:
+        raise SqlProblem(f"has type {kind}, and a feature table holds microseconds; CAST it to TIMESTAMP")
     if kind.startswith("ENUM("):
         return "VARCHAR"
     if kind.endswith("[]"):

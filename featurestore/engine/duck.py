@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from featurestore import private
 from featurestore.compiler.expressions import literal, quoted
+from featurestore.compiler.nanoseconds import cut
 from featurestore.compiler.relations import FILE, FieldId, FilePart, IcebergFiles, LocalFiles
 from featurestore.dsl.csv import Csv
 from featurestore.engine import watch
@@ -311,7 +312,6 @@ def _part_sql(part: FilePart, csv: Csv | None) -> str:
 
 
 def _micros(column: str, kind: str) -> str:
-    """Nanoseconds cut down, also before 1970, where a cast would round them to the nearest microsecond."""
     name = quoted(column)
-    make = {"TIMESTAMP_NS": "make_timestamp", "TIMESTAMPTZ_NS": "make_timestamptz"}.get(kind)
-    return name if make is None else f"{make}((epoch_ns({name}) - ((epoch_ns({name}) % 1000) + 1000) % 1000) // 1000) AS {name}"
+    found = cut(name, kind)
+    return name if found is None else f"{found} AS {name}"

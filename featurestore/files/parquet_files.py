@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from featurestore.compiler.expressions import quoted
+from featurestore.compiler.nanoseconds import cut
 from featurestore.compiler.relations import FilePart, LocalFiles
 from featurestore.files import folders, widening
 from featurestore.files.columns import Columns, of_two_types, together, too_long
@@ -114,10 +115,18 @@ def _select(one: _Held, kinds: Mapping[str, tuple[pa.DataType, bool]], from_fold
     return tuple(selected)
 
 
+def _nanoseconds(held: pa.DataType) -> str:
+    """The DuckDB type of times that count nanoseconds, or of lists of them; empty for all others."""
+    if pa.types.is_list(held) or pa.types.is_large_list(held):
+        item = _nanoseconds(held.value_type)
+        return item and f"{item}[]"
+    if not pa.types.is_timestamp(held) or held.unit != "ns":
+        return ""
+    return "TIMESTAMPTZ_NS" if held.tz else "TIMESTAMP_NS"
+
+
 def _own(column: str, held: pa.DataType, same: bool, target: str | None) -> str:
     name = quoted(column)
-    if pa.types.is_timestamp(held) and held.unit == "ns":
-        # Cut down, also before 1970, where a cast would round.
-        make = "make_timestamptz" if held.tz else "make_timestamp"
-        return f"{make}((epoch_ns({name}) - ((epoch_ns({name}) % 1000) + 1000) % 1000) // 1000)"
+    if (found := cut(name, _nanoseconds(held))) is not None:
+        return found
     return name if same or target is None else f"CAST({name} AS {target})"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from featurestore.compiler import nanoseconds
 from featurestore.compiler.data_checks import check_field
 from featurestore.compiler.events import SOURCE, Events, compile_events, field_problems, input_sql, known_scope
 from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, resolve
@@ -102,7 +103,7 @@ def _source_type_problems(session: Session, source: Source, scope: dict[str, str
         if (
             column
             and (name := resolve(column, scope))
-            and not (kind := _kind_of(session, scope[name]) or "wrong").startswith(("TIMESTAMP", "DATE"))
+            and (not (kind := _kind_of(session, scope[name]) or "wrong").startswith(("TIMESTAMP", "DATE")) or kind in nanoseconds.TYPES)
         ):
             found.append((f"source {source.name}.{role}", f"'{column}' is {kind}, not a timestamp or date{_made(column, kind)}"))
     return found
@@ -110,6 +111,8 @@ def _source_type_problems(session: Session, source: Source, scope: dict[str, str
 
 def _made(column: str, kind: str) -> str:
     """How a time is made of what the column holds, where that can be told."""
+    if kind in nanoseconds.TYPES:
+        return " of microseconds; CAST what makes it to TIMESTAMP"
     way = {"VARCHAR": "CAST({} AS TIMESTAMP)", "BIGINT": "to_timestamp({})", "DOUBLE": "to_timestamp({})"}.get(kind)
     made = way and way.format(quoted(column))
     return f"; make one with columns={{'event_time': {made!r}}} and timestamp='event_time'" if made else ""
