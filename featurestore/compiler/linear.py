@@ -7,6 +7,8 @@ from sqlglot import exp
 from featurestore.compiler import functions
 
 _SEARCHES = (exp.Like, exp.ILike, exp.RegexpILike, exp.SimilarTo)
+LONGEST = 1000
+"""Characters of a constant: the engine reads it several times, and tells a zone that there is not from all that there are."""
 _NESTED = (exp.DType.ARRAY, exp.DType.LIST, exp.DType.MAP, exp.DType.STRUCT)
 
 
@@ -23,6 +25,8 @@ def weight(trees: Iterable[exp.Expr]) -> int:
 def _is_linear(node: exp.Expr) -> bool:
     if isinstance(node, _SEARCHES):
         return False
+    if isinstance(node, exp.Literal):
+        return len(node.name) <= LONGEST
     if isinstance(node, exp.Trim):
         return node.expression is None
     if isinstance(node, exp.AtTimeZone):

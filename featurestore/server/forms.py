@@ -10,11 +10,12 @@ from featurestore.server.errors import response
 
 JSON, FORM = "application/json", "multipart/form-data"
 PLAIN = JSON.encode()
-"""What nearly every body says, and all that is looked at of one that says it."""
+"""What nearly every body says."""
+IDENTITY = b"identity"
 
 
 class Forms:
-    """Refuses a body that is not JSON; the paths in `forms` take multipart forms as well."""
+    """Refuses a body that is not JSON, or is packed; the paths in `forms` take multipart forms as well."""
 
     def __init__(self, app: ASGIApp, forms: Collection[str]) -> None:
         self._app = app
@@ -26,6 +27,9 @@ class Forms:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        if (packed := headers.get(b"content-encoding", IDENTITY).lower()) != IDENTITY:
+            said = f"the body is packed ({packed.decode('latin-1')[:100]!r}); send it as it is: what a few bytes unfold to has no bound"
+            return response(415, document("RequestError", said), {"Connection": "close", "Accept-Encoding": "identity"})
         if headers.get(b"content-type") == PLAIN:
             return None
         if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:

@@ -1,6 +1,8 @@
 """Every error has one shape and one status, and none tells what it should not."""
 
 import asyncio
+import gzip
+import json
 import logging
 from typing import Any
 
@@ -92,6 +94,17 @@ def test_wrong_shapes_name_every_field(served: Served) -> None:
 def test_malformed_bodies(served: Served, body: bytes) -> None:
     refused(served.http.post("/v1/services/churn/online", content=body), 422, "RequestError")
     refused(served.http.post("/v1/plan", content=body, headers={"content-type": "application/json"}), 422, "RequestError")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "identity, gzip"])
+def test_a_packed_body_is_refused(served: Served, encoding: str) -> None:
+    body = gzip.compress(json.dumps({"entities": [{"customer_id": 1}]}).encode())
+    headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
+    answer = served.http.post("/v1/services/plain/online", content=body, headers=headers)
+    assert "send it as it is" in refused(answer, 415, "RequestError")["message"]
+    assert answer.headers["accept-encoding"] == "identity"
+    whole = {**headers, "Content-Encoding": "identity"}
+    assert served.http.post("/v1/services/plain/online", content=gzip.decompress(body), headers=whole).is_success
 
 
 def test_a_forgotten_content_type_is_told(served: Served) -> None:
