@@ -24,7 +24,7 @@ from featurestore.server.workers.origin import EVALUATION, FORKS
 from tests import shop
 from tests.server.conftest import Served, serve
 from tests.server.test_errors import refused
-from tests.server.test_workers import children, until
+from tests.server.test_workers import children, processor_seconds, until
 
 LONG = "repeat(word, 1000000)"
 WORDS = FeatureService(
@@ -128,7 +128,7 @@ def test_a_process_that_breaks_down_is_replaced(evaluations: Evaluations) -> Non
     (other,) = set(evaluating()) - before
     with ThreadPoolExecutor(1) as pool:
         working = pool.submit(evaluations.evaluate, [STUCK_CALL], {"x": ("BIGINT", [1])})
-        until(lambda: _cpu(other) > 0.5)
+        until(lambda: processor_seconds(other) > 0.5)
         os.kill(other, signal.SIGKILL)
         with pytest.raises(OutOfResources, match="broke down"):
             working.result()
@@ -188,11 +188,6 @@ def test_a_process_ends_with_its_server_whatever_it_computes(evaluations: Evalua
     asking.start()
     asking.join()
     (pid,) = set(evaluating()) - before
-    until(lambda: _cpu(pid) > 0.5)
+    until(lambda: processor_seconds(pid) > 0.5)
     evaluation.close()
     until(lambda: pid not in evaluating())
-
-
-def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) / os.sysconf("SC_CLK_TCK")
