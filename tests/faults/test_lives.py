@@ -7,6 +7,7 @@ import pytest
 
 from featurestore import FeatureStore
 from featurestore.errors import NotFound
+from featurestore.lakehouse import compaction
 from tests.faults import life
 from tests.faults.fault import Failure, Fault
 from tests.faults.wires import MOMENTS, Rest, Sql, wire
@@ -16,6 +17,13 @@ TRIES = 25
 
 def lead(store: FeatureStore, broken: Sql | Rest | None = None, failure: Failure | None = None) -> int:
     """A whole life, in which each commit fails once; returns how many did."""
+    with pytest.MonkeyPatch.context() as patch:
+        # So few files are compacted that a life need not be long.
+        patch.setattr(compaction, "FEWEST", 2)
+        return _led(store, broken, failure)
+
+
+def _led(store: FeatureStore, broken: Sql | Rest | None, failure: Failure | None) -> int:
     life.begin(store)
     struck = 0
     for name, verb in life.verbs():

@@ -42,7 +42,7 @@ def life_of_a_view() -> list[tuple[str, life.Verb]]:
 @pytest.mark.parametrize("what", ["cut", "interrupt"])
 @pytest.mark.parametrize("struck", [("commit", "drop"), ("create",)], ids=lambda struck: struck[-1])
 def test_a_view_that_comes_and_goes_with_a_fault_at_every_change(
-    request: pytest.FixtureRequest, tmp_path: Path, kind: str, what: str, moment: str, struck: tuple[str, ...]
+    request: pytest.FixtureRequest, tmp_path: Path, undisturbed: object, kind: str, what: str, moment: str, struck: tuple[str, ...]
 ) -> None:
     address = request.getfixturevalue("postgres_address") if kind == "postgres" else None
     with wire(kind, tmp_path, address) as broken, FeatureStore(settings=broken.settings(tmp_path / "home")) as store:
@@ -57,7 +57,7 @@ def test_a_view_that_comes_and_goes_with_a_fault_at_every_change(
         store.apply(declare("7d"))
         store.materialize(end=SPAN)
         found = store.online_features("alone", KEYS).rows
-    assert found == undisturbed(tmp_path)
+    assert found == undisturbed
 
 
 def asked_until_done(store: FeatureStore, broken: Sql | Rest, name: str, verb: life.Verb, failure: Failure, struck: tuple[str, ...]) -> int:
@@ -85,9 +85,10 @@ def asked_until_done(store: FeatureStore, broken: Sql | Rest, name: str, verb: l
     raise AssertionError(f"{name} does not come to its end")
 
 
-def undisturbed(folder: Path) -> object:
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> object:
     """What a new view says where nothing was before it, and nothing broke."""
-    with FeatureStore(home=folder / "whole") as whole:
+    with FeatureStore(home=tmp_path_factory.mktemp("whole") / "home") as whole:
         life.begin(whole)
         whole.apply(declare("7d"))
         whole.materialize(end=SPAN)

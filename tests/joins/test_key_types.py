@@ -34,7 +34,7 @@ KINDS: dict[str, tuple[pa.DataType, Callable[[int], Any]]] = {
 }
 
 
-@pytest.fixture(scope="module", params=[None, 1], ids=["at once", "in chunks"])
+@pytest.fixture(scope="module", params=[None, 3], ids=["at once", "in chunks"])
 def store(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> FeatureStore:
     return FeatureStore(settings=Settings(home=tmp_path_factory.mktemp("store"), chunk_rows=request.param))
 

@@ -99,7 +99,7 @@ def take(step: tuple[str, Any], table: Table, alive: list[dict[str, Any]]) -> No
 
 
 @pytest.mark.slow
-@on_a_store(18)
+@on_a_store(12)
 @given(steps=STEPS)
 def test_any_life_of_a_source_ends_in_the_values_of_one_run(store: FeatureStore, steps: list[tuple[str, Any]]) -> None:
     number = next(COUNTER)
