@@ -231,7 +231,7 @@ def test_what_is_published_meanwhile_is_compared_anew(store: FeatureStore, monke
     assert by_table(store.verify_online("v")) == {"v": SOUND}
     assert next(numbers) == 4
     monkeypatch.setattr(online, "cursor", always)
-    with pytest.raises(CommitConflict, match="'v_v1' was published each time"):
+    with pytest.raises(CommitConflict, match="'v_v1' was published during each of 4 comparisons"):
         store.verify_online("v")
 
 
@@ -250,7 +250,7 @@ def test_bytes_that_are_no_row_are_our_error(store: FeatureStore, url: str) -> N
 
 def test_a_snapshot_that_the_table_does_not_have_is_told(store: FeatureStore) -> None:
     store._runtime.online.publish("v_v1", pa.table({}), keys=(), cursor=Cursor(7, 7))
-    with pytest.raises(Conflict, match="v_v1 at snapshot 7, which the table does not have; featurestore publish"):
+    with pytest.raises(Conflict, match="v_v1 at snapshot 7, which the table no longer has; run featurestore publish"):
         store.verify_online("v")
     assert store.publish("v")[0]["rows"] == COUNT + 1
     assert by_table(store.verify_online("v")) == {"v": SOUND}

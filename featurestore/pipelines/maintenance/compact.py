@@ -1,4 +1,4 @@
-"""Compacting a table: the small files of a month become one, sorted; on the way, corrections that nothing needs may be folded."""
+"""Compact a table: merge the small files of each month into sorted ones and, when asked, drop superseded versions of rows."""
 
 import json
 from collections.abc import Mapping
@@ -21,17 +21,18 @@ from featurestore.records.feature_table import FOLDED
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
 
-WRITE_ANEW = "change a word of the view's definition, such as its description, and apply it, which writes it anew"
+WRITE_ANEW = "change a word of the view's definition, such as its description, and apply it, which writes the definition again"
 _FILES = "__fs_files"
 _TIMES = ("feature_timestamp", "created_timestamp")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the rows of a table lie in its files: sorted by `order` (SQL), or as they came where it is empty.
+    """The sort order of a table's files, and which of its rows are versions of the same row.
 
-    `keys` has the columns that make a row one of several versions, empty where a table has no versions of rows. `foldable`
-    False: the source tells of each version when it became known, and would bring a dropped one again.
+    `order` is an SQL ORDER BY list; empty keeps the rows in the order in which they were written. Rows with equal `keys` and
+    `feature_timestamp` are versions of one row; `keys` is empty where rows have no versions. `foldable` is False where the source has
+    a created time for each version: the next run would add a dropped version again.
     """
 
     order: str
@@ -40,11 +41,11 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Compacted:
-    """What was done to one table, or would be.
+class CompactionResult:
+    """What compaction did to one table, or in a dry run would do.
 
-    `files` and `bytes` are of the files that were replaced, `rows` of the corrections that were folded. `before` and
-    `snapshot_id` are the snapshots on both sides of the commit, None where there was none. `note` tells what was left undone, and why.
+    `files` and `bytes` count the replaced files, `rows` the superseded rows that were dropped. `before` and `snapshot_id` are the
+    snapshots before and after the commit, None if nothing was committed. `note` says what was skipped, and why.
     """
 
     files: int = 0
@@ -57,16 +58,16 @@ class Compacted:
 
 @dataclass(frozen=True)
 class _Job:
-    """Files to rewrite, and how many of their rows are to be dropped."""
+    """A group of files to rewrite, and how many superseded rows to drop from it."""
 
     group: Group
-    folded: int = 0
+    superseded: int = 0
 
 
 def feature_layout(table: Table) -> Layout | None:
-    """The layout of a feature table, from the view's definition in its properties; None for a table that is none of ours.
+    """The layout of a feature table, from the view definition in its properties; None for a table without one.
 
-    Raises: Conflict naming the table, when what it holds is no definition.
+    Raises: Conflict naming the table, if the property is not a valid definition.
     """
     document = table.properties.get(DEFINITION)
     if document is None:
@@ -78,52 +79,52 @@ def feature_layout(table: Table) -> Layout | None:
 
 
 def log_layout(table: Table) -> Layout:
-    """The layout of a log such as the registry: in the order of its times, if it has any."""
+    """The layout of a log table such as the registry: sorted by its timestamp columns, if it has any."""
     schema = tables.arrow_schema(table)
     return Layout(", ".join(quoted(name) for name in schema.names if str(schema.field(name).type).startswith("timestamp")))
 
 
-def compact(runtime: Runtime, table: Table, layout: Layout, horizon: int | None, dry_run: bool) -> Compacted:
-    """Rewrite the small files of every month that has many of them, all in one commit; the handle then shows the new state.
+def compact(runtime: Runtime, table: Table, layout: Layout, horizon: int | None, dry_run: bool) -> CompactionResult:
+    """Rewrite the small files of every month that has many of them, in one commit, and refresh `table`.
 
-    With a `horizon` (microseconds), corrections go as well: a row whose keys and feature_timestamp have a later version that was
-    created by then. Of a race for the same files the first one wins: `note` says so, and nothing is left of the other.
+    With a `horizon` (microseconds), rows that have a later version of the same keys and feature_timestamp, created by the horizon, are
+    dropped. If another writer replaces the same files first, nothing is changed and `note` says so.
     Raises: OutOfResources naming the table; NotReady.
     """
     if unfinished(table) is not None:
-        return Compacted(note="not compacted: a backfill is under way, which counts on the table as it is")
+        return CompactionResult(note="not compacted: a backfill is in progress and needs the table unchanged")
     corrected = bool(layout.keys) and feature_table.state(table.properties).corrections > 0
     refused = horizon is not None and corrected and not layout.foldable
-    note = "not folded: its source says when each row became known, and would bring the folded ones again" if refused else None
-    wanted = horizon if corrected and layout.foldable else None
-    groups = [group for group in compaction.partitions(table) if wanted is not None or group.fragmented()]
+    note = "superseded versions kept: the source has a created time for each and would add them again" if refused else None
+    drop_before = horizon if corrected and layout.foldable else None
+    groups = [group for group in compaction.partitions(table) if drop_before is not None or group.fragmented()]
     if not groups:
-        return Compacted(note=note)
+        return CompactionResult(note=note)
     with runtime.engine.session(data_folders(table)) as session:
         try:
-            jobs = [job for group in groups if (job := _job(session, table, group, layout, wanted)) is not None]
-            found = Compacted(
-                sum(job.group.files for job in jobs), sum(job.group.bytes for job in jobs), sum(job.folded for job in jobs), note=note
+            jobs = [job for group in groups if (job := _job(session, table, group, layout, drop_before)) is not None]
+            result = CompactionResult(
+                sum(job.group.files for job in jobs), sum(job.group.bytes for job in jobs), sum(job.superseded for job in jobs), note=note
             )
             if dry_run or not jobs:
-                return found
-            before, snapshot_id = _rewrite(session, table, layout, jobs, wanted)
+                return result
+            before, snapshot_id = _rewrite(session, table, layout, jobs, drop_before)
         except OutOfResources as error:
             error.message = f"compacting {'.'.join(table.name())}: {error.message}"
             raise
         except Conflict as error:
-            return Compacted(note=f"not compacted: {error.message}")
-    return replace(found, before=before, snapshot_id=snapshot_id)
+            return CompactionResult(note=f"not compacted: {error.message}")
+    return replace(result, before=before, snapshot_id=snapshot_id)
 
 
 def _job(session: Session, table: Table, group: Group, layout: Layout, horizon: int | None) -> _Job | None:
     if horizon is not None:
         session.add(_FILES, compaction.read(table, group, [*layout.keys, *_TIMES]))
         session.set({"horizon": horizon})
-        counted = session.batches(f"SELECT count(*) FROM (SELECT 1 FROM {_FILES} QUALIFY {_superseded(layout.keys)})").read_all()
-        folded = int(counted.column(0)[0].as_py())
-        if folded:
-            return _Job(group, folded)
+        counts = session.batches(f"SELECT count(*) FROM (SELECT 1 FROM {_FILES} QUALIFY {_superseded(layout.keys)})").read_all()
+        superseded = int(counts.column(0)[0].as_py())
+        if superseded:
+            return _Job(group, superseded)
     small = group.fragmented()
     return _Job(small) if small is not None else None
 
@@ -134,31 +135,36 @@ def _rewrite(session: Session, table: Table, layout: Layout, jobs: list[_Job], h
     try:
         for job in jobs:
             session.add(_FILES, compaction.read(table, job.group))
-            kept = f" QUALIFY NOT {_superseded(layout.keys)}" if job.folded else ""
+            kept = f" QUALIFY NOT {_superseded(layout.keys)}" if job.superseded else ""
             rewrite.write(job.group, session.batches(f"SELECT * FROM {_FILES}{kept}{order_by}"))
     except BaseException:
         rewrite.discard()
         raise
-    return rewrite.commit(partial(_notes, layout=layout, folded=rewrite.dropped, horizon=horizon))
+    return rewrite.commit(partial(_summary_and_properties, layout=layout, dropped=rewrite.dropped, horizon=horizon))
 
 
 def _superseded(keys: tuple[str, ...]) -> str:
-    """Whether a later version of the row was created by the horizon; an unknown created time is the oldest."""
+    """SQL condition: a later version of the row was created by the horizon. A NULL created time counts as the oldest."""
     partition = ", ".join(map(quoted, [*keys, "feature_timestamp"]))
     known = "FILTER (WHERE created_timestamp <= make_timestamptz(getvariable('horizon')))"
     newest = f"max(created_timestamp) {known} OVER (PARTITION BY {partition})"
     return f"coalesce(created_timestamp < {newest}, {newest} IS NOT NULL)"
 
 
-def _notes(table: Table, *, layout: Layout, folded: int, horizon: int | None) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """A snapshot of a feature table tells its state as a run's does: it may be pinned when it is no longer the current one."""
+def _summary_and_properties(
+    table: Table, *, layout: Layout, dropped: int, horizon: int | None
+) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """The snapshot summary and the table properties of the commit.
+
+    The summary of a feature table has its state, as after a run: the snapshot may be pinned when it is no longer the current one.
+    """
     if unfinished(table) is not None:
-        raise CommitConflict("a backfill has begun, which counts on the table as it is")
-    action = {"featurestore.action": "fold" if folded else "compact"}
+        raise CommitConflict("a backfill has started and needs the table unchanged")
+    action = {"featurestore.action": "fold" if dropped else "compact"}
     if not layout.keys:
         return action, {}
     state = feature_table.state(table.properties)
-    properties = replace(state, corrections=state.corrections - folded).to_properties()
-    if folded and horizon is not None:
+    properties = replace(state, corrections=state.corrections - dropped).to_properties()
+    if dropped and horizon is not None:
         properties[FOLDED] = max(times.text(horizon) or "", table.properties.get(FOLDED, ""))
     return {**properties, **action}, properties

@@ -1,4 +1,4 @@
-"""Upkeep: expire snapshots that nothing pins, sweep files that no kept snapshot reaches, and make few files of many."""
+"""Table maintenance: expire snapshots that nothing pins, remove orphan files, and compact small files."""
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -13,8 +13,8 @@ from featurestore.lakehouse import maintenance, tables
 from featurestore.lakehouse.maintenance import Swept
 from featurestore.lakehouse.tables import Table
 from featurestore.online.store import Cursor
-from featurestore.pipelines.maintenance.compact import Compacted, Layout, compact, feature_layout, log_layout
-from featurestore.pipelines.maintenance.repair import COMMAND, identifiers, looked_at
+from featurestore.pipelines.maintenance.compact import CompactionResult, Layout, compact, feature_layout, log_layout
+from featurestore.pipelines.maintenance.repair import REPAIR_COMMAND, check_table, table_identifiers
 from featurestore.pipelines.materialization.checkpoint import UNFINISHED, unfinished, wanted_files
 from featurestore.pipelines.training_sets import build_tags
 from featurestore.pipelines.training_sets.training_set import TAG
@@ -24,18 +24,19 @@ from featurestore.values.arguments import age
 from featurestore.values.humanize import listed
 
 GRACE = timedelta(days=1)
-"""Longer than any write takes: a file that no snapshot reaches may be one of a commit to come."""
+"""Minimum age of an orphan file, longer than any write takes: a younger file may belong to a commit still to come."""
 
 SPILL = "spill"
-"""What stands in the place of a table for what dead queries left."""
+"""Stands for a table's name in the entry for spill files that dead queries left behind."""
 
 
 @dataclass(frozen=True)
-class Upkeep:
-    """What was done to one table, or would be.
+class TableMaintenance:
+    """What maintenance did to one table, or in a dry run would do.
 
-    `snapshots` expired; `files` of `bytes` bytes swept; `compacted_files` of `compacted_bytes` bytes became few; `folded_rows` corrections
-    are gone from the head. `note` tells what was left undone, and why; None where nothing was.
+    `snapshots` were expired; `files` (`bytes`) are orphan files that were removed; `compacted_files` (`compacted_bytes`) were replaced
+    by fewer; `folded_rows` superseded versions were dropped from the current snapshot. `note` says what was skipped, and why; None if
+    nothing was.
     """
 
     table: str
@@ -52,88 +53,92 @@ class Upkeep:
         return asdict(self)
 
 
-def maintain(runtime: Runtime, older_than: timedelta, dry_run: bool, fold_older_than: timedelta | None = None) -> list[Upkeep]:
-    """Tidy every table of the store. Tagged snapshots, and so every training set and what it pins, are kept.
+def maintain(runtime: Runtime, older_than: timedelta, dry_run: bool, fold_older_than: timedelta | None = None) -> list[TableMaintenance]:
+    """Expire snapshots, remove orphan files and compact small ones, in every table of the store.
 
-    Files younger than a day are never swept, whatever `older_than`: a write may still be under way. With `fold_older_than`, corrections
-    that were superseded longer ago are left out of the compacted files; without it every version of every row stays.
+    Tagged snapshots, and so every training set and what it pins, are kept. Files younger than a day are never removed, whatever
+    `older_than`: a write may be in progress. With `fold_older_than`, versions of rows that were superseded longer ago than that are
+    dropped; without it every version is kept.
     """
-    for name, given in (("older_than", older_than), ("fold_older_than", timedelta(0) if fold_older_than is None else fold_older_than)):
-        age(given, name)
+    for name, value in (("older_than", older_than), ("fold_older_than", timedelta(0) if fold_older_than is None else fold_older_than)):
+        age(value, name)
     present = datetime.now(UTC)
     horizon = None if fold_older_than is None else times.micros(present - fold_older_than)
-    names = list(identifiers(runtime))
-    # What frees space comes first, so that a full disk cannot keep upkeep from doing so.
+    names = list(table_identifiers(runtime))
+    # Removing comes before compacting, so that maintenance can free space on a full disk.
     cleared = {name: _clear(runtime, name, present - older_than, present - max(older_than, GRACE), dry_run) for name in names}
     done = []
     for name in names:
-        snapshots, swept, notes = cleared[name]
-        compacted = Compacted() if any(COMMAND in note for note in notes) else _compact(runtime, name, horizon, dry_run)
-        said = "; ".join([*notes, *([compacted.note] if compacted.note else [])])
-        done.append(Upkeep(name, snapshots, swept.files, swept.bytes, compacted.files, compacted.bytes, compacted.rows, said or None))
+        snapshots, removed, notes = cleared[name]
+        damaged = any(REPAIR_COMMAND in note for note in notes)
+        compacted = CompactionResult() if damaged else _compact(runtime, name, horizon, dry_run)
+        note = "; ".join([*notes, *([compacted.note] if compacted.note else [])]) or None
+        counts = (snapshots, removed.files, removed.bytes, compacted.files, compacted.bytes, compacted.rows)
+        done.append(TableMaintenance(name, *counts, note))
     left = orphaned_spill.sweep(runtime.settings.spill_path(), present - max(older_than, GRACE), dry_run)
-    return [*done, Upkeep(SPILL, 0, left.files, left.bytes, 0, 0, 0, None)] if left.files else done
+    return [*done, TableMaintenance(SPILL, 0, left.files, left.bytes, 0, 0, 0, None)] if left.files else done
 
 
-def _clear(runtime: Runtime, identifier: str, before: datetime, swept_before: datetime, dry_run: bool) -> tuple[int, Swept, list[str]]:
-    """Expire and sweep one table; a table that is in other hands is left to them, with a word."""
+def _clear(runtime: Runtime, identifier: str, before: datetime, orphaned_before: datetime, dry_run: bool) -> tuple[int, Swept, list[str]]:
+    """Expire snapshots and remove orphan files of one table. A conflict with another writer skips the table, with a note."""
     table = tables.load(runtime.catalog, identifier)
-    snapshots, swept, notes = 0, Swept(0, 0), []
-    if (found := looked_at(runtime, identifier, table)) is not None:
-        notes.append(f"{found}; {COMMAND} says more, and leads back to the last snapshot that is whole")
-        if found.missing:
-            # What would expire may be what it is led back to.
-            return snapshots, swept, notes
+    snapshots, removed, notes = 0, Swept(0, 0), []
+    if (damage := check_table(runtime, identifier, table)) is not None:
+        notes.append(f"{damage}; {REPAIR_COMMAND} shows details and rolls the table back to its last complete snapshot")
+        if damage.missing:
+            # A snapshot that would expire may be the one that a repair rolls back to.
+            return snapshots, removed, notes
     try:
-        abandoned = _abandoned(table, swept_before)
+        abandoned = _is_abandoned(table, orphaned_before)
         if abandoned:
-            notes.append("a backfill that was cut off is given up, and with it what it had ready: a run would begin it anew")
+            notes.append("an interrupted backfill is abandoned and its checkpoint dropped; the next run starts it again")
         if not dry_run:
             maintenance.bound_metadata(table)
             if abandoned:
                 tables.set_properties(table, {}, [UNFINISHED])
-        never = build_tags.settle(runtime, table, swept_before, dry_run)
-        if never:
-            notes.append(f"what builds of {listed(never)} held is let go: they were cut off, and their training sets never came")
-        held = _cursor(runtime, identifier)
-        reader = None if held is None else held.snapshot_id
-        expired = maintenance.expire(table, before, dry_run, reader=reader, untagged=[TAG + id for id in never])
+        unfinished_ids = build_tags.settle(runtime, table, orphaned_before, dry_run)
+        if unfinished_ids:
+            notes.append(f"tags of interrupted builds removed: {listed(unfinished_ids)} never became training sets")
+        cursor = _cursor(runtime, identifier)
+        reader = None if cursor is None else cursor.snapshot_id
+        expired = maintenance.expire(table, before, dry_run, reader=reader, untagged=[TAG + id for id in unfinished_ids])
         snapshots = expired.snapshots
         without, wanted = (expired.snapshot_ids if dry_run else ()), (maintenance.nothing if abandoned else wanted_files)
-        swept = maintenance.sweep(table, swept_before, dry_run, without=without, wanted=wanted)
+        removed = maintenance.sweep(table, orphaned_before, dry_run, without=without, wanted=wanted)
     except Conflict as error:
         notes.append(error.message)
-    return snapshots, swept, notes
+    return snapshots, removed, notes
 
 
-def _abandoned(table: Table, before: datetime) -> bool:
-    """Whether a backfill of the table lies unfinished, to which nothing has come since."""
-    work = unfinished(table)
-    if work is None:
+def _is_abandoned(table: Table, before: datetime) -> bool:
+    """Whether the table has the checkpoint of a backfill that has made no progress since `before`."""
+    checkpoint = unfinished(table)
+    if checkpoint is None:
         return False
-    return max(times.moment(work.run), maintenance.last_changed(table, work.files) or times.moment(work.run)) < before
+    started = times.moment(checkpoint.run)
+    return max(started, maintenance.last_changed(table, checkpoint.files) or started) < before
 
 
-def _compact(runtime: Runtime, identifier: str, horizon: int | None, dry_run: bool) -> Compacted:
-    """Compact one table and let the online store, where it is up to date, stand on the new snapshot: the rows are the same."""
+def _compact(runtime: Runtime, identifier: str, horizon: int | None, dry_run: bool) -> CompactionResult:
+    """Compact one table. Where the online store was up to date, move its cursor to the new snapshot, which has the same newest rows."""
     table = tables.load(runtime.catalog, identifier)
     try:
         layout = _layout(runtime, identifier, table)
     except Conflict as error:
-        return Compacted(note=f"not compacted: {error.message}")
+        return CompactionResult(note=f"not compacted: {error.message}")
     if layout is None:
-        return Compacted()
+        return CompactionResult()
     done = compact(runtime, table, layout, horizon, dry_run)
-    if done.snapshot_id is not None and (held := _cursor(runtime, identifier)) is not None and held.snapshot_id == done.before:
-        moved = Cursor(done.snapshot_id, held.materialized_through)
-        # A publish that came in between is at another snapshot, and stands.
+    if done.snapshot_id is not None and (cursor := _cursor(runtime, identifier)) is not None and cursor.snapshot_id == done.before:
+        moved = Cursor(done.snapshot_id, cursor.materialized_through)
+        # A concurrent publish has moved the cursor already, and takes precedence.
         with suppress(CommitConflict):
-            runtime.online.publish(identifier.rpartition(".")[2], pa.table({}), keys=(), cursor=moved, since=held)
+            runtime.online.publish(identifier.rpartition(".")[2], pa.table({}), keys=(), cursor=moved, since=cursor)
     return done
 
 
 def _layout(runtime: Runtime, identifier: str, table: Table) -> Layout | None:
-    """None for tables whose files are left as they are: a training set is one write, and never grows."""
+    """The layout to compact a table to; None for tables that are not compacted: a training set is written once and never grows."""
     namespace = identifier.rpartition(".")[0]
     if namespace == runtime.settings.features_namespace:
         return feature_layout(table)

@@ -1,4 +1,4 @@
-"""Removing what nothing needs any more: first from the registry, so that nobody finds it, then online, then its table."""
+"""Remove views and services: from the registry first, so that nobody finds them, then online rows, then tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,10 +19,10 @@ from featurestore.values.humanize import listed
 
 @dataclass(frozen=True)
 class Removal:
-    """What was removed, or in a dry run would be: versions of one view or service.
+    """The versions of one view or service that were removed, or in a dry run would be.
 
-    `services` are older versions of services, such as `churn v1`, that were bound to a removed version and go with it.
-    `files` and `bytes` are those of the feature tables.
+    `services` are older versions of services, such as `churn v1`, that read a removed version and were removed with it.
+    `files` and `bytes` count the files of the feature tables.
     """
 
     kind: Literal["view", "service"]
@@ -40,19 +40,19 @@ class Removal:
 def remove_version(runtime: Runtime, view: str, version: int, dry_run: bool = False) -> Removal:
     """Remove one version of a view with its table and its online rows.
 
-    The current one only where it was never filled and there is an earlier one, which is the current one then.
-    Raises: NotFound; Conflict, and nothing is changed, while it is the current version, or a service, a registered model
-    or a training set needs it; NotReady where a store cannot be reached. A removal that did not end is ended by asking again.
+    The current version can be removed only if it was never filled and there is an earlier one, which becomes the current one.
+    An interrupted removal is completed by calling this again. Raises: NotFound; Conflict, with nothing changed, if it is the current
+    version or a service, a registered model or a training set needs it; NotReady if a store cannot be reached.
     """
     known = definitions.read(runtime)
-    begun = [row for row in _begun(runtime, known, view) if row.version == version]
-    if begun:
-        return _remove(runtime, known, view, begun, (), dry_run)
+    interrupted = [row for row in _interrupted(runtime, known, view) if row.version == version]
+    if interrupted:
+        return _remove(runtime, known, view, interrupted, (), dry_run)
     row = known.get("view", view, version)
     if row.version == known.get("view", view).version and not _is_unused_draft(runtime, known, row):
         raise Conflict(
-            f"version {version} is the current one of view {view}; apply another definition, or an earlier one again, and materialize"
-            " it first, or remove the whole view",
+            f"version {version} is the current version of view {view}; apply and materialize another definition first, or remove the"
+            " whole view",
             view=view,
             version=version,
         )
@@ -60,7 +60,7 @@ def remove_version(runtime: Runtime, view: str, version: int, dry_run: bool = Fa
 
 
 def _is_unused_draft(runtime: Runtime, known: Registry, row: Applied) -> bool:
-    """Whether a current version was never filled while there is an earlier one, which then is the current one again."""
+    """Whether a current version was never filled and there is an earlier one, which can become the current one again."""
     if len(known.rows["view", row.name]) == 1:
         return False
     table = _find(runtime, row)
@@ -68,66 +68,71 @@ def _is_unused_draft(runtime: Runtime, known: Registry, row: Applied) -> bool:
 
 
 def remove_view(runtime: Runtime, view: str, dry_run: bool = False) -> Removal:
-    """Remove a view with all its versions, the current one too. Raises: as `remove_version`."""
+    """Remove a view with all its versions, including the current one. Raises: as `remove_version`."""
     known = definitions.read(runtime)
-    begun = _begun(runtime, known, view)
-    if not begun:
+    interrupted = _interrupted(runtime, known, view)
+    if not interrupted:
         known.get("view", view)
-    return _remove(runtime, known, view, begun, known.rows.get(("view", view), ()), dry_run)
+    return _remove(runtime, known, view, interrupted, known.rows.get(("view", view), ()), dry_run)
 
 
 def remove_service(runtime: Runtime, service: str, dry_run: bool = False) -> Removal:
-    """Remove a service with all its versions. A model that was trained with it goes on: it carries its own. Raises: NotFound."""
+    """Remove a service with all its versions. Models trained with it keep working: each has its own copy of it. Raises: NotFound."""
     known = definitions.read(runtime)
     known.get("service", service)
     rows = known.rows["service", service]
     if not dry_run:
-        _write(runtime, [_doomed(row, {}) for row in rows], known.snapshot_id)
+        _write(runtime, [_mark_removed(row, {}) for row in rows], known.snapshot_id)
         runtime.online.touch()
     return Removal("service", service, tuple(row.version for row in rows), (), 0, 0)
 
 
-def _remove(runtime: Runtime, known: Registry, view: str, begun: Sequence[Applied], fresh: Sequence[Applied], dry_run: bool) -> Removal:
-    """Versions that are out of the registry already (`begun`), and others that are to go."""
-    freed = _freed(runtime, known, view, fresh)
-    leaving = [_doomed(row, _identity(runtime, row)) for row in fresh]
-    doomed = [*begun, *leaving]
+def _remove(
+    runtime: Runtime, known: Registry, view: str, interrupted: Sequence[Applied], registered: Sequence[Applied], dry_run: bool
+) -> Removal:
+    """Remove versions that an earlier, interrupted removal took out of the registry, and versions that are still in it."""
+    obsolete = _obsolete_services(runtime, known, view, registered)
+    marked = [_mark_removed(row, _identity(runtime, row)) for row in registered]
+    rows = [*interrupted, *marked]
     if dry_run:
-        gone = [_contents(runtime, row) for row in doomed]
+        contents = [_contents(runtime, row) for row in rows]
     else:
-        if leaving:
-            _write(runtime, [*leaving, *(_doomed(row, {}) for row in freed)], known.snapshot_id)
-        _refuse_pinned(runtime, view, doomed, freed)
-        gone = [_drop(runtime, row) for row in doomed]
-    services = tuple(f"{row.name} v{row.version}" for row in freed)
-    versions = tuple(row.version for row in doomed)
-    return Removal("view", view, versions, services, sum(one.files for one in gone), sum(one.bytes for one in gone))
+        if marked:
+            _write(runtime, [*marked, *(_mark_removed(row, {}) for row in obsolete)], known.snapshot_id)
+        _refuse_pinned(runtime, view, rows, obsolete)
+        contents = [_drop(runtime, row) for row in rows]
+    services = tuple(f"{row.name} v{row.version}" for row in obsolete)
+    versions = tuple(row.version for row in rows)
+    return Removal("view", view, versions, services, sum(table.files for table in contents), sum(table.bytes for table in contents))
 
 
-def _freed(runtime: Runtime, known: Registry, view: str, rows: Sequence[Applied]) -> list[Applied]:
-    """The older service versions that only these view versions kept. Raises: Conflict naming everything that needs one of them."""
+def _obsolete_services(runtime: Runtime, known: Registry, view: str, rows: Sequence[Applied]) -> list[Applied]:
+    """The older service versions that read these view versions and are removed with them.
+
+    Raises: Conflict naming everything that still needs one of the view versions.
+    """
     versions = {row.version for row in rows}
-    freed: list[Applied] = []
-    holding: list[str] = []
+    obsolete: list[Applied] = []
+    reading: list[str] = []
     for service in known.names("service"):
         ranks = {row.version: row.order for row in known.rows["service", service]}
         served = min(ranks[resolve(runtime, known, service, online).plan.version] for online in (False, True))
         for row in known.rows["service", service]:
             if row.bindings.get(view) in versions:
                 if row.order < served:
-                    freed.append(row)
+                    obsolete.append(row)
                 else:
-                    holding.append(f"{service} v{row.version}")
+                    reading.append(f"{service} v{row.version}")
     tables_of = {row.table for row in rows}
     trained = [model.name for model in model_events.registered(runtime) if model.tables & tables_of]
-    pinning = [one["id"] for one in listing(runtime) if tables_of.intersection(one["views"])]
-    unfinished = [id for row in rows for id in _tagged(runtime, row) if id not in pinning]
-    if holding or trained or pinning or unfinished:
-        raise _needed(view, sorted(versions), holding, trained, pinning, list(dict.fromkeys(unfinished)))
-    return freed
+    pinning = [entry["id"] for entry in listing(runtime) if tables_of.intersection(entry["views"])]
+    unfinished = [id for row in rows for id in _pinning_ids(runtime, row) if id not in pinning]
+    if reading or trained or pinning or unfinished:
+        raise _still_needed(view, sorted(versions), reading, trained, pinning, list(dict.fromkeys(unfinished)))
+    return obsolete
 
 
-def _needed(
+def _still_needed(
     view: str,
     versions: Sequence[int],
     services: Sequence[str],
@@ -137,14 +142,14 @@ def _needed(
 ) -> Conflict:
     reasons = [
         (services, "read by the service{s} {names} (apply another definition of it and materialize, or remove the service)"),
-        (trained, "what the registered model{s} {names} looks its features up in"),
+        (trained, "used for lookups by the registered model{s} {names}"),
         (pinning, "pinned by the training set{s} {names}"),
-        (unfinished, "held for the training set{s} {names}, being built or cut off (upkeep lets go of a build that is a day old)"),
+        (unfinished, "pinned by the unfinished build{s} of {names} (maintain releases an interrupted build after a day)"),
     ]
-    told = [text.format(s="" if len(names) == 1 else "s", names=listed(names)) for names, text in reasons if names]
+    messages = [text.format(s="" if len(names) == 1 else "s", names=listed(names)) for names, text in reasons if names]
     which = f"version{'' if len(versions) == 1 else 's'} {', '.join(map(str, versions))} of view {view}"
     return Conflict(
-        f"{which} cannot be removed: {'; '.join(told)}. Nothing was removed",
+        f"{which} cannot be removed: {'; '.join(messages)}. Nothing was removed",
         view=view,
         versions=list(versions),
         services=list(services),
@@ -153,26 +158,26 @@ def _needed(
     )
 
 
-def _refuse_pinned(runtime: Runtime, view: str, doomed: Sequence[Applied], freed: Sequence[Applied]) -> None:
-    """A training set may have tagged a table while the registry was being written: then everything is put back."""
-    pinning = [id for row in doomed for id in _tagged(runtime, row)]
+def _refuse_pinned(runtime: Runtime, view: str, rows: Sequence[Applied], services: Sequence[Applied]) -> None:
+    """Restore everything and raise Conflict if a training set has tagged a table while the registry was being written."""
+    pinning = [id for row in rows for id in _pinning_ids(runtime, row)]
     if pinning:
-        restored = [replace(row, document=_definition(row)) for row in (*doomed, *freed)]
+        restored = [replace(row, document=_definition(row)) for row in (*rows, *services)]
         _write(runtime, restored, definitions.read(runtime).snapshot_id)
-        raise _needed(view, [row.version for row in doomed], (), (), pinning)
+        raise _still_needed(view, [row.version for row in rows], (), (), pinning)
 
 
 def _write(runtime: Runtime, rows: Sequence[Applied], base: int | None) -> None:
     definitions.write(runtime, [replace(row, applied_at=times.now()) for row in rows], base, action="remove")
 
 
-def _begun(runtime: Runtime, known: Registry, view: str) -> list[Applied]:
-    """The versions that are out of the registry, and of which something is still there."""
+def _interrupted(runtime: Runtime, known: Registry, view: str) -> list[Applied]:
+    """The versions that are out of the registry, but whose table or files are still there."""
     rows = known.removed.get(("view", view), ())
     return [row for row in rows if _find(runtime, row) is not None or _contents(runtime, row).files]
 
 
-def _doomed(row: Applied, identity: Mapping[str, str]) -> Applied:
+def _mark_removed(row: Applied, identity: Mapping[str, str]) -> Applied:
     return replace(row, document={**row.document, REMOVED: dict(identity)})
 
 
@@ -181,7 +186,7 @@ def _definition(row: Applied) -> dict[str, Any]:
 
 
 def _identity(runtime: Runtime, row: Applied) -> dict[str, str]:
-    """What the registry keeps of a table that is to be dropped; nothing where somebody dropped it by hand."""
+    """What the registry records of a table to drop; nothing if the table is already gone, dropped by hand."""
     name = runtime.features_table(row.table)
     table = tables.find(runtime.catalog, name)
     return {} if table is None else asdict(dropping.identity(table))
@@ -190,23 +195,23 @@ def _identity(runtime: Runtime, row: Applied) -> dict[str, str]:
 def _find(runtime: Runtime, row: Applied) -> tables.Table | None:
     name = runtime.features_table(row.table)
     if row.removed:
-        held = row.document[REMOVED]
-        return dropping.find(runtime.catalog, name, Identity(**held)) if held else None
+        identity = row.document[REMOVED]
+        return dropping.find(runtime.catalog, name, Identity(**identity)) if identity else None
     return tables.find(runtime.catalog, name)
 
 
-def _tagged(runtime: Runtime, row: Applied) -> list[str]:
-    """The ids of training sets, also of those being built, that pin a snapshot of the table."""
+def _pinning_ids(runtime: Runtime, row: Applied) -> list[str]:
+    """The ids of the training sets that pin a snapshot of the table, including those being built."""
     table = _find(runtime, row)
     return [] if table is None else [name.removeprefix(TAG) for name in tags.tags(table) if name.startswith(TAG)]
 
 
 def _contents(runtime: Runtime, row: Applied) -> Contents:
-    held = row.document[REMOVED]
-    return dropping.contents(runtime.catalog, Identity(**held)) if held else Contents(0, 0)
+    identity = row.document[REMOVED]
+    return dropping.contents(runtime.catalog, Identity(**identity)) if identity else Contents(0, 0)
 
 
 def _drop(runtime: Runtime, row: Applied) -> Contents:
-    held = row.document[REMOVED]
+    identity = row.document[REMOVED]
     runtime.online.drop(row.table)
-    return dropping.drop(runtime.catalog, runtime.features_table(row.table), Identity(**held)) if held else Contents(0, 0)
+    return dropping.drop(runtime.catalog, runtime.features_table(row.table), Identity(**identity)) if identity else Contents(0, 0)

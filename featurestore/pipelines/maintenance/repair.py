@@ -1,4 +1,4 @@
-"""Leading tables whose files were lost back to the last snapshot that is whole: what was lost is computed again from there."""
+"""Roll tables with missing files back to the last complete snapshot, from which the next run computes again what was lost."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -14,16 +14,16 @@ from featurestore.records.feature_table import TYPES
 from featurestore.records.runtime import Runtime
 from featurestore.values.humanize import listed
 
-COMMAND = "featurestore doctor --repair"
+REPAIR_COMMAND = "featurestore doctor --repair"
 
 
 @dataclass(frozen=True)
 class Repair:
-    """A table of which files are missing, and what was done about it, or would be.
+    """A table with missing files, and how it was repaired, or in a dry run would be.
 
-    `missing` counts those of the current snapshot, and `first` is one of them. `back_to` is the snapshot that the table is led back to,
-    None where nothing before it is whole either: it is empty then. `training_sets` are the ids of those that need a missing file:
-    they cannot be read or rebuilt any more. `todo` says what brings back what was lost.
+    `missing` counts the missing files of the current snapshot; `first` is the path of one of them. `back_to` is the snapshot that the
+    table is rolled back to; None if no earlier one is complete, and the table becomes empty. `training_sets` are the ids of those that
+    need a missing file: they can no longer be read or rebuilt. `todo` says how to restore what was lost.
     """
 
     table: str
@@ -38,21 +38,21 @@ class Repair:
         return {**asdict(self), "training_sets": list(self.training_sets)}
 
     def __str__(self) -> str:
-        lost = f"{self.missing} files of its current snapshot are missing, such as {self.first}" if self.missing else ""
-        named = f"the training sets {listed(self.training_sets)} need files that are missing" if self.training_sets else ""
-        return "; ".join(filter(None, (lost, named)))
+        missing = f"{self.missing} files of its current snapshot are missing, such as {self.first}" if self.missing else ""
+        affected = f"the training sets {listed(self.training_sets)} need files that are missing" if self.training_sets else ""
+        return "; ".join(filter(None, (missing, affected)))
 
 
 def repair(runtime: Runtime, dry_run: bool = False) -> list[Repair]:
-    """Lead every table that lacks files of its current snapshot back to the last whole one; a dry run only looks.
+    """Roll every table with missing files back to its last complete snapshot; a dry run only reports.
 
-    Returns one entry for each table that lacks any; none where all are there. Raises: CommitConflict where a writer was first, NotReady.
+    Returns one entry for each table with missing files. Raises: CommitConflict if another writer committed first; NotReady.
     """
-    return [found for name in identifiers(runtime) if (found := _repaired(runtime, name, dry_run)) is not None]
+    return [report for name in table_identifiers(runtime) if (report := _repair_table(runtime, name, dry_run)) is not None]
 
 
-def identifiers(runtime: Runtime) -> Iterator[str]:
-    """Every table of the store, features first, the registry before logs."""
+def table_identifiers(runtime: Runtime) -> Iterator[str]:
+    """Every table of the store: features, training sets, registry, logs."""
     settings = runtime.settings
     for namespace in (
         settings.features_namespace,
@@ -63,46 +63,46 @@ def identifiers(runtime: Runtime) -> Iterator[str]:
         yield from (f"{namespace}.{name}" for name in tables.list_tables(runtime.catalog, namespace))
 
 
-def looked_at(runtime: Runtime, identifier: str, table: Table) -> Repair | None:
-    """What is missing of one table; None if nothing is."""
-    found = wholeness.damage(table)
-    return None if found is None else _told(runtime, identifier, found)
+def check_table(runtime: Runtime, identifier: str, table: Table) -> Repair | None:
+    """The missing files of one table; None if there are none."""
+    damage = wholeness.damage(table)
+    return None if damage is None else _describe(runtime, identifier, damage)
 
 
-def _repaired(runtime: Runtime, identifier: str, dry_run: bool) -> Repair | None:
+def _repair_table(runtime: Runtime, identifier: str, dry_run: bool) -> Repair | None:
     table = tables.load(runtime.catalog, identifier)
-    found = wholeness.damage(table)
-    if found is None:
+    damage = wholeness.damage(table)
+    if damage is None:
         return None
-    if found.missing and not dry_run:
-        _lead_back(runtime, identifier, table, found)
-    return _told(runtime, identifier, found)
+    if damage.missing and not dry_run:
+        _roll_back(runtime, identifier, table, damage)
+    return _describe(runtime, identifier, damage)
 
 
-def _lead_back(runtime: Runtime, identifier: str, table: Table, found: Damage) -> None:
+def _roll_back(runtime: Runtime, identifier: str, table: Table, damage: Damage) -> None:
     namespace, _, name = identifier.rpartition(".")
     if namespace != runtime.settings.features_namespace:
-        wholeness.lead_back(table, found, {}, ())
+        wholeness.lead_back(table, damage, {}, ())
         runtime.online.touch()
         return
-    noted = {} if found.back_to is None else tables.summary(table, found.back_to.snapshot_id)
-    properties = feature_table.state(noted).to_properties()
-    wholeness.lead_back(table, found, properties, [UNFINISHED, *([] if TYPES in properties else [TYPES])])
-    # What is online is of the snapshot that was lost: it is filled anew by the next run.
+    summary = {} if damage.back_to is None else tables.summary(table, damage.back_to.snapshot_id)
+    properties = feature_table.state(summary).to_properties()
+    wholeness.lead_back(table, damage, properties, [UNFINISHED, *([] if TYPES in properties else [TYPES])])
+    # The online rows are of the lost snapshot; the next run publishes them again.
     runtime.online.drop(name)
     runtime.online.touch()
 
 
-def _told(runtime: Runtime, identifier: str, found: Damage) -> Repair:
+def _describe(runtime: Runtime, identifier: str, damage: Damage) -> Repair:
     settings = runtime.settings
     todo = {
-        settings.features_namespace: "featurestore materialize computes again what was lost",
-        settings.training_sets_namespace: "build the training sets that are named again; all others are whole",
-        settings.registry_namespace: "featurestore apply registers again what the definitions say",
-    }.get(identifier.rpartition(".")[0], "what was logged since is lost")
-    ids = tuple(name.removeprefix(TAG) for name in found.tags if name.startswith(TAG))
-    back_to = None if found.back_to is None else str(found.back_to.snapshot_id)
-    first = found.missing[0] if found.missing else None
-    if not found.missing:
-        todo = "build them again: what they were made from is gone"
-    return Repair(identifier, len(found.missing), first, back_to, ids, todo)
+        settings.features_namespace: "run featurestore materialize, which computes again what was lost",
+        settings.training_sets_namespace: "build the named training sets again; all others are complete",
+        settings.registry_namespace: "run featurestore apply, which registers the definitions again",
+    }.get(identifier.rpartition(".")[0], "rows logged since then are lost")
+    ids = tuple(name.removeprefix(TAG) for name in damage.tags if name.startswith(TAG))
+    back_to = None if damage.back_to is None else str(damage.back_to.snapshot_id)
+    first = damage.missing[0] if damage.missing else None
+    if not damage.missing:
+        todo = "build them again: files of the snapshots that they pin are gone"
+    return Repair(identifier, len(damage.missing), first, back_to, ids, todo)

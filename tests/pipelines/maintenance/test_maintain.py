@@ -204,7 +204,7 @@ def test_versions_that_the_source_would_bring_again_are_not_folded(store: Featur
     assert corrections(store, "versions_v1") == (2, 2)
     done = upkeep(store, fold_older_than=NOW)["features.versions_v1"]
     assert (done["folded_rows"], done["compacted_files"]) == (0, 3)
-    assert "not folded: its source says when each row became known" in done["note"]
+    assert "superseded versions kept: the source has a created time for each" in done["note"]
     assert corrections(store, "versions_v1") == (2, 2)
     assert {run.view: run.rows_appended for run in store.materialize(start=T)}["versions"] == 0
 
@@ -237,12 +237,12 @@ def test_a_backfill_under_way_keeps_its_files_until_it_is_given_up(store: Featur
         change.set_properties({UNFINISHED: work.to_property()})
     done = upkeep(store, older_than=NOW)["features.last_v1"]
     assert (done["compacted_files"], done["files"]) == (0, 0)
-    assert "not compacted: a backfill is under way" in done["note"]
+    assert "not compacted: a backfill is in progress" in done["note"]
     monkeypatch.setattr(maintain, "GRACE", NOW)
     planned = upkeep(store, older_than=NOW, dry_run=True)["features.last_v1"]
     assert ready.exists()
     given_up = upkeep(store, older_than=NOW)["features.last_v1"]
-    assert "a backfill that was cut off is given up" in given_up["note"]
+    assert "an interrupted backfill is abandoned" in given_up["note"]
     assert (planned["files"], planned["note"]) == (given_up["files"], f"{given_up['note']}; {done['note']}")
     assert not ready.parent.exists()
     assert given_up["compacted_files"] == 2

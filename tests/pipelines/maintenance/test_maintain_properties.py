@@ -56,7 +56,7 @@ class World:
     def upkeep(self, fold: bool) -> None:
         """Upkeep with nobody else about, after which every file is reached, and every file that is reached is there."""
         done = self.store.maintain(older_than=NOW, fold_older_than=NOW if fold else None)
-        assert not any(one["note"] for one in done if "not folded" not in (one["note"] or ""))
+        assert not any(one["note"] for one in done if "superseded versions kept" not in (one["note"] or ""))
         planned = self.store.maintain(older_than=NOW, dry_run=True)
         assert sum(one["compacted_files"] + one["folded_rows"] for one in planned) == 0
         for one in self.store.maintain(older_than=NOW):

@@ -210,10 +210,10 @@ def test_what_a_build_held_that_was_cut_off_stays_for_a_day(store: FeatureStore,
     for name in ("counts_v1", "profile_v1"):
         table = store.catalog.load_table(f"features.{name}")
         tags.tag(table, "training-set-never-1", table.snapshots()[-1].snapshot_id, json.dumps(note))
-    refused = as_it_was(store, lambda: store.remove_version("counts", 1), "held for the training set never-1, being built or cut off")
+    refused = as_it_was(store, lambda: store.remove_version("counts", 1), "pinned by the unfinished build of never-1")
     assert refused.details["training_sets"] == ["never-1"]
     store.maintain()
-    as_it_was(store, lambda: store.remove_version("counts", 1), "held for the training set never-1")
+    as_it_was(store, lambda: store.remove_version("counts", 1), "pinned by the unfinished build of never-1")
     monkeypatch.setattr(maintain, "GRACE", timedelta(0))
     store.catalog.load_table("shop.orders").append(rows(5))
     store.materialize()
