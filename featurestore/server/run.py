@@ -2,10 +2,13 @@
 
 import functools
 import ipaddress
+import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -80,9 +83,19 @@ def _run(config: uvicorn.Config, listener: socket.socket) -> None:
 def application(settings: Settings) -> FastAPI:
     """The application of one server process, with a store of its own."""
     logs.begin()
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     # Texts that an expression makes count for nothing in the engine's own limit.
     memory.limit(settings.server_memory())
     return create_app(FeatureStore(settings=settings), close_store=True)
+
+
+def _end_with_parent() -> None:
+    """End this server process, one of several, when the one that began them was killed: the port would stay taken, and jobs undone."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        # What is written to it from here on is lost with the files, which stay open.
+        shutil.rmtree(os.environ[SHARED_FOLDER], ignore_errors=True)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -57,6 +57,10 @@ def grandchildren(pid: int) -> list[int]:
     return [one for child in children(pid) for one in children(child)]
 
 
+def descendants(pid: int) -> list[int]:
+    return [one for child in children(pid) for one in (child, *descendants(child))]
+
+
 def workers() -> list[int]:
     """The workers of all servers of this process."""
     return [] if FORKS.process is None else children(FORKS.process.pid)
@@ -174,6 +178,30 @@ def test_workers_end_with_a_server_that_is_killed(own_shop: FeatureStore) -> Non
                 with pytest.raises(httpx.TransportError):
                     asking.result()
             until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+        finally:
+            server.kill()
+
+
+def test_all_of_several_processes_end_with_a_server_that_is_killed(own_shop: FeatureStore, tmp_path: Path) -> None:
+    command = [*COMMAND, "serve", "--port", "0", "--home", str(own_shop.settings.home_path())]
+    environment = {**os.environ, "FEATURESTORE_WORKERS": "2", "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().split()[-1]
+            # The one that runs jobs, the two that answer with what each forks from, and one that keeps count for Python.
+            until(lambda: len(descendants(server.pid)) == 6, 60)
+            assert httpx.get(f"{url}/healthz").is_success
+            (replaced, *_) = [one for one in children(server.pid) if children(one)]
+            os.kill(replaced, signal.SIGKILL)
+            until(lambda: replaced not in children(server.pid) and len(descendants(server.pid)) == 6, 60)
+            assert httpx.get(f"{url}/healthz").is_success
+            all_of_it = descendants(server.pid)
+            server.kill()
+            until(lambda: not any(Path(f"/proc/{one}").exists() for one in all_of_it))
+            with pytest.raises(httpx.ConnectError):
+                httpx.get(f"{url}/healthz")
+            assert not list(tmp_path.glob("featurestore-metrics-*"))
         finally:
             server.kill()
 
