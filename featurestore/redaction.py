@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 HIDDEN = "***"
 """What stands where a secret was."""
 SECRET = re.compile(
-    r"secret|token|passw|pwd|passphrase|credential|key|sas|connection[-_]string|odbc_connect|(?<!o)auth|signature|private|cookie"
+    r"secret|token|passw|pwd|passphrase|credential|key|sas|connection[-_]string|odbc_connect|(?<!o)auth|signature|^sig$|private|cookie"
     r"|^header\.(?!x-iceberg)",
     re.IGNORECASE,
 )

@@ -32,6 +32,7 @@ SIGNS = "@/:%#?&= +"
         (f"https://me:{CANARY}@mlflow/x@y", "https://me:***@y"),
         (f"http://h/?next=https%3A%2F%2Fme%3A{CANARY}%40other", "http://h/?next=https://me:***@other"),
         (f"host=h password={CANARY} dbname=d", "host=h password=*** dbname=d"),
+        (f"http://catalog/?sig={CANARY}&sigma=1", "http://catalog/?sig=***&sigma=1"),
         ("lmdb:///home/a:b@c/online", "lmdb:///home/a:b@c/online"),
         ("sqlite:////home/a@b/catalog.db?timeout=60", "sqlite:////home/a@b/catalog.db?timeout=60"),
         ("s3://lake/warehouse", "s3://lake/warehouse"),

@@ -72,13 +72,14 @@ def doctor(repair: bool) -> None:
 
 def _examine_server(address: str) -> Iterator[Finding]:
     """A server, and the parts that it says it stands on."""
+    shown = without_secrets(address)
     try:
         with context.store() as store:
             found = cast("RemoteStore", store).parts()
     except FeatureStoreError as error:
-        yield Finding("server", "wrong", f"{address}: {error.message}", "start it, or run featurestore doctor where it runs")
+        yield Finding("server", "wrong", f"{shown}: {error.message}", "start it, or run featurestore doctor where it runs")
         return
-    yield Finding("server", "ok", f"{address} answers")
+    yield Finding("server", "ok", f"{shown} answers")
     for part, state in found.items():
         if state == "ok":
             yield Finding(part, "ok", state)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from featurestore import errors
 from featurestore.client.response_reader import Inlet
 from featurestore.errors import Conflict, DefinitionError, FeatureStoreError, NotReady, Problem, RequestError, brief
+from featurestore.redaction import without_secrets
 
 KINDS: Mapping[str, type[FeatureStoreError]] = {
     kind.__name__: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, FeatureStoreError)
@@ -29,11 +30,11 @@ class Transport:
             raise RequestError("token= is printable ASCII: it is sent in a header")
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
             raise RequestError(f"timeout={brief(timeout)} is no number of seconds above 0")
-        self.url = url.rstrip("/")
+        self.url = without_secrets(url.rstrip("/"))
         self._timeout = timeout
         # Uncompressed: what a few bytes of an answer unfold to has no bound.
         headers = {"User-Agent": "featurestore", "Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {token}"} if token else {})
-        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=timeout, event_hooks={"response": [_check_encoding]})
+        self._client = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=timeout, event_hooks={"response": [_check_encoding]})
 
     def get(self, path: str, *, patient: bool = False, **params: Any) -> Any:
         """The JSON answer to a GET; a patient one waits for it as long as the server takes."""
@@ -114,7 +115,7 @@ class Transport:
         try:
             return response.json()
         except (ValueError, RecursionError) as error:
-            raise NotReady(f"{response.url} did not answer with JSON; is {self.url} a feature store server?", url=self.url) from error
+            raise NotReady(f"{_told(response)} did not answer with JSON; is {self.url} a feature store server?", url=self.url) from error
 
     def _raise(self, response: httpx.Response) -> None:
         try:
@@ -122,7 +123,7 @@ class Transport:
             error = exception(document)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise NotReady(
-                f"{response.url} answered {response.status_code}, and not in our form; is {self.url} a feature store server?",
+                f"{_told(response)} answered {response.status_code}, and not in our form; is {self.url} a feature store server?",
                 url=self.url,
                 status=response.status_code,
             ) from None
@@ -146,6 +147,10 @@ class Transport:
         except (httpx.TransportError, httpx.StreamError) as error:
             said = str(error) or type(error).__name__
             raise NotReady(f"the server at {self.url} cannot be reached ({said}); is it running there?", url=self.url) from error
+
+
+def _told(response: httpx.Response) -> str:
+    return without_secrets(str(response.url))
 
 
 def _check_encoding(response: httpx.Response) -> None:

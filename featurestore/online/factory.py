@@ -16,8 +16,9 @@ def open_online(url: str, *, readonly: bool = False, allow_eviction: bool = Fals
     """
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in SCHEMES:
-        shown = f"{scheme}://..." if separator else repr(url)
-        raise RequestError(f"the online store {shown} is of no known kind; use lmdb://path or redis://host:port/db")
+        # What is no address may be a password that was meant for another setting.
+        said = f"{scheme}://... is of no known kind" if separator else "is given by no address"
+        raise RequestError(f"the online store {said}; use lmdb://path or redis://host:port/db")
     # Here and not above: a process loads only the vendor that it uses.
     if scheme == "lmdb":
         from featurestore.online.lmdb import LmdbStore  # noqa: PLC0415

@@ -142,6 +142,7 @@ CLOSED: list[dict[str, Any]] = [
     {"online": f"redis://me:a@{CANARY}@127.0.0.1:1/zero"},
     {"online": f"redis://me:{CANARY}@127.0.0.1:port/0"},
     {"online": f"unix://:{CANARY}@/nowhere/redis.sock"},
+    {"online": CANARY},
     {"online": f"mysql://me:{CANARY}@127.0.0.1:1/0"},
     {"catalog": {"type": "sql", "uri": f"postgresql+psycopg2://me:{CANARY}@127.0.0.1:1/d"}},
     {"catalog": {"type": "sql", "uri": f"postgresql+psycopg2://127.0.0.1:1/d?user=me&password={CANARY}"}},
@@ -149,6 +150,7 @@ CLOSED: list[dict[str, Any]] = [
     {"catalog": {"type": "sql", "uri": f"postgresql+psycopg2://me:{CANARY}@127.0.0.1:port/d"}},
     {"catalog": {"type": "sql", "uri": f"nothing+known://me:{CANARY}@127.0.0.1:1/d"}},
     {"catalog": {"type": "rest", "uri": f"http://me:{CANARY}@127.0.0.1:1", "credential": f"id:{CANARY}2", "token": f"{CANARY}3"}},
+    {"catalog": {"type": "rest", "uri": f"http://127.0.0.1:1/?sig={CANARY}"}},
     {"catalog": {"type": "rest", "uri": "http://127.0.0.1:1", "header.Authorization": f"Basic {CANARY}"}},
     {"warehouse": f"s3://me:{CANARY}@lake/x", "catalog": {"type": "sql", "uri": "sqlite:////proc/nowhere/x.db"}},
     {"warehouse": f"s3://me:{CANARY}@lake/x"},
@@ -178,6 +180,18 @@ def test_what_does_not_answer_tells_no_secret(
         seen.append(http.post("/v1/services/x/online", headers=headers, json={"entities": [{}]}, timeout=60).text)
     seen.append(ours(log))
     seen += [path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file()]
+    assert [text for text in seen if CANARY in text] == []
+
+
+@pytest.mark.parametrize("address", [f"http://me:{CANARY}@127.0.0.1:1", f"http://127.0.0.1:1/?token={CANARY}"])
+def test_the_address_of_a_server_is_told_without_its_secrets(address: str) -> None:
+    with connect(address) as remote, pytest.raises(FeatureStoreError) as error:
+        remote.views()
+    seen = [f"{error.value} {error.value!r} {error.value.details}", repr(remote)]
+    for command in ("doctor", "show views"):
+        for form in ([], ["--json"]):
+            done = run(*command.split(), "--url", address, *form)
+            seen += [done.stdout, done.stderr]
     assert [text for text in seen if CANARY in text] == []
 
 
