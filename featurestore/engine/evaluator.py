@@ -22,6 +22,8 @@ ENDS = {
     "HUGEINT": (f"-{10**38 - 1}", f"{10**38 - 1}"),
 }
 """The first and last value of a type that Python or a table has, where the engine has more."""
+KNOWN_QUERIES = 1000
+"""Queries whose types are remembered at once."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -101,11 +103,16 @@ class Evaluator:
 
     def _types(self, cursor: duckdb.DuckDBPyConnection, expressions: Sequence[str], source: str, values: list[Any]) -> tuple[str, ...]:
         query = f"SELECT {', '.join(f'{sql} AS c{index}' for index, sql in enumerate(expressions))} FROM ({source})"
-        if query not in self._kinds:
+        types = self._kinds.get(query)
+        if types is None:
             # What it is computed with below has the same text in other places.
             one_statement(cursor, query, READS)
-            self._kinds[query] = tuple(str(row[1]) for row in cursor.execute(f"DESCRIBE {query}", values).fetchall())
-        return self._kinds[query]
+            types = tuple(str(row[1]) for row in cursor.execute(f"DESCRIBE {query}", values).fetchall())
+            if len(self._kinds) >= KNOWN_QUERIES:
+                # Versions of services come and go; expressions of no column have a query for each number of rows.
+                self._kinds.clear()
+            self._kinds[query] = types
+        return types
 
 
 def _held(sql: str, kind: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from featurestore import Settings
 from featurestore.engine.duck import DuckEngine, DuckSession
+from featurestore.engine.evaluator import KNOWN_QUERIES, Evaluator
 from featurestore.engine.memory import memory_session
 from featurestore.errors import RequestError, TypeMismatch
 
@@ -114,3 +115,11 @@ def test_an_engine_that_was_closed_opens_anew(engine: DuckEngine, opened: Open) 
         with opened(engine) as session:
             assert value(session, "1") == 1
         engine.close()
+
+
+def test_an_evaluator_remembers_the_types_of_few_queries() -> None:
+    evaluator = Evaluator("1GB")
+    for number in range(KNOWN_QUERIES + 5):
+        assert evaluator.types_of([f"{number}.5"], {}) == (f"DECIMAL({len(str(number)) + 1},1)",)
+    assert len(evaluator._kinds) == 5
+    evaluator.close()
