@@ -11,13 +11,13 @@ IMAGES := $(shell sed -n -E 's/^(FROM|    image:) ([a-z]+\/?[a-z]*:[^ @]+)@.*/\2
 LOCK ?= --upgrade
 # Half an hour off the full hour, and on the other side of UTC than most: what reads the machine's zone by mistake is seen.
 TESTED_IN ?= America/St_Johns
-CHECKED := $(wildcard featurestore definitions tests benchmarks docs/shop hatch_build.py)
+CHECKED := $(wildcard featurestore definitions tests benchmarks docs/shop hatch_build.py mkdocs_hooks.py)
 
 # The first of these that runs and is new enough; a pyenv shim may be on the PATH and still not run.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
-.PHONY: help setup demo test lint format types imports quick bench lock digests clean
+.PHONY: help setup demo test lint format types imports docs quick coverage bench lock digests clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1 \t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -38,7 +38,7 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup  ## a year of New York flights, from raw tables to a served prediction
 	$(BIN)/featurestore demo
 
-test: setup lint types imports  ## every check and every test, in the zone TESTED_IN
+test: setup lint types imports docs  ## every check and every test, in the zone TESTED_IN
 	TZ=$(TESTED_IN) $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: setup
@@ -55,8 +55,17 @@ types: setup
 imports: setup
 	$(BIN)/lint-imports --no-cache
 
+docs: setup  ## the documentation site, into build/site; a broken link or a missing docstring target fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 quick: setup  ## the fast tests only
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+coverage: setup  ## run every test and report which lines and branches ran, processes of their own included; ONLY="-m 'not slow'" is passed on
+	rm -f .coverage .coverage.*
+	TZ=$(TESTED_IN) $(BIN)/coverage run -m pytest -n 2 --dist worksteal $(ONLY)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 bench: setup  ## the benchmarks; BENCH="..." is passed on
 	$(BIN)/python -m benchmarks $(BENCH)
@@ -70,5 +79,5 @@ digests:  ## print the images of Dockerfile and docker-compose.yml with the dige
 		echo "$$image@$$(docker buildx imagetools inspect --format '{{.Manifest.Digest}}' $$image)"; done
 
 clean:  ## remove what the targets above made; .featurestore, where data lies, stays
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.*
 	find featurestore definitions tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,5 +1,6 @@
 """Every error a user can meet, with what was wrong, where, and what to do.
 
+```text
 FeatureStoreError
 ├── DefinitionError      definition files or objects are wrong; carries every problem at once
 ├── RequestError         the request was wrong: a spine, a value, an option
@@ -18,6 +19,7 @@ FeatureStoreError
 ├── MaterializationFailed  several views could not be brought up to date; the others were
 ├── NotYet               a documented name whose strength is still to come; says what to use instead
 └── MissingExtra         an optional dependency is not installed; names the command that installs it
+```
 """
 
 import difflib

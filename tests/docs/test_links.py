@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
@@ -27,9 +27,11 @@ def test_a_page_is_short(page: Path) -> None:
     assert len(page.read_text().splitlines()) <= 210
 
 
-def test_every_page_is_linked_from_the_readme() -> None:
-    linked = set(re.findall(r"\]\((docs/[^)#\s]+)", (ROOT / "README.md").read_text()))
-    assert {str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md")} <= linked
+def test_every_page_is_linked_from_the_index() -> None:
+    docs = ROOT / "docs"
+    linked = {docs / target for target in re.findall(r"\]\(([^)#\s]+)", (docs / "index.md").read_text())}
+    assert {*docs.glob("*.md"), *docs.glob("api/*.md")} - {docs / "index.md"} <= linked
+    assert "](docs/index.md)" in (ROOT / "README.md").read_text()
 
 
 def _prose(page: Path) -> str:
