@@ -1,4 +1,4 @@
-"""Arrow batches are brought to a table's columns and types, or refused by name: never silently changed."""
+"""Cast Arrow batches to a table's columns and types; a lossy cast is an error that names the column."""
 
 import uuid
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 from featurestore.errors import RequestError, TypeMismatch
 
 
-def fitted(batches: pa.RecordBatchReader, target: pa.Schema, where: str) -> Iterator[pa.RecordBatch]:
-    """The same rows with the columns, order and types of `target`; the schema is checked at once, values batch by batch.
+def cast_batches(batches: pa.RecordBatchReader, target: pa.Schema, where: str) -> Iterator[pa.RecordBatch]:
+    """Cast batches to the columns, order and types of `target`; the schema is checked at the call, values as each batch is consumed.
 
     Integers widen, and narrow where every value fits; a naive timestamp is read as UTC; nanoseconds are truncated.
     Raises: RequestError for missing, unknown or repeated columns; TypeMismatch naming the column and both types.
@@ -18,13 +18,13 @@ def fitted(batches: pa.RecordBatchReader, target: pa.Schema, where: str) -> Iter
     _check_names(batches.schema, target, where)
     for field in target:
         source = batches.schema.field(field.name).type
-        if not _fits(source, field.type):
+        if not _can_cast(source, field.type):
             raise _mismatch(field.name, source, field.type, where)
-    return (fit(batch, target, where) for batch in batches)
+    return (cast_batch(batch, target, where) for batch in batches)
 
 
-def fit(batch: pa.RecordBatch, target: pa.Schema, where: str) -> pa.RecordBatch:
-    """One batch with the columns, order and types of `target`. Raises: TypeMismatch naming the column and both types."""
+def cast_batch(batch: pa.RecordBatch, target: pa.Schema, where: str) -> pa.RecordBatch:
+    """Cast one batch to the columns, order and types of `target`. Raises: TypeMismatch naming the column and both types."""
     arrays = []
     for field in target:
         array = batch.column(field.name)
@@ -36,16 +36,18 @@ def fit(batch: pa.RecordBatch, target: pa.Schema, where: str) -> pa.RecordBatch:
 
 
 def _check_names(source: pa.Schema, target: pa.Schema, where: str) -> None:
-    twice = sorted({name for name in source.names if len(source.get_all_field_indices(name)) > 1})
+    repeated = sorted({name for name in source.names if len(source.get_all_field_indices(name)) > 1})
     missing = [name for name in target.names if name not in source.names]
     unknown = [name for name in source.names if name not in target.names]
-    faults = [f"{word} {', '.join(map(repr, names))}" for word, names in (("repeat", twice), ("lack", missing), ("add", unknown)) if names]
+    faults = [
+        f"{word} {', '.join(map(repr, names))}" for word, names in (("repeat", repeated), ("lack", missing), ("add", unknown)) if names
+    ]
     if faults:
         raise RequestError(
             f"the rows for {where} {' and '.join(faults)}; its columns are {', '.join(map(repr, target.names))}",
             missing=missing,
             unknown=unknown,
-            repeated=twice,
+            repeated=repeated,
         )
 
 
@@ -56,40 +58,45 @@ def _mismatch(column: str, source: pa.DataType, target: pa.DataType, where: str,
     )
 
 
-def _fits(source: pa.DataType, target: pa.DataType) -> bool:
+def _can_cast(source: pa.DataType, target: pa.DataType) -> bool:
     is_ = pa.types
     if source == target or is_.is_null(source):
         return True
     if is_.is_dictionary(source):
-        return _fits(source.value_type, target)
+        return _can_cast(source.value_type, target)
     if isinstance(target, pa.UuidType):
-        return _text(source) or source == pa.binary(16)
+        return _is_text(source) or source == pa.binary(16)
     if is_.is_integer(source):
         return bool(is_.is_integer(target) or is_.is_floating(target) or is_.is_decimal(target))
     if is_.is_floating(source):
         return bool(is_.is_floating(target)) and source.bit_width <= target.bit_width
-    if _listed(source) and _listed(target):
-        return _fits(source.value_type, target.value_type)
+    if _is_list(source) and _is_list(target):
+        return _can_cast(source.value_type, target.value_type)
     if is_.is_map(source) and is_.is_map(target):
-        return _fits(source.key_type, target.key_type) and _fits(source.item_type, target.item_type)
+        return _can_cast(source.key_type, target.key_type) and _can_cast(source.item_type, target.item_type)
     if is_.is_struct(source) and is_.is_struct(target):
         same = [field.name for field in source] == [field.name for field in target]
-        return same and all(_fits(a.type, b.type) for a, b in zip(source, target, strict=True))
-    families = (_text, _bytes, is_.is_decimal, is_.is_date, is_.is_time, is_.is_timestamp)
+        return same and all(_can_cast(a.type, b.type) for a, b in zip(source, target, strict=True))
+    families = (_is_text, _is_binary, is_.is_decimal, is_.is_date, is_.is_time, is_.is_timestamp)
     return any(family(source) and family(target) for family in families)
 
 
-def _text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+def _is_text(arrow_type: pa.DataType) -> bool:
+    return bool(pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type) or pa.types.is_string_view(arrow_type))
 
 
-def _bytes(kind: pa.DataType) -> bool:
+def _is_binary(arrow_type: pa.DataType) -> bool:
     is_ = pa.types
-    return bool(is_.is_binary(kind) or is_.is_large_binary(kind) or is_.is_binary_view(kind) or is_.is_fixed_size_binary(kind))
+    return bool(
+        is_.is_binary(arrow_type)
+        or is_.is_large_binary(arrow_type)
+        or is_.is_binary_view(arrow_type)
+        or is_.is_fixed_size_binary(arrow_type)
+    )
 
 
-def _listed(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+def _is_list(arrow_type: pa.DataType) -> bool:
+    return bool(pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type))
 
 
 def _cast(array: pa.Array, target: pa.DataType) -> pa.Array:
@@ -97,16 +104,16 @@ def _cast(array: pa.Array, target: pa.DataType) -> pa.Array:
         array = array.dictionary_decode()
     if array.type == target:
         return array
-    if isinstance(target, pa.UuidType) and _text(array.type):
+    if isinstance(target, pa.UuidType) and _is_text(array.type):
         return pa.array([None if text is None else uuid.UUID(text).bytes for text in array.to_pylist()], target)
     if pa.types.is_integer(array.type) and pa.types.is_decimal(target):
-        # Arrow wants room for the widest integer; whether the values fit is for the second cast to say.
+        # Arrow asks for the precision of the widest integer; the second cast checks whether the values fit.
         array = pc.cast(array, pa.decimal128(38, target.scale))
-    # Cutting nanoseconds loses digits by design; every other loss is an error.
+    # Nanoseconds are truncated by design; every other loss is an error.
     return pc.cast(array, target, safe=not _has_nanoseconds(array.type))
 
 
-def _has_nanoseconds(kind: pa.DataType) -> bool:
-    if _listed(kind):
-        return _has_nanoseconds(kind.value_type)
-    return bool(pa.types.is_timestamp(kind) or pa.types.is_time64(kind)) and kind.unit == "ns"
+def _has_nanoseconds(arrow_type: pa.DataType) -> bool:
+    if _is_list(arrow_type):
+        return _has_nanoseconds(arrow_type.value_type)
+    return bool(pa.types.is_timestamp(arrow_type) or pa.types.is_time64(arrow_type)) and arrow_type.unit == "ns"

@@ -1,4 +1,4 @@
-"""The Iceberg catalog, opened from settings: the only system of record."""
+"""Open the Iceberg catalog, which is the only system of record, from settings."""
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -11,27 +11,27 @@ from sqlalchemy.exc import SQLAlchemyError
 from featurestore import private
 from featurestore.errors import MissingExtra, NotReady
 from featurestore.lakehouse import local_io
-from featurestore.lakehouse.reaching import told, told_by
+from featurestore.lakehouse.catalog_errors import to_store_error, with_translated_errors
 from featurestore.redaction import without_secrets
 from featurestore.secrets import logger_of
 from featurestore.settings import CATALOG_NAME, Settings
 
 logger = logger_of(__name__)
 
-REST = "featurestore.lakehouse.rest.BoundedRestCatalog"
-POSTGRES = "featurestore.lakehouse.postgres.BoundedSqlCatalog"
-POSTGRES_SECONDS = {
+REST_CATALOG = "featurestore.lakehouse.rest.BoundedRestCatalog"
+POSTGRES_CATALOG = "featurestore.lakehouse.postgres.BoundedSqlCatalog"
+POSTGRES_TIMEOUTS = {
     "connect_timeout": "10",
     "tcp_user_timeout": "60000",
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
 }
-"""How long PostgreSQL has to let us in (seconds) and to take what was sent (milliseconds), and when to see that it is gone."""
+"""libpq's limits for connecting (seconds), for unacknowledged data (milliseconds), and for noticing a lost server (keepalives)."""
 
 
 def open_catalog(settings: Settings) -> Catalog:
-    """The catalog of these settings, made with its folders where it is local. Its name is a part of every key: always the same.
+    """Open the catalog of these settings; a local one is created with its folders. All catalogs have the same name: it is part of each key.
 
     Raises: NotReady saying what to check; MissingExtra naming the database's driver that is not installed.
     """
@@ -48,63 +48,63 @@ def open_catalog(settings: Settings) -> Catalog:
             if Path(properties["warehouse"]).is_relative_to(settings.home_path()):
                 properties.setdefault("py-io-impl", local_io.PRIVATE)
         if uri.startswith("sqlite"):
-            properties["uri"] = uri = _prepared_sqlite(uri)
+            properties["uri"] = uri = _prepare_sqlite(uri)
         elif properties.get("type") == "sql":
-            # pyiceberg does not tell which driver it misses.
+            # pyiceberg does not say which driver is missing.
             make_url(uri).get_dialect().import_dbapi()
             # A pooled connection outlives a restart of its server.
             properties.setdefault("pool_pre_ping", "true")
         properties.setdefault("py-io-impl", local_io.LOCAL_FIRST)
-        return _opened(_bounded(properties))
+        return _load(_with_timeouts(properties))
     except ModuleNotFoundError as error:
         package = error.name or "psycopg2"
-        # The extra has one driver; any other that an address names is a package of its own.
+        # The extra installs psycopg2; any other driver that a URI names is a separate package.
         raise MissingExtra(package, "postgres" if package == "psycopg2" else None, f"the catalog {where}") from error
     except Exception as error:
-        why = told(error, "opening it")
+        failure = to_store_error(error, "opening it")
         raise NotReady(
-            f"the Iceberg catalog {where} (warehouse {shown}) cannot be opened: {why.details['reason']}; "
-            f"{why.message}; check the settings catalog, warehouse and home, and that its server runs and lets this user in",
+            f"the Iceberg catalog {where} (warehouse {shown}) cannot be opened: {failure.details['reason']}; "
+            f"{failure.message}; check the settings catalog, warehouse and home, and that its server runs and accepts this user",
             uri=where,
             warehouse=shown,
         ) from error
 
 
-def _opened(properties: dict[str, str]) -> Catalog:
+def _load(properties: dict[str, str]) -> Catalog:
     try:
-        return told_by(load_catalog(CATALOG_NAME, **properties))
+        return with_translated_errors(load_catalog(CATALOG_NAME, **properties))
     except SQLAlchemyError as error:
-        # Two processes that open a new catalog at once race for its tables; the second look finds them.
+        # Two processes that open a new catalog at the same time race to create its tables; the second attempt finds them.
         logger.debug("opening the catalog again after: %s", error)
-        return told_by(load_catalog(CATALOG_NAME, **properties))
+        return with_translated_errors(load_catalog(CATALOG_NAME, **properties))
 
 
-def _bounded(properties: dict[str, str]) -> dict[str, str]:
-    """The same, so that no question to the catalog goes on for ever; what the settings say stands."""
+def _with_timeouts(properties: dict[str, str]) -> dict[str, str]:
+    """Add timeouts, so that no catalog request waits forever; values in the settings take precedence."""
     uri = properties.get("uri", "")
     if "py-catalog-impl" not in properties and properties.get("type", "rest" if uri.startswith("http") else "") == "rest":
-        return {**{name: value for name, value in properties.items() if name != "type"}, "py-catalog-impl": REST}
+        return {**{name: value for name, value in properties.items() if name != "type"}, "py-catalog-impl": REST_CATALOG}
     if uri.startswith("postgresql") and (url := make_url(uri)).get_driver_name() in ("psycopg2", "psycopg"):
-        added = {name: seconds for name, seconds in POSTGRES_SECONDS.items() if name not in url.query}
+        added = {name: seconds for name, seconds in POSTGRES_TIMEOUTS.items() if name not in url.query}
         bounded = {**properties, "uri": url.update_query_dict(added).render_as_string(hide_password=False)}
         if "py-catalog-impl" not in properties:
-            bounded = {**{name: value for name, value in bounded.items() if name != "type"}, "py-catalog-impl": POSTGRES}
+            bounded = {**{name: value for name, value in bounded.items() if name != "type"}, "py-catalog-impl": POSTGRES_CATALOG}
         return bounded
     return properties
 
 
 def _local_as_path(warehouse: str) -> str:
-    # pyiceberg takes the path of a file:// address as it stands, undecoded, and cuts it at '#' and '?': only a plain path is safe.
+    # pyiceberg does not decode the path of a file:// URI, and cuts it at '#' and '?': only a plain path is safe.
     if warehouse.startswith("file:"):
         parts = urlsplit(warehouse.replace("#", "%23").replace("?", "%3F"))
         return unquote(parts.path)
     return warehouse
 
 
-def _prepared_sqlite(uri: str) -> str:
+def _prepare_sqlite(uri: str) -> str:
     url = make_url(uri)
     if url.database and url.database != ":memory:":
         private.make_folder(Path(url.database).parent)
         private.make_file(Path(url.database))
-    # Writers of one SQLite file queue up; the driver's five seconds are short for that.
+    # Writers of one SQLite file wait for each other; the driver's default of five seconds is too short for that.
     return uri if "timeout" in url.query else f"{uri}{'&' if url.query else '?'}timeout=60"

@@ -1,4 +1,4 @@
-"""Many small files become few large ones in one commit: the files first, and those they stand for are gone from the head alone."""
+"""Compact small data files into large ones, in one commit; older snapshots still refer to the old files."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,108 +15,110 @@ from pyiceberg.typedef import EMPTY_DICT
 
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.errors import CommitConflict
-from featurestore.lakehouse import scans, tables, types
-from featurestore.lakehouse.casting import fitted
-from featurestore.lakehouse.commits import begin, commit, reloaded, stage_properties
-from featurestore.lakehouse.files import ROW_GROUP_ROWS, DataFiles, group_rows
-from featurestore.lakehouse.reaching import reaching
+from featurestore.lakehouse import scans, tables, type_mapping
+from featurestore.lakehouse.casting import cast_batches
+from featurestore.lakehouse.catalog_errors import translating_errors
+from featurestore.lakehouse.commits import begin, commit, reload, stage_properties
+from featurestore.lakehouse.data_files import ROW_GROUP_ROWS, DataFiles, group_rows
 from featurestore.secrets import logger_of
 
 logger = logger_of(__name__)
 
 TARGET_BYTES = 128 << 20
-"""How large a data file should be: a scan then spends its time reading rows, not opening files, and a file still is one task."""
+"""Target size of a data file: large enough that scans spend their time reading rows, not opening files; small enough to be one task."""
 SMALL_BYTES = TARGET_BYTES // 2
-"""Files below it are merged. A merged file above it is left alone from then on, so no row is rewritten again and again."""
-FEWEST = 5
-"""How many small files a partition must hold for a rewrite to be worth its reading and writing."""
+"""Files below this size are compacted. Larger files are left alone, so that no row is rewritten again and again."""
+MIN_SMALL_FILES = 5
+"""How many small files a partition needs for a rewrite to be worthwhile."""
 
 Notes = Callable[[Table], tuple[Mapping[str, str], Mapping[str, str]]]
-"""The summary and the table properties of a commit on the state that the handle shows."""
+"""Returns the snapshot summary and the table properties for a commit on the state that a handle shows."""
 
 
 @dataclass(frozen=True)
-class Group:
-    """Data files of one partition, as a snapshot has them."""
+class FileGroup:
+    """Data files of one partition in a snapshot."""
 
     snapshot_id: int
     tasks: tuple[FileScanTask, ...]
 
     @property
     def files(self) -> int:
-        """How many they are."""
+        """The number of files."""
         return len(self.tasks)
 
     @property
     def rows(self) -> int:
-        """How many rows they have."""
+        """The number of rows."""
         return sum(task.file.record_count for task in self.tasks)
 
     @property
     def bytes(self) -> int:
-        """How large they are."""
+        """The total size in bytes."""
         return sum(task.file.file_size_in_bytes for task in self.tasks)
 
-    def fragmented(self) -> "Group | None":
-        """The small ones among them; None where they are too few to be worth a rewrite."""
+    def fragmented(self) -> "FileGroup | None":
+        """The small files of the group; None if they are too few to be worth a rewrite."""
         small = tuple(task for task in self.tasks if task.file.file_size_in_bytes < SMALL_BYTES)
-        return Group(self.snapshot_id, small) if len(small) >= FEWEST else None
+        return FileGroup(self.snapshot_id, small) if len(small) >= MIN_SMALL_FILES else None
 
 
-def partitions(table: Table) -> list[Group]:
-    """The current files of each partition, in the order of the partitions; none of a partition that has deleted rows or an older spec."""
+def partitions(table: Table) -> list[FileGroup]:
+    """The current files of each partition, ordered by partition; partitions with deleted rows or an older partition spec are left out."""
     snapshot_id = tables.current_snapshot_id(table)
-    found: dict[str, list[FileScanTask]] = {}
-    for task in [] if snapshot_id is None else scans.files(table, snapshot_id):
-        found.setdefault(f"{task.file.spec_id} {task.file.partition}", []).append(task)
+    by_partition: dict[str, list[FileScanTask]] = {}
+    for task in [] if snapshot_id is None else scans.snapshot_files(table, snapshot_id):
+        by_partition.setdefault(f"{task.file.spec_id} {task.file.partition}", []).append(task)
     current = table.spec().spec_id
-    whole = [tasks for _, tasks in sorted(found.items()) if all(task.file.spec_id == current and not task.delete_files for task in tasks)]
-    return [Group(snapshot_id, tuple(tasks)) for tasks in whole if snapshot_id is not None]
+    whole = [
+        tasks for _, tasks in sorted(by_partition.items()) if all(task.file.spec_id == current and not task.delete_files for task in tasks)
+    ]
+    return [FileGroup(snapshot_id, tuple(tasks)) for tasks in whole if snapshot_id is not None]
 
 
-def read(table: Table, group: Group, columns: Sequence[str] | None = None) -> IcebergFiles | pa.RecordBatchReader:
-    """The rows of a group with these columns (None: all). Raises: as `scans.scan`."""
+def read_group(table: Table, group: FileGroup, columns: Sequence[str] | None = None) -> IcebergFiles | pa.RecordBatchReader:
+    """Read the rows of a group with these columns (None: all). Raises: as `scans.scan_snapshot`."""
     return scans.scan_files(table, group.snapshot_id, group.tasks, columns=columns)
 
 
 class Rewrite:
-    """New files for groups of old ones: written one group after the other, and swapped in by one commit."""
+    """Replaces groups of files: new files are written group by group, and swapped in by one commit."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        # Columns that came since the snapshot are not in its rows.
-        self._schema = types.arrow_schema(tables.schema_of(table, tables.current_snapshot_id(table)), ids=True)
+        # Columns added since the snapshot are not in its rows.
+        self._schema = type_mapping.arrow_schema(tables.schema_of(table, tables.current_snapshot_id(table)), ids=True)
         self._new = DataFiles(table, self._schema)
         self._old: list[DataFile] = []
         self._rows = 0
 
     @property
     def dropped(self) -> int:
-        """How many rows the new files lack: what a fold left out."""
+        """How many rows the new files leave out: superseded versions that were dropped."""
         return self._rows - self._new.rows
 
-    def write(self, group: Group, batches: pa.RecordBatchReader) -> None:
-        """Write the rows that are to stand for a group, in their order, into files of about TARGET_BYTES.
+    def write(self, group: FileGroup, batches: pa.RecordBatchReader) -> None:
+        """Write the rows that replace a group, in their order, into files of about TARGET_BYTES.
 
-        The memory is that of a row group. Raises: TypeMismatch, RequestError, OutOfResources; then every new file is gone.
+        Memory is bounded by one row group. Raises: TypeMismatch, RequestError, OutOfResources; every new file is deleted then.
         """
         rows = max(ROW_GROUP_ROWS, group.rows * TARGET_BYTES // max(group.bytes, 1))
         with self._new.discarded_on(BaseException):
-            for portion in _portions(fitted(batches, self._schema, ".".join(self._table.name())), rows):
+            for portion in _split_rows(cast_batches(batches, self._schema, ".".join(self._table.name())), rows):
                 self._new.write(portion, group_rows=group_rows(group.rows))
         self._old += [task.file for task in group.tasks]
         self._rows += group.rows
 
     def discard(self) -> None:
-        """Delete the new files: nothing will refer to them."""
+        """Delete the new files instead of committing them."""
         self._new.discard()
 
     def commit(self, notes: Notes) -> tuple[int | None, int]:
-        """Swap the files in, whatever was appended meanwhile; returns the snapshot before and the new one.
+        """Swap the files in, keeping what was appended meanwhile; returns the ids of the previous and the new snapshot.
 
-        The snapshot is a `replace`, by which nothing changes for whoever reads appended rows; an `overwrite` where rows were
-        dropped. Raises: CommitConflict if one of the old files is gone from the table, or others never pause; OutOfResources: no
-        new file is left then. CommitUnknown: it may have landed.
+        The snapshot is a `replace`, which incremental readers of appended rows skip, or an `overwrite` if rows were dropped.
+        Raises: CommitConflict if one of the old files is gone from the table, or after too many conflicts; OutOfResources: every new
+        file is deleted then. CommitUnknown: the commit may have landed.
         """
         before: int | None = None
         made = 0
@@ -125,21 +127,21 @@ class Rewrite:
             nonlocal before, made
             self._refuse_gone(fresh)
             before = tables.current_snapshot_id(fresh)
-            with reaching(f"writing the metadata of {'.'.join(fresh.name())}"):
+            with translating_errors(f"writing the metadata of {'.'.join(fresh.name())}"):
                 transaction, made = self._staged(fresh, notes)
             return transaction
 
         with self._new.discarded_on(BaseException):
-            fresh = reloaded(self._table)
-            commit(fresh, stage, undone="it is as it was", sending=self._new.sent)
+            fresh = reload(self._table)
+            commit(fresh, stage, undone="its files were not compacted", sending=self._new.sent)
         self._table.metadata, self._table.metadata_location = fresh.metadata, fresh.metadata_location
         return before, made
 
     def _refuse_gone(self, table: Table) -> None:
         current = tables.current_snapshot_id(table)
-        there = {task.file.file_path for task in ([] if current is None else scans.files(table, current))}
-        if not all(file.file_path in there for file in self._old):
-            raise CommitConflict(f"{'.'.join(table.name())} was rewritten by another process meanwhile; it is as that left it")
+        paths = {task.file.file_path for task in ([] if current is None else scans.snapshot_files(table, current))}
+        if not all(file.file_path in paths for file in self._old):
+            raise CommitConflict(f"{'.'.join(table.name())} was rewritten by another process meanwhile; this compaction was dropped")
 
     def _staged(self, table: Table, notes: Notes) -> tuple[Transaction, int]:
         summary, properties = notes(table)
@@ -147,7 +149,7 @@ class Rewrite:
         stage_properties(transaction, table, properties)
         update = transaction.update_snapshot(snapshot_properties=dict(summary))
         with update.overwrite() if self.dropped else _Replace(Operation.OVERWRITE, transaction, table.io, None, dict(summary)) as snapshot:
-            # Without a filter pyiceberg looks for the files to drop in no manifest of an unpartitioned table.
+            # Without a filter pyiceberg would skip every manifest of an unpartitioned table when it looks for the files to drop.
             snapshot.delete_by_predicate(AlwaysTrue())
             for file in self._old:
                 snapshot.delete_data_file(file)
@@ -157,31 +159,31 @@ class Rewrite:
 
 
 class _Replace(_OverwriteFiles):
-    """An overwrite that says of itself that it changed no row, for which pyiceberg has no operation of its own."""
+    """An overwrite with the operation `replace` (no row changed), which pyiceberg has no class for."""
 
     def _summary(self, snapshot_properties: dict[str, str] = EMPTY_DICT) -> Summary:
         return Summary(Operation.REPLACE, **super()._summary(snapshot_properties).additional_properties)
 
 
-def same_rows(table: Table, before: int | None, now: int | None) -> bool:
-    """Whether nothing but rewriting of files lies between two snapshots, the older one first."""
+def only_rewritten(table: Table, before: int | None, now: int | None) -> bool:
+    """Whether every snapshot after `before`, up to `now`, only rewrote files."""
     current = now
     while current != before:
-        found = table.snapshot_by_id(current) if current is not None else None
-        if found is None or found.summary is None or found.summary.operation != Operation.REPLACE:
+        snapshot = table.snapshot_by_id(current) if current is not None else None
+        if snapshot is None or snapshot.summary is None or snapshot.summary.operation != Operation.REPLACE:
             return False
-        current = found.parent_snapshot_id
+        current = snapshot.parent_snapshot_id
     return True
 
 
-def _portions(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[Iterator[pa.RecordBatch]]:
-    """Runs of `rows` rows, the last one shorter, each to be consumed before the next."""
-    for _, run in groupby(_numbered(batches, rows), key=itemgetter(0)):
+def _split_rows(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[Iterator[pa.RecordBatch]]:
+    """Split batches into runs of `rows` rows, the last one shorter; consume each run before the next."""
+    for _, run in groupby(_number_slices(batches, rows), key=itemgetter(0)):
         yield (piece for _, piece in run)
 
 
-def _numbered(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Slices of batches that lie in one run, with the number of the run."""
+def _number_slices(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Slice batches at run boundaries; yields the number of the run with each slice."""
     seen = 0
     for batch in batches:
         offset = 0

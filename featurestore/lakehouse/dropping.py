@@ -1,4 +1,4 @@
-"""Dropping a table with its files, in two steps of which the second can be done later: first its name, then its folder."""
+"""Drop a table with its files in two steps, first the name and then the folder; the second step can be done later."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,76 +9,76 @@ from pyiceberg.exceptions import NoSuchTableError
 
 from featurestore.errors import NotReady
 from featurestore.lakehouse import folders, tables
+from featurestore.lakehouse.catalog_errors import UNREACHABLE, to_store_error, translating_errors
 from featurestore.lakehouse.local_io import pyarrow_io
-from featurestore.lakehouse.reaching import UNREACHABLE, reaching, told
 from featurestore.lakehouse.tables import Table
 
 
 @dataclass(frozen=True)
-class Identity:
-    """Which table is meant, whatever its name stands for by now: its UUID, and the folder of its files."""
+class TableIdentity:
+    """The UUID of a table and the folder of its files, which still identify it when its name belongs to another table."""
 
     uuid: str
     location: str
 
 
 @dataclass(frozen=True)
-class Contents:
-    """The files in a table's folder, and their bytes."""
+class FolderContents:
+    """The number of files in a table's folder, and their total size in bytes."""
 
     files: int
     bytes: int
 
 
-def identity(table: Table) -> Identity:
+def identity_of(table: Table) -> TableIdentity:
     """The identity of the table that the handle shows."""
-    return Identity(str(table.metadata.table_uuid), table.location())
+    return TableIdentity(str(table.metadata.table_uuid), table.location())
 
 
-def find(catalog: Catalog, identifier: str, wanted: Identity) -> Table | None:
-    """The table of this name if it is the one that is meant; None when it is gone, or another one has its name."""
-    found = tables.find(catalog, identifier)
-    return found if found is not None and identity(found).uuid == wanted.uuid else None
+def find_same_table(catalog: Catalog, identifier: str, target: TableIdentity) -> Table | None:
+    """Load the table if it still has the target's UUID; None if it is gone, or another table has its name."""
+    table = tables.find(catalog, identifier)
+    return table if table is not None and identity_of(table).uuid == target.uuid else None
 
 
-def contents(catalog: Catalog, wanted: Identity) -> Contents:
-    """What lies in the table's folder, reachable or not; nothing where another table's metadata lie there as well.
+def folder_contents(catalog: Catalog, target: TableIdentity) -> FolderContents:
+    """Count the files in the table's folder, reachable or not; zero if the folder also has another table's metadata.
 
-    Two tables share a folder where one was renamed and its name given to a new one. Raises: NotReady.
+    Two tables share a folder if one was renamed and its old name given to a new one. Raises: NotReady.
     """
     try:
-        filesystem, path = folders.filesystem(pyarrow_io().PyArrowFileIO(dict(catalog.properties)), wanted.location)
+        filesystem, path = folders.filesystem(pyarrow_io().PyArrowFileIO(dict(catalog.properties)), target.location)
         infos = filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True, recursive=True))
         files = [info for info in infos if info.type == pafs.FileType.File]
-        if any(folders.is_foreign(filesystem, info.path, wanted.uuid) for info in files if ".metadata.json" in info.path):
-            return Contents(0, 0)
+        if any(folders.is_foreign(filesystem, info.path, target.uuid) for info in files if ".metadata.json" in info.path):
+            return FolderContents(0, 0)
     except UNREACHABLE as error:
-        raise told(error, f"looking at the folder {wanted.location}") from error
-    return Contents(len(files), sum(info.size for info in files))
+        raise to_store_error(error, f"looking at the folder {target.location}") from error
+    return FolderContents(len(files), sum(info.size for info in files))
 
 
-def drop(catalog: Catalog, identifier: str, wanted: Identity) -> Contents:
-    """Drop the table, if it is still there, and delete its folder, as far as it is its own; returns what was deleted.
+def drop_table(catalog: Catalog, identifier: str, target: TableIdentity) -> FolderContents:
+    """Drop the table if it still exists, and delete its folder unless another table shares it; returns what was deleted.
 
-    Killed in between, it is ended by calling it again. Raises: NotReady; what is left then can be dropped again.
+    Call it again to finish an interrupted drop. Raises: NotReady; the rest can be dropped by another call then.
     """
-    if find(catalog, identifier, wanted) is not None:
-        unregister(catalog, identifier, wanted)
-    found = contents(catalog, wanted)
-    if found.files:
-        filesystem, path = folders.filesystem(pyarrow_io().PyArrowFileIO(dict(catalog.properties)), wanted.location)
-        with reaching(f"{identifier} is dropped, but not all of {wanted.location} is deleted"):
+    if find_same_table(catalog, identifier, target) is not None:
+        unregister(catalog, identifier, target)
+    deleted = folder_contents(catalog, target)
+    if deleted.files:
+        filesystem, path = folders.filesystem(pyarrow_io().PyArrowFileIO(dict(catalog.properties)), target.location)
+        with translating_errors(f"{identifier} is dropped, but not all of {target.location} is deleted"):
             filesystem.delete_dir(path)
-    return found
+    return deleted
 
 
-def unregister(catalog: Catalog, identifier: str, wanted: Identity) -> None:
-    """Drop the table's name, which stands for the wanted one; its files stay. Raises: NotReady while it is not known to be gone."""
+def unregister(catalog: Catalog, identifier: str, target: TableIdentity) -> None:
+    """Drop the table's name, which must belong to the target; its files stay. Raises: NotReady unless the name is known to be gone."""
     try:
-        # Another process may be ending the same work.
+        # Another process may be finishing the same drop.
         with suppress(NoSuchTableError):
             catalog.drop_table(identifier)
     except (*UNREACHABLE, NotReady) as error:
-        # The answer may be lost alone.
-        if find(catalog, identifier, wanted) is not None:
-            raise told(error, f"dropping {identifier}") from error
+        # Perhaps only the response was lost.
+        if find_same_table(catalog, identifier, target) is not None:
+            raise to_store_error(error, f"dropping {identifier}") from error

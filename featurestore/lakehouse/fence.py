@@ -1,9 +1,9 @@
-"""What takes snapshots away must not take one that another process tags meanwhile: the one puts up a fence, and the other tears it down.
+"""A fence of tags, so that removing snapshots cannot remove one that another process tags at the same time.
 
-Where pyiceberg itself commits, `as_loaded` says all there is to say. A REST server checks nothing but what Iceberg defines, and
-among that is which snapshot a ref stands for, or that there is none of its name. So, before it takes anything away, a process sets two
-tags: FENCE, of which there is one, and a mark of its own, whose name nobody gives again. Whoever tags asserts FENCE as it was seen and
-takes down all that is up. What takes snapshots away then asserts both: the mark is gone if anybody tagged since.
+Where pyiceberg itself commits, the `as_loaded` requirement is enough. A REST server checks only Iceberg's own requirements, among them
+which snapshot a ref points to, or that a ref does not exist. So a process sets two tags before it removes anything: FENCE, shared by
+all, and a mark with a unique name. A process that tags requires FENCE to be as it saw it, and removes all fence tags. The removal of
+snapshots then requires both tags: the mark is missing if anybody tagged since.
 """
 
 import uuid
@@ -14,77 +14,77 @@ from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.table.update import AssertRefSnapshotId, RemoveSnapshotRefUpdate, SetSnapshotRefUpdate, TableRequirement
 
 from featurestore.errors import CommitConflict
-from featurestore.lakehouse.commits import ATTEMPTS, Stage, begin, commit, execute, named, reloaded
-from featurestore.lakehouse.requirements import Staged, require
+from featurestore.lakehouse.commits import ATTEMPTS, Stage, begin, commit, execute, reload, table_name, too_many_conflicts
+from featurestore.lakehouse.requirements import StagedUpdates, add_requirements
 
 FENCE = "featurestore-fence"
 
 
 def commit_fenced(table: Table, stage: Stage, *, undone: str = "nothing was changed") -> bool:
-    """As `commits.commit`, of the newest state, for what takes away snapshots or tags: it lands only if nobody tagged since it looked.
+    """Commit the removal of snapshots or tags on the newest state, as `commits.commit`; it lands only if nobody set a tag meanwhile.
 
-    Raises: CommitConflict when other writers never pause; else as `commits.execute` and what `stage` raises.
+    Raises: CommitConflict after too many conflicts; else as `commits.execute` and what `stage` raises.
     """
     if isinstance(table.catalog, MetastoreCatalog):
-        fresh = reloaded(table)
+        fresh = reload(table)
         done = commit(fresh, stage, undone=undone)
         table.metadata, table.metadata_location = fresh.metadata, fresh.metadata_location
         return done
     for _ in range(ATTEMPTS):
-        fresh = reloaded(table)
+        fresh = reload(table)
         if stage(fresh) is None:
             table.metadata, table.metadata_location = fresh.metadata, fresh.metadata_location
             return False
         mark = f"{FENCE}-{uuid.uuid4().hex}"
-        commit(fresh, lambda now, mark=mark: _put_up(now, mark), undone=undone)  # type: ignore[misc]
+        commit(fresh, lambda now, mark=mark: _set_fence(now, mark), undone=undone)  # type: ignore[misc]
         transaction = stage(fresh) or begin(fresh)
-        held = {name: fresh.refs()[name].snapshot_id for name in (FENCE, mark)}
-        Staged(transaction, [RemoveSnapshotRefUpdate(ref_name=name) for name in held], ()).commit()  # type: ignore[call-arg]
-        require(transaction, *(_asserted(name, snapshot_id) for name, snapshot_id in held.items()))
+        fence_refs = {name: fresh.refs()[name].snapshot_id for name in (FENCE, mark)}
+        StagedUpdates(transaction, [RemoveSnapshotRefUpdate(ref_name=name) for name in fence_refs], ()).commit()  # type: ignore[call-arg]
+        add_requirements(transaction, *(_ref_requirement(name, snapshot_id) for name, snapshot_id in fence_refs.items()))
         try:
             execute(fresh, transaction)
         except CommitConflict:
             continue
         table.metadata, table.metadata_location = fresh.metadata, fresh.metadata_location
         return True
-    raise CommitConflict(f"{named(table)} is being changed without pause; {undone}", table=named(table))
+    raise too_many_conflicts(table, undone)
 
 
-def take_down(transaction: Transaction, table: Table) -> None:
-    """Let the transaction, which tags, fail if a fence is put up before it lands, and take down the one that is up."""
+def remove_fence(transaction: Transaction, table: Table) -> None:
+    """Stage the removal of the fence in a transaction that sets a tag; it fails if another fence is set before it lands."""
     if isinstance(table.catalog, MetastoreCatalog):
         return
-    up = _up(table)
-    if up:
-        Staged(transaction, [RemoveSnapshotRefUpdate(ref_name=name) for name in up], ()).commit()  # type: ignore[call-arg]
-    require(transaction, _asserted(FENCE, up.get(FENCE)))
+    fence_refs = _fence_refs(table)
+    if fence_refs:
+        StagedUpdates(transaction, [RemoveSnapshotRefUpdate(ref_name=name) for name in fence_refs], ()).commit()  # type: ignore[call-arg]
+    add_requirements(transaction, _ref_requirement(FENCE, fence_refs.get(FENCE)))
 
 
 def is_fence(ref: str) -> bool:
-    """Whether a ref is part of a fence, and so holds nothing."""
+    """Whether a ref is part of a fence, which does not keep a snapshot."""
     return ref.startswith(FENCE)
 
 
-def _put_up(table: Table, mark: str) -> Transaction:
-    """Instead of one that is up: whoever put that up is dead, or will see."""
+def _set_fence(table: Table, mark: str) -> Transaction:
+    """Replace an existing fence: its process has died, or will notice."""
     current = table.current_snapshot()
     if current is None:
-        raise CommitConflict(f"{named(table)} has lost its snapshots; nothing was changed", table=named(table))
+        raise CommitConflict(f"{table_name(table)} has lost its snapshots; nothing was changed", table=table_name(table))
     transaction = begin(table)
-    up = _up(table)
-    removed = [RemoveSnapshotRefUpdate(ref_name=name) for name in up if name != FENCE]  # type: ignore[call-arg]
+    fence_refs = _fence_refs(table)
+    removed = [RemoveSnapshotRefUpdate(ref_name=name) for name in fence_refs if name != FENCE]  # type: ignore[call-arg]
     added = [
         SetSnapshotRefUpdate(ref_name=name, type=SnapshotRefType.TAG, snapshot_id=current.snapshot_id)  # type: ignore[call-arg]
         for name in (FENCE, mark)
     ]
-    Staged(transaction, [*removed, *added], ()).commit()
-    require(transaction, _asserted(FENCE, up.get(FENCE)))
+    StagedUpdates(transaction, [*removed, *added], ()).commit()
+    add_requirements(transaction, _ref_requirement(FENCE, fence_refs.get(FENCE)))
     return transaction
 
 
-def _up(table: Table) -> dict[str, int]:
+def _fence_refs(table: Table) -> dict[str, int]:
     return {name: ref.snapshot_id for name, ref in table.refs().items() if is_fence(name)}
 
 
-def _asserted(ref: str, snapshot_id: int | None) -> TableRequirement:
+def _ref_requirement(ref: str, snapshot_id: int | None) -> TableRequirement:
     return AssertRefSnapshotId(ref=ref, snapshot_id=snapshot_id)  # type: ignore[call-arg]

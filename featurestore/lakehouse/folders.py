@@ -1,4 +1,4 @@
-"""The folder of a table: the filesystem it lies on, and whether another table's metadata lie there too."""
+"""The folder of a table: its filesystem, and whether another table's metadata are in it too."""
 
 import json
 
@@ -10,30 +10,30 @@ from featurestore.lakehouse.local_io import LocalFirstIO, parse_location, pyarro
 
 
 def filesystem(io: FileIO, location: str) -> tuple[pafs.FileSystem, str]:
-    """The filesystem that a location is on, for what is there already, and its path there."""
+    """The filesystem of a location, for existing files, and the path in it."""
     scheme, netloc, path = parse_location(location, io.properties)
     if scheme == "file" and isinstance(io, LocalFirstIO):
         return pafs.LocalFileSystem(), path
-    known = io if isinstance(io, pyarrow_io().PyArrowFileIO) else pyarrow_io().PyArrowFileIO(io.properties)
-    return known.fs_by_scheme(scheme, netloc), path
+    pyarrow_files = io if isinstance(io, pyarrow_io().PyArrowFileIO) else pyarrow_io().PyArrowFileIO(io.properties)
+    return pyarrow_files.fs_by_scheme(scheme, netloc), path
 
 
 def data_folders(*tables: Table) -> list[str]:
-    """The folders on this machine where these tables keep their data files."""
-    found: list[str] = []
+    """The local data folders of these tables; tables stored elsewhere have none."""
+    paths: list[str] = []
     for table in tables:
         for location in (f"{table.location()}/data", table.properties.get("write.data.path")):
             scheme, _, path = parse_location(location, table.io.properties) if location else ("", "", "")
             if scheme == "file":
-                found.append(path)
-    return found
+                paths.append(path)
+    return paths
 
 
 def is_foreign(files: pafs.FileSystem, path: str, uuid: str) -> bool:
-    """Whether a metadata file is of another table than the one with this UUID."""
+    """Whether a metadata file belongs to a table with another UUID."""
     try:
         with files.open_input_stream(path, compression="detect") as stream:
             return bool(json.loads(stream.read()).get("table-uuid") != uuid)
     except (ValueError, FileNotFoundError):
-        # Cut off while it was written, or gone since: nobody's.
+        # Truncated while it was written, or deleted since: it belongs to no table.
         return False

@@ -1,6 +1,6 @@
-"""Iceberg's files on this machine, opened without pyiceberg's pyarrow module, which takes as long to import as a command may run.
+"""Iceberg FileIO for local files without pyiceberg's pyarrow module, which is slow to import.
 
-Files elsewhere, such as on S3, are opened by that module, which is imported then.
+Files elsewhere, such as on S3, are opened by that module, which is then imported.
 """
 
 import os
@@ -16,16 +16,16 @@ from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStrea
 from featurestore import private
 
 LOCAL_FIRST, PRIVATE = f"{__name__}.LocalFirstIO", f"{__name__}.PrivateIO"
-"""The values of pyiceberg's property `py-io-impl` that mean these."""
+"""Values of pyiceberg's property `py-io-impl` for the two classes below."""
 
 
 def pyarrow_io() -> Any:
-    """pyiceberg's pyarrow module. It imports pyarrow.dataset, and that pandas, where it is installed."""
+    """Import pyiceberg's pyarrow module, which imports pyarrow.dataset, and through it pandas if installed."""
     return import_module("pyiceberg.io.pyarrow")
 
 
 def parse_location(location: str, properties: dict[str, Any]) -> tuple[str, str, str]:
-    """Scheme, host and path of a location, as pyiceberg has them: the path of a file:// address is taken as it stands."""
+    """Scheme, host and path of a location, by pyiceberg's rules: the path of a file:// URI is not decoded."""
     path = local_path(location)
     if path is not None and "DEFAULT_SCHEME" not in properties:
         return "file", "", path
@@ -34,7 +34,7 @@ def parse_location(location: str, properties: dict[str, Any]) -> tuple[str, str,
 
 
 def local_path(location: str) -> str | None:
-    """The path of a location on this machine; None for one elsewhere."""
+    """The path of a local location; None for a remote one."""
     if os.name == "nt":
         return None
     parts = urlsplit(location)
@@ -44,10 +44,10 @@ def local_path(location: str) -> str | None:
 
 
 class LocalFile(InputFile, OutputFile):
-    """A file of this machine. Folders are made when it is written, as pyarrow's file system makes them."""
+    """A local file. Writing creates its folders, as pyarrow's filesystem does."""
 
     def __init__(self, location: str, path: str, owned: bool = False) -> None:
-        """`owned`: what is made new is for its owner alone."""
+        """`owned`: new files and folders are accessible to their owner only."""
         super().__init__(location)
         self._path = path
         self._owned = owned
@@ -57,16 +57,16 @@ class LocalFile(InputFile, OutputFile):
         return os.stat(self._path).st_size
 
     def exists(self) -> bool:
-        """Whether the file is there."""
+        """Whether the file exists."""
         return os.path.isfile(self._path)
 
     def open(self, seekable: bool = True) -> InputStream:
-        """The file for reading. Raises: FileNotFoundError, PermissionError."""
+        """Open the file for reading. Raises: FileNotFoundError, PermissionError."""
         stream: InputStream = pa.OSFile(self._path, "rb")
         return stream
 
     def create(self, overwrite: bool = False) -> OutputStream:
-        """The file for writing. Raises: FileExistsError if it is there and not to be overwritten."""
+        """Open the file for writing. Raises: FileExistsError if it exists and `overwrite` is false."""
         if not overwrite and os.path.exists(self._path):
             raise FileExistsError(f"Cannot create file, already exists: {self.location}")
         if self._owned:
@@ -83,7 +83,7 @@ class LocalFile(InputFile, OutputFile):
 
 
 class LocalFirstIO(FileIO):
-    """What a table's files are reached by: this machine's as they are, others through pyarrow."""
+    """FileIO of a table: local files are opened directly, others through pyarrow."""
 
     owned = False
 
@@ -111,11 +111,11 @@ class LocalFirstIO(FileIO):
         return pyarrow_io().PyArrowFileIO(self.properties)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what cannot be sent to another process, and is opened there again."""
+        """Leave out what cannot be pickled; the receiving process opens it again."""
         return {"properties": self.properties}
 
 
 class PrivateIO(LocalFirstIO):
-    """The same for tables in a home folder, whose new files and folders are for their owner alone."""
+    """LocalFirstIO for tables in a home folder: new files and folders are accessible to their owner only."""
 
     owned = True

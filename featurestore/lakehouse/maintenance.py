@@ -1,4 +1,4 @@
-"""Old snapshots expire unless something pins them, and files that no kept snapshot reaches are swept."""
+"""Expire old snapshots that nothing pins, and remove files that no remaining snapshot reaches."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -16,113 +16,117 @@ from pyiceberg.table.update import AssertTableUUID, RemoveSnapshotsUpdate
 
 from featurestore.errors import CommitConflict, Conflict
 from featurestore.lakehouse import folders, tables
-from featurestore.lakehouse.commits import ATTEMPTS, begin, commit, reloaded
+from featurestore.lakehouse.commits import ATTEMPTS, begin, commit, reload, too_many_conflicts
 from featurestore.lakehouse.fence import commit_fenced, is_fence
 from featurestore.lakehouse.local_io import parse_location
-from featurestore.lakehouse.requirements import Staged, as_loaded
+from featurestore.lakehouse.requirements import StagedUpdates, as_loaded
 from featurestore.secrets import logger_of
 
 logger = logger_of(__name__)
 
-Wanted = Callable[[Mapping[str, str]], Collection[str]]
-"""The files that a table with these properties will want though no snapshot has them yet, by their locations."""
+PendingFiles = Callable[[Mapping[str, str]], Collection[str]]
+"""Returns, from a table's properties, the locations of files that no snapshot has yet, but a later commit will add."""
 
-_SWEPT = (".parquet", ".orc", ".avro", ".metadata.json", ".metadata.json.gz", ".stats", ".puffin")
+_REMOVABLE = (".parquet", ".orc", ".avro", ".metadata.json", ".metadata.json.gz", ".stats", ".puffin")
 
 
 @dataclass(frozen=True)
-class Expired:
-    """The snapshots that went, or would go."""
+class ExpiredSnapshots:
+    """The snapshots that were expired, or would be in a dry run."""
 
     snapshot_ids: tuple[int, ...]
 
     @property
     def snapshots(self) -> int:
-        """How many they are."""
+        """The number of snapshots."""
         return len(self.snapshot_ids)
 
 
 @dataclass(frozen=True)
-class Swept:
-    """How many files went, or would go, and their bytes."""
+class RemovedFiles:
+    """The number of files removed, or that a dry run would remove, and their total size in bytes."""
 
     files: int
     bytes: int
 
 
-def nothing(properties: Mapping[str, str]) -> Collection[str]:
-    """Wanted by a table that has all its files in its snapshots."""
+def no_files(properties: Mapping[str, str]) -> Collection[str]:
+    """The pending files of a table that has all its files in its snapshots: none."""
     return ()
 
 
-def expire(
+def expire_snapshots(
     table: Table, older_than: datetime, dry_run: bool = False, *, reader: int | None = None, untagged: Collection[str] = ()
-) -> Expired:
-    """Forget snapshots that ceased to be the current one before `older_than` (naive: UTC), but the heads of tags and branches.
+) -> ExpiredSnapshots:
+    """Remove snapshots that were superseded before `older_than` (naive: UTC), except the heads of tags and branches.
 
-    What an incremental reader that stands at the snapshot `reader` still needs is kept as well: it, and all after it. Files stay
-    until `sweep`. `untagged`: as if these tags were gone, for dry runs. The handle then shows the new state.
-    Raises: CommitConflict if other writers never pause.
+    The snapshot `reader`, where an incremental reader stands, and all after it are kept as well. Files stay until
+    `remove_orphan_files`. `untagged`: tags to ignore, for dry runs. The handle then shows the new state.
+    Raises: CommitConflict after too many conflicts.
     """
     limit = _milliseconds(older_than)
-    found: list[int] = []
+    expired: list[int] = []
 
     def stage(fresh: Table) -> Transaction | None:
         old = _expirable(fresh, limit, reader, untagged)
-        # What an earlier try has taken away, whose answer was lost, is counted too.
-        found[:] = [*(snapshot_id for snapshot_id in found if fresh.snapshot_by_id(snapshot_id) is None), *old]
+        # Snapshots that an earlier attempt removed, whose response was lost, are counted too.
+        expired[:] = [*(snapshot_id for snapshot_id in expired if fresh.snapshot_by_id(snapshot_id) is None), *old]
         if dry_run or not old:
             return None
         transaction = begin(fresh)
-        # Removing a snapshot also removes a tag that was set on it a moment ago: then this must not land.
+        # Removing a snapshot also removes its tags: the commit must fail if one was set meanwhile.
         requirements = (AssertTableUUID(uuid=fresh.metadata.table_uuid), *as_loaded(fresh, unreferenced=old))
         removal = RemoveSnapshotsUpdate(snapshot_ids=list(old))  # type: ignore[call-arg]
-        Staged(transaction, (removal,), requirements).commit()
+        StagedUpdates(transaction, (removal,), requirements).commit()
         return transaction
 
-    commit_fenced(table, stage, undone="nothing has expired")
-    return Expired(tuple(found))
+    commit_fenced(table, stage, undone="no snapshot was expired")
+    return ExpiredSnapshots(tuple(expired))
 
 
 def bound_metadata(table: Table) -> None:
-    """Give a table what ours say about metadata files, where it says nothing itself, so that their number is bounded.
+    """Set the properties that bound the number of metadata files, unless the table sets them itself.
 
-    Raises: CommitConflict if other writers never pause.
+    Raises: CommitConflict after too many conflicts.
     """
 
     def stage(fresh: Table) -> Transaction | None:
-        return tables.properties_changed(fresh, {name: value for name, value in tables.FEW_FILES.items() if name not in fresh.properties})
+        return tables.properties_transaction(
+            fresh, {name: value for name, value in tables.METADATA_PROPERTIES.items() if name not in fresh.properties}
+        )
 
-    fresh = reloaded(table)
-    commit(fresh, stage, undone="its properties are as they were")
+    fresh = reload(table)
+    commit(fresh, stage, undone="its properties were not changed")
     table.metadata, table.metadata_location = fresh.metadata, fresh.metadata_location
 
 
 def last_changed(table: Table, locations: Collection[str]) -> datetime | None:
-    """When the newest of these files was written; None where none of them is there."""
+    """When the newest of these files was written; None if none exists."""
     filesystem, _ = folders.filesystem(table.io, table.location())
-    found = filesystem.get_file_info([_path(table, location) for location in locations])
-    return max((info.mtime for info in found if info.type == pafs.FileType.File), default=None)
+    infos = filesystem.get_file_info([_path(table, location) for location in locations])
+    return max((info.mtime for info in infos if info.type == pafs.FileType.File), default=None)
 
 
-def sweep(table: Table, older_than: datetime, dry_run: bool = False, *, without: Collection[int] = (), wanted: Wanted = nothing) -> Swept:
-    """Delete the files in the table's folder, last changed before `older_than` (naive: UTC), that no snapshot it has reaches.
+def remove_orphan_files(
+    table: Table, older_than: datetime, dry_run: bool = False, *, without: Collection[int] = (), wanted: PendingFiles = no_files
+) -> RemovedFiles:
+    """Delete files in the table's folder that no snapshot reaches and that were last changed before `older_than` (naive: UTC).
 
-    `older_than` must lie further back than the longest read or write takes: a file is written before a snapshot reaches it, and the files
-    of a snapshot that was the current one since then stay, though it has expired; so do those that are `wanted`. `without`: as if these
-    snapshots had expired, for dry runs.
-    Raises: Conflict where another table lives in the same folder; CommitConflict where files go while they are looked at.
+    `older_than` must be longer ago than the longest read or write takes, because a file is written before a snapshot reaches it. Files
+    of expired snapshots that were current after `older_than` are kept, as are `wanted` files. `without`: snapshots to ignore, for dry
+    runs.
+    Raises: Conflict if another table shares the folder; CommitConflict if metadata files disappear meanwhile.
     """
     limit = _utc(older_than)
-    # What is there is listed before what is reachable: a file that a commit takes over in between is then seen as reachable.
-    listed = list(_listed(table))
-    fresh, reachable = _reached(table, without, _milliseconds(older_than))
+    # List files before computing what is reachable: a file that is committed in between then counts as reachable.
+    listed = list(_list_files(table))
+    fresh, reachable = _reload_reachable(table, without, _milliseconds(older_than))
     reachable |= {_path(fresh, location) for location in wanted(fresh.properties)}
-    garbage = [info for info in listed if info.path not in reachable and info.mtime is not None and info.mtime < limit]
-    _refuse_shared_folder(fresh, garbage)
+    orphans = [info for info in listed if info.path not in reachable and info.mtime is not None and info.mtime < limit]
+    _refuse_shared_folder(fresh, orphans)
     if not dry_run:
-        _delete(table, [info.path for info in garbage])
-    return Swept(len(garbage), sum(info.size for info in garbage))
+        _delete(table, [info.path for info in orphans])
+    return RemovedFiles(len(orphans), sum(info.size for info in orphans))
 
 
 def _delete(table: Table, paths: Iterable[str]) -> None:
@@ -133,20 +137,20 @@ def _delete(table: Table, paths: Iterable[str]) -> None:
             filesystem.delete_file(path)
         if isinstance(filesystem, pafs.LocalFileSystem):
             above = (folder for folder in Path(path).parents if Path(home) in folder.parent.parents)
-            # A folder that is not empty, or that another upkeep has removed, ends it.
+            # Stop at a folder that is not empty, or that another process has removed.
             with suppress(OSError):
                 for folder in above:
                     folder.rmdir()
 
 
 def _expirable(table: Table, limit: int, reader: int | None, untagged: Collection[str]) -> tuple[int, ...]:
-    held = [ref.snapshot_id for name, ref in table.refs().items() if name not in untagged and not is_fence(name)]
-    kept = {table.metadata.current_snapshot_id, *held}
+    referenced = [ref.snapshot_id for name, ref in table.refs().items() if name not in untagged and not is_fence(name)]
+    kept = {table.metadata.current_snapshot_id, *referenced}
     ids = [snapshot.snapshot_id for snapshot in ancestors_of(table.current_snapshot(), table.metadata)]
     if reader in ids:
         kept |= set(ids[: ids.index(reader) + 1])
-    # Whoever began to read a snapshot did so while it was the current one: its age counts from when it ceased to be.
-    return tuple(snapshot_id for snapshot_id, when in _ceased(table.metadata).items() if when < limit and snapshot_id not in kept)
+    # Readers start on a snapshot while it is current, so its age counts from when it was superseded.
+    return tuple(snapshot_id for snapshot_id, when in _superseded_at(table.metadata).items() if when < limit and snapshot_id not in kept)
 
 
 def _milliseconds(when: datetime) -> int:
@@ -161,63 +165,63 @@ def _path(table: Table, location: str) -> str:
     return parse_location(location, table.io.properties)[2]
 
 
-def _listed(table: Table) -> Iterator[pafs.FileInfo]:
-    """Iceberg's files in the table's data and metadata folders; folders set outside of the table's own may be others' too."""
+def _list_files(table: Table) -> Iterator[pafs.FileInfo]:
+    """Iceberg's files in the table's data and metadata folders; folders outside of the table's are skipped, since others may use them."""
     provider = table.location_provider()
     home = table.location().rstrip("/") + "/"
     for folder in (provider.data_path, provider.metadata_path):
         if not folder.startswith(home):
-            logger.info("not swept: %s lies outside of the table's folder", folder)
+            logger.info("orphan files are not removed from %s: it is outside of the table's folder", folder)
             continue
         filesystem, path = folders.filesystem(table.io, folder)
-        found = filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True, recursive=True))
-        yield from (info for info in found if info.type == pafs.FileType.File and info.path.endswith(_SWEPT))
+        infos = filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True, recursive=True))
+        yield from (info for info in infos if info.type == pafs.FileType.File and info.path.endswith(_REMOVABLE))
 
 
-def _reached(table: Table, without: Collection[int], since: int) -> tuple[Table, set[str]]:
-    """The table as it is now, and the paths of all files that it reaches, or that who reads it may still be reading."""
-    gone: FileNotFoundError | None = None
+def _reload_reachable(table: Table, without: Collection[int], since: int) -> tuple[Table, set[str]]:
+    """The reloaded table, and the paths of all files that it reaches or that current readers may still need."""
+    missing: FileNotFoundError | None = None
     for _ in range(ATTEMPTS):
-        fresh = reloaded(table)
-        if gone is not None and fresh.metadata_location == table.metadata_location:
+        fresh = reload(table)
+        if missing is not None and fresh.metadata_location == table.metadata_location:
             name = ".".join(table.name())
-            raise CommitConflict(f"{name} lacks a file of its metadata, or is being swept by another process: {gone}") from gone
-        lately = _ceased_since(fresh.metadata, since)
-        held = [snapshot for snapshot in fresh.snapshots() if snapshot.snapshot_id not in without or snapshot.snapshot_id in lately]
+            raise CommitConflict(f"{name} lacks a metadata file, or another process is removing its files: {missing}") from missing
+        recent = _superseded_since(fresh.metadata, since)
+        kept = [snapshot for snapshot in fresh.snapshots() if snapshot.snapshot_id not in without or snapshot.snapshot_id in recent]
         try:
-            return fresh, _reachable(fresh, held) | _lingering(fresh, since)
+            return fresh, _reachable(fresh, kept) | _recently_expired_files(fresh, since)
         except FileNotFoundError as error:
-            # Snapshots that expired a moment ago may be swept already: a table that moved on meanwhile is looked at again.
-            gone, table = error, fresh
-    raise CommitConflict(f"{'.'.join(table.name())} is being changed without pause; nothing was swept")
+            # Files of snapshots that have just expired may be gone already: try again if the table has changed meanwhile.
+            missing, table = error, fresh
+    raise too_many_conflicts(table, "no file was removed")
 
 
-def _lingering(table: Table, since: int) -> set[str]:
-    """The files of expired snapshots that were the current one since then, by the metadata files that still show them."""
-    held = {snapshot.snapshot_id for snapshot in table.snapshots()}
-    found: dict[int, Snapshot] = {}
+def _recently_expired_files(table: Table, since: int) -> set[str]:
+    """The files of expired snapshots that were current after `since`, from the older metadata files that still list them."""
+    present = {snapshot.snapshot_id for snapshot in table.snapshots()}
+    expired: dict[int, Snapshot] = {}
     for entry in table.metadata.metadata_log:
         if entry.timestamp_ms < since:
             continue
         try:
             earlier = FromInputFile.table_metadata(table.io.new_input(entry.metadata_file))
         except FileNotFoundError:
-            # A commit since then has removed the oldest one.
+            # A later commit has removed the oldest metadata file.
             continue
-        lately = _ceased_since(earlier, since) - held
-        found |= {snapshot.snapshot_id: snapshot for snapshot in earlier.snapshots if snapshot.snapshot_id in lately}
-    return _reachable(table, list(found.values()))
+        recent = _superseded_since(earlier, since) - present
+        expired |= {snapshot.snapshot_id: snapshot for snapshot in earlier.snapshots if snapshot.snapshot_id in recent}
+    return _reachable(table, list(expired.values()))
 
 
-def _ceased(metadata: TableMetadata) -> dict[int, int]:
-    """When each snapshot ceased to be the current one, in milliseconds; when it was made if it never was."""
+def _superseded_at(metadata: TableMetadata) -> dict[int, int]:
+    """When each snapshot was superseded, in milliseconds since the epoch; when it was created if it never was current."""
     main = ancestors_of(metadata.current_snapshot(), metadata)
     following = {snapshot.parent_snapshot_id: snapshot.timestamp_ms for snapshot in main}
     return {snapshot.snapshot_id: following.get(snapshot.snapshot_id, snapshot.timestamp_ms) for snapshot in metadata.snapshots}
 
 
-def _ceased_since(metadata: TableMetadata, since: int) -> set[int]:
-    return {snapshot_id for snapshot_id, when in _ceased(metadata).items() if when >= since}
+def _superseded_since(metadata: TableMetadata, since: int) -> set[int]:
+    return {snapshot_id for snapshot_id, when in _superseded_at(metadata).items() if when >= since}
 
 
 def _reachable(table: Table, snapshots: Iterable[Snapshot]) -> set[str]:
@@ -234,14 +238,16 @@ def _reachable(table: Table, snapshots: Iterable[Snapshot]) -> set[str]:
     return {_path(table, location) for location in locations}
 
 
-def _refuse_shared_folder(table: Table, garbage: list[pafs.FileInfo]) -> None:
-    """A table made under the old name of a renamed one has its folder too: what one does not reach may be the other's."""
-    filesystem, own = folders.filesystem(table.io, table.location())
+def _refuse_shared_folder(table: Table, orphans: list[pafs.FileInfo]) -> None:
+    """Raise Conflict if another table shares the folder, as after a rename and a new table of the old name."""
+    filesystem, folder = folders.filesystem(table.io, table.location())
     uuid, catalog = str(table.metadata.table_uuid), table.catalog
-    if not any(folders.is_foreign(filesystem, info.path, uuid) for info in garbage if ".metadata.json" in info.path):
+    if not any(folders.is_foreign(filesystem, info.path, uuid) for info in orphans if ".metadata.json" in info.path):
         return
     for namespace in catalog.list_namespaces():
         for identifier in catalog.list_tables(namespace):
             other = catalog.load_table(identifier)
-            if other.metadata.table_uuid != table.metadata.table_uuid and _path(other, other.location()) == own:
-                raise Conflict(f"{'.'.join(identifier)} and {'.'.join(table.name())} share the folder {table.location()}: not swept")
+            if other.metadata.table_uuid != table.metadata.table_uuid and _path(other, other.location()) == folder:
+                raise Conflict(
+                    f"{'.'.join(identifier)} and {'.'.join(table.name())} share the folder {table.location()}: no file was removed"
+                )

@@ -1,4 +1,4 @@
-"""A catalog in PostgreSQL of which no question goes on for ever: a server that hangs still takes what it is sent."""
+"""A PostgreSQL catalog with a time limit for each statement: keepalives do not notice a server that hangs."""
 
 import functools
 import os
@@ -14,11 +14,11 @@ from sqlalchemy import event
 
 ANSWER_SECONDS = 60.0
 TIMEOUT = "timeout-seconds"
-"""The catalog property that says how long one statement may take."""
+"""The catalog property with the time limit of one statement, in seconds."""
 
 
 class BoundedSqlCatalog(SqlCatalog):
-    """As pyiceberg's, which waits without end; `timeout-seconds` says for how long this one does. Its driver is one of `DRIVERS`."""
+    """pyiceberg's SqlCatalog with a time limit, `timeout-seconds`, for each statement. Its driver must be one of `DRIVERS`."""
 
     def _init_catalog(self) -> None:
         seconds = float(self.properties.get(TIMEOUT, ANSWER_SECONDS))
@@ -32,8 +32,8 @@ class BoundedSqlCatalog(SqlCatalog):
 
 
 def _psycopg2(seconds: float) -> Callable[..., Any]:
-    """What connects by psycopg2, to a server whose every statement takes so long at most."""
-    # Here and not above: the driver is an extra.
+    """psycopg2's `connect`, with a limit of `seconds` for each statement."""
+    # Imported here: the driver is an optional extra.
     import psycopg2  # type: ignore[import-untyped]  # noqa: PLC0415
     from psycopg2.extensions import connection, cursor  # type: ignore[import-untyped]  # noqa: PLC0415
 
@@ -62,7 +62,7 @@ def _psycopg2(seconds: float) -> Callable[..., Any]:
 
 
 def _psycopg(seconds: float) -> Callable[..., Any]:
-    """The same by psycopg 3, all of whose waiting is done by one method of the connection."""
+    """psycopg 3's `connect`, with a limit of `seconds` for each statement; its connection waits in a single method."""
     psycopg: Any = import_module("psycopg")
 
     class BoundedConnection(psycopg.Connection):  # type: ignore[misc]
@@ -75,28 +75,28 @@ def _psycopg(seconds: float) -> Callable[..., Any]:
 
 
 DRIVERS = {"psycopg2": _psycopg2, "psycopg": _psycopg}
-"""The drivers whose statements are bounded, by their names in addresses."""
+"""The drivers with a time limit, by their names in SQLAlchemy URLs."""
 
 
 @contextmanager
-def _bounded(connection: Any, seconds: float, kind: type[Exception]) -> Iterator[None]:
-    """Hang up on a server that does not answer in time, and tell so; `kind` is what the driver raises then."""
+def _bounded(connection: Any, seconds: float, error_type: type[Exception]) -> Iterator[None]:
+    """Shut the connection down if the server does not answer in time; `error_type` is what the driver raises then."""
     late = threading.Event()
     timer = threading.Timer(seconds, _hang_up, (connection.fileno(), late))
     timer.daemon = True
     timer.start()
     try:
         yield
-    except kind as error:
+    except error_type as error:
         if late.is_set():
-            raise kind(f"it did not answer in {seconds:g} seconds") from error
+            raise error_type(f"it did not answer in {seconds:g} seconds") from error
         raise
     finally:
         timer.cancel()
 
 
 def _hang_up(number: int, late: threading.Event) -> None:
-    """End both directions of a connection, which wakes who waits for it."""
+    """Shut down both directions of a connection, which wakes up the thread that waits for it."""
     late.set()
     with suppress(OSError), socket.socket(fileno=os.dup(number)) as wire:
         wire.shutdown(socket.SHUT_RDWR)

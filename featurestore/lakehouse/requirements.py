@@ -1,4 +1,4 @@
-"""What must still be so for a commit to land, beyond what Iceberg's own transactions demand."""
+"""Commit requirements beyond those that pyiceberg's transactions add."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -12,7 +12,7 @@ from pyiceberg.table.update import TableRequirement, TableUpdate, UpdatesAndRequ
 
 
 class AsLoaded(ValidatableTableRequirement):
-    """What Iceberg's own requirements cannot say about the state a commit was built on."""
+    """Requires parts of the table to be unchanged that Iceberg's own requirements do not cover."""
 
     type: Literal["featurestore-as-loaded"] = "featurestore-as-loaded"
     properties: dict[str, str | None] = Field(default_factory=dict)
@@ -21,7 +21,7 @@ class AsLoaded(ValidatableTableRequirement):
     schemas: int | None = None
 
     def validate(self, base_metadata: TableMetadata | None) -> None:  # type: ignore[override]
-        """Raises: CommitFailedException if the table as it is now differs."""
+        """Raise CommitFailedException if the table has changed."""
         if base_metadata is None:
             raise CommitFailedException("the table is gone")
         moved = [key for key, value in self.properties.items() if base_metadata.properties.get(key) != value]
@@ -33,10 +33,10 @@ class AsLoaded(ValidatableTableRequirement):
             raise CommitFailedException(f"changed since the table was loaded: {', '.join(moved)}")
 
 
-class Staged(UpdateTableMetadata["Staged"]):
-    """Updates and requirements that pyiceberg has no method for, put into a transaction by `commit()`.
+class StagedUpdates(UpdateTableMetadata["StagedUpdates"]):
+    """Adds updates and requirements that pyiceberg has no method for to a transaction, by `commit()`.
 
-    Requirements are checked against the transaction so far, before the updates; of each type a transaction keeps only the first.
+    Requirements are checked against the transaction so far, before the updates; a transaction keeps only the first of each type.
     """
 
     def __init__(self, transaction: Transaction, updates: Iterable[TableUpdate], requirements: Iterable[TableRequirement]) -> None:
@@ -52,16 +52,16 @@ def as_loaded(
 ) -> tuple[TableRequirement, ...]:
     """A requirement that these parts are still as the handle shows them.
 
-    Checked by every catalog that pyiceberg itself commits to; a REST server does not know it and checks what Iceberg defines.
+    Checked by every catalog that pyiceberg itself commits to; empty for a REST server, which only checks Iceberg's own requirements.
     """
     if not isinstance(table.catalog, MetastoreCatalog):
         return ()
     expected = {key: table.properties.get(key) for key in properties}
     count = len(table.metadata.schemas) if schemas else None
-    found = AsLoaded(properties=expected, free_refs=tuple(free_refs), unreferenced=tuple(unreferenced), schemas=count)
-    return (found,)  # type: ignore[return-value]
+    requirement = AsLoaded(properties=expected, free_refs=tuple(free_refs), unreferenced=tuple(unreferenced), schemas=count)
+    return (requirement,)  # type: ignore[return-value]
 
 
-def require(transaction: Transaction, *requirements: TableRequirement) -> None:
-    """Add requirements besides those of the same type that the transaction has; the catalog alone checks them."""
+def add_requirements(transaction: Transaction, *requirements: TableRequirement) -> None:
+    """Add requirements even if the transaction has others of the same type; only the catalog checks them."""
     transaction._requirements = (*transaction._requirements, *requirements)

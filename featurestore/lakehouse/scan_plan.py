@@ -1,4 +1,4 @@
-"""Which columns and files of a snapshot a scan reads, from Iceberg's metadata."""
+"""Plan a scan from Iceberg's metadata: which columns and files of a snapshot it reads."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import FileScanTask, ManifestGroupPlanner, Table
 
 from featurestore.errors import NotFound, NotReady, NotYet
-from featurestore.lakehouse import deleted, tables
+from featurestore.lakehouse import delete_files, tables
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FORMATS = (FileFormat.PARQUET, FileFormat.ORC)
@@ -21,15 +21,15 @@ _DELETE_FORMATS = (*_FORMATS, FileFormat.PUFFIN)
 
 @dataclass(frozen=True)
 class TimeRange:
-    """Rows that matter have `column` from `lower_us` to `upper_us`, both included, in microseconds since the epoch; None: no bound."""
+    """Rows with `column` from `lower_us` to `upper_us`, both inclusive, in microseconds since the epoch; None: unbounded."""
 
     column: str
     lower_us: int | None = None
     upper_us: int | None = None
 
 
-def projection(table: Table, snapshot_id: int | None, columns: Sequence[str] | None, schema_id: int | None = None) -> Schema:
-    """The columns of a snapshot (None: all), as the schema of this id has them, or else the snapshot's own. Raises: NotFound."""
+def projected_schema(table: Table, snapshot_id: int | None, columns: Sequence[str] | None, schema_id: int | None = None) -> Schema:
+    """The schema of these columns (None: all), from the schema with this id, or by default the snapshot's. Raises: NotFound."""
     schema = tables.schema_of(table, snapshot_id) if schema_id is None else tables.schema_by_id(table, schema_id)
     if columns is None:
         return schema
@@ -40,22 +40,22 @@ def projection(table: Table, snapshot_id: int | None, columns: Sequence[str] | N
     return Schema(*(fields[name] for name in columns))
 
 
-def plan(table: Table, snapshot_id: int, time: TimeRange | None, schema_id: int | None = None) -> list[FileScanTask]:
-    """The data files of a snapshot, less those wholly outside of the time, whose column is the schema's.
+def plan_scan(table: Table, snapshot_id: int, time: TimeRange | None, schema_id: int | None = None) -> list[FileScanTask]:
+    """The data files of a snapshot, without those entirely outside of the time range.
 
-    Raises: NotFound if the snapshot has expired; else as `planned`.
+    Raises: NotFound if the snapshot has expired; else as `collect_tasks`.
     """
-    bounds = _filter(table, projection(table, snapshot_id, None, schema_id), time) if time else AlwaysTrue()
-    # Not `table.scan`: it would read the list of manifests once more.
-    manifests = deleted.manifests(table, tables.snapshot(table, snapshot_id))
-    deleted.refuse_equality(table, manifests)
-    return planned(table, lambda: ManifestGroupPlanner(table.metadata, table.io, bounds).plan_files(manifests))
+    bounds = _time_filter(table, projected_schema(table, snapshot_id, None, schema_id), time) if time else AlwaysTrue()
+    # Not `table.scan`: it would read the manifest list once more.
+    manifests = delete_files.load_manifests(table, tables.snapshot(table, snapshot_id))
+    delete_files.refuse_equality_deletes(table, manifests)
+    return collect_tasks(table, lambda: ManifestGroupPlanner(table.metadata, table.io, bounds).plan_files(manifests))
 
 
-def planned(table: Table, plan_files: Callable[[], Iterable[FileScanTask]]) -> list[FileScanTask]:
-    """The data files that a scan plans, with the deletes that hold for each.
+def collect_tasks(table: Table, plan_files: Callable[[], Iterable[FileScanTask]]) -> list[FileScanTask]:
+    """Run scan planning; returns the data files with the delete files of each.
 
-    Raises: NotYet for equality deletes, and for files in a format that cannot be read; NotReady.
+    Raises: NotYet for equality deletes and for file formats that cannot be read; NotReady.
     """
     name = ".".join(table.name())
     try:
@@ -63,7 +63,7 @@ def planned(table: Table, plan_files: Callable[[], Iterable[FileScanTask]]) -> l
     except ValueError as error:
         if "equality deletes" not in str(error):
             raise
-        raise deleted.equality_deletes(table) from error
+        raise delete_files.equality_deletes_error(table) from error
     except OSError as error:
         raise NotReady(f"the metadata of {name} cannot be read: {error}") from error
     for file in (file for task in tasks for file in (task.file, *task.delete_files)):
@@ -72,8 +72,8 @@ def planned(table: Table, plan_files: Callable[[], Iterable[FileScanTask]]) -> l
     return tasks
 
 
-def _filter(table: Table, schema: Schema, time: TimeRange) -> BooleanExpression:
-    """The range in terms of the current schema, which pyiceberg binds filters to; no filter where it has no such column."""
+def _time_filter(table: Table, schema: Schema, time: TimeRange) -> BooleanExpression:
+    """The time range as a filter on the current schema, which pyiceberg binds filters to; no filter if it lacks the column."""
     field_id = tables.column_id(schema, time.column, ".".join(table.name()))
     current = next((field for field in table.schema().fields if field.field_id == field_id), None)
     if current is None:
@@ -85,12 +85,12 @@ def _filter(table: Table, schema: Schema, time: TimeRange) -> BooleanExpression:
     return reduce(And, bounds, everything)
 
 
-def _literal(kind: ice.IcebergType, bound: int | None) -> str | None:
+def _literal(iceberg_type: ice.IcebergType, bound: int | None) -> str | None:
     if bound is None:
         return None
     when = _EPOCH + timedelta(microseconds=bound)
-    if isinstance(kind, ice.DateType):
+    if isinstance(iceberg_type, ice.DateType):
         return when.date().isoformat()
-    if isinstance(kind, ice.TimestamptzType):
+    if isinstance(iceberg_type, ice.TimestamptzType):
         return when.isoformat()
-    return when.replace(tzinfo=None).isoformat() if isinstance(kind, ice.TimestampType) else None
+    return when.replace(tzinfo=None).isoformat() if isinstance(iceberg_type, ice.TimestampType) else None

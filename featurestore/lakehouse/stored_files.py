@@ -1,4 +1,4 @@
-"""The Parquet files of a snapshot as Arrow reads them, on this machine or elsewhere: for who picks columns and row groups by itself."""
+"""The Parquet files of a snapshot, local or remote, for readers that select columns and row groups with Arrow."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from pyiceberg.types import NestedField
 
 from featurestore.compiler.relations import Column, Extent, IcebergFiles
 from featurestore.errors import NotYet
-from featurestore.lakehouse import scans, types
-from featurestore.lakehouse.scan_plan import TimeRange, plan, projection
+from featurestore.lakehouse import scans, type_mapping
+from featurestore.lakehouse.scan_plan import TimeRange, plan_scan, projected_schema
 
 
 @dataclass(frozen=True)
 class StoredFiles:
-    """Parquet files of a snapshot, without deleted rows, by their paths in `filesystem`; None is that of this machine.
+    """Parquet files of a snapshot that have no deleted rows, as paths in `filesystem` (None: the local one).
 
-    `columns` are the snapshot's: whether a file has them so is for the reader to see. Rows outside the time range that was asked for may
-    be in them; `extents` has one for each file. `relation` gives the rows of some of the files for the engine.
+    `columns` are the snapshot's; the reader must check how a file stores them. Files may have rows outside of the requested time range;
+    `extents` has one element per file. `relation` returns the rows of some of the files for DuckDB.
     """
 
     paths: tuple[str, ...]
@@ -33,34 +33,38 @@ class StoredFiles:
 
 
 def stored_files(table: Table, snapshot_id: int, columns: Sequence[str], time: TimeRange) -> StoredFiles | None:
-    """The files of a snapshot, less those wholly outside of the time; None where only `scans.scan` reads them right.
+    """The files of a snapshot, without those entirely outside of the time range; None if only `scans.scan_snapshot` can read them.
 
-    Raises: as `scans.scan`.
+    Raises: as `scans.scan_snapshot`.
     """
-    schema = projection(table, snapshot_id, columns)
-    kinds = [(field, types.sql_type(field.field_type)) for field in schema.fields]
-    tasks = plan(table, snapshot_id, time)
+    schema = projected_schema(table, snapshot_id, columns)
+    sql_types = [(field, type_mapping.sql_type(field.field_type)) for field in schema.fields]
+    tasks = plan_scan(table, snapshot_id, time)
     plain = all(not task.delete_files and task.file.file_format == FileFormat.PARQUET for task in tasks)
-    (by,) = projection(table, snapshot_id, [time.column]).fields
-    extents = tuple(extent for task in tasks if (extent := _extent(task, by)) is not None)
-    if not plain or len(extents) < len(tasks) or any(kind is None or field.initial_default is not None for field, kind in kinds):
+    (time_field,) = projected_schema(table, snapshot_id, [time.column]).fields
+    extents = tuple(extent for task in tasks if (extent := _extent(task, time_field)) is not None)
+    if (
+        not plain
+        or len(extents) < len(tasks)
+        or any(sql_type is None or field.initial_default is not None for field, sql_type in sql_types)
+    ):
         return None
     try:
-        places, filesystem = scans.places(table, [task.file for task in tasks])
+        locations, filesystem = scans.split_locations(table, [task.file for task in tasks])
     except NotYet:
         return None
-    by_path = {path: task for (_, _, path), task in zip(places, tasks, strict=True)}
+    by_path = {path: task for (_, _, path), task in zip(locations, tasks, strict=True)}
     return StoredFiles(
         tuple(by_path),
         extents,
-        tuple(Column(field.field_id, field.name, kind or "") for field, kind in kinds),
+        tuple(Column(field.field_id, field.name, sql_type or "") for field, sql_type in sql_types),
         lambda paths: scans.relation(table, schema, [by_path[path] for path in paths]),
         None if isinstance(filesystem, pafs.LocalFileSystem) else filesystem,
     )
 
 
 def _extent(task: FileScanTask, field: NestedField) -> Extent | None:
-    """What a file holds; None when Iceberg's metadata do not tell."""
+    """The row count and time bounds of a file; None if Iceberg's metadata lack the bounds."""
     ends = [(bounds or {}).get(field.field_id) for bounds in (task.file.lower_bounds, task.file.upper_bounds)]
     if not isinstance(field.field_type, ice.TimestamptzType) or None in ends:
         return None

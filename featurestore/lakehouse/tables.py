@@ -1,4 +1,4 @@
-"""Tables by name: load, create, look at; a handle is the state of one table at the moment it was loaded."""
+"""Load, create and inspect tables by name; a handle shows the state of a table at the time it was loaded."""
 
 import uuid
 from collections.abc import Collection, Mapping
@@ -22,29 +22,29 @@ from pyiceberg.table.update import AssertRefSnapshotId
 from pyiceberg.transforms import MonthTransform
 
 from featurestore.errors import Conflict, NotFound, NotReady, RequestError
-from featurestore.lakehouse import leftovers, types
+from featurestore.lakehouse import leftovers, type_mapping
+from featurestore.lakehouse.catalog_errors import UNREACHABLE, to_store_error, translating_errors
 from featurestore.lakehouse.commits import begin, commit, stage_properties
-from featurestore.lakehouse.reaching import UNREACHABLE, reaching, told
-from featurestore.lakehouse.requirements import Staged
+from featurestore.lakehouse.requirements import StagedUpdates
 
 CREATION = "featurestore.creation"
-"""The property that tells one creation of a table from another."""
+"""The table property with the unique id of the table's creation."""
 
 MONTH_PARTITION = "__fs_month"
-"""The name of the month partition: it must meet no column's name."""
+"""The name of the month partition; it must not be the name of a column."""
 
-FEW_FILES = {
+METADATA_PROPERTIES = {
     # A commit leaves a metadata file and a manifest: keep both few, or planning and commits slow down with a table's age.
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
     "commit.manifest-merge.enabled": "true",
     "commit.manifest.min-count-to-merge": "20",
 }
-"""What every table of ours says about its metadata."""
+"""Properties of every table that we create."""
 
 
 def load(catalog: Catalog, identifier: str) -> Table:
-    """The table as it is now. Raises: NotFound with the nearest names of its namespace; NotReady where its files cannot be reached."""
+    """Load a table. Raises: NotFound with the nearest names of its namespace; NotReady if its files cannot be reached."""
     namespace = identifier.rpartition(".")[0]
     if identifier and any(not part.strip() or part != part.strip() or "/" in part for part in identifier.split(".")):
         raise RequestError(f"{identifier!r} is not the name of a table; write namespace.name", field="table")
@@ -57,19 +57,19 @@ def load(catalog: Catalog, identifier: str) -> Table:
         known = [f"{namespace}.{name}" for name in list_tables(catalog, namespace)]
         raise NotFound("table", identifier, known) from error
     except UNREACHABLE as error:
-        raise told(error, f"loading {identifier}") from error
+        raise to_store_error(error, f"loading {identifier}") from error
 
 
 def exists(catalog: Catalog, identifier: str) -> bool:
-    """Whether there is a table of this name. Raises: NotReady where the catalog cannot be reached."""
+    """Whether a table of this name exists. Raises: NotReady if the catalog cannot be reached."""
     try:
         return bool("." in identifier and catalog.table_exists(identifier))
     except UNREACHABLE as error:
-        raise told(error, f"looking for {identifier}") from error
+        raise to_store_error(error, f"looking for {identifier}") from error
 
 
 def find(catalog: Catalog, identifier: str) -> Table | None:
-    """The table as it is now; None where there is none of this name. Raises: NotReady where the catalog cannot be reached."""
+    """Load a table; None if it does not exist. Raises: NotReady if the catalog cannot be reached."""
     if "." not in identifier:
         return None
     try:
@@ -77,110 +77,110 @@ def find(catalog: Catalog, identifier: str) -> Table | None:
     except NoSuchTableError:
         return None
     except UNREACHABLE as error:
-        raise told(error, f"looking for {identifier}") from error
+        raise to_store_error(error, f"looking for {identifier}") from error
 
 
 def list_tables(catalog: Catalog, namespace: str) -> list[str]:
-    """The names of a namespace's tables without the namespace, sorted; none where there is no such namespace."""
+    """The names of a namespace's tables without the namespace, sorted; empty if the namespace does not exist."""
     try:
         return sorted(identifier[-1] for identifier in catalog.list_tables(namespace))
     except NoSuchNamespaceError:
         return []
     except UNREACHABLE as error:
-        raise told(error, f"listing {namespace}") from error
+        raise to_store_error(error, f"listing {namespace}") from error
 
 
 def create(
     catalog: Catalog, identifier: str, schema: pa.Schema, *, month_of: str | None = None, properties: Mapping[str, str] | None = None
 ) -> Table:
-    """A new, empty table with these columns, all optional; partitioned by the month of `month_of` where given. Makes the namespace.
+    """Create an empty table with these columns, all optional, partitioned by the month of `month_of` if given; also the namespace.
 
-    Raises: Conflict if the table is there; TypeMismatch or NotFound naming a column.
+    Raises: Conflict if the table exists; TypeMismatch or NotFound naming a column.
     """
-    columns = types.iceberg_schema(schema)
+    columns = type_mapping.iceberg_schema(schema)
     spec = PartitionSpec()
     if month_of is not None:
         source = column_id(columns, month_of, identifier)
         spec = PartitionSpec(PartitionField(source_id=source, field_id=1000, transform=MonthTransform(), name=MONTH_PARTITION))
     create_namespace(catalog, identifier.rpartition(".")[0])
-    # By it a table is known again whose creation was not answered.
+    # Recognizes the table if the response to its creation is lost.
     creation = uuid.uuid4().hex
-    given = {"format-version": "2", **FEW_FILES, **(properties or {}), CREATION: creation}
+    all_properties = {"format-version": "2", **METADATA_PROPERTIES, **(properties or {}), CREATION: creation}
     try:
-        return catalog.create_table(identifier, columns, partition_spec=spec, properties=given)
+        return catalog.create_table(identifier, columns, partition_spec=spec, properties=all_properties)
     except TableAlreadyExistsError as error:
-        if (made := _made(catalog, identifier, creation)) is not None:
-            return made
-        leftovers.clear(catalog, identifier, creation, error)
+        if (table := _find_created(catalog, identifier, creation)) is not None:
+            return table
+        leftovers.delete_leftovers(catalog, identifier, creation, error)
         raise Conflict(f"the table {identifier} exists already", table=identifier) from error
     except (*UNREACHABLE, NotReady) as error:
-        if (made := _made(catalog, identifier, creation)) is not None:
-            return made
-        leftovers.clear(catalog, identifier, creation, error)
-        raise told(error, f"creating {identifier}") from error
+        if (table := _find_created(catalog, identifier, creation)) is not None:
+            return table
+        leftovers.delete_leftovers(catalog, identifier, creation, error)
+        raise to_store_error(error, f"creating {identifier}") from error
 
 
 def load_or_create(catalog: Catalog, identifier: str, schema: pa.Schema, *, month_of: str | None = None) -> Table:
-    """The table of this name, made as by `create` if nobody has made it."""
-    if (found := find(catalog, identifier)) is not None:
-        return found
+    """Load a table, or create it as `create` does if it does not exist."""
+    if (table := find(catalog, identifier)) is not None:
+        return table
     try:
         return create(catalog, identifier, schema, month_of=month_of)
     except Conflict:
-        # Another process made it at the same moment.
+        # Another process created it at the same time.
         return load(catalog, identifier)
 
 
-def _made(catalog: Catalog, identifier: str, creation: str) -> Table | None:
-    """The table if it is the one that this creation made; None where it is not there, or another's. Raises: NotReady."""
+def _find_created(catalog: Catalog, identifier: str, creation: str) -> Table | None:
+    """Load the table if this creation made it; None if it does not exist or has another creation id. Raises: NotReady."""
     try:
-        found = catalog.load_table(identifier)
+        table = catalog.load_table(identifier)
     except NoSuchTableError:
         return None
     except UNREACHABLE as error:
-        raise told(error, f"looking whether {identifier} was created") from error
-    return found if found.properties.get(CREATION) == creation else None
+        raise to_store_error(error, f"looking whether {identifier} was created") from error
+    return table if table.properties.get(CREATION) == creation else None
 
 
 def create_namespace(catalog: Catalog, namespace: str) -> None:
-    """Make the namespace unless it is there."""
+    """Create the namespace unless it exists."""
     try:
         if not catalog.namespace_exists(namespace):
             catalog.create_namespace(namespace)
     except NamespaceAlreadyExistsError:
         return
     except (*UNREACHABLE, NotReady) as error:
-        # Two processes may create it at once, and the database refuses the second; or the answer was lost.
-        with reaching(f"looking for the namespace {namespace}"):
-            there = catalog.namespace_exists(namespace)
-        if not there:
-            raise told(error, f"creating the namespace {namespace}") from error
+        # Two processes may create it at the same time, and the database refuses the second; or the response was lost.
+        with translating_errors(f"looking for the namespace {namespace}"):
+            exists = catalog.namespace_exists(namespace)
+        if not exists:
+            raise to_store_error(error, f"creating the namespace {namespace}") from error
 
 
 def set_properties(table: Table, properties: Mapping[str, str], drop: Collection[str] = ()) -> None:
-    """Set table properties and remove those of `drop`, in one commit, or nothing if all is so already; the handle then shows the new state.
+    """Set table properties and remove those in `drop`, in one commit, unless nothing changes; the handle then shows the new state.
 
-    Raises: CommitConflict if since the handle was loaded another writer changed one of them or added a snapshot.
+    Raises: CommitConflict if another writer changed one of them or added a snapshot since the handle was loaded.
     """
-    commit(table, lambda fresh: properties_changed(fresh, properties, drop), attempts=1)
+    commit(table, lambda fresh: properties_transaction(fresh, properties, drop), attempts=1)
 
 
-def properties_changed(table: Table, properties: Mapping[str, str], drop: Collection[str] = ()) -> Transaction | None:
-    """The transaction of `set_properties`, not committed; None if all is so already."""
+def properties_transaction(table: Table, properties: Mapping[str, str], drop: Collection[str] = ()) -> Transaction | None:
+    """The transaction of `set_properties`, not yet committed; None if nothing changes."""
     changed = {key: value for key, value in properties.items() if table.properties.get(key) != value}
     if not changed and not any(key in table.properties for key in drop):
         return None
     transaction = begin(table)
     stage_properties(transaction, table, changed, drop)
     main = AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=current_snapshot_id(table))  # type: ignore[call-arg]
-    Staged(transaction, (), (main,)).commit()
+    StagedUpdates(transaction, (), (main,)).commit()
     return transaction
 
 
-def add_column(table: Table, name: str, kind: pa.DataType) -> None:
-    """Give a table one more column, NULL in the rows it has, unless it has it; the handle then shows the new state.
+def add_column(table: Table, name: str, arrow_type: pa.DataType) -> None:
+    """Add a column, NULL in existing rows, unless the table has it; the handle then shows the new state.
 
-    Raises: CommitConflict if since the handle was loaded another writer changed the columns or added a snapshot.
+    Raises: CommitConflict if another writer changed the columns or added a snapshot since the handle was loaded.
     """
 
     def stage(fresh: Table) -> Transaction | None:
@@ -188,20 +188,20 @@ def add_column(table: Table, name: str, kind: pa.DataType) -> None:
             return None
         transaction = begin(fresh)
         with transaction.update_schema() as update:
-            update.add_column(name, types.iceberg_type(kind, count(fresh.metadata.last_column_id + 1), name))
+            update.add_column(name, type_mapping.iceberg_type(arrow_type, count(fresh.metadata.last_column_id + 1), name))
         main = AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=current_snapshot_id(fresh))  # type: ignore[call-arg]
-        Staged(transaction, (), (main,)).commit()
+        StagedUpdates(transaction, (), (main,)).commit()
         return transaction
 
     commit(table, stage, attempts=1)
 
 
 def arrow_schema(table: Table, snapshot_id: int | None = None) -> pa.Schema:
-    """The columns of a snapshot, or the current ones; every timestamp in microseconds, with a zone UTC; no large types.
+    """The columns of a snapshot (None: the current ones); timestamps are in microseconds, zoned ones in UTC; no large types.
 
     Raises: NotFound if there is no such snapshot.
     """
-    return types.arrow_schema(schema_of(table, snapshot_id))
+    return type_mapping.arrow_schema(schema_of(table, snapshot_id))
 
 
 def schema_of(table: Table, snapshot_id: int | None) -> Schema:
@@ -209,25 +209,25 @@ def schema_of(table: Table, snapshot_id: int | None) -> Schema:
     if snapshot_id is None:
         return table.schema()
     schema_id = snapshot(table, snapshot_id).schema_id
-    # Snapshots of the oldest writers name no schema: the current one is all there is.
+    # Snapshots of old writers have no schema id: the current schema is the best known.
     return table.schemas().get(schema_id, table.schema()) if schema_id is not None else table.schema()
 
 
 def schema_by_id(table: Table, schema_id: int) -> Schema:
-    """One of the schemas that the table has had. Raises: NotFound."""
-    found = table.schemas().get(schema_id)
-    if found is None:
+    """A schema of the table, current or older. Raises: NotFound."""
+    schema = table.schemas().get(schema_id)
+    if schema is None:
         raise NotFound("schema", str(schema_id), map(str, sorted(table.schemas())), where=".".join(table.name()))
-    return found
+    return schema
 
 
 def column_names(table: Table, schema_id: int) -> list[str]:
-    """The columns of one of the table's schemas, in its order, without nested fields. Raises: NotFound."""
+    """The top-level column names of one of the table's schemas, in its order. Raises: NotFound."""
     return [field.name for field in schema_by_id(table, schema_id).fields]
 
 
 def snapshot(table: Table, snapshot_id: int) -> Snapshot:
-    """A snapshot's metadata. Raises: NotFound if it was never there or has expired."""
+    """A snapshot's metadata. Raises: NotFound if it never existed or has expired."""
     found = table.snapshot_by_id(snapshot_id)
     if found is None:
         raise NotFound("snapshot", str(snapshot_id), map(str, snapshot_ids(table)), where=".".join(table.name()))
@@ -235,18 +235,18 @@ def snapshot(table: Table, snapshot_id: int) -> Snapshot:
 
 
 def snapshot_ids(table: Table) -> list[int]:
-    """Every snapshot that the table still has, oldest first."""
+    """The ids of the table's remaining snapshots, oldest first."""
     return [found.snapshot_id for found in sorted(table.snapshots(), key=lambda s: (s.sequence_number or 0, s.timestamp_ms))]
 
 
 def current_snapshot_id(table: Table) -> int | None:
-    """The snapshot that a reader sees now; None: nothing was ever written."""
+    """The id of the current snapshot; None if nothing was ever written."""
     found = table.current_snapshot()
     return found.snapshot_id if found else None
 
 
 def summary(table: Table, snapshot_id: int) -> dict[str, str]:
-    """What the writer of a snapshot noted in it, with Iceberg's own counts and the key `operation`. Raises: NotFound."""
+    """The summary of a snapshot: the writer's entries, Iceberg's counts, and the key `operation`. Raises: NotFound."""
     found = snapshot(table, snapshot_id).summary
     return {"operation": found.operation.value, **found.additional_properties} if found else {}
 

@@ -1,4 +1,4 @@
-"""A tag keeps a snapshot from ever expiring; once set it is never moved."""
+"""Tags keep snapshots from expiring; a tag is never moved."""
 
 from collections.abc import Collection
 
@@ -10,75 +10,75 @@ from pyiceberg.table.update.snapshot import ManageSnapshots
 from featurestore.errors import CommitConflict, Conflict
 from featurestore.lakehouse import tables
 from featurestore.lakehouse.commits import begin, commit
-from featurestore.lakehouse.fence import commit_fenced, is_fence, take_down
-from featurestore.lakehouse.requirements import Staged, as_loaded, require
+from featurestore.lakehouse.fence import commit_fenced, is_fence, remove_fence
+from featurestore.lakehouse.requirements import StagedUpdates, add_requirements, as_loaded
 
-NOTE = "featurestore.tagged."
-"""Begins the table property that has the note of the tag whose name follows."""
+NOTE_PREFIX = "featurestore.tagged."
+"""Prefix of the table property with the note of a tag; the tag's name follows."""
 
 
-def tag(table: Table, name: str, snapshot_id: int, note: str | None = None) -> bool:
-    """Give the snapshot this name for good, or for as long as `note` says; the handle then shows it.
+def set_tag(table: Table, name: str, snapshot_id: int, note: str | None = None) -> bool:
+    """Tag a snapshot; the handle then shows the tag. A `note` marks a tag that may be released later.
 
-    The note is set in the same commit, also where the tag is there already. Returns whether the tag is new.
-    Raises: Conflict if the name is another snapshot's, or a branch's; NotFound if there is no such snapshot (any more).
+    The note is set in the same commit, also if the tag already exists. Returns whether the tag is new.
+    Raises: Conflict if the name belongs to another snapshot or a branch; NotFound if the snapshot does not exist or has expired.
     """
     new = False
 
     def stage(fresh: Table) -> Transaction | None:
         nonlocal new
         tables.snapshot(fresh, snapshot_id)
-        held = fresh.refs().get(name)
-        if held is not None and (held.snapshot_ref_type != SnapshotRefType.TAG or held.snapshot_id != snapshot_id):
-            raise Conflict(f"{name!r} of {'.'.join(table.name())} is the snapshot {held.snapshot_id}, not {snapshot_id}", tag=name)
-        new = held is None
-        if held is not None and (note is None or fresh.properties.get(NOTE + name) == note):
+        ref = fresh.refs().get(name)
+        if ref is not None and (ref.snapshot_ref_type != SnapshotRefType.TAG or ref.snapshot_id != snapshot_id):
+            raise Conflict(f"{name!r} of {'.'.join(table.name())} is the snapshot {ref.snapshot_id}, not {snapshot_id}", tag=name)
+        new = ref is None
+        if ref is not None and (note is None or fresh.properties.get(NOTE_PREFIX + name) == note):
             return None
         transaction = begin(fresh)
-        noted = [] if note is None else [SetPropertiesUpdate(updates={NOTE + name: note})]
-        Staged(transaction, noted, as_loaded(fresh, free_refs=() if held else [name], properties=[NOTE + name])).commit()
-        if held is None:
+        updates = [] if note is None else [SetPropertiesUpdate(updates={NOTE_PREFIX + name: note})]
+        StagedUpdates(transaction, updates, as_loaded(fresh, free_refs=() if ref else [name], properties=[NOTE_PREFIX + name])).commit()
+        if ref is None:
             ManageSnapshots(transaction).create_tag(snapshot_id, name).commit()
-        require(transaction, AssertRefSnapshotId(ref=name, snapshot_id=None if held is None else snapshot_id))  # type: ignore[call-arg]
-        take_down(transaction, fresh)
+        add_requirements(transaction, AssertRefSnapshotId(ref=name, snapshot_id=None if ref is None else snapshot_id))  # type: ignore[call-arg]
+        remove_fence(transaction, fresh)
         return transaction
 
-    commit(table, stage, undone=f"the tag {name!r} is not set")
+    commit(table, stage, undone=f"the tag {name!r} was not set")
     return new
 
 
-def settle(table: Table, kept: Collection[str], released: Collection[str]) -> None:
-    """Drop the notes of the tags `kept`, which are for good then, and `released` tags with their notes, in one commit.
+def settle_tags(table: Table, kept: Collection[str], released: Collection[str]) -> None:
+    """Remove the notes of the `kept` tags, which makes them permanent, and the `released` tags with their notes, in one commit.
 
-    The handle then shows the new state. Raises: CommitConflict if one of the notes has changed since it was loaded; nothing is then.
+    The handle then shows the new state. Raises: CommitConflict if a note has changed since the handle was loaded; nothing changes then.
     """
-    names = [NOTE + name for name in (*kept, *released)]
+    names = [NOTE_PREFIX + name for name in (*kept, *released)]
     loaded = {name: table.properties.get(name) for name in names}
 
     def stage(fresh: Table) -> Transaction | None:
-        held = [name for name in released if name in fresh.refs()]
-        noted = [name for name in names if name in fresh.properties]
-        if any(fresh.properties[name] != loaded[name] for name in noted):
-            raise CommitConflict(f"another build holds a tag of {'.'.join(table.name())} by now; its tags are as they were")
-        if not held and not noted:
+        present = [name for name in released if name in fresh.refs()]
+        stored = [name for name in names if name in fresh.properties]
+        if any(fresh.properties[name] != loaded[name] for name in stored):
+            raise CommitConflict(f"another build now uses a tag of {'.'.join(table.name())}; its tags were not changed")
+        if not present and not stored:
             return None
         transaction = begin(fresh)
-        dropped = [RemovePropertiesUpdate(removals=noted)] if noted else []
-        Staged(transaction, dropped, as_loaded(fresh, properties=names)).commit()
-        for name in held:
+        dropped = [RemovePropertiesUpdate(removals=stored)] if stored else []
+        StagedUpdates(transaction, dropped, as_loaded(fresh, properties=names)).commit()
+        for name in present:
             ManageSnapshots(transaction).remove_tag(name).commit()
         return transaction
 
-    commit_fenced(table, stage, undone="its tags are as they were")
+    commit_fenced(table, stage, undone="its tags were not changed")
 
 
 def notes(table: Table) -> dict[str, str]:
-    """The notes that the handle shows, by the names of their tags."""
-    return {name.removeprefix(NOTE): note for name, note in table.properties.items() if name.startswith(NOTE)}
+    """The notes that the handle shows, by tag name."""
+    return {name.removeprefix(NOTE_PREFIX): note for name, note in table.properties.items() if name.startswith(NOTE_PREFIX)}
 
 
 def tags(table: Table) -> dict[str, int]:
-    """The snapshot ids of all tags that the handle shows."""
+    """The snapshot ids of all tags that the handle shows, by tag name."""
     return {
         name: ref.snapshot_id for name, ref in table.refs().items() if ref.snapshot_ref_type == SnapshotRefType.TAG and not is_fence(name)
     }

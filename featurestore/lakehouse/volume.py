@@ -1,4 +1,4 @@
-"""How much a snapshot holds, as its writer noted in its summary: no file is opened for it."""
+"""The size of a snapshot, from its summary: no file is opened."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from featurestore.lakehouse import tables
 
 @dataclass(frozen=True)
 class Volume:
-    """Data files, their bytes and their rows; None where the writer noted none. Rows that delete files take away are counted too."""
+    """The number of data files, their bytes and rows; None where the summary has no count. Rows in delete files are counted too."""
 
     files: int | None
     bytes: int | None
@@ -17,7 +17,7 @@ class Volume:
 
 
 def volume(table: Table, snapshot_id: int | None) -> Volume:
-    """What a snapshot holds; None: nothing was ever written. Raises: NotFound if there is no such snapshot."""
+    """The size of a snapshot; zero for None, when nothing was ever written. Raises: NotFound if there is no such snapshot."""
     if snapshot_id is None:
         return Volume(0, 0, 0)
     noted = tables.summary(table, snapshot_id)

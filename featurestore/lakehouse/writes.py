@@ -1,4 +1,4 @@
-"""Rows go in as files: data files first, then one commit that either sees them all or, failing, leaves none."""
+"""Write rows to a table: data files first, then one commit that adds all of them, or on failure leaves none."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -15,15 +15,15 @@ from pyiceberg.types import IcebergType, ListType, NestedField
 
 from featurestore.compiler.relations import FieldId
 from featurestore.errors import Conflict, RequestError
-from featurestore.lakehouse import tables, types
-from featurestore.lakehouse.casting import fitted
-from featurestore.lakehouse.commits import ATTEMPTS, begin, commit, named, stage_properties
-from featurestore.lakehouse.files import DataFiles
-from featurestore.lakehouse.reaching import reaching
-from featurestore.lakehouse.requirements import Staged, as_loaded, require
+from featurestore.lakehouse import tables, type_mapping
+from featurestore.lakehouse.casting import cast_batches
+from featurestore.lakehouse.catalog_errors import translating_errors
+from featurestore.lakehouse.commits import ATTEMPTS, begin, commit, stage_properties, table_name
+from featurestore.lakehouse.data_files import DataFiles
+from featurestore.lakehouse.requirements import StagedUpdates, add_requirements, as_loaded
 
 BATCH_ID = "featurestore.batch-id"
-"""The summary of a snapshot whose rows are to be there once has their id under it."""
+"""The key in a snapshot's summary with the id of rows that must be added only once."""
 
 
 def append(
@@ -36,22 +36,22 @@ def append(
 ) -> int | None:
     """Add rows and set table properties in one commit on exactly the state that the handle shows; the handle then shows the new one.
 
-    The rows are streamed, a data file for each month of `month_of` (rows come ordered by that month; by default the column that the
-    table is partitioned by). Returns the new snapshot's id; None if there were no rows: then only properties that differ are committed.
-    Raises: CommitConflict if another writer was first; TypeMismatch or RequestError naming a column; OutOfResources. In all of
-    these nothing was written and no file is left.
+    Rows are streamed into one data file per month of `month_of` (rows must be ordered by that month; default: the column that the
+    table is partitioned by). Returns the new snapshot's id; None if there were no rows: then only changed properties are committed.
+    Raises: CommitConflict if another writer was first; TypeMismatch or RequestError naming a column; OutOfResources. In each case
+    nothing was written and no file is left.
     """
-    return append_files(table, _written(table, batches, month_of), summary=summary, properties=properties or {})
+    return append_files(table, _write_files(table, batches, month_of), summary=summary, properties=properties or {})
 
 
 def append_files(
     table: Table, files: DataFiles, *, summary: Mapping[str, str], properties: Mapping[str, str], drop: Collection[str] = ()
 ) -> int | None:
-    """As `append`, of files that are written already; in the same commit the properties `drop` are removed."""
+    """As `append`, for files that are already written; the same commit removes the properties in `drop`."""
     if not files.rows:
         tables.set_properties(table, properties, drop)
         return None
-    return _committed(table, files, summary, properties, drop, attempts=1)
+    return _commit_files(table, files, summary, properties, drop, attempts=1)
 
 
 def append_retrying(
@@ -62,39 +62,39 @@ def append_retrying(
     month_of: str | None = None,
     once: str | None = None,
 ) -> int | None:
-    """Add rows that are independent facts (a log, a registry): commits that came in between do not matter.
+    """Append rows that do not depend on the table's state (a log, a registry), whatever other writers commit meanwhile.
 
-    `once` is an id of these rows, kept in the snapshot's summary: where a snapshot of the table has it, they are there already.
+    `once` is an id of these rows, stored in the snapshot's summary: nothing is added if a snapshot of the table has it.
     Returns the new snapshot's id; None if nothing was added. Raises: as `append`.
     """
     if once is not None and _has_batch(table, once):
         return None
-    files = _written(table, batches, month_of)
-    told = {**(summary or {}), **({} if once is None else {BATCH_ID: once})}
-    return _committed(table, files, told, {}, (), attempts=ATTEMPTS, once=once) if files.rows else None
+    files = _write_files(table, batches, month_of)
+    all_summary = {**(summary or {}), **({} if once is None else {BATCH_ID: once})}
+    return _commit_files(table, files, all_summary, {}, (), attempts=ATTEMPTS, once=once) if files.rows else None
 
 
 def _has_batch(table: Table, id: str) -> bool:
     return any(snapshot.summary is not None and snapshot.summary.get(BATCH_ID) == id for snapshot in table.snapshots())
 
 
-def data_files(table: Table) -> DataFiles:
-    """An empty set of files to write rows of the table to, for `append_files`."""
-    return DataFiles(table, types.arrow_schema(table.schema(), ids=True))
+def new_data_files(table: Table) -> DataFiles:
+    """An empty set of data files of the table, to be filled and passed to `append_files`."""
+    return DataFiles(table, type_mapping.arrow_schema(table.schema(), ids=True))
 
 
 def field_ids(table: Table) -> dict[str, FieldId]:
-    """The field ids of the table's columns, as its Parquet files must carry them."""
+    """The field ids of the table's columns, for writing its Parquet files."""
     return {field.name: _field_id(field.field_id, field.field_type) for field in table.schema().fields}
 
 
-def _written(table: Table, batches: pa.RecordBatchReader, month_of: str | None) -> DataFiles:
-    schema = types.arrow_schema(table.schema(), ids=True)
-    rows = fitted(batches, schema, ".".join(table.name()))
+def _write_files(table: Table, batches: pa.RecordBatchReader, month_of: str | None) -> DataFiles:
+    schema = type_mapping.arrow_schema(table.schema(), ids=True)
+    rows = cast_batches(batches, schema, ".".join(table.name()))
     return DataFiles(table, schema).write(rows, month_of or _partition_column(table))
 
 
-def _committed(
+def _commit_files(
     table: Table,
     files: DataFiles,
     summary: Mapping[str, str],
@@ -103,19 +103,19 @@ def _committed(
     attempts: int,
     once: str | None = None,
 ) -> int | None:
-    made = 0
+    snapshot_id = 0
 
     def stage(fresh: Table) -> Transaction | None:
-        nonlocal made
+        nonlocal snapshot_id
         if once is not None and _has_batch(fresh, once):
             return None
-        with reaching(f"writing the metadata of {'.'.join(table.name())}"):
+        with translating_errors(f"writing the metadata of {'.'.join(table.name())}"):
             transaction = begin(fresh)
             stage_properties(transaction, fresh, properties, drop)
             with transaction.update_snapshot(snapshot_properties=dict(summary)).merge_append() as snapshot:
                 for file in files.data_files(transaction.table_metadata):
                     snapshot.append_data_file(file)
-        made = snapshot.snapshot_id
+        snapshot_id = snapshot.snapshot_id
         return transaction
 
     with files.discarded_on(BaseException):
@@ -123,11 +123,11 @@ def _committed(
     if not done:
         files.discard()
         return None
-    return made
+    return snapshot_id
 
 
-def _field_id(own: int, kind: IcebergType) -> FieldId:
-    return (own, _field_id(kind.element_id, kind.element_type)) if isinstance(kind, ListType) else own
+def _field_id(field_id: int, iceberg_type: IcebergType) -> FieldId:
+    return (field_id, _field_id(iceberg_type.element_id, iceberg_type.element_type)) if isinstance(iceberg_type, ListType) else field_id
 
 
 def _partition_column(table: Table) -> str | None:
@@ -139,107 +139,108 @@ def _partition_column(table: Table) -> str | None:
     raise RequestError(f"{'.'.join(table.name())} is partitioned by {table.spec()}; rows can be added to tables partitioned by month")
 
 
-def replace(
+def replace_rows(
     table: Table,
     batches: pa.RecordBatchReader,
     *,
     summary: Mapping[str, str] | Callable[[], Mapping[str, str]],
     tag: str,
 ) -> int:
-    """Make these rows, in this order and with these columns, the table's content: one snapshot, tagged in the same commit.
+    """Replace the table's content with these rows, in this order and with these columns: one snapshot, tagged in the same commit.
 
-    A column of the same name and type as before keeps its field id. `summary` may be a
-    function: it is called when the last row is written. Older snapshots stay as they are. Returns the new snapshot's id,
-    which the handle shows.
-    Raises: Conflict if the tag exists; TypeMismatch or RequestError naming a column; OutOfResources. Then no file is left.
+    A column of the same name and type as before keeps its field id. `summary` may be a function, which is called after the last row is
+    written. Older snapshots are unchanged. Returns the new snapshot's id, which the handle then shows.
+    Raises: Conflict if the tag exists; TypeMismatch or RequestError naming a column; OutOfResources. No file is left then.
     """
-    identifier = named(table)
+    identifier = table_name(table)
     if tag in table.refs():
         raise Conflict(f"{identifier} has a tag {tag!r} already", table=identifier, tag=tag)
     schema = _registered_schema(table, batches.schema)
-    arrow = types.arrow_schema(schema, ids=True)
-    files = DataFiles(table, arrow).write(fitted(batches, arrow, identifier))
+    arrow = type_mapping.arrow_schema(schema, ids=True)
+    files = DataFiles(table, arrow).write(cast_batches(batches, arrow, identifier))
     with files.discarded_on(BaseException):
-        noted = summary() if callable(summary) else summary
-    made = 0
+        final_summary = summary() if callable(summary) else summary
+    snapshot_id = 0
 
     def stage(fresh: Table) -> Transaction:
-        nonlocal made
+        nonlocal snapshot_id
         if tag in fresh.refs():
             raise Conflict(f"{identifier} has a tag {tag!r} already", table=identifier, tag=tag)
-        with reaching(f"writing the metadata of {identifier}"):
-            transaction, made = _replacement(fresh, schema.schema_id, files, noted, tag)
+        with translating_errors(f"writing the metadata of {identifier}"):
+            transaction, snapshot_id = _replacement(fresh, schema.schema_id, files, final_summary, tag)
         return transaction
 
     with files.discarded_on(BaseException):
         commit(table, stage, undone="nothing was written", sending=files.sent)
-    return made
+    return snapshot_id
 
 
 def _registered_schema(table: Table, arrow: pa.Schema) -> Schema:
-    """The table's schema with exactly these columns, added to its metadata if need be.
+    """The table's schema with exactly these columns, added to its metadata if necessary.
 
-    It is not made the current one yet, and what is registered never changes: so files may be written with its field ids, and
-    whatever other builders do meanwhile, these ids stay theirs.
+    It does not become the current schema yet. A registered schema never changes, so files can be written with its field ids, whatever
+    other builds do meanwhile.
     """
-    wanted = [(field.name, field.field_type) for field in types.iceberg_schema(arrow).fields]
-    found: Schema | None = None
+    columns = [(field.name, field.field_type) for field in type_mapping.iceberg_schema(arrow).fields]
+    registered: Schema | None = None
 
     def stage(fresh: Table) -> Transaction | None:
-        nonlocal found
+        nonlocal registered
         for schema in sorted(fresh.schemas().values(), key=lambda schema: -schema.schema_id):
-            if [(field.name, _shape(field.field_type)) for field in schema.fields] == [(name, _shape(kind)) for name, kind in wanted]:
-                found = schema
+            if [(field.name, _shape(field.field_type)) for field in schema.fields] == [
+                (name, _shape(iceberg_type)) for name, iceberg_type in columns
+            ]:
+                registered = schema
                 return None
         transaction = begin(fresh)
         last = AssertLastAssignedFieldId(last_assigned_field_id=fresh.metadata.last_column_id)  # type: ignore[call-arg]
         requirements = (AssertTableUUID(uuid=fresh.metadata.table_uuid), last, *as_loaded(fresh, schemas=True))
-        found = _new_schema(fresh, arrow)
-        addition = AddSchemaUpdate(schema_=found)  # type: ignore[call-arg]
-        Staged(transaction, (addition,), requirements).commit()
+        registered = _new_schema(fresh, arrow)
+        addition = AddSchemaUpdate(schema_=registered)  # type: ignore[call-arg]
+        StagedUpdates(transaction, (addition,), requirements).commit()
         return transaction
 
-    # A server may number a schema otherwise than was asked for.
+    # A server may assign another schema id than the requested one.
     while commit(table, stage, undone="nothing was written"):
         continue
-    if found is None:
-        raise AssertionError("a commit of nothing has found the schema")
-    return found
+    if registered is None:
+        raise AssertionError("the loop ends only when the schema is found")
+    return registered
 
 
 def _new_schema(table: Table, arrow: pa.Schema) -> Schema:
-    held: dict[tuple[str, pa.DataType], NestedField] = {}
+    known_fields: dict[tuple[str, pa.DataType], NestedField] = {}
     for schema in sorted(table.schemas().values(), key=lambda schema: schema.schema_id):
-        held |= {(field.name, _shape(field.field_type)): field for field in schema.fields}
-    taken = iter(range(table.metadata.last_column_id + 1, 2**31))
+        known_fields |= {(field.name, _shape(field.field_type)): field for field in schema.fields}
+    new_ids = iter(range(table.metadata.last_column_id + 1, 2**31))
     fields = []
     for column in arrow:
-        kind = types.iceberg_type(column.type, taken, column.name)
-        known = held.get((column.name, _shape(kind)))
-        fields.append(known or NestedField(next(taken), column.name, kind, required=False))
+        iceberg_type = type_mapping.iceberg_type(column.type, new_ids, column.name)
+        field = known_fields.get((column.name, _shape(iceberg_type)))
+        fields.append(field or NestedField(next(new_ids), column.name, iceberg_type, required=False))
     return Schema(*fields, schema_id=max(table.schemas()) + 1)
 
 
-def _shape(kind: IcebergType) -> pa.DataType:
-    # Two Iceberg types differ if the ids inside of them do; their Arrow types do not.
-    return types.arrow_type(kind)
+def _shape(iceberg_type: IcebergType) -> pa.DataType:
+    # Iceberg types with different nested ids are not equal; their Arrow types are.
+    return type_mapping.arrow_type(iceberg_type)
 
 
 def _replacement(table: Table, schema_id: int, files: DataFiles, summary: Mapping[str, str], tag: str) -> tuple[Transaction, int]:
     transaction = begin(table)
     chosen = SetCurrentSchemaUpdate(schema_id=schema_id)  # type: ignore[call-arg]
-    Staged(transaction, (chosen,), as_loaded(table, free_refs=[tag])).commit()
+    StagedUpdates(transaction, (chosen,), as_loaded(table, free_refs=[tag])).commit()
     with transaction.update_snapshot(snapshot_properties=dict(summary)).overwrite() as snapshot:
-        # Without a filter pyiceberg looks for the files to drop in no manifest of an unpartitioned table.
+        # Without a filter pyiceberg would skip every manifest of an unpartitioned table when it looks for the files to drop.
         snapshot.delete_by_predicate(AlwaysTrue())
         for file in _current_files(table):
             snapshot.delete_data_file(file)
         for file in files.data_files(transaction.table_metadata):
             snapshot.append_data_file(file)
     ManageSnapshots(transaction).create_tag(snapshot.snapshot_id, tag).commit()
-    # The transaction keeps one requirement of a type, and the branch's is the first. In a table without snapshots that one is enough.
+    # The transaction keeps one requirement of each type, and the branch's comes first. In a table without snapshots that one is enough.
     if table.current_snapshot() is not None:
-        require(transaction, AssertRefSnapshotId(ref=tag, snapshot_id=None))  # type: ignore[call-arg]
+        add_requirements(transaction, AssertRefSnapshotId(ref=tag, snapshot_id=None))  # type: ignore[call-arg]
     return transaction, snapshot.snapshot_id
 
 

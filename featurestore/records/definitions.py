@@ -170,7 +170,7 @@ def read(runtime: Runtime) -> Registry:
         return Registry({}, None)
     snapshot_id = tables.current_snapshot_id(table)
     # Few rows: to open an engine for them would take several times as long.
-    held = scans.read(table, snapshot_id).read_all()
+    held = scans.read_snapshot(table, snapshot_id).read_all()
     # As numbers: for times Arrow imports pandas, where that is installed.
     at = held.schema.get_field_index("applied_at")
     found = held.set_column(at, "applied_at", held.column(at).cast(pa.int64())).to_pylist()
@@ -208,7 +208,7 @@ def refuse_stale(runtime: Runtime, base: int | None) -> None:
 
 
 def _refuse_stale(runtime: Runtime, table: tables.Table, base: int | None, action: Literal["apply", "remove"]) -> None:
-    if compaction.same_rows(table, base, tables.current_snapshot_id(table)):
+    if compaction.only_rewritten(table, base, tables.current_snapshot_id(table)):
         return
     again = "since this plan was made; plan again" if action == "apply" else "meanwhile; nothing was removed, try again"
     found = sorted((row for rows in read(runtime).all_rows() for row in rows), key=lambda row: row.applied_at)

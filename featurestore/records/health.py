@@ -21,7 +21,7 @@ WARM = "what was loaded before"
 def check(runtime: Runtime, write: bool = False) -> dict[str, FeatureStoreError | None]:
     """By part, the error it answers with; None where it answers as it should. With `write` an object is put into the warehouse."""
     found = {"catalog": _error_of(lambda: tables.exists(runtime.catalog, definitions.identifier(runtime)))}
-    found["warehouse"] = _error_of(lambda: warehouse.look(runtime.catalog, definitions.identifier(runtime), write=write))
+    found["warehouse"] = _error_of(lambda: warehouse.check_warehouse(runtime.catalog, definitions.identifier(runtime), write=write))
     found["online store"] = _error_of(lambda: runtime.online.check())  # noqa: PLW0108 - opening it may fail too
     return found
 

@@ -85,7 +85,7 @@ def listing(runtime: Runtime) -> list[dict[str, Any]]:
     table = tables.find(runtime.catalog, identifier(runtime.settings))
     if table is None:
         return []
-    found = scans.read(table, tables.current_snapshot_id(table)).read_all().to_pylist()
+    found = scans.read_snapshot(table, tables.current_snapshot_id(table)).read_all().to_pylist()
     # Events of one commit have the same time: logged before registered.
     rows = sorted(found, key=lambda row: (row["at"], row["version"] is not None, row["version"] or "", row["event"]), reverse=True)
     texts = ("snapshots", "metrics")

@@ -43,7 +43,7 @@ class Pinned:
 
     def rows(self, columns: Sequence[str], lower: int | None, upper: int | None) -> Relation:
         """These columns; files wholly outside [lower, upper] are left out."""
-        return scans.scan(self.table, self.snapshot_id, columns=columns, time=_within(lower, upper))
+        return scans.scan_snapshot(self.table, self.snapshot_id, columns=columns, time=_within(lower, upper))
 
     def files(self, columns: Sequence[str], lower: int | None, upper: int | None) -> StoredFiles | None:
         """The same as files."""

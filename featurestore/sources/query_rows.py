@@ -10,7 +10,7 @@ from sqlglot import exp
 from featurestore.engine.rereadable import Rereadable
 from featurestore.engine.session import Relation, Session
 from featurestore.engine.watch import current, watched
-from featurestore.lakehouse.datasets import Stream, open_snapshot
+from featurestore.lakehouse.datasets import SnapshotStream, open_snapshot
 from featurestore.records.runtime import Runtime
 from featurestore.sources.query import add_query
 
@@ -63,7 +63,7 @@ def query_columns(runtime: Runtime, tree: exp.Expr, at: Mapping[str, ReadAt], wh
 
 def _relations(runtime: Runtime, at: Mapping[str, ReadAt]) -> dict[str, Relation]:
     found = {name: open_snapshot(runtime.source_table(name), *read_at) for name, read_at in at.items()}
-    return {name: Rereadable(rows.schema, rows.read) if isinstance(rows, Stream) else rows for name, rows in found.items()}
+    return {name: Rereadable(rows.schema, rows.read) if isinstance(rows, SnapshotStream) else rows for name, rows in found.items()}
 
 
 def _add_tables(session: Session, tree: exp.Expr, relations: Mapping[str, Relation], what: str) -> None:

@@ -72,7 +72,7 @@ def add(
         known = tables.column_names(table, schema_id)
         if bounds is not None and (raw := resolve(source.timestamp, known)) is not None:
             time = None if source.timestamp in source.columns else TimeRange(raw, times.bound(bounds.lower), times.bound(bounds.upper))
-        relation = scans.scan(table, snapshot_id if rows else None, columns=reads, time=time, schema_id=schema_id)
+        relation = scans.scan_snapshot(table, snapshot_id if rows else None, columns=reads, time=time, schema_id=schema_id)
         session.add(name, relation)
         return relation.rows if isinstance(relation, IcebergFiles) else None
     tree = parse_query(source.sql or "")
@@ -175,7 +175,7 @@ def changes(runtime: Runtime, source: Source, since: Pins, at: Pins, reads: Sequ
     if source.table is None or before is None or now is None:
         return scans.Changes(None)
     table = runtime.source_table(source.table)
-    return scans.changes(table, before, now, columns=reads, schema_id=_read_at(at, source.table, table)[1])
+    return scans.read_changes(table, before, now, columns=reads, schema_id=_read_at(at, source.table, table)[1])
 
 
 def readable(runtime: Runtime, source: Source, at: Pins) -> bool:

@@ -77,7 +77,7 @@ def opened(runtime: Runtime, given: Any, times: Sequence[str] = ()) -> Iterator[
         if text.startswith("iceberg:"):
             name, at, snapshot = text.removeprefix("iceberg:").partition("@")
             table = tables.load(runtime.catalog, name)
-            yield scans.read(table, _snapshot_id(table, snapshot) if at else tables.current_snapshot_id(table))
+            yield scans.read_snapshot(table, _snapshot_id(table, snapshot) if at else tables.current_snapshot_id(table))
         elif frames.is_query(text):
             with _queried(runtime, text) as rows:
                 yield rows

@@ -141,7 +141,7 @@ def test_a_snapshot_pinned_while_it_expires_is_kept(request: pytest.FixtureReque
             for day in ("2026-01-03", "2026-01-05", "2026-01-07"):
                 store.materialize("last", end=day)
             old = tables.snapshot_ids(store.catalog.load_table("features.last_v1"))[0]
-            with meanwhile(store, lambda: tags.tag(tables.load(other.catalog, "features.last_v1"), "training-set-x", old)) as happened:
+            with meanwhile(store, lambda: tags.set_tag(tables.load(other.catalog, "features.last_v1"), "training-set-x", old)) as happened:
                 store.maintain(older_than=timedelta(0))
             assert happened
             table = store.catalog.load_table("features.last_v1")
@@ -160,12 +160,12 @@ def test_a_tag_that_is_let_go_while_another_build_takes_it(tmp_path: Path) -> No
         table = tables.load(store.catalog, "features.last_v1")
         snapshot = tables.current_snapshot_id(table)
         assert snapshot is not None
-        tags.tag(table, "t", snapshot, "first")
+        tags.set_tag(table, "t", snapshot, "first")
         mine = tables.load(store.catalog, "features.last_v1")
         with (
-            meanwhile(store, lambda: tags.tag(tables.load(store.catalog, "features.last_v1"), "t", snapshot, "second")) as happened,
+            meanwhile(store, lambda: tags.set_tag(tables.load(store.catalog, "features.last_v1"), "t", snapshot, "second")) as happened,
             pytest.raises(CommitConflict, match="another build holds a tag"),
         ):
-            tags.settle(mine, (), ["t"])
+            tags.settle_tags(mine, (), ["t"])
         assert happened
         assert tags.tags(tables.load(store.catalog, "features.last_v1")) == {"t": snapshot}

@@ -38,7 +38,7 @@ def test_any_folder_name_is_a_warehouse(tmp_path: Path, name: str, as_address: b
     with open_catalog(Settings(home=tmp_path / "home", warehouse=given)) as catalog:
         table = tables.create(catalog, "shop.orders", EVENTS, month_of="t")
         snapshot = writes.append(table, reader(ROWS), summary={})
-        found = scans.scan(tables.load(catalog, "shop.orders"), snapshot)
+        found = scans.scan_snapshot(tables.load(catalog, "shop.orders"), snapshot)
         assert by_id(found) == ROWS.to_pylist()
         assert table.scan().to_arrow().to_pylist() == ROWS.to_pylist()
     assert len(list((warehouse / "shop/orders/data").iterdir())) == len(files(table)) == 1
@@ -50,7 +50,7 @@ def test_tables_that_pyiceberg_made_under_an_encoded_address_are_read(tmp_path: 
         catalog.create_namespace("shop")
         table = catalog.create_table("shop.orders", EVENTS, location=(tmp_path / "a b").as_uri())
         table.append(ROWS)
-        assert by_id(scans.scan(table, tables.current_snapshot_id(table))) == ROWS.to_pylist()
+        assert by_id(scans.scan_snapshot(table, tables.current_snapshot_id(table))) == ROWS.to_pylist()
     assert (tmp_path / "a%20b").is_dir()
 
 

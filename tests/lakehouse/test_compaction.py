@@ -10,7 +10,7 @@ from pyiceberg.table import Table
 
 from featurestore.errors import CommitConflict, OutOfResources, TypeMismatch
 from featurestore.lakehouse import compaction, scans, tables, writes
-from featurestore.lakehouse.compaction import FEWEST, Group, Rewrite
+from featurestore.lakehouse.compaction import MIN_SMALL_FILES, FileGroup, Rewrite
 from tests.lakehouse.data import EVENTS, by_id, events, files, reader
 from tests.lakehouse.deletes import delete_rows
 from tests.lakehouse.interference import dead_line, interfered
@@ -24,8 +24,8 @@ def scattered(catalog: Catalog, rows: int, month_of: str | None = "t") -> Table:
     return table
 
 
-def rows_of(table: Table, group: Group) -> pa.Table:
-    return pa.Table.from_pylist(by_id(compaction.read(table, group)), EVENTS)
+def rows_of(table: Table, group: FileGroup) -> pa.Table:
+    return pa.Table.from_pylist(by_id(compaction.read_group(table, group)), EVENTS)
 
 
 def rewritten(table: Table, drop: int = 0) -> Rewrite:
@@ -43,7 +43,7 @@ def noted(table: Table) -> tuple[Mapping[str, str], Mapping[str, str]]:
 
 
 def keys(table: Table, snapshot: int | None) -> list[int]:
-    return [row["k"] for row in by_id(scans.scan(table, snapshot))]
+    return [row["k"] for row in by_id(scans.scan_snapshot(table, snapshot))]
 
 
 @pytest.mark.parametrize("month_of", ["t", None])
@@ -62,13 +62,16 @@ def test_many_files_become_one_and_no_row_changes(catalog: Catalog, month_of: st
 
 
 def test_partitions_are_apart_and_few_files_are_left_alone(catalog: Catalog) -> None:
-    table = scattered(catalog, FEWEST)
-    for number in range(FEWEST - 1):
+    table = scattered(catalog, MIN_SMALL_FILES)
+    for number in range(MIN_SMALL_FILES - 1):
         writes.append(table, reader(events((100 + number, "2026-02-05", "x"))), summary={})
-    assert [(group.files, group.rows) for group in compaction.partitions(table)] == [(FEWEST, FEWEST), (FEWEST - 1, FEWEST - 1)]
+    assert [(group.files, group.rows) for group in compaction.partitions(table)] == [
+        (MIN_SMALL_FILES, MIN_SMALL_FILES),
+        (MIN_SMALL_FILES - 1, MIN_SMALL_FILES - 1),
+    ]
     assert [group.fragmented() is None for group in compaction.partitions(table)] == [False, True]
     rewritten(table).commit(noted)
-    assert [group.files for group in compaction.partitions(table)] == [1, FEWEST - 1]
+    assert [group.files for group in compaction.partitions(table)] == [1, MIN_SMALL_FILES - 1]
 
 
 def test_who_reads_what_was_appended_sees_no_change(catalog: Catalog) -> None:
@@ -76,22 +79,22 @@ def test_who_reads_what_was_appended_sees_no_change(catalog: Catalog) -> None:
     seen = tables.current_snapshot_id(table)
     assert seen is not None
     _, compacted = rewritten(table).commit(noted)
-    nothing = scans.changes(table, seen, compacted)
+    nothing = scans.read_changes(table, seen, compacted)
     assert nothing.appended
     assert by_id(nothing.relation) == []
     writes.append(table, reader(events((7, "2026-01-06", "late"))), summary={})
     late = tables.current_snapshot_id(table)
     assert late is not None
     for after in (seen, compacted):
-        found = scans.changes(table, after, late)
+        found = scans.read_changes(table, after, late)
         assert found.appended
         assert [row["k"] for row in by_id(found.relation)] == [7]
-    early = scans.changes(table, tables.snapshot_ids(table)[3], late)
+    early = scans.read_changes(table, tables.snapshot_ids(table)[3], late)
     assert sorted(row["k"] for row in by_id(early.relation)) == [1, 2, 7]
-    assert compaction.same_rows(table, seen, compacted)
-    assert not compaction.same_rows(table, seen, late)
-    assert compaction.same_rows(table, late, late)
-    assert not compaction.same_rows(table, None, late)
+    assert compaction.only_rewritten(table, seen, compacted)
+    assert not compaction.only_rewritten(table, seen, late)
+    assert compaction.only_rewritten(table, late, late)
+    assert not compaction.only_rewritten(table, None, late)
 
 
 def test_rows_that_are_dropped_are_an_overwrite(catalog: Catalog) -> None:
@@ -104,7 +107,7 @@ def test_rows_that_are_dropped_are_an_overwrite(catalog: Catalog) -> None:
     assert tables.summary(table, made)["operation"] == "overwrite"
     assert keys(table, made) == [3, 4, 5, 6]
     assert len(keys(table, before)) == 6
-    assert not scans.changes(table, before, made).appended
+    assert not scans.read_changes(table, before, made).appended
 
 
 def test_rows_appended_meanwhile_stay(catalog: Catalog) -> None:

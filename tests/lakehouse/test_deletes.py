@@ -19,12 +19,12 @@ POSITION = DataFileContent.POSITION_DELETES
 
 
 def keys(table: Table, snapshot_id: int | None = None) -> list[int]:
-    return sorted(row["k"] for row in rows_of(scans.scan(table, snapshot_id or current(table))))
+    return sorted(row["k"] for row in rows_of(scans.scan_snapshot(table, snapshot_id or current(table))))
 
 
 def change(table: Table, after: int) -> tuple[list[int], list[int]]:
     """The keys that came and went."""
-    found = scans.changes(table, after, current(table))
+    found = scans.read_changes(table, after, current(table))
     came, went = (
         Counter(tuple(sorted(row.items())) for row in ([] if part is None else rows_of(part))) for part in (found.relation, found.removed)
     )
@@ -77,18 +77,18 @@ def test_equality_deletes_are_refused_whatever_is_asked_for(catalog: Catalog, op
     delete_equal(table, events((1, "2020-01-01", "old")), ["k"], operation)
     late = TimeRange("t", lower_us=1_700_000_000_000_000)
     for ask in (
-        lambda: scans.scan(table, current(table)),
-        lambda: scans.scan(table, current(table), time=late),
-        lambda: scans.files(table, current(table)),
-        lambda: scans.read(table, current(table)),
-        lambda: scans.changes(table, before, current(table)),
-        lambda: scans.changes(table, None, current(table)),
+        lambda: scans.scan_snapshot(table, current(table)),
+        lambda: scans.scan_snapshot(table, current(table), time=late),
+        lambda: scans.snapshot_files(table, current(table)),
+        lambda: scans.read_snapshot(table, current(table)),
+        lambda: scans.read_changes(table, before, current(table)),
+        lambda: scans.read_changes(table, None, current(table)),
     ):
         with pytest.raises(NotYet, match=r"shop.orders has equality deletes.*compaction"):
             ask()
     table.append(events((9, "2026-06-01", "z")))
     with pytest.raises(NotYet, match=r"shop.orders has equality deletes"):
-        scans.changes(table, before, current(table))
+        scans.read_changes(table, before, current(table))
     assert keys(table, before) == [1, 2, 3]
 
 
@@ -97,4 +97,4 @@ def test_formats_that_cannot_be_read_are_named(catalog: Catalog) -> None:
     table.append(ROWS)
     add_foreign(table, FileFormat.AVRO)
     with pytest.raises(NotYet, match=r"shop.orders has AVRO files.*rewrite"):
-        scans.scan(table, current(table))
+        scans.scan_snapshot(table, current(table))

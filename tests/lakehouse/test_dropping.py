@@ -27,31 +27,31 @@ def test_a_table_goes_with_its_folder(catalog: Catalog) -> None:
     table, other = filled(catalog, "shop.orders"), filled(catalog, "shop.orders_2")
     (folder(table) / "data" / "left-by-a-dead-writer.parquet").write_bytes(b"x" * 10)
     files = [path for path in folder(table).rglob("*") if path.is_file()]
-    wanted = dropping.identity(table)
-    assert dropping.contents(catalog, wanted) == dropping.Contents(len(files), sum(path.stat().st_size for path in files))
-    assert dropping.drop(catalog, "shop.orders", wanted).files == len(files)
+    wanted = dropping.identity_of(table)
+    assert dropping.folder_contents(catalog, wanted) == dropping.FolderContents(len(files), sum(path.stat().st_size for path in files))
+    assert dropping.drop_table(catalog, "shop.orders", wanted).files == len(files)
     assert not folder(table).exists()
-    assert dropping.find(catalog, "shop.orders", wanted) is None
-    assert dropping.drop(catalog, "shop.orders", wanted) == dropping.Contents(0, 0), "again: there is nothing left to do"
+    assert dropping.find_same_table(catalog, "shop.orders", wanted) is None
+    assert dropping.drop_table(catalog, "shop.orders", wanted) == dropping.FolderContents(0, 0), "again: there is nothing left to do"
     assert catalog.load_table("shop.orders_2").scan().to_arrow() == ROWS
     assert folder(other).exists()
 
 
 def test_what_is_left_of_a_dropped_one_goes(catalog: Catalog) -> None:
     table = filled(catalog, "shop.orders")
-    wanted = dropping.identity(table)
+    wanted = dropping.identity_of(table)
     catalog.drop_table("shop.orders")
-    assert dropping.contents(catalog, wanted).files > 0
-    assert dropping.drop(catalog, "shop.orders", wanted).files > 0
+    assert dropping.folder_contents(catalog, wanted).files > 0
+    assert dropping.drop_table(catalog, "shop.orders", wanted).files > 0
     assert not folder(table).exists()
 
 
 def test_a_new_table_of_the_old_name_stays(catalog: Catalog) -> None:
-    wanted = dropping.identity(filled(catalog, "shop.orders"))
+    wanted = dropping.identity_of(filled(catalog, "shop.orders"))
     catalog.drop_table("shop.orders")
     table = filled(catalog, "shop.orders")
     assert table.location() == wanted.location
-    assert dropping.drop(catalog, "shop.orders", wanted) == dropping.Contents(0, 0)
+    assert dropping.drop_table(catalog, "shop.orders", wanted) == dropping.FolderContents(0, 0)
     assert catalog.load_table("shop.orders").scan().to_arrow() == ROWS
 
 
@@ -59,7 +59,7 @@ def test_a_folder_that_a_renamed_table_shares_stays(catalog: Catalog) -> None:
     filled(catalog, "shop.orders")
     catalog.rename_table("shop.orders", "shop.kept")
     table = filled(catalog, "shop.orders")
-    assert dropping.drop(catalog, "shop.orders", dropping.identity(table)) == dropping.Contents(0, 0)
+    assert dropping.drop_table(catalog, "shop.orders", dropping.identity_of(table)) == dropping.FolderContents(0, 0)
     assert not catalog.table_exists("shop.orders")
     assert catalog.load_table("shop.kept").scan().to_arrow() == ROWS
 

@@ -97,12 +97,12 @@ def test_every_snapshot_is_read_as_it_was(catalog: Catalog, actions: list[tuple[
         world.act(*action)
     table = tables.load(catalog, ".".join(world.table.name()))
     for snapshot, rows in world.snapshots.items():
-        assert ordered(by_id(scans.scan(table, snapshot))) == ordered(rows)
-        assert ordered(scans.read(table, snapshot).read_all().to_pylist()) == ordered(rows)
+        assert ordered(by_id(scans.scan_snapshot(table, snapshot))) == ordered(rows)
+        assert ordered(scans.read_snapshot(table, snapshot).read_all().to_pylist()) == ordered(rows)
     for before, after, added in world.appends:
         if before is None or before not in world.snapshots:
             continue
-        changes = scans.changes(table, before, after)
+        changes = scans.read_changes(table, before, after)
         assert changes.appended == (added is not None)
         if added is not None:
             assert ordered(by_id(changes.relation)) == ordered(added)
@@ -113,4 +113,4 @@ def test_the_oracle_can_fail(catalog: Catalog) -> None:
     world.act("append", 2)
     world.rows[0]["a"] += 1
     with pytest.raises(AssertionError):
-        assert ordered(by_id(scans.scan(world.table, tables.current_snapshot_id(world.table)))) == ordered(world.rows)
+        assert ordered(by_id(scans.scan_snapshot(world.table, tables.current_snapshot_id(world.table)))) == ordered(world.rows)

@@ -11,7 +11,7 @@ from pyiceberg.table import Table
 
 from featurestore.errors import Conflict, NotFound
 from featurestore.lakehouse import maintenance, scans, tables, tags, writes
-from featurestore.lakehouse.maintenance import Swept
+from featurestore.lakehouse.maintenance import RemovedFiles
 from tests.lakehouse.data import EVENTS, by_id, events, files, reader, replace_rows
 from tests.lakehouse.deletes import delete_rows
 from tests.lakehouse.interference import interfered
@@ -29,7 +29,7 @@ def snapshots(catalog: Catalog, count: int) -> tuple[Table, list[int]]:
 
 
 def keys(table: Table, snapshot: int) -> list[int]:
-    return sorted(scans.read(table, snapshot).read_all()["k"].to_pylist())
+    return sorted(scans.read_snapshot(table, snapshot).read_all()["k"].to_pylist())
 
 
 def orphan(table: Table, name: str, size: int = 10) -> Path:
@@ -41,25 +41,25 @@ def orphan(table: Table, name: str, size: int = 10) -> Path:
 
 def test_expire_keeps_tags_branches_and_the_current(both: Catalog) -> None:
     table, made = snapshots(both, 5)
-    tags.tag(table, "pinned", made[1])
+    tags.set_tag(table, "pinned", made[1])
     with table.manage_snapshots() as manage:
         manage.create_branch(made[2], "audit")
-    assert maintenance.expire(table, datetime.now(UTC) - timedelta(hours=1)).snapshots == 0
-    assert maintenance.expire(table, soon(), dry_run=True).snapshot_ids == (made[0], made[3])
+    assert maintenance.expire_snapshots(table, datetime.now(UTC) - timedelta(hours=1)).snapshots == 0
+    assert maintenance.expire_snapshots(table, soon(), dry_run=True).snapshot_ids == (made[0], made[3])
     assert tables.snapshot_ids(tables.load(both, "features.f")) == made
-    assert maintenance.expire(table, soon()).snapshots == 2
+    assert maintenance.expire_snapshots(table, soon()).snapshots == 2
     assert tables.snapshot_ids(table) == tables.snapshot_ids(tables.load(both, "features.f")) == [made[1], made[2], made[4]]
-    assert maintenance.expire(table, soon()).snapshots == 0
+    assert maintenance.expire_snapshots(table, soon()).snapshots == 0
     with pytest.raises(NotFound):
-        scans.scan(table, made[0])
+        scans.scan_snapshot(table, made[0])
 
 
 def test_a_tag_set_while_expiring_saves_its_snapshot(both: Catalog) -> None:
     _, made = snapshots(both, 3)
     with interfered(both) as slow:
         table = tables.load(slow, "features.f")
-        slow.before = lambda: tags.tag(tables.load(both, "features.f"), "late", made[0])
-        assert maintenance.expire(table, soon()).snapshot_ids == (made[1],)
+        slow.before = lambda: tags.set_tag(tables.load(both, "features.f"), "late", made[0])
+        assert maintenance.expire_snapshots(table, soon()).snapshot_ids == (made[1],)
     fresh = tables.load(both, "features.f")
     assert tables.snapshot_ids(fresh) == [made[0], made[2]]
     assert tags.tags(fresh) == {"late": made[0]}
@@ -70,17 +70,17 @@ def test_the_age_of_a_snapshot_counts_from_when_another_took_its_place(catalog: 
     when = {snapshot.snapshot_id: snapshot.timestamp_ms for snapshot in table.snapshots()}
     between = datetime.fromtimestamp(when[made[2]] / 1000, UTC)
     assert when[made[1]] < when[made[2]]
-    assert maintenance.expire(table, between, dry_run=True).snapshot_ids == (made[0],)
-    assert maintenance.expire(table, between + timedelta(milliseconds=1), dry_run=True).snapshot_ids == (made[0], made[1])
+    assert maintenance.expire_snapshots(table, between, dry_run=True).snapshot_ids == (made[0],)
+    assert maintenance.expire_snapshots(table, between + timedelta(milliseconds=1), dry_run=True).snapshot_ids == (made[0], made[1])
 
 
 def test_what_an_incremental_reader_needs_is_kept(catalog: Catalog) -> None:
     table, made = snapshots(catalog, 5)
-    assert maintenance.expire(table, soon(), reader=made[2]).snapshot_ids == (made[0], made[1])
-    found = scans.changes(table, made[2], made[4])
+    assert maintenance.expire_snapshots(table, soon(), reader=made[2]).snapshot_ids == (made[0], made[1])
+    found = scans.read_changes(table, made[2], made[4])
     assert found.appended
     assert sorted(row["k"] for row in by_id(found.relation)) == [3, 4]
-    assert maintenance.expire(table, soon(), reader=12345).snapshot_ids == (made[2], made[3])
+    assert maintenance.expire_snapshots(table, soon(), reader=12345).snapshot_ids == (made[2], made[3])
 
 
 def test_files_that_are_wanted_stay_and_emptied_folders_go(catalog: Catalog) -> None:
@@ -91,11 +91,11 @@ def test_files_that_are_wanted_stay_and_emptied_folders_go(catalog: Catalog) -> 
     assert maintenance.last_changed(table, [held, f"{held}.lost"]) == when
     assert maintenance.last_changed(table, [f"{held}.lost"]) is None
     tables.set_properties(table, {"ready": held})
-    swept = maintenance.sweep(table, soon(), wanted=lambda properties: [properties["ready"]])
-    assert swept == Swept(3, 30)
+    swept = maintenance.remove_orphan_files(table, soon(), wanted=lambda properties: [properties["ready"]])
+    assert swept == RemovedFiles(3, 30)
     data = Path(table.location()) / "data"
     assert sorted(str(path.relative_to(data)) for path in data.rglob("*") if path.is_dir()) == ["run-0", "run-0/month=1"]
-    assert maintenance.sweep(table, soon()) == Swept(1, 10)
+    assert maintenance.remove_orphan_files(table, soon()) == RemovedFiles(1, 10)
     assert [path for path in data.rglob("*") if path.is_dir()] == []
 
 
@@ -120,21 +120,21 @@ def test_sweep_takes_orphans_and_expired_files_alone(both: Catalog) -> None:
     made = tables.snapshot_ids(table)
     with table.manage_snapshots() as manage:
         manage.remove_tag("t0")
-    maintenance.expire(table, soon(), dry_run=False)
+    maintenance.expire_snapshots(table, soon(), dry_run=False)
     orphan(table, "data/lost.parquet", 1000)
     orphan(table, "metadata/00000-lost.metadata.json", 10)
     orphan(table, "metadata/snap-lost.avro", 10)
     other = [orphan(table, "metadata/version-hint.text"), orphan(table, "notes.parquet"), orphan(table, "data/readme.md")]
     before = files(table), files(table, "metadata")
-    wanted = maintenance.sweep(table, soon(), dry_run=True)
+    wanted = maintenance.remove_orphan_files(table, soon(), dry_run=True)
     assert (files(table), files(table, "metadata")) == before
-    assert maintenance.sweep(table, soon(), dry_run=False) == wanted
+    assert maintenance.remove_orphan_files(table, soon(), dry_run=False) == wanted
     assert wanted.files >= 5  # with the expired data file and its manifest and manifest list
     assert wanted.bytes > 1020
     assert len(files(table)) == 2 + 1
     assert all(path.exists() for path in other)
     assert [keys(table, snapshot) for snapshot in made[1:]] == [[1], [2]]
-    assert maintenance.sweep(table, soon(), dry_run=False) == Swept(0, 0)
+    assert maintenance.remove_orphan_files(table, soon(), dry_run=False) == RemovedFiles(0, 0)
     replace_rows(both, "training_sets.t", reader(events((9, "2026-01-01", "x"))), summary={}, tag="t9")
 
 
@@ -149,13 +149,13 @@ def test_what_may_still_be_read_is_not_swept_though_it_has_expired(both: Catalog
     old = (began - timedelta(days=1)).timestamp()
     for path in Path(table.location()).rglob("*"):
         os.utime(path, (old, old))
-    planned = maintenance.expire(table, soon(), dry_run=True)
-    would = maintenance.sweep(table, began, dry_run=True, without=planned.snapshot_ids)
-    assert maintenance.expire(table, soon()) == planned
+    planned = maintenance.expire_snapshots(table, soon(), dry_run=True)
+    would = maintenance.remove_orphan_files(table, began, dry_run=True, without=planned.snapshot_ids)
+    assert maintenance.expire_snapshots(table, soon()) == planned
     assert len(planned.snapshot_ids) == 2
-    assert maintenance.sweep(table, began) == would
+    assert maintenance.remove_orphan_files(table, began) == would
     assert len(files(table)) == 2, "the first was not the current one any more when the reading may have begun"
-    assert maintenance.sweep(table, soon()).files >= 2
+    assert maintenance.remove_orphan_files(table, soon()).files >= 2
     assert len(files(table)) == 1
 
 
@@ -165,9 +165,9 @@ def test_sweep_leaves_young_files(catalog: Catalog) -> None:
     hour_ago = (datetime.now(UTC) - timedelta(hours=2)).timestamp()
     os.utime(old, (hour_ago, hour_ago))
     limit = datetime.now(UTC) - timedelta(hours=1)
-    assert maintenance.sweep(table, limit, dry_run=False) == Swept(1, 10)
+    assert maintenance.remove_orphan_files(table, limit, dry_run=False) == RemovedFiles(1, 10)
     assert (old.exists(), young.exists()) == (False, True)
-    assert maintenance.sweep(table, limit.replace(tzinfo=None), dry_run=False) == Swept(0, 0)
+    assert maintenance.remove_orphan_files(table, limit.replace(tzinfo=None), dry_run=False) == RemovedFiles(0, 0)
 
 
 def test_sweep_with_a_stale_handle_and_merged_manifests(both: Catalog) -> None:
@@ -175,11 +175,11 @@ def test_sweep_with_a_stale_handle_and_merged_manifests(both: Catalog) -> None:
     stale = tables.load(both, "features.f")
     for number in range(8):
         writes.append(table, reader(events((number, f"2026-{number + 1:02}-01", "x"))), summary={})
-    maintenance.sweep(stale, soon(), dry_run=False)
+    maintenance.remove_orphan_files(stale, soon(), dry_run=False)
     for count, snapshot in enumerate(tables.snapshot_ids(table), start=1):
         assert keys(table, snapshot) == list(range(count))
-    maintenance.expire(table, soon(), dry_run=False)
-    maintenance.sweep(stale, soon(), dry_run=False)
+    maintenance.expire_snapshots(table, soon(), dry_run=False)
+    maintenance.remove_orphan_files(stale, soon(), dry_run=False)
     assert keys(table, tables.snapshot_ids(table)[0]) == list(range(8))
     assert len(files(table)) == 8
 
@@ -190,8 +190,8 @@ def test_sweep_keeps_delete_files(catalog: Catalog) -> None:
     table.append(events((1, "2026-01-01", "a"), (2, "2026-01-01", "b")))
     delete_rows(table, DataFileContent.POSITION_DELETES, [0])
     table.refresh()
-    maintenance.expire(table, soon(), dry_run=False)
-    maintenance.sweep(table, soon(), dry_run=False)
+    maintenance.expire_snapshots(table, soon(), dry_run=False)
+    maintenance.remove_orphan_files(table, soon(), dry_run=False)
     assert keys(table, tables.snapshot_ids(table)[-1]) == [2]
 
 
@@ -203,7 +203,7 @@ def test_what_a_lost_writer_left_is_swept(catalog: Catalog) -> None:
         with pytest.raises(KeyboardInterrupt):
             writes.append(table, reader(events((9, "2026-01-01", "x"))), summary={})
     assert len(files(table)) == 2
-    assert maintenance.sweep(table, soon(), dry_run=False).files >= 3
+    assert maintenance.remove_orphan_files(table, soon(), dry_run=False).files >= 3
     assert len(files(table)) == 1
     assert keys(table, made[0]) == [0]
 
@@ -216,10 +216,10 @@ def test_a_folder_shared_after_a_rename_is_not_swept(both: Catalog) -> None:
     assert new.location() == old.location()
     for table in (new, old):
         with pytest.raises(Conflict, match=r"share the folder"):
-            maintenance.sweep(table, soon(), dry_run=False)
+            maintenance.remove_orphan_files(table, soon(), dry_run=False)
     assert keys(old, made[0]) == [0]
     both.drop_table("features.old")
-    assert maintenance.sweep(new, soon(), dry_run=False).files >= 4
+    assert maintenance.remove_orphan_files(new, soon(), dry_run=False).files >= 4
     assert keys(new, tables.snapshot_ids(new)[0]) == [0]
 
 
@@ -228,5 +228,5 @@ def test_data_outside_of_the_tables_folder_is_left_alone(catalog: Catalog, tmp_p
     table = tables.create(catalog, "features.f", EVENTS, properties={"write.data.path": str(shared)})
     writes.append(table, reader(events((1, "2026-01-01", "x"))), summary={})
     (shared / "of-another-table.parquet").write_bytes(b"x")
-    maintenance.sweep(table, soon(), dry_run=False)
+    maintenance.remove_orphan_files(table, soon(), dry_run=False)
     assert len(list(shared.iterdir())) == 2

@@ -24,8 +24,8 @@ def build(catalog: Catalog, rows: dict[str, Any] | pa.Table, tag: str, **summary
 def content(catalog: Catalog, snapshot: int) -> dict[str, list[Any]]:
     """Columns in order, rows in order; read both ways where both can."""
     table = tables.load(catalog, NAME)
-    rows = scans.read(table, snapshot).read_all()
-    found = scans.scan(table, snapshot)
+    rows = scans.read_snapshot(table, snapshot).read_all()
+    found = scans.scan_snapshot(table, snapshot)
     if isinstance(found, IcebergFiles):
         assert [column.name for column in found.columns] == rows.column_names
         assert by_id(found) == rows.to_pylist()
@@ -136,7 +136,7 @@ def test_failures_leave_no_file(catalog: Catalog) -> None:
         replace_rows(catalog, NAME, reader({"k": [2]}), summary=broken, tag="b")
     with pytest.raises(TypeMismatch, match="'span'"):
         build(catalog, {"span": pa.array([1], pa.duration("s"))}, "b")
-    with pytest.raises(RequestError, match="'k' is there twice"):
+    with pytest.raises(RequestError, match="'k' appears twice"):
         build(catalog, pa.table([[1], [2]], names=["k", "k"]), "b")
     assert len(files(table)) == 1
     assert tables.load(catalog, NAME).metadata_location == table.metadata_location

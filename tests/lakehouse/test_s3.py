@@ -31,7 +31,7 @@ def test_a_warehouse_on_s3(endpoint: str, tmp_path: Path) -> None:
         stale = tables.load(catalog, "features.f")
         first = writes.append(table, reader(ROWS), summary={"n": "1"})
         assert first is not None
-        found = scans.scan(table, first, columns=["v"])
+        found = scans.scan_snapshot(table, first, columns=["v"])
         assert not isinstance(found, IcebergFiles)
         assert sorted(found.read_all()["v"].to_pylist()) == ["a", "b"]
         with pytest.raises(CommitConflict):
@@ -41,17 +41,17 @@ def test_a_warehouse_on_s3(endpoint: str, tmp_path: Path) -> None:
 
         second = writes.append(table, reader(events((3, "2026-03-01", "c"))), summary={})
         assert second is not None
-        assert scans.changes(table, first, second).relation.read_all()["k"].to_pylist() == [3]  # type: ignore[union-attr]
+        assert scans.read_changes(table, first, second).relation.read_all()["k"].to_pylist() == [3]  # type: ignore[union-attr]
         built = [replace_rows(catalog, "training_sets.t", reader(ROWS), summary={}, tag=f"t{n}") for n in range(2)]
-        assert scans.read(tables.load(catalog, "training_sets.t"), built[0]).read_all() == ROWS
+        assert scans.read_snapshot(tables.load(catalog, "training_sets.t"), built[0]).read_all() == ROWS
 
         with filesystem(endpoint).open_output_stream(f"{folder}/data/lost.parquet") as stream:
             stream.write(b"x")
         later = datetime.now(UTC) + timedelta(minutes=1)
-        assert maintenance.expire(table, later, dry_run=False).snapshots == 1
-        assert maintenance.sweep(table, later, dry_run=False).files >= 2
+        assert maintenance.expire_snapshots(table, later, dry_run=False).snapshots == 1
+        assert maintenance.remove_orphan_files(table, later, dry_run=False).files >= 2
         assert len(stored(endpoint, f"{folder}/data")) == 3
-        assert sorted(scans.read(table, second).read_all()["k"].to_pylist()) == [1, 2, 3]
+        assert sorted(scans.read_snapshot(table, second).read_all()["k"].to_pylist()) == [1, 2, 3]
 
     connection["s3.endpoint"] = "http://127.0.0.1:1"
     with open_catalog(Settings(home=tmp_path, warehouse="s3://lake/ware house", catalog=connection)) as catalog, pytest.raises(NotReady):
@@ -67,16 +67,16 @@ def test_compaction_on_s3(endpoint: str, tmp_path: Path) -> None:
             writes.append(table, reader(events((6 - number, "2026-01-01", "x"))), summary={})
         (group,) = compaction.partitions(table)
         rewrite = compaction.Rewrite(table)
-        found = compaction.read(table, group)
+        found = compaction.read_group(table, group)
         assert not isinstance(found, IcebergFiles)
         rewrite.write(group, reader(found.read_all().sort_by("k")))
         _, made = rewrite.commit(lambda _: ({}, {}))
-        assert scans.read(table, made).read_all()["k"].to_pylist() == [1, 2, 3, 4, 5, 6]
+        assert scans.read_snapshot(table, made).read_all()["k"].to_pylist() == [1, 2, 3, 4, 5, 6]
         soon = datetime.now(UTC) + timedelta(minutes=1)
-        assert maintenance.expire(table, soon).snapshots == 6
-        assert maintenance.sweep(table, soon).files > 6
+        assert maintenance.expire_snapshots(table, soon).snapshots == 6
+        assert maintenance.remove_orphan_files(table, soon).files > 6
         assert len(stored(endpoint, "lake/compacted/features/f/data")) == 1
-        assert scans.read(table, made).read_all()["k"].to_pylist() == [1, 2, 3, 4, 5, 6]
+        assert scans.read_snapshot(table, made).read_all()["k"].to_pylist() == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.slow
@@ -87,8 +87,8 @@ def test_a_table_dropped_on_s3(endpoint: str, tmp_path: Path) -> None:
         for table in (kept, gone):
             writes.append(table, reader(ROWS), summary={})
         files = stored(endpoint, "lake/dropped/features/f_2")
-        assert dropping.drop(catalog, "features.f_2", dropping.identity(gone)).files == len(files)
+        assert dropping.drop_table(catalog, "features.f_2", dropping.identity_of(gone)).files == len(files)
         assert stored(endpoint, "lake/dropped/features/f_2") == set()
         assert not catalog.table_exists("features.f_2")
-        assert dropping.drop(catalog, "features.f_2", dropping.identity(gone)) == dropping.Contents(0, 0)
-        assert scans.read(kept, tables.current_snapshot_id(kept)).read_all() == ROWS
+        assert dropping.drop_table(catalog, "features.f_2", dropping.identity_of(gone)) == dropping.FolderContents(0, 0)
+        assert scans.read_snapshot(kept, tables.current_snapshot_id(kept)).read_all() == ROWS

@@ -13,7 +13,7 @@ from pyiceberg.catalog import Catalog
 from sqlalchemy import create_engine, make_url, text
 
 from featurestore.errors import CommitConflict, Conflict, NotFound, NotReady, RequestError, TypeMismatch
-from featurestore.lakehouse import tables, types, writes
+from featurestore.lakehouse import tables, type_mapping, writes
 from featurestore.lakehouse.catalog import open_catalog
 from featurestore.settings import Settings
 from tests.lakehouse import postgres
@@ -43,7 +43,7 @@ def test_create_names_the_wrong_column(catalog: Catalog) -> None:
         tables.create(catalog, "features.a", pa.schema([("t", pa.timestamp("us"))]), month_of="tt")
     with pytest.raises(TypeMismatch, match="'span'"):
         tables.create(catalog, "features.a", pa.schema([("span", pa.duration("us"))]))
-    with pytest.raises(RequestError, match="'x' is there twice"):
+    with pytest.raises(RequestError, match="'x' appears twice"):
         tables.create(catalog, "features.a", pa.schema([("x", pa.int64()), ("x", pa.int32())]))
 
 
@@ -139,7 +139,7 @@ def test_every_type_comes_back(catalog: Catalog, kind: pa.DataType) -> None:
     writes.append(table, reader(given), summary={})
     found = table.scan().to_arrow()
     assert found["x"].to_pylist() == [value, None]
-    assert types.iceberg_schema(tables.arrow_schema(table)).as_struct() == table.schema().as_struct()
+    assert type_mapping.iceberg_schema(tables.arrow_schema(table)).as_struct() == table.schema().as_struct()
 
 
 def metadata_files(catalog: Catalog) -> list[str]:

@@ -12,7 +12,7 @@ from pyarrow.dataset import Dataset
 from featurestore import Entity, FeatureStore, FeatureView, Settings, Source, agg
 from featurestore.errors import FeatureStoreError
 from featurestore.lakehouse import tables
-from featurestore.lakehouse.datasets import Stream, open_snapshot
+from featurestore.lakehouse.datasets import SnapshotStream, open_snapshot
 from featurestore.sources.query_rows import open_query
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -51,7 +51,7 @@ def test_a_query_may_name_a_table_twice(store: FeatureStore, renamed: bool) -> N
     if renamed:
         rename(store)
     table = tables.load(store._runtime.catalog, "raw.events")
-    assert isinstance(open_snapshot(table, tables.current_snapshot_id(table)), Stream if renamed else Dataset)
+    assert isinstance(open_snapshot(table, tables.current_snapshot_id(table)), SnapshotStream if renamed else Dataset)
     column = "w" if renamed else "v"
     sql = f"SELECT x.k, x.{column} AS a, y.{column} AS b FROM raw.events x JOIN raw.events y ON x.k = y.k WHERE x.{column} < y.{column}"
     found = sorted(rows(store, sql), key=str)

@@ -11,7 +11,7 @@ from featurestore.dsl import documents
 from featurestore.engine.session import Session
 from featurestore.errors import CommitConflict, Conflict, OutOfResources
 from featurestore.lakehouse import compaction, tables
-from featurestore.lakehouse.compaction import Group, Rewrite
+from featurestore.lakehouse.compaction import FileGroup, Rewrite
 from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.tables import Table
 from featurestore.pipelines.materialization.checkpoint import unfinished
@@ -60,7 +60,7 @@ class CompactionResult:
 class _Job:
     """A group of files to rewrite, and how many superseded rows to drop from it."""
 
-    group: Group
+    group: FileGroup
     superseded: int = 0
 
 
@@ -117,9 +117,9 @@ def compact(runtime: Runtime, table: Table, layout: Layout, horizon: int | None,
     return replace(result, before=before, snapshot_id=snapshot_id)
 
 
-def _job(session: Session, table: Table, group: Group, layout: Layout, horizon: int | None) -> _Job | None:
+def _job(session: Session, table: Table, group: FileGroup, layout: Layout, horizon: int | None) -> _Job | None:
     if horizon is not None:
-        session.add(_FILES, compaction.read(table, group, [*layout.keys, *_TIMES]))
+        session.add(_FILES, compaction.read_group(table, group, [*layout.keys, *_TIMES]))
         session.set({"horizon": horizon})
         counts = session.batches(f"SELECT count(*) FROM (SELECT 1 FROM {_FILES} QUALIFY {_superseded(layout.keys)})").read_all()
         superseded = int(counts.column(0)[0].as_py())
@@ -134,7 +134,7 @@ def _rewrite(session: Session, table: Table, layout: Layout, jobs: list[_Job], h
     order_by = f" ORDER BY {layout.order}" if layout.order else ""
     try:
         for job in jobs:
-            session.add(_FILES, compaction.read(table, job.group))
+            session.add(_FILES, compaction.read_group(table, job.group))
             kept = f" QUALIFY NOT {_superseded(layout.keys)}" if job.superseded else ""
             rewrite.write(job.group, session.batches(f"SELECT * FROM {_FILES}{kept}{order_by}"))
     except BaseException:

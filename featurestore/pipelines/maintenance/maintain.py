@@ -10,7 +10,7 @@ import pyarrow as pa
 from featurestore.engine import orphaned_spill
 from featurestore.errors import CommitConflict, Conflict
 from featurestore.lakehouse import maintenance, tables
-from featurestore.lakehouse.maintenance import Swept
+from featurestore.lakehouse.maintenance import RemovedFiles
 from featurestore.lakehouse.tables import Table
 from featurestore.online.store import Cursor
 from featurestore.pipelines.maintenance.compact import CompactionResult, Layout, compact, feature_layout, log_layout
@@ -79,10 +79,12 @@ def maintain(runtime: Runtime, older_than: timedelta, dry_run: bool, fold_older_
     return [*done, TableMaintenance(SPILL, 0, left.files, left.bytes, 0, 0, 0, None)] if left.files else done
 
 
-def _clear(runtime: Runtime, identifier: str, before: datetime, orphaned_before: datetime, dry_run: bool) -> tuple[int, Swept, list[str]]:
+def _clear(
+    runtime: Runtime, identifier: str, before: datetime, orphaned_before: datetime, dry_run: bool
+) -> tuple[int, RemovedFiles, list[str]]:
     """Expire snapshots and remove orphan files of one table. A conflict with another writer skips the table, with a note."""
     table = tables.load(runtime.catalog, identifier)
-    snapshots, removed, notes = 0, Swept(0, 0), []
+    snapshots, removed, notes = 0, RemovedFiles(0, 0), []
     if (damage := check_table(runtime, identifier, table)) is not None:
         notes.append(f"{damage}; {REPAIR_COMMAND} shows details and rolls the table back to its last complete snapshot")
         if damage.missing:
@@ -101,10 +103,10 @@ def _clear(runtime: Runtime, identifier: str, before: datetime, orphaned_before:
             notes.append(f"tags of interrupted builds removed: {listed(unfinished_ids)} never became training sets")
         cursor = _cursor(runtime, identifier)
         reader = None if cursor is None else cursor.snapshot_id
-        expired = maintenance.expire(table, before, dry_run, reader=reader, untagged=[TAG + id for id in unfinished_ids])
+        expired = maintenance.expire_snapshots(table, before, dry_run, reader=reader, untagged=[TAG + id for id in unfinished_ids])
         snapshots = expired.snapshots
-        without, wanted = (expired.snapshot_ids if dry_run else ()), (maintenance.nothing if abandoned else wanted_files)
-        removed = maintenance.sweep(table, orphaned_before, dry_run, without=without, wanted=wanted)
+        without, wanted = (expired.snapshot_ids if dry_run else ()), (maintenance.no_files if abandoned else wanted_files)
+        removed = maintenance.remove_orphan_files(table, orphaned_before, dry_run, without=without, wanted=wanted)
     except Conflict as error:
         notes.append(error.message)
     return snapshots, removed, notes

@@ -112,7 +112,7 @@ def _compare_at(
     unmatched = set(_draw(chain.from_iterable(runtime.online.keys(applied.table)), sample))
 
     def scan_columns(names: Sequence[str]) -> Relation:
-        return scans.scan(table, snapshot_id, columns=names)
+        return scans.scan_snapshot(table, snapshot_id, columns=names)
 
     with runtime.engine.session(data_folders(table)) as session:
         session.run(f"CREATE TEMP TABLE {_NEWEST} AS {newest(session, scan_columns, keys, columns, deletions)}")

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from featurestore.errors import Conflict
 from featurestore.lakehouse import dropping, tables, tags
-from featurestore.lakehouse.dropping import Contents, Identity
+from featurestore.lakehouse.dropping import FolderContents, TableIdentity
 from featurestore.pipelines.training_sets.listing import listing
 from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records import definitions, feature_table, model_events
@@ -189,14 +189,14 @@ def _identity(runtime: Runtime, row: Applied) -> dict[str, str]:
     """What the registry records of a table to drop; nothing if the table is already gone, dropped by hand."""
     name = runtime.features_table(row.table)
     table = tables.find(runtime.catalog, name)
-    return {} if table is None else asdict(dropping.identity(table))
+    return {} if table is None else asdict(dropping.identity_of(table))
 
 
 def _find(runtime: Runtime, row: Applied) -> tables.Table | None:
     name = runtime.features_table(row.table)
     if row.removed:
         identity = row.document[REMOVED]
-        return dropping.find(runtime.catalog, name, Identity(**identity)) if identity else None
+        return dropping.find_same_table(runtime.catalog, name, TableIdentity(**identity)) if identity else None
     return tables.find(runtime.catalog, name)
 
 
@@ -206,12 +206,16 @@ def _pinning_ids(runtime: Runtime, row: Applied) -> list[str]:
     return [] if table is None else [name.removeprefix(TAG) for name in tags.tags(table) if name.startswith(TAG)]
 
 
-def _contents(runtime: Runtime, row: Applied) -> Contents:
+def _contents(runtime: Runtime, row: Applied) -> FolderContents:
     identity = row.document[REMOVED]
-    return dropping.contents(runtime.catalog, Identity(**identity)) if identity else Contents(0, 0)
+    return dropping.folder_contents(runtime.catalog, TableIdentity(**identity)) if identity else FolderContents(0, 0)
 
 
-def _drop(runtime: Runtime, row: Applied) -> Contents:
+def _drop(runtime: Runtime, row: Applied) -> FolderContents:
     identity = row.document[REMOVED]
     runtime.online.drop(row.table)
-    return dropping.drop(runtime.catalog, runtime.features_table(row.table), Identity(**identity)) if identity else Contents(0, 0)
+    return (
+        dropping.drop_table(runtime.catalog, runtime.features_table(row.table), TableIdentity(**identity))
+        if identity
+        else FolderContents(0, 0)
+    )

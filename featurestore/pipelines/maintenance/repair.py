@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from featurestore.lakehouse import tables, wholeness
+from featurestore.lakehouse import tables
+from featurestore.lakehouse.damage import Damage, find_damage, roll_back
 from featurestore.lakehouse.tables import Table
-from featurestore.lakehouse.wholeness import Damage
 from featurestore.pipelines.materialization.checkpoint import UNFINISHED
 from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records import feature_table
@@ -65,13 +65,13 @@ def table_identifiers(runtime: Runtime) -> Iterator[str]:
 
 def check_table(runtime: Runtime, identifier: str, table: Table) -> Repair | None:
     """The missing files of one table; None if there are none."""
-    damage = wholeness.damage(table)
+    damage = find_damage(table)
     return None if damage is None else _describe(runtime, identifier, damage)
 
 
 def _repair_table(runtime: Runtime, identifier: str, dry_run: bool) -> Repair | None:
     table = tables.load(runtime.catalog, identifier)
-    damage = wholeness.damage(table)
+    damage = find_damage(table)
     if damage is None:
         return None
     if damage.missing and not dry_run:
@@ -82,12 +82,12 @@ def _repair_table(runtime: Runtime, identifier: str, dry_run: bool) -> Repair | 
 def _roll_back(runtime: Runtime, identifier: str, table: Table, damage: Damage) -> None:
     namespace, _, name = identifier.rpartition(".")
     if namespace != runtime.settings.features_namespace:
-        wholeness.lead_back(table, damage, {}, ())
+        roll_back(table, damage, {}, ())
         runtime.online.touch()
         return
     summary = {} if damage.back_to is None else tables.summary(table, damage.back_to.snapshot_id)
     properties = feature_table.state(summary).to_properties()
-    wholeness.lead_back(table, damage, properties, [UNFINISHED, *([] if TYPES in properties else [TYPES])])
+    roll_back(table, damage, properties, [UNFINISHED, *([] if TYPES in properties else [TYPES])])
     # The online rows are of the lost snapshot; the next run publishes them again.
     runtime.online.drop(name)
     runtime.online.touch()

@@ -203,7 +203,7 @@ def _add_source(task: Task, span: Span) -> int | None:
 def _hold(task: Task, span: Span) -> bool:
     """Make the rows that the table holds of the span; returns whether there are none."""
     within = TimeRange("feature_timestamp", times.bound(span.lower), times.bound(span.upper))
-    task.session.add("__fs_table", scans.scan(task.table, tables.current_snapshot_id(task.table), time=within))
+    task.session.add("__fs_table", scans.scan_snapshot(task.table, tables.current_snapshot_id(task.table), time=within))
     deleted = f"coalesce({DELETED}, false)" if DELETED in task.session.schema("SELECT * FROM __fs_table") else "false"
     columns = ", ".join(map(quoted, task.columns))
     held = f"(SELECT {columns}, {deleted} AS {DELETED} FROM __fs_table WHERE {_WITHIN})"

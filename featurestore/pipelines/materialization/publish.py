@@ -86,7 +86,7 @@ def _publish(runtime: Runtime, applied: Applied, view: FeatureView, full: bool) 
     columns, keys = list(applied.columns), tuple(view.entity.keys)
     deletions = snapshot_id is not None and DELETED in tables.schema_of(table, snapshot_id).column_names
 
-    whole = _planned_once(lambda columns: scans.scan(table, snapshot_id, columns=columns))
+    whole = _planned_once(lambda columns: scans.scan_snapshot(table, snapshot_id, columns=columns))
     with runtime.engine.session(data_folders(table)) as session:
         log = None if held is None or full else _appended(table, held.snapshot_id, snapshot_id)
         touched = _make_touched(session, log, keys) if log is not None and deletions else 0
@@ -108,11 +108,11 @@ def _publish(runtime: Runtime, applied: Applied, view: FeatureView, full: bool) 
 
 def _appended(table: Table, since: int | None, until: int | None) -> Log | None:
     """What was appended between two snapshots; None where rows were otherwise changed, or nothing tells."""
-    if since is None or until is None or not (found := scans.changes(table, since, until)).appended:
+    if since is None or until is None or not (found := scans.read_changes(table, since, until)).appended:
         return None
 
     def read(columns: Sequence[str] | None) -> Relation:
-        rows = scans.changes(table, since, until, columns=columns).relation
+        rows = scans.read_changes(table, since, until, columns=columns).relation
         assert rows is not None
         return rows
 

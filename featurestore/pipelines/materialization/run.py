@@ -16,7 +16,7 @@ from featurestore.compiler.diff import COMPUTED, DELETED
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import CheckFailed, RequestError
 from featurestore.lakehouse import tables, writes
-from featurestore.lakehouse.files import DataFiles
+from featurestore.lakehouse.data_files import DataFiles
 from featurestore.lakehouse.folders import data_folders
 from featurestore.pipelines.materialization import checks, source_columns
 from featurestore.pipelines.materialization.checkpoint import UNFINISHED, Unfinished, unfinished
@@ -134,7 +134,7 @@ def _compute(runtime: Runtime, applied: Applied, view: FeatureView, table: table
         if interval is None:
             return Landed()
         counted = count_source(task, interval.spans[0], held.newest)
-        files = writes.data_files(table)
+        files = writes.new_data_files(table)
         with files.discarded_on(BaseException), _given_up_on_refusal(table):
             for span in interval.spans:
                 work = _compute_span(task, open_span(task, span, counted), work, files, report)

@@ -8,7 +8,7 @@ from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.errors import RequestError, TypeMismatch
-from featurestore.lakehouse import columns, tables
+from featurestore.lakehouse import column_identity, tables
 from featurestore.records import source_pins
 from featurestore.records.definitions import Applied
 from featurestore.records.feature_table import State
@@ -46,7 +46,7 @@ def read_columns(runtime: Runtime, source: Source, at: reading.Pins, reads: Sequ
     if source.table is None:
         return {name: {} for name in reading.source_tables(source)}
     table = runtime.source_table(source.table)
-    return {source.table: columns.identities(table, _schema(at, source.table, table), reads)}
+    return {source.table: column_identity.column_identities(table, _schema(at, source.table, table), reads)}
 
 
 def have_changed(runtime: Runtime, source: Source, held: State, now: Columns) -> bool:
@@ -59,7 +59,7 @@ def have_changed(runtime: Runtime, source: Source, held: State, now: Columns) ->
     before = held.columns.get(source.table)
     if before is not None:
         return dict(before) != dict(now[source.table])
-    return not columns.were_always(runtime.source_table(source.table), now[source.table])
+    return not column_identity.hold_in_every_schema(runtime.source_table(source.table), now[source.table])
 
 
 def check_types(session: Session, applied: Applied, view: FeatureView) -> None:
@@ -117,7 +117,7 @@ def _fates(runtime: Runtime, source: Source, at: reading.Pins, held: State) -> s
     told: list[str] = []
     for name, identity in held.columns[source.table].items():
         if resolve(name, names) is None:
-            found = columns.name_now(table, schema_id, identity)
+            found = column_identity.name_in_schema(table, schema_id, identity)
             told.append(f"'{name}' was {'dropped' if found is None else f'renamed to {found!r}'} since the last run")
     return f" ({'; '.join(told)})" if told else ""
 

@@ -10,7 +10,7 @@ from featurestore.compiler.expressions import quoted
 from featurestore.compiler.relations import parquet_files
 from featurestore.compiler.storage import order, stored
 from featurestore.lakehouse import writes
-from featurestore.lakehouse.files import DataFiles, group_rows
+from featurestore.lakehouse.data_files import DataFiles, group_rows
 from featurestore.pipelines.materialization.chunks import Chunk
 from featurestore.pipelines.materialization.compute import Task, count
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from featurestore.errors import CommitConflict, Conflict, FeatureStoreError
 from featurestore.lakehouse import dropping, tables
 from featurestore.lakehouse.commits import outcome_unknown
-from featurestore.lakehouse.dropping import Identity
+from featurestore.lakehouse.dropping import TableIdentity
 from featurestore.lakehouse.tables import Table
 from featurestore.pipelines.planning.plan import Plan
 from featurestore.pipelines.planning.plan import plan as make_plan
@@ -61,11 +61,11 @@ def _done(runtime: Runtime, plan: Plan) -> Plan:
     if not changed:
         return plan
     applied_at = times.now()
-    made: dict[str, tuple[Applied, Identity]] = {}
+    made: dict[str, tuple[Applied, TableIdentity]] = {}
     try:
         for row in changed:
             if row.kind == "view" and (table := _make_table(runtime, row, plan.base)) is not None:
-                made[runtime.features_table(row.table)] = (row, dropping.identity(table))
+                made[runtime.features_table(row.table)] = (row, dropping.identity_of(table))
         definitions.write(runtime, [replace(row, applied_at=applied_at) for row in changed], plan.base)
     except BaseException as error:
         if not outcome_unknown(error):
@@ -98,7 +98,7 @@ def _make_table(runtime: Runtime, row: Applied, base: int | None) -> Table | Non
     ):
         if times.now() - held.metadata.last_updated_ms * 1000 > ABANDONED_SECONDS * 1_000_000:
             # Empty, unknown, and older than an apply takes: what a dead one left.
-            dropping.drop(runtime.catalog, name, dropping.identity(held))
+            dropping.drop_table(runtime.catalog, name, dropping.identity_of(held))
             return _create(runtime, row)
         raise CommitConflict(
             f"another apply is making {name}, or was cut off at it; apply again, if need be in {ABANDONED_SECONDS} seconds, when what is"
@@ -126,13 +126,13 @@ def _create(runtime: Runtime, row: Applied) -> Table | None:
         raise CommitConflict(f"another apply is making {name}; try again", table=name) from error
 
 
-def _drop(runtime: Runtime, made: Mapping[str, tuple[Applied, Identity]]) -> None:
+def _drop(runtime: Runtime, made: Mapping[str, tuple[Applied, TableIdentity]]) -> None:
     """Drop tables that an apply made in vain, but not what another one has applied meanwhile: it found them there."""
     try:
         for name, (row, identity) in made.items():
             if definitions.read(runtime).has(row):
                 continue
-            dropping.drop(runtime.catalog, name, identity)
+            dropping.drop_table(runtime.catalog, name, identity)
             if definitions.read(runtime).has(row):
                 _create(runtime, row)
     except FeatureStoreError:

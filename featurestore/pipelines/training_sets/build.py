@@ -48,7 +48,7 @@ def build(runtime: Runtime, prepared: Prepared, report: Report | None = None) ->
         reader = pa.RecordBatchReader.from_batches(schema, tally.numbered(joined.batches, schema, report))
         table = there or tables.load_or_create(runtime.catalog, home, schema)
         try:
-            writes.replace(table, reader, summary=summary, tag=TAG + prepared.id)
+            writes.replace_rows(table, reader, summary=summary, tag=TAG + prepared.id)
         except Conflict:
             # Another build of the same request was first.
             if find(runtime, prepared.id) is None:

@@ -34,7 +34,7 @@ def held(runtime: Runtime, prepared: Prepared, home: str) -> Iterator[None]:
             if at.snapshot_id is not None:
                 # Before it is tagged: an interrupt may come in between. Only a tag with this note is taken away.
                 begun.append(identifier)
-                tags.tag(at.table, name, at.snapshot_id, note)
+                tags.set_tag(at.table, name, at.snapshot_id, note)
         yield
     except BaseException as error:
         # Whoever interrupts or cancels a build does not want its tags either. If it may have landed all the same, upkeep will see.
@@ -54,7 +54,7 @@ def settle(runtime: Runtime, table: tables.Table, before: datetime, dry_run: boo
     kept = [name for name, home in due.items() if _has_tag(runtime, home, name)]
     gone = [name for name in due if name not in kept]
     if due and not dry_run:
-        tags.settle(table, kept, gone)
+        tags.settle_tags(table, kept, gone)
     return [name.removeprefix(TAG) for name in gone]
 
 
@@ -76,6 +76,6 @@ def _let_go(runtime: Runtime, identifier: str, name: str, note: str) -> None:
     try:
         table = tables.load(runtime.catalog, identifier)
         if tags.notes(table).get(name) == note:
-            tags.settle(table, (), [name])
+            tags.settle_tags(table, (), [name])
     except FeatureStoreError:
         logger.warning("the tag %s of %s stays until upkeep finds it", name, identifier, exc_info=True)

@@ -129,7 +129,7 @@ def _kept(runtime: Runtime, id: str) -> list[dict[str, Any]]:
     if table is None:
         return []
     with runtime.engine.session(data_folders(table)) as session:
-        session.add("kept", scans.scan(table, tables.current_snapshot_id(table)))
+        session.add("kept", scans.scan_snapshot(table, tables.current_snapshot_id(table)))
         # Two processes that measured at once have both written.
         latest = 'QUALIFY row_number() OVER (PARTITION BY "column" ORDER BY "at" DESC) = 1'
         select = f'SELECT * EXCLUDE ("at") FROM kept WHERE training_set = {literal(id)} {latest} ORDER BY position'

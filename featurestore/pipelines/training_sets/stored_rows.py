@@ -12,7 +12,7 @@ from featurestore.compiler.relations import IcebergFiles
 from featurestore.engine.session import Relation, Session
 from featurestore.errors import FeatureStoreError
 from featurestore.lakehouse import scans, tables
-from featurestore.lakehouse.casting import fit
+from featurestore.lakehouse.casting import cast_batch
 from featurestore.lakehouse.folders import data_folders
 from featurestore.pipelines.training_sets.files import Files
 from featurestore.pipelines.training_sets.splits import PART
@@ -47,7 +47,7 @@ class StoredRows:
 
     def files(self) -> Files:
         """The data files, in the order of their rows."""
-        addresses, filesystem = scans.located(self.table, self.snapshot_id, ROW)
+        addresses, filesystem = scans.ordered_file_paths(self.table, self.snapshot_id, ROW)
         schema = tables.arrow_schema(self.table, self.snapshot_id)
         return Files(addresses, ".".join(self.table.name()), self.snapshot_id, filesystem, schema)
 
@@ -57,7 +57,7 @@ class StoredRows:
 
     def relation(self) -> Relation:
         """All rows, with the columns' names of the engine."""
-        found = scans.scan(self.table, self.snapshot_id)
+        found = scans.scan_snapshot(self.table, self.snapshot_id)
         if isinstance(found, IcebergFiles):
             return replace(found, columns=tuple(replace(column, name=f"c{index}") for index, column in enumerate(found.columns)))
         schema = pa.schema([field.with_name(f"c{index}") for index, field in enumerate(found.schema)])
@@ -91,4 +91,4 @@ class StoredRows:
             if numbers[0] <= last or (numbers[1:] <= numbers[:-1]).any():
                 raise FeatureStoreError(f"the rows of {'.'.join(self.table.name())} do not lie in their order; build it again")
             last = numbers[-1]
-            yield fit(batch, target, ".".join(self.table.name()))
+            yield cast_batch(batch, target, ".".join(self.table.name()))

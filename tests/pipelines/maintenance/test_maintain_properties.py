@@ -94,7 +94,7 @@ def spine() -> pa.Table:
 
 
 def content(store: FeatureStore, name: str, snapshot_id: int | None) -> pa.Table:
-    found = scans.read(store.catalog.load_table(f"features.{name}"), snapshot_id).read_all()
+    found = scans.read_snapshot(store.catalog.load_table(f"features.{name}"), snapshot_id).read_all()
     return found.sort_by([(column, "ascending") for column in ("k", "feature_timestamp", "created_timestamp")])
 
 

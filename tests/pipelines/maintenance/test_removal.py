@@ -196,7 +196,7 @@ def test_a_pin_that_came_in_between_puts_everything_back(store: FeatureStore, mo
     table = store.catalog.load_table("features.counts_v1")
     snapshot = table.current_snapshot()
     assert snapshot is not None
-    tags.tag(table, "training-set-meanwhile-1", snapshot.snapshot_id)
+    tags.set_tag(table, "training-set-meanwhile-1", snapshot.snapshot_id)
     with pytest.raises(Conflict, match="pinned by the training set meanwhile-1"):
         store.remove_version("counts", 1)
     assert [version["version"] for version in store.view("counts")["versions"]] == [1, 2]
@@ -209,7 +209,7 @@ def test_what_a_build_held_that_was_cut_off_stays_for_a_day(store: FeatureStore,
     note = {"at": datetime.now(UTC).isoformat(), "training_set": "training_sets.never", "build": "dead"}
     for name in ("counts_v1", "profile_v1"):
         table = store.catalog.load_table(f"features.{name}")
-        tags.tag(table, "training-set-never-1", table.snapshots()[-1].snapshot_id, json.dumps(note))
+        tags.set_tag(table, "training-set-never-1", table.snapshots()[-1].snapshot_id, json.dumps(note))
     refused = as_it_was(store, lambda: store.remove_version("counts", 1), "pinned by the unfinished build of never-1")
     assert refused.details["training_sets"] == ["never-1"]
     store.maintain()

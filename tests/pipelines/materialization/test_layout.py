@@ -12,7 +12,7 @@ import pytest
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.lakehouse import scans, tables
-from featurestore.lakehouse.files import ROW_GROUP_ROWS, group_rows
+from featurestore.lakehouse.data_files import ROW_GROUP_ROWS, group_rows
 from tests.worlds import STAMP, load_source
 
 DAY = 86_400_000_000
@@ -41,7 +41,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
 
 def files(store: FeatureStore, table: str) -> list[Path]:
     loaded = tables.load(store.catalog, f"features.{table}")
-    found = scans.scan(loaded, tables.current_snapshot_id(loaded))
+    found = scans.scan_snapshot(loaded, tables.current_snapshot_id(loaded))
     assert isinstance(found, IcebergFiles)
     return [Path(path) for path in found.paths]
 

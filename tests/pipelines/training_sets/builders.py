@@ -11,7 +11,7 @@ from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Sett
 from featurestore.errors import NotFound
 from featurestore.joins import pinned
 from featurestore.lakehouse import tables, tags, writes
-from featurestore.lakehouse.files import DataFiles
+from featurestore.lakehouse.data_files import DataFiles
 from tests.pipelines.materialization.killed import dying
 from tests.worlds import STAMP, load_source
 

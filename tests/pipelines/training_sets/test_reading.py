@@ -97,7 +97,7 @@ def test_rows_out_of_order_are_refused(own_shop: FeatureStore) -> None:
     rows = made.to_arrow([*(column["name"] for column in made.manifest["columns"]), "__fs_row"])
     manifest = {MANIFEST: manifest_json({**made.manifest, "id": "churn-backwards"})}
     home = tables.load(own_shop.catalog, "training_sets.churn")
-    writes.replace(home, rows.take([2, 1, 0]).to_reader(), summary=manifest, tag=f"{TAG}churn-backwards")
+    writes.replace_rows(home, rows.take([2, 1, 0]).to_reader(), summary=manifest, tag=f"{TAG}churn-backwards")
     with pytest.raises(FeatureStoreError, match="do not lie in their order"):
         own_shop.get_training_set("churn-backwards").to_arrow()
 

@@ -1,4 +1,4 @@
-"""Whether a commit of which no answer came has landed, as the table shows later on, also beneath what others put on top."""
+"""Find out whether a commit whose response was lost has landed, even if others have committed on top of it."""
 
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata, TableMetadataV1
@@ -16,43 +16,43 @@ from pyiceberg.table.update import (
 )
 
 
-def landed(before: Table, now: Table, updates: tuple[TableUpdate, ...]) -> bool | None:
-    """Whether updates of the table as it was `before` are in what it is `now`; None where that cannot be told.
+def has_landed(before: Table, now: Table, updates: tuple[TableUpdate, ...]) -> bool | None:
+    """Whether `updates`, built on the state `before`, are part of the state `now`; None if that cannot be determined.
 
-    A snapshot has an id of its own, by which it is known. Without one the table must be what the updates wanted.
+    An added snapshot is recognized by its id. Without one, the table must be in the state that the updates ask for.
     """
     added = [update.snapshot for update in updates if isinstance(update, AddSnapshotUpdate)]
     if added:
-        return _has(now, added[-1])
-    return all(_holds(update, now.metadata) for update in updates)
+        return _has_snapshot(now, added[-1])
+    return all(_is_applied(update, now.metadata) for update in updates)
 
 
-def _has(table: Table, wanted: Snapshot) -> bool | None:
-    if table.snapshot_by_id(wanted.snapshot_id) is not None:
+def _has_snapshot(table: Table, other: Snapshot) -> bool | None:
+    if table.snapshot_by_id(other.snapshot_id) is not None:
         return True
-    number = wanted.sequence_number or 0
+    number = other.sequence_number or 0
     if isinstance(table.metadata, TableMetadataV1) or table.metadata.last_sequence_number < number:
         return False
-    if any(snapshot.sequence_number == number for snapshot in table.snapshots()):
-        # The turn was another writer's.
+    if any(other.sequence_number == number for other in table.snapshots()):
+        # Another writer got this sequence number.
         return False
-    # Whoever had that turn has expired since: what it added may still be in the files of today.
+    # The snapshot with that sequence number has expired: its files may still be in the current manifests.
     current = table.current_snapshot()
     for manifest in current.manifests(table.io) if current is not None else ():
-        if any(entry.snapshot_id == wanted.snapshot_id for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=False)):
+        if any(entry.snapshot_id == other.snapshot_id for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=False)):
             return True
     return None
 
 
-def _holds(update: TableUpdate, metadata: TableMetadata) -> bool:
+def _is_applied(update: TableUpdate, metadata: TableMetadata) -> bool:
     match update:
         case SetPropertiesUpdate():
             return all(metadata.properties.get(name) == value for name, value in update.updates.items())
         case RemovePropertiesUpdate():
             return not any(name in metadata.properties for name in update.removals)
         case SetSnapshotRefUpdate():
-            held = metadata.refs.get(update.ref_name)
-            return held is not None and held.snapshot_id == update.snapshot_id
+            ref = metadata.refs.get(update.ref_name)
+            return ref is not None and ref.snapshot_id == update.snapshot_id
         case RemoveSnapshotRefUpdate():
             return update.ref_name not in metadata.refs
         case RemoveSnapshotsUpdate():

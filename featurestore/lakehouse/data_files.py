@@ -1,4 +1,4 @@
-"""Rows become Parquet data files that Iceberg can take over as they are: field ids, fixed row groups, one partition each."""
+"""Write rows to Parquet data files that Iceberg can add as they are: with field ids, fixed row groups, and one partition each."""
 
 import shutil
 import uuid
@@ -16,25 +16,25 @@ from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 
 from featurestore.errors import FeatureStoreError, OutOfResources, RequestError
+from featurestore.lakehouse.catalog_errors import is_disk_full, to_store_error
 from featurestore.lakehouse.commits import outcome_unknown
 from featurestore.lakehouse.local_io import parse_location, pyarrow_io
-from featurestore.lakehouse.reaching import out_of_room, told
 from featurestore.secrets import logger_of
 
 logger = logger_of(__name__)
 
 ROW_GROUP_ROWS = 131_072
-STEP = 2048
-"""The engine counts rows by as many."""
-LEAST_GROUP_ROWS = 4096
-PARTS_OF_MONTH = 8
-SAMPLE = 8192
-"""So many rows tell which columns repeat their values."""
+VECTOR_ROWS = 2048
+"""DuckDB rounds row groups up to its vector size (2048 rows)."""
+MIN_GROUP_ROWS = 4096
+GROUPS_PER_MONTH = 8
+SAMPLE_ROWS = 8192
+"""Rows examined to decide which columns repeat their values."""
 
 
-def _endless(metadata: pq.FileMetaData) -> list[str]:
-    """The columns of a file with a least or greatest value that Python has no time for."""
-    found: dict[str, None] = {}
+def _columns_out_of_range(metadata: pq.FileMetaData) -> list[str]:
+    """The columns of a file whose minimum or maximum is a time outside of Python's range."""
+    columns: dict[str, None] = {}
     for group in range(metadata.num_row_groups):
         for index in range(metadata.num_columns):
             column = metadata.row_group(group).column(index)
@@ -42,18 +42,18 @@ def _endless(metadata: pq.FileMetaData) -> list[str]:
                 if column.statistics is not None and column.statistics.has_min_max:
                     _ = column.statistics.min, column.statistics.max
             except OverflowError:
-                found[column.path_in_schema.partition(".")[0]] = None
-    return list(found)
+                columns[column.path_in_schema.partition(".")[0]] = None
+    return list(columns)
 
 
 def group_rows(month_rows: int) -> int:
-    """How many rows of a file of a month, with this many, to put in a row group: an eighth, so that a few days are read as such."""
-    part = -(-month_rows // PARTS_OF_MONTH)
-    return min(max(part + -part % STEP, LEAST_GROUP_ROWS), ROW_GROUP_ROWS)
+    """Row group size for a monthly file of this many rows: an eighth of the month, so that a read of a few days skips the rest."""
+    part = -(-month_rows // GROUPS_PER_MONTH)
+    return min(max(part + -part % VECTOR_ROWS, MIN_GROUP_ROWS), ROW_GROUP_ROWS)
 
 
 class DataFiles:
-    """The data files of one write: new ones until a commit refers to them, garbage if none ever does."""
+    """The data files of one write; they are orphans unless a commit refers to them."""
 
     def __init__(self, table: Table, schema: pa.Schema) -> None:
         self._table, self._schema = table, schema
@@ -67,19 +67,19 @@ class DataFiles:
         self.rows = 0
 
     def write(self, batches: Iterable[pa.RecordBatch], month_of: str | None = None, group_rows: int = ROW_GROUP_ROWS) -> "DataFiles":
-        """Write the rows in their order, a file for each run of one month of `month_of`; the memory is that of a row group.
+        """Write the rows in their order, one file per run of rows of one month of `month_of`; memory is bounded by one row group.
 
-        Raises: OutOfResources when the disk is full. After any failure the files are gone.
+        Raises: OutOfResources when the disk is full. After any failure the files are deleted.
         """
         with self.discarded_on(BaseException), self._room():
-            for group in _months(batches, month_of):
+            for group in _split_by_month(batches, month_of):
                 self._write_file(group, group_rows)
         return self
 
     def folder(self) -> Path | None:
-        """A folder that is not there yet, for an engine on this machine to write this table's files to; None: the table lies elsewhere.
+        """A new local folder path for DuckDB to write this table's files to; None if the table is not stored on this machine.
 
-        What comes to lie there is discarded with the rest.
+        Files in it are discarded with the rest.
         """
         location = self._table.location_provider().new_data_location(self._name())
         scheme, _, path = parse_location(location, self._table.io.properties)
@@ -89,14 +89,14 @@ class DataFiles:
         return Path(path)
 
     def take(self, paths: Iterable[Path], rows: int) -> None:
-        """Make Parquet files, with this many rows in all, files of this write; those outside of its folders are copied to the table's.
+        """Add Parquet files with `rows` rows in total to this write; files outside of its folders are copied into the table's.
 
-        Raises: OutOfResources when there is no room.
+        Raises: OutOfResources when there is no space left.
         """
         for path in paths:
-            own = next((folder for folder in self._folders if folder in path.parents), None)
-            if own is not None:
-                self.paths.append(f"{self._folders[own]}/{path.relative_to(own).as_posix()}")
+            folder = next((folder for folder in self._folders if folder in path.parents), None)
+            if folder is not None:
+                self.paths.append(f"{self._folders[folder]}/{path.relative_to(folder).as_posix()}")
                 continue
             self.paths.append(self._table.location_provider().new_data_location(f"{self._name()}.parquet"))
             with self._room(), path.open("rb") as source, self._table.io.new_output(self.paths[-1]).create(overwrite=True) as sink:
@@ -104,45 +104,45 @@ class DataFiles:
         self.rows += rows
 
     def keep(self, paths: Iterable[str], rows: int) -> None:
-        """Add whole files that an earlier write of the table has left; they are not this write's to discard."""
+        """Add files of an earlier write of the table, which `discard` leaves alone."""
         self._kept.extend(paths)
         self.rows += rows
 
     def release(self) -> None:
-        """Let go of the files written so far: somebody else refers to them now."""
+        """Forget the files written so far, without deleting them: something else refers to them now."""
         self.paths, self.rows, self._folders = [], 0, {}
 
     def data_files(self, metadata: TableMetadata) -> list[DataFile]:
-        """What Iceberg's manifests say about the files: counts, bounds, and the partition found from these."""
-        wanted = [*self._kept, *self.paths]
+        """The manifest entries of the files: counts, bounds, and the partition derived from the bounds."""
+        paths = [*self._kept, *self.paths]
         with self._room():
-            new = [path for path in wanted if path not in self._described]
+            new = [path for path in paths if path not in self._described]
             self._described |= {path: self._description(metadata, path) for path in new}
-        return [self._described[path] for path in wanted]
+        return [self._described[path] for path in paths]
 
     def _description(self, metadata: TableMetadata, path: str) -> DataFile:
         try:
             found: DataFile = pyarrow_io().parquet_file_to_data_file(self._table.io, metadata, path)
         except OverflowError as error:
             raise self._unholdable(path) or error from error
-        # Of what is inside lists Iceberg has no bounds, and so nobody has looked.
+        # Iceberg has no bounds for list elements, so pyiceberg has not checked these.
         if any(pa.types.is_nested(field.type) for field in self._schema) and (unholdable := self._unholdable(path)) is not None:
             raise unholdable
         return found
 
     def _unholdable(self, path: str) -> RequestError | None:
-        """The error that names the columns of a file with times that no table holds; None where all are fine."""
+        """The error that names the columns of a file with times that a table cannot store; None if there are none."""
         with self._table.io.new_input(path).open() as opened:
-            names = " and ".join(f"'{name}'" for name in _endless(pq.read_metadata(opened)))
+            names = " and ".join(f"'{name}'" for name in _columns_out_of_range(pq.read_metadata(opened)))
         if not names:
             return None
         return RequestError(
-            f"{names} would hold a time outside the years 1 to 9999, which no table holds; leave such rows out with where=, or write"
-            " CASE WHEN ... END, which is NULL for them"
+            f"{names} would have a time outside the years 1 to 9999, which a table cannot store; leave such rows out with where=, or"
+            " write CASE WHEN ... END, which is NULL for them"
         )
 
     def discard(self) -> None:
-        """Delete the files, but not those that a commit may have landed; one that cannot be deleted is logged and left to the sweep."""
+        """Delete the files unless a commit of them may have landed; failures are logged, and maintenance removes those files later."""
         if self._sent:
             return
         for path in self.paths:
@@ -153,13 +153,13 @@ class DataFiles:
             except OSError:
                 logger.warning("the unused data file %s cannot be deleted", path, exc_info=True)
         for folder in self._folders:
-            # What cannot be deleted is left to the sweep, as are the files above.
+            # Maintenance removes what cannot be deleted here.
             shutil.rmtree(folder, ignore_errors=True)
         self.paths, self.rows, self._folders = [], 0, {}
 
     @contextmanager
     def discarded_on(self, *failures: type[BaseException]) -> Iterator[None]:
-        """Delete the files if the block raises one of these: they must mean that nothing was committed."""
+        """Delete the files if the block raises one of these, which must mean that nothing was committed."""
         try:
             yield
         except failures:
@@ -167,13 +167,13 @@ class DataFiles:
             raise
 
     def _name(self) -> str:
-        """A name that no other file of the table has, nor one of this write that was let go of."""
+        """A file name that is unique in the table, also among released files of this write."""
         self._made += 1
         return f"{self._run}-{self._made - 1:05d}"
 
     @contextmanager
     def sent(self) -> Iterator[None]:
-        """The block sends a commit that refers to the files: nobody deletes them from then on, unless it is known that it did not land."""
+        """Run a block that sends a commit of the files: from then on they are deleted only if the commit is known not to have landed."""
         self._sent = True
         try:
             yield
@@ -186,16 +186,16 @@ class DataFiles:
         try:
             yield
         except OSError as error:
-            if out_of_room(error):
+            if is_disk_full(error):
                 raise OutOfResources(
                     f"no space left to write to {'.'.join(self._table.name())}; nothing was written", resource="disk"
                 ) from error
-            raise told(error, f"writing to {'.'.join(self._table.name())}; nothing was written") from error
+            raise to_store_error(error, f"writing to {'.'.join(self._table.name())}; nothing was written") from error
 
     def _write_file(self, batches: Iterator[pa.RecordBatch], group_rows: int) -> None:
         path = self._table.location_provider().new_data_location(f"{self._name()}.parquet")
         self.paths.append(path)
-        # The name is unique: looking whether it is taken would only cost a request.
+        # The name is unique, so the check for an existing file would only cost a request.
         sink = self._table.io.new_output(path).create(overwrite=True)
         try:
             groups = _row_groups(batches, group_rows)
@@ -205,7 +205,7 @@ class DataFiles:
                 self._schema,
                 compression="zstd",
                 compression_level=1,
-                use_dictionary=_repetitive(first),
+                use_dictionary=_dictionary_columns(first),
                 store_decimal_as_integer=True,
             ) as writer:
                 for group in chain([first], groups):
@@ -213,35 +213,35 @@ class DataFiles:
                     self.rows += group.num_rows
             sink.close()
         except BaseException:
-            # The first failure is the one to tell; closing a broken stream only repeats it.
+            # The first failure is the one to report; closing a broken stream only repeats it.
             with suppress(OSError):
                 sink.close()
             raise
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
-    """Tables of exactly one row group each but the last, so that files do not depend on how rows were batched."""
-    held: list[pa.RecordBatch] = []
+    """Regroup batches into tables of exactly `size` rows, the last one shorter, so that files do not depend on the batching."""
+    pending: list[pa.RecordBatch] = []
     rows = 0
     for batch in batches:
-        held.append(batch)
+        pending.append(batch)
         rows += batch.num_rows
         if rows >= size:
-            table = pa.Table.from_batches(held)
+            table = pa.Table.from_batches(pending)
             whole = rows - rows % size
             for start in range(0, whole, size):
                 yield table.slice(start, size)
-            held, rows = table.slice(whole).to_batches(), rows - whole
+            pending, rows = table.slice(whole).to_batches(), rows - whole
     if rows:
-        yield pa.Table.from_batches(held)
+        yield pa.Table.from_batches(pending)
 
 
-def _repetitive(group: pa.Table) -> list[str]:
-    """The paths of the columns that a dictionary makes smaller: that of values which are mostly distinct would be begun and given up.
+def _dictionary_columns(group: pa.Table) -> list[str]:
+    """The Parquet paths of the columns to dictionary-encode: for mostly distinct values the writer would start a dictionary and drop it.
 
-    What this group begins with tells it; columns of lists, structs and UUIDs keep their dictionaries.
+    Decided from the first rows of the group; columns of lists, structs and UUIDs always keep their dictionaries.
     """
-    begin = group.slice(0, SAMPLE)
+    begin = group.slice(0, SAMPLE_ROWS)
     distinct = {
         name
         for name, column in zip(begin.schema.names, begin.columns, strict=True)
@@ -255,14 +255,14 @@ def _repetitive(group: pa.Table) -> list[str]:
     return [path for path in (parquet.column(index).path for index in range(len(parquet))) if path not in distinct]
 
 
-def _months(batches: Iterable[pa.RecordBatch], column: str | None) -> Iterator[Iterator[pa.RecordBatch]]:
-    """Runs of rows of one month, each to be consumed before the next; without a column one run, or none if there are no rows."""
-    for _, run in groupby(_pieces(batches, column), key=itemgetter(0)):
+def _split_by_month(batches: Iterable[pa.RecordBatch], column: str | None) -> Iterator[Iterator[pa.RecordBatch]]:
+    """Split rows into runs of one month, each to be consumed before the next; without a column one run, or none if there are no rows."""
+    for _, run in groupby(_month_slices(batches, column), key=itemgetter(0)):
         yield (piece for _, piece in run)
 
 
-def _pieces(batches: Iterable[pa.RecordBatch], column: str | None) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Slices of batches that lie in one month, with the month as a number."""
+def _month_slices(batches: Iterable[pa.RecordBatch], column: str | None) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Slice batches at month boundaries; yields the month as a number with each slice."""
     for batch in batches:
         if not batch.num_rows:
             continue

@@ -1,4 +1,4 @@
-"""Whether all files of a snapshot are there, and the way back to the last one of which they are."""
+"""Find snapshots with missing files, and roll a table back to its last complete snapshot."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from pyiceberg.table.update import AssertRefSnapshotId, RemoveSnapshotRefUpdate,
 
 from featurestore.errors import CommitConflict
 from featurestore.lakehouse import folders, tables
-from featurestore.lakehouse.commits import begin, commit, named, stage_properties
+from featurestore.lakehouse.catalog_errors import translating_errors
+from featurestore.lakehouse.commits import begin, commit, stage_properties, table_name
 from featurestore.lakehouse.local_io import parse_location
-from featurestore.lakehouse.reaching import reaching
-from featurestore.lakehouse.requirements import Staged, require
+from featurestore.lakehouse.requirements import StagedUpdates, add_requirements
 
-AT_ONCE = 1000
-"""So many files are looked for by one question."""
+LOOKUP_BATCH = 1000
+"""How many files are looked up by one request."""
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A table whose current snapshot lacks files, or of which a tagged one does.
+    """A table whose current snapshot, or a tagged one, lacks files.
 
-    `missing` are those of the current snapshot; `back_to` is the last whole one before it (None: there is none); `tags` are those of
-    snapshots that lack files.
+    `missing`: the missing files of the current snapshot; `back_to`: the last complete snapshot before it (None: there is none);
+    `tags`: the tags of incomplete snapshots.
     """
 
     missing: tuple[str, ...]
@@ -33,22 +33,22 @@ class Damage:
     tags: tuple[str, ...]
 
 
-def damage(table: Table) -> Damage | None:
-    """What is missing of the current snapshot and the tagged ones; None if all is there. Raises: NotReady."""
-    looked = _Files(table)
+def find_damage(table: Table) -> Damage | None:
+    """Check the files of the current snapshot and the tagged ones; None if all exist. Raises: NotReady."""
+    checker = _FileChecker(table)
     current = table.current_snapshot()
     tagged = {name: table.snapshot_by_id(snapshot_id) for name, snapshot_id in _tags(table).items()}
-    with reaching(f"looking for the files of {named(table)}"):
-        missing = () if current is None else looked.missing(current)
-        broken = tuple(name for name, snapshot in tagged.items() if snapshot is not None and looked.missing(snapshot))
+    with translating_errors(f"looking for the files of {table_name(table)}"):
+        missing = () if current is None else checker.missing(current)
+        broken = tuple(name for name, snapshot in tagged.items() if snapshot is not None and checker.missing(snapshot))
         if not missing:
             return Damage((), current, broken) if broken else None
-        whole = next((found for found in ancestors_of(current, table.metadata) if not looked.missing(found)), None)
+        whole = next((snapshot for snapshot in ancestors_of(current, table.metadata) if not checker.missing(snapshot)), None)
     return Damage(missing, whole, broken)
 
 
-def lead_back(table: Table, found: Damage, properties: Mapping[str, str], drop: Collection[str]) -> None:
-    """Make the last whole snapshot the current one, with the table's properties of then; the handle then shows it.
+def roll_back(table: Table, damage: Damage, properties: Mapping[str, str], drop: Collection[str]) -> None:
+    """Make the last complete snapshot the current one, and set the table properties that belong to it; the handle then shows it.
 
     Raises: CommitConflict if another writer was first.
     """
@@ -56,27 +56,27 @@ def lead_back(table: Table, found: Damage, properties: Mapping[str, str], drop: 
 
     def stage(fresh: Table) -> Transaction:
         if tables.current_snapshot_id(fresh) != current:
-            raise CommitConflict(f"another writer changed {named(table)}; look at it again", table=named(table))
+            raise CommitConflict(f"another writer changed {table_name(table)}; check it again", table=table_name(table))
         transaction = begin(fresh)
         stage_properties(transaction, fresh, properties, drop)
         update: TableUpdate = RemoveSnapshotRefUpdate(ref_name=MAIN_BRANCH)  # type: ignore[call-arg]
-        if found.back_to is not None:
+        if damage.back_to is not None:
             update = SetSnapshotRefUpdate(  # type: ignore[call-arg]
-                ref_name=MAIN_BRANCH, type=SnapshotRefType.BRANCH, snapshot_id=found.back_to.snapshot_id
+                ref_name=MAIN_BRANCH, type=SnapshotRefType.BRANCH, snapshot_id=damage.back_to.snapshot_id
             )
-        Staged(transaction, [update], ()).commit()
-        require(transaction, AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=current))  # type: ignore[call-arg]
+        StagedUpdates(transaction, [update], ()).commit()
+        add_requirements(transaction, AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=current))  # type: ignore[call-arg]
         return transaction
 
-    commit(table, stage, undone="it is as it was")
+    commit(table, stage, undone="it was not rolled back")
 
 
 def _tags(table: Table) -> dict[str, int]:
     return {name: ref.snapshot_id for name, ref in table.refs().items() if ref.snapshot_ref_type == SnapshotRefType.TAG}
 
 
-class _Files:
-    """Which files of a table are there; each is looked for once."""
+class _FileChecker:
+    """Checks which files of a table exist, each at most once."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -84,7 +84,7 @@ class _Files:
         self._of: dict[str, tuple[str, ...]] = {}
 
     def missing(self, snapshot: Snapshot) -> tuple[str, ...]:
-        """The locations of a snapshot's files that are not there; what only a missing list or manifest names is not known."""
+        """The missing files of a snapshot; those that only a missing manifest list or manifest names are unknown."""
         if not self._look([snapshot.manifest_list]):
             return (snapshot.manifest_list,)
         manifests = snapshot.manifests(self._table.io)
@@ -101,11 +101,11 @@ class _Files:
         return (*gone, *(path for path in files if not self._there[path]))
 
     def _look(self, locations: Collection[str]) -> bool:
-        """Whether all of them are there."""
+        """Whether all of these files exist."""
         filesystem, _ = folders.filesystem(self._table.io, self._table.location())
         unknown = [location for location in dict.fromkeys(locations) if location not in self._there]
-        for start in range(0, len(unknown), AT_ONCE):
-            several = unknown[start : start + AT_ONCE]
+        for start in range(0, len(unknown), LOOKUP_BATCH):
+            several = unknown[start : start + LOOKUP_BATCH]
             paths = [parse_location(location, self._table.io.properties)[2] for location in several]
             for location, info in zip(several, filesystem.get_file_info(paths), strict=True):
                 self._there[location] = info.type == pafs.FileType.File

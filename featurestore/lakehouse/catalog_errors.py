@@ -1,0 +1,161 @@
+"""Translate the errors of catalogs and warehouses that are unreachable or refuse a request into ours, which say what to do."""
+
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, wraps
+from typing import Any
+
+from pydantic import ValidationError
+from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import (
+    AuthorizationExpiredError,
+    CommitStateUnknownException,
+    ForbiddenError,
+    OAuthError,
+    RESTError,
+    ServerError,
+    ServiceUnavailableError,
+    TooManyRequestsError,
+    UnauthorizedError,
+)
+from sqlalchemy.exc import SQLAlchemyError
+
+from featurestore.errors import FeatureStoreError, NotReady, OutOfResources
+
+UNREACHABLE = (SQLAlchemyError, OSError, RESTError, ValidationError, NotImplementedError)
+"""What is raised when a catalog or warehouse cannot be reached (network and HTTP errors are OSErrors; a malformed response raises
+ValidationError; what a server does not support raises NotImplementedError)."""
+
+_CATALOG_CALLS = (
+    "load_table",
+    "table_exists",
+    "list_tables",
+    "list_namespaces",
+    "namespace_exists",
+    "load_namespace_properties",
+    "create_namespace",
+    "create_table",
+    "register_table",
+    "rename_table",
+    "drop_table",
+    "purge_table",
+)
+"""The catalog's methods except commits, whose failures are handled in `commits`."""
+
+_REASON_LENGTH = 300
+"""How many characters of a server's response are shown: it may be a whole page."""
+
+
+def to_store_error(error: Exception, action: str) -> FeatureStoreError:
+    """Translate one of `UNREACHABLE` into an error of ours; `action` is what failed, such as `loading features.f`."""
+    if isinstance(error, FeatureStoreError):
+        return error
+    reason = _reason(error)
+    if is_disk_full(error):
+        return OutOfResources(f"{action}: no space left; free some, then run the same again", reason=reason, resource="disk")
+    meaning, todo = next(
+        ((meaning, todo) for kinds, meaning, todo in _messages() if isinstance(error, kinds)), ("failed", "see the reason")
+    )
+    return NotReady(f"{action}: the catalog {meaning}; {todo}", reason=reason)
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether the disk or quota of the warehouse or the database is full."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or (isinstance(error, SQLAlchemyError) and "disk is full" in str(error))
+
+
+def with_translated_errors(catalog: Catalog) -> Catalog:
+    """Make a catalog raise our errors when it cannot be reached; its errors about tables and namespaces stay pyiceberg's."""
+    for name in _CATALOG_CALLS:
+        if hasattr(catalog, name):
+            setattr(catalog, name, _translated(catalog, name))
+    return catalog
+
+
+def drop_connections(catalog: Catalog) -> None:
+    """Make a catalog reconnect: a broken connection may still be in its transaction, and would show rows that were never committed."""
+    if isinstance(catalog, SqlCatalog) and catalog.engine.url.database not in (None, "", ":memory:"):
+        catalog.engine.dispose()
+
+
+@contextmanager
+def translating_errors(action: str) -> Iterator[None]:
+    """Translate errors of the block that mean that the catalog or warehouse cannot be reached."""
+    try:
+        yield
+    except UNREACHABLE as error:
+        raise to_store_error(error, action) from error
+
+
+@cache
+def _messages() -> tuple[tuple[tuple[type[Exception], ...], str, str], ...]:
+    """Exception types with what they mean and what to do; the first match applies."""
+    # Imported here: most catalogs are databases, which should not wait for the import of an HTTP library.
+    from requests import RequestException  # noqa: PLC0415
+    from requests.exceptions import InvalidJSONError  # noqa: PLC0415
+
+    return (
+        (
+            (UnauthorizedError, OAuthError),
+            "does not accept this user",
+            "check the token or credential in the setting catalog, then run the same again",
+        ),
+        (
+            (AuthorizationExpiredError,),
+            "reports that this user's login has expired",
+            "put a new token, or a credential to renew it, in the setting catalog, then run the same again",
+        ),
+        (
+            (ForbiddenError,),
+            "does not allow this user to do that",
+            "grant the user of the setting catalog read and write access, then run the same again",
+        ),
+        ((TooManyRequestsError,), "received too many requests", "run the same again later"),
+        ((ServiceUnavailableError,), "is not ready", "run the same again when it is"),
+        ((CommitStateUnknownException, ServerError), "failed", "check its log, then run the same again"),
+        (
+            (ValidationError, InvalidJSONError),
+            "sent an invalid response",
+            "check that the setting catalog names an Iceberg catalog, not a proxy in front of it",
+        ),
+        ((NotImplementedError,), "does not support that", "use a catalog server that does"),
+        ((RESTError,), "refused", "check the setting catalog and the server's log"),
+        ((SQLAlchemyError, RequestException), "cannot be reached", "check that it runs, and the setting catalog, then run the same again"),
+        (
+            (FileNotFoundError,),
+            "refers to a file that is missing",
+            "check the setting warehouse, and whether the file was deleted",
+        ),
+        ((OSError,), "cannot be reached, or its warehouse cannot", "check that both run, and the settings catalog and warehouse"),
+    )
+
+
+def _translated(catalog: Catalog, name: str) -> Callable[..., Any]:
+    verb = name.replace("_", " ")
+
+    @wraps(getattr(catalog, name))
+    def call(*args: Any, **options: Any) -> Any:
+        target = args[0] if args else next(iter(options.values()), "")
+        name_text = target if isinstance(target, str) else ".".join(map(str, target))
+        try:
+            with translating_errors(f"{verb} {name_text}".strip()):
+                return getattr(type(catalog), name)(catalog, *args, **options)
+        except Exception as error:
+            if isinstance(error, FeatureStoreError):
+                drop_connections(catalog)
+            raise
+        except BaseException:
+            drop_connections(catalog)
+            raise
+
+    return call
+
+
+def _reason(error: Exception) -> str:
+    """The first line of a library's message: the rest is SQL, or an HTML page."""
+    cause = getattr(error, "orig", None) or error
+    lines = [line for line in str(cause).splitlines() if line.strip()]
+    return (lines[0] if lines else type(cause).__name__)[:_REASON_LENGTH]

@@ -1,0 +1,52 @@
+"""Delete files, which other engines write beside the data: find them in a snapshot's manifests before a scan is planned."""
+
+from collections.abc import Iterable
+
+from pyiceberg.manifest import DataFileContent, ManifestContent, ManifestFile
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
+
+from featurestore.errors import NotReady, NotYet
+
+
+def load_manifests(table: Table, snapshot: Snapshot) -> list[ManifestFile]:
+    """Load the data and delete manifests of a snapshot. Raises: NotReady."""
+    try:
+        return snapshot.manifests(table.io)
+    except OSError as error:
+        raise _unreadable_error(table, error) from error
+
+
+def refuse_equality_deletes(table: Table, load_manifests: Iterable[ManifestFile]) -> None:
+    """Raise NotYet if a snapshot has equality deletes, even outside of the time range that is scanned; NotReady.
+
+    Scan planning is not enough: it prunes delete files by the bounds of their own rows, and would silently return deleted rows with
+    other times.
+    """
+    try:
+        for manifest in filter(_is_delete_manifest, load_manifests):
+            if any(entry.data_file.content == DataFileContent.EQUALITY_DELETES for entry in manifest.fetch_manifest_entry(table.io)):
+                raise equality_deletes_error(table)
+    except OSError as error:
+        raise _unreadable_error(table, error) from error
+
+
+def adds_deletes(table: Table, snapshot: Snapshot) -> bool:
+    """Whether a snapshot added delete files, whatever its operation says. Raises: NotReady."""
+    return any(
+        _is_delete_manifest(manifest) and manifest.added_snapshot_id == snapshot.snapshot_id for manifest in load_manifests(table, snapshot)
+    )
+
+
+def equality_deletes_error(table: Table) -> NotYet:
+    """The error for a table with equality deletes."""
+    name = ".".join(table.name())
+    return NotYet(f"{name} has equality deletes, which cannot be read yet: rewrite its files (compaction) and try again", table=name)
+
+
+def _is_delete_manifest(manifest: ManifestFile) -> bool:
+    return manifest.content == ManifestContent.DELETES
+
+
+def _unreadable_error(table: Table, error: OSError) -> NotReady:
+    return NotReady(f"the metadata of {'.'.join(table.name())} cannot be read: {error}")
