@@ -31,7 +31,7 @@ from featurestore.values.arguments import Failures, Known, flag, known_at, on_fa
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
-    from featurestore.engine.evaluator import Evaluating
+    from featurestore.engine.evaluator import ExpressionEvaluator
     from featurestore.pipelines.lookup import OnlineFeatures
     from featurestore.pipelines.maintenance.removal import Removal
     from featurestore.pipelines.materialization.outcome import Materializations
@@ -60,7 +60,7 @@ class FeatureStore:
         self._filling = Filling(self._runtime)
         self._services = Services(self._runtime, self._filling)
 
-    def confined(self, endable: Evaluating | None = None) -> FeatureStore:
+    def confined(self, endable: ExpressionEvaluator | None = None) -> FeatureStore:
         """The same store for what others ask for, as a server's clients do: it reads no file that they name but below `source_folders`,
         and takes no model's address but MLflow's `models:/` and `runs:/`. `endable` computes derived features that may take long.
         """

@@ -213,7 +213,7 @@ def _definitions(settings: "Settings") -> Finding:
         found = load(settings.definitions)
     except FeatureStoreError as error:
         return Finding("definitions", "wrong", error.message, "correct the files")
-    problems = [*found.problems, *check.problems(found)]
+    problems = [*found.problems, *check.definition_problems(found)]
     if problems:
         return Finding("definitions", "wrong", "\n".join(map(str, problems)), "correct the files; featurestore plan checks them again")
     counts = f"{plural(len(found.views), 'view')} and {plural(len(found.services), 'service')} in {settings.definitions}"

@@ -340,7 +340,7 @@ class RemoteStore:
 def _sound(definitions: Any) -> Definitions:
     """Definitions without a problem that can be found here. Raises: DefinitionError with all that can."""
     gathered = load(definitions)
-    problems = [*gathered.problems, *check.problems(gathered)]
+    problems = [*gathered.problems, *check.definition_problems(gathered)]
     if problems:
         raise DefinitionError(problems)
     return gathered

@@ -1,10 +1,10 @@
-"""A service bound to versions of its views is a service plan."""
+"""Bind a service to versions of its views, which gives a service plan."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from featurestore.compiler.check_service import output_names, request_keys
-from featurestore.compiler.expressions import spelling
+from featurestore.compiler.expressions import canonical_or_same
 from featurestore.compiler.features import feature_names
 from featurestore.compiler.fingerprint import ttl_microseconds
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
@@ -27,30 +27,30 @@ class ViewVersion:
         return f"{self.view.name}_v{self.version}"
 
 
-def bound(service: FeatureService, version: int, fingerprint: str, views: Mapping[str, ViewVersion]) -> ServicePlan:
-    """A checked service resolved to these versions of its views, by the views' names."""
+def bind_service(service: FeatureService, version: int, fingerprint: str, views: Mapping[str, ViewVersion]) -> ServicePlan:
+    """Resolve a checked service to these versions of its views, given by view name."""
     return ServicePlan(
         service=service.name,
         version=version,
         fingerprint=fingerprint,
         uses=tuple(_use(selection, views[selection.view.name]) for selection in service.selections),
-        request=tuple((name, sql_type(kind)) for name, kind in service.request.items()),
-        derived=tuple((name, spelling(sql)) for name, sql in service.derived.items()),
+        request=tuple((name, sql_type(type_name)) for name, type_name in service.request.items()),
+        derived=tuple((name, canonical_or_same(sql)) for name, sql in service.derived.items()),
     )
 
 
-def _use(selection: Selection, found: ViewVersion) -> ViewUse:
-    view = found.view
+def _use(selection: Selection, version: ViewVersion) -> ViewUse:
+    view = version.view
     names = feature_names(view) if selection.names is None else selection.names
     return ViewUse(
         label=selection.alias or view.name,
         view=view.name,
-        version=found.version,
-        table=found.table,
+        version=version.version,
+        table=version.table,
         keys=tuple(zip(view.entity.keys, request_keys(selection), strict=True)),
         features=tuple(zip(names, output_names(selection), strict=True)),
-        key_types=tuple(found.columns[key] for key in view.entity.keys),
-        feature_types=tuple(found.columns[name] for name in names),
+        key_types=tuple(version.columns[key] for key in view.entity.keys),
+        feature_types=tuple(version.columns[name] for name in names),
         ttl=ttl_microseconds(view),
         every=view.every,
     )

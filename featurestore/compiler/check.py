@@ -1,4 +1,4 @@
-"""Checking definitions on their own, without looking at any data; every problem is found in one pass."""
+"""Check definitions without reading any data; one pass finds all problems."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,7 +9,7 @@ from featurestore.compiler.check_service import service_problems
 from featurestore.compiler.check_source import format_problems, path_problems
 from featurestore.compiler.data_checks import check_problems
 from featurestore.compiler.expressions import (
-    MOST_RENDERED,
+    MAX_RENDERED,
     RESERVED,
     SqlProblem,
     canonical,
@@ -21,7 +21,7 @@ from featurestore.compiler.expressions import (
     resolve,
     struct_reads,
 )
-from featurestore.compiler.shapes import is_shapely, shape_problems
+from featurestore.compiler.shapes import has_valid_shape, shape_problems
 from featurestore.dsl.agg import Aggregation
 from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.durations import microseconds
@@ -36,39 +36,39 @@ FUNCTIONS = ("count", "count_distinct", "sum", "mean", "min", "max", "stddev", "
 TIME_COLUMNS = ("feature_timestamp", "created_timestamp")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
-Found = Iterator[tuple[str, str]]
+Problems = Iterator[tuple[str, str]]
 """(field, message) of each problem."""
 
 
-def problems(definitions: Definitions) -> list[Problem]:
-    """Everything that is wrong in the definitions themselves."""
-    checks: Sequence[tuple[str, Iterable[object], Callable[..., Found]]] = (
+def definition_problems(definitions: Definitions) -> list[Problem]:
+    """All problems of the definitions themselves."""
+    checks: Sequence[tuple[str, Iterable[object], Callable[..., Problems]]] = (
         ("entity", definitions.entities, entity_problems),
         ("source", definitions.sources, source_problems),
         ("view", definitions.views, view_problems),
         ("service", definitions.services, service_problems),
     )
-    found: list[Problem] = []
+    result: list[Problem] = []
     for kind, items, check in checks:
         for item in items:
             name = str(getattr(item, "name", ""))
-            # What has another shape than it should cannot be looked into.
-            looked_into = check(item) if is_shapely(item) else ()
-            for field, message in (*name_problems(item, name), *shape_problems(item), *looked_into):
-                found.append(definitions.problem(kind, name, field, message))
-    return found
+            # The content of objects with arguments of wrong types cannot be checked.
+            content_problems = check(item) if has_valid_shape(item) else ()
+            for field, message in (*name_problems(item, name), *shape_problems(item), *content_problems):
+                result.append(definitions.problem(kind, name, field, message))
+    return result
 
 
-def name_problems(item: object, name: str) -> Found:
-    """A name must be usable as a table and column name everywhere."""
-    if not isinstance(given := getattr(item, "name", ""), str) or not NAME.fullmatch(name):
-        yield "name", f"{brief(given)} is not a name: letters, digits and _ only, not beginning with a digit, at most 128 characters"
+def name_problems(item: object, name: str) -> Problems:
+    """Check that a name is usable as a table and column name everywhere."""
+    if not isinstance(value := getattr(item, "name", ""), str) or not NAME.fullmatch(name):
+        yield "name", f"{brief(value)} is not a name: letters, digits and _ only, not beginning with a digit, at most 128 characters"
     elif name.startswith(RESERVED):
         yield "name", f"names that begin with {RESERVED} are the store's own"
 
 
-def entity_problems(entity: Entity) -> Found:
-    """At least one key, each once, none with a name the feature table needs."""
+def entity_problems(entity: Entity) -> Problems:
+    """Check that there is at least one key, each once, and none with a reserved name."""
     if not entity.keys:
         yield "keys", "is empty; name the column or columns that identify one"
     if len({key.lower() for key in entity.keys}) < len(entity.keys):
@@ -78,11 +78,11 @@ def entity_problems(entity: Entity) -> Found:
             yield "keys", f"{brief(key)} cannot be a key column; the store uses that name"
 
 
-def source_problems(source: Source) -> Found:
-    """One place to read from, one event time, and SQL that parses."""
-    given = [name for name in ("table", "path", "sql") if getattr(source, name) is not None]
-    if len(given) != 1:
-        yield "table", f"give exactly one of table=, path= and sql=; there {'are ' + ', '.join(given) if given else 'is none'}"
+def source_problems(source: Source) -> Problems:
+    """Check that there is one place to read from, one event time, and SQL that parses."""
+    places = [name for name in ("table", "path", "sql") if getattr(source, name) is not None]
+    if len(places) != 1:
+        yield "table", f"give exactly one of table=, path= and sql=; there {'are ' + ', '.join(places) if places else 'is none'}"
     if source.table is not None and len(source.table.split(".")) < 2:
         yield "table", f"{brief(source.table)} has no namespace; write namespace.name"
     if source.path is not None:
@@ -109,10 +109,10 @@ def source_problems(source: Source) -> Found:
         yield from sql_problems("where", source.where)
 
 
-def sql_problems(field: str, sql: str, known: Sequence[str] | None = None, argument: str = "") -> Found:
-    """Row SQL that parses, is on the white list, and reads only `known` columns, which are features, when they are given.
+def sql_problems(field: str, sql: str, known: Sequence[str] | None = None, argument: str = "") -> Problems:
+    """Check that row SQL parses, is on the white list, and reads only `known` features (None: any columns).
 
-    `argument` is what gave it, where the field does not say so.
+    `argument` is the name of the argument with the SQL, if `field` does not say it.
     """
     if not is_text(sql):
         yield field, f"{argument}{'=' if argument else 'is '}{brief(sql)}{' is no text' if argument else ''}; write row SQL as text"
@@ -121,8 +121,8 @@ def sql_problems(field: str, sql: str, known: Sequence[str] | None = None, argum
         tree = parse_row(sql)
         canonical(sql)
     except SqlProblem as error:
-        alone = sql.strip()
-        hint = f"; the column of that name is written '\"{alone}\"'" if alone.lower() in TAKEN else ""
+        stripped = sql.strip()
+        hint = f"; the column of that name is written '\"{stripped}\"'" if stripped.lower() in TAKEN else ""
         yield field, f"{argument}{': ' if argument else ''}{error}{hint}"
         return
     for column in column_names(tree):
@@ -132,51 +132,51 @@ def sql_problems(field: str, sql: str, known: Sequence[str] | None = None, argum
         yield from struct_problems(field, tree, "a feature")
 
 
-def is_text(given: object) -> bool:
-    """Whether what stands where SQL should is text at all, whatever its declared type says."""
-    return isinstance(given, str)
+def is_text(value: object) -> bool:
+    """Whether a value given as SQL is text, whatever its declared type."""
+    return isinstance(value, str)
 
 
-def struct_problems(field: str, tree: Expr, what: str) -> Found:
-    """What stands in a feature table or in a request is never a struct, so nothing there has a field."""
+def struct_problems(field: str, tree: Expr, what: str) -> Problems:
+    """Refuse reads of struct fields: columns of feature tables and request fields are never structs."""
     for read in struct_reads(tree):
         hint = "write the name alone, or read the field where the source is read: in a feature's row SQL, columns= or where="
         yield field, f"'{read}' reads a field of a struct, and {what} is never one; {hint}"
 
 
-def size_problems(field: str, name: str, sql: str, sizes: dict[str, int]) -> Found:
-    """An expression is put where its name stands, so few that name one another many times are too many to write down.
+def size_problems(field: str, name: str, sql: str, sizes: dict[str, int]) -> Problems:
+    """Check the size of an expression after substitution: a few expressions that name each other often can grow exponentially.
 
-    `sizes` holds the sizes of the expressions before it, and gets its own.
+    `sizes` has the sizes of the expressions before it; this one's is added.
     """
     if not is_text(sql):
         return
     try:
         sizes[name] = expanded_size(parse_row(sql), sizes)
     except SqlProblem:
-        # That it cannot be read is a problem of its own.
+        # Invalid SQL is reported elsewhere.
         return
-    if sizes[name] > MOST_RENDERED:
-        yield field, f"has {sizes[name]} characters with the expressions that it names in their places, and may have {MOST_RENDERED}"
+    if sizes[name] > MAX_RENDERED:
+        yield field, f"has {sizes[name]} characters after the expressions that it names are substituted; the limit is {MAX_RENDERED}"
         sizes[name] = 0
 
 
-def duration_problems(field: str, duration: object, argument: str = "") -> Found:
-    """A duration that parses and is not zero."""
+def duration_problems(field: str, duration: object, argument: str = "") -> Problems:
+    """Check that a duration parses and is longer than zero."""
     try:
         if microseconds(duration) == 0:  # type: ignore[arg-type]
-            yield field, f"{argument}{brief(duration)} is no time at all"
+            yield field, f"{argument}{brief(duration)} must be longer than zero"
     except ValueError as error:
         yield field, f"{argument}{error}"
 
 
-def view_problems(view: FeatureView) -> Found:
-    """Windows on the grid, features of the view's kind, names that do not meet, checks of what there is."""
+def view_problems(view: FeatureView) -> Problems:
+    """Check windows against the grid, features against the type of view, names for collisions, and the view's data checks."""
     grid: int | None = None
     if view.every is not None:
-        found = list(duration_problems("every", view.every))
-        yield from found
-        grid = None if found else microseconds(view.every)
+        duration_faults = list(duration_problems("every", view.every))
+        yield from duration_faults
+        grid = None if duration_faults else microseconds(view.every)
         if view.ttl is not None:
             yield "ttl", "an aggregate view takes no ttl: its windows bound how old a value can be; take it out"
     elif view.ttl not in (None, 0):
@@ -189,13 +189,13 @@ def view_problems(view: FeatureView) -> Found:
         yield "features", "is empty; a view needs at least one feature"
     names: list[str] = []
     sizes: dict[str, int] = {}
-    for given, feature in declared.items():
-        name = str(given)
+    for key, feature in declared.items():
+        name = str(key)
         field = f"features.{name:.128}"
-        unfolded = [name]
+        column_names_of = [name]
         if isinstance(feature, Aggregation):
             yield from aggregation_problems(field, feature, view, grid)
-            unfolded = [f"{name}_{window}" for window in feature.over if is_text(window)]
+            column_names_of = [f"{name}_{window}" for window in feature.over if is_text(window)]
         elif isinstance(feature, Expression):
             yield from sql_problems(field, feature.sql, names)
             yield from size_problems(field, name, feature.sql, sizes)
@@ -205,14 +205,14 @@ def view_problems(view: FeatureView) -> Found:
             yield field, "is row SQL in an aggregate view; use agg.last(...), or Expression(...) over the other features"
         else:
             yield from sql_problems(field, feature)
-        for one in unfolded:
-            yield from feature_name_problems(field, one, names, view)
-        names.extend(unfolded)
+        for column_name in column_names_of:
+            yield from feature_name_problems(field, column_name, names, view)
+        names.extend(column_names_of)
     yield from check_problems(view)
 
 
-def feature_name_problems(field: str, name: str, before: Sequence[str], view: FeatureView) -> Found:
-    """A feature is a column beside the keys and the two times, so its name must be its own."""
+def feature_name_problems(field: str, name: str, before: Sequence[str], view: FeatureView) -> Problems:
+    """Check that a feature's name is valid, and differs from other features, keys and time columns."""
     if not NAME.fullmatch(name) or name.startswith(RESERVED):
         yield field, f"{brief(name)} is not a feature name: letters, digits and _ only, not beginning with a digit or {RESERVED}"
     if name.lower() in {other.lower() for other in before}:
@@ -221,8 +221,8 @@ def feature_name_problems(field: str, name: str, before: Sequence[str], view: Fe
         yield field, f"'{name}' is the name of a key or time column of the feature table; call the feature something else"
 
 
-def aggregation_problems(field: str, aggregation: Aggregation, view: FeatureView, grid: int | None) -> Found:
-    """A known function with the arguments it needs, over windows that are multiples of the grid."""
+def aggregation_problems(field: str, aggregation: Aggregation, view: FeatureView, grid: int | None) -> Problems:
+    """Check that the function is known, has the arguments it needs, and its windows are multiples of the grid."""
     if view.every is None:
         yield field, "is an aggregation, which needs a time grid; give the view every='1d' or the like"
     if aggregation.function not in FUNCTIONS:
@@ -234,13 +234,13 @@ def aggregation_problems(field: str, aggregation: Aggregation, view: FeatureView
             yield from sql_problems(field, sql, argument=argument)
     if not aggregation.over:
         yield field, "over= is empty; name at least one window, such as over='7d'"
-    texts = [window for window in aggregation.over if is_text(window)]
-    if len(set(texts)) < len(texts):
+    windows = [window for window in aggregation.over if is_text(window)]
+    if len(set(windows)) < len(windows):
         yield field, f"over={brief(list(aggregation.over))} names a window twice"
     for window in aggregation.over:
-        wrong = list(duration_problems(field, window, "over="))
-        yield from wrong
-        if not wrong and grid and microseconds(window) % grid:
+        faults = list(duration_problems(field, window, "over="))
+        yield from faults
+        if not faults and grid and microseconds(window) % grid:
             yield field, f"the window '{window}' is not a multiple of every='{view.every}'"
     if aggregation.function == "last_n" and not (type(aggregation.n) is int and aggregation.n > 0):
         yield field, f"n={brief(aggregation.n)} must be a whole number above 0"

@@ -1,4 +1,4 @@
-"""Checking a service: what it selects exists, and no two of its columns share a name."""
+"""Check a service: its features must exist, and its column names must be unique."""
 
 from collections.abc import Iterator
 
@@ -37,7 +37,7 @@ def service_problems(service: FeatureService) -> Iterator[tuple[str, str]]:
             if column.lower() in owners and owners[column.lower()] != "a key column":
                 yield "features", f"{brief(column)} is both a key column and {owners[column.lower()]}"
             owners.setdefault(column.lower(), "a key column")
-    for name, kind in service.request.items():
+    for name, type_name in service.request.items():
         field = f"request.{name:.128}"
         if name.lower() in owners:
             yield field, f"{brief(name)} is also {owners[name.lower()]}; call the request field something else"
@@ -45,14 +45,14 @@ def service_problems(service: FeatureService) -> Iterator[tuple[str, str]]:
             yield field, f"names that begin with {RESERVED} are the store's own"
         owners.setdefault(name.lower(), "a request field")
         try:
-            sql_type(kind)
+            sql_type(type_name)
         except ValueError as error:
             yield field, str(error)
     yield from derived_problems(service, owners)
 
 
 def selection_problems(selection: Selection) -> Iterator[tuple[str, str]]:
-    """Features and key columns that the view has."""
+    """Check that the selected features and keys exist in the view."""
     view = selection.view
     known = unfolded_names(view)
     for name in selection.names or ():
@@ -68,7 +68,7 @@ def selection_problems(selection: Selection) -> Iterator[tuple[str, str]]:
 
 
 def derived_problems(service: FeatureService, owners: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Derived features read request fields and features only, and add names of their own."""
+    """Check that derived features read only request fields and features, and have unique names."""
     readable = [*service.request, *(name for selection in service.selections for name in output_names(selection))]
     for name, sql in service.derived.items():
         field = f"derived.{name:.128}"
@@ -90,12 +90,12 @@ def derived_problems(service: FeatureService, owners: dict[str, str]) -> Iterato
             if resolve(column, readable) is None:
                 yield field, f"no request field or feature {brief(column)}{near(column, readable)}"
         for read in struct_reads(tree):
-            hint = "write the name alone, or make the field a feature of its own"
+            hint = "write the name alone, or define the field as a separate feature"
             yield field, f"'{read}' reads a field of a struct, and neither a feature nor a request field is one; {hint}"
 
 
 def unfolded_names(view: FeatureView) -> tuple[str, ...]:
-    """The names of a view's features, also of a view that has problems."""
+    """The names of a view's features, one per window of an aggregation; also for a view with problems."""
     names: list[str] = []
     for name, feature in view.declared.items():
         names.extend([f"{name}_{window}" for window in feature.over] if isinstance(feature, Aggregation) else [name])
@@ -103,11 +103,11 @@ def unfolded_names(view: FeatureView) -> tuple[str, ...]:
 
 
 def output_names(selection: Selection) -> tuple[str, ...]:
-    """What the selected features are called in the service, in the order of the selection."""
+    """The names of the selected features in the service, in the order of the selection."""
     names = unfolded_names(selection.view) if selection.names is None else selection.names
     return tuple(f"{selection.alias}_{name}" if selection.alias else name for name in names)
 
 
 def request_keys(selection: Selection) -> tuple[str, ...]:
-    """The request's columns that hold the view's keys, in the order of the entity's keys."""
+    """The request columns with the view's keys, in the order of the entity's keys."""
     return tuple(selection.keys.get(key, key) for key in selection.view.entity.keys)

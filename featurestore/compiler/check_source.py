@@ -1,4 +1,4 @@
-"""Checking what a source says of its files: where they are, and how they are written."""
+"""Check a source's files: path and format."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,12 +14,12 @@ _DIRECTIVE = re.compile(r"%-?([a-zA-Z%])")
 _DIRECTIVES = frozenset("aAbBdjmyYHIpMSfgnzZ%")
 _DATE_ONLY = frozenset("aAbBdjmyY%")
 
-Found = Iterator[tuple[str, str]]
+Problems = Iterator[tuple[str, str]]
 """(field, message) of each problem."""
 
 
-def path_problems(path: object) -> Found:
-    """One path or pattern of files of a kind that can be read."""
+def path_problems(path: object) -> Problems:
+    """Check that path= is one path or pattern of files that can be read."""
     if not isinstance(path, str):
         yield "path", f"is {brief(path)}; give one path or pattern as text, such as 'data/*.csv'"
     elif re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
@@ -29,64 +29,64 @@ def path_problems(path: object) -> Found:
         yield "path", f"{brief(path)} must end in .parquet, .csv or .csv.gz"
 
 
-def format_problems(source: Source) -> Found:
-    """A format of CSV files that can be read in one way only."""
-    written = source.format
-    if not isinstance(written, Csv):
-        yield "format", f"is {brief(written)}; give a Csv, such as format=Csv(delimiter=';', decimal=',')"
+def format_problems(source: Source) -> Problems:
+    """Check that a CSV format is valid and unambiguous."""
+    csv = source.format
+    if not isinstance(csv, Csv):
+        yield "format", f"is {brief(csv)}; give a Csv, such as format=Csv(delimiter=';', decimal=',')"
         return
     if not (isinstance(source.path, str) and source.path.endswith((".csv", ".csv.gz"))):
         yield "format", "says how CSV files are written; there is no path= that ends in .csv or .csv.gz"
-    if fault := next((name for name in _TEXTS if not isinstance(getattr(written, name), str)), None):
-        yield f"format.{fault}", f"is {brief(getattr(written, fault))}; give a text"
+    if fault := next((name for name in _TEXTS if not isinstance(getattr(csv, name), str)), None):
+        yield f"format.{fault}", f"is {brief(getattr(csv, fault))}; give a text"
         return
-    yield from _mark_problems(written)
-    if written.encoding not in ENCODINGS:
-        yield "format.encoding", f"{brief(written.encoding)} cannot be read; write the files as UTF-8, or as one of {', '.join(ENCODINGS)}"
-    if not all(isinstance(text, str) for text in written.null):
-        yield "format.null", f"is {brief(written.null)}; give the texts that mean NULL"
+    yield from _character_problems(csv)
+    if csv.encoding not in ENCODINGS:
+        yield "format.encoding", f"{brief(csv.encoding)} cannot be read; write the files as UTF-8, or as one of {', '.join(ENCODINGS)}"
+    if not all(isinstance(text, str) for text in csv.null):
+        yield "format.null", f"is {brief(csv.null)}; give the texts that mean NULL"
     for name, letters in (("date", _DATE_ONLY), ("timestamp", _DIRECTIVES)):
-        if (form := getattr(written, name)) is not None:
-            yield from _form_problems(f"format.{name}", form, letters)
-    yield from _type_problems(written.types)
+        if (pattern := getattr(csv, name)) is not None:
+            yield from _pattern_problems(f"format.{name}", pattern, letters)
+    yield from _type_problems(csv.types)
 
 
 _TEXTS = ("delimiter", "quote", "escape", "encoding", "decimal", "thousands")
 
 
-def _mark_problems(written: Csv) -> Found:
-    if len(written.delimiter) != 1 or written.delimiter in "\r\n":
-        yield "format.delimiter", f"{brief(written.delimiter)} is not one character"
+def _character_problems(csv: Csv) -> Problems:
+    if len(csv.delimiter) != 1 or csv.delimiter in "\r\n":
+        yield "format.delimiter", f"{brief(csv.delimiter)} is not one character"
     for name in ("quote", "escape", "thousands"):
-        mark = getattr(written, name)
-        if len(mark) > 1 or mark in ("\r", "\n"):
-            yield f"format.{name}", f"{brief(mark)} is not one character, or an empty text for none"
-    if written.decimal not in (".", ","):
-        yield "format.decimal", f"{brief(written.decimal)} is neither '.' nor ','"
-    if written.thousands and (written.thousands == written.decimal or written.thousands in "+-0123456789eE"):
-        yield "format.thousands", f"{brief(written.thousands)} stands for something else in a number"
-    if written.quote and written.quote == written.delimiter:
+        character = getattr(csv, name)
+        if len(character) > 1 or character in ("\r", "\n"):
+            yield f"format.{name}", f"{brief(character)} is not one character, or an empty text for none"
+    if csv.decimal not in (".", ","):
+        yield "format.decimal", f"{brief(csv.decimal)} is neither '.' nor ','"
+    if csv.thousands and (csv.thousands == csv.decimal or csv.thousands in "+-0123456789eE"):
+        yield "format.thousands", f"{brief(csv.thousands)} stands for something else in a number"
+    if csv.quote and csv.quote == csv.delimiter:
         yield "format.quote", "is the delimiter"
 
 
-def _form_problems(field: str, form: object, letters: frozenset[str]) -> Found:
-    used = _DIRECTIVE.findall(form) if isinstance(form, str) else []
+def _pattern_problems(field: str, pattern: object, letters: frozenset[str]) -> Problems:
+    used = _DIRECTIVE.findall(pattern) if isinstance(pattern, str) else []
     if not used:
-        yield field, f"{brief(form)} says of nothing how it is written; use letters of strptime, such as %d.%m.%Y"
+        yield field, f"{brief(pattern)} says of nothing how it is written; use letters of strptime, such as %d.%m.%Y"
     elif unknown := [letter for letter in used if letter not in letters]:
-        yield field, f"%{unknown[0]} in {brief(form)} is none of {' '.join('%' + letter for letter in sorted(letters))}"
+        yield field, f"%{unknown[0]} in {brief(pattern)} is none of {' '.join('%' + letter for letter in sorted(letters))}"
     elif not {"y", "Y"} & set(used):
-        yield field, f"{brief(form)} has no year"
+        yield field, f"{brief(pattern)} has no year"
 
 
-def _type_problems(types: object) -> Found:
+def _type_problems(types: object) -> Problems:
     if not isinstance(types, Mapping):
         yield "format.types", f"is {brief(types)}; give a dict of column and type"
         return
-    for name, kind in types.items():
+    for name, type_name in types.items():
         try:
-            fits = sql_type(kind) != "BLOB"
+            is_csv_type = sql_type(type_name) != "BLOB"
         except ValueError:
-            fits = False
-        if not fits:
-            yield f"format.types.{name}", f"{brief(kind)} is no type of a CSV column{near(str(kind), CSV_TYPES)}"
+            is_csv_type = False
+        if not is_csv_type:
+            yield f"format.types.{name}", f"{brief(type_name)} is no type of a CSV column{near(str(type_name), CSV_TYPES)}"

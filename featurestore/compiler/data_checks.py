@@ -1,4 +1,4 @@
-"""Data checks of a view: what is wrong in their definitions, and one SELECT that counts the rows that break them."""
+"""Data checks of a view: problems in their definitions, and a SELECT that counts the rows that fail them."""
 
 from collections.abc import Iterator, Mapping
 
@@ -10,13 +10,13 @@ from featurestore.dsl.durations import microseconds
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import brief, near
 
-ROWS = "__fs_checked_rows"
-BROKEN = "__fs_broken"
+CHECKED_ROWS = "__fs_checked_rows"
+BROKEN_ROWS = "__fs_broken"
 EXAMPLE = "__fs_example"
 
 
 def check_problems(view: FeatureView) -> Iterator[tuple[str, str]]:
-    """(field, message) of each problem of a view's checks; their types are another matter, see `inspect_checks`."""
+    """(field, message) of each problem of a view's checks; `inspect_checks` checks types."""
     names: list[str] = []
     for position, check in enumerate(view.checks):
         field = check_field(position)
@@ -26,7 +26,7 @@ def check_problems(view: FeatureView) -> Iterator[tuple[str, str]]:
         if not isinstance(check.name, str) or not check.name.strip():
             yield field, f"{brief(check.name)} is not a name; write name='...' or leave it out"
         if check.name in names:
-            yield field, f"another check of the view is called {brief(check.name)}; give one of them a name of its own: name='...'"
+            yield field, f"another check of the view is called {brief(check.name)}; give one of them another name: name='...'"
         names.append(check.name)
         if check.severity not in SEVERITIES:
             yield field, f"no severity {brief(check.severity)}{near(str(check.severity), SEVERITIES)}"
@@ -35,21 +35,21 @@ def check_problems(view: FeatureView) -> Iterator[tuple[str, str]]:
 
 
 def check_field(position: int) -> str:
-    """What errors call the check at this position of its view."""
+    """The field name, in errors, of the check at this position of its view."""
     return f"checks[{position}]"
 
 
 def row_columns(view: FeatureView) -> tuple[str, ...]:
-    """What a condition may read: keys, feature_timestamp and features."""
+    """The columns that a condition may read: keys, feature_timestamp and features."""
     return (*view.entity.keys, "feature_timestamp", *unfolded_names(view))
 
 
 def condition_sql(check: Condition, view: FeatureView) -> str:
-    """DuckDB SQL of a condition over the rows of its checked view. Raises: SqlProblem."""
+    """DuckDB SQL of a condition over the rows of its view. Raises: SqlProblem."""
     return row_sql(check.sql, {name: quoted(name) for name in row_columns(view)})
 
 
-def tally_sql(view: FeatureView, relation: str) -> str:
+def count_violations_sql(view: FeatureView, relation: str) -> str:
     """A SELECT of one row over a checked view's rows in `relation`.
 
     ROWS counts them. For each check of single rows, at position i, BROKEN_i counts those that break it, and EXAMPLE_i
@@ -57,23 +57,23 @@ def tally_sql(view: FeatureView, relation: str) -> str:
     """
     keys = ", ".join(f"CAST({quoted(key)} AS VARCHAR)" for key in view.entity.keys)
     row = f"{{'at': epoch_us(feature_timestamp), 'keys': [{keys}]}}"
-    selected = [f"count(*) AS {ROWS}"]
-    for position, broken in breaches(view).items():
-        selected.append(f"count(*) FILTER (WHERE {broken}) AS {BROKEN}_{position}")
+    selected = [f"count(*) AS {CHECKED_ROWS}"]
+    for position, broken in violation_conditions(view).items():
+        selected.append(f"count(*) FILTER (WHERE {broken}) AS {BROKEN_ROWS}_{position}")
         selected.append(f"min({row}) FILTER (WHERE {broken}) AS {EXAMPLE}_{position}")
     columns = ",\n  ".join(selected)
     return f"SELECT {columns}\nFROM {relation}"
 
 
-def breaches(view: FeatureView) -> Mapping[int, str]:
-    """For each check of single rows, by its position: SQL that is true for the rows that break it."""
-    found: dict[int, str] = {}
+def violation_conditions(view: FeatureView) -> Mapping[int, str]:
+    """For each check of single rows, by position: SQL that is true for the rows that fail it."""
+    conditions: dict[int, str] = {}
     for position, check in enumerate(view.checks):
         if isinstance(check, Condition):
-            found[position] = f"NOT ({condition_sql(check, view)})"
+            conditions[position] = f"NOT ({condition_sql(check, view)})"
         elif isinstance(check, NotNull):
-            found[position] = f"{quoted(str(resolve(check.feature, unfolded_names(view))))} IS NULL"
-    return found
+            conditions[position] = f"{quoted(str(resolve(check.feature, unfolded_names(view))))} IS NULL"
+    return conditions
 
 
 def _limit_problems(check: Check, view: FeatureView) -> Iterator[str]:
@@ -83,12 +83,12 @@ def _limit_problems(check: Check, view: FeatureView) -> Iterator[str]:
     if isinstance(check, Freshness):
         try:
             if microseconds(check.within) == 0:
-                yield f"within={brief(check.within)} is no time at all"
+                yield f"within={brief(check.within)} must be longer than zero"
         except ValueError as error:
             yield f"within={error}"
         return
     if isinstance(check.at_least, bool) or not isinstance(check.at_least, int | float) or not 0 < check.at_least <= 1:
-        yield f"at_least={brief(check.at_least)} is not a share of the rows: a number above 0 and at most 1, such as 0.95"
+        yield f"at_least={brief(check.at_least)} is not a fraction of the rows: a number above 0 and at most 1, such as 0.95"
     known = unfolded_names(view)
     if isinstance(check, NotNull):
         if not isinstance(check.feature, str) or resolve(check.feature, known) is None:
@@ -111,12 +111,12 @@ def _limit_problems(check: Check, view: FeatureView) -> Iterator[str]:
 
 
 def _count_problems(check: RowCount) -> Iterator[str]:
-    given = {name: limit for name, limit in (("at_least", check.at_least), ("at_most", check.at_most)) if limit is not None}
-    if not given:
+    limits = {name: limit for name, limit in (("at_least", check.at_least), ("at_most", check.at_most)) if limit is not None}
+    if not limits:
         yield "check.rows() has no limit; give at_least=, at_most= or both"
-    for name, limit in given.items():
+    for name, limit in limits.items():
         if type(limit) is not int or limit < 0:
             yield f"{name}={brief(limit)} is not a number of rows: a whole number, 0 or more"
             return
-    if len(given) == 2 and given["at_least"] > given["at_most"]:
-        yield f"at_least={check.at_least} is more than at_most={check.at_most}, so no number of rows would do"
+    if len(limits) == 2 and limits["at_least"] > limits["at_most"]:
+        yield f"at_least={check.at_least} is more than at_most={check.at_most}, so no number of rows can pass"

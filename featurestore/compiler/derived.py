@@ -7,7 +7,7 @@ from sqlglot.expressions import Expr
 
 from featurestore.compiler.expressions import SqlProblem, parse_row, quoted, render
 from featurestore.compiler.service_plan import ServicePlan
-from featurestore.compiler.zero_divisors import forgiving
+from featurestore.compiler.zero_divisors import guard_zero_divisors
 from featurestore.errors import RequestError
 
 
@@ -25,7 +25,7 @@ def derived_sql(plan: ServicePlan, scope: Mapping[str, str]) -> list[str]:
     found: list[str] = []
     for (name, _), tree in zip(plan.derived, derived_trees(plan), strict=True):
         with _told(plan, name):
-            found.append(render(forgiving(tree), scope))
+            found.append(render(guard_zero_divisors(tree), scope))
     return found
 
 

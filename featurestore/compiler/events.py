@@ -1,4 +1,4 @@
-"""Events are a source's rows as a view needs them: keys, event time, created time, and one column for each input."""
+"""Events: a source's rows prepared for a view, with keys, event time, created time, and one column for each input."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,13 +17,13 @@ CREATED = "__fs_created"
 DAY = 86_400_000_000
 """In microseconds."""
 FIRST_DAY = 719_162
-"""So many days before 1970 the year 1 begins."""
+"""The number of days from year 1 to 1970."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """A row expression that a view's features read, as written (`text`): its name in the events, its SQL over the
-    raw columns, and the field of the definition where it stands first."""
+    """A row expression that a view's features read: its column name in the events, its text as written, its SQL over the raw
+    columns, and the first field of the definition that has it."""
 
     name: str
     text: str
@@ -35,12 +35,11 @@ class Input:
 class Events:
     """How to read a view's source.
 
-    `reads` are the raw columns to project, `raw_keys` those of the keys, quoted. `sql` selects, over the relation
-    SOURCE, the keys, TIME and CREATED (NULL where the source has none), and the inputs, of the rows with event times in
-    [events_lower, events_upper]. `counts` selects, over the same relation, a row for each day since 1970 in ascending
-    order, and one with the day NULL for rows without an event time: how many rows there are, how many of them have a
-    NULL key, and an event time after `now`, and the newest event time up to it of rows with keys. The bounds and `now` are
-    DuckDB variables in UTC microseconds.
+    `reads` are the raw columns to project, `raw_keys` the quoted raw key columns. `sql` selects from the relation SOURCE the keys,
+    TIME, CREATED (NULL if the source has none) and the inputs of rows with event times in [events_lower, events_upper]. `counts`
+    selects from the same relation one row per day, counted from 1970, in ascending order, and one with the day NULL for rows without
+    an event time: the number of rows, of rows with a NULL key, and of rows with an event time after `now`, and the newest event time
+    up to `now` of rows with keys. The bounds and `now` are DuckDB variables in UTC microseconds.
     """
 
     reads: tuple[str, ...]
@@ -52,16 +51,16 @@ class Events:
 
 
 def compile_events(view: FeatureView, columns: Sequence[str]) -> Events:
-    """The events of a checked view over a source with these raw columns; rows with a NULL key or event time are left out.
+    """Compile the events of a checked view over a source with these raw columns; rows with a NULL key or event time are left out.
 
     Raises: SqlProblem, whose message names the unknown column; `field_problems` finds them all.
     """
     source = view.source
     scope = source_scope(source, columns)
-    keys = tuple(quoted(_known(key, columns)) for key in view.entity.keys)
+    keys = tuple(quoted(_resolved(key, columns)) for key in view.entity.keys)
     inputs = tuple(Input(f"__fs_i{i}", sql, row_sql(sql, scope), field) for i, (sql, field) in enumerate(input_sql(view)))
-    time = f"CAST({scope[_known(source.timestamp, scope)]} AS TIMESTAMP WITH TIME ZONE)"
-    known_at = scope[_known(source.created, scope)] if source.created else "NULL"
+    time = f"CAST({scope[_resolved(source.timestamp, scope)]} AS TIMESTAMP WITH TIME ZONE)"
+    known_at = scope[_resolved(source.created, scope)] if source.created else "NULL"
     keep = f"({row_sql(source.where, scope)})" if source.where else "true"
     named = [f"{sql} AS {quoted(key)}" for key, sql in zip(view.entity.keys, keys, strict=True)]
     selected = [
@@ -77,7 +76,7 @@ def compile_events(view: FeatureView, columns: Sequence[str]) -> Events:
     )
     written = [item.text for item in inputs] + ([source.where] if source.where else [])
     read = raw_reads(source, columns, [name for text in written for name in column_names(parse_row(text))])
-    read |= {_known(key, columns) for key in view.entity.keys}
+    read |= {_resolved(key, columns) for key in view.entity.keys}
     read |= raw_reads(source, columns, [name for name in (source.timestamp, source.created) if name])
     return Events(
         reads=tuple(column for column in columns if column in read),
@@ -96,12 +95,12 @@ def compile_events(view: FeatureView, columns: Sequence[str]) -> Events:
 
 
 def day_of(time: str) -> str:
-    """The day of a time as SQL, counted from 1970 and floored: counted from the year 1 first, since `//` cuts toward zero."""
+    """SQL of the day of a time, counted from 1970 and floored; computed from year 1, because `//` truncates toward zero."""
     return f"((epoch_us({time}) + {FIRST_DAY * DAY}) // {DAY} - {FIRST_DAY})"
 
 
 def source_scope(source: Source, columns: Sequence[str]) -> dict[str, str]:
-    """Every name that row SQL over the source may use, with the SQL over raw columns that it stands for."""
+    """Every name that row SQL over the source may use, mapped to its SQL over raw columns."""
     scope = {column: quoted(column) for column in columns}
     for name, sql in source.columns.items():
         scope[name] = f"({row_sql(sql, scope)})"
@@ -109,76 +108,76 @@ def source_scope(source: Source, columns: Sequence[str]) -> dict[str, str]:
 
 
 def raw_reads(source: Source, columns: Sequence[str], names: Sequence[str]) -> set[str]:
-    """The raw columns that names of row SQL over the source stand for; those of `columns=` stand for what their SQL reads."""
+    """The raw columns behind names used in row SQL over the source; a name of `columns=` stands for the columns that its SQL reads."""
     reads = {column: {column} for column in columns}
     for name, sql in source.columns.items():
-        reads[name] = {raw for column in column_names(parse_row(sql)) for raw in reads[_known(column, reads)]}
-    return {raw for name in names for raw in reads[_known(name, reads)]}
+        reads[name] = {raw for column in column_names(parse_row(sql)) for raw in reads[_resolved(column, reads)]}
+    return {raw for name in names for raw in reads[_resolved(name, reads)]}
 
 
 def known_scope(source: Source, columns: Sequence[str]) -> dict[str, str]:
-    """As `source_scope`, without the added columns that read a name the source does not have."""
-    sound: dict[str, str] = {}
+    """As `source_scope`, without added columns that read an unknown name."""
+    known: dict[str, str] = {}
     names = list(columns)
     for name, sql in source.columns.items():
         if all(resolve(column, names) for column in column_names(parse_row(sql))):
-            sound[name] = sql
+            known[name] = sql
             names.append(name)
-    return source_scope(replace(source, columns=sound), columns)
+    return source_scope(replace(source, columns=known), columns)
 
 
 def input_sql(view: FeatureView) -> tuple[tuple[str, str], ...]:
-    """The row SQL that features read, each once, with the field of the definition where it stands first."""
-    found: dict[str, str] = {}
+    """The distinct row SQL that features read, each with the first field of the definition that has it."""
+    fields: dict[str, str] = {}
     for name, feature in view.declared.items():
         if isinstance(feature, Aggregation):
             for sql in (feature.column, feature.where):
                 if isinstance(sql, str):
-                    found.setdefault(sql, f"features.{name}")
+                    fields.setdefault(sql, f"features.{name}")
         elif isinstance(feature, str):
-            found.setdefault(feature, f"features.{name}")
-    return tuple(found.items())
+            fields.setdefault(feature, f"features.{name}")
+    return tuple(fields.items())
 
 
 def field_problems(view: FeatureView, columns: Sequence[str]) -> list[tuple[str, str]]:
-    """(field, message) for every name in a view that its checked source, with these raw columns, does not have."""
+    """(field, message) for every name in a view that is unknown in its checked source with these raw columns."""
     scope = dict.fromkeys([*columns, *view.source.columns], "")
-    found = source_field_problems(view.source, columns)
+    problems = source_field_problems(view.source, columns)
     for key in view.entity.keys:
         if resolve(key, columns) is None:
             hint = "; a key must be a raw column of the source" if key in scope else near(key, columns)
-            found.append((f"entity {view.entity.name}.keys", f"no column {brief(key)} in source {view.source.name}{hint}"))
+            problems.append((f"entity {view.entity.name}.keys", f"no column {brief(key)} in source {view.source.name}{hint}"))
     for sql, field in input_sql(view):
-        found.extend(_unknown(field, sql, scope))
-    return found
+        problems.extend(_unknown_columns(field, sql, scope))
+    return problems
 
 
 def source_field_problems(source: Source, columns: Sequence[str]) -> list[tuple[str, str]]:
-    """(field, message) for every name in a checked source that its raw columns do not have."""
-    found: list[tuple[str, str]] = []
+    """(field, message) for every name in a checked source that is not among its raw columns."""
+    problems: list[tuple[str, str]] = []
     scope = dict.fromkeys(columns, "")
     for name, sql in source.columns.items():
-        found.extend(_unknown(f"source {source.name}.columns.{name}", sql, scope))
+        problems.extend(_unknown_columns(f"source {source.name}.columns.{name}", sql, scope))
         scope[name] = ""
     for role, column in (("timestamp", source.timestamp), ("created", source.created)):
         if column and resolve(column, scope) is None:
-            found.append((f"source {source.name}.{role}", f"no column {brief(column)}{near(column, scope)}"))
+            problems.append((f"source {source.name}.{role}", f"no column {brief(column)}{near(column, scope)}"))
     if source.where:
-        found.extend(_unknown(f"source {source.name}.where", source.where, scope))
-    return found
+        problems.extend(_unknown_columns(f"source {source.name}.where", source.where, scope))
+    return problems
 
 
-def _unknown(field: str, sql: str, scope: Mapping[str, str]) -> list[tuple[str, str]]:
+def _unknown_columns(field: str, sql: str, scope: Mapping[str, str]) -> list[tuple[str, str]]:
     try:
         names = column_names(parse_row(sql))
     except SqlProblem:
-        # That it cannot be read is a problem of its own, told where definitions are checked.
+        # Invalid SQL is reported by the check of the definitions.
         return []
     return [(field, f"no column {brief(name)}{near(name, scope)}") for name in names if resolve(name, scope) is None]
 
 
-def _known(name: str, names: Sequence[str] | Mapping[str, object]) -> str:
-    found = resolve(name, names)
-    if found is None:
+def _resolved(name: str, names: Sequence[str] | Mapping[str, object]) -> str:
+    column = resolve(name, names)
+    if column is None:
         raise SqlProblem(f"no column {brief(name)}{near(name, names)}")
-    return found
+    return column

@@ -1,4 +1,4 @@
-"""A view's features one by one: every aggregation unfolded over its windows, in the order of the table's columns."""
+"""A view's features in the order of the table's columns, with one feature per window of an aggregation."""
 
 from dataclasses import dataclass
 
@@ -34,12 +34,12 @@ class ExpressionFeature:
     sql: str
 
 
-OneFeature = WindowedFeature | RowFeature | ExpressionFeature
+ViewFeature = WindowedFeature | RowFeature | ExpressionFeature
 
 
-def features_of(view: FeatureView) -> tuple[OneFeature, ...]:
+def features_of(view: FeatureView) -> tuple[ViewFeature, ...]:
     """The features of a checked view, in column order."""
-    unfolded: list[OneFeature] = []
+    unfolded: list[ViewFeature] = []
     for name, feature in view.declared.items():
         if isinstance(feature, Aggregation):
             unfolded.extend(WindowedFeature(f"{name}_{window}", name, feature, microseconds(window)) for window in feature.over)

@@ -1,4 +1,4 @@
-"""A fingerprint is a digest of what a definition means: other words leave it alone, another meaning changes it."""
+"""Fingerprints: digests of what definitions mean, which change with their meaning but not with their wording."""
 
 import hashlib
 import json
@@ -7,8 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from featurestore.compiler.check_service import output_names, request_keys
-from featurestore.compiler.expressions import spelling
-from featurestore.compiler.features import ExpressionFeature, OneFeature, WindowedFeature, features_of
+from featurestore.compiler.expressions import canonical_or_same
+from featurestore.compiler.features import ExpressionFeature, ViewFeature, WindowedFeature, features_of
 from featurestore.dsl.csv import Csv
 from featurestore.dsl.durations import microseconds
 from featurestore.dsl.service import FeatureService
@@ -19,7 +19,7 @@ from featurestore.dsl.view import FeatureView
 
 def view_fingerprint(view: FeatureView) -> str:
     """16 hexadecimal digits over keys, source, grid, ttl and features; not over checks, description, owner and tags."""
-    return _digest(view_meaning(view))
+    return _digest(view_identity(view))
 
 
 def service_fingerprint(service: FeatureService, views: Mapping[str, str]) -> str:
@@ -36,8 +36,8 @@ def service_fingerprint(service: FeatureService, views: Mapping[str, str]) -> st
                 }
                 for item in service.selections
             ],
-            "request": [[name, sql_type(kind)] for name, kind in service.request.items()],
-            "derived": [[name, spelling(sql)] for name, sql in service.derived.items()],
+            "request": [[name, sql_type(type_name)] for name, type_name in service.request.items()],
+            "derived": [[name, canonical_or_same(sql)] for name, sql in service.derived.items()],
         }
     )
 
@@ -47,45 +47,45 @@ def ttl_microseconds(view: FeatureView) -> int | None:
     return None if view.ttl in (None, 0) else microseconds(str(view.ttl)) or None
 
 
-def view_meaning(view: FeatureView) -> dict[str, Any]:
-    """What a view means, as JSON-ready data in one spelling."""
+def view_identity(view: FeatureView) -> dict[str, Any]:
+    """What a view means, as canonical JSON-ready data."""
     return {
         "keys": list(view.entity.keys),
-        "source": _source_meaning(view.source),
+        "source": _source_identity(view.source),
         "every": None if view.every is None else microseconds(view.every),
         "ttl": ttl_microseconds(view),
-        "features": [_feature_meaning(feature) for feature in features_of(view)],
+        "features": [_feature_identity(feature) for feature in features_of(view)],
     }
 
 
-def _source_meaning(source: Source) -> dict[str, Any]:
-    # A source without a format means what it meant before there were any.
-    written = {} if source.format is None else {"format": _format_meaning(source.format)}
+def _source_identity(source: Source) -> dict[str, Any]:
+    # A source without a format keeps the fingerprint from before formats existed.
+    format_entry = {} if source.format is None else {"format": _format_identity(source.format)}
     return {
-        **written,
+        **format_entry,
         "table": source.table,
         "path": source.path,
-        "sql": None if source.sql is None else spelling(source.sql),
+        "sql": None if source.sql is None else canonical_or_same(source.sql),
         "timestamp": source.timestamp,
         "created": source.created,
-        "columns": [[name, spelling(sql)] for name, sql in source.columns.items()],
-        "where": None if source.where is None else spelling(source.where),
+        "columns": [[name, canonical_or_same(sql)] for name, sql in source.columns.items()],
+        "where": None if source.where is None else canonical_or_same(source.where),
     }
 
 
-def _format_meaning(written: Csv) -> dict[str, Any]:
-    types = {name: sql_type(kind) for name, kind in written.types.items()}
-    return {**{entry.name: getattr(written, entry.name) for entry in fields(Csv)}, "null": list(written.null), "types": types}
+def _format_identity(csv: Csv) -> dict[str, Any]:
+    types = {name: sql_type(type_name) for name, type_name in csv.types.items()}
+    return {**{entry.name: getattr(csv, entry.name) for entry in fields(Csv)}, "null": list(csv.null), "types": types}
 
 
-def _feature_meaning(feature: OneFeature) -> list[Any]:
+def _feature_identity(feature: ViewFeature) -> list[Any]:
     if isinstance(feature, WindowedFeature):
         agg = feature.aggregation
-        sql = [None if text is None else spelling(text) for text in (agg.column, agg.where)]
+        sql = [None if text is None else canonical_or_same(text) for text in (agg.column, agg.where)]
         return [feature.name, agg.function, *sql, feature.window, agg.n, agg.q]
     kind = "expression" if isinstance(feature, ExpressionFeature) else "row"
-    return [feature.name, kind, spelling(feature.sql)]
+    return [feature.name, kind, canonical_or_same(feature.sql)]
 
 
-def _digest(meaning: Any) -> str:
-    return hashlib.sha256(json.dumps(meaning, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+def _digest(identity: Any) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]

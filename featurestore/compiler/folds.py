@@ -1,11 +1,10 @@
-"""Aggregations as SQL: those that fold from tiles, and those that need a window's events in order.
+"""Aggregations as SQL: those that fold (combine partial aggregates of tiles), and those that need a window's events in order.
 
-Sums of doubles are exact and so independent of order, in one of three ways. Each value is split into its whole part and
-its fraction scaled by 2**86, both of which are summed as 128-bit integers (both below 2**86, so 2**40 of them cannot
-overflow). Sums below 2**39 fit into one integer, whole * 2**86 + fraction, at half the cost: the narrow way, tried first.
-Both fail where a value has bits beyond 2**86 or below 2**-86, and where it is infinite or NaN: then comes the way for any
-value, which has one more integer for the bits down to 2**-172, and a list of the values that are left. Where ways do not
-fail, they give the same bits.
+Sums of doubles are exact, and so independent of order, by one of three methods. Each value is split into its integer part and its
+fraction scaled by 2**86, which are summed as 128-bit integers (both are below 2**86, so 2**40 of them cannot overflow). Sums below
+2**39 fit into one integer, integer part * 2**86 + fraction, at half the cost: the narrow method, which is tried first. Both methods
+fail for values with bits above 2**86 or below 2**-86, and for infinity and NaN. The method for any value then adds one more integer
+for the bits down to 2**-172, and a list of the remaining values. Methods that do not fail give the same bits.
 """
 
 import hashlib
@@ -14,7 +13,7 @@ from dataclasses import dataclass, replace
 from featurestore.compiler.events import CREATED, TIME
 from featurestore.compiler.exact_sums import exact_sum
 from featurestore.compiler.expressions import SqlProblem
-from featurestore.compiler.spread import number, spread
+from featurestore.compiler.spread import stddev_input, stddev_sql
 from featurestore.compiler.zeros import FLOATING
 from featurestore.dsl.agg import Aggregation
 
@@ -24,15 +23,15 @@ NARROW = 2**125
 _SCALE = f"{2.0**86:.1f}::DOUBLE"
 _UNFIT = "error('a value does not fit this way of summing')"
 BAND = "__fs_band"
-"""The column that names a band of events of one grid point: the age of its youngest, in microseconds."""
+"""The column that identifies a band of events of a grid point: the age of its youngest event, in microseconds."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is held of an aggregation over some events: an aggregate, with `{0}` where its filter goes.
+    """A partial aggregate over some events, with `{0}` in place of its filter.
 
-    `combine` is the window function that combines tiles, with `{0}` for the column and `{over}` for the window; `merge` the
-    aggregate that combines the bands of a grid point which are `{within}` a window. `narrow`: its sums must stay below NARROW.
+    `combine` is the window function that combines tiles, with `{0}` for the column and `{over}` for the window; `merge` is the
+    aggregate that combines the bands of a grid point that are `{within}` a window. `narrow`: its sums must stay below NARROW.
     """
 
     aggregate: str
@@ -43,17 +42,17 @@ class Part:
 
     @property
     def name(self) -> str:
-        """The column that holds this part."""
+        """The column of this part."""
         return "__fs_p" + hashlib.sha256(f"{self.aggregate}{self.where}".encode()).hexdigest()[:12]
 
     def sql(self) -> str:
-        """The aggregate over the events that its own condition lets pass."""
+        """SQL of the aggregate over the events that meet its condition."""
         return self.aggregate.format(_filter(self.where))
 
 
 @dataclass(frozen=True)
 class Fold:
-    """An aggregation that folds: `value` computes it from its parts combined over a window, `{0}` being the first."""
+    """An aggregation that folds: `value` computes it from its parts combined over a window, `{0}` for the first part."""
 
     parts: tuple[Part, ...]
     value: str = "{0}"
@@ -61,9 +60,9 @@ class Fold:
 
 @dataclass(frozen=True)
 class Shortcuts:
-    """What saves time without changing a value. `narrow`: sums of doubles in one integer, `any_value`: of doubles of all
-    magnitudes, which takes longest; without either, in two integers. The first and the last but one fail on data that they
-    do not fit. `filled`: names of parts that count a column which is never NULL, so that they count the rows."""
+    """Faster SQL that gives the same values. `narrow`: doubles are summed in one integer; `any_value`: doubles of any magnitude, which
+    is slowest; neither: two integers. All but `any_value` fail on data that do not fit. `filled`: names of parts that count a column
+    which is never NULL, so that counting rows is enough."""
 
     narrow: bool = False
     any_value: bool = False
@@ -72,49 +71,48 @@ class Shortcuts:
 
 NONE = Shortcuts()
 WAYS = (Shortcuts(narrow=True), NONE, Shortcuts(any_value=True))
-"""The ways of summing doubles in the order in which they are tried; the last fits all data."""
+"""The methods of summing doubles in the order in which they are tried; the last fits all data."""
 
 
 @dataclass(frozen=True)
 class Ordered:
-    """An aggregation that needs a window's events themselves: of the column `value`, of the DuckDB type `kind`, where
-    `where` holds."""
+    """An aggregation that needs all events of a window: over the column `value`, of the DuckDB type `sql_type`, where `where` holds."""
 
     aggregation: Aggregation
     value: str
     where: str | None
-    kind: str
+    sql_type: str
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The columns of the events that it reads besides their times."""
+        """The event columns that it reads besides the times."""
         return (self.value,) if self.where is None else (self.value, self.where)
 
     def sql(self, within: str | None = None, over: str = "") -> str:
-        """The aggregate over the events that `within` lets pass, or as a window function. Either way it is a function of
-        the set of these events, so that both give the same bits."""
+        """SQL of the aggregate over the events that meet `within`, or as a window function. Both depend only on the set of events, so
+        both give the same bits."""
         keep = _filter(f"{self.value} IS NOT NULL", self.where, within) + over
-        value = _one_zero(self.value, self.kind)
+        value = _normalize_zero(self.value, self.sql_type)
         match self.aggregation.function:
             case "count_distinct":
                 return f"count(DISTINCT {value}){keep}"
             case "stddev":
-                # Not in order of time: that would have to be made of times, created times and values, for each window anew.
-                return spread(f"list_sort(list({number(value, self.kind)}){keep})", self.kind)
+                # Sorted by value, not by time: that would need a sort by times and values for each window.
+                return stddev_sql(f"list_sort(list({stddev_input(value, self.sql_type)}){keep})", self.sql_type)
             case "percentile":
-                return f"quantile_cont(CAST({value} AS DOUBLE), {_plain(self.aggregation.q)}){keep}"
+                return f"quantile_cont(CAST({value} AS DOUBLE), {_number_literal(self.aggregation.q)}){keep}"
             case "last_n":
-                return f"arg_max({value}, {_place(value)}, {_plain(self.aggregation.n)}){keep}"
+                return f"arg_max({value}, {_event_order(value)}, {_number_literal(self.aggregation.n)}){keep}"
         raise ValueError(f"unknown aggregation {self.aggregation.function}")
 
 
-def is_numeric(kind: str) -> bool:
+def is_numeric(sql_type: str) -> bool:
     """Whether values of a DuckDB type can be added; booleans count as 0 and 1."""
-    return kind in _INTEGERS or kind in FLOATING or (kind.startswith("DECIMAL(") and not kind.endswith("[]"))
+    return sql_type in _INTEGERS or sql_type in FLOATING or (sql_type.startswith("DECIMAL(") and not sql_type.endswith("[]"))
 
 
-def fold(aggregation: Aggregation, value: str | None, where: str | None, kind: str, shortcuts: Shortcuts = NONE) -> Fold | None:
-    """How the aggregation folds, or None when it needs the events. `kind` is the DuckDB type of the column `value`."""
+def fold(aggregation: Aggregation, value: str | None, where: str | None, sql_type: str, shortcuts: Shortcuts = NONE) -> Fold | None:
+    """How the aggregation folds, or None when it needs the events. `sql_type` is the DuckDB type of the column `value`."""
     counted = _count(value, where)
     if counted.name in shortcuts.filled:
         counted = _count(None, where)
@@ -122,57 +120,57 @@ def fold(aggregation: Aggregation, value: str | None, where: str | None, kind: s
         case "count":
             return Fold((counted,), "CAST(coalesce({0}, 0) AS BIGINT)")
         case "sum":
-            total = _sum(_number(value, kind), kind, where, shortcuts)
-            return replace(total, value=f"CAST({total.value} AS BIGINT)") if kind in _INTEGERS else total
+            total = _sum(_number(value, sql_type), sql_type, where, shortcuts)
+            return replace(total, value=f"CAST({total.value} AS BIGINT)") if sql_type in _INTEGERS else total
         case "mean":
-            total = _sum(_number(value, kind), kind, where, shortcuts)
+            total = _sum(_number(value, sql_type), sql_type, where, shortcuts)
             mean = f"CAST({total.value} AS DOUBLE) / nullif({{{len(total.parts)}}}, 0)"
             return Fold((*total.parts, counted), mean)
         case "min" | "max":
             function = aggregation.function
             merge = f"{function}({{0}}) FILTER (WHERE {{within}})"
-            return Fold((Part(f"{function}({_one_zero(value, kind)}){{0}}", where, f"{function}({{0}}) {{over}}", merge),))
+            return Fold((Part(f"{function}({_normalize_zero(value, sql_type)}){{0}}", where, f"{function}({{0}}) {{over}}", merge),))
         case "first" | "last":
             place, chosen = ("arg_min", "first_value") if aggregation.function == "first" else ("arg_max", "last_value")
-            # A band is named by its age: the first value is in the oldest that has one.
+            # A band is identified by its age: the first value is in the oldest band that has one.
             merge = f"{'arg_max' if place == 'arg_min' else 'arg_min'}({{0}}, {BAND}) FILTER (WHERE {{within}})"
-            value = _one_zero(value, kind)
-            return Fold((Part(f"{place}({value}, {_place(value)}){{0}}", where, f"{chosen}({{0}} IGNORE NULLS) {{over}}", merge),))
+            value = _normalize_zero(value, sql_type)
+            return Fold((Part(f"{place}({value}, {_event_order(value)}){{0}}", where, f"{chosen}({{0}} IGNORE NULLS) {{over}}", merge),))
     return None
 
 
-def counting(value: str, where: str | None) -> tuple[str, str]:
-    """The names of the parts that count a column's values and that count the rows, both where `where` holds."""
+def count_part_names(value: str, where: str | None) -> tuple[str, str]:
+    """The names of the parts that count a column's values and the rows, both where `where` holds."""
     return _count(value, where).name, _count(None, where).name
 
 
 def _count(value: str | None, where: str | None) -> Part:
-    """A count kept as a double, which is exact below 2**53 and adds up in half the time of a 64-bit integer."""
+    """A count as a double, which is exact below 2**53 and sums in half the time of a 64-bit integer."""
     return Part(f"CAST(count({value or '*'}){{0}} AS DOUBLE)", where)
 
 
 def _filter(*conditions: str | None) -> str:
-    given = [condition for condition in conditions if condition]
-    return f" FILTER (WHERE {' AND '.join(given)})" if given else ""
+    present = [condition for condition in conditions if condition]
+    return f" FILTER (WHERE {' AND '.join(present)})" if present else ""
 
 
-def _place(value: str) -> str:
-    """The place of an event in the order of events: time, then created time, an unknown one first, then value."""
+def _event_order(value: str) -> str:
+    """The sort key of an event: time, then created time (unknown first), then value."""
     return f"row(epoch_us({TIME}), coalesce(epoch_us({CREATED}), -9223372036854775807), {value})"
 
 
-def _one_zero(value: str | None, kind: str) -> str:
-    """The value, with one zero: -0.0 equals 0.0, so that which of them an aggregate takes would be chance."""
-    return f"({value} + 0)" if kind in FLOATING else str(value)
+def _normalize_zero(value: str | None, sql_type: str) -> str:
+    """The value with -0.0 replaced by 0.0: they are equal, so an aggregate could return either."""
+    return f"({value} + 0)" if sql_type in FLOATING else str(value)
 
 
-def _number(value: str | None, kind: str) -> str:
-    return f"CAST({value} AS INTEGER)" if kind == "BOOLEAN" else f"CAST({value} AS DOUBLE)" if kind == "FLOAT" else str(value)
+def _number(value: str | None, sql_type: str) -> str:
+    return f"CAST({value} AS INTEGER)" if sql_type == "BOOLEAN" else f"CAST({value} AS DOUBLE)" if sql_type == "FLOAT" else str(value)
 
 
-def _sum(value: str, kind: str, where: str | None, shortcuts: Shortcuts) -> Fold:
+def _sum(value: str, sql_type: str, where: str | None, shortcuts: Shortcuts) -> Fold:
     """The exact sum as HUGEINT, DECIMAL(38, s) or DOUBLE; NULL for no values."""
-    if kind not in FLOATING:
+    if sql_type not in FLOATING:
         return Fold((Part(f"sum({value}){{0}}", where),))
     if shortcuts.narrow:
         return Fold((_narrow_sum(value, where),), f"CAST({{0}} AS DOUBLE) / {_SCALE}")
@@ -185,7 +183,7 @@ _TOTAL = f"CASE WHEN abs({{0}}) < {2**40} THEN {_EXACT} ELSE {_LARGE} END"
 
 
 def _wide_sum(value: str, where: str | None) -> Fold:
-    """In whole parts and fractions, which fails where a value is 2**86 or more, is not finite, or has bits below 2**-86."""
+    """The sum in integer parts and fractions, which fails if a value is 2**86 or more, is not finite, or has bits below 2**-86."""
     scaled = f"(({value} - trunc({value})) * {_SCALE})"
     whole = Part(f"sum(CAST(trunc({value}) AS HUGEINT)){{0}}", where)
     checked = f"CASE WHEN abs({value}) >= {_SCALE} OR {scaled} <> trunc({scaled}) THEN {_UNFIT} ELSE CAST({scaled} AS HUGEINT) END"
@@ -193,18 +191,18 @@ def _wide_sum(value: str, where: str | None) -> Fold:
 
 
 def _sum_of_any(value: str, where: str | None) -> Fold:
-    """In three integers, and a list of the values that are not finite, 2**86 or more, or below 2**-120."""
+    """The sum in three integers, and a list of the values that are not finite, 2**86 or more, or below 2**-120."""
     scaled = f"(({value} - trunc({value})) * {_SCALE})"
     below = f"(({scaled} - trunc({scaled})) * {_SCALE})"
     ordinary = f"isfinite({value}) AND abs({value}) < {_SCALE} AND ({value} = 0 OR abs({value}) >= {2.0**-120!r}::DOUBLE)"
     also = f" AND {where}" if where else ""
-    # CASE, not FILTER: a filtered aggregate still computes its argument for every row, and infinity has no integer.
+    # CASE, not FILTER: a filtered aggregate still computes its argument for every row, and infinity cannot be cast to an integer.
     parts = [Part(f"sum(CASE WHEN {ordinary}{also} THEN CAST(trunc({part}) AS HUGEINT) END){{0}}") for part in (value, scaled, below)]
     joined = "flatten(list({0}) FILTER (WHERE {0} IS NOT NULL) {over})"
     merge = "flatten(list({0}) FILTER (WHERE {0} IS NOT NULL AND {within}))"
     other = Part(f"list({value}){{0}}", f"{value} IS NOT NULL AND NOT ({ordinary}){also}", joined, merge)
     sums = [f"coalesce({{{index}}}, 0)" for index in range(3)]
-    # Braces of its own: the format takes double ones for single.
+    # Escape the braces of the expression for `format`.
     exact = exact_sum("<0>", "<1>", "<2>", "<3>").replace("{", "{{").replace("}", "}}")
     for index, part in enumerate((*sums, "{3}")):
         exact = exact.replace(f"<{index}>", part)
@@ -216,9 +214,9 @@ def _sum_of_any(value: str, where: str | None) -> Fold:
 
 
 def _narrow_sum(value: str, where: str | None) -> Part:
-    """The sum of whole * 2**86 + fraction, which fails where a value is 2**40 or more, or has bits below 2**-86.
+    """The sum of integer part * 2**86 + fraction, which fails if a value is 2**40 or more, or has bits below 2**-86.
 
-    Taken from two sums of 64-bit integers, value = upper / 2**23 + lower / 2**86, which takes half the time of one of 128 bits.
+    Computed from two sums of 64-bit integers, value = upper / 2**23 + lower / 2**86, in half the time of a 128-bit sum.
     """
     scaled = f"({value} * {2.0**23:.1f}::DOUBLE)"
     rest = f"(({scaled} - trunc({scaled})) * {2.0**63:.1f}::DOUBLE)"
@@ -226,8 +224,8 @@ def _narrow_sum(value: str, where: str | None) -> Part:
     return Part(f"(sum({upper}){{0}} * {2**63}::HUGEINT + sum({lower}){{0}})", where, narrow=True)
 
 
-def _plain(number: object) -> str:
-    """A number of an aggregation as SQL: it may come from a registry that anybody wrote to. Raises: SqlProblem."""
-    if type(number) not in (int, float):
-        raise SqlProblem(f"{number!r} is not a number")
-    return repr(number)
+def _number_literal(stddev_input: object) -> str:
+    """SQL of an aggregation's number, which is checked because others may write to the registry. Raises: SqlProblem."""
+    if type(stddev_input) not in (int, float):
+        raise SqlProblem(f"{stddev_input!r} is not a number")
+    return repr(stddev_input)

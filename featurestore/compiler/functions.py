@@ -1,7 +1,7 @@
-"""The white list of functions, and of the names that functions take as texts: units of time and aggregates of lists.
+"""The white list of functions, and of names passed to functions as text: units of time and aggregates of lists.
 
-A function is on it when it gives the same answer for the same input everywhere and has no side effect, so that
-training and serving agree. Names are sqlglot's class names for what it knows, DuckDB's own names for the rest.
+It has deterministic functions without side effects, so that training and serving agree. Names are sqlglot's class names for functions
+that it knows, and DuckDB's names for the others.
 """
 
 ROW_FUNCTIONS = frozenset(
@@ -49,10 +49,10 @@ LINEAR_ANONYMOUS_FUNCTIONS = frozenset(
         "to_weeks to_years trunc weekday weekofyear yearweek"
     ).split()
 )
-"""Functions whose time grows with the length of what they are given (or that times its logarithm), and whose result is no longer.
+"""Functions whose time is linear in the length n of their arguments (or n log n), and whose result is no longer than these.
 
-Of others one call may take hours, which nothing interrupts: searches and replacements, patterns, distances of texts, paddings. Or
-they make more of little, and of that more again: `hex`, `bar`.
+A call of other functions may take hours and cannot be interrupted: searches, replacements, patterns, text distances, padding. Or the
+result is longer than the argument, and grows when calls are nested: `hex`, `bar`.
 """
 
 QUERY_FUNCTIONS = ROW_FUNCTIONS | frozenset(
@@ -67,7 +67,7 @@ ANONYMOUS_QUERY_FUNCTIONS = ANONYMOUS_ROW_FUNCTIONS | frozenset(
     ("arg_max arg_min bool_and bool_or count_star dense_rank max_by min_by product quantile_cont quantile_disc rank row_number").split()
 )
 
-UNSTEADY = frozenset(
+NONDETERMINISTIC = frozenset(
     (
         "any_value anyvalue approx_count_distinct approx_quantile approxdistinct current_date current_schema current_time "
         "current_timestamp current_user currentdate currentdatetime currenttime currenttimestamp currentuser currval gen_random_uuid "
@@ -82,7 +82,7 @@ LIST_AGGREGATES = frozenset(
         "sem skewness stddev stddev_pop stddev_samp string_agg sum var_pop var_samp variance"
     ).split()
 )
-"""What `list_aggregate` may be told to compute: a list has an order, so these are steady over one."""
+"""The aggregates that `list_aggregate` may compute: lists are ordered, so these are deterministic."""
 
 UNITS = frozenset(
     (
@@ -95,7 +95,7 @@ UNITS = frozenset(
 """Units and parts of time."""
 
 UNIT_FIRST = frozenset("date_part datepart date_sub datesub".split())
-"""Functions whose first argument is a unit and that sqlglot knows nothing about."""
+"""Functions unknown to sqlglot whose first argument is a unit of time."""
 
 VALUE_NAMES = frozenset(
     (
@@ -103,7 +103,7 @@ VALUE_NAMES = frozenset(
         "session_user user"
     ).split()
 )
-"""Column names that the engine takes for functions where no column is called so, quoted or not."""
+"""Names that DuckDB resolves to functions if there is no such column, quoted or not."""
 
 HIDDEN_COLUMNS = frozenset("file_index file_row_number filename rowid".split())
-"""Columns that the engine adds to tables and files of its own accord."""
+"""Columns that DuckDB adds to tables and files."""

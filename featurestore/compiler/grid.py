@@ -1,7 +1,7 @@
 """The grid of an aggregate view: its step, its windows, and how each feature is computed over them.
 
 A grid point g is a multiple of the grid's step, in microseconds from the Unix epoch; the window of length w at g is
-[g - w, g). The tile of g is what can be folded of the events in [g - step, g).
+[g - w, g). The tile of g has the partial aggregates of the events in [g - step, g).
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,9 +19,9 @@ GRID = "__fs_g"
 
 @dataclass(frozen=True)
 class GridPlan:
-    """What the statements of one aggregate view share; times are microseconds, `windows` ascend.
+    """What the statements of an aggregate view share; times are microseconds, `windows` are ascending.
 
-    `counted` are the columns whose values are counted, each with the condition under which.
+    `counted` has the columns whose values are counted, each with its condition.
     """
 
     keys: tuple[str, ...]
@@ -39,7 +39,7 @@ class GridPlan:
 
     @property
     def parts(self) -> tuple[folds.Part, ...]:
-        """What the folded features are made of, each once."""
+        """The distinct parts of the folded features."""
         return tuple(dict.fromkeys(part for _, fold in self.folded for part in fold.parts))
 
     @property
@@ -61,25 +61,25 @@ def longest_window(view: FeatureView) -> int:
 
 
 def type_problems(view: FeatureView, events: Events, types: Mapping[str, str]) -> list[tuple[str, str]]:
-    """(field, message) for every aggregation over a column of a type that it does not take."""
+    """(field, message) for every aggregation over a column of an unsupported type."""
     names = {item.text: item for item in events.inputs}
-    found: dict[tuple[str, str], None] = {}
+    problems: dict[tuple[str, str], None] = {}
     for feature in features_of(view):
         if isinstance(feature, WindowedFeature):
             aggregation = feature.aggregation
             if aggregation.column is not None:
-                kind = types[names[aggregation.column].name]
-                if aggregation.function in folds.NUMERIC and not folds.is_numeric(kind):
-                    found[f"features.{feature.declared}", f"agg.{aggregation.function} takes numbers; {aggregation.column!r} is {kind}"] = (
-                        None
-                    )
-            if aggregation.where is not None and (kind := types[names[aggregation.where].name]) != "BOOLEAN":
-                found[f"features.{feature.declared}", f"where={aggregation.where!r} is {kind}, not true or false"] = None
-    return list(found)
+                sql_type = types[names[aggregation.column].name]
+                if aggregation.function in folds.NUMERIC and not folds.is_numeric(sql_type):
+                    problems[
+                        f"features.{feature.declared}", f"agg.{aggregation.function} takes numbers; {aggregation.column!r} is {sql_type}"
+                    ] = None
+            if aggregation.where is not None and (sql_type := types[names[aggregation.where].name]) != "BOOLEAN":
+                problems[f"features.{feature.declared}", f"where={aggregation.where!r} is {sql_type}, not true or false"] = None
+    return list(problems)
 
 
 def grid_plan(view: FeatureView, events: Events, types: Mapping[str, str], shortcuts: folds.Shortcuts = folds.NONE) -> GridPlan:
-    """How a checked view's features are computed. `types` are those of the events' columns."""
+    """Plan how a checked view's features are computed. `types` has the DuckDB types of the events' columns."""
     names = {item.text: item.name for item in events.inputs}
     folded: list[tuple[WindowedFeature, folds.Fold]] = []
     ordered: list[tuple[WindowedFeature, folds.Ordered]] = []
@@ -109,27 +109,27 @@ def grid_plan(view: FeatureView, events: Events, types: Mapping[str, str], short
 
 
 def tile_of(time: str, step: int) -> str:
-    """The first grid point after an event; floored division, also before 1970."""
+    """SQL of the first grid point after an event, with floored division, also before 1970."""
     return f"(epoch_us({time}) - ((epoch_us({time}) % {step}) + {step}) % {step} + {step})"
 
 
 def created_timestamp(plan: GridPlan, point: str, known: str) -> str:
-    """The later of a grid point and of when the newest known of its events became known, both in microseconds."""
+    """SQL of the later of a grid point and `known`, the latest created time of its events, both in microseconds."""
     if not plan.has_created:
         return "CAST(NULL AS TIMESTAMP WITH TIME ZONE)"
     return f"make_timestamptz(greatest({point}, coalesce({known}, {point})))"
 
 
 def known_at() -> str:
-    """When an event became known, in microseconds."""
+    """SQL of an event's created time in microseconds."""
     return f"epoch_us({CREATED})"
 
 
-def same(columns: Iterable[str], left: str, right: str) -> str:
-    """The condition that two relations agree in these columns."""
+def same_columns(columns: Iterable[str], left: str, right: str) -> str:
+    """The condition that two relations are equal in these columns."""
     return " AND ".join(f"{left}.{column} = {right}.{column}" for column in columns)
 
 
-def tail(columns: Iterable[str]) -> str:
-    """More columns of a SELECT list, a line each."""
+def more_columns(columns: Iterable[str]) -> str:
+    """Further columns of a SELECT list, one per line."""
     return "".join(f",\n  {column}" for column in columns)

@@ -1,4 +1,4 @@
-"""How much work an expression is: one whose time grows faster than its input is computed where it can be ended."""
+"""The cost of expressions: those whose time grows faster than their input are computed where they can be killed."""
 
 from collections.abc import Iterable
 
@@ -7,18 +7,18 @@ from sqlglot import exp
 from featurestore.compiler import functions
 
 _SEARCHES = (exp.Like, exp.ILike, exp.RegexpILike, exp.SimilarTo)
-LONGEST = 1000
-"""Characters of a constant: the engine reads it several times, and tells a zone that there is not from all that there are."""
+MAX_CONSTANT = 1000
+"""Limit of characters of a constant: DuckDB reads it several times, and compares an unknown time zone with all known ones."""
 _NESTED = (exp.DType.ARRAY, exp.DType.LIST, exp.DType.MAP, exp.DType.STRUCT)
 
 
 def are_linear(trees: Iterable[exp.Expr]) -> bool:
-    """Whether all parts of checked row expressions take time linear in their input, and make nothing longer than all of it together."""
+    """Whether all parts of checked row expressions take time linear in their input, with results no longer than the input."""
     return all(_is_linear(node) for tree in trees for node in tree.walk())
 
 
-def weight(trees: Iterable[exp.Expr]) -> int:
-    """How many parts row expressions have, and characters in their constants: the work that linear ones are for a row or a character."""
+def expression_weight(trees: Iterable[exp.Expr]) -> int:
+    """The number of nodes and characters of constants in row expressions: the cost of linear ones per row or character."""
     return sum(1 + (len(node.name) if isinstance(node, exp.Literal) else 0) for tree in trees for node in tree.walk())
 
 
@@ -26,21 +26,21 @@ def _is_linear(node: exp.Expr) -> bool:
     if isinstance(node, _SEARCHES):
         return False
     if isinstance(node, exp.Literal):
-        return len(node.name) <= LONGEST
+        return len(node.name) <= MAX_CONSTANT
     if isinstance(node, exp.Trim):
         return node.expression is None
     if isinstance(node, exp.AtTimeZone):
-        # A zone that there is not is compared with the names of all that there are, by their distance.
+        # An unknown zone is compared with the names of all known ones, by edit distance.
         return isinstance(node.args["zone"], exp.Literal)
     if isinstance(node, exp.Cast):
-        # A text is read once for each list in a list, and what is in a map is looked for one after another.
+        # A text is read once per nesting level of lists, and map entries are searched one after another.
         return node.to.this not in _NESTED
     if isinstance(node, exp.Array):
-        # The text of a list quotes the texts in it: each level would double them.
+        # The text of a list quotes the texts in it, which doubles them at each nesting level.
         return node.find_ancestor(exp.Array) is None
     if isinstance(node, exp.Anonymous):
         return node.name.lower() in functions.LINEAR_ANONYMOUS_FUNCTIONS
-    # CASE, AND and OR are functions to sqlglot; all other nodes that the white list has are no functions.
+    # sqlglot treats CASE, AND and OR as functions; all other nodes on the white list are not functions.
     if not isinstance(node, exp.Func) or isinstance(node, exp.Case | exp.If | exp.Connector | exp.Unary):
         return True
     names = {name.lower() for name in node.sql_names()}

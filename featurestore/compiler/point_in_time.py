@@ -1,11 +1,11 @@
-"""The point-in-time join of one view: for every spine row at t, the view's row as of t.
+"""SQL of the point-in-time join of one view: for every spine row at t, the view's row as of t.
 
-The spine relation has ROW (a unique row number), T (the spine row's time) and the keys k0, k1, ... under those names;
-the feature relation has the feature table's columns. Unmatched spine rows keep NULLs, and NULL keys match nothing.
+The spine relation has the columns ROW (a unique row number), T (the spine row's time) and one key column per key; the feature relation
+has the feature table's columns. Spine rows without a match get NULLs, and NULL keys match nothing.
 """
 
-from featurestore.compiler.diff import DELETED
 from featurestore.compiler.expressions import quoted
+from featurestore.compiler.log_diff import DELETED
 from featurestore.compiler.service_plan import ViewUse
 
 ROW = "__fs_row"
@@ -15,16 +15,16 @@ CREATED_TIME = "__fs_created_time"
 
 
 def key_column(index: int) -> str:
-    """The spine's column for the key at this position of the entity's keys."""
+    """The spine's column name for the key at this position of the entity's keys."""
     return f"__fs_k{index}"
 
 
 def as_of_join(use: ViewUse, spine: str, features: str, *, known: str, corrected: bool, deletions: bool = False) -> str:
-    """Rows of ROW, FEATURE_TIME, CREATED_TIME and the features under their output names; one for each spine row.
+    """A SELECT of ROW, FEATURE_TIME, CREATED_TIME and the features under their output names, one row per spine row.
 
-    `known` "now" takes the latest version of each row, "then" only what was created by t. `corrected` False promises
-    that the feature relation has one version of every row, so that "now" need not choose. `deletions`: the feature relation has
-    the column DELETED, true in versions that say that the row is gone.
+    `known` "now" uses the latest version of each row, "then" only versions created by t. `corrected` False means that the feature
+    relation has one version of every row, so that "now" need not choose. `deletions`: the feature relation has the column DELETED,
+    which is true in tombstones.
     """
     keys = [quoted(key) for key, _ in use.keys]
     values = [quoted(name) for name in dict.fromkeys(column for column, _ in use.features)]
@@ -56,10 +56,10 @@ def _latest(keys: list[str], values: list[str], features: str) -> str:
 
 
 def _known_then(keys: list[str], values: list[str], features: str) -> str:
-    """For every moment at which a key's knowledge changes, the newest row known by then.
+    """For every time at which the known rows of a key change, the newest row known by then.
 
-    A row is available from the later of its two times. Of those available so far the greatest (feature_timestamp,
-    created_timestamp) holds, so that a row which is not greater than those before it is never seen.
+    A row is available from the later of its two times. Of the available rows, the one with the greatest (feature_timestamp,
+    created_timestamp) is current, so a row that is not greater than the rows before it is never current.
     """
     key_list = ", ".join(keys)
     row = "row(feature_timestamp, created_timestamp)"
@@ -76,10 +76,10 @@ def _known_then(keys: list[str], values: list[str], features: str) -> str:
 
 
 def _living_then(keys: list[str], values: list[str], features: str) -> str:
-    """As `_known_then`, of rows that hold until a tombstone of the same keys and feature_timestamp becomes known.
+    """As `_known_then`, for rows that end when a tombstone of the same keys and feature_timestamp becomes known.
 
-    At each moment at which a row comes or goes, the greatest of all that have come holds if it has not gone. If it has, which is
-    so at few moments, the greatest that is still there is looked for; there may be none.
+    At each time at which a row begins or ends, the greatest row begun so far is current if it has not ended. If it has, which is
+    rare, the greatest row that has not ended is searched for; there may be none.
     """
     key_list = ", ".join(keys)
 

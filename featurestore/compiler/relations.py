@@ -1,4 +1,4 @@
-"""Relations are what SQL reads from, described as data: files of a snapshot, or files on disk."""
+"""Relations that SQL reads from, described as data: files of a snapshot, or files on disk."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -6,10 +6,10 @@ from typing import TypeAlias
 from featurestore.dsl.csv import Csv
 
 FILE = "__fs_file"
-"""The column of a file's path."""
+"""The column with a file's path."""
 
 FieldId: TypeAlias = "int | tuple[int, FieldId]"
-"""The Iceberg field id of a column; of a list its own and that of its elements."""
+"""The Iceberg field id of a column; for a list, its id and that of its elements."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Extent:
-    """The rows of a file or a part of it, and the first and last time of them, in microseconds."""
+    """The number of rows of a file or a part of it, and their first and last time in microseconds."""
 
     rows: int
     lower_us: int
@@ -34,7 +34,7 @@ class Extent:
 class IcebergFiles:
     """Parquet files of one snapshot, to be read by field id.
 
-    Rows outside the time range that was asked for may be in them. No paths: an empty relation of these columns.
+    They may have rows outside of the requested time range. No paths: an empty relation with these columns.
     `rows` and `bytes` are the files' totals from Iceberg metadata.
     """
 
@@ -48,8 +48,8 @@ class IcebergFiles:
 class FilePart:
     """Files that have the same columns.
 
-    `select` gives each column's name and its SQL over the files' own columns and FILE, a file's path; empty, the columns are the
-    files' own. `header`, of CSV files only, are the columns as they stand in the files: all of them text.
+    `select` has each column's name and its SQL over the files' columns and FILE, the file's path; if empty, the files' columns are
+    selected. `header`, for CSV files only, has the column names in the files, all of them text.
     """
 
     paths: tuple[str, ...]
@@ -59,7 +59,7 @@ class FilePart:
 
 @dataclass(frozen=True)
 class LocalFiles:
-    """Parquet files, or CSV files of a format, each by its own path. Every part selects the same columns, in one order."""
+    """Parquet files, or CSV files of one format, by path. All parts select the same columns in the same order."""
 
     parts: tuple[FilePart, ...]
     csv: Csv | None = None
@@ -71,10 +71,10 @@ class LocalFiles:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """The folders that hold them."""
+        """The distinct folders of the files."""
         return tuple(dict.fromkeys(path.rpartition("/")[0] or "." for path in self.paths))
 
 
 def parquet_files(*paths: str) -> LocalFiles:
-    """Parquet files that all have the same columns, as they are."""
+    """Parquet files with the same columns, which are all selected."""
     return LocalFiles((FilePart(paths),))

@@ -1,4 +1,5 @@
-"""Names of a query are resolved where they stand; every table, CTE and alias then gets a name of ours: no typed one is looked up."""
+"""Resolve the names of a query in their scopes, and replace those of tables, CTEs and aliases by generated names, so that DuckDB looks
+up no name that a user wrote."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -6,40 +7,40 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from featurestore.compiler import functions
-from featurestore.compiler.parsing import SqlProblem, write
+from featurestore.compiler.parsing import SqlProblem, write_sql
 from featurestore.errors import brief, near
 
-OURS = "__fs_n"
+NAME_PREFIX = "__fs_n"
 
 
 @dataclass(frozen=True)
 class Relation:
-    """What a name in FROM means: our name for it, and its columns. `complete`: it has no others that can be named."""
+    """A relation in FROM: its generated name and its columns. `complete`: it has no other columns that can be named."""
 
     name: str
     columns: tuple[str, ...]
     complete: bool
 
     def renamed(self, columns: Iterable[str]) -> "Relation":
-        """The same with its first columns called so."""
-        given = tuple(columns)
-        return Relation(self.name, (*given, *self.columns[len(given) :]), self.complete)
+        """The relation with its first columns renamed."""
+        new = tuple(columns)
+        return Relation(self.name, (*new, *self.columns[len(new) :]), self.complete)
 
     def has(self, column: str) -> bool:
-        """Whether it has a column of that name, in any case."""
-        return any(own.lower() == column.lower() for own in self.columns)
+        """Whether it has a column of that name, ignoring case."""
+        return any(known.lower() == column.lower() for known in self.columns)
 
 
 @dataclass
 class Scope:
-    """The relations that one SELECT reads, the names it gives to its columns, and the scope around it."""
+    """The relations that a SELECT reads, its column aliases, and the enclosing scope."""
 
     around: "Scope | None" = None
     relations: dict[str, Relation] = field(default_factory=dict)
     aliases: list[str] = field(default_factory=list)
 
     def outward(self) -> Iterator["Scope"]:
-        """This scope and those around it."""
+        """This scope and the enclosing ones."""
         scope: Scope | None = self
         while scope is not None:
             yield scope
@@ -48,14 +49,14 @@ class Scope:
 
 Ctes = Mapping[str, Relation]
 Outputs = tuple[tuple[str, ...], bool]
-"""The columns of a query, and whether these are all that can be named."""
+"""The columns of a query, and whether no others can be named."""
 
 
-def bind(tree: exp.Expr, tables: Mapping[str, Relation] | None) -> tuple[exp.Expr, list[str]]:
-    """A checked query with every name of a relation replaced, and a message for every column that is not there.
+def bind_names(tree: exp.Expr, tables: Mapping[str, Relation] | None) -> tuple[exp.Expr, list[str]]:
+    """Replace every relation name of a checked query; returns the query and a message for every unknown column.
 
-    `tables` maps each catalog table to what it is called and has in the session; None takes any table, with any columns.
-    Raises: SqlProblem for a table that is neither in the catalog nor a name of this query, and for one name of two tables.
+    `tables` maps each catalog table to its relation in the session; None allows any table with any columns.
+    Raises: SqlProblem for a table that is neither in the catalog nor defined in the query, and for a name of two tables.
     """
     binder = _Binder(tables)
     bound = tree.copy()
@@ -64,9 +65,9 @@ def bind(tree: exp.Expr, tables: Mapping[str, Relation] | None) -> tuple[exp.Exp
 
 
 def table_name(table: exp.Table) -> str | None:
-    """The catalog table that a node names, as `namespace.name`; None when it has no namespace. Raises: SqlProblem."""
+    """The catalog table of a node, as `namespace.name`; None if it has no namespace. Raises: SqlProblem."""
     if not isinstance(table.this, exp.Identifier):
-        shown = write(table, table.name)
+        shown = write_sql(table, table.name)
         if isinstance(table.this, exp.Dot):
             raise SqlProblem(f"table {shown} has too many parts; name an Iceberg table: namespace.name")
         raise SqlProblem(f"{shown} is a function that reads something; name an Iceberg table: namespace.name")
@@ -80,7 +81,7 @@ def table_name(table: exp.Table) -> str | None:
 
 
 class _Binder:
-    """Renames the relations of one tree in place; `problems` are columns that are not there."""
+    """Renames the relations of a tree in place; `problems` has a message for each unknown column."""
 
     def __init__(self, tables: Mapping[str, Relation] | None) -> None:
         self._tables = tables
@@ -88,7 +89,7 @@ class _Binder:
         self.problems: list[str] = []
 
     def query(self, node: exp.Expr, ctes: Ctes, around: Scope | None) -> Outputs:
-        """Rename what a query names. Returns its columns."""
+        """Rename the relations of a query, and return its columns."""
         ctes = self._with(node, ctes, around)
         if isinstance(node, exp.Select):
             return self._select(node, ctes, around)
@@ -116,21 +117,21 @@ class _Binder:
             self._expression(node.args.get(name), scope, ctes)
 
     def _with(self, node: exp.Expr, ctes: Ctes, around: Scope | None) -> Ctes:
-        found = node.args.get("with_")
-        if found is None:
+        clause = node.args.get("with_")
+        if clause is None:
             return ctes
         known = dict(ctes)
-        own: set[str] = set()
-        for cte in found.expressions:
+        names_here: set[str] = set()
+        for cte in clause.expressions:
             alias = cte.args["alias"]
             called = alias.this.name.lower()
-            if called in own:
+            if called in names_here:
                 raise SqlProblem(f"WITH gives the name '{alias.this.name}' twice; call one of them something else")
-            own.add(called)
+            names_here.add(called)
             name = self._name()
             columns = [column.name for column in alias.args.get("columns") or ()]
             body = cte.this
-            if found.args.get("recursive") and isinstance(body, exp.SetOperation):
+            if clause.args.get("recursive") and isinstance(body, exp.SetOperation):
                 inner = self._with(body, known, around)
                 anchor = self.query(body.this, inner, around)
                 itself = Relation(name, *anchor).renamed(columns)
@@ -143,8 +144,8 @@ class _Binder:
 
     def _select(self, node: exp.Select, ctes: Ctes, around: Scope | None) -> Outputs:
         scope = Scope(around)
-        if found := node.args.get("from_"):
-            self._source(found.this, scope, ctes)
+        if from_clause := node.args.get("from_"):
+            self._source(from_clause.this, scope, ctes)
         self._joins(node, scope, ctes)
         for lateral in node.args.get("laterals") or ():
             self._source(lateral, scope, ctes)
@@ -153,14 +154,14 @@ class _Binder:
         complete = True
         projections: list[exp.Expr] = []
         for item in node.expressions:
-            if (starred := _starred(item)) is not None:
+            if (starred := _star_of(item)) is not None:
                 names, known = self._star(item, starred, scope, ctes)
                 outputs += names
                 complete &= known
                 projections.append(item)
                 continue
-            called, known = _called(item)
-            # What the engine would call it depends on names that are about to change.
+            called, known = _projection_name(item)
+            # DuckDB's default name depends on names that are about to change.
             label = None if isinstance(item, exp.Alias) else _label(item)
             holder = exp.Paren(this=item)
             self._expression(holder, scope, ctes)
@@ -182,7 +183,7 @@ class _Binder:
             self._expression(join.args.get("on"), scope, ctes)
 
     def _source(self, node: exp.Expr, scope: Scope, ctes: Ctes) -> None:
-        """Take what stands in FROM into the scope, under a name of ours."""
+        """Add an item of FROM to the scope, under a generated name."""
         alias = node.args.get("alias")
         called = alias.this.name if alias is not None and alias.this is not None else None
         if isinstance(node, exp.Table):
@@ -202,7 +203,9 @@ class _Binder:
         elif isinstance(node, exp.Subquery | exp.Lateral):
             inner = node.this if isinstance(node, exp.Lateral) else node
             if not isinstance(inner, exp.Subquery):
-                raise SqlProblem(f"{write(inner, called or '')} is a function that reads something; name an Iceberg table: namespace.name")
+                raise SqlProblem(
+                    f"{write_sql(inner, called or '')} is a function that reads something; name an Iceberg table: namespace.name"
+                )
             self._add(node, called, alias, Relation("", *self.query(inner, ctes, scope)), scope)
         elif isinstance(node, exp.Values):
             self._add(node, called, alias, Relation("", *self._values(node, scope, ctes)), scope)
@@ -216,10 +219,10 @@ class _Binder:
     def _table(self, node: exp.Table, ctes: Ctes) -> Relation:
         name = table_name(node)
         if name is None:
-            found = ctes.get(node.name.lower())
-            if found is None:
+            relation = ctes.get(node.name.lower())
+            if relation is None:
                 raise SqlProblem(f"table '{node.name}' has no namespace; name an Iceberg table: namespace.name{_near_cte(node.name, ctes)}")
-            return found
+            return relation
         if self._tables is None:
             return Relation(name, (), False)
         return self._tables[name]
@@ -245,21 +248,21 @@ class _Binder:
         relations = list(scope.relations.values())
         if isinstance(item, exp.Column):
             name = item.parts[0].name
-            found = scope.relations.get(name.lower())
-            if found is None or len(item.parts) != 2:
+            relation = scope.relations.get(name.lower())
+            if relation is None or len(item.parts) != 2:
                 raise SqlProblem(f"'{name}.*' names no table of its FROM{near(name, scope.relations)}")
-            relations = [found]
-            item.set("table", exp.to_identifier(found.name, quoted=True))
+            relations = [relation]
+            item.set("table", exp.to_identifier(relation.name, quoted=True))
         names = [column for relation in relations for column in relation.columns]
         left_out = {_plain_column(column).lower() for column in star.args.get("except_") or ()}
-        called = {_plain_column(one.this).lower(): one.alias for one in star.args.get("rename") or ()}
-        for one in star.args.get("replace") or ():
-            self._expression(one, scope, ctes)
+        called = {_plain_column(item_part.this).lower(): item_part.alias for item_part in star.args.get("rename") or ()}
+        for item_part in star.args.get("replace") or ():
+            self._expression(item_part, scope, ctes)
         kept = [called.get(name.lower(), name) for name in names if name.lower() not in left_out]
         return tuple(kept), all(relation.complete for relation in relations)
 
     def _expression(self, node: object, scope: Scope, ctes: Ctes) -> None:
-        """Rename what an expression names, queries inside it included."""
+        """Rename the relations in an expression, including its subqueries."""
         if not isinstance(node, exp.Expr):
             return
         waiting: list[exp.Expr] = [node]
@@ -279,7 +282,11 @@ class _Binder:
 
     def _column(self, column: exp.Column, scope: Scope) -> None:
         parts = [part.name for part in column.parts]
-        owner = next((found for one in scope.outward() if (found := one.relations.get(parts[0].lower()))), None) if len(parts) > 1 else None
+        owner = (
+            next((relation for outer in scope.outward() if (relation := outer.relations.get(parts[0].lower()))), None)
+            if len(parts) > 1
+            else None
+        )
         strict = (functions.VALUE_NAMES | functions.HIDDEN_COLUMNS).__contains__
         if owner is not None:
             name, fields = parts[1], parts[2:]
@@ -288,11 +295,11 @@ class _Binder:
         else:
             name, fields = parts[0], parts[1:]
             around = list(scope.outward())
-            everything = [relation for one in around for relation in one.relations.values()]
+            everything = [relation for outer in around for relation in outer.relations.values()]
             holder = next((relation for relation in everything if relation.has(name)), None)
-            named = any(alias.lower() == name.lower() for one in around for alias in one.aliases)
+            named = any(alias.lower() == name.lower() for outer in around for alias in outer.aliases)
             if strict(name.lower()):
-                # The engine takes such a name for a function of its own where it finds no column; behind a table it does not.
+                # DuckDB resolves such a name to a function if there is no such column, unless it is qualified with a table.
                 owner = holder if holder is not None and holder.name else None
                 if owner is None and self._tables is not None:
                     self._missing(name, [column for relation in everything for column in relation.columns])
@@ -306,12 +313,12 @@ class _Binder:
 
     def _name(self) -> str:
         self._made += 1
-        return f"{OURS}{self._made}"
+        return f"{NAME_PREFIX}{self._made}"
 
 
-def struct_field(value: exp.Expr, name: str) -> exp.Expr:
-    """A field of a struct, in the one form that cannot be read as a column of a table."""
-    return exp.StructExtract(this=value, expression=exp.Literal.string(name))
+def struct_field(struct: exp.Expr, name: str) -> exp.Expr:
+    """A read of a struct field, in the only form that cannot be read as a column of a table."""
+    return exp.StructExtract(this=struct, expression=exp.Literal.string(name))
 
 
 def _replace(column: exp.Column, parts: list[str], fields: list[str]) -> None:
@@ -321,19 +328,19 @@ def _replace(column: exp.Column, parts: list[str], fields: list[str]) -> None:
     column.replace(made)
 
 
-def _starred(item: exp.Expr) -> exp.Star | None:
+def _star_of(item: exp.Expr) -> exp.Star | None:
     star = item.this if isinstance(item, exp.Column) else item
     return star if isinstance(star, exp.Star) else None
 
 
 def _plain_column(column: exp.Expr) -> str:
     if not isinstance(column, exp.Column | exp.Identifier) or (isinstance(column, exp.Column) and len(column.parts) != 1):
-        raise SqlProblem("EXCLUDE and RENAME take names of columns alone")
+        raise SqlProblem("EXCLUDE and RENAME take only column names")
     return column.name
 
 
-def _called(item: exp.Expr) -> tuple[str, bool]:
-    """What a projection is called, and whether that is sure."""
+def _projection_name(item: exp.Expr) -> tuple[str, bool]:
+    """The name of a projection, and whether it is certain."""
     if isinstance(item, exp.Alias):
         return item.alias, True
     if isinstance(item, exp.Column):
@@ -342,7 +349,7 @@ def _called(item: exp.Expr) -> tuple[str, bool]:
 
 
 def _label(item: exp.Expr) -> str | None:
-    """What the engine calls a projection without an alias, where the names in it are about to change; else None."""
+    """DuckDB's name for a projection without an alias, if names in it are about to change; else None."""
     if isinstance(item, exp.Column):
         return item.name if len(item.parts) > 1 else None
     if not any(len(column.parts) > 1 for column in item.find_all(exp.Column)):

@@ -1,4 +1,4 @@
-"""A service plan is what a service needs, resolved to versions: it drives the join and the lookup, and a model carries it."""
+"""A service plan: a service resolved to versions of its views, used by the join and the lookup, and stored with models."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -48,7 +48,7 @@ class ServicePlan:
     @property
     def key_types(self) -> dict[str, str]:
         """The DuckDB type of each of the request's key columns."""
-        return {column: kind for use in self.uses for (_, column), kind in zip(use.keys, use.key_types, strict=True)}
+        return {column: sql_type for use in self.uses for (_, column), sql_type in zip(use.keys, use.key_types, strict=True)}
 
     @property
     def looked_up_names(self) -> tuple[str, ...]:
@@ -66,10 +66,10 @@ class ServicePlan:
 
 
 def service_plan_from_dict(document: Mapping[str, Any]) -> ServicePlan:
-    """The plan that `ServicePlan.to_dict` wrote, also after a trip through JSON.
+    """Read a plan from the form that `ServicePlan.to_dict` returns, also after a round trip through JSON.
 
-    Whoever can write where it lay can have changed it, so types and numbers, which become part of SQL, are looked at; the SQL
-    of derived features is checked wherever it is used. Raises: ValueError.
+    Stored plans are not trusted: types and numbers, which become part of SQL, are checked here, and the SQL of derived features is
+    checked wherever it is used. Raises: ValueError.
     """
     uses = tuple(
         ViewUse(
@@ -79,12 +79,12 @@ def service_plan_from_dict(document: Mapping[str, Any]) -> ServicePlan:
                 "features": _pairs(use["features"]),
                 "key_types": tuple(map(checked_type, use["key_types"])),
                 "feature_types": tuple(map(checked_type, use["feature_types"])),
-                "ttl": _whole(use["ttl"]),
+                "ttl": _checked_ttl(use["ttl"]),
             }
         )
         for use in document["uses"]
     )
-    request = tuple((name, checked_type(kind)) for name, kind in _pairs(document["request"]))
+    request = tuple((name, checked_type(sql_type)) for name, sql_type in _pairs(document["request"]))
     return ServicePlan(**{**document, "uses": uses, "request": request, "derived": _pairs(document["derived"])})
 
 
@@ -92,7 +92,7 @@ def _pairs(items: Any) -> tuple[tuple[str, str], ...]:
     return tuple((left, right) for left, right in items)
 
 
-def _whole(number: object) -> int | None:
+def _checked_ttl(number: object) -> int | None:
     if number is None or type(number) is int:
         return number
     raise ValueError(f"{number!r} is not a number of microseconds")

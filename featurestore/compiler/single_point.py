@@ -1,7 +1,7 @@
-"""Windowed aggregates at one grid point, from the events themselves, without tiles: what the next day of a long history costs.
+"""SQL of windowed aggregates at one grid point, directly from events without tiles: cheap for one more day of a long history.
 
-Windows end at the same point, so they lie one in the other. The events fall into bands of age, cut where a window or a
-move ends: each band is folded once, by key alone, and a window is all bands that are younger than it is long.
+All windows end at the same point, so they are nested. Events are divided into bands by age, at the boundaries of windows and of the
+last grid step: each band is aggregated once per key, and a window combines all bands younger than its length.
 """
 
 from collections.abc import Iterable
@@ -12,18 +12,18 @@ from featurestore.compiler.events import EVENTS, TIME
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.features import WindowedFeature
 from featurestore.compiler.folds import BAND
-from featurestore.compiler.grid import GRID, GridPlan, created_timestamp, known_at, tail
+from featurestore.compiler.grid import GRID, GridPlan, created_timestamp, known_at, more_columns
 
 POINT = "getvariable('point')"
 _CREATED = "__fs_c"
 
 
 def single_point(plan: GridPlan) -> str:
-    """A SELECT of the rows stored at the grid point `point` (variable, UTC microseconds): keys, both times, every
-    windowed feature; the rows that the windows over tiles give there, to the bit.
+    """A SELECT of the rows at the grid point `point` (a variable, UTC microseconds): keys, both times and every windowed feature,
+    bit for bit the rows that `windows` gives there.
 
-    It reads the relation EVENTS, once for each band, and again where a feature does not fold; that must hold every event of
-    the longest window and one grid step before it.
+    It reads the relation EVENTS once per band, and again for features that do not fold. EVENTS must have every event of the longest
+    window and of one grid step before it.
     """
     own = [
         f"{fold.value.format(*(_combined(part, feature) for part in fold.parts))} AS {quoted(feature.name)}"
@@ -34,11 +34,12 @@ def single_point(plan: GridPlan) -> str:
     joined = f"(\n{_folded(plan)}\n)"
     if plan.ordered:
         joined += f"\nJOIN (\n{_ordered(plan)}\n) USING ({plan.key_list})"
-    return f"SELECT {plan.key_list}, {times}{tail([*own, *other])}\nFROM (SELECT {POINT} AS {GRID}, * FROM {joined}){_within_bounds(plan)}"
+    columns = f"{plan.key_list}, {times}{more_columns([*own, *other])}"
+    return f"SELECT {columns}\nFROM (SELECT {POINT} AS {GRID}, * FROM {joined}){_within_bounds(plan)}"
 
 
 def _folded(plan: GridPlan) -> str:
-    """Each key with a value that can have changed: where an event came in, and where one left a window."""
+    """The keys whose values may have changed, because an event entered or left a window."""
     merged = dict.fromkeys(
         f"{part.merge.format(part.name, within=f'{BAND} < {feature.window}')} AS {_combined(part, feature)}"
         for feature, fold in plan.folded
@@ -47,18 +48,18 @@ def _folded(plan: GridPlan) -> str:
     created = [f"max({_CREATED}) FILTER (WHERE {BAND} < {plan.longest}) AS {_CREATED}"] if plan.has_created else []
     moves = ", ".join(map(str, _moves(plan)))
     return (
-        f"SELECT {plan.key_list}{tail([*created, *merged])}\nFROM (\n{_bands(plan)}\n)"
+        f"SELECT {plan.key_list}{more_columns([*created, *merged])}\nFROM (\n{_bands(plan)}\n)"
         f"\nGROUP BY {plan.key_list}\nHAVING bool_or({BAND} IN ({moves}))"
     )
 
 
 def _bands(plan: GridPlan) -> str:
-    """The events of each band folded by key; a band is named by the age of its youngest event, in microseconds."""
+    """The partial aggregates of each band by key; a band is identified by the age of its youngest event, in microseconds."""
     ages = sorted({age for move in _moves(plan) for age in (move, move + plan.step)})
     columns = [f"{part.sql()} AS {part.name}" for part in plan.parts]
     created = [f"max({known_at()}) AS {_CREATED}"] if plan.has_created else []
     bands = [
-        f"SELECT {plan.key_list}, {age} AS {BAND}{tail([*columns, *created])}\nFROM {EVENTS}"
+        f"SELECT {plan.key_list}, {age} AS {BAND}{more_columns([*columns, *created])}\nFROM {EVENTS}"
         f"\nWHERE {TIME} >= {_ago(older)} AND {TIME} < {_ago(age)}\nGROUP BY {plan.key_list}"
         for age, older in pairwise(ages)
     ]
@@ -66,14 +67,14 @@ def _bands(plan: GridPlan) -> str:
 
 
 def _ordered(plan: GridPlan) -> str:
-    """The features that do not fold, of every key with an event in reach."""
+    """The features that do not fold, for every key with an event in range."""
     values = [f"{item.sql(f'{TIME} >= {_ago(feature.window)}')} AS {quoted(feature.name)}" for feature, item in plan.ordered]
     reach = f"{TIME} >= {_ago(plan.longest + plan.step)} AND {TIME} < {_ago(0)}"
-    return f"SELECT {plan.key_list}{tail(values)}\nFROM {EVENTS}\nWHERE {reach}\nGROUP BY {plan.key_list}"
+    return f"SELECT {plan.key_list}{more_columns(values)}\nFROM {EVENTS}\nWHERE {reach}\nGROUP BY {plan.key_list}"
 
 
 def _within_bounds(plan: GridPlan) -> str:
-    """An aggregate of an integer that has no room for the sum fails by itself; a sum that only just has room must fail as well."""
+    """The condition that fails for narrow sums beyond NARROW; integer overflow fails by itself, but only later."""
     tests: Iterable[str] = dict.fromkeys(
         f"CASE WHEN abs({_combined(part, feature)}) >= {folds.NARROW} THEN error('a sum is too large') ELSE true END"
         for feature, fold in plan.folded
@@ -84,7 +85,7 @@ def _within_bounds(plan: GridPlan) -> str:
 
 
 def _moves(plan: GridPlan) -> tuple[int, ...]:
-    """How long before the point a grid step begins in which events came in, or left a window, since the point before."""
+    """The ages at which grid steps begin whose events entered or left a window since the previous point."""
     return (0, *plan.windows)
 
 

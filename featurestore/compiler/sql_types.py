@@ -1,4 +1,4 @@
-"""The types that SQL of a user may name, each with the one text that we write for it."""
+"""The types that user SQL may name, each with its canonical text."""
 
 import math
 from collections.abc import Mapping
@@ -38,15 +38,15 @@ PLAIN: Mapping[exp.DType, str] = MappingProxyType(
         exp.DType.INTERVAL: "INTERVAL",
     }
 )
-MOST_VALUES = 10_000
-"""How many values an array of a fixed size may hold, with those of arrays inside: the engine makes room for all at once."""
+MAX_ARRAY_VALUES = 10_000
+"""Limit of values in a fixed-size array, including nested arrays: DuckDB allocates all of them at once."""
 _ARGUMENTS = frozenset({"this", "expressions", "nested", "values"})
 
 
 def type_text(kind: exp.Expr) -> str | None:
-    """The SQL of a type, a list, a struct or a map of such; None when it is not one of ours, or holds too much."""
+    """The SQL of a type, or of a list, struct or map of types; None if it is not allowed or has too many values."""
     text = _type_text(kind)
-    return None if text is None or _values(kind) > MOST_VALUES else text
+    return None if text is None or _values(kind) > MAX_ARRAY_VALUES else text
 
 
 def _type_text(kind: exp.Expr) -> str | None:
@@ -96,7 +96,7 @@ def _struct(inside: list[exp.Expr]) -> str | None:
 
 
 def _values(kind: exp.Expr) -> int:
-    """How many values there are in the fixed sizes of a type of ours."""
+    """The number of values in the fixed-size arrays of a type."""
     sizes = [_whole(value) or 1 for value in kind.args.get("values") or ()]
     inside = sum(_values(part) for part in kind.expressions if isinstance(part, exp.DataType))
     fields = sum(_values(part.args["kind"]) for part in kind.expressions if isinstance(part, exp.ColumnDef))

@@ -1,4 +1,4 @@
-"""The types that feature tables can hold, and what every other type becomes there."""
+"""The column types of feature tables, and the conversion of other types to them."""
 
 from collections.abc import Sequence
 
@@ -21,36 +21,37 @@ _BECOMES = {
 }
 
 
-def base_type(kind: str) -> str:
-    """The type of the values in lists of lists of them, or the type itself."""
-    return kind.rstrip("[]")
+def base_type(sql_type: str) -> str:
+    """The element type of nested lists; other types unchanged."""
+    return sql_type.rstrip("[]")
 
 
-def storage_type(kind: str) -> str:
-    """The type a column of DuckDB type `kind` has in a feature table. Raises: SqlProblem when there is none."""
-    if kind in _KEPT or kind.startswith("DECIMAL("):
-        return kind
-    if kind in _BECOMES:
-        return _BECOMES[kind]
-    if kind in nanoseconds.TYPES:
-        raise SqlProblem(f"has type {kind}, and a feature table holds microseconds; CAST it to TIMESTAMP")
-    if kind.startswith("ENUM("):
+def storage_type(sql_type: str) -> str:
+    """The feature table's type for a column of this DuckDB type. Raises: SqlProblem if there is none."""
+    if sql_type in _KEPT or sql_type.startswith("DECIMAL("):
+        return sql_type
+    if sql_type in _BECOMES:
+        return _BECOMES[sql_type]
+    if sql_type in nanoseconds.TYPES:
+        raise SqlProblem(f"has type {sql_type}, but a feature table stores microseconds; CAST it to TIMESTAMP")
+    if sql_type.startswith("ENUM("):
         return "VARCHAR"
-    if kind.endswith("[]"):
-        return storage_type(kind[:-2]) + "[]"
+    if sql_type.endswith("[]"):
+        return storage_type(sql_type[:-2]) + "[]"
     raise SqlProblem(
-        f"has type {kind}, which a feature table cannot hold; CAST it to a number, a string, a date, a timestamp or a list of those"
+        f"has type {sql_type}, which a feature table cannot store; CAST it to a number, a string, a date, a timestamp or a list of those"
     )
 
 
-def stored(columns: dict[str, str], relation: str) -> str:
+def cast_sql(columns: dict[str, str], relation: str) -> str:
     """A SELECT of `columns` (name -> type) of a relation, each cast to its type."""
-    return f"SELECT {', '.join(f'CAST({quoted(name)} AS {kind}) AS {quoted(name)}' for name, kind in columns.items())} FROM {relation}"
+    casts = (f"CAST({quoted(name)} AS {sql_type}) AS {quoted(name)}" for name, sql_type in columns.items())
+    return f"SELECT {', '.join(casts)} FROM {relation}"
 
 
-def order(keys: Sequence[str], *more: str) -> str:
-    """How the rows of a feature table lie in its files: day by day, in a day by keys, feature_timestamp and the columns `more`.
+def file_order(keys: Sequence[str], *more: str) -> str:
+    """The ORDER BY of a feature table's files: by day, then keys, feature_timestamp and the columns `more`.
 
-    A row group then has the rows of a few days, and the rows of a key lie in the order of their times.
+    A row group then has the rows of a few days, and the rows of a key are ordered by time.
     """
     return ", ".join(["CAST(feature_timestamp AS DATE)", *map(quoted, [*keys, "feature_timestamp", *more])])

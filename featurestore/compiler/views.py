@@ -1,17 +1,17 @@
-"""A view compiled to SQL: temporary tables to make one after the other, the last of which holds the feature rows."""
+"""Compile a view to SQL: a sequence of temporary tables, the last of which has the feature rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from featurestore.compiler.events import CREATED, TIME, Events
 from featurestore.compiler.expressions import quoted
-from featurestore.compiler.features import ExpressionFeature, OneFeature, RowFeature, features_of
+from featurestore.compiler.features import ExpressionFeature, RowFeature, ViewFeature, features_of
 from featurestore.compiler.folds import NONE, Shortcuts
 from featurestore.compiler.grid import grid_plan
 from featurestore.compiler.single_point import single_point
 from featurestore.compiler.windows import tile_facts, tile_steps, window_steps
 from featurestore.compiler.zero_divisors import row_sql
-from featurestore.compiler.zeros import has_zeros, signs
+from featurestore.compiler.zeros import has_zeros, zero_signs
 from featurestore.dsl.view import FeatureView
 
 ROWS = "__fs_rows"
@@ -22,12 +22,11 @@ VALUES = "__fs_values"
 class CompiledView:
     """SQL that computes a view's rows with feature_timestamp in [lower, upper] (variables, UTC microseconds).
 
-    `once` and then `each` are (temporary table, its SELECT), in order, over the relation SOURCE. The last one, ROWS,
-    has the keys, feature_timestamp, created_timestamp (NULL where
-    the source has none) and the features; its rows are unique in keys, feature_timestamp and created_timestamp. What
-    `once` makes can be divided by keys, and `each` be run on every share of it by itself. `single_point` selects the
-    same rows for lower = upper = `point`, a grid point, from the relation EVENTS alone; None in a row view.
-    `facts` is a SELECT over what `once` made (`windows.tile_facts`), None where it could tell nothing.
+    `once` and then `each` are (temporary table, its SELECT), in order, over the relation SOURCE. The last table, ROWS, has the keys,
+    feature_timestamp, created_timestamp (NULL if the source has none) and the features; its rows are unique in keys,
+    feature_timestamp and created_timestamp. The tables of `once` can be partitioned by keys, and `each` be run on every partition.
+    `single_point` selects the same rows for lower = upper = `point`, a grid point, from the relation EVENTS; None for a row view.
+    `facts` is a SELECT over the tables of `once` (`windows.tile_facts`); None if there is nothing to find out.
     """
 
     once: tuple[tuple[str, str], ...]
@@ -42,14 +41,14 @@ class CompiledView:
 
     @property
     def sql(self) -> str:
-        """The whole computation as one text, for people."""
+        """The whole computation as one text, to be read by people."""
         return "\n\n".join(f"CREATE TEMP TABLE {name} AS\n{select};" for name, select in self.steps)
 
 
 def compile_view(view: FeatureView, events: Events, types: Mapping[str, str], shortcuts: Shortcuts = NONE) -> CompiledView:
-    """The SQL of a checked view; `types` holds the DuckDB type of every column of the events."""
+    """Compile a checked view; `types` has the DuckDB type of every column of the events."""
     if view.every is None:
-        return CompiledView((), ((ROWS, row_view(view, events, types)),))
+        return CompiledView((), ((ROWS, row_view_sql(view, events, types)),))
     plan = grid_plan(view, events, types, shortcuts)
     *each, (_, values) = window_steps(plan, VALUES)
     columns = [*map(quoted, events.keys), "feature_timestamp", "created_timestamp", *feature_columns(features_of(view), {})]
@@ -58,8 +57,8 @@ def compile_view(view: FeatureView, events: Events, types: Mapping[str, str], sh
     return CompiledView(once, steps, rows.format(single_point(plan)), tile_facts(plan))
 
 
-def feature_columns(features: tuple[OneFeature, ...], inputs: Mapping[str, str]) -> list[str]:
-    """The SELECT list of the features. `inputs` maps the text of row SQL to the column that holds its value."""
+def feature_columns(features: tuple[ViewFeature, ...], inputs: Mapping[str, str]) -> list[str]:
+    """The SELECT list of the features. `inputs` maps the text of row SQL to the column with its value."""
     scope: dict[str, str] = {}
     columns: list[str] = []
     for feature in features:
@@ -73,21 +72,21 @@ def feature_columns(features: tuple[OneFeature, ...], inputs: Mapping[str, str])
     return columns
 
 
-def row_view(view: FeatureView, events: Events, types: Mapping[str, str], unique: bool = False) -> str:
-    """Each source row is a feature row; rows equal in keys and both times leave the greatest in the order of the features.
+def row_view_sql(view: FeatureView, events: Events, types: Mapping[str, str], unique: bool = False) -> str:
+    """SQL of a row view, in which each source row is a feature row; of rows with equal keys and times, the greatest by features is kept.
 
-    `types` holds the DuckDB type of every column of the events: of rows that differ in the signs of zeros alone, 0.0 is the greater.
-    `unique`: no two rows of the events are equal in these, so there is nothing to leave out.
+    `types` has the DuckDB type of every column of the events; of rows that differ only in the sign of zeros, 0.0 is greater.
+    `unique`: keys and times are unique in the events, so no rows need to be dropped.
     """
     features = features_of(view)
     keys = ", ".join(map(quoted, events.keys))
     inputs = {item.text: item.name for item in events.inputs}
     columns = feature_columns(features, inputs)
-    kinds = {feature.name: types[inputs[feature.sql]] for feature in features if isinstance(feature, RowFeature)}
-    zeros = [signs(quoted(name), kind) for name, kind in kinds.items() if has_zeros(kind)]
+    sql_types = {feature.name: types[inputs[feature.sql]] for feature in features if isinstance(feature, RowFeature)}
+    zeros = [zero_signs(quoted(name), sql_type) for name, sql_type in sql_types.items() if has_zeros(sql_type)]
     order = ", ".join([*(f"{quoted(feature.name)} DESC NULLS LAST" for feature in features), *zeros])
     rows = f"SELECT {keys}, {TIME} AS feature_timestamp, {CREATED} AS created_timestamp, {', '.join(columns)}\nFROM (\n{events.sql}\n)"
     if unique:
         return rows
-    one = f"row_number() OVER (PARTITION BY {keys}, feature_timestamp, created_timestamp ORDER BY {order}) = 1"
-    return f"SELECT * FROM (\n{rows}\n)\nQUALIFY {one}"
+    first_of_equal = f"row_number() OVER (PARTITION BY {keys}, feature_timestamp, created_timestamp ORDER BY {order}) = 1"
+    return f"SELECT * FROM (\n{rows}\n)\nQUALIFY {first_of_equal}"

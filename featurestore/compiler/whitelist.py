@@ -1,4 +1,4 @@
-"""The first wall: of a tree that a user's SQL made, every node and every argument of every node is on a list, or it is refused by name."""
+"""Check user SQL against a white list: every node of its tree, and every argument of a node, must be on the list."""
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from featurestore.compiler import functions
-from featurestore.compiler.parsing import SqlProblem, shown, write
-from featurestore.compiler.sql_types import MOST_VALUES, type_text
+from featurestore.compiler.parsing import SqlProblem, quote_sql, write_sql
+from featurestore.compiler.sql_types import MAX_ARRAY_VALUES, type_text
 from featurestore.errors import near
 
 _BINARY = (
@@ -68,8 +68,8 @@ _QUERY = {
     "With": "expressions recursive",
     "WithinGroup": "this expression",
 }
-LONGEST = 1_000_000
-"""How many characters `repeat`, `lpad` and `rpad` may be told to make."""
+MAX_TEXT = 1_000_000
+"""Limit of characters for the results of `repeat`, `lpad` and `rpad`."""
 _CALLED = frozenset({"this", "expressions"})
 _NUMBER = re.compile(r"(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _WORDS: Mapping[tuple[str, str], frozenset[str]] = {
@@ -84,7 +84,7 @@ _WORDS: Mapping[tuple[str, str], frozenset[str]] = {
     ("WindowSpec", "start_side"): frozenset({"PRECEDING", "FOLLOWING"}),
     ("WindowSpec", "end_side"): frozenset({"PRECEDING", "FOLLOWING"}),
 }
-"""The texts that an argument which is no node may be."""
+"""The allowed values of arguments that are plain text, not nodes."""
 _VARS: Mapping[tuple[str, str], frozenset[str]] = {
     **dict.fromkeys(
         (
@@ -103,12 +103,12 @@ _VARS: Mapping[tuple[str, str], frozenset[str]] = {
     ("Ordered", "this"): frozenset({"all"}),
     ("WindowSpec", "exclude"): frozenset({"ties", "group", "current row", "no others"}),
 }
-"""Where a bare word may stand, and which."""
+"""The arguments that may be a bare word, and the allowed words."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What a kind of SQL may use: `nodes` with the arguments each may have, sqlglot's `functions`, and others by their names."""
+    """What a kind of SQL may use: `nodes` with their allowed arguments, sqlglot's `functions`, and `others` by DuckDB's names."""
 
     kind: str
     nodes: Mapping[str, frozenset[str]]
@@ -130,8 +130,8 @@ QUERY = Rules(
 )
 
 
-def check(tree: exp.Expr, sql: str, rules: Rules) -> None:
-    """Look at every node. Raises: SqlProblem that names the first one which is not on the list, and says what to do."""
+def check_tree(tree: exp.Expr, sql: str, rules: Rules) -> None:
+    """Check every node of a tree. Raises: SqlProblem that names the first one that is not allowed, and says what to do."""
     waiting = [tree]
     while waiting:
         node = waiting.pop()
@@ -141,25 +141,25 @@ def check(tree: exp.Expr, sql: str, rules: Rules) -> None:
         allowed = _arguments(node, rules)
         if allowed is None:
             raise SqlProblem(_refusal(node, sql, rules))
-        if message := _misused(node):
-            raise SqlProblem(f"{_text(node, sql)} in {shown(sql)} {message}")
+        if message := _misuse(node):
+            raise SqlProblem(f"{_node_text(node, sql)} in {quote_sql(sql)} {message}")
         children: list[exp.Expr] = []
         for name, value in node.args.items():
             if value is None or value is False or value == []:
                 continue
             if name not in allowed:
-                raise SqlProblem(f"{_text(node, sql)} in {shown(sql)}: {name.strip('_').upper()} is not allowed in {rules.kind}")
+                raise SqlProblem(f"{_node_text(node, sql)} in {quote_sql(sql)}: {name.strip('_').upper()} is not allowed in {rules.kind}")
             for part in value if isinstance(value, list) else [value]:
                 if isinstance(part, exp.Expr):
                     _check_word(node, name, part, sql)
                     children.append(part)
                 elif not _known_value(node, name, part):
-                    raise SqlProblem(f"{part!r} in {shown(sql)} is not allowed as {name.strip('_')} of {type(node).__name__}")
+                    raise SqlProblem(f"{part!r} in {quote_sql(sql)} is not allowed as {name.strip('_')} of {type(node).__name__}")
         waiting.extend(reversed(children))
 
 
 def _arguments(node: exp.Expr, rules: Rules) -> Collection[str] | None:
-    """The arguments that a node may have; None when it may not stand there at all."""
+    """The arguments that a node may have; None if the node is not allowed."""
     name = type(node).__name__
     if name in rules.nodes:
         if isinstance(node, exp.Column) and isinstance(node.this, exp.Star) and "Star" not in rules.nodes:
@@ -169,34 +169,34 @@ def _arguments(node: exp.Expr, rules: Rules) -> Collection[str] | None:
         return None
     if isinstance(node, exp.Anonymous | exp.AnonymousAggFunc):
         return _CALLED if node.name.lower() in rules.others else None
-    # A function that sqlglot knows under a class of its own may be listed under its plain name.
+    # A function for which sqlglot has a class may be listed under its SQL name.
     listed = name in rules.functions or not {other.lower() for other in node.sql_names()}.isdisjoint(rules.others)
     return node.arg_types if listed else None
 
 
 def _check_word(node: exp.Expr, name: str, part: exp.Expr, sql: str) -> None:
-    """A bare word is one of a list, in a place for one; nothing else may be where a unit belongs."""
+    """Check that a bare word is allowed in its place, and that nothing else is given as a unit."""
     words = _VARS.get((type(node).__name__, name))
     if isinstance(part, exp.Var):
         if words is None or not isinstance(part.this, str) or part.this.lower() not in words:
             hint = near(str(part.this).lower(), words or ()) if words else "; write it as a text, a number or a time"
-            raise SqlProblem(f"{part.name!r} in {shown(sql)} is not a word that may stand in {_text(node, sql)}{hint}")
+            raise SqlProblem(f"{part.name!r} in {quote_sql(sql)} is not a word that may stand in {_node_text(node, sql)}{hint}")
     elif words is not None and name != "exclude" and not isinstance(node, exp.Ordered) and not _is_unit(part):
-        raise SqlProblem(f"{_text(part, sql)} in {shown(sql)} is not a unit of time; write one as it is, such as 'day'")
+        raise SqlProblem(f"{_node_text(part, sql)} in {quote_sql(sql)} is not a unit of time; write one as it is, such as 'day'")
 
 
 def _check_type(node: exp.DataType, sql: str) -> None:
     if (text := type_text(node)) is None or text != node.sql(dialect="duckdb", identify=True):
         named = str(node.args.get("kind") or node.this.value if isinstance(node.this, exp.DType) else node.this)
         raise SqlProblem(
-            f"type {shown(named, 60)} in {shown(sql)} is not one that SQL here may name; use BOOLEAN, INTEGER, BIGINT, DOUBLE,"
+            f"type {quote_sql(named, 60)} in {quote_sql(sql)} is not one that SQL here may name; use BOOLEAN, INTEGER, BIGINT, DOUBLE,"
             " DECIMAL(p,s), VARCHAR, DATE, TIMESTAMP, TIMESTAMPTZ, UUID, BLOB, a list of those, or an array of up to"
-            f" {MOST_VALUES} of them"
+            f" {MAX_ARRAY_VALUES} of them"
         )
 
 
 def _known_value(node: exp.Expr, name: str, value: object) -> bool:
-    """Whether an argument that is no node is one that carries no text of a user, or only as a quoted or checked one."""
+    """Whether an argument that is not a node has no user text, or only quoted or checked text."""
     if isinstance(value, bool):
         return True
     if isinstance(node, exp.Bracket) and name == "offset":
@@ -208,13 +208,13 @@ def _known_value(node: exp.Expr, name: str, value: object) -> bool:
     if isinstance(node, exp.Identifier):
         return True
     if isinstance(node, exp.Anonymous | exp.AnonymousAggFunc | exp.Var):
-        # Checked where the node was found: by the lists of functions, and in _check_word.
+        # Checked elsewhere: against the lists of functions, and in _check_word.
         return name == "this"
     return value in _WORDS.get((type(node).__name__, name), ())
 
 
-def _misused(node: exp.Expr) -> str | None:
-    """What is wrong with a node all of whose parts may be there; None when nothing is."""
+def _misuse(node: exp.Expr) -> str | None:
+    """What is wrong with a node whose parts are all allowed; None if nothing is."""
     if isinstance(node, exp.Dot) and not isinstance(node.expression, exp.Identifier):
         return "calls a function on a value; write the function with the value as its argument"
     if isinstance(node, exp.Identifier) and not node.name:
@@ -223,14 +223,14 @@ def _misused(node: exp.Expr) -> str | None:
         return "selects nothing; name a column, or *"
     if isinstance(node, exp.Repeat | exp.Pad):
         count = node.args["times"] if isinstance(node, exp.Repeat) else node.expression
-        if isinstance(count, exp.Literal) and not 0 <= _number(count.name) <= LONGEST:
-            return f"makes a text of more than {LONGEST} characters"
+        if isinstance(count, exp.Literal) and not 0 <= _number(count.name) <= MAX_TEXT:
+            return f"makes a text of more than {MAX_TEXT} characters"
     if isinstance(node, exp.Anonymous | exp.AnonymousAggFunc):
         name = node.name.lower()
         arguments = node.expressions
         if name == "list_aggregate" and not (len(arguments) >= 2 and _is_text(arguments[1], functions.LIST_AGGREGATES)):
             given = arguments[1].name if len(arguments) > 1 else ""
-            return f"must name an aggregate that is steady, as a text{near(given, functions.LIST_AGGREGATES)}"
+            return f"must name a deterministic aggregate, as text{near(given, functions.LIST_AGGREGATES)}"
         if name in functions.UNIT_FIRST and not (arguments and _is_unit(arguments[0])):
             return "must begin with a unit of time as a text, such as 'day'"
     return None
@@ -250,10 +250,10 @@ def _is_unit(node: exp.Expr) -> bool:
     return _is_text(node, functions.UNITS)
 
 
-def _text(node: exp.Expr, sql: str) -> str:
-    """A node as a message shows it."""
+def _node_text(node: exp.Expr, sql: str) -> str:
+    """The SQL of a node, truncated for a message."""
     try:
-        text = write(node, sql)
+        text = write_sql(node, sql)
     except SqlProblem:
         text = type(node).__name__
     return text if len(text) <= 200 else f"{text[:199]}…"
@@ -261,20 +261,20 @@ def _text(node: exp.Expr, sql: str) -> str:
 
 def _refusal(node: exp.Expr, sql: str, rules: Rules) -> str:
     name = node.name.lower() if isinstance(node, exp.Anonymous | exp.AnonymousAggFunc) else type(node).__name__
-    text = _text(node, sql)
-    if name.lower() in functions.UNSTEADY:
+    text = _node_text(node, sql)
+    if name.lower() in functions.NONDETERMINISTIC:
         hint = "use a column or a request field"
-        return f"{text} in {shown(sql)} gives another answer at every call, so training and serving would differ; {hint}"
+        return f"{text} in {quote_sql(sql)} gives another answer at every call, so training and serving would differ; {hint}"
     if isinstance(node, exp.Query):
-        return f"{shown(sql)} holds a subquery, which {rules.kind} may not; make it a source of its own with sql="
+        return f"{quote_sql(sql)} contains a subquery, which {rules.kind} may not; define it as a separate source with sql="
     if isinstance(node, exp.Alias) and rules.kind == ROW.kind:
-        return f"{text} in {shown(sql)} gives the value a name, which {rules.kind} may not; the definition names it"
+        return f"{text} in {quote_sql(sql)} gives the value a name, which {rules.kind} may not; the definition names it"
     if isinstance(node, exp.AggFunc) and rules.kind == ROW.kind:
-        return f"{text} in {shown(sql)} aggregates rows, which row SQL may not; use agg.{name.lower()}(..., over=...) with every="
+        return f"{text} in {quote_sql(sql)} aggregates rows, which row SQL may not; use agg.{name.lower()}(..., over=...) with every="
     if isinstance(node, exp.Func):
         spelled = name if isinstance(node, exp.Anonymous | exp.AnonymousAggFunc) else node.sql_name().lower()
-        return f"function {spelled} in {shown(sql)} is not on the white list{near(spelled, list(_names(rules)))}"
-    return f"{text!r} ({name}) in {shown(sql)} is not allowed in {rules.kind}"
+        return f"function {spelled} in {quote_sql(sql)} is not on the white list{near(spelled, list(_names(rules)))}"
+    return f"{text!r} ({name}) in {quote_sql(sql)} is not allowed in {rules.kind}"
 
 
 def _names(rules: Rules) -> Iterator[str]:

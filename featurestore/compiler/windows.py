@@ -1,50 +1,50 @@
-"""Windowed aggregates on a sparse grid: events fold into tiles of one grid step, windows run over tiles.
+"""SQL of windowed aggregates on a sparse grid: events are aggregated into tiles of one grid step, and windows run over tiles.
 
-The window [g - w, g) is the tiles in (g - w, g]. A value can change only at the tile of an event and, for each window,
-w later, where that tile leaves it: those are the points a row is stored at. Aggregates that do not fold (exact
-quantiles, distinct counts, ordered lists, standard deviations) run over one sequence of events and points a key. None
-depends on threads or on where a run began.
+The window [g - w, g) consists of the tiles in (g - w, g]. A value can change only at the tile of an event and, for each window, w
+later, where that tile leaves the window: rows are stored at these points. Aggregates that do not fold (exact quantiles, distinct
+counts, ordered lists, standard deviations) run over one sequence of events and points per key. No result depends on threads or on where
+a run started.
 """
 
 from featurestore.compiler import folds
 from featurestore.compiler.events import CREATED, EVENTS, TIME, Events
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.features import WindowedFeature
-from featurestore.compiler.grid import GRID, GridPlan, created_timestamp, known_at, same, tail, tile_of
+from featurestore.compiler.grid import GRID, GridPlan, created_timestamp, known_at, more_columns, same_columns, tile_of
 
 TILES = "__fs_tiles"
 POINTS = "__fs_points"
 
 
 def tile_steps(plan: GridPlan, events: Events) -> list[tuple[str, str]]:
-    """(table, SELECT) of what is made once: the tiles, and before them the events where a feature needs them."""
-    # Only ordered aggregates read the events a second time; without them they need not be kept.
+    """(table, SELECT) of the tables that are created once: the tiles, and before them the events if a feature needs them."""
+    # Only ordered aggregates read the events a second time; without these the events need not be stored.
     if plan.ordered:
         return [(EVENTS, events.sql), (TILES, _tiles(plan, EVENTS))]
     return [(TILES, _tiles(plan, f"(\n{events.sql}\n)"))]
 
 
 def window_steps(plan: GridPlan, values: str) -> list[tuple[str, str]]:
-    """(table, SELECT) of the points, and of `values`: keys, both times and every windowed feature at each of them.
+    """(table, SELECT) of the points, and of `values`: keys, both times and every windowed feature at each point.
 
-    Variables in UTC microseconds: lower and upper bound the points; `carry_in` adds, for every key with an event
-    before lower, the first grid point at or after lower, where a run that begins there takes its history over.
+    The variables lower and upper (UTC microseconds) bound the points. `carry_in` adds, for every key with an event before lower, the
+    first grid point at or after lower, which carries the key's earlier history into a run that starts there.
     """
     return [(POINTS, _points(plan)), (values, _values(plan))]
 
 
 def tile_facts(plan: GridPlan) -> str | None:
-    """A SELECT of one row over TILES: `fits`, whether every narrow sum stays in bounds in any window, and under the name
-    of every part that counts a column whether it counts the rows as well as another does. None: nothing to know."""
+    """A SELECT of one row over TILES: `fits`, whether every narrow sum stays in bounds in any window, and for every part that counts a
+    column, under its name, whether the count equals that of the rows. None: there is nothing to find out."""
     sums = [f"coalesce(sum(abs(CAST({part.name} AS DOUBLE))), 0) < {folds.NARROW:.1f}" for part in plan.parts if part.narrow]
-    held = {part.name for part in plan.parts}
-    pairs = [pair for pair in (folds.counting(value, where) for value, where in plan.counted) if set(pair) <= held]
-    alike = [f"coalesce(bool_and({own} = {rows}), true) AS {own}" for own, rows in pairs]
-    if not sums and not alike:
+    names = {part.name for part in plan.parts}
+    pairs = [pair for pair in (folds.count_part_names(value, where) for value, where in plan.counted) if set(pair) <= names]
+    equal_counts = [f"coalesce(bool_and({count} = {rows}), true) AS {count}" for count, rows in pairs]
+    if not sums and not equal_counts:
         return None
-    # Of each key by itself, since no window has more than one.
-    by_key = f"SELECT {' AND '.join(sums) or 'true'} AS fits{tail(alike)}\nFROM {TILES}\nGROUP BY {plan.key_list}"
-    facts = [f"coalesce(bool_and({name}), true) AS {name}" for name in ("fits", *(own for own, _ in pairs))]
+    # For each key separately, since a window has only one.
+    by_key = f"SELECT {' AND '.join(sums) or 'true'} AS fits{more_columns(equal_counts)}\nFROM {TILES}\nGROUP BY {plan.key_list}"
+    facts = [f"coalesce(bool_and({name}), true) AS {name}" for name in ("fits", *(count for count, _ in pairs))]
     return f"SELECT {', '.join(facts)} FROM (\n{by_key}\n)"
 
 
@@ -58,7 +58,7 @@ def _tiles(plan: GridPlan, events: str) -> str:
 
 
 def _points(plan: GridPlan) -> str:
-    """Every tile, for the windows that reach back to it, and the grid points within the bounds."""
+    """The grid points of all tiles, and the points within the bounds where a tile leaves a window or history is carried in."""
     first = f"(getvariable('lower') + (({plan.step} - getvariable('lower') % {plan.step}) % {plan.step}))"
     moved = [f"SELECT {plan.key_list}, {GRID} + {shift} AS {GRID} FROM {TILES}" for shift in plan.windows]
     carried = f"SELECT {plan.key_list}, {first} AS {GRID} FROM {TILES} WHERE getvariable('carry_in') AND {GRID} < {first}"
@@ -82,12 +82,12 @@ def _values(plan: GridPlan) -> str:
     )
     known = "__fs_c" if plan.longest == plan.step else f"max(__fs_c) OVER w{plan.longest}"
     joined = (
-        f"(\nSELECT {plan.key_list}, {GRID}, {created_timestamp(plan, GRID, known)} AS created_timestamp{tail(combined)}"
+        f"(\nSELECT {plan.key_list}, {GRID}, {created_timestamp(plan, GRID, known)} AS created_timestamp{more_columns(combined)}"
         f"\nFROM {POINTS} LEFT JOIN {TILES} USING ({plan.key_list}, {GRID})"
         f"{f'{chr(10)}WINDOW {windows}' if windows else ''}\n) v"
     )
     if plan.ordered:
-        joined += f"\nJOIN (\n{_ordered(plan)}\n) o ON {same((*plan.keys, GRID), 'v', 'o')}"
+        joined += f"\nJOIN (\n{_ordered(plan)}\n) o ON {same_columns((*plan.keys, GRID), 'v', 'o')}"
     own = [
         f"{fold.value.format(*(_combined(part, feature) for part in fold.parts))} AS {quoted(feature.name)}"
         for feature, fold in plan.folded
@@ -95,7 +95,7 @@ def _values(plan: GridPlan) -> str:
     other = [f"o.{quoted(feature.name)}" for feature, _ in plan.ordered]
     keys = ", ".join(f"v.{key}" for key in plan.keys)
     times = f"make_timestamptz(v.{GRID}) AS feature_timestamp, v.created_timestamp"
-    return f"SELECT {keys}, {times}{tail([*own, *other])}\nFROM {joined}\nWHERE {_within(f'v.{GRID}')}"
+    return f"SELECT {keys}, {times}{more_columns([*own, *other])}\nFROM {joined}\nWHERE {_within(f'v.{GRID}')}"
 
 
 def _over(plan: GridPlan, part: folds.Part, feature: WindowedFeature) -> str:
@@ -108,18 +108,18 @@ def _combined(part: folds.Part, feature: WindowedFeature) -> str:
 
 
 def _ordered(plan: GridPlan) -> str:
-    """Each point among the events of its key, at its time: its window is a frame that ends before it."""
+    """The features that do not fold: points are merged with the events of their key, and a window is a frame that ends before the point."""
     time = f"epoch_us({TIME})"
     values = [f"{item.sql(over=f' OVER w{feature.window}')} AS {quoted(feature.name)}" for feature, item in plan.ordered]
     reads = dict.fromkeys(column for _, item in plan.ordered for column in item.reads)
     windows = ",\n  ".join(
-        # The frame of an event, which nobody asks for, is empty.
+        # The frame of an event row, whose result is dropped, is empty.
         f"w{window} AS (PARTITION BY {plan.key_list} ORDER BY {time}"
         f" RANGE BETWEEN CASE WHEN {GRID} IS NULL THEN 0 ELSE {window} END PRECEDING AND 1 PRECEDING)"
         for window in sorted({feature.window for feature, _ in plan.ordered})
     )
     return (
-        f"SELECT * FROM (\nSELECT {plan.key_list}, {GRID}{tail(values)}\nFROM (\n"
+        f"SELECT * FROM (\nSELECT {plan.key_list}, {GRID}{more_columns(values)}\nFROM (\n"
         f"SELECT {', '.join([plan.key_list, TIME, CREATED, *reads])} FROM {EVENTS}\n"
         f"UNION ALL BY NAME SELECT {plan.key_list}, make_timestamptz({GRID}) AS {TIME}, {GRID} FROM {POINTS} WHERE {_within(GRID)}\n)"
         f"\nWINDOW {windows}\n)\nWHERE {GRID} IS NOT NULL"

@@ -1,4 +1,4 @@
-"""Whole division and remainder by zero, which fail in DuckDB and with them all rows: in user SQL by row they are NULL."""
+"""Make integer division and remainder by zero NULL in row SQL: in DuckDB they fail, and with them the whole query."""
 
 from collections.abc import Mapping
 
@@ -7,13 +7,13 @@ from sqlglot import exp
 from featurestore.compiler.expressions import parse_row, render
 
 
-def forgiving(tree: exp.Expr) -> exp.Expr:
-    """A copy of the expression in which one zero divisor ends no batch of rows.
+def guard_zero_divisors(tree: exp.Expr) -> exp.Expr:
+    """A copy of the expression that does not fail on zero divisors.
 
-    `x // 0` is NULL, and so is `x % 0` of whole and decimal numbers, where DuckDB would fail; of doubles it is NaN, as ever.
+    `x // 0` is NULL, and so is `x % 0` for integers and decimals, for which DuckDB would fail; for doubles it is NaN, as in DuckDB.
     """
     whole = exp.Paren(this=tree.copy())
-    # From the leaves up: what is replaced is not looked into again.
+    # From the leaves up, so that replaced nodes are not visited again.
     for node in list(whole.find_all(exp.IntDiv, exp.Mod, bfs=True))[::-1]:
         divisor = exp.Paren(this=node.expression.copy())
         if isinstance(node, exp.IntDiv):
@@ -26,6 +26,6 @@ def forgiving(tree: exp.Expr) -> exp.Expr:
 
 
 def row_sql(sql: str, columns: Mapping[str, str]) -> str:
-    """DuckDB SQL of a row expression of a source, view or check, which one zero divisor does not fail. Raises: SqlProblem as `render`."""
+    """DuckDB SQL of a row expression that does not fail on zero divisors. Raises: SqlProblem as `render`."""
     tree = parse_row(sql)
-    return render(forgiving(tree) if tree.find(exp.IntDiv, exp.Mod) else tree, columns)
+    return render(guard_zero_divisors(tree) if tree.find(exp.IntDiv, exp.Mod) else tree, columns)

@@ -1,4 +1,4 @@
-"""DuckDB connections that are locked: UTC, no extensions, no Python variables as tables, and only the files they are opened with."""
+"""Locked DuckDB connections: UTC, no extensions, no Python variables as tables, and only files in allowed folders."""
 
 import os
 from collections.abc import Iterable
@@ -9,26 +9,26 @@ from pathlib import Path
 import duckdb
 
 from featurestore.compiler.expressions import literal
-from featurestore.engine.translation import translated
+from featurestore.engine.duckdb_errors import translate_errors
 
 CONFIG = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "allow_community_extensions": "false",
-    # A frame in a variable of ours is not a table of the user's.
+    # Python variables must not be readable as tables by user SQL.
     "python_enable_replacements": "false",
 }
 
-EVERYWHERE = (
+GLOBAL_SETTINGS = (
     "SET GLOBAL timezone = 'UTC'; SET GLOBAL disabled_optimizers = 'top_n_window_elimination'; SET GLOBAL asof_loop_join_threshold = 0"
 )
-"""A plain SET would not reach cursors. Both ways of saving time take rows through `arg_max`, which makes -0.0 of a column, or of
-its lists, 0.0."""
+"""Settings for all cursors, which a plain SET would not reach. Both optimizations are off because they pass rows through `arg_max`,
+which turns -0.0, also in lists, into 0.0."""
 
 
 @dataclass(frozen=True)
-class Reach:
-    """The folders whose files a connection may read and write; nothing else of the machine."""
+class AllowedFolders:
+    """The folders whose files a connection may read and write."""
 
     folders: tuple[str, ...] = ()
     _parents: dict[str, str] = field(default_factory=dict, compare=False)
@@ -38,7 +38,7 @@ class Reach:
         return tuple(os.path.join(folder, "") for folder in self.folders)
 
     def covers(self, path: str | Path) -> bool:
-        """Whether DuckDB will open this file, by where it really lies: it follows links before it judges."""
+        """Whether DuckDB will open this file; like DuckDB, it resolves links first."""
         folder, name = os.path.split(os.path.abspath(path))
         if folder not in self._parents:
             self._parents[folder] = os.path.realpath(folder)
@@ -46,25 +46,25 @@ class Reach:
         return (os.path.realpath(real) if os.path.islink(real) else real).startswith(self._roots)
 
 
-NOTHING = Reach()
-"""No file at all."""
+NO_FILES = AllowedFolders()
+"""No folders: the connection cannot open files."""
 
 
-def reach(folders: Iterable[str | Path]) -> Reach:
-    """The reach of these folders, by where they really lie."""
-    return Reach(tuple(sorted({os.path.realpath(folder) for folder in folders})))
+def allowed_folders(folders: Iterable[str | Path]) -> AllowedFolders:
+    """The allowed folders, with links resolved."""
+    return AllowedFolders(tuple(sorted({os.path.realpath(folder) for folder in folders})))
 
 
-def connect(config: dict[str, str | int], within: Reach = NOTHING) -> duckdb.DuckDBPyConnection:
-    """A database in memory whose configuration cannot be changed any more. Its cursors are UTC and locked as well.
+def connect(config: dict[str, str | int], within: AllowedFolders = NO_FILES) -> duckdb.DuckDBPyConnection:
+    """Open an in-memory database with a locked configuration. Its cursors are UTC and locked as well.
 
-    What it spills goes to the `temp_directory` of `config`, an empty text for none.
+    It spills to the `temp_directory` of `config`; an empty string disables spilling.
     """
-    with translated():
+    with translate_errors():
         connection = duckdb.connect(config={**CONFIG, **config})
         try:
-            # In a notebook the engine would draw bars of its own.
-            connection.execute(f"SET enable_progress_bar = false; {EVERYWHERE}").fetchall()
+            # In a notebook DuckDB would draw its own progress bars.
+            connection.execute(f"SET enable_progress_bar = false; {GLOBAL_SETTINGS}").fetchall()
             if within.folders:
                 connection.execute(f"SET allowed_directories = [{', '.join(map(literal, within.folders))}]").fetchall()
             connection.execute("SET enable_external_access = false; SET lock_configuration = true").fetchall()
@@ -75,8 +75,8 @@ def connect(config: dict[str, str | int], within: Reach = NOTHING) -> duckdb.Duc
 
 
 def connect_trusted(config: dict[str, str | int]) -> duckdb.DuckDBPyConnection:
-    """A database that opens any file: only for statements without a word from a user."""
-    with translated():
+    """Open a database that may read any file; only for statements without any user SQL."""
+    with translate_errors():
         connection = duckdb.connect(config={**CONFIG, **config})
-        connection.execute(f"SET enable_progress_bar = false; {EVERYWHERE}; SET lock_configuration = true").fetchall()
+        connection.execute(f"SET enable_progress_bar = false; {GLOBAL_SETTINGS}; SET lock_configuration = true").fetchall()
         return connection

@@ -1,4 +1,4 @@
-"""DuckDB as the engine: one in-memory database a session, bounded in memory, spilling to a folder of its own."""
+"""The DuckDB engine: one in-memory database per session, with a memory limit and its own spill folder."""
 
 import shutil
 import tempfile
@@ -14,17 +14,17 @@ import pyarrow as pa
 
 from featurestore import private
 from featurestore.compiler.expressions import literal, quoted
-from featurestore.compiler.nanoseconds import cut
+from featurestore.compiler.nanoseconds import truncate_sql
 from featurestore.compiler.relations import FILE, FieldId, FilePart, IcebergFiles, LocalFiles
 from featurestore.dsl.csv import Csv
 from featurestore.engine import watch
-from featurestore.engine.carried import refuse_uncarried
-from featurestore.engine.connection import NOTHING, Reach, connect, connect_trusted, reach
+from featurestore.engine.arrow_types import refuse_inexact_types
+from featurestore.engine.connection import NO_FILES, AllowedFolders, allowed_folders, connect, connect_trusted
+from featurestore.engine.duckdb_errors import translate_errors
 from featurestore.engine.evaluator import Evaluator
 from featurestore.engine.rereadable import Rereadable
 from featurestore.engine.session import Relation
-from featurestore.engine.statements import MAKES, READS, one_statement
-from featurestore.engine.translation import translated
+from featurestore.engine.statements import READS, WRITES, one_statement
 from featurestore.engine.watch import Watch
 from featurestore.errors import FeatureStoreError
 from featurestore.values import byte_sizes
@@ -32,22 +32,22 @@ from featurestore.values import byte_sizes
 if TYPE_CHECKING:
     from featurestore.settings import Settings
 
-# The lowest level makes files 1 % larger and takes a quarter of the time off; giving up dictionaries early takes another quarter
-# where most values are distinct, and makes no file larger.
+# The lowest compression level makes files 1 % larger and saves a quarter of the time; a small dictionary limit saves another quarter
+# for mostly distinct values, and makes no file larger.
 PARQUET = "COMPRESSION zstd, COMPRESSION_LEVEL 1, DICTIONARY_SIZE_LIMIT 4096"
-FEW_VALUES = 10**9
-"""Bytes that databases without tables may use, if the settings do not say otherwise."""
+SMALL_DATABASE_BYTES = 10**9
+"""Default memory limit in bytes of databases without tables."""
 
 
 class DuckEngine:
-    """Sessions with the settings' memory limit, threads and spill folder."""
+    """Opens sessions with the settings' memory limit, threads and spill folder."""
 
     def __init__(self, settings: "Settings") -> None:
         self._settings = settings
 
     @property
     def version(self) -> str:
-        """What names the engine and its version, on which a hash may depend."""
+        """The engine's name and version, which may be part of a digest."""
         return f"duckdb {duckdb.__version__}"
 
     @contextmanager
@@ -55,22 +55,22 @@ class DuckEngine:
         """See Engine.session."""
         spill = self._settings.spill_path()
         private.make_folder(spill)
-        own = tempfile.mkdtemp(prefix="session-", dir=spill)
-        within, seen = reach([own, *folders]), watch.current()
+        folder = tempfile.mkdtemp(prefix="session-", dir=spill)
+        within, watch_now = allowed_folders([folder, *folders]), watch.current()
         try:
-            with _session(connect(self._config(own, seen), within), seen, within, Path(own)) as session:
+            with _session(connect(self._config(folder, watch_now), within), watch_now, within, Path(folder)) as session:
                 yield session
         finally:
-            shutil.rmtree(own, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def brief(self) -> Iterator["DuckSession"]:
         """See Engine.brief."""
-        with _session(self._lasting.cursor(), watch.current()) as session:
+        with _session(self._shared.cursor(), watch.current()) as session:
             yield session
 
     def _config(self, folder: str, seen: Watch) -> dict[str, str | int]:
-        """The settings as DuckDB's configuration, within the bounds of a watch."""
+        """The settings as DuckDB's configuration, within the limits of a watch."""
         optional: dict[str, str | int | None] = {
             "memory_limit": _bytes(seen.bounds.memory or self._settings.memory_bytes()),
             "threads": self._settings.threads,
@@ -79,32 +79,32 @@ class DuckEngine:
         return {"temp_directory": folder, **{name: value for name, value in optional.items() if value}}
 
     @property
-    def _few(self) -> str:
-        return f"{self._settings.memory_bytes() or FEW_VALUES}B"
+    def _small_limit(self) -> str:
+        return f"{self._settings.memory_bytes() or SMALL_DATABASE_BYTES}B"
 
     @cached_property
-    def _lasting(self) -> duckdb.DuckDBPyConnection:
-        return connect({"threads": 1, "temp_directory": "", "memory_limit": self._few})
+    def _shared(self) -> duckdb.DuckDBPyConnection:
+        return connect({"threads": 1, "temp_directory": "", "memory_limit": self._small_limit})
 
     @cached_property
     def memory(self) -> int:
-        """The bytes that the queries of a session may use before they spill."""
+        """The memory limit of a session in bytes; queries spill beyond it."""
         with self.session() as session:
             return session.memory
 
     @cached_property
     def evaluator(self) -> Evaluator:
-        """For expressions over a handful of values; it stays open until `close`."""
-        return Evaluator(self._few)
+        """The evaluator for expressions over a few values; it stays open until `close`."""
+        return Evaluator(self._small_limit)
 
     def close(self) -> None:
-        """Close what stays open between sessions."""
+        """Close the connections that stay open between sessions."""
         if "evaluator" in self.__dict__:
             self.evaluator.close()
             del self.evaluator
-        if "_lasting" in self.__dict__:
-            self._lasting.close()
-            del self._lasting
+        if "_shared" in self.__dict__:
+            self._shared.close()
+            del self._shared
 
 
 def _bytes(size: int | None) -> str | None:
@@ -113,9 +113,9 @@ def _bytes(size: int | None) -> str | None:
 
 @contextmanager
 def _session(
-    connection: duckdb.DuckDBPyConnection, seen: Watch, within: Reach = NOTHING, folder: Path | None = None
+    connection: duckdb.DuckDBPyConnection, seen: Watch, within: AllowedFolders = NO_FILES, folder: Path | None = None
 ) -> Iterator["DuckSession"]:
-    """A session of a connection, which is closed with it; `folder` is its own, for what it spills."""
+    """A session that closes its connection; `folder` is the session's own folder."""
     try:
         with seen.over(connection):
             yield DuckSession(connection, seen, within, folder)
@@ -126,11 +126,12 @@ def _session(
 class DuckSession:
     """One DuckDB connection; see `Session` for what each method does.
 
-    Every text must be one statement, of the kind that the method is for: whatever a user's SQL becomes part of, it cannot end it and
-    begin another one.
+    Each text must be a single statement of a type that the method allows, so that user SQL embedded in it cannot add another statement.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, seen: Watch, within: Reach = NOTHING, folder: Path | None = None) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, seen: Watch, within: AllowedFolders = NO_FILES, folder: Path | None = None
+    ) -> None:
         self._connection, self._watch, self._within, self._folder = connection, seen, within, folder
         self._failure: FeatureStoreError | None = None
         self._variables: dict[str, str] = {}
@@ -147,14 +148,14 @@ class DuckSession:
 
     def add(self, name: str, relation: Relation) -> None:
         if isinstance(relation, IcebergFiles):
-            # Its columns are known; to ask for them would open the files once more.
-            kinds = {column.name: column.sql_type for column in relation.columns}
-            sql = self._reading(name, _iceberg_sql(relation), relation.paths)
+            # The columns are known; DESCRIBE would open the files once more.
+            sql_types = {column.name: column.sql_type for column in relation.columns}
+            sql = self._file_sql(name, _iceberg_sql(relation), relation.paths)
         elif isinstance(relation, LocalFiles):
-            kinds = self.schema(sql := self._reading(name, _local_sql(relation), relation.paths))
+            sql_types = self.schema(sql := self._file_sql(name, _local_sql(relation), relation.paths))
         else:
-            kinds = self.schema(sql := self._registered(name, relation))
-        columns = [_micros(column, kind) for column, kind in kinds.items()]
+            sql_types = self.schema(sql := self._register(name, relation))
+        columns = [_micros(column, sql_type) for column, sql_type in sql_types.items()]
         self.run(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS SELECT {', '.join(columns)} FROM ({sql})")
 
     def set(self, variables: Mapping[str, int | bool]) -> None:
@@ -164,7 +165,7 @@ class DuckSession:
                 self._variables[variable] = text
 
     def run(self, sql: str) -> None:
-        self._execute(sql, MAKES)
+        self._execute(sql, WRITES)
 
     def schema(self, sql: str) -> dict[str, str]:
         rows = self._execute(f"DESCRIBE {sql}", READS)
@@ -173,10 +174,10 @@ class DuckSession:
     def batches(self, sql: str, rows: int = 65_536) -> pa.RecordBatchReader:
         with self._translated():
             self._watch.check()
-            found = self._connection.sql(one_statement(self._connection, sql, READS))
-            refuse_uncarried(found.columns, found.types)
-            reader = found.to_arrow_reader(rows)
-        return pa.RecordBatchReader.from_batches(reader.schema, self._checked(reader))
+            relation = self._connection.sql(one_statement(self._connection, sql, READS))
+            refuse_inexact_types(relation.columns, relation.types)
+            reader = relation.to_arrow_reader(rows)
+        return pa.RecordBatchReader.from_batches(reader.schema, self._watch_batches(reader))
 
     def write(
         self, sql: str, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None = None
@@ -186,11 +187,11 @@ class DuckSession:
             rows, files = self._write(sql, folder, ids, group_rows, month_of)
             private.make_alike(folder)
             return rows, files
-        # DuckDB may write to a session's own folder and nowhere else; what is in it is ours to move.
-        own = self._folder / f"written-{uuid.uuid4().hex}"
-        own.mkdir()
-        rows, files = self._write(sql, own, ids, group_rows, month_of)
-        targets = [folder / file.relative_to(own) for file in files]
+        # DuckDB may write only to the session's own folder; the files are moved from there.
+        staging = self._folder / f"written-{uuid.uuid4().hex}"
+        staging.mkdir()
+        rows, files = self._write(sql, staging, ids, group_rows, month_of)
+        targets = [folder / file.relative_to(staging) for file in files]
         for file, target in zip(files, targets, strict=True):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(file, target)
@@ -210,16 +211,16 @@ class DuckSession:
         ((rows, files),) = self._execute(copy, (duckdb.StatementType.COPY,), full)
         return int(rows), [Path(file) for file in sorted(files)] if rows else []
 
-    def _passed_on(self, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Batches that DuckDB reads. It would make text of an error of ours, so that is kept."""
+    def _forward(self, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Pass batches to DuckDB, keeping an error of ours, of which DuckDB would raise only the text."""
         try:
             yield from rows
         except FeatureStoreError as error:
             self._failure = error
             raise
 
-    def _checked(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-        """The batches of a stream of DuckDB's; an error on the way comes as an OSError with its text."""
+    def _watch_batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        """Read a stream of DuckDB's; an error in it arrives as an OSError with DuckDB's text."""
         with self._translated():
             for batch in reader:
                 self._watch.check()
@@ -228,50 +229,54 @@ class DuckSession:
     @contextmanager
     def _translated(self, disk: str | None = None) -> Iterator[None]:
         try:
-            with translated(self._watch, disk):
+            with translate_errors(self._watch, disk):
                 yield
         except FeatureStoreError as error:
             if self._failure is not None and self._watch.error is None:
                 raise self._failure from error
             raise
 
-    def _execute(self, sql: str, kinds: tuple[duckdb.StatementType, ...], disk: str | None = None) -> list[tuple[Any, ...]]:
-        """The rows of one statement of one of these kinds."""
+    def _execute(self, sql: str, allowed: tuple[duckdb.StatementType, ...], disk: str | None = None) -> list[tuple[Any, ...]]:
+        """Run one statement of an allowed type, and return its rows."""
         with self._translated(disk):
             self._watch.check()
-            rows: list[tuple[Any, ...]] = self._connection.execute(one_statement(self._connection, sql, kinds)).fetchall()
+            rows: list[tuple[Any, ...]] = self._connection.execute(one_statement(self._connection, sql, allowed)).fetchall()
             return rows
 
-    def _registered(self, name: str, rows: Any) -> str:
+    def _register(self, name: str, rows: Any) -> str:
         if isinstance(rows, pa.RecordBatchReader):
-            rows = pa.RecordBatchReader.from_batches(rows.schema, self._passed_on(rows))
+            rows = pa.RecordBatchReader.from_batches(rows.schema, self._forward(rows))
         elif isinstance(rows, Rereadable):
             again = rows.open_batches
-            rows = Rereadable(rows.schema, lambda: self._passed_on(again()))
-        with translated(self._watch):
+            rows = Rereadable(rows.schema, lambda: self._forward(again()))
+        with translate_errors(self._watch):
             self._connection.register(f"{name}__arrow", rows)
         return f"SELECT * FROM {quoted(f'{name}__arrow')}"
 
-    def _reading(self, name: str, sql: str, paths: Iterable[str]) -> str:
-        """SQL of ours that reads these files; those that the session cannot reach are read for it, by a database that runs nothing else."""
+    def _file_sql(self, name: str, sql: str, paths: Iterable[str]) -> str:
+        """SQL that reads these files; files outside of the allowed folders are first copied into the session by a trusted connection."""
         if all(map(self._within.covers, paths)):
             return sql
         copied = quoted(f"{name}__copy")
-        with translated(self._watch), closing(connect_trusted({"threads": 2, "temp_directory": ""})) as trusted, self._watch.over(trusted):
-            # Arrow has other types for some of DuckDB's, such as UUID.
-            kinds = trusted.execute(one_statement(trusted, f"DESCRIBE {sql}", READS)).fetchall()
-            columns = ", ".join(f"CAST({quoted(column)} AS {kind}) AS {quoted(column)}" for column, kind, *_ in kinds)
+        with (
+            translate_errors(self._watch),
+            closing(connect_trusted({"threads": 2, "temp_directory": ""})) as trusted,
+            self._watch.over(trusted),
+        ):
+            # Arrow changes some of DuckDB's types, such as UUID.
+            types = trusted.execute(one_statement(trusted, f"DESCRIBE {sql}", READS)).fetchall()
+            columns = ", ".join(f"CAST({quoted(column)} AS {sql_type}) AS {quoted(column)}" for column, sql_type, *_ in types)
             rows = trusted.sql(one_statement(trusted, sql, READS)).to_arrow_reader(65_536)
-            self.run(f"CREATE OR REPLACE TEMP TABLE {copied} AS SELECT {columns} FROM ({self._registered(name, rows)})")
+            self.run(f"CREATE OR REPLACE TEMP TABLE {copied} AS SELECT {columns} FROM ({self._register(name, rows)})")
             self._connection.unregister(f"{name}__arrow")
         return f"SELECT * FROM {copied}"
 
 
-def _field_id(found: FieldId) -> str:
-    if isinstance(found, int):
-        return str(found)
-    own, element = found
-    return f"{{__duckdb_field_id: {own}, element: {_field_id(element)}}}"
+def _field_id(field_id: FieldId) -> str:
+    if isinstance(field_id, int):
+        return str(field_id)
+    list_id, element = field_id
+    return f"{{__duckdb_field_id: {list_id}, element: {_field_id(element)}}}"
 
 
 def _iceberg_sql(files: IcebergFiles) -> str:
@@ -311,7 +316,7 @@ def _part_sql(part: FilePart, csv: Csv | None) -> str:
     return f"SELECT {selected} FROM read_csv([{paths}], {', '.join(options)})"
 
 
-def _micros(column: str, kind: str) -> str:
+def _micros(column: str, sql_type: str) -> str:
     name = quoted(column)
-    found = cut(name, kind)
+    found = truncate_sql(name, sql_type)
     return name if found is None else f"{found} AS {name}"

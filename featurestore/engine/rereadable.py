@@ -1,4 +1,4 @@
-"""Rows that the engine can read as often as a query names them, from a stream that is opened anew each time."""
+"""Rows that a query can read several times, from a stream that is opened again for each read."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 @dataclass(frozen=True)
 class Rereadable:
-    """An Arrow stream that can be opened again. `open_batches` is called when the first row is asked for, not for the columns alone."""
+    """An Arrow stream that can be opened repeatedly. `open_batches` is called for the first row, not for the schema alone."""
 
     schema: pa.Schema
     open_batches: Callable[[], Iterable[pa.RecordBatch]]

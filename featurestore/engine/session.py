@@ -1,4 +1,4 @@
-"""The engine runs SQL over relations; a session is one private database that is gone when it is closed."""
+"""Protocols of the engine, which runs SQL over relations, and of its sessions: private databases that are dropped when closed."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,69 +16,69 @@ Relation: TypeAlias = "IcebergFiles | LocalFiles | pa.Table | pa.RecordBatchRead
 
 
 class Session(Protocol):
-    """One private database. All times in it are UTC. Reading in, running, and the two ways out."""
+    """One private database, in UTC: adds relations, runs SQL, and returns or writes rows."""
 
     @property
     def memory(self) -> int:
-        """The bytes its queries may use before they spill."""
+        """The memory limit in bytes; queries spill beyond it."""
 
     @property
     def folder(self) -> Path:
-        """A folder of its own, which goes with it; files may be written there. A brief session has none."""
+        """The session's own folder for files, deleted with the session. A brief session has none."""
 
     def add(self, name: str, relation: Relation) -> None:
-        """Make `relation` readable as `name`. Nanosecond timestamps are cut to microseconds; a reader can be read once.
+        """Make `relation` readable as `name`. Nanosecond timestamps are truncated to microseconds; a reader can be read once.
 
         Raises: NotFound for files that do not exist; RequestError for files that cannot be read.
         """
 
     def set(self, variables: Mapping[str, int | bool]) -> None:
-        """Give variables values, which `getvariable('name')` reads in every later statement."""
+        """Set variables, which later statements read with `getvariable('name')`."""
 
     def run(self, sql: str) -> None:
-        """Run one statement that makes or drops tables and views, or changes their rows.
+        """Run one statement that creates or drops tables and views, or changes rows.
 
-        Raises: RequestError when it is something else, or the data do not allow it; OutOfResources.
+        Raises: RequestError for other statements, or if it fails on the data; OutOfResources.
         """
 
     def schema(self, sql: str) -> dict[str, str]:
         """The DuckDB type of each column of a query, without running it. Raises: RequestError with the reason."""
 
     def batches(self, sql: str, rows: int = 65_536) -> pa.RecordBatchReader:
-        """The rows of a query as a stream; the session must stay open while it is read.
+        """Stream the rows of a query; the session must stay open while they are read.
 
-        Raises: TypeMismatch naming a column whose values would not arrive as they are.
+        Raises: TypeMismatch naming a column whose type Arrow cannot carry exactly.
         """
 
     def write(
         self, sql: str, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None = None
     ) -> tuple[int, list[Path]]:
-        """Write the rows of a query to Parquet files in a new folder, with these field ids, in row groups of about this many rows.
+        """Write the rows of a query to Parquet files in a new folder, with these field ids and about `group_rows` rows per row group.
 
-        Returns the number of rows and the files, none for no rows. With `month_of` no file holds rows of two months of that
-        column. Raises: as `run`; the folder may then hold pieces.
+        Returns the number of rows and the files (none if there are no rows). With `month_of`, each file has rows of only one month of
+        that column. Raises: as `run`; the folder may have partial files then.
         """
 
 
 class Engine(Protocol):
-    """Where sessions come from."""
+    """Opens sessions."""
 
     @property
     def version(self) -> str:
-        """What names the engine and its version, on which a hash may depend."""
+        """The engine's name and version, which may be part of a digest."""
 
     @property
     def memory(self) -> int:
-        """The bytes that the queries of a session may use before they spill."""
+        """The memory limit of a session in bytes; queries spill beyond it."""
 
     def session(self, folders: Iterable[str | Path] = ()) -> Any:
-        """A context manager of a Session that may read and write the files of these folders, and no others.
+        """A context manager of a Session that may read and write files only in these folders.
 
-        What is added to it from other files is copied for it, which takes longer.
+        Relations from other files are copied into the session, which is slower.
         """
 
     def brief(self) -> Any:
-        """The same for a few rows or none: it is there at once, where a session takes a good ten milliseconds, and cannot spill.
+        """A context manager of a Session for few rows: it opens at once, where `session` takes over ten milliseconds.
 
-        It reads no file.
+        It cannot spill or read files.
         """

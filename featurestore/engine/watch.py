@@ -1,4 +1,4 @@
-"""A watch stops the queries of one piece of work: at its deadline, or when nobody waits for it any more."""
+"""A watch interrupts the queries of one request or job, at its deadline or when it is canceled."""
 
 import threading
 import time
@@ -10,15 +10,15 @@ from typing import Protocol
 
 from featurestore.errors import FeatureStoreError
 
-AGAIN_SECONDS = 0.1
-"""How often a stopped watch interrupts: DuckDB forgets an interrupt that comes between two queries."""
+INTERRUPT_INTERVAL = 0.1
+"""Seconds between interrupts of a stopped watch: DuckDB drops an interrupt that comes between two queries."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What each session of a piece of work may have of memory and disk, in bytes; None: what the settings say, or DuckDB.
+    """Limits of a request or job in bytes: `memory` and `spill` of each session (None: the settings, or DuckDB's default).
 
-    And how many bytes its result may take in memory, and the rows of a spine that it reads on disk; None: any number.
+    `result` limits the result in memory, and `spine` the rows of a spine on disk (None: no limit).
     """
 
     memory: int | None = None
@@ -28,15 +28,15 @@ class Bounds:
 
 
 class Interruptible(Protocol):
-    """What works, and can be told to end it from another thread; told again for as long as it works."""
+    """Work that another thread can interrupt; interrupts are repeated until it ends."""
 
     def interrupt(self) -> None:
-        """End the work."""
+        """Interrupt the work."""
 
 
 @dataclass
 class Watch:
-    """The queries that run for one request or job. May be stopped from any thread; a stopped one starts no further query."""
+    """Tracks the queries of one request or job. Any thread may stop it; no query starts after that."""
 
     bounds: Bounds = Bounds()
     error: FeatureStoreError | None = None
@@ -44,20 +44,20 @@ class Watch:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def stop(self, error: FeatureStoreError) -> None:
-        """Interrupt what runs. Whoever waits for it gets the error of the first stop. To be repeated until the work is over."""
+        """Interrupt running queries, which raise the error of the first stop. Repeat the call until the work has ended."""
         with self._lock:
             self.error = self.error or error
             for connection in self._connections:
                 connection.interrupt()
 
     def check(self) -> None:
-        """Raises: the error that it was stopped with."""
+        """Raise the error that the watch was stopped with, if it was."""
         if self.error is not None:
             raise self.error
 
     @contextmanager
     def over(self, connection: Interruptible) -> Iterator[None]:
-        """Interrupt this connection as well when stopped. Raises: as `check`."""
+        """Add a connection, which `stop` interrupts, during the block. Raises: as `check`."""
         with self._lock:
             self.check()
             self._connections.add(connection)
@@ -72,13 +72,13 @@ _CURRENT: ContextVar[Watch | None] = ContextVar("featurestore_watch", default=No
 
 
 def current() -> Watch:
-    """The watch that this thread works under; one that nobody stops where there is none."""
+    """The watch of this thread; a new one, which is never stopped, if there is none."""
     return _CURRENT.get() or Watch()
 
 
 @contextmanager
-def watched(watch: Watch) -> Iterator[None]:
-    """Let `watch` be the current one."""
+def use_watch(watch: Watch) -> Iterator[None]:
+    """Make `watch` the current one during the block."""
     token = _CURRENT.set(watch)
     try:
         yield
@@ -87,8 +87,8 @@ def watched(watch: Watch) -> Iterator[None]:
 
 
 @contextmanager
-def limited(seconds: float | None, error: FeatureStoreError) -> Iterator[None]:
-    """Stop the queries of this thread's work with `error` after so many seconds; None: never."""
+def time_limit(seconds: float | None, error: FeatureStoreError) -> Iterator[None]:
+    """Stop the queries of the block with `error` after so many seconds; None: no limit."""
     watch, over = Watch(), threading.Event()
     until = None if seconds is None else time.monotonic() + seconds
 
@@ -96,13 +96,13 @@ def limited(seconds: float | None, error: FeatureStoreError) -> Iterator[None]:
         if until is not None and not over.wait(until - time.monotonic()):
             while not over.is_set():
                 watch.stop(error)
-                over.wait(AGAIN_SECONDS)
+                over.wait(INTERRUPT_INTERVAL)
 
     thread = threading.Thread(target=keep, name="deadline", daemon=True)
     if until is not None:
         thread.start()
     try:
-        with watched(watch):
+        with use_watch(watch):
             yield
     finally:
         over.set()

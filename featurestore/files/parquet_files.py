@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from featurestore.compiler.expressions import quoted
-from featurestore.compiler.nanoseconds import cut
+from featurestore.compiler.nanoseconds import truncate_sql
 from featurestore.compiler.relations import FilePart, LocalFiles
 from featurestore.files import folders, widening
 from featurestore.files.columns import Columns, of_two_types, together, too_long
@@ -127,6 +127,6 @@ def _nanoseconds(held: pa.DataType) -> str:
 
 def _own(column: str, held: pa.DataType, same: bool, target: str | None) -> str:
     name = quoted(column)
-    if (found := cut(name, _nanoseconds(held))) is not None:
+    if (found := truncate_sql(name, _nanoseconds(held))) is not None:
         return found
     return name if same or target is None else f"CAST({name} AS {target})"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from featurestore.compiler.diff import DELETED
+from featurestore.compiler.log_diff import DELETED
 from featurestore.compiler.point_in_time import ROW, T, as_of_join, key_column
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.engine.session import Relation

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from featurestore.compiler.derived import derived_sql, derived_trees
 from featurestore.compiler.expressions import column_names, quoted, resolve
-from featurestore.compiler.linear import are_linear, weight
+from featurestore.compiler.linear import are_linear, expression_weight
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
-from featurestore.engine.evaluator import Evaluating, Given
+from featurestore.engine.evaluator import ColumnValues, ExpressionEvaluator
 from featurestore.errors import RequestError, near
 from featurestore.joins.derived_rows import beyond_type
 from featurestore.online.store import Read, Row
@@ -255,7 +255,9 @@ def _derive(
         raise _failed_derived(evaluator, plan, expressions, given, rows) or error from error
 
 
-def _failed_derived(evaluator: Evaluating, plan: ServicePlan, expressions: Sequence[str], given: Given, rows: int) -> RequestError | None:
+def _failed_derived(
+    evaluator: ExpressionEvaluator, plan: ServicePlan, expressions: Sequence[str], given: ColumnValues, rows: int
+) -> RequestError | None:
     """The error that names the first derived feature that fails by itself, with its type; None where each of them works."""
     for (name, sql), expression in zip(plan.derived, expressions, strict=True):
         try:
@@ -278,10 +280,10 @@ def _expressions(plan: ServicePlan) -> tuple[tuple[str, ...], tuple[tuple[str, s
     read = {resolve(column, kinds) for tree in trees for column in column_names(tree)}
     scope = {name: quoted(name) for name in kinds}
     columns = tuple((name, kind) for name, kind in kinds.items() if name in read)
-    return tuple(derived_sql(plan, scope)), columns, weight(trees) if are_linear(trees) else None
+    return tuple(derived_sql(plan, scope)), columns, expression_weight(trees) if are_linear(trees) else None
 
 
-def _length(given: Given) -> int:
+def _length(given: ColumnValues) -> int:
     """How many characters, bytes and values of lists there are in columns."""
     return sum(sum(map(_size, values)) for kind, values in given.values() if kind in ("VARCHAR", "BLOB", "BIT") or kind.endswith("]"))
 

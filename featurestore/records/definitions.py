@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from featurestore.compiler.binding import ViewVersion, bound
+from featurestore.compiler.binding import ViewVersion, bind_service
 from featurestore.compiler.fingerprint import view_fingerprint
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl import documents
@@ -155,7 +155,7 @@ class Registry:
         versions = {name: self.get("view", name, version) for name, version in applied.bindings.items()}
         views = {name: ViewVersion(self.view(row), row.version, row.columns) for name, row in versions.items()}
         with _reading(applied):
-            return bound(self.service(applied), applied.version, applied.fingerprint, views)
+            return bind_service(self.service(applied), applied.version, applied.fingerprint, views)
 
 
 def identifier(runtime: Runtime) -> str:

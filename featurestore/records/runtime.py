@@ -15,7 +15,7 @@ from featurestore.settings import Settings
 
 if TYPE_CHECKING:
     from featurestore.engine.duck import DuckEngine
-    from featurestore.engine.evaluator import Evaluating
+    from featurestore.engine.evaluator import ExpressionEvaluator
     from featurestore.files.files import Files
 
 Part = TypeVar("Part")
@@ -27,12 +27,12 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.source_folders: tuple[Path, ...] | None = None
-        self._endable: Evaluating | None = None
+        self._endable: ExpressionEvaluator | None = None
         self._tables: dict[str, Table] | None = None
         self._lock = RLock()
         self._opened: dict[str, Any] = {}
 
-    def confined(self, endable: "Evaluating | None" = None) -> Self:
+    def confined(self, endable: "ExpressionEvaluator | None" = None) -> Self:
         """The same, opened once for both, for what others ask for: files are read below the setting's `source_folders` only.
 
         `endable` evaluates expressions that may take long on what others send; None: the engine does.
@@ -69,7 +69,7 @@ class Runtime:
 
         return self._once("engine", lambda: DuckEngine(self.settings))
 
-    def evaluator(self, brief: bool) -> "Evaluating":
+    def evaluator(self, brief: bool) -> "ExpressionEvaluator":
         """For expressions over a few rows; those that are not `brief` may not end by themselves."""
         return self.engine.evaluator if brief or self._endable is None else self._endable
 

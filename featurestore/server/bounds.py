@@ -9,7 +9,7 @@ import anyio
 from anyio import CapacityLimiter
 from starlette.requests import Request
 
-from featurestore.engine.watch import AGAIN_SECONDS, Watch, watched
+from featurestore.engine.watch import INTERRUPT_INTERVAL, Watch, use_watch
 from featurestore.errors import Busy, Timeout
 from featurestore.settings import Settings
 
@@ -115,7 +115,7 @@ async def _look(
         stopped = stopped or (loop.time() if watch.error is not None else 0.0)
         if stopped and loop.time() >= stopped + GRACE_SECONDS:
             given_up.set()
-        await asyncio.wait({work}, timeout=AGAIN_SECONDS)
+        await asyncio.wait({work}, timeout=INTERRUPT_INTERVAL)
     if given_up.is_set() and not work.cancelled():
         # Nobody waits for it any more.
         work.exception()
@@ -130,6 +130,6 @@ class Lookups:
     async def run(self, request: Request, function: Callable[[], Result]) -> Result:
         """The result of the function. Raises: Timeout when it took too long, or the client left; a thread that does not end goes on."""
         watch = Watch()
-        with watched(watch):
+        with use_watch(watch):
             work = asyncio.create_task(anyio.to_thread.run_sync(function, limiter=self._limiter))
         return await wait_for(request, watch, work, self._seconds, _deadline(self._seconds, "query_seconds"))

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from featurestore.engine.watch import Watch, watched
+from featurestore.engine.watch import Watch, use_watch
 from featurestore.errors import Timeout
 from featurestore.server.bounds import Pool, wait_for
 from featurestore.settings import Settings
@@ -83,7 +83,7 @@ class Predictions:
         place = object()
         await self._pool.enter(place)
         watch = Watch()
-        with watched(watch):
+        with use_watch(watch):
             work = self._workers.start(function)
         work.add_done_callback(lambda _: self._pool.leave(place))
         return await wait_for(request, watch, work, self._pool.seconds, self._late(model))

@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from featurestore.engine.rereadable import Rereadable
 from featurestore.engine.session import Relation, Session
-from featurestore.engine.watch import current, watched
+from featurestore.engine.watch import current, use_watch
 from featurestore.lakehouse.datasets import SnapshotStream, open_snapshot
 from featurestore.records.runtime import Runtime
 from featurestore.sources.query import add_query
@@ -42,7 +42,7 @@ def query_rows(runtime: Runtime, tree: exp.Expr, at: Mapping[str, ReadAt], what:
     def batches() -> Iterator[pa.RecordBatch]:
         # They are asked for by a thread of the engine, which does not know what it works for.
         with ExitStack() as opened:
-            with watched(watch):
+            with use_watch(watch):
                 session = opened.enter_context(runtime.engine.session())
             _add_tables(session, tree, relations, what)
             yield from session.batches(f"SELECT * FROM {QUERY}")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from featurestore.compiler.diff import LIVING, living
 from featurestore.compiler.expressions import quoted
+from featurestore.compiler.log_diff import LIVE_COLUMNS, live_rows
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.dsl.csv import Csv
 from featurestore.dsl.durations import microseconds
@@ -94,9 +94,11 @@ def opened(
         for index, use in enumerate(uses):
             own = [key for key, _ in use.keys]
             table = pinned[use.table]
-            session.add(f"log_{index}", table.rows([*own, *LIVING] if table.deletions else [*own, "feature_timestamp"], None, grid.end))
+            session.add(
+                f"log_{index}", table.rows([*own, *LIVE_COLUMNS] if table.deletions else [*own, "feature_timestamp"], None, grid.end)
+            )
             until = grid.end if known == "then" else None
-            rows = f"({living(own, f'log_{index}', until)})" if table.deletions else f"log_{index}"
+            rows = f"({live_rows(own, f'log_{index}', until)})" if table.deletions else f"log_{index}"
             columns = {column: quoted(key) for key, column in use.keys}
             selected = ", ".join(f"{columns[column]} AS {quoted(column)}" for column in plan.entity_columns)
             whole = " AND ".join(f"{quoted(key)} IS NOT NULL" for key in own)

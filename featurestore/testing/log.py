@@ -7,11 +7,11 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore.compiler import check
-from featurestore.compiler.binding import ViewVersion, bound
+from featurestore.compiler.binding import ViewVersion, bind_service
 from featurestore.compiler.events import SOURCE, compile_events, field_problems
 from featurestore.compiler.expressions import parse_query, quoted
 from featurestore.compiler.service_plan import ServicePlan
-from featurestore.compiler.storage import stored
+from featurestore.compiler.storage import cast_sql
 from featurestore.dsl.definitions import Definitions, gather
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
@@ -58,7 +58,7 @@ def materialized(session: MemorySession, service: FeatureService, rows: Mapping[
     Raises: DefinitionError with every problem of every definition, as a plan does; and what `add_sources` raises.
     """
     definitions = gather([service])
-    problems = [*definitions.problems, *check.problems(definitions)]
+    problems = [*definitions.problems, *check.definition_problems(definitions)]
     if problems:
         raise DefinitionError(problems)
     relations = add_sources(session, definitions.sources, rows, schema)
@@ -78,7 +78,7 @@ def materialized(session: MemorySession, service: FeatureService, rows: Mapping[
         problems.extend(placed(definitions, view, field, message) for field, message in check_problems(session, view, found.columns))
     if problems:
         raise DefinitionError(problems)
-    return Tested(bound(service, 1, "", views), logs)
+    return Tested(bind_service(service, 1, "", views), logs)
 
 
 def _explained(definitions: Definitions, view: FeatureView, found: Inspected) -> list[Problem]:
@@ -131,4 +131,4 @@ def _computed(session: MemorySession, view: FeatureView, found: Inspected, run: 
     if view.source.created is None:
         relation = f"(SELECT * REPLACE (make_timestamptz(getvariable('run')) AS created_timestamp) FROM {relation})"
     order = ", ".join([*map(quoted, view.entity.keys), "feature_timestamp", "created_timestamp"])
-    return session.batches(f"{stored(found.columns, relation)} ORDER BY {order}").read_all()
+    return session.batches(f"{cast_sql(found.columns, relation)} ORDER BY {order}").read_all()

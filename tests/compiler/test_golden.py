@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from featurestore import Entity, Expression, FeatureService, FeatureView, Source, agg
-from featurestore.compiler import diff
+from featurestore.compiler import log_diff
 from featurestore.compiler.events import compile_events
 from featurestore.compiler.point_in_time import as_of_join
 from featurestore.compiler.service_plan import ViewUse
@@ -91,8 +91,8 @@ JOINS = {
     "join_then": as_of_join(use(None), "spine", "log", known="then", corrected=True),
     "join_now_deletions": as_of_join(use(None), "spine", "log", known="now", corrected=True, deletions=True),
     "join_then_deletions": as_of_join(use(None), "spine", "log", known="then", corrected=True, deletions=True),
-    "diff": diff.appended(["shop", "customer_id"], {"status": "VARCHAR", "share": "DOUBLE"}, versioned=False),
-    "diff_versioned": diff.appended(["shop", "customer_id"], {"status": "VARCHAR", "shares": "FLOAT[]"}, versioned=True),
+    "diff": log_diff.appended_rows(["shop", "customer_id"], {"status": "VARCHAR", "share": "DOUBLE"}, versioned=False),
+    "diff_versioned": log_diff.appended_rows(["shop", "customer_id"], {"status": "VARCHAR", "shares": "FLOAT[]"}, versioned=True),
 }
 TEXTS = {**{f"view_{name}": compiled(view) for name, view in VIEWS.items()}, **{name: f"{sql};\n" for name, sql in JOINS.items()}}
 

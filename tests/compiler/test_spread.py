@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featurestore.compiler.spread import number, spread
+from featurestore.compiler.spread import stddev_input, stddev_sql
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def engine() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def of(engine: duckdb.DuckDBPyConnection, kind: str, values: list[Any]) -> float | None:
-    sql = spread(f"list_sort(list({number('v', kind)}))", kind)
+    sql = stddev_sql(f"list_sort(list({stddev_input('v', kind)}))", kind)
     row = engine.execute(f"SELECT {sql} FROM (SELECT unnest(?)::{kind} AS v) WHERE v IS NOT NULL", [values]).fetchone()
     assert row is not None
     return row[0]  # type: ignore[no-any-return]

@@ -48,7 +48,7 @@ def test_what_honest_tools_write_works(name: str) -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_more_is_refused_with_a_message(name: str) -> None:
-    with pytest.raises(SqlProblem, match=r"divide it|put what it lists into a table|too many|array of up to"):
+    with pytest.raises(SqlProblem, match=r"split it|put long lists into a table|too many|array of up to"):
         parse_row(REFUSED[name])
 
 

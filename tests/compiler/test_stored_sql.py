@@ -74,4 +74,4 @@ def test_a_field_of_a_feature_is_refused_in_words() -> None:
 def test_expressions_that_name_one_another_too_often_are_refused() -> None:
     doubled = {f"b{i}": Expression(f"b{i - 1} + b{i - 1}" if i else "a + a") for i in range(40)}
     view = FeatureView("v", entity=KEY, source=PLACES, features={"a": "id", **doubled})
-    assert any("with the expressions that it names in their places" in message for _, message in view_problems(view))
+    assert any("after the expressions that it names are substituted" in message for _, message in view_problems(view))

@@ -123,7 +123,7 @@ def test_a_wrong_argument_works_or_is_named(call: str, argument: str, store: Fea
 
     def planned(value: Any) -> None:
         gathered = load([make(**{argument: value})])
-        if problems := [*gathered.problems, *checking.problems(gathered)]:
+        if problems := [*gathered.problems, *checking.definition_problems(gathered)]:
             raise DefinitionError(problems)
         # As a server gets it, and as the registry keeps it.
         store.plan(load([make(**{argument: value})]))

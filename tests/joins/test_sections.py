@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source
-from featurestore.compiler.diff import DELETED
+from featurestore.compiler.log_diff import DELETED
 from featurestore.compiler.relations import Column, Extent, IcebergFiles
 from featurestore.engine.session import Relation
 from featurestore.joins.gather.row_groups import RowGroup

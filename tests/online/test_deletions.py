@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
-from featurestore.compiler.diff import DELETED
+from featurestore.compiler.log_diff import DELETED
 from featurestore.lakehouse import writes
 from featurestore.pipelines.materialization import publish
 from featurestore.records import feature_table

@@ -15,7 +15,7 @@ import pytest
 
 from featurestore import FeatureService, FeatureStore
 from featurestore.engine.evaluator import Evaluator
-from featurestore.engine.watch import limited
+from featurestore.engine.watch import time_limit
 from featurestore.errors import OutOfResources, RequestError, Timeout
 from featurestore.server.bounds import LOOKUPS_AT_ONCE
 from featurestore.server.forks import Forks
@@ -110,7 +110,7 @@ def test_values_of_all_types_come_back_as_they_are(evaluations: Evaluations) -> 
     assert repr(evaluations.evaluate(EXPRESSIONS, GIVEN)) == repr(evaluator.evaluate(EXPRESSIONS, GIVEN))
     assert evaluations.types_of(EXPRESSIONS, GIVEN) == evaluator.types_of(EXPRESSIONS, GIVEN)
     for one in (evaluations, evaluator):
-        with pytest.raises(RequestError, match="does not work on these data") as caught:
+        with pytest.raises(RequestError, match="fails on these data") as caught:
             one.evaluate(["CAST(repeat('x', 3) AS BIGINT)"], {})
         assert "Could not convert" in caught.value.details["reason"]
     evaluator.close()
@@ -141,7 +141,7 @@ def test_a_process_that_is_stopped_ends_at_the_deadline(evaluations: Evaluations
     assert evaluations.evaluate(["1"], {}) == [[1]]
     (idle,) = set(evaluating()) - before
     os.kill(idle, signal.SIGSTOP)
-    with limited(0.5, Timeout("too late")), pytest.raises(Timeout, match="too late"):
+    with time_limit(0.5, Timeout("too late")), pytest.raises(Timeout, match="too late"):
         evaluations.evaluate(["1"], {})
     assert evaluations.evaluate(["2"], {}) == [[2]]
     assert idle not in evaluating()

@@ -100,7 +100,7 @@ def test_frames_and_arrow_tables_are_rows_too(frame: Any) -> None:
         ({"things": []}, RequestError, r"rows\['things'\] is empty, so its columns are not known"),
         ({"things": [row(v=1), row(v="x")]}, TypeMismatch, r"rows\['things'\]: column 'v' mixes BIGINT and VARCHAR"),
         ({"things": [row(v=object())]}, TypeMismatch, r"rows\['things'\]: column 'v' holds <object .*no table can hold"),
-        ({"things": [row(v=2**70)]}, RequestError, r"rows\['things'\]: the SQL does not work on these data"),
+        ({"things": [row(v=2**70)]}, RequestError, r"rows\['things'\]: the SQL fails on these data"),
         ({"things": [row(v=1, at="today")]}, TypeMismatch, r"rows\['things'\]: column 'at': 'today' is str, but the column is TIMESTAMP"),
         (
             {"things": [row(v=None)]},
@@ -115,7 +115,7 @@ def test_rows_that_do_not_fit_are_refused_by_name(rows: Any, error: type[Excepti
 
 
 def test_a_frame_whose_texts_are_no_times_is_refused_by_name() -> None:
-    with pytest.raises(RequestError, match=r"rows\['things'\]: the SQL does not work on these data.*noon"):
+    with pytest.raises(RequestError, match=r"rows\['things'\]: the SQL fails on these data.*noon"):
         feature_rows(view("v"), {"things": pd.DataFrame([row(v=1, at="noon")])})
 
 

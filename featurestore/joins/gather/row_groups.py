@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from featurestore.compiler.diff import DELETED
+from featurestore.compiler.log_diff import DELETED
 from featurestore.compiler.relations import Column, Extent
 from featurestore.engine.session import Relation
 from featurestore.spines.columns import arrow_type

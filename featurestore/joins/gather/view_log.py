@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from featurestore.compiler.diff import DELETED
 from featurestore.compiler.expressions import quoted
+from featurestore.compiler.log_diff import DELETED
 from featurestore.engine.session import Relation, Session
 from featurestore.joins.gather.as_of import NEVER, NOTHING, Asked, AsOf, micros
 from featurestore.joins.gather.key_codes import UNKNOWN, Keys

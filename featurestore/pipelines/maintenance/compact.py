@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from featurestore.compiler.expressions import quoted
-from featurestore.compiler.storage import order
+from featurestore.compiler.storage import file_order
 from featurestore.dsl import documents
 from featurestore.engine.session import Session
 from featurestore.errors import CommitConflict, Conflict, OutOfResources
@@ -75,7 +75,7 @@ def feature_layout(table: Table) -> Layout | None:
     with stored_definition.reading(f"the definition in the properties of table {'.'.join(table.name())}", WRITE_ANEW):
         view = documents.view(json.loads(document))
         versioned = view.every is None and view.source.created is not None
-        return Layout(order(view.entity.keys, "created_timestamp"), tuple(view.entity.keys), not versioned)
+        return Layout(file_order(view.entity.keys, "created_timestamp"), tuple(view.entity.keys), not versioned)
 
 
 def log_layout(table: Table) -> Layout:

@@ -75,7 +75,7 @@ def maintain(runtime: Runtime, older_than: timedelta, dry_run: bool, fold_older_
         note = "; ".join([*notes, *([compacted.note] if compacted.note else [])]) or None
         counts = (snapshots, removed.files, removed.bytes, compacted.files, compacted.bytes, compacted.rows)
         done.append(TableMaintenance(name, *counts, note))
-    left = orphaned_spill.sweep(runtime.settings.spill_path(), present - max(older_than, GRACE), dry_run)
+    left = orphaned_spill.remove_orphaned_spill(runtime.settings.spill_path(), present - max(older_than, GRACE), dry_run)
     return [*done, TableMaintenance(SPILL, 0, left.files, left.bytes, 0, 0, 0, None)] if left.files else done
 
 

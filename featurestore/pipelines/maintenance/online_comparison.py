@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from featurestore.compiler.diff import DELETED
 from featurestore.compiler.expressions import quoted
+from featurestore.compiler.log_diff import DELETED
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Relation
 from featurestore.errors import CommitConflict, Conflict

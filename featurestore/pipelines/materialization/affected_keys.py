@@ -2,7 +2,7 @@
 
 from featurestore.compiler.events import SOURCE, TIME, Events
 from featurestore.compiler.expressions import quoted
-from featurestore.compiler.zeros import has_zeros, signs
+from featurestore.compiler.zeros import has_zeros, zero_signs
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.lakehouse.scans import Changes
@@ -25,7 +25,7 @@ def record(session: Session, view: FeatureView, events: Events, changes: Changes
             session.add(SOURCE, relation)
             session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {events.sql}")
     if changes.removed is not None:
-        signed = "".join(f", {signs(quoted(name), kind)}" for name, kind in session.schema(changed).items() if has_zeros(kind))
+        signed = "".join(f", {zero_signs(quoted(name), kind)}" for name, kind in session.schema(changed).items() if has_zeros(kind))
         came, went = f"SELECT *{signed} FROM {_CAME}", f"SELECT *{signed} FROM {_WENT}"
         changed = f"({came} EXCEPT ALL {went}) UNION ALL ({went} EXCEPT ALL {came})"
     keys = ", ".join(map(quoted, view.entity.keys))

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
-from featurestore.compiler.data_checks import BROKEN, EXAMPLE, ROWS, breaches, tally_sql
+from featurestore.compiler.data_checks import BROKEN_ROWS, CHECKED_ROWS, EXAMPLE, count_violations_sql, violation_conditions
 from featurestore.compiler.events import TIME
 from featurestore.dsl.check import Check, Condition, Freshness, NotNull, RowCount
 from featurestore.dsl.durations import microseconds
@@ -54,8 +54,10 @@ class Tally:
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> "Tally":
         """The tally of a JSON-ready form."""
-        breaches = {name: Breach(one["rows"], tuple(one["first"]) if one["first"] else None) for name, one in found["breaches"].items()}
-        return cls(found["rows"], breaches)
+        violation_conditions = {
+            name: Breach(one["rows"], tuple(one["first"]) if one["first"] else None) for name, one in found["breaches"].items()
+        }
+        return cls(found["rows"], violation_conditions)
 
 
 @dataclass(frozen=True)
@@ -143,14 +145,14 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, str]:
 
 
 def _tally(session: Session, view: FeatureView, relation: str) -> Tally:
-    row = session.batches(tally_sql(view, relation)).read_all().to_pylist()[0]
+    row = session.batches(count_violations_sql(view, relation)).read_all().to_pylist()[0]
     found: dict[str, Breach] = {}
-    for position in breaches(view):
+    for position in violation_conditions(view):
         example = row[f"{EXAMPLE}_{position}"]
         keys = zip(view.entity.keys, example["keys"], strict=True) if example else ()
         first = (int(example["at"]), ", ".join(f"{key}={value}" for key, value in keys)) if example else None
-        found[view.checks[position].name] = Breach(int(row[f"{BROKEN}_{position}"]), first)
-    return Tally(int(row[ROWS]), found)
+        found[view.checks[position].name] = Breach(int(row[f"{BROKEN_ROWS}_{position}"]), first)
+    return Tally(int(row[CHECKED_ROWS]), found)
 
 
 def _outcome(view: FeatureView, check: Check, tally: Tally, newest: int | None, end: int, onward: bool) -> Outcome:

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from featurestore.compiler.diff import DELETED, HELD
 from featurestore.compiler.events import CREATED, DAY, EVENTS, SOURCE, TIME, Events
 from featurestore.compiler.expressions import SqlProblem, quoted
 from featurestore.compiler.features import feature_names
 from featurestore.compiler.folds import WAYS, Shortcuts
 from featurestore.compiler.grid import grid_step
-from featurestore.compiler.storage import storage_type, stored
-from featurestore.compiler.views import CompiledView, compile_view, row_view
+from featurestore.compiler.log_diff import DELETED, STORED
+from featurestore.compiler.storage import cast_sql, storage_type
+from featurestore.compiler.views import CompiledView, compile_view, row_view_sql
 from featurestore.compiler.windows import TILES
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
@@ -147,12 +147,12 @@ def rows_of(task: Task, opened: Opened, chunk: Chunk, unique: bool = False) -> s
     """
     session = task.session
     session.set({**chunk.span.variables(), "point": chunk.span.lower})
-    session.run(f"CREATE OR REPLACE TEMP VIEW {HELD} AS SELECT * FROM {_HELD_SPAN} WHERE {_in_chunk(task, chunk)}")
+    session.run(f"CREATE OR REPLACE TEMP VIEW {STORED} AS SELECT * FROM {_HELD_SPAN} WHERE {_in_chunk(task, chunk)}")
     *steps, (_, select) = opened.compiled.each
     if chunk.point:
         select = f"SELECT * FROM {_at_point(task)}"
     elif task.view.every is None:
-        select = row_view(task.view, task.events, opened.types, unique)
+        select = row_view_sql(task.view, task.events, opened.types, unique)
         _add_source(task, chunk.span)
     else:
         _take_share(task, opened, chunk)
@@ -161,7 +161,7 @@ def rows_of(task: Task, opened: Opened, chunk: Chunk, unique: bool = False) -> s
     if chunk.span.scoped:
         select = affected_keys.of_rows(task.view, f"({select})")
     _check_types(task, select)
-    return stored(task.columns, f"({select})")
+    return cast_sql(task.columns, f"({select})")
 
 
 def unique(task: Task, opened: Opened, chunk: Chunk) -> bool:

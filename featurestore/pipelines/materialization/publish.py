@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from featurestore.compiler.diff import CREATED, DELETED, LIVING, YEAR_1, living
 from featurestore.compiler.expressions import quoted
+from featurestore.compiler.log_diff import CREATED_OR_YEAR_1, DELETED, LIVE_COLUMNS, YEAR_1, live_rows
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Relation, Session
@@ -152,9 +152,9 @@ def newest(session: Session, log: Log, keys: Sequence[str], columns: Sequence[st
         session.add(_WIDE, relation)
         if not count(session, f"(SELECT 1 FROM {_WIDE} GROUP BY {_list(keys)} HAVING count(*) > 1 LIMIT 1)"):
             return f"SELECT {_list(columns)} FROM {_WIDE} ORDER BY {_list(keys)}"
-    session.add(_NARROW, log([*keys, *(LIVING if deletions else LIVING[:2])]))
+    session.add(_NARROW, log([*keys, *(LIVE_COLUMNS if deletions else LIVE_COLUMNS[:2])]))
     rows = f"(SELECT * FROM {_NARROW} {touched} JOIN {_TOUCHED} USING ({_list(keys)}))" if touched else _NARROW
-    versions = living(keys, rows) if deletions else f"SELECT * REPLACE ({CREATED} AS created_timestamp) FROM {rows}"
+    versions = live_rows(keys, rows) if deletions else f"SELECT * REPLACE ({CREATED_OR_YEAR_1} AS created_timestamp) FROM {rows}"
     time = "struct_pack(feature := feature_timestamp, created := created_timestamp)"
     found = f"SELECT {_list(keys)}, max({time}) AS __fs_at FROM ({versions}) GROUP BY {_list(keys)}"
     newest = f"(SELECT {_list(keys)}, __fs_at.feature AS __fs_feature, __fs_at.created AS __fs_created FROM ({found}))"

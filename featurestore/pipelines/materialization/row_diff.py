@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from featurestore.compiler import diff
-from featurestore.compiler.diff import APPENDED, COMPUTED, COMPUTED_LATEST, CORRECTION, DELETED, HELD, HELD_LATEST, VANISHED
+from featurestore.compiler import log_diff
+from featurestore.compiler.log_diff import APPENDED, COMPUTED, COMPUTED_LATEST, CORRECTION, DELETED, STORED, STORED_LATEST, VANISHED
 from featurestore.pipelines.materialization.chunks import Chunk
 from featurestore.pipelines.materialization.compute import Opened, Task, count
 
@@ -25,11 +25,11 @@ def compare(task: Task, opened: Opened, chunk: Chunk, rows: str) -> Difference:
     session.run(f"CREATE OR REPLACE TEMP TABLE {COMPUTED} AS {rows}")
     computed = count(session, COMPUTED)
     if opened.fresh and not versioned:
-        return Difference(diff.first_rows(keys, features), computed, 0, 0)
-    session.run(f"CREATE OR REPLACE TEMP VIEW {HELD_LATEST} AS {diff.latest(HELD, keys)}")
-    session.run(f"CREATE OR REPLACE TEMP TABLE {VANISHED} AS {diff.vanished(keys)}")
-    session.run(f"CREATE OR REPLACE TEMP VIEW {COMPUTED_LATEST} AS {diff.latest(COMPUTED, keys)}")
-    session.run(f"CREATE OR REPLACE TEMP TABLE {APPENDED} AS {diff.appended(keys, features, versioned)}")
+        return Difference(log_diff.first_rows(keys, features), computed, 0, 0)
+    session.run(f"CREATE OR REPLACE TEMP VIEW {STORED_LATEST} AS {log_diff.latest_versions(STORED, keys)}")
+    session.run(f"CREATE OR REPLACE TEMP TABLE {VANISHED} AS {log_diff.vanished_rows(keys)}")
+    session.run(f"CREATE OR REPLACE TEMP VIEW {COMPUTED_LATEST} AS {log_diff.latest_versions(COMPUTED, keys)}")
+    session.run(f"CREATE OR REPLACE TEMP TABLE {APPENDED} AS {log_diff.appended_rows(keys, features, versioned)}")
     return Difference(
         f"SELECT * FROM {APPENDED}",
         computed,
@@ -40,4 +40,4 @@ def compare(task: Task, opened: Opened, chunk: Chunk, rows: str) -> Difference:
 
 def first_rows(task: Task, rows: str) -> str:
     """What to append of the SELECT `rows` of unique rows where the table holds none of them: all, without a copy."""
-    return diff.first_rows(task.keys, task.features, f"({rows})")
+    return log_diff.first_rows(task.keys, task.features, f"({rows})")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from featurestore.compiler.diff import COMPUTED, DELETED
+from featurestore.compiler.log_diff import COMPUTED, DELETED
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import CheckFailed, RequestError
 from featurestore.lakehouse import tables, writes

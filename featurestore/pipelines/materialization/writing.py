@@ -5,10 +5,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from featurestore.compiler.diff import DELETED
 from featurestore.compiler.expressions import quoted
+from featurestore.compiler.log_diff import DELETED
 from featurestore.compiler.relations import parquet_files
-from featurestore.compiler.storage import order, stored
+from featurestore.compiler.storage import cast_sql, file_order
 from featurestore.lakehouse import writes
 from featurestore.lakehouse.data_files import DataFiles, group_rows
 from featurestore.pipelines.materialization.chunks import Chunk
@@ -24,7 +24,7 @@ def write(task: Task, chunk: Chunk, select: str, files: DataFiles, *more: str, a
     nothing is left and None returned. `deletions`: some are tombstones, as the column DELETED tells. Raises: OutOfResources.
     """
     columns = {**task.columns, DELETED: "BOOLEAN"} if deletions else task.columns
-    sql = f"{stored(columns, f'({select})')} ORDER BY {order(task.keys, *more)}"
+    sql = f"{cast_sql(columns, f'({select})')} ORDER BY {file_order(task.keys, *more)}"
     ids = {name: found for name, found in writes.field_ids(task.table).items() if name in columns}
     month_of = None if chunk.of_one_month else "feature_timestamp"
     folder = files.folder()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from featurestore.compiler import check
-from featurestore.compiler.binding import ViewVersion, bound
+from featurestore.compiler.binding import ViewVersion, bind_service
 from featurestore.compiler.features import feature_names
 from featurestore.compiler.fingerprint import service_fingerprint, view_fingerprint
 from featurestore.dsl import documents
@@ -92,7 +92,7 @@ def plan(runtime: Runtime, definitions: Definitions) -> Plan:
     Raises: DefinitionError with every problem of every definition, its SQL held against the sources' columns.
     """
     runtime = runtime.loading_once()
-    problems = [*definitions.problems, *check.problems(definitions), *_forbidden_files(runtime, definitions)]
+    problems = [*definitions.problems, *check.definition_problems(definitions), *_forbidden_files(runtime, definitions)]
     wrong = {problem.object for problem in problems}
     registry = read(runtime)
     steps = [
@@ -236,7 +236,7 @@ def _derived_problems(
     views = {view.name: ViewVersion(view, versions[view.name].version, versions[view.name].columns) for view in definitions.views}
     for service, step in zip(definitions.services, steps, strict=True):
         if step.action != "unchanged":
-            for field_name, message in derived_type_problems(runtime, bound(service, step.version, "", views)):
+            for field_name, message in derived_type_problems(runtime, bind_service(service, step.version, "", views)):
                 yield definitions.problem("service", service.name, field_name, message)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from featurestore.engine.watch import limited
+from featurestore.engine.watch import time_limit
 from featurestore.errors import FeatureStoreError, Timeout
 from featurestore.pipelines.training_sets.progress import FINISH
 from featurestore.secrets import logger_of
@@ -85,7 +85,7 @@ class Run:
         memory.bound(cap)
         try:
             places.hide(self._settings)
-            with limited(self._settings.job_seconds, _overdue(self._settings)), FeatureStore(settings=self._settings) as store:
+            with time_limit(self._settings.job_seconds, _overdue(self._settings)), FeatureStore(settings=self._settings) as store:
                 done = WORKS[job.kind](store.confined(), self._folder.path(job.id), self._folder.request(job.id), self.report)
             if not isinstance(done, Part):
                 return done, None

@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from threading import Lock
 from typing import Any
 
-from featurestore.engine.evaluator import Given
+from featurestore.engine.evaluator import ColumnValues
 from featurestore.engine.watch import current
 from featurestore.errors import FeatureStoreError, NotReady, OutOfResources
 from featurestore.server.workers.origin import EVALUATION, FORKS
@@ -67,12 +67,12 @@ class Evaluations:
         self._lock = Lock()
         self._closed = False
 
-    def evaluate(self, expressions: Sequence[str], given: Given, rows: int | None = None) -> list[list[Any]]:
+    def evaluate(self, expressions: Sequence[str], given: ColumnValues, rows: int | None = None) -> list[list[Any]]:
         """See Evaluator. Raises: OutOfResources when the process breaks down; what the watch was stopped with; NotReady."""
         found: list[list[Any]] = self._ask("evaluate", (expressions, given, rows))
         return found
 
-    def types_of(self, expressions: Sequence[str], given: Given, rows: int = 1) -> tuple[str, ...]:
+    def types_of(self, expressions: Sequence[str], given: ColumnValues, rows: int = 1) -> tuple[str, ...]:
         """See Evaluator. Raises: as `evaluate`."""
         found: tuple[str, ...] = self._ask("types_of", (expressions, given, rows))
         return found

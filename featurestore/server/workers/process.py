@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from starlette.types import ASGIApp, Scope
 from starlette.types import Message as Event
 
-from featurestore.engine.watch import AGAIN_SECONDS, Bounds, Watch, watched
+from featurestore.engine.watch import INTERRUPT_INTERVAL, Bounds, Watch, use_watch
 from featurestore.errors import Timeout
 from featurestore.server import forks, logs
 from featurestore.server.app import engine_app
@@ -95,7 +95,7 @@ class Answering:
         """Let the application answer."""
         failed = False
         try:
-            with watched(self._watch):
+            with use_watch(self._watch):
                 await app(_scope(ask), self._receive, self._send)
         except Exception:  # noqa: BLE001 - the application has logged it, and broken its answer off
             failed = True
@@ -115,7 +115,7 @@ class Answering:
         self._stopped.set()
         while True:
             self._watch.stop(error)
-            await asyncio.sleep(AGAIN_SECONDS)
+            await asyncio.sleep(INTERRUPT_INTERVAL)
 
     async def _receive(self) -> Event:
         if self._body_over:

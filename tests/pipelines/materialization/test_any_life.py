@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, agg
-from featurestore.compiler.diff import DELETED
+from featurestore.compiler.log_diff import DELETED
 from featurestore.lakehouse import compaction, tables
 from tests.worlds import STAMP
 

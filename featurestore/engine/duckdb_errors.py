@@ -1,4 +1,4 @@
-"""DuckDB's errors as ours: its own words go to `details`, never into the message."""
+"""Translate DuckDB's errors into ours: DuckDB's text goes to `details`, never into the message."""
 
 import errno
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ DISK = "the disk that queries spill to is full; free some space or set spill_dir
 
 
 @contextmanager
-def translated(watch: Watch | None = None, disk: str | None = None) -> Iterator[None]:
-    """DuckDB's errors as ours; its own text goes to the log and to `details`, never into the message.
+def translate_errors(watch: Watch | None = None, disk: str | None = None) -> Iterator[None]:
+    """Translate DuckDB's errors in the block; DuckDB's text goes to the log and to `details`, never into the message.
 
-    `disk` is what a full disk means to the caller. Whatever fails after `watch` was stopped fails with what it was stopped with.
+    `disk` is the message for a full disk. Errors after `watch` was stopped become the error that it was stopped with.
     """
     try:
         yield
@@ -29,25 +29,25 @@ def translated(watch: Watch | None = None, disk: str | None = None) -> Iterator[
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         if watch is not None and watch.error is not None:
             raise watch.error from error
-        raise _ours(error, disk or DISK) from error
+        raise _store_error(error, disk or DISK) from error
 
 
-def _ours(error: Exception, disk: str) -> FeatureStoreError:
+def _store_error(error: Exception, disk: str) -> FeatureStoreError:
     text = str(error)
     if isinstance(error, duckdb.OutOfMemoryException) or text.startswith("Out of Memory Error"):
         if "max_temp_directory_size" in text:
-            return OutOfResources("a query needs more memory and disk than it may have; ask for less at once, or raise the limits")
+            return OutOfResources("a query needs more memory and disk than its limits allow; request less at once, or raise the limits")
         return OutOfResources("a query needs more memory than memory_limit allows; raise memory_limit or lower threads")
     if isinstance(error, duckdb.IOException) or text.startswith("IO Error"):
         full = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENOSPC
         if full or "No space left" in text or "max_temp_directory_size" in text:
             return OutOfResources(disk, resource="disk")
-        return RequestError("a file cannot be read; check that it is whole and of the named format", reason=_first_line(error))
+        return RequestError("a file cannot be read; check that it is complete and has the named format", reason=_first_line(error))
     if isinstance(error, duckdb.PermissionException) or text.startswith("Permission Error"):
-        log.debug("the engine refused access to what a query may not reach", exc_info=error)
-        return RequestError("the SQL reaches for what a query may not use: files, settings or extensions", reason=_first_line(error))
-    log.debug("the engine refused a query", exc_info=error)
-    return RequestError("the SQL does not work on these data", reason=_first_line(error))
+        log.debug("DuckDB refused access to files, settings or extensions", exc_info=error)
+        return RequestError("the SQL uses files, settings or extensions, which a query may not", reason=_first_line(error))
+    log.debug("DuckDB refused a query", exc_info=error)
+    return RequestError("the SQL fails on these data", reason=_first_line(error))
 
 
 def _first_line(error: Exception) -> str:

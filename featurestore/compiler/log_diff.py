@@ -1,0 +1,121 @@
+"""SQL of the rows that a run must append: the difference between its computed rows and the log in the feature table.
+
+The log has every version of a row, distinguished by created_timestamp. A row that is not in the log is appended. A row whose latest
+version differs gets a correction, created later than the version it corrects. A stored row that is no longer computed gets a
+tombstone, a correction that marks it as deleted. So a second run over the same source appends nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from featurestore.compiler.expressions import quoted
+from featurestore.compiler.zeros import differ_sql
+
+STORED = "__fs_held"
+STORED_LATEST = "__fs_held_latest"
+COMPUTED = "__fs_computed"
+COMPUTED_LATEST = "__fs_computed_latest"
+APPENDED = "__fs_appended"
+VANISHED = "__fs_vanished"
+CORRECTION = "__fs_correction"
+DELETED = "__fs_deleted"
+"""The column that is true in tombstones. It is added to a feature table with its first tombstone; NULL means false."""
+LIVE_COLUMNS = ("feature_timestamp", "created_timestamp", DELETED)
+"""The columns that, with the keys, determine which rows of a log are deleted."""
+YEAR_1 = "TIMESTAMPTZ '0001-01-01 00:00:00+00'"
+CREATED_OR_YEAR_1 = f"coalesce(created_timestamp, {YEAR_1})"
+"""SQL of a row's created time; an unknown one counts as the oldest."""
+
+
+def latest_versions(relation: str, keys: Sequence[str]) -> str:
+    """The latest version of every (keys, feature_timestamp); an unknown created time is the oldest."""
+    partition = ", ".join([*map(quoted, keys), "feature_timestamp"])
+    return f"SELECT * FROM {relation} QUALIFY row_number() OVER (PARTITION BY {partition} ORDER BY created_timestamp DESC NULLS LAST) = 1"
+
+
+def live_rows(keys: Sequence[str], log: str, until: int | None = None) -> str:
+    """The latest version of every row of a log that is not deleted: keys, feature_timestamp, created_timestamp (year 1 if unknown).
+
+    The log's columns are the keys and LIVE_COLUMNS. Tombstones created after `until` (microseconds; None: no bound) are ignored.
+    """
+    row = ", ".join([*map(quoted, keys), "feature_timestamp"])
+    late = f" WHERE {DELETED} IS NOT TRUE OR created_timestamp <= make_timestamptz({until})" if until is not None else ""
+    gone = f"arg_max({DELETED} IS TRUE, {CREATED_OR_YEAR_1}) AS __fs_gone"
+    versions = f"SELECT {row}, max({CREATED_OR_YEAR_1}) AS created_timestamp, {gone} FROM {log}{late}"
+    return f"SELECT {row}, created_timestamp FROM ({versions} GROUP BY {row}) WHERE NOT __fs_gone"
+
+
+def first_rows(keys: Sequence[str], features: Iterable[str], rows: str = COMPUTED) -> str:
+    """The rows to append to a log with no rows in the interval; keys and feature_timestamp must be unique in `rows`."""
+    created = f"coalesce(c.created_timestamp, {_run_time()}) AS created_timestamp"
+    return f"SELECT {_columns('c', keys)}, c.feature_timestamp, {created}, {_columns('c', features)}, false AS {CORRECTION} FROM {rows} c"
+
+
+def vanished_rows(keys: Sequence[str]) -> str:
+    """Stored rows that were not computed and have no tombstone yet."""
+    return f"SELECT h.* FROM {STORED_LATEST} h ANTI JOIN {COMPUTED} c ON {_same_row(keys, 'h', 'c')} WHERE NOT h.{DELETED}"
+
+
+def appended_rows(keys: Sequence[str], features: Mapping[str, str], versioned: bool) -> str:
+    """The rows to append. CORRECTION is true if the log already has the keys and feature_timestamp, DELETED is true in tombstones.
+
+    `features` maps names to types. `versioned`: the source has a created time, so each of its versions is kept. The variable `run` is
+    the run's time in UTC microseconds.
+    """
+    parts = [_corrections(keys, features, versioned), _tombstones(keys, features)]
+    if versioned:
+        parts.insert(0, _new_versions(keys, features))
+    return "\nUNION ALL\n".join(parts)
+
+
+def _new_versions(keys: Sequence[str], features: Iterable[str]) -> str:
+    return (
+        f"SELECT {_columns('c', keys)}, c.feature_timestamp, c.created_timestamp, {_columns('c', features)},"
+        f"\n  (h.feature_timestamp IS NOT NULL OR c.created_timestamp IS DISTINCT FROM n.created_timestamp) AS {CORRECTION},"
+        f" false AS {DELETED}"
+        f"\nFROM (SELECT * FROM {COMPUTED} c ANTI JOIN {STORED} h ON {_same_row(keys, 'c', 'h')}"
+        f" AND c.created_timestamp IS NOT DISTINCT FROM h.created_timestamp) c"
+        f"\nJOIN {COMPUTED_LATEST} n ON {_same_row(keys, 'c', 'n')}\nLEFT JOIN {STORED_LATEST} h ON {_same_row(keys, 'c', 'h')}"
+    )
+
+
+def _corrections(keys: Sequence[str], features: Mapping[str, str], versioned: bool) -> str:
+    """New and changed rows; of a versioned source only rows that changed without a newer version."""
+    changed = " OR ".join(
+        [f"h.{DELETED}", *(differ_sql(f"c.{quoted(name)}", f"h.{quoted(name)}", sql_type) for name, sql_type in features.items())]
+    )
+    newer = "(c.created_timestamp IS NOT NULL AND (h.created_timestamp IS NULL OR c.created_timestamp > h.created_timestamp))"
+    first = f"WHEN h.feature_timestamp IS NULL THEN coalesce(c.created_timestamp, {_run_time()})"
+    created = f"CASE {first} WHEN {newer} THEN c.created_timestamp ELSE {_correction_time('h')} END"
+    condition = (
+        f"h.feature_timestamp IS NOT NULL AND NOT {newer} AND ({changed})" if versioned else f"h.feature_timestamp IS NULL OR ({changed})"
+    )
+    return (
+        f"SELECT {_columns('c', keys)}, c.feature_timestamp, {created} AS created_timestamp, {_columns('c', features)},"
+        f"\n  h.feature_timestamp IS NOT NULL AS {CORRECTION}, false AS {DELETED}"
+        f"\nFROM {COMPUTED_LATEST} c LEFT JOIN {STORED_LATEST} h ON {_same_row(keys, 'c', 'h')}\nWHERE {condition}"
+    )
+
+
+def _tombstones(keys: Sequence[str], features: Iterable[str]) -> str:
+    nulls = ", ".join(f"NULL AS {quoted(feature)}" for feature in features)
+    return (
+        f"SELECT {_columns('v', keys)}, v.feature_timestamp, {_correction_time('v')} AS created_timestamp, {nulls},"
+        f" true AS {CORRECTION}, true AS {DELETED}\nFROM {VANISHED} v"
+    )
+
+
+def _run_time() -> str:
+    return "make_timestamptz(getvariable('run'))"
+
+
+def _correction_time(alias: str) -> str:
+    """The run's time, or one microsecond after the created time of the corrected row if that is later."""
+    return f"greatest({_run_time()}, {alias}.created_timestamp + INTERVAL 1 MICROSECOND)"
+
+
+def _same_row(keys: Sequence[str], left: str, right: str) -> str:
+    return " AND ".join(f"{left}.{column} = {right}.{column}" for column in [*map(quoted, keys), "feature_timestamp"])
+
+
+def _columns(alias: str, names: Iterable[str]) -> str:
+    return ", ".join(f"{alias}.{quoted(name)}" for name in names)
