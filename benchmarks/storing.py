@@ -15,7 +15,7 @@ from rich.table import Table
 from benchmarks.join import DAYS, FEATURES, VIEWS, given_views
 from benchmarks.timing import Work
 from featurestore import FeatureStore
-from featurestore.pipelines.training_sets.digest import of_table
+from featurestore.pipelines.training_sets.digest import table_digest
 from featurestore.pipelines.training_sets.measures import in_memory
 
 BARE = "bare write by pyarrow, zstd"
@@ -40,7 +40,7 @@ def run(console: Console, rows: int, rounds: int) -> dict[str, float]:
             "bare write by DuckDB, zstd": lambda: _by_duckdb(joined, home),
             JOIN: lambda: store.point_in_time("endless", spine, "asked_at"),
             STORED: lambda: store.training_set("endless", spine, "asked_at", label="label", name=next(names)),
-            "its digest, in one thread": lambda: of_table(joined),
+            "its digest, in one thread": lambda: table_digest(joined),
             "its statistics, in one thread": lambda: [in_memory(column) for column in joined.columns[2:]],
         }
         taken: dict[str, list[Cost]] = {name: [] for name in works}

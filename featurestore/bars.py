@@ -15,14 +15,14 @@ WIDTH = 24
 
 
 @contextmanager
-def training_set(screen: Console | None = None) -> Iterator[training_sets.Report]:
+def training_set(screen: Console | None = None) -> Iterator[training_sets.OnBuildProgress]:
     """A bar over the rows; on stderr when no console is given."""
     columns = (TextColumn("{task.description}"), BarColumn(WIDTH), MofNCompleteColumn(), TextColumn("rows"), TimeElapsedColumn())
     with Progress(*columns, console=screen or Console(stderr=True), transient=True) as bars:
         # A total of None is a bar that moves to and fro.
         task = bars.add_task("waiting", total=None)
 
-        def report(now: training_sets.Progress) -> None:
+        def report(now: training_sets.BuildProgress) -> None:
             bars.update(task, description=now.stage, completed=now.rows, total=now.total)
 
         yield report

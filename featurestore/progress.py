@@ -8,14 +8,14 @@ from featurestore.errors import RequestError, brief
 
 if TYPE_CHECKING:
     from featurestore.pipelines.materialization.materialize import Report as ViewReport
-    from featurestore.pipelines.training_sets.progress import Report
+    from featurestore.pipelines.training_sets.progress import OnBuildProgress
 
 Callee = TypeVar("Callee", bound=Callable[..., Any])
-OfTrainingSet: TypeAlias = "Report | bool | None"
+OfTrainingSet: TypeAlias = "OnBuildProgress | bool | None"
 OfMaterialization: TypeAlias = "ViewReport | bool | None"
 
 
-def of_training_set(given: OfTrainingSet) -> "AbstractContextManager[Report | None]":
+def of_training_set(given: OfTrainingSet) -> "AbstractContextManager[OnBuildProgress | None]":
     """Whom to tell, while the block lasts."""
     if not isinstance(given, bool):
         return nullcontext(_told(given))

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from featurestore.pipelines.materialization.outcome import Materializations
     from featurestore.pipelines.planning.plan import Plan
     from featurestore.pipelines.training_sets import splits
-    from featurestore.pipelines.training_sets.prepared import Prepared
-    from featurestore.pipelines.training_sets.progress import Report
+    from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
+    from featurestore.pipelines.training_sets.progress import OnBuildProgress
     from featurestore.pipelines.training_sets.training_set import TrainingSet
 
 MODELS = re.compile(r"(?:models|runs):/[^/]")
@@ -182,7 +182,7 @@ class FeatureStore:
         name: str | None = None,
         known: Known = "now",
         snapshots: Mapping[str, int | None] | None = None,
-        split: splits.Given | None = None,
+        split: splits.SplitRequest | None = None,
         by: str | Sequence[str] | None = None,
         start: datetime | str | None = None,
         end: datetime | str | None = None,
@@ -215,18 +215,18 @@ class FeatureStore:
         name: str | None = None,
         known: Known = "now",
         snapshots: Mapping[str, int | None] | None = None,
-        split: splits.Given | None = None,
+        split: splits.SplitRequest | None = None,
         by: str | Sequence[str] | None = None,
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         every: str | None = None,
         format: Csv | None = None,
-    ) -> Prepared:
+    ) -> PreparedTrainingSet:
         """The first half of `training_set`, for servers: read the spine, pin the snapshots, and so know the `id`."""
         given, column = verbs.asked(spine, timestamp, start, end, every, format)
         service = service_name(service)
         resolved = self._services.resolve(service)
-        return verbs.prepare(
+        return verbs.prepare_training_set(
             self._runtime,
             resolved,
             given,
@@ -239,29 +239,29 @@ class FeatureStore:
             by=by,
         )
 
-    def build_training_set(self, prepared: Prepared, progress: Report | None = None) -> TrainingSet:
+    def build_training_set(self, prepared: PreparedTrainingSet, progress: OnBuildProgress | None = None) -> TrainingSet:
         """The second half: join and store."""
-        written = None if progress is None else verbs.by_rows(prepared.spine.rows, progress)
-        return verbs.build(self._runtime, prepared, written)
+        written = None if progress is None else verbs.report_rows_written(prepared.spine.rows, progress)
+        return verbs.build_training_set(self._runtime, prepared, written)
 
-    def spooled_training_set(self, folder: Path) -> Prepared:
+    def spooled_training_set(self, folder: Path) -> PreparedTrainingSet:
         """What `spool` wrote to a folder, to be built by this process. Raises: NotFound when a snapshot that it pins is gone."""
-        return verbs.spooled(self._runtime, folder)
+        return verbs.load_spooled(self._runtime, folder)
 
     def get_training_set(self, id: str) -> TrainingSet:
         """A stored training set. Raises: NotFound with the nearest ids."""
-        return verbs.get(self._runtime, text(id, "id"))
+        return verbs.get_training_set(self._runtime, text(id, "id"))
 
     def find_training_set(self, id: str) -> TrainingSet | None:
         """A stored training set; None when there is none of this id."""
-        return verbs.find(self._runtime, text(id, "id"))
+        return verbs.find_training_set(self._runtime, text(id, "id"))
 
     def rebuild(self, id_or_model_uri: str) -> TrainingSet:
         """Compute a training set again from its pinned snapshots alone and compare; a model URI stands for the one it carries.
 
         Raises: DigestMismatch naming the columns that differ.
         """
-        return verbs.rebuild(self._runtime, self._id(id_or_model_uri, "id_or_model_uri"))
+        return verbs.rebuild_training_set(self._runtime, self._id(id_or_model_uri, "id_or_model_uri"))
 
     def compare(self, a: str, b: str) -> dict[str, Any]:
         """What training set `b` has otherwise than `a`: definitions, rows, values, drift, and what changed them.
@@ -269,7 +269,9 @@ class FeatureStore:
         A model URI stands for the training set it carries. Raises: NotFound with the nearest ids; RequestError where their keys
         have other columns.
         """
-        return verbs.compare(self._runtime, *(self.get_training_set(self._id(given, what)) for given, what in ((a, "a"), (b, "b"))))
+        return verbs.compare_training_sets(
+            self._runtime, *(self.get_training_set(self._id(given, what)) for given, what in ((a, "a"), (b, "b")))
+        )
 
     def point_in_time(
         self,
@@ -288,7 +290,7 @@ class FeatureStore:
         wanted = service if isinstance(service, ServicePlan) else self._services.resolve(service).plan
         known = known_at(known)
         pinned = verbs.pin(self._runtime, wanted, snapshots)
-        rows = verbs.read_for(self._runtime, given, wanted, column, pinned, known)
+        rows = verbs.read_spine(self._runtime, given, wanted, column, pinned, known)
         with verbs.join_pinned(self._runtime, wanted, rows, pinned, known) as joined:
             return pa.Table.from_batches(verbs.bounded_result(joined.batches), joined.schema)
 
@@ -340,7 +342,7 @@ class FeatureStore:
 
     def training_sets(self) -> list[dict[str, Any]]:
         """Every training set, newest first."""
-        return verbs.listing(self._runtime)
+        return verbs.list_training_sets(self._runtime)
 
     def models(self) -> list[dict[str, Any]]:
         """Every version of every model that was logged with a training set, newest first, with its aliases."""

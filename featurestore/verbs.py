@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from featurestore.pipelines.planning.apply import apply as apply
     from featurestore.pipelines.planning.plan import Plan as Plan
     from featurestore.pipelines.planning.plan import plan as plan
-    from featurestore.pipelines.training_sets.build import build as build
-    from featurestore.pipelines.training_sets.build import find as find
-    from featurestore.pipelines.training_sets.build import get as get
-    from featurestore.pipelines.training_sets.comparison import compare as compare
-    from featurestore.pipelines.training_sets.listing import listing as listing
-    from featurestore.pipelines.training_sets.prepared import prepare as prepare
-    from featurestore.pipelines.training_sets.prepared import read_for as read_for
-    from featurestore.pipelines.training_sets.progress import by_rows as by_rows
-    from featurestore.pipelines.training_sets.rebuild import rebuild as rebuild
-    from featurestore.pipelines.training_sets.spooled import spooled as spooled
+    from featurestore.pipelines.training_sets.build import build_training_set as build_training_set
+    from featurestore.pipelines.training_sets.build import find_training_set as find_training_set
+    from featurestore.pipelines.training_sets.build import get_training_set as get_training_set
+    from featurestore.pipelines.training_sets.comparison import compare_training_sets as compare_training_sets
+    from featurestore.pipelines.training_sets.listing import list_training_sets as list_training_sets
+    from featurestore.pipelines.training_sets.prepared import prepare_training_set as prepare_training_set
+    from featurestore.pipelines.training_sets.prepared import read_spine as read_spine
+    from featurestore.pipelines.training_sets.progress import report_rows_written as report_rows_written
+    from featurestore.pipelines.training_sets.rebuild import rebuild_training_set as rebuild_training_set
+    from featurestore.pipelines.training_sets.spooled import load_spooled as load_spooled
     from featurestore.records.pinned import pin as pin
     from featurestore.spines.bounds import bounded_result as bounded_result
     from featurestore.spines.grid import asked as asked
@@ -37,29 +37,29 @@ _HOMES = {
     "apply": "pipelines.planning.apply",
     "asked": "spines.grid",
     "bounded_result": "spines.bounds",
-    "build": "pipelines.training_sets.build",
-    "by_rows": "pipelines.training_sets.progress",
-    "compare": "pipelines.training_sets.comparison",
+    "build_training_set": "pipelines.training_sets.build",
+    "compare_training_sets": "pipelines.training_sets.comparison",
     "compare_views": "pipelines.maintenance.online_comparison",
-    "find": "pipelines.training_sets.build",
-    "get": "pipelines.training_sets.build",
+    "find_training_set": "pipelines.training_sets.build",
+    "get_training_set": "pipelines.training_sets.build",
     "join_pinned": "joins.pinned",
-    "listing": "pipelines.training_sets.listing",
+    "list_training_sets": "pipelines.training_sets.listing",
     "load": "dsl.loader",
+    "load_spooled": "pipelines.training_sets.spooled",
     "lookup": "pipelines.lookup",
     "maintain": "pipelines.maintenance.maintain",
     "materialize_views": "pipelines.materialization.outcome",
     "pin": "records.pinned",
     "plan": "pipelines.planning.plan",
-    "prepare": "pipelines.training_sets.prepared",
+    "prepare_training_set": "pipelines.training_sets.prepared",
     "publish_views": "pipelines.materialization.publish",
-    "read_for": "pipelines.training_sets.prepared",
-    "rebuild": "pipelines.training_sets.rebuild",
+    "read_spine": "pipelines.training_sets.prepared",
+    "rebuild_training_set": "pipelines.training_sets.rebuild",
     "remove_service": "pipelines.maintenance.removal",
     "remove_version": "pipelines.maintenance.removal",
     "remove_view": "pipelines.maintenance.removal",
     "repair": "pipelines.maintenance.repair",
-    "spooled": "pipelines.training_sets.spooled",
+    "report_rows_written": "pipelines.training_sets.progress",
 }
 
 

@@ -15,7 +15,7 @@ from featurestore.cli.output import console, note, print_facts, print_json, say
 from featurestore.values.humanize import count
 
 if TYPE_CHECKING:
-    from featurestore.pipelines.training_sets.progress import Report
+    from featurestore.pipelines.training_sets.progress import OnBuildProgress
     from featurestore.pipelines.training_sets.training_set import TrainingSet
 
 
@@ -145,7 +145,7 @@ def _split(given: tuple[str, ...]) -> dict[str, float | str | None] | None:
     return parts or None
 
 
-def _bar() -> AbstractContextManager["Report | None"]:
+def _bar() -> AbstractContextManager["OnBuildProgress | None"]:
     """A bar over the rows, where someone watches."""
     screen = console(stderr=True)
     if context.as_json() or not screen.is_terminal:

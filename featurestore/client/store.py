@@ -26,7 +26,7 @@ from featurestore.pipelines.materialization.outcome import Materializations
 from featurestore.pipelines.planning.plan import Plan
 from featurestore.pipelines.training_sets import splits
 from featurestore.pipelines.training_sets.files import Files
-from featurestore.pipelines.training_sets.progress import Progress as RowsProgress
+from featurestore.pipelines.training_sets.progress import BuildProgress
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.records.names import service_name, view_name, view_names
 from featurestore.spines.grid import asked
@@ -141,7 +141,7 @@ class RemoteStore:
         name: str | None = None,
         known: Known = "now",
         snapshots: Mapping[str, int | None] | None = None,
-        split: splits.Given | None = None,
+        split: splits.SplitRequest | None = None,
         by: str | Sequence[str] | None = None,
         start: datetime | str | None = None,
         end: datetime | str | None = None,
@@ -161,7 +161,7 @@ class RemoteStore:
         with spines.request(given, {**fields, **words, "snapshots": _texts(snapshots), **cut}) as options:
             job = self._http.post("/v1/training-sets", patient=True, **options)
         with shown.of_training_set(progress) as report:
-            done = self._awaited(job, None if report is None else lambda told: report(RowsProgress(**told)))
+            done = self._awaited(job, None if report is None else lambda told: report(BuildProgress(**told)))
         return self._training_set(done["manifest"])
 
     def cancel(self, id: str) -> str:
@@ -365,7 +365,7 @@ def _texts(snapshots: Mapping[str, int | None] | None) -> dict[str, str | None] 
     return {table: None if snapshot is None else str(snapshot) for table, snapshot in snapshot_ids(snapshots).items()}
 
 
-def _ends(split: splits.Given) -> dict[str, Any]:
+def _ends(split: splits.SplitRequest) -> dict[str, Any]:
     """Times as text."""
     if not isinstance(split, Mapping) or not all(isinstance(name, str) for name in split):
         raise RequestError(f"split={brief(split)} is no dict of parts", field="split")

@@ -25,8 +25,8 @@ from featurestore.errors import (
     TypeMismatch,
 )
 from featurestore.pipelines.materialization.materialize import Progress
-from featurestore.pipelines.training_sets.digest import of_table
-from featurestore.pipelines.training_sets.progress import Progress as RowsProgress
+from featurestore.pipelines.training_sets.digest import table_digest
+from featurestore.pipelines.training_sets.progress import BuildProgress
 from featurestore.records import model_events
 from tests import shop
 
@@ -209,7 +209,7 @@ def test_any_spine_gives_the_same_training_set(store: Verbs, home: FeatureStore,
 
 
 def test_a_build_tells_how_far_it_is(store: Verbs, capfd: pytest.CaptureFixture[str]) -> None:
-    seen: list[RowsProgress] = []
+    seen: list[BuildProgress] = []
     made = train(store, shop.spine(), name=f"told_{type(store).__name__}", progress=seen.append)
     assert (seen[-1].rows, seen[-1].total) == (3, 3)
     silent = capfd.readouterr()
@@ -224,7 +224,7 @@ def test_a_training_set_and_its_rows(store: Verbs, home: FeatureStore) -> None:
     assert made.snapshots == {view["table"].removeprefix("features."): int(view["snapshot_id"]) for view in home.views()}
     assert made.plan == home.service_plan("churn")
     rows = made.to_arrow()
-    assert of_table(rows) == made.digest
+    assert table_digest(rows) == made.digest
     assert rows.schema.names[:5] == ["customer_id", "basket", "asked_at", "churned", "orders_7d"]
     assert rows["customer_id"].to_pylist() == [1, 99, None]
     assert [batch.num_rows for batch in made.to_batches(2)] == [2, 1]
@@ -305,8 +305,8 @@ def test_a_rebuild_that_differs_names_the_columns(own: Verbs, own_shop: FeatureS
 def test_point_in_time(store: Verbs, home: FeatureStore) -> None:
     found = store.point_in_time("plain", shop.SPINE_SQL, "ordered_at")
     assert found["orders_30d"].to_pylist() == [None, None, 0, 1]
-    assert of_table(found) == of_table(store.point_in_time("plain", found.select([0, 1, 2]), "ordered_at"))
-    assert of_table(found) == of_table(home.point_in_time("plain", shop.SPINE_SQL, "ordered_at"))
+    assert table_digest(found) == table_digest(store.point_in_time("plain", found.select([0, 1, 2]), "ordered_at"))
+    assert table_digest(found) == table_digest(home.point_in_time("plain", shop.SPINE_SQL, "ordered_at"))
 
 
 def test_online_features(store: Verbs, home: FeatureStore) -> None:

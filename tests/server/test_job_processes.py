@@ -15,7 +15,7 @@ import pytest
 
 from featurestore import FeatureStore, connect
 from featurestore.errors import OutOfResources
-from featurestore.pipelines.training_sets.digest import of_table
+from featurestore.pipelines.training_sets.digest import table_digest
 from featurestore.pipelines.training_sets.progress import FINISH
 from featurestore.pipelines.training_sets.spooled import spool
 from featurestore.server.jobs.handlers import TRAINING_SET
@@ -172,7 +172,7 @@ def test_jobs_outlive_a_server_that_is_killed(store: FeatureStore) -> None:
         table = store.catalog.load_table(f"training_sets.{name}")
         assert len(table.snapshots()) == 1, "it was built once"
         expected = store.point_in_time("churn", spines[name], "asked_at")
-        assert store.get_training_set(id).digest == of_table(expected)
+        assert store.get_training_set(id).digest == table_digest(expected)
 
 
 def upload(url: str, name: str, spine: pa.Table) -> str:

@@ -12,8 +12,8 @@ import pytest
 
 from featurestore import connect
 from featurestore.errors import Conflict, NotFound
-from featurestore.pipelines.training_sets.digest import of_table
-from featurestore.pipelines.training_sets.progress import Progress
+from featurestore.pipelines.training_sets.digest import table_digest
+from featurestore.pipelines.training_sets.progress import BuildProgress
 from tests import shop
 from tests.server.conftest import Served
 from tests.server.test_errors import refused
@@ -91,10 +91,10 @@ def test_rows_come_as_arrow_and_as_parquet(served: Served) -> None:
     expected = served.store.get_training_set(id).digest
     arrow = served.http.get(f"/v1/training-sets/{id}/data")
     assert arrow.headers["content-type"] == "application/vnd.apache.arrow.stream"
-    assert of_table(pa.ipc.open_stream(arrow.content).read_all()) == expected
+    assert table_digest(pa.ipc.open_stream(arrow.content).read_all()) == expected
     found = served.http.get(f"/v1/training-sets/{id}/data", params={"format": "parquet"})
     assert found.headers["content-type"] == "application/vnd.apache.parquet"
-    assert of_table(pq.read_table(io.BytesIO(found.content))) == expected
+    assert table_digest(pq.read_table(io.BytesIO(found.content))) == expected
     refused(served.http.get(f"/v1/training-sets/{id}/data", params={"format": "csv"}), 422, "RequestError")
 
 
@@ -111,7 +111,7 @@ def test_point_in_time_is_answered_and_not_stored(served: Served) -> None:
     answer = served.http.post("/v1/point-in-time", json={"service": "plain", "timestamp": "ordered_at", "spine": {"sql": shop.SPINE_SQL}})
     rows = pa.ipc.open_stream(answer.content).read_all()
     assert rows.num_rows >= 4
-    assert of_table(rows) == of_table(served.store.point_in_time("plain", shop.SPINE_SQL, "ordered_at"))
+    assert table_digest(rows) == table_digest(served.store.point_in_time("plain", shop.SPINE_SQL, "ordered_at"))
     assert served.store.training_sets() == before
 
 
@@ -146,7 +146,7 @@ def test_a_build_that_waits_is_cancelled_and_begun_anew(own: Served) -> None:
 
 
 def test_a_client_that_is_interrupted_says_how_to_cancel(served: Served) -> None:
-    def stop(now: Progress) -> None:
+    def stop(now: BuildProgress) -> None:
         raise KeyboardInterrupt
 
     with connect(str(served.http.base_url), timeout=60) as remote:
@@ -194,7 +194,7 @@ def test_a_name_is_one_that_folders_and_tables_can_have(served: Served) -> None:
     request = {**FIELDS, "spine": {"rows": ROWS}}
     for name in ("..", "a/b", "a b", "a\n", "1a", "_a", "ä", "x" * 129, "x" * 300, "x" * 100_000):
         error = refused(served.http.post("/v1/training-sets", json={**request, "name": name}), 400, "RequestError")
-        assert "is not a name for a training set" in error["message"]
+        assert "is not a valid name for a training set" in error["message"]
         assert len(error["message"]) < 1_000
     longest = "x" * 128
     assert ask(served.http, json={**request, "name": longest})["state"] == "done"

@@ -10,7 +10,7 @@ import pytest
 
 from featurestore import FeatureStore, Settings
 from featurestore.errors import TypeMismatch
-from featurestore.pipelines.training_sets.digest import of_table
+from featurestore.pipelines.training_sets.digest import table_digest
 from tests.pipelines.training_sets import builders
 
 WORDS = ["", "ä\0b", None, "x" * 1000, "'"]
@@ -103,7 +103,7 @@ def test_columns_of_every_type_come_back(store: FeatureStore) -> None:
     for name, column in SAME.items():
         assert repr(found[name].to_pylist()) == repr(column.to_pylist()), name
     assert {name: plain(found[name]) for name in OTHERS} == {name: wanted for name, (_, wanted) in OTHERS.items()}
-    assert of_table(found) == made.digest
+    assert table_digest(found) == made.digest
     assert store.rebuild(made.id).digest == made.digest
     assert store.training_set("service", spine.slice(1), "t").digest != made.digest
     assert store.training_set("service", pa.concat_tables([spine.slice(0, 2), spine.slice(2)]), "t", label="uint64").id == made.id

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from featurestore.errors import Conflict
 from featurestore.lakehouse import dropping, tables, tags
 from featurestore.lakehouse.dropping import FolderContents, TableIdentity
-from featurestore.pipelines.training_sets.listing import listing
+from featurestore.pipelines.training_sets.listing import list_training_sets
 from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records import definitions, feature_table, model_events
 from featurestore.records.definitions import REMOVED, Applied, Registry
@@ -125,7 +125,7 @@ def _obsolete_services(runtime: Runtime, known: Registry, view: str, rows: Seque
                     reading.append(f"{service} v{row.version}")
     tables_of = {row.table for row in rows}
     trained = [model.name for model in model_events.registered(runtime) if model.tables & tables_of]
-    pinning = [entry["id"] for entry in listing(runtime) if tables_of.intersection(entry["views"])]
+    pinning = [entry["id"] for entry in list_training_sets(runtime) if tables_of.intersection(entry["views"])]
     unfinished = [id for row in rows for id in _pinning_ids(runtime, row) if id not in pinning]
     if reading or trained or pinning or unfinished:
         raise _still_needed(view, sorted(versions), reading, trained, pinning, list(dict.fromkeys(unfinished)))

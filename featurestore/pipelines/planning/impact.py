@@ -8,7 +8,7 @@ from featurestore.lakehouse import tables
 from featurestore.pipelines.materialization.checkpoint import unfinished
 from featurestore.pipelines.planning import cost
 from featurestore.pipelines.planning.step import Step
-from featurestore.pipelines.training_sets.listing import listing
+from featurestore.pipelines.training_sets.listing import list_training_sets
 from featurestore.records import feature_table, model_events
 from featurestore.records.runtime import Runtime
 from featurestore.values.humanize import listed
@@ -49,7 +49,7 @@ def _with_models(runtime: Runtime, steps: Sequence[Step]) -> tuple[Step, ...]:
     if not any(step.action == "new version" for step in steps):
         return tuple(steps)
     known = model_events.registered(runtime)
-    services = {one["id"]: one["service"] for one in listing(runtime)} if known else {}
+    services = {one["id"]: one["service"] for one in list_training_sets(runtime)} if known else {}
     return tuple(replace(step, models=_left_behind(step, known, services)) if step.action == "new version" else step for step in steps)
 
 

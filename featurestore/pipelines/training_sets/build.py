@@ -1,4 +1,4 @@
-"""Building and finding training sets."""
+"""Build, store, find and list training sets."""
 
 import json
 import time
@@ -10,96 +10,98 @@ from featurestore.compiler.point_in_time import ROW
 from featurestore.errors import Conflict, NotFound
 from featurestore.joins.pinned import join_pinned
 from featurestore.lakehouse import tables, tags, writes
-from featurestore.pipelines.training_sets import build_tags, manifest, splits, statistics
-from featurestore.pipelines.training_sets.listing import listing
-from featurestore.pipelines.training_sets.observer import Report, Tally
-from featurestore.pipelines.training_sets.prepared import Prepared
-from featurestore.pipelines.training_sets.split_assignment import Places, places
+from featurestore.pipelines.training_sets import build_tags, feature_statistics, manifest, splits
+from featurestore.pipelines.training_sets.listing import list_training_sets
+from featurestore.pipelines.training_sets.observer import OnRowsWritten, RowObserver
+from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
+from featurestore.pipelines.training_sets.split_assignment import SplitAssigner, open_split_assigner
 from featurestore.pipelines.training_sets.stored_rows import StoredRows
 from featurestore.pipelines.training_sets.training_set import MANIFEST, TAG, TrainingSet, manifest_json
 from featurestore.records.runtime import Runtime
 
 
-def build(runtime: Runtime, prepared: Prepared, report: Report | None = None) -> TrainingSet:
-    """Join, store and tag a training set; the same request on the same snapshots returns the one that is there.
+def build_training_set(runtime: Runtime, prepared: PreparedTrainingSet, on_rows_written: OnRowsWritten | None = None) -> TrainingSet:
+    """Join, store and tag a training set. If one with the same id exists, return it.
 
-    `report` is told how many rows were written so far.
+    `on_rows_written` is called with the number of rows written so far.
     """
-    began = time.monotonic()
-    home = _identifier(runtime, prepared.name)
-    there = tables.find(runtime.catalog, home)
-    if there is not None and (existing := _in(runtime, there, prepared.id)) is not None:
-        return _opened(runtime, *existing)
+    started = time.monotonic()
+    identifier = _identifier(runtime, prepared.name)
+    existing_table = tables.find(runtime.catalog, identifier)
+    if existing_table is not None and (existing := _read_stored(runtime, existing_table, prepared.id)) is not None:
+        return _open(runtime, *existing)
     with (
-        build_tags.held(runtime, prepared, home),
+        build_tags.tag_snapshots(runtime, prepared, identifier),
         join_pinned(runtime, prepared.plan, prepared.spine, prepared.pinned, prepared.known) as joined,
-        places(runtime, prepared.split, prepared.spine.timestamp) as placed,
-        _tally(runtime, prepared, joined.schema, placed) as tally,
+        open_split_assigner(runtime, prepared.split, prepared.spine.timestamp) as assigner,
+        _observe(runtime, prepared, joined.schema, assigner) as observer,
     ):
 
         def summary() -> dict[str, str]:
-            seconds = round(prepared.seconds + time.monotonic() - began, 3)
-            noted = {**manifest.described(prepared, joined), **tally.results()}
-            noted.update(seconds=seconds, peak_memory_bytes=manifest.peak_memory())
-            return {MANIFEST: manifest_json(noted)}
+            seconds = round(prepared.seconds + time.monotonic() - started, 3)
+            entries = {**manifest.describe_join(prepared, joined), **observer.results()}
+            entries.update(seconds=seconds, peak_memory_bytes=manifest.peak_memory())
+            return {MANIFEST: manifest_json(entries)}
 
-        own = [pa.field(ROW, pa.int64()), *([] if placed is None else [pa.field(splits.PART, pa.string())])]
-        schema = pa.schema([*joined.schema, *own])
-        reader = pa.RecordBatchReader.from_batches(schema, tally.numbered(joined.batches, schema, report))
-        table = there or tables.load_or_create(runtime.catalog, home, schema)
+        added = [pa.field(ROW, pa.int64()), *([] if assigner is None else [pa.field(splits.PART, pa.string())])]
+        schema = pa.schema([*joined.schema, *added])
+        reader = pa.RecordBatchReader.from_batches(schema, observer.number_rows(joined.batches, schema, on_rows_written))
+        table = existing_table or tables.load_or_create(runtime.catalog, identifier, schema)
         try:
             writes.replace_rows(table, reader, summary=summary, tag=TAG + prepared.id)
         except Conflict:
-            # Another build of the same request was first.
-            if find(runtime, prepared.id) is None:
+            # Another build of the same request committed first.
+            if find_training_set(runtime, prepared.id) is None:
                 raise
-    said, stored = _in(runtime, table, prepared.id) or _found(runtime, prepared.id)
-    statistics.keep(runtime, said, statistics.measure(stored, said, tally.statistics()))
-    return _opened(runtime, said, stored)
+    entries, stored = _read_stored(runtime, table, prepared.id) or _get_stored(runtime, prepared.id)
+    feature_statistics.store(runtime, entries, feature_statistics.measure(stored, entries, observer.statistics()))
+    return _open(runtime, entries, stored)
 
 
-def find(runtime: Runtime, id: str) -> TrainingSet | None:
-    """The training set of this id; None when there is none."""
-    found = _sought(runtime, id)
-    return None if found is None else _opened(runtime, *found)
+def find_training_set(runtime: Runtime, id: str) -> TrainingSet | None:
+    """The training set with this id; None if there is none."""
+    stored = _find_stored(runtime, id)
+    return None if stored is None else _open(runtime, *stored)
 
 
-def get(runtime: Runtime, id: str) -> TrainingSet:
-    """The training set of this id. Raises: NotFound with the nearest ids."""
-    return _opened(runtime, *_found(runtime, id))
+def get_training_set(runtime: Runtime, id: str) -> TrainingSet:
+    """The training set with this id. Raises: NotFound with the nearest ids."""
+    return _open(runtime, *_get_stored(runtime, id))
 
 
-def _tally(runtime: Runtime, prepared: Prepared, schema: pa.Schema, placed: Places | None) -> Tally:
+def _observe(runtime: Runtime, prepared: PreparedTrainingSet, schema: pa.Schema, assigner: SplitAssigner | None) -> RowObserver:
     features = prepared.plan.feature_names
     measured = [name for name in schema.names if name in features or name == prepared.label]
-    room = runtime.engine.memory // statistics.SHARE
-    return Tally(schema, features, measured, placed, room=room, threads=runtime.settings.threads)
+    memory = runtime.engine.memory // feature_statistics.MEMORY_DIVISOR
+    return RowObserver(schema, features, measured, assigner, memory=memory, threads=runtime.settings.threads)
 
 
-def _sought(runtime: Runtime, id: str) -> tuple[dict[str, Any], StoredRows] | None:
-    """The manifest and the rows of a training set; None when there is none of this id."""
+def _find_stored(runtime: Runtime, id: str) -> tuple[dict[str, Any], StoredRows] | None:
+    """The manifest and the rows of a training set; None if there is none with this id."""
     name = id.rpartition("-")[0]
     table = tables.find(runtime.catalog, _identifier(runtime, name)) if name else None
-    return None if table is None else _in(runtime, table, id)
+    return None if table is None else _read_stored(runtime, table, id)
 
 
-def _in(runtime: Runtime, table: tables.Table, id: str) -> tuple[dict[str, Any], StoredRows] | None:
-    """The same of a table that is loaded."""
+def _read_stored(runtime: Runtime, table: tables.Table, id: str) -> tuple[dict[str, Any], StoredRows] | None:
+    """As `_find_stored`, from a table that is already loaded."""
     snapshot_id = tags.tags(table).get(TAG + id)
     if snapshot_id is None:
         return None
-    said = {**json.loads(tables.summary(table, snapshot_id)[MANIFEST]), "snapshot_id": str(snapshot_id)}
-    return said, StoredRows(runtime, table, snapshot_id, tuple(column["name"] for column in said["columns"]))
+    entries = {**json.loads(tables.summary(table, snapshot_id)[MANIFEST]), "snapshot_id": str(snapshot_id)}
+    return entries, StoredRows(runtime, table, snapshot_id, tuple(column["name"] for column in entries["columns"]))
 
 
-def _found(runtime: Runtime, id: str) -> tuple[dict[str, Any], StoredRows]:
-    if (found := _sought(runtime, id)) is None:
-        raise NotFound("training set", id, [one["id"] for one in listing(runtime)])
-    return found
+def _get_stored(runtime: Runtime, id: str) -> tuple[dict[str, Any], StoredRows]:
+    if (stored := _find_stored(runtime, id)) is None:
+        raise NotFound("training set", id, [row["id"] for row in list_training_sets(runtime)])
+    return stored
 
 
-def _opened(runtime: Runtime, said: dict[str, Any], stored: StoredRows) -> TrainingSet:
-    return TrainingSet(said, stored.read, stored.files, lambda: statistics.of(runtime, said, stored), runtime.settings)
+def _open(runtime: Runtime, entries: dict[str, Any], stored: StoredRows) -> TrainingSet:
+    return TrainingSet(
+        entries, stored.read, stored.files, lambda: feature_statistics.load_or_measure(runtime, entries, stored), runtime.settings
+    )
 
 
 def _identifier(runtime: Runtime, name: str) -> str:

@@ -1,4 +1,4 @@
-"""What a build reads is tagged before it begins: for good once the training set is there, else until upkeep finds the build dead."""
+"""Tags that protect the snapshots a build reads: permanent once the training set exists, removed by maintenance if it never does."""
 
 import json
 import uuid
@@ -9,7 +9,7 @@ from datetime import datetime
 from featurestore.errors import FeatureStoreError
 from featurestore.lakehouse import tables, tags
 from featurestore.lakehouse.commits import outcome_unknown
-from featurestore.pipelines.training_sets.prepared import Prepared
+from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
 from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records.runtime import Runtime
 from featurestore.secrets import logger_of
@@ -19,63 +19,64 @@ logger = logger_of(__name__)
 
 
 @contextmanager
-def held(runtime: Runtime, prepared: Prepared, home: str) -> Iterator[None]:
-    """Every snapshot that the training set pins is tagged, before the block begins; `home` is the table that the block writes it to.
+def tag_snapshots(runtime: Runtime, prepared: PreparedTrainingSet, target: str) -> Iterator[None]:
+    """Tag every snapshot that the training set pins, for the block that writes it to the table `target`.
 
-    If the block raises, the tags that are new go again, but those that another build of the same has taken over meanwhile.
+    If the block raises, the new tags are removed, except those that another build of the same training set has taken over.
     Raises: NotFound if a snapshot has expired.
     """
     name = TAG + prepared.id
-    note = json.dumps({"at": times.text(times.now()), "training_set": home, "build": uuid.uuid4().hex})
-    begun: list[str] = []
+    note = json.dumps({"at": times.text(times.now()), "training_set": target, "build": uuid.uuid4().hex})
+    tagged: list[str] = []
     try:
         for table, at in prepared.pinned.items():
             identifier = runtime.features_table(table)
             if at.snapshot_id is not None:
-                # Before it is tagged: an interrupt may come in between. Only a tag with this note is taken away.
-                begun.append(identifier)
+                # Listed before it is tagged, since an interrupt may come in between. Only a tag with this note is removed.
+                tagged.append(identifier)
                 tags.set_tag(at.table, name, at.snapshot_id, note)
         yield
     except BaseException as error:
-        # Whoever interrupts or cancels a build does not want its tags either. If it may have landed all the same, upkeep will see.
-        if not outcome_unknown(error) and not _may_be_there(runtime, home, name):
-            for identifier in begun:
-                _let_go(runtime, identifier, name, note)
+        # An interrupted or canceled build needs no tags. If its commit may have succeeded anyway, maintenance decides later.
+        if not outcome_unknown(error) and not _may_exist(runtime, target, name):
+            for identifier in tagged:
+                _remove_tag(runtime, identifier, name, note)
         raise
 
 
 def settle(runtime: Runtime, table: tables.Table, before: datetime, dry_run: bool) -> list[str]:
-    """Tags of builds that began before then: those of training sets that are there are for good now, the others go.
+    """Settle the tags of builds that started before `before`: make those of existing training sets permanent, remove the others.
 
-    Returns the ids of the training sets that never came, or in a dry run would. Raises: CommitConflict if another writer changed one.
+    Returns the ids of the training sets that do not exist, whose tags were removed, or in a dry run would be.
+    Raises: CommitConflict if another writer changed a tag.
     """
-    noted = {name: json.loads(note) for name, note in tags.notes(table).items()}
-    due = {name: note["training_set"] for name, note in noted.items() if times.parse(note["at"], "at") < times.micros(before)}
-    kept = [name for name, home in due.items() if _has_tag(runtime, home, name)]
-    gone = [name for name in due if name not in kept]
+    notes = {name: json.loads(note) for name, note in tags.notes(table).items()}
+    due = {name: note["training_set"] for name, note in notes.items() if times.parse(note["at"], "at") < times.micros(before)}
+    kept = [name for name, target in due.items() if _has_tag(runtime, target, name)]
+    removed = [name for name in due if name not in kept]
     if due and not dry_run:
-        tags.settle_tags(table, kept, gone)
-    return [name.removeprefix(TAG) for name in gone]
+        tags.settle_tags(table, kept, removed)
+    return [name.removeprefix(TAG) for name in removed]
 
 
-def _has_tag(runtime: Runtime, home: str, name: str) -> bool:
-    table = tables.find(runtime.catalog, home)
+def _has_tag(runtime: Runtime, target: str, name: str) -> bool:
+    table = tables.find(runtime.catalog, target)
     return table is not None and name in tags.tags(table)
 
 
-def _may_be_there(runtime: Runtime, home: str, name: str) -> bool:
-    """Whether the table of training sets has this tag, or cannot be asked."""
+def _may_exist(runtime: Runtime, target: str, name: str) -> bool:
+    """Whether the table of training sets has this tag, or cannot be read."""
     try:
-        return _has_tag(runtime, home, name)
+        return _has_tag(runtime, target, name)
     except FeatureStoreError:
-        logger.warning("the tags of a build that failed stay until upkeep finds them: %s cannot be read", home, exc_info=True)
+        logger.warning("%s cannot be read; the tags of a failed build stay until maintenance removes them", target, exc_info=True)
         return True
 
 
-def _let_go(runtime: Runtime, identifier: str, name: str, note: str) -> None:
+def _remove_tag(runtime: Runtime, identifier: str, name: str, note: str) -> None:
     try:
         table = tables.load(runtime.catalog, identifier)
         if tags.notes(table).get(name) == note:
             tags.settle_tags(table, (), [name])
     except FeatureStoreError:
-        logger.warning("the tag %s of %s stays until upkeep finds it", name, identifier, exc_info=True)
+        logger.warning("the tag %s of %s could not be removed and stays until maintenance removes it", name, identifier, exc_info=True)

@@ -1,4 +1,4 @@
-"""What the values of one column look like, from one pass over its distinct values in ascending order, each with how often it occurs."""
+"""Statistics of one column, computed in one pass over its distinct values in ascending order and their counts."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,21 +8,23 @@ from typing import Any, TypeAlias
 import numpy as np
 
 PERCENTS = (1, 5, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 95, 99)
-"""The quantiles that are kept."""
+"""The quantiles to compute, in percent."""
 BINS = 20
+"""Bins of the histogram."""
 TOP = 20
-"""How many of the most frequent values are kept."""
+"""How many of the most frequent values to keep."""
 BLOCK = 65_536
+"""Distinct values per partial sum."""
 
 Values: TypeAlias = np.ndarray[Any, Any]
-Counted: TypeAlias = tuple[Values, Values]
+ValueCounts: TypeAlias = tuple[Values, Values]
 """Distinct values in ascending order, and how often each occurs."""
-Spelled: TypeAlias = Callable[[Any], Any]
+ToJson: TypeAlias = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How many values there are, the least and the greatest: what must be known before the pass."""
+    """The number of values, their minimum and maximum: what must be known before the pass."""
 
     count: int
     least: Any
@@ -30,7 +32,7 @@ class Extent:
 
 
 class Profile:
-    """Feed it all values of a column; in which pieces they come does not change what it says."""
+    """Accumulates the statistics of a column. How its values are cut into pieces does not change the result."""
 
     def __init__(self, extent: Extent) -> None:
         self._extent = extent
@@ -43,34 +45,34 @@ class Profile:
         self._positions = [max(1, -(-extent.count * percent // 100)) for percent in PERCENTS]
         self._quantiles: list[Any] = []
 
-    def of(self, pieces: Iterable[Counted]) -> "Profile":
-        """Take the values in, ascending also from piece to piece. Sums are those of blocks of fixed size: the pieces do not matter."""
+    def consume(self, pieces: Iterable[ValueCounts]) -> "Profile":
+        """Add values, ascending within and across pieces. Sums are made over blocks of fixed size, so that the pieces do not matter."""
         for values, times in _blocks(pieces):
             self._add(values, times)
         return self
 
-    def to_dict(self, spelled: Spelled, moments: bool) -> dict[str, Any]:
-        """JSON-ready, each value as `spelled` has it; mean and standard deviation where `moments` asks for them."""
+    def to_dict(self, to_json: ToJson, moments: bool) -> dict[str, Any]:
+        """A JSON-ready form, with values converted by `to_json`; mean and standard deviation if `moments` is True."""
         count = self._extent.count
-        found: dict[str, Any] = {"distinct": self._distinct}
+        statistics: dict[str, Any] = {"distinct": self._distinct}
         if moments:
             spread = math.sqrt(self._squares / (count - 1)) if count > 1 else None
-            found |= {"mean": _finite(self._mean if count else None), "stddev": _finite(spread)}
-        quantiles = {str(percent): spelled(value) for percent, value in zip(PERCENTS, self._quantiles, strict=True)} if count else {}
+            statistics |= {"mean": _finite(self._mean if count else None), "stddev": _finite(spread)}
+        quantiles = {str(percent): to_json(value) for percent, value in zip(PERCENTS, self._quantiles, strict=True)} if count else {}
         return {
-            **found,
-            "min": spelled(self._extent.least) if count else None,
-            "max": spelled(self._extent.greatest) if count else None,
+            **statistics,
+            "min": to_json(self._extent.least) if count else None,
+            "max": to_json(self._extent.greatest) if count else None,
             "quantiles": quantiles,
             "histogram": {
-                "edges": [spelled(edge) for edge in self._named_edges(moments)] if count else [],
+                "edges": [to_json(edge) for edge in self._exact_edges(moments)] if count else [],
                 "counts": np.diff([0, *self._below.tolist(), count]).tolist() if count else [],
             },
-            "top": [[spelled(value), times] for value, times in self._top],
+            "top": [[to_json(value), times] for value, times in self._top],
         }
 
-    def _named_edges(self, moments: bool) -> list[Any]:
-        """The edges; of times the outer ones to the microsecond: as a double, the last one of 9999 is in the year 10000."""
+    def _exact_edges(self, moments: bool) -> list[Any]:
+        """The edges; the outer ones of times in integer microseconds: as a double, the last one of 9999 rounds into the year 10000."""
         edges = self._edges.tolist()
         return edges if moments else [self._extent.least, *edges[1:-1], self._extent.greatest]
 
@@ -96,7 +98,7 @@ class Profile:
             self._mean += apart * count / (before + count)
 
     def _add_top(self, values: Values, times: Values) -> None:
-        """Of equally frequent values the lesser ones stay: they come first."""
+        """Keep the most frequent values; of equally frequent ones the smaller, which come first."""
         enough = self._top[-1][1] if len(self._top) == TOP else 0
         picked = np.flatnonzero(times > enough)
         if len(picked) > TOP:
@@ -104,30 +106,30 @@ class Profile:
             above = np.flatnonzero(times > least)
             picked = np.sort(np.concatenate([above, np.flatnonzero(times == least)[: TOP - len(above)]]))
         if len(picked):
-            found = zip(values[picked].tolist(), times[picked].tolist(), strict=True)
-            self._top = sorted([*self._top, *found], key=lambda pair: -pair[1])[:TOP]
+            candidates = zip(values[picked].tolist(), times[picked].tolist(), strict=True)
+            self._top = sorted([*self._top, *candidates], key=lambda pair: -pair[1])[:TOP]
 
 
-def runs(batches: Iterable[Values]) -> Iterator[Counted]:
-    """The distinct values of ascending ones, with how often each occurs, also where its run goes on in the next batch."""
-    held: Counted | None = None
+def count_runs(batches: Iterable[Values]) -> Iterator[ValueCounts]:
+    """Distinct values and their counts, from ascending values; a run of equal values may continue in the next batch."""
+    pending: ValueCounts | None = None
     for batch in batches:
         if not len(batch):
             continue
         starts = np.concatenate([[0], np.flatnonzero(batch[1:] != batch[:-1]) + 1])
         values, times = batch[starts], np.diff(starts, append=len(batch))
-        if held is not None and held[0][-1] == values[0]:
-            held[1][-1] += times[0]
+        if pending is not None and pending[0][-1] == values[0]:
+            pending[1][-1] += times[0]
             values, times = values[1:], times[1:]
-        if held is not None and len(values):
-            yield held
-        held = (values, times) if held is None or len(values) else held
-    if held is not None:
-        yield held
+        if pending is not None and len(values):
+            yield pending
+        pending = (values, times) if pending is None or len(values) else pending
+    if pending is not None:
+        yield pending
 
 
 def edges(extent: Extent) -> Values:
-    """The edges of equally wide bins from the least to the greatest value; of one bin where they cannot be told apart."""
+    """The edges of equally wide bins from the minimum to the maximum; of a single bin where doubles cannot separate them."""
     if not extent.count or extent.least == extent.greatest:
         return np.array([extent.least or 0, extent.least or 0])
     low, high = float(extent.least), float(extent.greatest)
@@ -136,9 +138,9 @@ def edges(extent: Extent) -> Values:
     return np.array([extent.least, *inner, extent.greatest], np.float64)
 
 
-def _blocks(pieces: Iterable[Counted]) -> Iterator[Counted]:
-    """Pieces of exactly BLOCK distinct values each but the last."""
-    rest: Counted = np.empty(0), np.empty(0, np.int64)
+def _blocks(pieces: Iterable[ValueCounts]) -> Iterator[ValueCounts]:
+    """Pieces of exactly BLOCK distinct values, except the last."""
+    rest: ValueCounts = np.empty(0), np.empty(0, np.int64)
     for values, times in pieces:
         if len(rest[0]):
             values, times = np.concatenate([rest[0], values]), np.concatenate([rest[1], times])

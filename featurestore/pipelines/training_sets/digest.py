@@ -1,4 +1,4 @@
-"""A digest over what a table says: the same on any machine, at any batch size, and from whichever Arrow layout.
+"""A digest of a table's content: the same on any machine, at any batch size, and for every Arrow layout of a type.
 
 Each column is cut into blocks of BLOCK rows. A block's bytes are its validity (one byte a row), then its values:
 fixed-width ones little-endian with NULLs as zeros and one kind of NaN; texts and bytes as 64-bit lengths, then the
@@ -19,70 +19,70 @@ BLOCK = 65_536
 
 
 class Digest:
-    """Feed it batches in order; `columns` and `table` tell the digests of what was fed, as 64 hexadecimal digits."""
+    """Accumulates batches in order; `columns` and `table` give the digests of all rows so far, as 64 hexadecimal digits."""
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
         self._columns = [hashlib.sha256() for _ in schema]
         self._rest = schema.empty_table()
         self._rows = 0
-        self._found: tuple[int, list[str]] = -1, []
+        self._cached: tuple[int, list[str]] = -1, []
 
     def update(self, batch: pa.RecordBatch | pa.Table) -> None:
         """Add rows."""
         table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
         self._rows += table.num_rows
-        held = pa.concat_tables([self._rest, table])
-        whole = held.num_rows - held.num_rows % BLOCK
-        for start in range(0, whole, BLOCK):
-            self._add(held.slice(start, BLOCK))
-        self._rest = held.slice(whole)
+        pending = pa.concat_tables([self._rest, table])
+        complete = pending.num_rows - pending.num_rows % BLOCK
+        for start in range(0, complete, BLOCK):
+            self._add(pending.slice(start, BLOCK))
+        self._rest = pending.slice(complete)
 
     def columns(self) -> dict[str, str]:
         """The digest of each column, by name."""
-        return dict(zip(self._schema.names, self._finished(), strict=True))
+        return dict(zip(self._schema.names, self._column_digests(), strict=True))
 
     def table(self) -> str:
         """The digest of the table."""
-        whole = hashlib.sha256(str(self._rows).encode())
-        for field, digest in zip(self._schema, self._finished(), strict=True):
-            whole.update(f"\n{field.name}\n{type_name(field.type)}\n{digest}".encode())
-        return whole.hexdigest()
+        table = hashlib.sha256(str(self._rows).encode())
+        for field, digest in zip(self._schema, self._column_digests(), strict=True):
+            table.update(f"\n{field.name}\n{type_name(field.type)}\n{digest}".encode())
+        return table.hexdigest()
 
-    def _finished(self) -> list[str]:
-        if self._found[0] == self._rows:
-            return self._found[1]
-        rest = [state.copy() for state in self._columns]
+    def _column_digests(self) -> list[str]:
+        if self._cached[0] == self._rows:
+            return self._cached[1]
+        states = [state.copy() for state in self._columns]
         if self._rest.num_rows:
-            for state, column in zip(rest, self._rest.columns, strict=True):
-                _feed(state, column)
-        self._found = self._rows, [state.hexdigest() for state in rest]
-        return self._found[1]
+            for state, column in zip(states, self._rest.columns, strict=True):
+                _update(state, column)
+        self._cached = self._rows, [state.hexdigest() for state in states]
+        return self._cached[1]
 
     def _add(self, block: pa.Table) -> None:
         for state, column in zip(self._columns, block.columns, strict=True):
-            _feed(state, column)
+            _update(state, column)
 
 
-def of_table(table: pa.Table) -> str:
+def table_digest(table: pa.Table) -> str:
     """The digest of a whole table."""
     digest = Digest(table.schema)
     digest.update(table)
     return digest.table()
 
 
-def type_name(kind: pa.DataType) -> str:
-    """A type's name, the same for every Arrow layout of it."""
-    if isinstance(kind, pa.BaseExtensionType):
-        return str(kind.extension_name)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return f"list<{type_name(kind.value_type)}>"
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+def type_name(arrow_type: pa.DataType) -> str:
+    """The name of a type, the same for every Arrow layout of it."""
+    if isinstance(arrow_type, pa.BaseExtensionType):
+        return str(arrow_type.extension_name)
+    if pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type):
+        return f"list<{type_name(arrow_type.value_type)}>"
+    if pa.types.is_large_string(arrow_type) or pa.types.is_string_view(arrow_type):
         return "string"
-    return "binary" if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind) else str(kind)
+    return "binary" if pa.types.is_large_binary(arrow_type) or pa.types.is_binary_view(arrow_type) else str(arrow_type)
 
 
-def _feed(state: "hashlib._Hash", column: pa.ChunkedArray) -> None:
+def _update(state: "hashlib._Hash", column: pa.ChunkedArray) -> None:
     for part in _bytes(whole(column)):
         state.update(part)
 
@@ -91,24 +91,24 @@ def _bytes(array: pa.Array) -> Iterator[bytes | memoryview]:
     yield memoryview(array.is_valid().cast(pa.uint8()).to_numpy(zero_copy_only=False))
     if isinstance(array.type, pa.BaseExtensionType):
         array = array.storage
-    kind = array.type
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    arrow_type = array.type
+    if pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type):
         yield memoryview(pc.fill_null(pc.list_value_length(array), 0).cast(pa.int64()).to_numpy(zero_copy_only=False))
         yield from _bytes(array.flatten())
-    elif pa.types.is_struct(kind):
+    elif pa.types.is_struct(arrow_type):
         for field in array.flatten():
             yield from _bytes(field)
-    elif pa.types.is_boolean(kind):
+    elif pa.types.is_boolean(arrow_type):
         yield memoryview(pc.fill_null(array, False).cast(pa.uint8()).to_numpy(zero_copy_only=False))
-    elif pa.types.is_floating(kind):
+    elif pa.types.is_floating(arrow_type):
         values = pc.fill_null(array, 0.0).to_numpy(zero_copy_only=False)
         odd = np.isnan(values)
         yield np.where(odd, np.array(np.nan, values.dtype), values).tobytes() if odd.any() else memoryview(values)
-    elif pa.types.is_decimal(kind) or pa.types.is_fixed_size_binary(kind):
+    elif pa.types.is_decimal(arrow_type) or pa.types.is_fixed_size_binary(arrow_type):
         yield _fixed_width(array)
-    elif pa.types.is_primitive(kind):
-        width = pa.int64() if kind.bit_width == 64 else pa.int32()
-        numbers = array.view(width) if kind.bit_width in (32, 64) else array.cast(width)
+    elif pa.types.is_primitive(arrow_type):
+        width = pa.int64() if arrow_type.bit_width == 64 else pa.int32()
+        numbers = array.view(width) if arrow_type.bit_width in (32, 64) else array.cast(width)
         yield memoryview(pc.fill_null(numbers, 0).to_numpy(zero_copy_only=False))
     else:
         yield from _texts(array.cast(pa.large_binary()))

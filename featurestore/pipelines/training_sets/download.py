@@ -1,4 +1,4 @@
-"""Rows that lie with a server, as a file of this machine for as long as somebody reads it."""
+"""Download rows from a server to a temporary file, which is deleted when nobody reads it any more."""
 
 import os
 import shutil
@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from featurestore.pipelines.training_sets.files import Files
 
 
-def fetched(rows: pa.RecordBatchReader, table: str, snapshot_id: int) -> Files:
-    """The rows in the folder for temporary files; the file goes with the object that is returned, or with the process."""
+def download(rows: pa.RecordBatchReader, table: str, snapshot_id: int) -> Files:
+    """Write the rows to a temporary Parquet file, deleted with the returned object or at the end of the process."""
     folder = tempfile.mkdtemp(prefix="featurestore-")
     path = Path(folder) / "rows.parquet"
     files = Files([str(path)], table, snapshot_id, pafs.LocalFileSystem(), rows.schema)
@@ -26,6 +26,6 @@ def fetched(rows: pa.RecordBatchReader, table: str, snapshot_id: int) -> Files:
 
 
 def _remove(folder: str, process: int) -> None:
-    """Not by the end of a worker that was forked off: the others still read."""
+    """Delete the folder, unless this is a forked worker that ends: the other processes still read it."""
     if os.getpid() == process:
         shutil.rmtree(folder)

@@ -1,19 +1,19 @@
-"""How far two samples of one column lie apart, counted in the same bins."""
+"""Drift measures between two samples of a column, given the counts of the same bins."""
 
 import math
 from collections.abc import Mapping
 
 FLOOR = 1e-4
-"""An empty bin counts as this share, so that a logarithm can be taken of it."""
+"""The fraction that an empty bin counts as, so that its logarithm is finite."""
 
 
 def psi(first: Mapping[str, int], second: Mapping[str, int]) -> float | None:
-    """The population stability index: the sum over bins of (q - p) ln(q / p). None where a sample is empty.
+    """The population stability index: the sum over bins of (q - p) ln(q / p). None if a sample is empty.
 
-    It is Jeffreys' divergence of binned shares; see N. Siddiqi, "Credit Risk Scorecards" (2006), and B. Yurdakul and J. Naranjo,
-    "Statistical properties of the population stability index" (2020). Below 0.1 is little, above 0.25 much.
+    It is Jeffreys' divergence of binned fractions; see N. Siddiqi, "Credit Risk Scorecards" (2006), and B. Yurdakul and J. Naranjo,
+    "Statistical properties of the population stability index" (2020). Below 0.1 is small, above 0.25 large.
     """
-    pairs = _shares(first, second)
+    pairs = _fractions(first, second)
     if pairs is None:
         return None
     floored = [(max(p, FLOOR), max(q, FLOOR)) for p, q in pairs]
@@ -21,18 +21,18 @@ def psi(first: Mapping[str, int], second: Mapping[str, int]) -> float | None:
 
 
 def jensen_shannon(first: Mapping[str, int], second: Mapping[str, int]) -> float | None:
-    """The Jensen-Shannon divergence in bits: 0 for equal shares, 1 for shares with nothing in common. None where a sample is empty.
+    """The Jensen-Shannon divergence in bits: 0 for equal distributions, 1 for disjoint ones. None if a sample is empty.
 
     J. Lin, "Divergence measures based on the Shannon entropy" (1991).
     """
-    pairs = _shares(first, second)
+    pairs = _fractions(first, second)
     if pairs is None:
         return None
-    terms = [share * math.log2(2 * share / (p + q)) / 2 for p, q in pairs for share in (p, q) if share]
+    terms = [fraction * math.log2(2 * fraction / (p + q)) / 2 for p, q in pairs for fraction in (p, q) if fraction]
     return max(0.0, math.fsum(terms))
 
 
-def _shares(first: Mapping[str, int], second: Mapping[str, int]) -> list[tuple[float, float]] | None:
+def _fractions(first: Mapping[str, int], second: Mapping[str, int]) -> list[tuple[float, float]] | None:
     totals = sum(first.values()), sum(second.values())
     if not all(totals):
         return None

@@ -1,4 +1,4 @@
-"""The Parquet files of a training set, for every reader of Parquet or Arrow there is."""
+"""The Parquet files of a training set, for any reader of Parquet or Arrow."""
 
 from collections.abc import Iterable
 from copy import copy
@@ -10,10 +10,10 @@ import pyarrow.fs as pafs
 
 
 class Files(list[str]):
-    """Where the files lie, in the order of their rows: paths, or addresses such as s3://bucket/key.
+    """The locations of the files, in the order of their rows: paths, or URIs such as s3://bucket/key.
 
-    They hold exactly the rows of `table` (in the catalog) at `snapshot_id`: the training set's columns, the row number `__fs_row`,
-    and, where there is a split, `__fs_split`. `schema` has their types; None: those of the first file.
+    They contain exactly the rows of `table` (in the catalog) at `snapshot_id`: the training set's columns, the row number `__fs_row`
+    and, with a split, `__fs_split`. `schema` is their Arrow schema; None for that of the first file.
     """
 
     def __init__(
@@ -30,38 +30,38 @@ class Files(list[str]):
 
     @property
     def filesystem(self) -> pafs.FileSystem:
-        """What reads the files under their `names`: with the store's own settings, over HTTP with those of this process."""
+        """The file system to read `names` with: configured by the store's settings; over HTTP, by those of this process."""
         if self._filesystem is None:
-            # Only now: it may ask the network where a bucket lies.
+            # Deferred, since it may make a network request for a bucket's region.
             self._filesystem = pafs.FileSystem.from_uri(self[0])[0] if self else pafs.LocalFileSystem()
         return self._filesystem
 
     @property
     def names(self) -> list[str]:
-        """What the file system calls them."""
+        """The paths of the files within `filesystem`."""
         return [address.partition("://")[2] or address for address in self]
 
     def dataset(self) -> Any:
-        """The rows for readers of Arrow, such as DuckDB and polars, with nothing left to configure. Reads the files' footers.
+        """A pyarrow dataset for readers such as DuckDB and polars, ready to use. Reads the files' footers.
 
-        Its fragments are row groups: pyarrow holds what it has read of a fragment until that is done, and a file may be larger than
+        Its fragments are row groups: pyarrow keeps a fragment in memory until it is read completely, and a file may be larger than
         memory.
         """
         datasets = _datasets()
-        form = datasets.ParquetFileFormat()
+        file_format = datasets.ParquetFileFormat()
         schema = self.schema
         if schema is None:
-            schema = form.inspect(self.names[0], self.filesystem) if self else pa.schema([])
-        whole = datasets.FileSystemDataset.from_paths(self.names, schema=schema, format=form, filesystem=self.filesystem)
+            schema = file_format.inspect(self.names[0], self.filesystem) if self else pa.schema([])
+        whole = datasets.FileSystemDataset.from_paths(self.names, schema=schema, format=file_format, filesystem=self.filesystem)
         groups = [group for file in whole.get_fragments() for group in file.split_by_row_group()]
-        return datasets.FileSystemDataset(groups, schema, form, self.filesystem)
+        return datasets.FileSystemDataset(groups, schema, file_format, self.filesystem)
 
-    def reopened(self) -> "Files":
-        """The same with connections of its own."""
+    def reopen(self) -> "Files":
+        """A copy with its own connections."""
         again = None if self._filesystem is None else copy(self._filesystem)
         return Files(self, self.table, self.snapshot_id, again, self.schema)
 
 
 def _datasets() -> Any:
-    """pyarrow's datasets, which import pandas where it is installed: half a second that only these readers are to wait for."""
+    """The module pyarrow.dataset. It imports pandas if installed, which takes half a second that only these readers should pay."""
     return import_module("pyarrow.dataset")

@@ -1,4 +1,4 @@
-"""A training set's manifest: how it came to be, as JSON that is stored with it and goes with every model."""
+"""A training set's manifest: how it was built, as JSON that is stored with it and with every model."""
 
 import resource
 import sys
@@ -9,25 +9,27 @@ from typing import Any
 from featurestore.joins.join import Joined
 from featurestore.joins.pinned import past_watermark_warnings
 from featurestore.pipelines.training_sets.digest import type_name
-from featurestore.pipelines.training_sets.prepared import Prepared
+from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
 from featurestore.records.feature_table import FOLDED, THROUGH
 from featurestore.records.pinned import Pinned
 from featurestore.values import times
 from featurestore.values.humanize import span
 
 VERSION = 3
-"""Grows when a field is added or means something else."""
+"""Increased when a field is added or changes its meaning."""
 
 LIBRARIES = ("duckdb", "pyarrow", "pyiceberg", "sqlglot")
 
 
-def described(prepared: Prepared, joined: Joined) -> dict[str, Any]:
-    """All that the join knows when its last row was read: the request, what was pinned, what was seen."""
+def describe_join(prepared: PreparedTrainingSet, joined: Joined) -> dict[str, Any]:
+    """The manifest entries that the join knows after its last row: the request, the pinned snapshots, the facts of each view."""
     plan, spine, pinned = prepared.plan, prepared.spine, prepared.pinned
     ends = spine.ends
     derived = {name for name, _ in plan.derived}
-    own = len(spine.schema)
-    roles = ["spine" if index < own else "derived" if field.name in derived else "feature" for index, field in enumerate(joined.schema)]
+    spine_width = len(spine.schema)
+    roles = [
+        "spine" if index < spine_width else "derived" if field.name in derived else "feature" for index, field in enumerate(joined.schema)
+    ]
     return {
         "manifest_version": VERSION,
         "id": prepared.id,
@@ -70,13 +72,13 @@ def described(prepared: Prepared, joined: Joined) -> dict[str, Any]:
         "warnings": [
             *prepared.notes,
             *past_watermark_warnings(plan, joined.facts, pinned),
-            *_folded_warnings(prepared.known, ends[0] if ends else None, pinned),
+            *_dropped_versions_warnings(prepared.known, ends[0] if ends else None, pinned),
         ],
     }
 
 
 def peak_memory() -> int:
-    """The most memory that this process has held so far, in bytes."""
+    """The peak memory of this process so far, in bytes."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
 
@@ -92,14 +94,14 @@ def _view_entry(at: Pinned) -> dict[str, Any]:
     }
 
 
-def _folded_warnings(known: str, first: int | None, pinned: Mapping[str, Pinned]) -> list[str]:
-    """A sentence for every table that has forgotten what `known="then"` asks it for; `first` is the spine's first time in microseconds."""
+def _dropped_versions_warnings(known: str, first: int | None, pinned: Mapping[str, Pinned]) -> list[str]:
+    """A warning for each table that lacks versions that `known="then"` needs; `first` is the spine's first time in microseconds."""
     if known != "then" or first is None:
         return []
-    folded = {name: at.table.properties.get(FOLDED) for name, at in pinned.items()}
+    dropped_before = {name: at.table.properties.get(FOLDED) for name, at in pinned.items()}
     return [
-        f"corrections of {name} were folded that were superseded before {before}, and the spine begins at {times.text(first)}:"
-        ' its earlier rows may see less than was known then; known="then" is exact from that time on'
-        for name, before in folded.items()
+        f"versions of rows of {name} superseded before {before} were dropped, and the spine begins at {times.text(first)}: earlier rows"
+        ' may see less than was known then; known="then" is exact from that time on'
+        for name, before in dropped_before.items()
         if before and first < times.parse(before, FOLDED)
     ]

@@ -1,4 +1,4 @@
-"""The numbers that are kept of one column: of values in memory, or of values that the engine sorts, and both the same to the last bit."""
+"""Compute the statistics of one column, in memory or in DuckDB, with bit-identical results."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -9,136 +9,137 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore.engine.session import Session
-from featurestore.pipelines.training_sets.column_profile import BLOCK, TOP, Counted, Extent, Profile, Spelled, Values, runs
+from featurestore.pipelines.training_sets.column_profile import BLOCK, TOP, Extent, Profile, ToJson, ValueCounts, Values, count_runs
 from featurestore.values import times
 from featurestore.values.int64 import spread
 from featurestore.values.json_encoding import spelled
 
 Statistics: TypeAlias = dict[str, Any]
-Found: TypeAlias = tuple[Statistics, Extent, Iterator[Counted]]
+Summary: TypeAlias = tuple[Statistics, Extent, Iterator[ValueCounts]]
 
 TEXT = 200
-"""A frequent text is kept to so many characters."""
+"""How many characters to keep of a frequent text."""
 REPEATED = 4
-"""The engine counts the values of a column sooner than it sorts them where each occurs so often, by and large."""
+"""Average repetitions per value above which DuckDB groups a column faster than it sorts it."""
 SPARSE = 4
 MOST_BINS = 1 << 24
-"""Integers are counted in bins of one where these are no more than that, nor more than four times the values."""
+"""Integers are counted with one bin per value if their range is below MOST_BINS and below SPARSE times the number of values."""
 SAMPLE = 8192
+"""Values to sample in order to choose between sorting and hashing."""
 MANY = SAMPLE * 7 // 8
-"""A column with more distinct values than that in a sample is sorted sooner than counted."""
+"""Distinct values in a sample above which sorting a column is faster than hashing it."""
 
 
-def is_number(kind: pa.DataType) -> bool:
+def is_number(arrow_type: pa.DataType) -> bool:
     """Whether a column of this type has a mean."""
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+    return bool(pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type) or pa.types.is_decimal(arrow_type))
 
 
-def is_time(kind: pa.DataType) -> bool:
-    """Whether a column of this type has an order in time."""
-    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+def is_time(arrow_type: pa.DataType) -> bool:
+    """Whether a column of this type holds times or dates."""
+    return bool(pa.types.is_timestamp(arrow_type) or pa.types.is_date(arrow_type))
 
 
-def scalar(column: str, kind: pa.DataType) -> str:
-    """A column of numbers or times as SQL that gives a BIGINT or a DOUBLE; zero has one sign."""
-    if is_time(kind):
+def scalar_sql(column: str, arrow_type: pa.DataType) -> str:
+    """SQL that casts a column of numbers or times to BIGINT or DOUBLE. Adding 0.0 turns -0.0 into 0.0."""
+    if is_time(arrow_type):
         return f"epoch_us(CAST({column} AS TIMESTAMPTZ))"
-    return f"CAST({column} AS BIGINT)" if pa.types.is_integer(kind) else f"CAST({column} AS DOUBLE) + 0.0"
+    return f"CAST({column} AS BIGINT)" if pa.types.is_integer(arrow_type) else f"CAST({column} AS DOUBLE) + 0.0"
 
 
-def countable(kind: pa.DataType) -> bool:
-    """Whether values of this type can be measured in memory; those of other types (decimals, lists, bytes, ...) need the engine."""
-    micros = pa.types.is_date32(kind) or (pa.types.is_timestamp(kind) and kind.unit == "us")
-    plain = pa.types.is_boolean(kind) or pa.types.is_floating(kind) or pa.types.is_signed_integer(kind)
-    return bool(micros or plain or _is_text(kind))
+def countable(arrow_type: pa.DataType) -> bool:
+    """Whether values of this type can be measured in memory; other types (decimals, lists, bytes, ...) need DuckDB."""
+    micros = pa.types.is_date32(arrow_type) or (pa.types.is_timestamp(arrow_type) and arrow_type.unit == "us")
+    plain = pa.types.is_boolean(arrow_type) or pa.types.is_floating(arrow_type) or pa.types.is_signed_integer(arrow_type)
+    return bool(micros or plain or _is_text(arrow_type))
 
 
 def in_memory(column: pa.ChunkedArray) -> Statistics:
-    """The numbers of these values, which must be `countable`, in any order. It takes twice the column's memory on top."""
-    kind, values = column.type, column.drop_null()
+    """The statistics of a column whose type is `countable`, in any order. Needs twice the memory of the column in addition."""
+    arrow_type, values = column.type, column.drop_null()
     facts: Statistics = {"count": len(values), "nulls": column.null_count}
-    if not (is_number(kind) or is_time(kind)):
-        return {**facts, **_counted(values)}
-    found, extent, pieces = _way(values)(values)
-    return {**facts, **(found if pa.types.is_floating(kind) else {}), **_profiled(extent, pieces, kind)}
+    if not (is_number(arrow_type) or is_time(arrow_type)):
+        return {**facts, **_count_values(values)}
+    odd, extent, pieces = _fastest(values)(values)
+    return {**facts, **(odd if pa.types.is_floating(arrow_type) else {}), **_profiled(extent, pieces, arrow_type)}
 
 
-def by_engine(session: Session, rows: str, column: str, kind: pa.DataType) -> Statistics:
-    """The numbers of a column of the relation `rows`, within the session's memory."""
-    if is_number(kind) or is_time(kind):
-        return _ordered(session, rows, scalar(column, kind), kind)
-    listed = pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-    shown = f"left(x, {TEXT})" if _is_text(kind) else "x"
-    facts = _one(session, f"SELECT count({column}) AS count, count(*) - count({column}) AS nulls FROM {rows}")
+def by_engine(session: Session, rows: str, column: str, arrow_type: pa.DataType) -> Statistics:
+    """The statistics of a column of the relation `rows`, computed by DuckDB within the session's memory."""
+    if is_number(arrow_type) or is_time(arrow_type):
+        return _measure_ordered(session, rows, scalar_sql(column, arrow_type), arrow_type)
+    opaque = pa.types.is_nested(arrow_type) or pa.types.is_binary(arrow_type) or pa.types.is_large_binary(arrow_type)
+    shown = f"left(x, {TEXT})" if _is_text(arrow_type) else "x"
+    facts = _first_row(session, f"SELECT count({column}) AS count, count(*) - count({column}) AS nulls FROM {rows}")
     groups = f"SELECT {column} AS x, count(*) AS n FROM {rows} WHERE {column} IS NOT NULL GROUP BY {column}"
-    distinct = _one(session, f"SELECT count(*) AS n FROM ({groups})")["n"]
-    if listed:
+    distinct = _first_row(session, f"SELECT count(*) AS n FROM ({groups})")["n"]
+    if opaque:
         return {**facts, "distinct": distinct}
     top = f"SELECT {shown} AS x, n FROM ({groups}) g ORDER BY n DESC, g.x LIMIT {TOP}"
-    found = session.batches(top).read_all().to_pylist()
-    return {**facts, "distinct": distinct, "top": [[_plain(row["x"]), row["n"]] for row in found]}
+    rows_of_top = session.batches(top).read_all().to_pylist()
+    return {**facts, "distinct": distinct, "top": [[_plain(row["x"]), row["n"]] for row in rows_of_top]}
 
 
-def _ordered(session: Session, rows: str, sql: str, kind: pa.DataType) -> Statistics:
-    floating = not (is_time(kind) or pa.types.is_integer(kind))
+def _measure_ordered(session: Session, rows: str, sql: str, arrow_type: pa.DataType) -> Statistics:
+    floating = not (is_time(arrow_type) or pa.types.is_integer(arrow_type))
     values = f"SELECT {sql} AS x FROM {rows}"
     finite = "isfinite(x)" if floating else "x IS NOT NULL"
-    facts = _one(
+    facts = _first_row(
         session,
         f"SELECT count(x) AS count, count(*) - count(x) AS nulls, count(*) FILTER ({finite}) AS finite,"
         f" min(x) FILTER ({finite}) AS least, max(x) FILTER ({finite}) AS greatest, approx_count_distinct(x) AS about"
         f"{', count(*) FILTER (isnan(x)) AS nan, count(*) FILTER (isinf(x)) AS infinite' if floating else ''} FROM ({values})",
     )
     extent = Extent(facts.pop("finite"), facts.pop("least"), facts.pop("greatest"))
-    pieces: Iterator[Counted]
+    pieces: Iterator[ValueCounts]
     if facts.pop("about") * REPEATED < extent.count:
-        counted = session.batches(f"SELECT x, count(*) AS n FROM ({values}) WHERE {finite} GROUP BY x ORDER BY x")
-        pieces = ((found.to_numpy(), counts.to_numpy()) for found, counts in (batch.columns for batch in counted))
+        groups = session.batches(f"SELECT x, count(*) AS n FROM ({values}) WHERE {finite} GROUP BY x ORDER BY x")
+        pieces = ((distinct.to_numpy(), counts.to_numpy()) for distinct, counts in (batch.columns for batch in groups))
     else:
         ordered = session.batches(f"SELECT x FROM ({values}) WHERE {finite} ORDER BY x")
-        pieces = runs(batch.column(0).to_numpy() for batch in ordered)
-    return {**facts, **_profiled(extent, pieces, kind)}
+        pieces = count_runs(batch.column(0).to_numpy() for batch in ordered)
+    return {**facts, **_profiled(extent, pieces, arrow_type)}
 
 
-def _profiled(extent: Extent, pieces: Iterator[Counted], kind: pa.DataType) -> Statistics:
-    return Profile(extent).of(pieces).to_dict(_spelling(kind), moments=not is_time(kind))
+def _profiled(extent: Extent, pieces: Iterator[ValueCounts], arrow_type: pa.DataType) -> Statistics:
+    return Profile(extent).consume(pieces).to_dict(_json_converter(arrow_type), moments=not is_time(arrow_type))
 
 
-def _way(values: pa.ChunkedArray) -> Callable[[pa.ChunkedArray], Found]:
-    """The fastest of three ways that find the same."""
+def _fastest(values: pa.ChunkedArray) -> Callable[[pa.ChunkedArray], Summary]:
+    """The fastest of three functions with the same result."""
     if pa.types.is_integer(values.type) and len(values):
         ends = pc.min_max(values).as_py()
         if ends["max"] - ends["min"] < min(SPARSE * len(values), MOST_BINS):
-            return _dense
+            return _summarize_dense
     sample = values.take(spread(SAMPLE, len(values))) if len(values) > SAMPLE else values
-    return _few if pc.count_distinct(sample).as_py() <= MANY else _many
+    return _summarize_few if pc.count_distinct(sample).as_py() <= MANY else _summarize_many
 
 
-def _dense(column: pa.ChunkedArray) -> Found:
-    """As `_few`, of integers that lie close together."""
+def _summarize_dense(column: pa.ChunkedArray) -> Summary:
+    """As `_summarize_few`, for integers in a small range."""
     values = _scalars(column)
     least = int(values.min())
     counts = np.bincount(np.subtract(values, least, out=values))
-    found = np.flatnonzero(counts)
-    return {}, _extent(found + least, len(values)), iter([(found + least, counts[found])])
+    present = np.flatnonzero(counts)
+    return {}, _extent(present + least, len(values)), iter([(present + least, counts[present])])
 
 
-def _few(column: pa.ChunkedArray) -> Found:
-    """NaN and infinity counted, then the extent and the distinct values of the rest, with how often each occurs."""
-    counted = pc.value_counts(column)
-    values, counts = _scalars(counted.field(0)), counted.field(1).to_numpy()
+def _summarize_few(column: pa.ChunkedArray) -> Summary:
+    """The counts of NaN and infinity; the extent of the finite values; their distinct values and counts."""
+    value_counts = pc.value_counts(column)
+    values, counts = _scalars(value_counts.field(0)), value_counts.field(1).to_numpy()
     odd = {"nan": int(counts[np.isnan(values)].sum()), "infinite": int(counts[np.isinf(values)].sum())}
     finite = np.flatnonzero(np.isfinite(values))
     order = finite[np.argsort(values[finite])]
     values, counts = values[order], counts[order]
-    # Zero may have come with both signs.
+    # 0.0 and -0.0 were counted separately.
     starts = np.concatenate([[True], values[1:] != values[:-1]])[: len(values)].nonzero()[0]
     merged = values[starts], np.add.reduceat(counts, starts) if len(starts) else counts
     return odd, _extent(values, int(counts.sum())), iter([merged])
 
 
-def _many(column: pa.ChunkedArray) -> Found:
-    """As `_few`, by sorting, which is faster where most values are distinct."""
+def _summarize_many(column: pa.ChunkedArray) -> Summary:
+    """As `_summarize_few`, by sorting, which is faster if most values are distinct."""
     values = _scalars(column)
     values.sort()
     first, last, known = 0, len(values), len(values)
@@ -148,7 +149,7 @@ def _many(column: pa.ChunkedArray) -> Found:
     odd = {"nan": len(values) - known, "infinite": first + known - last}
     finite = values[first:last]
     pieces = (finite[start : start + BLOCK] for start in range(0, len(finite), BLOCK))
-    return odd, _extent(finite, len(finite)), runs(pieces)
+    return odd, _extent(finite, len(finite)), count_runs(pieces)
 
 
 def _extent(ascending: Values, count: int) -> Extent:
@@ -156,37 +157,37 @@ def _extent(ascending: Values, count: int) -> Extent:
 
 
 def _scalars(column: pa.Array | pa.ChunkedArray) -> Values:
-    """As `scalar` has them: BIGINT or DOUBLE, in memory of their own."""
-    kind = column.type
-    if pa.types.is_date(kind):
+    """A copy of the values as int64 or float64, converted as `scalar_sql` does."""
+    arrow_type = column.type
+    if pa.types.is_date(arrow_type):
         column = column.cast(pa.timestamp("us"))
     chunks = [column] if isinstance(column, pa.Array) else column.chunks
-    if pa.types.is_floating(kind):
+    if pa.types.is_floating(arrow_type):
         values = np.concatenate([np.empty(0), *(chunk.to_numpy(zero_copy_only=False) for chunk in chunks)], dtype=np.float64)
         return np.add(values, 0.0, out=values)
     return np.concatenate([np.empty(0, np.int64), *(chunk.cast(pa.int64()).to_numpy() for chunk in chunks)])
 
 
-def _counted(column: pa.ChunkedArray) -> Statistics:
-    """Texts or truth values, which have neither a mean nor bins."""
-    counted = pc.value_counts(column)
-    if not len(counted):
+def _count_values(column: pa.ChunkedArray) -> Statistics:
+    """The statistics of text or booleans, which have neither a mean nor bins."""
+    value_counts = pc.value_counts(column)
+    if not len(value_counts):
         return {"distinct": 0, "top": []}
-    whole = pa.table({"x": counted.field(0), "n": counted.field(1)})
-    ordered = whole.set_column(0, "x", whole.column("x").cast(pa.int8())) if pa.types.is_boolean(column.type) else whole
-    picked = pc.select_k_unstable(ordered, min(TOP, len(counted)), sort_keys=[("n", "descending"), ("x", "ascending")])
-    top = [[x[:TEXT] if isinstance(x, str) else x, n] for x, n in zip(*whole.take(picked).to_pydict().values(), strict=True)]
-    return {"distinct": len(counted), "top": top}
+    table = pa.table({"x": value_counts.field(0), "n": value_counts.field(1)})
+    ordered = table.set_column(0, "x", table.column("x").cast(pa.int8())) if pa.types.is_boolean(column.type) else table
+    picked = pc.select_k_unstable(ordered, min(TOP, len(value_counts)), sort_keys=[("n", "descending"), ("x", "ascending")])
+    top = [[x[:TEXT] if isinstance(x, str) else x, n] for x, n in zip(*table.take(picked).to_pydict().values(), strict=True)]
+    return {"distinct": len(value_counts), "top": top}
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+def _is_text(arrow_type: pa.DataType) -> bool:
+    return bool(pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type))
 
 
-def _spelling(kind: pa.DataType) -> Spelled:
-    if not is_time(kind):
+def _json_converter(arrow_type: pa.DataType) -> ToJson:
+    if not is_time(arrow_type):
         return lambda value: value
-    cut = 10 if pa.types.is_date(kind) else None
+    cut = 10 if pa.types.is_date(arrow_type) else None
     return lambda value: (times.text(math.floor(value)) or "")[:cut]
 
 
@@ -201,5 +202,5 @@ def _text(value: Any) -> str:
         return str(value)
 
 
-def _one(session: Session, sql: str) -> dict[str, Any]:
+def _first_row(session: Session, sql: str) -> dict[str, Any]:
     return dict(session.batches(sql).read_all().to_pylist()[0])

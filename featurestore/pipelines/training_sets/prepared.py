@@ -1,4 +1,4 @@
-"""All that decides a training set, read and pinned before a row is joined: the same of it gives the same id."""
+"""Prepare a training set: read its spine, pin its snapshots and compute the id that follows from both, before any row is joined."""
 
 import hashlib
 import json
@@ -22,16 +22,16 @@ from featurestore.spines.spine import Spine
 from featurestore.values.arguments import known_at, text
 from featurestore.values.coercion import shown
 
-MOST_LETTERS = 128
-"""Folders and tables are called after a training set, and what a name may be is as long as elsewhere."""
-_NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_-]{{0,{MOST_LETTERS - 1}}}")
+MAX_NAME_LENGTH = 128
+"""Longest name of a training set, as for other objects: folders and tables are named after it."""
+_NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_-]{{0,{MAX_NAME_LENGTH - 1}}}")
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A training set that can be built: its id is known, its spine is read, its snapshots are chosen.
+class PreparedTrainingSet:
+    """A training set ready to be built: its id, spine and pinned snapshots.
 
-    `notes` are warnings for the manifest; `seconds` is what preparing took.
+    `notes` are warnings for the manifest; `seconds` is the time that preparing took.
     """
 
     id: str
@@ -47,29 +47,29 @@ class Prepared:
     split: splits.Split | None = None
 
 
-def prepare(
+def prepare_training_set(
     runtime: Runtime,
     resolved: Resolved,
-    given: Any,
+    spine_input: Any,
     *,
     timestamp: str,
     label: str | None,
     name: str,
     known: str,
     snapshots: Mapping[str, int | None] | None,
-    split: splits.Given | None = None,
+    split: splits.SplitRequest | None = None,
     by: str | Sequence[str] | None = None,
-) -> Prepared:
-    """Read the spine, pin the snapshots and compute the id. Raises: RequestError, TypeMismatch and NotFound for what is wrong."""
-    began = time.monotonic()
+) -> PreparedTrainingSet:
+    """Read the spine, pin the snapshots and compute the id. Raises: RequestError, TypeMismatch or NotFound for invalid input."""
+    started = time.monotonic()
     _check_name(name)
     known = known_at(known)
     plan = resolved.plan
     pinned = pin(runtime, plan, snapshots, resolved.tables)
-    spine = read_for(runtime, given, plan, timestamp, pinned, known)
+    spine = read_spine(runtime, spine_input, plan, timestamp, pinned, known)
     if label is not None and text(label, "label") not in spine.schema.names:
         raise RequestError(f"the spine has no label column {brief(label)}{near(label, spine.schema.names)}", field=label)
-    cut = splits.parsed(split, by, spine.schema.names, plan.entity_columns)
+    parsed_split = splits.parse_split(split, by, spine.schema.names, plan.entity_columns)
     content = Digest(spine.schema)
     for table in spine.tables():
         content.update(table)
@@ -82,25 +82,26 @@ def prepare(
         "timestamp": timestamp,
         "label": label,
         "known": known,
-        # A part is where it begins, too: the order of the parts counts.
-        **({} if cut is None else {"split": [list(cut.by), [list(part) for part in cut.parts]]}),
+        # The order of the parts counts: each part starts where the one before ends.
+        **({} if parsed_split is None else {"split": [list(parsed_split.by), [list(part) for part in parsed_split.parts]]}),
     }
     id = f"{name}-{hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:16]}"
-    return Prepared(id, name, plan, spine, digest, pinned, label, known, resolved.notes, time.monotonic() - began, cut)
+    seconds = time.monotonic() - started
+    return PreparedTrainingSet(id, name, plan, spine, digest, pinned, label, known, resolved.notes, seconds, parsed_split)
 
 
-def read_for(runtime: Runtime, given: Any, plan: ServicePlan, timestamp: str, pinned: Mapping[str, Pinned], known: str) -> Spine:
-    """The spine of a service: what the caller has, or the rows of a grid over the keys of these tables. Raises: as both."""
-    if isinstance(given, SpineGrid):
-        with grid.opened(runtime, plan, pinned, given, timestamp, known) as rows:
+def read_spine(runtime: Runtime, spine_input: Any, plan: ServicePlan, timestamp: str, pinned: Mapping[str, Pinned], known: str) -> Spine:
+    """The spine of a service: the caller's rows, or a grid over the keys of the pinned tables. Raises: as reading either does."""
+    if isinstance(spine_input, SpineGrid):
+        with grid.opened(runtime, plan, pinned, spine_input, timestamp, known) as rows:
             return of_rows(rows, plan, timestamp, runtime.settings.spill_path())
-    return read(runtime, given, plan, timestamp)
+    return read(runtime, spine_input, plan, timestamp)
 
 
 def _check_name(name: str) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise RequestError(
-            f"{shown(name)} is not a name for a training set: letters, digits, _ and - only, beginning with a letter, at most"
-            f" {MOST_LETTERS} of them",
+            f"{shown(name)} is not a valid name for a training set: use letters, digits, _ and -, starting with a letter, at most"
+            f" {MAX_NAME_LENGTH} characters",
             field="name",
         )

@@ -1,4 +1,4 @@
-"""How far a training set is, told to whoever waits for it."""
+"""Progress of building a training set."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,22 +7,22 @@ FINISH = "finish"
 
 
 @dataclass(frozen=True)
-class Progress:
-    """`rows` of `total` are written. `stage` is join, write, or finish: every row is joined, and what is left is the commit."""
+class BuildProgress:
+    """`rows` of `total` are written. `stage` is join, write, or finish: all rows are written and only the commit is left."""
 
     stage: str
     rows: int
     total: int
 
 
-Report = Callable[[Progress], None]
+OnBuildProgress = Callable[[BuildProgress], None]
 
 
-def by_rows(total: int, report: Report) -> Callable[[int], None]:
-    """What `build` is given for a report to be told, beginning now."""
+def report_rows_written(total: int, report: OnBuildProgress) -> Callable[[int], None]:
+    """Report the start of a build, and return a callback that reports the number of rows written."""
 
-    def written(rows: int) -> None:
-        report(Progress("write" if rows < total else FINISH, rows, total))
+    def on_rows_written(rows: int) -> None:
+        report(BuildProgress("write" if rows < total else FINISH, rows, total))
 
-    report(Progress("join" if total else FINISH, 0, total))
-    return written
+    report(BuildProgress("join" if total else FINISH, 0, total))
+    return on_rows_written

@@ -1,4 +1,4 @@
-"""A split says which part of a training set a row is in: by a hash of keys, or by time. It depends on nothing but the row."""
+"""Splits of a training set into parts, by a hash of keys or by time. The part of a row depends on the row alone."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,61 +13,61 @@ from featurestore.values.arguments import column_names
 PART = "__fs_split"
 """The column of a training set's table that holds each row's part."""
 
-Given: TypeAlias = Mapping[str, float | str | datetime | None]
-"""A share by part, or the end of each part in time."""
+SplitRequest: TypeAlias = Mapping[str, float | str | datetime | None]
+"""By part, its share of the rows or the time at which it ends."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """`by` is what is hashed; empty for a split by time. `parts` has each part with its share, or with its end: in microseconds,
-    not included, None for no end.
+    """`by` names the columns to hash; empty for a split by time. `parts` has each part with its share, or with its end in microseconds:
+    exclusive, None for no end.
     """
 
     by: tuple[str, ...]
     parts: tuple[tuple[str, float | int | None], ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: `by` columns and `shares`, or `until` by part."""
+        """A JSON-ready form: `by` columns and `shares`, or `until` by part."""
         if self.by:
             return {"by": list(self.by), "shares": dict(self.parts)}
         return {"until": {name: None if end is None else times.text(int(end)) for name, end in self.parts}}
 
 
-def parsed(split: Given | None, by: str | Sequence[str] | None, columns: Sequence[str], keys: Sequence[str]) -> Split | None:
-    """What was asked for: shares by a hash of `by` (the entity's `keys` when left out), or ends in time. None: no split.
+def parse_split(split: SplitRequest | None, by: str | Sequence[str] | None, columns: Sequence[str], keys: Sequence[str]) -> Split | None:
+    """Parse shares by a hash of `by` (default: the entity's `keys`), or end times. None: no split.
 
     Raises: RequestError naming the part or the column.
     """
     if split is None:
         if by is not None:
-            raise RequestError("by= says what a split goes by, and there is no split=; give both or neither", field="by")
+            raise RequestError("by= needs split=; give both or neither", field="by")
         return None
     if not isinstance(split, Mapping):
         raise RequestError(
-            f"split={brief(split)} is no dict; give a share of each part, such as {{'train': 0.8, 'test': 0.2}}", field="split"
+            f"split={brief(split)} is not a dict; give the share of each part, such as {{'train': 0.8, 'test': 0.2}}", field="split"
         )
     for name in split:
         if not isinstance(name, str) or not name.isidentifier():
             raise RequestError(
-                f"split: {brief(name)} is not a name for a part: letters, digits and _ only, beginning with a letter", field="split"
+                f"split: {brief(name)} is not a valid name for a part: use letters, digits and _, starting with a letter", field="split"
             )
     if not split:
-        raise RequestError("split names no part; give a share of each, such as {'train': 0.8, 'test': 0.2}", field="split")
+        raise RequestError("split has no parts; give the share of each, such as {'train': 0.8, 'test': 0.2}", field="split")
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in split.values()):
-        named = list(keys) if by is None else column_names(by, "by")
-        for column in named:
+        hashed = list(keys) if by is None else column_names(by, "by")
+        for column in hashed:
             if column not in columns:
                 raise RequestError(f"by: the spine has no column {brief(column)}{near(column, columns)}", field="by")
-        if not named:
-            raise RequestError("by names no column; name what the parts must not share, such as the entity's key", field="by")
-        return Split(tuple(named), _shares(split))
+        if not hashed:
+            raise RequestError("by names no column; name those that must not be in two parts, such as the entity's key", field="by")
+        return Split(tuple(hashed), _shares(split))
     if by is not None:
-        raise RequestError("by= goes with shares; a split by time goes by the spine's timestamp", field="by")
+        raise RequestError("by= works only with shares; a split by time uses the spine's timestamp", field="by")
     return Split((), _ends(split))
 
 
-def checked(manifest: Mapping[str, Any], part: str) -> str:
-    """The name of a part that a training set has. Raises: RequestError where it has none at all; NotFound with those it has."""
+def check_part(manifest: Mapping[str, Any], part: str) -> str:
+    """The name of a part. Raises: RequestError if the training set has no split; NotFound with the parts it has."""
     split = manifest.get("split")
     if split is None:
         raise RequestError(f"training set {manifest['id']} was built without a split; build it with split={{'train': 0.8, 'test': 0.2}}")
@@ -76,30 +76,30 @@ def checked(manifest: Mapping[str, Any], part: str) -> str:
     return part
 
 
-def running(split: Split) -> list[float]:
-    """Where each part ends among all rows, as a share of them."""
+def cumulative_shares(split: Split) -> list[float]:
+    """The sum of the shares up to and including each part."""
     shares = [float(share or 0) for _, share in split.parts]
     return [math.fsum(shares[: index + 1]) for index in range(len(shares))]
 
 
-def _shares(split: Given) -> tuple[tuple[str, float], ...]:
+def _shares(split: SplitRequest) -> tuple[tuple[str, float], ...]:
     shares = [(name, float(share)) for name, share in split.items() if isinstance(share, int | float)]
     for name, share in shares:
         if not 0 < share <= 1:
-            raise RequestError(f"split: the share of '{name}' is {share}; give a share above 0, up to 1", field="split")
+            raise RequestError(f"split: the share of '{name}' is {share}; it must be above 0 and at most 1", field="split")
     if abs(math.fsum(share for _, share in shares) - 1) > 1e-9:
         raise RequestError(f"split: the shares add up to {math.fsum(share for _, share in shares):g}; they must add up to 1", field="split")
     return tuple(shares)
 
 
-def _ends(split: Given) -> tuple[tuple[str, int | None], ...]:
+def _ends(split: SplitRequest) -> tuple[tuple[str, int | None], ...]:
     ends: list[tuple[str, int | None]] = []
     for name, end in split.items():
         if end is not None and not isinstance(end, str | datetime):
-            raise RequestError(f"split: '{name}' is {brief(end)}; give shares of all parts, or the time at which each ends", field="split")
+            raise RequestError(f"split: '{name}' is {brief(end)}; give either the share or the end time of every part", field="split")
         at = None if end is None else times.parse(end, f"split '{name}'")
         before = ends[-1] if ends else None
         if before is not None and (before[1] is None or (at is not None and at <= before[1])):
-            raise RequestError(f"split: '{name}' does not end after '{before[0]}'; put the parts in the order of time", field="split")
+            raise RequestError(f"split: '{name}' does not end after '{before[0]}'; put the parts in time order", field="split")
         ends.append((name, at))
     return tuple(ends)

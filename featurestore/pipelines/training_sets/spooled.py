@@ -1,4 +1,4 @@
-"""A prepared training set on disk: what another process, on this machine and after this one, builds it from."""
+"""Write a prepared training set to disk, for another process on this machine to build."""
 
 import time
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from featurestore.compiler.service_plan import ServicePlan, service_plan_from_dict
 from featurestore.errors import OutOfResources
-from featurestore.pipelines.training_sets.prepared import Prepared
+from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
 from featurestore.pipelines.training_sets.splits import Split
 from featurestore.records.pinned import pin
 from featurestore.records.runtime import Runtime
@@ -23,11 +23,11 @@ PREPARED, SPINE = "prepared.json", "spine.arrow"
 BATCH_ROWS = 65_536
 
 
-def spool(prepared: Prepared, folder: Path) -> None:
-    """Write all of it into a folder: the rows as an Arrow IPC stream, the rest as JSON. Raises: OutOfResources when the disk is full."""
-    _spool_rows(prepared.spine, folder / SPINE)
+def spool(prepared: PreparedTrainingSet, folder: Path) -> None:
+    """Write it to a folder: the spine as an Arrow IPC stream, the rest as JSON. Raises: OutOfResources if the disk is full."""
+    _write_spine(prepared.spine, folder / SPINE)
     split = prepared.split
-    said = {
+    document = {
         "id": prepared.id,
         "name": prepared.name,
         "plan": prepared.plan.to_dict(),
@@ -41,42 +41,42 @@ def spool(prepared: Prepared, folder: Path) -> None:
         "seconds": prepared.seconds,
         "split": None if split is None else {"by": split.by, "parts": split.parts},
     }
-    (folder / PREPARED).write_bytes(orjson.dumps(said))
+    (folder / PREPARED).write_bytes(orjson.dumps(document))
 
 
-def spooled(runtime: Runtime, folder: Path) -> Prepared:
-    """What was spooled to a folder, as it was. Raises: NotFound when a snapshot that it pins is gone."""
-    began = time.monotonic()
-    said = orjson.loads((folder / PREPARED).read_bytes())
-    plan = service_plan_from_dict(said["plan"])
-    cut = None if said["split"] is None else _split(**said["split"])
-    prepared = Prepared(
-        id=said["id"],
-        name=said["name"],
+def load_spooled(runtime: Runtime, folder: Path) -> PreparedTrainingSet:
+    """Load what `spool` wrote. Raises: NotFound if a pinned snapshot does not exist any more."""
+    started = time.monotonic()
+    document = orjson.loads((folder / PREPARED).read_bytes())
+    plan = service_plan_from_dict(document["plan"])
+    split = None if document["split"] is None else _split(**document["split"])
+    prepared = PreparedTrainingSet(
+        id=document["id"],
+        name=document["name"],
         plan=plan,
-        spine=_spooled_rows(folder / SPINE, plan, said["timestamp"], said["rows"]),
-        spine_digest=said["spine_digest"],
-        pinned=pin(runtime, plan, said["snapshots"]),
-        label=said["label"],
-        known=said["known"],
-        notes=tuple(said["notes"]),
-        seconds=said["seconds"],
-        split=cut,
+        spine=_load_spine(folder / SPINE, plan, document["timestamp"], document["rows"]),
+        spine_digest=document["spine_digest"],
+        pinned=pin(runtime, plan, document["snapshots"]),
+        label=document["label"],
+        known=document["known"],
+        notes=tuple(document["notes"]),
+        seconds=document["seconds"],
+        split=split,
     )
-    return replace(prepared, seconds=prepared.seconds + time.monotonic() - began)
+    return replace(prepared, seconds=prepared.seconds + time.monotonic() - started)
 
 
-def _spool_rows(spine: Spine, path: Path) -> None:
+def _write_spine(spine: Spine, path: Path) -> None:
     try:
         with pa.ipc.new_stream(str(path), spine.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
             for table in spine.tables():
                 writer.write_table(table, BATCH_ROWS)
     except OSError as error:
-        raise OutOfResources("the disk is full: the spine of a training set to build cannot be kept; free some space") from error
+        raise OutOfResources("the disk is full: cannot store the spine of a training set to build; free some space") from error
 
 
-def _spooled_rows(path: Path, plan: ServicePlan, timestamp: str, rows: int) -> Spine:
-    """In memory if it is small, else read from the file as it is needed."""
+def _load_spine(path: Path, plan: ServicePlan, timestamp: str, rows: int) -> Spine:
+    """The spine, in memory if it is small, else read from the file as needed."""
     kept = KeptSpool(path, rows)
     if path.stat().st_size > HELD_BYTES:
         return Spine(plan, timestamp, kept)

@@ -1,4 +1,4 @@
-"""The rows of a training set as they lie in its table, at its snapshot."""
+"""Read the rows of a training set from its table, at its snapshot."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,13 +19,13 @@ from featurestore.pipelines.training_sets.splits import PART
 from featurestore.records.runtime import Runtime
 
 ROWS = "rows"
-"""The relation in which a session has them."""
+"""The name of the relation that `StoredRows.session` adds."""
 BATCH_ROWS = 65_536
 
 
 @dataclass(frozen=True)
 class StoredRows:
-    """A snapshot of a training set's table; `names` are the columns that people see, in order."""
+    """A snapshot of a training set's table. `names` are the training set's columns in order, without internal ones."""
 
     runtime: Runtime
     table: tables.Table
@@ -34,12 +34,12 @@ class StoredRows:
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns that people see."""
+        """The schema of the training set's columns."""
         stored = tables.arrow_schema(self.table, self.snapshot_id)
         return pa.schema([stored.field(stored.names.index(name)) for name in self.names])
 
     def read(self, part: str | None = None, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
-        """The rows in spine order, all or those of one part of the split, anew at each call; `columns` None: those that people see."""
+        """Read the rows in spine order, all or those of one part of the split. `columns` None: the training set's columns."""
         stored = tables.arrow_schema(self.table, self.snapshot_id)
         names = self.names if columns is None else columns
         target = pa.schema([stored.field(stored.names.index(name)) for name in names])
@@ -52,20 +52,20 @@ class StoredRows:
         return Files(addresses, ".".join(self.table.name()), self.snapshot_id, filesystem, schema)
 
     def columns(self) -> dict[str, str]:
-        """What a column of the table is called in the engine: there they may not differ in case only."""
+        """DuckDB's name for each column of the table: there, names may not differ in case only."""
         return {name: f"c{index}" for index, name in enumerate(tables.arrow_schema(self.table, self.snapshot_id).names)}
 
     def relation(self) -> Relation:
-        """All rows, with the columns' names of the engine."""
-        found = scans.scan_snapshot(self.table, self.snapshot_id)
-        if isinstance(found, IcebergFiles):
-            return replace(found, columns=tuple(replace(column, name=f"c{index}") for index, column in enumerate(found.columns)))
-        schema = pa.schema([field.with_name(f"c{index}") for index, field in enumerate(found.schema)])
-        return pa.RecordBatchReader.from_batches(schema, (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in found))
+        """All rows, with the column names of `columns`."""
+        scan = scans.scan_snapshot(self.table, self.snapshot_id)
+        if isinstance(scan, IcebergFiles):
+            return replace(scan, columns=tuple(replace(column, name=f"c{index}") for index, column in enumerate(scan.columns)))
+        schema = pa.schema([field.with_name(f"c{index}") for index, field in enumerate(scan.schema)])
+        return pa.RecordBatchReader.from_batches(schema, (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in scan))
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A session that has the rows as `ROWS`, to be read as often as one likes."""
+        """A session with the rows as the relation `ROWS`, which can be read any number of times."""
         relation = self.relation()
         with self.runtime.engine.session(data_folders(self.table)) as session:
             if isinstance(relation, IcebergFiles):
@@ -76,19 +76,19 @@ class StoredRows:
             yield session
 
     def _batches(self, part: str | None, target: pa.Schema) -> Iterator[pa.RecordBatch]:
-        wanted = [*(name for name in target.names if name != ROW), ROW]
+        names = [*(name for name in target.names if name != ROW), ROW]
         where = None if part is None else pc.field(PART) == part
         dataset = self.files().dataset()
-        # A scan of its own for each row group: one of all runs up to a gigabyte ahead of a reader that is slow, such as a client far away.
-        # The rows lie in order, so nothing is sorted, and nothing held.
+        # Each row group is scanned separately: a single scan reads up to a gigabyte ahead of a slow reader, such as a remote client.
+        # The rows are stored in order, so nothing is sorted or buffered.
         groups = dataset.get_fragments(where)
-        scans = (group.scanner(dataset.schema, columns=wanted, filter=where, batch_size=BATCH_ROWS) for group in groups)
+        scans = (group.scanner(dataset.schema, columns=names, filter=where, batch_size=BATCH_ROWS) for group in groups)
         last = -1
         for batch in (batch for scan in scans for batch in scan.to_reader()):
             if not batch.num_rows:
                 continue
             numbers = batch.column(ROW).to_numpy()
             if numbers[0] <= last or (numbers[1:] <= numbers[:-1]).any():
-                raise FeatureStoreError(f"the rows of {'.'.join(self.table.name())} do not lie in their order; build it again")
+                raise FeatureStoreError(f"the rows of {'.'.join(self.table.name())} are not stored in row order; build it again")
             last = numbers[-1]
             yield cast_batch(batch, target, ".".join(self.table.name()))

@@ -10,7 +10,7 @@ import pytest
 
 from featurestore import FeatureStore, Settings
 from featurestore.pipelines.maintenance import maintain
-from featurestore.pipelines.training_sets.digest import of_table
+from featurestore.pipelines.training_sets.digest import table_digest
 from featurestore.pipelines.training_sets.training_set import TAG
 from tests.pipelines.materialization.test_killed import PRELOADED
 from tests.pipelines.training_sets import builders
@@ -42,7 +42,7 @@ def whole(store: FeatureStore, id: str, digest: str) -> bool:
     if found is None:
         assert listed == []
         return False
-    assert listed == [found.digest] == [digest] == [of_table(found.to_arrow())]
+    assert listed == [found.digest] == [digest] == [table_digest(found.to_arrow())]
     for table, snapshot in found.snapshots.items():
         assert store.catalog.load_table(f"features.{table}").refs()[TAG + id].snapshot_id == snapshot
     return True
@@ -62,7 +62,7 @@ def test_a_build_that_dies_at_any_step(tmp_path: Path, monkeypatch: pytest.Monke
             # Every fourth build makes its table, the others find it with what dead ones left.
             name, rows = f"set{number // 4}", 20 + number
             prepared = store.prepare_training_set("service", builders.spine(rows), "t", name=name)
-            digest = of_table(store.point_in_time("service", builders.spine(rows), "t"))
+            digest = table_digest(store.point_in_time("service", builders.spine(rows), "t"))
             blind = number >= len(STEPS)
             killed += kill(home, name, rows, 0 if blind else STEPS[number], chance.uniform(0, 0.6) if blind else None)
             whole(store, prepared.id, digest)

@@ -16,8 +16,8 @@ from featurestore.compiler.point_in_time import ROW
 from featurestore.engine.duck import DuckEngine
 from featurestore.engine.session import Session
 from featurestore.pipelines.training_sets import measures
-from featurestore.pipelines.training_sets.digest import of_table
-from featurestore.pipelines.training_sets.observer import Tally
+from featurestore.pipelines.training_sets.digest import table_digest
+from featurestore.pipelines.training_sets.observer import RowObserver
 from tests.worlds import STAMP
 
 RANDOM = np.random.default_rng(3)
@@ -79,16 +79,16 @@ def test_a_tally_says_the_same_whether_its_rows_are_held_or_not() -> None:
     found = []
     for room in (0, table.nbytes // 2, table.nbytes):
         told: list[int] = []
-        with Tally(table.schema, ["x", "d"], ["label", "x", "d"], None, room=room, threads=2) as tally:
-            passed = tally.numbered(iter(table.to_batches(65_536)), schema, told.append)
+        with RowObserver(table.schema, ["x", "d"], ["label", "x", "d"], None, memory=room, threads=2) as observer:
+            passed = observer.number_rows(iter(table.to_batches(65_536)), schema, told.append)
             stored = pa.Table.from_batches(passed, schema)
         assert stored.drop_columns(ROW).equals(table)
         assert stored.column(ROW).to_pylist() == list(range(rows))
         assert told == [65_536, 131_072, 196_608, rows]
-        found.append((tally.results(), tally.statistics()))
+        found.append((observer.results(), observer.statistics()))
     (results, whole) = found[-1]
     assert [one for one, _ in found] == [results] * 3
-    assert results["digest"] == of_table(table)
+    assert results["digest"] == table_digest(table)
     assert results["nulls"] == {"x": 0, "d": rows}
     assert [measured for _, measured in found[:2]] == [{}, {}]
     assert whole == {name: measures.in_memory(table.column(name)) for name in ("label", "x")}, "decimals are left to the engine"
@@ -101,10 +101,10 @@ def test_a_failure_while_rows_are_passed_on_ends_the_threads() -> None:
         yield from table.to_batches(65_536)
         raise OSError("gone")
 
-    with pytest.raises(OSError, match="gone"), Tally(table.schema, ["x"], ["x"], None, room=1 << 20, threads=1) as tally:
-        list(tally.numbered(failing(), pa.schema([*table.schema, pa.field(ROW, pa.int64())]), None))
+    with pytest.raises(OSError, match="gone"), RowObserver(table.schema, ["x"], ["x"], None, memory=1 << 20, threads=1) as observer:
+        list(observer.number_rows(failing(), pa.schema([*table.schema, pa.field(ROW, pa.int64())]), None))
     with pytest.raises(RuntimeError, match="after shutdown"):
-        list(tally.numbered(iter(table.to_batches()), table.schema, None))
+        list(observer.number_rows(iter(table.to_batches()), table.schema, None))
 
 
 @pytest.mark.parametrize("kind", [pa.timestamp("us", "UTC"), pa.date32()])

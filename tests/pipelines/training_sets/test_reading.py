@@ -98,7 +98,7 @@ def test_rows_out_of_order_are_refused(own_shop: FeatureStore) -> None:
     manifest = {MANIFEST: manifest_json({**made.manifest, "id": "churn-backwards"})}
     home = tables.load(own_shop.catalog, "training_sets.churn")
     writes.replace_rows(home, rows.take([2, 1, 0]).to_reader(), summary=manifest, tag=f"{TAG}churn-backwards")
-    with pytest.raises(FeatureStoreError, match="do not lie in their order"):
+    with pytest.raises(FeatureStoreError, match="are not stored in row order"):
         own_shop.get_training_set("churn-backwards").to_arrow()
 
 

@@ -100,15 +100,15 @@ def test_a_split_is_part_of_the_request_and_not_of_the_rows(store: FeatureStore)
     [
         ({"train": 0.8, "test": 0.3}, None, "add up to 1.1"),
         ({"train": 0, "test": 1}, None, "share of 'train' is 0"),
-        ({}, None, "names no part"),
-        ({"a b": 1.0}, None, "'a b' is not a name"),
-        ({"train": 0.8, "test": None}, None, "'train' is 0.8; give shares of all parts"),
+        ({}, None, "has no parts"),
+        ({"a b": 1.0}, None, "'a b' is not a valid name"),
+        ({"train": 0.8, "test": None}, None, "'train' is 0.8; give either the share"),
         ({"train": "2026-03-02", "test": "2026-03-02"}, None, "'test' does not end after 'train'"),
         ({"train": None, "test": "2026-03-02"}, None, "'test' does not end after 'train'"),
         ({"train": "soon", "test": None}, None, "split 'train' 'soon' is not a time"),
         ({"train": 0.8, "test": 0.2}, "grup", "no column 'grup'; did you mean 'group'"),
-        ({"train": "2026-03-02", "test": None}, "id", "by= goes with shares"),
-        (None, "id", "there is no split="),
+        ({"train": "2026-03-02", "test": None}, "id", "by= works only with shares"),
+        (None, "id", "by= needs split="),
     ],
 )
 def test_what_is_wrong_is_named(store: FeatureStore, split: Any, by: Any, message: str) -> None:

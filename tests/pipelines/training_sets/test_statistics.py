@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
-from featurestore.pipelines.training_sets.column_profile import BINS, BLOCK, PERCENTS, TOP, Extent, Profile, runs
+from featurestore.pipelines.training_sets.column_profile import BINS, BLOCK, PERCENTS, TOP, Extent, Profile, count_runs
 from tests.worlds import STAMP, load_source
 
 T = datetime(2026, 3, 1, tzinfo=UTC)
@@ -89,7 +89,7 @@ def test_statistics_are_those_of_the_stored_rows(tmp_path: Path) -> None:
 def test_a_profile_agrees_with_plain_python(values: list[float], size: int) -> None:
     ordered = np.array(sorted(value + 0.0 for value in values))
     profile = Profile(Extent(len(ordered), ordered[0].item(), ordered[-1].item()))
-    found = profile.of(runs(ordered[start : start + size] for start in range(0, len(ordered), size))).to_dict(
+    found = profile.consume(count_runs(ordered[start : start + size] for start in range(0, len(ordered), size))).to_dict(
         lambda value: value, moments=True
     )
     counts = Counter(ordered.tolist())
@@ -110,7 +110,8 @@ def test_batches_do_not_change_a_profile() -> None:
     values = np.sort(np.random.default_rng(0).normal(1e6, 1, 3 * BLOCK + 17))
     extent = Extent(len(values), values[0].item(), values[-1].item())
     profiles = [
-        Profile(extent).of(runs(np.array_split(values, pieces))).to_dict(lambda value: value, moments=True) for pieces in (1, 2, 7, 100)
+        Profile(extent).consume(count_runs(np.array_split(values, pieces))).to_dict(lambda value: value, moments=True)
+        for pieces in (1, 2, 7, 100)
     ]
     assert all(one == profiles[0] for one in profiles)
     assert profiles[0]["mean"] == pytest.approx(values.mean(), rel=1e-12)

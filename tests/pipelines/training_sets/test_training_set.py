@@ -11,8 +11,8 @@ import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg
 from featurestore.errors import DigestMismatch, NotFound, RequestError
-from featurestore.pipelines.training_sets.digest import Digest, of_table
-from featurestore.pipelines.training_sets.progress import Progress
+from featurestore.pipelines.training_sets.digest import Digest, table_digest
+from featurestore.pipelines.training_sets.progress import BuildProgress
 from tests.worlds import STAMP, load_source
 
 DAY = timedelta(days=1)
@@ -56,7 +56,7 @@ def test_the_manifest_says_how_it_came_to_be(store: FeatureStore) -> None:
     assert manifest["nulls"] == {"spend_7d": 2, "price": 0, "ratio": 2}
     assert manifest["not_covered"] == {"spend": 2, "price": 0}
     assert manifest["peak_memory_bytes"] > 2**20
-    assert manifest["digest"] == made.digest == of_table(made.to_arrow())
+    assert manifest["digest"] == made.digest == table_digest(made.to_arrow())
     assert set(manifest["views"]) == {"spend_v1", "price_v1"} == set(made.snapshots)
     assert manifest["views"]["spend_v1"]["source_snapshots"].keys() == {"shop.orders"}
     assert all(proof["feature_minus_spine_us"] <= 0 for proof in manifest["leak_certificate"].values())
@@ -143,14 +143,14 @@ def test_a_changed_stored_row_is_a_digest_mismatch(store: FeatureStore) -> None:
 
 @pytest.mark.slow
 def test_a_build_holds_what_it_reads_and_lets_go_when_it_fails(store: FeatureStore) -> None:
-    def corrected(now: Progress) -> None:
+    def corrected(now: BuildProgress) -> None:
         if not now.rows:
             return
         store.catalog.load_table("shop.orders").append(events([0], [100.0]))
         store.materialize()
         store.maintain(older_than=timedelta(0))
 
-    def stopped(now: Progress) -> None:
+    def stopped(now: BuildProgress) -> None:
         if now.rows:
             raise RequestError("stop")
 
@@ -178,9 +178,9 @@ def test_a_spine_from_before_a_fold_is_told(store: FeatureStore) -> None:
     store.materialize()
     assert sum(one["folded_rows"] for one in store.maintain(fold_older_than=timedelta(0))) > 0
     then = store.training_set("churn", spine(), "t", known="then")
-    assert [said.partition(" were folded")[0] for said in then.manifest["warnings"]] == [
-        "corrections of spend_v1",
-        "corrections of price_v1",
+    assert [warning.partition(" superseded")[0] for warning in then.manifest["warnings"]] == [
+        "versions of rows of spend_v1",
+        "versions of rows of price_v1",
     ]
     assert store.training_set("churn", spine(), "t").manifest["warnings"] == []
 
@@ -196,21 +196,21 @@ def test_the_digest_knows_content_and_nothing_else() -> None:
     table = pa.table(
         {"a": pa.array([1, None, 3], pa.int64()), "b": ["x", None, "zz"], "c": [[1.0], None, [float("nan")]], "d": [True, False, None]}
     )
-    digest = of_table(table)
+    digest = table_digest(table)
     for size in (1, 2):
         pieces = Digest(table.schema)
         for batch in table.to_batches(max_chunksize=size):
             pieces.update(batch)
         assert pieces.table() == digest
     large = table.set_column(1, "b", table["b"].cast(pa.large_string()))
-    assert of_table(large) == digest
+    assert table_digest(large) == digest
     padded = pa.concat_tables([table.slice(0, 1), table, table.slice(2)]).slice(1, 3)
-    assert of_table(padded) == digest
+    assert table_digest(padded) == digest
     for other in (
         table.rename_columns(["a", "b", "c", "e"]),
         table.slice(0, 2),
         table.set_column(0, "a", pa.array([1, 0, 3])),
         table.take([1, 0, 2]),
     ):
-        assert of_table(other) != digest
-    assert of_table(pa.table({"a": ["a", "bc"]})) != of_table(pa.table({"a": ["ab", "c"]}))
+        assert table_digest(other) != digest
+    assert table_digest(pa.table({"a": ["a", "bc"]})) != table_digest(pa.table({"a": ["ab", "c"]}))

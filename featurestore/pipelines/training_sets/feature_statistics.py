@@ -1,0 +1,137 @@
+"""Statistics of a training set's features and label, the baseline for drift, stored in a table of the registry.
+
+They depend on the stored rows alone: statistics that were not computed during the build are computed from the stored rows when needed.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+
+from featurestore.compiler.expressions import literal
+from featurestore.engine.session import Session
+from featurestore.lakehouse import scans, tables, writes
+from featurestore.lakehouse.folders import data_folders
+from featurestore.pipelines.training_sets.measures import Statistics, by_engine, countable, in_memory
+from featurestore.pipelines.training_sets.stored_rows import ROWS, StoredRows
+from featurestore.records.runtime import Runtime
+from featurestore.values import times
+
+SCHEMA = pa.schema(
+    [
+        ("training_set", pa.string()),
+        ("rows", pa.int64()),
+        ("column", pa.string()),
+        ("position", pa.int32()),
+        ("type", pa.string()),
+        ("role", pa.string()),
+        ("statistics", pa.string()),
+        ("at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
+MEMORY_DIVISOR = 8
+"""Columns to be measured may take an eighth of a session's memory."""
+MEMORY_FACTOR = 3
+"""Measuring a column takes this many times its memory."""
+
+
+def load_or_measure(runtime: Runtime, manifest: Mapping[str, Any], stored: StoredRows) -> Statistics:
+    """The stored statistics of a training set; if there are none, compute them from its rows and store them.
+
+    Returns `training_set`, `rows`, and `columns`: by name its type, role and statistics, see `measure`.
+    """
+    stored_statistics = _load(runtime, manifest["id"]) or store(runtime, manifest, measure(stored, manifest))
+    columns = {row["column"]: {"type": row["type"], "role": row["role"], **json.loads(row["statistics"])} for row in stored_statistics}
+    return {"training_set": manifest["id"], "rows": manifest["rows"], "columns": columns}
+
+
+def measure(stored: StoredRows, manifest: Mapping[str, Any], known: Mapping[str, Statistics] | None = None) -> dict[str, Statistics]:
+    """The statistics of every feature and of the label, JSON-ready: the same with any number of threads.
+
+    For all columns: `count` (of values), `nulls`, `distinct` and `top`, the most frequent values with their counts. For numbers also
+    `nan`, `infinite`, and of the finite ones `mean`, `stddev` (of a sample), `min`, `max`, `quantiles` by percent (the smallest value
+    that at least that many percent do not exceed) and `histogram` (edges and counts of equally wide bins). For times and dates the same
+    without mean and stddev. Columns in `known` are not measured again. A column is read into memory while the one before is measured;
+    one that is too large is measured by DuckDB.
+    """
+    measured: dict[str, Statistics] = dict(known or {})
+    names = measured_columns(manifest)
+    missing = [name for name in names if name not in measured]
+    if missing:
+        measured |= _measure_columns(stored, missing)
+    return {name: measured[name] for name in names}
+
+
+def measured_columns(manifest: Mapping[str, Any]) -> list[str]:
+    """The columns to measure: the features and the label."""
+    return [column["name"] for column in manifest["columns"] if column["role"] != "spine" or column["name"] == manifest["label"]]
+
+
+def store(runtime: Runtime, manifest: Mapping[str, Any], measured: Mapping[str, Statistics]) -> list[dict[str, Any]]:
+    """Write the statistics of a training set to the table, and return the rows that were written."""
+    roles = {column["name"]: (column["type"], column["role"]) for column in manifest["columns"]}
+    now = times.now()
+    rows = [
+        {
+            "training_set": manifest["id"],
+            "rows": manifest["rows"],
+            "column": column,
+            "position": position,
+            "type": roles[column][0],
+            "role": roles[column][1],
+            "statistics": json.dumps(statistics, separators=(",", ":")),
+            "at": now,
+        }
+        for position, (column, statistics) in enumerate(measured.items())
+    ]
+    if rows:
+        table = tables.load_or_create(runtime.catalog, identifier(runtime), SCHEMA)
+        writes.append_retrying(table, pa.Table.from_pylist(rows, SCHEMA).to_reader(), summary={"featurestore.action": "measure"})
+    return rows
+
+
+def identifier(runtime: Runtime) -> str:
+    """The table's name in the catalog."""
+    return f"{runtime.settings.registry_namespace}.statistics"
+
+
+def _measure_columns(stored: StoredRows, names: Sequence[str]) -> dict[str, Statistics]:
+    measured: dict[str, Statistics] = {}
+    pending: dict[str, Future[Statistics]] = {}
+    with stored.session() as session, ThreadPoolExecutor(1) as pool:
+        columns, memory = stored.columns(), session.memory // MEMORY_DIVISOR
+        types = {field.name: field.type for field in stored.schema}
+        for name in names:
+            column = _read_column(session, columns[name], memory // MEMORY_FACTOR) if countable(types[name]) else None
+            measured |= {other: future.result() for other, future in pending.items()}
+            pending = {} if column is None else {name: pool.submit(in_memory, column)}
+            if column is None:
+                measured[name] = by_engine(session, ROWS, columns[name], types[name])
+        return measured | {other: future.result() for other, future in pending.items()}
+
+
+def _read_column(session: Session, column: str, memory: int) -> pa.ChunkedArray | None:
+    """The values of a column; None if they take more than `memory` bytes."""
+    batches: list[pa.RecordBatch] = []
+    reader = session.batches(f"SELECT {column} AS x FROM {ROWS}")
+    for batch in reader:
+        memory -= batch.nbytes
+        if memory < 0:
+            return None
+        batches.append(batch)
+    return pa.Table.from_batches(batches, reader.schema).column(0)
+
+
+def _load(runtime: Runtime, id: str) -> list[dict[str, Any]]:
+    table = tables.find(runtime.catalog, identifier(runtime))
+    if table is None:
+        return []
+    with runtime.engine.session(data_folders(table)) as session:
+        session.add("kept", scans.scan_snapshot(table, tables.current_snapshot_id(table)))
+        # Two processes that measured at the same time have both written rows.
+        latest = 'QUALIFY row_number() OVER (PARTITION BY "column" ORDER BY "at" DESC) = 1'
+        select = f'SELECT * EXCLUDE ("at") FROM kept WHERE training_set = {literal(id)} {latest} ORDER BY position'
+        return list(session.batches(select).read_all().to_pylist())
