@@ -1,4 +1,4 @@
-"""The feature store: the verbs, wired together."""
+"""The feature store: its methods, wired to the pipelines that implement them."""
 
 from __future__ import annotations
 
@@ -42,35 +42,35 @@ if TYPE_CHECKING:
     from featurestore.pipelines.training_sets.training_set import TrainingSet
 
 MODELS = re.compile(r"(?:models|runs):/[^/]")
-"""Addresses that MLflow itself resolves; others would make it ask whatever server they name."""
+"""Model URIs that MLflow resolves with its configured server; others would make it connect to any server they name."""
 
 
 class FeatureStore:
     """A feature store over one Iceberg catalog and one online store.
 
-    `home` holds all default state; `settings` replaces every other way of configuring. Nothing is opened before it is
-    used. The store may be used from several threads, and as a context manager that closes it.
+    `home` is the folder of all default state; `settings` replaces all other configuration. Connections are opened on first use. The
+    store is thread-safe, and a context manager that closes it.
     """
 
     def __init__(self, home: str | Path | None = None, *, settings: Settings | None = None) -> None:
         if home is not None and settings is not None:
-            raise RequestError("give FeatureStore either home= or settings=, not both; Settings has a home of its own")
+            raise RequestError("give FeatureStore either home= or settings=, not both; Settings includes a home")
         self.settings = settings if settings is not None else load_settings(home=home)
         self._runtime = Runtime(self.settings)
         self._filling = Filling(self._runtime)
         self._services = Services(self._runtime, self._filling)
 
     def confined(self, endable: ExpressionEvaluator | None = None) -> FeatureStore:
-        """The same store for what others ask for, as a server's clients do: it reads no file that they name but below `source_folders`,
-        and takes no model's address but MLflow's `models:/` and `runs:/`. `endable` computes derived features that may take long.
+        """The same store for requests of untrusted clients: reads only files below `source_folders`, and accepts only model URIs that start
+        with `models:/` or `runs:/`. `endable` evaluates derived features whose computation may have to be terminated.
         """
-        found = copy.copy(self)
-        found._runtime = self._runtime.confined(endable)
-        return found
+        confined = copy.copy(self)
+        confined._runtime = self._runtime.confined(endable)
+        return confined
 
     @property
     def catalog(self) -> Catalog:
-        """The pyiceberg catalog, for loading source tables of one's own."""
+        """The pyiceberg catalog, for example to load source tables."""
         return self._runtime.catalog
 
     def plan(self, definitions: Any) -> Plan:
@@ -81,10 +81,10 @@ class FeatureStore:
         return verbs.plan(self._runtime, verbs.load(definitions))
 
     def apply(self, definitions: Any) -> Plan:
-        """Do a plan, or plan and do definitions: register versions and make their empty tables, all or nothing.
+        """Apply a plan or definitions: register versions and create their empty tables, all or nothing.
 
-        Where someone else applied meanwhile, definitions are planned again and applied on top of that; a plan only if it still comes
-        to the same. Returns the plan that was done. Raises: CommitConflict saying what was applied meanwhile.
+        If another process has applied changes concurrently, definitions are planned again on top of them; a plan is applied only if it
+        would still be the same. Returns the applied plan. Raises: CommitConflict naming the concurrent changes.
         """
         shown = isinstance(definitions, verbs.Plan)
         return verbs.apply(self._runtime, definitions if shown else self.plan(definitions), as_shown=shown)
@@ -97,15 +97,15 @@ class FeatureStore:
         progress: shown.OfMaterialization = None,
         failures: Failures = "raise",
     ) -> Materializations:
-        """Bring views (all when no name is given) up to `end`, feature tables and online store alike.
+        """Compute views (default: all) up to `end`, into feature tables and the online store.
 
-        `start` None goes on from the watermark, and back to whatever changed in the source since; `end` None, or one in
-        the future, is now. Both ends are inclusive. Appends only what is new or changed, so a second run appends nothing.
-        Older versions of a view that a served service or a logged model still reads are brought up to date after the newest.
-        `progress` is told how far each view is; True shows bars.
+        `start` None continues from the watermark, and recomputes what changed in the source before it; `end` None, or a time in the
+        future, means now. Both bounds are inclusive. Appends only new and changed rows, so that a second run appends nothing. Older
+        versions of a view that a served service or a logged model still reads are updated after the newest. `progress` is called with
+        the progress of each view; True shows progress bars.
 
-        A view that fails keeps no other from being brought up to date. At the end its error is raised, or of several views
-        MaterializationFailed; with failures="return" they are the result's `failures`.
+        If a view fails, the others are still updated. At the end its error is raised, or MaterializationFailed for several; with
+        failures="return" they are in the result's `failures`.
         """
         raised = on_failures(failures) == "raise"
         versions = self._live_versions(names)
@@ -117,61 +117,63 @@ class FeatureStore:
         return done
 
     def publish(self, names: str | Sequence[str] | None = None, full: bool = False) -> list[dict[str, Any]]:
-        """Bring the online store to the feature tables of views (all when no name is given) as the next `materialize` would, computing
-        nothing. With `full`, all rows of each table take the place of what is online of it.
+        """Publish the feature tables of views (default: all) to the online store, as the next `materialize` would, without computing
+        anything. With `full`, all online rows of each table are replaced.
 
-        Returns a dict for each version that is kept fresh: view, table, rows written, snapshot_id (None: never materialized, or no rows).
+        Returns a dict per live version: view, table, rows written, snapshot_id (None: never materialized, or no rows).
         """
         return verbs.publish_views(self._runtime, self._live_versions(names), flag(full, "full"))
 
     def verify_online(self, names: str | Sequence[str] | None = None, sample: int | None = None) -> list[dict[str, Any]]:
-        """Compare what the online store holds of views (all when no name is given) with the newest rows of their feature tables, as of
-        the snapshot that it says it holds: bit for bit, so that -0.0 is not 0.0, and NaN is NaN. `sample` bounds the rows, drawn anew
-        each time, whose values are compared, and the keys online that are looked for in the table.
+        """Compare the online rows of views (default: all) with the newest rows of their feature tables, at the snapshot that was published
+        last, bit for bit: -0.0 differs from 0.0, and NaN equals NaN. `sample` limits the comparison to so many random rows of each
+        table, and as many random online keys.
 
-        Returns a dict for each version that is kept fresh: view, table, snapshot_id, rows compared, same; missing, changed and extra
-        rows online; differences, the first thousand: key, what, and for a changed value feature, online and table.
+        Returns a dict per live version: view, table, snapshot_id, rows compared, same; the number of missing, changed and extra online
+        rows; differences, the first thousand: key, what, and for a changed value feature, online and table.
         """
         if sample is not None and (isinstance(sample, bool) or not isinstance(sample, int) or sample < 1):
-            raise RequestError(f"sample={brief(sample)} is not a number of rows: give 1 or more, or nothing for all rows", field="sample")
-        return [one.to_dict() for one in verbs.compare_views(self._runtime, self._live_versions(names), sample)]
+            raise RequestError(
+                f"sample={brief(sample)} is not a number of rows: give 1 or more, or leave it out for all rows", field="sample"
+            )
+        return [comparison.to_dict() for comparison in verbs.compare_views(self._runtime, self._live_versions(names), sample)]
 
     def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
         """Remove an older version of a view: its registry entry, its online rows, its table with all files.
 
-        A dry run only looks. Raises: NotFound; Conflict naming the services, registered models and training sets that need it.
+        A dry run changes nothing. Raises: NotFound; Conflict naming the services, registered models and training sets that need it.
         """
         return verbs.remove_version(self._runtime, view_name(view), version_number(version), flag(dry_run, "dry_run"))
 
     def remove_view(self, view: str, dry_run: bool = False) -> Removal:
-        """Remove a view with all its versions. Its numbers are never given again. Raises: as `remove_version`."""
+        """Remove a view with all its versions. Its version numbers are not reused. Raises: as `remove_version`."""
         return verbs.remove_view(self._runtime, view_name(view), flag(dry_run, "dry_run"))
 
     def remove_service(self, service: str, dry_run: bool = False) -> Removal:
-        """Remove a service with all its versions. Views, and models that were trained with it, stay. Raises: NotFound."""
+        """Remove a service with all its versions. Views and models trained with it are kept. Raises: NotFound."""
         return verbs.remove_service(self._runtime, service_name(service), flag(dry_run, "dry_run"))
 
     def maintain(
         self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None
     ) -> list[dict[str, Any]]:
-        """Expire snapshots that nothing pins, sweep files that no kept snapshot reaches, and make few sorted files of many small ones.
+        """Expire snapshots that nothing pins, remove orphan files, and compact small files into sorted ones.
 
-        What goes is older than `older_than`. With `fold_older_than`, corrections that were superseded longer ago are left out of the
-        feature tables' new snapshots: `known="then"` is exact from that age on only.
+        Only snapshots and files older than `older_than` are removed. With `fold_older_than`, versions of rows that were superseded
+        longer ago than that are dropped from the feature tables' new snapshots: `known="then"` is exact only for later times.
 
-        Returns a dict for each table: table; snapshots expired; files and bytes removed; compacted_files and compacted_bytes;
-        folded_rows; note, which says what was left undone and why (None: nothing). In a dry run, what would be.
+        Returns a dict per table: table; snapshots expired; files and bytes removed; compacted_files and compacted_bytes; folded_rows,
+        the dropped versions; note, what was skipped and why (None: nothing). In a dry run, what would be done.
         """
-        return [one.to_dict() for one in verbs.maintain(self._runtime, older_than, flag(dry_run, "dry_run"), fold_older_than)]
+        return [table.to_dict() for table in verbs.maintain(self._runtime, older_than, flag(dry_run, "dry_run"), fold_older_than)]
 
     def repair(self, dry_run: bool = False) -> list[dict[str, Any]]:
-        """Lead every table that lacks files of its current snapshot back to the last snapshot that is whole; a dry run only looks.
+        """Roll every table with missing files back to its last complete snapshot; a dry run changes nothing.
 
-        The next `materialize` computes again what was lost. Returns a dict for each table that lacks files: table; missing, their
-        number, and first, one of them; back_to, a snapshot id (None: the table is empty now); training_sets, the ids of those that
-        need a missing file; todo. None of it where all files are there.
+        The next `materialize` computes again what was lost. Returns a dict per table with missing files: table; missing, their number,
+        and first, the path of one; back_to, a snapshot id (None: the table is empty now); training_sets, the ids of those that need a
+        missing file; todo. Empty if no files are missing.
         """
-        return [one.to_dict() for one in verbs.repair(self._runtime, flag(dry_run, "dry_run"))]
+        return [table.to_dict() for table in verbs.repair(self._runtime, flag(dry_run, "dry_run"))]
 
     def training_set(
         self,
@@ -193,18 +195,18 @@ class FeatureStore:
         """Join a spine with a service's features as of each row's `timestamp`, and store the result as a tagged snapshot.
 
         `spine`: a pandas or polars frame, an Arrow table or reader, a list of dicts, a path or glob of Parquet or CSV,
-        "iceberg:namespace.table[@snapshot]", or a SELECT over Iceberg tables. Every row of it comes out once and in order.
-        Without a spine, `start`, `end` and `every` ("1d") make one: each key that the service's feature tables hold at each of
-        the times start, start + every, ... up to `end`, in the column `timestamp`.
-        `known="then"` sees only what was created by then. `snapshots` pins feature tables; None takes the current ones.
-        `split` gives each row a part: {"train": 0.8, "test": 0.2} by a hash of the columns `by` (the service's keys when left out),
-        {"train": "2026-03-01", "test": None} by time, each end not included. The same request on the same snapshots returns the
-        training set that is there. `progress` is told how far the build is; True shows a bar. `format` says how a spine's CSV files are
-        written, as a source's does.
+        "iceberg:namespace.table[@snapshot]", or a SELECT over Iceberg tables. Each row appears once in the result, in order.
+        Without a spine, `start`, `end` and `every` ("1d") define one: each key of the service's feature tables at each of the times
+        start, start + every, ... up to and including `end`, in the column `timestamp`.
+        `known="then"` uses only rows that were created by the row's time. `snapshots` pins feature tables; default: their current ones.
+        `split` assigns each row to a part: {"train": 0.8, "test": 0.2} by a hash of the columns `by` (default: the service's keys), or
+        {"train": "2026-03-01", "test": None} by time, each end exclusive. The same request on the same snapshots returns the existing
+        training set. `progress` is called with the progress of the build; True shows a progress bar. `format` is the format of a
+        spine's CSV files, as for a source.
         """
-        asked_for = (service, spine, timestamp, label, name, known, snapshots, split, by, start, end, every)
+        arguments = (service, spine, timestamp, label, name, known, snapshots, split, by, start, end, every)
         with shown.of_training_set(progress) as report:
-            return self.build_training_set(self.prepare_training_set(*asked_for, format=format), report)
+            return self.build_training_set(self.prepare_training_set(*arguments, format=format), report)
 
     def prepare_training_set(
         self,
@@ -222,14 +224,14 @@ class FeatureStore:
         every: str | None = None,
         format: Csv | None = None,
     ) -> PreparedTrainingSet:
-        """The first half of `training_set`, for servers: read the spine, pin the snapshots, and so know the `id`."""
-        given, column = verbs.asked(spine, timestamp, start, end, every, format)
+        """The first half of `training_set`, for servers: read the spine, pin the snapshots and compute the id."""
+        spine_input, column = verbs.asked(spine, timestamp, start, end, every, format)
         service = service_name(service)
         resolved = self._services.resolve(service)
         return verbs.prepare_training_set(
             self._runtime,
             resolved,
-            given,
+            spine_input,
             timestamp=column,
             label=label,
             name=service if name is None else name,
@@ -240,12 +242,12 @@ class FeatureStore:
         )
 
     def build_training_set(self, prepared: PreparedTrainingSet, progress: OnBuildProgress | None = None) -> TrainingSet:
-        """The second half: join and store."""
-        written = None if progress is None else verbs.report_rows_written(prepared.spine.rows, progress)
-        return verbs.build_training_set(self._runtime, prepared, written)
+        """The second half of `training_set`: join and store."""
+        on_rows_written = None if progress is None else verbs.report_rows_written(prepared.spine.rows, progress)
+        return verbs.build_training_set(self._runtime, prepared, on_rows_written)
 
     def spooled_training_set(self, folder: Path) -> PreparedTrainingSet:
-        """What `spool` wrote to a folder, to be built by this process. Raises: NotFound when a snapshot that it pins is gone."""
+        """Load what `spool` wrote to a folder, to build it in this process. Raises: NotFound if a pinned snapshot no longer exists."""
         return verbs.load_spooled(self._runtime, folder)
 
     def get_training_set(self, id: str) -> TrainingSet:
@@ -253,21 +255,21 @@ class FeatureStore:
         return verbs.get_training_set(self._runtime, text(id, "id"))
 
     def find_training_set(self, id: str) -> TrainingSet | None:
-        """A stored training set; None when there is none of this id."""
+        """A stored training set; None if there is none with this id."""
         return verbs.find_training_set(self._runtime, text(id, "id"))
 
     def rebuild(self, id_or_model_uri: str) -> TrainingSet:
-        """Compute a training set again from its pinned snapshots alone and compare; a model URI stands for the one it carries.
+        """Compute a training set again from its pinned snapshots alone, and compare. A model URI stands for the model's training set.
 
         Raises: DigestMismatch naming the columns that differ.
         """
         return verbs.rebuild_training_set(self._runtime, self._id(id_or_model_uri, "id_or_model_uri"))
 
     def compare(self, a: str, b: str) -> dict[str, Any]:
-        """What training set `b` has otherwise than `a`: definitions, rows, values, drift, and what changed them.
+        """The differences of training set `b` from `a`: definitions, rows, values, drift, and their causes.
 
-        A model URI stands for the training set it carries. Raises: NotFound with the nearest ids; RequestError where their keys
-        have other columns.
+        A model URI stands for the model's training set. Raises: NotFound with the nearest ids; RequestError if their key columns
+        differ.
         """
         return verbs.compare_training_sets(
             self._runtime, *(self.get_training_set(self._id(given, what)) for given, what in ((a, "a"), (b, "b")))
@@ -285,35 +287,35 @@ class FeatureStore:
         every: str | None = None,
         format: Csv | None = None,
     ) -> pa.Table:
-        """The spine, or one made as for `training_set`, with a service's features as of each row's time, in memory and not stored."""
-        given, column = verbs.asked(spine, timestamp, start, end, every, format)
-        wanted = service if isinstance(service, ServicePlan) else self._services.resolve(service).plan
+        """The spine, or a grid as in `training_set`, with a service's features as of each row's time, in memory without storing it."""
+        spine_input, column = verbs.asked(spine, timestamp, start, end, every, format)
+        plan = service if isinstance(service, ServicePlan) else self._services.resolve(service).plan
         known = known_at(known)
-        pinned = verbs.pin(self._runtime, wanted, snapshots)
-        rows = verbs.read_spine(self._runtime, given, wanted, column, pinned, known)
-        with verbs.join_pinned(self._runtime, wanted, rows, pinned, known) as joined:
+        pinned = verbs.pin(self._runtime, plan, snapshots)
+        rows = verbs.read_spine(self._runtime, spine_input, plan, column, pinned, known)
+        with verbs.join_pinned(self._runtime, plan, rows, pinned, known) as joined:
             return pa.Table.from_batches(verbs.bounded_result(joined.batches), joined.schema)
 
     def online_features(
         self, service: str | ServicePlan, entities: Sequence[Mapping[str, Any]], request: Sequence[Mapping[str, Any]] | None = None
     ) -> OnlineFeatures:
-        """The newest features of each entity, from the online store: what a training set would hold at this moment.
+        """The newest features of each entity, from the online store: the values that a training set would have as of now.
 
-        Raises: NotReady when the online store has nothing of a view that was materialized.
+        Raises: NotReady if the online store has lost the rows of a materialized view.
         """
-        wanted = service if isinstance(service, ServicePlan) else self._services.current(service)
-        return verbs.lookup(self._runtime, wanted, entities, request, self._filling)
+        plan = service if isinstance(service, ServicePlan) else self._services.current(service)
+        return verbs.lookup(self._runtime, plan, entities, request, self._filling)
 
     def service_plan(self, service: str) -> ServicePlan:
-        """The service resolved to its newest version whose views are materialized."""
+        """The newest version of the service whose views are materialized."""
         return self._services.resolve(service).plan
 
     def current_plan(self, service: str) -> ServicePlan:
-        """The version that `online_features` serves: from memory unless something was applied or published since."""
+        """The version that `online_features` serves: cached until something is applied or published."""
         return self._services.current(service)
 
     def held_plan(self, service: str) -> ServicePlan | None:
-        """The same where it takes no reading of the catalog; None where it does. For callers that must not wait."""
+        """As `current_plan` if it is cached, else None. For callers that must not wait for the catalog."""
         return self._services.held(service)
 
     def entities(self) -> list[dict[str, Any]]:
@@ -349,36 +351,36 @@ class FeatureStore:
         return describe.models(self._runtime)
 
     def check(self, write: bool = False) -> dict[str, FeatureStoreError | None]:
-        """What catalog, warehouse and online store say when they are asked for something small; None when they answer.
+        """Check catalog, warehouse and online store with a small request to each: the error by name, None if there is none.
 
-        With `write` an object is put into the warehouse and taken away.
+        With `write`, an object is written to the warehouse and removed.
         """
         return health.check(self._runtime, flag(write, "write"))
 
     def close(self) -> None:
-        """Close what was opened. A closed store opens anew when it is used again."""
+        """Close all connections. A closed store reopens them when it is used again."""
         self._runtime.close()
         self._runtime = Runtime(self.settings)
         self._filling = Filling(self._runtime)
         self._services = Services(self._runtime, self._filling)
 
     def _live_versions(self, names: str | Sequence[str] | None) -> Iterator[Applied]:
-        """The versions of views to keep fresh. Raises: NotFound with the nearest names."""
+        """The versions of views that must be kept up to date. Raises: NotFound with the nearest names."""
         known = definitions.read(self._runtime)
-        given = view_names(names)
-        wanted = known.names("view") if given is None else given
-        for name in wanted:
+        requested = view_names(names)
+        selected = known.names("view") if requested is None else requested
+        for name in selected:
             known.get("view", name)
-        return live_versions(self._runtime, known, wanted)
+        return live_versions(self._runtime, known, selected)
 
     def _id(self, id_or_model_uri: str, what: str) -> str:
         text(id_or_model_uri, what)
-        # An id has no slash; addresses such as models:/churn/1 and the folder of a model have.
+        # An id has no slash, unlike URIs such as models:/churn/1 and the folder of a model.
         if "/" not in id_or_model_uri:
             return id_or_model_uri
         if self._runtime.source_folders is not None and not MODELS.match(id_or_model_uri):
-            raise RequestError("give the id of a training set, or a model's address such as models:/churn/1 or runs:/.../model")
-        # mlflow takes a second to import and may not be installed, and only a model's address needs it.
+            raise RequestError("give the id of a training set, or a model URI such as models:/churn/1 or runs:/.../model")
+        # mlflow takes a second to import and may not be installed, and only a model URI needs it.
         from featurestore.models.stamp import training_set_id  # noqa: PLC0415
 
         return training_set_id(id_or_model_uri, self.settings)
@@ -391,4 +393,4 @@ class FeatureStore:
 
 
 def _silent(progress: object) -> None:
-    """No one is watching."""
+    """Ignore progress."""

@@ -1,4 +1,4 @@
-"""What all commands share: `--home`, `--url` and `--json`, and the store, which is imported only when a command needs it."""
+"""The options shared by all commands (`--home`, `--url`, `--json`) and the store, imported only by commands that need it."""
 
 import gc
 import os
@@ -19,88 +19,88 @@ if TYPE_CHECKING:
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
-KEPT = "featurestore."
+META_PREFIX = "featurestore."
 URL_VARIABLE = "FEATURESTORE_URL"
 
 
-def _keep(ctx: click.Context, option: click.Parameter, value: Any) -> None:
-    """Keep an option for the whole command line: it may stand before the sub-command or after it."""
+def _store_option(ctx: click.Context, option: click.Parameter, value: Any) -> None:
+    """Store an option for the whole command line: it may be given before or after the subcommand."""
     if value:
-        ctx.find_root().meta[f"{KEPT}{option.name}"] = value
+        ctx.find_root().meta[f"{META_PREFIX}{option.name}"] = value
 
 
-def _kept(name: str) -> Any:
-    return click.get_current_context().find_root().meta.get(f"{KEPT}{name}")
+def _option(name: str) -> Any:
+    return click.get_current_context().find_root().meta.get(f"{META_PREFIX}{name}")
 
 
 home_option = click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
-    callback=_keep,
+    callback=_store_option,
     expose_value=False,
-    help="Folder of all default state; .featurestore, or what the settings say.",
+    help="Folder of all default state; default: the setting home.",
 )
 url_option = click.option(
     "--url",
     metavar="URL",
-    callback=_keep,
+    callback=_store_option,
     expose_value=False,
-    help=f"Work on the server at this address, such as http://host:8080; {URL_VARIABLE}, or else the store of the settings.",
+    help=f"Use the server at this address, as in http://host:8080; default: {URL_VARIABLE}, else the local store.",
 )
-json_option = click.option("--json", "json", is_flag=True, callback=_keep, expose_value=False, help="Print JSON for programs.")
+json_option = click.option("--json", "json", is_flag=True, callback=_store_option, expose_value=False, help="Print JSON.")
 
 
 def shared(command: Decorated) -> Decorated:
-    """The options of every command on a store, which a server may have."""
+    """The options of commands that work on a local store or on a server."""
     return home_option(url_option(json_option(command)))
 
 
 def local(command: Decorated) -> Decorated:
-    """The options of a command that has no server to ask: it writes files, or is the server."""
+    """The options of commands that never use a server: they write files, or are the server."""
     return home_option(json_option(command))
 
 
 def as_json() -> bool:
-    """Whether JSON was asked for."""
-    return bool(_kept("json"))
+    """Whether --json was given."""
+    return bool(_option("json"))
 
 
 def home() -> Path | None:
-    """The home folder that was given; None when none was."""
-    found: Path | None = _kept("home")
-    return found
+    """The value of --home; None if it was not given."""
+    path: Path | None = _option("home")
+    return path
 
 
 def url() -> str | None:
-    """The address of the server to work on; None for the store of the settings."""
-    found: str | None = _kept("url") or os.environ.get(URL_VARIABLE)
-    return found or None
+    """The address of the server to use; None for the local store."""
+    address: str | None = _option("url") or os.environ.get(URL_VARIABLE)
+    return address or None
 
 
-def settings(**given: Any) -> "Settings":
-    """The settings of this command line. Raises: RequestError for wrong ones."""
-    # Here and not above: pydantic takes longer to import than `--help` may take to print.
+def settings(**overrides: Any) -> "Settings":
+    """The settings of this command line. Raises: RequestError for invalid ones."""
+    # Imported here, since pydantic would slow down `--help`.
     with _uncollected():
         from featurestore.settings import load_settings  # noqa: PLC0415
 
-    return load_settings(home=home(), **given)
+    return load_settings(home=home(), **overrides)
 
 
 @contextmanager
-def store_at_hand(command: str) -> Iterator["FeatureStore"]:
-    """The store of the settings, for what a server is not asked for. Raises: UsageError where a server's address is given."""
+def local_store(command: str) -> Iterator["FeatureStore"]:
+    """The local store, for commands that do not work over HTTP. Raises: UsageError if a server's address is given."""
     if url() is not None:
-        raise click.UsageError(f"{command} works on a store, not on a server: run it where the server runs")
-    with store() as opened:
-        yield cast("FeatureStore", opened)
+        raise click.UsageError(f"{command} does not work over HTTP: run it on the machine of the server, without --url")
+    with store() as local:
+        yield cast("FeatureStore", local)
 
 
 @contextmanager
 def store() -> Iterator["FeatureStore | RemoteStore"]:
-    """The store of this command line: the one behind a server where its address is given, with the token of the settings."""
+    """The store of this command line: local, or behind a server if its address is given, with the token of the settings."""
     address, found = url(), settings()
     if address is None:
-        # What a library makes in the home folder is for its owner as well, and so are rows that a command writes elsewhere.
+        # Files that libraries create in the home folder, and rows that a command writes elsewhere, are readable by the owner only.
         with private.keeping_to_owner(), open_store(found) as opened:
             yield opened
     else:
@@ -109,7 +109,7 @@ def store() -> Iterator["FeatureStore | RemoteStore"]:
 
 
 def open_store(settings: "Settings") -> "FeatureStore":
-    """The store of these settings, to be closed by whoever asked for it."""
+    """The store of these settings; the caller closes it."""
     with _uncollected():
         kind = featurestore.FeatureStore
     return kind(settings=settings)
@@ -117,7 +117,7 @@ def open_store(settings: "Settings") -> "FeatureStore":
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Imports without garbage collection: what they make stays, and looking through it over and over takes a tenth of a command's time."""
+    """Disable garbage collection during imports: imported objects stay, and scanning them repeatedly takes a tenth of a command's time."""
     gc.disable()
     try:
         yield

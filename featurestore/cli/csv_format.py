@@ -1,4 +1,4 @@
-"""`--format FIELD=VALUE`: how a spine's CSV files are written, a field of `Csv` at a time."""
+"""`--format FIELD=VALUE`: the format of a spine's CSV files, one field of `Csv` per option."""
 
 from dataclasses import fields
 from typing import Any
@@ -16,33 +16,33 @@ option = click.option(
     "written",
     multiple=True,
     metavar="FIELD=VALUE",
-    help="How the spine's CSV files are written, such as delimiter=; decimal=, date=%d.%m.%Y null=NA types.zip=string; repeat it.",
+    help="Format of the spine's CSV files, such as delimiter=; decimal=, date=%d.%m.%Y null=NA types.zip=string; repeatable.",
 )
 
 
-def parsed(given: tuple[str, ...]) -> Csv | None:
-    """The format that the options tell; None without any. Raises: click.BadParameter naming what is no field, and what is told twice."""
-    if not given:
+def parse_format(options: tuple[str, ...]) -> Csv | None:
+    """The format; None without options. Raises: click.BadParameter for an unknown or repeated field."""
+    if not options:
         return None
-    told: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     types: dict[str, str] = {}
     nulls: list[str] = []
-    for one in given:
-        name, equals, value = one.partition("=")
+    for option_text in options:
+        name, equals, value = option_text.partition("=")
         column = name.removeprefix(_TYPE)
-        held: dict[str, Any] = types if name.startswith(_TYPE) and column else told
-        if not equals or (held is told and name not in _FIELDS):
+        target: dict[str, Any] = types if name.startswith(_TYPE) and column else values
+        if not equals or (target is values and name not in _FIELDS):
             known = near(name, _FIELDS) if equals else ""
             raise click.BadParameter(
-                f"{one!r} is not FIELD=VALUE with one of {', '.join(_FIELDS)} or types.COLUMN{known}", param_hint="--format"
+                f"{option_text!r} is not FIELD=VALUE with one of {', '.join(_FIELDS)} or types.COLUMN{known}", param_hint="--format"
             )
         if name == "null":
             nulls.append(value)
             continue
-        key = column if held is types else name
-        if key in held:
-            raise click.BadParameter(f"{name} is there twice", param_hint="--format")
-        held[key] = value
+        key = column if target is types else name
+        if key in target:
+            raise click.BadParameter(f"{name} is given twice", param_hint="--format")
+        target[key] = value
     if nulls:
-        told["null"] = tuple(nulls)
-    return Csv(**told, types=types)
+        values["null"] = tuple(nulls)
+    return Csv(**values, types=types)

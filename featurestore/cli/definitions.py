@@ -1,4 +1,4 @@
-"""`plan` and `apply`: what definition files would change, and changing it."""
+"""`plan` and `apply`: show what definition files would change, and change it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,26 +28,26 @@ path_argument = click.argument("definitions", required=False, type=click.Path(pa
 
 @click.command(cls=Command)
 @path_argument
-@click.option("--check", is_flag=True, help="Exit with status 1 when there is anything to apply, for CI.")
-@click.option("--diff", is_flag=True, help="Print how the SQL of changed views differs from the version before.")
+@click.option("--check", is_flag=True, help="Exit with status 1 if there is anything to apply, for CI.")
+@click.option("--diff", is_flag=True, help="Print a diff of the SQL of changed views.")
 @click.option("--sql", is_flag=True, help="Print the SQL of new and changed views.")
 @context.shared
 def plan(definitions: Path | None, check: bool, diff: bool, sql: bool) -> None:
     """Show what applying the definitions would change.
 
-    And what follows from it: the models that stay on older versions, and what backfills will read. DEFINITIONS is a folder
-    or a file; the settings' folder when left out. Nothing is written, and no row is read.
+    Also shows the models that stay on older versions, and how much backfills will read. DEFINITIONS is a folder or a file;
+    default: the folder of the settings. Nothing is written, and no rows are read.
     """
     with context.store() as store:
-        found = store.plan(_path(definitions))
+        planned = store.plan(_path(definitions))
     if context.as_json():
-        print_json(found.to_dict())
+        print_json(planned.to_dict())
     else:
-        _show(found)
-        _show_sql(found, diff, sql)
-        if found.changed:
-            say("\n[dim]to do it:[/] featurestore apply")
-    if check and found.changed:
+        _show(planned)
+        _show_sql(planned, diff, sql)
+        if planned.changed:
+            say("\n[dim]next:[/] featurestore apply")
+    if check and planned.changed:
         click.get_current_context().exit(1)
 
 
@@ -55,9 +55,9 @@ def plan(definitions: Path | None, check: bool, diff: bool, sql: bool) -> None:
 @path_argument
 @context.shared
 def apply(definitions: Path | None) -> None:
-    """Register definitions and make their tables.
+    """Register definitions and create their tables.
 
-    DEFINITIONS is a folder or a file; the settings' folder when left out. All of it is done, or nothing.
+    DEFINITIONS is a folder or a file; default: the folder of the settings. All changes are made, or none.
     """
     with context.store() as store:
         done = store.apply(_path(definitions))
@@ -69,13 +69,13 @@ def apply(definitions: Path | None) -> None:
         say("\n[green]applied[/]  [dim]next:[/] featurestore materialize")
 
 
-def _path(given: Path | None) -> Path:
-    return given if given is not None else context.settings().definitions
+def _path(definitions: Path | None) -> Path:
+    return definitions if definitions is not None else context.settings().definitions
 
 
-def _show(found: "Plan") -> None:
-    """A line for each step, and below it what to know of it: no table, since these are as wide as the screen."""
-    changes, same, waiting = found.groups
+def _show(planned: "Plan") -> None:
+    """Print a line for each step, with its notes below. Not a table, since notes are as wide as the screen."""
+    changes, same, waiting = planned.groups
     widths = [max((len(getattr(step, name)) for step in (*changes, *waiting)), default=0) for name in ("kind", "name")]
     for step in changes:
         _show_step(step, MARKS[step.word], widths)
@@ -83,7 +83,7 @@ def _show(found: "Plan") -> None:
         say(f"[dim]  {same}[/]")
     for step in waiting:
         _show_step(step, MARKS[step.word], widths)
-    for remark in found.remarks:
+    for remark in planned.remarks:
         say(f"[dim]  {escape(remark)}[/]")
 
 
@@ -94,8 +94,8 @@ def _show_step(step: "Step", mark: str, widths: list[int]) -> None:
         say(f"[dim]    {escape(line)}[/]")
 
 
-def _show_sql(found: "Plan", diff: bool, sql: bool) -> None:
-    for step in found.steps:
+def _show_sql(planned: "Plan", diff: bool, sql: bool) -> None:
+    for step in planned.steps:
         title = f"\n[bold]{escape(step.name)}[/] v{step.version}"
         if diff and step.diff:
             say(title)

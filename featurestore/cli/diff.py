@@ -1,4 +1,4 @@
-"""`diff`: what one training set has otherwise than another."""
+"""`diff`: the differences between two training sets."""
 
 from typing import Any
 
@@ -18,30 +18,30 @@ from featurestore.values.humanize import count
 def diff(a: str, b: str) -> None:
     """Compare two training sets.
 
-    Definitions that changed, rows that came and went, and for every feature how many values changed, how far it drifted
-    (PSI and Jensen-Shannon divergence), and why. A model's URI stands for the training set it carries.
+    Shows changed definitions, added and removed rows, and for every feature how many values changed, its drift (PSI and
+    Jensen-Shannon divergence), and why. A model URI stands for the training set that the model was trained on.
     """
     with context.store() as store:
-        found = store.compare(a, b)
+        comparison = store.compare(a, b)
     if context.as_json():
-        print_json(found)
+        print_json(comparison)
         return
-    _show(found)
+    _show(comparison)
 
 
-def _show(found: dict[str, Any]) -> None:
-    rows, features = found["rows"], found["features"]
-    facts = {"a": f"{escape(found['a'])}, {count(rows['a'])} rows", "b": f"{escape(found['b'])}, {count(rows['b'])} rows"}
-    facts["rows"] = f"{count(rows['common'])} in both, {count(rows['added'])} added, {count(rows['gone'])} gone"
-    for word in ("added", "gone"):
-        if features[word]:
-            facts[f"features {word}"] = escape(", ".join(features[word]))
+def _show(comparison: dict[str, Any]) -> None:
+    rows, features = comparison["rows"], comparison["features"]
+    facts = {"a": f"{escape(comparison['a'])}, {count(rows['a'])} rows", "b": f"{escape(comparison['b'])}, {count(rows['b'])} rows"}
+    facts["rows"] = f"{count(rows['common'])} in both, {count(rows['added'])} added, {count(rows['gone'])} removed"
+    for key, word in (("added", "added"), ("gone", "removed")):
+        if features[key]:
+            facts[f"features {word}"] = escape(", ".join(features[key]))
     print_facts(facts)
-    for one in found["definitions"]:
+    for change in comparison["definitions"]:
         say()
-        say(f"[bold]{escape(one.get('view') or one['derived'])}[/]  {escape(str(one['from']))} became {escape(str(one['to']))}")
-        if one["diff"]:
-            print_sql(one["diff"], "diff")
+        say(f"[bold]{escape(change.get('view') or change['derived'])}[/]  {escape(str(change['from']))} -> {escape(str(change['to']))}")
+        if change["diff"]:
+            print_sql(change["diff"], "diff")
     say()
     reasons = list(dict.fromkeys(reason for one in features["common"].values() for reason in one["because"]))
     print_table(

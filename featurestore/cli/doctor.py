@@ -1,4 +1,4 @@
-"""`doctor`: looks at everything the store stands on, and says what to do about what is wrong."""
+"""`doctor`: check everything that the store depends on, and say how to fix what is wrong."""
 
 import platform
 import shlex
@@ -36,7 +36,7 @@ MARKS = {"ok": "[green]✓[/]", "note": "[yellow]![/]", "wrong": "[bold red]✗[
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, how it is, what was seen, and what to do; `todo` is empty where all is well."""
+    """What was checked, its state, what was seen, and how to fix it; `todo` is empty if nothing needs fixing."""
 
     what: str
     state: Literal["ok", "note", "wrong"]
@@ -45,16 +45,16 @@ class Finding:
 
 
 @click.command(cls=Command)
-@click.option("--repair", is_flag=True, help="Lead tables whose files are missing back to their last whole snapshot.")
+@click.option("--repair", is_flag=True, help="Roll tables with missing files back to their last complete snapshot.")
 @context.shared
 def doctor(repair: bool) -> None:
     """Check settings, stores, disk and versions.
 
-    Says what to do about whatever is wrong, and ends with status 1 if anything is. An object is put into the warehouse and taken away.
+    Says how to fix each problem, and exits with status 1 if there is any. Writes an object to the warehouse and removes it.
     """
     address = context.url()
     if repair and address is not None:
-        raise click.UsageError("--repair works on a store, not on a server: run it where the server runs")
+        raise click.UsageError("--repair does not work over HTTP: run it on the machine of the server, without --url")
     findings = list(_examine(repair) if address is None else _examine_server(address))
     wrong = [finding for finding in findings if finding.state == "wrong"]
     if context.as_json():
@@ -71,7 +71,7 @@ def doctor(repair: bool) -> None:
 
 
 def _examine_server(address: str) -> Iterator[Finding]:
-    """A server, and the parts that it says it stands on."""
+    """Check a server, and the parts that it reports."""
     shown = without_secrets(address)
     try:
         with context.store() as store:
@@ -131,7 +131,7 @@ def _home(settings: "Settings") -> Finding:
             "home", "wrong", f"{home}: {error.strerror}", "let this user write there, or set FEATURESTORE_HOME to another folder"
         )
     if loose := next(private.open_to_others(home, LOOKED_AT), None):
-        return Finding("home", "note", f"{home}: others on this machine can get at {loose}", f"chmod -R go-rwx {shlex.quote(str(home))}")
+        return Finding("home", "note", f"{home}: other users of this machine can read {loose}", f"chmod -R go-rwx {shlex.quote(str(home))}")
     return Finding("home", "ok", str(home))
 
 
@@ -148,14 +148,14 @@ def _disk(settings: "Settings") -> Finding:
     free = shutil.disk_usage(folder).free
     seen = f"{free / GIB:.0f} GiB free for tables and spilling at {folder}"
     if free < LITTLE_DISK:
-        return Finding("disk", "note", seen, "large joins spill to disk: free some, or set spill_directory to a larger one")
+        return Finding("disk", "note", seen, "large joins spill to disk: free some space, or set spill_directory to a larger disk")
     return Finding("disk", "ok", seen)
 
 
 def _stores(settings: "Settings", repair: bool) -> Iterator[Finding]:
     places = {
         "catalog": settings.catalog_properties().get("uri", ""),
-        "warehouse": f"{settings.catalog_properties().get('warehouse', 'of the server')}: an object was written there, and removed",
+        "warehouse": f"{settings.catalog_properties().get('warehouse', 'of the server')}: an object was written and removed",
         "online store": settings.online_url(),
     }
     with context.open_store(settings) as store:
@@ -171,28 +171,28 @@ def _stores(settings: "Settings", repair: bool) -> Iterator[Finding]:
 
 
 def _damages(store: "FeatureStore", repair: bool) -> Iterator[Finding]:
-    """Tables whose files are missing, and what was done about it."""
+    """Tables with missing files, and how they were or can be repaired."""
     try:
-        found = store.repair(dry_run=not repair)
+        damaged = store.repair(dry_run=not repair)
     except FeatureStoreError as error:
-        yield Finding("files", "wrong", str(error), "see that catalog and warehouse can be reached, then run featurestore doctor again")
+        yield Finding("files", "wrong", str(error), "check that catalog and warehouse can be reached, then run featurestore doctor again")
         return
-    for one in found:
-        place = "an empty table" if one["back_to"] is None else f"snapshot {one['back_to']}"
-        lost = f"{one['missing']} files of its current snapshot are missing, such as {one['first']}; " if one["missing"] else ""
-        named = f"training sets that need a missing file: {', '.join(one['training_sets'])}; " if one["training_sets"] else ""
-        done = f"it was led back to {place}" if repair else f"featurestore doctor --repair leads it back to {place}"
-        todo = f"{done}; {one['todo']}" if one["missing"] else one["todo"]
-        yield Finding(f"table {one['table']}", "note" if repair else "wrong", f"{lost}{named}".rstrip("; "), todo)
-    if not found:
-        yield Finding("files", "ok", "every file of every current and tagged snapshot is there")
+    for table in damaged:
+        target = "an empty table" if table["back_to"] is None else f"snapshot {table['back_to']}"
+        missing = f"{table['missing']} files of its current snapshot are missing, such as {table['first']}; " if table["missing"] else ""
+        affected = f"training sets that need a missing file: {', '.join(table['training_sets'])}; " if table["training_sets"] else ""
+        done = f"rolled back to {target}" if repair else f"featurestore doctor --repair rolls it back to {target}"
+        todo = f"{done}; {table['todo']}" if table["missing"] else table["todo"]
+        yield Finding(f"table {table['table']}", "note" if repair else "wrong", f"{missing}{affected}".rstrip("; "), todo)
+    if not damaged:
+        yield Finding("files", "ok", "all files of current and tagged snapshots exist")
 
 
 def _views(views: Callable[[], list[dict[str, object]]]) -> Finding:
     try:
         all_views = views()
     except FeatureStoreError as error:
-        return Finding("views", "wrong", error.message, "see that the warehouse's files can be read")
+        return Finding("views", "wrong", error.message, "check that the files of the warehouse can be read")
     empty = [str(view["name"]) for view in all_views if view["materialized_through"] is None]
     if not all_views:
         return Finding("views", "note", "none applied yet", "featurestore apply")
@@ -224,7 +224,7 @@ def _mlflow(settings: "Settings") -> Finding:
     try:
         found = version("mlflow")
     except PackageNotFoundError:
-        return Finding("mlflow", "note", "not installed, so no models", "pip install 'featurestore[mlflow]'")
+        return Finding("mlflow", "note", "not installed; models are not available", "pip install 'featurestore[mlflow]'")
     from featurestore.models import health  # noqa: PLC0415 - requests and SQLAlchemy take a while to import
 
     try:

@@ -1,12 +1,12 @@
-"""What `init` writes: a small project about a web shop that works as it is, and is there to be changed."""
+"""The files that `init` writes: a small, working project about a web shop, to start from."""
 
 SETTINGS = """\
-# Settings of this project. Every line shows what holds when it is left out; each is also a variable, FEATURESTORE_<NAME>.
-# `featurestore doctor` tells whether what they say can be reached.
+# Settings of this project; the commented lines show defaults and alternatives. Each is also a variable, FEATURESTORE_<NAME>.
+# `featurestore doctor` checks them.
 
 # home = ".featurestore"          # folder of all default state: catalog, tables, online store
 # definitions = "definitions"     # folder of definition files
-# memory_limit = "4GB"            # most memory a query may use; 80 % of the machine when left out
+# memory_limit = "4GB"            # most memory a query may use; default: 80 % of the machine
 # port = 8080                     # where `featurestore serve` listens, on 127.0.0.1
 # online = "redis://localhost:6379/0"                 # instead of LMDB in the home folder
 # warehouse = "s3://bucket/warehouse"                 # instead of a folder in the home folder
@@ -18,20 +18,20 @@ IGNORED = """\
 """
 
 DEFINITIONS = '''\
-"""Which customers of a web shop will stop buying? Change anything here, and `featurestore plan` says what that would do."""
+"""Which customers of a web shop will stop buying? After an edit, `featurestore plan` shows what it would change."""
 
 from featurestore import Entity, Expression, FeatureService, FeatureView, Source, agg
 
-# What features are about, and how one of it is named ------------------------------------------------------------------
+# An entity is what features describe, identified by its key columns ---------------------------------------------------
 
 customer = Entity("customer", keys="customer_id", description="A registered buyer")
 
-# Rows with a time. Paths are seen from the project's folder; for an Iceberg table write table="shop.orders" -----------
+# Sources are rows with a time. Paths are relative to the project; for an Iceberg table write table="shop.orders" ------
 
 orders = Source("orders", path="data/orders.parquet", timestamp="ordered_at", where="status <> 'draft'")
 customers = Source("customers", path="data/customers.parquet", timestamp="updated_at")
 
-# Windows over the past, one row a day and customer; a window ends before the day begins, so it never sees the future ---
+# Windows over the past, one row per day and customer; a window ends before the day starts, so it never sees the future -
 
 customer_orders = FeatureView(
     "customer_orders",
@@ -39,7 +39,7 @@ customer_orders = FeatureView(
     source=orders,
     every="1d",
     features={
-        "orders": agg.count(over=["7d", "30d"]),  # makes orders_7d and orders_30d
+        "orders": agg.count(over=["7d", "30d"]),  # orders_7d and orders_30d
         "spend": agg.sum("amount", over="30d"),
         "cancelled": agg.count(where="status = 'cancelled'", over="30d"),
         "mean_basket": Expression("spend_30d / nullif(orders_30d, 0)"),  # from features of this view
@@ -47,17 +47,17 @@ customer_orders = FeatureView(
     description="How a customer has been ordering lately",
 )
 
-# No windows: a row holds from its own time until the next one of the same customer ------------------------------------
+# Without windows, a row is valid from its own time until the next one of the same customer ----------------------------
 
 customer_profile = FeatureView(
     "customer_profile",
     entity=customer,
     source=customers,
     features={"country": "country", "newsletter": "newsletter"},
-    description="What a customer has told us",
+    description="Profile data that customers entered",
 )
 
-# What one model needs: features, fields that only the caller knows, and what follows from both ------------------------
+# What one model needs: features, request fields that only the caller knows, and features derived from both ------------
 
 churn = FeatureService(
     "churn",

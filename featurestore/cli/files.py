@@ -1,4 +1,4 @@
-"""Rows into files, for `--out`."""
+"""Write rows to files, for `--out`."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from featurestore.errors import OutOfResources, RequestError
 
 
 def write_parquet(rows: pa.RecordBatchReader, path: Path) -> None:
-    """Write the rows batch by batch; the file appears whole or not at all. Raises: RequestError when it cannot be written."""
+    """Write the rows batch by batch; the file appears complete or not at all. Raises: RequestError if it cannot be written."""
     part = path.with_name(f".{path.name}.part")
     try:
         with pq.ParquetWriter(part, rows.schema, compression="zstd") as writer:

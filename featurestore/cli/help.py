@@ -1,4 +1,4 @@
-"""Help that is read on a terminal: headings stand out, commands are grouped by what one wants to do."""
+"""Help output with highlighted headings and commands grouped into sections."""
 
 from collections.abc import Iterable, Mapping
 from importlib import import_module
@@ -12,19 +12,19 @@ WIDTH = 100
 
 
 class Formatter(click.HelpFormatter):
-    """click's formatter with colours; click takes them away where the output is no terminal."""
+    """click's formatter with colors, which click strips if the output is not a terminal."""
 
     def write_heading(self, heading: str) -> None:
         """A heading in bold."""
         super().write_heading(click.style(heading, bold=True))
 
     def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 34, col_spacing: int = 3) -> None:
-        """A list of names and what they are, the names in colour."""
+        """A definition list with colored names."""
         super().write_dl([(click.style(name, fg="cyan"), text) for name, text in rows], col_max, col_spacing)
 
 
 class Context(click.Context):
-    """Formats with ours, and at a width that is good to read."""
+    """A context with `Formatter` and a readable width."""
 
     formatter_class = Formatter
 
@@ -34,15 +34,15 @@ class Context(click.Context):
 
 
 class Command(click.Command):
-    """A sub-command."""
+    """A subcommand."""
 
     context_class = Context
 
 
 class Group(click.Group):
-    """A group whose commands are listed in sections, and imported when one of them is asked for.
+    """A group whose commands are listed in sections and imported only when called.
 
-    `sections` has, by title, each command's module and its summary by name: listing them must not cost what running them does.
+    `sections` has, by title and command name, the module and the summary, so that listing commands does not import them.
     """
 
     context_class = Context
@@ -57,11 +57,11 @@ class Group(click.Group):
         return list(self._modules)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command. Ends with status 2 and the nearest names when there is none of this name."""
+        """The command with this name. Exits with status 2 and the nearest names if there is none."""
         if cmd_name not in self._modules:
             raise click.UsageError(f"no command '{cmd_name}'{near(cmd_name, self._modules)}", ctx)
-        found = getattr(import_module(self._modules[cmd_name]), cmd_name.replace("-", "_"))
-        return found if isinstance(found, click.Command) else None
+        command = getattr(import_module(self._modules[cmd_name]), cmd_name.replace("-", "_"))
+        return command if isinstance(command, click.Command) else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """A list for each section, all with the same indent."""

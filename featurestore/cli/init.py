@@ -1,4 +1,4 @@
-"""`init`: a small project that works at once."""
+"""`init`: write a small, working project."""
 
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from featurestore.errors import RequestError
 from featurestore.values.humanize import plural
 
 NEXT = (
-    ("featurestore plan", "what would be made"),
-    ("featurestore apply", "make it"),
+    ("featurestore plan", "show what would be created"),
+    ("featurestore apply", "create it"),
     ("featurestore materialize", "fill the tables and the online store"),
     ("featurestore online churn customer_id=13 --request basket=80", "look features up"),
     ("featurestore training-set churn --spine data/observations.parquet --timestamp observed_at --label churned", ""),
@@ -28,8 +28,8 @@ NEXT = (
 def init(folder: Path) -> None:
     """Write a small example project.
 
-    Settings, commented definitions and a few rows of data, into FOLDER or the current one. Files that are there are kept as
-    they are.
+    Writes settings, commented definitions and some rows of data to FOLDER, default: the current folder. Existing files are
+    kept.
     """
     try:
         written, kept = _write(folder)
@@ -41,7 +41,7 @@ def init(folder: Path) -> None:
     for name in written:
         say(f"[green]+[/] {escape(str(folder / name))}")
     for name in kept:
-        say(f"[yellow]=[/] {escape(str(folder / name))} [dim]is there and was kept[/]")
+        say(f"[yellow]=[/] {escape(str(folder / name))} [dim]exists, kept[/]")
     say(f"\n{plural(len(written), 'file')} written. [dim]Next:[/]\n")
     here = [] if folder == Path() else [(f"cd {folder}", "")]
     for command, why in (*here, *NEXT):
@@ -49,8 +49,8 @@ def init(folder: Path) -> None:
 
 
 def _write(folder: Path) -> tuple[list[str], list[str]]:
-    """Write each file that is not there; returns the names of those written and of those kept."""
-    # Here and not above: pyarrow takes longer to import than `--help` may take to print.
+    """Write each file that does not exist. Returns the names of the written and of the kept files."""
+    # Imported here, since pyarrow would slow down `--help`.
     from featurestore.cli.example_data import tables  # noqa: PLC0415
     from featurestore.cli.files import write_parquet  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""The `featurestore` command: its sub-commands in an explicit list, and the one place where errors become exit statuses."""
+"""The `featurestore` command: its subcommands as an explicit list, and the mapping of errors to exit statuses."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,34 +10,34 @@ from featurestore.cli.help import Group
 from featurestore.errors import FeatureStoreError
 
 SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
-    "Begin": {
+    "Get started": {
         "init": ("featurestore.cli.init", "Write a small example project."),
-        "demo": ("featurestore.cli.demo", "See all of it on a year of flights."),
+        "demo": ("featurestore.cli.demo", "Run the whole workflow on a year of flights."),
         "doctor": ("featurestore.cli.doctor", "Check settings, stores, disk and versions."),
     },
     "Define": {
         "plan": ("featurestore.cli.definitions", "Show what applying the definitions would change."),
-        "apply": ("featurestore.cli.definitions", "Register definitions and make their tables."),
+        "apply": ("featurestore.cli.definitions", "Register definitions and create their tables."),
         "remove": ("featurestore.cli.removal", "Remove a view, one version of it, or a service."),
     },
-    "Fill": {
-        "materialize": ("featurestore.cli.materialize", "Bring views up to date, in their tables and online."),
-        "publish": ("featurestore.cli.publish", "Bring the online store to the tables by hand."),
-        "verify-online": ("featurestore.cli.verify_online", "Compare the online store with the tables."),
-        "maintain": ("featurestore.cli.maintain", "Make few files of many; drop what nothing needs."),
+    "Materialize": {
+        "materialize": ("featurestore.cli.materialize", "Update views, in their tables and online."),
+        "publish": ("featurestore.cli.publish", "Publish feature tables to the online store."),
+        "verify-online": ("featurestore.cli.verify_online", "Compare the online store with the feature tables."),
+        "maintain": ("featurestore.cli.maintain", "Compact small files, expire snapshots, remove orphan files."),
     },
     "Train": {
         "training-set": ("featurestore.cli.training_sets", "Join rows with features as of each row's time."),
-        "rebuild": ("featurestore.cli.training_sets", "Compute a training set again and compare."),
+        "rebuild": ("featurestore.cli.training_sets", "Rebuild a training set and verify its digest."),
         "diff": ("featurestore.cli.diff", "Compare two training sets."),
     },
-    "Use": {
+    "Serve": {
         "online": ("featurestore.cli.online", "Look up the newest features of an entity."),
-        "score": ("featurestore.cli.models", "Predict for many rows with a stamped model."),
+        "score": ("featurestore.cli.models", "Score rows with a logged model."),
         "serve": ("featurestore.cli.serve", "Serve the store over HTTP."),
     },
-    "Look": {
-        "show": ("featurestore.cli.show", "List what is there, or show one of it."),
+    "Inspect": {
+        "show": ("featurestore.cli.show", "List objects of a type, or show one of them."),
     },
 }
 
@@ -50,14 +50,14 @@ Try it:
 
 
 class Main(Group):
-    """The root: a refused or wrong request ends with status 1 and its message, a wrong usage with 2."""
+    """The root command. A failed request prints its message and exits with status 1, incorrect usage with 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the sub-command."""
+        """Run the subcommand."""
         try:
             return super().invoke(ctx)
         except FeatureStoreError as error:
-            # Here and not above: rich, which prints it, would make `--help` wait.
+            # Imported here, since rich would slow down `--help`.
             from featurestore.cli.output import print_error  # noqa: PLC0415
 
             print_error(error, as_json())
@@ -71,6 +71,6 @@ class Main(Group):
 def main() -> None:
     """A feature store on Apache Iceberg.
 
-    Features are defined once, in Python files. They fill versioned Iceberg tables, make training sets as of each row's
-    time, and answer lookups online.
+    Define features once, in Python files. Materialize them to versioned Iceberg tables, build point-in-time correct
+    training sets, and look them up online.
     """

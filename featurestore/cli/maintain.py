@@ -1,4 +1,4 @@
-"""`maintain`: keeping the tables tidy, and saying what that frees."""
+"""`maintain`: compact small files, expire snapshots, remove orphan files."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -15,40 +15,41 @@ from featurestore.values.humanize import count, plural, size
 
 COLUMNS = {
     "snapshots expired": "snapshots",
-    "files swept": "files",
+    "files removed": "files",
     "freed": "bytes",
     "files compacted": "compacted_files",
     "of size": "compacted_bytes",
-    "rows folded": "folded_rows",
+    "rows dropped": "folded_rows",
 }
-"""What is printed of each table, by the heading: the field of its result."""
+"""The printed columns: heading and field of the result."""
 
 
 @click.command(cls=Command)
-@click.option("--older-than", default="7d", show_default=True, metavar="DURATION", help="How old a snapshot or file must be to go.")
-@click.option("--fold-older-than", metavar="DURATION", help="Drop corrections superseded longer ago; none when left out.")
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option(
+    "--older-than", default="7d", show_default=True, metavar="DURATION", help="Minimum age of snapshots to expire and files to remove."
+)
+@click.option("--fold-older-than", metavar="DURATION", help="Drop versions of rows superseded longer ago than this; default: none.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
 @context.shared
 def maintain(older_than: str, fold_older_than: str | None, dry_run: bool) -> None:
-    """Make few files of many; drop what nothing needs.
+    """Compact small files, expire snapshots, remove orphan files.
 
-    Old snapshots expire, files that no snapshot reaches go, and many small files of a month become one. What a training
-    set was made from is kept, however old.
+    Snapshots that a training set pins are kept, however old. DURATION is a number and a unit, such as 7d or 12h.
     """
     age = _age("--older-than", older_than)
-    fold = None if fold_older_than is None else _age("--fold-older-than", fold_older_than)
+    drop_age = None if fold_older_than is None else _age("--fold-older-than", fold_older_than)
     with context.store() as store:
-        done = store.maintain(age, dry_run, fold)
+        done = store.maintain(age, dry_run, drop_age)
     if context.as_json():
         print_json(done)
         return
-    print_table(["table", *COLUMNS], [_row(one) for one in done], right=list(COLUMNS))
-    for one in done:
-        if one["note"]:
-            say(f"[yellow]{escape(one['table'])}[/]: {escape(one['note'])}")
-    freed = size(sum(one["bytes"] for one in done))
-    said = f"nothing was changed: this was a dry run, and {freed} would be freed" if dry_run else f"{freed} freed"
-    say(f"[dim]{plural(len(done), 'table')}, {said}[/]")
+    print_table(["table", *COLUMNS], [_row(table) for table in done], right=list(COLUMNS))
+    for table in done:
+        if table["note"]:
+            say(f"[yellow]{escape(table['table'])}[/]: {escape(table['note'])}")
+    freed = size(sum(table["bytes"] for table in done))
+    outcome = f"dry run, nothing was changed; {freed} would be freed" if dry_run else f"{freed} freed"
+    say(f"[dim]{plural(len(done), 'table')}, {outcome}[/]")
 
 
 def _age(option: str, value: str) -> timedelta:
@@ -58,6 +59,6 @@ def _age(option: str, value: str) -> timedelta:
         raise click.BadParameter(str(error), param_hint=option) from error
 
 
-def _row(one: Mapping[str, Any]) -> list[str]:
-    shown = {name: size(one[name]) if name.endswith("bytes") else count(one[name]) for name in COLUMNS.values()}
-    return [escape(one["table"]), *shown.values()]
+def _row(table: Mapping[str, Any]) -> list[str]:
+    cells = [size(table[name]) if name.endswith("bytes") else count(table[name]) for name in COLUMNS.values()]
+    return [escape(table["table"]), *cells]

@@ -1,4 +1,4 @@
-"""`materialize`: filling feature tables."""
+"""`materialize`: compute features into tables and the online store."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("names", nargs=-1, metavar="[VIEW]...")
-@click.option("--start", metavar="TIME", help="Compute again from this time on; where the watermark stands when left out.")
-@click.option("--end", metavar="TIME", help="Up to this time; now when left out.")
+@click.option("--start", metavar="TIME", help="Recompute from this time; default: from the watermark.")
+@click.option("--end", metavar="TIME", help="Compute up to this time; default: now.")
 @context.shared
 def materialize(names: tuple[str, ...], start: str | None, end: str | None) -> None:
-    """Bring views up to date, in their tables and online.
+    """Update views, in their tables and online.
 
-    All views when no VIEW is named. One that fails keeps no other from being brought up to date: all failures are told at the
-    end, and the exit status is 1. Only what is new or changed is written, so that running it again does no harm. TIME
-    is ISO 8601, in UTC when it names no zone.
+    Updates all views if no VIEW is named. If one fails, the others are still updated; failures are printed at the end, and
+    the exit status is 1. Only new and changed rows are written, so that a second run appends nothing. TIME is ISO 8601, in
+    UTC without a zone.
     """
     with context.store() as store, _bars() as report:
         runs = store.materialize(list(names) or None, start, end, report, failures="return")
@@ -36,14 +36,14 @@ def materialize(names: tuple[str, ...], start: str | None, end: str | None) -> N
 
 
 def _print(runs: "Materializations") -> None:
-    """What was done to the views that could be brought up to date."""
+    """Print the result of each view that was updated."""
     if context.as_json():
         print_json([run.to_dict() for run in runs])
         return
     if not runs and runs.failures:
         return
     if not runs:
-        say("[dim]nothing to do: no view was applied yet; run[/] featurestore apply")
+        say("[dim]nothing to do: no view is applied yet; run[/] featurestore apply")
         return
     columns = ["view", "rows", "corrections", "online", "through", "seconds"]
     print_table(columns, [_row(run) for run in runs], right=["rows", "corrections", "online", "seconds"])
@@ -52,11 +52,11 @@ def _print(runs: "Materializations") -> None:
 
 
 def _bars() -> AbstractContextManager["Report | None"]:
-    """A bar for each view while it runs, where someone watches."""
+    """A progress bar for each view, if stderr is a terminal."""
     screen = console(stderr=True)
     if context.as_json() or not screen.is_terminal:
         return nullcontext()
-    # Here and not above: what it draws the progress of takes longer to import than `--help` may take to print.
+    # Imported here, since it would slow down `--help`.
     from featurestore import bars  # noqa: PLC0415
 
     return bars.materialization(screen)
@@ -77,9 +77,9 @@ def _row(run: "Materialization") -> list[str]:
 
 def _warn(run: "Materialization") -> None:
     if run.future_rows:
-        say(f"[yellow]{escape(run.view)}[/]: {plural(run.future_rows, 'row')} of its source have a time in the future and were left out")
+        say(f"[yellow]{escape(run.view)}[/]: {plural(run.future_rows, 'row')} of its source are in the future and were skipped")
     for outcome in run.checks:
         if not outcome.passed:
             say(f"[yellow]{escape(run.view)}[/]: {escape(outcome.line)}")
     if run.null_keys:
-        say(f"[yellow]{escape(run.view)}[/]: {plural(run.null_keys, 'row')} of its source have no key and were left out")
+        say(f"[yellow]{escape(run.view)}[/]: {plural(run.null_keys, 'row')} of its source have a NULL key and were skipped")

@@ -1,4 +1,4 @@
-"""`score`: predictions of a stamped model for many rows."""
+"""`score`: predictions of a logged model for many rows."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -22,29 +22,29 @@ SHOWN = 5
 @click.argument("model_uri")
 @click.option("--spine", required=True, metavar="ROWS", help="Parquet or CSV files, iceberg:namespace.table[@snapshot], or a SELECT.")
 @csv_format.option
-@click.option("--at", metavar="WHEN", help="online, training, or a time; each row's own timestamp when left out.")
+@click.option("--at", metavar="WHEN", help="online, training, or a time; default: each row's own timestamp.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write rows, features and predictions to this Parquet file.")
 @context.shared
 def score(model_uri: str, spine: str, written: tuple[str, ...], at: str | None, out: Path | None) -> None:
-    """Predict for many rows with a stamped model.
+    """Score rows with a logged model.
 
-    MODEL_URI is as MLflow has it, such as models:/churn/3 or models:/churn@champion. The features are those that the
-    model was trained on, at its versions. Without --out, the first rows are shown. A server (--url) looks features up
-    --at online, for registered models and a spine in files.
+    MODEL_URI is an MLflow URI, such as models:/churn/3 or models:/churn@champion. Features are looked up at the versions
+    that the model was trained on. Without --out, the first rows are printed. With --url, only registered models, a spine
+    in files and --at online are supported.
     """
-    # Here and not above: MLflow takes a second to import, pyarrow a part of one.
+    # Imported here: MLflow takes a second to import, pyarrow a fraction of one.
     from featurestore.cli.files import write_parquet  # noqa: PLC0415
 
-    form = csv_format.parsed(written)
+    file_format = csv_format.parse_format(written)
     with context.store() as store:
         if context.url() is None:
             from featurestore.models import score as scored  # noqa: PLC0415
 
-            rows = scored(model_uri, spine, at, store=cast("FeatureStore", store), format=form)
+            rows = scored(model_uri, spine, at, store=cast("FeatureStore", store), format=file_format)
         else:
             from featurestore.cli.remote_scoring import score_on_server  # noqa: PLC0415
 
-            rows = score_on_server(cast("RemoteStore", store), model_uri, spine, at, form)
+            rows = score_on_server(cast("RemoteStore", store), model_uri, spine, at, file_format)
     if out is not None:
         write_parquet(rows.to_reader(), out)
     first = rows.slice(0, SHOWN).to_pylist()

@@ -1,4 +1,4 @@
-"""`online`: the newest features of one entity, or a few."""
+"""`online`: look up the newest features of entities."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -14,19 +14,19 @@ from featurestore.values import json_encoding
 if TYPE_CHECKING:
     from featurestore.pipelines.lookup import OnlineFeatures
 
-COLOURS = {"PRESENT": "green", "EXPIRED": "yellow", "NOT_FOUND": "red"}
+COLORS = {"PRESENT": "green", "EXPIRED": "yellow", "NOT_FOUND": "red"}
 
 
 @click.command(cls=Command)
 @click.argument("service")
 @click.argument("keys", nargs=-1, metavar="KEY=VALUE...")
-@click.option("--request", "fields", multiple=True, metavar="FIELD=VALUE", help="A request field of the service; may be repeated.")
+@click.option("--request", "fields", multiple=True, metavar="FIELD=VALUE", help="A request field of the service; repeatable.")
 @context.shared
 def online(service: str, keys: tuple[str, ...], fields: tuple[str, ...]) -> None:
     """Look up the newest features of an entity.
 
-    One KEY=VALUE for each key column. Naming the same key again asks for another entity: customer_id=1 customer_id=2. The
-    fields of --request hold for all of them.
+    Give one KEY=VALUE for each key column. Repeating a key starts another entity: customer_id=1 customer_id=2. The fields
+    of --request apply to all entities.
     """
     with context.store() as store:
         described = store.service(service)
@@ -40,7 +40,7 @@ def online(service: str, keys: tuple[str, ...], fields: tuple[str, ...]) -> None
 
 
 def _entities(keys: tuple[str, ...], kinds: dict[str, str]) -> list[dict[str, Any]]:
-    """Key values gathered into entities: a key that is already there begins the next one."""
+    """Group key values into entities: a key that the current entity already has starts the next one."""
     entities: list[dict[str, Any]] = [{}]
     for text in keys:
         pair = _pairs((text,), kinds, "KEY=VALUE")
@@ -48,7 +48,7 @@ def _entities(keys: tuple[str, ...], kinds: dict[str, str]) -> list[dict[str, An
             entities.append({})
         entities[-1].update(pair)
     if not entities[0]:
-        raise click.UsageError(f"name the entity by its key: {' '.join(f'{key}=...' for key in kinds)}")
+        raise click.UsageError(f"give the key of an entity: {' '.join(f'{key}=...' for key in kinds)}")
     return entities
 
 
@@ -57,13 +57,13 @@ def _pairs(texts: tuple[str, ...], kinds: dict[str, str], what: str) -> dict[str
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator or not name:
-            raise click.UsageError(f"{what}: {text!r} is not of the form NAME=VALUE")
+            raise click.UsageError(f"{what}: {text!r} is not NAME=VALUE")
         pairs[name] = _value(value, kinds.get(name, ""))
     return pairs
 
 
 def _value(text: str, kind: str) -> Any:
-    """Text stays text where the store wants text; elsewhere numbers, booleans and null are read as JSON has them."""
+    """Parse a value: as text for a VARCHAR key, else as a JSON number, boolean or null where possible."""
     if kind == "VARCHAR":
         return text
     try:
@@ -82,7 +82,7 @@ def _show(found: "OnlineFeatures", entities: list[dict[str, Any]]) -> None:
         [
             escape(label),
             *(
-                f"[{COLOURS[state]}]{state}[/] [dim]{moment(at) if at else ''}[/]"
+                f"[{COLORS[state]}]{state}[/] [dim]{moment(at) if at else ''}[/]"
                 for state, at in zip(states, body["timestamps"][label], strict=True)
             ),
         ]
@@ -91,7 +91,7 @@ def _show(found: "OnlineFeatures", entities: list[dict[str, Any]]) -> None:
     print_table(["view", *["" for _ in entities]], status)
     for table, through in body["watermarks"].items():
         if through is None:
-            say(f"[yellow]{escape(table)} was never materialized:[/] featurestore materialize")
+            say(f"[yellow]{escape(table)} was never materialized; run:[/] featurestore materialize")
 
 
 def _cell(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Printing: tables and sentences for people, JSON for programs, errors on stderr."""
+"""Print tables, messages, JSON and errors."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from featurestore.errors import FeatureStoreError
 from featurestore.values import json_encoding
 
 PIPE_WIDTH = 200
-"""What is not a terminal has no width: tables there are wide rather than cut."""
+"""Width of output that is not a terminal, wide enough for tables not to be cut."""
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -29,7 +29,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
-    """A table without lines; the columns in `right` are aligned to the right. Cells may hold rich's markup."""
+    """Print a table without lines; columns in `right` are right-aligned. Cells may contain rich markup."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim", show_header=any(columns))
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
@@ -39,7 +39,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Se
 
 
 def print_facts(facts: Mapping[str, str]) -> None:
-    """Names and values below one another. Values may hold rich's markup."""
+    """Print names and values, one pair per line. Values may contain rich markup."""
     table = Table.grid(padding=(0, 3, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -49,37 +49,37 @@ def print_facts(facts: Mapping[str, str]) -> None:
 
 
 def print_sql(sql: str, language: str = "sql") -> None:
-    """SQL, or a `diff` of it: in colour for people, and as it is for programs."""
+    """Print SQL, or a `diff` of it: highlighted on a terminal, else as plain text."""
     if not sys.stdout.isatty():
         click.echo(sql)
         return
-    # Here and not above: few commands print SQL, and pygments takes a while to import.
+    # Imported here: few commands print SQL, and pygments is slow to import.
     from rich.syntax import Syntax  # noqa: PLC0415
 
     console().print(Syntax(sql, language, theme="ansi_dark", background_color="default", word_wrap=True))
 
 
 def say(text: str = "") -> None:
-    """A sentence on stdout; rich's markup."""
+    """Print a line with rich markup to stdout."""
     console().print(text, soft_wrap=True)
 
 
 def note(text: str) -> None:
-    """A sentence beside the result, on stderr."""
+    """Print a line with rich markup to stderr."""
     console(stderr=True).print(text, soft_wrap=True)
 
 
 def print_error(error: FeatureStoreError, as_json: bool) -> None:
-    """What was wrong, on stderr: as the HTTP API says it with `as_json`."""
+    """Print an error to stderr; with `as_json`, as the HTTP API returns it."""
     if as_json:
         body = {"error": {"type": type(error).__name__, "message": error.message, "details": error.details}}
         click.echo(json_encoding.dumps(body, default=json_encoding.plain, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS), err=True)
         return
-    said = f"[bold red]error[/]  {escape(error.message)}"
+    text = f"[bold red]error[/]  {escape(error.message)}"
     reason = error.details.get("reason")
-    note(said if not reason else f"{said}\n       [dim]{escape(str(reason))}[/]")
+    note(text if not reason else f"{text}\n       [dim]{escape(str(reason))}[/]")
 
 
 def moment(text: str | None) -> str:
-    """An RFC 3339 time to the second; a dash for none."""
+    """An RFC 3339 time to the second; a dash for None."""
     return "–" if text is None else f"{text[:10]} {text[11:19]}Z"

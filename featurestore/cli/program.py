@@ -1,4 +1,4 @@
-"""The program `featurestore`: the command line in a process of its own, which it ends."""
+"""The program `featurestore`: run the command line and end the process."""
 
 import atexit
 import logging
@@ -13,11 +13,11 @@ from featurestore.secrets import ScrubbingFormatter
 def run() -> NoReturn:
     """Run the command line and end the process with its status.
 
-    A command has closed all that it opened when it returns. What was imported is not taken apart object by object, which is a quarter of
-    the time that a short command takes: the system frees it at once.
+    Commands close what they open before they return. The interpreter's teardown of imported objects, a quarter of the time of a short
+    command, is skipped: the operating system frees the memory at once.
     """
     if logging.lastResort is not None:
-        # What libraries warn of goes to standard error by it.
+        # Warnings of libraries are written to stderr by this handler.
         logging.lastResort.setFormatter(ScrubbingFormatter())
     try:
         main()

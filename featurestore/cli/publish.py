@@ -1,4 +1,4 @@
-"""`publish`: the online store brought to the tables, without a run."""
+"""`publish`: publish feature tables to the online store, without computing anything."""
 
 import click
 from rich.markup import escape
@@ -11,15 +11,15 @@ from featurestore.values.humanize import count
 
 @click.command(cls=Command)
 @click.argument("names", nargs=-1, metavar="[VIEW]...")
-@click.option("--full", is_flag=True, help="Put all rows of each table in the place of what is online of it.")
+@click.option("--full", is_flag=True, help="Replace all online rows of each table.")
 @context.shared
 def publish(names: tuple[str, ...], full: bool) -> None:
-    """Bring the online store to the tables by hand.
+    """Publish feature tables to the online store.
 
-    All views when no VIEW is named. Rows go online as after the next run, and nothing is computed. With --full each table is replaced as a
-    whole, in one step for readers: after that, nothing that was lost or changed online stays so.
+    Publishes all views if no VIEW is named, as the next materialize would, but computes nothing. With --full the online rows of each
+    table are replaced atomically, which restores rows that were lost or changed online.
     """
-    with context.store_at_hand("publish") as store:
+    with context.local_store("publish") as store:
         done = store.publish(list(names) or None, full)
     if context.as_json():
         print_json(done)
@@ -28,4 +28,4 @@ def publish(names: tuple[str, ...], full: bool) -> None:
     print_table(["view", "table", "rows", "snapshot"], rows, right=["rows"])
     for one in done:
         if one["snapshot_id"] is None:
-            say(f"[yellow]{escape(one['table'])} has no rows to publish:[/] featurestore materialize")
+            say(f"[yellow]{escape(one['table'])} has no rows to publish; run:[/] featurestore materialize")

@@ -1,4 +1,4 @@
-"""`score --url`: rows of a file go to a server in pieces, and its predictions come back in their order."""
+"""`score --url`: send the rows of a file to a server in batches, and collect its predictions in order."""
 
 import re
 from collections.abc import Collection
@@ -17,27 +17,31 @@ if TYPE_CHECKING:
 
 PREDICTION = "prediction"
 ROWS = 1_000
-"""Rows in a request: a body of JSON that is far below the server's limit."""
+"""Rows per request, whose JSON body is far below the server's limit."""
 ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[0-9]+)|@(?P<alias>[^/@]+))")
 
 
 def score_on_server(store: "RemoteStore", model_uri: str, spine: str, at: str | None, written: Csv | None) -> pa.Table:
-    """The spine's rows with a column `prediction`, made by the server with the newest features of its online store.
+    """The spine's rows with a column `prediction`, computed by the server with the newest features of its online store.
 
-    Raises: RequestError for what only a store at hand can do: another `at`, another form of address, a spine that is no file.
+    Raises: RequestError for what only a local store supports: another `at`, another form of URI, a spine that is not in files.
     """
     if at != "online":
-        raise RequestError("a server predicts with the newest features: add --at online, or score without --url", field="at")
+        raise RequestError("a server scores with the newest features only: add --at online, or score without --url", field="at")
     address = ADDRESS.fullmatch(model_uri)
     if address is None:
-        raise RequestError(f"{model_uri!r}: a server has registered models; write models:/name/1 or models:/name@alias", field="model_uri")
+        raise RequestError(
+            f"{model_uri!r}: a server scores registered models only; write models:/name/1 or models:/name@alias", field="model_uri"
+        )
     if spine.startswith("iceberg:") or frames.is_query(spine):
-        raise RequestError("give --url a spine in files; tables and SQL are scored without --url", field="spine")
+        raise RequestError("--url needs a spine in files; score tables and SQL without --url", field="spine")
     in_format(spine, written)
     with read_files(spine, written) as reader:
         rows = reader.read_all()
     if PREDICTION in rows.schema.names:
-        raise RequestError(f"the spine has a column '{PREDICTION}', which is where the model's answer goes; rename it", field=PREDICTION)
+        raise RequestError(
+            f"the spine has a column '{PREDICTION}', which is the name of the column for predictions; rename it", field=PREDICTION
+        )
     taken = _taken(store, address)
     # What else is in the file stays beside its prediction, as at home.
     sent = rows if taken is None else rows.select([name for name in rows.schema.names if name in taken])

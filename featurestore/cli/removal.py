@@ -1,4 +1,4 @@
-"""`remove`: what nothing needs any more, after a look and a question."""
+"""`remove`: remove a view, one version of it, or a service, after a confirmation."""
 
 from typing import TYPE_CHECKING
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.argument("name", metavar="VIEW")
 @click.option("--version", type=int, metavar="N", help="Remove only this older version.")
-@click.option("--service", is_flag=True, help="VIEW is the name of a service, which is removed with all its versions.")
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--service", is_flag=True, help="VIEW is the name of a service; remove it with all its versions.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed, and change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @context.shared
 def remove(name: str, version: int | None, service: bool, dry_run: bool, yes: bool) -> None:
     """Remove a view, one version of it, or a service.
 
-    A version goes with its table, all its files and its online rows. Refused while a service, a registered model or a
+    A version is removed with its table, all its files and its online rows. Fails if a service, a registered model or a
     training set needs it.
     """
     if service and version is not None:
-        raise click.UsageError("--version goes with a view; a service is removed as a whole")
+        raise click.UsageError("--version needs a view; a service is removed with all its versions")
     if context.as_json() and not (yes or dry_run):
-        raise click.UsageError("--json does not ask; add --yes, or --dry-run to look first")
+        raise click.UsageError("--json cannot ask for confirmation; add --yes or --dry-run")
     with context.store() as store:
         found = _do(store, name, version, service, dry_run=True)
         if not dry_run:
@@ -44,7 +44,7 @@ def remove(name: str, version: int | None, service: bool, dry_run: bool, yes: bo
         return
     say(f"[green]{'would remove' if dry_run else 'removed'}[/]  {escape(_described(found))}")
     if found.services:
-        say(f"[dim]with older versions that read it: {escape(', '.join(found.services))}[/]")
+        say(f"[dim]with older service versions that read it: {escape(', '.join(found.services))}[/]")
 
 
 def _do(store: "FeatureStore | RemoteStore", name: str, version: int | None, service: bool, dry_run: bool) -> "Removal":

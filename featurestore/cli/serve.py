@@ -9,16 +9,17 @@ from featurestore.cli.output import print_json, say
 
 
 @click.command(cls=Command)
-@click.option("--host", help="Address to listen on; 127.0.0.1, or what the settings say.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 8080, or what the settings say. 0 takes a free one.")
-@click.option("--workers", type=click.IntRange(1), help="Server processes; 1, or what the settings say.")
+@click.option("--host", help="Address to listen on; default: 127.0.0.1, or the settings.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on, 0 for a free one; default: 8080, or the settings.")
+@click.option("--workers", type=click.IntRange(1), help="Server processes; default: 1, or the settings.")
 @context.local
 def serve(host: str | None, port: int | None, workers: int | None) -> None:
     """Serve the store over HTTP.
 
-    With FEATURESTORE_TOKEN set, callers must send it as a bearer token. Ends on Ctrl-C, after answers under way.
+    If FEATURESTORE_TOKEN is set, clients must send it as a bearer token. Ctrl-C stops the server after it has finished
+    the requests in progress.
     """
-    # Here and not above: a web framework takes longer to import than `--help` may take to print.
+    # Imported here, since a web framework would slow down `--help`.
     from featurestore.server.run import serve as run  # noqa: PLC0415
 
     run(context.settings(host=host, port=port, workers=workers), _announce)
@@ -28,5 +29,5 @@ def _announce(url: str) -> None:
     if context.as_json():
         print_json({"url": url, "docs": f"{url}/docs"})
         return
-    say(f"[bold]featurestore[/] listens on [bold green]{escape(url)}[/]")
+    say(f"[bold]featurestore[/] is listening on [bold green]{escape(url)}[/]")
     say(f"[dim]API: {escape(url)}/docs   metrics: {escape(url)}/metrics   stop: Ctrl-C[/]")

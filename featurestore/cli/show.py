@@ -1,4 +1,4 @@
-"""`show`: what is there, as lists and one by one."""
+"""`show`: list objects of a type, or show one of them."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from featurestore.store import FeatureStore
 
 LONG = ("definition", "plan", "column_digests", "sql", "statistics")
-"""What would fill the screen; `--json` has it."""
+"""Fields that are too long to print; `--json` has them."""
 VERSION = ("version", "fingerprint", "snapshot_id", "materialized_through", "applied_at")
 MEASURED = ["column", "nulls", "distinct", "mean", "stddev", "min", "median", "max", "most frequent"]
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -36,59 +36,59 @@ def _names(values: Any) -> str:
 
 
 LINES: Mapping[str, tuple[list[str], Line]] = {
-    "entities": (["entity", "keys", "description"], lambda one: [_bold(one["name"]), _names(one["keys"]), escape(one["description"])]),
+    "entities": (["entity", "keys", "description"], lambda row: [_bold(row["name"]), _names(row["keys"]), escape(row["description"])]),
     "sources": (
         ["source", "rows from", "time", "created"],
-        lambda one: [
-            _bold(one["name"]),
-            escape(one["table"] or one["path"] or "a query"),
-            escape(one["timestamp"]),
-            escape(one["created"] or "–"),
+        lambda row: [
+            _bold(row["name"]),
+            escape(row["table"] or row["path"] or "a query"),
+            escape(row["timestamp"]),
+            escape(row["created"] or "–"),
         ],
     ),
     "views": (
         ["view", "version", "keys", "grid", "features", "materialized through", "newest event", "snapshot"],
-        lambda one: [
-            _bold(one["name"]),
-            f"v{one['version']}",
-            _names(one["keys"]),
-            one["every"] or "rows",
-            count(len(one["features"])),
-            moment(one["materialized_through"]) if one["materialized_through"] else "[yellow]never[/]",
-            moment(one["newest_event"]) if one["newest_event"] else "–",
-            one["snapshot_id"] or "–",
+        lambda row: [
+            _bold(row["name"]),
+            f"v{row['version']}",
+            _names(row["keys"]),
+            row["every"] or "rows",
+            count(len(row["features"])),
+            moment(row["materialized_through"]) if row["materialized_through"] else "[yellow]never[/]",
+            moment(row["newest_event"]) if row["newest_event"] else "–",
+            row["snapshot_id"] or "–",
         ],
     ),
     "services": (
         ["service", "version", "keys", "request", "features", "tables"],
-        lambda one: [
-            _bold(one["name"]),
-            f"v{one['version']}",
-            _names(one["keys"]),
-            _names(one["request"]) or "–",
-            count(len(one["features"])),
-            _names(dict.fromkeys(one["views"].values())),
+        lambda row: [
+            _bold(row["name"]),
+            f"v{row['version']}",
+            _names(row["keys"]),
+            _names(row["request"]) or "–",
+            count(len(row["features"])),
+            _names(dict.fromkeys(row["views"].values())),
         ],
     ),
     "training-sets": (
-        ["training set", "service", "rows", "label", "made", "digest"],
-        lambda one: [
-            _bold(one["id"]),
-            escape(one["service"]),
-            count(one["rows"]),
-            escape(one["label"] or "–"),
-            moment(one["created_at"]),
-            one["digest"][:12],
+        ["training set", "service", "rows", "label", "created", "digest"],
+        lambda row: [
+            _bold(row["id"]),
+            escape(row["service"]),
+            count(row["rows"]),
+            escape(row["label"] or "–"),
+            moment(row["created_at"]),
+            row["digest"][:12],
         ],
     ),
     "models": (
-        ["model", "version", "aliases", "training set", "made"],
-        lambda one: [
-            _bold(one["model"]),
-            escape(one["version"] or "–"),
-            _names(one["aliases"]) or "–",
-            escape(one["training_set"]),
-            moment(one["at"]),
+        ["model", "version", "aliases", "training set", "created"],
+        lambda row: [
+            _bold(row["model"]),
+            escape(row["version"] or "–"),
+            _names(row["aliases"]) or "–",
+            escape(row["training_set"]),
+            moment(row["at"]),
         ],
     ),
 }
@@ -97,30 +97,30 @@ LINES: Mapping[str, tuple[list[str], Line]] = {
 @click.command(cls=Command)
 @click.argument("what", metavar="WHAT", type=click.Choice(list(LINES)))
 @click.argument("name", required=False)
-@click.option("--sql", is_flag=True, help="Print the SQL of a view or a training set as well.")
+@click.option("--sql", is_flag=True, help="Also print the SQL of a view or a training set.")
 @context.shared
 def show(what: str, name: str | None, sql: bool) -> None:
-    """List what is there, or show one of it.
+    """List objects of a type, or show one of them.
 
     WHAT is entities, sources, views, services, training-sets or models. A view is shown with its versions, a training set
     with its manifest and statistics.
     """
     with context.store() as store:
         if name is not None:
-            _show_one(_one(store, what, name), sql)
+            _show_object(_find(store, what, name), sql)
             return
         rows: Rows = getattr(store, what.replace("-", "_"))()
     if context.as_json():
         print_json(rows)
         return
     if not rows:
-        say(f"[dim]there are no {what} yet[/]")
+        say(f"[dim]no {what} yet[/]")
         return
     columns, line = LINES[what]
     print_table(columns, [line(row) for row in rows], right=["features", "rows"])
 
 
-def _show_one(found: dict[str, Any], with_sql: bool) -> None:
+def _show_object(found: dict[str, Any], with_sql: bool) -> None:
     if context.as_json():
         print_json(found)
         return
@@ -135,7 +135,7 @@ def _show_one(found: dict[str, Any], with_sql: bool) -> None:
         print_sql(sql)
 
 
-def _one(store: "FeatureStore | RemoteStore", what: str, name: str) -> dict[str, Any]:
+def _find(store: "FeatureStore | RemoteStore", what: str, name: str) -> dict[str, Any]:
     if what == "views":
         return store.view(name)
     if what == "services":
@@ -153,7 +153,7 @@ def _one(store: "FeatureStore | RemoteStore", what: str, name: str) -> dict[str,
 
 
 def _measures(name: str, column: Mapping[str, Any]) -> list[str]:
-    """A column's line: what it has no number for stays empty."""
+    """The cells of a column; empty for statistics that it does not have."""
     quantiles = column.get("quantiles") or {}
     shown = [column.get("mean"), column.get("stddev"), column.get("min"), quantiles.get("50"), column.get("max")]
     top = ", ".join(f"{_number(value)} ×{times}" for value, times in (column.get("top") or [])[:3])
@@ -167,7 +167,7 @@ def _number(value: Any) -> str:
 
 
 def _value(value: Any) -> str:
-    """Values below one another: of a mapping with their names, of a list of documents in a line each."""
+    """A value on one or more lines: a mapping as one line per entry, a list of mappings as one line per item."""
     if isinstance(value, Mapping):
         width = max(map(len, value), default=0)
         return "\n".join(f"[dim]{escape(name.ljust(width))}[/]  {escape(_line(inner))}" for name, inner in value.items())
@@ -177,12 +177,12 @@ def _value(value: Any) -> str:
 
 
 def _short(item: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Of a version only what tells it from the others."""
+    """The fields of a version that distinguish it from others."""
     return {name: item[name] for name in VERSION if name in item} if "fingerprint" in item else item
 
 
 def _line(value: Any) -> str:
-    """Any value in one line, as plain text."""
+    """A value as one line of plain text."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_line(inner)}" for name, inner in value.items())
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""`training-set` and `rebuild`: joining a spine with features as of each row's time, and proving it again."""
+"""`training-set` and `rebuild`: join a spine with features as of each row's time, and verify the result."""
 
 import re
 from collections.abc import Mapping
@@ -23,33 +23,31 @@ if TYPE_CHECKING:
 @click.argument("service")
 @click.option("--spine", metavar="ROWS", help="A Parquet or CSV file or glob, iceberg:namespace.table[@snapshot], or a SELECT.")
 @csv_format.option
-@click.option("--timestamp", metavar="COLUMN", help="The spine's column with each row's time.")
-@click.option("--start", metavar="TIME", help="Without --spine: the first time at which every key gets a row.")
-@click.option("--every", metavar="DURATION", help="Without --spine: the step to its next row, such as 1d.")
-@click.option("--end", metavar="TIME", help="Without --spine: the last time; included if a step meets it.")
-@click.option("--label", metavar="COLUMN", help="The spine's column to learn.")
-@click.option("--name", help="The training set's name; the service's when left out.")
+@click.option("--timestamp", metavar="COLUMN", help="The timestamp column of the spine.")
+@click.option("--start", metavar="TIME", help="Without --spine: first time of the grid.")
+@click.option("--every", metavar="DURATION", help="Without --spine: step of the grid, such as 1d.")
+@click.option("--end", metavar="TIME", help="Without --spine: last time of the grid, inclusive.")
+@click.option("--label", metavar="COLUMN", help="The label column of the spine.")
+@click.option("--name", help="Name of the training set; default: that of the service.")
 @click.option(
     "--known",
     type=click.Choice(["now", "then"]),
     default="now",
     show_default=True,
-    help="now: with the latest corrections; then: only what was known at each row's time.",
+    help="now: include later corrections; then: only what was known at each row's time.",
 )
-@click.option(
-    "--snapshot", "snapshots", multiple=True, metavar="TABLE=ID", help="Pin a feature table, such as orders_v1=123; may be repeated."
-)
+@click.option("--snapshot", "snapshots", multiple=True, metavar="TABLE=ID", help="Pin a feature table, such as orders_v1=123; repeatable.")
 @click.option(
     "--split",
     multiple=True,
     metavar="PART=SHARE|TIME",
-    help="A part by its share, train=0.8, or by its end, train=2026-03-01; repeat it; test= for the rest.",
+    help="A part by its share, train=0.8, or its end, train=2026-03-01; test= for the rest; repeatable.",
 )
 @click.option(
     "--by",
     multiple=True,
     metavar="COLUMN",
-    help="Rows equal in this are in the same part; the service's keys when left out; may be repeated.",
+    help="Split by a hash of this column; default: the keys of the service; repeatable.",
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the rows to this Parquet file.")
 @context.shared
@@ -71,12 +69,12 @@ def training_set(
 ) -> None:
     """Join rows with features as of each row's time.
 
-    The rows are a spine's (--spine, --timestamp), or made: each key at each time of a grid (--start, --end, --every).
-    Every row comes out once and in order, with the features as they were at its time. The same request on the same
-    snapshots gives the same training set.
+    The rows are those of a spine (--spine, --timestamp), or every key at each time of a grid (--start, --end, --every).
+    Each row appears once and in order, with its features as of its time. The same request on the same snapshots returns
+    the same training set.
     """
-    pins, parts, form = _pins(snapshots), _split(split), csv_format.parsed(written)
-    _one_kind_of_rows({"--spine": spine, "--timestamp": timestamp}, {"--start": start, "--every": every, "--end": end})
+    pins, parts, form = _pins(snapshots), _split(split), csv_format.parse_format(written)
+    _check_rows({"--spine": spine, "--timestamp": timestamp}, {"--start": start, "--every": every, "--end": end})
     with context.store() as store:
         then: Literal["now", "then"] = "then" if known == "then" else "now"
         asked = (service, spine, timestamp, label, name, then, pins, parts, by or None, start, end, every)
@@ -91,30 +89,30 @@ def training_set(
 @click.argument("id_or_model_uri", metavar="ID|MODEL_URI")
 @context.shared
 def rebuild(id_or_model_uri: str) -> None:
-    """Compute a training set again and compare.
+    """Rebuild a training set and verify its digest.
 
-    From its pinned snapshots alone. A model's URI, such as models:/churn/3, stands for the training set it carries. Ends
-    with status 1 and the names of the columns when anything differs.
+    Computes it again from its pinned snapshots alone. A model URI, such as models:/churn/3, stands for the training set
+    that the model was trained on. If anything differs, prints the columns and exits with status 1.
     """
     with context.store() as store:
-        found = store.rebuild(id_or_model_uri)
+        rebuilt = store.rebuild(id_or_model_uri)
     if context.as_json():
-        print_json({"id": found.id, "verified": True, "digest": found.digest, "rows": found.manifest["rows"]})
+        print_json({"id": rebuilt.id, "verified": True, "digest": rebuilt.digest, "rows": rebuilt.manifest["rows"]})
         return
-    say(f"[green]the same, bit for bit[/]  {escape(found.id)}, {count(found.manifest['rows'])} rows")
-    say(f"[dim]digest {found.digest}[/]")
+    say(f"[green]identical, bit for bit[/]  {escape(rebuilt.id)}, {count(rebuilt.manifest['rows'])} rows")
+    say(f"[dim]digest {rebuilt.digest}[/]")
 
 
 def write(made: "TrainingSet", path: Path) -> None:
-    """The rows as a Parquet file, a batch at a time. Raises: RequestError when it cannot be written."""
-    # Here and not above: pyarrow takes longer to import than `--help` may take to print.
+    """Write the rows to a Parquet file, batch by batch. Raises: RequestError if it cannot be written."""
+    # Imported here, since pyarrow would slow down `--help`.
     from featurestore.cli.files import write_parquet  # noqa: PLC0415
 
     write_parquet(made.read(), path)
 
 
-def _one_kind_of_rows(spine: Mapping[str, str | None], grid: Mapping[str, str | None]) -> None:
-    """Either a spine or a grid, and all of it: the check that Python makes of its arguments, in the words of the command line."""
+def _check_rows(spine: Mapping[str, str | None], grid: Mapping[str, str | None]) -> None:
+    """Require either a spine or a grid, with all its options: the check that the Python API makes, in terms of options."""
     given = [name for name, value in grid.items() if value is not None]
     if spine["--spine"] is not None and given:
         raise click.UsageError(f"give either --spine or {', '.join(grid)}, not --spine and {given[0]}")
@@ -146,11 +144,11 @@ def _split(given: tuple[str, ...]) -> dict[str, float | str | None] | None:
 
 
 def _bar() -> AbstractContextManager["OnBuildProgress | None"]:
-    """A bar over the rows, where someone watches."""
+    """A progress bar over the rows, if stderr is a terminal."""
     screen = console(stderr=True)
     if context.as_json() or not screen.is_terminal:
         return nullcontext()
-    # Here and not above, as in `write`.
+    # Imported here, as in `write`.
     from featurestore import bars  # noqa: PLC0415
 
     return bars.training_set(screen)

@@ -1,4 +1,4 @@
-"""`verify-online`: whether the online store holds what the tables hold."""
+"""`verify-online`: compare the online store with the feature tables."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,48 +15,54 @@ from featurestore.values.humanize import count
 
 @click.command("verify-online", cls=Command)
 @click.argument("names", nargs=-1, metavar="[VIEW]...")
-@click.option(
-    "--sample", type=click.IntRange(min=1), metavar="N", help="Compare so many rows of each table, drawn anew; all when left out."
-)
+@click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Compare a random sample of N rows of each table; default: all.")
 @context.shared
 def verify_online(names: tuple[str, ...], sample: int | None) -> None:
-    """Compare the online store with the tables.
+    """Compare the online store with the feature tables.
 
-    All views when no VIEW is named. Each row online is held against the newest row of its key at the snapshot that the online store says
-    it holds, bit for bit. What differs is printed, and the exit status is then 1.
+    Compares all views if no VIEW is named: each online row with the newest row of its key in the table, at the snapshot that was
+    published last, bit for bit. Prints the differences and exits with status 1 if there are any.
     """
-    with context.store_at_hand("verify-online") as store:
-        found = store.verify_online(list(names) or None, sample)
+    with context.local_store("verify-online") as store:
+        comparisons = store.verify_online(list(names) or None, sample)
     if context.as_json():
-        print_json(found)
+        print_json(comparisons)
     else:
-        _show(found)
-    if not all(one["same"] for one in found):
+        _show(comparisons)
+    if not all(comparison["same"] for comparison in comparisons):
         click.get_current_context().exit(1)
 
 
-def _show(found: list[dict[str, Any]]) -> None:
+def _show(comparisons: list[dict[str, Any]]) -> None:
     counts = ("rows", "missing", "changed", "extra")
-    rows = [[f"[bold]{escape(one['view'])}[/]", escape(one["table"]), *(count(one[name]) for name in counts)] for one in found]
+    rows = [
+        [f"[bold]{escape(comparison['view'])}[/]", escape(comparison["table"]), *(count(comparison[name]) for name in counts)]
+        for comparison in comparisons
+    ]
     print_table(["view", "table", *counts], rows, right=counts)
-    for one in found:
-        for difference in one["differences"]:
-            say(f"[red]{escape(one['table'])}[/]  {escape(_said(difference))}")
-        more = one["missing"] + one["extra"] + one["changed"] - len({_key(difference) for difference in one["differences"]})
+    for comparison in comparisons:
+        for difference in comparison["differences"]:
+            say(f"[red]{escape(comparison['table'])}[/]  {escape(_describe(difference))}")
+        more = (
+            comparison["missing"]
+            + comparison["extra"]
+            + comparison["changed"]
+            - len({_key(difference) for difference in comparison["differences"]})
+        )
         if more > 0:
-            say(f"[red]{escape(one['table'])}[/]  and {count(more)} more")
-    if all(one["same"] for one in found):
-        say("[green]the same, bit for bit[/]")
+            say(f"[red]{escape(comparison['table'])}[/]  and {count(more)} more")
+    if all(comparison["same"] for comparison in comparisons):
+        say("[green]identical, bit for bit[/]")
     else:
-        say("[yellow]featurestore publish --full[/] puts the rows of the tables in the place of those online")
+        say("run [yellow]featurestore publish --full[/] to replace the online rows with those of the tables")
 
 
-def _said(difference: Mapping[str, Any]) -> str:
-    """One difference as a line."""
+def _describe(difference: Mapping[str, Any]) -> str:
+    """A difference as one line."""
     if difference["what"] == "changed":
         values = f"online {_text(difference['online'])}, in the table {_text(difference['table'])}"
         return f"{_key(difference)}  {difference['feature']}: {values}"
-    return f"{_key(difference)}  {'missing online' if difference['what'] == 'missing' else 'online, and not in the table'}"
+    return f"{_key(difference)}  {'missing online' if difference['what'] == 'missing' else 'online, but not in the table'}"
 
 
 def _key(difference: Mapping[str, Any]) -> str:

@@ -72,7 +72,7 @@ def test_remove(fresh: Path) -> None:
     run("materialize")
     refused = run("remove", "customer_orders", "--version", "1", "--yes")
     assert (refused.exit_code, refused.stdout) == (1, "")
-    assert "is the current one of view customer_orders" in refused.stderr
+    assert "is the current version of view customer_orders" in refused.stderr
     assert "read by the service churn v1" in run("remove", "customer_orders", "--yes").stderr
     file = fresh / "definitions" / "shop.py"
     file.write_text(file.read_text().replace('over=["7d", "30d"]', 'over=["7d", "14d", "30d"]'))
@@ -83,7 +83,7 @@ def test_remove(fresh: Path) -> None:
     assert "remove view customer_orders v1: " in asked.stderr
     assert as_json("remove", "customer_orders", "--version", "1", "--dry-run")["versions"] == [1]
     assert run("remove", "customer_orders", "--version", "1", "--json").exit_code == 2, "a program is not asked"
-    assert "with older versions that read it: churn v1" in run("remove", "customer_orders", "--version", "1", "--yes").stdout
+    assert "with older service versions that read it: churn v1" in run("remove", "customer_orders", "--version", "1", "--yes").stdout
     assert run("remove", "customer_orders", "--version", "1", "--yes").exit_code == 1
     assert run("remove", "churn", "--service", "--version", "1").exit_code == 2
     assert as_json("remove", "churn", "--service", "--yes")["versions"] == [2]
@@ -93,7 +93,7 @@ def test_remove(fresh: Path) -> None:
 
 @pytest.mark.slow
 def test_materialize(fresh: Path) -> None:
-    assert "no view was applied yet" in run("materialize").stdout
+    assert "no view is applied yet" in run("materialize").stdout
     run("apply")
     first = as_json("materialize", "customer_profile", "--end", "2999-01-01")
     assert [run["view"] for run in first] == ["customer_profile"]
@@ -109,7 +109,7 @@ def test_materialize(fresh: Path) -> None:
 @pytest.mark.slow
 def test_publish(fresh: Path) -> None:
     run("apply")
-    assert "customer_orders_v1 has no rows to publish: featurestore materialize" in run("publish").stdout
+    assert "customer_orders_v1 has no rows to publish; run: featurestore materialize" in run("publish").stdout
     run("materialize")
     assert [one["rows"] for one in as_json("publish")] == [0, 0]
     shutil.rmtree(fresh / ".featurestore" / "online")
@@ -209,7 +209,7 @@ def test_show(example: Path) -> None:
         assert f"did you mean '{name}'" in refused.stderr
     assert "SELECT" in run("show", "views", "customer_orders", "--sql").stdout
     assert as_json("show", "models") == []
-    assert "there are no models yet" in run("show", "models").stdout
+    assert "no models yet" in run("show", "models").stdout
 
 
 def test_maintain(example: Path) -> None:
@@ -219,6 +219,6 @@ def test_maintain(example: Path) -> None:
 
 def test_home_before_or_after_the_command(example: Path, tmp_path: Path) -> None:
     for arguments in (["--home", str(tmp_path / "a"), "show", "views"], ["show", "views", "--home", str(tmp_path / "a")]):
-        assert "there are no views yet" in run(*arguments).stdout
+        assert "no views yet" in run(*arguments).stdout
     with FeatureStore(home=example / ".featurestore") as store:
         assert as_json("--home", str(example / ".featurestore"), "show", "views") == store.views()

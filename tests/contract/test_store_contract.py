@@ -123,7 +123,7 @@ def test_removing(own: Verbs, own_shop: FeatureStore) -> None:
     with pytest.raises(Conflict, match="read by the service churn v1 ") as caught:
         own.remove_version("customer_orders", 1)
     assert caught.value.details["services"] == ["churn v1"]
-    with pytest.raises(Conflict, match="is the current one"):
+    with pytest.raises(Conflict, match="is the current version"):
         own.remove_version("customer_orders", 2)
     with pytest.raises(NotFound, match="did you mean 'customer_orders'"):
         own.remove_view("customer_order")

@@ -51,7 +51,7 @@ def test_what_is_right_passes(tmp_path: Path) -> None:
         ("python", "import runpy\nfound = runpy.run_path('inner/seven.py')['SEVEN']"),
         ("python", ">>> found\n7"),
         ("console", '$ echo "one\n> two"\none two\n$ cd inner && echo \'{"a": [1, 2], "b": 3}\'\n{"a": [1,\n 2], ...}\n$ ls\nseven.py'),
-        ("console", "$ WHAT=views\n$ featurestore show $WHAT\nthere are no views yet"),
+        ("console", "$ WHAT=views\n$ featurestore show $WHAT\nno views yet"),
         ("console", "$ featurestore show views x\nerror  no view 'x'; there are none"),
         ("toml", "port = 0"),
         ("json", '{"a": 1}'),

@@ -277,7 +277,7 @@ def test_the_command_ends_with_1_on_a_difference_only(store: FeatureStore, url: 
     variables = {"FEATURESTORE_HOME": str(tmp_path / "home"), "FEATURESTORE_ONLINE": url}
     sound = process("verify-online", "v", "--sample", "4", folder=tmp_path, **variables)
     assert (sound.returncode, sound.stderr) == (0, "")
-    assert "the same, bit for bit" in sound.stdout
+    assert "identical, bit for bit" in sound.stdout
     raw = Raw(url, "v_v1")
     raw.change([*VALUES].index("double"), -0.0, 1)
     raw.delete(3)

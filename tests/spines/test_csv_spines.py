@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from featurestore import Csv, Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, connect
 from featurestore.cli import main
-from featurestore.cli.csv_format import parsed
+from featurestore.cli.csv_format import parse_format
 from featurestore.errors import RequestError
 from tests import shop
 from tests.worlds import STAMP, load_source
@@ -95,16 +95,16 @@ def test_the_command_line_takes_a_format_field_by_field(store: FeatureStore, spi
     for wrong, said in (
         (["--format", "delimeter=;"], "did you mean 'delimiter'"),
         (["--format", "delimiter"], "is not FIELD=VALUE"),
-        (["--format", "date=%Y", "--format", "date=%y"], "date is there twice"),
+        (["--format", "date=%Y", "--format", "date=%y"], "date is given twice"),
     ):
         refused = CliRunner().invoke(main, [*asked, *wrong])
         assert (refused.exit_code, said in refused.stderr) == (2, True), refused.stderr
 
 
 def test_what_the_command_line_tells_is_the_same_format() -> None:
-    assert parsed(tuple(OPTIONS[1::2])) == GERMAN
-    assert parsed(("null=", "null=NA", "encoding=latin-1")) == Csv(null=("", "NA"), encoding="latin-1")
-    assert parsed(()) is None
+    assert parse_format(tuple(OPTIONS[1::2])) == GERMAN
+    assert parse_format(("null=", "null=NA", "encoding=latin-1")) == Csv(null=("", "NA"), encoding="latin-1")
+    assert parse_format(()) is None
 
 
 @pytest.mark.parametrize(

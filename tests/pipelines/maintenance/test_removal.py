@@ -78,7 +78,7 @@ def test_an_old_version_goes_with_all_it_had(store: FeatureStore) -> None:
 
 @pytest.mark.slow
 def test_the_current_version_stays(store: FeatureStore) -> None:
-    as_it_was(store, lambda: store.remove_version("counts", 1), "version 1 is the current one of view counts")
+    as_it_was(store, lambda: store.remove_version("counts", 1), "version 1 is the current version of view counts")
     with pytest.raises(NotFound, match="version '7'"):
         store.remove_version("counts", 7)
     with pytest.raises(NotFound, match="did you mean 'counts'"):
