@@ -135,6 +135,7 @@ class DuckSession:
         self._connection, self._watch, self._within, self._folder = connection, seen, within, folder
         self._failure: FeatureStoreError | None = None
         self._variables: dict[str, str] = {}
+        self._arrow: set[str] = set()
 
     @property
     def folder(self) -> Path:
@@ -166,6 +167,14 @@ class DuckSession:
 
     def run(self, sql: str) -> None:
         self._execute(sql, WRITES)
+
+    def clear(self) -> None:
+        for name in self._arrow:
+            self._connection.unregister(name)
+        self._arrow.clear()
+        for kind in ("view", "table"):
+            for (name,) in self._execute(f"SELECT {kind}_name FROM duckdb_{kind}s() WHERE temporary AND NOT internal", READS):
+                self.run(f"DROP {kind} {quoted(name)}")
 
     def schema(self, sql: str) -> dict[str, str]:
         rows = self._execute(f"DESCRIBE {sql}", READS)
@@ -251,6 +260,7 @@ class DuckSession:
             rows = Rereadable(rows.schema, lambda: self._forward(again()))
         with translate_errors(self._watch):
             self._connection.register(f"{name}__arrow", rows)
+        self._arrow.add(f"{name}__arrow")
         return f"SELECT * FROM {quoted(f'{name}__arrow')}"
 
     def _file_sql(self, name: str, sql: str, paths: Iterable[str]) -> str:
@@ -269,6 +279,7 @@ class DuckSession:
             rows = trusted.sql(one_statement(trusted, sql, READS)).to_arrow_reader(65_536)
             self.run(f"CREATE OR REPLACE TEMP TABLE {copied} AS SELECT {columns} FROM ({self._register(name, rows)})")
             self._connection.unregister(f"{name}__arrow")
+            self._arrow.discard(f"{name}__arrow")
         return f"SELECT * FROM {copied}"
 
 

@@ -41,6 +41,9 @@ class Session(Protocol):
         Raises: RequestError for other statements, or if it fails on the data; OutOfResources.
         """
 
+    def clear(self) -> None:
+        """Drop every table and view, and let go of what was added, so that the memory is free for what comes next."""
+
     def schema(self, sql: str) -> dict[str, str]:
         """The DuckDB type of each column of a query, without running it. Raises: RequestError with the reason."""
 

@@ -6,9 +6,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from featurestore.lakehouse import tables
 from featurestore.lakehouse.catalog import Catalog, open_catalog
-from featurestore.lakehouse.tables import Table
 from featurestore.online.factory import open_online
 from featurestore.online.store import OnlineStore
 from featurestore.settings import Settings
@@ -28,7 +26,6 @@ class Runtime:
         self.settings = settings
         self.source_folders: tuple[Path, ...] | None = None
         self._endable: ExpressionEvaluator | None = None
-        self._tables: dict[str, Table] | None = None
         self._lock = RLock()
         self._opened: dict[str, Any] = {}
 
@@ -41,20 +38,6 @@ class Runtime:
         found.source_folders = self.settings.source_folders
         found._endable = endable
         return found
-
-    def loading_once(self) -> Self:
-        """A copy for one run, whose source tables are loaded once: a run reads them at the snapshots that it began with."""
-        found = copy.copy(self)
-        found._tables = {}
-        return found
-
-    def source_table(self, name: str) -> Table:
-        """A table that is only read; within a copy of `loading_once`, as it was when first asked for. Raises: as `tables.load`."""
-        if self._tables is None:
-            return tables.load(self.catalog, name)
-        if name not in self._tables:
-            self._tables[name] = tables.load(self.catalog, name)
-        return self._tables[name]
 
     @property
     def catalog(self) -> Catalog:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TypeAlias
+from typing import NamedTuple
 
 import pyarrow as pa
 from sqlglot import exp
@@ -11,30 +11,36 @@ from featurestore.engine.rereadable import Rereadable
 from featurestore.engine.session import Relation, Session
 from featurestore.engine.watch import current, use_watch
 from featurestore.lakehouse.datasets import SnapshotStream, open_snapshot
+from featurestore.lakehouse.tables import Table
 from featurestore.records.runtime import Runtime
 from featurestore.sources.query import add_query
 
 QUERY = "query"
 """What the query is called in its session."""
 
-ReadAt: TypeAlias = tuple[int | None, int | None]
-"""The ids of the snapshot of a table and of the schema to read it in; None: no rows, and the snapshot's own schema."""
+
+class TableAt(NamedTuple):
+    """A table, and the ids of the snapshot and the schema to read it in; None: no rows, and the snapshot's own schema."""
+
+    table: Table
+    snapshot_id: int | None
+    schema_id: int | None
 
 
 @contextmanager
-def open_query(runtime: Runtime, tree: exp.Expr, at: Mapping[str, ReadAt], what: str) -> Iterator[pa.RecordBatchReader]:
+def open_query(runtime: Runtime, tree: exp.Expr, at: Mapping[str, TableAt], what: str) -> Iterator[pa.RecordBatchReader]:
     """The rows of a checked query over these tables as read there, to be read once while it is open.
 
-    Raises: RequestError naming `what` and every column that no table has; NotFound.
+    Raises: RequestError naming `what` and every column that no table has; NotFound for a snapshot that is gone.
     """
     with runtime.engine.session() as session:
-        _add_tables(session, tree, _relations(runtime, at), what)
+        _add_tables(session, tree, _relations(at), what)
         yield session.batches(f"SELECT * FROM {QUERY}")
 
 
-def query_rows(runtime: Runtime, tree: exp.Expr, at: Mapping[str, ReadAt], what: str) -> Rereadable:
+def query_rows(runtime: Runtime, tree: exp.Expr, at: Mapping[str, TableAt], what: str) -> Rereadable:
     """The same rows, to be read as often as one likes. Raises: as `open_query`."""
-    relations, watch = _relations(runtime, at), current()
+    relations, watch = _relations(at), current()
     with runtime.engine.session() as session:
         _add_tables(session, tree, relations, what)
         schema = session.batches(f"SELECT * FROM {QUERY} LIMIT 0").schema
@@ -50,19 +56,19 @@ def query_rows(runtime: Runtime, tree: exp.Expr, at: Mapping[str, ReadAt], what:
     return Rereadable(schema, batches)
 
 
-def query_columns(runtime: Runtime, tree: exp.Expr, at: Mapping[str, ReadAt], what: str) -> dict[str, str]:
+def query_columns(runtime: Runtime, tree: exp.Expr, at: Mapping[str, TableAt], what: str) -> dict[str, str]:
     """The columns of a checked query over tables as read there, and their DuckDB types. Raises: as `open_query`, and TypeMismatch
     for a column whose values would not arrive as they are.
     """
     with runtime.engine.brief() as session:
-        _add_tables(session, tree, _relations(runtime, {name: (None, schema) for name, (_, schema) in at.items()}), what)
+        _add_tables(session, tree, _relations({name: found._replace(snapshot_id=None) for name, found in at.items()}), what)
         # Only what hands rows on tells which columns cannot be.
         session.batches(f"SELECT * FROM {QUERY} LIMIT 0")
         return session.schema(f"SELECT * FROM {QUERY}")
 
 
-def _relations(runtime: Runtime, at: Mapping[str, ReadAt]) -> dict[str, Relation]:
-    found = {name: open_snapshot(runtime.source_table(name), *read_at) for name, read_at in at.items()}
+def _relations(at: Mapping[str, TableAt]) -> dict[str, Relation]:
+    found = {name: open_snapshot(*table_at) for name, table_at in at.items()}
     return {name: Rereadable(rows.schema, rows.read) if isinstance(rows, SnapshotStream) else rows for name, rows in found.items()}
 
 

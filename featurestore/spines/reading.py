@@ -14,7 +14,7 @@ from featurestore.errors import NotFound, RequestError
 from featurestore.files.spine_files import files_of
 from featurestore.lakehouse import scans, tables
 from featurestore.records.runtime import Runtime
-from featurestore.sources.query_rows import open_query
+from featurestore.sources.query_rows import TableAt, open_query
 from featurestore.spines.bounds import check_spine
 from featurestore.spines.file_format import SpineFiles
 from featurestore.spines.spine import Spine, fitted, held
@@ -93,7 +93,8 @@ def _queried(runtime: Runtime, text: str) -> Iterator[pa.RecordBatchReader]:
         names = query_tables(tree)
     except SqlProblem as error:
         raise RequestError(f"the spine's SQL cannot be used: {error}") from error
-    at = {name: (tables.current_snapshot_id(tables.load(runtime.catalog, name)), None) for name in names}
+    loaded = {name: tables.load(runtime.catalog, name) for name in names}
+    at = {name: TableAt(table, tables.current_snapshot_id(table), None) for name, table in loaded.items()}
     with open_query(runtime, tree, at, "the spine's SQL") as rows:
         yield rows
 

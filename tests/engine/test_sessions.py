@@ -53,6 +53,23 @@ def test_nothing_of_a_session_is_seen_in_another(engine: DuckEngine, opened: Ope
         later.schema("SELECT * FROM kept")
 
 
+def test_a_cleared_session_has_nothing_and_can_be_filled_again(engine: DuckEngine, opened: Open) -> None:
+    with opened(engine) as one, opened(engine) as other:
+        other.run("CREATE TEMP TABLE kept AS SELECT 9 AS a")
+        for number in range(2):
+            one.add("rows", pa.table({"a": [number]}))
+            one.add('a "name"', pa.table({"a": [number]}).to_reader())
+            one.run("CREATE TEMP VIEW seen AS SELECT * FROM rows")
+            # What was a table may be a view the next time.
+            one.run(f"CREATE TEMP {('TABLE', 'VIEW')[number]} kept AS SELECT * FROM seen")
+            assert value(one, "sum(a) FROM kept") == number
+            one.clear()
+            for name in ("rows", "rows__arrow", '"a ""name"""', "seen", "kept"):
+                with pytest.raises(RequestError):
+                    one.schema(f"SELECT * FROM {name}")
+        assert value(other, "sum(a) FROM kept") == 9
+
+
 @pytest.mark.parametrize(
     "sql,what",
     [

@@ -141,6 +141,25 @@ def test_of_two_publishers_the_one_that_looked_first_does_not_set_back_the_other
         assert seen(store) == seen(other) == [1, 11, 21, 33]
 
 
+def test_what_another_run_published_since_a_run_committed_is_not_set_back(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run publishes the table as its commit left it, unless the online store is beyond that."""
+    online = store._runtime.online
+    look = online.cursor
+    store.catalog.load_table("raw.s").append(rows(3, day=2))
+    with FeatureStore(settings=store.settings) as other:
+
+        def overtaken(table: str) -> Cursor | None:
+            monkeypatch.undo()
+            other.catalog.load_table("raw.s").append(rows(0, day=3))
+            other.materialize("v")
+            return look(table)
+
+        monkeypatch.setattr(online, "cursor", overtaken)
+        (done,) = store.materialize("v")
+        assert (done.rows_appended, done.published) == (1, 0)
+        assert seen(store) == seen(other) == [3, 11, 21, 32]
+
+
 def test_who_is_overtaken_all_the_time_is_told(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     online = store._runtime.online
     monkeypatch.setattr(online, "cursor", lambda table: Cursor(7, 7))

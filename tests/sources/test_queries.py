@@ -13,7 +13,7 @@ from featurestore import Entity, FeatureStore, FeatureView, Settings, Source, ag
 from featurestore.errors import FeatureStoreError
 from featurestore.lakehouse import tables
 from featurestore.lakehouse.datasets import SnapshotStream, open_snapshot
-from featurestore.sources.query_rows import open_query
+from featurestore.sources.query_rows import TableAt, open_query
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> Iterator[FeatureStore]:
 def rows(store: FeatureStore, sql: str) -> list[dict[str, object]]:
     parts = store._runtime
     table = tables.load(parts.catalog, "raw.events")
-    at = {"raw.events": (tables.current_snapshot_id(table), None)} if "events" in sql else {}
+    at = {"raw.events": TableAt(table, tables.current_snapshot_id(table), None)} if "events" in sql else {}
     with open_query(parts, sqlglot.parse_one(sql, read="duckdb"), at, "the query") as found:
         return list(found.read_all().to_pylist())
 

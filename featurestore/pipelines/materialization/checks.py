@@ -7,16 +7,15 @@ from fractions import Fraction
 from typing import Any
 
 from featurestore.compiler.data_checks import BROKEN_ROWS, CHECKED_ROWS, EXAMPLE, count_violations_sql, violation_conditions
-from featurestore.compiler.events import TIME
+from featurestore.compiler.events import TIME, Events
 from featurestore.dsl.check import Check, Condition, Freshness, NotNull, RowCount
 from featurestore.dsl.durations import microseconds
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.errors import CheckFailed, RequestError
-from featurestore.pipelines.materialization.source_columns import source_events
-from featurestore.records.feature_table import State
 from featurestore.records.runtime import Runtime
 from featurestore.sources import reading
+from featurestore.sources.pinned_source import PinnedSource
 from featurestore.values import times
 
 CHECKS = "featurestore.checks"
@@ -102,21 +101,19 @@ def tally(session: Session, view: FeatureView, relation: str) -> Tally:
         raise
 
 
-def newest_event(runtime: Runtime, view: FeatureView, pins: reading.Pins, end: int) -> int | None:
+def newest_event(runtime: Runtime, session: Session, view: FeatureView, source: PinnedSource, events: Events, end: int) -> int | None:
     """The time of the source's newest event at or before `end`, as far back as the view's freshness checks look; microseconds.
 
     None when there is none so new, or when no check asks. Computed rows cannot tell: an aggregate view has rows where
-    events leave its windows, and a run may begin after the newest event.
+    events leave its windows, and a run may begin after the newest event. SOURCE of the session is another one then.
     """
     reach = [microseconds(check.within) for check in view.checks if isinstance(check, Freshness)]
     if not reach:
         return None
     begin = max(end - max(reach), times.FIRST)
-    with runtime.engine.session(reading.folders(runtime, view.source, pins)) as session:
-        events = source_events(runtime, session, view, pins, State())
-        reading.add(runtime, session, view.source, pins, events.reads, reading.TimeBounds(begin, end))
-        session.set({"events_lower": begin, "events_upper": end})
-        newest = session.batches(f"SELECT epoch_us(max({TIME})) AS newest FROM ({events.sql})").read_all().to_pylist()[0]["newest"]
+    reading.add(runtime, session, source, events.reads, reading.TimeBounds(begin, end))
+    session.set({"events_lower": begin, "events_upper": end})
+    newest = session.batches(f"SELECT epoch_us(max({TIME})) AS newest FROM ({events.sql})").read_all().to_pylist()[0]["newest"]
     return None if newest is None else int(newest)
 
 

@@ -24,6 +24,7 @@ from featurestore.pipelines.materialization.interval import Span
 from featurestore.records.definitions import Applied
 from featurestore.records.runtime import Runtime
 from featurestore.sources import reading
+from featurestore.sources.pinned_source import PinnedSource
 from featurestore.sources.type_changes import type_changes
 from featurestore.values import times
 
@@ -42,7 +43,7 @@ class Task:
     view: FeatureView
     events: Events
     table: Table
-    pins: reading.Pins
+    source: PinnedSource
     run: int
 
     @property
@@ -101,7 +102,7 @@ def count_source(task: Task, span: Span, newest: int | None) -> Counted:
 
 
 def _count(task: Task, onward: reading.TimeBounds | None) -> Counted:
-    reading.add(task.runtime, task.session, task.view.source, task.pins, task.events.reads, onward)
+    reading.add(task.runtime, task.session, task.source, task.events.reads, onward)
     task.session.set({"now": task.run})
     rows = task.session.batches(task.events.counts).read_all().to_pylist()
     days = tuple((int(row["day"]), int(row["rows"])) for row in rows if row["day"] is not None)
@@ -194,7 +195,7 @@ def _add_source(task: Task, span: Span) -> int | None:
     """Make SOURCE readable, once: the rows of the span's events, and in a scoped span of the keys in SCOPE; returns as `sources.add`."""
     bounds = reading.TimeBounds(span.events_lower, span.events_upper)
     name = _EVERY_ROW if span.scoped else SOURCE
-    rows = reading.add(task.runtime, task.session, task.view.source, task.pins, task.events.reads, bounds, name)
+    rows = reading.add(task.runtime, task.session, task.source, task.events.reads, bounds, name)
     if span.scoped:
         task.session.run(f"CREATE OR REPLACE TEMP VIEW {SOURCE} AS {affected_keys.of_source(task.events, _EVERY_ROW)}")
     return rows

@@ -9,8 +9,8 @@ from featurestore.engine.session import Session
 from featurestore.errors import RequestError
 from featurestore.pipelines.materialization import affected_keys
 from featurestore.records.feature_table import State
-from featurestore.records.runtime import Runtime
 from featurestore.sources import reading
+from featurestore.sources.pinned_source import PinnedSource
 from featurestore.values import times
 
 
@@ -53,12 +53,11 @@ class Interval:
 
 
 def choose(
-    runtime: Runtime,
     session: Session,
     view: FeatureView,
     events: Events,
     held: State,
-    pins: reading.Pins,
+    source: PinnedSource,
     start: int | None,
     upper: int,
     changed: bool,
@@ -73,7 +72,7 @@ def choose(
         begins = held.through is None or (held.since is not None and start <= held.since)
         return Interval((_span(view, start, upper, begins),), start if begins else held.since)
     spans: list[Span] = []
-    first = times.FIRST if changed and held.through is not None else _first_change(runtime, session, view, events, held, pins)
+    first = times.FIRST if changed and held.through is not None else _first_change(session, view, events, held, source)
     if held.through is None or first == times.FIRST:
         lower = times.FIRST if held.since is None else held.since
         spans.append(_span(view, lower, max(upper, held.through or upper), held.since is not None))
@@ -95,14 +94,14 @@ def _span(view: FeatureView, lower: int, upper: int, carry_in: bool, scoped: boo
     return Span(lower, upper, times.FIRST if carry_in else reach, upper, carry_in, scoped)
 
 
-def _first_change(runtime: Runtime, session: Session, view: FeatureView, events: Events, held: State, pins: reading.Pins) -> int | None:
+def _first_change(session: Session, view: FeatureView, events: Events, held: State, source: PinnedSource) -> int | None:
     """The earliest event time at or behind the watermark of what changed in the source; None when nothing did there.
 
     The first time there is when only computing everything can tell.
     """
-    if held.through is None or dict(held.sources) == dict(pins):
+    if held.through is None or dict(held.sources) == dict(source.pins):
         return None
-    changes = reading.changes(runtime, view.source, held.sources, pins, events.reads)
+    changes = reading.changes(source, held.sources, events.reads)
     return times.FIRST if changes.relation is None else affected_keys.record(session, view, events, changes, held.through)
 
 

@@ -1,6 +1,7 @@
 """Materializing a view: a run over its feature table, tried again where another was first, then the online store."""
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,8 +10,9 @@ from featurestore.compiler.features import WindowedFeature, features_of
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import CommitConflict, FeatureStoreError, RequestError
 from featurestore.pipelines.materialization.checks import Outcome
+from featurestore.pipelines.materialization.finished import Finished
 from featurestore.pipelines.materialization.publish import publish
-from featurestore.pipelines.materialization.run import Landed, Progress, Report, run
+from featurestore.pipelines.materialization.run import Progress, Report, run
 from featurestore.records.definitions import Applied
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
@@ -62,9 +64,11 @@ def materialize_view(
     that would leave a gap; TypeMismatch when the source's types no longer fit the table's; CheckFailed.
     """
     began = time.monotonic()
-    landed = _landed(runtime, applied, view, start, end, report)
-    report(Progress(view.name, "publish", 1, 1, landed.appended))
-    published = publish(runtime, applied, view)
+    with ExitStack() as stack:
+        finished = _finished(stack, runtime, applied, view, start, end, report)
+        landed = finished.landed
+        report(Progress(view.name, "publish", 1, 1, landed.appended))
+        published = publish(runtime, applied, view, session=finished.session, table=finished.table)
     report(Progress(view.name, "done", 1, 1, landed.appended))
     return Materialization(
         view=applied.name,
@@ -83,10 +87,13 @@ def materialize_view(
     )
 
 
-def _landed(runtime: Runtime, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: Report) -> Landed:
+def _finished(
+    stack: ExitStack, runtime: Runtime, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: Report
+) -> Finished:
+    """The run that got through; its session is open until the stack is closed."""
     for attempt in range(ATTEMPTS):
         try:
-            return run(runtime, applied, view, start, end, report)
+            return stack.enter_context(run(runtime, applied, view, start, end, report))
         except CommitConflict:
             if attempt == ATTEMPTS - 1:
                 raise

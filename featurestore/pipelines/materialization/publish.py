@@ -4,6 +4,7 @@ Of a key that rows were deleted of, the newest one that is left is looked for in
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -57,37 +58,50 @@ def publish_views(runtime: Runtime, versions: Iterable[Applied], full: bool) -> 
         view = stored_definition.checked_view(applied.name, applied.version, applied.document, applied.columns)
         table = tables.load(runtime.catalog, runtime.features_table(applied.table))
         filled = feature_table.state(table.properties).through is not None
-        done.append((publish(runtime, applied, view, full) if filled else Published(None)).to_dict(applied))
+        done.append((publish(runtime, applied, view, full, table=table) if filled else Published(None)).to_dict(applied))
     return done
 
 
-def publish(runtime: Runtime, applied: Applied, view: FeatureView, full: bool = False) -> Published:
+def publish(
+    runtime: Runtime,
+    applied: Applied,
+    view: FeatureView,
+    full: bool = False,
+    session: Session | None = None,
+    table: Table | None = None,
+) -> Published:
     """Bring the online store to the table's current snapshot and watermark; with `full`, put all rows in the place of those it has.
 
     The online store remembers which snapshot it holds, so a run that died between append and publish is finished by
     the next one, and an online store that was lost is filled anew, also when that happens between the look and the write.
-    Raises: CommitConflict when others publish the table, or empty it, all the time.
+    `session` is one that may read the table's files and whose content nobody needs, and `table` the table as it was a moment ago;
+    what is not given, or when a publish is tried again, is opened for it. Raises: CommitConflict when others publish the table, or
+    empty it, all the time.
     """
     for _ in range(ATTEMPTS - 1):
         try:
-            return _publish(runtime, applied, view, full)
+            return _publish(runtime, applied, view, full, session, table)
         except CommitConflict:
-            continue
-    return _publish(runtime, applied, view, full)
+            session = table = None
+    return _publish(runtime, applied, view, full, session, table)
 
 
-def _publish(runtime: Runtime, applied: Applied, view: FeatureView, full: bool) -> Published:
-    table = tables.load(runtime.catalog, runtime.features_table(applied.table))
+def _publish(runtime: Runtime, applied: Applied, view: FeatureView, full: bool, given: Session | None, table: Table | None) -> Published:
+    # Before the table is loaded: what was published until then is of a state of the table that is not newer.
+    held = runtime.online.cursor(applied.table)
+    if table is None or _is_behind(table, held):
+        table = tables.load(runtime.catalog, runtime.features_table(applied.table))
     snapshot_id = tables.current_snapshot_id(table)
     cursor = Cursor(snapshot_id, feature_table.state(table.properties).through)
-    held = runtime.online.cursor(applied.table)
     if held == cursor and not full:
         return Published(snapshot_id)
     columns, keys = list(applied.columns), tuple(view.entity.keys)
     deletions = snapshot_id is not None and DELETED in tables.schema_of(table, snapshot_id).column_names
 
     whole = _planned_once(lambda columns: scans.scan_snapshot(table, snapshot_id, columns=columns))
-    with runtime.engine.session(data_folders(table)) as session:
+    with runtime.engine.session(data_folders(table)) if given is None else nullcontext(given) as session:
+        if given is not None:
+            session.clear()
         log = None if held is None or full else _appended(table, held.snapshot_id, snapshot_id)
         touched = _make_touched(session, log, keys) if log is not None and deletions else 0
         removed = None
@@ -104,6 +118,16 @@ def _publish(runtime: Runtime, applied: Applied, view: FeatureView, full: bool) 
         rows = session.batches(select)
         written = runtime.online.publish(applied.table, rows, keys=keys, cursor=cursor, since=held, replace=log is None, removed=removed)
     return Published(snapshot_id, written)
+
+
+def _is_behind(table: Table, held: Cursor | None) -> bool:
+    """Whether the online store holds a later state of the table than the handle shows: another run was published meanwhile."""
+    if held is None:
+        return False
+    if held.snapshot_id is not None and table.snapshot_by_id(held.snapshot_id) is None:
+        return True
+    through = feature_table.state(table.properties).through
+    return held.materialized_through is not None and (through is None or held.materialized_through > through)
 
 
 def _appended(table: Table, since: int | None, until: int | None) -> Log | None:

@@ -6,7 +6,7 @@ A run of several chunks notes each that is ready in the table, so that a run tha
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from featurestore.compiler.log_diff import COMPUTED, DELETED
 from featurestore.dsl.view import FeatureView
+from featurestore.engine.session import Session
 from featurestore.errors import CheckFailed, RequestError
 from featurestore.lakehouse import tables, writes
 from featurestore.lakehouse.data_files import DataFiles
@@ -22,7 +23,8 @@ from featurestore.pipelines.materialization import checks, source_columns
 from featurestore.pipelines.materialization.checkpoint import UNFINISHED, Unfinished, unfinished
 from featurestore.pipelines.materialization.checks import Outcome, Tally
 from featurestore.pipelines.materialization.chunks import CUT, Chunk
-from featurestore.pipelines.materialization.compute import Opened, Task, count_source, open_span, rows_of, unique
+from featurestore.pipelines.materialization.compute import Counted, Opened, Task, count_source, open_span, rows_of, unique
+from featurestore.pipelines.materialization.finished import Finished, Landed, add
 from featurestore.pipelines.materialization.interval import Interval, choose
 from featurestore.pipelines.materialization.row_diff import compare, first_rows
 from featurestore.pipelines.materialization.writing import write
@@ -31,6 +33,7 @@ from featurestore.records.definitions import Applied
 from featurestore.records.feature_table import State
 from featurestore.records.runtime import Runtime
 from featurestore.sources import reading
+from featurestore.sources.pinned_source import PinnedSource, open_source, open_source_at
 from featurestore.values import times
 
 NULL_KEYS = "featurestore.null-keys"
@@ -56,40 +59,32 @@ class Progress:
 Report = Callable[[Progress], None]
 
 
-@dataclass(frozen=True)
-class Landed:
-    """What a run appended; see `Materialization`. `lower` and `upper` in microseconds, None when nothing was to be computed."""
-
-    lower: int | None = None
-    upper: int | None = None
-    computed: int = 0
-    appended: int = 0
-    corrections: int = 0
-    future_rows: int = 0
-    null_keys: int = 0
-    checks: tuple[Outcome, ...] = ()
-
-
-def run(runtime: Runtime, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: Report) -> Landed:
+@contextmanager
+def run(runtime: Runtime, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: Report) -> Iterator[Finished]:
     """Bring the table of a view's version up to `end` (microseconds; the present when None or later), after what an
-    earlier run has left unfinished.
+    earlier run has left unfinished. The session stays open for as long as the block lasts.
 
     Raises: CommitConflict when another run was first: what is ready stays, and the next try goes on from there.
     CheckFailed, RequestError, TypeMismatch, OutOfResources: then no row was added.
     """
-    once = runtime.loading_once()
     table = tables.load(runtime.catalog, runtime.features_table(applied.table))
     view = replace(view, source=reading.as_before(view.source, feature_table.state(table.properties).types))
     held = unfinished(table)
-    if held is not None and held.plan == _plan(runtime, view) and _readable(once, view, held, tables.current_snapshot_id(table)):
-        left = _compute(once, applied, view, table, held, report)
-        return _sum(left, run(runtime, applied, view, start, end, report))
     if held is not None:
+        source = _source_of(runtime, view, held, tables.current_snapshot_id(table))
+        if source is not None:
+            with _computed(runtime, applied, view, table, source, held, report) as left:
+                landed = left.landed
+            with run(runtime, applied, view, start, end, report) as finished:
+                yield replace(finished, landed=add(landed, finished.landed))
+            return
         _forget(table)
     now = times.now()
     upper = now if end is None else min(end, now)
-    work = Unfinished(now, start, upper, reading.pins(once, view.source), tables.current_snapshot_id(table), _plan(runtime, view))
-    return _compute(once, applied, view, table, work, report)
+    source = open_source(runtime, view.source)
+    work = Unfinished(now, start, upper, source.pins, tables.current_snapshot_id(table), _plan(runtime, view))
+    with _computed(runtime, applied, view, table, source, work, report) as finished:
+        yield finished
 
 
 def _plan(runtime: Runtime, view: FeatureView) -> str:
@@ -98,9 +93,13 @@ def _plan(runtime: Runtime, view: FeatureView) -> str:
     return json.dumps([CUT, runtime.engine.version, runtime.settings.chunk_rows, runtime.settings.memory_limit, checked])
 
 
-def _readable(runtime: Runtime, view: FeatureView, held: Unfinished, base: int | None) -> bool:
-    """Whether what a run set out to read, and compare with, is still there."""
-    return held.base == base and reading.readable(runtime, view.source, held.pins)
+def _source_of(runtime: Runtime, view: FeatureView, held: Unfinished, base: int | None) -> PinnedSource | None:
+    """The source as an unfinished run reads it; None where the run cannot be gone on with: what it set out to read, or to compare
+    with, is not there any more, or its chunks would be cut otherwise.
+    """
+    if held.plan != _plan(runtime, view) or held.base != base:
+        return None
+    return open_source_at(runtime, view.source, held.pins)
 
 
 def _forget(table: tables.Table) -> None:
@@ -108,49 +107,52 @@ def _forget(table: tables.Table) -> None:
     tables.set_properties(table, {}, [UNFINISHED])
 
 
-def _sum(first: Landed, then: Landed) -> Landed:
-    """What two runs, one after the other, did."""
-    if then.lower is None:
-        return first
-    lower = then.lower if first.lower is None else min(first.lower, then.lower)
-    added = {name: getattr(first, name) + getattr(then, name) for name in ("computed", "appended", "corrections", "checks")}
-    return replace(then, lower=lower, **added)
+@contextmanager
+def _computed(
+    runtime: Runtime, applied: Applied, view: FeatureView, table: tables.Table, source: PinnedSource, work: Unfinished, report: Report
+) -> Iterator[Finished]:
+    """Compute what is left of the work in a session of its own, and land all of it."""
+    loaded = table.metadata_location
+    with runtime.engine.session([*reading.folders(source), *data_folders(table)]) as session:
+        with reading.naming_moved(source):
+            landed = _compute(runtime, session, applied, view, table, source, work, report)
+        yield Finished(landed, session, None if table.metadata_location == loaded else table)
 
 
-def _compute(runtime: Runtime, applied: Applied, view: FeatureView, table: tables.Table, work: Unfinished, report: Report) -> Landed:
+def _compute(
+    runtime: Runtime,
+    session: Session,
+    applied: Applied,
+    view: FeatureView,
+    table: tables.Table,
+    source: PinnedSource,
+    work: Unfinished,
+    report: Report,
+) -> Landed:
     """Compute what is left of the work, and land all of it."""
     held = feature_table.state(table.properties)
-    folders = [*reading.folders(runtime, view.source, work.pins), *data_folders(table)]
-    with reading.naming_moved(view.source, work.pins), runtime.engine.session(folders) as session:
-        events = source_columns.source_events(runtime, session, view, work.pins, held)
-        types = reading.read_types(runtime, view.source, work.pins, events.reads)
-        columns = source_columns.read_columns(runtime, view.source, work.pins, events.reads)
-        changed = source_columns.have_changed(runtime, view.source, held, columns)
-        if changed or (held.through is None and view.source.path is None):
-            source_columns.check_types(session, applied, view)
-        task = Task(runtime, session, applied, view, events, table, work.pins, work.run)
-        report(Progress(view.name, "read", 0, 1, work.rows))
-        interval = choose(runtime, session, view, events, held, work.pins, work.start, work.upper, changed)
-        if interval is None:
-            return Landed()
-        counted = count_source(task, interval.spans[0], held.newest)
-        files = writes.new_data_files(table)
-        with files.discarded_on(BaseException), _given_up_on_refusal(table):
-            for span in interval.spans:
-                work = _compute_span(task, open_span(task, span, counted), work, files, report)
-            reading.refuse_moved(view.source, work.pins)
-            outcomes = _checked(task, interval, work, onward=work.start is None and held.through is not None)
-            summary = {
-                "featurestore.run-id": uuid.uuid4().hex,
-                "featurestore.interval": f"{times.text(max(interval.lower, times.FIRST))}/{times.text(interval.upper)}",
-                "featurestore.view-version": str(applied.version),
-                NULL_KEYS: str(counted.null_keys),
-                FUTURE_ROWS: str(counted.future),
-                **checks.summary(outcomes),
-            }
-            properties = _state(held, interval, work, counted.newest, types, columns).to_properties()
-            files.keep(work.files, work.rows - files.rows)
-            writes.append_files(table, files, summary={**properties, **summary}, properties=properties, drop=[UNFINISHED])
+    events = source_columns.source_events(runtime, session, view, source, held)
+    types = reading.read_types(runtime, source, events.reads)
+    columns = source_columns.read_columns(source, events.reads)
+    changed = source_columns.have_changed(source, held, columns)
+    if changed or (held.through is None and view.source.path is None):
+        source_columns.check_types(session, applied, view)
+    task = Task(runtime, session, applied, view, events, table, source, work.run)
+    report(Progress(view.name, "read", 0, 1, work.rows))
+    interval = choose(session, view, events, held, source, work.start, work.upper, changed)
+    if interval is None:
+        return Landed()
+    counted = count_source(task, interval.spans[0], held.newest)
+    files = writes.new_data_files(table)
+    with files.discarded_on(BaseException), _given_up_on_refusal(table):
+        for span in interval.spans:
+            work = _compute_span(task, open_span(task, span, counted), work, files, report)
+        reading.refuse_moved(source)
+        outcomes = _checked(task, interval, work, onward=work.start is None and held.through is not None)
+        properties = _state(held, interval, work, counted.newest, types, columns).to_properties()
+        summary = {**properties, **_summary(applied, interval, counted, outcomes)}
+        files.keep(work.files, work.rows - files.rows)
+        writes.append_files(table, files, summary=summary, properties=properties, drop=[UNFINISHED])
     return Landed(
         max(interval.lower, times.FIRST),
         interval.upper,
@@ -161,6 +163,18 @@ def _compute(runtime: Runtime, applied: Applied, view: FeatureView, table: table
         counted.null_keys,
         outcomes,
     )
+
+
+def _summary(applied: Applied, interval: Interval, counted: Counted, outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """What the snapshot of a run says of it, besides the state of the table."""
+    return {
+        "featurestore.run-id": uuid.uuid4().hex,
+        "featurestore.interval": f"{times.text(max(interval.lower, times.FIRST))}/{times.text(interval.upper)}",
+        "featurestore.view-version": str(applied.version),
+        NULL_KEYS: str(counted.null_keys),
+        FUTURE_ROWS: str(counted.future),
+        **checks.summary(outcomes),
+    }
 
 
 def _compute_span(task: Task, opened: Opened, work: Unfinished, files: DataFiles, report: Report) -> Unfinished:
@@ -223,7 +237,7 @@ def _checked(task: Task, interval: Interval, work: Unfinished, onward: bool) -> 
     if not task.view.checks:
         return ()
     tally = Tally.from_dict(work.tally) if work.tally else Tally()
-    newest = checks.newest_event(task.runtime, task.view, task.pins, interval.upper)
+    newest = checks.newest_event(task.runtime, task.session, task.view, task.source, task.events, interval.upper)
     outcomes = checks.judge(task.view, tally, newest, interval.upper, onward)
     checks.raise_on_errors(task.view, outcomes)
     return outcomes

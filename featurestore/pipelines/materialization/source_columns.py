@@ -9,57 +9,55 @@ from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.errors import RequestError, TypeMismatch
 from featurestore.lakehouse import column_identity, tables
-from featurestore.records import source_pins
 from featurestore.records.definitions import Applied
 from featurestore.records.feature_table import State
 from featurestore.records.runtime import Runtime
 from featurestore.sources import reading
 from featurestore.sources.bind import Inspected, inspected, raw_columns
+from featurestore.sources.pinned_source import PinnedSource
 from featurestore.sources.type_changes import TypeChange, type_changes
 
 Columns = Mapping[str, Mapping[str, str]]
 """The identities of the columns that are read of each source table; of a table that only a query reads, none."""
 
 
-def source_events(runtime: Runtime, session: Session, view: FeatureView, at: reading.Pins, held: State) -> Events:
-    """The events of a checked view over the columns that its source has at these pins.
+def source_events(runtime: Runtime, session: Session, view: FeatureView, source: PinnedSource, held: State) -> Events:
+    """The events of a checked view over the columns that its source has at its pins.
 
     Raises: RequestError naming every column that is not there, with what became of it; NotFound as `sources.add`.
     """
     try:
-        reading.add(runtime, session, view.source, at, rows=False)
+        reading.add(runtime, session, source, rows=False)
     except RequestError as error:
         # What is wrong with files says itself what to do.
         advice = "" if view.source.path else "; change its definition and apply it, or give its tables their columns back"
         error.message = f"{_named(view.source)}: {error.message}{advice}"
         raise
-    reading.require_keys(runtime, view, at)
+    reading.require_keys(runtime, source, view.entity.keys)
     raw = list(raw_columns(session))
     problems = field_problems(view, raw)
     if problems:
-        raise _missing(runtime, view, problems, at, held)
+        raise _missing(source, problems, held)
     return compile_events(view, raw)
 
 
-def read_columns(runtime: Runtime, source: Source, at: reading.Pins, reads: Sequence[str]) -> Columns:
-    """The identities of the raw columns `reads`, as of these pins."""
+def read_columns(source: PinnedSource, reads: Sequence[str]) -> Columns:
+    """The identities of the raw columns `reads`, as of the source's pins."""
     if source.table is None:
-        return {name: {} for name in reading.source_tables(source)}
-    table = runtime.source_table(source.table)
-    return {source.table: column_identity.column_identities(table, _schema(at, source.table, table), reads)}
+        return {name: {} for name in source.tables}
+    return {name: column_identity.column_identities(table, source.read_at(name)[1], reads) for name, table in source.tables.items()}
 
 
-def have_changed(runtime: Runtime, source: Source, held: State, now: Columns) -> bool:
+def have_changed(source: PinnedSource, held: State, now: Columns) -> bool:
     """Whether some column is another one, or of another type, than what the state was made from.
 
     An earlier release did not note what it read: then a column that was always the same is the same.
     """
-    if source.table is None:
+    name, table = source.source.table, source.table
+    if name is None or table is None:
         return False
-    before = held.columns.get(source.table)
-    if before is not None:
-        return dict(before) != dict(now[source.table])
-    return not column_identity.hold_in_every_schema(runtime.source_table(source.table), now[source.table])
+    before = held.columns.get(name)
+    return not column_identity.hold_in_every_schema(table, now[name]) if before is None else dict(before) != dict(now[name])
 
 
 def check_types(session: Session, applied: Applied, view: FeatureView) -> None:
@@ -90,35 +88,29 @@ def refused(applied: Applied, changed: Sequence[TypeChange]) -> TypeMismatch:
     )
 
 
-def _schema(at: reading.Pins, name: str, table: tables.Table) -> int:
-    pin = at[name]
-    schema_id = source_pins.schema_id(pin)
-    return tables.schema_of(table, source_pins.snapshot_id(pin)).schema_id if schema_id is None else schema_id
-
-
-def _missing(runtime: Runtime, view: FeatureView, problems: Sequence[tuple[str, str]], at: reading.Pins, held: State) -> RequestError:
+def _missing(source: PinnedSource, problems: Sequence[tuple[str, str]], held: State) -> RequestError:
     told = "; ".join(f"{field}: {message}" for field, message in problems)
-    fates = _fates(runtime, view.source, at, held)
+    fates = _fates(source, held)
     return RequestError(
-        f"{_named(view.source)} lacks columns that the view reads: {told}{fates}. Nothing was written."
+        f"{_named(source.source)} lacks columns that the view reads: {told}{fates}. Nothing was written."
         " Give the source its columns back, or change the definition and apply it",
-        source=view.source.name,
+        source=source.source.name,
         problems=[{"field": field, "message": message} for field, message in problems],
     )
 
 
-def _fates(runtime: Runtime, source: Source, at: reading.Pins, held: State) -> str:
+def _fates(source: PinnedSource, held: State) -> str:
     """What became of columns that an earlier run read."""
-    if source.table is None or source.table not in held.columns:
+    name, table = source.source.table, source.table
+    if name is None or table is None or name not in held.columns:
         return ""
-    table = runtime.source_table(source.table)
-    schema_id = _schema(at, source.table, table)
+    schema_id = source.read_at(name)[1]
     names = tables.column_names(table, schema_id)
     told: list[str] = []
-    for name, identity in held.columns[source.table].items():
-        if resolve(name, names) is None:
+    for column, identity in held.columns[name].items():
+        if resolve(column, names) is None:
             found = column_identity.name_in_schema(table, schema_id, identity)
-            told.append(f"'{name}' was {'dropped' if found is None else f'renamed to {found!r}'} since the last run")
+            told.append(f"'{column}' was {'dropped' if found is None else f'renamed to {found!r}'} since the last run")
     return f" ({'; '.join(told)})" if told else ""
 
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from featurestore.compiler.expressions import parse_query, query_tables
-from featurestore.dsl.source import Source
 from featurestore.files.parquet_files import ParquetFiles
 from featurestore.lakehouse import tables
+from featurestore.lakehouse.tables import Table
 from featurestore.lakehouse.volume import volume
 from featurestore.records.runtime import Runtime
 from featurestore.sources import reading
+from featurestore.sources.pinned_source import PinnedSource
 from featurestore.values.humanize import plural, size
 
 
@@ -40,15 +40,11 @@ class Read:
         return ", ".join(text(amount) for amount, text in formats if amount is not None) or "an unknown amount"
 
 
-def reads(runtime: Runtime, source: Source) -> tuple[Read, ...]:
-    """What computing a view's whole history reads of its source: one entry for files or a table, one per table of SQL.
-
-    Raises: NotFound for a table that is not there.
-    """
-    if source.path is not None:
+def reads(runtime: Runtime, source: PinnedSource) -> tuple[Read, ...]:
+    """What computing a view's whole history reads of its source: one entry for files or a table, one per table of SQL."""
+    if source.source.path is not None:
         return (_files(runtime, source),)
-    names = (source.table,) if source.table is not None else query_tables(parse_query(source.sql or ""))
-    return tuple(_table(runtime, name) for name in names)
+    return tuple(_table(name, table) for name, table in source.tables.items())
 
 
 def total(several: Iterable[Read], source: str = "") -> Read:
@@ -57,18 +53,16 @@ def total(several: Iterable[Read], source: str = "") -> Read:
     return Read(source, None, *(_sum([getattr(one, what) for one in found]) for what in ("files", "bytes", "rows")))
 
 
-def _table(runtime: Runtime, name: str) -> Read:
-    table = runtime.source_table(name)
+def _table(name: str, table: Table) -> Read:
     snapshot_id = tables.current_snapshot_id(table)
     held = volume(table, snapshot_id)
     return Read(name, snapshot_id, held.files, held.bytes, held.rows)
 
 
-def _files(runtime: Runtime, source: Source) -> Read:
-    at = reading.pins(runtime, source)
-    opened = reading.files(runtime, source, at)
-    size = sum(int(state.partition(":")[0]) for state in at.values())
-    return Read(str(source.path), None, len(at), size, opened.rows if isinstance(opened, ParquetFiles) else None)
+def _files(runtime: Runtime, source: PinnedSource) -> Read:
+    opened = reading.files(runtime, source)
+    size = sum(int(state.partition(":")[0]) for state in source.pins.values())
+    return Read(str(source.source.path), None, len(source.pins), size, opened.rows if isinstance(opened, ParquetFiles) else None)
 
 
 def _sum(counts: list[int | None]) -> int | None:

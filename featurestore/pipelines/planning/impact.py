@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from featurestore.dsl import documents
 from featurestore.lakehouse import tables
 from featurestore.pipelines.materialization.checkpoint import unfinished
 from featurestore.pipelines.planning import cost
+from featurestore.pipelines.planning.catalog_state import CatalogState
 from featurestore.pipelines.planning.step import Step
 from featurestore.pipelines.training_sets.listing import list_training_sets
 from featurestore.records import feature_table, model_events
@@ -16,24 +16,26 @@ from featurestore.values.humanize import listed
 WAITS = "waits for its backfill"
 
 
-def told(runtime: Runtime, steps: Sequence[Step]) -> tuple[Step, ...]:
+def told(runtime: Runtime, steps: Sequence[Step], state: CatalogState) -> tuple[Step, ...]:
     """The same steps, each with what it means: nothing is read but the catalog's metadata."""
-    filled = [_with_reads(runtime, step) if step.kind == "view" else step for step in steps]
+    filled = [_with_reads(runtime, step, state) if step.kind == "view" else step for step in steps]
     empty = {step.name for step in filled if step.kind == "view" and step.reads}
     return _with_models(runtime, [_waiting(step, empty) for step in filled])
 
 
-def _with_reads(runtime: Runtime, step: Step) -> Step:
+def _with_reads(runtime: Runtime, step: Step, state: CatalogState) -> Step:
     waits = ""
     if step.word == "blocked":
         return step
     if step.action not in ("create", "new version"):
-        table = tables.load(runtime.catalog, runtime.features_table(step.result.table))
+        table = state.tables.get(step.result.table)
+        if table is None:
+            table = tables.load(runtime.catalog, runtime.features_table(step.result.table))
         if feature_table.state(table.properties).through is not None:
             return step
         begun = unfinished(table)
         waits = WAITS if begun is None else f"{WAITS}, which broke off or runs: {begun.rows} rows lie ready"
-    reads = cost.reads(runtime, documents.source(step.result.document["source"]))
+    reads = cost.reads(runtime, state.source(step.name))
     return replace(step, reads=reads, reason=_and(step.reason, waits))
 
 

@@ -15,6 +15,7 @@ from featurestore.dsl.view import FeatureView
 from featurestore.errors import Conflict, DefinitionError, Problem, RequestError
 from featurestore.files import confinement
 from featurestore.pipelines.planning import cost
+from featurestore.pipelines.planning.catalog_state import CatalogState, look
 from featurestore.pipelines.planning.cost import Read
 from featurestore.pipelines.planning.derived_types import derived_type_problems
 from featurestore.pipelines.planning.impact import told
@@ -91,7 +92,6 @@ def plan(runtime: Runtime, definitions: Definitions) -> Plan:
 
     Raises: DefinitionError with every problem of every definition, its SQL held against the sources' columns.
     """
-    runtime = runtime.loading_once()
     problems = [*definitions.problems, *check.definition_problems(definitions), *_forbidden_files(runtime, definitions)]
     wrong = {problem.object for problem in problems}
     registry = read(runtime)
@@ -104,10 +104,12 @@ def plan(runtime: Runtime, definitions: Definitions) -> Plan:
         for view in definitions.views
         if not wrong & {f"view '{view.name}'", f"source '{view.source.name}'", f"entity '{view.entity.name}'"}
     ]
+    state = look(runtime, registry, definitions, sound, wrong)
     for view in definitions.views:
-        if view not in sound and f"source '{view.source.name}'" not in wrong:
-            problems.extend(placed(definitions, view, field, message) for field, message in inspect_names(runtime, view))
-    views = [step for view in sound if (step := _view_step(runtime, registry, view, definitions, problems)) is not None]
+        if view not in sound and view.name in state.sources:
+            named = inspect_names(runtime, view, state.sources[view.name])
+            problems.extend(placed(definitions, view, field, message) for field, message in named)
+    views = [step for view in sound if (step := _view_step(runtime, state, view, definitions, problems)) is not None]
     if problems:
         raise DefinitionError(problems)
     versions = {step.name: step.result for step in views}
@@ -115,7 +117,7 @@ def plan(runtime: Runtime, definitions: Definitions) -> Plan:
     problems.extend(_derived_problems(runtime, definitions, services, versions))
     if problems:
         raise DefinitionError(problems)
-    done = told(runtime, (*steps, *views, *services))
+    done = told(runtime, (*steps, *views, *services), state)
     return Plan(done, definitions, registry.snapshot_id, _others(registry, {(step.kind, step.name) for step in done}))
 
 
@@ -141,17 +143,17 @@ def _plain_step(registry: Registry, kind: str, name: str, document: Mapping[str,
     return Step("update words", kind, name, 1, _changed(held.document, document), result)
 
 
-def _view_step(runtime: Runtime, registry: Registry, view: FeatureView, definitions: Definitions, problems: list[Problem]) -> Step | None:
-    held = registry.latest("view", view.name)
-    document = documents.document(view)
-    same = held is not None and registry.meaning(held) == view_fingerprint(view)
-    found = inspect_if_changed(runtime, view, held) if held is not None and same else inspect(runtime, view)
-    if held is None or not same or (found is not None and type_changes(held.columns, found.columns)):
-        return _moved_view_step(runtime, registry, view, found or inspect(runtime, view), definitions, problems)
+def _view_step(runtime: Runtime, state: CatalogState, view: FeatureView, definitions: Definitions, problems: list[Problem]) -> Step | None:
+    held, source, document = state.same.get(view.name), state.sources[view.name], documents.document(view)
+    if held is None:
+        return _moved_view_step(runtime, state.registry, view, inspect(runtime, view, source), definitions, problems)
+    found = inspect_if_changed(runtime, view, source, state.tables[held.table])
+    if found is not None and type_changes(held.columns, found.columns):
+        return _moved_view_step(runtime, state.registry, view, found, definitions, problems)
     stopped = "" if found is None else "; ".join(f"{field}: {message}" for field, message in found.problems)
     reason = f"cannot be materialized: {stopped}" if stopped else ""
     # Read and spelled anew, as a later release than the one that wrote it may spell a definition otherwise.
-    before = documents.document(registry.view(held))
+    before = documents.document(state.registry.view(held))
     if before == document:
         return Step("unchanged", "view", view.name, held.version, reason, held)
     problems.extend(placed(definitions, view, field, message) for field, message in inspect_checks(runtime, view, held.columns))

@@ -12,9 +12,11 @@ from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Sour
 from featurestore.dsl import documents
 from featurestore.errors import DefinitionError
 from featurestore.pipelines.materialization import checks
+from featurestore.pipelines.materialization.source_columns import source_events
 from featurestore.records import definitions
+from featurestore.records.feature_table import State
 from featurestore.records.runtime import Runtime
-from featurestore.sources import reading
+from featurestore.sources.pinned_source import open_source
 from featurestore.values import times
 from tests.worlds import STAMP, load_source
 
@@ -42,7 +44,10 @@ def store(tmp_path: Path) -> Iterator[FeatureStore]:
 
 def newest(store: FeatureStore, of: FeatureView, end: datetime) -> datetime | None:
     parts = Runtime(store.settings)
-    found = checks.newest_event(parts, of, reading.pins(parts, of.source), times.micros(end))
+    source = open_source(parts, of.source)
+    with parts.engine.session() as session:
+        events = source_events(parts, session, of, source, State())
+        found = checks.newest_event(parts, session, of, source, events, times.micros(end))
     return None if found is None else times.moment(found)
 
 

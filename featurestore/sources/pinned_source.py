@@ -1,0 +1,92 @@
+"""A source opened for one verb: what it is pinned at, and the tables that it reads, each loaded once and passed on."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from featurestore.compiler.expressions import parse_query, query_tables
+from featurestore.dsl.source import Source
+from featurestore.errors import FeatureStoreError
+from featurestore.files import confinement, listing
+from featurestore.lakehouse import tables
+from featurestore.lakehouse.tables import Table
+from featurestore.records import source_pins
+from featurestore.records.runtime import Runtime
+
+Pins = Mapping[str, str]
+"""What a source was read at: table -> snapshot id, or file -> its size and when it was written and changed."""
+
+
+@dataclass(frozen=True)
+class PinnedSource:
+    """A source at these pins. `tables` are the Iceberg tables that it reads, by name; none for files."""
+
+    source: Source
+    pins: Pins
+    tables: Mapping[str, Table]
+
+    @property
+    def table(self) -> Table | None:
+        """The table of a source that is one table; None for a query or files."""
+        return None if self.source.table is None else self.tables[self.source.table]
+
+    def read_at(self, name: str) -> tuple[int | None, int]:
+        """The ids of the snapshot and the schema of a table to read; a pin of an earlier release means the snapshot's own schema."""
+        pin = self.pins[name]
+        snapshot, schema = source_pins.snapshot_id(pin), source_pins.schema_id(pin)
+        return snapshot, tables.schema_of(self.tables[name], snapshot).schema_id if schema is None else schema
+
+
+def open_source(runtime: Runtime, source: Source) -> PinnedSource:
+    """The source as it is now. Raises: NotFound for a table or file that does not exist; RequestError; NotReady."""
+    return _pinned(runtime, source, _load(runtime, source_tables(source)))
+
+
+def open_sources(runtime: Runtime, sources: Iterable[Source]) -> dict[str, PinnedSource | FeatureStoreError]:
+    """Sources as they are now, by their names; in the place of one that cannot be opened the error that says why."""
+    loaded: dict[str, Table] = {}
+    opened: dict[str, PinnedSource | FeatureStoreError] = {}
+    for source in sources:
+        try:
+            loaded |= _load(runtime, [name for name in source_tables(source) if name not in loaded])
+            opened[source.name] = _pinned(runtime, source, loaded)
+        except FeatureStoreError as error:
+            opened[source.name] = error
+    return opened
+
+
+def open_source_at(runtime: Runtime, source: Source, pins: Pins) -> PinnedSource | None:
+    """The source at the pins of an earlier run; None where what they name is gone: snapshots that expired, files that were changed."""
+    if source.path is not None:
+        return PinnedSource(source, pins, {}) if _file_states(runtime, source.path) == dict(pins) else None
+    if set(pins) != set(source_tables(source)):
+        return None
+    loaded = _load(runtime, pins)
+    return PinnedSource(source, pins, loaded) if all(_has(loaded[name], pin) for name, pin in pins.items()) else None
+
+
+def source_tables(source: Source) -> tuple[str, ...]:
+    """The catalog tables that a source reads; none for files."""
+    if source.path is not None:
+        return ()
+    return (source.table,) if source.table is not None else query_tables(parse_query(source.sql or ""))
+
+
+def _load(runtime: Runtime, names: Iterable[str]) -> dict[str, Table]:
+    return {name: tables.load(runtime.catalog, name) for name in names}
+
+
+def _pinned(runtime: Runtime, source: Source, loaded: Mapping[str, Table]) -> PinnedSource:
+    if source.path is not None:
+        return PinnedSource(source, _file_states(runtime, source.path), {})
+    of_source = {name: loaded[name] for name in source_tables(source)}
+    return PinnedSource(source, {name: source_pins.current_pin(table) for name, table in of_source.items()}, of_source)
+
+
+def _file_states(runtime: Runtime, path: str) -> dict[str, str]:
+    folders = runtime.source_folders
+    return listing.states(listing.listed(path) if folders is None else confinement.listed(path, folders))
+
+
+def _has(table: Table, pin: str) -> bool:
+    snapshot, schema = source_pins.snapshot_id(pin), source_pins.schema_id(pin)
+    return (snapshot is None or snapshot in tables.snapshot_ids(table)) and (schema is None or schema in table.schemas())
