@@ -1,7 +1,7 @@
 """Computing the rows of a span, chunk by chunk: what its chunks share is made once, each gives the SELECT of its rows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from featurestore.compiler.events import CREATED, DAY, EVENTS, SOURCE, TIME, Events
 from featurestore.compiler.expressions import SqlProblem, quoted
@@ -27,10 +27,6 @@ from featurestore.sources import reading
 from featurestore.sources.pinned_source import PinnedSource
 from featurestore.sources.type_changes import type_changes
 from featurestore.values import times
-
-_HELD_SPAN = "__fs_held_span"
-_SHARED, _EVERY_ROW, _AT_POINT, _KEPT = "__fs_shared", "__fs_every_row", "__fs_at_point", "__fs_kept"
-_WITHIN = "feature_timestamp BETWEEN make_timestamptz(getvariable('lower')) AND make_timestamptz(getvariable('upper'))"
 
 
 @dataclass(frozen=True)
@@ -64,12 +60,18 @@ class Task:
 
 @dataclass(frozen=True)
 class Opened:
-    """A span whose chunks can be computed. `types` are those of the events' columns. `fresh`: the table holds no row of it."""
+    """A span whose chunks can be computed. `types` are those of the events' columns.
+
+    `held` is the relation of the rows that the table holds of it, `fresh` whether there are none. `shared` are the relations that
+    have of all keys what each chunk takes its share of, by the names that the shares have.
+    """
 
     compiled: CompiledView
     chunks: tuple[Chunk, ...]
     types: Mapping[str, str]
+    held: str
     fresh: bool
+    shared: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,26 +121,28 @@ def open_span(task: Task, span: Span, counted: Counted) -> Opened:
     Raises: TypeMismatch when the source's types no longer fit the table's.
     """
     task.session.set({**span.variables(), "run": task.run})
-    fresh = _hold(task, span)
+    held = _hold(task, span)
+    fresh = not count(task.session, held)
     types = task.session.schema(task.events.sql)
     days = [(day, rows) for day, rows in counted.days if span.lower // DAY <= day <= span.upper // DAY]
     if task.view.every is None:
         at_once = chunks.rows_at_once(task.runtime.settings, len(task.columns))
-        return Opened(compile_view(task.view, task.events, types), tuple(chunks.months(span, days, at_once, fresh)), types, fresh)
+        return Opened(compile_view(task.view, task.events, types), tuple(chunks.months(span, days, at_once, fresh)), types, held, fresh)
     points = chunks.points(span, grid_step(task.view)) if fresh and not span.scoped and not span.carry_in else []
     if points:
         _keep_events(task, span)
-        return Opened(compile_view(task.view, task.events, types), tuple(points), types, fresh)
+        return Opened(compile_view(task.view, task.events, types), tuple(points), types, held, fresh)
     compiled = _tiled(task, span, types)
     # Aggregates that do not fold go over the events themselves.
     events_kept = sum(count(task.session, name) for name, _ in compiled.once if name != TILES)
     at_once = chunks.rows_at_once(task.runtime.settings, len(task.columns))
     moves = 1 + len({window for feature in task.view.declared.values() for window in getattr(feature, "over", ())})
     parts = chunks.shares(span, events_kept + count(task.session, TILES) * moves, len(days), at_once)
-    for name, _ in compiled.once if len(parts) > 1 else ():
-        task.session.run(f"DROP TABLE IF EXISTS {_SHARED}{name}")
-        task.session.run(f"ALTER TABLE {name} RENAME TO {_SHARED}{name}")
-    return Opened(compiled, tuple(parts), types, fresh)
+    shared = {name: f"__fs_shared{name}" for name, _ in compiled.once} if len(parts) > 1 else {}
+    for name, of_all in shared.items():
+        task.session.run(f"DROP TABLE IF EXISTS {of_all}")
+        task.session.run(f"ALTER TABLE {name} RENAME TO {of_all}")
+    return Opened(compiled, tuple(parts), types, held, fresh, shared)
 
 
 def rows_of(task: Task, opened: Opened, chunk: Chunk, unique: bool = False) -> str:
@@ -148,7 +152,7 @@ def rows_of(task: Task, opened: Opened, chunk: Chunk, unique: bool = False) -> s
     """
     session = task.session
     session.set({**chunk.span.variables(), "point": chunk.span.lower})
-    session.run(f"CREATE OR REPLACE TEMP VIEW {STORED} AS SELECT * FROM {_HELD_SPAN} WHERE {_in_chunk(task, chunk)}")
+    session.run(f"CREATE OR REPLACE TEMP VIEW {STORED} AS SELECT * FROM {opened.held} WHERE {_in_chunk(task, chunk)}")
     *steps, (_, select) = opened.compiled.each
     if chunk.point:
         select = f"SELECT * FROM {_at_point(task)}"
@@ -186,31 +190,31 @@ def _keep_events(task: Task, span: Span) -> None:
     if task.view.source.created is None:
         # A column of nothing but NULL takes as long to keep as any other.
         kept, given = f"* EXCLUDE ({CREATED})", f"*, CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS {CREATED}"
-    task.session.run(f"CREATE TEMP {'VIEW' if large else 'TABLE'} {_KEPT} AS SELECT {kept} FROM (\n{task.events.sql}\n)")
+    task.session.run(f"CREATE TEMP {'VIEW' if large else 'TABLE'} __fs_kept AS SELECT {kept} FROM (\n{task.events.sql}\n)")
     task.session.run(f"DROP TABLE IF EXISTS {EVENTS}")
-    task.session.run(f"CREATE TEMP VIEW {EVENTS} AS SELECT {given} FROM {_KEPT}")
+    task.session.run(f"CREATE TEMP VIEW {EVENTS} AS SELECT {given} FROM __fs_kept")
 
 
 def _add_source(task: Task, span: Span) -> int | None:
     """Make SOURCE readable, once: the rows of the span's events, and in a scoped span of the keys in SCOPE; returns as `sources.add`."""
     bounds = reading.TimeBounds(span.events_lower, span.events_upper)
-    name = _EVERY_ROW if span.scoped else SOURCE
+    name = "__fs_every_row" if span.scoped else SOURCE
     rows = reading.add(task.runtime, task.session, task.source, task.events.reads, bounds, name)
     if span.scoped:
-        task.session.run(f"CREATE OR REPLACE TEMP VIEW {SOURCE} AS {affected_keys.of_source(task.events, _EVERY_ROW)}")
+        task.session.run(f"CREATE OR REPLACE TEMP VIEW {SOURCE} AS {affected_keys.of_source(task.events, name)}")
     return rows
 
 
-def _hold(task: Task, span: Span) -> bool:
-    """Make the rows that the table holds of the span; returns whether there are none."""
+def _hold(task: Task, span: Span) -> str:
+    """Make the rows that the table holds of the span; returns the table they are in."""
     within = TimeRange("feature_timestamp", times.bound(span.lower), times.bound(span.upper))
     task.session.add("__fs_table", scans.scan_snapshot(task.table, tables.current_snapshot_id(task.table), time=within))
     deleted = f"coalesce({DELETED}, false)" if DELETED in task.session.schema("SELECT * FROM __fs_table") else "false"
     columns = ", ".join(map(quoted, task.columns))
-    held = f"(SELECT {columns}, {deleted} AS {DELETED} FROM __fs_table WHERE {_WITHIN})"
+    held = f"(SELECT {columns}, {deleted} AS {DELETED} FROM __fs_table WHERE {_within(span)})"
     rows = affected_keys.of_rows(task.view, held) if span.scoped else f"SELECT * FROM {held}"
-    task.session.run(f"CREATE OR REPLACE TEMP TABLE {_HELD_SPAN} AS {rows}")
-    return not count(task.session, _HELD_SPAN)
+    task.session.run(f"CREATE OR REPLACE TEMP TABLE __fs_held_span AS {rows}")
+    return "__fs_held_span"
 
 
 def _tiled(task: Task, span: Span, types: dict[str, str]) -> CompiledView:
@@ -250,22 +254,27 @@ def _at_point(task: Task) -> str:
     for shortcuts in WAYS:
         compiled = compile_view(task.view, task.events, types, shortcuts)
         try:
-            task.session.run(f"CREATE OR REPLACE TEMP TABLE {_AT_POINT} AS {compiled.single_point}")
+            task.session.run(f"CREATE OR REPLACE TEMP TABLE __fs_at_point AS {compiled.single_point}")
             break
         except RequestError:
             if shortcuts.any_value:
                 raise
-    return _AT_POINT
+    return "__fs_at_point"
 
 
 def _take_share(task: Task, opened: Opened, chunk: Chunk) -> None:
     """Give the chunk its share of what its span made."""
-    for name, _ in opened.compiled.once if chunk.shares > 1 else ():
-        task.session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM {_SHARED}{name} WHERE {_in_share(task, chunk)}")
+    for name, of_all in opened.shared.items():
+        task.session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM {of_all} WHERE {_in_share(task, chunk)}")
 
 
 def _in_chunk(task: Task, chunk: Chunk) -> str:
-    return f"{_WITHIN} AND {_in_share(task, chunk)}" if chunk.shares > 1 else _WITHIN
+    within = _within(chunk.span)
+    return f"{within} AND {_in_share(task, chunk)}" if chunk.shares > 1 else within
+
+
+def _within(span: Span) -> str:
+    return f"feature_timestamp BETWEEN make_timestamptz({span.lower}) AND make_timestamptz({span.upper})"
 
 
 def _in_share(task: Task, chunk: Chunk) -> str:
