@@ -6,7 +6,8 @@ from pyiceberg.manifest import DataFileContent, ManifestContent, ManifestFile
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
-from featurestore.errors import NotReady, NotYet
+from featurestore.errors import NotYet
+from featurestore.lakehouse.catalog_errors import to_store_error
 
 
 def load_manifests(table: Table, snapshot: Snapshot) -> list[ManifestFile]:
@@ -14,7 +15,7 @@ def load_manifests(table: Table, snapshot: Snapshot) -> list[ManifestFile]:
     try:
         return snapshot.manifests(table.io)
     except OSError as error:
-        raise _unreadable_error(table, error) from error
+        raise to_store_error(error, f"reading the metadata of {'.'.join(table.name())}") from error
 
 
 def refuse_equality_deletes(table: Table, load_manifests: Iterable[ManifestFile]) -> None:
@@ -28,7 +29,7 @@ def refuse_equality_deletes(table: Table, load_manifests: Iterable[ManifestFile]
             if any(entry.data_file.content == DataFileContent.EQUALITY_DELETES for entry in manifest.fetch_manifest_entry(table.io)):
                 raise equality_deletes_error(table)
     except OSError as error:
-        raise _unreadable_error(table, error) from error
+        raise to_store_error(error, f"reading the metadata of {'.'.join(table.name())}") from error
 
 
 def adds_deletes(table: Table, snapshot: Snapshot) -> bool:
@@ -46,7 +47,3 @@ def equality_deletes_error(table: Table) -> NotYet:
 
 def _is_delete_manifest(manifest: ManifestFile) -> bool:
     return manifest.content == ManifestContent.DELETES
-
-
-def _unreadable_error(table: Table, error: OSError) -> NotReady:
-    return NotReady(f"the metadata of {'.'.join(table.name())} cannot be read: {error}")

@@ -11,8 +11,9 @@ from pyiceberg.manifest import DataFileContent, FileFormat
 from pyiceberg.schema import Schema
 from pyiceberg.table import FileScanTask, ManifestGroupPlanner, Table
 
-from featurestore.errors import NotFound, NotReady, NotYet
+from featurestore.errors import NotFound, NotYet
 from featurestore.lakehouse import delete_files, tables
+from featurestore.lakehouse.catalog_errors import to_store_error
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FORMATS = (FileFormat.PARQUET, FileFormat.ORC)
@@ -65,7 +66,7 @@ def collect_tasks(table: Table, plan_files: Callable[[], Iterable[FileScanTask]]
             raise
         raise delete_files.equality_deletes_error(table) from error
     except OSError as error:
-        raise NotReady(f"the metadata of {name} cannot be read: {error}") from error
+        raise to_store_error(error, f"reading the metadata of {name}") from error
     for file in (file for task in tasks for file in (task.file, *task.delete_files)):
         if file.file_format not in (_FORMATS if file.content == DataFileContent.DATA else _DELETE_FORMATS):
             raise NotYet(f"{name} has {file.file_format.value} files, which cannot be read: rewrite them as Parquet", path=file.file_path)
