@@ -54,7 +54,7 @@ PROFILE, ORDERS = "customer_profile", "customer_orders"
 CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     "row SQL": (PROFILE, {"features": {**READ, "country": HOSTILE}}, "features.country: function getenv"),
     "another feature": (PROFILE, {"features": {**READ, "more": "score"}}, "cannot be read"),
-    "an aggregated column": (ORDERS, counted(column=HOSTILE), "features.orders: function getenv"),
+    "an aggregated column": (ORDERS, counted(column=HOSTILE), "features.orders: column: function getenv"),
     "a number": (ORDERS, counted(function="last_n", column="amount", n="1), (SELECT 1"), "features.orders: n="),
     "a filter": (PROFILE, source(where=HOSTILE), "source.where: function getenv"),
     "a query": (PROFILE, source(table=None, sql="SELECT * FROM read_csv('/x')"), "source.sql: "),
