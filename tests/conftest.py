@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from featurestore import FeatureStore, secrets
-from tests import shop
+from tests import shop, worlds
 
 # The same examples at every run in CI, so that a change is judged by what it changed; elsewhere new ones each time.
 hypothesis.settings.register_profile("ci", derandomize=True)
@@ -62,12 +62,12 @@ def forgotten_secrets() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def shop_template(tmp_path_factory: pytest.TempPathFactory) -> shop.Template:
-    return shop.Template(tmp_path_factory.mktemp("template"))
+def shop_template(tmp_path_factory: pytest.TempPathFactory) -> worlds.Template:
+    return worlds.Template(tmp_path_factory.mktemp("template"), shop.fill)
 
 
 @pytest.fixture
-def own_shop(shop_template: shop.Template) -> Iterator[FeatureStore]:
+def own_shop(shop_template: worlds.Template) -> Iterator[FeatureStore]:
     """A shop that the test may change."""
     with shop_template.opened() as store:
         yield store

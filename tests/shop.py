@@ -1,6 +1,5 @@
 """A small web shop to serve: orders in an Iceberg table, profiles with awkward types, a service with a request field."""
 
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -105,28 +104,16 @@ def add(store: FeatureStore, name: str, rows: pa.Table) -> None:
 def open_shop(home: Path, **settings: Any) -> FeatureStore:
     """A store with the shop's tables, applied and materialized."""
     store = FeatureStore(settings=Settings(home=home, **settings))
+    fill(store)
+    return store
+
+
+def fill(store: FeatureStore) -> None:
+    """Make the shop's tables, apply and materialize."""
     add(store, "shop.orders", order_rows())
     add(store, "shop.profiles", profile_rows())
     store.apply(DEFINITIONS)
     store.materialize()
-    return store
-
-
-class Template:
-    """A shop that is made once, and then copied to where it was made: its catalog names files by their whole paths."""
-
-    def __init__(self, folder: Path) -> None:
-        self._home, self._kept = folder / "home", folder / "kept"
-        open_shop(self._home).close()
-        shutil.copytree(self._home, self._kept)
-
-    @contextmanager
-    def opened(self) -> Iterator[FeatureStore]:
-        """The shop as `open_shop` makes it. There is one at a time."""
-        shutil.rmtree(self._home)
-        shutil.copytree(self._kept, self._home)
-        with FeatureStore(settings=Settings(home=self._home)) as store:
-            yield store
 
 
 @contextmanager

@@ -1,5 +1,10 @@
 """Small worlds for tests: source tables in a real catalog."""
 
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import pyarrow as pa
 from hypothesis import HealthCheck, Phase, settings
 from pyiceberg.table import Table
@@ -16,6 +21,24 @@ def load_source(store: FeatureStore, name: str, rows: pa.Table) -> Table:
     if rows.num_rows:
         table.append(rows)
     return table
+
+
+class Template:
+    """A store that is filled once, and then copied to where it was filled: its catalog names files by their whole paths."""
+
+    def __init__(self, folder: Path, fill: Callable[[FeatureStore], object]) -> None:
+        self._home, self._kept = folder / "home", folder / "kept"
+        with FeatureStore(home=self._home) as store:
+            fill(store)
+        shutil.copytree(self._home, self._kept)
+
+    @contextmanager
+    def opened(self) -> Iterator[FeatureStore]:
+        """The store as it was filled. There is one at a time."""
+        shutil.rmtree(self._home)
+        shutil.copytree(self._kept, self._home)
+        with FeatureStore(home=self._home) as store:
+            yield store
 
 
 def on_a_store(examples: int) -> settings:

@@ -1,6 +1,7 @@
 """Upkeep of a store: few files, no row changed, nothing that is pinned or still read gone."""
 
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from featurestore.pipelines.maintenance import maintain
 from featurestore.pipelines.maintenance.compact import compact, feature_layout
 from featurestore.pipelines.materialization.checkpoint import UNFINISHED, Unfinished
 from featurestore.values.times import micros
-from tests.worlds import STAMP, load_source
+from tests.worlds import STAMP, Template, load_source
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 T = datetime(2026, 3, 1, tzinfo=UTC)
@@ -36,16 +37,23 @@ def declare() -> FeatureService:
     return FeatureService("service", features=[last, versions])
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    def fill(store: FeatureStore) -> None:
+        load_source(store, "raw.s", rows((9, T, 0.0)))
+        store.apply([declare()])
+        store.materialize()
+        late(store, (8, T + HOUR, 1.0))
+
+    return Template(tmp_path_factory.mktemp("maintain"), fill)
+
+
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureStore:
+def store(template: Template, monkeypatch: pytest.MonkeyPatch) -> Iterator[FeatureStore]:
     """Two runs of one row each: two small files of one month in each table, which are many here."""
     monkeypatch.setattr(compaction, "FEWEST", 2)
-    store = FeatureStore(home=tmp_path / "home")
-    load_source(store, "raw.s", rows((9, T, 0.0)))
-    store.apply([declare()])
-    store.materialize()
-    late(store, (8, T + HOUR, 1.0))
-    return store
+    with template.opened() as store:
+        yield store
 
 
 def late(store: FeatureStore, *events: tuple[int, datetime, float]) -> dict[str, Any]:
@@ -119,7 +127,7 @@ def test_small_files_become_one_sorted_file_and_nothing_else_changes(store: Feat
 
 @pytest.mark.slow
 def test_what_an_online_store_that_is_behind_still_needs_is_kept(store: FeatureStore, tmp_path: Path) -> None:
-    elsewhere = FeatureStore(settings=Settings(home=tmp_path / "home", online=f"lmdb://{tmp_path / 'elsewhere'}"))
+    elsewhere = FeatureStore(settings=Settings(home=store.settings.home, online=f"lmdb://{tmp_path / 'elsewhere'}"))
     late(elsewhere, (20, T, 1.0))
     first = upkeep(store, older_than=NOW)
     assert first["features.last_v1"]["snapshots"] == 1, "all before the one that the online store stands on"

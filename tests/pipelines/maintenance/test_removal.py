@@ -17,16 +17,23 @@ from featurestore.pipelines.maintenance import maintain, removal
 from featurestore.records import definitions, model_events
 from featurestore.records.runtime import Runtime
 from tests.pipelines.orders import SPINE, churn, counts, moved, profile, rows, wider
-from tests.worlds import load_source
+from tests.worlds import Template, load_source
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[FeatureStore]:
-    """A store with one version of everything, filled."""
-    with FeatureStore(home=tmp_path / "home") as store:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    def fill(store: FeatureStore) -> None:
         load_source(store, "shop.orders", rows(3))
         store.apply([churn])
         store.materialize()
+
+    return Template(tmp_path_factory.mktemp("removal"), fill)
+
+
+@pytest.fixture
+def store(template: Template) -> Iterator[FeatureStore]:
+    """A store with one version of everything, filled."""
+    with template.opened() as store:
         yield store
 
 

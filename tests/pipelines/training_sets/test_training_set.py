@@ -2,8 +2,8 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +13,7 @@ from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Sour
 from featurestore.errors import DigestMismatch, NotFound, RequestError
 from featurestore.pipelines.training_sets.digest import Digest, table_digest
 from featurestore.pipelines.training_sets.progress import BuildProgress
-from tests.worlds import STAMP, load_source
+from tests.worlds import STAMP, Template, load_source
 
 DAY = timedelta(days=1)
 T = datetime(2026, 3, 1, tzinfo=UTC)
@@ -24,9 +24,7 @@ def events(days: list[int], prices: list[float]) -> pa.Table:
     return pa.table({"customer_id": pa.array([day % 2 for day in days], pa.int64()), "at": stamps, "price": prices})
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> FeatureStore:
-    store = FeatureStore(home=tmp_path)
+def fill(store: FeatureStore) -> None:
     load_source(store, "shop.orders", events([0, 1, 2, 3], [1.0, 2.0, 3.0, 4.0]))
     entity, source = Entity("customer", keys="customer_id"), Source("orders", table="shop.orders", timestamp="at")
     spend = FeatureView("spend", entity=entity, source=source, every="1d", features={"spend": agg.sum("price", over="7d")})
@@ -36,7 +34,17 @@ def store(tmp_path: Path) -> FeatureStore:
     )
     store.apply([service])
     store.materialize()
-    return store
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    return Template(tmp_path_factory.mktemp("churn"), fill)
+
+
+@pytest.fixture
+def store(template: Template) -> Iterator[FeatureStore]:
+    with template.opened() as store:
+        yield store
 
 
 def spine(rows: int = 6) -> pa.Table:
@@ -93,7 +101,7 @@ def test_the_same_request_gives_the_same_training_set(store: FeatureStore) -> No
 
 
 @pytest.mark.slow
-def test_a_rebuild_survives_corrections_new_versions_and_upkeep(store: FeatureStore, tmp_path: Path) -> None:
+def test_a_rebuild_survives_corrections_new_versions_and_upkeep(store: FeatureStore) -> None:
     made = store.training_set("churn", spine(), "t", label="y")
     content = made.to_arrow()
     orders = store.catalog.load_table("shop.orders")
@@ -106,7 +114,7 @@ def test_a_rebuild_survives_corrections_new_versions_and_upkeep(store: FeatureSt
     store.materialize()
     store.maintain(older_than=timedelta(0))
     assert store.rebuild(made.id).to_arrow() == content
-    code = f"from featurestore import FeatureStore; print(FeatureStore(home={str(tmp_path)!r}).rebuild({made.id!r}).digest)"
+    code = f"from featurestore import FeatureStore; print(FeatureStore(home={str(store.settings.home)!r}).rebuild({made.id!r}).digest)"
     fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert fresh.stdout.strip() == made.digest
 
