@@ -19,7 +19,7 @@ def lead(store: FeatureStore, broken: Sql | Rest | None = None, failure: Failure
     """A whole life, in which each commit fails once; returns how many did."""
     with pytest.MonkeyPatch.context() as patch:
         # So few files are compacted that a life need not be long.
-        patch.setattr(compaction, "FEWEST", 2)
+        patch.setattr(compaction, "MIN_SMALL_FILES", 2)
         return _led(store, broken, failure)
 
 

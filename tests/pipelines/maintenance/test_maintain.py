@@ -51,7 +51,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
 @pytest.fixture
 def store(template: Template, monkeypatch: pytest.MonkeyPatch) -> Iterator[FeatureStore]:
     """Two runs of one row each: two small files of one month in each table, which are many here."""
-    monkeypatch.setattr(compaction, "FEWEST", 2)
+    monkeypatch.setattr(compaction, "MIN_SMALL_FILES", 2)
     with template.opened() as store:
         yield store
 

@@ -27,7 +27,7 @@ from featurestore import FeatureStore, Settings
 from featurestore.lakehouse import compaction
 from featurestore.pipelines.maintenance import maintain
 from tests.lakehouse import dying
-compaction.FEWEST, maintain.GRACE = 2, timedelta(days={grace})
+compaction.MIN_SMALL_FILES, maintain.GRACE = 2, timedelta(days={grace})
 settings = Settings(home={home!r}, catalog={catalog!r})
 FeatureStore(settings=settings).maintain(older_than=timedelta(0), fold_older_than=timedelta(0))
 print(next(dying.STEPS) - 1)
@@ -94,7 +94,7 @@ def test_upkeep_that_dies_at_any_step_leaves_every_table_as_it_was(tmp_path: Pat
     assert status == 0, errors
     steps = int(printed)
     assert steps > 20, "there is something to do"
-    monkeypatch.setattr(compaction, "FEWEST", 2)
+    monkeypatch.setattr(compaction, "MIN_SMALL_FILES", 2)
     monkeypatch.setattr(maintain, "GRACE", timedelta(0))
     for dies_at in range(1, steps + 1, steps // 4):
         shutil.rmtree(home)

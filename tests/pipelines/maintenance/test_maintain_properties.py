@@ -75,7 +75,7 @@ class World:
 def at_once() -> Iterator[None]:
     """Two files are many, and nobody else reads or writes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compaction, "FEWEST", 2)
+        patch.setattr(compaction, "MIN_SMALL_FILES", 2)
         patch.setattr(maintain, "GRACE", NOW)
         yield
 

@@ -306,7 +306,7 @@ def test_a_current_version_that_was_never_filled_gives_way_to_the_one_before(sto
     assert store.view("counts")["version"] == 2
     assert store.remove_version("counts", 2).versions == (2,)
     assert store.view("counts")["version"] == 1
-    as_it_was(store, lambda: store.remove_version("counts", 1), "current one of view counts")
+    as_it_was(store, lambda: store.remove_version("counts", 1), "current version of view counts")
     assert store.online_features("churn", [{"customer_id": 1}]).status["counts"] == ("PRESENT",)
 
 

@@ -154,7 +154,7 @@ class Life:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_any_life_of_a_source_ends_as_one_run_in_a_new_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    monkeypatch.setattr(compaction, "FEWEST", 2)
+    monkeypatch.setattr(compaction, "MIN_SMALL_FILES", 2)
     life = Life(tmp_path, seed, **({"chunk_rows": 2} if seed % 2 else {}))
     life.run()
     deeds = [life.append, life.upsert, life.delete, life.overwrite, life.replace, life.roll_back, life.create]
@@ -181,7 +181,7 @@ def test_any_life_of_a_source_ends_as_one_run_in_a_new_store(tmp_path: Path, mon
 @pytest.mark.slow
 def test_a_run_that_died_before_its_first_tombstone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The table has the column already, and no snapshot of it: reading, runs and upkeep go on."""
-    monkeypatch.setattr(compaction, "FEWEST", 2)
+    monkeypatch.setattr(compaction, "MIN_SMALL_FILES", 2)
     life = Life(tmp_path, 0)
     life.run()
     life.append()

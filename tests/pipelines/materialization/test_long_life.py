@@ -145,7 +145,7 @@ class Life:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1])
 def test_every_training_set_of_a_long_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    monkeypatch.setattr(compaction, "FEWEST", 2)
+    monkeypatch.setattr(compaction, "MIN_SMALL_FILES", 2)
     monkeypatch.setattr(maintain, "GRACE", timedelta(0))
     life = Life(tmp_path, seed)
     deeds = [

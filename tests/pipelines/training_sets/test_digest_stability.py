@@ -84,7 +84,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
 
 @pytest.mark.slow
 def test_compaction_and_folding_change_snapshots_and_no_digest(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compaction, "FEWEST", 2)
+    monkeypatch.setattr(compaction, "MIN_SMALL_FILES", 2)
     first = store.training_set("all", spine(), "t")
     done = [first]
     for fold in (None, timedelta(0)):
