@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from featurestore.dsl import agg, check
-from featurestore.dsl.csv import Csv
+from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.entity import Entity
 from featurestore.dsl.expression import Expression
 from featurestore.dsl.service import FeatureService

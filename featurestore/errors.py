@@ -1,23 +1,23 @@
-"""Every error a user can meet, with what was wrong, where, and what to do.
+"""All errors of the feature store; messages say what was wrong, where, and what to do.
 
 ```text
 FeatureStoreError
 ├── DefinitionError      definition files or objects are wrong; carries every problem at once
 ├── RequestError         the request was wrong: a spine, a value, an option
 │   ├── TypeMismatch     a value or column has a type that the definition does not allow
-│   └── TooLarge         what was asked for has more rows or bytes than a server gives at once
-├── NotFound             a view, service, table, training set, model or column that does not exist
-├── Conflict             what was asked for contradicts what is there
+│   └── TooLarge         the request or its result exceeds the server's limits of rows or bytes
+├── NotFound             a view, service, table, training set, model or column does not exist
+├── Conflict             the request contradicts the current state
 │   ├── CommitConflict   another writer committed to the same table first
 │   ├── CheckFailed      the rows of a run fail a check of their view
 │   └── DigestMismatch   a rebuilt training set differs from the recorded one
 ├── NotReady             the catalog or the online store cannot be reached, or a view is not materialized yet
-│   ├── Busy             the server has no room for more such requests at the moment
-│   └── CommitUnknown    the answer to a commit was lost, and the catalog could not be asked whether it landed
-├── Timeout              the work took longer than it may, or nobody waits for it; it was stopped and nothing was written
+│   ├── Busy             the server cannot take more requests of this kind at the moment
+│   └── CommitUnknown    the response to a commit was lost, and the catalog could not say whether it landed
+├── Timeout              the work exceeded its time limit or was canceled; it was stopped and nothing was written
 ├── OutOfResources       memory or disk ran out; nothing was written
-├── MaterializationFailed  several views could not be brought up to date; the others were
-├── NotYet               a documented name whose strength is still to come; says what to use instead
+├── MaterializationFailed  several views could not be materialized; the others were
+├── NotYet               a documented feature that is not implemented yet; says what to use instead
 └── MissingExtra         an optional dependency is not installed; names the command that installs it
 ```
 """
@@ -28,20 +28,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from featurestore.secrets import scrubbed, scrubbed_all
+from featurestore.secrets import scrub, scrub_all
 
 
 class FeatureStoreError(Exception):
-    """The root: catch it to catch all of ours.
+    """Base class of all errors of the feature store.
 
-    `message` is fit for any reader. `details` holds JSON-ready facts for programs; a `reason` among them is a library's
-    own words, which str() adds and a server keeps to itself. Neither holds a secret of the settings, whatever a library quoted.
+    `message` may be shown to any reader. `details` has JSON-ready facts for programs; its `reason` is a library's message, which str()
+    adds and a server does not return. Secrets of the settings are removed from both, even if a library quoted them.
     """
 
     def __init__(self, message: str, **details: Any) -> None:
-        self.message = scrubbed(message)
+        self.message = scrub(message)
         super().__init__(self.message)
-        self.details: dict[str, Any] = scrubbed_all(details)
+        self.details: dict[str, Any] = scrub_all(details)
 
     def __str__(self) -> str:
         return f"{self.message}: {self.details['reason']}" if self.details.get("reason") else self.message
@@ -49,7 +49,7 @@ class FeatureStoreError(Exception):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong in a definition: `file` and `line` are None for objects that came from no file."""
+    """A problem in a definition; `file` and `line` are None for objects not loaded from a file."""
 
     message: str
     object: str = ""
@@ -64,7 +64,7 @@ class Problem:
 
 
 class DefinitionError(FeatureStoreError):
-    """Definitions are wrong. `problems` holds all of them, in file and line order."""
+    """Definitions are wrong. `problems` has all problems, ordered by file and line."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         ordered = sorted(dict.fromkeys(problems), key=lambda p: (p.file or "", p.line or 0, p.object, p.field))
@@ -75,7 +75,7 @@ class DefinitionError(FeatureStoreError):
 
 
 class RequestError(FeatureStoreError):
-    """The request was wrong; the message names the field and what would be right."""
+    """The request was wrong; the message names the field and says what is expected."""
 
 
 class TypeMismatch(RequestError):
@@ -83,11 +83,11 @@ class TypeMismatch(RequestError):
 
 
 class TooLarge(RequestError):
-    """What was asked for has more rows or bytes than a server gives at once; the message names the limit and another way."""
+    """The request or its result exceeds the server's limits; the message names the limit and an alternative."""
 
 
 class NotFound(FeatureStoreError):
-    """Something named in the request does not exist; the message offers the nearest names that do."""
+    """Something named in the request does not exist; the message suggests the nearest existing names."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str] = (), where: str = "") -> None:
         names = sorted(known)
@@ -95,15 +95,15 @@ class NotFound(FeatureStoreError):
 
 
 class Conflict(FeatureStoreError):
-    """What was asked for contradicts what is there; nothing was changed."""
+    """The request contradicts the current state; nothing was changed."""
 
 
 class CommitConflict(Conflict):
-    """Another writer committed to the same table first; nothing of this write is visible, trying again is safe."""
+    """Another writer committed to the same table first; nothing of this write is visible, and it is safe to retry."""
 
 
 class CheckFailed(Conflict):
-    """The rows of a run fail checks of their view; nothing was written. `details` holds the view and each failed check."""
+    """The rows of a run fail checks of their view; nothing was written. `details` has the view and each failed check."""
 
 
 class DigestMismatch(Conflict):
@@ -111,39 +111,39 @@ class DigestMismatch(Conflict):
 
 
 class NotReady(FeatureStoreError):
-    """A part that is needed cannot be reached or has no data yet; trying again later may work."""
+    """A required component cannot be reached or has no data yet; retrying later may work."""
 
 
 class CommitUnknown(NotReady):
-    """The answer to a commit was lost, and whether it landed is not known; nothing was deleted, running the same again is safe."""
+    """The response to a commit was lost, and it is unknown whether it landed; nothing was deleted, and it is safe to retry."""
 
 
 class Busy(NotReady):
-    """The server has no room for more such requests at the moment; trying again later may work."""
+    """The server cannot take more requests of this kind at the moment; retrying later may work."""
 
 
 class Timeout(FeatureStoreError):
-    """The work took longer than it may, or nobody waits for it any more; it was stopped and nothing was written."""
+    """The work exceeded its time limit or was canceled; it was stopped and nothing was written."""
 
 
 class OutOfResources(FeatureStoreError):
-    """Memory or disk ran out; nothing was written. Where it was the disk, `details` says so as its `resource`."""
+    """Memory or disk ran out; nothing was written. For the disk, `details` has `resource` = "disk"."""
 
 
 class MaterializationFailed(FeatureStoreError):
-    """Several views could not be brought up to date; `details` names each `failures` entry, and the tables that were `materialized`."""
+    """Several views could not be materialized; `details` has the `failures`, and the tables that were `materialized`."""
 
 
 class NotYet(FeatureStoreError):
-    """A documented name whose strength is still to come; the message says what to use instead."""
+    """A documented feature that is not implemented yet; the message says what to use instead."""
 
 
 NOT_INSTALLED = "not installed"
-"""How a part is whose extra is missing, where that is told and no error."""
+"""The status of a component whose extra is missing, where it is reported instead of raised."""
 
 
 class MissingExtra(FeatureStoreError):
-    """An optional dependency is not installed: one of an extra of ours, or without `extra` one that a user's model needs."""
+    """An optional dependency is not installed: one of our extras, or without `extra` a package that a user's model needs."""
 
     def __init__(self, package: str, extra: str | None = None, what: str = "this") -> None:
         wanted = package if extra is None else f"'featurestore[{extra}]'"
@@ -153,18 +153,18 @@ class MissingExtra(FeatureStoreError):
 
 
 _LONGEST_QUOTE = 300
-"""No name of anything is that long, but the path of a folder may be."""
+"""Limit of characters of a quoted value: longer than names, but folder paths may exceed it."""
 _QUOTES = reprlib.Repr()
 _QUOTES.maxstring = _QUOTES.maxother = _LONGEST_QUOTE
 
 
 def brief(value: object) -> str:
-    """A value as a message quotes it: as Python writes it, with its middle left out where it is long."""
+    """The repr of a value for a message, with its middle left out if it is long."""
     return _QUOTES.repr(value)
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """The tail of a message about an unknown name: the nearest known ones, or all when there are few."""
+    """The end of a message about an unknown name: the nearest known names, or else the first ten."""
     name, names = name[:_LONGEST_QUOTE], sorted(set(known))
     close = (
         difflib.get_close_matches(name, names, n=3, cutoff=0.6)

@@ -1,4 +1,4 @@
-"""Folders and files for their owner alone, whatever the umask says: what lies in a home folder is rows, and who asked for what."""
+"""Create folders and files that only their owner can access, whatever the umask: a home folder has users' rows and logs."""
 
 import os
 import stat
@@ -11,7 +11,7 @@ OTHERS = 0o077
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those that it lies in, where they are not there. One that is there stays as it is."""
+    """Create a folder and its parents, unless they exist. Existing folders are not changed."""
     if path.is_dir():
         return
     if path.parent != path:
@@ -23,17 +23,17 @@ def make_folder(path: Path) -> None:
         raise NotADirectoryError(20, "Not a directory", str(path))
 
 
-def make_folder_alike(path: Path) -> None:
-    """Make a new folder: for its owner alone where the one that it comes to lie in is so, else as the umask says."""
-    held = next(parent for parent in path.parents if parent.exists())
-    if held.stat().st_mode & OTHERS:
+def make_folder_like_parent(path: Path) -> None:
+    """Create a folder: for the owner only if its parent is, else according to the umask."""
+    existing = next(parent for parent in path.parents if parent.exists())
+    if existing.stat().st_mode & OTHERS:
         path.mkdir(parents=True)
     else:
         make_folder(path)
 
 
-def make_alike(folder: Path) -> None:
-    """Make what a library put into a folder its owner's, where the folder is."""
+def match_folder_mode(folder: Path) -> None:
+    """Restrict the files that a library wrote to a folder to the owner, if the folder is."""
     if folder.stat().st_mode & OTHERS:
         return
     for path in folder.rglob("*"):
@@ -41,7 +41,7 @@ def make_alike(folder: Path) -> None:
 
 
 def make_file(path: Path) -> None:
-    """Make an empty file where there is none, for whatever library opens it next."""
+    """Create an empty file unless it exists, for a library to open next."""
     with suppress(FileExistsError):
         number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE)
         try:
@@ -51,14 +51,14 @@ def make_file(path: Path) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file that is not there."""
+    """Write a new file."""
     make_file(path)
     path.write_bytes(content)
 
 
 @contextmanager
-def keeping_to_owner() -> Iterator[None]:
-    """Nothing that this process makes meanwhile is for others, libraries' files too: for processes that do nothing but work on a store."""
+def owner_only_umask() -> Iterator[None]:
+    """Restrict all files that this process creates in the block, libraries' too, to the owner; for processes that only work on a store."""
     before = os.umask(OTHERS)
     try:
         yield
@@ -66,8 +66,8 @@ def keeping_to_owner() -> Iterator[None]:
         os.umask(before)
 
 
-def open_to_others(folder: Path, most: int) -> Iterator[Path]:
-    """What others may get at in a folder, at most so many entries looked at; nothing where the folder itself keeps them out."""
+def accessible_to_others(folder: Path, most: int) -> Iterator[Path]:
+    """Yield what other users can access in a folder, after checking at most `most` entries; nothing if the folder itself is private."""
     if not _is_open(folder):
         return
     yield folder

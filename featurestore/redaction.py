@@ -1,4 +1,4 @@
-"""Addresses of servers and stores: whole for those who connect, and fit to be shown, without what opens anything."""
+"""Mask passwords, tokens and keys in URLs and properties, and percent-encode URLs for connecting."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,17 +6,17 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 HIDDEN = "***"
-"""What stands where a secret was."""
+"""The replacement of a secret."""
 SECRET = re.compile(
     r"secret|token|passw|pwd|passphrase|credential|key|sas|connection[-_]string|odbc_connect|(?<!o)auth|signature|^sig$|private|cookie"
     r"|^header\.(?!x-iceberg)",
     re.IGNORECASE,
 )
-"""What the name of a property or parameter that must not be shown looks like."""
+"""Matches the names of properties and parameters whose values must not be shown."""
 PATHS = ("lmdb", "file", "sqlite")
-"""What is written after these names a file: an @ in it is a sign like any other."""
+"""Schemes of file paths, in which an @ has no special meaning."""
 TOKENS = ("http", "https", "s3", "gs", "abfs", "abfss")
-"""Here a user without a password is a token, and no name."""
+"""Schemes in which a user without a password is a token."""
 
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _ASSIGNED = re.compile(r"""((?:passw(?:or)?d|pwd|secret|token)\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s&;,]+)""", re.IGNORECASE)
@@ -25,7 +25,7 @@ _ESCAPED = re.compile(r"(%[0-9a-fA-F]{2})")
 
 
 class Parts(NamedTuple):
-    """An address cut where its user ends; `user` and `rest` are as written, without the @ between them."""
+    """A URL split after its user; `user` and `rest` are as written, without the @ between them."""
 
     scheme: str
     user: str | None
@@ -33,12 +33,12 @@ class Parts(NamedTuple):
 
 
 def is_secret(name: str) -> bool:
-    """Whether what stands under this name must not be shown."""
+    """Whether the value of this name must not be shown."""
     return SECRET.search(name) is not None
 
 
 def without_secrets(text: str) -> str:
-    """An address, or several words with one in them, without passwords, tokens and keys, in its user or its query."""
+    """Mask passwords, tokens and keys in the user and query of a URL, or of a text with a URL."""
     found = _SCHEME.search(text)
     if found is None:
         return _ASSIGNED.sub(rf"\1{HIDDEN}", text)
@@ -48,19 +48,19 @@ def without_secrets(text: str) -> str:
     return f"{text[: found.start()]}{parts.scheme}://{user}{head}{question}{_shown_query(query)}"
 
 
-def place_of(address: str) -> str:
-    """What server and database an address means, without who and how."""
+def location_of(address: str) -> str:
+    """The server and database of a URL, without user and parameters."""
     parts = _parts(address, careful=True)
     return f"{parts.scheme}://{parts.rest.partition('?')[0]}"
 
 
-def public(properties: Mapping[str, str]) -> dict[str, str]:
-    """Properties without their secrets: those named like one are left out, addresses are shown without theirs."""
+def public_properties(properties: Mapping[str, str]) -> dict[str, str]:
+    """Properties without secrets: those with the name of a secret are left out, and URLs are masked."""
     return {name: without_secrets(value) for name, value in properties.items() if not is_secret(name)}
 
 
 def secrets_in(address: str) -> Iterator[str]:
-    """What must not be shown of an address: as it is written, and as it is meant."""
+    """The parts of a URL that must not be shown, in each way in which the URL may be parsed."""
     if _SCHEME.match(address) is None:
         return
     for parts in {_parts(address, careful=True), _parts(address, careful=False)}:
@@ -73,8 +73,8 @@ def secrets_in(address: str) -> Iterator[str]:
                 yield value
 
 
-def connectable(address: str) -> str:
-    """The address with signs such as @ / # percent-encoded where they stand in its user or password as they are."""
+def percent_encoded(address: str) -> str:
+    """The URL with characters such as @ / # in its user and password percent-encoded."""
     if _SCHEME.match(address) is None:
         return address
     parts = _parts(address, careful=False)
@@ -85,7 +85,7 @@ def connectable(address: str) -> str:
 
 
 def _parts(address: str, *, careful: bool) -> Parts:
-    """Cut after the user. Where its end is in doubt, `careful` takes too much for the user, never too little."""
+    """Split a URL after its user. If the end is ambiguous, `careful` takes too much as the user, never too little."""
     scheme, _, rest = address.partition("://")
     if scheme.lower().partition("+")[0] in PATHS or rest.startswith("/"):
         return Parts(scheme, None, rest)
@@ -94,21 +94,21 @@ def _parts(address: str, *, careful: bool) -> Parts:
     if "@" not in rest:
         return Parts(scheme, None, rest)
     if careful:
-        # In a part of its own, a path or a parameter, an @ belongs to no user, unless what stands before it may be a password.
+        # An @ in a path or parameter does not end a user, unless the text before it may be a password.
         plain = "@" not in server and ":" not in server
-        return Parts(scheme, None, rest) if plain else Parts(scheme, *_cut(rest, rest.rfind("@")))
+        return Parts(scheme, None, rest) if plain else Parts(scheme, *_split_at(rest, rest.rfind("@")))
     if "@" in query and not _QUERY.fullmatch(query):
-        return Parts(scheme, *_cut(rest, rest.rfind("@")))
+        return Parts(scheme, *_split_at(rest, rest.rfind("@")))
     if "@" in before and ("@" in server or not _is_server(server)):
-        return Parts(scheme, *_cut(rest, before.rfind("@")))
-    return Parts(scheme, None, rest) if _is_server(server) else Parts(scheme, *_cut(rest, rest.rfind("@")))
+        return Parts(scheme, *_split_at(rest, before.rfind("@")))
+    return Parts(scheme, None, rest) if _is_server(server) else Parts(scheme, *_split_at(rest, rest.rfind("@")))
 
 
 def _is_server(text: str) -> bool:
     return re.fullmatch(r"(?:[^:\[\]]*|\[[0-9a-fA-F:.]+\])(?::\d*)?", text) is not None
 
 
-def _cut(text: str, at: int) -> tuple[str, str]:
+def _split_at(text: str, at: int) -> tuple[str, str]:
     return text[:at], text[at + 1 :]
 
 
@@ -128,11 +128,11 @@ def _shown_query(query: str) -> str:
 
 
 def _shown_value(value: str) -> str:
-    """A parameter may hold an address, or words such as `PWD=...`."""
+    """Mask a parameter's value, which may be a URL, or have text such as `PWD=...`."""
     meant = unquote(value)
     return value if without_secrets(meant) == meant else quote(without_secrets(meant), safe="*:/@")
 
 
 def _encoded(text: str) -> str:
-    """Percent-encoded but for what is so already."""
+    """Percent-encode a text except for parts that are already encoded."""
     return "".join(part if _ESCAPED.fullmatch(part) else quote(part, safe="") for part in _ESCAPED.split(text))

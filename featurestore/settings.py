@@ -1,4 +1,4 @@
-"""Settings come from arguments, `FEATURESTORE_*` variables and `featurestore.toml`, in that order, and are built once."""
+"""Settings from arguments, `FEATURESTORE_*` variables and `featurestore.toml`, in that order of precedence."""
 
 import json
 import os
@@ -10,16 +10,16 @@ from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, fi
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from featurestore.errors import RequestError, near
-from featurestore.redaction import connectable
+from featurestore.redaction import percent_encoded
 from featurestore.secrets import Secret
 from featurestore.values import byte_sizes
 
 URL_VARIABLE = "FEATURESTORE_URL"
-"""Where a server is, for commands and `connect`; no setting of a store."""
+"""The variable with a server's URL, for commands and `connect`; not a setting of a store."""
 CATALOG_NAME = "featurestore"
 GIB = 1 << 30
-LEAST_TOKEN = 8
-"""Characters of a token that is not guessed at once; a server warns of shorter ones."""
+MIN_TOKEN_LENGTH = 8
+"""A server warns of tokens with fewer characters, which are easy to guess."""
 
 
 def _token(value: Any) -> Secret:
@@ -50,17 +50,17 @@ def _text(value: Any, name: str = "") -> str:
 
 _SHOWN = PlainSerializer(str, return_type=str)
 Token = Annotated[Secret, PlainValidator(_token), _SHOWN]
-"""A text that is never shown."""
+"""A text that is always masked."""
 Address = Annotated[Secret, PlainValidator(_address), _SHOWN]
-"""An address, shown without passwords."""
+"""A URL, shown without passwords."""
 Properties = Annotated[
     dict[str, Secret], PlainValidator(_properties), PlainSerializer(lambda found: {name: str(value) for name, value in found.items()})
 ]
-"""Properties by name, shown without those that hold secrets."""
+"""Properties by name, with secrets masked."""
 
 
 class Settings(BaseSettings):
-    """Where everything lies and how much of the machine to use. With nothing set, everything is in one folder."""
+    """Locations and resource limits of a store. By default everything is in one folder."""
 
     model_config = SettingsConfigDict(
         env_prefix="FEATURESTORE_", toml_file="featurestore.toml", extra="forbid", frozen=True, hide_input_in_errors=True
@@ -141,7 +141,7 @@ class Settings(BaseSettings):
     inference_namespace: str = Field(default="inference", description="namespace of inference logs")
 
     def __init__(self, **values: Any) -> None:
-        """`values` as they are written in `featurestore.toml`: texts become secrets, paths and numbers here."""
+        """`values` as in `featurestore.toml`: texts are converted to secrets, paths and numbers."""
         super().__init__(**values)
 
     @field_validator("lowest_rate", "spine_limit", "result_limit", "query_spill_limit")
@@ -173,14 +173,14 @@ class Settings(BaseSettings):
         return self.home.expanduser().absolute()
 
     def catalog_properties(self) -> dict[str, str]:
-        """The properties the Iceberg catalog is opened with, secrets among them."""
+        """The properties of the Iceberg catalog, including secrets."""
         catalog = {name: value.reveal() for name, value in self.catalog.items()}
         if "uri" in catalog:
-            catalog["uri"] = connectable(catalog["uri"])
+            catalog["uri"] = percent_encoded(catalog["uri"])
         sql = catalog.get("type", "sql" if not catalog.get("uri", "").startswith("http") else "rest") == "sql"
         given = self.warehouse.reveal() if self.warehouse else catalog.get("warehouse")
         if not sql:
-            # A catalog server knows its warehouses by names of its own.
+            # A catalog server has its own names for warehouses.
             return {**catalog, **({"warehouse": given} if given else {})}
         warehouse = given or str(self.home_path() / "warehouse")
         if "://" not in warehouse:
@@ -189,18 +189,18 @@ class Settings(BaseSettings):
         return {**defaults, **catalog, "warehouse": warehouse}
 
     def online_url(self) -> str:
-        """The online store's address, its password in it; a relative LMDB path is made absolute."""
-        url = connectable(self.online.reveal()) if self.online else f"lmdb://{self.home_path() / 'online'}"
+        """The online store's URL, including its password; a relative LMDB path is made absolute."""
+        url = percent_encoded(self.online.reveal()) if self.online else f"lmdb://{self.home_path() / 'online'}"
         if url.startswith("lmdb://"):
             return f"lmdb://{Path(url.removeprefix('lmdb://')).expanduser().absolute()}"
         return url
 
     def mlflow_address(self) -> str | None:
-        """MLflow's tracking server, a password in it; None where MLflow's own setting holds."""
-        return connectable(self.mlflow_tracking_uri.reveal()) if self.mlflow_tracking_uri else None
+        """The URL of MLflow's tracking server, including its password; None to use MLflow's own setting."""
+        return percent_encoded(self.mlflow_tracking_uri.reveal()) if self.mlflow_tracking_uri else None
 
     def revealed(self) -> str:
-        """All that was set, as JSON with its secrets: for another process of this server, and for nothing that is kept or shown."""
+        """All explicit settings as JSON, including secrets: only for another process of this server, never stored or shown."""
         plain = self.model_dump(mode="json", exclude_unset=True)
         for name in plain:
             value = getattr(self, name)
@@ -211,54 +211,54 @@ class Settings(BaseSettings):
         return json.dumps(plain)
 
     def memory_bytes(self) -> int | None:
-        """The most bytes that a query may use; None for what the engine takes by itself."""
+        """The memory limit of a query in bytes; None for DuckDB's default."""
         return None if self.memory_limit is None else byte_sizes.parse_memory(self.memory_limit)
 
     def job_memory(self) -> int:
-        """The most bytes that the process of a job may have."""
+        """The memory limit of a job's process in bytes."""
         if self.job_memory_limit is not None:
             return byte_sizes.parse_memory(self.job_memory_limit)
         query, machine = self.memory_bytes(), byte_sizes.machine_memory()
         return machine if query is None else min(2 * query + GIB, machine)
 
     def query_memory(self) -> int:
-        """The most bytes that a request's query may use."""
+        """The memory limit of a request's query in bytes."""
         if self.query_memory_limit is not None:
             return byte_sizes.parse_memory(self.query_memory_limit)
         return self.memory_bytes() or byte_sizes.machine_memory() // 8
 
     def server_memory(self) -> int:
-        """The most bytes that a server process may have: by default no less than its queries may use, and 2 GiB for all else."""
+        """The memory limit of a server process in bytes: by default at least that of its queries plus 2 GiB."""
         if self.server_memory_limit is not None:
             return byte_sizes.parse_memory(self.server_memory_limit)
         machine = byte_sizes.machine_memory()
         return min(max(machine * 3 // 4 // self.workers, self.query_workers * self.query_memory() + 2 * GIB), machine)
 
     def query_spill(self) -> int:
-        """The most bytes that a request's query may spill."""
+        """The spill limit of a request's query in bytes."""
         return byte_sizes.parse(self.query_spill_limit)
 
     def result_bytes(self) -> int:
-        """The most bytes that the rows of an answer may take."""
+        """The limit of the rows of a response in bytes."""
         return byte_sizes.parse(self.result_limit)
 
     def rate_bytes(self) -> int:
-        """The fewest bytes a second of a body or an answer."""
+        """The minimum transfer rate of a body or response in bytes per second."""
         return max(1, byte_sizes.parse(self.lowest_rate))
 
     def spine_bytes(self) -> int:
-        """The most bytes that the rows of an uploaded spine may take."""
+        """The limit of the rows of an uploaded spine in bytes."""
         return byte_sizes.parse(self.spine_limit)
 
     def spill_path(self) -> Path:
-        """Where queries spill."""
+        """The folder that queries spill to."""
         return (self.spill_directory or self.home_path() / "spill").expanduser().absolute()
 
 
 def load_settings(**values: Any) -> Settings:
-    """Settings from `values` (None means not given), the environment and `featurestore.toml`.
+    """Load settings from `values` (None means not given), the environment and `featurestore.toml`.
 
-    Raises: RequestError naming every wrong or unknown setting and where it came from.
+    Raises: RequestError naming every wrong or unknown setting.
     """
     given = {name: value for name, value in values.items() if value is not None}
     try:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from featurestore import progress as shown
 from featurestore import verbs
 from featurestore.compiler.service_plan import ServicePlan
-from featurestore.dsl.csv import Csv
+from featurestore.dsl.csv_format import Csv
 from featurestore.errors import FeatureStoreError, RequestError, brief
 from featurestore.records import definitions, describe, health
 from featurestore.records.definitions import Applied
@@ -26,7 +26,7 @@ from featurestore.records.runtime import Runtime
 from featurestore.records.serving_version import Services
 from featurestore.settings import Settings, load_settings
 from featurestore.values import times
-from featurestore.values.arguments import Failures, Known, flag, known_at, on_failures, text, version_number
+from featurestore.values.arguments import Failures, Known, check_failures, check_flag, check_known, check_text, check_version
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -107,7 +107,7 @@ class FeatureStore:
         If a view fails, the others are still updated. At the end its error is raised, or MaterializationFailed for several; with
         failures="return" they are in the result's `failures`.
         """
-        raised = on_failures(failures) == "raise"
+        raised = check_failures(failures) == "raise"
         versions = self._live_versions(names)
         bounds = [None if bound is None else times.parse(bound, what) for bound, what in ((start, "start"), (end, "end"))]
         with shown.of_materialization(progress) as report:
@@ -122,7 +122,7 @@ class FeatureStore:
 
         Returns a dict per live version: view, table, rows written, snapshot_id (None: never materialized, or no rows).
         """
-        return verbs.publish_views(self._runtime, self._live_versions(names), flag(full, "full"))
+        return verbs.publish_views(self._runtime, self._live_versions(names), check_flag(full, "full"))
 
     def verify_online(self, names: str | Sequence[str] | None = None, sample: int | None = None) -> list[dict[str, Any]]:
         """Compare the online rows of views (default: all) with the newest rows of their feature tables, at the snapshot that was published
@@ -143,15 +143,15 @@ class FeatureStore:
 
         A dry run changes nothing. Raises: NotFound; Conflict naming the services, registered models and training sets that need it.
         """
-        return verbs.remove_version(self._runtime, view_name(view), version_number(version), flag(dry_run, "dry_run"))
+        return verbs.remove_version(self._runtime, view_name(view), check_version(version), check_flag(dry_run, "dry_run"))
 
     def remove_view(self, view: str, dry_run: bool = False) -> Removal:
         """Remove a view with all its versions. Its version numbers are not reused. Raises: as `remove_version`."""
-        return verbs.remove_view(self._runtime, view_name(view), flag(dry_run, "dry_run"))
+        return verbs.remove_view(self._runtime, view_name(view), check_flag(dry_run, "dry_run"))
 
     def remove_service(self, service: str, dry_run: bool = False) -> Removal:
         """Remove a service with all its versions. Views and models trained with it are kept. Raises: NotFound."""
-        return verbs.remove_service(self._runtime, service_name(service), flag(dry_run, "dry_run"))
+        return verbs.remove_service(self._runtime, service_name(service), check_flag(dry_run, "dry_run"))
 
     def maintain(
         self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None
@@ -164,7 +164,7 @@ class FeatureStore:
         Returns a dict per table: table; snapshots expired; files and bytes removed; compacted_files and compacted_bytes; folded_rows,
         the dropped versions; note, what was skipped and why (None: nothing). In a dry run, what would be done.
         """
-        return [table.to_dict() for table in verbs.maintain(self._runtime, older_than, flag(dry_run, "dry_run"), fold_older_than)]
+        return [table.to_dict() for table in verbs.maintain(self._runtime, older_than, check_flag(dry_run, "dry_run"), fold_older_than)]
 
     def repair(self, dry_run: bool = False) -> list[dict[str, Any]]:
         """Roll every table with missing files back to its last complete snapshot; a dry run changes nothing.
@@ -173,7 +173,7 @@ class FeatureStore:
         and first, the path of one; back_to, a snapshot id (None: the table is empty now); training_sets, the ids of those that need a
         missing file; todo. Empty if no files are missing.
         """
-        return [table.to_dict() for table in verbs.repair(self._runtime, flag(dry_run, "dry_run"))]
+        return [table.to_dict() for table in verbs.repair(self._runtime, check_flag(dry_run, "dry_run"))]
 
     def training_set(
         self,
@@ -225,7 +225,7 @@ class FeatureStore:
         format: Csv | None = None,
     ) -> PreparedTrainingSet:
         """The first half of `training_set`, for servers: read the spine, pin the snapshots and compute the id."""
-        spine_input, column = verbs.asked(spine, timestamp, start, end, every, format)
+        spine_input, column = verbs.spine_or_grid(spine, timestamp, start, end, every, format)
         service = service_name(service)
         resolved = self._services.resolve(service)
         return verbs.prepare_training_set(
@@ -252,11 +252,11 @@ class FeatureStore:
 
     def get_training_set(self, id: str) -> TrainingSet:
         """A stored training set. Raises: NotFound with the nearest ids."""
-        return verbs.get_training_set(self._runtime, text(id, "id"))
+        return verbs.get_training_set(self._runtime, check_text(id, "id"))
 
     def find_training_set(self, id: str) -> TrainingSet | None:
         """A stored training set; None if there is none with this id."""
-        return verbs.find_training_set(self._runtime, text(id, "id"))
+        return verbs.find_training_set(self._runtime, check_text(id, "id"))
 
     def rebuild(self, id_or_model_uri: str) -> TrainingSet:
         """Compute a training set again from its pinned snapshots alone, and compare. A model URI stands for the model's training set.
@@ -288,9 +288,9 @@ class FeatureStore:
         format: Csv | None = None,
     ) -> pa.Table:
         """The spine, or a grid as in `training_set`, with a service's features as of each row's time, in memory without storing it."""
-        spine_input, column = verbs.asked(spine, timestamp, start, end, every, format)
+        spine_input, column = verbs.spine_or_grid(spine, timestamp, start, end, every, format)
         plan = service if isinstance(service, ServicePlan) else self._services.resolve(service).plan
-        known = known_at(known)
+        known = check_known(known)
         pinned = verbs.pin(self._runtime, plan, snapshots)
         rows = verbs.read_spine(self._runtime, spine_input, plan, column, pinned, known)
         with verbs.join_pinned(self._runtime, plan, rows, pinned, known) as joined:
@@ -355,7 +355,7 @@ class FeatureStore:
 
         With `write`, an object is written to the warehouse and removed.
         """
-        return health.check(self._runtime, flag(write, "write"))
+        return health.check(self._runtime, check_flag(write, "write"))
 
     def close(self) -> None:
         """Close all connections. A closed store reopens them when it is used again."""
@@ -374,7 +374,7 @@ class FeatureStore:
         return live_versions(self._runtime, known, selected)
 
     def _id(self, id_or_model_uri: str, what: str) -> str:
-        text(id_or_model_uri, what)
+        check_text(id_or_model_uri, what)
         # An id has no slash, unlike URIs such as models:/churn/1 and the folder of a model.
         if "/" not in id_or_model_uri:
             return id_or_model_uri

@@ -30,12 +30,11 @@ if TYPE_CHECKING:
     from featurestore.pipelines.training_sets.spooled import load_spooled as load_spooled
     from featurestore.records.pinned import pin as pin
     from featurestore.spines.bounds import bounded_result as bounded_result
-    from featurestore.spines.grid import asked as asked
+    from featurestore.spines.grid import spine_or_grid as spine_or_grid
 
 _HOMES = {
     "Plan": "pipelines.planning.plan",
     "apply": "pipelines.planning.apply",
-    "asked": "spines.grid",
     "bounded_result": "spines.bounds",
     "build_training_set": "pipelines.training_sets.build",
     "compare_training_sets": "pipelines.training_sets.comparison",
@@ -60,6 +59,7 @@ _HOMES = {
     "remove_view": "pipelines.maintenance.removal",
     "repair": "pipelines.maintenance.repair",
     "report_rows_written": "pipelines.training_sets.progress",
+    "spine_or_grid": "spines.grid",
 }
 
 
@@ -75,5 +75,5 @@ def import_all() -> None:
     """Import everything now, for a process that answers many and forks others: none of them should wait for it, or hold it once more."""
     for name in _HOMES:
         __getattr__(name)
-    for module in ("engine.duck", "files.files"):
+    for module in ("engine.duck", "files.file_cache"):
         import_module(f"featurestore.{module}")

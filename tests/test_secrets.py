@@ -9,8 +9,8 @@ from sqlalchemy.engine import make_url
 
 from featurestore import Settings
 from featurestore.errors import NotReady, RequestError
-from featurestore.redaction import connectable, without_secrets
-from featurestore.secrets import ScrubbingFormatter, Secret, logger_of, scrubbed
+from featurestore.redaction import percent_encoded, without_secrets
+from featurestore.secrets import ScrubbingFormatter, Secret, logger_of, scrub
 from featurestore.settings import load_settings
 
 CANARY = "c4nary"
@@ -47,13 +47,13 @@ def test_an_address_shows_no_secret(address: str, shown: str) -> None:
 
 @pytest.mark.parametrize("sign", [*"@/:%#?", "a@b", "@/x:%#y?"])
 def test_signs_in_a_password_need_no_care(sign: str) -> None:
-    url = make_url(connectable(f"postgresql+psycopg2://me:x{sign}y@h:5/d?options=-c"))
+    url = make_url(percent_encoded(f"postgresql+psycopg2://me:x{sign}y@h:5/d?options=-c"))
     assert (url.username, url.password, url.host, url.port, url.database) == ("me", f"x{sign}y", "h", 5, "d")
 
 
 def test_what_is_percent_encoded_stays_so() -> None:
     for address in ("redis://me:%40%2F%25@h/0", "redis://h/0?prefix=a@b", "lmdb:///a@b:c/d", "sqlite:///a:b@c", "http://h:80/a@b", "plain"):
-        assert connectable(address) == address
+        assert percent_encoded(address) == address
 
 
 def settings() -> Settings:
@@ -99,7 +99,7 @@ def test_words_that_are_no_secret_stay_readable() -> None:
     address = "postgresql://postgres:postgres@postgres/d"
     Settings(online="redis://featurestore:featurestore@redis:6379/0", catalog={"uri": address, "token": "s"})
     for words in ("run featurestore apply", "PostgreSQL at postgres:5432", "it is so"):
-        assert scrubbed(words) == words
+        assert scrub(words) == words
 
 
 @pytest.mark.parametrize("token", ["", " ", "\t\n", " long-enough", "long-enough\n", "длинный-ключ"])

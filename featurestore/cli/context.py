@@ -101,7 +101,7 @@ def store() -> Iterator["FeatureStore | RemoteStore"]:
     address, found = url(), settings()
     if address is None:
         # Files that libraries create in the home folder, and rows that a command writes elsewhere, are readable by the owner only.
-        with private.keeping_to_owner(), open_store(found) as opened:
+        with private.owner_only_umask(), open_store(found) as opened:
             yield opened
     else:
         with featurestore.connect(address, None if found.token is None else found.token.reveal()) as remote:

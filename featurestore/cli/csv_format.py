@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from featurestore.dsl.csv import Csv
+from featurestore.dsl.csv_format import Csv
 from featurestore.errors import near
 
 _FIELDS = tuple(field.name for field in fields(Csv) if field.name != "types")

@@ -130,7 +130,7 @@ def _home(settings: "Settings") -> Finding:
         return Finding(
             "home", "wrong", f"{home}: {error.strerror}", "let this user write there, or set FEATURESTORE_HOME to another folder"
         )
-    if loose := next(private.open_to_others(home, LOOKED_AT), None):
+    if loose := next(private.accessible_to_others(home, LOOKED_AT), None):
         return Finding("home", "note", f"{home}: other users of this machine can read {loose}", f"chmod -R go-rwx {shlex.quote(str(home))}")
     return Finding("home", "ok", str(home))
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from featurestore.client.spines import read_files
-from featurestore.dsl.csv import Csv
+from featurestore.dsl.csv_format import Csv
 from featurestore.errors import RequestError
-from featurestore.spines.file_format import in_format
+from featurestore.spines.file_format import with_format
 from featurestore.values import frames
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def score_on_server(store: "RemoteStore", model_uri: str, spine: str, at: str | 
         )
     if spine.startswith("iceberg:") or frames.is_query(spine):
         raise RequestError("--url needs a spine in files; score tables and SQL without --url", field="spine")
-    in_format(spine, written)
+    with_format(spine, written)
     with read_files(spine, written) as reader:
         rows = reader.read_all()
     if PREDICTION in rows.schema.names:

@@ -18,7 +18,7 @@ from featurestore.pipelines.planning.plan import Plan
 from featurestore.pipelines.planning.step import Step
 from featurestore.records.definitions import Applied
 from featurestore.values import times
-from featurestore.values.coercion import DOUBLES, fit
+from featurestore.values.coercion import DOUBLES, coerce
 
 
 def object_of(answer: Any) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _value(value: Any, kind: str | None) -> Any:
         return [_value(item, kind[:-2]) for item in value]
     if kind == "BLOB":
         return base64.b64decode(value)
-    return fit(value, kind, "value")
+    return coerce(value, kind, "value")
 
 
 def _micros(moment: str | None) -> int | None:

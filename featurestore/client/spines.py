@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from featurestore.dsl.csv import Csv
-from featurestore.files.spine_files import files_of
+from featurestore.dsl.csv_format import Csv
+from featurestore.files.spine_files import open_spine_files
 from featurestore.records.runtime import Runtime
 from featurestore.settings import Settings
 from featurestore.spines.file_format import SpineFiles
@@ -57,7 +57,7 @@ def read_files(path: str, written: Csv | None = None, times: Sequence[str] = ())
     # The engine reads CSV alone, and a client that has none of it need not load it.
     parts = Runtime(Settings())
     try:
-        with files_of(parts.files, lambda: parts.engine, path, written, times) as rows:
+        with open_spine_files(parts.files, lambda: parts.engine, path, written, times) as rows:
             yield rows
     finally:
         parts.close()
@@ -70,4 +70,4 @@ def _opened(spine: Any, path: str | None, times: Sequence[str]) -> AbstractConte
 
 
 def _rows(spine: Any) -> pa.Table | pa.RecordBatchReader:
-    return spine if isinstance(spine, pa.RecordBatchReader) else frames.in_memory(spine)
+    return spine if isinstance(spine, pa.RecordBatchReader) else frames.to_arrow_table(spine)

@@ -14,7 +14,7 @@ from featurestore import progress as shown
 from featurestore.client import decoding, spines
 from featurestore.client.transport import Transport, in_form
 from featurestore.compiler import check
-from featurestore.dsl.csv import Csv
+from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.documents import definitions_document
 from featurestore.dsl.loader import load
@@ -29,21 +29,21 @@ from featurestore.pipelines.training_sets.files import Files
 from featurestore.pipelines.training_sets.progress import BuildProgress
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.records.names import service_name, view_name, view_names
-from featurestore.spines.grid import asked
+from featurestore.spines.grid import spine_or_grid
 from featurestore.values import json_encoding, times
 from featurestore.values.arguments import (
     Failures,
     Known,
-    age,
-    column_names,
-    flag,
-    known_at,
-    on_failures,
-    snapshot_ids,
-    text,
-    version_number,
+    check_age,
+    check_column_names,
+    check_failures,
+    check_flag,
+    check_known,
+    check_snapshots,
+    check_text,
+    check_version,
 )
-from featurestore.values.arguments import name as named
+from featurestore.values.arguments import check_name as named
 from featurestore.values.coercion import DOUBLES
 
 
@@ -94,9 +94,9 @@ class RemoteStore:
         failures: Failures = "raise",
     ) -> Materializations:
         """Bring views up to `end`, and wait for it."""
-        raised = on_failures(failures) == "raise"
+        raised = check_failures(failures) == "raise"
         bounds = {
-            what: bound if bound is None else text(bound, what) if isinstance(bound, str) else times.text(times.parse(bound, what))
+            what: bound if bound is None else check_text(bound, what) if isinstance(bound, str) else times.text(times.parse(bound, what))
             for what, bound in (("start", start), ("end", end))
         }
         job = self._http.post("/v1/materializations", {"names": view_names(names), **bounds})
@@ -111,7 +111,7 @@ class RemoteStore:
 
     def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
         """Remove an older version of a view with its table and its online rows."""
-        return self._remove(f"/v1/views/{_part(view_name(view), 'view')}/versions/{version_number(version)}", dry_run)
+        return self._remove(f"/v1/views/{_part(view_name(view), 'view')}/versions/{check_version(version)}", dry_run)
 
     def remove_view(self, view: str, dry_run: bool = False) -> Removal:
         """Remove a view with all its versions."""
@@ -125,7 +125,7 @@ class RemoteStore:
         self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None
     ) -> list[dict[str, Any]]:
         """Expire what nothing pins, sweep what nothing reaches, compact, fold: as on a store at hand; ages in whole seconds."""
-        body: dict[str, Any] = {"older_than": _seconds(older_than, "older_than"), "dry_run": flag(dry_run, "dry_run")}
+        body: dict[str, Any] = {"older_than": _seconds(older_than, "older_than"), "dry_run": check_flag(dry_run, "dry_run")}
         if fold_older_than is not None:
             body["fold_older_than"] = _seconds(fold_older_than, "fold_older_than")
         answer = self._http.post("/v1/maintenance", body, patient=True)
@@ -154,10 +154,10 @@ class RemoteStore:
         A frame or a file of this machine is uploaded; "iceberg:..." and SQL are the server's own tables, and with `start`, `end`
         and `every` the server makes the spine. `format` says how a spine's CSV files are written.
         """
-        given, column = asked(spine, timestamp, start, end, every, format)
-        fields: dict[str, Any] = {"service": service_name(service), "timestamp": column, "known": known_at(known)}
-        words = {what: None if word is None else text(word, what) for what, word in (("label", label), ("name", name))}
-        cut = {"split": None if split is None else _ends(split), "by": None if by is None else column_names(by, "by")}
+        given, column = spine_or_grid(spine, timestamp, start, end, every, format)
+        fields: dict[str, Any] = {"service": service_name(service), "timestamp": column, "known": check_known(known)}
+        words = {what: None if word is None else check_text(word, what) for what, word in (("label", label), ("name", name))}
+        cut = {"split": None if split is None else _ends(split), "by": None if by is None else check_column_names(by, "by")}
         with spines.request(given, {**fields, **words, "snapshots": _texts(snapshots), **cut}) as options:
             job = self._http.post("/v1/training-sets", patient=True, **options)
         with shown.of_training_set(progress) as report:
@@ -169,7 +169,7 @@ class RemoteStore:
 
         Nothing of a training set stays, and the same request begins it anew. Raises: NotFound; Conflict when it is done.
         """
-        kinds = ["materializations", "training-sets"] if text(id, "id").startswith("materialization-") else ["training-sets"]
+        kinds = ["materializations", "training-sets"] if check_text(id, "id").startswith("materialization-") else ["training-sets"]
         for kind in kinds[:-1]:
             with suppress(NotFound):
                 return str(self._http.delete(f"/v1/{kind}/{_part(id, 'id')}")["state"])
@@ -203,8 +203,8 @@ class RemoteStore:
         format: Csv | None = None,
     ) -> pa.Table:
         """The spine, or one made as for `training_set`, with a service's features as of each row's time, not stored."""
-        given, column = asked(spine, timestamp, start, end, every, format)
-        fields = {"service": service_name(service), "timestamp": column, "known": known_at(known), "snapshots": _texts(snapshots)}
+        given, column = spine_or_grid(spine, timestamp, start, end, every, format)
+        fields = {"service": service_name(service), "timestamp": column, "known": check_known(known), "snapshots": _texts(snapshots)}
         with spines.request(given, fields) as options:
             return self._http.rows("POST", "/v1/point-in-time", timeout=None, **options).read_all()
 
@@ -215,8 +215,8 @@ class RemoteStore:
         for what, given in (("entities", entities), ("request", request)):
             if (given is not None or what == "entities") and not _is_list(given):
                 raise RequestError(f"{what} must be a list of objects, one for each entity", field=what)
-        asked = self._told(service_name(service), entities, request)
-        body = json_encoding.dumps(asked)
+        spine_or_grid = self._told(service_name(service), entities, request)
+        body = json_encoding.dumps(spine_or_grid)
         headers = {"Content-Type": "application/json"}
         answer = self._http.post(f"/v1/services/{_part(service_name(service), 'service')}/online", content=body, headers=headers)
         with in_form(self._http.url):
@@ -224,12 +224,14 @@ class RemoteStore:
 
     def _told(self, service: str, entities: Sequence[Mapping[str, Any]], request: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
         """The body of a lookup: a NaN is one where the service has a float, and else NULL, as in the store itself."""
-        asked = {"entities": list(entities), "request": None if request is None else list(request)}
-        if any(_is_nan(value) for rows in asked.values() for row in rows or () if isinstance(row, Mapping) for value in row.values()):
+        spine_or_grid = {"entities": list(entities), "request": None if request is None else list(request)}
+        if any(
+            _is_nan(value) for rows in spine_or_grid.values() for row in rows or () if isinstance(row, Mapping) for value in row.values()
+        ):
             described = self.service(service)
             floats = [name for name, kind in {**described["key_types"], **described["request"]}.items() if kind in DOUBLES]
-            return {what: None if rows is None else [_without_nan(row, floats) for row in rows] for what, rows in asked.items()}
-        return asked
+            return {what: None if rows is None else [_without_nan(row, floats) for row in rows] for what, rows in spine_or_grid.items()}
+        return spine_or_grid
 
     def predict(
         self, model: str, records: Sequence[Mapping[str, Any]], version: int | str | None = None, alias: str | None = None
@@ -241,7 +243,7 @@ class RemoteStore:
         """
         if not _is_list(records) or not all(isinstance(record, Mapping) for record in records):
             raise RequestError(f"records={brief(records)} is no list of objects, one for each row", field="records")
-        wanted = {} if version is None else {"version": str(version_number(version))}
+        wanted = {} if version is None else {"version": str(check_version(version))}
         if alias is not None:
             wanted["alias"] = named(alias, "alias")
         # A NaN is what frames have for a value that is missing.
@@ -308,12 +310,12 @@ class RemoteStore:
             raise
 
     def _remove(self, path: str, dry_run: bool) -> Removal:
-        answer = self._http.delete(path, dry_run=flag(dry_run, "dry_run"))
+        answer = self._http.delete(path, dry_run=check_flag(dry_run, "dry_run"))
         with in_form(self._http.url):
             return decoding.removal(answer)
 
-    def _object(self, path: str, **asked: Any) -> dict[str, Any]:
-        answer = self._http.get(path, **asked)
+    def _object(self, path: str, **spine_or_grid: Any) -> dict[str, Any]:
+        answer = self._http.get(path, **spine_or_grid)
         with in_form(self._http.url):
             return decoding.object_of(answer)
 
@@ -327,8 +329,10 @@ class RemoteStore:
             path = f"/v1/training-sets/{_part(manifest['id'], 'id')}"
 
         def rows(part: str | None = None, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
-            asked = {"split": part, "columns": None if columns is None else list(columns)}
-            return self._http.rows("GET", f"{path}/data", params={name: value for name, value in asked.items() if value is not None})
+            spine_or_grid = {"split": part, "columns": None if columns is None else list(columns)}
+            return self._http.rows(
+                "GET", f"{path}/data", params={name: value for name, value in spine_or_grid.items() if value is not None}
+            )
 
         def located() -> Files:
             found = self._http.get(f"{path}/files")
@@ -351,18 +355,18 @@ def _is_list(given: Any) -> bool:
 
 
 def _seconds(given: timedelta, what: str) -> str:
-    return f"{int(age(given, what).total_seconds())}s"
+    return f"{int(check_age(given, what).total_seconds())}s"
 
 
 def _part(given: Any, what: str, safe: str = "") -> str:
-    """A name as a part of a path. A model's URI keeps its slashes."""
+    """A check_name as a part of a path. A model's URI keeps its slashes."""
     return quote(named(given, what), safe=f":{safe}")
 
 
 def _texts(snapshots: Mapping[str, int | None] | None) -> dict[str, str | None] | None:
     if snapshots is None:
         return None
-    return {table: None if snapshot is None else str(snapshot) for table, snapshot in snapshot_ids(snapshots).items()}
+    return {table: None if snapshot is None else str(snapshot) for table, snapshot in check_snapshots(snapshots).items()}
 
 
 def _ends(split: splits.SplitRequest) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from featurestore.compiler.features import feature_names
 from featurestore.compiler.fingerprint import ttl_microseconds
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.dsl.service import FeatureService
-from featurestore.dsl.types import sql_type
+from featurestore.dsl.value_types import sql_type
 from featurestore.dsl.view import FeatureView, Selection
 
 

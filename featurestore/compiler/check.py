@@ -27,9 +27,9 @@ from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.durations import microseconds
 from featurestore.dsl.entity import Entity
 from featurestore.dsl.expression import Expression
+from featurestore.dsl.reserved_words import RESERVED_WORDS
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
-from featurestore.dsl.words import TAKEN
 from featurestore.errors import Problem, brief, near
 
 FUNCTIONS = ("count", "count_distinct", "sum", "mean", "min", "max", "stddev", "percentile", "first", "last", "last_n")
@@ -115,14 +115,14 @@ def sql_problems(field: str, sql: str, known: Sequence[str] | None = None, argum
     `argument` is the name of the argument with the SQL, if `field` does not say it.
     """
     if not is_text(sql):
-        yield field, f"{argument}{'=' if argument else 'is '}{brief(sql)}{' is no text' if argument else ''}; write row SQL as text"
+        yield field, f"{argument}{'=' if argument else 'is '}{brief(sql)}{' is not text' if argument else ''}; write row SQL as text"
         return
     try:
         tree = parse_row(sql)
         canonical(sql)
     except SqlProblem as error:
         stripped = sql.strip()
-        hint = f"; the column of that name is written '\"{stripped}\"'" if stripped.lower() in TAKEN else ""
+        hint = f"; the column of that name is written '\"{stripped}\"'" if stripped.lower() in RESERVED_WORDS else ""
         yield field, f"{argument}{': ' if argument else ''}{error}{hint}"
         return
     for column in column_names(tree):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from featurestore.compiler.expressions import RESERVED, SqlProblem, canonical, column_names, parse_row, resolve, struct_reads
 from featurestore.dsl.agg import Aggregation
 from featurestore.dsl.service import FeatureService
-from featurestore.dsl.types import sql_type
+from featurestore.dsl.value_types import sql_type
 from featurestore.dsl.view import FeatureView, Selection
 from featurestore.errors import brief, near
 

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator, Mapping
 
-from featurestore.dsl.csv import Csv
+from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.source import Source
-from featurestore.dsl.types import sql_type
+from featurestore.dsl.value_types import sql_type
 from featurestore.errors import brief, near
 
 ENCODINGS = ("utf-8", "utf-16", "latin-1")

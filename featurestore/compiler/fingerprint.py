@@ -9,11 +9,11 @@ from typing import Any
 from featurestore.compiler.check_service import output_names, request_keys
 from featurestore.compiler.expressions import canonical_or_same
 from featurestore.compiler.features import ExpressionFeature, ViewFeature, WindowedFeature, features_of
-from featurestore.dsl.csv import Csv
+from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.durations import microseconds
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
-from featurestore.dsl.types import sql_type
+from featurestore.dsl.value_types import sql_type
 from featurestore.dsl.view import FeatureView
 
 

@@ -55,7 +55,7 @@ def parse_statement(sql: str) -> exp.Expr:
     if len(sql) > MAX_CHARACTERS:
         raise TooMuchSql(f"{quote_sql(sql)} has {len(sql)} characters; the limit is {MAX_CHARACTERS}; put long lists into a table")
     if unreadable := UNREADABLE.search(sql):
-        raise SqlProblem(f"{quote_sql(sql)} holds {unreadable[0]!r}, which is no character of a text; take it out")
+        raise SqlProblem(f"{quote_sql(sql)} contains {unreadable[0]!r}, which is not a valid text character; remove it")
     tokens = _tokens(sql)
     try:
         trees = with_large_stack(lambda: Dialect.get_or_raise("duckdb").parser().parse(tokens, sql), sql)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from featurestore.dsl.csv import Csv
+from featurestore.dsl.csv_format import Csv
 
 FILE = "__fs_file"
 """The column with a file's path."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from featurestore.dsl.types import checked_type
+from featurestore.dsl.value_types import checked_type
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""The language of definitions: frozen dataclasses on the standard library alone."""
+"""The definition language: frozen dataclasses that need only the standard library."""

@@ -1,8 +1,8 @@
 """Windowed aggregations: each makes one feature for every window in `over`, named `<feature>_<window>`.
 
-A window of length w at grid time g covers the events in [g - w, g). NULL values are passed over by every
-aggregation except `count()` of rows. A window without rows gives 0 for `count` and `count_distinct`, and NULL
-for all others. Events are ordered by (event time, created time, value) where order matters.
+A window of length w at grid time g covers the events in [g - w, g). Every aggregation except `count()` of rows ignores
+NULL values. A window without rows gives 0 for `count` and `count_distinct`, and NULL for all others. Where order
+matters, events are ordered by (event time, created time, value).
 """
 
 from collections.abc import Sequence
@@ -36,12 +36,12 @@ def count(column: str | None = None, *, over: Over, where: str | None = None) ->
 
 
 def count_distinct(column: str, *, over: Over, where: str | None = None) -> Aggregation:
-    """The exact number of different non-NULL values; 0 for an empty window."""
+    """The exact number of distinct non-NULL values; 0 for an empty window."""
     return Aggregation("count_distinct", column, as_texts(over), where)
 
 
 def sum(column: str, *, over: Over, where: str | None = None) -> Aggregation:
-    """The sum in the column's own kind: integers to 64 bits, decimals exact, doubles independent of row order."""
+    """The sum in the column's type: integers up to 64 bits, exact decimals, doubles independent of row order."""
     return Aggregation("sum", column, as_texts(over), where)
 
 
@@ -51,12 +51,12 @@ def mean(column: str, *, over: Over, where: str | None = None) -> Aggregation:
 
 
 def min(column: str, *, over: Over, where: str | None = None) -> Aggregation:
-    """The least value."""
+    """The smallest value."""
     return Aggregation("min", column, as_texts(over), where)
 
 
 def max(column: str, *, over: Over, where: str | None = None) -> Aggregation:
-    """The greatest value."""
+    """The largest value."""
     return Aggregation("max", column, as_texts(over), where)
 
 

@@ -1,4 +1,4 @@
-"""Definitions are the entities, sources, views and services of one project, gathered from objects or files."""
+"""Gather the definitions of a project (entities, sources, views and services) from objects or files."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ KINDS: Mapping[type[Any], str] = {Entity: "entity", Source: "source", FeatureVie
 
 @dataclass(frozen=True)
 class Place:
-    """Where an object was written: its file, its line, and the lines of what is named inside it."""
+    """Where an object is defined: its file, its line, and the lines of its named parts."""
 
     file: str
     line: int
@@ -25,9 +25,9 @@ class Place:
 
 @dataclass(frozen=True)
 class Definitions:
-    """Every definition, each once, in the order in which they were met.
+    """All definitions, each once, in the order in which they were found.
 
-    `places` holds (kind, name) -> Place; `problems` is what went wrong on the way here, to be reported with the rest.
+    `places` maps (kind, name) to Place; `problems` are those found while loading, to be reported with the others.
     """
 
     entities: tuple[Entity, ...] = ()
@@ -38,45 +38,45 @@ class Definitions:
     problems: tuple[Problem, ...] = ()
 
     def problem(self, kind: str, name: str, field_name: str, message: str) -> Problem:
-        """A problem of one object, with its file and line where they are known."""
+        """A problem of an object, with its file and line if known."""
         place = self.places.get((kind, name))
         if place is None:
-            return Problem(message, titled(kind, name), field_name)
+            return Problem(message, object_title(kind, name), field_name)
         parts = [*reversed(field_name.split(".")), field_name.partition("[")[0]]
         line = next((place.inner[part] for part in parts if part in place.inner), place.line)
-        return Problem(message, titled(kind, name), field_name, place.file, line)
+        return Problem(message, object_title(kind, name), field_name, place.file, line)
 
 
-def titled(kind: str, name: object) -> str:
-    """What a problem calls the object in which it lies."""
+def object_title(kind: str, name: object) -> str:
+    """The name of an object in problems."""
     return f"{kind} {brief(name)}"
 
 
 def gather(objects: Iterable[Any], places: Mapping[int, Place] | None = None, known: Iterable[Problem] = ()) -> Definitions:
-    """The definitions among `objects` and those they refer to. `places` maps an object's id() to where it was written.
+    """Gather the definitions in `objects` and those they refer to. `places` maps an object's id() to where it is defined.
 
-    Two different objects of one kind and name, what is no definition, and `known` become its problems.
+    Different objects of the same kind and name, objects that are not definitions, and `known` become problems of the result.
     """
     problems = list(known)
-    found: dict[tuple[str, str], Definition] = {}
-    at: dict[tuple[str, str], Place] = {}
+    definitions: dict[tuple[str, str], Definition] = {}
+    known_places: dict[tuple[str, str], Place] = {}
     for item in objects:
         for definition in _reachable(item, problems, places or {}):
             key = (KINDS[type(definition)], str(definition.name))
             place = (places or {}).get(id(definition))
-            if key in found and found[key] != definition:
-                other = f" (the other is at {at[key].file}:{at[key].line})" if key in at else ""
+            if key in definitions and definitions[key] != definition:
+                other = f" (the other is at {known_places[key].file}:{known_places[key].line})" if key in known_places else ""
                 message = f"another {key[0]} of this name is defined differently{other}; give one of them another name"
-                problems.append(Problem(message, titled(*key), "name", place.file if place else None, place.line if place else None))
-            found.setdefault(key, definition)
+                problems.append(Problem(message, object_title(*key), "name", place.file if place else None, place.line if place else None))
+            definitions.setdefault(key, definition)
             if place:
-                at.setdefault(key, place)
+                known_places.setdefault(key, place)
     return Definitions(
-        tuple(item for item in found.values() if isinstance(item, Entity)),
-        tuple(item for item in found.values() if isinstance(item, Source)),
-        tuple(item for item in found.values() if isinstance(item, FeatureView)),
-        tuple(item for item in found.values() if isinstance(item, FeatureService)),
-        at,
+        tuple(item for item in definitions.values() if isinstance(item, Entity)),
+        tuple(item for item in definitions.values() if isinstance(item, Source)),
+        tuple(item for item in definitions.values() if isinstance(item, FeatureView)),
+        tuple(item for item in definitions.values() if isinstance(item, FeatureService)),
+        known_places,
         tuple(problems),
     )
 
@@ -88,21 +88,21 @@ def _reachable(item: Any, problems: list[Problem], places: Mapping[int, Place]) 
         return [item]
     if isinstance(item, FeatureView):
         parts: list[Definition] = []
-        for name, wanted in (("entity", Entity), ("source", Source)):
+        for name, expected in (("entity", Entity), ("source", Source)):
             part = getattr(item, name)
-            if isinstance(part, wanted):
+            if isinstance(part, expected):
                 parts.append(part)
             else:
-                problems.append(_problem(f"is {brief(part)}; it must be an object of {wanted.__name__}", item, name, places))
+                problems.append(_problem(f"is {brief(part)}; it must be an object of {expected.__name__}", item, name, places))
         return [*parts, item] if len(parts) == 2 else []
     if isinstance(item, FeatureService):
-        listed: list[Definition] = []
+        members: list[Definition] = []
         for entry in item.features:
             if isinstance(entry, Selection):
-                listed.extend(_reachable(entry.view, problems, places))
+                members.extend(_reachable(entry.view, problems, places))
             else:
                 problems.append(_problem(f"{brief(entry)} is not a view or a selection of one", item, "features", places))
-        return [*listed, item]
+        return [*members, item]
     problems.append(Problem(f"{brief(item)} is not an Entity, Source, FeatureView or FeatureService"))
     return []
 

@@ -1,4 +1,4 @@
-"""Definitions as JSON documents: what feature tables, the registry and the HTTP API hold."""
+"""Convert definitions to and from JSON documents, as stored in feature tables and the registry, and sent over HTTP."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -7,7 +7,7 @@ from typing import Any
 from featurestore.dsl import check as checks
 from featurestore.dsl.agg import Aggregation
 from featurestore.dsl.check import Check, Condition, Freshness, NotNull, RowCount
-from featurestore.dsl.csv import Csv
+from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.definitions import Definition, Definitions
 from featurestore.dsl.entity import Entity
 from featurestore.dsl.expression import Expression
@@ -25,7 +25,7 @@ _CHECKS = {Condition: "that", NotNull: "not_null", RowCount: "rows", Freshness: 
 
 
 def document(definition: Definition) -> dict[str, Any]:
-    """One definition, whole: a view's document holds its entity and source, a service's holds its views."""
+    """The complete document of a definition: a view's includes its entity and source, a service's its views."""
     if isinstance(definition, FeatureView):
         return {
             **_plain(definition, "entity", "source", "features", "checks"),
@@ -35,12 +35,12 @@ def document(definition: Definition) -> dict[str, Any]:
             "checks": [_check_document(item) for item in definition.checks],
         }
     if isinstance(definition, FeatureService):
-        listed = [{**_plain(item, "view"), "view": document(item.view)} for item in definition.selections]
-        return {**_plain(definition, "features"), "features": listed}
+        features = [{**_plain(item, "view"), "view": document(item.view)} for item in definition.selections]
+        return {**_plain(definition, "features"), "features": features}
     if isinstance(definition, Source):
-        # Without a format as before there were any, so that registered documents are the same.
-        written = definition.format
-        return {**_plain(definition, "format"), **({} if written is None else {"format": _csv_document(written)})}
+        # Left out if there is none, so that documents registered before formats existed are unchanged.
+        csv = definition.format
+        return {**_plain(definition, "format"), **({} if csv is None else {"format": _csv_document(csv)})}
     return _plain(definition)
 
 
@@ -51,32 +51,32 @@ def entity(of: Mapping[str, Any]) -> Entity:
 
 def source(of: Mapping[str, Any]) -> Source:
     """The source of a document."""
-    written = of.get("format")
-    return Source(**{**of, "format": Csv(**written) if isinstance(written, Mapping) else written})
+    csv = of.get("format")
+    return Source(**{**of, "format": Csv(**csv) if isinstance(csv, Mapping) else csv})
 
 
 def view(of: Mapping[str, Any]) -> FeatureView:
     """The view of a document."""
     features = {name: _feature(feature) for name, feature in of["features"].items()}
-    # A document from before there were checks has none.
+    # Documents from before checks existed have none.
     checked = [check(item) for item in of.get("checks", ())]
     return FeatureView(**{**of, "entity": entity(of["entity"]), "source": source(of["source"]), "features": features, "checks": checked})
 
 
 def check(of: Mapping[str, Any]) -> Check:
-    """The check of a document; one without a name gets the name that its kind gives it."""
+    """The check of a document; without a name it gets the default name of its kind."""
     return _MAKERS[of["kind"]](**{name: value for name, value in of.items() if name != "kind"})
 
 
 def service(of: Mapping[str, Any]) -> FeatureService:
     """The service of a document."""
-    listed = []
+    features = []
     for item in of["features"]:
         names = item.get("names")
-        listed.append(
+        features.append(
             Selection(view(item["view"]), None if names is None else tuple(names), item.get("alias"), dict(item.get("keys") or {}))
         )
-    return FeatureService(**{**of, "features": listed})
+    return FeatureService(**{**of, "features": features})
 
 
 def definitions_document(definitions: Definitions) -> dict[str, Any]:
@@ -110,9 +110,9 @@ def _json(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _csv_document(written: Any) -> Any:
-    """What is no format goes as it is: whoever reads the document says what is wrong."""
-    return _plain(written) if isinstance(written, Csv) else written
+def _csv_document(value: Any) -> Any:
+    """The document of a format; other values are passed on unchanged, to be reported when the document is checked."""
+    return _plain(value) if isinstance(value, Csv) else value
 
 
 def _feature_document(feature: Feature) -> Any:
@@ -128,5 +128,5 @@ def _feature(of: Any) -> Feature:
 
 
 def _check_document(item: Check) -> Any:
-    """What is no check goes as it is: whoever reads the document says what is wrong."""
+    """The document of a check; other values are passed on unchanged, to be reported when the document is checked."""
     return {"kind": _CHECKS[type(item)], **_plain(item)} if type(item) in _CHECKS else item

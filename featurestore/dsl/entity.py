@@ -1,17 +1,17 @@
-"""An entity is a thing that has features: a name and the key columns that identify one of it."""
+"""An entity: something that has features, identified by key columns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from featurestore.dsl.listed import listed
+from featurestore.dsl.tuples import as_tuple
 
 
 @dataclass(frozen=True)
 class Entity:
-    """A thing that has features, identified by one or more key columns.
+    """Something that has features, such as a customer, identified by one or more key columns.
 
-    `keys` is one column name or a list of them; their order is part of the meaning. `description`, `owner` and
-    `tags` are words: changing them changes no version.
+    `keys` is one column name or a list; changing the order changes the version. Changing `description`, `owner` or `tags`
+    does not.
     """
 
     name: str
@@ -21,4 +21,4 @@ class Entity:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "keys", listed(self.keys))
+        object.__setattr__(self, "keys", as_tuple(self.keys))

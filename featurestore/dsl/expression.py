@@ -1,4 +1,4 @@
-"""An expression computes one feature from other features of the same view, row by row."""
+"""An expression: a feature computed from other features of the same view, row by row."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Loading definition files: each is run as Python, and its source text tells the line of every object in it."""
+"""Load definition files: each is run as Python, and its source is parsed for the line of every object."""
 
 import ast
 import importlib.util
@@ -16,10 +16,10 @@ from featurestore.errors import NotFound, Problem, RequestError, brief
 
 
 def load(definitions: Any) -> Definitions:
-    """The definitions of a folder, a file, a module, or an iterable of definition objects.
+    """Load the definitions of a folder, a file, a module, or an iterable of definition objects.
 
-    Files of a folder may import one another by name. A file that does not run is a problem of the result, which the
-    plan reports with all others. Raises: NotFound for a folder or file that does not exist.
+    Files of a folder may import each other by name. A file that fails is a problem of the result, which the plan reports with
+    the others. Raises: NotFound for a folder or file that does not exist.
     """
     if isinstance(definitions, Definitions):
         return definitions
@@ -36,14 +36,14 @@ def load(definitions: Any) -> Definitions:
 
 
 def load_files(path: Path) -> Definitions:
-    """The definitions of one file or of every `*.py` file in a folder, sub-folders included."""
-    # Not Path.exists: it raises for a text that is too long for a path.
+    """Load the definitions of a file, or of every `*.py` file in a folder and its subfolders."""
+    # Not Path.exists, which raises for a path that is too long.
     if not os.path.exists(path):
         raise NotFound("folder or file of definitions", str(path), [str(other) for other in path.parent.glob("*") if other.is_dir()])
     folder = path if path.is_dir() else path.parent
     files = sorted(file for file in path.rglob("*.py") if not file.name.startswith(("_", "."))) if path.is_dir() else [path]
     if not files:
-        raise RequestError(f"the definitions folder {brief(str(path))} holds no definition files (*.py)")
+        raise RequestError(f"the definitions folder {brief(str(path))} has no definition files (*.py)")
     problems: list[Problem] = []
     objects: list[Any] = []
     places: dict[int, Place] = {}
@@ -51,9 +51,9 @@ def load_files(path: Path) -> Definitions:
         for file in files:
             module = _run(file, folder, problems)
             if module is not None:
-                found = _objects(module)
-                objects.extend(found)
-                for key, place in _places(found, module, file).items():
+                module_objects = _objects(module)
+                objects.extend(module_objects)
+                for key, place in _places(module_objects, module, file).items():
                     places.setdefault(key, place)
     return gather(objects, places, problems)
 
@@ -83,25 +83,25 @@ def _run(file: Path, folder: Path, problems: list[Problem]) -> ModuleType | None
         problems.append(Problem("is not a Python file", file=str(file)))
         return None
     module = importlib.util.module_from_spec(spec)
-    shadowed = sys.modules.get(name)
+    replaced = sys.modules.get(name)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        problems.append(Problem(f"is not valid Python: {error.msg}", file=_shown(error.filename, folder, file), line=error.lineno))
+        problems.append(Problem(f"is not valid Python: {error.msg}", file=_displayed_path(error.filename, folder, file), line=error.lineno))
         return None
-    except Exception as error:  # noqa: BLE001 - whatever a user's file raises is a problem of that file, reported with its line
+    except Exception as error:  # noqa: BLE001 - any error of a user's file is a problem of that file, reported with its line
         lines = [entry.lineno for entry in traceback.extract_tb(error.__traceback__) if Path(entry.filename) == file.absolute()]
         problems.append(Problem(f"{type(error).__name__}: {error}", file=str(file), line=lines[-1] if lines else None))
         return None
     finally:
-        if shadowed is not None:
-            sys.modules[name] = shadowed
+        if replaced is not None:
+            sys.modules[name] = replaced
     return module
 
 
-def _shown(name: str | None, folder: Path, file: Path) -> str:
-    """A file as the user named its folder, not as Python found it."""
+def _displayed_path(name: str | None, folder: Path, file: Path) -> str:
+    """The file's path as the user gave its folder, not as Python resolved it."""
     path = Path(name) if name else file
     return str(folder / path.relative_to(folder.absolute())) if path.is_relative_to(folder.absolute()) else str(path)
 
@@ -111,7 +111,7 @@ def _objects(module: ModuleType) -> list[Any]:
 
 
 def _places(objects: list[Any], module: ModuleType, file: Path) -> dict[int, Place]:
-    """Places of the objects whose variable, or whose name as the first argument of a call, stands in the file."""
+    """The places of objects whose variable, or whose name as the first argument of a call, is in the file."""
     calls: dict[str, ast.Call] = {}
     by_name: dict[tuple[str, str], ast.Call] = {}
     tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -125,7 +125,7 @@ def _places(objects: list[Any], module: ModuleType, file: Path) -> dict[int, Pla
     nested = [part for part in parts if isinstance(part, tuple(KINDS))]
     variables = {id(value): name for name, value in vars(module).items()}
     for item in [*objects, *nested]:
-        # Its own variable first: two objects may have one name.
+        # The variable first: two objects may have the same name.
         call = calls.get(variables.get(id(item), "")) or by_name.get((type(item).__name__, str(item.name)))
         if call is not None:
             places.setdefault(id(item), Place(str(file), call.lineno, _inner_lines(call)))

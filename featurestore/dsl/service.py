@@ -1,19 +1,19 @@
-"""A feature service is what one model needs: features, request fields, and features derived from both."""
+"""A feature service: the features, request fields and derived features that a model needs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from featurestore.dsl.listed import listed
+from featurestore.dsl.tuples import as_tuple
 from featurestore.dsl.view import FeatureView, Selection
 
 
 @dataclass(frozen=True)
 class FeatureService:
-    """What one model needs.
+    """The inputs of a model.
 
-    `features` lists views, `view["a", "b"]` or `view.aliased(...)`; `request` names the fields the caller sends and
-    their types; `derived` names row SQL over request fields and features, computed the same offline and online.
-    The features' order is the order of the training set's columns: the listed ones, then the derived ones.
+    `features` lists views, `view["a", "b"]` or `view.aliased(...)`; `request` maps fields that the caller sends to their types;
+    `derived` maps names to row SQL over request fields and features, computed the same offline and online. The training set's
+    columns have the order of the features: the listed ones, then the derived ones.
     """
 
     name: str
@@ -25,8 +25,8 @@ class FeatureService:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        given = [self.features] if isinstance(self.features, FeatureView | Selection) else listed(self.features)
-        object.__setattr__(self, "features", tuple(Selection(item) if isinstance(item, FeatureView) else item for item in given))
+        items = [self.features] if isinstance(self.features, FeatureView | Selection) else as_tuple(self.features)
+        object.__setattr__(self, "features", tuple(Selection(item) if isinstance(item, FeatureView) else item for item in items))
 
     @property
     def selections(self) -> tuple[Selection, ...]:

@@ -1,10 +1,10 @@
-"""A source is rows with a time: an Iceberg table, Parquet or CSV files, or one SQL query over Iceberg tables."""
+"""A source: rows with an event time, from an Iceberg table, Parquet or CSV files, or a SQL query over Iceberg tables."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from featurestore.dsl.csv import Csv
+from featurestore.dsl.csv_format import Csv
 
 
 @dataclass(frozen=True)
@@ -12,10 +12,10 @@ class Source:
     """Rows with an event time.
 
     Exactly one of `table` (an Iceberg table, `namespace.name`), `path` (a Parquet or CSV file or glob) and `sql`
-    (one SELECT over Iceberg tables). `timestamp` is the event-time column, read as UTC when it has no zone;
-    `created`, if any, is when the row became known. `columns` adds row expressions over the raw columns, and
-    `where` keeps the rows for which it is true; it may use the added columns. `timestamp` and `created` may too.
-    `format` says how CSV files are written, where that is not with commas and ISO 8601 times.
+    (one SELECT over Iceberg tables). `timestamp` is the event-time column, read as UTC if it has no zone; `created`, if any,
+    is the column with the time at which the row became known. `columns` adds row expressions over the raw columns, and `where`
+    keeps the rows for which it is true; `where`, `timestamp` and `created` may use the added columns. `format` is the format of
+    CSV files, if it is not the default.
     """
 
     name: str

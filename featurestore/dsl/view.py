@@ -1,4 +1,4 @@
-"""A feature view is the named features of one entity, computed from one source."""
+"""A feature view: named features of one entity, computed from one source."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,9 +8,9 @@ from featurestore.dsl.check import Check
 from featurestore.dsl.durations import as_text
 from featurestore.dsl.entity import Entity
 from featurestore.dsl.expression import Expression
-from featurestore.dsl.listed import listed
+from featurestore.dsl.reserved_words import column_sql
 from featurestore.dsl.source import Source
-from featurestore.dsl.words import column_sql
+from featurestore.dsl.tuples import as_tuple
 from featurestore.errors import brief
 
 Feature = str | Aggregation | Expression
@@ -20,11 +20,11 @@ Feature = str | Aggregation | Expression
 class FeatureView:
     """Named features of one entity from one source.
 
-    With `every`, an aggregate view: one row per key and grid point at which a value can have changed; features are
-    aggregations over windows (multiples of `every`), and expressions over them. Without it, a row view: one row per
-    source row, each feature row SQL over the source's columns (a list of columns takes them as they are), valid from
-    the row's event time until the next row or, with `ttl`, at most that long (both ends inclusive). `checks` are held
-    against the rows of a run before it writes them.
+    With `every`, it is an aggregate view: one row per key and grid point at which a value may have changed; features are
+    aggregations over windows (multiples of `every`), and expressions over them. Without it, it is a row view: one row per
+    source row, each feature row SQL over the source's columns (a list of columns selects them unchanged), valid from the row's
+    event time until the next row or, with `ttl`, at most that long (both ends inclusive). `checks` are run on the rows of a run
+    before it writes them.
     """
 
     name: str
@@ -39,16 +39,16 @@ class FeatureView:
     checks: Sequence[Check] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "checks", listed(self.checks))
+        object.__setattr__(self, "checks", as_tuple(self.checks))
         object.__setattr__(self, "every", as_text(self.every))
         object.__setattr__(self, "ttl", as_text(self.ttl))
         if not isinstance(self.features, Mapping):
-            columns = listed(self.features)
+            columns = as_tuple(self.features)
             object.__setattr__(self, "features", {_name(column): column_sql(column) for column in columns})
 
     @property
     def declared(self) -> Mapping[str, Feature]:
-        """The features by name, as declared; a list of columns has become a mapping."""
+        """The features by name, as declared; a list of columns is converted to a mapping."""
         if not isinstance(self.features, Mapping):
             raise TypeError("a list of features becomes a mapping when the view is made")
         return self.features
@@ -57,9 +57,9 @@ class FeatureView:
         return Selection(self)[names]
 
     def aliased(self, alias: str, keys: Mapping[str, str]) -> "Selection":
-        """The same view looked up by other columns: `keys` maps key column to the column the request has.
+        """The same view with other key columns: `keys` maps each key column to a column of the request.
 
-        Its features are called `<alias>_<feature>`.
+        Its features are named `<alias>_<feature>`.
         """
         return Selection(self).aliased(alias, keys)
 
@@ -74,7 +74,7 @@ class Selection:
     keys: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, names: str | tuple[str, ...]) -> "Selection":
-        return replace(self, names=listed(names))
+        return replace(self, names=as_tuple(names))
 
     def aliased(self, alias: str, keys: Mapping[str, str]) -> "Selection":
         """The same selection under another key; see `FeatureView.aliased`."""
@@ -82,5 +82,5 @@ class Selection:
 
 
 def _name(column: object) -> str:
-    """A column of a list as the name of a feature; what is no text is told when the definitions are checked."""
+    """The feature name of a listed column; values that are not text are reported by the check of definitions."""
     return column if isinstance(column, str) else brief(column)

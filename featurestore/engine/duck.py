@@ -16,7 +16,7 @@ from featurestore import private
 from featurestore.compiler.expressions import literal, quoted
 from featurestore.compiler.nanoseconds import truncate_sql
 from featurestore.compiler.relations import FILE, FieldId, FilePart, IcebergFiles, LocalFiles
-from featurestore.dsl.csv import Csv
+from featurestore.dsl.csv_format import Csv
 from featurestore.engine import watch
 from featurestore.engine.arrow_types import refuse_inexact_types
 from featurestore.engine.connection import NO_FILES, AllowedFolders, allowed_folders, connect, connect_trusted
@@ -191,10 +191,10 @@ class DuckSession:
     def write(
         self, sql: str, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None = None
     ) -> tuple[int, list[Path]]:
-        private.make_folder_alike(folder)
+        private.make_folder_like_parent(folder)
         if self._folder is None or self._within.covers(folder / "rows.parquet"):
             rows, files = self._write(sql, folder, ids, group_rows, month_of)
-            private.make_alike(folder)
+            private.match_folder_mode(folder)
             return rows, files
         # DuckDB may write only to the session's own folder; the files are moved from there.
         staging = self._folder / f"written-{uuid.uuid4().hex}"
@@ -204,7 +204,7 @@ class DuckSession:
         for file, target in zip(files, targets, strict=True):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(file, target)
-        private.make_alike(folder)
+        private.match_folder_mode(folder)
         return rows, targets
 
     def _write(self, sql: str, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None) -> tuple[int, list[Path]]:

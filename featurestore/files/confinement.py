@@ -1,4 +1,4 @@
-"""Which files a source may name where its definition came from elsewhere: those below folders that a setting names, and nothing else."""
+"""Restrict the files of sources that clients define to the folders in a setting."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -8,35 +8,35 @@ from featurestore.errors import NotFound, RequestError
 from featurestore.files import listing
 
 
-def listed(pattern: str, folders: Sequence[Path]) -> list[str]:
-    """As `listing.listed`, for a pattern that stays below these folders; what else lies there is not told.
+def list_allowed_files(pattern: str, folders: Sequence[Path]) -> list[str]:
+    """As `listing.list_files`, for a pattern within these folders; errors do not name other files.
 
-    Raises: RequestError for one that leads elsewhere, whether there is something or not; also by a link, a `..`, or `~`.
+    Raises: RequestError for a pattern that leads outside, also by a link, a `..` or `~`, whether files exist there or not.
     """
     refuse_pattern(pattern, folders)
     try:
-        found = listing.listed(pattern)
+        files = listing.list_files(pattern)
     except NotFound as error:
         raise NotFound("file", pattern) from error
-    refuse_outside(found, folders, pattern)
-    return found
+    refuse_outside(files, folders, pattern)
+    return files
 
 
 def refuse_pattern(pattern: str, folders: Sequence[Path]) -> None:
-    """Raises: RequestError for a path or pattern that may lead elsewhere; nothing is listed."""
+    """Raise RequestError for a path or pattern that may lead outside of the folders; no folder is listed."""
     steps = pattern.split("/")
     if "://" in pattern or pattern.startswith(("~", "file:")) or ".." in steps or "\0" in pattern:
         raise _refused(pattern)
-    plain = next((number for number, step in enumerate(steps) if listing.is_pattern(step)), len(steps))
-    refuse_outside(["/".join(steps[:plain]) or ("/" if pattern.startswith("/") else ".")], folders, pattern)
+    first_wildcard = next((number for number, step in enumerate(steps) if listing.is_pattern(step)), len(steps))
+    refuse_outside(["/".join(steps[:first_wildcard]) or ("/" if pattern.startswith("/") else ".")], folders, pattern)
 
 
 def refuse_outside(paths: Iterable[str], folders: Sequence[Path], pattern: str = "") -> None:
-    """Raises: RequestError for a file that does not lie below one of the folders, its links followed."""
+    """Raise RequestError for a file that is outside of the folders after links are resolved."""
     real = [Path(os.path.realpath(folder.expanduser())) for folder in folders]
     for path in paths:
-        place = Path(os.path.realpath(path))
-        if not any(place.is_relative_to(folder) for folder in real):
+        resolved = Path(os.path.realpath(path))
+        if not any(resolved.is_relative_to(folder) for folder in real):
             raise _refused(pattern or path)
 
 

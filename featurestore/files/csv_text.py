@@ -1,4 +1,4 @@
-"""CSV files as text, read here only for what the engine does not tell: the header, and the line of what is wrong."""
+"""Read CSV files as text, only for what DuckDB does not report: the header, and the line of an error."""
 
 import csv
 import gzip
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from featurestore.dsl.csv import Csv
+from featurestore.dsl.csv_format import Csv
 from featurestore.errors import RequestError
 
 _ENCODINGS = {"utf-8": "utf-8-sig", "utf-16": "utf-16", "latin-1": "latin-1"}
@@ -16,9 +16,9 @@ _OTHERS = (";", "\t", "|", ",")
 _BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
-def header(path: str, written: Csv) -> tuple[str, ...]:
-    """The columns of a file as its first line names them, without an empty one at the end. Raises: RequestError naming the file."""
-    with _records(path, written) as records:
+def header(path: str, csv_format: Csv) -> tuple[str, ...]:
+    """The column names in a file's first line, without an empty one at the end. Raises: RequestError naming the file."""
+    with _records(path, csv_format) as records:
         names = next((cells for _, cells in records), None)
     if names is None:
         raise _wrong(path, 1, "is empty; its first line must name the columns")
@@ -27,43 +27,45 @@ def header(path: str, written: Csv) -> tuple[str, ...]:
         names = names[:-1]
     if not any(name.strip() for name in names):
         raise _wrong(path, 1, "is empty; the first line of a file must name its columns")
-    other = next((mark for mark in _OTHERS if mark != written.delimiter and mark in names[0]), None) if len(names) == 1 else None
+    other = next((mark for mark in _OTHERS if mark != csv_format.delimiter and mark in names[0]), None) if len(names) == 1 else None
     if other is not None:
         advice = f"declare it: format=Csv(delimiter={other!r}, ...)"
-        raise _wrong(path, 1, f"has {other!r} between its columns, not {written.delimiter!r}; {advice}")
-    held: dict[str, int] = {}
+        raise _wrong(path, 1, f"has {other!r} between its columns, not {csv_format.delimiter!r}; {advice}")
+    numbers_of: dict[str, int] = {}
     for number, name in enumerate(names, start=1):
         if not name.strip():
             raise _wrong(path, 1, f"has no name for column {number}")
-        if (first := held.setdefault(name.lower(), number)) != number:
+        if (first := numbers_of.setdefault(name.lower(), number)) != number:
             raise _wrong(path, 1, f"has '{name}' for columns {first} and {number}, and case does not tell names apart; rename one")
     return tuple(names)
 
 
-def line_of(path: str, written: Csv, names: Sequence[str], column: str, text: str) -> int | None:
-    """The first line whose record has this text in this column; None where reading it in this way finds none."""
+def line_of(path: str, csv_format: Csv, names: Sequence[str], column: str, text: str) -> int | None:
+    """The first line whose record has this text in this column; None if Python's CSV reader finds none."""
     place = list(names).index(column)
-    with _records(path, written) as records:
+    with _records(path, csv_format) as records:
         next(records, None)
         return next((line for line, cells in records if len(cells) > place and cells[place] == text), None)
 
 
-def problem(path: str, written: Csv, names: Sequence[str]) -> RequestError | None:
-    """What keeps a file from being read as records of these columns, with its line; None where nothing does."""
+def problem(path: str, csv_format: Csv, names: Sequence[str]) -> RequestError | None:
+    """The reason, with its line, why a file cannot be read as records of these columns; None if there is none."""
     try:
-        with _records(path, written) as records:
+        with _records(path, csv_format) as records:
             for line, cells in records:
                 extra = cells[len(names) :]
                 if len(cells) < len(names) or len(extra) > 1 or any(extra):
-                    said = f"has {len(cells)} values where the header names {len(names)} columns: {_short(written.delimiter.join(cells))}"
-                    return _wrong(path, line, said)
+                    message = (
+                        f"has {len(cells)} values where the header names {len(names)} columns: {_short(csv_format.delimiter.join(cells))}"
+                    )
+                    return _wrong(path, line, message)
         return _mixed_ends(path)
     except RequestError as error:
         return error
 
 
 def _mixed_ends(path: str) -> RequestError | None:
-    """The first line that does not end as the lines before do, which the engine does not read."""
+    """The error for the first line with another line ending than the lines before, which DuckDB does not read; None if there is none."""
     with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as raw:
         first: bool | None = None
         for number, line in enumerate(raw, start=1):
@@ -71,36 +73,36 @@ def _mixed_ends(path: str) -> RequestError | None:
                 windows = line.endswith(b"\r\n")
                 if first is not None and windows != first:
                     ends = ("\\r\\n", "\\n") if windows else ("\\n", "\\r\\n")
-                    return _wrong(path, number, f"ends in {ends[0]} and the lines before in {ends[1]}; end all lines in one way")
+                    return _wrong(path, number, f"ends in {ends[0]} and the lines before in {ends[1]}; use one line ending")
                 first = windows
     return None
 
 
 @contextmanager
-def _records(path: str, written: Csv) -> Iterator[Iterator[tuple[int, list[str]]]]:
-    """The records of a file with the lines they begin on, less empty lines. Raises: RequestError naming file and line."""
+def _records(path: str, csv_format: Csv) -> Iterator[Iterator[tuple[int, list[str]]]]:
+    """The records of a file with their line numbers, without empty lines. Raises: RequestError naming file and line."""
     try:
         with open(path, "rb") as raw:
             begin = raw.read(2)
             raw.seek(0)
             with gzip.open(raw) if path.endswith(".gz") else raw as unpacked:
-                if begin in _BOMS and written.encoding == "utf-8":
+                if begin in _BOMS and csv_format.encoding == "utf-8":
                     raise _wrong(path, 1, "is UTF-16, not UTF-8; declare it: format=Csv(encoding='utf-16')")
-                if written.encoding == "utf-16" and begin not in (b"\xff\xfe", b"") and not path.endswith(".gz"):
+                if csv_format.encoding == "utf-16" and begin not in (b"\xff\xfe", b"") and not path.endswith(".gz"):
                     raise _wrong(path, 1, "does not begin with the mark FF FE of UTF-16 as it can be read; write the file as UTF-8")
-                decoded = io.TextIOWrapper(unpacked, encoding=_ENCODINGS[written.encoding], newline="")
-                yield _lines(path, written, decoded)
+                decoded = io.TextIOWrapper(unpacked, encoding=_ENCODINGS[csv_format.encoding], newline="")
+                yield _lines(path, csv_format, decoded)
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise RequestError(f"the file {path} cannot be read: {reason}", path=path) from error
 
 
-def _lines(path: str, written: Csv, text: io.TextIOWrapper) -> Iterator[tuple[int, list[str]]]:
+def _lines(path: str, csv_format: Csv, text: io.TextIOWrapper) -> Iterator[tuple[int, list[str]]]:
     csv.field_size_limit(_LONGEST_CELL)
-    double = written.escape == written.quote
-    options: dict[str, Any] = {"doublequote": double, "escapechar": None if double else written.escape or None, "strict": True}
-    options |= {"quotechar": written.quote} if written.quote else {"quoting": csv.QUOTE_NONE, "quotechar": None}
-    records = csv.reader(text, delimiter=written.delimiter, **options)
+    double = csv_format.escape == csv_format.quote
+    options: dict[str, Any] = {"doublequote": double, "escapechar": None if double else csv_format.escape or None, "strict": True}
+    options |= {"quotechar": csv_format.quote} if csv_format.quote else {"quoting": csv.QUOTE_NONE, "quotechar": None}
+    records = csv.reader(text, delimiter=csv_format.delimiter, **options)
     line = 1
     while True:
         try:
@@ -108,8 +110,8 @@ def _lines(path: str, written: Csv, text: io.TextIOWrapper) -> Iterator[tuple[in
         except csv.Error as error:
             raise _wrong(path, line, f"cannot be read as CSV ({error}); is a quote missing?") from error
         except UnicodeError as error:
-            # The reader decodes ahead of the lines that it gives.
-            raise _undecoded(path, written, line) from error
+            # The reader decodes ahead of the lines that it returns.
+            raise _undecoded(path, csv_format, line) from error
         if cells is None:
             return
         if cells:
@@ -117,22 +119,24 @@ def _lines(path: str, written: Csv, text: io.TextIOWrapper) -> Iterator[tuple[in
         line = records.line_num + 1
 
 
-def _undecoded(path: str, written: Csv, line: int) -> RequestError:
-    """Find the line whose bytes are not of the encoding."""
+def _undecoded(path: str, csv_format: Csv, line: int) -> RequestError:
+    """The error for the first line that cannot be decoded."""
     with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as raw:
-        for number, own in enumerate(raw, start=1):
+        for number, content in enumerate(raw, start=1):
             try:
-                own.decode(_ENCODINGS[written.encoding])
+                content.decode(_ENCODINGS[csv_format.encoding])
             except UnicodeError:
                 line = number
                 break
     return _wrong(
-        path, line, f"is not {written.encoding}; declare what it is, format=Csv(encoding='latin-1') or 'utf-16', or write the file as UTF-8"
+        path,
+        line,
+        f"is not {csv_format.encoding}; declare the encoding, format=Csv(encoding='latin-1') or 'utf-16', or write the file as UTF-8",
     )
 
 
-def _wrong(path: str, line: int, said: str) -> RequestError:
-    return RequestError(f"{path}, line {line} {said}", path=path, line=line)
+def _wrong(path: str, line: int, message: str) -> RequestError:
+    return RequestError(f"{path}, line {line} {message}", path=path, line=line)
 
 
 def _short(text: str) -> str:

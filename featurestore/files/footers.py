@@ -1,4 +1,4 @@
-"""The footers of Parquet files: what columns and how many rows each has, read once and at the same time."""
+"""Read the footers of Parquet files, their columns and row counts, concurrently and once per file."""
 
 import os
 import struct
@@ -20,32 +20,32 @@ _MAGIC, _SEALED = b"PAR1", b"PARE"
 
 @dataclass(frozen=True)
 class Footer:
-    """The columns of a Parquet file, and how many rows it has."""
+    """The columns and the number of rows of a Parquet file."""
 
     schema: pa.Schema
     rows: int
 
 
 class Footers:
-    """The footers that were read, by path and state: a file that was not touched is not read again. For several threads."""
+    """Cache of footers by path and state: an unchanged file is not read again. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._held: dict[tuple[str, str], Footer] = {}
+        self._cache: dict[tuple[str, str], Footer] = {}
 
     def of(self, states: Mapping[str, str]) -> list[Footer]:
-        """The footer of each file (path -> state), in their order. Raises: RequestError naming what is no Parquet file."""
+        """The footer of each file (path -> state), in order. Raises: RequestError naming a file that is not Parquet."""
         with self._lock:
-            found = {key: self._held[key] for key in states.items() if key in self._held}
-        missing = [key for key in states.items() if key not in found]
+            footers = {key: self._cache[key] for key in states.items() if key in self._cache}
+        missing = [key for key in states.items() if key not in footers]
         if missing:
             with ThreadPoolExecutor(min(_READERS, len(missing))) as pool:
-                found.update(zip(missing, pool.map(_footer, [path for path, _ in missing]), strict=True))
+                footers.update(zip(missing, pool.map(_footer, [path for path, _ in missing]), strict=True))
             with self._lock:
-                self._held.update((key, found[key]) for key in missing)
-                while len(self._held) > _KEPT:
-                    del self._held[next(iter(self._held))]
-        return [found[key] for key in states.items()]
+                self._cache.update((key, footers[key]) for key in missing)
+                while len(self._cache) > _KEPT:
+                    del self._cache[next(iter(self._cache))]
+        return [footers[key] for key in states.items()]
 
 
 def _footer(path: str) -> Footer:
@@ -66,7 +66,7 @@ def _footer(path: str) -> Footer:
 
 
 def _raw_footer(path: str) -> bytes:
-    """The end of a file from its footer on, with a beginning that makes it a whole Parquet file without row groups' bytes."""
+    """The footer of a file, with the magic bytes that make it a valid Parquet file without row groups."""
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _GUESS))
@@ -85,10 +85,10 @@ def _raw_footer(path: str) -> bytes:
 
 
 def _check_names(path: str, names: Sequence[str]) -> None:
-    held: dict[str, str] = {}
+    seen: dict[str, str] = {}
     for name in names:
-        if name.lower() in held:
-            other = held[name.lower()]
+        if name.lower() in seen:
+            other = seen[name.lower()]
             both = f"'{name}'" if other == name else f"'{other}' and '{name}', which only case tells apart"
             raise RequestError(f"the file {path} has two columns called {both}; rename one", path=path, column=name)
-        held[name.lower()] = name
+        seen[name.lower()] = name

@@ -1,4 +1,4 @@
-"""Which files a path or a pattern names: what the writers of files leave beside them, or while they write, is none of them."""
+"""List the files of a path or pattern, without hidden, temporary and checksum files of writers."""
 
 import os
 import re
@@ -12,13 +12,12 @@ from featurestore.errors import NotFound, RequestError
 _MAGIC = re.compile(r"[*?\[]")
 
 
-def listed(pattern: str) -> list[str]:
-    """The files that a path or a pattern names, in the order of their names: `*`, `?` and `[...]` within a name, `**` for
-    any folders.
+def list_files(pattern: str) -> list[str]:
+    """The files of a path or pattern, sorted by name: `*`, `?` and `[...]` match within a name, `**` matches any folders.
 
-    A name that is there as it is written is no pattern, whatever is in it. Names that begin with `.` or `_`, and `*.crc`,
-    match nothing but their own beginning written out; `_name=value` is a partition's folder. `**` follows no links to folders.
-    Raises: NotFound when there is no file; RequestError for what is no file, or a folder that cannot be listed.
+    A name that exists literally is not a pattern. Names that begin with `.` or `_`, and `*.crc`, match only patterns that begin with the
+    same character; `_name=value` is a partition folder. `**` does not follow links to folders.
+    Raises: NotFound if there is no file; RequestError for what is not a file, or a folder that cannot be listed.
     """
     folder = "/" if pattern.startswith("/") else ""
     steps = [step for step in pattern.split("/") if step not in ("", ".")]
@@ -32,16 +31,16 @@ def listed(pattern: str) -> list[str]:
     return found
 
 
-def states(paths: list[str]) -> dict[str, str]:
-    """What tells that a file was changed or replaced: its size, and when it was last written and changed, in nanoseconds.
+def file_states(paths: list[str]) -> dict[str, str]:
+    """The state of each file, which differs if it was changed or replaced: size, and times of modification and change in nanoseconds.
 
-    Raises: NotFound for one that is gone; RequestError for what is no file, or cannot be looked at.
+    Raises: NotFound for a file that is gone; RequestError for what is not a file, or cannot be accessed.
     """
     return {path: _state(path) for path in paths}
 
 
-def moved(before: Mapping[str, str]) -> str | None:
-    """The first of these files that is not as it was; None when all are."""
+def first_changed(before: Mapping[str, str]) -> str | None:
+    """The first of these files (path -> state) whose state has changed; None if none has."""
     for path, state in before.items():
         try:
             if _state(path) != state:
@@ -53,21 +52,21 @@ def moved(before: Mapping[str, str]) -> str | None:
 
 def _state(path: str) -> str:
     try:
-        held = os.stat(path)
+        status = os.stat(path)
     except FileNotFoundError as error:
         broken = " is a link to nothing" if os.path.lexists(path) else " is not there any more"
         raise RequestError(f"the file {path}{broken}; was it removed meanwhile?", path=path) from error
     except OSError as error:
         raise RequestError(f"the file {path} cannot be read: {error.strerror}", path=path) from error
-    if stat.S_ISDIR(held.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         raise RequestError(f"{path} is a folder; name the files in it, as in '{path}/*.parquet'", path=path)
-    if not stat.S_ISREG(held.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise RequestError(f"{path} is not a file", path=path)
-    return f"{held.st_size}:{held.st_mtime_ns}:{held.st_ctime_ns}"
+    return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
 
 
 def _below(folder: str, steps: list[str]) -> Iterator[str]:
-    """The paths in a folder (with its `/`, or empty for the current one) that the steps lead to."""
+    """The paths below a folder (with its `/`, or empty for the current one) that match the steps of a pattern."""
     step, rest = steps[0] if steps else "", steps[1:]
     if not steps:
         return
@@ -103,7 +102,7 @@ def _entries(folder: str) -> list["os.DirEntry[str]"]:
 
 
 def is_pattern(step: str) -> bool:
-    """Whether a name in a path may stand for several."""
+    """Whether a step of a path has wildcards."""
     return _MAGIC.search(step) is not None
 
 

@@ -1,4 +1,4 @@
-"""The one type of a column that several files have in different ones: only where every value stays what it is."""
+"""Find a common type for a column that has different types in several files, without changing any value."""
 
 from functools import reduce
 
@@ -29,112 +29,114 @@ _PLAIN = {
 }
 
 
-def plain(kind: pa.DataType) -> pa.DataType:
-    """A type without what only Arrow tells apart: dictionaries, large and fixed-size forms, the name of a zone."""
+def plain(data_type: pa.DataType) -> pa.DataType:
+    """The type without distinctions that only Arrow makes: dictionaries, large and fixed-size variants, time zone names."""
     is_ = pa.types
-    if is_.is_dictionary(kind):
-        return plain(kind.value_type)
-    if is_.is_large_string(kind) or is_.is_string_view(kind):
+    if is_.is_dictionary(data_type):
+        return plain(data_type.value_type)
+    if is_.is_large_string(data_type) or is_.is_string_view(data_type):
         return pa.string()
-    if is_.is_large_binary(kind) or is_.is_binary_view(kind) or is_.is_fixed_size_binary(kind):
+    if is_.is_large_binary(data_type) or is_.is_binary_view(data_type) or is_.is_fixed_size_binary(data_type):
         return pa.binary()
-    if is_.is_date(kind):
+    if is_.is_date(data_type):
         return pa.date32()
-    if is_.is_timestamp(kind):
-        return pa.timestamp("ns" if kind.unit == "ns" else "us", "UTC" if kind.tz else None)
-    if is_.is_decimal(kind):
-        return pa.decimal128(kind.precision, kind.scale) if kind.precision <= 38 else kind
-    if is_.is_list(kind) or is_.is_large_list(kind) or is_.is_fixed_size_list(kind):
-        return pa.list_(plain(kind.value_type))
-    if is_.is_map(kind):
-        return pa.map_(plain(kind.key_type), plain(kind.item_type))
-    if is_.is_struct(kind):
-        return pa.struct([pa.field(field.name, plain(field.type)) for field in kind])
-    return kind
+    if is_.is_timestamp(data_type):
+        return pa.timestamp("ns" if data_type.unit == "ns" else "us", "UTC" if data_type.tz else None)
+    if is_.is_decimal(data_type):
+        return pa.decimal128(data_type.precision, data_type.scale) if data_type.precision <= 38 else data_type
+    if is_.is_list(data_type) or is_.is_large_list(data_type) or is_.is_fixed_size_list(data_type):
+        return pa.list_(plain(data_type.value_type))
+    if is_.is_map(data_type):
+        return pa.map_(plain(data_type.key_type), plain(data_type.item_type))
+    if is_.is_struct(data_type):
+        return pa.struct([pa.field(field.name, plain(field.type)) for field in data_type])
+    return data_type
 
 
-def is_beyond(kind: pa.DataType) -> bool:
-    """Whether there are decimals of more than 38 digits in a type, which the engine reads as doubles."""
-    if pa.types.is_decimal(kind):
-        return bool(kind.precision > 38)
-    return any(is_beyond(kind.field(place).type) for place in range(kind.num_fields))
+def has_wide_decimals(data_type: pa.DataType) -> bool:
+    """Whether a type has decimals of more than 38 digits, which DuckDB reads as doubles."""
+    if pa.types.is_decimal(data_type):
+        return bool(data_type.precision > 38)
+    return any(has_wide_decimals(data_type.field(place).type) for place in range(data_type.num_fields))
 
 
-def widest(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """The type, of two plain ones, that holds every value of both as it is; None when there is none.
+def widen(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
+    """The type that represents all values of two plain types exactly; None if there is none.
 
-    Wider integers, doubles for floats, decimals with room for both, anything for what is NULL only, and the same inside lists
-    and structs of the same fields. Never a timestamp for a date, a float for an integer, or an instant for a time without zone.
+    Wider integers, doubles for floats, decimals with enough digits for both, any type for NULLs only, and the same inside lists and
+    structs with the same fields. Never a timestamp for a date, a float for an integer, or a zoned timestamp for one without zone.
     """
     is_ = pa.types
-    if one == other or is_.is_null(other):
-        return one
-    if is_.is_null(one):
-        return other
-    if is_.is_integer(one) and is_.is_integer(other):
-        return _integer(one, other)
-    if is_.is_floating(one) and is_.is_floating(other):
-        return max(one, other, key=lambda kind: kind.bit_width)
-    if is_.is_decimal(one) and is_.is_decimal(other):
-        scale = max(one.scale, other.scale)
-        precision = max(one.precision - one.scale, other.precision - other.scale) + scale
+    if left == right or is_.is_null(right):
+        return left
+    if is_.is_null(left):
+        return right
+    if is_.is_integer(left) and is_.is_integer(right):
+        return _integer(left, right)
+    if is_.is_floating(left) and is_.is_floating(right):
+        return max(left, right, key=lambda kind: kind.bit_width)
+    if is_.is_decimal(left) and is_.is_decimal(right):
+        scale = max(left.scale, right.scale)
+        precision = max(left.precision - left.scale, right.precision - right.scale) + scale
         return pa.decimal128(precision, scale) if precision <= 38 else None
-    if is_.is_timestamp(one) and is_.is_timestamp(other):
-        return pa.timestamp("us", one.tz) if one.tz == other.tz else None
-    return _nested(one, other)
+    if is_.is_timestamp(left) and is_.is_timestamp(right):
+        return pa.timestamp("us", left.tz) if left.tz == right.tz else None
+    return _nested(left, right)
 
 
-def common(kinds: list[pa.DataType]) -> pa.DataType | None:
-    """The widest of several types, as `widest`."""
-    return reduce(lambda one, other: None if one is None else widest(one, other), map(plain, kinds[1:]), plain(kinds[0]))
+def common_type(data_types: list[pa.DataType]) -> pa.DataType | None:
+    """The common type of several types, as `widen`."""
+    return reduce(lambda one, other: None if one is None else widen(one, other), map(plain, data_types[1:]), plain(data_types[0]))
 
 
-def sql_type(kind: pa.DataType) -> str | None:
-    """The engine's name of a plain type; None for one that it has no such name for."""
+def sql_type(data_type: pa.DataType) -> str | None:
+    """The DuckDB name of a plain type; None if it has none."""
     is_ = pa.types
-    if kind in _PLAIN:
-        return _PLAIN[kind]
-    if isinstance(kind, pa.UuidType):
+    if data_type in _PLAIN:
+        return _PLAIN[data_type]
+    if isinstance(data_type, pa.UuidType):
         return "UUID"
-    if is_.is_timestamp(kind):
-        return "TIMESTAMP WITH TIME ZONE" if kind.tz else "TIMESTAMP"
-    if is_.is_decimal(kind):
-        return f"DECIMAL({kind.precision},{kind.scale})" if kind.precision <= 38 else None
-    if is_.is_list(kind):
-        element = sql_type(kind.value_type)
+    if is_.is_timestamp(data_type):
+        return "TIMESTAMP WITH TIME ZONE" if data_type.tz else "TIMESTAMP"
+    if is_.is_decimal(data_type):
+        return f"DECIMAL({data_type.precision},{data_type.scale})" if data_type.precision <= 38 else None
+    if is_.is_list(data_type):
+        element = sql_type(data_type.value_type)
         return element and f"{element}[]"
-    if is_.is_map(kind):
-        sides = (sql_type(kind.key_type), sql_type(kind.item_type))
+    if is_.is_map(data_type):
+        sides = (sql_type(data_type.key_type), sql_type(data_type.item_type))
         return None if None in sides else f"MAP({sides[0]}, {sides[1]})"
-    if is_.is_struct(kind):
-        fields = [(field.name, sql_type(field.type)) for field in kind]
-        return None if any(own is None for _, own in fields) else f"STRUCT({', '.join(f'{quoted(name)} {own}' for name, own in fields)})"
+    if is_.is_struct(data_type):
+        fields = [(field.name, sql_type(field.type)) for field in data_type]
+        if any(inner is None for _, inner in fields):
+            return None
+        return f"STRUCT({', '.join(f'{quoted(name)} {inner}' for name, inner in fields)})"
     return None
 
 
-def _integer(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    signed = [pa.types.is_signed_integer(kind) for kind in (one, other)]
+def _integer(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
+    signed = [pa.types.is_signed_integer(kind) for kind in (left, right)]
     if signed[0] == signed[1]:
-        return max(one, other, key=lambda kind: kind.bit_width)
-    own, unsigned = (one, other) if signed[0] else (other, one)
-    return _SIGNED.get(max(own.bit_width, unsigned.bit_width * 2))
+        return max(left, right, key=lambda kind: kind.bit_width)
+    signed_type, unsigned_type = (left, right) if signed[0] else (right, left)
+    return _SIGNED.get(max(signed_type.bit_width, unsigned_type.bit_width * 2))
 
 
-def _nested(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+def _nested(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
     is_ = pa.types
-    if is_.is_list(one) and is_.is_list(other):
-        element = _inner(one.value_type, other.value_type)
+    if is_.is_list(left) and is_.is_list(right):
+        element = _inner(left.value_type, right.value_type)
         return None if element is None else pa.list_(element)
-    if is_.is_map(one) and is_.is_map(other):
-        key, item = _inner(one.key_type, other.key_type), _inner(one.item_type, other.item_type)
+    if is_.is_map(left) and is_.is_map(right):
+        key, item = _inner(left.key_type, right.key_type), _inner(left.item_type, right.item_type)
         return None if key is None or item is None else pa.map_(key, item)
-    if is_.is_struct(one) and is_.is_struct(other) and [field.name for field in one] == [field.name for field in other]:
-        kinds = [_inner(mine.type, theirs.type) for mine, theirs in zip(one, other, strict=True)]
-        return None if None in kinds else pa.struct([pa.field(field.name, kind) for field, kind in zip(one, kinds, strict=True)])
+    if is_.is_struct(left) and is_.is_struct(right) and [field.name for field in left] == [field.name for field in right]:
+        kinds = [_inner(mine.type, theirs.type) for mine, theirs in zip(left, right, strict=True)]
+        return None if None in kinds else pa.struct([pa.field(field.name, kind) for field, kind in zip(left, kinds, strict=True)])
     return None
 
 
-def _inner(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Nanoseconds in a list or struct cannot be cut by a cast, which rounds."""
-    found = widest(one, other)
-    return None if found is not None and pa.types.is_timestamp(found) and one != other else found
+def _inner(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
+    """As `widen`, for nested types, where a cast of timestamps would round nanoseconds."""
+    widened = widen(left, right)
+    return None if widened is not None and pa.types.is_timestamp(widened) and left != right else widened

@@ -1,4 +1,4 @@
-"""The plan for logs that do not fit in memory: join keys, times and all features in the engine, which spills."""
+"""The join plan for logs that do not fit in memory: keys, times and all features are joined in DuckDB, which spills."""
 
 from collections.abc import Sequence
 
@@ -13,25 +13,25 @@ from featurestore.joins.derived_rows import derived_rows
 from featurestore.joins.gather.view_log import BATCH
 from featurestore.joins.view_join import LOG, SPINE, Facts, ViewFacts, ViewJoin, view_table
 from featurestore.spines.spine import SpineRows
-from featurestore.values.int64 import numbers
+from featurestore.values.int64 import row_numbers
 
 
-class Spilling:
-    """Joins a spine, some rows at once, with logs that are read anew each time; see `join`."""
+class EngineJoin:
+    """Joins batches of a spine with logs that are read again for each batch; see `join`."""
 
     rows_at_once = 1 << 23
-    """Many: each time the logs are read and put in order again."""
+    """Large, because the logs are read and sorted again for each batch."""
 
     def __init__(self, session: Session, plan: ServicePlan, views: Sequence[ViewJoin]) -> None:
         self._session, self._plan, self._views = session, plan, views
         self.facts: Facts = {}
 
     def features(self, spine: SpineRows) -> pa.RecordBatchReader:
-        """The features of every view and the derived ones over them, a row for each of the spine's.
+        """The features of every view and the derived features, one row per spine row.
 
-        The temporary tables of the views have them, until the next rows of the spine.
+        The temporary tables of the views have them until the next batch.
         """
-        self._session.add(SPINE, _narrow(self._plan, spine))
+        self._session.add(SPINE, _join_columns(self._plan, spine))
         for view in self._views:
             self._session.add(LOG, view.rows())
             self._session.run(f"CREATE OR REPLACE TEMP TABLE {view.table} AS {view.sql}")
@@ -42,13 +42,13 @@ class Spilling:
 
 
 def final_select(plan: ServicePlan) -> str:
-    """The features of every view and the derived ones over them, in spine order."""
+    """A SELECT of the features of every view and the derived features, in spine order."""
     inner, columns, _ = _parts(plan)
     return _ordered(inner, columns)
 
 
 def _parts(plan: ServicePlan) -> tuple[str, list[str], list[str]]:
-    """The SELECT of what the columns are made of, all columns, and the derived ones alone."""
+    """The SELECT with the inputs of all columns, the SELECT items of all columns, and those of the derived features."""
     scope = {name: _request_column(index) for index, (name, _) in enumerate(plan.request)}
     scope.update({name: quoted(name) for name in plan.looked_up_names})
     looked_up = [f"{view_table(index)}.{quoted(name)}" for index, use in enumerate(plan.uses) for _, name in use.features]
@@ -64,13 +64,13 @@ def _ordered(inner: str, columns: Sequence[str]) -> str:
 
 
 def _request_column(index: int) -> str:
-    """The narrow spine's column for the request field at this position."""
+    """The column name of the request field at this position."""
     return f"__fs_r{index}"
 
 
-def _narrow(plan: ServicePlan, spine: SpineRows) -> pa.Table:
-    """Only what the join reads, under names of its own: the spine's other columns may be called anything."""
-    columns: dict[str, pa.ChunkedArray | pa.Array] = {ROW: numbers(spine.rows), T: spine.times}
+def _join_columns(plan: ServicePlan, spine: SpineRows) -> pa.Table:
+    """The columns that the join reads, with generated names, which cannot collide with the spine's names."""
+    columns: dict[str, pa.ChunkedArray | pa.Array] = {ROW: row_numbers(spine.rows), T: spine.times}
     for index, column in enumerate(spine.keys):
         columns[f"__fs_c{index}"] = spine.keys[column]
     for index, (name, _) in enumerate(plan.request):
@@ -79,7 +79,7 @@ def _narrow(plan: ServicePlan, spine: SpineRows) -> pa.Table:
 
 
 def _facts(session: Session, view: ViewJoin) -> ViewFacts:
-    """What the view's temporary table says."""
+    """The facts of a view, from its temporary table."""
     past = "true" if view.log.through is None else f"epoch_us({T}) > {view.log.through}"
     row = (
         session.batches(

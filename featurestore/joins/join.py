@@ -1,4 +1,4 @@
-"""The point-in-time join of a whole service: view by view against logs of feature rows, then side by side with the spine."""
+"""The point-in-time join of a service: each view is joined with its log of feature rows, and the results are put beside the spine."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,22 +8,22 @@ import pyarrow as pa
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.engine.session import Session
 from featurestore.errors import Conflict
-from featurestore.joins.engine_plan import Spilling, final_select
-from featurestore.joins.gather.plan import Gathering, gathering
+from featurestore.joins.engine_plan import EngineJoin, final_select
+from featurestore.joins.gather.plan import GatherJoin, plan_gather
 from featurestore.joins.view_join import Facts, Log, view_joins
 from featurestore.spines.spine import Spine, SpineRows
-from featurestore.values.arguments import known_at
+from featurestore.values.arguments import check_known
 
-SHARE = 2
-"""What is held is half of the session's memory at most: it comes on top of what the session itself takes."""
+MEMORY_DIVISOR = 2
+"""The gather plan may use the session's memory divided by this, in addition to what the session itself uses."""
 
 
 @dataclass(frozen=True)
 class Joined:
-    """The result: spine columns then features, in spine order; a stream to be read once, while the join is open.
+    """The result: spine columns, then features, in spine order, as a stream to be read once while the join is open.
 
-    `facts` are those of the rows read so far, by the label of the view: all of them when the last batch was read. `sql` says what was
-    joined, in whichever way it was done.
+    `facts`, by the label of the view, cover the rows read so far, so they are complete after the last batch. `sql` describes the join,
+    whichever plan was used.
     """
 
     schema: pa.Schema
@@ -33,34 +33,35 @@ class Joined:
 
 
 def join(session: Session, plan: ServicePlan, spine: Spine, logs: Mapping[str, Log], known: str, room: int | None = None) -> Joined:
-    """Join a spine with the logs of the plan's feature tables. Every spine row comes out once, in order, whatever its keys.
+    """Join a spine with the logs of the plan's feature tables. Every spine row is returned once, in order, whatever its keys.
 
-    The rows are gathered by position, so many at once that it takes `room` bytes at most (None: a share of the session's memory);
-    where the logs' keys and times alone take more, it is joined in the engine, which spills. Both give the same.
-    Raises: RequestError for an unknown `known`; Conflict, also while it is read, if the result would hold a row from after its
-    spine row.
+    Rows are gathered by position, in batches that need at most `room` bytes (None: a fraction of the session's memory). If the logs'
+    keys and times alone need more, the join runs in DuckDB, which spills. Both plans give the same result.
+    Raises: RequestError for an unknown `known`; Conflict, also while reading, if a feature row is later than its spine row.
     """
-    known_at(known)
+    check_known(known)
     views = view_joins(plan, spine, logs, known)
-    way = gathering(session, plan, views, session.memory // SHARE if room is None else room) or Spilling(session, plan, views)
-    pieces = spine.pieces(way.rows_at_once)
+    joiner = plan_gather(session, plan, views, session.memory // MEMORY_DIVISOR if room is None else room) or EngineJoin(
+        session, plan, views
+    )
+    pieces = spine.pieces(joiner.rows_at_once)
     first = next(pieces)
-    features = way.features(first)
+    features = joiner.features(first)
     schema = pa.schema([*spine.schema, *features.schema])
     sql = [*(f"CREATE TEMP TABLE {view.table} AS\n{view.sql};" for view in views), f"{final_select(plan)};"]
-    return Joined(schema, _batches(way, first, features, pieces, schema), way.facts, "\n\n".join(sql))
+    return Joined(schema, _batches(joiner, first, features, pieces, schema), joiner.facts, "\n\n".join(sql))
 
 
 def _batches(
-    way: Gathering | Spilling, first: SpineRows, features: pa.RecordBatchReader, others: Iterator[SpineRows], schema: pa.Schema
+    joiner: GatherJoin | EngineJoin, first: SpineRows, features: pa.RecordBatchReader, others: Iterator[SpineRows], schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
-    yield from _beside(first.table, features, schema)
+    yield from _append_features(first.table, features, schema)
     for rows in others:
-        yield from _beside(rows.table, way.features(rows), schema)
+        yield from _append_features(rows.table, joiner.features(rows), schema)
 
 
-def _beside(spine: pa.Table, features: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The spine's rows with their features, batch by batch."""
+def _append_features(spine: pa.Table, features: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The spine's rows and their features side by side, batch by batch."""
     done = 0
     for batch in features:
         rows = spine.slice(done, batch.num_rows).combine_chunks()

@@ -1,4 +1,4 @@
-"""The join against feature tables that are pinned at snapshots."""
+"""The join with feature tables pinned at snapshots."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,13 +15,13 @@ from featurestore.values import times
 
 @contextmanager
 def join_pinned(runtime: Runtime, plan: ServicePlan, spine: Spine, pinned: Mapping[str, Pinned], known: str) -> Iterator[Joined]:
-    """The join against pinned snapshots, to be read while it is open; see `join`."""
+    """Open the join with pinned snapshots, to be read inside of the context; see `join`."""
     with runtime.engine.session(data_folders(*(one.table for one in pinned.values()))) as session:
         yield join(session, plan, spine, pinned, known)
 
 
 def past_watermark_warnings(plan: ServicePlan, facts: Mapping[str, ViewFacts], pinned: Mapping[str, Pinned]) -> list[str]:
-    """A sentence for every view that is not materialized as far as the spine reaches."""
+    """A warning for every view that is not materialized up to the spine's latest rows."""
     said: list[str] = []
     for use in plan.uses:
         count = facts[use.label].past_watermark

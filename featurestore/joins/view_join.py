@@ -1,4 +1,4 @@
-"""One view's part in a join: what is read of its log, how it meets the spine, and the proof that nothing leaked."""
+"""The join of one view: which part of its log is read, the join's SQL, and the check that no feature row is later than its spine row."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,26 +26,25 @@ class Log(Protocol):
 
     @property
     def corrected(self) -> bool:
-        """Whether there may be several versions of a row, of which the latest created one holds."""
+        """Whether there may be several versions of a row, of which the latest created one is current."""
 
     @property
     def deletions(self) -> bool:
-        """Whether there is a column DELETED, true in tombstones: versions that say that there is no such row any more."""
+        """Whether there is a column DELETED, which is true in tombstones: versions that mark a row as deleted."""
 
     def rows(self, columns: Sequence[str], lower: int | None, upper: int | None) -> Relation:
-        """These columns; rows with feature_timestamp outside [lower, upper], in microseconds, may be left out."""
+        """The rows with these columns; rows with feature_timestamp outside [lower, upper], in microseconds, may be missing."""
 
     def files(self, columns: Sequence[str], lower: int | None, upper: int | None) -> LogFiles | None:
-        """The files that have these rows; None where rows are to be read as `rows` alone gives them."""
+        """The files with these rows; None if only `rows` can read them."""
 
 
 @dataclass(frozen=True)
 class ViewFacts:
-    """What the join saw of one view: spine rows that found no row of it, or are past its watermark, and the greatest distances
-    that prove no leak.
+    """Facts about the join of one view: the number of spine rows without a match and past its watermark, and the maximum distances.
 
-    Distances are feature_timestamp - t and created_timestamp - t over the rows that found a feature row, in
-    microseconds; None when none did.
+    The distances are feature_timestamp - t and created_timestamp - t over the matched rows, in microseconds; None without matches. They
+    are positive only if a later row was joined.
     """
 
     not_covered: int
@@ -54,7 +53,7 @@ class ViewFacts:
     created_minus_spine: int | None
 
     def beside(self, others: "ViewFacts | None") -> "ViewFacts":
-        """What was seen of these spine rows and of others; None: there are no others."""
+        """The facts of these spine rows and of others together; None: there are no others."""
         if others is None:
             return self
         distances = (
@@ -71,24 +70,24 @@ class ViewFacts:
         )
 
     def proven(self, view: "ViewJoin") -> "ViewFacts":
-        """The same, if it shows no leak. Raises: Conflict if a row is from after its spine row."""
+        """The same facts, after a check. Raises: Conflict if a feature row is later than its spine row."""
         late = [self.feature_minus_spine, *([self.created_minus_spine] if view.known == "then" else [])]
         if any(distance is not None and distance > 0 for distance in late):
             raise Conflict(
-                f"the join of {view.use.label} would leak: it holds a row from after its spine row ({self}); nothing was written"
+                f"the join of {view.use.label} would leak: a feature row is later than its spine row ({self}); nothing was written"
             )
         return self
 
 
 Facts: TypeAlias = dict[str, ViewFacts]
-"""By the label of the view."""
+"""Facts by the label of the view."""
 
 
 @dataclass(frozen=True)
 class ViewJoin:
-    """A use of a view with its log. `table` is the temporary table for what it had for each spine row, `spine` the SELECT
-    of the spine's keys in the log's types; `lower` and `upper` bound the times that can matter, in microseconds, None: no bound.
-    `first` is the spine's first time; None where it has none.
+    """A use of a view with its log. `table` is the temporary table with its row for each spine row, `spine` the SELECT of the spine's
+    keys in the log's types; `lower` and `upper` bound the relevant times in microseconds (None: no bound). `first` is the spine's first
+    time, None if it has none.
     """
 
     use: ViewUse
@@ -108,7 +107,7 @@ class ViewJoin:
 
     @property
     def within(self) -> str:
-        """The log's rows that can matter."""
+        """The log's rows in the relevant time range."""
         if self.upper is None:
             return f"(SELECT * FROM {LOG} WHERE false)"
         lower = "" if self.lower is None else f" AND feature_timestamp >= make_timestamptz({self.lower})"
@@ -120,16 +119,16 @@ class ViewJoin:
         return as_of_join(self.use, self.spine, self.within, known=self.known, corrected=self.log.corrected, deletions=self.log.deletions)
 
     def rows(self) -> Relation:
-        """The log's rows, anew at each call."""
+        """The log's rows; each call reads them again."""
         return self.log.rows(self.columns, self.lower, self.upper)
 
     def files(self) -> LogFiles | None:
-        """The log's files, if it has any that can be read a part at a time."""
+        """The log's files, if they can be read in parts; else None."""
         return self.log.files(self.columns, self.lower, self.upper)
 
 
 def view_table(index: int) -> str:
-    """The temporary table in which a join leaves what the view at this position of the plan had for each spine row."""
+    """The temporary table with the rows of the view at this position of the plan, one per spine row."""
     return f"v{index}"
 
 

@@ -12,7 +12,7 @@ from featurestore.models.inputs import Values
 from featurestore.models.stamp import Stamp
 from featurestore.models.values import kinds_of, listed, plain, typed
 from featurestore.store import FeatureStore
-from featurestore.values.coercion import fit
+from featurestore.values.coercion import coerce
 from featurestore.values.json_numbers import NotANumber, WrittenNumber
 
 MISSING = ("nan", "error")
@@ -108,7 +108,7 @@ def check_missing(stamp: Stamp, policy: str, columns: Mapping[str, Values]) -> N
 def _derived(value: Any, numeric: bool, name: str) -> Any:
     """A derived feature that a caller sent, whose type nobody declared: a number where the model reads one, else any plain value."""
     if numeric and not isinstance(value, bool):
-        return fit(value, "DOUBLE", f"the feature '{name}'")
+        return coerce(value, "DOUBLE", f"the feature '{name}'")
     if isinstance(value, list | dict):
         raise TypeMismatch(f"the feature '{name}' is {type(value).__name__}; send a single value", field=name)
     return float(value) if isinstance(value, WrittenNumber) else value

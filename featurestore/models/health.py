@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from featurestore.errors import NotReady
 from featurestore.models import location
 from featurestore.redaction import without_secrets
-from featurestore.secrets import scrubbed
+from featurestore.secrets import scrub
 from featurestore.settings import Settings
 
 SECONDS = 5.0
@@ -38,7 +38,7 @@ def check(settings: Settings) -> str:
         elif "://" in uri and not uri.startswith(("file:", "databricks")):
             _ask_database(uri)
     except (SQLAlchemyError, OSError, ImportError) as error:
-        reason = scrubbed(str(getattr(error, "orig", None) or error).splitlines()[0][:300])
+        reason = scrub(str(getattr(error, "orig", None) or error).splitlines()[0][:300])
         raise NotReady(
             f"MLflow at {shown} cannot be reached; start it, or correct the setting mlflow_tracking_uri", reason=reason
         ) from error

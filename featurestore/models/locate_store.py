@@ -7,7 +7,7 @@ from typing import Any
 from featurestore.errors import Conflict, NotFound, NotReady
 from featurestore.lakehouse import tables
 from featurestore.models.stamp import Stamp
-from featurestore.redaction import public, without_secrets
+from featurestore.redaction import public_properties, without_secrets
 from featurestore.settings import Settings, load_settings
 from featurestore.store import FeatureStore
 
@@ -27,7 +27,7 @@ PLACES = (
 def describe(settings: Settings) -> dict[str, Any]:
     """The places of a store without any secret; `complete` tells whether there was none."""
     catalog = settings.catalog_properties()
-    shown = public(catalog)
+    shown = public_properties(catalog)
     online = without_secrets(settings.online_url())
     namespaces = {name: getattr(settings, name) for name in PLACES if name.endswith("_namespace")}
     complete = shown == catalog and online == settings.online_url()

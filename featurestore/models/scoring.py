@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from featurestore.dsl.csv import Csv
+from featurestore.dsl.csv_format import Csv
 from featurestore.errors import RequestError, near
 from featurestore.lakehouse import tables
 from featurestore.models import features, inference, locate_store, predict, store_access, tracking
@@ -17,7 +17,7 @@ from featurestore.models.mlflow_client import asking, local_path, mlflow
 from featurestore.models.stamp import Stamp
 from featurestore.models.values import answers, arrow, kinds_of, records
 from featurestore.settings import load_settings
-from featurestore.spines.file_format import in_format
+from featurestore.spines.file_format import with_format
 from featurestore.store import FeatureStore
 from featurestore.values import times
 from featurestore.values.pandas_frames import to_frame
@@ -46,7 +46,7 @@ def score(
     else an Arrow table. Raises: NotFound, RequestError, TypeMismatch; Conflict for a store of other tables.
     """
     store_access.check_store(store)
-    given = in_format(spine, format)
+    given = with_format(spine, format)
     if log == "" or not isinstance(log, bool | str):
         raise RequestError(f"log={log!r} must be True, False, or a text that is the id of the batch", field="log")
     settings = load_settings() if store is None else store.settings

@@ -37,7 +37,7 @@ def store_of(training_set: TrainingSet, store: FeatureStore | None) -> Iterator[
 
 def rows(store: FeatureStore, given: Any, times: Sequence[str]) -> pa.Table:
     """A spine as the caller has it: a frame, Arrow, a list of dicts, a path, an Iceberg table or SQL; `times` are its columns of times."""
-    return reading.rows_of(store._runtime, given, times)
+    return reading.read_rows(store._runtime, given, times)
 
 
 def derive(

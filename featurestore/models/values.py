@@ -9,7 +9,7 @@ import pyarrow as pa
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.models.inputs import Values
 from featurestore.spines.columns import arrow_type
-from featurestore.values.coercion import fit
+from featurestore.values.coercion import coerce
 
 
 def plain(value: Any) -> Any:
@@ -26,7 +26,7 @@ def listed(values: Values) -> list[Any]:
 
 def typed(value: Any, kind: str | None, what: str) -> Any:
     """A value as the Python value of a DuckDB type; as it is where the type is not known. Raises: TypeMismatch naming `what`."""
-    return value if kind is None else fit(value, kind, what)
+    return value if kind is None else coerce(value, kind, what)
 
 
 def kinds_of(plan: ServicePlan) -> dict[str, str]:

@@ -13,7 +13,7 @@ from redis.exceptions import LockError, OutOfMemoryError, RedisError, ResponseEr
 from redis.retry import Retry
 
 from featurestore.errors import NotReady, OutOfResources, RequestError
-from featurestore.redaction import place_of
+from featurestore.redaction import location_of
 
 DEFAULT_PREFIX = "featurestore"
 FORM = "write redis://user:password@host:port/db, with each of @ / : % # ? in user and password percent-encoded: %40 for @"
@@ -39,7 +39,7 @@ class RedisClient:
             raise RequestError("the prefix of the online store is empty; leave it out or write ?prefix=name")
         # Quoted, the prefix holds no colon, so that no two prefixes share a key, and nothing that SCAN takes for a pattern.
         self.base = f"{quote(prefix, safe='')}:".encode()
-        self.address = place_of(url)
+        self.address = location_of(url)
         try:
             self.commands: Any = redis.Redis.from_url(
                 urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(options), "")),

@@ -17,13 +17,13 @@ from featurestore.compiler.linear import are_linear, expression_weight
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.engine.evaluator import ColumnValues, ExpressionEvaluator
 from featurestore.errors import RequestError, near
-from featurestore.joins.derived_rows import beyond_type
+from featurestore.joins.derived_rows import derived_error
 from featurestore.online.store import Read, Row
 from featurestore.records.online_tables import Filling
 from featurestore.records.runtime import Runtime
 from featurestore.spines.columns import arrow_type
 from featurestore.values import json_encoding, times
-from featurestore.values.coercion import DOUBLES, fit, is_fit
+from featurestore.values.coercion import DOUBLES, coerce, is_exact_fit
 
 PRESENT, NOT_FOUND, EXPIRED = "PRESENT", "NOT_FOUND", "EXPIRED"
 BRIEF = 4_000_000
@@ -168,8 +168,8 @@ def _key(use: ViewUse, entity: Mapping[str, Any], row: int) -> tuple[Any, ...]:
                 field=f"entities[{row}].{column}",
             )
         value = entity[column]
-        if not is_fit(value, sql_type):
-            value = fit(value, sql_type, f"entities[{row}].{column}")
+        if not is_exact_fit(value, sql_type):
+            value = coerce(value, sql_type, f"entities[{row}].{column}")
         # UUIDs are published as text, since DuckDB returns them as text.
         values.append(str(value) if sql_type == "UUID" and value is not None else value)
     return tuple(values)
@@ -229,7 +229,7 @@ def _request(plan: ServicePlan, entities: Sequence[Mapping[str, Any]], request: 
                     f"request[{row}] has no '{name}' ({sql_type}), a request field of service {plan.service}{tail}",
                     field=f"request[{row}].{name}",
                 )
-            columns[name].append(fit(values[name], sql_type, f"request[{row}].{name}"))
+            columns[name].append(coerce(values[name], sql_type, f"request[{row}].{name}"))
     return columns
 
 
@@ -263,7 +263,7 @@ def _name_failed_feature(
             evaluator.evaluate([expression], inputs, rows)
         except RequestError as error:
             sql_type = evaluator.types_of([expression], inputs)[0]
-            return beyond_type(name, sql, sql_type, error.details)
+            return derived_error(name, sql, sql_type, error.details)
     return None
 
 

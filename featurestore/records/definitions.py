@@ -13,7 +13,7 @@ from featurestore.compiler.fingerprint import view_fingerprint
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl import documents
 from featurestore.dsl.service import FeatureService
-from featurestore.dsl.types import checked_type
+from featurestore.dsl.value_types import checked_type
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import CommitConflict, Conflict, NotFound
 from featurestore.lakehouse import compaction, scans, tables, writes

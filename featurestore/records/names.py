@@ -6,7 +6,7 @@ from typing import Any
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import RequestError, brief
-from featurestore.values.arguments import text
+from featurestore.values.arguments import check_text
 
 
 def service_name(given: Any) -> str:
@@ -31,5 +31,5 @@ def _name(given: Any, definition: type[FeatureService] | type[FeatureView], what
     if isinstance(given, definition):
         return given.name
     if isinstance(given, str):
-        return text(given, f"{where}{what}")
+        return check_text(given, f"{where}{what}")
     raise RequestError(f"{where}{what} must be a name or a {definition.__name__}, not {brief(given)}", field=what)

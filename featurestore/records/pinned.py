@@ -15,7 +15,7 @@ from featurestore.records import feature_table
 from featurestore.records.feature_table import State
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
-from featurestore.values.arguments import snapshot_ids
+from featurestore.values.arguments import check_snapshots
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def pin(
     Raises: NotFound for a table of another name, or a snapshot that the table does not have.
     """
     names = list(dict.fromkeys(use.table for use in plan.uses))
-    wanted = snapshot_ids(snapshots)
+    wanted = check_snapshots(snapshots)
     for name in wanted:
         if name not in names:
             raise NotFound("feature table", name, names, f"service {plan.service}")

@@ -14,7 +14,7 @@ from featurestore.settings import Settings
 if TYPE_CHECKING:
     from featurestore.engine.duck import DuckEngine
     from featurestore.engine.evaluator import ExpressionEvaluator
-    from featurestore.files.files import Files
+    from featurestore.files.file_cache import FileCache
 
 Part = TypeVar("Part")
 
@@ -62,11 +62,11 @@ class Runtime:
         return self._once("online", lambda: open_online(self.settings.online_url(), allow_eviction=self.settings.online_allow_eviction))
 
     @property
-    def files(self) -> "Files":
+    def files(self) -> "FileCache":
         """The files of sources and spines on this machine."""
-        from featurestore.files.files import Files  # noqa: PLC0415
+        from featurestore.files.file_cache import FileCache  # noqa: PLC0415
 
-        return self._once("files", lambda: Files(lambda: self.engine))
+        return self._once("files", lambda: FileCache(lambda: self.engine))
 
     def features_table(self, name: str) -> str:
         """The catalog identifier of a feature table such as `customer_orders_v1`."""

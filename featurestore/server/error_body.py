@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from featurestore.errors import FeatureStoreError
-from featurestore.secrets import scrubbed
+from featurestore.secrets import scrub
 from featurestore.server.places import without_places
 
 # What an engine said in its own words is for the log of the server, not for its callers.
@@ -50,7 +50,7 @@ def document_of(error: FeatureStoreError) -> dict[str, Any]:
     message = error.message
     for words in (str(error.details.get(PRIVATE) or ""), _foreign_words(error.__cause__)):
         # An error's own words are without secrets, so those of its cause are looked for without them too.
-        for said in (words, scrubbed(words)):
+        for said in (words, scrub(words)):
             if said and said in message:
                 message = message.replace(said, ELSEWHERE)
     return document(type(error).__name__, without_places(message), without_places(details))

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from featurestore.spines.grid import parsed
+from featurestore.spines.grid import parse_grid
 from featurestore.values.frames import is_query
 
 MOST_ENTITIES = 10_000
@@ -225,7 +225,7 @@ class SpineBody(Body):
     def given(self) -> Any:
         """As the store takes it."""
         if self.grid is not None:
-            return parsed(self.grid.start, self.grid.end, self.grid.every)
+            return parse_grid(self.grid.start, self.grid.end, self.grid.every)
         if self.table is not None:
             return f"iceberg:{self.table}"
         return self.rows if self.rows is not None else self.sql

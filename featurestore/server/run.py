@@ -25,7 +25,7 @@ from featurestore.server.connection import protocol_of
 from featurestore.server.jobs import memory
 from featurestore.server.jobs.worker import JobWorker
 from featurestore.server.metrics import SHARED_FOLDER
-from featurestore.settings import LEAST_TOKEN, Settings
+from featurestore.settings import MIN_TOKEN_LENGTH, Settings
 from featurestore.store import FeatureStore
 
 log = logger_of(__name__)
@@ -62,12 +62,12 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     with listener:
         if settings.token is None and not _is_loopback(settings.host):
             log.warning("whoever can reach %s can read and change everything, as allow_anonymous says", settings.host)
-        if settings.token is not None and len(settings.token.reveal()) < LEAST_TOKEN:
+        if settings.token is not None and len(settings.token.reveal()) < MIN_TOKEN_LENGTH:
             log.warning(
-                "the token has less than %d characters and is guessed in no time; `openssl rand -hex 32` makes a good one", LEAST_TOKEN
+                "the token has less than %d characters and is guessed in no time; `openssl rand -hex 32` makes a good one", MIN_TOKEN_LENGTH
             )
         announce(url_of(settings.host, listener))
-        with private.keeping_to_owner(), _ending_quietly(), JobWorker(settings):
+        with private.owner_only_umask(), _ending_quietly(), JobWorker(settings):
             _run(config, listener)
 
 

@@ -84,7 +84,7 @@ def _pinned(runtime: Runtime, source: Source, loaded: Mapping[str, Table]) -> Pi
 
 def _file_states(runtime: Runtime, path: str) -> dict[str, str]:
     folders = runtime.source_folders
-    return listing.states(listing.listed(path) if folders is None else confinement.listed(path, folders))
+    return listing.file_states(listing.list_files(path) if folders is None else confinement.list_allowed_files(path, folders))
 
 
 def _has(table: Table, pin: str) -> bool:

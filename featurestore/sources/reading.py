@@ -8,12 +8,12 @@ from dataclasses import dataclass, fields, replace
 from featurestore.compiler.events import SOURCE
 from featurestore.compiler.expressions import parse_query, resolve
 from featurestore.compiler.relations import Column, IcebergFiles, LocalFiles
-from featurestore.dsl.csv import Csv
+from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.source import Source
 from featurestore.engine.session import Session
 from featurestore.errors import RequestError
 from featurestore.files import confinement, listing
-from featurestore.files.csv_files import CsvFiles, ReadBefore
+from featurestore.files.csv_files import CsvFiles, CsvWithKnownTypes
 from featurestore.files.parquet_files import ParquetFiles
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.folders import data_folders
@@ -126,13 +126,13 @@ def as_before(source: Source, types: Mapping[str, str]) -> Source:
         return source
     written = source.format or Csv()
     before = {name: kind for name, kind in types.items() if name not in written.types}
-    return replace(source, format=ReadBefore(**{entry.name: getattr(written, entry.name) for entry in fields(Csv)}, before=before))
+    return replace(source, format=CsvWithKnownTypes(**{entry.name: getattr(written, entry.name) for entry in fields(Csv)}, before=before))
 
 
 def refuse_moved(pinned: PinnedSource) -> None:
     """Raises: RequestError when a file is not as it was pinned."""
     source = pinned.source
-    if source.path is not None and (path := listing.moved(pinned.pins)) is not None:
+    if source.path is not None and (path := listing.first_changed(pinned.pins)) is not None:
         raise RequestError(
             f"the file {path} of source {source.name} was changed, replaced or removed while it was read; nothing was written. Run again",
             path=path,

@@ -1,4 +1,4 @@
-"""A spine's columns made regular: times in UTC microseconds, keys in the feature table's types, the rest as tables hold it."""
+"""Convert a spine's columns: times to UTC microseconds, keys to the feature table's types, others to types that tables can store."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore.errors import TypeMismatch
-from featurestore.values.coercion import fit, shown
-from featurestore.values.storable import beyond
+from featurestore.values.coercion import coerce, quote_value
+from featurestore.values.storable import unstorable_values
 from featurestore.values.times import FIRST, LAST
 
 TIME = pa.timestamp("us", tz="UTC")
-WIDEST_DECIMAL = 38
+MAX_DECIMAL_DIGITS = 38
 ARROW_TYPES = {
     "BOOLEAN": pa.bool_(),
     "INTEGER": pa.int32(),
@@ -27,63 +27,63 @@ ARROW_TYPES = {
 }
 
 
-def arrow_type(kind: str) -> pa.DataType:
+def arrow_type(sql_type: str) -> pa.DataType:
     """The Arrow type of a key or request column of a DuckDB type; UUIDs travel as text."""
-    if kind.endswith("[]"):
-        return pa.list_(arrow_type(kind[:-2]))
-    if kind.startswith("DECIMAL("):
-        precision, scale = kind[8:-1].split(",")
+    if sql_type.endswith("[]"):
+        return pa.list_(arrow_type(sql_type[:-2]))
+    if sql_type.startswith("DECIMAL("):
+        precision, scale = sql_type[8:-1].split(",")
         return pa.decimal128(int(precision), int(scale))
-    return ARROW_TYPES[kind]
+    return ARROW_TYPES[sql_type]
 
 
 def as_time(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """Any timestamp, date or ISO 8601 text as UTC microseconds: no zone means UTC, nanoseconds are cut down."""
+    """Convert timestamps, dates or ISO 8601 text to UTC microseconds: no zone means UTC, nanoseconds are floored."""
     column = _decoded(column)
-    kind = column.type
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return _in_calendar(_micros(column, name).cast(TIME), name)
-    if pa.types.is_null(kind):
+    arrow_type_ = column.type
+    if pa.types.is_timestamp(arrow_type_) or pa.types.is_date(arrow_type_):
+        return _check_calendar(_micros(column, name).cast(TIME), name)
+    if pa.types.is_null(arrow_type_):
         return column.cast(TIME)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return pa.chunked_array([pa.array([_parsed(value, name) for value in column.to_pylist()], TIME)])
-    raise TypeMismatch(f"the timestamp column '{name}' is {kind}; give timestamps, dates or ISO 8601 text", field=name)
+    if pa.types.is_string(arrow_type_) or pa.types.is_large_string(arrow_type_):
+        return pa.chunked_array([pa.array([_parse_time(value, name) for value in column.to_pylist()], TIME)])
+    raise TypeMismatch(f"the timestamp column '{name}' is {arrow_type_}; give timestamps, dates or ISO 8601 text", field=name)
 
 
-def as_key(column: pa.ChunkedArray, name: str, kind: str, role: str = "key column") -> pa.ChunkedArray:
-    """A column in the type of the feature table's key; NULL and NaN are NULL. Raises: TypeMismatch naming it and its role."""
-    target = arrow_type(kind)
+def as_key(column: pa.ChunkedArray, name: str, sql_type: str, role: str = "key column") -> pa.ChunkedArray:
+    """Convert a column to the type of the feature table's key; NULL and NaN become NULL. Raises: TypeMismatch naming it and its role."""
+    target = arrow_type(sql_type)
     if column.type == target:
         return column
     if pa.types.is_integer(column.type) and pa.types.is_integer(target):
         try:
             return column.cast(target)
         except pa.ArrowInvalid as error:
-            raise TypeMismatch(f"the {role} '{name}' holds a number beyond {kind}", field=name) from error
+            raise TypeMismatch(f"the {role} '{name}' holds a number beyond {sql_type}", field=name) from error
     try:
         values = column.to_pylist()
     except (OverflowError, ValueError) as error:
         raise TypeMismatch(f"the {role} '{name}' holds a time outside the years 1 to 9999", field=name) from error
-    fitted = [fit(value, kind, f"the {role} '{name}'") for value in values]
-    return pa.chunked_array([pa.array([str(value) if kind == "UUID" and value is not None else value for value in fitted], target)])
+    coerced = [coerce(value, sql_type, f"the {role} '{name}'") for value in values]
+    return pa.chunked_array([pa.array([str(value) if sql_type == "UUID" and value is not None else value for value in coerced], target)])
 
 
-def as_value(column: pa.ChunkedArray, name: str, kind: str) -> pa.ChunkedArray:
-    """A request field in its declared type; a NaN stays a NaN in a float. Raises: TypeMismatch."""
-    target = arrow_type(kind)
+def as_value(column: pa.ChunkedArray, name: str, sql_type: str) -> pa.ChunkedArray:
+    """Convert a request field to its declared type; NaN is kept in floating-point types. Raises: TypeMismatch."""
+    target = arrow_type(sql_type)
     numeric = pa.types.is_floating(target) and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type))
-    return column.cast(target, safe=False) if numeric or column.type == target else as_key(column, name, kind, "request field")
+    return column.cast(target, safe=False) if numeric or column.type == target else as_key(column, name, sql_type, "request field")
 
 
 def storable(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """Any other column in a type that Iceberg holds: dictionaries decoded, small integers widened, nanoseconds cut, also in lists.
+    """Convert any other column to a type that Iceberg can store: dictionaries are decoded, small integers widened, nanoseconds truncated.
 
-    Raises: TypeMismatch for what no Iceberg table gives back as it was.
+    Raises: TypeMismatch for values that an Iceberg table cannot store exactly.
     """
-    found = _stored(_decoded(column), name)
-    if (held := beyond(found)) is not None:
-        raise TypeMismatch(f"the spine's column '{name}' holds {held}, which no table holds; leave it out, or cast it", field=name)
-    return found
+    stored = _stored(_decoded(column), name)
+    if (unstorable := unstorable_values(stored)) is not None:
+        raise TypeMismatch(f"the spine's column '{name}' holds {unstorable}, which no table holds; leave it out, or cast it", field=name)
+    return stored
 
 
 def _stored(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
@@ -108,7 +108,7 @@ def _storable_type(kind: pa.DataType, name: str, depth: int = 0) -> pa.DataType:
         return _storable_type(kind.value_type, name, depth)
     if is_.is_timestamp(kind):
         return pa.timestamp("us", tz=None if kind.tz is None else "UTC")
-    if is_.is_decimal(kind) and kind.precision <= WIDEST_DECIMAL:
+    if is_.is_decimal(kind) and kind.precision <= MAX_DECIMAL_DIGITS:
         return pa.decimal128(kind.precision, kind.scale)
     if is_.is_list(kind) or is_.is_large_list(kind) or is_.is_fixed_size_list(kind):
         value = _storable_type(kind.value_type, name, depth + 1)
@@ -132,7 +132,7 @@ def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _micros(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """Dates and timestamps of any unit as UTC microseconds without a zone; floored, also before 1970."""
+    """Convert dates and timestamps of any unit to UTC microseconds without a zone; floored, also before 1970."""
     kind = column.type
     if pa.types.is_timestamp(kind) and kind.tz is not None:
         column = column.cast(pa.timestamp(kind.unit, tz="UTC")).cast(pa.timestamp(kind.unit))
@@ -144,13 +144,13 @@ def _micros(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         raise TypeMismatch(f"the column '{name}' holds a time beyond what microseconds can count", field=name) from error
 
 
-def _parsed(value: Any, name: str) -> datetime | None:
+def _parse_time(value: Any, name: str) -> datetime | None:
     if value is None:
         return None
     try:
         moment = datetime.fromisoformat(value)
     except ValueError as error:
-        raise TypeMismatch(f"the timestamp column '{name}' holds {shown(value)}, which is not ISO 8601", field=name) from error
+        raise TypeMismatch(f"the timestamp column '{name}' holds {quote_value(value)}, which is not ISO 8601", field=name) from error
     try:
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except OverflowError as error:
@@ -159,10 +159,10 @@ def _parsed(value: Any, name: str) -> datetime | None:
         ) from error
 
 
-def _in_calendar(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """The times, none of which is beyond what can be spelled."""
-    ends = pc.min_max(column.cast(pa.int64())).as_py()
-    if ends["min"] is not None and not FIRST <= ends["min"] <= ends["max"] <= LAST:
+def _check_calendar(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Return the column after checking that its times are within the years 1 to 9999."""
+    bounds = pc.min_max(column.cast(pa.int64())).as_py()
+    if bounds["min"] is not None and not FIRST <= bounds["min"] <= bounds["max"] <= LAST:
         raise TypeMismatch(f"the timestamp column '{name}' holds a time outside the years 1 to 9999", field=name)
     return column
 

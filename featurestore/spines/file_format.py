@@ -1,11 +1,11 @@
-"""A spine in CSV files that are written in another way than the plain one."""
+"""A spine in CSV files with a format other than the default."""
 
 import os
 from dataclasses import dataclass
 from typing import Any
 
 from featurestore.compiler.check_source import format_problems
-from featurestore.dsl.csv import Csv
+from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.source import Source
 from featurestore.errors import RequestError
 from featurestore.values import frames
@@ -13,16 +13,16 @@ from featurestore.values import frames
 
 @dataclass(frozen=True)
 class SpineFiles:
-    """CSV files by a path or pattern, and how they are written."""
+    """CSV files by path or pattern, and their format."""
 
     pattern: str
     format: Csv
 
 
-def in_format(spine: Any, format: Csv | None) -> Any:
-    """The spine as it was given, or its files with their format.
+def with_format(spine: Any, format: Csv | None) -> Any:
+    """Attach a format to the spine's files; without a format the spine is unchanged.
 
-    Raises: RequestError naming what is wrong with the format, and for a spine that is no CSV files.
+    Raises: RequestError naming what is wrong with the format, or if the spine is not CSV files.
     """
     if format is None:
         return spine

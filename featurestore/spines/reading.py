@@ -1,4 +1,4 @@
-"""Reading a spine from where the caller has it: memory, a stream, files, an Iceberg table, or SQL over Iceberg tables."""
+"""Read a spine from memory, a stream, files, an Iceberg table, or SQL over Iceberg tables."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -11,66 +11,68 @@ import pyarrow as pa
 from featurestore.compiler.expressions import SqlProblem, parse_query, query_tables
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import NotFound, RequestError
-from featurestore.files.spine_files import files_of
+from featurestore.files.spine_files import open_spine_files
 from featurestore.lakehouse import scans, tables
 from featurestore.records.runtime import Runtime
 from featurestore.sources.query_rows import TableAt, open_query
 from featurestore.spines.bounds import check_spine
 from featurestore.spines.file_format import SpineFiles
-from featurestore.spines.spine import Spine, fitted, held
+from featurestore.spines.spine import Spine, fit_rows, spine_in_memory
 from featurestore.spines.spool import Spool
-from featurestore.spines.written_numbers import settle
+from featurestore.spines.written_numbers import coerce_numbers
 from featurestore.values import frames
 
-HELD_BYTES = 256 << 20
-"""What comes as a stream is held in memory up to this size, and in a file beyond."""
+MEMORY_BYTES = 256 << 20
+"""Streams up to this size are kept in memory, larger ones in a file."""
 
 
-def read(runtime: Runtime, given: Any, plan: ServicePlan, timestamp: str) -> Spine:
-    """The spine of a service. Raises: RequestError and TypeMismatch naming the column that is missing, misnamed or of
-    a wrong type; NotFound for a file or table that does not exist.
+def load_spine(runtime: Runtime, given: Any, plan: ServicePlan, timestamp: str) -> Spine:
+    """Read the spine of a service. Raises: RequestError and TypeMismatch naming a column that is missing, misnamed or of a wrong type;
+    NotFound for a file or table that does not exist.
     """
-    with opened(runtime, settle(given, plan, timestamp) if isinstance(given, list) else given, [timestamp]) as rows:
-        return of_rows(rows, plan, timestamp, runtime.settings.spill_path())
+    with open_rows(runtime, coerce_numbers(given, plan, timestamp) if isinstance(given, list) else given, [timestamp]) as rows:
+        return spine_of_rows(rows, plan, timestamp, runtime.settings.spill_path())
 
 
-def of_rows(rows: pa.Table | pa.RecordBatchReader, plan: ServicePlan, timestamp: str, folder: Path, most: int = HELD_BYTES) -> Spine:
-    """The spine of a service from these rows; of a stream, what is more than `most` bytes is kept in a file in `folder`."""
+def spine_of_rows(
+    rows: pa.Table | pa.RecordBatchReader, plan: ServicePlan, timestamp: str, folder: Path, memory_limit: int = MEMORY_BYTES
+) -> Spine:
+    """The spine of a service from these rows; of a stream, what is more than `memory_limit` bytes is kept in a file in `folder`."""
     if isinstance(rows, pa.Table):
-        return held(fitted(rows, plan, timestamp), plan)
-    taken: list[pa.Table] = [fitted(rows.schema.empty_table(), plan, timestamp).table]
+        return spine_in_memory(fit_rows(rows, plan, timestamp), plan)
+    tables: list[pa.Table] = [fit_rows(rows.schema.empty_table(), plan, timestamp).table]
     size = rows_read = 0
     spool: Spool | None = None
     for batch in rows:
-        taken.append(fitted(pa.Table.from_batches([batch]), plan, timestamp).table)
-        size, rows_read = size + taken[-1].nbytes, rows_read + batch.num_rows
+        tables.append(fit_rows(pa.Table.from_batches([batch]), plan, timestamp).table)
+        size, rows_read = size + tables[-1].nbytes, rows_read + batch.num_rows
         check_spine(size, rows_read)
-        if size > most:
-            spool = spool or Spool(taken[0].schema, folder)
-            for table in taken:
+        if size > memory_limit:
+            spool = spool or Spool(tables[0].schema, folder)
+            for table in tables:
                 spool.add(table)
-            taken.clear()
+            tables.clear()
     if spool is None:
-        return held(fitted(pa.concat_tables(taken), plan, timestamp), plan)
+        return spine_in_memory(fit_rows(pa.concat_tables(tables), plan, timestamp), plan)
     spool.end()
     return Spine(plan, timestamp, spool)
 
 
-def rows_of(runtime: Runtime, given: Any, times: Sequence[str]) -> pa.Table:
-    """A spine as the caller has it, as one table: a frame, Arrow, a list of dicts, a path, an Iceberg table or SQL."""
-    with opened(runtime, given, times) as rows:
+def read_rows(runtime: Runtime, given: Any, times: Sequence[str]) -> pa.Table:
+    """Read a caller's spine, in any of the supported forms, as one table."""
+    with open_rows(runtime, given, times) as rows:
         return rows if isinstance(rows, pa.Table) else rows.read_all()
 
 
 @contextmanager
-def opened(runtime: Runtime, given: Any, times: Sequence[str] = ()) -> Iterator[pa.Table | pa.RecordBatchReader]:
-    """The rows as they are, if they are in memory; else a stream of them. `times` are the columns of times. Raises: as `read`."""
+def open_rows(runtime: Runtime, given: Any, times: Sequence[str] = ()) -> Iterator[pa.Table | pa.RecordBatchReader]:
+    """The rows as they are, if they are in memory; else a stream of them. `times` are the columns of times. Raises: as `load_spine`."""
     if isinstance(given, pa.RecordBatchReader):
         yield given
     elif isinstance(given, SpineFiles):
-        with files_of(runtime.files, lambda: runtime.engine, given.pattern, given.format, times) as rows:
+        with open_spine_files(runtime.files, lambda: runtime.engine, given.pattern, given.format, times) as rows:
             yield rows
-    elif (table := frames.in_memory(given)) is not None:
+    elif (table := frames.to_arrow_table(given)) is not None:
         yield table
     else:
         text = os.fspath(given).strip()
@@ -79,15 +81,15 @@ def opened(runtime: Runtime, given: Any, times: Sequence[str] = ()) -> Iterator[
             table = tables.load(runtime.catalog, name)
             yield scans.read_snapshot(table, _snapshot_id(table, snapshot) if at else tables.current_snapshot_id(table))
         elif frames.is_query(text):
-            with _queried(runtime, text) as rows:
+            with _open_sql(runtime, text) as rows:
                 yield rows
         else:
-            with files_of(runtime.files, lambda: runtime.engine, text, times=times) as rows:
+            with open_spine_files(runtime.files, lambda: runtime.engine, text, times=times) as rows:
                 yield rows
 
 
 @contextmanager
-def _queried(runtime: Runtime, text: str) -> Iterator[pa.RecordBatchReader]:
+def _open_sql(runtime: Runtime, text: str) -> Iterator[pa.RecordBatchReader]:
     try:
         tree = parse_query(text)
         names = query_tables(tree)

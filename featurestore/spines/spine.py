@@ -1,4 +1,4 @@
-"""A spine is the rows to train or score on: its time and keys made regular, as many of its rows at once as a join wants."""
+"""A spine: the rows to train or score on, with converted times and keys, read in batches by the join."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from featurestore.spines.spool import Spool
 
 @dataclass(frozen=True)
 class SpineRows:
-    """Rows of a spine in memory. `table` has the caller's columns in order, its timestamp in UTC microseconds; `keys` and
-    `request` are the columns the join reads, by their name in the request and fitted to their types.
+    """Rows of a spine in memory. `table` has the caller's columns in order, with the timestamp in UTC microseconds; `keys` and `request`
+    are the columns that the join reads, by their name in the request, converted to their types.
     """
 
     table: pa.Table
@@ -35,79 +35,77 @@ class SpineRows:
         return int(self.table.num_rows)
 
     def slice(self, start: int, rows: int) -> "SpineRows":
-        """At most so many rows from the one of this number on."""
+        """At most `rows` rows, starting at row number `start`."""
         keys, request = ({name: column.slice(start, rows) for name, column in own.items()} for own in (self.keys, self.request))
         return SpineRows(self.table.slice(start, rows), self.timestamp, keys, request)
 
 
 @dataclass(frozen=True)
 class Spine:
-    """All rows of a spine, in order, in memory or in a file. `plan` is the service they are fitted to."""
+    """All rows of a spine, in order, in memory or in a file. `plan` is the service that they are converted for."""
 
     plan: ServicePlan
     timestamp: str
-    held: SpineRows | Spool
+    source: SpineRows | Spool
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns, without a word of the library they came from."""
-        return self.held.schema if isinstance(self.held, Spool) else self.held.table.schema
+        """The columns, without metadata of the library that they came from."""
+        return self.source.schema if isinstance(self.source, Spool) else self.source.table.schema
 
     @property
     def rows(self) -> int:
         """How many there are."""
-        return self.held.rows
+        return self.source.rows
 
     @property
     def key_columns(self) -> list[str]:
-        """The columns that the join reads keys from."""
+        """The key columns that the join reads."""
         return list(dict.fromkeys(name for use in self.plan.uses for _, name in use.keys))
 
     @cached_property
     def ends(self) -> tuple[int, int] | None:
-        """The first and the last time in microseconds; None when there is no time at all."""
+        """The first and the last time in microseconds; None if all times are NULL."""
         index = self.schema.get_field_index(self.timestamp)
         ends = [end for table in self.tables() if (end := _ends(table.column(index))) is not None]
         return (min(first for first, _ in ends), max(last for _, last in ends)) if ends else None
 
     def tables(self) -> Iterator[pa.Table]:
-        """The rows in order, in one table or several, anew at each call; none of them may come while another call's are read."""
-        if isinstance(self.held, Spool):
-            yield from self.held.tables()
+        """Yield the rows in order, in one or several tables; each call reads again, and calls must not overlap."""
+        if isinstance(self.source, Spool):
+            yield from self.source.tables()
         else:
-            yield self.held.table
+            yield self.source.table
 
     def read(self) -> pa.RecordBatchReader:
-        """The rows in order, as a stream, anew at each call; as `tables`."""
+        """Stream the rows in order; each call reads again, as `tables`."""
         return pa.RecordBatchReader.from_batches(self.schema, (batch for table in self.tables() for batch in table.to_batches()))
 
     def pieces(self, rows: int) -> Iterator[SpineRows]:
-        """The rows in order, so many at once, or one without rows; as `tables`."""
-        if isinstance(self.held, SpineRows):
+        """Yield the rows in order, `rows` at a time, or one empty batch if there are none; as `tables`."""
+        if isinstance(self.source, SpineRows):
             for start in range(0, max(self.rows, 1), rows):
-                yield self.held.slice(start, rows) if rows < self.rows else self.held
+                yield self.source.slice(start, rows) if rows < self.rows else self.source
             return
         waiting: list[pa.Table] = []
-        for table in self.held.tables():
+        for table in self.source.tables():
             waiting.append(table)
             while sum(one.num_rows for one in waiting) >= rows:
                 whole = pa.concat_tables(waiting)
-                yield fitted(whole.slice(0, rows), self.plan, self.timestamp)
+                yield fit_rows(whole.slice(0, rows), self.plan, self.timestamp)
                 waiting = [whole.slice(rows)]
         rest = pa.concat_tables([self.schema.empty_table(), *waiting])
         if rest.num_rows or not self.rows:
-            yield fitted(rest, self.plan, self.timestamp)
+            yield fit_rows(rest, self.plan, self.timestamp)
 
 
-def held(rows: SpineRows, plan: ServicePlan) -> Spine:
-    """A spine of rows that are in memory."""
+def spine_in_memory(rows: SpineRows, plan: ServicePlan) -> Spine:
+    """A spine of rows in memory."""
     return Spine(plan, rows.timestamp, rows)
 
 
-def fitted(table: pa.Table, plan: ServicePlan, timestamp: str) -> SpineRows:
-    """These rows as the spine of a service. Raises: RequestError and TypeMismatch naming the column that is missing,
-    misnamed or of a wrong type.
-    """
+def fit_rows(table: pa.Table, plan: ServicePlan, timestamp: str) -> SpineRows:
+    """Convert rows for a service. Raises: RequestError and TypeMismatch naming a column that is missing, misnamed or of a wrong type."""
     _check_names(table.schema.names, plan, timestamp)
     columns: list[pa.ChunkedArray] = []
     for field, column in zip(table.schema, table.columns, strict=True):
@@ -122,8 +120,8 @@ def fitted(table: pa.Table, plan: ServicePlan, timestamp: str) -> SpineRows:
 
 def _check_names(names: Sequence[str], plan: ServicePlan, timestamp: str) -> None:
     if len(set(names)) < len(names):
-        twice = next(name for name in names if list(names).count(name) > 1)
-        raise RequestError(f"the spine has two columns called '{twice}'; rename one")
+        repeated = next(name for name in names if list(names).count(name) > 1)
+        raise RequestError(f"the spine has two columns called '{repeated}'; rename one")
     if any(not name or "\0" in name for name in names):
         raise RequestError("the spine has a column without a name, or with a NUL in it; rename it")
     if timestamp not in names:
@@ -133,10 +131,11 @@ def _check_names(names: Sequence[str], plan: ServicePlan, timestamp: str) -> Non
             raise RequestError(
                 f"the spine has no key column '{column}', which service {plan.service} needs{near(column, names)}", field=column
             )
-    for column, kind in plan.request:
+    for column, sql_type in plan.request:
         if column not in names:
             raise RequestError(
-                f"the spine has no column '{column}' ({kind}), a request field of service {plan.service}{near(column, names)}", field=column
+                f"the spine has no column '{column}' ({sql_type}), a request field of service {plan.service}{near(column, names)}",
+                field=column,
             )
     for column in plan.feature_names:
         if column in names:
@@ -145,7 +144,7 @@ def _check_names(names: Sequence[str], plan: ServicePlan, timestamp: str) -> Non
             )
     for column in names:
         if column.startswith("__fs_"):
-            raise RequestError(f"the spine's column '{column}' begins with __fs_, which is the store's own; rename it", field=column)
+            raise RequestError(f"the spine's column '{column}' begins with __fs_, which is reserved; rename it", field=column)
 
 
 def _ends(times: pa.ChunkedArray) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""Rows that can be read only once, kept to be read again: in a file without a name, which goes with the process at the latest."""
+"""Keep a stream of rows in an unnamed temporary file, so that it can be read repeatedly; it is deleted with the process at the latest."""
 
 import tempfile
 import weakref
@@ -13,19 +13,19 @@ from featurestore.errors import OutOfResources
 
 
 class Spool:
-    """A file of rows; `folder` is where it lies while it is open. First all rows are added, then they are read, as often as wanted."""
+    """A temporary file of rows in `folder`. Add all rows first; then they can be read any number of times."""
 
     def __init__(self, schema: pa.Schema, folder: Path) -> None:
         self.schema = schema
         self.rows = 0
         private.make_folder(folder)
-        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it is closed when nobody holds the spool any more
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by the finalizer
         weakref.finalize(self, self._file.close)
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         self._writer = pa.ipc.new_stream(pa.PythonFile(self._file, "w"), schema, options=options)
 
     def add(self, table: pa.Table) -> None:
-        """Keep these rows, after those before. Raises: OutOfResources when the disk is full."""
+        """Append rows. Raises: OutOfResources when the disk is full."""
         try:
             self._writer.write_table(table)
         except OSError as error:
@@ -33,11 +33,11 @@ class Spool:
         self.rows += table.num_rows
 
     def end(self) -> None:
-        """Say that these were all."""
+        """Finish writing; no rows can be added after this."""
         self._writer.close()
 
     def tables(self) -> Iterator[pa.Table]:
-        """The rows as they were added, one table for each batch."""
+        """Yield the rows in order, one table per batch."""
         self._file.seek(0)
         with pa.ipc.open_stream(pa.PythonFile(self._file, "r")) as reader:
             for batch in reader:
@@ -45,7 +45,7 @@ class Spool:
 
 
 class KeptSpool(Spool):
-    """So many rows in an Arrow IPC stream that lies in a file with a name, written by another process."""
+    """The rows of an Arrow IPC stream in a named file, written by another process."""
 
     def __init__(self, path: Path, rows: int) -> None:
         self._file = path.open("rb")

@@ -1,6 +1,6 @@
-"""Unit tests for definitions: source rows as Python literals in, feature rows out, with no catalog.
+"""Unit-test definitions: compute feature rows from source rows given as Python literals, without a catalog.
 
-The rows are computed by the SQL that a materialization runs and joined as a training set is.
+The rows are computed by the same SQL as in a materialization, and joined like a training set.
 """
 
 from featurestore.testing.verbs import Row, feature_rows, training_rows, utc

@@ -1,4 +1,4 @@
-"""The two questions a test asks: which feature rows a view has, and what a training set would hold."""
+"""Compute a view's feature rows, or a service's training rows, in a test."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,9 +15,9 @@ from featurestore.engine.memory import MemorySession, memory_session
 from featurestore.errors import RequestError
 from featurestore.joins.join import join
 from featurestore.joins.view_join import view_table
-from featurestore.spines.spine import SpineRows, fitted, held
-from featurestore.testing.given import Schema, add_rows
-from featurestore.testing.log import MemoryLog, Tested, materialized
+from featurestore.spines.spine import SpineRows, fit_rows, spine_in_memory
+from featurestore.testing.materialized_log import MaterializedService, MemoryLog, materialize_rows
+from featurestore.testing.source_rows import Schema, add_rows
 from featurestore.values import times
 from featurestore.values.arguments import Known
 
@@ -34,16 +34,16 @@ def feature_rows(
     materialized_at: Time | None = None,
     schema: Schema | None = None,
 ) -> list[Row]:
-    """The feature rows of a view, or of some features of it, over source rows given by the name of the source or table.
+    """The feature rows of a view, or of some of its features, over source rows given by the name of the source or table.
 
-    With `at` there is one row for each key that ever has one: what a join at that time sees, None where it sees nothing,
-    be it too early or beyond the ttl. Without, there is every row that is stored, ordered by keys and times. A row holds
-    the keys, feature_timestamp, created_timestamp where the source has `created`, and the features; times are UTC.
+    With `at`, one row per key that has any feature row: the values of a join at that time, None if there is no row yet or it is beyond the
+    ttl. Without `at`, all stored rows, ordered by keys and times. A row has the keys, feature_timestamp, created_timestamp if the source
+    has `created`, and the features; times are UTC.
 
-    `materialized_at` is when the rows are computed: later ones are not there yet, and without a `created` column rows
-    become known then; None is after everything. `schema` says types that literals cannot.
+    `materialized_at` is the time of the materialization: later rows are left out, and it is the created time of rows without a `created`
+    column; None: after all rows. `schema` gives types that cannot be inferred from literals.
 
-    Raises: DefinitionError as a plan does; NotFound, RequestError and TypeMismatch for rows that do not fit.
+    Raises: DefinitionError as a plan does; NotFound, RequestError and TypeMismatch for invalid rows.
     """
     selection = view if isinstance(view, Selection) else Selection(view)
     if not isinstance(selection.view, FeatureView):
@@ -67,7 +67,7 @@ def training_rows(
     materialized_at: Time | None = None,
     schema: Schema | None = None,
 ) -> list[Row]:
-    """The rows of a training set: the spine's rows in their order, each with the features as of its time.
+    """The rows of a training set: the spine's rows in order, each with the features as of its time.
 
     `spine` is a list of dicts, a frame or an Arrow table with the keys, the request fields and `timestamp`; the other
     arguments are those of `feature_rows`, and `known` is that of `FeatureStore.training_set`. Raises: as `feature_rows`.
@@ -82,22 +82,22 @@ def training_rows(
             return []
         add_rows(session, "__fs_given_spine", spine, "the spine", {}, {timestamp})
         given = session.batches("SELECT * FROM __fs_given_spine").read_all()
-        joined = join(session, tested.plan, held(fitted(given, tested.plan, timestamp), tested.plan), tested.logs, known)
+        joined = join(session, tested.plan, spine_in_memory(fit_rows(given, tested.plan, timestamp), tested.plan), tested.logs, known)
         return _rows(pa.Table.from_batches(joined.batches, joined.schema))
 
 
 def utc(text: str) -> datetime:
-    """A time such as "2026-01-31" or "2026-01-31T12:00", in UTC unless it says otherwise, to compare results with."""
+    """Parse a time such as "2026-01-31" or "2026-01-31T12:00", in UTC unless it has an offset, to compare results with."""
     return times.moment(times.parse(text, "time"))
 
 
 def _tested(
     session: MemorySession, service: FeatureService, rows: Mapping[str, Any], known: Known, run: Time | None, schema: Schema | None
-) -> Tested:
+) -> MaterializedService:
     if not isinstance(rows, Mapping):
         raise RequestError(f"rows is {type(rows).__name__}; give a dict of the rows by source: {{'orders': [{{...}}, ...]}}")
     moment = times.LAST if run is None else times.parse(run, "materialized_at")
-    tested = materialized(session, service, rows, schema or {}, moment)
+    tested = materialize_rows(session, service, rows, schema or {}, moment)
     untold = [selection.view.source.name for selection in service.selections if selection.view.source.created is None]
     if known == "then" and untold and run is None:
         raise RequestError(
@@ -108,19 +108,19 @@ def _tested(
 
 
 def _stored(use: ViewUse, log: MemoryLog) -> pa.Table:
-    """All rows, under the names that the service gives to keys and features."""
+    """All rows, with the service's names of keys and features."""
     pairs = [*use.keys, ("feature_timestamp", "feature_timestamp"), ("created_timestamp", "created_timestamp"), *use.features]
     return pa.table({name: log.table.column(column) for column, name in pairs})
 
 
-def _seen(session: MemorySession, tested: Tested, use: ViewUse, log: MemoryLog, at: int, known: Known) -> pa.Table:
-    """What a join of every key at one time sees."""
+def _seen(session: MemorySession, tested: MaterializedService, use: ViewUse, log: MemoryLog, at: int, known: Known) -> pa.Table:
+    """The rows of a join of all keys at one time."""
     session.add("__fs_log", log.table)
     keys = ", ".join(f"{quoted(column)} AS {quoted(name)}" for column, name in use.keys)
     given = session.batches(f"SELECT DISTINCT {keys}, make_timestamptz({at}) AS __fs_at FROM __fs_log ORDER BY ALL").read_all()
     spine = SpineRows(given, "__fs_at", {name: given.column(name) for _, name in use.keys}, {})
-    # Without room it is joined in the engine, where the times of what was seen are left.
-    joined = join(session, tested.plan, held(spine, tested.plan), tested.logs, known, room=0)
+    # Without room the join runs in DuckDB, and leaves the times of the joined rows in a temporary table.
+    joined = join(session, tested.plan, spine_in_memory(spine, tested.plan), tested.logs, known, room=0)
     found = pa.Table.from_batches(joined.batches, joined.schema)
     seen = session.batches(f"SELECT {FEATURE_TIME}, {CREATED_TIME} FROM {view_table(0)} ORDER BY {ROW}").read_all()
     return pa.table(
@@ -139,7 +139,7 @@ def _rows(table: pa.Table) -> list[Row]:
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
-    """Python values, times with the UTC that Python has itself."""
+    """Python values, with Python's own UTC as the zone of times."""
     naive = _without_zone(column.type)
     return column.to_pylist() if naive == column.type else [_in_utc(value) for value in column.cast(naive).to_pylist()]
 

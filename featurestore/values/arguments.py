@@ -1,4 +1,4 @@
-"""What callers give to the verbs, looked at before anything is done."""
+"""Check the arguments of the store's methods before anything is done."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,82 +11,84 @@ Known: TypeAlias = Literal["now", "then"]
 KNOWN: tuple[Known, ...] = ("now", "then")
 Failures: TypeAlias = Literal["raise", "return"]
 UNREADABLE = re.compile("[\x00\ud800-\udfff]")
-"""What no text may hold that is stored: half a character, which a JSON may hold, and the end of a text in C."""
+"""Characters that stored text may not contain: lone surrogates, which JSON allows, and NUL."""
 _DIGITS = 18
 _LONGEST_NAME = 2000
 
 
-def text(given: Any, what: str) -> str:
-    """A text. Raises: RequestError naming `what`, as all here do."""
-    if not isinstance(given, str):
-        raise RequestError(f"{what}={brief(given)} is no text", field=what)
-    if unreadable := UNREADABLE.search(given):
-        raise RequestError(f"{what}={brief(given)} holds {unreadable[0]!r}, which is no character of a text", field=what)
-    return given
+def check_text(value: Any, argument: str) -> str:
+    """Check that a value is text. Raises: RequestError naming `argument`, as all functions here."""
+    if not isinstance(value, str):
+        raise RequestError(f"{argument}={brief(value)} is not text", field=argument)
+    if unreadable := UNREADABLE.search(value):
+        raise RequestError(f"{argument}={brief(value)} contains {unreadable[0]!r}, which is not a valid text character", field=argument)
+    return value
 
 
-def name(given: Any, what: str) -> str:
-    """A text that can be asked for as a part of an address."""
-    found = text(given, what)
+def check_name(value: Any, argument: str) -> str:
+    """Check that a value is text that can be part of a URL path."""
+    found = check_text(value, argument)
     if not found.isprintable():
-        raise RequestError(f"{what}={brief(found)} holds what cannot be printed", field=what)
+        raise RequestError(f"{argument}={brief(found)} contains characters that cannot be printed", field=argument)
     if not 0 < len(found) <= _LONGEST_NAME:
-        raise RequestError(f"{what}={brief(found)} has {len(found)} characters; what it names has 1 to {_LONGEST_NAME}", field=what)
+        raise RequestError(f"{argument}={brief(found)} has {len(found)} characters; names have 1 to {_LONGEST_NAME}", field=argument)
     return found
 
 
-def flag(given: Any, what: str) -> bool:
-    """True or False; what Python takes for one of them may be meant as the other, as "no" is."""
-    if not isinstance(given, bool):
-        raise RequestError(f"{what}={brief(given)} is neither True nor False", field=what)
-    return given
+def check_flag(value: Any, argument: str) -> bool:
+    """Check that a value is True or False; other values are not converted, since "no" would become True."""
+    if not isinstance(value, bool):
+        raise RequestError(f"{argument}={brief(value)} is neither True nor False", field=argument)
+    return value
 
 
-def known_at(given: Any) -> Known:
-    """Whether a join sees the corrections of today, or what was known at the time."""
-    if not isinstance(given, str) or given not in KNOWN:
+def check_known(value: Any) -> Known:
+    """Check `known`: whether a join uses today's corrections, or what was known at the time."""
+    if not isinstance(value, str) or value not in KNOWN:
         raise RequestError(
-            f"known={brief(given)} must be 'now' (the latest correction) or 'then' (what was known at the spine's time)", field="known"
+            f"known={brief(value)} must be 'now' (the latest correction) or 'then' (what was known at the spine's time)", field="known"
         )
-    return given
+    return value
 
 
-def on_failures(given: Any) -> Failures:
-    """Whether views that fail are raised or returned."""
-    if not isinstance(given, str) or given not in ("raise", "return"):
-        raise RequestError(f"failures={brief(given)} is neither 'raise' nor 'return'", field="failures")
-    return cast(Failures, given)
+def check_failures(value: Any) -> Failures:
+    """Check `failures`: whether errors of views are raised or returned."""
+    if not isinstance(value, str) or value not in ("raise", "return"):
+        raise RequestError(f"failures={brief(value)} is neither 'raise' nor 'return'", field="failures")
+    return cast(Failures, value)
 
 
-def age(given: Any, what: str) -> timedelta:
-    """How old a thing must be: no time, or more."""
-    if not isinstance(given, timedelta):
-        raise RequestError(f"{what}={brief(given)} is no timedelta, such as timedelta(days=7)", field=what)
-    if given < timedelta(0):
-        raise RequestError(f"{what} {given} is negative; give how old a thing must be to go", field=what)
-    return given
+def check_age(value: Any, argument: str) -> timedelta:
+    """Check that a value is an age: a timedelta of zero or more."""
+    if not isinstance(value, timedelta):
+        raise RequestError(f"{argument}={brief(value)} is not a timedelta, such as timedelta(days=7)", field=argument)
+    if value < timedelta(0):
+        raise RequestError(f"{argument} {value} is negative; give the minimum age of what to remove", field=argument)
+    return value
 
 
-def snapshot_ids(given: Any) -> Mapping[str, int | None]:
-    """The snapshots that feature tables are pinned to, None of a table that has none; empty when nothing is given."""
-    if given is None:
+def check_snapshots(value: Any) -> Mapping[str, int | None]:
+    """Check the snapshots that feature tables are pinned to (None for a table without snapshots); None becomes empty."""
+    if value is None:
         return {}
-    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
-        raise RequestError(f"snapshots={brief(given)} is not a dict of feature table and snapshot", field="snapshots")
-    for name, snapshot in given.items():
+    if not isinstance(value, Mapping) or not all(isinstance(check_name, str) for check_name in value):
+        raise RequestError(f"snapshots={brief(value)} is not a dict of feature table and snapshot", field="snapshots")
+    for check_name, snapshot in value.items():
         if snapshot is not None and type(snapshot) is not int:
-            raise RequestError(f"snapshots: {name:.100} must be the number of a snapshot, not {brief(snapshot)}", field=f"snapshots.{name}")
-    return given
+            raise RequestError(
+                f"snapshots: {check_name:.100} must be a snapshot id, not {brief(snapshot)}", field=f"snapshots.{check_name}"
+            )
+    return value
 
 
-def column_names(given: Any, what: str) -> list[str]:
-    """One name of a column, or several."""
-    several = isinstance(given, Sequence) and not isinstance(given, str | bytes)
-    return [text(name, what) for name in given] if several else [text(given, what)]
+def check_column_names(value: Any, argument: str) -> list[str]:
+    """Check one column name or several; returns a list."""
+    several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    return [check_text(check_name, argument) for check_name in value] if several else [check_text(value, argument)]
 
 
-def version_number(given: Any) -> int:
-    """The number of a version, which MLflow gives as text."""
-    if isinstance(given, bool) or not isinstance(given, int | str) or not str(given).isdecimal() or len(str(given)) > _DIGITS:
-        raise RequestError(f"version={brief(given)} is not the number of a version", field="version")
-    return int(given)
+def check_version(value: Any) -> int:
+    """Check a version number, which MLflow gives as text."""
+    if isinstance(value, bool) or not isinstance(value, int | str) or not str(value).isdecimal() or len(str(value)) > _DIGITS:
+        raise RequestError(f"version={brief(value)} is not a version number", field="version")
+    return int(value)

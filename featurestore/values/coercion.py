@@ -1,4 +1,4 @@
-"""Values from callers, fitted to the type of the column they are compared with: exactly, or refused by name."""
+"""Coerce values from callers to the type of a column, exactly; a value that does not fit is an error."""
 
 import math
 import re
@@ -12,72 +12,74 @@ from featurestore.errors import TypeMismatch
 from featurestore.values.json_encoding import NAMES
 
 DOUBLES = ("DOUBLE", "FLOAT")
-"""The types that have NaN and infinities."""
-SHOWN = 100
-"""Most characters of a value in a message."""
+"""The types with NaN and infinities."""
+MAX_QUOTED = 100
+"""Limit of characters of a value quoted in a message."""
 
 _RANGES = {"INTEGER": 2**31, "BIGINT": 2**63}
 _MOST_FLOAT = 2.0**128 - 2.0**103
-"""From here on, a float rounds up to infinity."""
+"""Doubles from this value on round to infinity as a float."""
 _MOST_BITS = 256
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,6})?", re.ASCII)
 _WIDE = Context(prec=100)
 
 
-def fit(value: Any, kind: str, what: str) -> Any:
+def coerce(value: Any, sql_type: str, where: str) -> Any:
     """`value` as the Python value of a DuckDB type; None stays None. JSON spellings of dates, times, UUIDs,
-    decimals, NaN and infinities are read. Raises: TypeMismatch naming `what`, the value and the type.
+    decimals, NaN and infinities are read. Raises: TypeMismatch naming `where`, the value and the type.
     """
     if value is None:
         return None
     if hasattr(value, "item") and not isinstance(value, str | bytes):  # numpy scalars
         value = value.item()
-    # A NaN of a frame is its NULL; one that a client spells out is of a class of its own, and is none.
-    if type(value) is float and math.isnan(value) and kind not in ("DOUBLE", "FLOAT"):
+    # A NaN in a data frame means NULL; one that a client writes out has its own class, and does not.
+    if type(value) is float and math.isnan(value) and sql_type not in ("DOUBLE", "FLOAT"):
         return None
-    if kind.endswith("[]") and isinstance(value, list | tuple):
-        return [fit(item, kind[:-2], f"{what}[{index}]") for index, item in enumerate(value)]
-    fitted = _FITTERS.get("[]" if kind.endswith("[]") else kind.partition("(")[0], _as_is)(value, kind)
-    if fitted is None:
-        raise TypeMismatch(f"{what}: {shown(value)} is {_spoken(value)}, but the column is {kind}", field=what, expected=kind)
-    return fitted
+    if sql_type.endswith("[]") and isinstance(value, list | tuple):
+        return [coerce(item, sql_type[:-2], f"{where}[{index}]") for index, item in enumerate(value)]
+    coerced = _COERCERS.get("[]" if sql_type.endswith("[]") else sql_type.partition("(")[0], _as_is)(value, sql_type)
+    if coerced is None:
+        raise TypeMismatch(
+            f"{where}: {quote_value(value)} is {_type_name(value)}, but the column is {sql_type}", field=where, expected=sql_type
+        )
+    return coerced
 
 
-def is_fit(value: Any, kind: str) -> bool:
-    """Whether `fit` would surely give the value back as it is: a quick look, for those that most keys are."""
+def is_exact_fit(value: Any, sql_type: str) -> bool:
+    """Whether `coerce` would surely give the value back as it is: a quick look, for those that most keys are."""
     if type(value) is int:
-        return kind == "BIGINT" and -(2**63) <= value < 2**63
-    return type(value) is str and kind == "VARCHAR" and value.isascii()
+        return sql_type == "BIGINT" and -(2**63) <= value < 2**63
+    return type(value) is str and sql_type == "VARCHAR" and value.isascii()
 
 
-def shown(value: Any) -> str:
-    """A value in a message: whoever sent it knows how it goes on."""
+def quote_value(value: Any) -> str:
+    """A value quoted for a message, truncated."""
     if isinstance(value, str | bytes):
-        return repr(value) if len(value) <= SHOWN else f"{value[:SHOWN]!r}..."
-    if isinstance(value, int) and value.bit_length() > SHOWN:
+        return repr(value) if len(value) <= MAX_QUOTED else f"{value[:MAX_QUOTED]!r}..."
+    if isinstance(value, int) and value.bit_length() > MAX_QUOTED:
         return f"an integer of {value.bit_length()} bits"
     if isinstance(value, list | tuple | dict):
         return f"a {type(value).__name__} of {len(value)}"
     text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}..."
 
 
-def _spoken(value: Any) -> str:
-    """The name of a value's type; of subclasses of ours that of what they are."""
-    return next((kind.__name__ for kind in (float, Decimal) if isinstance(value, kind)), type(value).__name__)
+def _type_name(value: Any) -> str:
+    """The name of a value's type; for our subclasses, that of the base class."""
+    return next((base.__name__ for base in (float, Decimal) if isinstance(value, base)), type(value).__name__)
 
 
-def _integer(value: Any, kind: str) -> int | None:
+def _integer(value: Any, sql_type: str) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or (isinstance(value, Decimal) and value.is_nan()):
         return None
-    # The range first: to take a number apart that has a large exponent takes as many digits.
-    if not -_RANGES[kind] <= value < _RANGES[kind] or value != int(value):
+    # Check the range first: converting a number with a large exponent would need as many digits.
+    if not -_RANGES[sql_type] <= value < _RANGES[sql_type] or value != int(value):
         return None
     return int(value)
 
 
-def _double(value: Any, kind: str) -> float | None:
-    """None for a number that no double, or float, is near to. NaN and the infinities may be named, as JSON answers name them."""
+def _double(value: Any, sql_type: str) -> float | None:
+    """The double nearest to a number, or None if it is out of range. NaN and infinities may be text, as in our JSON responses."""
     if isinstance(value, str):
         return NAMES.get(value)
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
@@ -86,14 +88,14 @@ def _double(value: Any, kind: str) -> float | None:
         double = float(value)
     except (OverflowError, ValueError):
         return None
-    most = _MOST_FLOAT if kind == "FLOAT" else math.inf
+    limit = _MOST_FLOAT if sql_type == "FLOAT" else math.inf
     if math.isfinite(double):
-        return double if abs(double) < most else None
+        return double if abs(double) < limit else None
     return double if isinstance(value, float) or (isinstance(value, Decimal) and not value.is_finite()) else None
 
 
-def _decimal(value: Any, kind: str) -> Decimal | None:
-    """None for a number of more digits than the type has, before the point or after."""
+def _decimal(value: Any, sql_type: str) -> Decimal | None:
+    """The number as a decimal; None if it has more digits than the type, before or after the point."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         return None
     if isinstance(value, int) and value.bit_length() > _MOST_BITS:
@@ -102,7 +104,7 @@ def _decimal(value: Any, kind: str) -> Decimal | None:
     if not _DECIMAL.fullmatch(text):
         return None
     exact = Decimal(text)
-    precision, scale = (int(part) for part in kind.partition("(")[2].rstrip(")").split(","))
+    precision, scale = (int(part) for part in sql_type.partition("(")[2].rstrip(")").split(","))
     if not exact:
         return Decimal(0).scaleb(-scale)
     if not -scale <= exact.adjusted() < precision - scale:
@@ -120,7 +122,7 @@ def _string(value: Any, _: str) -> str | None:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether there is no half of a surrogate pair in it, which no column holds."""
+    """Whether the text has no lone surrogate, which a column cannot store."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -129,7 +131,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def _list(value: Any, _: str) -> None:
-    """None: what is a list is fitted item by item."""
+    """None: `coerce` has handled lists, so the value is not one."""
 
 
 def _binary(value: Any, _: str) -> bytes | None:
@@ -164,7 +166,7 @@ def _timestamp(value: Any, _: str) -> datetime | None:
     try:
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except OverflowError:
-        # In UTC it lies before the year 1 or after 9999.
+        # In UTC it is before the year 1 or after 9999.
         return None
 
 
@@ -172,7 +174,7 @@ def _as_is(value: Any, _: str) -> Any:
     return value
 
 
-_FITTERS: Mapping[str, Callable[[Any, str], Any]] = {
+_COERCERS: Mapping[str, Callable[[Any, str], Any]] = {
     "[]": _list,
     "BOOLEAN": _boolean,
     "INTEGER": _integer,

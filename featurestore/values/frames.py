@@ -1,4 +1,4 @@
-"""Rows as callers have them, made Arrow tables: data frames of any library, lists of dicts."""
+"""Convert callers' rows to Arrow tables: pandas and polars frames, Arrow data, lists of dicts."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,68 +14,68 @@ MEMORY = "a list of dicts, a pandas or polars DataFrame, an Arrow table or reade
 PLACES = ", a path or glob of Parquet or CSV files, 'iceberg:namespace.table[@snapshot]', or a SELECT over Iceberg tables"
 
 _UNFIT = (pa.ArrowException, OverflowError, UnicodeError)
-"""What Arrow raises for values that have no type in common, and for those that are beyond every type."""
+"""What Arrow raises for values without a common type, and for values out of range of every type."""
 
 
-def in_memory(given: Any, what: str = SPINE) -> pa.Table | None:
+def to_arrow_table(rows: Any, label: str = SPINE) -> pa.Table | None:
     """The rows of a pandas or polars frame, an Arrow table, batch or reader, or a list of dicts.
 
     None for a text or path, which names rows that lie elsewhere. Raises: TypeMismatch for a column of mixed types;
-    RequestError for anything else; both speak of `what`.
+    RequestError for anything else; both speak of `label`.
     """
-    if isinstance(given, str | os.PathLike):
+    if isinstance(rows, str | os.PathLike):
         return None
-    if isinstance(given, pa.Table):
-        return given
-    if isinstance(given, pa.RecordBatchReader):
-        return given.read_all()
-    if isinstance(given, pa.RecordBatch):
-        return pa.Table.from_batches([given])
-    kind = type(given).__module__.partition(".")[0]
+    if isinstance(rows, pa.Table):
+        return rows
+    if isinstance(rows, pa.RecordBatchReader):
+        return rows.read_all()
+    if isinstance(rows, pa.RecordBatch):
+        return pa.Table.from_batches([rows])
+    library = type(rows).__module__.partition(".")[0]
     try:
-        if kind == "pandas":
-            _refuse_repeated(list(given.columns), what)
-            return pa.Table.from_pandas(given, preserve_index=False).replace_schema_metadata(None)
-        if kind == "polars":
-            return _of_polars(given.collect() if hasattr(given, "collect") else given, what)
-        if isinstance(given, list):
-            return pa.table({name: pa.array(values) for name, values in columns_of(given, what).items()})
+        if library == "pandas":
+            _refuse_repeated(list(rows.columns), label)
+            return pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
+        if library == "polars":
+            return _from_polars(rows.collect() if hasattr(rows, "collect") else rows, label)
+        if isinstance(rows, list):
+            return pa.table({name: pa.array(values) for name, values in rows_to_columns(rows, label).items()})
     except _UNFIT as error:
-        columns = columns_of(given, what) if isinstance(given, list) else {name: given[name] for name in given.columns}
+        columns = rows_to_columns(rows, label) if isinstance(rows, list) else {name: rows[name] for name in rows.columns}
         raise TypeMismatch(
-            f"{what}'s column {_mixed(columns)} mixes types, or holds a value that no column does", reason=str(error)
+            f"{label}'s column {_mixed(columns)} mixes types, or holds a value that no column does", reason=str(error)
         ) from error
-    raise RequestError(f"{what} is of type {type(given).__name__}; give {MEMORY}{PLACES if what == SPINE else ''}")
+    raise RequestError(f"{label} is of type {type(rows).__name__}; give {MEMORY}{PLACES if label == SPINE else ''}")
 
 
-def _of_polars(frame: Any, what: str) -> pa.Table:
-    """A polars frame in Arrow. Python objects would come as their addresses in memory."""
-    for name, kind in frame.schema.items():
-        if str(kind) == "Object":
-            raise TypeMismatch(f"{what}'s column {name!r} holds Python objects (Object in polars); cast it to a type, or leave it out")
+def _from_polars(frame: Any, label: str) -> pa.Table:
+    """Convert a polars frame. Object columns are refused: polars would export memory addresses."""
+    for name, dtype in frame.schema.items():
+        if str(dtype) == "Object":
+            raise TypeMismatch(f"{label}'s column {name!r} holds Python objects (Object in polars); cast it to a type, or leave it out")
     rows: pa.Table = frame.to_arrow()
     return rows
 
 
-def _refuse_repeated(names: Sequence[Any], what: str) -> None:
-    """A frame of pandas may have several columns of one name; which of them is meant, nothing tells."""
-    twice = sorted({str(name) for name in names if names.count(name) > 1})
-    if twice:
+def _refuse_repeated(names: Sequence[Any], label: str) -> None:
+    """Refuse repeated column names, which pandas allows: it is unknown which column is meant."""
+    repeated = sorted({str(name) for name in names if names.count(name) > 1})
+    if repeated:
         raise RequestError(
-            f"{what} has more than one column called {', '.join(map(repr, twice))}; rename or drop all but one", columns=twice
+            f"{label} has more than one column called {', '.join(map(repr, repeated))}; rename or drop all but one", columns=repeated
         )
 
 
-def columns_of(rows: list[Any], what: str = SPINE) -> dict[str, list[Any]]:
-    """Rows as columns; a row without a value has None there. Raises: RequestError for what is no row."""
+def rows_to_columns(rows: list[Any], label: str = SPINE) -> dict[str, list[Any]]:
+    """Convert rows to columns; missing values are None. Raises: RequestError for a row that is not a dict."""
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            raise RequestError(f"row {number} of {what} is {type(row).__name__}, but must be a dict: each column with its value")
+            raise RequestError(f"row {number} of {label} is {type(row).__name__}, but must be a dict: each column with its value")
     return {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
 
 
 def _mixed(columns: Mapping[str, Any]) -> str:
-    """The first column that Arrow has no one type for."""
+    """The first column whose values have no common Arrow type."""
     for name, values in columns.items():
         try:
             pa.array(values)
@@ -85,5 +85,5 @@ def _mixed(columns: Mapping[str, Any]) -> str:
 
 
 def is_query(text: str) -> bool:
-    """Whether a text is meant as SQL, and not as a path."""
+    """Whether a text is SQL, not a path."""
     return text.strip()[:7].lower().startswith(QUERY_WORDS)

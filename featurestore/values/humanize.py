@@ -1,13 +1,13 @@
-"""Numbers and names as people read them: set apart by thousands, counted with their word, and bytes in units."""
+"""Format numbers, counts, byte sizes, durations and lists of names for people."""
 
 from collections.abc import Sequence
 
 LISTED = 5
-"""So many names are listed before the rest is only counted."""
+"""How many names are listed before the rest is only counted."""
 
 
 def count(number: int) -> str:
-    """A number with its thousands set apart."""
+    """A number with thousands separated by spaces."""
     return f"{number:,}".replace(",", " ")
 
 
@@ -17,7 +17,7 @@ def plural(number: int, word: str) -> str:
 
 
 def size(bytes_: float) -> str:
-    """`37 B`, `1.2 MiB`, `15 MiB`: two digits at least where there are units to divide."""
+    """A byte size such as `37 B`, `1.2 MiB`, `15 MiB`, with at least two digits in larger units."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if bytes_ < 1024:
             return f"{bytes_:.0f} {unit}" if unit == "B" or bytes_ >= 10 else f"{bytes_:.1f} {unit}"
@@ -26,7 +26,7 @@ def size(bytes_: float) -> str:
 
 
 def span(microseconds: int | None) -> str | None:
-    """A distance in time by its two largest units: `-3h 12m`, `9372d`, `5us`; None for None."""
+    """A duration in its two largest units: `-3h 12m`, `9372d`, `5us`; None for None."""
     if microseconds is None:
         return None
     rest, parts = abs(microseconds), []
@@ -41,6 +41,6 @@ _SPANS = (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names with commas; of many only the first, and how many there are besides."""
+    """Names separated by commas; only the first of many, and the number of others."""
     shown = ", ".join(names[:LISTED])
     return shown if len(names) <= LISTED else f"{shown} and {len(names) - LISTED} more"

@@ -1,4 +1,4 @@
-"""Values as JSON: RFC 3339 in UTC with Z and microseconds, exact decimals, NaN and infinities as text."""
+"""Encode values as JSON: RFC 3339 times in UTC with Z and microseconds, exact decimals, NaN and infinities as text."""
 
 import base64
 import math
@@ -14,18 +14,18 @@ OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_SERIALIZE_NUMPY
 
 
 NAMES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-"""What the floats are called that are no numbers of JSON."""
+"""The names of the floats that JSON has no numbers for."""
 
 
 def dumps(
     value: Any, default: Callable[[Any], Any] | None = None, option: int = OPTIONS, suspected: Callable[[], bool] = lambda: True
 ) -> bytes:
-    """The value as JSON, floats that JSON does not know by their names. Raises TypeError for what has no JSON form.
+    """Encode a value as JSON, with names for NaN and infinities. Raises TypeError for a value without a JSON form.
 
-    `suspected` may tell, at less cost than looking at every value, that none of them is there.
+    `suspected` may return False to skip the search for these, if it is known that there are none.
     """
     content = orjson.dumps(value, default=default or spelled, option=option)
-    # They are null in it: where there is none, there is none of them either. One byte is looked for much faster than four.
+    # orjson writes them as null, so without a null there are none. Searching for one byte is much faster than for four.
     if b"n" not in content or b"null" not in content or not suspected():
         return content
     named = _named(value)
@@ -33,7 +33,7 @@ def dumps(
 
 
 def _named(value: Any) -> Any:
-    """The value with names in the places of floats that are not finite; the same object where there is none."""
+    """The value with floats that are not finite replaced by their names; the same object if there are none."""
     if isinstance(value, float):
         return value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):
@@ -49,10 +49,10 @@ def _named(value: Any) -> Any:
 
 
 def spelled(value: Any) -> Any:
-    """The JSON form of a value that JSON does not know. Raises TypeError."""
+    """The JSON form of a value of a type that JSON lacks. Raises TypeError."""
     if isinstance(value, datetime):
         moment = value.astimezone(UTC) if value.tzinfo else value
-        # `strftime` writes the year 12 as 12.
+        # Not `strftime`, which writes the year 12 as 12.
         return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
     if isinstance(value, date | time):
         return value.isoformat()
@@ -64,7 +64,7 @@ def spelled(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """The same, and text for all else: for error details, which must never fail."""
+    """As `spelled`, with text for all other values: for error details, which must never fail."""
     try:
         return spelled(value)
     except TypeError:

@@ -1,4 +1,4 @@
-"""JSON as clients send it, read strictly: no key twice in an object, and numbers as exactly as they are written."""
+"""Parse clients' JSON strictly: no repeated keys in an object, and exact numbers."""
 
 import json
 from collections.abc import Sequence
@@ -7,15 +7,15 @@ from typing import Any
 
 
 class NotANumber(float):
-    """A NaN or an Infinity that JSON spelled out: no number for any type but doubles, where a NaN of pandas would be a NULL."""
+    """A NaN or Infinity written out in JSON: a value only for doubles, while a NaN of pandas means NULL."""
 
 
 class WrittenNumber(Decimal):
-    """A number that a double does not hold as it is written."""
+    """A number that a double cannot represent exactly as written."""
 
 
 class JsonProblem(ValueError):
-    """What is wrong with a document; `key` is where, as far as it is known."""
+    """A JSON document is invalid; `key` says where, if known."""
 
     def __init__(self, message: str, key: str) -> None:
         super().__init__(message)
@@ -23,7 +23,7 @@ class JsonProblem(ValueError):
 
 
 def loads(text: bytes | str) -> Any:
-    """The document. A number that a double does not hold as it is written is a WrittenNumber.
+    """Parse a document. A number that a double cannot represent exactly as written becomes a WrittenNumber.
 
     Raises: JsonProblem, ValueError, RecursionError.
     """
@@ -31,12 +31,12 @@ def loads(text: bytes | str) -> Any:
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    result = dict(pairs)
+    if len(result) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for index, name in enumerate(names) if name in names[:index])[:100]
-        raise JsonProblem(f"the key {twice!r} is there twice in one object", twice)
-    return found
+        repeated = next(name for index, name in enumerate(names) if name in names[:index])[:100]
+        raise JsonProblem(f"the key {repeated!r} is there twice in one object", repeated)
+    return result
 
 
 def _number(text: str) -> float | Decimal:
@@ -44,5 +44,5 @@ def _number(text: str) -> float | Decimal:
     try:
         exact = Decimal(text)
     except InvalidOperation as error:
-        raise JsonProblem(f"{text[:100]} is beyond all numbers", "") from error
+        raise JsonProblem(f"{text[:100]} is out of range", "") from error
     return double if exact == Decimal(repr(double)) else WrittenNumber(text)

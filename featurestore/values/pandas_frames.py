@@ -1,4 +1,4 @@
-"""Arrow tables as pandas frames in which NULL costs no digits."""
+"""Convert Arrow tables to pandas frames without losing digits of columns with NULL."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 def to_frame(table: pa.Table, numpy: bool = False) -> "pd.DataFrame":
-    """The table as a frame: integers and booleans that hold NULL are of pandas' nullable types, with `numpy` of numpy's.
+    """Convert a table to a frame; integers and booleans with NULL get pandas' nullable types, or numpy's with `numpy`.
 
-    As float64 an integer beyond 2**53 would be another one, and a boolean would be an object. Lists of integers with NULL are
-    arrays of objects for the same reason. The rows are the same otherwise.
+    As float64, integers beyond 2**53 would change, and booleans would be objects. Lists of integers with NULL are arrays of objects for
+    the same reason.
     Raises: MissingExtra without pandas.
     """
     try:
-        # Here and not above: most of what is imported has no use for pandas.
+        # Imported here: most imports of this package do not need pandas.
         import pandas as pd  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if error.name != "pandas":
@@ -50,7 +50,7 @@ def to_frame(table: pa.Table, numpy: bool = False) -> "pd.DataFrame":
 
 
 def _lists_of_integers_with_null(column: pa.ChunkedArray) -> bool:
-    """Whether a column has lists, or lists of lists, of integers among which there is a NULL: to pandas they would all be doubles."""
+    """Whether a column has lists, possibly nested, of integers with a NULL, which pandas would convert to doubles."""
     inner = column
     while pa.types.is_list(inner.type) or pa.types.is_large_list(inner.type) or pa.types.is_fixed_size_list(inner.type):
         inner = pc.list_flatten(inner)
@@ -58,10 +58,10 @@ def _lists_of_integers_with_null(column: pa.ChunkedArray) -> bool:
 
 
 def _objects(value: Any) -> Any:
-    """A list as numpy's array of objects, which is what pandas has of booleans with NULL in a list; what is no list stays."""
+    """A list as numpy's array of objects, as pandas represents lists of booleans with NULL; other values are unchanged."""
     if not isinstance(value, list):
         return value
-    made = np.empty(len(value), dtype=object)
-    for place, element in enumerate(value):
-        made[place] = _objects(element)
-    return made
+    result = np.empty(len(value), dtype=object)
+    for index, element in enumerate(value):
+        result[index] = _objects(element)
+    return result

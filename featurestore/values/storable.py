@@ -1,4 +1,4 @@
-"""What a table holds and everybody reads: times of the years 1 to 9999, and decimals of no more digits than their type has."""
+"""Find values that tables cannot store: times outside the years 1 to 9999, and decimals with more digits than their type."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,24 +9,24 @@ _TICKS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _DAY = 86_400_000_000
 
 
-def beyond(column: pa.Array | pa.ChunkedArray) -> str | None:
-    """What there is in a column, also inside lists and structs, that no table holds; None when all of it is fine."""
-    kind = column.type
-    if isinstance(column, pa.ChunkedArray) and pa.types.is_nested(kind):
-        return next((found for chunk in column.chunks if (found := beyond(chunk)) is not None), None)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return beyond(column.flatten())
-    if pa.types.is_struct(kind):
-        return next((found for part in column.flatten() if (found := beyond(part)) is not None), None)
-    if pa.types.is_timestamp(kind) and kind.unit in _TICKS:
-        return _outside(column.cast(pa.int64()), _TICKS[kind.unit])
-    if pa.types.is_date32(kind):
+def unstorable_values(column: pa.Array | pa.ChunkedArray) -> str | None:
+    """A description of the values in a column, also inside lists and structs, that a table cannot store; None if there are none."""
+    arrow_type = column.type
+    if isinstance(column, pa.ChunkedArray) and pa.types.is_nested(arrow_type):
+        return next((found for chunk in column.chunks if (found := unstorable_values(chunk)) is not None), None)
+    if pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type):
+        return unstorable_values(column.flatten())
+    if pa.types.is_struct(arrow_type):
+        return next((found for part in column.flatten() if (found := unstorable_values(part)) is not None), None)
+    if pa.types.is_timestamp(arrow_type) and arrow_type.unit in _TICKS:
+        return _outside(column.cast(pa.int64()), _TICKS[arrow_type.unit])
+    if pa.types.is_date32(arrow_type):
         return _outside(column.cast(pa.int32()).cast(pa.int64()), _DAY)
-    if pa.types.is_decimal(kind):
+    if pa.types.is_decimal(arrow_type):
         try:
             column.validate(full=True)
         except pa.ArrowInvalid:
-            return f"a number of more than {kind.precision} digits"
+            return f"a number of more than {arrow_type.precision} digits"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Times at the edges: UTC microseconds inside, RFC 3339 outside; a time without a zone is read as UTC."""
+"""Convert times: UTC microseconds internally, RFC 3339 externally; a time without a zone is read as UTC."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -8,18 +8,18 @@ import numpy as np
 from featurestore.errors import RequestError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Spelling a time without a zone is three times faster, and an online answer spells hundreds.
+# Formatting a time without a zone is three times faster, and an online response formats hundreds.
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
 FIRST = -62_135_596_800_000_000
 """The year 1."""
 LAST = 253_402_300_799_999_999
 """The end of the year 9999."""
 MANY = 8
-"""From so many times on, numpy spells them faster than one at a time."""
+"""From this many times on, numpy formats them faster than Python."""
 
 
 def now() -> int:
-    """The present in microseconds."""
+    """The current time in microseconds since the epoch."""
     return micros(datetime.now(UTC))
 
 
@@ -35,7 +35,7 @@ def moment(microseconds: int) -> datetime:
 
 
 def bound(microseconds: int) -> int | None:
-    """An end of an interval for pruning; None for the first and last time there is, which bound nothing."""
+    """A bound of an interval for pruning; None for the first and last possible time, which bound nothing."""
     return microseconds if FIRST < microseconds < LAST else None
 
 
@@ -45,16 +45,16 @@ def text(microseconds: int | None) -> str | None:
 
 
 def texts(microseconds: Iterable[int | None]) -> dict[int | None, str | None]:
-    """The `text` of each of these times; of many, at a quarter of its cost."""
-    wanted = [at for at in set(microseconds) if at is not None]
-    if len(wanted) < MANY or not FIRST <= min(wanted) <= max(wanted) <= LAST:
-        return {None: None, **{at: text(at) for at in wanted}}
-    spelled: list[str] = np.datetime_as_string(np.array(wanted, "datetime64[us]"), "us", timezone="UTC").tolist()
-    return {None: None, **dict(zip(wanted, spelled, strict=True))}
+    """The `text` of each of these times; for many times, at a quarter of the cost."""
+    distinct = [at for at in set(microseconds) if at is not None]
+    if len(distinct) < MANY or not FIRST <= min(distinct) <= max(distinct) <= LAST:
+        return {None: None, **{at: text(at) for at in distinct}}
+    formatted: list[str] = np.datetime_as_string(np.array(distinct, "datetime64[us]"), "us", timezone="UTC").tolist()
+    return {None: None, **dict(zip(distinct, formatted, strict=True))}
 
 
 def parse(value: datetime | str | int, what: str) -> int:
-    """Microseconds of a datetime or of an ISO 8601 text. Raises: RequestError naming `what`."""
+    """Microseconds of a datetime or of ISO 8601 text. Raises: RequestError naming `what`."""
     if isinstance(value, str):
         text = value[:100]
         try:
@@ -65,5 +65,5 @@ def parse(value: datetime | str | int, what: str) -> int:
         raise RequestError(f"{what} {value!r} is not a datetime")
     microseconds = micros(value)
     if not FIRST <= microseconds <= LAST:
-        raise RequestError(f"{what} {value.isoformat()} lies outside the years 1 to 9999 in UTC")
+        raise RequestError(f"{what} {value.isoformat()} is outside the years 1 to 9999 in UTC")
     return microseconds

@@ -174,7 +174,7 @@ def test_what_files_of_all_sorts_hold(files: Reading, tmp_path: Path, content: s
         (b"a,,b\n1,2,3\n", "line 1 has no name for column 2"),
         (b"a;b\n1;2\n", r"line 1 has ';' between its columns, not ','; declare it: format=Csv\(delimiter=';'"),
         (b"a\tb\n1\t2\n", "between its columns"),
-        ("a,b\n1,x\n2,Käse\n".encode("latin-1"), r"line 3 is not utf-8; declare what it is, format=Csv\(encoding='latin-1'\)"),
+        ("a,b\n1,x\n2,Käse\n".encode("latin-1"), r"line 3 is not utf-8; declare the encoding, format=Csv\(encoding='latin-1'\)"),
         ("a,b\n1,x\n".encode("utf-16"), r"line 1 is UTF-16, not UTF-8; declare it: format=Csv\(encoding='utf-16'\)"),
     ],
 )

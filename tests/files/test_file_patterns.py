@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from featurestore.errors import NotFound, RequestError
-from featurestore.files.listing import listed, moved, states
+from featurestore.files.listing import file_states, first_changed, list_files
 
 
 def put(folder: Path, *names: str) -> None:
@@ -16,7 +16,7 @@ def put(folder: Path, *names: str) -> None:
 
 
 def found(folder: Path, pattern: str) -> list[str]:
-    return [os.path.relpath(path, folder) for path in listed(f"{folder}/{pattern}")]
+    return [os.path.relpath(path, folder) for path in list_files(f"{folder}/{pattern}")]
 
 
 def test_what_writers_leave_is_no_file_of_a_pattern(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_two_stars_go_through_all_folders_and_through_no_link(tmp_path: Path) ->
 def test_paths_are_spelled_as_they_were_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, "d/a.csv", "e.csv")
     monkeypatch.chdir(tmp_path)
-    assert (listed("d/*.csv"), listed("./d/*.csv"), listed("*.csv"), listed("d/../e.csv")) == (
+    assert (list_files("d/*.csv"), list_files("./d/*.csv"), list_files("*.csv"), list_files("d/../e.csv")) == (
         ["d/a.csv"],
         ["./d/a.csv"],
         ["e.csv"],
@@ -63,17 +63,17 @@ def test_paths_are_spelled_as_they_were_given(tmp_path: Path, monkeypatch: pytes
 def test_what_is_no_file_is_told_by_name(tmp_path: Path) -> None:
     put(tmp_path, "good.parquet", "out.parquet/part-0.parquet")
     with pytest.raises(NotFound, match=r"did you mean '.*good.parquet'"):
-        listed(f"{tmp_path}/god.parquet")
+        list_files(f"{tmp_path}/god.parquet")
     with pytest.raises(RequestError, match=r"out.parquet is a folder; name the files in it"):
-        states(listed(f"{tmp_path}/*.parquet"))
+        file_states(list_files(f"{tmp_path}/*.parquet"))
     (tmp_path / "gone.parquet").symlink_to(tmp_path / "nowhere")
     with pytest.raises(RequestError, match=r"gone.parquet is a link to nothing"):
-        states(listed(f"{tmp_path}/go[n]e.parquet"))
+        file_states(list_files(f"{tmp_path}/go[n]e.parquet"))
     os.mkfifo(tmp_path / "pipe.parquet")
     with pytest.raises(RequestError, match=r"pipe.parquet is not a file"):
-        states([f"{tmp_path}/pipe.parquet"])
+        file_states([f"{tmp_path}/pipe.parquet"])
     with pytest.raises(RequestError, match="removed meanwhile"):
-        states([f"{tmp_path}/never.parquet"])
+        file_states([f"{tmp_path}/never.parquet"])
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["written over", "replaced"])
@@ -81,13 +81,13 @@ def test_a_file_of_the_same_size_and_time_is_another(tmp_path: Path, replaced: b
     path = tmp_path / "a.csv"
     path.write_text("old")
     os.utime(path, ns=(1, 1))
-    before = states([str(path)])
-    assert moved(before) is None
+    before = file_states([str(path)])
+    assert first_changed(before) is None
     new = tmp_path / "new" if replaced else path
     new.write_text("new")
     os.utime(new, ns=(1, 1))
     if replaced:
         new.rename(path)
-    assert moved(before) == str(path)
+    assert first_changed(before) == str(path)
     path.unlink()
-    assert moved(before) == str(path)
+    assert first_changed(before) == str(path)

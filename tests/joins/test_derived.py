@@ -182,7 +182,7 @@ def test_a_training_set_names_it_as_well(store: FeatureStore, monkeypatch: pytes
     with pytest.raises(RequestError, match=message):
         store.training_set("over", spine, timestamp="t")
     # The plan for logs that do not fit in memory.
-    monkeypatch.setattr("featurestore.joins.join.gathering", lambda *_: None)
+    monkeypatch.setattr("featurestore.joins.join.plan_gather", lambda *_: None)
     with pytest.raises(RequestError, match=message):
         store.point_in_time("over", spine, timestamp="t")
 

@@ -15,7 +15,7 @@ from featurestore.joins.gather.view_log import BATCH
 from featurestore.joins.join import join
 from featurestore.lakehouse.stored_files import StoredFiles
 from featurestore.records.pinned import pin
-from featurestore.spines.spine import fitted, held
+from featurestore.spines.spine import fit_rows, spine_in_memory
 from tests.worlds import STAMP, load_source
 
 DAY = 86_400_000_000
@@ -102,7 +102,7 @@ def joined(store: FeatureStore, given: pa.Table, known: str, room: int) -> tuple
     """The join by one plan, and what it says about the views."""
     plan = store.service_plan("both")
     with store._runtime.engine.session() as session:
-        found = join(session, plan, held(fitted(given, plan, "t"), plan), pin(store._runtime, plan), known, room=room)
+        found = join(session, plan, spine_in_memory(fit_rows(given, plan, "t"), plan), pin(store._runtime, plan), known, room=room)
         return pa.Table.from_batches(found.batches, found.schema), (found.facts, found.sql)
 
 
@@ -111,16 +111,16 @@ def joined(store: FeatureStore, given: pa.Table, known: str, room: int) -> tuple
 def test_both_plans_give_the_same(home: Path, known: str) -> None:
     given = spine(BATCH + 1000)
     with FeatureStore(home=home) as store:
-        held, said = joined(store, given, known, PLENTY)
-        assert held.num_rows == given.num_rows
-        assert held.column("label").equals(given.column("label"))
-        assert 0 < held.column("mine_number").null_count < held.num_rows
+        spine_in_memory, said = joined(store, given, known, PLENTY)
+        assert spine_in_memory.num_rows == given.num_rows
+        assert spine_in_memory.column("label").equals(given.column("label"))
+        assert 0 < spine_in_memory.column("mine_number").null_count < spine_in_memory.num_rows
     for threads in (1, 3):
         with FeatureStore(settings=Settings(home=home, threads=threads, memory_limit="250MB")) as store:
             for room in (PLENTY, 0):
                 again, once_more = joined(store, given, known, room)
-                assert again.schema == held.schema
-                assert again.equals(held), f"threads={threads}, room={room}"
+                assert again.schema == spine_in_memory.schema
+                assert again.equals(spine_in_memory), f"threads={threads}, room={room}"
                 assert once_more == said
 
 

@@ -13,7 +13,7 @@ from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Sett
 from featurestore.errors import DefinitionError
 from featurestore.joins.join import join
 from featurestore.records.pinned import pin
-from featurestore.spines.spine import fitted, held
+from featurestore.spines.spine import fit_rows, spine_in_memory
 from tests.worlds import STAMP, load_source
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -104,10 +104,10 @@ def test_zeros_keep_their_signs_in_every_plan(tmp_path: Path, created: str | Non
                 for many in (1, 100):
                     at = "2026-12-31" if known == "then" else "2026-03-20"
                     spine = [{"k": key, "t": at} for key in (1, 2, 3)] * many
-                    rows = fitted(pa.table({"k": [row["k"] for row in spine], "t": [row["t"] for row in spine]}), plan, "t")
+                    rows = fit_rows(pa.table({"k": [row["k"] for row in spine], "t": [row["t"] for row in spine]}), plan, "t")
                     for room in (1 << 30, 0):
                         with store._runtime.engine.session() as session:
-                            joined = join(session, plan, held(rows, plan), pin(store._runtime, plan), known, room=room)
+                            joined = join(session, plan, spine_in_memory(rows, plan), pin(store._runtime, plan), known, room=room)
                             said = [tuple(row[name] for name in ("x", "f", "xs")) for batch in joined.batches for row in batch.to_pylist()]
                         assert repr(said) == repr(wanted * many), (known, many, room)
             # A change of sign alone is a change, and so is a row that goes.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
 from featurestore.joins.join import join
 from featurestore.records.pinned import pin
-from featurestore.spines.spine import fitted, held
+from featurestore.spines.spine import fit_rows, spine_in_memory
 from tests import oracle
 from tests.worlds import STAMP, load_source, on_a_store
 
@@ -66,7 +66,7 @@ def spilled(service: str, store: FeatureStore, asked: pa.Table, known: str) -> p
     plan = store.service_plan(service)
     parts = store._runtime
     with parts.engine.session() as session:
-        joined = join(session, plan, held(fitted(asked, plan, "t"), plan), pin(parts, plan), known, room=0)
+        joined = join(session, plan, spine_in_memory(fit_rows(asked, plan, "t"), plan), pin(parts, plan), known, room=0)
         return pa.Table.from_batches(joined.batches, joined.schema)
 
 

@@ -20,7 +20,7 @@ from featurestore.joins.gather.row_groups import RowGroup
 from featurestore.joins.gather.sections import Section, sections
 from featurestore.joins.join import join
 from featurestore.lakehouse.stored_files import StoredFiles
-from featurestore.spines.spine import fitted, held
+from featurestore.spines.spine import fit_rows, spine_in_memory
 from tests.worlds import STAMP, load_source
 
 SECOND = 1_000_000
@@ -194,7 +194,7 @@ def test_gathering_by_sections_gives_what_the_engine_does(
         logs = {use.table: log for use in plan.uses}
         results = []
         for room in (1 << 30, 0):
-            found = join(session, plan, held(fitted(spine, plan, "t"), plan), logs, known, room=room)
+            found = join(session, plan, spine_in_memory(fit_rows(spine, plan, "t"), plan), logs, known, room=room)
             results.append((pa.Table.from_batches(found.batches, found.schema), found.facts))
     assert results[0][0].to_pylist() == results[1][0].to_pylist()
     assert results[0][1] == results[1][1]

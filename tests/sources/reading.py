@@ -19,7 +19,7 @@ class Reading:
         self.parts = runtime
 
     def open(self, pattern: object, written: Csv | None = None, *times: str) -> ParquetFiles | CsvFiles:
-        return self.parts.files.open(listing.states(listing.listed(str(pattern))), written, times)
+        return self.parts.files.open(listing.file_states(listing.list_files(str(pattern))), written, times)
 
     def types(self, pattern: object, written: Csv | None = None, *times: str) -> dict[str, str]:
         with self.parts.engine.brief() as session:

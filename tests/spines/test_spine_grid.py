@@ -120,7 +120,7 @@ def test_a_server_makes_the_spine(store: FeatureStore) -> None:
         ("customers", {"spine": []}, "a spine needs timestamp="),
         ("customers", {"start": "2026-01-02", "end": "2026-01-01", "every": "1d"}, "is before start"),
         ("customers", {"start": "2026-01-01", "end": "2026-01-01", "every": "daily"}, "every: 'daily' is not a duration"),
-        ("customers", {"start": "2026-01-01", "end": "2026-01-01", "every": "0d"}, "is no step"),
+        ("customers", {"start": "2026-01-01", "end": "2026-01-01", "every": "0d"}, "must be longer than zero"),
         ("customers", {"start": "soon", "end": "2026-01-01", "every": "1d"}, "start 'soon' is not a time"),
         ("customers", {"start": "2026-01-01", "end": "2026-01-01", "every": "1d", "timestamp": "customer_id"}, "is a key column"),
         ("apart", {"start": "2026-01-01", "end": "2026-01-01", "every": "1d"}, "no view of service apart has all of its keys"),

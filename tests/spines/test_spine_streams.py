@@ -13,7 +13,7 @@ from featurestore.errors import TypeMismatch
 from featurestore.joins.gather.view_log import BATCH
 from featurestore.joins.join import join
 from featurestore.records.pinned import pin
-from featurestore.spines.reading import of_rows
+from featurestore.spines.reading import spine_of_rows
 from featurestore.spines.spine import Spine
 from featurestore.spines.spool import Spool
 from tests.worlds import STAMP, load_source
@@ -68,11 +68,15 @@ def joined(store: FeatureStore, spine: Spine, room: int, known: str = "now") -> 
 def test_a_spine_in_a_file_is_joined_in_pieces_as_at_once(store: FeatureStore, tmp_path: Path, known: str) -> None:
     given = asked(ROWS, 0, 400)
     plan = store.service_plan("both")
-    at_once, facts = joined(store, of_rows(given, plan, "t", tmp_path), 1 << 30, known)
-    spine = of_rows(stream(given), plan, "t", tmp_path, most=100_000)
-    assert isinstance(spine.held, Spool)
+    at_once, facts = joined(store, spine_of_rows(given, plan, "t", tmp_path), 1 << 30, known)
+    spine = spine_of_rows(stream(given), plan, "t", tmp_path, memory_limit=100_000)
+    assert isinstance(spine.source, Spool)
     assert list(tmp_path.iterdir()) == []
-    assert (spine.rows, spine.ends, spine.schema) == (ROWS, of_rows(given, plan, "t", tmp_path).ends, at_once.select([0, 1, 2]).schema)
+    assert (spine.rows, spine.ends, spine.schema) == (
+        ROWS,
+        spine_of_rows(given, plan, "t", tmp_path).ends,
+        at_once.select([0, 1, 2]).schema,
+    )
     assert [piece.rows for piece in spine.pieces(50_000)] == [50_000, ROWS - 50_000]
     in_pieces, again = joined(store, spine, 1 << 20, known)
     assert in_pieces.equals(at_once)
@@ -86,7 +90,7 @@ def test_what_is_wrong_late_in_a_stream_is_told_before_anything_is_joined(store:
     rows = asked(3000, 0, 30)
     wrong = rows.set_column(1, "t", pa.array([*["2024-01-05"] * 2999, "soon"]))
     with pytest.raises(TypeMismatch, match="'soon', which is not ISO 8601"):
-        of_rows(stream(wrong), store.service_plan("both"), "t", tmp_path, most=1)
+        spine_of_rows(stream(wrong), store.service_plan("both"), "t", tmp_path, memory_limit=1)
 
 
 def test_files_of_a_spine_are_streamed_and_their_types_brought_together(store: FeatureStore, tmp_path: Path) -> None:
@@ -100,7 +104,7 @@ def test_files_of_a_spine_are_streamed_and_their_types_brought_together(store: F
 
 @pytest.mark.parametrize("first, days", [(360, 5), (331, 3), (10, 4), (500, 3), (-20, 10)])
 def test_a_week_sees_what_came_before_it_however_long_ago(store: FeatureStore, tmp_path: Path, first: int, days: int) -> None:
-    spine = of_rows(asked(700, first, days), store.service_plan("both"), "t", tmp_path)
+    spine = spine_of_rows(asked(700, first, days), store.service_plan("both"), "t", tmp_path)
     gathered, facts = joined(store, spine, 1 << 30)
     spilled, again = joined(store, spine, 0)
     assert gathered.equals(spilled)

@@ -1,4 +1,4 @@
-"""The as-of match: which row of a log each spine row sees, by a binary search in the log put in order once."""
+"""The as-of match: find the log row of each spine row by binary search in the log, which is sorted once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ import numpy as np
 import pyarrow as pa
 
 from featurestore.joins.gather.key_codes import PACKED, Keys
-from featurestore.values.int64 import Flags, Numbers, arrow, filled
+from featurestore.values.int64 import Flags, Numbers, to_arrow, to_numpy
 
 NEVER = np.iinfo(np.int64).min
-AT_ONCE = 1 << 14
-NOTHING = -1
-"""The position of no row."""
-LIMIT = 1 << 62
-"""What a key and a time together may count up to."""
+BATCH_ROWS = 1 << 14
+NO_ROW = -1
+"""The position that means no row."""
+MAX_CODE = 1 << 62
+"""Upper bound of the packed (key, time) code, so that it fits in int64."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Keys and times of a spine in any order; `order` are its rows' numbers."""
+class SortedSpine:
+    """Keys and times of a spine in another order; `order` has its row numbers."""
 
     order: Numbers
     keys: Sequence[pa.ChunkedArray]
@@ -27,9 +27,9 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """For each spine row the position in the log of the row that it sees, NOTHING for none, and that row's feature_timestamp, NEVER for
-    none; None where the times must be read from the log.
+class Matches:
+    """For each spine row the position of its log row, NO_ROW for none, and that row's feature_timestamp, NEVER for none (`times` is None
+    if the times must be read from the log).
     """
 
     positions: Numbers
@@ -37,13 +37,12 @@ class Seen:
 
 
 class AsOf:
-    """A log in the order of keys and times: sixteen bytes or less for each of its rows.
+    """A log sorted by keys and times, in at most 16 bytes per row.
 
-    `known` "now": of the rows of one key and time the latest created one holds, where there may be several. "then": a row
-    holds from the later of its two times on, and of those that hold the one of the latest feature_timestamp is seen. `created` may be
-    None where neither asks for it. Rows of a feature_timestamp before `since`, or at `until` and later (microseconds; None: no
-    bound), are left out. `deleted`: which rows are tombstones, None for none. From its created time on, a tombstone hides every
-    earlier version of its row.
+    `known` "now": of several rows with the same key and time, the latest created one is current. "then": a row is available from the
+    later of its two times, and of the available rows, the one with the latest feature_timestamp is current. `created` may be None if it
+    is not needed. Rows with a feature_timestamp before `since`, or at or after `until` (microseconds; None: no bound), are left out.
+    `deleted` marks tombstones (None: there are none). A tombstone hides all earlier versions of its row from its created time on.
     """
 
     def __init__(
@@ -57,70 +56,74 @@ class AsOf:
         deleted: Flags | None = None,
     ) -> None:
         self._keys = Keys(keys)
-        held = self._keys.of(keys)
-        feature, made = micros(times), None if created is None else micros(created)
-        there = held >= 0
+        key_codes = self._keys.of(keys)
+        feature, created_us = micros(times), None if created is None else micros(created)
+        included = key_codes >= 0
         if known == "then":
-            there &= made != NEVER
+            included &= created_us != NEVER
         if since is not None:
-            there &= feature >= since
+            included &= feature >= since
         if until is not None:
-            there &= feature < until
-        kept = None if there.all() else np.flatnonzero(there)
-        if kept is not None:
-            held, feature, made = held[kept], feature[kept], None if made is None else made[kept]
-            deleted = None if deleted is None else deleted[kept]
-        from_when = np.maximum(feature, made) if known == "then" and made is not None else feature
+            included &= feature < until
+        included_rows = None if included.all() else np.flatnonzero(included)
+        if included_rows is not None:
+            key_codes, feature, created_us = (
+                key_codes[included_rows],
+                feature[included_rows],
+                None if created_us is None else created_us[included_rows],
+            )
+            deleted = None if deleted is None else deleted[included_rows]
+        from_when = np.maximum(feature, created_us) if known == "then" and created_us is not None else feature
         self._times = _Times(from_when, self._keys.size)
-        codes = held * self._times.size
+        codes = key_codes * self._times.size
         self._times.add_to(codes, from_when)
-        if known == "then" and made is not None and deleted is not None and deleted.any():
-            rows = _living_so_far(codes, held, feature, made, deleted)
+        if known == "then" and created_us is not None and deleted is not None and deleted.any():
+            rows = _latest_live_so_far(codes, key_codes, feature, created_us, deleted)
             codes = np.sort(codes)
-        elif known == "then" and made is not None:
-            rows = _latest_so_far(np.argsort(codes, kind="stable"), np.lexsort((made, feature, held)))
+        elif known == "then" and created_us is not None:
+            rows = _latest_so_far(np.argsort(codes, kind="stable"), np.lexsort((created_us, feature, key_codes)))
             codes = np.sort(codes)
-        elif made is not None:
-            rows = np.lexsort((made, codes))
+        elif created_us is not None:
+            rows = np.lexsort((created_us, codes))
             codes = codes[rows]
             if deleted is not None:
                 living = _latest(codes) & ~deleted[rows]
                 rows, codes = rows[living], codes[living]
         else:
-            rows, codes = _in_order(codes, held, self._keys.size)
+            rows, codes = _in_order(codes, key_codes, self._keys.size)
         self._ordered = codes
         self._of_features = known != "then"
-        rows = rows if kept is None else np.where(rows == NOTHING, NOTHING, kept[rows])
-        self._rows = rows.astype(np.int32) if len(there) < PACKED else rows
+        rows = rows if included_rows is None else np.where(rows == NO_ROW, NO_ROW, included_rows[rows])
+        self._rows = rows.astype(np.int32) if len(included) < PACKED else rows
 
-    def near(self, keys: Sequence[pa.ChunkedArray], times: pa.ChunkedArray) -> Asked:
-        """A spine in an order in which rows of near keys and times are neighbours: looked for so, it takes a fraction of the time."""
-        # By sixteen bits, which are put in order by counting, and are enough for those of one key to come together.
+    def near(self, keys: Sequence[pa.ChunkedArray], times: pa.ChunkedArray) -> SortedSpine:
+        """Sort a spine so that rows with close keys and times are adjacent, which makes the search several times faster."""
+        # By the top 16 bits only: numpy sorts 16-bit integers by radix sort, and they suffice to bring rows of a key together.
         cut = max((self._keys.size * self._times.size).bit_length() - 16, 0)
         codes = self._codes(self._keys.of(keys), micros(times))
         order = np.argsort((np.maximum(codes, 0) >> cut).astype(np.uint16), kind="stable")
-        return Asked(order, [key.take(arrow(order)) for key in keys], times.take(arrow(order)))
+        return SortedSpine(order, [key.take(to_arrow(order)) for key in keys], times.take(to_arrow(order)))
 
-    def seen(self, asked: Asked) -> Seen:
-        """What each spine row sees, in the spine's own order."""
+    def seen(self, asked: SortedSpine) -> Matches:
+        """The match of each spine row, in the spine's original order."""
         rows = len(asked.order)
-        positions, features = np.full(rows, NOTHING), np.full(rows, NEVER) if self._of_features else None
+        positions, features = np.full(rows, NO_ROW), np.full(rows, NEVER) if self._of_features else None
         if not len(self._ordered):
-            return Seen(positions, features)
+            return Matches(positions, features)
         numbered, times = self._keys.of(asked.keys), micros(asked.times)
-        # As many at once as stay near the processor on the way through.
-        for start in range(0, rows, AT_ONCE):
-            part, held, moments = (column[start : start + AT_ONCE] for column in (asked.order, numbered, times))
+        # In batches that stay in the processor's cache.
+        for start in range(0, rows, BATCH_ROWS):
+            part, held, moments = (column[start : start + BATCH_ROWS] for column in (asked.order, numbered, times))
             places = np.searchsorted(self._ordered, self._codes(held, moments), side="right") - 1
             found = (places >= 0) & (held >= 0) & (moments != NEVER)
             np.maximum(places, 0, out=places)
-            # What is found lies at or before what is wanted: of the same key, unless it is before the first that the key can have.
+            # The code found is at or before the one searched: it has the same key, unless it is below the key's smallest code.
             since = self._ordered[places] - held * self._times.size
             found &= since >= 0
-            positions[part] = np.where(found, self._rows[places], NOTHING)
+            positions[part] = np.where(found, self._rows[places], NO_ROW)
             if features is not None:
                 features[part] = np.where(found, self._times.at(since), NEVER)
-        return Seen(positions, features)
+        return Matches(positions, features)
 
     def _codes(self, keys: Numbers, times: Numbers) -> Numbers:
         return keys * self._times.size + self._times.of(times)
@@ -128,14 +131,14 @@ class AsOf:
 
 def micros(times: pa.ChunkedArray) -> Numbers:
     """Times as microseconds, NULL as NEVER."""
-    return filled(times.cast(pa.int64()), NEVER)
+    return to_numpy(times.cast(pa.int64()), NEVER)
 
 
 def _in_order(codes: Numbers, keys: Numbers, most: int) -> tuple[Numbers, Numbers]:
-    """The order of codes, the first of equal ones first, and the codes in it. Of the `keys` that they begin with there are `most`."""
+    """Sort codes stably; returns the order and the sorted codes. `keys` are the codes' key numbers, all below `most`."""
     if _ascending(codes):
         return np.arange(len(codes)), codes
-    # By keys alone, sixteen bits at a time, which are put in order by counting: files have the rows of a key in the order of times.
+    # By keys only, with a radix sort of 16 bits at a time: files usually have the rows of a key sorted by time.
     rows = np.argsort(keys.astype(np.uint16), kind="stable")
     for bits in range(16, (most - 1).bit_length(), 16):
         rows = rows[np.argsort((keys >> bits).astype(np.uint16)[rows], kind="stable")]
@@ -147,9 +150,9 @@ def _in_order(codes: Numbers, keys: Numbers, most: int) -> tuple[Numbers, Number
 
 
 def _latest_so_far(by_moment: Numbers, by_row: Numbers) -> Numbers:
-    """For each row by the moment from which it holds, the last in the order of rows among it and those before.
+    """For each row, sorted by the time from which it is available, the last row in row order among it and the rows before it.
 
-    Rows are in the order of keys first, in both: so that the last so far is of the same key.
+    Both orders sort by key first, so the last row so far has the same key.
     """
     place = np.empty(len(by_row), np.int64)
     place[by_row] = np.arange(len(by_row))
@@ -157,11 +160,11 @@ def _latest_so_far(by_moment: Numbers, by_row: Numbers) -> Numbers:
     return found
 
 
-def _living_so_far(codes: Numbers, keys: Numbers, feature: Numbers, made: Numbers, deleted: Flags) -> Numbers:
-    """As `_latest_so_far`, of rows that hold until a tombstone of the same key and feature_timestamp becomes known; NOTHING for none.
+def _latest_live_so_far(codes: Numbers, keys: Numbers, feature: Numbers, made: Numbers, deleted: Flags) -> Numbers:
+    """As `_latest_so_far`, for rows that end when a tombstone of the same key and feature_timestamp becomes known; NO_ROW for none.
 
-    In the order of moments, every version covers those from its own to that of its tombstone, or to the end of its key. What is
-    seen at a moment is the last, in the order of rows, of the versions that cover it.
+    In time order, every version covers the positions from its own to that of its tombstone, or to the end of its key. The current row at a
+    position is the last, in row order, of the versions that cover it.
     """
     count = len(codes)
     by_row = np.lexsort((made, feature, keys))
@@ -178,16 +181,16 @@ def _living_so_far(codes: Numbers, keys: Numbers, feature: Numbers, made: Number
     end = np.where(there, begin[tombstone], np.searchsorted(keys, keys, side="right"))
     living = np.flatnonzero(~deleted)
     covering = _greatest_covering(count, begin[living], end[living], living)
-    return np.where(covering == NOTHING, NOTHING, by_row[covering])
+    return np.where(covering == NO_ROW, NO_ROW, by_row[covering])
 
 
 def _greatest_covering(count: int, lower: Numbers, upper: Numbers, values: Numbers) -> Numbers:
-    """For each of the places 0, 1, ... the greatest value of the ranges [lower, upper) that cover it, NOTHING for none.
+    """For each of the positions 0, 1, ... the greatest value of the ranges [lower, upper) that cover it, NO_ROW for none.
 
-    A range is covered by two of a power of two places each; ranges of so many places become two of half as many, down to single ones.
+    Each range is covered by two overlapping ranges whose length is a power of two; these are halved down to single positions.
     """
     level = np.frexp(upper - lower)[1] - 1
-    found = np.full(count, NOTHING)
+    found = np.full(count, NO_ROW)
     for depth in range(int(level.max(initial=0)), -1, -1):
         width = 1 << depth
         halves = found.copy()
@@ -200,7 +203,7 @@ def _greatest_covering(count: int, lower: Numbers, upper: Numbers, values: Numbe
 
 
 def _latest(codes: Numbers) -> Flags:
-    """The last one of each run of equal codes."""
+    """A mask of the last of each run of equal codes."""
     last = np.ones(len(codes), np.bool_)
     last[:-1] = codes[1:] != codes[:-1]
     return last
@@ -211,24 +214,24 @@ def _ascending(values: Numbers) -> bool:
 
 
 class _Times:
-    """Numbers times 0, 1, 2, ..., of the log's first to its last one; earlier ones are -1."""
+    """Encodes times as 0, 1, 2, ... from the log's first to its last time; earlier times are -1."""
 
     def __init__(self, times: Numbers, keys: int) -> None:
         self._first, last = (int(times.min()), int(times.max())) if len(times) else (0, 0)
         self.size = last - self._first + 1
         self._moments: Numbers | None = None
-        if self.size * keys >= LIMIT:
+        if self.size * keys >= MAX_CODE:
             self._moments = np.unique(times)
             self.size = len(self._moments)
 
     def of(self, times: Numbers) -> Numbers:
-        """The number of the last time that is not after each of these."""
+        """The code of the last encoded time at or before each of these times."""
         if self._moments is not None:
             return np.searchsorted(self._moments, times, side="right") - 1
         return np.clip(times, self._first - 1, self._first + self.size - 1) - self._first
 
     def add_to(self, codes: Numbers, times: Numbers) -> None:
-        """Add the numbers of times that the log has, in place: memory that is new takes as long as what is done to it."""
+        """Add the codes of the log's times in place: allocating new memory would take as long as the addition."""
         if self._moments is None:
             codes += times
             codes -= self._first
@@ -236,5 +239,5 @@ class _Times:
             codes += np.searchsorted(self._moments, times)
 
     def at(self, numbers: Numbers) -> Numbers:
-        """The times of these numbers; any for what is no number."""
+        """The times of these codes; undefined for -1."""
         return numbers + self._first if self._moments is None else self._moments[np.clip(numbers, 0, self.size - 1)]

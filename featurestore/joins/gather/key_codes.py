@@ -1,4 +1,4 @@
-"""Keys of any columns and types as whole numbers, so that a key and a time together are one number to search by."""
+"""Encode keys of any columns and types as integers, so that a key and a time can be packed into one code."""
 
 from collections.abc import Sequence
 
@@ -6,20 +6,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from featurestore.values.int64 import Numbers, filled
+from featurestore.values.int64 import Numbers, to_numpy
 
 UNKNOWN = -1
-"""The number of a key that the log does not have, and of NULL."""
+"""The code of a key that is not in the log, and of NULL."""
 PACKED = 1 << 31
-"""Numbers of values up to this many are told apart by their distance from the least; keys of several columns are numbered beyond it."""
-LEAST = np.iinfo(np.int64).min
+"""Limit of the range of integers that are encoded by their distance from the minimum; larger combined key ranges are renumbered."""
+MIN_INT64 = np.iinfo(np.int64).min
 
 
 class Keys:
-    """Numbers keys of any columns 0, 1, 2, ..., with gaps; those that the log does not have may be -1."""
+    """Encodes keys of any columns as 0, 1, 2, ..., with gaps; keys that are not in the log may be -1."""
 
     def __init__(self, columns: Sequence[pa.ChunkedArray]) -> None:
-        self._columns = [_numbered(column) for column in columns]
+        self._columns = [_column_codes(column) for column in columns]
         self._packed: list[Numbers | None] = []
         self.size = self._columns[0].size
         for index, column in enumerate(self._columns[1:], 1):
@@ -33,7 +33,7 @@ class Keys:
             self.size = len(met)
 
     def of(self, columns: Sequence[pa.ChunkedArray]) -> Numbers:
-        """The number of each key; -1 for NULL, and for one that is not there."""
+        """The code of each key; -1 for NULL and for unknown keys."""
         total = self._columns[0].of(columns[0])
         for column, numbered, met in zip(columns[1:], self._columns[1:], self._packed, strict=False):
             own = numbered.of(column)
@@ -49,31 +49,31 @@ def _index_of(values: Numbers, ascending: Numbers) -> Numbers:
     return np.where(ascending[index] == values, index, UNKNOWN)
 
 
-def _numbered(column: pa.ChunkedArray) -> "_Near | _Met":
+def _column_codes(column: pa.ChunkedArray) -> "_RangeCodes | _DictionaryCodes":
     if pa.types.is_integer(column.type) or pa.types.is_date32(column.type) or pa.types.is_timestamp(column.type):
         ends = pc.min_max(_whole_numbers(column))
         least, most = ends["min"].as_py(), ends["max"].as_py()
         if least is None or most - least < PACKED:
-            return _Near(least or 0, most or 0)
-    return _Met(column)
+            return _RangeCodes(least or 0, most or 0)
+    return _DictionaryCodes(column)
 
 
-class _Near:
-    """Whole numbers that lie near one another, by their distance from the least."""
+class _RangeCodes:
+    """Encodes integers of a small range by their distance from the minimum."""
 
     def __init__(self, least: int, most: int) -> None:
         self._least = least
         self.size = most - least + 1
 
     def of(self, column: pa.ChunkedArray) -> Numbers:
-        distances = filled(_whole_numbers(column), self._least - 1 if self._least > LEAST else self._least + self.size) - self._least
-        # Without a sign, what lies before the least is as far as what lies beyond the most.
+        distances = to_numpy(_whole_numbers(column), self._least - 1 if self._least > MIN_INT64 else self._least + self.size) - self._least
+        # As unsigned integers, values below the minimum are large, so one comparison checks both ends.
         near = distances.view(np.uint64) < self.size
         return distances if near.all() else np.where(near, distances, UNKNOWN)
 
 
-class _Met:
-    """Values of any type, in the order in which the log has them."""
+class _DictionaryCodes:
+    """Encodes values of any type by their first position in the log."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
         self._values = column.unique().drop_null()
@@ -81,7 +81,7 @@ class _Met:
 
     def of(self, column: pa.ChunkedArray) -> Numbers:
         own = column if column.type == self._values.type else column.cast(self._values.type)
-        return filled(pc.index_in(own, value_set=self._values, skip_nulls=True).cast(pa.int64()), UNKNOWN)
+        return to_numpy(pc.index_in(own, value_set=self._values, skip_nulls=True).cast(pa.int64()), UNKNOWN)
 
 
 def _whole_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:

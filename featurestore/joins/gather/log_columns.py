@@ -1,4 +1,4 @@
-"""The rows of a log, numbered, to be read a column at a time: from row groups of Parquet files as they are, or from memory."""
+"""Read a log by column and row number, from row groups of Parquet files or from memory."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,23 +13,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from featurestore.errors import NotReady
-from featurestore.joins.gather.as_of import NOTHING
+from featurestore.joins.gather.as_of import NO_ROW
 from featurestore.joins.gather.row_groups import LogFiles, RowGroup
 from featurestore.spines.columns import arrow_type
-from featurestore.values.arrays import whole
-from featurestore.values.int64 import Numbers, arrow, with_gaps
+from featurestore.values.arrays import single_array
+from featurestore.values.int64 import Numbers, to_arrow, to_nullable_arrow
 
-ADDRESSED = 1 << 31
-"""The bytes that one Arrow array can address, where they are text."""
-LOT = 1 << 26
+MAX_ARRAY_BYTES = 1 << 31
+"""The limit of bytes in one Arrow text array, whose offsets have 32 bits."""
+REQUEST_BYTES = 1 << 26
 REQUESTS = 8
-"""Of what is far away so many files are read from at once, of columns of so many bytes together."""
-PIECE = 1 << 20
-"""Rows taken at once: few enough that no column of texts passes the two gigabytes that Arrow can address."""
+"""Remote files: how many are read concurrently, and how many bytes of columns are requested together."""
+CHUNK_ROWS = 1 << 20
+"""Rows taken at a time: few enough that text columns stay below the 2 GiB that an Arrow array can address."""
 
 
 class LogRows(Protocol):
-    """Rows that are numbered from 0."""
+    """Rows numbered from 0."""
 
     @property
     def rows(self) -> int:
@@ -43,10 +43,10 @@ class LogRows(Protocol):
         """These columns of all rows."""
 
     def take(self, names: Sequence[str], positions: Numbers) -> list[pa.ChunkedArray]:
-        """These columns of the rows at these positions, NULL where there is NOTHING; no chunk is longer than PIECE."""
+        """These columns of the rows at these positions, NULL for NO_ROW; chunks have at most CHUNK_ROWS rows."""
 
 
-class HeldRows:
+class MemoryRows:
     """Rows in memory."""
 
     def __init__(self, table: pa.Table) -> None:
@@ -69,11 +69,11 @@ class HeldRows:
     def take(self, names: Sequence[str], positions: Numbers) -> list[pa.ChunkedArray]:
         """These columns of the rows at these positions."""
         picks = _picks(positions)
-        return [_taken(self._table.column(name), picks) for name in names]
+        return [_take(self._table.column(name), picks) for name in names]
 
 
 class FileRows:
-    """The rows of row groups of stored files, one after the other. Of a column only those groups are read that a row is wanted of."""
+    """The rows of row groups of stored files, in order. `take` reads only the row groups with requested rows."""
 
     def __init__(self, files: LogFiles, groups: Sequence[RowGroup]) -> None:
         self._groups, self._filesystem = groups, files.filesystem
@@ -87,7 +87,7 @@ class FileRows:
 
     @property
     def bytes(self) -> int:
-        """Nothing: a column is read when it is wanted."""
+        """Zero: columns are read on demand."""
         return 0
 
     def read(self, names: Sequence[str]) -> pa.Table:
@@ -98,20 +98,20 @@ class FileRows:
         """These columns of the rows at these positions. Raises: NotReady when a file cannot be read."""
         wanted = np.zeros(len(self._groups), np.bool_)
         places = np.searchsorted(self._first, positions, side="right") - 1
-        wanted[places[positions != NOTHING]] = True
+        wanted[places[positions != NO_ROW]] = True
         if not wanted.all():
             left_out = np.cumsum(np.where(wanted, 0, np.diff(self._first)))
-            positions = np.where(positions == NOTHING, NOTHING, positions - left_out[places])
+            positions = np.where(positions == NO_ROW, NO_ROW, positions - left_out[places])
         return self._columns(names, [group for group, found in zip(self._groups, wanted, strict=True) if found], _picks(positions))
 
     def _columns(self, names: Sequence[str], groups: Sequence[RowGroup], picks: "Sequence[_Pick] | None") -> list[pa.ChunkedArray]:
-        # A column is read and taken from before the next one is read, as many at once as there are processors. What is far away is asked
-        # for in few large requests: columns lie side by side in a file.
-        together = [[name] for name in names] if self._filesystem is None else _lots(names, groups)
+        # Local columns are read and taken one by one, concurrently on all processors. Remote columns are read in few large requests, since
+        # they are adjacent in a file.
+        together = [[name] for name in names] if self._filesystem is None else _column_groups(names, groups)
 
         def some(names: Sequence[str]) -> list[pa.ChunkedArray]:
             columns = self._read(names, groups)
-            return columns if picks is None else [_taken(column, picks) for column in columns]
+            return columns if picks is None else [_take(column, picks) for column in columns]
 
         with ThreadPoolExecutor(pa.cpu_count()) as threads:
             return list(chain.from_iterable(threads.map(some, together)))
@@ -140,11 +140,11 @@ class FileRows:
 
 
 def file_rows(files: LogFiles, groups: Sequence[RowGroup]) -> FileRows | None:
-    """The rows of these groups of the files; None where some are for the engine to read."""
+    """The rows of these row groups; None if DuckDB must read some of the files."""
     return None if any(group.footer is None for group in groups) else FileRows(files, groups)
 
 
-def _lots(names: Sequence[str], groups: Sequence[RowGroup]) -> list[list[str]]:
+def _column_groups(names: Sequence[str], groups: Sequence[RowGroup]) -> list[list[str]]:
     """The columns in lots of about LOT bytes, or one."""
     lots: list[list[str]] = []
     room = 0
@@ -152,7 +152,7 @@ def _lots(names: Sequence[str], groups: Sequence[RowGroup]) -> list[list[str]]:
         size = sum(group.bytes(name) for group in groups)
         if not lots or size > room:
             lots.append([])
-            room = LOT
+            room = REQUEST_BYTES
         lots[-1].append(name)
         room -= size
     return lots
@@ -160,7 +160,7 @@ def _lots(names: Sequence[str], groups: Sequence[RowGroup]) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class _Pick:
-    """At most PIECE positions to take: `indices` NULL for NOTHING; `dense` any in place of it, and `there` the bits of which are not."""
+    """At most CHUNK_ROWS positions to take: `indices` has NULL for NO_ROW; `dense` has any position instead, and `there` the valid bits."""
 
     indices: pa.Array
     dense: pa.Array
@@ -169,19 +169,19 @@ class _Pick:
     def of(self, values: pa.Array) -> pa.Array:
         if values.null_count or not len(values) or not pa.types.is_primitive(values.type):
             return values.take(self.indices)
-        # All columns share the bits: to look at them for each value would double the time.
+        # All columns share the valid bits: checking them for each value would double the time.
         found = pc.take(values, self.dense, boundscheck=False)
         return pa.Array.from_buffers(values.type, len(found), [self.there, found.buffers()[1]])
 
 
 def _picks(positions: Numbers) -> list[_Pick]:
-    cut = [positions[start : start + PIECE] for start in range(0, max(len(positions), 1), PIECE)]
-    return [_Pick(indices := with_gaps(part), arrow(np.maximum(part, 0)), indices.buffers()[0]) for part in cut]
+    cut = [positions[start : start + CHUNK_ROWS] for start in range(0, max(len(positions), 1), CHUNK_ROWS)]
+    return [_Pick(indices := to_nullable_arrow(part), to_arrow(np.maximum(part, 0)), indices.buffers()[0]) for part in cut]
 
 
-def _taken(column: pa.ChunkedArray, picks: Sequence[_Pick]) -> pa.ChunkedArray:
-    if column.nbytes < ADDRESSED:
-        # Out of one array it takes a third of the time that it takes out of several.
-        values = whole(column)
+def _take(column: pa.ChunkedArray, picks: Sequence[_Pick]) -> pa.ChunkedArray:
+    if column.nbytes < MAX_ARRAY_BYTES:
+        # Taking from one array is three times faster than from several chunks.
+        values = single_array(column)
         return pa.chunked_array([pick.of(values) for pick in picks], column.type)
-    return pa.chunked_array([whole(column.take(pick.indices)) for pick in picks], column.type)
+    return pa.chunked_array([single_array(column.take(pick.indices)) for pick in picks], column.type)

@@ -1,4 +1,4 @@
-"""The row groups of Parquet files, with what their footers tell of times and keys: enough to leave most of them unread."""
+"""The row groups of Parquet files, with the bounds of times and keys from their footers, so that most need not be read."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,9 +17,9 @@ TIME = "feature_timestamp"
 
 
 class LogFiles(Protocol):
-    """Parquet files that have a log's rows, and others, by their paths in `filesystem`; None is that of this machine.
+    """Parquet files with a log's rows, and possibly others, as paths in `filesystem` (None: the local one).
 
-    `columns` are the log's: whether a file has them so is for the reader to see. `extents` has one for each file.
+    `columns` are the log's; the reader must check how a file stores them. `extents` has one element per file.
     """
 
     @property
@@ -36,14 +36,14 @@ class LogFiles(Protocol):
 
     @property
     def relation(self) -> Callable[[Collection[str]], Relation]:
-        """The rows of some of the files, for the engine."""
+        """Returns the rows of some of the files for DuckDB."""
 
 
 @dataclass(frozen=True)
 class RowGroup:
-    """A row group of a file, the `number`th, and the extent of its rows in feature_timestamp. `places`: where the file has each column.
+    """Row group `number` of a file, and the extent of its rows in feature_timestamp. `places`: the position of each column in the file.
 
-    `footer` None: the whole of a file that is for the engine to read.
+    `footer` None: a whole file that DuckDB must read.
     """
 
     path: str
@@ -53,24 +53,24 @@ class RowGroup:
     places: Mapping[str, int] = field(default_factory=dict)
 
     def bounds(self, column: str) -> tuple[Any, Any] | None:
-        """Values that none of a column is below or above; None where nothing tells."""
+        """Lower and upper bound of a column; None if there are no statistics."""
         found = None if self.footer is None else _statistics(self.footer, self.number, self.places.get(column))
         return None if found is None else (found.min, found.max)
 
     def bytes(self, column: str) -> int:
-        """What a column takes when it is read; 0 where nothing tells."""
+        """The size of a column in memory; 0 if it is unknown."""
         if self.footer is None:
             return 0
         group = self.footer.row_group(self.number)
-        # A list's values lie at `column.list.element` or the like.
+        # The values of a list are at `column.list.element` or a similar path.
         own = (place for path, place in self.places.items() if path.partition(".")[0] == column)
         return sum(group.column(place).total_uncompressed_size for place in own)
 
 
 def row_groups(files: LogFiles, path: str, extent: Extent) -> list[RowGroup]:
-    """The row groups of one of the files, which has this extent; the file as one where it has a column by another id, name or type.
+    """The row groups of a file with this extent; one for the whole file if a column has another id, name or type.
 
-    Where a file cannot be opened, it is for the engine to say what is wrong with it.
+    The same if the file cannot be opened: DuckDB then reports what is wrong.
     """
     try:
         footer = pq.read_metadata(path, filesystem=files.filesystem)
@@ -94,7 +94,7 @@ def _statistics(footer: pq.FileMetaData, number: int, place: int | None) -> pq.S
 
 
 def _same(schema: pa.Schema, column: Column) -> bool:
-    """Whether a file has this column, under its own name, with its field id and in its type; a file without tombstones has no DELETED."""
+    """Whether a file has this column with its name, field id and type; DELETED may be missing, since it means no tombstones."""
     index = schema.get_field_index(column.name)
     if index < 0 and column.name == DELETED:
         return True

@@ -1,4 +1,4 @@
-"""A log in sections, backwards in time: the row groups that a spine's own time needs, then what came before, for who asks for it."""
+"""Divide a log into sections, backwards in time: first the row groups of the spine's time range, then older ones on demand."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ import pyarrow.compute as pc
 
 from featurestore.compiler.relations import Extent
 from featurestore.joins.gather.row_groups import LogFiles, RowGroup, row_groups
-from featurestore.values.int64 import Flags, filled
+from featurestore.values.int64 import Flags, to_numpy
 
 
 @dataclass(frozen=True)
 class Section:
-    """Row groups of a log. Their rows from `since` on (microseconds; None: all) and before `until` (None: no bound) are all that the
-    log has of that time. Of later times, which sections before it have, there may be some rows and not all.
+    """Row groups of a log with all of its rows from `since` (microseconds; None: all) to before `until` (None: no bound). They may have
+    some later rows too, all of which are in earlier sections.
     """
 
     groups: tuple[RowGroup, ...]
@@ -26,11 +26,11 @@ class Section:
 
     @property
     def rows(self) -> int:
-        """How many rows the groups have."""
+        """The number of rows of the groups."""
         return sum(group.extent.rows for group in self.groups)
 
     def may_have(self, names: Sequence[str], keys: Sequence[pa.ChunkedArray]) -> Flags:
-        """Of keys those that the groups may have rows of: that lie within the bounds of their columns, where these are known."""
+        """A mask of the keys that the groups may have rows of: those within the bounds of the columns, if known."""
         found = np.ones(len(keys[0]), np.bool_)
         for name, key in zip(names, keys, strict=True):
             bounds = [group.bounds(name) for group in self.groups]
@@ -38,17 +38,16 @@ class Section:
             if len(known) == len(bounds) and (pa.types.is_integer(key.type) or pa.types.is_string(key.type)):
                 least, most = min(low for low, _ in known), max(high for _, high in known)
                 inside = pc.and_(pc.greater_equal(key, least), pc.less_equal(key, most))
-                found &= filled(inside.cast(pa.int64()), 0) == 1
+                found &= to_numpy(inside.cast(pa.int64()), 0) == 1
         return found
 
 
 def sections(files: LogFiles, lower: int | None, upper: int, first: int, most: int) -> Iterator[Section]:
-    """First the row groups with rows at `first` or later (or the latest ones), then, backwards in time, those before.
+    """Yield first the row groups with rows at `first` or later (or the latest ones), then older ones, backwards in time.
 
-    What has no row within [lower, upper] is left out; all times in microseconds, `lower` None: no bound. An older section has about as
-    many rows as all before it, so that few are read for what is found soon and no more than a handful for what is not found at all;
-    and about `most` rows at most. A file is opened when its time has come. Where files lie across the time at which two sections
-    meet, both have them.
+    Row groups without rows within [lower, upper] are left out; times are in microseconds (`lower` None: no bound). Each older section has
+    about as many rows as all sections before it, so that matches close by need few rows and missing ones only a few sections; and about
+    `most` rows at most. Files are opened only when their section is reached. Files across the boundary of two sections are in both.
     """
 
     def near(extent: Extent) -> bool:
@@ -56,7 +55,7 @@ def sections(files: LogFiles, lower: int | None, upper: int, first: int, most: i
 
     extents = dict(zip(files.paths, files.extents, strict=True))
     numbers = count()
-    # What is latest comes out first: files, which give their row groups, and those.
+    # A heap with the latest first: files, which are replaced by their row groups, and row groups.
     waiting: list[tuple[int, int, str | RowGroup]] = [
         (-extent.upper_us, next(numbers), path) for path, extent in extents.items() if near(extent)
     ]
@@ -67,7 +66,7 @@ def sections(files: LogFiles, lower: int | None, upper: int, first: int, most: i
         taken, rows, wanted = list[RowGroup](), 0, min(max(seen, 1), most)
         while waiting and (
             (rows < wanted if seen else -waiting[0][0] >= first or not taken)
-            # What ends at the same moment would not count, one without the other.
+            # Row groups with the same end time must be in the same section.
             or -waiting[0][0] == taken[-1].extent.upper_us
         ):
             _, _, found = heappop(waiting)

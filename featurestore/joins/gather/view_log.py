@@ -1,4 +1,4 @@
-"""One view's log as it is gathered from: the newest rows that can matter first, older ones only while spine rows are left."""
+"""The log of one view in the gather plan: the newest relevant rows first, older ones only while spine rows are unmatched."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,30 +13,30 @@ import pyarrow.compute as pc
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.log_diff import DELETED
 from featurestore.engine.session import Relation, Session
-from featurestore.joins.gather.as_of import NEVER, NOTHING, Asked, AsOf, micros
+from featurestore.joins.gather.as_of import NEVER, NO_ROW, AsOf, SortedSpine, micros
 from featurestore.joins.gather.key_codes import UNKNOWN, Keys
-from featurestore.joins.gather.log_columns import HeldRows, LogRows, file_rows
+from featurestore.joins.gather.log_columns import LogRows, MemoryRows, file_rows
 from featurestore.joins.gather.row_groups import LogFiles
 from featurestore.joins.gather.sections import Section, sections
 from featurestore.joins.view_join import LOG, ViewJoin
 from featurestore.spines.spine import SpineRows
-from featurestore.values.int64 import Flags, Numbers, arrow, filled, valid
+from featurestore.values.int64 import Flags, Numbers, to_arrow, to_numpy, validity
 
 ORDER_BYTES = 16
-"""What the order of a log takes for each of its rows while it is kept."""
-MAKING_BYTES = 64
-"""What it takes while it is made."""
+"""Bytes per row of a log's sort order."""
+SORT_BYTES = 64
+"""Bytes per row while a log is sorted."""
 BATCH = 65_536
 
 
-Orders: TypeAlias = dict[tuple[str, ...], Asked]
-"""By the names of key columns, a spine in an order in which rows of near keys and times are neighbours."""
+Orders: TypeAlias = dict[tuple[str, ...], SortedSpine]
+"""A spine sorted by keys and times, by the names of the key columns."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """Which rows of a log the rows of a spine see: for each section of the log their positions, NOTHING for none of it; and the `times`
-    of those, None where they are to be read.
+    """The log rows of a spine's rows: positions in each section of the log, NO_ROW for none; `seen` has their times, None if they must be
+    read from the log.
     """
 
     sections: Sequence[tuple[LogRows, Numbers]]
@@ -44,25 +44,22 @@ class Match:
 
     @cached_property
     def times(self) -> Numbers:
-        """The feature_timestamp of what each spine row sees, NEVER for nothing."""
+        """The feature_timestamp of each spine row's match, NEVER for none."""
         return micros(self.take(["feature_timestamp"])[0]) if self.seen is None else self.seen
 
     def take(self, names: Sequence[str]) -> list[pa.ChunkedArray]:
-        """These columns of what each spine row sees, NULL for nothing."""
+        """These columns of each spine row's match, NULL for none."""
         found = [rows.take(names, positions) for rows, positions in self.sections]
         return [reduce(pc.coalesce, columns) for columns in zip(*found, strict=True)]
 
     def without(self, gone: Flags) -> "Match":
-        """The match in which the spine rows where `gone` is true see nothing."""
-        left = [(rows, np.where(gone, NOTHING, positions)) for rows, positions in self.sections]
+        """The match without the spine rows where `gone` is true."""
+        left = [(rows, np.where(gone, NO_ROW, positions)) for rows, positions in self.sections]
         return Match(left, np.where(gone, NEVER, self.times))
 
 
 class ViewLog:
-    """A log whose newest rows, those from `since` on, are kept in order; `bytes` is what it takes in memory.
-
-    `older` are the sections before these.
-    """
+    """A log whose newest rows, from `since` on, are kept sorted; `bytes` is its size in memory. `older` are the older sections."""
 
     def __init__(
         self,
@@ -78,91 +75,91 @@ class ViewLog:
         self.bytes = newest.bytes + newest.rows * ORDER_BYTES
 
     def order(self) -> AsOf:
-        """The newest rows in order. It is made once, before the first match: several views can do so side by side."""
+        """Sort the newest rows, once, before the first match; several views can be sorted concurrently."""
         if self._order is None:
             self._order = _ordered(self.view, self._newest, Section((), self._since))
         return self._order
 
     def match(self, spine: SpineRows, orders: Orders) -> Match:
-        """What each row of the spine sees. `orders` keeps, from view to view, the order of its rows by the same key columns."""
+        """Match each row of the spine. `orders` caches the sorted spine for views with the same key columns."""
         log_keys, names = zip(*self.view.use.keys, strict=True)
         keys = [spine.keys[name] for name in names]
         if names not in orders:
             orders[names] = self.order().near(keys, spine.times)
         newest = self.order().seen(orders[names])
         sections, times = [(self._newest, newest.positions)], newest.times
-        left = np.flatnonzero((newest.positions == NOTHING) & _asking(keys, spine.times))
+        left = np.flatnonzero((newest.positions == NO_ROW) & _matchable_rows(keys, spine.times))
         self._older, older = tee(self._older)
         while len(left) and (before := next(older, None)) is not None:
             section, read = before
-            near = left[section.may_have(log_keys, [key.take(arrow(left)) for key in keys])]
+            near = left[section.may_have(log_keys, [key.take(to_arrow(left)) for key in keys])]
             if not len(near):
                 continue
             rows = read()
             held = rows.read(log_keys).columns
-            # Keys take little room in a file: for those that a section does not have, no more than its keys is read.
-            here = near[Keys(held).of([key.take(arrow(near)) for key in keys]) != UNKNOWN]
+            # Key columns are small: if a section does not have the keys, only its key columns are read.
+            here = near[Keys(held).of([key.take(to_arrow(near)) for key in keys]) != UNKNOWN]
             if not len(here):
                 continue
             order = _ordered(self.view, rows, section, held)
-            found = order.seen(order.near([key.take(arrow(here)) for key in keys], spine.times.take(arrow(here))))
-            own = np.full(spine.rows, NOTHING)
+            found = order.seen(order.near([key.take(to_arrow(here)) for key in keys], spine.times.take(to_arrow(here))))
+            own = np.full(spine.rows, NO_ROW)
             own[here] = found.positions
             sections.append((rows, own))
             if times is not None and found.times is not None:
                 times[here] = found.times
-            left = left[own[left] == NOTHING]
+            left = left[own[left] == NO_ROW]
         return Match(sections, times)
 
 
-def opened(session: Session, view: ViewJoin, room: int) -> ViewLog | None:
-    """The log of a view in at most `room` bytes; None when it takes more."""
+def open_log(session: Session, view: ViewJoin, room: int) -> ViewLog | None:
+    """Open the log of a view in at most `room` bytes; None if it needs more."""
     files = view.files()
     if files is None or view.first is None or view.upper is None:
-        table = _all(session, view, view.rows(), room)
-        return None if table is None else ViewLog(view, HeldRows(table))
-    older = sections(files, view.lower, view.upper, view.first, room // MAKING_BYTES)
+        table = _read_all(session, view, view.rows(), room)
+        return None if table is None else ViewLog(view, MemoryRows(table))
+    older = sections(files, view.lower, view.upper, view.first, room // SORT_BYTES)
     newest = next(older, Section((), None))
     rows = file_rows(files, newest.groups)
-    # Of files that are far away most of all rows are had sooner in one stream.
+    # For remote files, one stream is faster if most rows are needed.
     if rows is None or (files.filesystem is not None and newest.rows * 2 > sum(extent.rows for extent in files.extents)):
-        table = _all(session, view, view.rows(), room)
+        table = _read_all(session, view, view.rows(), room)
         if table is not None:
-            return ViewLog(view, HeldRows(table))
-    if rows is None or rows.rows * MAKING_BYTES > room:
+            return ViewLog(view, MemoryRows(table))
+    if rows is None or rows.rows * SORT_BYTES > room:
         return None
     return ViewLog(view, rows, newest.since, ((section, partial(_rows, session, view, files, section)) for section in older))
 
 
 def _rows(session: Session, view: ViewJoin, files: LogFiles, section: Section) -> LogRows:
     paths = dict.fromkeys(group.path for group in section.groups)
-    return file_rows(files, section.groups) or HeldRows(_all(session, view, files.relation(paths)))
+    return file_rows(files, section.groups) or MemoryRows(_read_all(session, view, files.relation(paths)))
 
 
 def _ordered(view: ViewJoin, rows: LogRows, section: Section, keys: Sequence[pa.ChunkedArray] | None = None) -> AsOf:
-    """The rows of a section's time in order; `keys` are theirs, where they have been read."""
+    """Sort the rows in a section's time range; `keys` are their keys, if already read."""
     names = [] if keys is not None else [key for key, _ in view.use.keys]
     times = ["feature_timestamp", *(["created_timestamp"] if view.known == "then" or view.log.corrected else [])]
     if view.log.deletions:
         times = ["feature_timestamp", "created_timestamp", DELETED]
     columns = rows.read([*names, *times]).columns
     feature, created, deleted = [*columns[len(names) :], None, None][:3]
-    tombstones = None if deleted is None else filled(deleted.cast(pa.int64()), 0) == 1
-    # A later row that is here is seen by nobody, or was seen before; but its tombstone may not be here.
+    tombstones = None if deleted is None else to_numpy(deleted.cast(pa.int64()), 0) == 1
+    # Rows later than the section were matched before, or never are; but their tombstones may be missing here, so they are left out.
     until = None if deleted is None else section.until
     return AsOf(keys or columns[: len(names)], feature, created, view.known, section.since, until, tombstones)
 
 
-def _asking(keys: Sequence[pa.ChunkedArray], times: pa.ChunkedArray) -> Flags:
-    """The spine rows that can see anything: those with keys and a time."""
+def _matchable_rows(keys: Sequence[pa.ChunkedArray], times: pa.ChunkedArray) -> Flags:
+    """A mask of the spine rows that can have a match: those with keys and a time."""
     asking: Flags = micros(times) != NEVER
     for key in keys:
-        asking &= valid(key)
+        asking &= validity(key)
     return asking
 
 
-def _all(session: Session, view: ViewJoin, relation: Relation, room: int | None = None) -> pa.Table | None:
-    """The rows of a relation that can matter, read by the engine; None when they are more than `room` bytes."""
+def _read_all(session: Session, view: ViewJoin, relation: Relation, room: int | None = None) -> pa.Table | None:
+    """Read the relevant rows of a relation with DuckDB; None if they need more than `room` bytes."""
     session.add(LOG, relation)
     reader = session.batches(f"SELECT {', '.join(map(quoted, view.columns))} FROM {view.within}", BATCH)
     batches: list[pa.RecordBatch] = []

@@ -20,7 +20,7 @@ from featurestore.pipelines.training_sets import build_tags
 from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
-from featurestore.values.arguments import age
+from featurestore.values.arguments import check_age
 from featurestore.values.humanize import listed
 
 GRACE = timedelta(days=1)
@@ -61,7 +61,7 @@ def maintain(runtime: Runtime, older_than: timedelta, dry_run: bool, fold_older_
     dropped; without it every version is kept.
     """
     for name, value in (("older_than", older_than), ("fold_older_than", timedelta(0) if fold_older_than is None else fold_older_than)):
-        age(value, name)
+        check_age(value, name)
     present = datetime.now(UTC)
     horizon = None if fold_older_than is None else times.micros(present - fold_older_than)
     names = list(table_identifiers(runtime))

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from featurestore.values.arrays import whole
+from featurestore.values.arrays import single_array
 
 BLOCK = 65_536
 
@@ -83,7 +83,7 @@ def type_name(arrow_type: pa.DataType) -> str:
 
 
 def _update(state: "hashlib._Hash", column: pa.ChunkedArray) -> None:
-    for part in _bytes(whole(column)):
+    for part in _bytes(single_array(column)):
         state.update(part)
 
 

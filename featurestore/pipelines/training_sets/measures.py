@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from featurestore.engine.session import Session
 from featurestore.pipelines.training_sets.column_profile import BLOCK, TOP, Extent, Profile, ToJson, ValueCounts, Values, count_runs
 from featurestore.values import times
-from featurestore.values.int64 import spread
+from featurestore.values.int64 import sample_positions
 from featurestore.values.json_encoding import spelled
 
 Statistics: TypeAlias = dict[str, Any]
@@ -111,7 +111,7 @@ def _fastest(values: pa.ChunkedArray) -> Callable[[pa.ChunkedArray], Summary]:
         ends = pc.min_max(values).as_py()
         if ends["max"] - ends["min"] < min(SPARSE * len(values), MOST_BINS):
             return _summarize_dense
-    sample = values.take(spread(SAMPLE, len(values))) if len(values) > SAMPLE else values
+    sample = values.take(sample_positions(SAMPLE, len(values))) if len(values) > SAMPLE else values
     return _summarize_few if pc.count_distinct(sample).as_py() <= MANY else _summarize_many
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from featurestore.pipelines.training_sets.digest import Digest
 from featurestore.pipelines.training_sets.measures import Statistics, countable, in_memory
 from featurestore.pipelines.training_sets.split_assignment import SplitAssigner
-from featurestore.values.int64 import numbers
+from featurestore.values.int64 import row_numbers
 
 OnRowsWritten = Callable[[int], None]
 """Called with the number of rows written so far."""
@@ -66,7 +66,7 @@ class RowObserver:
                 self._digesting.popleft().result()
             for name in self._nulls:
                 self._nulls[name] += batch.column(name).null_count
-            added = [numbers(batch.num_rows, self._rows), *([] if self._assigner is None else [self._assigner.assign(batch)])]
+            added = [row_numbers(batch.num_rows, self._rows), *([] if self._assigner is None else [self._assigner.assign(batch)])]
             self._rows += batch.num_rows
             yield pa.RecordBatch.from_arrays([*batch.columns, *added], schema=schema)
             if on_rows_written is not None:

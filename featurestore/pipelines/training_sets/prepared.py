@@ -17,10 +17,10 @@ from featurestore.records.runtime import Runtime
 from featurestore.records.serving_version import Resolved
 from featurestore.spines import grid
 from featurestore.spines.grid import SpineGrid
-from featurestore.spines.reading import of_rows, read
+from featurestore.spines.reading import load_spine, spine_of_rows
 from featurestore.spines.spine import Spine
-from featurestore.values.arguments import known_at, text
-from featurestore.values.coercion import shown
+from featurestore.values.arguments import check_known, check_text
+from featurestore.values.coercion import quote_value
 
 MAX_NAME_LENGTH = 128
 """Longest name of a training set, as for other objects: folders and tables are named after it."""
@@ -63,11 +63,11 @@ def prepare_training_set(
     """Read the spine, pin the snapshots and compute the id. Raises: RequestError, TypeMismatch or NotFound for invalid input."""
     started = time.monotonic()
     _check_name(name)
-    known = known_at(known)
+    known = check_known(known)
     plan = resolved.plan
     pinned = pin(runtime, plan, snapshots, resolved.tables)
     spine = read_spine(runtime, spine_input, plan, timestamp, pinned, known)
-    if label is not None and text(label, "label") not in spine.schema.names:
+    if label is not None and check_text(label, "label") not in spine.schema.names:
         raise RequestError(f"the spine has no label column {brief(label)}{near(label, spine.schema.names)}", field=label)
     parsed_split = splits.parse_split(split, by, spine.schema.names, plan.entity_columns)
     content = Digest(spine.schema)
@@ -93,15 +93,15 @@ def prepare_training_set(
 def read_spine(runtime: Runtime, spine_input: Any, plan: ServicePlan, timestamp: str, pinned: Mapping[str, Pinned], known: str) -> Spine:
     """The spine of a service: the caller's rows, or a grid over the keys of the pinned tables. Raises: as reading either does."""
     if isinstance(spine_input, SpineGrid):
-        with grid.opened(runtime, plan, pinned, spine_input, timestamp, known) as rows:
-            return of_rows(rows, plan, timestamp, runtime.settings.spill_path())
-    return read(runtime, spine_input, plan, timestamp)
+        with grid.open_grid(runtime, plan, pinned, spine_input, timestamp, known) as rows:
+            return spine_of_rows(rows, plan, timestamp, runtime.settings.spill_path())
+    return load_spine(runtime, spine_input, plan, timestamp)
 
 
 def _check_name(name: str) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise RequestError(
-            f"{shown(name)} is not a valid name for a training set: use letters, digits, _ and -, starting with a letter, at most"
+            f"{quote_value(name)} is not a valid name for a training set: use letters, digits, _ and -, starting with a letter, at most"
             f" {MAX_NAME_LENGTH} characters",
             field="name",
         )

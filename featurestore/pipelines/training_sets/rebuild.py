@@ -8,7 +8,7 @@ from featurestore.pipelines.training_sets.digest import Digest
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.records.pinned import pin
 from featurestore.records.runtime import Runtime
-from featurestore.spines.reading import of_rows
+from featurestore.spines.reading import spine_of_rows
 
 
 def rebuild_training_set(runtime: Runtime, id: str) -> TrainingSet:
@@ -21,7 +21,7 @@ def rebuild_training_set(runtime: Runtime, id: str) -> TrainingSet:
     manifest = recorded.manifest
     plan = recorded.plan
     names = [column["name"] for column in manifest["columns"] if column["role"] == "spine"]
-    spine = of_rows(recorded.read(columns=names), plan, recorded.timestamp, runtime.settings.spill_path())
+    spine = spine_of_rows(recorded.read(columns=names), plan, recorded.timestamp, runtime.settings.spill_path())
     pinned = pin(runtime, plan, recorded.snapshots)
     with join_pinned(runtime, plan, spine, pinned, manifest["known"]) as joined:
         digest = Digest(joined.schema)

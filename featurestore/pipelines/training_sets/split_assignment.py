@@ -12,7 +12,7 @@ from featurestore.engine.session import Session
 from featurestore.pipelines.training_sets.splits import Split, cumulative_shares
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
-from featurestore.values.int64 import numbers
+from featurestore.values.int64 import row_numbers
 
 
 class SplitAssigner:
@@ -49,7 +49,7 @@ class SplitAssigner:
     def _hashes(self, rows: pa.RecordBatch) -> "np.ndarray[Any, np.dtype[np.uint64]]":
         columns = {f"c{index}": rows.column(name) for index, name in enumerate(self._split.by)}
         texts = ", ".join(f"coalesce(CAST({column} AS VARCHAR), chr(0))" for column in columns)
-        self._session.add("keys", pa.table({**columns, "n": numbers(rows.num_rows)}))
+        self._session.add("keys", pa.table({**columns, "n": row_numbers(rows.num_rows)}))
         table = self._session.batches(f"SELECT md5_number_lower(concat_ws(chr(31), {texts})) AS h FROM keys ORDER BY n").read_all()
         hashes: np.ndarray[Any, np.dtype[np.uint64]] = table.column("h").to_numpy()
         return hashes

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from featurestore.errors import NotFound, RequestError, brief, near
 from featurestore.values import times
-from featurestore.values.arguments import column_names
+from featurestore.values.arguments import check_column_names
 
 PART = "__fs_split"
 """The column of a training set's table that holds each row's part."""
@@ -54,7 +54,7 @@ def parse_split(split: SplitRequest | None, by: str | Sequence[str] | None, colu
     if not split:
         raise RequestError("split has no parts; give the share of each, such as {'train': 0.8, 'test': 0.2}", field="split")
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in split.values()):
-        hashed = list(keys) if by is None else column_names(by, "by")
+        hashed = list(keys) if by is None else check_column_names(by, "by")
         for column in hashed:
             if column not in columns:
                 raise RequestError(f"by: the spine has no column {brief(column)}{near(column, columns)}", field="by")

@@ -15,8 +15,8 @@ from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
 from featurestore.pipelines.training_sets.splits import Split
 from featurestore.records.pinned import pin
 from featurestore.records.runtime import Runtime
-from featurestore.spines.reading import HELD_BYTES
-from featurestore.spines.spine import Spine, fitted, held
+from featurestore.spines.reading import MEMORY_BYTES
+from featurestore.spines.spine import Spine, fit_rows, spine_in_memory
 from featurestore.spines.spool import KeptSpool
 
 PREPARED, SPINE = "prepared.json", "spine.arrow"
@@ -78,9 +78,9 @@ def _write_spine(spine: Spine, path: Path) -> None:
 def _load_spine(path: Path, plan: ServicePlan, timestamp: str, rows: int) -> Spine:
     """The spine, in memory if it is small, else read from the file as needed."""
     kept = KeptSpool(path, rows)
-    if path.stat().st_size > HELD_BYTES:
+    if path.stat().st_size > MEMORY_BYTES:
         return Spine(plan, timestamp, kept)
-    return held(fitted(pa.concat_tables([kept.schema.empty_table(), *kept.tables()]), plan, timestamp), plan)
+    return spine_in_memory(fit_rows(pa.concat_tables([kept.schema.empty_table(), *kept.tables()]), plan, timestamp), plan)
 
 
 def _split(by: Sequence[str], parts: Sequence[Sequence[Any]]) -> Split:

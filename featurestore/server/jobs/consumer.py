@@ -155,7 +155,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, lambda *_: consumer.stop())
     threading.Thread(target=stop_at_the_end, daemon=True).start()
-    with private.keeping_to_owner():
+    with private.owner_only_umask():
         consumer.run()
     logging.shutdown()
     # At once: a process that is only being started would be waited for. It sees that this one is gone.

@@ -11,12 +11,12 @@ import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
 from featurestore.errors import FeatureStoreError
-from featurestore.joins.gather.log_columns import FileRows, HeldRows
-from featurestore.joins.gather.plan import gathering
+from featurestore.joins.gather.log_columns import FileRows, MemoryRows
+from featurestore.joins.gather.plan import plan_gather
 from featurestore.joins.join import join
 from featurestore.joins.view_join import view_joins
 from featurestore.records.pinned import pin
-from featurestore.spines.spine import fitted, held
+from featurestore.spines.spine import fit_rows, spine_in_memory
 from tests.pipelines.materialization.test_backfill import END, as_of, declare, events
 from tests.s3 import connection, filesystem, server
 from tests.worlds import STAMP, load_source
@@ -79,10 +79,10 @@ def asked(first: int, days: int) -> pa.Table:
 def test_a_join_reads_of_s3_the_row_groups_that_it_needs(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Few rows stand for many: row groups of some days, and more columns than are asked for at once.
     monkeypatch.setattr("featurestore.lakehouse.data_files.MIN_GROUP_ROWS", 2048)
-    monkeypatch.setattr("featurestore.joins.gather.log_columns.LOT", 100_000)
+    monkeypatch.setattr("featurestore.joins.gather.log_columns.REQUEST_BYTES", 100_000)
     there = Settings(home=tmp_path / "there", warehouse="s3://lake/joined", catalog=connection(endpoint, tmp_path))
     here = Settings(home=tmp_path / "here")
-    monkeypatch.setattr("featurestore.joins.gather.view_log.MAKING_BYTES", 16)
+    monkeypatch.setattr("featurestore.joins.gather.view_log.SORT_BYTES", 16)
     answers: list[list[pa.Table]] = []
     opened_as: list[list[type]] = []
     for settings in (there, here):
@@ -98,12 +98,12 @@ def test_a_join_reads_of_s3_the_row_groups_that_it_needs(endpoint: str, tmp_path
             found: list[pa.Table] = []
             kinds: list[type] = []
             for first, days, room in ((200, 7, 1 << 30), (0, 365, 1 << 30), (0, 365, 5_000_000), (0, 365, 0)):
-                spine = held(fitted(asked(first, days), plan, "t"), plan)
+                spine = spine_in_memory(fit_rows(asked(first, days), plan, "t"), plan)
                 for known in ("now", "then"):
                     with store._runtime.engine.session() as session:
                         pinned = pin(store._runtime, plan)
                         if room:
-                            (log, *_) = gathering(session, plan, view_joins(plan, spine, pinned, known), room)._logs  # type: ignore[union-attr]
+                            (log, *_) = plan_gather(session, plan, view_joins(plan, spine, pinned, known), room)._logs  # type: ignore[union-attr]
                             kinds.append(type(log._newest))
                             if days == 7:
                                 assert log._newest.rows < 5000
@@ -111,7 +111,7 @@ def test_a_join_reads_of_s3_the_row_groups_that_it_needs(endpoint: str, tmp_path
                         found.append(pa.Table.from_batches(joined.batches, joined.schema))
             answers.append(found)
             opened_as.append(kinds)
-    assert opened_as[0] == [FileRows] * 2 + [HeldRows] * 2 + [FileRows] * 2, "of S3 most of a log is had in one stream, if it fits"
+    assert opened_as[0] == [FileRows] * 2 + [MemoryRows] * 2 + [FileRows] * 2, "of S3 most of a log is had in one stream, if it fits"
     assert set(opened_as[1]) == {FileRows}
     for on_s3, on_disk in zip(*answers, strict=True):
         assert on_s3.equals(on_disk)

@@ -13,7 +13,7 @@ from sqlglot.dialects.duckdb import DuckDB
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg
 from featurestore.compiler.expressions import SqlProblem, column_names, parse_row
 from featurestore.compiler.features import RowFeature, features_of
-from featurestore.dsl.words import TAKEN
+from featurestore.dsl.reserved_words import RESERVED_WORDS
 from featurestore.errors import DefinitionError
 from tests.worlds import STAMP, load_source
 
@@ -48,7 +48,7 @@ def test_every_word_of_sql_is_taken_as_a_column() -> None:
     found = {feature.name: feature.sql for feature in features_of(view) if isinstance(feature, RowFeature)}
     assert list(found) == taken
     assert [name for name, sql in found.items() if not is_column(sql, name)] == []
-    assert {word for word in taken if not is_column(word, word)} >= TAKEN & set(taken)
+    assert {word for word in taken if not is_column(word, word)} >= RESERVED_WORDS & set(taken)
 
 
 def test_columns_called_like_words_of_sql_keep_their_values(tmp_path: Path) -> None:

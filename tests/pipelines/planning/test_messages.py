@@ -50,7 +50,7 @@ WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "a text for a snapshot": (
         lambda store: store.point_in_time("churn", shop.SPINE_SQL, "ordered_at", snapshots={"customer_orders_v1": "²"}),
-        "snapshots: customer_orders_v1 must be the number of a snapshot, not '²'",
+        "snapshots: customer_orders_v1 must be a snapshot id, not '²'",
     ),
 }
 

@@ -104,7 +104,7 @@ def test_no_batch_size_shows(store: FeatureStore, monkeypatch: pytest.MonkeyPatc
     assert store.training_set("all", spine(), "t", name="gathered").digest == first.digest
     # Nothing fits, and the spine is joined in pieces.
     monkeypatch.setattr(join, "SHARE", 1 << 50)
-    monkeypatch.setattr(engine_plan.Spilling, "rows_at_once", 30_011)
+    monkeypatch.setattr(engine_plan.EngineJoin, "rows_at_once", 30_011)
     assert store.training_set("all", spine(), "t", name="spilled").digest == first.digest
 
 

@@ -1,6 +1,6 @@
-"""Words that stand for something else than a column when they stand alone in SQL: `comment`, `desc`, `call`, `true`."""
+"""Words that are not column names when they are used alone in SQL: `comment`, `desc`, `call`, `true`."""
 
-TAKEN = frozenset(
+RESERVED_WORDS = frozenset(
     "alter analyze and any as attach begin between cache call case comment commit connect connect_by_root copy create cross"
     " current_catalog current_date current_time current_timestamp current_user delete desc describe detach disconnect distinct drop"
     " else except execute explain false fetch for force from glob grant having if ilike inner insert install intersect into join"
@@ -11,5 +11,5 @@ TAKEN = frozenset(
 
 
 def column_sql(name: str) -> str:
-    """Row SQL that is the column of that name; any other name stays as it is, and is looked at with all other SQL."""
-    return f'"{name}"' if isinstance(name, str) and name.lower() in TAKEN else name
+    """Row SQL of the column of this name, quoted if it is a reserved word; other names are checked like all SQL."""
+    return f'"{name}"' if isinstance(name, str) and name.lower() in RESERVED_WORDS else name

@@ -1,4 +1,4 @@
-"""The types of Python literals: one kind for all values of a column, or an error that names the column."""
+"""Infer the DuckDB type of a column of Python literals; mixed types are an error that names the column."""
 
 from collections.abc import Iterable
 from datetime import date, datetime
@@ -20,36 +20,36 @@ _KINDS: dict[type[Any], str] = {
 }
 
 
-def plain(value: Any) -> Any:
-    """A numpy scalar or a pandas timestamp as Python's own value; anything else as it is."""
+def to_python(value: Any) -> Any:
+    """Convert a numpy scalar or pandas timestamp to a Python value; other values are unchanged."""
     if hasattr(value, "to_pydatetime"):
         return value.to_pydatetime()
     return value.item() if hasattr(value, "item") and hasattr(value, "dtype") else value
 
 
-def kind_of(values: Iterable[Any], what: str) -> str | None:
-    """The DuckDB type that holds all values of the column that `what` names; None when it is all NULL, or structs.
+def literal_type(values: Iterable[Any], what: str) -> str | None:
+    """The DuckDB type of a column's values; None if all are NULL or structs. `what` names the column in errors.
 
-    Raises: TypeMismatch when values are of kinds that do not go together.
+    Raises: TypeMismatch for values of incompatible types.
     """
     present = [value for value in values if value is not None]
-    kinds = {_kind(value, what) for value in present}
-    if kinds == {"BIGINT", "DOUBLE"}:
+    types = {_value_type(value, what) for value in present}
+    if types == {"BIGINT", "DOUBLE"}:
         return "DOUBLE"
-    if len(kinds) > 1:
+    if len(types) > 1:
         raise TypeMismatch(
-            f"{what} mixes {' and '.join(sorted(kinds))}; give every value the same type, or say the column's type in schema=", field=what
+            f"{what} mixes {' and '.join(sorted(types))}; give every value the same type, or say the column's type in schema=", field=what
         )
-    kind = kinds.pop() if kinds else None
-    if kind == "DECIMAL":
+    sql_type = types.pop() if types else None
+    if sql_type == "DECIMAL":
         return _decimal(present)
-    if kind == "list":
-        element = kind_of((item for value in present for item in value), what)
+    if sql_type == "list":
+        element = literal_type((item for value in present for item in value), what)
         return f"{element}[]" if element else None
-    return None if kind == "struct" else kind
+    return None if sql_type == "struct" else sql_type
 
 
-def _kind(value: Any, what: str) -> str:
+def _value_type(value: Any, what: str) -> str:
     if isinstance(value, datetime):
         return ZONED if value.tzinfo else "TIMESTAMP"
     if isinstance(value, Decimal):
@@ -64,7 +64,7 @@ def _kind(value: Any, what: str) -> str:
 
 
 def _decimal(values: list[Decimal]) -> str:
-    """The narrowest DECIMAL with room for every value."""
+    """The narrowest DECIMAL that can represent all values."""
     parts = [value.as_tuple() for value in values]
     scale = max(max(-int(part.exponent), 0) for part in parts)
     whole = max(max(len(part.digits) + int(part.exponent), 0) for part in parts)

@@ -1,4 +1,4 @@
-"""The source rows of a test: literals, frames or Arrow tables, made relations with the types that a source would have."""
+"""Add the source rows of a test, given as literals, frames or Arrow tables, to a session, with the types of a real source."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,12 +8,12 @@ from sqlglot import exp
 
 from featurestore.compiler.expressions import parse_query, query_tables, quoted, resolve
 from featurestore.dsl.source import Source
-from featurestore.dsl.types import sql_type
+from featurestore.dsl.value_types import sql_type
 from featurestore.engine.memory import MemorySession
 from featurestore.errors import FeatureStoreError, NotFound, RequestError
-from featurestore.testing.kinds import ZONED, kind_of, plain
+from featurestore.testing.literal_types import ZONED, literal_type, to_python
 from featurestore.values import frames
-from featurestore.values.coercion import fit
+from featurestore.values.coercion import coerce
 
 TEXT = "VARCHAR"
 Schema = Mapping[str, Mapping[str, str]]
@@ -21,10 +21,10 @@ Schema = Mapping[str, Mapping[str, str]]
 
 
 def add_sources(session: MemorySession, sources: Sequence[Source], rows: Mapping[str, Any], schema: Schema) -> dict[str, str]:
-    """Add the rows of every source; returns the relation that holds each name in `rows`.
+    """Add the rows of every source; returns the relation of each name in `rows`.
 
-    Rows are given by a source's name, or by the table it reads; of a query, by the tables it reads. Raises: NotFound for
-    a name that no source has; RequestError for rows that are missing; TypeMismatch for values that do not go together.
+    Rows are given by the name of a source or of the table that it reads; for a query, by the tables that it reads. Raises: NotFound for
+    an unknown name; RequestError for missing rows; TypeMismatch for values of incompatible types.
     """
     times: dict[str, set[str]] = {}
     for source in sources:
@@ -43,26 +43,26 @@ def add_sources(session: MemorySession, sources: Sequence[Source], rows: Mapping
 
 
 def relation_names(source: Source, rows: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names in `rows` under which a source finds its rows."""
+    """The names in `rows` that have a source's rows."""
     return tuple(_reads(source, rows))
 
 
 def add_rows(session: MemorySession, relation: str, given: Any, what: str, types: Mapping[str, str], times: Collection[str]) -> None:
-    """Make rows readable. Columns in `types` have that DuckDB type; those in `times` without one are timestamps in UTC."""
+    """Add rows as a relation. Columns in `types` get that DuckDB type; other columns in `times` are timestamps in UTC."""
     if isinstance(given, list):
-        columns = frames.columns_of(given, what)
+        columns = frames.rows_to_columns(given, what)
         columns.update({name: [None] * len(given) for name in types if name not in columns})
         if not columns:
             raise RequestError(f"{what} is empty, so its columns are not known; give a row, or the columns with their types in schema=")
         wanted = {resolve(name, columns): ZONED for name in times} | dict(types)
         typed = {name: _typed(values, wanted.get(name), f"{what}: column '{name}'") for name, values in columns.items()}
-        with _told(what):
+        with _naming_rows(what):
             session.add_values(relation, typed)
         return
-    table = frames.in_memory(given, what)
+    table = frames.to_arrow_table(given, what)
     if table is None:
         raise RequestError(f"{what} is {given!r}; give {frames.MEMORY}")
-    with _told(what):
+    with _naming_rows(what):
         session.add(f"{relation}_given", table)
         found = session.schema(f"SELECT * FROM {quoted(f'{relation}_given')}")
         texts = {name: ZONED for name in (resolve(time, found) for time in times) if name is not None and found[name] == TEXT}
@@ -72,8 +72,8 @@ def add_rows(session: MemorySession, relation: str, given: Any, what: str, types
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
-    """An error of the engine, which does not know whose values they are, with what they are of."""
+def _naming_rows(what: str) -> Iterator[None]:
+    """Add to errors of the engine which rows they are about."""
     try:
         yield
     except FeatureStoreError as error:
@@ -81,23 +81,27 @@ def _told(what: str) -> Iterator[None]:
         raise
 
 
-def _typed(values: Sequence[Any], kind: str | None, what: str) -> tuple[str | None, list[Any]]:
-    plainly = [plain(value) for value in values]
-    return (kind_of(plainly, what), plainly) if kind is None else (kind, [fit(value, kind, what) for value in plainly])
+def _typed(values: Sequence[Any], sql_type: str | None, what: str) -> tuple[str | None, list[Any]]:
+    plain_values = [to_python(value) for value in values]
+    return (
+        (literal_type(plain_values, what), plain_values)
+        if sql_type is None
+        else (sql_type, [coerce(value, sql_type, what) for value in plain_values])
+    )
 
 
 def _types(name: str, columns: Mapping[str, str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for column, kind in columns.items():
+    types: dict[str, str] = {}
+    for column, type_name in columns.items():
         try:
-            found[column] = sql_type(kind)
+            types[column] = sql_type(type_name)
         except ValueError as error:
             raise RequestError(f"schema of {name}, column '{column}': {error}") from error
-    return found
+    return types
 
 
 def _reads(source: Source, rows: Mapping[str, Any]) -> dict[str, set[str]]:
-    """The names in `rows` that hold a source's rows, each with its columns that are times."""
+    """The names in `rows` that have a source's rows, each with its time columns."""
     times = {column for column in (source.timestamp, source.created) if column and column not in source.columns}
     if source.sql is not None:
         tree = parse_query(source.sql)
@@ -115,7 +119,7 @@ def _refuse_missing(source: Source, rows: Mapping[str, Any]) -> None:
 
 
 def _selected(select: exp.Select, names: Collection[str]) -> Iterator[exp.Column]:
-    """The bare columns that a SELECT gives under these names."""
+    """The plain columns that a SELECT returns under these names."""
     for item in select.expressions:
         column = item.this if isinstance(item, exp.Alias) else item
         if item.alias_or_name in names and isinstance(column, exp.Column):

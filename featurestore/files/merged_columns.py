@@ -1,4 +1,4 @@
-"""The columns of several files together: each by name, in whatever order a file has them, and NULL where a file has none."""
+"""Merge the columns of several files by name, in any order; a column that a file lacks is NULL there."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,34 +17,35 @@ class Columns:
     lacking: Mapping[str, str] = field(default_factory=dict)
 
 
-def together(paths: Sequence[str], held: Sequence[Sequence[str]]) -> Columns:
+def merge_columns(paths: Sequence[str], columns_of_files: Sequence[Sequence[str]]) -> Columns:
     """The columns of files that have these each; case does not tell names apart."""
     names: dict[str, str] = {}
-    own: dict[tuple[str, ...], set[str]] = {}
-    for columns in held:
-        if (key := tuple(columns)) not in own:
-            own[key] = {name.lower() for name in columns}
+    names_of: dict[tuple[str, ...], set[str]] = {}
+    for columns in columns_of_files:
+        if (key := tuple(columns)) not in names_of:
+            names_of[key] = {name.lower() for name in columns}
             for name in columns:
                 names.setdefault(name.lower(), name)
     lacking: dict[str, str] = {}
-    for path, columns in zip(paths, held, strict=True):
-        if len(own[tuple(columns)]) < len(names):
-            for name in names.keys() - own[tuple(columns)]:
+    for path, columns in zip(paths, columns_of_files, strict=True):
+        if len(names_of[tuple(columns)]) < len(names):
+            for name in names.keys() - names_of[tuple(columns)]:
                 lacking.setdefault(name, path)
     return Columns(names, {names[name]: path for name, path in lacking.items()})
 
 
-def too_long(column: str, path: str, kind: object) -> TypeMismatch:
-    """The error for a column of decimals that the engine would read as doubles."""
+def too_many_digits(column: str, path: str, column_type: object) -> TypeMismatch:
+    """The error for a column of decimals that DuckDB would read as doubles."""
     return TypeMismatch(
-        f"column '{column}' is {kind} in {path}, and a decimal has at most 38 digits; write it as decimal(38, s), as double or as text",
+        f"column '{column}' is {column_type} in {path}, and a decimal has at most 38 digits;"
+        " write it as decimal(38, s), as double or as text",
         column=column,
-        found=str(kind),
+        found=str(column_type),
         files=[path],
     )
 
 
-def of_two_types(column: str, first: tuple[str, object], other: tuple[str, object]) -> TypeMismatch:
+def incompatible_types(column: str, first: tuple[str, object], other: tuple[str, object]) -> TypeMismatch:
     """The error for a column that two files (path, type) have in types that no type holds."""
     (path, kind), (other_path, other_kind) = first, other
     return TypeMismatch(

@@ -1,4 +1,4 @@
-"""The value types of request fields, keys and features, under the names that DuckDB and users write."""
+"""The types of request fields, keys and features: names in definitions and in DuckDB."""
 
 import re
 
@@ -28,15 +28,15 @@ _STORED = re.compile(
 )
 
 
-def checked_type(kind: object) -> str:
-    """A DuckDB type that a feature table can have, as it was read from where anybody may have written it. Raises ValueError."""
-    if isinstance(kind, str) and _STORED.fullmatch(kind):
-        return kind
-    raise ValueError(f"{kind!r} is not a type that a feature table can have")
+def checked_type(type_name: object) -> str:
+    """Check that a stored value, which is not trusted, is a DuckDB type of feature tables. Raises ValueError."""
+    if isinstance(type_name, str) and _STORED.fullmatch(type_name):
+        return type_name
+    raise ValueError(f"{type_name!r} is not a type that a feature table can have")
 
 
 def sql_type(name: str) -> str:
-    """The DuckDB type of a type name. Raises ValueError with a message fit for users."""
+    """The DuckDB type of a type name. Raises ValueError with a message for users."""
     lowered = name.strip().lower() if isinstance(name, str) else ""
     if match := _DECIMAL.fullmatch(lowered):
         precision, scale = int(match[1]), int(match[2])

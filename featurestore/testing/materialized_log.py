@@ -1,4 +1,4 @@
-"""The feature rows of checked views over the rows of a test, as one materialization leaves them in an empty table."""
+"""Compute the feature rows of views over the rows of a test, as a first materialization would store them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ from featurestore.engine.memory import MemorySession
 from featurestore.errors import DefinitionError, FeatureStoreError, Problem, RequestError
 from featurestore.sources.bind import Inspected, check_problems, failed, inspected, placed, raw_columns
 from featurestore.sources.query import add_query
-from featurestore.testing.given import Schema, add_sources, relation_names
+from featurestore.testing.source_rows import Schema, add_sources, relation_names
 from featurestore.values import times
 
-NOTHING = '"NULL"'
-"""The type of a column in which nothing but NULL was given."""
+UNTYPED = '"NULL"'
+"""DuckDB's type of a column that has only NULLs."""
 
 
 @dataclass(frozen=True)
 class MemoryLog:
-    """The rows of one view: keys, feature_timestamp, created_timestamp, features; ordered by the first three."""
+    """The feature rows of a view: keys, feature_timestamp, created_timestamp, features, ordered by the first three."""
 
     table: pa.Table
     through: int
@@ -37,25 +37,27 @@ class MemoryLog:
     deletions: bool = False
 
     def files(self, columns: Sequence[str], lower: int | None, upper: int | None) -> None:
-        """There are none: the rows are in memory."""
+        """None: the rows are in memory."""
 
     def rows(self, columns: Sequence[str], lower: int | None, upper: int | None) -> pa.Table:
-        """These columns, of all rows: they are few."""
+        """These columns of all rows, without pruning by time."""
         return self.table.select(columns)
 
 
 @dataclass(frozen=True)
-class Tested:
-    """A service with the log of every view it uses, by the name of its feature table."""
+class MaterializedService:
+    """A service with the logs of its views, by feature table name."""
 
     plan: ServicePlan
     logs: Mapping[str, MemoryLog]
 
 
-def materialized(session: MemorySession, service: FeatureService, rows: Mapping[str, Any], schema: Schema, run: int) -> Tested:
-    """What one run at `run`, in microseconds, makes of these source rows.
+def materialize_rows(
+    session: MemorySession, service: FeatureService, rows: Mapping[str, Any], schema: Schema, run: int
+) -> MaterializedService:
+    """Materialize these source rows with a run at the time `run`, in microseconds.
 
-    Raises: DefinitionError with every problem of every definition, as a plan does; and what `add_sources` raises.
+    Raises: DefinitionError with all problems of all definitions, as a plan does; else as `add_sources`.
     """
     definitions = gather([service])
     problems = [*definitions.problems, *check.definition_problems(definitions)]
@@ -71,24 +73,24 @@ def materialized(session: MemorySession, service: FeatureService, rows: Mapping[
             continue
         version = views[view.name] = ViewVersion(view, 1, found.columns)
         try:
-            logs[version.table] = MemoryLog(_computed(session, view, found, run), run)
+            logs[version.table] = MemoryLog(_compute(session, view, found, run), run)
         except FeatureStoreError as error:
             error.message = f"view {view.name}: {error.message}"
             raise
         problems.extend(placed(definitions, view, field, message) for field, message in check_problems(session, view, found.columns))
     if problems:
         raise DefinitionError(problems)
-    return Tested(bind_service(service, 1, "", views), logs)
+    return MaterializedService(bind_service(service, 1, "", views), logs)
 
 
 def _explained(definitions: Definitions, view: FeatureView, found: Inspected) -> list[Problem]:
-    """The problems of a view, where the columns come from among them: it may be the rows that are wrong."""
+    """The problems of a view, with a note that its columns come from the given rows, which may be what is wrong."""
     given = f" (in the rows given for source {view.source.name})"
     return [placed(definitions, view, field, f"{message}{given}") for field, message in found.problems]
 
 
 def _inspected(session: MemorySession, view: FeatureView, rows: Mapping[str, Any], relations: Mapping[str, str]) -> Inspected:
-    """The view held against its source, which stays open as SOURCE."""
+    """Inspect a view against its source, which stays open as SOURCE."""
     try:
         _open(session, view.source, {name: relations[name] for name in relation_names(view.source, rows)})
     except RequestError as error:
@@ -98,15 +100,15 @@ def _inspected(session: MemorySession, view: FeatureView, rows: Mapping[str, Any
 
 
 def _refuse_untyped(session: MemorySession, view: FeatureView, name: str) -> None:
-    """A column of NULLs alone has no type that an expression could be held against."""
+    """Refuse columns that the view reads and that have only NULLs, whose type is unknown."""
     raw = raw_columns(session)
     if field_problems(view, list(raw)):
         return
     for column in compile_events(view, list(raw)).reads:
-        if raw[column] == NOTHING:
+        if raw[column] == UNTYPED:
             raise RequestError(
-                f"column '{column}' of source {view.source.name} is None in every row, so its type is not known;"
-                f" say it: schema={{{name!r}: {{{column!r}: 'double'}}}}, or whatever it is",
+                f"column '{column}' of source {view.source.name} is None in every row, so its type is unknown;"
+                f" give it: schema={{{name!r}: {{{column!r}: 'double'}}}}, or another type",
                 field=column,
             )
 
@@ -119,8 +121,8 @@ def _open(session: MemorySession, source: Source, relations: Mapping[str, str]) 
     session.run(f"CREATE OR REPLACE TEMP VIEW {SOURCE} AS SELECT * FROM {quoted(relation)}")
 
 
-def _computed(session: MemorySession, view: FeatureView, found: Inspected, run: int) -> pa.Table:
-    """Every row up to the run; its time is when rows became known whose source does not tell."""
+def _compute(session: MemorySession, view: FeatureView, found: Inspected, run: int) -> pa.Table:
+    """All rows up to the run; its time is the created time of rows whose source has none."""
     if found.events is None or found.compiled is None:
         raise TypeError(f"view {view.name} has problems and cannot be computed")
     bounds = {"events_lower": times.FIRST, "events_upper": run, "lower": times.FIRST, "upper": run}
