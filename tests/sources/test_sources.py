@@ -104,7 +104,7 @@ def test_a_feature_that_is_a_time_beyond_the_calendar_names_its_column(store: Fe
     source = Source("far", table="far.rows", timestamp="at")
     view = FeatureView("far", entity=Entity("far", keys="k"), source=source, features={"near": "at", "far": far})
     store.apply([FeatureService("far", features=[view])])
-    with pytest.raises(RequestError, match=r"view far: 'far' would hold a time outside the years 1 to 9999.*where="):
+    with pytest.raises(RequestError, match=r"view far: 'far' would have a time outside the years 1 to 9999.*where="):
         store.materialize(["far"])
     assert store.online_features("far", [{"k": 1}]).rows == ((None, None),)
 
