@@ -164,7 +164,7 @@ def test_a_tag_that_is_let_go_while_another_build_takes_it(tmp_path: Path) -> No
         mine = tables.load(store.catalog, "features.last_v1")
         with (
             meanwhile(store, lambda: tags.set_tag(tables.load(store.catalog, "features.last_v1"), "t", snapshot, "second")) as happened,
-            pytest.raises(CommitConflict, match="another build holds a tag"),
+            pytest.raises(CommitConflict, match="another build now uses a tag"),
         ):
             tags.settle_tags(mine, (), ["t"])
         assert happened

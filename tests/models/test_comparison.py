@@ -81,7 +81,7 @@ def new_rows_are_told_by_the_snapshot_and_the_watermark(store: FeatureStore) -> 
     found = store.compare("models:/compared/1", "models:/compared/2")
     assert found["definitions"] == []
     assert found["rows"] == {"a": 340, "b": 340, "common": 340, "added": 0, "gone": 0}
-    assert because(found, "o_spend_30d") == ["source shop.orders", "customer_orders_v1 is materialized"]
+    assert because(found, "o_spend_30d") == ["source shop.orders", "customer_orders_v1 was materialized"]
     assert 0 < found["features"]["common"]["o_spend_30d"]["changed"] <= 40, "only rows after the first run's end can know better"
     assert because(found, "basket_vs_spend") == because(found, "o_spend_30d")
     assert (because(found, "age"), found["features"]["common"]["age"]["changed"]) == ([], 0)
