@@ -1,4 +1,4 @@
-"""LMDB wants a file opened once per process, closed around a fork and idle while its map grows: an environment sees to it."""
+"""Manage LMDB files: open each once per process, close it around a fork, and stop access while its memory map grows."""
 
 import errno
 import os
@@ -14,12 +14,12 @@ import msgspec
 from featurestore import private
 from featurestore.errors import NotReady, OutOfResources
 from featurestore.online.lmdb_pages import damage
-from featurestore.online.rw_lock import Gate
+from featurestore.online.rw_lock import ReadWriteLock
 
 T = TypeVar("T")
 _FIRST_MAP_BYTES = 1 << 30
 _READERS = 1024
-_OF_DAMAGE = (
+_DAMAGE_ERRORS = (
     lmdb.CorruptedError,
     lmdb.IncompatibleError,
     lmdb.InvalidError,
@@ -28,42 +28,42 @@ _OF_DAMAGE = (
     msgspec.MsgspecError,
     struct.error,
 )
-"""What reading a file comes to that holds something else than LMDB wrote there, or than we did."""
+"""Errors of reading a file that contains something other than what LMDB, or this package, wrote to it."""
 
 
 class Environment:
-    """One LMDB file in this process, shared by all stores on it and opened at first use, in each process of its own."""
+    """One LMDB file, shared by all stores of this process that use it, and opened on first use in each process."""
 
     def __init__(self, path: Path, map_bytes: int) -> None:
         self.path = path
         self.writable = False
         self.users = 0
         self._map_bytes = map_bytes
-        self._gate = Gate()
+        self._lock_rw = ReadWriteLock()
         self._writer = threading.Lock()
         self._lmdb: lmdb.Environment | None = None
         self._file: tuple[int, int] | None = None
         self._bytes = 0
 
     def read(self, function: Callable[[lmdb.Transaction], T], empty: T) -> T:
-        """What the function returns for one consistent state; `empty` while there is no store. Raises: NotReady."""
+        """Call the function in a read transaction and return its result; `empty` if the store does not exist yet. Raises: NotReady."""
         while True:
-            self._gate.enter()
+            self._lock_rw.acquire_read()
             try:
                 if self._lmdb is not None and (transaction := self._begin(self._lmdb)) is not None:
                     with transaction:
                         return function(transaction)
-            except (lmdb.Error, *_OF_DAMAGE) as error:
+            except (lmdb.Error, *_DAMAGE_ERRORS) as error:
                 raise self._failure(error) from error
             finally:
-                self._gate.leave()
+                self._lock_rw.release_read()
             if not self._refresh():
                 return empty
 
     def write(self, function: Callable[[lmdb.Transaction], T], need_bytes: int = 0) -> T:
-        """What the function returns, its changes made as one step; it is called again when the map was too small.
+        """Call the function in a write transaction and return its result. It is called again after the map was enlarged.
 
-        Raises: NotReady, OutOfResources when the disk is full.
+        Raises: NotReady; OutOfResources if the disk is full.
         """
         with self._writer:
             while True:
@@ -75,51 +75,51 @@ class Environment:
                     need_bytes = self._map_size()
                 except lmdb.MapResizedError:
                     continue
-                except (lmdb.Error, OSError, *_OF_DAMAGE) as error:
-                    if isinstance(error, lmdb.PanicError):  # What was opened is of no use any more.
+                except (lmdb.Error, OSError, *_DAMAGE_ERRORS) as error:
+                    if isinstance(error, lmdb.PanicError):  # The environment is unusable after a panic.
                         self.close()
                     raise self._failure(error) from error
 
     def close(self) -> None:
-        """Close the file in this process; it opens again at the next use."""
-        with self._gate.alone():
+        """Close the file in this process; the next use opens it again."""
+        with self._lock_rw.writing():
             self._close()
 
     def hold(self) -> None:
-        """Before a fork: close the file, once nobody uses it. A child that inherits it open harms the parent's reads by closing it."""
+        """Before a fork: wait until the file is unused, and close it. A child that closes an inherited file breaks the parent's reads."""
         self._writer.acquire()
-        self._gate.close()
+        self._lock_rw.acquire_write()
         self._close()
 
     def resume(self, *, child: bool) -> None:
-        """After a fork: both sides open the file at the next use. The child's locks are new: their holders are not in it."""
+        """After a fork: both processes may open the file again. The child gets new locks, since the holders of the old ones are gone."""
         if child:
-            self._gate, self._writer = Gate(), threading.Lock()
+            self._lock_rw, self._writer = ReadWriteLock(), threading.Lock()
         else:
-            self._gate.open()
+            self._lock_rw.release_write()
             self._writer.release()
 
     def upgrade(self) -> None:
-        """From now on open the file for writing."""
-        with self._gate.alone():
+        """Open the file for writing from now on."""
+        with self._lock_rw.writing():
             if not self.writable:
                 self._close()
                 self.writable = True
 
     def follow(self) -> None:
-        """Let go of a file that is no longer the one at the path, or was cut off: a store may have been deleted and made anew."""
+        """Close the file if it was replaced or truncated: the store may have been deleted and created again."""
         if self._lmdb is not None and not self._is_current():
             self.close()
 
     def open(self) -> bool:
-        """Open the file if that was not done; False when there is none and it may not be made. Raises: NotReady."""
+        """Open the file unless it is open. False if it does not exist and may not be created. Raises: NotReady."""
         return self._refresh()
 
     def _attempt(self, function: Callable[[lmdb.Transaction], T]) -> T:
-        self._gate.enter()
+        self._lock_rw.acquire_read()
         try:
             if self._lmdb is None:
-                raise NotReady(f"the online store at {self.path} was closed meanwhile")
+                raise NotReady(f"the online store at {self.path} was closed during the operation")
             self._lmdb.reader_check()
             with self._lmdb.begin(write=True) as transaction:
                 result = function(transaction)
@@ -127,20 +127,20 @@ class Environment:
             self._bytes = max(self._bytes, 0 if found is None else found.st_size)
             return result
         finally:
-            self._gate.leave()
+            self._lock_rw.release_read()
 
     def _begin(self, environment: lmdb.Environment) -> lmdb.Transaction | None:
-        """A read transaction; None when another process made the map larger."""
+        """A read transaction; None if another process has enlarged the map."""
         try:
             return environment.begin()
         except lmdb.MapResizedError:
             return None
 
     def _refresh(self) -> bool:
-        """Open the file, or follow the map as another process made it."""
+        """Open the file, or adopt the map size set by another process."""
         if not self.users:
             raise NotReady(f"the online store at {self.path} is closed")
-        with self._gate.alone():
+        with self._lock_rw.writing():
             if self._lmdb is not None and self._is_current():
                 self._lmdb.set_mapsize(0)
                 return True
@@ -150,7 +150,7 @@ class Environment:
             try:
                 if self.writable:
                     private.make_folder(self.path)
-                self._bytes = self._looked_at()
+                self._bytes = self._check_file()
                 self._lmdb = lmdb.open(
                     str(self.path),
                     map_size=self._map_bytes,
@@ -166,8 +166,8 @@ class Environment:
             self._file = None if found is None else _identity(found)
             return True
 
-    def _looked_at(self) -> int:
-        """How large the file is, 0 for none. Raises: NotReady when it is damaged."""
+    def _check_file(self) -> int:
+        """The size of the file, 0 if there is none. Raises: NotReady if it is damaged."""
         file = self.path / "data.mdb"
         if not _has_content(file):
             return 0
@@ -176,7 +176,7 @@ class Environment:
         return file.stat().st_size
 
     def _is_current(self) -> bool:
-        """Whether the open file is still at the path, and no shorter than before: LMDB never shortens one, so it was cut off then."""
+        """Whether the open file is still the one at the path, and not shorter: LMDB never shortens a file, so it would be truncated."""
         found = _stat(self.path / "data.mdb")
         if found is None or self._file != _identity(found) or found.st_size < self._bytes:
             return False
@@ -187,17 +187,17 @@ class Environment:
         return int(self._lmdb.info()["map_size"]) if self._lmdb is not None else self._map_bytes
 
     def _grow(self, need_bytes: int) -> None:
-        """Make room for `need_bytes` more than is used."""
-        with self._gate.alone():
+        """Enlarge the map to fit `need_bytes` more than is used."""
+        with self._lock_rw.writing():
             if self._lmdb is None:
                 return
             info, page = self._lmdb.info(), int(self._lmdb.stat()["psize"])
             used, size = (int(info["last_pgno"]) + 1) * page, int(info["map_size"])
-            wanted = size
-            while wanted < used + need_bytes:
-                wanted *= 2
-            if wanted > size:
-                self._lmdb.set_mapsize(wanted)
+            new_size = size
+            while new_size < used + need_bytes:
+                new_size *= 2
+            if new_size > size:
+                self._lmdb.set_mapsize(new_size)
 
     def _close(self) -> None:
         if self._lmdb is not None:
@@ -207,14 +207,14 @@ class Environment:
     def _failure(self, error: Exception) -> NotReady | OutOfResources:
         if isinstance(error, lmdb.DiskError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space" in str(error):
             return OutOfResources(f"the disk of the online store at {self.path} is full; nothing was written", resource="disk")
-        if isinstance(error, _OF_DAMAGE):
+        if isinstance(error, _DAMAGE_ERRORS):
             return self._damaged(f"{type(error).__name__}: {error}")
-        words = f"the online store at {self.path} cannot be used ({error}); check that it is a folder that may be written"
+        words = f"the online store at {self.path} cannot be used ({error}); check that it is a writable folder"
         return NotReady(words, path=str(self.path))
 
     def _damaged(self, found: str) -> NotReady:
-        words = f"the online store at {self.path} is damaged or of another program: in data.mdb, {found}"
-        return NotReady(f"{words}; delete the folder and run featurestore materialize, which fills it anew", path=str(self.path))
+        words = f"the online store at {self.path} is damaged or was written by another program: data.mdb: {found}"
+        return NotReady(f"{words}; delete the folder and run featurestore publish to fill it again", path=str(self.path))
 
 
 def _has_content(path: Path) -> bool:
@@ -225,7 +225,7 @@ def _has_content(path: Path) -> bool:
 
 
 def _stat(path: Path) -> os.stat_result | None:
-    """What the system says of a file; None when there is none."""
+    """The file's status; None if it does not exist."""
     try:
         return path.stat()
     except FileNotFoundError:
@@ -238,7 +238,7 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
 
 
 class Environments:
-    """The environments open in this process, by path; the map of a new file has `first_map_bytes`, and doubles."""
+    """The open environments of this process, by path. The map of a new file has `first_map_bytes` and is doubled when full."""
 
     def __init__(self, first_map_bytes: int = _FIRST_MAP_BYTES) -> None:
         self._first_map_bytes = first_map_bytes
@@ -247,7 +247,7 @@ class Environments:
         self._hooked = False
 
     def acquire(self, path: Path, *, writable: bool) -> Environment:
-        """The environment of this path, to be given back with `release`. Raises: NotReady."""
+        """The environment of this path; return it with `release`. Raises: NotReady."""
         path = path.expanduser().resolve()
         with self._lock:
             if not self._hooked:
@@ -268,7 +268,7 @@ class Environments:
         return environment
 
     def release(self, environment: Environment) -> None:
-        """Give an environment back; the last to do so closes the file."""
+        """Return an environment; the last user closes the file."""
         with self._lock:
             environment.users -= 1
             if not environment.users:
@@ -291,5 +291,5 @@ class Environments:
         self._lock = threading.Lock()
 
 
-# The one state of a module here, because LMDB itself is: a file opened twice in a process loses its locks.
+# Module-level state, since LMDB requires it: a file opened twice in a process loses its locks.
 ENVIRONMENTS = Environments()

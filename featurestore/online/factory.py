@@ -1,4 +1,4 @@
-"""Opening the online store that an address names."""
+"""Open the online store at an address."""
 
 from featurestore.errors import RequestError
 from featurestore.online.store import OnlineStore
@@ -9,17 +9,17 @@ SCHEMES = ("lmdb", "redis", "rediss", "unix")
 def open_online(url: str, *, readonly: bool = False, allow_eviction: bool = False) -> OnlineStore:
     """The store at `lmdb://path`, `redis://host:port/db`, `rediss://...` or `unix://socket`; Redis takes `?prefix=`.
 
-    An LMDB store that does not exist yet is made, or with `readonly` reads as empty until another process makes it.
+    An LMDB store that does not exist is created; with `readonly` it is empty until another process creates it.
 
-    Raises: RequestError for another scheme, NotReady when it cannot be reached, or is a Redis that evicts rows and `allow_eviction` is
-    not set.
+    Raises: RequestError for another scheme; NotReady if it cannot be reached, or is a Redis that evicts rows and `allow_eviction` is
+    False.
     """
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in SCHEMES:
-        # What is no address may be a password that was meant for another setting.
-        said = f"{scheme}://... is of no known kind" if separator else "is given by no address"
-        raise RequestError(f"the online store {said}; use lmdb://path or redis://host:port/db")
-    # Here and not above: a process loads only the vendor that it uses.
+        # Text that is not an address may be a password meant for another setting, so it is not shown.
+        problem = f"address {scheme}://... has an unknown scheme" if separator else "setting is not an address"
+        raise RequestError(f"the online store's {problem}; use lmdb://path or redis://host:port/db")
+    # Imported here, so that a process loads only the library that it uses.
     if scheme == "lmdb":
         from featurestore.online.lmdb import LmdbStore  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""A header is what an online store keeps of one table beside its rows: shape, cursor, and which rows are its own."""
+"""The header that an online store keeps for each table: its columns, its cursor, and which rows belong to it."""
 
 from collections.abc import Callable
 
@@ -10,9 +10,9 @@ from featurestore.online.store import Cursor
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True):
-    """`id` marks the table's rows. Redis only: rows of a publish after `sequence`, or in `aborted`, do not count.
+    """`id` is the prefix of the table's rows. Redis only: rows of a publish after `sequence`, or in `aborted`, are ignored.
 
-    LMDB only: no row has a feature_timestamp after `newest`, written as rows begin with it; None: that is not known.
+    LMDB only: no row has a feature_timestamp after `newest`, encoded as in a row; None if unknown.
     """
 
     id: int
@@ -22,18 +22,18 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
     aborted: tuple[int, ...] = ()
     newest: bytes | None = None
 
-    def encoded(self) -> bytes:
-        """The bytes to store."""
+    def encode(self) -> bytes:
+        """The header as bytes."""
         return msgspec.msgpack.encode(self)
 
 
 def decode_header(data: bytes) -> Header:
-    """The header that `encoded` gave."""
+    """Decode a header that `Header.encode` wrote."""
     return msgspec.msgpack.decode(data, type=Header)
 
 
-def following(
-    held: Header | None,
+def next_header(
+    current: Header | None,
     shape: Shape,
     cursor: Cursor,
     *,
@@ -42,12 +42,12 @@ def following(
     sequence: int = 0,
     unfinished: tuple[int, ...] = (),
 ) -> Header:
-    """The header after a publish of rows that were encoded in this shape: with a new id where no row that is there stays.
+    """The header after a publish of rows encoded in this shape; it has a new id if no existing row is kept.
 
-    Raises: CommitConflict when the table got another shape since the rows were encoded.
+    Raises: CommitConflict if another writer has changed the table's columns since the rows were encoded.
     """
-    if held is None or replace:
+    if current is None or replace:
         return Header(new_id(), shape, cursor, sequence)
-    if held.shape.keys and held.shape != shape:
-        raise CommitConflict("another writer published other columns to this table meanwhile; nothing was published, try again")
-    return Header(held.id, shape, cursor, sequence, (*held.aborted, *unfinished))
+    if current.shape.keys and current.shape != shape:
+        raise CommitConflict("another writer has published other columns to this table; nothing was published, try again")
+    return Header(current.id, shape, cursor, sequence, (*current.aborted, *unfinished))

@@ -1,8 +1,8 @@
-"""A key becomes bytes that no other key becomes: MessagePack of its parts, with an extension per type that it lacks.
+"""Encode keys as unique bytes: MessagePack of their parts, with an extension for each type that MessagePack lacks.
 
-Equal means equal as a value of the same sort: 1 is neither "1" nor True, a date is not a timestamp, and Decimal("1.0")
-is Decimal("1") and 1. Keys longer than LIMIT bytes are replaced by their BLAKE2b digest behind a byte that MessagePack
-never uses.
+Keys are equal if their parts are equal values of the same type: 1 differs from "1" and True, a date from a timestamp, but
+Decimal("1.0") equals Decimal("1") and 1. Keys longer than LIMIT bytes are replaced by their BLAKE2b digest after a byte that
+MessagePack never uses.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from msgspec.msgpack import Ext
 
 from featurestore.errors import TypeMismatch
-from featurestore.online.msgpack_columns import Cells, big_endian
-from featurestore.online.value_types import EPOCH, EPOCH_DAY, stored
+from featurestore.online.msgpack_columns import MsgpackColumns, big_endian
+from featurestore.online.value_types import EPOCH, EPOCH_DAY, to_stored
 
 LIMIT = 500
 KINDS = frozenset({"bool", "int", "string", "binary", "date", "timestamp", "uuid", "decimal"})
@@ -38,9 +38,9 @@ _encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
 
 
 def encode_key(parts: Sequence[Any]) -> bytes | None:
-    """The bytes of one key; None when a part is None. Naive datetimes are read as UTC.
+    """The bytes of one key; None if a part is None. Naive datetimes are taken as UTC.
 
-    Raises: TypeMismatch for a part that is no int, str, bool, bytes, date, datetime, UUID or Decimal.
+    Raises: TypeMismatch for a part that is not an int, str, bool, bytes, date, datetime, UUID or Decimal.
     """
     for part in parts:
         if type(part) not in _PLAIN:
@@ -55,8 +55,8 @@ def encode_key(parts: Sequence[Any]) -> bytes | None:
 
 
 def decode_key(encoded: bytes) -> tuple[Any, ...] | None:
-    """The parts of an encoded key, a number that is no integer of 64 bits as a Decimal; None for one that was too long to be kept,
-    and for bytes that are no key.
+    """The parts of an encoded key, numbers outside of 64-bit integers as Decimal; None for a key that was replaced by its digest,
+    and for invalid bytes.
     """
     try:
         return None if encoded.startswith(_HASHED) else tuple(_decode(encoded))
@@ -65,11 +65,11 @@ def decode_key(encoded: bytes) -> tuple[Any, ...] | None:
 
 
 def encode_keys(columns: Sequence[pa.Array], names: Sequence[str], kinds: Sequence[str]) -> pa.Array:
-    """The bytes of each row's key, equal to `encode_key` of its values; the columns hold no nulls.
+    """The bytes of each row's key, equal to `encode_key` of its values; the columns must not contain NULL.
 
     Raises: TypeMismatch for a value that cannot be a key.
     """
-    cells = Cells(len(columns[0]))
+    cells = MsgpackColumns(len(columns[0]))
     cells.array_header(len(columns))
     for column, name, kind in zip(columns, names, kinds, strict=True):
         _add(cells, column, name, kind)
@@ -79,7 +79,7 @@ def encode_keys(columns: Sequence[pa.Array], names: Sequence[str], kinds: Sequen
     return pa.array([_bounded(key) for key in encoded.to_pylist()], pa.binary())
 
 
-def _add(cells: Cells, column: pa.Array, name: str, kind: str) -> None:
+def _add(cells: MsgpackColumns, column: pa.Array, name: str, kind: str) -> None:
     if kind == "decimal":
         values = [_encode(_number(value)) for value in column.to_pylist()]
         cells.binary(pa.array(values, pa.binary()))
@@ -87,7 +87,7 @@ def _add(cells: Cells, column: pa.Array, name: str, kind: str) -> None:
     if kind == "int" and pa.types.is_uint64(column.type):
         cells.binary(pa.array([_encode(value) for value in column.to_pylist()], pa.binary()))
         return
-    array = stored(column, kind, name)
+    array = to_stored(column, kind, name)
     if kind == "int":
         cells.shortest_integers(array)
     elif kind == "bool":
@@ -116,7 +116,7 @@ def _part(part: Any) -> Any:
         return part
     if isinstance(part, str):
         return _text(str(part))
-    if isinstance(part, datetime) and part == part:  # Not pandas' NaT, which is a datetime too.
+    if isinstance(part, datetime) and part == part:  # Excludes pandas' NaT, which is also a datetime.
         return Ext(_TIMESTAMP, _microseconds(part).to_bytes(8, "big", signed=True))
     if isinstance(part, date) and not isinstance(part, datetime):
         return Ext(_DATE, (part.toordinal() - EPOCH_DAY).to_bytes(4, "big", signed=True))
@@ -142,7 +142,7 @@ def _microseconds(moment: datetime) -> int:
 
 
 def _number(number: int | Decimal) -> int | Ext:
-    """Integers of 64 bits as such; others as digits and exponent without trailing zeros, so that the scale does not matter."""
+    """64-bit integers as they are; other numbers as digits and exponent without trailing zeros, independent of the scale."""
     if isinstance(number, int):
         number = int(number)
         if -(1 << 63) <= number < 1 << 64:

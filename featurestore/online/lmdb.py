@@ -1,4 +1,4 @@
-"""The online store of one machine: an LMDB file, where a publish is one write transaction and readers never wait."""
+"""The online store for one machine: an LMDB file. A publish is one write transaction, and readers never wait."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -13,10 +13,10 @@ import pyarrow as pa
 from featurestore import private
 from featurestore.errors import RequestError
 from featurestore.online.environment import ENVIRONMENTS, Environments
-from featurestore.online.header import Header, decode_header, following
+from featurestore.online.header import Header, decode_header, next_header
 from featurestore.online.keys import encode_key
-from featurestore.online.publish_buffer import Spool
-from featurestore.online.rows import Shape, check_width, encoded, newer, removed_keys, rows_reader, settled, shape_of
+from featurestore.online.publish_buffer import PublishBuffer
+from featurestore.online.rows import Shape, check_width, encode_rows, merge_shapes, removed_keys, replaces, rows_reader, shape_of
 from featurestore.online.store import ANY, Cursor, From, Read, Row, check_since
 
 # A row's key is its table's number and then the encoded key, so that a table is loaded in order and dropped as a range.
@@ -26,13 +26,13 @@ _GENERATION = b"\xffg"
 _NEXT_ID = b"\xffn"
 _HEADER = b"\xfft"
 _NAME_BYTES = 480
-_SWEEP_ROWS = 100_000
+_BATCH_ROWS = 100_000
 
 _Get = Callable[[bytes], bytes | None]
 
 
 class _Known(NamedTuple):
-    """A header as decoded once, with what reading its rows needs."""
+    """A decoded header, with the key prefix and the decoder of its rows."""
 
     data: bytes
     header: Header
@@ -41,10 +41,10 @@ class _Known(NamedTuple):
 
 
 class LmdbStore:
-    """An OnlineStore in a folder. Writers of all processes take turns; the map grows by itself."""
+    """An OnlineStore in a folder. Writers of all processes take turns; the memory map grows as needed."""
 
     def __init__(self, path: str | Path, *, readonly: bool = False, environments: Environments = ENVIRONMENTS) -> None:
-        """Raises: RequestError without a path, NotReady when the folder cannot be used."""
+        """Raises: RequestError without a path; NotReady if the folder cannot be used."""
         if not str(path):
             raise RequestError("an LMDB store needs a folder: lmdb:///folder")
         self._readonly = readonly
@@ -69,13 +69,13 @@ class LmdbStore:
         name = _header_key(table)
         held = Shape() if replace else self._environment.read(lambda txn: _shape(txn, name), Shape())
         offered = shape_of(rows.schema, keys)
-        shape = settled(offered, held, table)
+        shape = merge_shapes(offered, held, table)
         private.make_folder(self._environment.path)
-        with Spool(self._environment.path) as spool:
-            spool.fill(encoded(rows, shape) if offered.keys else ())
+        with PublishBuffer(self._environment.path) as buffer:
+            buffer.fill(encode_rows(rows, shape) if offered.keys else ())
             gone = removed_keys(removed, shape)
-            publish = partial(_publish, table, shape=shape, spool=spool, cursor=cursor, since=since, replace=replace, removed=gone)
-            return self._environment.write(publish, need_bytes=3 * spool.bytes + (16 << 20))
+            publish = partial(_publish, table, shape=shape, buffer=buffer, cursor=cursor, since=since, replace=replace, removed=gone)
+            return self._environment.write(publish, need_bytes=3 * buffer.bytes + (16 << 20))
 
     def read(self, wanted: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> list[Read]:
         """See OnlineStore.read."""
@@ -92,7 +92,7 @@ class LmdbStore:
     def keys(self, table: str) -> Iterator[list[bytes]]:
         """See OnlineStore.keys."""
         name, after = _header_key(table), b""
-        while found := self._environment.read(partial(_some_keys, name=name, after=after), list[bytes]()):
+        while found := self._environment.read(partial(_key_batch, name=name, after=after), list[bytes]()):
             yield found
             after = found[-1]
 
@@ -152,7 +152,7 @@ def _publish(
     txn: lmdb.Transaction,
     *,
     shape: Shape,
-    spool: Spool,
+    buffer: PublishBuffer,
     cursor: Cursor,
     since: From,
     replace: bool,
@@ -162,25 +162,25 @@ def _publish(
     data = _get(txn, name)
     held = decode_header(data) if data is not None else None
     check_since(table, since, None if held is None else held.cursor)
-    header = following(held, shape, cursor, replace=replace, new_id=lambda: _next_id(txn))
+    header = next_header(held, shape, cursor, replace=replace, new_id=lambda: _next_id(txn))
     if held is not None and replace:
-        _sweep(txn, held.id)
+        _delete_rows(txn, held.id)
     for key in removed:
         txn.delete(_prefix(header.id) + key)
     newest = b"" if held is None or replace or not held.shape.keys else held.newest
-    written = _write(txn, spool, _prefix(header.id), fresh=newest is not None and spool.oldest > newest)
-    known = None if newest is None else max(newest, spool.newest)
-    txn.put(name, msgspec.structs.replace(header, newest=known).encoded())
+    written = _write(txn, buffer, _prefix(header.id), fresh=newest is not None and buffer.oldest > newest)
+    known = None if newest is None else max(newest, buffer.newest)
+    txn.put(name, msgspec.structs.replace(header, newest=known).encode())
     _touch(txn)
     return written
 
 
-def _write(txn: lmdb.Transaction, spool: Spool, prefix: bytes, fresh: bool) -> int:
-    """Put the rows that are not older than those held. `fresh`: all are newer, so that the first of each key needs no look."""
+def _write(txn: lmdb.Transaction, buffer: PublishBuffer, prefix: bytes, fresh: bool) -> int:
+    """Write the rows that are not older than the stored ones. `fresh`: all are replaces, so that ascending keys need no lookup."""
     cursor = txn.cursor()
     written = 0
     last = b""
-    for key_array, row_array in spool:
+    for key_array, row_array in buffer:
         keys: list[bytes] = [prefix + key for key in key_array.to_pylist()]
         items: Iterable[tuple[bytes, bytes]] = zip(keys, row_array.to_pylist(), strict=True)
         if fresh and keys[0] > last:
@@ -188,7 +188,7 @@ def _write(txn: lmdb.Transaction, spool: Spool, prefix: bytes, fresh: bool) -> i
         else:
             fresh = False
             held = cast(dict[bytes, bytes], dict(cursor.getmulti(keys)))
-            items = [(key, row) for key, row in items if newer(row, held.get(key))]
+            items = [(key, row) for key, row in items if replaces(row, held.get(key))]
         consumed, _ = cursor.putmulti(items)
         written += consumed
     return written
@@ -197,40 +197,40 @@ def _write(txn: lmdb.Transaction, spool: Spool, prefix: bytes, fresh: bool) -> i
 def _drop(txn: lmdb.Transaction, *, name: bytes) -> None:
     data = _get(txn, name)
     if data is not None:
-        _sweep(txn, decode_header(data).id)
+        _delete_rows(txn, decode_header(data).id)
         txn.delete(name)
     _touch(txn)
 
 
-def _sweep(txn: lmdb.Transaction, number: int) -> None:
+def _delete_rows(txn: lmdb.Transaction, number: int) -> None:
     """Delete a table's rows."""
     prefix = _prefix(number)
     while True:
         with txn.cursor() as cursor:
             found = cursor.set_range(prefix)
-            keys = list(islice(cast(Iterator[bytes], cursor.iternext(values=False)), _SWEEP_ROWS)) if found else []
+            keys = list(islice(cast(Iterator[bytes], cursor.iternext(values=False)), _BATCH_ROWS)) if found else []
         for key in keys:
             if not key.startswith(prefix):
                 return
             txn.delete(key)
-        if len(keys) < _SWEEP_ROWS:
+        if len(keys) < _BATCH_ROWS:
             return
 
 
-def _some_keys(txn: lmdb.Transaction, *, name: bytes, after: bytes) -> list[bytes]:
-    """Encoded keys of a table's rows in order, those after one."""
+def _key_batch(txn: lmdb.Transaction, *, name: bytes, after: bytes) -> list[bytes]:
+    """A batch of a table's encoded keys in order, starting after `after`."""
     data = _get(txn, name)
     if data is None:
         return []
     prefix = _prefix(decode_header(data).id)
     with txn.cursor() as cursor:
         found = cursor.set_range(prefix + after)
-        keys = list(islice(cast(Iterator[bytes], cursor.iternext(values=False)), _SWEEP_ROWS)) if found else []
+        keys = list(islice(cast(Iterator[bytes], cursor.iternext(values=False)), _BATCH_ROWS)) if found else []
     return [key[len(prefix) :] for key in keys if key.startswith(prefix) and key != prefix + after]
 
 
 def _getter(txn: lmdb.Transaction) -> _Get:
-    # The vendor's types allow for memoryviews, which come only with buffers=True.
+    # lmdb's type hints include memoryview, which is returned only with buffers=True.
     return cast(_Get, txn.get)
 
 

@@ -1,4 +1,4 @@
-"""An LMDB file looked at page by page before it is mapped: reading a mapped page that the file does not have kills the process.
+"""Check the pages of an LMDB file before it is mapped: reading a mapped page that the file lacks kills the process.
 
 Format, of LMDB 0.9 on 64-bit machines: https://github.com/LMDB/lmdb/blob/mdb.RE/0.9/libraries/liblmdb/mdb.c
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple
 _MAGIC, _VERSION = 0xBEEFC0DE, 1
 _BRANCH, _LEAF, _OVERFLOW, _META = 0x01, 0x02, 0x04, 0x08
 _BIG = 0x01
-"""The flag of a leaf's node whose value is on pages of its own."""
+"""Flag of a leaf node whose value is stored on overflow pages."""
 _PAGE = Struct("=QHHHH")
 _META_HEAD = Struct("=IIQQ")
 _TREE = Struct("=IHHQQQQQ")
@@ -39,10 +39,10 @@ class _State(NamedTuple):
 
 
 def damage(path: Path) -> str | None:
-    """What makes the file at a path none that LMDB can safely map, in words; None when it is sound, as far as can be told soon.
+    """Describe why LMDB cannot safely map a file; None if no damage is found by a quick check.
 
-    Both meta pages and the roots are looked at; where the file is shorter than its last page says, all pages that it needs: the last
-    ones of a sound file may be free and were never written then. Raises: OSError.
+    Checks both meta pages and the roots; if the file is shorter than its last page number implies, all reachable pages: the last
+    pages of an intact file may be free and not written yet. Raises: OSError.
     """
     with path.open("rb") as file:
         before = None
@@ -53,7 +53,7 @@ def damage(path: Path) -> str | None:
                 _check(file.fileno(), state)
                 return None
             except (_Damaged, error) as found:
-                # A writer may have been at work: what it left in the meantime is looked at instead.
+                # A writer may have changed the file during the check: then the new state is checked.
                 if state == before or state is None:
                     return str(found)
                 before = state
@@ -68,14 +68,14 @@ def _state(file: int) -> _State:
             raise _Damaged(f"it ends after {os.fstat(file).st_size} bytes, before its second page")
         magic, version, _, _ = _META_HEAD.unpack_from(data, _PAGE.size)
         if magic != _MAGIC or not _PAGE.unpack_from(data)[2] & _META:
-            raise _Damaged(f"page {number} is none of an LMDB file")
+            raise _Damaged(f"page {number} is not an LMDB meta page")
         if version != _VERSION:
-            raise _Damaged(f"it is of version {version} of LMDB's format, and {_VERSION} is read")
+            raise _Damaged(f"it has version {version} of LMDB's format; version {_VERSION} is supported")
         trees = [_TREE.unpack_from(data, _PAGE.size + _META_HEAD.size + at * _TREE.size) for at in (0, 1)]
         last, transaction = _META_TAIL.unpack_from(data, _PAGE.size + _META_HEAD.size + 2 * _TREE.size)
         page_bytes = trees[0][0]
         if not _LEAST_PAGE <= page_bytes <= _MOST_PAGE or page_bytes & (page_bytes - 1):
-            raise _Damaged(f"page {number} tells of pages of {page_bytes} bytes")
+            raise _Damaged(f"page {number} has an invalid page size of {page_bytes} bytes")
         found.append(_State(transaction, page_bytes, last, tuple(tree[-1] for tree in trees if tree[-1] != _NO_PAGE)))
     return max(found)
 
@@ -91,24 +91,24 @@ def _check(file: int, state: _State) -> None:
 
 
 def _page(file: int, state: _State, number: int, kinds: int) -> bytes:
-    """A page of one of these kinds, all that belongs to it there. Raises: _Damaged."""
+    """Read a page and check its number, type and extent. Raises: _Damaged."""
     data = os.pread(file, state.page_bytes, number * state.page_bytes) if number <= state.last_page else b""
     if len(data) < state.page_bytes:
         raise _Damaged(f"page {number} is missing: it ends after {os.fstat(file).st_size} bytes")
     own, _, flags, lower, upper = _PAGE.unpack_from(data)
     if own != number or not flags & kinds:
-        raise _Damaged(f"page {number} is another one's")
+        raise _Damaged(f"page {number} has another page's number or type")
     if flags & _OVERFLOW:
         pages = _PAGES.unpack_from(data, 12)[0]
         if os.fstat(file).st_size < (number + pages) * state.page_bytes:
-            raise _Damaged(f"pages {number} to {number + pages - 1} are missing in part")
+            raise _Damaged(f"pages {number} to {number + pages - 1} are partly missing")
     elif not _PAGE.size <= lower <= upper <= state.page_bytes:
-        raise _Damaged(f"page {number} is filled with something else")
+        raise _Damaged(f"page {number} has an invalid header")
     return data
 
 
 def _below(page: bytes) -> Iterator[tuple[int, int]]:
-    """The pages that a page names, and their kinds."""
+    """The page numbers and types that a page refers to."""
     _, _, flags, lower, _ = _PAGE.unpack_from(page)
     if flags & _OVERFLOW:
         return

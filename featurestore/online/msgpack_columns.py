@@ -1,4 +1,4 @@
-"""MessagePack written for whole columns: each column gives every row some bytes, and rows are the bytes side by side.
+"""Encode rows as MessagePack column by column: each column appends its bytes to every row.
 
 Formats: https://github.com/msgpack/msgpack/blob/master/spec.md
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Bytes = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
 NIL = 0xC0
-# Lowest, highest, bytes after the tag, tag; -32 to 127 are their own tag.
+# Minimum, maximum, number of bytes after the tag, tag; -32 to 127 are encoded as the tag itself.
 _INTEGER_FORMS = (
     (128, 0xFF, 1, 0xCC),
     (0x100, 0xFFFF, 2, 0xCD),
@@ -29,8 +29,8 @@ _INTEGER_FORMS = (
 _LENGTH_FORMS = ((0, 0xFF, 1, 0xC4), (0x100, 0xFFFF, 2, 0xC5), (0x1_0000, 0xFFFF_FFFF, 4, 0xC6))
 
 
-class Cells:
-    """The bytes of `rows` rows, grown column by column; `joined` gives one binary value per row."""
+class MsgpackColumns:
+    """The bytes of `rows` rows, appended column by column; `joined` returns one binary value per row."""
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
@@ -38,37 +38,37 @@ class Cells:
         self._segments: list[pa.Array] = []
 
     def constant(self, data: bytes) -> None:
-        """The same bytes in every row."""
+        """Append the same bytes to every row."""
         self._fixed.append((np.tile(np.frombuffer(data, np.uint8), (self.rows, 1)), None))
 
     def raw(self, matrix: Bytes) -> None:
-        """One row of the matrix in each row."""
+        """Append one row of the matrix to each row."""
         self._fixed.append((matrix, None))
 
     def array_header(self, length: int) -> None:
-        """The head of an array of `length` items."""
+        """Append the header of an array of `length` items."""
         self.constant(bytes([0x90 | length]) if length < 16 else b"\xdc" + length.to_bytes(2, "big"))
 
     def tagged(self, tag: bytes, matrix: Bytes, nulls: Flags | None) -> None:
-        """`tag` and one row of the matrix in each row; nil where null."""
+        """Append `tag` and one row of the matrix to each row; nil for NULL."""
         cells = np.empty((self.rows, len(tag) + matrix.shape[1]), np.uint8)
         cells[:, : len(tag)] = np.frombuffer(tag, np.uint8)
         cells[:, len(tag) :] = matrix
         self._nullable(cells, nulls)
 
     def booleans(self, array: pa.Array) -> None:
-        """true, false or nil."""
+        """Append true, false or nil."""
         values = pc.fill_null(array, False).to_numpy(zero_copy_only=False)
         cells = np.where(values, 0xC3, 0xC2).astype(np.uint8).reshape(-1, 1)
         self._nullable(cells, _nulls(array))
 
     def floats(self, array: pa.Array) -> None:
-        """A float of the array's own width, NaN and infinities as they are, or nil."""
+        """Append floats with the width of the array; nil for NULL."""
         width = array.type.bit_width // 8
         self.tagged(b"\xca" if width == 4 else b"\xcb", big_endian(_filled(array), f">f{width}"), _nulls(array))
 
     def integers(self, array: pa.Array) -> None:
-        """An integer of the narrowest width that fits the whole column, or nil."""
+        """Append integers with the smallest width that fits the whole column; nil for NULL."""
         values = _filled(array)
         low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
         width = next(width for width in (1, 2, 4, 8) if -(1 << 8 * width - 1) <= low and high < 1 << 8 * width - 1)
@@ -76,7 +76,7 @@ class Cells:
         self.tagged(tag, big_endian(values, f">i{width}"), _nulls(array))
 
     def shortest_integers(self, array: pa.Array) -> None:
-        """Each integer in its own shortest form, as msgspec writes a single one; there must be no nulls."""
+        """Append each integer in its shortest form, as msgspec encodes a single one; NULL is not allowed."""
         values = _filled(array)
         cells = np.empty((self.rows, 9), np.uint8)
         cells[:, 1:] = big_endian(values, ">i8")
@@ -89,7 +89,7 @@ class Cells:
         self._fixed.append((cells, keep))
 
     def strings(self, array: pa.Array) -> None:
-        """Each value of a string array as str, of a binary array as bin, in its shortest form, or nil."""
+        """Append strings as str, binary values as bin, in their shortest form; nil for NULL."""
         text = pa.types.is_string(array.type)
         lengths = _filled(pc.binary_length(array)).astype(np.int64)
         longest = int(lengths.max()) if len(lengths) else 0
@@ -101,12 +101,12 @@ class Cells:
         self.binary((array if nulls is None else pc.fill_null(array, "" if text else b"")).cast(pa.binary()))
 
     def values(self, array: pa.Array) -> None:
-        """Any values, one by one: for lists and other rare columns."""
+        """Append values of any type, encoded one by one: for lists and other rare types."""
         encode = msgspec.msgpack.Encoder().encode
         self.binary(pa.array([encode(value) for value in array.to_pylist()], pa.binary()))
 
     def binary(self, array: pa.Array) -> None:
-        """The bytes of a binary array without nulls."""
+        """Append the bytes of a binary array without NULL."""
         self._flush()
         self._segments.append(array)
 

@@ -1,4 +1,4 @@
-"""A publish is encoded before it is written: a spool holds it meanwhile, in memory while small and in a file beyond that."""
+"""A buffer for the encoded rows of a publish: in memory while small, else in a temporary file."""
 
 import errno
 import tempfile
@@ -15,13 +15,13 @@ from featurestore.errors import OutOfResources
 _SCHEMA = pa.schema([("key", pa.binary()), ("row", pa.binary())])
 _MEMORY_BYTES = 64 << 20
 TIME_BYTES = 8
-"""So many bytes of a row are its feature_timestamp, as they compare."""
+"""The first bytes of a row, which encode its feature_timestamp and sort like it."""
 
 
-class Spool:
-    """Pairs of key and row arrays that can be read more than once. Its file has no name, so a crash leaves none behind.
+class PublishBuffer:
+    """Pairs of key and row arrays that can be iterated repeatedly. The file is unnamed, so that a crash leaves nothing behind.
 
-    `oldest` and `newest` are the first and last feature_timestamp of all rows, as rows begin with it; both empty without rows.
+    `oldest` and `newest` are the minimum and maximum feature_timestamp of all rows, encoded as in a row; empty without rows.
     """
 
     def __init__(self, folder: Path | None = None, memory_bytes: int = _MEMORY_BYTES) -> None:
@@ -29,11 +29,11 @@ class Spool:
         self.oldest = self.newest = b""
         self._folder = folder
         self._memory_bytes = memory_bytes
-        self._held: list[pa.RecordBatch] = []
+        self._batches: list[pa.RecordBatch] = []
         self._file: IO[bytes] | None = None
 
     def fill(self, pairs: Iterable[tuple[pa.Array, pa.Array]]) -> None:
-        """Take in all pairs. Raises: OutOfResources when the disk is full."""
+        """Add all pairs. Raises: OutOfResources if the disk is full."""
         writer = None
         try:
             for keys, rows in pairs:
@@ -41,7 +41,7 @@ class Spool:
                 self.bytes += batch.nbytes
                 self._note_times(rows)
                 if self.bytes <= self._memory_bytes:
-                    self._held.append(batch)
+                    self._batches.append(batch)
                     continue
                 if writer is None:
                     self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by __exit__
@@ -62,7 +62,7 @@ class Spool:
         self.newest = max(self.newest, ends["max"])
 
     def __iter__(self) -> Iterator[tuple[pa.Array, pa.Array]]:
-        for batch in self._held:
+        for batch in self._batches:
             yield batch.column(0), batch.column(1)
         if self._file is not None:
             self._file.seek(0)

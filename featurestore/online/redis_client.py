@@ -1,4 +1,4 @@
-"""The connection to Redis: an address with a prefix, short time-outs, and errors in the project's own words."""
+"""The connection to Redis: an address with a key prefix, short timeouts, and errors as this package's."""
 
 import contextlib
 import struct
@@ -19,12 +19,12 @@ DEFAULT_PREFIX = "featurestore"
 FORM = "write redis://user:password@host:port/db, with each of @ / : % # ? in user and password percent-encoded: %40 for @"
 _CONNECT_SECONDS = 1.0
 _ANSWER_SECONDS = 1.0
-# One more try: enough for a connection that the server closed while it was idle, and a server that is down is known at once.
+# One retry is enough for an idle connection that the server has closed, and a server that is down is reported at once.
 _RETRIES = 1
 
 
 class Lost(Exception):
-    """A writer's lease ran out and another took over, or the connection broke in the middle of a step."""
+    """A writer's lease has expired and another took over, or the connection was lost during a step."""
 
 
 class RedisClient:
@@ -56,29 +56,29 @@ class RedisClient:
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """What goes wrong inside comes out as NotReady or OutOfResources."""
+        """Raise errors of the block as NotReady or OutOfResources."""
         try:
             yield
         except OutOfMemoryError as error:
             raise OutOfResources(f"Redis at {self.address} is out of memory: {error}; nothing was published") from error
         except (msgspec.MsgspecError, struct.error) as error:
-            words = f"Redis at {self.address} holds something else under {self.base.decode()}* than was published ({error})"
-            raise NotReady(f"{words}; featurestore publish --full puts it right", address=self.address) from error
+            words = f"Redis at {self.address} has invalid data under {self.base.decode()}* ({error})"
+            raise NotReady(f"{words}; run featurestore publish --full to replace it", address=self.address) from error
         except RedisError as error:
-            words = f"Redis at {self.address} does not answer ({error}); check that it runs, the setting `online`, and the password"
+            words = f"Redis at {self.address} does not respond ({error}); check that it is running, the setting `online`, and the password"
             raise NotReady(words, address=self.address) from error
 
     def eviction(self) -> str | None:
-        """The policy by which the server evicts keys when its memory is full; None where it evicts none, or does not say."""
+        """The policy by which the server evicts keys when its memory is full; None if it does not evict, or does not tell."""
         with self.errors():
-            policy = _said(lambda: self.commands.info("memory").get("maxmemory_policy"))
+            policy = _ask(lambda: self.commands.info("memory").get("maxmemory_policy"))
             if policy is None:
-                policy = _said(lambda: self.commands.config_get("maxmemory-policy").get("maxmemory-policy"))
+                policy = _ask(lambda: self.commands.config_get("maxmemory-policy").get("maxmemory-policy"))
         return None if policy == "noeviction" else policy
 
     @contextlib.contextmanager
     def lease(self, key: bytes, seconds: float, wait_seconds: float) -> Iterator["Lease | None"]:
-        """The only lease on `key`; None when another held it all the time."""
+        """The only lease on `key`; None if it did not become free in time."""
         lock = self.commands.lock(key, timeout=seconds, sleep=0.02, blocking_timeout=wait_seconds, thread_local=False)
         if not lock.acquire():
             yield None
@@ -86,13 +86,13 @@ class RedisClient:
         try:
             yield Lease(self.commands, key, lock.local.token, round(seconds * 1000))
         finally:
-            # A lease that ran out is not ours to give back, and the step that met it has said so.
+            # An expired lease cannot be released; the step that failed because of it has raised Lost.
             with contextlib.suppress(LockError):
                 lock.release()
 
 
 class Lease:
-    """The right to write, for a few seconds that every step makes anew; a step after another took over does nothing."""
+    """The right to write for a few seconds, renewed by every step. A step after another writer took over has no effect."""
 
     def __init__(self, commands: Any, key: bytes, token: bytes, milliseconds: int) -> None:
         self._commands = commands
@@ -102,7 +102,7 @@ class Lease:
 
     @contextlib.contextmanager
     def step(self) -> Iterator[Any]:
-        """A pipeline whose commands take effect together when the block ends. Raises: Lost, with no effect."""
+        """A pipeline whose commands are executed atomically at the end of the block. Raises: Lost, with no effect."""
         with self._commands.pipeline(transaction=True) as pipeline:
             try:
                 pipeline.watch(self._key)
@@ -116,8 +116,8 @@ class Lease:
                 raise Lost from error
 
 
-def _said(question: Callable[[], Any]) -> str | None:
-    """What the server says; None where this user may not ask, or the command has another name."""
+def _ask(question: Callable[[], Any]) -> str | None:
+    """The server's answer; None if this user may not ask, or the command was renamed."""
     try:
         answer = question()
     except ResponseError:

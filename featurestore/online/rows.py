@@ -1,4 +1,4 @@
-"""A row is stored as its two timestamps, made so that bytes compare like times, and a MessagePack array of its features."""
+"""Encode rows as their two timestamps, as bytes that sort like times, and a MessagePack array of their features."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from featurestore.errors import Conflict, RequestError, TypeMismatch, near
 from featurestore.online.keys import KINDS, encode_keys
-from featurestore.online.msgpack_columns import Cells, big_endian
+from featurestore.online.msgpack_columns import MsgpackColumns, big_endian
 from featurestore.online.store import Row
-from featurestore.online.value_types import kind_of, reader_of, stored
+from featurestore.online.value_types import kind_of, reader_of, to_stored
 
 TIMES = ("feature_timestamp", "created_timestamp")
 _VERSION_BYTES = 16
@@ -27,7 +27,7 @@ _decode: Callable[[bytes], tuple[Any, ...]] = msgspec.msgpack.Decoder(tuple).dec
 
 @dataclass(frozen=True)
 class Shape:
-    """The key and feature columns of a table, in the order in which they are stored, and their kinds."""
+    """The key and feature columns of a table, in stored order, and their kinds (see value_types)."""
 
     keys: tuple[str, ...] = ()
     key_kinds: tuple[str, ...] = ()
@@ -36,86 +36,88 @@ class Shape:
 
 
 def shape_of(schema: pa.Schema, keys: Sequence[str]) -> Shape:
-    """The shape of the rows that a publish brings; no keys when it has no columns, so moves the cursor only.
+    """The shape of rows to publish; without columns, which moves the cursor only, it has no keys.
 
-    Raises: RequestError for missing or repeated columns, TypeMismatch for a type that cannot be held or be a key.
+    Raises: RequestError for missing or repeated columns; TypeMismatch for a type that cannot be stored or be a key.
     """
     if not schema.names:
         return Shape()
     if repeated := [name for name in schema.names if schema.names.count(name) > 1]:
-        raise RequestError(f"column '{repeated[0]}' is there more than once")
+        raise RequestError(f"column '{repeated[0]}' is given more than once")
     for name in (*keys, *TIMES):
         if name not in schema.names:
             raise RequestError(f"the rows have no column '{name}'{near(name, schema.names)}", column=name)
     if not keys:
-        raise RequestError("a table needs one key column or more")
+        raise RequestError("a table needs at least one key column")
     kinds = {name: kind_of(schema.field(name).type, name) for name in schema.names}
     for name in keys:
         if kinds[name] not in KINDS:
-            raise TypeMismatch(f"key column '{name}' is {schema.field(name).type}; a key is one of {', '.join(sorted(KINDS))}", column=name)
+            raise TypeMismatch(
+                f"key column '{name}' is {schema.field(name).type}; a key must be one of {', '.join(sorted(KINDS))}", column=name
+            )
     columns = tuple(name for name in schema.names if name not in keys and name not in TIMES)
     return Shape(tuple(keys), tuple(kinds[name] for name in keys), columns, tuple(kinds[name] for name in columns))
 
 
-def settled(offered: Shape, held: Shape, table: str) -> Shape:
-    """The shape to write: the held one, which the offered one may name in another order.
+def merge_shapes(new: Shape, current: Shape, table: str) -> Shape:
+    """The shape to write: the current one; the new one may have another order of columns.
 
     Raises: Conflict naming the columns that differ.
     """
-    if not offered.keys or not held.keys:
-        return offered if offered.keys else held
-    there, here = _described(held), _described(offered)
-    if (held.keys, there) != (offered.keys, here):
-        differing = sorted({name for name in {*there, *here} if there.get(name) != here.get(name)} or {*held.keys})
+    if not new.keys or not current.keys:
+        return new if new.keys else current
+    before, after = _kinds_by_column(current), _kinds_by_column(new)
+    if (current.keys, before) != (new.keys, after):
+        differing = sorted({name for name in {*before, *after} if before.get(name) != after.get(name)} or {*current.keys})
         raise Conflict(
-            f"the online table '{table}' holds other columns than these rows ({', '.join(differing)} differ); publish with replace=True",
+            f"the online table '{table}' has other columns than these rows ({', '.join(differing)} differ); publish with replace=True",
             table=table,
             columns=differing,
         )
-    return held
+    return current
 
 
-def _described(shape: Shape) -> dict[str, str]:
+def _kinds_by_column(shape: Shape) -> dict[str, str]:
     keys = {name: f"key {kind}" for name, kind in zip(shape.keys, shape.key_kinds, strict=True)}
     return {**keys, **dict(zip(shape.columns, shape.kinds, strict=True))}
 
 
 def check_width(keys: Sequence[Sequence[Any]], shape: Shape, table: str) -> None:
-    """Raises: RequestError when a key has more or fewer parts than the table's keys."""
+    """Raises: RequestError if a key has more or fewer parts than the table's keys."""
     width = len(shape.keys)
     for key in keys:
         if len(key) != width and width:
             raise RequestError(f"a key of '{table}' has {width} parts ({', '.join(shape.keys)}); {key!r} has {len(key)}", table=table)
 
 
-def encoded(rows: pa.RecordBatchReader | pa.Table, shape: Shape) -> Iterator[tuple[pa.Array, pa.Array]]:
-    """Pairs of binary arrays: keys, strictly ascending within a pair, and each key's newest row in that part of the rows.
+def encode_rows(rows: pa.RecordBatchReader | pa.Table, shape: Shape) -> Iterator[tuple[pa.Array, pa.Array]]:
+    """Pairs of binary arrays: keys, strictly ascending within a pair, and the newest row of each key in that part of the rows.
 
-    Memory stays within a part: 131,072 rows or 64 MB of Arrow data.
+    A part has at most 131,072 rows or 64 MB of Arrow data, which bounds memory.
 
-    Raises: TypeMismatch for a value that cannot be held.
+    Raises: TypeMismatch for a value that cannot be stored.
     """
     names = [*shape.keys, *TIMES, *shape.columns]
     for part in _parts(rows.to_reader() if isinstance(rows, pa.Table) else rows):
-        pair = _encoded_part(part.select(names), shape)
+        pair = _encode_part(part.select(names), shape)
         if pair is not None:
             yield pair
 
 
 def removed_keys(removed: pa.Table | None, shape: Shape) -> list[bytes]:
-    """The encoded keys of a table of key columns, ascending; those with a NULL part are passed over."""
+    """The encoded keys of a table of key columns, ascending; keys with a NULL part are skipped."""
     if removed is None:
         return []
-    return sorted({key for batch in removed.to_batches() for key in _encoded_keys(pa.Table.from_batches([batch]), shape)})
+    return sorted({key for batch in removed.to_batches() for key in _encode_keys(pa.Table.from_batches([batch]), shape)})
 
 
-def _encoded_keys(part: pa.Table, shape: Shape) -> list[bytes]:
+def _encode_keys(part: pa.Table, shape: Shape) -> list[bytes]:
     for name in shape.keys:
         if part.column(name).null_count:
             part = part.filter(pc.is_valid(part.column(name)))
     if not part.num_rows:
         return []
-    keys: list[bytes] = encode_keys([_one(part, name) for name in shape.keys], shape.keys, shape.key_kinds).to_pylist()
+    keys: list[bytes] = encode_keys([_combined(part, name) for name in shape.keys], shape.keys, shape.key_kinds).to_pylist()
     return keys
 
 
@@ -135,36 +137,36 @@ def _parts(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(held)
 
 
-def _encoded_part(part: pa.Table, shape: Shape) -> tuple[pa.Array, pa.Array] | None:
+def _encode_part(part: pa.Table, shape: Shape) -> tuple[pa.Array, pa.Array] | None:
     for name in shape.keys:
         if part.column(name).null_count:
             part = part.filter(pc.is_valid(part.column(name)))
     if not part.num_rows:
         return None
     part = part.combine_chunks()
-    keys = encode_keys([_one(part, name) for name in shape.keys], shape.keys, shape.key_kinds)
+    keys = encode_keys([_combined(part, name) for name in shape.keys], shape.keys, shape.key_kinds)
     times = _times(part)
     newest = _newest(keys, times)
     if newest is not None:
         part, keys, times = part.take(newest).combine_chunks(), keys.take(newest), times[newest.to_numpy()]
-    cells = Cells(part.num_rows)
-    cells.raw(big_endian(times, ">u8"))
-    cells.array_header(len(shape.columns))
+    columns = MsgpackColumns(part.num_rows)
+    columns.raw(big_endian(times, ">u8"))
+    columns.array_header(len(shape.columns))
     for name, kind in zip(shape.columns, shape.kinds, strict=True):
-        _add(cells, stored(_one(part, name), kind, name), kind)
-    return keys, cells.joined()
+        _add(columns, to_stored(_combined(part, name), kind, name), kind)
+    return keys, columns.joined()
 
 
-def _one(part: pa.Table, name: str) -> pa.Array:
+def _combined(part: pa.Table, name: str) -> pa.Array:
     column = part.column(name)
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _times(part: pa.Table) -> Any:
-    """Both times of each row as unsigned numbers in the same order; a NULL created_timestamp is 0."""
-    feature, created = (stored(_one(part, name), "timestamp", name) for name in TIMES)
+    """Both times of each row as unsigned numbers of the same order; a NULL created_timestamp is 0."""
+    feature, created = (to_stored(_combined(part, name), "timestamp", name) for name in TIMES)
     if feature.null_count:
-        raise TypeMismatch("feature_timestamp is NULL in a row; every row needs its time", column="feature_timestamp")
+        raise TypeMismatch("feature_timestamp is NULL in a row; every row needs a feature_timestamp", column="feature_timestamp")
     times = np.empty((part.num_rows, 2), np.uint64)
     times[:, 0] = feature.to_numpy().view(np.uint64) ^ np.uint64(_BIAS)
     times[:, 1] = pc.fill_null(created, -_BIAS).to_numpy().view(np.uint64) ^ np.uint64(_BIAS)
@@ -172,7 +174,7 @@ def _times(part: pa.Table) -> Any:
 
 
 def _newest(keys: pa.Array, times: Any) -> pa.Array | None:
-    """Which rows to write, by key: of each key the one with the greatest times, the last of equals. None: all, as they are."""
+    """The rows to write in key order: for each key the one with the greatest times, the last of equal ones. None: all rows as they are."""
     if len(keys) < 2 or pc.all(pc.less(keys[:-1], keys[1:])).as_py():
         return None
     table = pa.table({"key": keys, "feature": times[:, 0], "created": times[:, 1]})
@@ -182,26 +184,26 @@ def _newest(keys: pa.Array, times: Any) -> pa.Array | None:
     return order.filter(pa.array(last))
 
 
-def _add(cells: Cells, array: pa.Array, kind: str) -> None:
+def _add(columns: MsgpackColumns, array: pa.Array, kind: str) -> None:
     if kind == "bool":
-        cells.booleans(array)
+        columns.booleans(array)
     elif kind == "float":
-        cells.floats(array)
+        columns.floats(array)
     elif kind in ("int", "date", "timestamp"):
-        cells.integers(array)
+        columns.integers(array)
     elif kind.startswith("list<"):
-        cells.values(array)
+        columns.values(array)
     else:
-        cells.strings(array)
+        columns.strings(array)
 
 
-def newer(row: bytes, held: bytes | None) -> bool:
-    """Whether a stored row takes the place of the held one: it is not older, and not the same."""
-    return held is None or (held[:_VERSION_BYTES] <= row[:_VERSION_BYTES] and held != row)
+def replaces(row: bytes, current: bytes | None) -> bool:
+    """Whether an encoded row replaces the current one: it is neither older nor equal."""
+    return current is None or (current[:_VERSION_BYTES] <= row[:_VERSION_BYTES] and current != row)
 
 
 def rows_reader(kinds: Sequence[str]) -> Callable[[Sequence[bytes | None]], list[Row | None]]:
-    """What turns stored rows of these kinds back into Rows; None stays None."""
+    """A function that decodes rows of these kinds; None stays None."""
     readers = [(index, reader) for index, kind in enumerate(kinds) if (reader := reader_of(kind)) is not None]
 
     def read(stored_rows: Sequence[bytes | None]) -> list[Row | None]:

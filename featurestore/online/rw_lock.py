@@ -1,52 +1,52 @@
-"""A gate lets many through at once, or one alone."""
+"""A lock for many readers or one writer."""
 
 import contextlib
 import threading
 from collections.abc import Iterator
 
 
-class Gate:
-    """Many may pass at once, or one alone."""
+class ReadWriteLock:
+    """Any number of readers at a time, or one writer, who may release the lock from another thread."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition(threading.Lock())
-        self._inside = 0
-        self._alone = False
+        self._readers = 0
+        self._writing = False
 
-    def enter(self) -> None:
-        """Pass, once nobody is alone inside."""
+    def acquire_read(self) -> None:
+        """Wait until there is no writer, and become a reader."""
         with self._condition:
-            while self._alone:
+            while self._writing:
                 self._condition.wait()
-            self._inside += 1
+            self._readers += 1
 
-    def leave(self) -> None:
-        """Undo `enter`."""
+    def release_read(self) -> None:
+        """Undo `acquire_read`."""
         with self._condition:
-            self._inside -= 1
-            if self._alone and not self._inside:
+            self._readers -= 1
+            if self._writing and not self._readers:
                 self._condition.notify_all()
 
-    def close(self) -> None:
-        """Keep all others out, once those inside have left."""
+    def acquire_write(self) -> None:
+        """Block new readers and writers, and wait until all current ones are done."""
         with self._condition:
-            while self._alone:
+            while self._writing:
                 self._condition.wait()
-            self._alone = True
-            while self._inside:
+            self._writing = True
+            while self._readers:
                 self._condition.wait()
 
-    def open(self) -> None:
-        """Undo `close`."""
+    def release_write(self) -> None:
+        """Undo `acquire_write`."""
         with self._condition:
-            self._alone = False
+            self._writing = False
             self._condition.notify_all()
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Nobody else is inside meanwhile."""
-        self.close()
+    def writing(self) -> Iterator[None]:
+        """Hold the write lock during the block."""
+        self.acquire_write()
         try:
             yield
         finally:
-            self.open()
+            self.release_write()

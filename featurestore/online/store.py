@@ -1,4 +1,4 @@
-"""An online store holds the newest row per key of each feature table, and swaps in a publish as one step."""
+"""The protocol of online stores, which keep the newest row per key of each feature table and publish atomically."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from featurestore.errors import CommitConflict
 
 @dataclass(frozen=True)
 class Cursor:
-    """What a table's online rows are as of.
+    """The state of a feature table that was published last.
 
     `snapshot_id` is the feature table's Iceberg snapshot, None before the first one. `materialized_through` is the
     view's watermark in microseconds since 1970 UTC, None where the view has none.
@@ -24,14 +24,14 @@ class Cursor:
 
 
 class Since(Enum):
-    """What a publish that goes on from nothing in particular says in place of a cursor."""
+    """The type of ANY, which a publish gives instead of a cursor if it may start from any state."""
 
     ANY = "any"
 
 
 ANY: Final = Since.ANY
 From = Cursor | None | Literal[Since.ANY]
-"""What a publish goes on from: a cursor, None for a table that is not there."""
+"""The expected state of a table before a publish: a cursor, None for a table that does not exist, or ANY."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -47,7 +47,7 @@ class Row(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Read:
-    """What one table holds of the wanted keys: `rows` has one entry per key, None where the key has no row.
+    """The rows of one table for the requested keys: one entry per key, None for a key without a row.
 
     A table that was never published has no columns and no cursor.
     """
@@ -71,54 +71,53 @@ class OnlineStore(Protocol):
         replace: bool = False,
         removed: pa.Table | None = None,
     ) -> int:
-        """Bring rows and cursor in as one step, and return the number of rows written: 0 when nothing changed.
+        """Publish rows and cursor atomically, and return the number of rows written: 0 if nothing changed.
 
-        `rows` holds the key columns, feature_timestamp, created_timestamp and features; any number of rows per key in
-        any order. A row takes the place of the held one when its (feature_timestamp, created_timestamp; NULL lowest) is
-        not less; of equal ones the last wins. A key with a NULL part is passed over. With `replace` the rows held before
-        go in the same step. A table without columns changes the cursor only. Of the keys in `removed`, which has the key columns
-        alone, the rows held before go as well: what `rows` has for such a key comes in, however old it is. `since` is the cursor that
-        the rows go on from, looked at in the same step as they are written: where the table has another one, nothing is.
+        `rows` has the key columns, feature_timestamp, created_timestamp and features, with any number of rows per key in any order. A
+        row replaces the stored one if its (feature_timestamp, created_timestamp; NULL lowest) is not less; of equal ones the last
+        wins. Keys with a NULL part are skipped. `replace` deletes all stored rows first. A table without columns changes the cursor
+        only. `removed` has key columns only: the stored rows of these keys are deleted first, so that rows for them in `rows` are
+        written however old they are. `since` is the expected cursor, checked in the same transaction: if the table has another one,
+        nothing is written.
 
-        Raises: RequestError for a missing column, TypeMismatch for a column that cannot be held, Conflict when the columns
-        differ from those held, CommitConflict when another writer was in the way or the table is no more at `since`, NotReady,
-        OutOfResources.
+        Raises: RequestError for a missing column; TypeMismatch for a column that cannot be stored; Conflict if the columns differ from
+        the stored ones; CommitConflict if another writer interfered or the table is not at `since`; NotReady; OutOfResources.
         """
 
     def read(self, wanted: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> list[Read]:
-        """The rows of (table, keys) pairs, all from one consistent state; a key with a None part has no row.
+        """Read the rows of (table, keys) pairs from one consistent state; a key with a None part has no row.
 
-        Raises: RequestError for a key of the wrong length, TypeMismatch for a part that cannot be a key, NotReady.
+        Raises: RequestError for a key of the wrong length; TypeMismatch for a part that cannot be a key, NotReady.
         """
 
     def keys(self, table: str) -> Iterator[list[bytes]]:
-        """The encoded keys of all rows of a table, in parts and in no order; one may come twice. Of what is published meanwhile, some.
+        """The encoded keys of all rows of a table, in batches without order, possibly repeated. May miss keys that are published meanwhile.
 
         Raises: NotReady.
         """
 
     def cursor(self, table: str) -> Cursor | None:
-        """What the table's rows are as of; None for a table never published. Raises: NotReady."""
+        """The cursor of the last publish; None for a table that was never published. Raises: NotReady."""
 
     def drop(self, table: str) -> None:
-        """Forget the table and its rows; an unknown one is no error. Raises: NotReady."""
+        """Delete the table and its rows, if it exists. Raises: NotReady."""
 
     def generation(self) -> int:
-        """A number that grows with every publish, drop and touch, by any process. Raises: NotReady."""
+        """A number that is increased by every publish, drop and touch of any process. Raises: NotReady."""
 
     def check(self) -> None:
-        """Raises: NotReady when the store cannot be used, or may lose rows by itself."""
+        """Raises: NotReady if the store cannot be used, or may evict rows."""
 
     def touch(self) -> None:
-        """Make the generation grow. Raises: NotReady."""
+        """Increase the generation. Raises: NotReady."""
 
     def close(self) -> None:
-        """Let go of files and connections; a closed store is not used again."""
+        """Close files and connections. A closed store cannot be used again."""
 
 
-def check_since(table: str, since: From, held: Cursor | None) -> None:
-    """Raises: CommitConflict when a table is not at the cursor that a publish goes on from."""
-    if since is not ANY and since != held:
+def check_since(table: str, since: From, current: Cursor | None) -> None:
+    """Raises: CommitConflict if a table is not at the cursor that a publish expects."""
+    if since is not ANY and since != current:
         raise CommitConflict(
-            f"'{table}' in the online store was published, emptied or lost by others meanwhile; nothing was written, try again", table=table
+            f"'{table}' in the online store was changed or lost during the publish; nothing was written, try again", table=table
         )

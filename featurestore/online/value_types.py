@@ -1,4 +1,4 @@
-"""A kind is what a column holds once Arrow's spellings of it are put aside; it says how values are stored and come back."""
+"""Kinds of values: an Arrow type without its layout, which determines how values are stored and read back."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -36,7 +36,7 @@ _VIA = {"timestamp": (pa.timestamp("us", "UTC"),), "date": (pa.date32(), pa.int3
 def kind_of(type_: pa.DataType, column: str) -> str:
     """The kind of an Arrow type: bool, int, float, string, binary, date, timestamp, uuid, decimal, or list<kind>.
 
-    Raises: TypeMismatch naming `column` for a type that an online store cannot hold.
+    Raises: TypeMismatch naming `column` for a type that an online store does not support.
     """
     types = pa.types
     if types.is_dictionary(type_):
@@ -58,14 +58,14 @@ def kind_of(type_: pa.DataType, column: str) -> str:
     for kind, checks in tests.items():
         if any(check(type_) for check in checks):
             return kind
-    raise TypeMismatch(f"column '{column}' is {type_}, which an online store cannot hold; leave it out or cast it", column=column)
+    raise TypeMismatch(f"column '{column}' is {type_}, which an online store does not support; leave it out or cast it", column=column)
 
 
-def stored(array: pa.Array, kind: str, column: str) -> pa.Array:
-    """The values in the few types that are written: int64, float32/64, bool, string, binary, and lists of them.
+def to_stored(array: pa.Array, kind: str, column: str) -> pa.Array:
+    """Convert values to the types that are stored: int64, float32/64, bool, string, binary, and lists of them.
 
-    Timestamps become microseconds since 1970 UTC (a naive one is read as UTC, nanoseconds are cut off), dates days
-    since 1970, decimals their text.
+    Timestamps become microseconds since 1970 UTC (naive ones are taken as UTC, nanoseconds are cut off), dates days since
+    1970, decimals text.
 
     Raises: TypeMismatch naming `column` for a value outside the years 1 to 9999 or past 64 bits.
     """
@@ -78,28 +78,28 @@ def stored(array: pa.Array, kind: str, column: str) -> pa.Array:
             array = array.cast(type_, safe=False)
         result = array if kind == "float" else array.cast(_STORED[kind])
     except pa.ArrowInvalid as error:
-        raise TypeMismatch(f"column '{column}' holds a value that does not fit {kind}: {error}", column=column) from error
+        raise TypeMismatch(f"column '{column}' has a value that does not fit {kind}: {error}", column=column) from error
     if kind in _BOUNDS:
         _check_bounds(result, kind, column)
     return result.cast(pa.float32()) if pa.types.is_float16(result.type) else result
 
 
 def _stored_list(array: pa.Array, kind: str, column: str) -> pa.Array:
-    values = stored(array.flatten(), kind, column)
+    values = to_stored(array.flatten(), kind, column)
     lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
     offsets = pa.array([0, *lengths.cumsum().tolist()], pa.int32())
     return pa.ListArray.from_arrays(offsets, values, mask=array.is_null() if array.null_count else None)
 
 
 def _check_bounds(array: pa.Array, kind: str, column: str) -> None:
-    found = pc.min_max(array).as_py()
+    extent = pc.min_max(array).as_py()
     first, last = _BOUNDS[kind]
-    if found["min"] is not None and (found["min"] < first or found["max"] > last):
-        raise TypeMismatch(f"column '{column}' holds a {kind} outside the years 1 to 9999", column=column)
+    if extent["min"] is not None and (extent["min"] < first or extent["max"] > last):
+        raise TypeMismatch(f"column '{column}' has a {kind} outside of the years 1 to 9999", column=column)
 
 
 def reader_of(kind: str) -> Callable[[Any], Any] | None:
-    """What turns a stored value that is not None into its Python value; None where it already is one."""
+    """A function from stored (not None) to Python values; None if they are the same."""
     if kind.startswith("list<"):
         inner = reader_of(kind[5:-1])
         return None if inner is None else lambda values: [None if value is None else inner(value) for value in values]

@@ -176,9 +176,9 @@ def test_a_header_that_is_not_ours_is_damage(folder: Path) -> None:
     with lmdb.open(str(folder)) as other, other.begin(write=True) as transaction:
         transaction.put(b"\xfftv", b"\xc1 no header")
     store = LmdbStore(folder)
-    with pytest.raises(NotReady, match="is damaged or of another program"):
+    with pytest.raises(NotReady, match="is damaged or was written by another program"):
         store.read([("v", [(1,)])])
-    with pytest.raises(NotReady, match="is damaged or of another program"):
+    with pytest.raises(NotReady, match="is damaged or was written by another program"):
         publish_round(store, "v", 3, 10)
     store.close()
 

@@ -164,7 +164,7 @@ def test_who_is_overtaken_all_the_time_is_told(store: FeatureStore, monkeypatch:
     online = store._runtime.online
     monkeypatch.setattr(online, "cursor", lambda table: Cursor(7, 7))
     applied = next(iter(store.views()))
-    with pytest.raises(CommitConflict, match="'v_v1' in the online store was published, emptied or lost by others"):
+    with pytest.raises(CommitConflict, match="'v_v1' in the online store was changed or lost during the publish"):
         store.materialize("v")
     assert applied["name"] == "v"
     monkeypatch.undo()
