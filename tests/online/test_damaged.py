@@ -149,7 +149,7 @@ def test_what_is_damaged_is_said_when_it_is_opened(folder: Path, name: str) -> N
     DAMAGES[name](str(folder / "data.mdb"))
     said = used(folder, name, "before")
     assert len(said) == 2
-    assert all(f"{folder} is damaged" in line and "delete the folder and run featurestore materialize" in line for line in said)
+    assert all(f"{folder} is damaged" in line and "delete the folder and run featurestore publish" in line for line in said)
 
 
 @pytest.mark.slow

@@ -94,7 +94,7 @@ def test_what_cannot_be_compared_is_named(store: FeatureStore) -> None:
     store.apply([FeatureService("other", features=[view])])
     store.materialize("other", end=T + 10 * DAY)
     other = store.training_set("other", [{"seller": 1, "t": T + DAY}], "t")
-    with pytest.raises(RequestError, match="different keys: .* has id, .* has seller"):
+    with pytest.raises(RequestError, match=r"different keys: .* has id, .* has seller"):
         store.compare(made.id, other.id)
 
 
