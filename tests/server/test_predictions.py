@@ -73,14 +73,13 @@ def test_a_model_that_never_ends_keeps_nobody_else_waiting(unsteady: Served) -> 
     ENDED.clear()
     lookup = {"entities": [{"customer_id": 1}]}
     probes = [("GET", "/healthz", None), ("GET", "/readyz", None), ("GET", "/metrics", None), ("POST", "/v1/services/plain/online", lookup)]
-    slowest = 0.0
+    rounds = 0
     with ThreadPoolExecutor(6) as pool:
         asked = [pool.submit(ask, unsteady, ENDLESS) for _ in range(6)]
         while not all(one.done() for one in asked):
             for method, path, body in probes:
-                began = time.monotonic()
                 assert unsteady.http.request(method, path, json=body).is_success
-                slowest = max(slowest, time.monotonic() - began)
+            rounds += 1
     answers = [one.result() for one in asked]
     assert sorted(answer.json()["error"]["type"] for answer in answers) == ["Busy"] * 4 + ["Timeout"] * 2
     assert {answer.status_code for answer in answers} == {503}
@@ -93,4 +92,5 @@ def test_a_model_that_never_ends_keeps_nobody_else_waiting(unsteady: Served) -> 
     until = time.monotonic() + 10
     while not ask(unsteady, 1.0).is_success:
         assert time.monotonic() < until
-    assert slowest < 1
+    # Had one of them waited for the model, which takes a second to be given up, the first round had been the last.
+    assert rounds > 2
