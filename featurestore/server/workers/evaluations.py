@@ -30,7 +30,11 @@ class Evaluation:
         with theirs:
             self._pid = FORKS.ask(EVALUATION, [theirs.fileno()])
         self._connection = Connection(ours.detach())
-        self._connection.send((memory, process_memory))
+        try:
+            self._connection.send((memory, process_memory))
+        except ConnectionError as error:
+            self._connection.close()
+            raise NotReady("the process that computes derived features ended at once; the server's log may say why") from error
 
     def ask(self, what: str, arguments: Sequence[Any]) -> Any:
         """What the method of the evaluator answers. Raises: its error; EOFError when the process has ended."""
