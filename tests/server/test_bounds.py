@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -141,6 +142,12 @@ def test_a_client_that_leaves_makes_room(tmp_path: Path) -> None:
             left = time.monotonic()
             while served.http.post("/v1/plan", json=plan).status_code == 503:
                 assert time.monotonic() - left < 5
+
+
+def test_a_client_with_its_answer_may_ask_again_at_once(tmp_path: Path) -> None:
+    with shop.open_shop(tmp_path / "home", query_workers=1, query_queue=0) as store, serve(store) as served:
+        statuses = Counter(served.http.post("/v1/plan", json={"definitions": {}}).status_code for _ in range(100))
+        assert set(statuses) == {200}, statuses
 
 
 def test_a_lookup_has_a_deadline(tmp_path: Path) -> None:

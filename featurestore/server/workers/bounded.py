@@ -49,9 +49,11 @@ class Bounded:
             if not await _spooled(receive, body):
                 return
             leaving = asyncio.create_task(_leave(receive))
+            sent = Sent(leaving, send)
             try:
                 async with self._room(leaving):
-                    await self._answer(scope, body, Sent(leaving, send))
+                    await self._answer(scope, body, sent)
+                await sent.finish()
             except Busy as error:
                 await response(status_of(error), document_of(error), {"Retry-After": "5"})(scope, receive, send)
             finally:
@@ -106,15 +108,35 @@ class Bounded:
 
 
 class Sent:
-    """Hands a worker's answer to the client, for as long as it is there."""
+    """Hands a worker's answer to the client, for as long as it is there.
+
+    The last part waits for `finish`: a client that has the whole answer may ask again at once, and needs the room of its first request.
+    """
 
     def __init__(self, leaving: Leaving, send: SendEvent) -> None:
         self.leaving, self._send = leaving, send
         self.begun = False
+        self._last: Part | None = None
 
     async def take(self, message: Start | Part) -> None:
-        """The next part of the answer."""
+        """Send the next part of the answer, or keep it if it is the last."""
         self.begun = True
+        if isinstance(message, Part) and not message.more:
+            self._last = message
+        else:
+            await self._pass_on(message)
+
+    async def finish(self) -> None:
+        """Send the last part. Raises: BrokenOff when the client does not take it in time."""
+        if self._last is None:
+            return
+        try:
+            async with asyncio.timeout(TAKING_SECONDS):
+                await self._pass_on(self._last)
+        except TimeoutError as error:
+            raise BrokenOff from error
+
+    async def _pass_on(self, message: Start | Part) -> None:
         if self.leaving.done():
             return
         if isinstance(message, Start):
