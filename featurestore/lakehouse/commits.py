@@ -4,9 +4,11 @@ If the response is lost, the table is reloaded to find out whether the commit la
 the error says so.
 """
 
+import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 from pyiceberg.catalog import MetastoreCatalog
 from pyiceberg.exceptions import (
@@ -33,11 +35,19 @@ logger = logger_of(__name__)
 ATTEMPTS = 100
 """Attempts of a commit that does not depend on what others wrote: each lost attempt means that another writer's commit landed."""
 
+FIRST_WAIT_SECONDS = 0.01
+"""The longest wait before the second attempt; it doubles with each further one."""
+
+MAX_WAIT_SECONDS = 0.5
+"""The longest wait between two attempts."""
+
 SEND_ATTEMPTS = 3
 """How often a commit is sent when its response is lost: if an earlier request lands after all, a later one cannot."""
 
 RELOAD_DELAYS = (0.0, 0.2, 1.0)
 """Seconds to wait before each reload that looks for the outcome of a commit."""
+
+T = TypeVar("T")
 
 Stage = Callable[[Table], Transaction | None]
 """Builds a transaction on the state that a handle shows; None if there is nothing to commit."""
@@ -77,28 +87,56 @@ def commit(
     Raises: CommitConflict after `attempts` conflicts, ending with `undone`; what `stage` raises; else as `execute`.
     """
     fresh = table
-    for attempt in range(attempts):
+    sent = False
+
+    def attempt() -> bool:
+        nonlocal sent
+        sent = False
         transaction = stage(fresh)
-        if transaction is None:
-            _update_handle(table, fresh)
-            return False
-        try:
+        if transaction is not None:
+            sent = True
             with sending():
                 execute(fresh, transaction)
-        except CommitConflict:
-            if attempt == attempts - 1 == 0:
-                raise
-            fresh = reload(fresh)
-            continue
         _update_handle(table, fresh)
-        return True
-    raise too_many_conflicts(table, undone, attempts)
+        return sent
+
+    def recover(conflict: CommitConflict) -> None:
+        nonlocal fresh
+        if not sent:
+            raise conflict
+        fresh = reload(fresh)
+
+    return retry(table_name(table), attempt, undone=undone, attempts=attempts, recover=recover)
 
 
-def too_many_conflicts(table: Table, undone: str, attempts: int = ATTEMPTS) -> CommitConflict:
-    """The error for a table that other writers commit to all the time; `undone` says what was not done."""
-    name = table_name(table)
-    return CommitConflict(f"gave up after {attempts} commit conflicts on {name}; {undone}. Retry when writers are idle.", table=name)
+def retry(
+    name: str,
+    attempt: Callable[[], T],
+    *,
+    undone: str,
+    attempts: int = ATTEMPTS,
+    recover: Callable[[CommitConflict], None] = lambda conflict: None,
+) -> T:
+    """Call `attempt` until it raises no CommitConflict, with random waits between the calls; returns its result.
+
+    `name` is the table in conflict and `undone` says what was not done, for the error. Before each further attempt, `recover` is called
+    with the conflict; it prepares that attempt, or raises what makes it useless. Neither may be called with a lock held.
+    Raises: CommitConflict after `attempts` conflicts, with the details of the last one; the conflict itself if there is one attempt only.
+    """
+    for number in range(1, attempts):
+        try:
+            return attempt()
+        except CommitConflict as conflict:
+            recover(conflict)
+        # Writers that wait for different times do not meet again.
+        time.sleep(random.uniform(0.0, min(MAX_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (number - 1))))
+    try:
+        return attempt()
+    except CommitConflict as conflict:
+        if attempts == 1:
+            raise
+        message = f"gave up after {attempts} commit conflicts on {name}; {undone}. Retry when writers are idle. The last one: {conflict}"
+        raise CommitConflict(message, **{"table": name, **conflict.details}) from conflict
 
 
 def execute(table: Table, transaction: Transaction) -> None:

@@ -14,7 +14,7 @@ from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.table.update import AssertRefSnapshotId, RemoveSnapshotRefUpdate, SetSnapshotRefUpdate, TableRequirement
 
 from featurestore.errors import CommitConflict
-from featurestore.lakehouse.commits import ATTEMPTS, Stage, begin, commit, execute, reload, table_name, too_many_conflicts
+from featurestore.lakehouse.commits import Stage, begin, commit, execute, reload, retry, table_name
 from featurestore.lakehouse.requirements import StagedUpdates, add_requirements
 
 FENCE = "featurestore-fence"
@@ -30,24 +30,34 @@ def commit_fenced(table: Table, stage: Stage, *, undone: str = "nothing was chan
         done = commit(fresh, stage, undone=undone)
         table.metadata, table.metadata_location = fresh.metadata, fresh.metadata_location
         return done
-    for _ in range(ATTEMPTS):
+    sent = False
+
+    def attempt() -> bool:
+        nonlocal sent
+        sent = False
         fresh = reload(table)
-        if stage(fresh) is None:
-            table.metadata, table.metadata_location = fresh.metadata, fresh.metadata_location
-            return False
-        mark = f"{FENCE}-{uuid.uuid4().hex}"
-        commit(fresh, lambda now, mark=mark: _set_fence(now, mark), undone=undone)  # type: ignore[misc]
-        transaction = stage(fresh) or begin(fresh)
-        fence_refs = {name: fresh.refs()[name].snapshot_id for name in (FENCE, mark)}
-        StagedUpdates(transaction, [RemoveSnapshotRefUpdate(ref_name=name) for name in fence_refs], ()).commit()  # type: ignore[call-arg]
-        add_requirements(transaction, *(_ref_requirement(name, snapshot_id) for name, snapshot_id in fence_refs.items()))
-        try:
+        if stage(fresh) is not None:
+            mark = f"{FENCE}-{uuid.uuid4().hex}"
+            commit(fresh, lambda newest: _set_fence(newest, mark), undone=undone)
+            transaction = _with_fence_removed(fresh, stage(fresh) or begin(fresh), mark)
+            sent = True
             execute(fresh, transaction)
-        except CommitConflict:
-            continue
         table.metadata, table.metadata_location = fresh.metadata, fresh.metadata_location
-        return True
-    raise too_many_conflicts(table, undone)
+        return sent
+
+    def recover(conflict: CommitConflict) -> None:
+        if not sent:
+            raise conflict
+
+    return retry(table_name(table), attempt, undone=undone, recover=recover)
+
+
+def _with_fence_removed(table: Table, transaction: Transaction, mark: str) -> Transaction:
+    """The transaction, which now also removes the fence and requires that nobody has removed it."""
+    fence_refs = {name: table.refs()[name].snapshot_id for name in (FENCE, mark)}
+    StagedUpdates(transaction, [RemoveSnapshotRefUpdate(ref_name=name) for name in fence_refs], ()).commit()  # type: ignore[call-arg]
+    add_requirements(transaction, *(_ref_requirement(name, snapshot_id) for name, snapshot_id in fence_refs.items()))
+    return transaction
 
 
 def remove_fence(transaction: Transaction, table: Table) -> None:

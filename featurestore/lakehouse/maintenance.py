@@ -16,7 +16,7 @@ from pyiceberg.table.update import AssertTableUUID, RemoveSnapshotsUpdate
 
 from featurestore.errors import CommitConflict, Conflict
 from featurestore.lakehouse import folders, tables
-from featurestore.lakehouse.commits import ATTEMPTS, begin, commit, reload, too_many_conflicts
+from featurestore.lakehouse.commits import begin, commit, reload, retry, table_name
 from featurestore.lakehouse.fence import commit_fenced, is_fence
 from featurestore.lakehouse.local_io import parse_location
 from featurestore.lakehouse.requirements import StagedUpdates, as_loaded
@@ -180,20 +180,25 @@ def _list_files(table: Table) -> Iterator[pafs.FileInfo]:
 
 def _reload_reachable(table: Table, without: Collection[int], since: int) -> tuple[Table, set[str]]:
     """The reloaded table, and the paths of all files that it reaches or that current readers may still need."""
-    missing: FileNotFoundError | None = None
-    for _ in range(ATTEMPTS):
-        fresh = reload(table)
-        if missing is not None and fresh.metadata_location == table.metadata_location:
-            name = ".".join(table.name())
-            raise CommitConflict(f"{name} lacks a metadata file, or another process is removing its files: {missing}") from missing
+    fresh = reload(table)
+
+    def attempt() -> tuple[Table, set[str]]:
         recent = _superseded_since(fresh.metadata, since)
         kept = [snapshot for snapshot in fresh.snapshots() if snapshot.snapshot_id not in without or snapshot.snapshot_id in recent]
         try:
             return fresh, _reachable(fresh, kept) | _recently_expired_files(fresh, since)
-        except FileNotFoundError as error:
-            # Files of snapshots that have just expired may be gone already: try again if the table has changed meanwhile.
-            missing, table = error, fresh
-    raise too_many_conflicts(table, "no file was removed")
+        except FileNotFoundError as missing:
+            raise CommitConflict(f"{name} lacks a metadata file, or another process is removing its files: {missing}") from missing
+
+    def recover(conflict: CommitConflict) -> None:
+        # Files of snapshots that have just expired may be gone already: try again if the table has changed meanwhile.
+        nonlocal fresh
+        seen, fresh = fresh.metadata_location, reload(fresh)
+        if fresh.metadata_location == seen:
+            raise conflict
+
+    name = table_name(table)
+    return retry(name, attempt, undone="no file was removed", recover=recover)
 
 
 def _recently_expired_files(table: Table, since: int) -> set[str]:

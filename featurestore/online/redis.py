@@ -11,6 +11,8 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
 
 from featurestore.errors import CommitConflict, NotReady, RequestError
 from featurestore.online.header import Header, decode_header, next_header
@@ -184,19 +186,23 @@ class RedisStore:
 
     def _as_only_writer(self, table: str, function: Callable[[Lease], tuple[int, set[bytes]]]) -> int:
         """Call the function as the only writer of the table and return its first result; then delete the obsolete rows of its second."""
-        for _ in range(_ATTEMPTS):
+
+        def attempt() -> tuple[int, set[bytes]]:
             with self._client.lease(self._key(b"l", table), self._lease_seconds, _WAIT_SECONDS) as lease:
                 if lease is None:
-                    raise CommitConflict(
-                        f"another publish of '{table}' has been running for {_WAIT_SECONDS:.0f} s; try again later", table=table
-                    )
-                try:
-                    written, numbers = function(lease)
-                except Lost:
-                    continue
-            self._delete_obsolete(table, numbers)
-            return written
-        raise CommitConflict(f"the publish of '{table}' was interrupted {_ATTEMPTS} times; nothing is visible, try again", table=table)
+                    message = f"another publish of '{table}' has been running for {_WAIT_SECONDS:.0f} s; retry when it has ended"
+                    raise CommitConflict(message, table=table)
+                return function(lease)
+
+        # Waits between the attempts, without the lease.
+        retry = Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.02), _ATTEMPTS - 1, supported_errors=(Lost,))
+        try:
+            written, numbers = retry.call_with_retry(attempt, lambda lost: None)
+        except Lost as lost:
+            message = f"gave up after other writers interrupted {_ATTEMPTS} publishes of '{table}'; nothing is visible."
+            raise CommitConflict(f"{message} Retry when writers are idle.", table=table) from lost
+        self._delete_obsolete(table, numbers)
+        return written
 
     def _publish(
         self,

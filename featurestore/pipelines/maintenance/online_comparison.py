@@ -17,7 +17,7 @@ from featurestore.compiler.log_diff import DELETED
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Relation
 from featurestore.errors import CommitConflict, Conflict
-from featurestore.lakehouse import scans, tables
+from featurestore.lakehouse import commits, scans, tables
 from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.tables import Table
 from featurestore.online.keys import decode_key, encode_key
@@ -81,17 +81,18 @@ def compare_views(runtime: Runtime, versions: Iterable[Applied], sample: int | N
 
 def _compare(runtime: Runtime, applied: Applied, sample: int | None) -> Comparison:
     view = stored_definition.checked_view(applied.name, applied.version, applied.document, applied.columns)
-    for _ in range(ATTEMPTS):
+
+    def attempt() -> Comparison:
         table = tables.load(runtime.catalog, runtime.features_table(applied.table))
         cursor = runtime.online.cursor(applied.table)
         if cursor is None and feature_table.state(table.properties).through is None:
             return Comparison(applied.name, applied.table, None)
         comparison = _compare_at(runtime, applied, view, table, cursor, sample)
-        if runtime.online.cursor(applied.table) == cursor:
-            return comparison
-    raise CommitConflict(
-        f"'{applied.table}' was published during each of {ATTEMPTS} comparisons; retry when no run is in progress", table=applied.table
-    )
+        if runtime.online.cursor(applied.table) != cursor:
+            raise CommitConflict(f"'{applied.table}' was published during the comparison")
+        return comparison
+
+    return commits.retry(applied.table, attempt, undone="its online rows were not compared", attempts=ATTEMPTS)
 
 
 def _compare_at(

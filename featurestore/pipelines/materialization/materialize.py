@@ -9,6 +9,7 @@ from typing import Any
 from featurestore.compiler.features import WindowedFeature, features_of
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import CommitConflict, FeatureStoreError, RequestError
+from featurestore.lakehouse import commits
 from featurestore.pipelines.materialization.checks import Outcome
 from featurestore.pipelines.materialization.finished import Finished
 from featurestore.pipelines.materialization.publish import publish
@@ -91,18 +92,20 @@ def _finished(
     stack: ExitStack, runtime: Runtime, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: Report
 ) -> Finished:
     """The run that got through; its session is open until the stack is closed."""
-    for attempt in range(ATTEMPTS):
-        try:
-            return stack.enter_context(run(runtime, applied, view, start, end, report))
-        except CommitConflict:
-            if attempt == ATTEMPTS - 1:
-                raise
-        except FeatureStoreError as error:
-            if (beyond := _beyond(view, error)) is not None:
-                raise beyond from error
-            error.message = f"view {view.name}: {error.message}"
-            raise
-    raise AssertionError("the last attempt returns or raises")
+
+    def attempt() -> Finished:
+        return stack.enter_context(run(runtime, applied, view, start, end, report))
+
+    name = runtime.features_table(applied.table)
+    try:
+        return commits.retry(name, attempt, undone="its last rows were not added; the next run resumes there", attempts=ATTEMPTS)
+    except CommitConflict:
+        raise
+    except FeatureStoreError as error:
+        if (beyond := _beyond(view, error)) is not None:
+            raise beyond from error
+        error.message = f"view {view.name}: {error.message}"
+        raise
 
 
 def _beyond(view: FeatureView, error: FeatureStoreError) -> RequestError | None:

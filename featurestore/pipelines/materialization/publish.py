@@ -14,7 +14,7 @@ from featurestore.compiler.relations import IcebergFiles
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Relation, Session
 from featurestore.errors import CommitConflict
-from featurestore.lakehouse import scans, tables
+from featurestore.lakehouse import commits, scans, tables
 from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.tables import Table
 from featurestore.online.store import Cursor
@@ -78,12 +78,16 @@ def publish(
     what is not given, or when a publish is tried again, is opened for it. Raises: CommitConflict when others publish the table, or
     empty it, all the time.
     """
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return _publish(runtime, applied, view, full, session, table)
-        except CommitConflict:
-            session = table = None
-    return _publish(runtime, applied, view, full, session, table)
+
+    def attempt() -> Published:
+        return _publish(runtime, applied, view, full, session, table)
+
+    def recover(conflict: CommitConflict) -> None:
+        nonlocal session, table
+        session = table = None
+
+    name = runtime.features_table(applied.table)
+    return commits.retry(name, attempt, undone="its newest rows are not online", attempts=ATTEMPTS, recover=recover)
 
 
 def _publish(runtime: Runtime, applied: Applied, view: FeatureView, full: bool, given: Session | None, table: Table | None) -> Published:

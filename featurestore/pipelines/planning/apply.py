@@ -8,8 +8,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from featurestore.errors import CommitConflict, Conflict, FeatureStoreError
-from featurestore.lakehouse import dropping, tables
-from featurestore.lakehouse.commits import outcome_unknown
+from featurestore.lakehouse import commits, dropping, tables
 from featurestore.lakehouse.dropping import TableIdentity
 from featurestore.lakehouse.tables import Table
 from featurestore.pipelines.planning.plan import Plan
@@ -27,7 +26,7 @@ DEFINITION = "featurestore.definition"
 FINGERPRINT = "featurestore.fingerprint"
 
 ATTEMPTS = 20
-"""How often an apply is begun: each lost try means that another one got through."""
+"""Attempts of an apply: each lost attempt means that another apply was first."""
 PAUSES = (0.1, 0.3, 1.0)
 """The seconds for which to let another apply end before it is looked at again."""
 ABANDONED_SECONDS = 60
@@ -41,14 +40,15 @@ def apply(runtime: Runtime, plan: Plan, *, as_shown: bool) -> Plan:
     saying what was applied; else as `_done`.
     """
     planned = plan
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return _done(runtime, planned)
-        except CommitConflict:
-            planned = make_plan(runtime, plan.definitions)
-            if as_shown and planned.to_dict() != plan.to_dict():
-                raise
-    return _done(runtime, planned)
+
+    def recover(conflict: CommitConflict) -> None:
+        nonlocal planned
+        planned = make_plan(runtime, plan.definitions)
+        if as_shown and planned.to_dict() != plan.to_dict():
+            raise conflict
+
+    name = definitions.identifier(runtime)
+    return commits.retry(name, lambda: _done(runtime, planned), undone="nothing was applied", attempts=ATTEMPTS, recover=recover)
 
 
 def _done(runtime: Runtime, plan: Plan) -> Plan:
@@ -68,7 +68,7 @@ def _done(runtime: Runtime, plan: Plan) -> Plan:
                 made[runtime.features_table(row.table)] = (row, dropping.identity_of(table))
         definitions.write(runtime, [replace(row, applied_at=applied_at) for row in changed], plan.base)
     except BaseException as error:
-        if not outcome_unknown(error):
+        if not commits.outcome_unknown(error):
             _drop(runtime, made)
         raise
     for row in changed:
