@@ -31,7 +31,7 @@ from featurestore.values.arguments import Failures, Known, check_failures, check
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
-    from featurestore.engine.evaluator import ExpressionEvaluator
+    from featurestore.engine.session import ExpressionEvaluator
     from featurestore.pipelines.lookup import OnlineFeatures
     from featurestore.pipelines.maintenance.removal import Removal
     from featurestore.pipelines.materialization.outcome import Materializations

@@ -13,6 +13,16 @@ FieldId: TypeAlias = "int | tuple[int, FieldId]"
 
 
 @dataclass(frozen=True)
+class Handle:
+    """A relation of a session, by its name there. A session returns it; a later relation of the same name replaces it."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
 class Column:
     """A column of an Iceberg snapshot: its field id, its name, and its DuckDB type."""
 

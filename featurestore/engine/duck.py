@@ -15,7 +15,8 @@ import pyarrow as pa
 from featurestore import private
 from featurestore.compiler.expressions import literal, quoted
 from featurestore.compiler.nanoseconds import truncate_sql
-from featurestore.compiler.relations import FILE, FieldId, FilePart, IcebergFiles, LocalFiles
+from featurestore.compiler.query import Query, render
+from featurestore.compiler.relations import FILE, FieldId, FilePart, Handle, IcebergFiles, LocalFiles
 from featurestore.dsl.csv_format import Csv
 from featurestore.engine import watch
 from featurestore.engine.arrow_types import refuse_inexact_types
@@ -136,6 +137,7 @@ class DuckSession:
         self._failure: FeatureStoreError | None = None
         self._variables: dict[str, str] = {}
         self._arrow: set[str] = set()
+        self._created: dict[str, str] = {}
 
     @property
     def folder(self) -> Path:
@@ -147,7 +149,7 @@ class DuckSession:
         ((text,),) = self._execute("SELECT current_setting('memory_limit')", READS)
         return byte_sizes.parse(text)
 
-    def add(self, name: str, relation: Relation) -> None:
+    def add(self, name: str, relation: Relation) -> Handle:
         if isinstance(relation, IcebergFiles):
             # The columns are known; DESCRIBE would open the files once more.
             sql_types = {column.name: column.sql_type for column in relation.columns}
@@ -157,13 +159,25 @@ class DuckSession:
         else:
             sql_types = self.schema(sql := self._register(name, relation))
         columns = [_micros(column, sql_type) for column, sql_type in sql_types.items()]
-        self.run(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS SELECT {', '.join(columns)} FROM ({sql})")
+        return self._create("VIEW", name, f"SELECT {', '.join(columns)} FROM ({sql})")
 
     def set(self, variables: Mapping[str, int | bool]) -> None:
         for variable, value in variables.items():
             if self._variables.get(variable) != (text := str(value).lower()):
                 self._execute(f"SET VARIABLE {quoted(variable)} = {text}", (duckdb.StatementType.SET,))
                 self._variables[variable] = text
+
+    def create_table(self, name: str, query: Query) -> Handle:
+        return self._create("TABLE", name, render(query))
+
+    def create_view(self, name: str, query: Query) -> Handle:
+        return self._create("VIEW", name, render(query))
+
+    def rename_table(self, table: Handle, name: str) -> Handle:
+        self.run(f"DROP TABLE IF EXISTS {quoted(name)}")
+        self.run(f"ALTER TABLE {quoted(table.name)} RENAME TO {quoted(name)}")
+        self._created[name] = self._created.pop(table.name)
+        return Handle(name)
 
     def run(self, sql: str) -> None:
         self._execute(sql, WRITES)
@@ -175,12 +189,14 @@ class DuckSession:
         for kind in ("view", "table"):
             for (name,) in self._execute(f"SELECT {kind}_name FROM duckdb_{kind}s() WHERE temporary AND NOT internal", READS):
                 self.run(f"DROP {kind} {quoted(name)}")
+        self._created.clear()
 
-    def schema(self, sql: str) -> dict[str, str]:
-        rows = self._execute(f"DESCRIBE {sql}", READS)
+    def schema(self, query: Query | Handle | str) -> dict[str, str]:
+        rows = self._execute(f"DESCRIBE {_text(query)}", READS)
         return {str(row[0]): str(row[1]) for row in rows}
 
-    def batches(self, sql: str, rows: int = 65_536) -> pa.RecordBatchReader:
+    def batches(self, query: Query | Handle | str, rows: int = 65_536) -> pa.RecordBatchReader:
+        sql = _text(query)
         with self._translated():
             self._watch.check()
             relation = self._connection.sql(one_statement(self._connection, sql, READS))
@@ -189,8 +205,9 @@ class DuckSession:
         return pa.RecordBatchReader.from_batches(reader.schema, self._watch_batches(reader))
 
     def write(
-        self, sql: str, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None = None
+        self, query: Query | str, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None = None
     ) -> tuple[int, list[Path]]:
+        sql = _text(query)
         private.make_folder_like_parent(folder)
         if self._folder is None or self._within.covers(folder / "rows.parquet"):
             rows, files = self._write(sql, folder, ids, group_rows, month_of)
@@ -219,6 +236,14 @@ class DuckSession:
         copy = f"COPY ({sql}) TO {literal(str(target))} ({options})"
         ((rows, files),) = self._execute(copy, (duckdb.StatementType.COPY,), full)
         return int(rows), [Path(file) for file in sorted(files)] if rows else []
+
+    def _create(self, kind: str, name: str, sql: str) -> Handle:
+        # DuckDB replaces a table by a table only, and a view by a view.
+        if self._created.get(name, kind) != kind:
+            self.run(f"DROP {self._created[name]} IF EXISTS {quoted(name)}")
+        self.run(f"CREATE OR REPLACE TEMP {kind} {quoted(name)} AS {sql}")
+        self._created[name] = kind
+        return Handle(name)
 
     def _forward(self, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Pass batches to DuckDB, keeping an error of ours, of which DuckDB would raise only the text."""
@@ -281,6 +306,10 @@ class DuckSession:
             self._connection.unregister(f"{name}__arrow")
             self._arrow.discard(f"{name}__arrow")
         return f"SELECT * FROM {copied}"
+
+
+def _text(query: Query | Handle | str) -> str:
+    return query if isinstance(query, str) else render(query)
 
 
 def _field_id(field_id: FieldId) -> str:

@@ -1,16 +1,17 @@
 """Evaluate SQL expressions over a few values with the same engine as training, on one connection that stays open."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import duckdb
 
 from featurestore.compiler.expressions import quoted
 from featurestore.engine.connection import connect
 from featurestore.engine.duckdb_errors import translate_errors
+from featurestore.engine.session import ColumnValues
 from featurestore.engine.statements import READS, one_statement
 from featurestore.engine.watch import current
 
@@ -25,20 +26,6 @@ VALUE_RANGES = {
 KNOWN_QUERIES = 1000
 """Limit of queries whose types are cached."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-ColumnValues = Mapping[str, tuple[str, Sequence[Any]]]
-"""Columns by name, each with its DuckDB type and its values, one per row."""
-
-
-class ExpressionEvaluator(Protocol):
-    """Computes SQL expressions over rows that are in memory."""
-
-    def evaluate(self, expressions: Sequence[str], given: ColumnValues, rows: int | None = None) -> list[list[Any]]:
-        """The values of each expression, one for each row."""
-
-    def types_of(self, expressions: Sequence[str], given: ColumnValues, rows: int = 1) -> tuple[str, ...]:
-        """The DuckDB types of the expressions."""
 
 
 class Evaluator:

@@ -1,12 +1,14 @@
-"""Protocols of the engine, which runs SQL over relations, and of its sessions: private databases that are dropped when closed."""
+"""Protocols: the engine runs queries over relations; its sessions are private databases that end when they are closed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
-from featurestore.compiler.relations import FieldId, IcebergFiles, LocalFiles
+from featurestore.compiler.query import Query
+from featurestore.compiler.relations import FieldId, Handle, IcebergFiles, LocalFiles
 from featurestore.engine.rereadable import Rereadable
 
 if TYPE_CHECKING:
@@ -14,9 +16,12 @@ if TYPE_CHECKING:
 
 Relation: TypeAlias = "IcebergFiles | LocalFiles | pa.Table | pa.RecordBatchReader | Rereadable | Dataset"
 
+ColumnValues: TypeAlias = Mapping[str, tuple[str, Sequence[Any]]]
+"""Columns by name, each with its DuckDB type and its values, one per row."""
+
 
 class Session(Protocol):
-    """One private database, in UTC: adds relations, runs SQL, and returns or writes rows."""
+    """One private database, in UTC: adds relations, runs queries, and returns or writes their rows."""
 
     @property
     def memory(self) -> int:
@@ -26,14 +31,26 @@ class Session(Protocol):
     def folder(self) -> Path:
         """The session's own folder for files, deleted with the session. A brief session has none."""
 
-    def add(self, name: str, relation: Relation) -> None:
+    def add(self, name: str, relation: Relation) -> Handle:
         """Make `relation` readable as `name`. Nanosecond timestamps are truncated to microseconds; a reader can be read once.
 
         Raises: NotFound for files that do not exist; RequestError for files that cannot be read.
         """
 
     def set(self, variables: Mapping[str, int | bool]) -> None:
-        """Set variables, which later statements read with `getvariable('name')`."""
+        """Set variables, which later queries read with `getvariable('name')`."""
+
+    def create_table(self, name: str, query: Query) -> Handle:
+        """Store the rows of a query in a temporary table, which replaces an earlier table or view of that name.
+
+        Raises: RequestError if the query fails on the data; OutOfResources.
+        """
+
+    def create_view(self, name: str, query: Query) -> Handle:
+        """Name a query, which runs whenever the view is read; replaces an earlier table or view of that name. Raises: as `schema`."""
+
+    def rename_table(self, table: Handle, name: str) -> Handle:
+        """Rename a temporary table; it replaces an earlier one of that name."""
 
     def run(self, sql: str) -> None:
         """Run one statement that creates or drops tables and views, or changes rows.
@@ -44,27 +61,37 @@ class Session(Protocol):
     def clear(self) -> None:
         """Drop every table and view, and let go of what was added, so that the memory is free for what comes next."""
 
-    def schema(self, sql: str) -> dict[str, str]:
+    def schema(self, query: Query | Handle | str) -> dict[str, str]:
         """The DuckDB type of each column of a query, without running it. Raises: RequestError with the reason."""
 
-    def batches(self, sql: str, rows: int = 65_536) -> pa.RecordBatchReader:
+    def batches(self, query: Query | Handle | str, rows: int = 65_536) -> pa.RecordBatchReader:
         """Stream the rows of a query; the session must stay open while they are read.
 
         Raises: TypeMismatch naming a column whose type Arrow cannot carry exactly.
         """
 
     def write(
-        self, sql: str, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None = None
+        self, query: Query | str, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None = None
     ) -> tuple[int, list[Path]]:
         """Write the rows of a query to Parquet files in a new folder, with these field ids and about `group_rows` rows per row group.
 
         Returns the number of rows and the files (none if there are no rows). With `month_of`, each file has rows of only one month of
-        that column. Raises: as `run`; the folder may have partial files then.
+        that column. Raises: as `create_table`; the folder may have partial files then.
         """
 
 
+class ExpressionEvaluator(Protocol):
+    """Computes SQL expressions over rows that are in memory."""
+
+    def evaluate(self, expressions: Sequence[str], given: ColumnValues, rows: int | None = None) -> list[list[Any]]:
+        """The values of each expression, one for each row."""
+
+    def types_of(self, expressions: Sequence[str], given: ColumnValues, rows: int = 1) -> tuple[str, ...]:
+        """The DuckDB types of the expressions."""
+
+
 class Engine(Protocol):
-    """Opens sessions."""
+    """Opens sessions, and evaluates expressions over a few rows."""
 
     @property
     def version(self) -> str:
@@ -74,14 +101,21 @@ class Engine(Protocol):
     def memory(self) -> int:
         """The memory limit of a session in bytes; queries spill beyond it."""
 
-    def session(self, folders: Iterable[str | Path] = ()) -> Any:
-        """A context manager of a Session that may read and write files only in these folders.
+    @property
+    def evaluator(self) -> ExpressionEvaluator:
+        """The evaluator for expressions over a few values; it stays open until `close`."""
+
+    def session(self, folders: Iterable[str | Path] = ()) -> AbstractContextManager[Session]:
+        """Open a session that may read and write files only in these folders.
 
         Relations from other files are copied into the session, which is slower.
         """
 
-    def brief(self) -> Any:
-        """A context manager of a Session for few rows: it opens at once, where `session` takes over ten milliseconds.
+    def brief(self) -> AbstractContextManager[Session]:
+        """Open a session for few rows: it opens at once, where `session` takes over ten milliseconds.
 
         It cannot spill or read files.
         """
+
+    def close(self) -> None:
+        """Close what stays open between sessions."""

@@ -15,7 +15,7 @@ from featurestore.compiler.derived import derived_sql, derived_trees
 from featurestore.compiler.expressions import column_names, quoted, resolve
 from featurestore.compiler.linear import are_linear, expression_weight
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
-from featurestore.engine.evaluator import ColumnValues, ExpressionEvaluator
+from featurestore.engine.session import ColumnValues, ExpressionEvaluator
 from featurestore.errors import RequestError, near
 from featurestore.joins.derived_rows import derived_error
 from featurestore.online.store import Read, Row

@@ -12,8 +12,7 @@ from featurestore.online.store import OnlineStore
 from featurestore.settings import Settings
 
 if TYPE_CHECKING:
-    from featurestore.engine.duck import DuckEngine
-    from featurestore.engine.evaluator import ExpressionEvaluator
+    from featurestore.engine.session import Engine, ExpressionEvaluator
     from featurestore.files.file_cache import FileCache
 
 Part = TypeVar("Part")
@@ -22,12 +21,13 @@ Part = TypeVar("Part")
 class Runtime:
     """The floors below, each opened once, when it is first used, by whichever thread comes first."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, engine: "Engine | None" = None) -> None:
+        """`engine` None: DuckDB, opened when it is first used. `close` closes either."""
         self.settings = settings
         self.source_folders: tuple[Path, ...] | None = None
         self._endable: ExpressionEvaluator | None = None
         self._lock = RLock()
-        self._opened: dict[str, Any] = {}
+        self._opened: dict[str, Any] = {} if engine is None else {"engine": engine}
 
     def confined(self, endable: "ExpressionEvaluator | None" = None) -> Self:
         """The same, opened once for both, for what others ask for: files are read below the setting's `source_folders` only.
@@ -45,12 +45,15 @@ class Runtime:
         return self._once("catalog", lambda: open_catalog(self.settings))
 
     @property
-    def engine(self) -> "DuckEngine":
+    def engine(self) -> "Engine":
         """The SQL engine."""
-        # Here and not above, as for files: DuckDB takes a while to import, and much that is asked of a store needs none of it.
+        return self._once("engine", self._open_engine)
+
+    def _open_engine(self) -> "Engine":
+        # Imported here, as for files: DuckDB takes a while to import, and many requests need none of it.
         from featurestore.engine.duck import DuckEngine  # noqa: PLC0415
 
-        return self._once("engine", lambda: DuckEngine(self.settings))
+        return DuckEngine(self.settings)
 
     def evaluator(self, brief: bool) -> "ExpressionEvaluator":
         """For expressions over a few rows; those that are not `brief` may not end by themselves."""

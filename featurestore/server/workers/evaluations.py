@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from threading import Lock
 from typing import Any
 
-from featurestore.engine.evaluator import ColumnValues
+from featurestore.engine.session import ColumnValues
 from featurestore.engine.watch import current
 from featurestore.errors import FeatureStoreError, NotReady, OutOfResources
 from featurestore.server.workers.origin import EVALUATION, FORKS

@@ -1,0 +1,171 @@
+"""Queries as syntax trees, written as SQL of a dialect only when an engine runs them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TypeAlias
+
+import sqlglot
+from sqlglot import ErrorLevel, exp
+
+from featurestore.compiler.relations import Handle
+
+DUCKDB = "duckdb"
+"""The dialect that the compiler's own texts are in."""
+
+Part: TypeAlias = exp.Expr | Sequence[exp.Expr]
+"""What replaces a placeholder of a template: an expression, or a list of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """One SELECT. Its text in DuckDB's dialect is `str(query)`."""
+
+    tree: exp.Expr
+
+    def __str__(self) -> str:
+        return self._duckdb
+
+    @cached_property
+    def _duckdb(self) -> str:
+        return _write(self.tree, DUCKDB)
+
+
+Source: TypeAlias = Query | Handle | exp.Expr
+"""What a query reads from."""
+
+
+def render(query: Query | Handle, dialect: str = DUCKDB) -> str:
+    """The text of a query, or of a query of all rows of a relation, in a dialect."""
+    if isinstance(query, Handle):
+        query = all_rows(query)
+    return str(query) if dialect == DUCKDB else _write(query.tree.transform(_parse_text), dialect)
+
+
+def text_query(sql: str) -> Query:
+    """A query that the compiler wrote as text, of DuckDB's dialect; it stays as it is there, and is parsed for other dialects."""
+    return Query(_text(sql))
+
+
+def text_expression(sql: str) -> exp.Expr:
+    """An expression that the compiler wrote as text, in parentheses."""
+    return exp.Paren(this=_text(sql))
+
+
+def all_rows(relation: Source) -> Query:
+    """A query of all columns and rows of a relation."""
+    return Query(exp.Select(expressions=[exp.Star()], from_=exp.From(this=source(relation))))
+
+
+def source(relation: Source, alias: str | None = None) -> exp.Expr:
+    """A relation in a FROM clause: a name, or a query in parentheses."""
+    table_alias = exp.TableAlias(this=exp.Identifier(this=alias, quoted=False)) if alias else None
+    if isinstance(relation, Handle):
+        return exp.Table(this=identifier(relation.name), alias=table_alias)
+    if isinstance(relation, Query):
+        return exp.Subquery(this=relation.tree, alias=table_alias)
+    return relation
+
+
+def identifier(name: str) -> exp.Identifier:
+    """`name` as a quoted SQL identifier."""
+    return exp.Identifier(this=name, quoted=True)
+
+
+def column(name: str, table: str | None = None) -> exp.Column:
+    """The column `name`, of the relation with the alias `table`."""
+    return exp.Column(this=identifier(name), table=exp.Identifier(this=table, quoted=False) if table else None)
+
+
+def columns(names: Iterable[str], table: str | None = None) -> list[exp.Expr]:
+    """Columns, as `column`."""
+    return [column(name, table) for name in names]
+
+
+def named(expression: exp.Expr, name: str) -> exp.Alias:
+    """An expression under a column name."""
+    return exp.Alias(this=expression, alias=identifier(name))
+
+
+def cast(expression: exp.Expr, sql_type: str) -> exp.Cast:
+    """An expression cast to a DuckDB type."""
+    return exp.Cast(this=expression, to=_data_type(sql_type).copy())
+
+
+def number(value: int) -> exp.Expr:
+    """An integer as SQL."""
+    return exp.Neg(this=exp.Literal.number(-value)) if value < 0 else exp.Literal.number(value)
+
+
+def same_columns(names: Iterable[str], left: str, right: str) -> list[exp.Expr]:
+    """For each name, the condition that the columns of two relations are equal."""
+    return [exp.EQ(this=column(name, left), expression=column(name, right)) for name in names]
+
+
+def all_of(conditions: Sequence[exp.Expr]) -> exp.Expr:
+    """The condition that all conditions are true."""
+    return exp.and_(*conditions, copy=False)
+
+
+def template(sql: str) -> Callable[..., Query]:
+    """A function that makes queries of constant SQL with placeholders, such as `:keys`, from an expression or a list for each.
+
+    The text is parsed at the first call.
+    """
+    return lambda **parts: Query(_fill(_parsed(sql), parts))
+
+
+def expression_template(sql: str) -> Callable[..., exp.Expr]:
+    """As `template`, for expressions."""
+    return lambda **parts: _fill(_parsed(sql), parts)
+
+
+@lru_cache(maxsize=512)
+def _parsed(sql: str) -> exp.Expr:
+    return sqlglot.parse_one(sql, dialect=DUCKDB)
+
+
+def _fill(tree: exp.Expr, parts: dict[str, Part | Source]) -> exp.Expr:
+    root = exp.Tuple(expressions=[tree.copy()])
+    used: set[str] = set()
+    for placeholder in list(root.find_all(exp.Placeholder)):
+        part = parts[placeholder.name]
+        # A part that is used several times is copied: a node has one parent.
+        copied = placeholder.name in used
+        used.add(placeholder.name)
+        node = source(part) if isinstance(part, Query | Handle) else part
+        if isinstance(node, exp.Expr):
+            _replace(placeholder, node.copy() if copied else node)
+        else:
+            placeholder.replace([each.copy() if copied else each for each in node])
+    filled: exp.Expr = root.expressions[0]
+    return filled
+
+
+def _replace(placeholder: exp.Expr, node: exp.Expr) -> None:
+    table = placeholder.parent
+    if not isinstance(table, exp.Table):
+        placeholder.replace(node)
+        return
+    if alias := table.args.get("alias"):
+        node.set("alias", alias)
+    table.replace(node)
+
+
+@lru_cache(maxsize=512)
+def _data_type(sql_type: str) -> exp.DataType:
+    return exp.DataType.build(sql_type, dialect=DUCKDB, udt=True)
+
+
+def _text(sql: str) -> exp.Var:
+    node = exp.Var(this=sql)
+    node.meta["text"] = True
+    return node
+
+
+def _parse_text(node: exp.Expr) -> exp.Expr:
+    return sqlglot.parse_one(node.name, dialect=DUCKDB) if isinstance(node, exp.Var) and node.meta.get("text") else node
+
+
+def _write(tree: exp.Expr, dialect: str) -> str:
+    return tree.sql(dialect=dialect, comments=False, unsupported_level=ErrorLevel.IGNORE)

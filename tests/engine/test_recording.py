@@ -1,0 +1,69 @@
+"""The pipelines run on any engine: what they send is what the protocol has, and nothing else."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from featurestore import FeatureStore
+from featurestore.compiler.service_plan import ServicePlan
+from featurestore.dsl.view import FeatureView
+from featurestore.engine.duck import DuckEngine
+from featurestore.engine.session import Engine
+from featurestore.pipelines.materialization.materialize import Materialization, materialize_view
+from featurestore.pipelines.planning.derived_types import derived_type_problems
+from featurestore.records import definitions, stored_definition
+from featurestore.records.runtime import Runtime
+from featurestore.settings import Settings
+from tests import shop
+from tests.engine.recording import CannedEngine, RecordingEngine, Sent
+
+
+@pytest.fixture
+def engine(own_shop: FeatureStore) -> Iterator[RecordingEngine]:
+    recording = RecordingEngine(DuckEngine(own_shop.settings))
+    yield recording
+    recording.close()
+
+
+def materialized(store: FeatureStore, engine: Engine, view: FeatureView) -> Materialization:
+    runtime = Runtime(store.settings, engine)
+    applied = definitions.read(runtime).get("view", view.name)
+    checked = stored_definition.checked_view(applied.name, applied.version, applied.document, applied.columns)
+    return materialize_view(runtime, applied, checked, None, None, lambda progress: None)
+
+
+def methods(sent: list[Sent]) -> list[str]:
+    return [call.method for call in sent]
+
+
+def test_a_run_and_its_publish_share_one_session(own_shop: FeatureStore, engine: RecordingEngine) -> None:
+    shop.add(own_shop, "shop.profiles", shop.profile_rows().slice(0, 1))
+    done = materialized(own_shop, engine, shop.customer_profile)
+    assert done.rows_appended == 0
+    (sent,) = map(methods, engine.sent)
+    cleared = sent.index("clear")
+    assert "write" in sent[:cleared]
+    # The publish looks for keys with several rows, and then reads the newest.
+    assert sent[cleared:] == ["clear", "add", "batches", "batches"]
+
+
+def test_a_run_reads_its_source_within_its_interval(own_shop: FeatureStore, engine: RecordingEngine) -> None:
+    shop.add(own_shop, "shop.orders", shop.order_rows())
+    assert materialized(own_shop, engine, shop.customer_orders).rows_appended > 0
+    (sent,) = engine.sent
+    (tiles, *_) = [call for call in sent if "TABLE __fs_tiles" in call.sql]
+    assert "getvariable('events_lower')" in tiles.sql
+
+
+def test_types_of_derived_features_are_asked_of_the_engine() -> None:
+    asked: list[str] = []
+
+    def answer(sql: str) -> dict[str, str]:
+        asked.append(sql)
+        return {"v": "INTERVAL"}
+
+    plan = ServicePlan("s", 1, "", (), (("basket", "DOUBLE"),), (("twice", "basket * 2"),))
+    engine = CannedEngine(answer)
+    assert [field for field, _ in derived_type_problems(Runtime(Settings(), engine), plan)] == ["derived.twice"]
+    (sql,) = asked
+    assert '"basket" * 2' in sql
