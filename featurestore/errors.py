@@ -28,7 +28,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from featurestore.secrets import scrub, scrub_all
+from featurestore.masking import scrub, scrub_all
 
 
 class FeatureStoreError(Exception):

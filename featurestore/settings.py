@@ -10,8 +10,8 @@ from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, fi
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from featurestore.errors import RequestError, near
+from featurestore.masking import Secret
 from featurestore.redaction import percent_encoded
-from featurestore.secrets import Secret
 from featurestore.values import byte_sizes
 
 URL_VARIABLE = "FEATURESTORE_URL"

@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 from sqlalchemy import Engine, event
 
-from featurestore import FeatureStore, secrets
+from featurestore import FeatureStore, masking
 from tests import shop, worlds
 
 # The same examples at every run in CI, so that a change is judged by what it changed; elsewhere new ones each time.
@@ -55,10 +55,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(autouse=True)
 def forgotten_secrets() -> Iterator[None]:
     """What one test makes a secret, `test` say, is a word like any other in the next."""
-    before = set(secrets._known)
+    before = set(masking._known)
     yield
-    secrets._known.clear()
-    secrets._known.update(before)
+    masking._known.clear()
+    masking._known.update(before)
 
 
 @pytest.fixture(scope="session")

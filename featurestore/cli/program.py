@@ -7,7 +7,7 @@ import sys
 from typing import NoReturn
 
 from featurestore.cli.main import main
-from featurestore.secrets import ScrubbingFormatter
+from featurestore.masking import ScrubbingFormatter
 
 
 def run() -> NoReturn:

@@ -110,7 +110,7 @@ def source_problems(source: Source) -> Problems:
 
 
 def sql_problems(field: str, sql: str, known: Sequence[str] | None = None, argument: str = "") -> Problems:
-    """Check that row SQL parses, is on the white list, and reads only `known` features (None: any columns).
+    """Check that row SQL parses, is on the allowlist, and reads only `known` features (None: any columns).
 
     `argument` is the name of the argument with the SQL, if `field` does not say it.
     """

@@ -1,4 +1,4 @@
-"""Parse user SQL, check it against a white list, and render it again; user text is never pasted into a query."""
+"""Parse user SQL, check it against an allowlist, and render it again; user text is never pasted into a query."""
 
 import re
 from collections import Counter
@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from sqlglot import exp
 
-from featurestore.compiler import scopes, whitelist
+from featurestore.compiler import allowlist, scopes
 from featurestore.compiler.parsing import SqlProblem, TooMuchSql, parse_statement, quote_sql, with_large_stack, write_sql
 from featurestore.compiler.scopes import Relation, struct_field
 from featurestore.errors import brief, near
@@ -59,21 +59,21 @@ def _tree(sql: str) -> exp.Expr:
 def parse_row(sql: str) -> exp.Expr:
     """Parse one row expression, cached. The tree is shared: do not change it.
 
-    Raises: SqlProblem if it is something else, or uses what is not on the white list.
+    Raises: SqlProblem if it is something else, or uses what is not on the allowlist.
     """
-    return with_large_stack(lambda: _checked_tree(sql, _tree(sql), whitelist.ROW), sql)
+    return with_large_stack(lambda: _checked_tree(sql, _tree(sql), allowlist.ROW), sql)
 
 
 @lru_cache(maxsize=256)
 def parse_query(sql: str) -> exp.Expr:
     """Parse one SELECT, cached. The tree is shared: do not change it.
 
-    Raises: SqlProblem if it is something else, or uses what is not on the white list.
+    Raises: SqlProblem if it is something else, or uses what is not on the allowlist.
     """
     tree = _tree(sql)
     if not _is_query(tree):
         raise SqlProblem(f"{quote_sql(sql)} is not a SELECT; a query must be one SELECT over Iceberg tables")
-    return with_large_stack(lambda: _checked_tree(sql, tree, whitelist.QUERY), sql)
+    return with_large_stack(lambda: _checked_tree(sql, tree, allowlist.QUERY), sql)
 
 
 def column_names(tree: exp.Expr) -> tuple[str, ...]:
@@ -197,9 +197,9 @@ def _is_query(tree: exp.Expr) -> bool:
     return isinstance(tree, exp.Query) and not isinstance(tree, exp.Subquery)
 
 
-def _checked_tree(sql: str, tree: exp.Expr, rules: whitelist.Rules) -> exp.Expr:
+def _checked_tree(sql: str, tree: exp.Expr, rules: allowlist.Rules) -> exp.Expr:
     """Check a tree, and the tree of the SQL that is rendered from it, which must be equal or have the same words and the same SQL."""
-    whitelist.check_tree(tree, sql, rules)
+    allowlist.check_tree(tree, sql, rules)
     requoted = tree.copy()
     for name in requoted.find_all(exp.Identifier):
         name.set("quoted", True)
@@ -207,7 +207,7 @@ def _checked_tree(sql: str, tree: exp.Expr, rules: whitelist.Rules) -> exp.Expr:
     try:
         reparsed = _tree(text)
         if reparsed != requoted:
-            whitelist.check_tree(reparsed, sql, rules)
+            allowlist.check_tree(reparsed, sql, rules)
             if _words(reparsed) != _words(requoted) or write_sql(reparsed, sql) != text:
                 raise SqlProblem("the rendered SQL has another meaning")
     except TooMuchSql:

@@ -1,4 +1,4 @@
-"""The white list of functions, and of names passed to functions as text: units of time and aggregates of lists.
+"""The allowlist of functions, and of names passed to functions as text: units of time and aggregates of lists.
 
 It has deterministic functions without side effects, so that training and serving agree. Names are sqlglot's class names for functions
 that it knows, and DuckDB's names for the others.

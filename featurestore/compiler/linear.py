@@ -40,7 +40,7 @@ def _is_linear(node: exp.Expr) -> bool:
         return node.find_ancestor(exp.Array) is None
     if isinstance(node, exp.Anonymous):
         return node.name.lower() in functions.LINEAR_ANONYMOUS_FUNCTIONS
-    # sqlglot treats CASE, AND and OR as functions; all other nodes on the white list are not functions.
+    # sqlglot treats CASE, AND and OR as functions; all other nodes on the allowlist are not functions.
     if not isinstance(node, exp.Func) or isinstance(node, exp.Case | exp.If | exp.Connector | exp.Unary):
         return True
     names = {name.lower() for name in node.sql_names()}

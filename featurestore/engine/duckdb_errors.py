@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from featurestore.engine.watch import Watch
 from featurestore.errors import FeatureStoreError, OutOfResources, RequestError
-from featurestore.secrets import logger_of
+from featurestore.masking import logger_of
 
 log = logger_of(__name__)
 

@@ -12,8 +12,8 @@ from featurestore import private
 from featurestore.errors import MissingExtra, NotReady
 from featurestore.lakehouse import local_io
 from featurestore.lakehouse.catalog_errors import to_store_error, with_translated_errors
+from featurestore.masking import logger_of
 from featurestore.redaction import without_secrets
-from featurestore.secrets import logger_of
 from featurestore.settings import CATALOG_NAME, Settings
 
 logger = logger_of(__name__)

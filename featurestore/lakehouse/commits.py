@@ -28,7 +28,7 @@ from featurestore.errors import CommitConflict, CommitUnknown, FeatureStoreError
 from featurestore.lakehouse.catalog_errors import UNREACHABLE, drop_connections, is_disk_full, to_store_error
 from featurestore.lakehouse.commit_outcome import has_landed
 from featurestore.lakehouse.requirements import StagedUpdates, as_loaded
-from featurestore.secrets import logger_of
+from featurestore.masking import logger_of
 
 logger = logger_of(__name__)
 

@@ -20,7 +20,7 @@ from featurestore.lakehouse.casting import cast_batches
 from featurestore.lakehouse.catalog_errors import translating_errors
 from featurestore.lakehouse.commits import begin, commit, reload, stage_properties
 from featurestore.lakehouse.data_files import ROW_GROUP_ROWS, DataFiles, group_rows
-from featurestore.secrets import logger_of
+from featurestore.masking import logger_of
 
 logger = logger_of(__name__)
 

@@ -19,7 +19,7 @@ from featurestore.errors import FeatureStoreError, OutOfResources, RequestError
 from featurestore.lakehouse.catalog_errors import is_disk_full, to_store_error
 from featurestore.lakehouse.commits import outcome_unknown
 from featurestore.lakehouse.local_io import parse_location, pyarrow_io
-from featurestore.secrets import logger_of
+from featurestore.masking import logger_of
 
 logger = logger_of(__name__)
 

@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from featurestore.lakehouse import folders
 from featurestore.lakehouse.catalog_errors import UNREACHABLE
-from featurestore.secrets import logger_of
+from featurestore.masking import logger_of
 
 logger = logger_of(__name__)
 

@@ -20,7 +20,7 @@ from featurestore.lakehouse.commits import begin, commit, reload, retry, table_n
 from featurestore.lakehouse.fence import commit_fenced, is_fence
 from featurestore.lakehouse.local_io import parse_location
 from featurestore.lakehouse.requirements import StagedUpdates, as_loaded
-from featurestore.secrets import logger_of
+from featurestore.masking import logger_of
 
 logger = logger_of(__name__)
 

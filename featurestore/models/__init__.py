@@ -11,7 +11,7 @@ from featurestore.errors import MissingExtra
 if TYPE_CHECKING:
     from featurestore.models.attaching import attach
     from featurestore.models.lineage import set_alias, trained_on
-    from featurestore.models.logging import log_model
+    from featurestore.models.model_logging import log_model
     from featurestore.models.scoring import score
     from featurestore.models.serving import LoadedModel, LoadedModels, Prediction
     from featurestore.models.stamp import training_set
@@ -33,7 +33,7 @@ _HOMES = {
     "LoadedModels": "serving",
     "Prediction": "serving",
     "attach": "attaching",
-    "log_model": "logging",
+    "log_model": "model_logging",
     "score": "scoring",
     "set_alias": "lineage",
     "trained_on": "lineage",

@@ -9,8 +9,8 @@ from typing import Any
 
 from featurestore.errors import Conflict, RequestError
 from featurestore.models import bundle, locate_store, store_access, tracking
-from featurestore.models.logging import make_stamp, record_input, tag_version
 from featurestore.models.mlflow_client import asking, local_path, mlflow
+from featurestore.models.model_logging import make_stamp, record_input, tag_version
 from featurestore.models.stamp import FOLDER, ORIGINAL, PREFIX, Stamp
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.records import model_events as audit

@@ -8,9 +8,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from featurestore.errors import NotReady
+from featurestore.masking import scrub
 from featurestore.models import location
 from featurestore.redaction import without_secrets
-from featurestore.secrets import scrub
 from featurestore.settings import Settings
 
 SECONDS = 5.0

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from featurestore import private
 from featurestore.errors import NotReady
+from featurestore.masking import logger_of
 from featurestore.redaction import without_secrets
-from featurestore.secrets import logger_of
 from featurestore.settings import Settings
 
 log = logger_of(__name__)

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from featurestore.errors import FeatureStoreError, NotReady, RequestError, near
+from featurestore.masking import logger_of
 from featurestore.models import locate_store, model_versions, predict, tracking
 from featurestore.models.bundle import Native
 from featurestore.models.mlflow_client import asking, local_path, mlflow
 from featurestore.models.stamp import Stamp
 from featurestore.models.values import answers
-from featurestore.secrets import logger_of
 from featurestore.store import FeatureStore
 
 logger = logger_of(__name__)

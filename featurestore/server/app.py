@@ -12,8 +12,8 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from featurestore import verbs
-from featurestore.secrets import logger_of
-from featurestore.server import places, spines
+from featurestore.masking import logger_of
+from featurestore.server import hidden_paths, spines
 from featurestore.server.bounds import Lookups, Pool
 from featurestore.server.definitions import Definitions
 from featurestore.server.docs import Described, Docs
@@ -59,7 +59,7 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
     verbs.import_all()
     evaluations = Evaluations(store.settings)
     store = store.confined(evaluations)
-    places.hide(store.settings)
+    hidden_paths.hide_paths_of(store.settings)
     metrics = Metrics(store)
     jobs = Jobs(jobs_path(store.settings))
     large_bodies = LargeBodies()
@@ -102,7 +102,7 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
 def engine_app(store: FeatureStore) -> FastAPI:
     """The application of a worker: what makes the engine work, for a web process that has let the request in."""
     store = store.confined()
-    places.hide(store.settings)
+    hidden_paths.hide_paths_of(store.settings)
     routes: list[BaseRoute] = [*_engine_routes(store, Jobs(jobs_path(store.settings)))]
     app = FastAPI(routes=routes, middleware=[Middleware(Boundary)], exception_handlers=dict(HANDLERS), openapi_url=None)
     app.state.large_bodies = None

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from featurestore.errors import FeatureStoreError
-from featurestore.secrets import scrub
-from featurestore.server.places import without_places
+from featurestore.masking import scrub
+from featurestore.server.hidden_paths import without_paths
 
 # What an engine said in its own words is for the log of the server, not for its callers.
 PRIVATE = "reason"
@@ -53,7 +53,7 @@ def document_of(error: FeatureStoreError) -> dict[str, Any]:
         for said in (words, scrub(words)):
             if said and said in message:
                 message = message.replace(said, ELSEWHERE)
-    return document(type(error).__name__, without_places(message), without_places(details))
+    return document(type(error).__name__, without_paths(message), without_paths(details))
 
 
 def _foreign_words(cause: BaseException | None) -> str:

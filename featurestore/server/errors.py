@@ -24,7 +24,7 @@ from featurestore.errors import (
     TooLarge,
     TypeMismatch,
 )
-from featurestore.secrets import logger_of
+from featurestore.masking import logger_of
 from featurestore.server.error_body import LISTED, PRIVATE, TEXT, document, document_of
 from featurestore.server.logs import printable
 from featurestore.values import json_encoding

@@ -2,7 +2,7 @@
 
 import logging
 
-from featurestore.secrets import ScrubbingFormatter
+from featurestore.masking import ScrubbingFormatter
 
 LONGEST = 200
 

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from featurestore.errors import FeatureStoreError
-from featurestore.secrets import logger_of
+from featurestore.masking import logger_of
 from featurestore.store import FeatureStore
 
 log = logger_of(__name__)

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from featurestore.secrets import logger_of
+from featurestore.masking import logger_of
 from featurestore.server.error_body import document
 from featurestore.server.errors import response
 from featurestore.server.jobs import memory

@@ -18,7 +18,7 @@ from uvicorn.supervisors import Multiprocess
 
 from featurestore import private
 from featurestore.errors import RequestError
-from featurestore.secrets import logger_of
+from featurestore.masking import logger_of
 from featurestore.server import logs
 from featurestore.server.app import create_app
 from featurestore.server.connection import protocol_of

@@ -16,7 +16,7 @@ OPERATORS = frozenset(
 )
 WRITTEN = frozenset(
     (
-        # How the white list's functions and signs are called once they are written: DuckDB's names of the same things.
+        # How the allowlist's functions and signs are called once they are written: DuckDB's names of the same things.
         "abs acos array_agg array_contains array_distinct array_extract array_length array_slice array_sort array_to_string ascii asin "
         "atan atan2 avg bool_and bool_or cbrt ceil chr concat concat_ws contains corr cos cosh cot count count_if count_star covar_pop "
         "covar_samp cume_dist date_diff date_trunc day dayname dayofmonth dayofweek dayofyear degrees dense_rank ends_with exp extract "

@@ -23,7 +23,7 @@ counts = FeatureView("counts", entity=customer, source=orders, every="1d", featu
         (check.that("spent > 0"), "no key or feature 'spent'; did you mean 'spend'?"),
         (check.that("created_timestamp > feature_timestamp"), "no key or feature 'created_timestamp'; did you mean 'feature_timestamp'?"),
         (check.that("now() > feature_timestamp"), "gives another answer at every call"),
-        (check.that("read_text('x') = ''"), "is not on the white list"),
+        (check.that("read_text('x') = ''"), "is not on the allowlist"),
         (check.that("(SELECT true)"), "contains a subquery"),
         (check.that("sum(spend) > 0"), "aggregates rows"),
         (check.that("spend >"), "is not valid SQL"),

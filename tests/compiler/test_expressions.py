@@ -1,4 +1,4 @@
-"""User SQL: what is on the white list is rendered, all else is refused with the reason."""
+"""User SQL: what is on the allowlist is rendered, all else is refused with the reason."""
 
 import pytest
 
@@ -44,10 +44,10 @@ def test_columns_are_resolved_and_quoted(sql: str, rendered: str) -> None:
         ("sum(a) over ()", "is not allowed in row SQL"),
         ("(SELECT 1)", "contains a subquery"),
         ("a in (SELECT 1)", "contains a subquery"),
-        ("read_text('/etc/passwd')", "not on the white list"),
-        ("getenv('HOME')", "not on the white list"),
+        ("read_text('/etc/passwd')", "not on the allowlist"),
+        ("getenv('HOME')", "not on the allowlist"),
         ('a::DECIMAL("x", "")', "is not valid SQL"),
-        ("hash(a)", "not on the white list"),
+        ("hash(a)", "not on the allowlist"),
         ("*", "is not allowed in row SQL"),
         ("a; DROP TABLE b", "more than one statement"),
         ("DROP TABLE b", "is not allowed in row SQL"),
@@ -63,13 +63,13 @@ def test_all_else_is_refused_with_the_reason(sql: str, reason: str) -> None:
 @pytest.mark.parametrize(
     "sql,reason",
     [
-        ("SELECT * FROM read_parquet('x')", "not on the white list"),
+        ("SELECT * FROM read_parquet('x')", "not on the allowlist"),
         ("SELECT * FROM 'x.parquet'", "has no namespace"),
         ("SELECT now() FROM a.b", "another answer at every call"),
         ("COPY a.b TO 'x'", "is not a SELECT"),
         ("ATTACH 'x'", "is not a SELECT"),
         ("SELECT 1; SELECT 2", "more than one statement"),
-        ("SELECT * FROM query('SELECT 1')", "not on the white list"),
+        ("SELECT * FROM query('SELECT 1')", "not on the allowlist"),
     ],
 )
 def test_a_query_reads_catalog_tables_only(sql: str, reason: str) -> None:

@@ -58,7 +58,7 @@ def test_not_linear(sql: str) -> None:
     assert not are_linear([parse_row("a"), parse_row(sql)])
 
 
-def test_every_linear_function_is_on_the_white_list() -> None:
+def test_every_linear_function_is_on_the_allowlist() -> None:
     assert functions.LINEAR_FUNCTIONS < functions.ROW_FUNCTIONS
     assert functions.LINEAR_ANONYMOUS_FUNCTIONS < functions.ANONYMOUS_ROW_FUNCTIONS
     assert all(hasattr(exp, name) for name in functions.LINEAR_FUNCTIONS)

@@ -11,8 +11,8 @@ import pytest
 
 from featurestore import FeatureStore, Settings, models
 from featurestore.errors import Conflict, NotReady
+from featurestore.masking import Secret
 from featurestore.models import health, location, tracking
-from featurestore.secrets import Secret
 from tests.models import worlds
 from tests.models.vendor import VENDOR_WARNINGS, mlflow
 from tests.models.worlds import World

@@ -11,12 +11,12 @@ from featurestore.errors import CommitConflict, Conflict, FeatureStoreError
 from featurestore.lakehouse import commits, dropping, tables
 from featurestore.lakehouse.dropping import TableIdentity
 from featurestore.lakehouse.tables import Table
+from featurestore.masking import logger_of
 from featurestore.pipelines.planning.plan import Plan
 from featurestore.pipelines.planning.plan import plan as make_plan
 from featurestore.records import definitions
 from featurestore.records.definitions import Applied
 from featurestore.records.runtime import Runtime
-from featurestore.secrets import logger_of
 from featurestore.spines.columns import arrow_type
 from featurestore.values import times
 

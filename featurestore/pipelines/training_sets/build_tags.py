@@ -9,10 +9,10 @@ from datetime import datetime
 from featurestore.errors import FeatureStoreError
 from featurestore.lakehouse import tables, tags
 from featurestore.lakehouse.commits import outcome_unknown
+from featurestore.masking import logger_of
 from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
 from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records.runtime import Runtime
-from featurestore.secrets import logger_of
 from featurestore.values import times
 
 logger = logger_of(__name__)

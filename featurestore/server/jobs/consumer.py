@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from featurestore import private
-from featurestore.secrets import logger_of
+from featurestore.masking import logger_of
 from featurestore.server import logs
 from featurestore.server.error_body import document, document_of
 from featurestore.server.jobs import memory
+from featurestore.server.jobs.job_queue import LOOK_SECONDS, JobQueue
 from featurestore.server.jobs.job_store import JobFolder, spill_of
-from featurestore.server.jobs.queue import LOOK_SECONDS, JobQueue
 
 log = logger_of(__name__)
 

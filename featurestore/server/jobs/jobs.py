@@ -7,8 +7,8 @@ from typing import Any
 
 from featurestore.errors import NotReady
 from featurestore.server.jobs.job import Job
+from featurestore.server.jobs.job_queue import JobQueue
 from featurestore.server.jobs.job_store import Fill, JobFolder
-from featurestore.server.jobs.queue import JobQueue
 
 WAITING = 16
 LOOK_SECONDS = 0.05

@@ -16,9 +16,9 @@ from typing import Any
 
 from featurestore.engine.watch import time_limit
 from featurestore.errors import FeatureStoreError, Timeout
+from featurestore.masking import logger_of
 from featurestore.pipelines.training_sets.progress import FINISH
-from featurestore.secrets import logger_of
-from featurestore.server import logs, places
+from featurestore.server import hidden_paths, logs
 from featurestore.server.error_body import document, document_of
 from featurestore.server.jobs import memory
 from featurestore.server.jobs.handlers import WORKS, Part
@@ -84,7 +84,7 @@ class Run:
         cap = self._settings.job_memory()
         memory.bound(cap)
         try:
-            places.hide(self._settings)
+            hidden_paths.hide_paths_of(self._settings)
             with time_limit(self._settings.job_seconds, _overdue(self._settings)), FeatureStore(settings=self._settings) as store:
                 done = WORKS[job.kind](store.confined(), self._folder.path(job.id), self._folder.request(job.id), self.report)
             if not isinstance(done, Part):

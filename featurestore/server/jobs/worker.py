@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from featurestore.secrets import logger_of
+from featurestore.masking import logger_of
 from featurestore.settings import Settings
 
 log = logger_of(__name__)

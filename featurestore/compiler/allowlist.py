@@ -1,4 +1,4 @@
-"""Check user SQL against a white list: every node of its tree, and every argument of a node, must be on the list."""
+"""Check user SQL against an allowlist: every node of its tree, and every argument of a node, must be on the list."""
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -273,7 +273,7 @@ def _refusal(node: exp.Expr, sql: str, rules: Rules) -> str:
         return f"{text} in {quote_sql(sql)} aggregates rows, which row SQL may not; use agg.{name.lower()}(..., over=...) with every="
     if isinstance(node, exp.Func):
         spelled = name if isinstance(node, exp.Anonymous | exp.AnonymousAggFunc) else node.sql_name().lower()
-        return f"function {spelled} in {quote_sql(sql)} is not on the white list{near(spelled, list(_names(rules)))}"
+        return f"function {spelled} in {quote_sql(sql)} is not on the allowlist{near(spelled, list(_names(rules)))}"
     return f"{text!r} ({name}) in {quote_sql(sql)} is not allowed in {rules.kind}"
 
 

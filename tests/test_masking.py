@@ -9,8 +9,8 @@ from sqlalchemy.engine import make_url
 
 from featurestore import Settings
 from featurestore.errors import NotReady, RequestError
+from featurestore.masking import ScrubbingFormatter, Secret, logger_of, scrub
 from featurestore.redaction import percent_encoded, without_secrets
-from featurestore.secrets import ScrubbingFormatter, Secret, logger_of, scrub
 from featurestore.settings import load_settings
 
 CANARY = "c4nary"
