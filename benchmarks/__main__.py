@@ -11,6 +11,7 @@ from benchmarks import (
     lookups,
     materialize,
     memory,
+    online,
     probes,
     pruning,
     reading,
@@ -32,6 +33,7 @@ BENCHMARKS = {
     "reading": reading.run,
     "scaling": scaling.run,
     "lookups": lookups.run,
+    "online": online.run,
     "probes": probes.run,
     "serving": serving.run,
 }

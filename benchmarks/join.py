@@ -42,8 +42,8 @@ def run(console: Console, rows: int, rounds: int) -> dict[str, float]:
 
 
 def given_views(home: Path, rows: int, keys: int, days: int, start: int = data.START, views: int = VIEWS) -> pa.Table:
-    """A store in `home`; returns a spine for its services `endless` and `week`, of views without and with a ttl of a week, and `few`, of
-    three features of the first.
+    """A store in `home`; returns a spine for its services `endless` and `week`, of views without and with a ttl of a week, `few`, of three
+    features of the first, and `ratio`, of all features of `endless` and a derived one.
 
     The rows of each view, and the spine, also lie as files beside it.
     """
@@ -62,7 +62,8 @@ def given_views(home: Path, rows: int, keys: int, days: int, start: int = data.S
         spine = data.spine(rows // 2, keys, days, start=start)
         pq.write_table(spine, home / "spine.parquet")
         few = FeatureService("few", features=[endless[0]["r0_f0", "r0_f1", "r0_f2"]])
-        store.apply([FeatureService("endless", features=endless), FeatureService("week", features=week), few])
+        ratio = FeatureService("ratio", features=endless, derived={"ratio": "r0_f0 / (1 + abs(r0_f1))"})
+        store.apply([FeatureService("endless", features=endless), FeatureService("week", features=week), few, ratio])
         store.materialize()
     return spine
 

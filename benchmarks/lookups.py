@@ -1,10 +1,8 @@
 """Online lookups against hand-written ones: a FastAPI application over an LMDB file of JSON rows, and that file read in this process."""
 
-import multiprocessing
 import random
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +14,7 @@ import orjson
 from rich.console import Console
 
 from benchmarks.join import DAYS, FEATURES, given_views
+from benchmarks.servers import running
 from benchmarks.timing import in_turns, show
 from featurestore import FeatureStore, Settings
 
@@ -41,8 +40,8 @@ def run(console: Console, rows: int, rounds: int) -> dict[str, float]:
                 ratios |= _compared(console, "in this process", here, keys, rounds)
         with running(_serve, home) as served, running(_serve_by_hand, home) as other, httpx.Client(timeout=60) as client:
             there: dict[str, Lookup] = {
-                "hand-written": partial(_post, client, other + PLACES["hand-written"]),
-                "featurestore": partial(_post, client, served + PLACES["featurestore"]),
+                "hand-written": partial(_post, client, other.url + PLACES["hand-written"]),
+                "featurestore": partial(_post, client, served.url + PLACES["featurestore"]),
             }
             ratios |= _compared(console, "over HTTP", there, keys, rounds)
     return ratios
@@ -83,30 +82,16 @@ def _post(client: httpx.Client, url: str, entities: Sequence[Mapping[str, Any]])
     return orjson.loads(client.post(url, json={"entities": entities}).raise_for_status().content)
 
 
-@contextmanager
-def running(serve: Callable[[Path, Any], None], home: Path) -> Iterator[str]:
-    """A server in a process of its own; gives its address."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=serve, args=(home, there))
-    process.start()
-    try:
-        yield here.recv()
-    finally:
-        process.terminate()
-        process.join()
-
-
 # What imports this module needs no web framework.
 
 
-def _serve(home: Path, told: Any) -> None:
+def _serve(home: Path, announce: Callable[[str], None]) -> None:
     from featurestore.server.run import serve  # noqa: PLC0415
 
-    serve(Settings(home=home / "store", port=0), told.send)
+    serve(Settings(home=home / "store", port=0), announce)
 
 
-def _serve_by_hand(home: Path, told: Any) -> None:
+def _serve_by_hand(home: Path, announce: Callable[[str], None]) -> None:
     import uvicorn  # noqa: PLC0415
     from fastapi import FastAPI  # noqa: PLC0415
     from pydantic import create_model  # noqa: PLC0415
@@ -122,5 +107,5 @@ def _serve_by_hand(home: Path, told: Any) -> None:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        told.send(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        announce(f"http://127.0.0.1:{listening.getsockname()[1]}")
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])

@@ -4,7 +4,7 @@ import multiprocessing
 import statistics
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.join import DAYS, given_views
-from benchmarks.lookups import running
+from benchmarks.servers import running
 from benchmarks.timing import seconds
 from featurestore import Settings
 
@@ -46,7 +46,7 @@ def run(console: Console, rows: int, rounds: int) -> dict[str, float]:
     with TemporaryDirectory() as folder:
         home = Path(folder)
         given_views(home, rows, max(rows // 20, 100), DAYS, views=1)
-        with running(_serve, home) as url, httpx.Client(base_url=url, timeout=60) as client:
+        with running(_serve, home) as (url, _), httpx.Client(base_url=url, timeout=60) as client:
             over = threading.Event()
             threading.Timer(QUERY_SECONDS, over.set).start()
             rest = _polled(client, over)
@@ -117,7 +117,7 @@ def _kind(answer: httpx.Response) -> str:
     return f"{answer.status_code} {answer.json()['error']['type']}" if answer.is_error else str(answer.status_code)
 
 
-def _serve(home: Path, told: Any) -> None:
+def _serve(home: Path, announce: Callable[[str], None]) -> None:
     from featurestore.server.run import serve  # noqa: PLC0415
 
-    serve(Settings(home=home / "store", port=0, query_seconds=QUERY_SECONDS), told.send)
+    serve(Settings(home=home / "store", port=0, query_seconds=QUERY_SECONDS), announce)

@@ -1,9 +1,7 @@
 """A training set over HTTP: what the server's own process holds at most while a spine comes, a job joins it, and the rows go out."""
 
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +14,7 @@ from rich.table import Table
 
 from benchmarks import data
 from benchmarks.join import DAYS, given_views
+from benchmarks.servers import running
 from featurestore import Settings, connect
 
 LIMIT = "1GB"
@@ -30,7 +29,7 @@ def run(console: Console, rows: int, rounds: int) -> dict[str, float]:
     with TemporaryDirectory() as folder:
         home = Path(folder)
         given_views(home, rows, keys, DAYS, views=1)
-        with _server(home) as (url, pid), connect(url, timeout=600) as store:
+        with running(_serve, home) as (url, pid), connect(url, timeout=600) as store:
             peaks: dict[str, float] = {}
             title = f"{TIMES * rows:,} rows over HTTP, memory_limit={LIMIT}; the web process"
             table = Table("", "seconds", "MB sent", "peak, GB", title=title, title_justify="left")
@@ -64,22 +63,11 @@ def _downloaded(url: str) -> int:
         return sum(len(chunk) for chunk in answer.iter_bytes())
 
 
-@contextmanager
-def _server(home: Path) -> Iterator[tuple[str, int]]:
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_serve, args=(home, there))
-    process.start()
-    yield here.recv(), process.pid or 0
-    process.terminate()
-    process.join()
-
-
-def _serve(home: Path, told: Any) -> None:
+def _serve(home: Path, announce: Callable[[str], None]) -> None:
     # Here and not above: what imports this module needs no web framework.
     from featurestore.server.run import serve  # noqa: PLC0415
 
-    serve(Settings(home=home / "store", memory_limit=LIMIT, port=0), told.send)
+    serve(Settings(home=home / "store", memory_limit=LIMIT, port=0), announce)
 
 
 def _peak(pid: int) -> float:
