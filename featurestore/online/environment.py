@@ -4,7 +4,8 @@ import errno
 import os
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -79,6 +80,14 @@ class Environment:
                     if isinstance(error, lmdb.PanicError):  # The environment is unusable after a panic.
                         self.close()
                     raise self._failure(error) from error
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """A block that decodes what was read. Raises: NotReady for bytes that the package did not write."""
+        try:
+            yield
+        except _DAMAGE_ERRORS as error:
+            raise self._failure(error) from error
 
     def close(self) -> None:
         """Close the file in this process; the next use opens it again."""

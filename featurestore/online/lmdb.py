@@ -1,10 +1,11 @@
 """The online store for one machine: an LMDB file. A publish is one write transaction, and readers never wait."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import lmdb
 import msgspec
@@ -13,11 +14,11 @@ import pyarrow as pa
 from featurestore import private
 from featurestore.errors import RequestError
 from featurestore.online.environment import ENVIRONMENTS, Environments
-from featurestore.online.header import Header, decode_header, next_header
-from featurestore.online.keys import encode_key
+from featurestore.online.header import decode_header, next_header
 from featurestore.online.publish_buffer import PublishBuffer
-from featurestore.online.rows import Shape, check_width, encode_rows, merge_shapes, removed_keys, replaces, rows_reader, shape_of
-from featurestore.online.store import ANY, Cursor, From, Read, Row, check_since
+from featurestore.online.rows import Shape, encode_rows, merge_shapes, removed_keys, replaces, shape_of
+from featurestore.online.store import ANY, Cursor, EncodedKeys, EncodedRead, From, Read, check_since
+from featurestore.online.stored_table import StoredTables, read_rows
 
 # A row's key is its table's number and then the encoded key, so that a table is loaded in order and dropped as a range.
 # (With the entity first, 100 keys of 3 tables read in 0.7 of the time, but the third table of 1M rows takes 10 times as
@@ -31,15 +32,6 @@ _BATCH_ROWS = 100_000
 _Get = Callable[[bytes], bytes | None]
 
 
-class _Known(NamedTuple):
-    """A decoded header, with the key prefix and the decoder of its rows."""
-
-    data: bytes
-    header: Header
-    prefix: bytes
-    reader: Callable[[Sequence[bytes | None]], list[Row | None]]
-
-
 class LmdbStore:
     """An OnlineStore in a folder. Writers of all processes take turns; the memory map grows as needed."""
 
@@ -50,7 +42,7 @@ class LmdbStore:
         self._readonly = readonly
         self._environments = environments
         self._environment = environments.acquire(Path(path), writable=not readonly)
-        self._known: dict[str, _Known] = {}
+        self._tables = StoredTables(_prefix)
         self._closed = False
 
     def publish(
@@ -79,15 +71,16 @@ class LmdbStore:
 
     def read(self, wanted: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> list[Read]:
         """See OnlineStore.read."""
-        last: Sequence[tuple[Any, ...]] | None = None
-        encoded_keys: list[bytes | None] = []
-        asked = []
-        for table, keys in wanted:
-            if keys is not last:
-                last, encoded_keys = keys, [encode_key(key) for key in keys]
-            asked.append((table, keys, encoded_keys))
-        reads = self._environment.read(lambda txn: [self._read(txn, *one) for one in asked], None)
-        return [Read((), None, [None] * len(keys)) for _, keys in wanted] if reads is None else reads
+        return read_rows(self, wanted)
+
+    def read_encoded(self, wanted: EncodedKeys) -> list[EncodedRead]:
+        """See OnlineStore.read_encoded."""
+        reads = self._environment.read(lambda txn: [self._read(txn, *request) for request in wanted], None)
+        return [EncodedRead(None, [None] * len(keys)) for _, keys in wanted] if reads is None else reads
+
+    def decoding(self) -> AbstractContextManager[None]:
+        """See OnlineStore.decoding."""
+        return self._environment.errors()
 
     def keys(self, table: str) -> Iterator[list[bytes]]:
         """See OnlineStore.keys."""
@@ -132,19 +125,13 @@ class LmdbStore:
         if self._readonly:
             raise RequestError(f"the online store at {self._environment.path} was opened for reading only")
 
-    def _read(self, txn: lmdb.Transaction, table: str, keys: Sequence[tuple[Any, ...]], encoded_keys: list[bytes | None]) -> Read:
+    def _read(self, txn: lmdb.Transaction, name: str, keys: Sequence[bytes | None]) -> EncodedRead:
         get = _getter(txn)
-        data = get(_header_key(table))
-        if data is None:
-            return Read((), None, [None] * len(keys))
-        known = self._known.get(table)
-        if known is None or known.data != data:
-            header = decode_header(data)
-            known = self._known[table] = _Known(data, header, _prefix(header.id), rows_reader(header.shape.kinds))
-        shape, prefix = known.header.shape, known.prefix
-        check_width(keys, shape, table)
-        found = [None if key is None else get(prefix + key) for key in encoded_keys]
-        return Read(shape.columns, known.header.cursor, known.reader(found))
+        table = self._tables.update(name, get(_header_key(name)))
+        if table is None:
+            return EncodedRead(None, [None] * len(keys))
+        prefix = table.prefix
+        return EncodedRead(table.state, [None if key is None else get(prefix + key) for key in keys])
 
 
 def _publish(

@@ -7,8 +7,9 @@ of the header. Sequences of interrupted publishes are listed in the next header.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 from redis.backoff import ExponentialWithJitterBackoff
@@ -16,11 +17,11 @@ from redis.retry import Retry
 
 from featurestore.errors import CommitConflict, NotReady, RequestError
 from featurestore.online.header import Header, decode_header, next_header
-from featurestore.online.keys import encode_key
 from featurestore.online.publish_buffer import PublishBuffer
 from featurestore.online.redis_client import Lease, Lost, RedisClient
-from featurestore.online.rows import Shape, check_width, encode_rows, merge_shapes, removed_keys, replaces, rows_reader, shape_of
-from featurestore.online.store import ANY, Cursor, From, Read, Row, check_since
+from featurestore.online.rows import Shape, encode_rows, merge_shapes, removed_keys, replaces, shape_of
+from featurestore.online.store import ANY, Cursor, EncodedKeys, EncodedRead, From, Read, check_since
+from featurestore.online.stored_table import StoredTable, StoredTables, read_rows
 
 _STEP_ROWS = 2000
 _SCAN_ROWS = 5000
@@ -36,15 +37,6 @@ return found[1]
 """
 
 
-class _Known(NamedTuple):
-    """A decoded header, with the key prefix and the decoder of its rows."""
-
-    data: bytes
-    header: Header
-    prefix: bytes
-    reader: Callable[[Sequence[bytes | None]], list[Row | None]]
-
-
 class RedisStore:
     """An OnlineStore in a Redis database. Writers of a table take turns; the lease of a killed one expires after some seconds."""
 
@@ -56,7 +48,7 @@ class RedisStore:
         self._readonly = readonly
         self._allow_eviction = allow_eviction
         self._lease_seconds = lease_seconds
-        self._known: dict[str, _Known] = {}
+        self._tables = StoredTables(self._rows_prefix)
         try:
             self.check()
         except NotReady:
@@ -87,23 +79,28 @@ class RedisStore:
 
     def read(self, wanted: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> list[Read]:
         """See OnlineStore.read."""
-        encoded_keys = list(_encoded_keys(wanted))
+        return read_rows(self, wanted)
+
+    def read_encoded(self, wanted: EncodedKeys) -> list[EncodedRead]:
+        """See OnlineStore.read_encoded."""
+        headers = [self._key(b"t", name) for name, _ in wanted]
         with self._client.errors():
             while True:
-                names = [self._key(b"t", table) for table, _ in wanted]
-                known = [self._known.get(table) for table, _ in wanted]
-                for one, keys in zip(known, encoded_keys, strict=True):
-                    if one is not None:
-                        names += [one.prefix + key for key in keys if key is not None]
+                known = [self._tables.get(name) for name, _ in wanted]
+                names = headers.copy()
+                for table, (_, keys) in zip(known, wanted, strict=True):
+                    if table is not None:
+                        names += [table.prefix + key for key in keys if key is not None]
                 found = self._commands.mget(names) if names else []
-                found_rows = iter(found[len(wanted) :])
-                now = self._update_known(wanted, found)
+                tables = [self._tables.update(name, data) for (name, _), data in zip(wanted, found, strict=False)]
                 # If a table is new or was replaced, its rows have other keys than those that were requested: read again.
-                if [_number(one) for one in known] == [_number(one) for one in now]:
-                    return [
-                        _read(table, keys, encoded_of_table, one, found_rows)
-                        for (table, keys), encoded_of_table, one in zip(wanted, encoded_keys, now, strict=True)
-                    ]
+                if [_number(table) for table in known] == [_number(table) for table in tables]:
+                    rows = iter(found[len(wanted) :])
+                    return [_encoded_read(table, keys, rows) for table, (_, keys) in zip(tables, wanted, strict=True)]
+
+    def decoding(self) -> AbstractContextManager[None]:
+        """See OnlineStore.decoding."""
+        return self._client.errors()
 
     def keys(self, table: str) -> Iterator[list[bytes]]:
         """See OnlineStore.keys."""
@@ -170,19 +167,6 @@ class RedisStore:
     def _header(self, table: str) -> Header | None:
         data = self._commands.get(self._key(b"t", table))
         return decode_header(data) if data is not None else None
-
-    def _update_known(self, wanted: Sequence[tuple[str, Any]], found: Sequence[bytes | None]) -> list[_Known | None]:
-        """Decode the headers, which come first in `found`, and update the cache."""
-        result: list[_Known | None] = []
-        for (table, _), data in zip(wanted, found, strict=False):
-            known = self._known.get(table)
-            if data is not None and (known is None or known.data != data):
-                header = decode_header(data)
-                known = self._known[table] = _Known(data, header, self._rows_prefix(header.id), rows_reader(header.shape.kinds))
-            result.append(known if data is not None else None)
-            if data is None:
-                self._known.pop(table, None)
-        return result
 
     def _as_only_writer(self, table: str, function: Callable[[Lease], tuple[int, set[bytes]]]) -> int:
         """Call the function as the only writer of the table and return its first result; then delete the obsolete rows of its second."""
@@ -305,30 +289,15 @@ class RedisStore:
             self._commands.srem(self._key(b"d", table), number)
 
 
-def _encoded_keys(wanted: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> Iterator[list[bytes | None]]:
-    """The encoded keys of each table; a key list that is the same object as that of the table before is encoded once."""
-    last: Sequence[tuple[Any, ...]] | None = None
-    result: list[bytes | None] = []
-    for _, keys in wanted:
-        if keys is not last:
-            last, result = keys, [encode_key(key) for key in keys]
-        yield result
+def _encoded_read(table: StoredTable | None, keys: Sequence[bytes | None], found: Iterator[bytes | None]) -> EncodedRead:
+    """The rows of one table; consumes as many of the found values as were requested for it."""
+    if table is None:
+        return EncodedRead(None, [None] * len(keys))
+    return EncodedRead(table.state, [None if key is None else _visible(next(found), table.header) for key in keys])
 
 
-def _read(
-    table: str, keys: Sequence[tuple[Any, ...]], encoded_keys: list[bytes | None], known: _Known | None, found: Iterator[bytes | None]
-) -> Read:
-    """The result for one table; consumes as many of the found rows as were requested for it."""
-    if known is None:
-        return Read((), None, [None] * len(keys))
-    header = known.header
-    check_width(keys, header.shape, table)
-    rows = [None if key is None else _visible(next(found), header) for key in encoded_keys]
-    return Read(header.shape.columns, header.cursor, known.reader(rows))
-
-
-def _number(known: _Known | None) -> int | None:
-    return known.header.id if known is not None else None
+def _number(table: StoredTable | None) -> int | None:
+    return table.header.id if table is not None else None
 
 
 def _visible(data: bytes | None, header: Header) -> bytes | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import Struct
 from typing import Any
 
@@ -82,12 +83,12 @@ def _kinds_by_column(shape: Shape) -> dict[str, str]:
     return {**keys, **dict(zip(shape.columns, shape.kinds, strict=True))}
 
 
-def check_width(keys: Sequence[Sequence[Any]], shape: Shape, table: str) -> None:
-    """Raises: RequestError if a key has more or fewer parts than the table's keys."""
-    width = len(shape.keys)
+def check_width(keys: Sequence[Sequence[Any]], columns: Sequence[str], table: str) -> None:
+    """Raises: RequestError if a key has more or fewer parts than there are key columns."""
+    width = len(columns)
     for key in keys:
         if len(key) != width and width:
-            raise RequestError(f"a key of '{table}' has {width} parts ({', '.join(shape.keys)}); {key!r} has {len(key)}", table=table)
+            raise RequestError(f"a key of '{table}' has {width} parts ({', '.join(columns)}); {key!r} has {len(key)}", table=table)
 
 
 def encode_rows(rows: pa.RecordBatchReader | pa.Table, shape: Shape) -> Iterator[tuple[pa.Array, pa.Array]]:
@@ -202,7 +203,8 @@ def replaces(row: bytes, current: bytes | None) -> bool:
     return current is None or (current[:_VERSION_BYTES] <= row[:_VERSION_BYTES] and current != row)
 
 
-def rows_reader(kinds: Sequence[str]) -> Callable[[Sequence[bytes | None]], list[Row | None]]:
+@lru_cache(maxsize=1024)
+def rows_reader(kinds: tuple[str, ...]) -> Callable[[Sequence[bytes | None]], list[Row | None]]:
     """A function that decodes rows of these kinds; None stays None."""
     readers = [(index, reader) for index, kind in enumerate(kinds) if (reader := reader_of(kind)) is not None]
 

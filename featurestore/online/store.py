@@ -1,9 +1,10 @@
 """The protocol of online stores, which keep the newest row per key of each feature table and publish atomically."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
 import pyarrow as pa
@@ -57,6 +58,33 @@ class Read:
     rows: list[Row | None]
 
 
+@dataclass(frozen=True)
+class TableState:
+    """What the header of a table says: its key columns, its columns with their kinds (see value_types), its cursor.
+
+    A store gives the same object for as long as the header stays the same.
+    """
+
+    keys: tuple[str, ...]
+    columns: tuple[str, ...]
+    kinds: tuple[str, ...]
+    cursor: Cursor
+
+
+class EncodedRead(NamedTuple):
+    """The encoded rows (see `rows`) of one table for the requested keys: None for a key without a row.
+
+    `table` is None for a table that was never published.
+    """
+
+    table: TableState | None
+    rows: list[bytes | None]
+
+
+EncodedKeys = Sequence[tuple[str, Sequence[bytes | None]]]
+"""Tables, and the encoded keys to read from each; None for a key with a None part, which has no row."""
+
+
 class OnlineStore(Protocol):
     """The newest row per key of each table. All methods may be called from several threads, and after a fork."""
 
@@ -89,6 +117,12 @@ class OnlineStore(Protocol):
 
         Raises: RequestError for a key of the wrong length; TypeMismatch for a part that cannot be a key, NotReady.
         """
+
+    def read_encoded(self, wanted: EncodedKeys) -> list[EncodedRead]:
+        """As `read`, with keys and rows as they are stored. Raises: NotReady."""
+
+    def decoding(self) -> AbstractContextManager[None]:
+        """A block that decodes rows of `read_encoded`. Raises: NotReady for bytes that are no row."""
 
     def keys(self, table: str) -> Iterator[list[bytes]]:
         """The encoded keys of all rows of a table, in batches without order, possibly repeated. May miss keys that are published meanwhile.
