@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from featurestore import progress as shown
 from featurestore import verbs
+from featurestore.backend import Backend
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl.csv_format import Csv
 from featurestore.errors import FeatureStoreError, RequestError, brief
@@ -26,7 +27,7 @@ from featurestore.records.runtime import Runtime
 from featurestore.records.serving_version import Services
 from featurestore.settings import Settings, load_settings
 from featurestore.values import times
-from featurestore.values.arguments import Failures, Known, check_failures, check_flag, check_known, check_text, check_version
+from featurestore.values.arguments import Failures, Known, check_failures, check_flag, check_text, check_version
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from featurestore.pipelines.materialization.outcome import Materializations
     from featurestore.pipelines.planning.plan import Plan
     from featurestore.pipelines.training_sets import splits
-    from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
-    from featurestore.pipelines.training_sets.progress import OnBuildProgress
     from featurestore.pipelines.training_sets.training_set import TrainingSet
 
 MODELS = re.compile(r"(?:models|runs):/[^/]")
@@ -60,18 +59,15 @@ class FeatureStore:
         self._filling = Filling(self._runtime)
         self._services = Services(self._runtime, self._filling)
 
-    def confined(self, endable: ExpressionEvaluator | None = None) -> FeatureStore:
-        """The same store for requests of untrusted clients: reads only files below `source_folders`, and accepts only model URIs that start
-        with `models:/` or `runs:/`. `endable` evaluates derived features whose computation may have to be terminated.
-        """
-        confined = copy.copy(self)
-        confined._runtime = self._runtime.confined(endable)
-        return confined
-
     @property
     def catalog(self) -> Catalog:
         """The pyiceberg catalog, for example to load source tables."""
         return self._runtime.catalog
+
+    @property
+    def backend(self) -> Backend:
+        """The stages of these methods, for servers. Not a stable interface."""
+        return Backend(self._runtime, self._services)
 
     def plan(self, definitions: Any) -> Plan:
         """What applying these definitions would change; nothing is written.
@@ -204,59 +200,27 @@ class FeatureStore:
         training set. `progress` is called with the progress of the build; True shows a progress bar. `format` is the format of a
         spine's CSV files, as for a source.
         """
-        arguments = (service, spine, timestamp, label, name, known, snapshots, split, by, start, end, every)
-        with shown.of_training_set(progress) as report:
-            return self.build_training_set(self.prepare_training_set(*arguments, format=format), report)
-
-    def prepare_training_set(
-        self,
-        service: str,
-        spine: Any = None,
-        timestamp: str | None = None,
-        label: str | None = None,
-        name: str | None = None,
-        known: Known = "now",
-        snapshots: Mapping[str, int | None] | None = None,
-        split: splits.SplitRequest | None = None,
-        by: str | Sequence[str] | None = None,
-        start: datetime | str | None = None,
-        end: datetime | str | None = None,
-        every: str | None = None,
-        format: Csv | None = None,
-    ) -> PreparedTrainingSet:
-        """The first half of `training_set`, for servers: read the spine, pin the snapshots and compute the id."""
-        spine_input, column = verbs.spine_or_grid(spine, timestamp, start, end, every, format)
-        service = service_name(service)
-        resolved = self._services.resolve(service)
-        return verbs.prepare_training_set(
-            self._runtime,
-            resolved,
-            spine_input,
-            timestamp=column,
-            label=label,
-            name=service if name is None else name,
+        request = verbs.TrainingSetRequest.of(
+            service,
+            spine,
+            timestamp,
+            start=start,
+            end=end,
+            every=every,
+            format=format,
             known=known,
             snapshots=snapshots,
+            label=label,
+            name=name,
             split=split,
             by=by,
         )
-
-    def build_training_set(self, prepared: PreparedTrainingSet, progress: OnBuildProgress | None = None) -> TrainingSet:
-        """The second half of `training_set`: join and store."""
-        on_rows_written = None if progress is None else verbs.report_rows_written(prepared.spine.rows, progress)
-        return verbs.build_training_set(self._runtime, prepared, on_rows_written)
-
-    def spooled_training_set(self, folder: Path) -> PreparedTrainingSet:
-        """Load what `spool` wrote to a folder, to build it in this process. Raises: NotFound if a pinned snapshot no longer exists."""
-        return verbs.load_spooled(self._runtime, folder)
+        with shown.of_training_set(progress) as report:
+            return self.backend.build_training_set(self.backend.prepare_training_set(request), report)
 
     def get_training_set(self, id: str) -> TrainingSet:
         """A stored training set. Raises: NotFound with the nearest ids."""
         return verbs.get_training_set(self._runtime, check_text(id, "id"))
-
-    def find_training_set(self, id: str) -> TrainingSet | None:
-        """A stored training set; None if there is none with this id."""
-        return verbs.find_training_set(self._runtime, check_text(id, "id"))
 
     def rebuild(self, id_or_model_uri: str) -> TrainingSet:
         """Compute a training set again from its pinned snapshots alone, and compare. A model URI stands for the model's training set.
@@ -288,12 +252,14 @@ class FeatureStore:
         format: Csv | None = None,
     ) -> pa.Table:
         """The spine, or a grid as in `training_set`, with a service's features as of each row's time, in memory without storing it."""
-        spine_input, column = verbs.spine_or_grid(spine, timestamp, start, end, every, format)
+        named = service.service if isinstance(service, ServicePlan) else service
+        request = verbs.JoinRequest.of(
+            named, spine, timestamp, start=start, end=end, every=every, format=format, known=known, snapshots=snapshots
+        )
         plan = service if isinstance(service, ServicePlan) else self._services.resolve(service).plan
-        known = check_known(known)
-        pinned = verbs.pin(self._runtime, plan, snapshots)
-        rows = verbs.read_spine(self._runtime, spine_input, plan, column, pinned, known)
-        with verbs.join_pinned(self._runtime, plan, rows, pinned, known) as joined:
+        pinned = verbs.pin(self._runtime, plan, request.snapshots)
+        rows = verbs.read_spine(self._runtime, request, plan, pinned)
+        with verbs.join_pinned(self._runtime, plan, rows, pinned, request.known) as joined:
             return pa.Table.from_batches(verbs.bounded_result(joined.batches), joined.schema)
 
     def online_features(
@@ -305,18 +271,6 @@ class FeatureStore:
         """
         plan = service if isinstance(service, ServicePlan) else self._services.current(service)
         return verbs.lookup(self._runtime, plan, entities, request, self._filling)
-
-    def service_plan(self, service: str) -> ServicePlan:
-        """The newest version of the service whose views are materialized."""
-        return self._services.resolve(service).plan
-
-    def current_plan(self, service: str) -> ServicePlan:
-        """The version that `online_features` serves: cached until something is applied or published."""
-        return self._services.current(service)
-
-    def held_plan(self, service: str) -> ServicePlan | None:
-        """As `current_plan` if it is cached, else None. For callers that must not wait for the catalog."""
-        return self._services.held(service)
 
     def entities(self) -> list[dict[str, Any]]:
         """The applied entities."""
@@ -390,6 +344,15 @@ class FeatureStore:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def confine(store: FeatureStore, endable: ExpressionEvaluator | None = None) -> FeatureStore:
+    """The same store for requests of untrusted clients: it reads only files below `source_folders`, and accepts only model URIs that
+    start with `models:/` or `runs:/`. `endable` evaluates derived features whose computation may have to be terminated.
+    """
+    confined = copy.copy(store)
+    confined._runtime = store._runtime.confined(endable)
+    return confined
 
 
 def _silent(progress: object) -> None:

@@ -27,13 +27,16 @@ if TYPE_CHECKING:
     from featurestore.pipelines.training_sets.prepared import read_spine as read_spine
     from featurestore.pipelines.training_sets.progress import report_rows_written as report_rows_written
     from featurestore.pipelines.training_sets.rebuild import rebuild_training_set as rebuild_training_set
+    from featurestore.pipelines.training_sets.request import TrainingSetRequest as TrainingSetRequest
     from featurestore.pipelines.training_sets.spooled import load_spooled as load_spooled
     from featurestore.records.pinned import pin as pin
     from featurestore.spines.bounds import bounded_result as bounded_result
-    from featurestore.spines.grid import spine_or_grid as spine_or_grid
+    from featurestore.spines.join_request import JoinRequest as JoinRequest
 
 _HOMES = {
+    "JoinRequest": "spines.join_request",
     "Plan": "pipelines.planning.plan",
+    "TrainingSetRequest": "pipelines.training_sets.request",
     "apply": "pipelines.planning.apply",
     "bounded_result": "spines.bounds",
     "build_training_set": "pipelines.training_sets.build",
@@ -59,7 +62,6 @@ _HOMES = {
     "remove_view": "pipelines.maintenance.removal",
     "repair": "pipelines.maintenance.repair",
     "report_rows_written": "pipelines.training_sets.progress",
-    "spine_or_grid": "spines.grid",
 }
 
 

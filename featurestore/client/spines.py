@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -15,6 +15,7 @@ from featurestore.records.runtime import Runtime
 from featurestore.settings import Settings
 from featurestore.spines.file_format import SpineFiles
 from featurestore.spines.grid import SpineGrid
+from featurestore.spines.join_request import JoinRequest
 from featurestore.values import frames, times
 
 ARROW = "application/vnd.apache.arrow.stream"
@@ -22,32 +23,32 @@ SPOOLED_BYTES = 8 << 20
 
 
 @contextmanager
-def request(spine: Any, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """httpx's options for a request with this spine: Iceberg tables and SQL by name, anything else read here and uploaded.
+def request(join: JoinRequest) -> Iterator[dict[str, Any]]:
+    """httpx's options for this request: Iceberg tables and SQL are sent by name, any other spine is read here and uploaded.
 
-    Raises: RequestError, TypeMismatch and NotFound for what cannot be read here.
+    Raises: RequestError, TypeMismatch and NotFound for a spine that cannot be read here.
     """
-    given = {name: value for name, value in fields.items() if value is not None}
+    spine = join.spine
+    fields = {name: value for name, value in join.to_dict().items() if value is not None}
     if isinstance(spine, SpineGrid):
         grid = {"start": times.text(spine.start), "end": times.text(spine.end), "every": f"{spine.every // 1_000_000}s"}
-        yield {"json": {**given, "spine": {"grid": grid}}}
+        yield {"json": {**fields, "spine": {"grid": grid}}}
         return
-    times_of = [str(given["timestamp"])] if "timestamp" in given else []
     text = os.fspath(spine).strip() if isinstance(spine, str | os.PathLike) else None
     if text is not None and text.startswith("iceberg:"):
-        yield {"json": {**given, "spine": {"table": text.removeprefix("iceberg:")}}}
+        yield {"json": {**fields, "spine": {"table": text.removeprefix("iceberg:")}}}
     elif text is not None and frames.is_query(text):
-        yield {"json": {**given, "spine": {"sql": text}}}
+        yield {"json": {**fields, "spine": {"sql": text}}}
     else:
         with (
-            _opened(spine, text, times_of) as rows,
+            _opened(spine, text, [join.timestamp]) as rows,
             tempfile.SpooledTemporaryFile(SPOOLED_BYTES) as file,
         ):
             with pa.ipc.new_stream(pa.PythonFile(file, "w"), rows.schema) as writer:
                 for batch in rows if isinstance(rows, pa.RecordBatchReader) else rows.to_batches(65_536):
                     writer.write_batch(batch)
             file.seek(0)
-            form = {name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in given.items()}
+            form = {name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in fields.items()}
             yield {"data": form, "files": {"spine": ("spine.arrow", file, ARROW)}}
 
 

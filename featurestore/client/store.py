@@ -27,19 +27,17 @@ from featurestore.pipelines.planning.plan import Plan
 from featurestore.pipelines.training_sets import splits
 from featurestore.pipelines.training_sets.files import Files
 from featurestore.pipelines.training_sets.progress import BuildProgress
+from featurestore.pipelines.training_sets.request import TrainingSetRequest
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.records.names import service_name, view_name, view_names
-from featurestore.spines.grid import spine_or_grid
+from featurestore.spines.join_request import JoinRequest
 from featurestore.values import json_encoding, times
 from featurestore.values.arguments import (
     Failures,
     Known,
     check_age,
-    check_column_names,
     check_failures,
     check_flag,
-    check_known,
-    check_snapshots,
     check_text,
     check_version,
 )
@@ -154,11 +152,22 @@ class RemoteStore:
         A frame or a file of this machine is uploaded; "iceberg:..." and SQL are the server's own tables, and with `start`, `end`
         and `every` the server makes the spine. `format` says how a spine's CSV files are written.
         """
-        given, column = spine_or_grid(spine, timestamp, start, end, every, format)
-        fields: dict[str, Any] = {"service": service_name(service), "timestamp": column, "known": check_known(known)}
-        words = {what: None if word is None else check_text(word, what) for what, word in (("label", label), ("name", name))}
-        cut = {"split": None if split is None else _ends(split), "by": None if by is None else check_column_names(by, "by")}
-        with spines.request(given, {**fields, **words, "snapshots": _texts(snapshots), **cut}) as options:
+        request = TrainingSetRequest.of(
+            service,
+            spine,
+            timestamp,
+            start=start,
+            end=end,
+            every=every,
+            format=format,
+            known=known,
+            snapshots=snapshots,
+            label=label,
+            name=name,
+            split=split,
+            by=by,
+        )
+        with spines.request(request) as options:
             job = self._http.post("/v1/training-sets", patient=True, **options)
         with shown.of_training_set(progress) as report:
             done = self._awaited(job, None if report is None else lambda told: report(BuildProgress(**told)))
@@ -203,9 +212,10 @@ class RemoteStore:
         format: Csv | None = None,
     ) -> pa.Table:
         """The spine, or one made as for `training_set`, with a service's features as of each row's time, not stored."""
-        given, column = spine_or_grid(spine, timestamp, start, end, every, format)
-        fields = {"service": service_name(service), "timestamp": column, "known": check_known(known), "snapshots": _texts(snapshots)}
-        with spines.request(given, fields) as options:
+        request = JoinRequest.of(
+            service, spine, timestamp, start=start, end=end, every=every, format=format, known=known, snapshots=snapshots
+        )
+        with spines.request(request) as options:
             return self._http.rows("POST", "/v1/point-in-time", timeout=None, **options).read_all()
 
     def online_features(
@@ -215,8 +225,7 @@ class RemoteStore:
         for what, given in (("entities", entities), ("request", request)):
             if (given is not None or what == "entities") and not _is_list(given):
                 raise RequestError(f"{what} must be a list of objects, one for each entity", field=what)
-        spine_or_grid = self._told(service_name(service), entities, request)
-        body = json_encoding.dumps(spine_or_grid)
+        body = json_encoding.dumps(self._told(service_name(service), entities, request))
         headers = {"Content-Type": "application/json"}
         answer = self._http.post(f"/v1/services/{_part(service_name(service), 'service')}/online", content=body, headers=headers)
         with in_form(self._http.url):
@@ -224,14 +233,12 @@ class RemoteStore:
 
     def _told(self, service: str, entities: Sequence[Mapping[str, Any]], request: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
         """The body of a lookup: a NaN is one where the service has a float, and else NULL, as in the store itself."""
-        spine_or_grid = {"entities": list(entities), "request": None if request is None else list(request)}
-        if any(
-            _is_nan(value) for rows in spine_or_grid.values() for row in rows or () if isinstance(row, Mapping) for value in row.values()
-        ):
+        body = {"entities": list(entities), "request": None if request is None else list(request)}
+        if any(_is_nan(value) for rows in body.values() for row in rows or () if isinstance(row, Mapping) for value in row.values()):
             described = self.service(service)
             floats = [name for name, kind in {**described["key_types"], **described["request"]}.items() if kind in DOUBLES]
-            return {what: None if rows is None else [_without_nan(row, floats) for row in rows] for what, rows in spine_or_grid.items()}
-        return spine_or_grid
+            return {what: None if rows is None else [_without_nan(row, floats) for row in rows] for what, rows in body.items()}
+        return body
 
     def predict(
         self, model: str, records: Sequence[Mapping[str, Any]], version: int | str | None = None, alias: str | None = None
@@ -314,8 +321,8 @@ class RemoteStore:
         with in_form(self._http.url):
             return decoding.removal(answer)
 
-    def _object(self, path: str, **spine_or_grid: Any) -> dict[str, Any]:
-        answer = self._http.get(path, **spine_or_grid)
+    def _object(self, path: str, **params: Any) -> dict[str, Any]:
+        answer = self._http.get(path, **params)
         with in_form(self._http.url):
             return decoding.object_of(answer)
 
@@ -329,10 +336,8 @@ class RemoteStore:
             path = f"/v1/training-sets/{_part(manifest['id'], 'id')}"
 
         def rows(part: str | None = None, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
-            spine_or_grid = {"split": part, "columns": None if columns is None else list(columns)}
-            return self._http.rows(
-                "GET", f"{path}/data", params={name: value for name, value in spine_or_grid.items() if value is not None}
-            )
+            params = {"split": part, "columns": None if columns is None else list(columns)}
+            return self._http.rows("GET", f"{path}/data", params={name: value for name, value in params.items() if value is not None})
 
         def located() -> Files:
             found = self._http.get(f"{path}/files")
@@ -361,19 +366,6 @@ def _seconds(given: timedelta, what: str) -> str:
 def _part(given: Any, what: str, safe: str = "") -> str:
     """A check_name as a part of a path. A model's URI keeps its slashes."""
     return quote(named(given, what), safe=f":{safe}")
-
-
-def _texts(snapshots: Mapping[str, int | None] | None) -> dict[str, str | None] | None:
-    if snapshots is None:
-        return None
-    return {table: None if snapshot is None else str(snapshot) for table, snapshot in check_snapshots(snapshots).items()}
-
-
-def _ends(split: splits.SplitRequest) -> dict[str, Any]:
-    """Times as text."""
-    if not isinstance(split, Mapping) or not all(isinstance(name, str) for name in split):
-        raise RequestError(f"split={brief(split)} is no dict of parts", field="split")
-    return {name: times.text(times.micros(value)) if isinstance(value, datetime) else value for name, value in split.items()}
 
 
 def _is_nan(value: Any) -> bool:

@@ -37,7 +37,7 @@ from featurestore.server.workers.bounded import Bounded
 from featurestore.server.workers.evaluations import Evaluations
 from featurestore.server.workers.workers import Workers
 from featurestore.settings import Settings
-from featurestore.store import FeatureStore
+from featurestore.store import FeatureStore, confine
 
 log = logger_of(__name__)
 
@@ -58,7 +58,7 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
     """
     verbs.import_all()
     evaluations = Evaluations(store.settings)
-    store = store.confined(evaluations)
+    store = confine(store, evaluations)
     hidden_paths.hide_paths_of(store.settings)
     metrics = Metrics(store)
     jobs = Jobs(jobs_path(store.settings))
@@ -101,7 +101,7 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
 
 def engine_app(store: FeatureStore) -> FastAPI:
     """The application of a worker: what makes the engine work, for a web process that has let the request in."""
-    store = store.confined()
+    store = confine(store)
     hidden_paths.hide_paths_of(store.settings)
     routes: list[BaseRoute] = [*_engine_routes(store, Jobs(jobs_path(store.settings)))]
     app = FastAPI(routes=routes, middleware=[Middleware(Boundary)], exception_handlers=dict(HANDLERS), openapi_url=None)

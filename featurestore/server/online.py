@@ -52,7 +52,7 @@ class Online:
         service = request.path_params["service"]
         full = request.query_params.get("full", "true").lower() not in ("false", "0", "no")
         body = await json_body.read(request, OnlineBody)
-        plan = self._store.held_plan(service) if self._local else None
+        plan = self._store.backend.cached_plan(service) if self._local else None
         if plan is not None and not plan.derived and len(body.entities) * len(plan.uses) <= READS_IN_LOOP:
             found = self._store.online_features(plan, body.entities, body.request)
         else:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from featurestore.pipelines.training_sets.request import TrainingSetRequest
 from featurestore.spines.grid import parse_grid
 from featurestore.values.frames import is_query
 
@@ -283,6 +284,11 @@ class TrainingSetFields(JoinFields):
         None, max_length=MOST_PARTS, description="the share of each part, or the time at which it ends"
     )
     by: str | Runtime[str] | None = Field(None, description="the columns that shares go by; the service's keys when left out")
+
+    def request(self, spine: Any) -> TrainingSetRequest:
+        """The request with this spine. Raises: RequestError naming the field."""
+        named = self.model_dump(include=set(TrainingSetFields.model_fields) - {"snapshots"})
+        return TrainingSetRequest.of(spine=spine, snapshots=self.pins(), **named)
 
 
 class JoinBody(JoinFields):

@@ -147,19 +147,9 @@ class TrainingSets:
         return _streamed(streams.chunks(table.to_reader(65_536), "arrow"), "arrow", fields.service)
 
     def _start(self, fields: TrainingSetFields, spine: Any) -> dict[str, Any]:
-        prepared = self._store.prepare_training_set(
-            fields.service,
-            spine,
-            fields.timestamp,
-            label=fields.label,
-            name=fields.name,
-            known=fields.known,
-            snapshots=fields.pins(),
-            split=fields.split,
-            by=fields.by,
-        )
+        prepared = self._store.backend.prepare_training_set(fields.request(spine))
         url = f"/v1/training-sets/{prepared.id}"
-        if self._store.find_training_set(prepared.id) is not None:
+        if self._store.backend.find_training_set(prepared.id) is not None:
             return {"id": prepared.id, "state": "done", "url": url}
         job = self._jobs.start(prepared.id, TRAINING_SET, {}, functools.partial(spool, prepared))
         return {"id": job.id, "state": job.state, "url": url}
@@ -179,7 +169,7 @@ class TrainingSets:
         job = self._job(id)
         if job is not None and job.live:
             return {"id": id, "state": job.state, "progress": job.progress}
-        found = self._store.find_training_set(id)
+        found = self._store.backend.find_training_set(id)
         if found is None and job is not None and job.state in ("failed", "cancelled"):
             return {"id": id, "state": job.state, "progress": job.progress, "error": job.error}
         manifest = (found or self._store.get_training_set(id)).manifest

@@ -222,7 +222,7 @@ def test_a_training_set_and_its_rows(store: Verbs, home: FeatureStore) -> None:
     assert made.id.startswith("first-")
     assert (made.name, made.label, made.timestamp) == ("first", "churned", "asked_at")
     assert made.snapshots == {view["table"].removeprefix("features."): int(view["snapshot_id"]) for view in home.views()}
-    assert made.plan == home.service_plan("churn")
+    assert made.plan == home.backend.service_plan("churn")
     rows = made.to_arrow()
     assert table_digest(rows) == made.digest
     assert rows.schema.names[:5] == ["customer_id", "basket", "asked_at", "churned", "orders_7d"]

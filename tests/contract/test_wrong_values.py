@@ -32,25 +32,20 @@ GIVEN: Mapping[str, dict[str, Any]] = {
     "maintain": {"older_than": timedelta(days=7), "dry_run": True},
     "repair": {"dry_run": True},
     "training_set": ROWS,
-    "prepare_training_set": ROWS,
     "point_in_time": ROWS,
     "online_features": {"service": "plain", "entities": [{"customer_id": 1}]},
     "get_training_set": {"id": "none-0123456789abcdef"},
-    "find_training_set": {"id": "none-0123456789abcdef"},
     "cancel": {"id": "none-0123456789abcdef"},
     "rebuild": {"id_or_model_uri": "none-0123456789abcdef"},
     "compare": {"a": "none-0123456789abcdef", "b": "none-0123456789abcdef"},
-    "service_plan": {"service": "plain"},
-    "current_plan": {"service": "plain"},
-    "held_plan": {"service": "plain"},
     "view": {"name": "customer_orders"},
     "service": {"name": "plain"},
     "predict": {"model": "none", "records": [{"customer_id": 1}]},
     "check": {},
 }
 """What each verb is given besides the argument that is looked at."""
-OWN = {"build_training_set", "spooled_training_set", "confined", "close"}
-"""What takes nothing, or only what another verb made: one half of `training_set` for servers."""
+OWN = {"close"}
+"""What takes nothing."""
 
 KINDS = "view|service|training set|feature table|folder or file of definitions|registered model|model|version"
 UNKNOWN = rf"\bno ({KINDS}) ['\"]|(view|service)="

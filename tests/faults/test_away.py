@@ -23,7 +23,7 @@ from tests.faults.wires import Sql, wire
 ASKED: dict[str, Callable[[FeatureStore], object]] = {
     **VERBS,
     "models": lambda store: store.models(),
-    "service": lambda store: store.service_plan("service"),
+    "service": lambda store: store.backend.service_plan("service"),
     "repair": lambda store: store.repair(),
     "get training set": lambda store: store.get_training_set("first-0"),
     "entities": lambda store: store.entities(),

@@ -100,7 +100,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def joined(store: FeatureStore, given: pa.Table, known: str, room: int) -> tuple[pa.Table, object]:
     """The join by one plan, and what it says about the views."""
-    plan = store.service_plan("both")
+    plan = store.backend.service_plan("both")
     with store._runtime.engine.session() as session:
         found = join(session, plan, spine_in_memory(fit_rows(given, plan, "t"), plan), pin(store._runtime, plan), known, room=room)
         return pa.Table.from_batches(found.batches, found.schema), (found.facts, found.sql)

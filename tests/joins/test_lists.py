@@ -99,7 +99,7 @@ def test_zeros_keep_their_signs_in_every_plan(tmp_path: Path, created: str | Non
         for corrections in (1, 0):
             found = store.online_features("svc", [{"k": key} for key in (1, 2, 3)]).rows
             assert repr(found) == repr(tuple(wanted))
-            plan = store.service_plan("svc")
+            plan = store.backend.service_plan("svc")
             for known in ("now", "then"):
                 for many in (1, 100):
                     at = "2026-12-31" if known == "then" else "2026-03-20"

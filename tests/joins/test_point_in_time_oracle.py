@@ -63,7 +63,7 @@ def small(store: FeatureStore) -> Iterator[FeatureStore]:
 
 def spilled(service: str, store: FeatureStore, asked: pa.Table, known: str) -> pa.Table:
     """The join by the plan that holds nothing in memory."""
-    plan = store.service_plan(service)
+    plan = store.backend.service_plan(service)
     parts = store._runtime
     with parts.engine.session() as session:
         joined = join(session, plan, spine_in_memory(fit_rows(asked, plan, "t"), plan), pin(parts, plan), known, room=0)

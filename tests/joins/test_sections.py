@@ -188,7 +188,7 @@ def test_gathering_by_sections_gives_what_the_engine_does(
     asked = [(key, max(time, begin)) for key, time in asked]
     keys, times = [key for key, _ in asked], np.array([time * SECOND for _, time in asked], np.int64)
     spine = pa.table({"key": keys, "name": [f"n{key}" for key in keys], "t": pa.array(times, STAMP)})
-    plan = store.service_plan("both")
+    plan = store.backend.service_plan("both")
     with TemporaryDirectory() as folder, store._runtime.engine.session() as session:
         log = Files(write(Path(folder), left, SECOND, tombstones), corrected=True, deletions=tombstones)
         logs = {use.table: log for use in plan.uses}

@@ -143,7 +143,7 @@ def test_editing_the_service_does_not_change_the_model(tmp_path: Path) -> None:
         before = mlflow.pyfunc.load_model(info.model_uri).predict(keys(3, 4))
         store.apply([worlds.definitions("7d")])
         store.materialize(end=worlds.END)
-        assert "o_orders_7d" in store.service_plan("churn").feature_names
+        assert "o_orders_7d" in store.backend.service_plan("churn").feature_names
         assert (mlflow.pyfunc.load_model(info.model_uri).predict(keys(3, 4)) == before).all()
         scored = models.score(info.model_uri, worlds.spine(label=False), at="training")
         assert scored.column("o_orders_30d").to_pylist() == made.training_set.to_arrow().column("o_orders_30d").to_pylist()

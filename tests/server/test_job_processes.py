@@ -17,6 +17,7 @@ from featurestore import FeatureStore, connect
 from featurestore.errors import OutOfResources
 from featurestore.pipelines.training_sets.digest import table_digest
 from featurestore.pipelines.training_sets.progress import FINISH
+from featurestore.pipelines.training_sets.request import TrainingSetRequest
 from featurestore.pipelines.training_sets.spooled import spool
 from featurestore.server.jobs.handlers import TRAINING_SET
 from featurestore.server.jobs.job import Job
@@ -55,7 +56,7 @@ def jobs(store: FeatureStore) -> Iterator[Jobs]:
 
 def ask(store: FeatureStore, jobs: Jobs, name: str, spine: pa.Table) -> str:
     """Ask for a training set as a server does."""
-    prepared = store.prepare_training_set("churn", spine, "asked_at", name=name)
+    prepared = store.backend.prepare_training_set(TrainingSetRequest.of("churn", spine, "asked_at", name=name))
     jobs.start(prepared.id, TRAINING_SET, {}, functools.partial(spool, prepared))
     return prepared.id
 
@@ -111,7 +112,7 @@ def test_a_cancelled_build_leaves_nothing_and_the_next_one_runs(store: FeatureSt
         assert asked.state == "running"
         os.kill(pid, signal.SIGCONT)
         assert ended(jobs, id).state == "cancelled"
-        assert store.find_training_set(id) is None
+        assert store.backend.find_training_set(id) is None
         assert files(store, "unwanted") == []
         assert {path.name for path in (jobs_path(store.settings) / id).iterdir()} == {"job.json", "lock"}
         assert ended(jobs, after).state == "done"

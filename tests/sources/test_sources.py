@@ -68,7 +68,7 @@ def test_csv_files(store: FeatureStore, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("k,at,x\n007,2026-03-01 12:00:00,1.5\n008,2026-03-01T13:00:00,\n")
     source = Source("f", path=str(tmp_path / "rows.csv"), timestamp="at", columns={"code": "k"})
     serve(store, source, features={"x": "x", "twice": "x * 2"})
-    key = 7 if store.service_plan("s").uses[0].key_types == ("BIGINT",) else "007"
+    key = 7 if store.backend.service_plan("s").uses[0].key_types == ("BIGINT",) else "007"
     assert [(row["x"], row["twice"]) for row in seen(store, k=[key], t=[T])] == [(1.5, 3.0)]
 
 

@@ -57,7 +57,7 @@ def stream(table: pa.Table, rows: int = 1000) -> pa.RecordBatchReader:
 
 
 def joined(store: FeatureStore, spine: Spine, room: int, known: str = "now") -> tuple[pa.Table, object]:
-    plan = store.service_plan("both")
+    plan = store.backend.service_plan("both")
     with store._runtime.engine.session() as session:
         found = join(session, plan, spine, pin(store._runtime, plan), known, room=room)
         return pa.Table.from_batches(found.batches, found.schema), found.facts
@@ -67,7 +67,7 @@ def joined(store: FeatureStore, spine: Spine, room: int, known: str = "now") -> 
 @pytest.mark.parametrize("known", ["now", "then"])
 def test_a_spine_in_a_file_is_joined_in_pieces_as_at_once(store: FeatureStore, tmp_path: Path, known: str) -> None:
     given = asked(ROWS, 0, 400)
-    plan = store.service_plan("both")
+    plan = store.backend.service_plan("both")
     at_once, facts = joined(store, spine_of_rows(given, plan, "t", tmp_path), 1 << 30, known)
     spine = spine_of_rows(stream(given), plan, "t", tmp_path, memory_limit=100_000)
     assert isinstance(spine.source, Spool)
@@ -90,7 +90,7 @@ def test_what_is_wrong_late_in_a_stream_is_told_before_anything_is_joined(store:
     rows = asked(3000, 0, 30)
     wrong = rows.set_column(1, "t", pa.array([*["2024-01-05"] * 2999, "soon"]))
     with pytest.raises(TypeMismatch, match="'soon', which is not ISO 8601"):
-        spine_of_rows(stream(wrong), store.service_plan("both"), "t", tmp_path, memory_limit=1)
+        spine_of_rows(stream(wrong), store.backend.service_plan("both"), "t", tmp_path, memory_limit=1)
 
 
 def test_files_of_a_spine_are_streamed_and_their_types_brought_together(store: FeatureStore, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_files_of_a_spine_are_streamed_and_their_types_brought_together(store: F
 
 @pytest.mark.parametrize("first, days", [(360, 5), (331, 3), (10, 4), (500, 3), (-20, 10)])
 def test_a_week_sees_what_came_before_it_however_long_ago(store: FeatureStore, tmp_path: Path, first: int, days: int) -> None:
-    spine = spine_of_rows(asked(700, first, days), store.service_plan("both"), "t", tmp_path)
+    spine = spine_of_rows(asked(700, first, days), store.backend.service_plan("both"), "t", tmp_path)
     gathered, facts = joined(store, spine, 1 << 30)
     spilled, again = joined(store, spine, 0)
     assert gathered.equals(spilled)

@@ -26,14 +26,14 @@ def build_training_set(runtime: Runtime, prepared: PreparedTrainingSet, on_rows_
     `on_rows_written` is called with the number of rows written so far.
     """
     started = time.monotonic()
-    identifier = _identifier(runtime, prepared.name)
+    identifier = _identifier(runtime, prepared.request.name)
     existing_table = tables.find(runtime.catalog, identifier)
     if existing_table is not None and (existing := _read_stored(runtime, existing_table, prepared.id)) is not None:
         return _open(runtime, *existing)
     with (
         build_tags.tag_snapshots(runtime, prepared, identifier),
-        join_pinned(runtime, prepared.plan, prepared.spine, prepared.pinned, prepared.known) as joined,
-        open_split_assigner(runtime, prepared.split, prepared.spine.timestamp) as assigner,
+        join_pinned(runtime, prepared.plan, prepared.spine, prepared.pinned, prepared.request.known) as joined,
+        open_split_assigner(runtime, prepared.request.split, prepared.spine.timestamp) as assigner,
         _observe(runtime, prepared, joined.schema, assigner) as observer,
     ):
 
@@ -71,7 +71,7 @@ def get_training_set(runtime: Runtime, id: str) -> TrainingSet:
 
 def _observe(runtime: Runtime, prepared: PreparedTrainingSet, schema: pa.Schema, assigner: SplitAssigner | None) -> RowObserver:
     features = prepared.plan.feature_names
-    measured = [name for name in schema.names if name in features or name == prepared.label]
+    measured = [name for name in schema.names if name in features or name == prepared.request.label]
     memory = runtime.engine.memory // feature_statistics.MEMORY_DIVISOR
     return RowObserver(schema, features, measured, assigner, memory=memory, threads=runtime.settings.threads)
 

@@ -23,7 +23,7 @@ LIBRARIES = ("duckdb", "pyarrow", "pyiceberg", "sqlglot")
 
 def describe_join(prepared: PreparedTrainingSet, joined: Joined) -> dict[str, Any]:
     """The manifest entries that the join knows after its last row: the request, the pinned snapshots, the facts of each view."""
-    plan, spine, pinned = prepared.plan, prepared.spine, prepared.pinned
+    request, plan, spine, pinned = prepared.request, prepared.plan, prepared.spine, prepared.pinned
     ends = spine.ends
     derived = {name for name, _ in plan.derived}
     spine_width = len(spine.schema)
@@ -33,7 +33,7 @@ def describe_join(prepared: PreparedTrainingSet, joined: Joined) -> dict[str, An
     return {
         "manifest_version": VERSION,
         "id": prepared.id,
-        "name": prepared.name,
+        "name": request.name,
         "created_at": times.text(times.now()),
         "service": {"name": plan.service, "version": plan.version, "fingerprint": plan.fingerprint},
         "plan": plan.to_dict(),
@@ -46,8 +46,8 @@ def describe_join(prepared: PreparedTrainingSet, joined: Joined) -> dict[str, An
             "from": times.text(ends[0]) if ends else None,
             "to": times.text(ends[1]) if ends else None,
         },
-        "label": prepared.label,
-        "known": prepared.known,
+        "label": request.label,
+        "known": request.known,
         "split": None,
         "not_covered": {use: facts.not_covered for use, facts in joined.facts.items()},
         "past_watermark": {use: facts.past_watermark for use, facts in joined.facts.items()},
@@ -72,7 +72,7 @@ def describe_join(prepared: PreparedTrainingSet, joined: Joined) -> dict[str, An
         "warnings": [
             *prepared.notes,
             *past_watermark_warnings(plan, joined.facts, pinned),
-            *_dropped_versions_warnings(prepared.known, ends[0] if ends else None, pinned),
+            *_dropped_versions_warnings(request.known, ends[0] if ends else None, pinned),
         ],
     }
 

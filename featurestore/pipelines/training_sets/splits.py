@@ -19,12 +19,32 @@ SplitRequest: TypeAlias = Mapping[str, float | str | datetime | None]
 
 @dataclass(frozen=True)
 class Split:
-    """`by` names the columns to hash; empty for a split by time. `parts` has each part with its share, or with its end in microseconds:
-    exclusive, None for no end.
+    """`parts` has each part with its share, or with its end in microseconds: exclusive, None for no end.
+
+    `by` names the columns to hash for shares; empty for a split by time, and for shares by the keys of a service not known yet.
     """
 
     by: tuple[str, ...]
     parts: tuple[tuple[str, float | int | None], ...]
+
+    @property
+    def hashed(self) -> bool:
+        """Whether the parts are shares of a hash, not ranges of time."""
+        return isinstance(self.parts[0][1], float)
+
+    def bind(self, columns: Sequence[str], keys: Sequence[str]) -> "Split":
+        """The split of a spine with these columns: shares go by the entity's `keys` by default. Raises: RequestError naming the column."""
+        if not self.hashed:
+            return self
+        by = self.by or tuple(keys)
+        for column in by:
+            if column not in columns:
+                raise RequestError(f"by: the spine has no column {brief(column)}{near(column, columns)}", field="by")
+        return Split(by, self.parts)
+
+    def request(self) -> dict[str, Any]:
+        """The split as a caller gives it, JSON-ready: by part, its share, or its end as text."""
+        return {name: end if self.hashed or end is None else times.text(int(end)) for name, end in self.parts}
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form: `by` columns and `shares`, or `until` by part."""
@@ -33,8 +53,8 @@ class Split:
         return {"until": {name: None if end is None else times.text(int(end)) for name, end in self.parts}}
 
 
-def parse_split(split: SplitRequest | None, by: str | Sequence[str] | None, columns: Sequence[str], keys: Sequence[str]) -> Split | None:
-    """Parse shares by a hash of `by` (default: the entity's `keys`), or end times. None: no split.
+def parse_split(split: SplitRequest | None, by: str | Sequence[str] | None) -> Split | None:
+    """Parse shares by a hash of `by` (None: the entity's keys, once they are known), or end times. None: no split.
 
     Raises: RequestError naming the part or the column.
     """
@@ -54,13 +74,10 @@ def parse_split(split: SplitRequest | None, by: str | Sequence[str] | None, colu
     if not split:
         raise RequestError("split has no parts; give the share of each, such as {'train': 0.8, 'test': 0.2}", field="split")
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in split.values()):
-        hashed = list(keys) if by is None else check_column_names(by, "by")
-        for column in hashed:
-            if column not in columns:
-                raise RequestError(f"by: the spine has no column {brief(column)}{near(column, columns)}", field="by")
-        if not hashed:
+        columns = None if by is None else check_column_names(by, "by")
+        if columns == []:
             raise RequestError("by names no column; name those that must not be in two parts, such as the entity's key", field="by")
-        return Split(tuple(hashed), _shares(split))
+        return Split(tuple(columns or ()), _shares(split))
     if by is not None:
         raise RequestError("by= works only with shares; a split by time uses the spine's timestamp", field="by")
     return Split((), _ends(split))

@@ -1,10 +1,8 @@
 """Write a prepared training set to disk, for another process on this machine to build."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -12,7 +10,7 @@ import pyarrow as pa
 from featurestore.compiler.service_plan import ServicePlan, service_plan_from_dict
 from featurestore.errors import OutOfResources
 from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
-from featurestore.pipelines.training_sets.splits import Split
+from featurestore.pipelines.training_sets.request import TrainingSetRequest
 from featurestore.records.pinned import pin
 from featurestore.records.runtime import Runtime
 from featurestore.spines.reading import MEMORY_BYTES
@@ -26,20 +24,15 @@ BATCH_ROWS = 65_536
 def spool(prepared: PreparedTrainingSet, folder: Path) -> None:
     """Write it to a folder: the spine as an Arrow IPC stream, the rest as JSON. Raises: OutOfResources if the disk is full."""
     _write_spine(prepared.spine, folder / SPINE)
-    split = prepared.split
     document = {
         "id": prepared.id,
-        "name": prepared.name,
+        "request": prepared.request.to_dict(),
         "plan": prepared.plan.to_dict(),
-        "timestamp": prepared.spine.timestamp,
         "rows": prepared.spine.rows,
         "spine_digest": prepared.spine_digest,
         "snapshots": {table: at.snapshot_id for table, at in prepared.pinned.items()},
-        "label": prepared.label,
-        "known": prepared.known,
         "notes": list(prepared.notes),
         "seconds": prepared.seconds,
-        "split": None if split is None else {"by": split.by, "parts": split.parts},
     }
     (folder / PREPARED).write_bytes(orjson.dumps(document))
 
@@ -49,19 +42,16 @@ def load_spooled(runtime: Runtime, folder: Path) -> PreparedTrainingSet:
     started = time.monotonic()
     document = orjson.loads((folder / PREPARED).read_bytes())
     plan = service_plan_from_dict(document["plan"])
-    split = None if document["split"] is None else _split(**document["split"])
+    request = TrainingSetRequest.from_dict(document["request"])
     prepared = PreparedTrainingSet(
         id=document["id"],
-        name=document["name"],
+        request=request,
         plan=plan,
-        spine=_load_spine(folder / SPINE, plan, document["timestamp"], document["rows"]),
+        spine=_load_spine(folder / SPINE, plan, request.timestamp, document["rows"]),
         spine_digest=document["spine_digest"],
         pinned=pin(runtime, plan, document["snapshots"]),
-        label=document["label"],
-        known=document["known"],
         notes=tuple(document["notes"]),
         seconds=document["seconds"],
-        split=split,
     )
     return replace(prepared, seconds=prepared.seconds + time.monotonic() - started)
 
@@ -81,7 +71,3 @@ def _load_spine(path: Path, plan: ServicePlan, timestamp: str, rows: int) -> Spi
     if path.stat().st_size > MEMORY_BYTES:
         return Spine(plan, timestamp, kept)
     return spine_in_memory(fit_rows(pa.concat_tables([kept.schema.empty_table(), *kept.tables()]), plan, timestamp), plan)
-
-
-def _split(by: Sequence[str], parts: Sequence[Sequence[Any]]) -> Split:
-    return Split(tuple(by), tuple((name, end) for name, end in parts))

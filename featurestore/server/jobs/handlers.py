@@ -27,7 +27,8 @@ class Part:
 
 def training_set(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> None:
     """Join and store what was prepared; the catalog knows it then."""
-    store.build_training_set(store.spooled_training_set(folder), lambda progress: report(asdict(progress)))
+    backend = store.backend
+    backend.build_training_set(backend.load_spooled(folder), lambda progress: report(asdict(progress)))
 
 
 def materialization(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> list[dict[str, Any]] | Part:

@@ -25,7 +25,7 @@ from featurestore.server.jobs.handlers import WORKS, Part
 from featurestore.server.jobs.job import Job
 from featurestore.server.jobs.job_store import JobFolder, spill_of
 from featurestore.settings import Settings
-from featurestore.store import FeatureStore
+from featurestore.store import FeatureStore, confine
 
 log = logger_of(__name__)
 
@@ -86,7 +86,7 @@ class Run:
         try:
             hidden_paths.hide_paths_of(self._settings)
             with time_limit(self._settings.job_seconds, _overdue(self._settings)), FeatureStore(settings=self._settings) as store:
-                done = WORKS[job.kind](store.confined(), self._folder.path(job.id), self._folder.request(job.id), self.report)
+                done = WORKS[job.kind](confine(store), self._folder.path(job.id), self._folder.request(job.id), self.report)
             if not isinstance(done, Part):
                 return done, None
             result, found = done.result, _document(job, done.error, cap)

@@ -297,7 +297,7 @@ def test_a_version_that_was_never_filled_goes_once_nothing_uses_it(store: Featur
     gone = store.remove_version("counts", 2)
     assert (gone.versions, gone.services) == ((2,), ("churn v2",))
     assert [row["version"] for row in store.view("counts")["versions"]] == [1]
-    assert store.service_plan("churn").version == 1
+    assert store.backend.service_plan("churn").version == 1
 
 
 @pytest.mark.slow

@@ -94,7 +94,7 @@ def test_a_join_reads_of_s3_the_row_groups_that_it_needs(endpoint: str, tmp_path
             recent = FeatureView("recent", entity=thing, source=source, features={"lately": "share"}, ttl="7d")
             store.apply([FeatureService("both", features=[view, recent])])
             store.materialize()
-            plan = store.service_plan("both")
+            plan = store.backend.service_plan("both")
             found: list[pa.Table] = []
             kinds: list[type] = []
             for first, days, room in ((200, 7, 1 << 30), (0, 365, 1 << 30), (0, 365, 5_000_000), (0, 365, 0)):

@@ -80,7 +80,7 @@ def test_a_service_moves_to_a_new_version_when_it_is_materialized(store: Feature
     store.materialize()
     wider = replace(counts, features={"n": agg.count(over=["7d", "14d"])})
     store.apply([FeatureService("churn", features=[wider, profile])])
-    assert store.service_plan("churn").version == 1
+    assert store.backend.service_plan("churn").version == 1
     assert store.online_features("churn", [{"customer_id": 1}]).features == ("n_7d", "status")
     early = store.training_set("churn", [{"customer_id": 1, "t": "1970-01-03"}], "t")
     assert early.manifest["warnings"][0] == "service churn version 2 is not materialized yet; version 1 was used"
@@ -270,7 +270,7 @@ def test_a_definition_that_an_earlier_version_has_leads_back_to_it(store: Featur
     other = replace(counts, features={"n": agg.count(over="14d")})
     store.apply([FeatureService("churn", features=[other, profile])])
     store.materialize(end="2026-03-01")
-    assert (store.view("counts")["version"], store.service_plan("churn").version) == (2, 2)
+    assert (store.view("counts")["version"], store.backend.service_plan("churn").version) == (2, 2)
     plan = store.plan([churn])
     steps = {step.name: step for step in plan.steps if step.action != "unchanged"}
     assert {name: (step.action, step.version, step.reads) for name, step in steps.items()} == {

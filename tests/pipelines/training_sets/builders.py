@@ -12,6 +12,7 @@ from featurestore.errors import NotFound
 from featurestore.joins import pinned
 from featurestore.lakehouse import tables, tags, writes
 from featurestore.lakehouse.data_files import DataFiles
+from featurestore.pipelines.training_sets.request import TrainingSetRequest
 from tests.pipelines.materialization.killed import dying
 from tests.worlds import STAMP, load_source
 
@@ -53,10 +54,10 @@ def build(settings: Settings, requests: list[tuple[str, int]], barrier: threadin
     """Build training sets of these names and numbers of rows, each at the same moment as the others do what they do."""
     with FeatureStore(settings=settings) as store:
         for name, rows in requests:
-            prepared = store.prepare_training_set("service", spine(rows), "t", name=name)
+            prepared = store.backend.prepare_training_set(TrainingSetRequest.of("service", spine(rows), "t", name=name))
             barrier.wait(WAIT_SECONDS)
             try:
-                made = store.build_training_set(prepared)
+                made = store.backend.build_training_set(prepared)
             except NotFound:
                 # What was the newest snapshot a moment ago has expired: ask for the newest again.
                 made = store.training_set("service", spine(rows), "t", name=name)

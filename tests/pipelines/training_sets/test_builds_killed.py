@@ -11,6 +11,7 @@ import pytest
 from featurestore import FeatureStore, Settings
 from featurestore.pipelines.maintenance import maintain
 from featurestore.pipelines.training_sets.digest import table_digest
+from featurestore.pipelines.training_sets.request import TrainingSetRequest
 from featurestore.pipelines.training_sets.training_set import TAG
 from tests.pipelines.materialization.test_killed import PRELOADED
 from tests.pipelines.training_sets import builders
@@ -37,7 +38,7 @@ def kill(home: Path, name: str, rows: int, dies_at: int, seconds: float | None) 
 
 def whole(store: FeatureStore, id: str, digest: str) -> bool:
     """Whether the training set is there, and then wholly: its rows, its place in the list, and tags on all it pins."""
-    found = store.find_training_set(id)
+    found = store.backend.find_training_set(id)
     listed = [one["digest"] for one in store.training_sets() if one["id"] == id]
     if found is None:
         assert listed == []
@@ -61,7 +62,7 @@ def test_a_build_that_dies_at_any_step(tmp_path: Path, monkeypatch: pytest.Monke
         for number in range(len(STEPS) + BLIND):
             # Every fourth build makes its table, the others find it with what dead ones left.
             name, rows = f"set{number // 4}", 20 + number
-            prepared = store.prepare_training_set("service", builders.spine(rows), "t", name=name)
+            prepared = store.backend.prepare_training_set(TrainingSetRequest.of("service", builders.spine(rows), "t", name=name))
             digest = table_digest(store.point_in_time("service", builders.spine(rows), "t"))
             blind = number >= len(STEPS)
             killed += kill(home, name, rows, 0 if blind else STEPS[number], chance.uniform(0, 0.6) if blind else None)

@@ -13,6 +13,7 @@ from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Sour
 from featurestore.errors import DigestMismatch, NotFound, RequestError
 from featurestore.pipelines.training_sets.digest import Digest, table_digest
 from featurestore.pipelines.training_sets.progress import BuildProgress
+from featurestore.pipelines.training_sets.request import TrainingSetRequest
 from tests.worlds import STAMP, Template, load_source
 
 DAY = timedelta(days=1)
@@ -162,11 +163,11 @@ def test_a_build_holds_what_it_reads_and_lets_go_when_it_fails(store: FeatureSto
         if now.rows:
             raise RequestError("stop")
 
-    prepared = store.prepare_training_set("churn", spine(), "t")
+    prepared = store.backend.prepare_training_set(TrainingSetRequest.of("churn", spine(), "t"))
     with pytest.raises(RequestError, match="stop"):
-        store.build_training_set(prepared, stopped)
+        store.backend.build_training_set(prepared, stopped)
     assert list(store.catalog.load_table("features.spend_v1").refs()) == ["main"]
-    made = store.build_training_set(prepared, corrected)
+    made = store.backend.build_training_set(prepared, corrected)
     assert made.snapshots == {name: at.snapshot_id for name, at in prepared.pinned.items()}
     assert store.rebuild(made.id).digest == made.digest
 

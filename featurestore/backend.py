@@ -1,0 +1,53 @@
+"""The stages of a store's methods, for servers, which run them in different processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from featurestore import verbs
+from featurestore.records.runtime import Runtime
+from featurestore.records.serving_version import Services
+from featurestore.values.arguments import check_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from featurestore.compiler.service_plan import ServicePlan
+    from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
+    from featurestore.pipelines.training_sets.progress import OnBuildProgress
+    from featurestore.pipelines.training_sets.request import TrainingSetRequest
+    from featurestore.pipelines.training_sets.training_set import TrainingSet
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What the methods of one store share: catalog, engine and online store, and the versions of services."""
+
+    runtime: Runtime
+    services: Services
+
+    def prepare_training_set(self, request: TrainingSetRequest) -> PreparedTrainingSet:
+        """Read the spine, pin the snapshots and compute the id: the first stage of `training_set`."""
+        return verbs.prepare_training_set(self.runtime, self.services.resolve(request.service), request)
+
+    def load_spooled(self, folder: Path) -> PreparedTrainingSet:
+        """Load what `spool` wrote to a folder, to build it in this process. Raises: NotFound if a pinned snapshot no longer exists."""
+        return verbs.load_spooled(self.runtime, folder)
+
+    def build_training_set(self, prepared: PreparedTrainingSet, progress: OnBuildProgress | None = None) -> TrainingSet:
+        """Join and store: the second stage of `training_set`."""
+        on_rows_written = None if progress is None else verbs.report_rows_written(prepared.spine.rows, progress)
+        return verbs.build_training_set(self.runtime, prepared, on_rows_written)
+
+    def find_training_set(self, id: str) -> TrainingSet | None:
+        """A stored training set; None if there is none with this id."""
+        return verbs.find_training_set(self.runtime, check_text(id, "id"))
+
+    def service_plan(self, service: str) -> ServicePlan:
+        """The newest version of the service whose views are materialized, read from the catalog."""
+        return self.services.resolve(service).plan
+
+    def cached_plan(self, service: str) -> ServicePlan | None:
+        """The version that `online_features` serves, if it is cached, else None: for callers that must not wait for the catalog."""
+        return self.services.held(service)
