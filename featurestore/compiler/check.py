@@ -3,10 +3,8 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from sqlglot.expressions import Expr
-
 from featurestore.compiler.check_service import service_problems
-from featurestore.compiler.check_source import format_problems, path_problems
+from featurestore.compiler.check_source import file_problems
 from featurestore.compiler.data_checks import check_problems
 from featurestore.compiler.expressions import (
     MAX_RENDERED,
@@ -23,10 +21,11 @@ from featurestore.compiler.expressions import (
 )
 from featurestore.compiler.shapes import has_valid_shape, shape_problems
 from featurestore.dsl.agg import Aggregation
-from featurestore.dsl.definitions import Definitions
+from featurestore.dsl.definitions import Definitions, owner_of
 from featurestore.dsl.durations import microseconds
 from featurestore.dsl.entity import Entity
 from featurestore.dsl.expression import Expression
+from featurestore.dsl.problems import FieldProblem, problems_at
 from featurestore.dsl.reserved_words import RESERVED_WORDS
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
@@ -36,86 +35,87 @@ FUNCTIONS = ("count", "count_distinct", "sum", "mean", "min", "max", "stddev", "
 TIME_COLUMNS = ("feature_timestamp", "created_timestamp")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
-Problems = Iterator[tuple[str, str]]
-"""(field, message) of each problem."""
-
 
 def definition_problems(definitions: Definitions) -> list[Problem]:
     """All problems of the definitions themselves."""
-    checks: Sequence[tuple[str, Iterable[object], Callable[..., Problems]]] = (
-        ("entity", definitions.entities, entity_problems),
-        ("source", definitions.sources, source_problems),
-        ("view", definitions.views, view_problems),
-        ("service", definitions.services, service_problems),
+    checks: Sequence[tuple[Iterable[object], Callable[..., Iterator[FieldProblem]]]] = (
+        (definitions.entities, entity_problems),
+        (definitions.sources, source_problems),
+        (definitions.views, view_problems),
+        (definitions.services, service_problems),
     )
     result: list[Problem] = []
-    for kind, items, check in checks:
+    for items, check in checks:
         for item in items:
-            name = str(getattr(item, "name", ""))
             # The content of objects with arguments of wrong types cannot be checked.
             content_problems = check(item) if has_valid_shape(item) else ()
-            for field, message in (*name_problems(item, name), *shape_problems(item), *content_problems):
-                result.append(definitions.problem(kind, name, field, message))
+            name_problems = problems_at(owner_of(item), "name", _name_faults(item))
+            result.extend(map(definitions.locate, (*name_problems, *shape_problems(item), *content_problems)))
     return result
 
 
-def name_problems(item: object, name: str) -> Problems:
+def _name_faults(item: object) -> Iterator[str]:
     """Check that a name is usable as a table and column name everywhere."""
-    if not isinstance(value := getattr(item, "name", ""), str) or not NAME.fullmatch(name):
-        yield "name", f"{brief(value)} is not a name: letters, digits and _ only, not beginning with a digit, at most 128 characters"
+    name = getattr(item, "name", "")
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        yield f"{brief(name)} is not a name: letters, digits and _ only, not beginning with a digit, at most 128 characters"
     elif name.startswith(RESERVED):
-        yield "name", f"names that begin with {RESERVED} are the store's own"
+        yield f"names that begin with {RESERVED} are the store's own"
 
 
-def entity_problems(entity: Entity) -> Problems:
+def entity_problems(entity: Entity) -> Iterator[FieldProblem]:
     """Check that there is at least one key, each once, and none with a reserved name."""
-    if not entity.keys:
-        yield "keys", "is empty; name the column or columns that identify one"
-    if len({key.lower() for key in entity.keys}) < len(entity.keys):
-        yield "keys", f"{brief(list(entity.keys))} names a column twice"
-    for key in entity.keys:
+    return problems_at(owner_of(entity), "keys", _keys_faults(entity.keys))
+
+
+def _keys_faults(keys: Sequence[str]) -> Iterator[str]:
+    if not keys:
+        yield "is empty; name the column or columns that identify one"
+    if len({key.lower() for key in keys}) < len(keys):
+        yield f"{brief(list(keys))} names a column twice"
+    for key in keys:
         if not key or key.startswith(RESERVED) or key in TIME_COLUMNS:
-            yield "keys", f"{brief(key)} cannot be a key column; the store uses that name"
+            yield f"{brief(key)} cannot be a key column; the store uses that name"
 
 
-def source_problems(source: Source) -> Problems:
+def source_problems(source: Source) -> Iterator[FieldProblem]:
     """Check that there is one place to read from, one event time, and SQL that parses."""
+    owner = owner_of(source)
     places = [name for name in ("table", "path", "sql") if getattr(source, name) is not None]
     if len(places) != 1:
-        yield "table", f"give exactly one of table=, path= and sql=; there {'are ' + ', '.join(places) if places else 'is none'}"
+        message = f"give exactly one of table=, path= and sql=; there {'are ' + ', '.join(places) if places else 'is none'}"
+        yield FieldProblem(owner, "table", message)
     if source.table is not None and len(source.table.split(".")) < 2:
-        yield "table", f"{brief(source.table)} has no namespace; write namespace.name"
-    if source.path is not None:
-        yield from path_problems(source.path)
-    if source.format is not None:
-        yield from format_problems(source)
+        yield FieldProblem(owner, "table", f"{brief(source.table)} has no namespace; write namespace.name")
+    yield from file_problems(source)
     if source.sql is not None:
         try:
             query_tables(parse_query(source.sql))
             canonical(source.sql)
         except SqlProblem as error:
-            yield "sql", str(error)
+            yield FieldProblem(owner, "sql", str(error))
     if source.created == "":
-        yield "created", "is empty; name the column that says when a row became known, or leave it out"
+        yield FieldProblem(owner, "created", "is empty; name the column that says when a row became known, or leave it out")
     if not source.timestamp:
-        yield "timestamp", "is missing; name the column that says when a row happened"
+        yield FieldProblem(owner, "timestamp", "is missing; name the column that says when a row happened")
     sizes: dict[str, int] = {}
     for name, sql in source.columns.items():
+        field = f"columns.{name:.128}"
         if name.startswith(RESERVED):
-            yield f"columns.{name:.128}", f"names that begin with {RESERVED} are the store's own"
-        yield from sql_problems(f"columns.{name:.128}", sql)
-        yield from size_problems(f"columns.{name:.128}", name, sql, sizes)
+            yield FieldProblem(owner, field, f"names that begin with {RESERVED} are the store's own")
+        yield from problems_at(owner, field, sql_faults(sql))
+        yield from problems_at(owner, field, size_faults(name, sql, sizes))
     if source.where is not None:
-        yield from sql_problems("where", source.where)
+        yield from problems_at(owner, "where", sql_faults(source.where))
 
 
-def sql_problems(field: str, sql: str, known: Sequence[str] | None = None, argument: str = "") -> Problems:
+def sql_faults(sql: str, known: Sequence[str] | None = None, argument: str = "") -> Iterator[str]:
     """Check that row SQL parses, is on the allowlist, and reads only `known` features (None: any columns).
 
-    `argument` is the name of the argument with the SQL, if `field` does not say it.
+    `argument` is the name of the argument with the SQL, if the problem's field does not say it.
     """
     if not is_text(sql):
-        yield field, f"{argument}{'=' if argument else 'is '}{brief(sql)}{' is not text' if argument else ''}; write row SQL as text"
+        yield f"{argument}{'=' if argument else 'is '}{brief(sql)}{' is not text' if argument else ''}; write row SQL as text"
         return
     try:
         tree = parse_row(sql)
@@ -123,13 +123,16 @@ def sql_problems(field: str, sql: str, known: Sequence[str] | None = None, argum
     except SqlProblem as error:
         stripped = sql.strip()
         hint = f"; the column of that name is written '\"{stripped}\"'" if stripped.lower() in RESERVED_WORDS else ""
-        yield field, f"{argument}{': ' if argument else ''}{error}{hint}"
+        yield f"{argument}{': ' if argument else ''}{error}{hint}"
         return
     for column in column_names(tree):
         if known is not None and resolve(column, known) is None:
-            yield field, f"no column {brief(column)}{near(column, known)}"
+            yield f"no column {brief(column)}{near(column, known)}"
     if known is not None:
-        yield from struct_problems(field, tree, "a feature")
+        # Columns of feature tables and request fields are never structs.
+        for read in struct_reads(tree):
+            hint = "write the name alone, or read the field where the source is read: in a feature's row SQL, columns= or where="
+            yield f"'{read}' reads a field of a struct, and a feature is never one; {hint}"
 
 
 def is_text(value: object) -> bool:
@@ -137,14 +140,7 @@ def is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def struct_problems(field: str, tree: Expr, what: str) -> Problems:
-    """Refuse reads of struct fields: columns of feature tables and request fields are never structs."""
-    for read in struct_reads(tree):
-        hint = "write the name alone, or read the field where the source is read: in a feature's row SQL, columns= or where="
-        yield field, f"'{read}' reads a field of a struct, and {what} is never one; {hint}"
-
-
-def size_problems(field: str, name: str, sql: str, sizes: dict[str, int]) -> Problems:
+def size_faults(name: str, sql: str, sizes: dict[str, int]) -> Iterator[str]:
     """Check the size of an expression after substitution: a few expressions that name each other often can grow exponentially.
 
     `sizes` has the sizes of the expressions before it; this one's is added.
@@ -157,92 +153,102 @@ def size_problems(field: str, name: str, sql: str, sizes: dict[str, int]) -> Pro
         # Invalid SQL is reported elsewhere.
         return
     if sizes[name] > MAX_RENDERED:
-        yield field, f"has {sizes[name]} characters after the expressions that it names are substituted; the limit is {MAX_RENDERED}"
+        yield f"has {sizes[name]} characters after the expressions that it names are substituted; the limit is {MAX_RENDERED}"
         sizes[name] = 0
 
 
-def duration_problems(field: str, duration: object, argument: str = "") -> Problems:
+def duration_faults(duration: object, argument: str = "") -> Iterator[str]:
     """Check that a duration parses and is longer than zero."""
     try:
         if microseconds(duration) == 0:  # type: ignore[arg-type]
-            yield field, f"{argument}{brief(duration)} must be longer than zero"
+            yield f"{argument}{brief(duration)} must be longer than zero"
     except ValueError as error:
-        yield field, f"{argument}{error}"
+        yield f"{argument}{error}"
 
 
-def view_problems(view: FeatureView) -> Problems:
+def view_problems(view: FeatureView) -> Iterator[FieldProblem]:
     """Check windows against the grid, features against the type of view, names for collisions, and the view's data checks."""
-    grid: int | None = None
-    if view.every is not None:
-        duration_faults = list(duration_problems("every", view.every))
-        yield from duration_faults
-        grid = None if duration_faults else microseconds(view.every)
-        if view.ttl is not None:
-            yield "ttl", "an aggregate view takes no ttl: its windows bound how old a value can be; take it out"
-    elif view.ttl not in (None, 0):
-        try:
-            microseconds(view.ttl)  # type: ignore[arg-type]
-        except ValueError as error:
-            yield "ttl", str(error)
-    declared = view.declared
-    if not declared:
-        yield "features", "is empty; a view needs at least one feature"
+    owner = owner_of(view)
+    every_faults = [] if view.every is None else list(duration_faults(view.every))
+    yield from problems_at(owner, "every", every_faults)
+    grid = None if view.every is None or every_faults else microseconds(view.every)
+    yield from problems_at(owner, "ttl", _ttl_faults(view))
+    if not view.declared:
+        yield FieldProblem(owner, "features", "is empty; a view needs at least one feature")
     names: list[str] = []
     sizes: dict[str, int] = {}
-    for key, feature in declared.items():
+    for key, feature in view.declared.items():
         name = str(key)
-        field = f"features.{name:.128}"
-        column_names_of = [name]
-        if isinstance(feature, Aggregation):
-            yield from aggregation_problems(field, feature, view, grid)
-            column_names_of = [f"{name}_{window}" for window in feature.over if is_text(window)]
-        elif isinstance(feature, Expression):
-            yield from sql_problems(field, feature.sql, names)
-            yield from size_problems(field, name, feature.sql, sizes)
-        elif not isinstance(feature, str):
-            yield field, f"is {brief(feature)}; write row SQL, agg.<function>(...) or Expression(...)"
-        elif view.every is not None:
-            yield field, "is row SQL in an aggregate view; use agg.last(...), or Expression(...) over the other features"
-        else:
-            yield from sql_problems(field, feature)
-        for column_name in column_names_of:
-            yield from feature_name_problems(field, column_name, names, view)
-        names.extend(column_names_of)
+        yield from problems_at(owner, f"features.{name:.128}", _feature_faults(name, feature, view, grid, names, sizes))
     yield from check_problems(view)
 
 
-def feature_name_problems(field: str, name: str, before: Sequence[str], view: FeatureView) -> Problems:
+def _ttl_faults(view: FeatureView) -> Iterator[str]:
+    if view.ttl is None:
+        return
+    if view.every is not None:
+        yield "an aggregate view takes no ttl: its windows bound how old a value can be; take it out"
+    elif view.ttl != 0:
+        try:
+            microseconds(view.ttl)  # type: ignore[arg-type]
+        except ValueError as error:
+            yield str(error)
+
+
+def _feature_faults(
+    name: str, feature: object, view: FeatureView, grid: int | None, names: list[str], sizes: dict[str, int]
+) -> Iterator[str]:
+    """Check a declared feature; `names` and `sizes` are those of the features before it, and its own are added."""
+    columns = [name]
+    if isinstance(feature, Aggregation):
+        yield from aggregation_faults(feature, view, grid)
+        columns = [f"{name}_{window}" for window in feature.over if is_text(window)]
+    elif isinstance(feature, Expression):
+        yield from sql_faults(feature.sql, names)
+        yield from size_faults(name, feature.sql, sizes)
+    elif not isinstance(feature, str):
+        yield f"is {brief(feature)}; write row SQL, agg.<function>(...) or Expression(...)"
+    elif view.every is not None:
+        yield "is row SQL in an aggregate view; use agg.last(...), or Expression(...) over the other features"
+    else:
+        yield from sql_faults(feature)
+    for column in columns:
+        yield from feature_name_faults(column, names, view)
+    names.extend(columns)
+
+
+def feature_name_faults(name: str, before: Sequence[str], view: FeatureView) -> Iterator[str]:
     """Check that a feature's name is valid, and differs from other features, keys and time columns."""
     if not NAME.fullmatch(name) or name.startswith(RESERVED):
-        yield field, f"{brief(name)} is not a feature name: letters, digits and _ only, not beginning with a digit or {RESERVED}"
+        yield f"{brief(name)} is not a feature name: letters, digits and _ only, not beginning with a digit or {RESERVED}"
     if name.lower() in {other.lower() for other in before}:
-        yield field, f"another feature of the view is called {brief(name)}"
+        yield f"another feature of the view is called {brief(name)}"
     if name.lower() in {*TIME_COLUMNS, *(key.lower() for key in view.entity.keys)}:
-        yield field, f"'{name}' is the name of a key or time column of the feature table; call the feature something else"
+        yield f"'{name}' is the name of a key or time column of the feature table; call the feature something else"
 
 
-def aggregation_problems(field: str, aggregation: Aggregation, view: FeatureView, grid: int | None) -> Problems:
+def aggregation_faults(aggregation: Aggregation, view: FeatureView, grid: int | None) -> Iterator[str]:
     """Check that the function is known, has the arguments it needs, and its windows are multiples of the grid."""
     if view.every is None:
-        yield field, "is an aggregation, which needs a time grid; give the view every='1d' or the like"
+        yield "is an aggregation, which needs a time grid; give the view every='1d' or the like"
     if aggregation.function not in FUNCTIONS:
-        yield field, f"no aggregation {brief(aggregation.function)}{near(str(aggregation.function), FUNCTIONS)}"
+        yield f"no aggregation {brief(aggregation.function)}{near(str(aggregation.function), FUNCTIONS)}"
     if aggregation.column is None and aggregation.function != "count":
-        yield field, f"agg.{aggregation.function} needs a column"
+        yield f"agg.{aggregation.function} needs a column"
     for argument, sql in (("column", aggregation.column), ("where", aggregation.where)):
         if sql is not None:
-            yield from sql_problems(field, sql, argument=argument)
+            yield from sql_faults(sql, argument=argument)
     if not aggregation.over:
-        yield field, "over= is empty; name at least one window, such as over='7d'"
+        yield "over= is empty; name at least one window, such as over='7d'"
     windows = [window for window in aggregation.over if is_text(window)]
     if len(set(windows)) < len(windows):
-        yield field, f"over={brief(list(aggregation.over))} names a window twice"
+        yield f"over={brief(list(aggregation.over))} names a window twice"
     for window in aggregation.over:
-        faults = list(duration_problems(field, window, "over="))
+        faults = list(duration_faults(window, "over="))
         yield from faults
         if not faults and grid and microseconds(window) % grid:
-            yield field, f"the window '{window}' is not a multiple of every='{view.every}'"
+            yield f"the window '{window}' is not a multiple of every='{view.every}'"
     if aggregation.function == "last_n" and not (type(aggregation.n) is int and aggregation.n > 0):
-        yield field, f"n={brief(aggregation.n)} must be a whole number above 0"
+        yield f"n={brief(aggregation.n)} must be a whole number above 0"
     if aggregation.function == "percentile" and not (type(aggregation.q) in (int, float) and 0 <= float(aggregation.q or 0) <= 1):
-        yield field, f"q={brief(aggregation.q)} must be between 0 and 1"
+        yield f"q={brief(aggregation.q)} must be between 0 and 1"

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 
 from featurestore.dsl.csv_format import Csv
+from featurestore.dsl.definitions import owner_of
+from featurestore.dsl.problems import FieldProblem, Owner, problems_at
 from featurestore.dsl.source import Source
 from featurestore.dsl.value_types import sql_type
 from featurestore.errors import brief, near
@@ -14,74 +16,80 @@ _DIRECTIVE = re.compile(r"%-?([a-zA-Z%])")
 _DIRECTIVES = frozenset("aAbBdjmyYHIpMSfgnzZ%")
 _DATE_ONLY = frozenset("aAbBdjmyY%")
 
-Problems = Iterator[tuple[str, str]]
-"""(field, message) of each problem."""
+
+def file_problems(source: Source) -> Iterator[FieldProblem]:
+    """Check the path and the CSV format of a source, if it has them."""
+    owner = owner_of(source)
+    if source.path is not None:
+        yield from problems_at(owner, "path", _path_faults(source.path))
+    if source.format is not None:
+        yield from format_problems(source)
 
 
-def path_problems(path: object) -> Problems:
-    """Check that path= is one path or pattern of files that can be read."""
-    if not isinstance(path, str):
-        yield "path", f"is {brief(path)}; give one path or pattern as text, such as 'data/*.csv'"
-    elif re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
-        hint = "leave 'file://' out" if path.startswith("file://") else "register the files in an Iceberg table and name it with table="
-        yield "path", f"{brief(path)} is an address; path= reads files of this machine: {hint}"
-    elif not re.search(r"\.(parquet|csv|csv\.gz)$", path):
-        yield "path", f"{brief(path)} must end in .parquet, .csv or .csv.gz"
-
-
-def format_problems(source: Source) -> Problems:
+def format_problems(source: Source) -> Iterator[FieldProblem]:
     """Check that a CSV format is valid and unambiguous."""
-    csv = source.format
+    owner, csv = owner_of(source), source.format
     if not isinstance(csv, Csv):
-        yield "format", f"is {brief(csv)}; give a Csv, such as format=Csv(delimiter=';', decimal=',')"
+        yield FieldProblem(owner, "format", f"is {brief(csv)}; give a Csv, such as format=Csv(delimiter=';', decimal=',')")
         return
     if not (isinstance(source.path, str) and source.path.endswith((".csv", ".csv.gz"))):
-        yield "format", "says how CSV files are written; there is no path= that ends in .csv or .csv.gz"
+        yield FieldProblem(owner, "format", "says how CSV files are written; there is no path= that ends in .csv or .csv.gz")
     if fault := next((name for name in _TEXTS if not isinstance(getattr(csv, name), str)), None):
-        yield f"format.{fault}", f"is {brief(getattr(csv, fault))}; give a text"
+        yield FieldProblem(owner, f"format.{fault}", f"is {brief(getattr(csv, fault))}; give a text")
         return
-    yield from _character_problems(csv)
+    yield from _character_problems(owner, csv)
     if csv.encoding not in ENCODINGS:
-        yield "format.encoding", f"{brief(csv.encoding)} cannot be read; write the files as UTF-8, or as one of {', '.join(ENCODINGS)}"
+        message = f"{brief(csv.encoding)} cannot be read; write the files as UTF-8, or as one of {', '.join(ENCODINGS)}"
+        yield FieldProblem(owner, "format.encoding", message)
     if not all(isinstance(text, str) for text in csv.null):
-        yield "format.null", f"is {brief(csv.null)}; give the texts that mean NULL"
+        yield FieldProblem(owner, "format.null", f"is {brief(csv.null)}; give the texts that mean NULL")
     for name, letters in (("date", _DATE_ONLY), ("timestamp", _DIRECTIVES)):
         if (pattern := getattr(csv, name)) is not None:
-            yield from _pattern_problems(f"format.{name}", pattern, letters)
-    yield from _type_problems(csv.types)
+            yield from problems_at(owner, f"format.{name}", _pattern_faults(pattern, letters))
+    yield from _type_problems(owner, csv.types)
 
 
 _TEXTS = ("delimiter", "quote", "escape", "encoding", "decimal", "thousands")
 
 
-def _character_problems(csv: Csv) -> Problems:
+def _path_faults(path: object) -> Iterator[str]:
+    if not isinstance(path, str):
+        yield f"is {brief(path)}; give one path or pattern as text, such as 'data/*.csv'"
+    elif re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
+        hint = "leave 'file://' out" if path.startswith("file://") else "register the files in an Iceberg table and name it with table="
+        yield f"{brief(path)} is an address; path= reads files of this machine: {hint}"
+    elif not re.search(r"\.(parquet|csv|csv\.gz)$", path):
+        yield f"{brief(path)} must end in .parquet, .csv or .csv.gz"
+
+
+def _character_problems(owner: Owner, csv: Csv) -> Iterator[FieldProblem]:
     if len(csv.delimiter) != 1 or csv.delimiter in "\r\n":
-        yield "format.delimiter", f"{brief(csv.delimiter)} is not one character"
+        yield FieldProblem(owner, "format.delimiter", f"{brief(csv.delimiter)} is not one character")
     for name in ("quote", "escape", "thousands"):
         character = getattr(csv, name)
         if len(character) > 1 or character in ("\r", "\n"):
-            yield f"format.{name}", f"{brief(character)} is not one character, or an empty text for none"
+            yield FieldProblem(owner, f"format.{name}", f"{brief(character)} is not one character, or an empty text for none")
     if csv.decimal not in (".", ","):
-        yield "format.decimal", f"{brief(csv.decimal)} is neither '.' nor ','"
+        yield FieldProblem(owner, "format.decimal", f"{brief(csv.decimal)} is neither '.' nor ','")
     if csv.thousands and (csv.thousands == csv.decimal or csv.thousands in "+-0123456789eE"):
-        yield "format.thousands", f"{brief(csv.thousands)} stands for something else in a number"
+        yield FieldProblem(owner, "format.thousands", f"{brief(csv.thousands)} stands for something else in a number")
     if csv.quote and csv.quote == csv.delimiter:
-        yield "format.quote", "is the delimiter"
+        yield FieldProblem(owner, "format.quote", "is the delimiter")
 
 
-def _pattern_problems(field: str, pattern: object, letters: frozenset[str]) -> Problems:
+def _pattern_faults(pattern: object, letters: frozenset[str]) -> Iterator[str]:
     used = _DIRECTIVE.findall(pattern) if isinstance(pattern, str) else []
     if not used:
-        yield field, f"{brief(pattern)} says of nothing how it is written; use letters of strptime, such as %d.%m.%Y"
+        yield f"{brief(pattern)} says of nothing how it is written; use letters of strptime, such as %d.%m.%Y"
     elif unknown := [letter for letter in used if letter not in letters]:
-        yield field, f"%{unknown[0]} in {brief(pattern)} is none of {' '.join('%' + letter for letter in sorted(letters))}"
+        yield f"%{unknown[0]} in {brief(pattern)} is none of {' '.join('%' + letter for letter in sorted(letters))}"
     elif not {"y", "Y"} & set(used):
-        yield field, f"{brief(pattern)} has no year"
+        yield f"{brief(pattern)} has no year"
 
 
-def _type_problems(types: object) -> Problems:
+def _type_problems(owner: Owner, types: object) -> Iterator[FieldProblem]:
     if not isinstance(types, Mapping):
-        yield "format.types", f"is {brief(types)}; give a dict of column and type"
+        yield FieldProblem(owner, "format.types", f"is {brief(types)}; give a dict of column and type")
         return
     for name, type_name in types.items():
         try:
@@ -89,4 +97,5 @@ def _type_problems(types: object) -> Problems:
         except ValueError:
             is_csv_type = False
         if not is_csv_type:
-            yield f"format.types.{name}", f"{brief(type_name)} is no type of a CSV column{near(str(type_name), CSV_TYPES)}"
+            message = f"{brief(type_name)} is no type of a CSV column{near(str(type_name), CSV_TYPES)}"
+            yield FieldProblem(owner, f"format.types.{name}", message)

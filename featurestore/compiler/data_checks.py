@@ -6,7 +6,9 @@ from featurestore.compiler.check_service import unfolded_names
 from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, resolve, struct_reads
 from featurestore.compiler.zero_divisors import row_sql
 from featurestore.dsl.check import SEVERITIES, Check, Condition, Freshness, NotNull, RowCount
+from featurestore.dsl.definitions import owner_of
 from featurestore.dsl.durations import microseconds
+from featurestore.dsl.problems import FieldProblem, problems_at
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import brief, near
 
@@ -15,23 +17,25 @@ BROKEN_ROWS = "__fs_broken"
 EXAMPLE = "__fs_example"
 
 
-def check_problems(view: FeatureView) -> Iterator[tuple[str, str]]:
-    """(field, message) of each problem of a view's checks; `inspect_checks` checks types."""
+def check_problems(view: FeatureView) -> Iterator[FieldProblem]:
+    """The problems of a view's checks; `inspect_checks` checks types."""
+    owner = owner_of(view)
     names: list[str] = []
     for position, check in enumerate(view.checks):
         field = check_field(position)
         if not isinstance(check, Condition | NotNull | RowCount | Freshness):
-            yield field, f"is {brief(check)}; write check.that(...), check.not_null(...), check.rows(...) or check.fresh(...)"
+            message = f"is {brief(check)}; write check.that(...), check.not_null(...), check.rows(...) or check.fresh(...)"
+            yield FieldProblem(owner, field, message)
             continue
         if not isinstance(check.name, str) or not check.name.strip():
-            yield field, f"{brief(check.name)} is not a name; write name='...' or leave it out"
+            yield FieldProblem(owner, field, f"{brief(check.name)} is not a name; write name='...' or leave it out")
         if check.name in names:
-            yield field, f"another check of the view is called {brief(check.name)}; give one of them another name: name='...'"
+            message = f"another check of the view is called {brief(check.name)}; give one of them another name: name='...'"
+            yield FieldProblem(owner, field, message)
         names.append(check.name)
         if check.severity not in SEVERITIES:
-            yield field, f"no severity {brief(check.severity)}{near(str(check.severity), SEVERITIES)}"
-        for message in _limit_problems(check, view):
-            yield field, message
+            yield FieldProblem(owner, field, f"no severity {brief(check.severity)}{near(str(check.severity), SEVERITIES)}")
+        yield from problems_at(owner, field, _limit_faults(check, view))
 
 
 def check_field(position: int) -> str:
@@ -76,9 +80,9 @@ def violation_conditions(view: FeatureView) -> Mapping[int, str]:
     return conditions
 
 
-def _limit_problems(check: Check, view: FeatureView) -> Iterator[str]:
+def _limit_faults(check: Check, view: FeatureView) -> Iterator[str]:
     if isinstance(check, RowCount):
-        yield from _count_problems(check)
+        yield from _count_faults(check)
         return
     if isinstance(check, Freshness):
         try:
@@ -110,7 +114,7 @@ def _limit_problems(check: Check, view: FeatureView) -> Iterator[str]:
         yield f"'{read}' reads a field of a struct, and neither a key nor a feature is one; write the name alone"
 
 
-def _count_problems(check: RowCount) -> Iterator[str]:
+def _count_faults(check: RowCount) -> Iterator[str]:
     limits = {name: limit for name, limit in (("at_least", check.at_least), ("at_most", check.at_most)) if limit is not None}
     if not limits:
         yield "check.rows() has no limit; give at_least=, at_most= or both"

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, resolve
 from featurestore.compiler.zero_divisors import row_sql
 from featurestore.dsl.agg import Aggregation
+from featurestore.dsl.definitions import owner_of
+from featurestore.dsl.problems import FieldProblem, problems_at
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import brief, near
@@ -139,41 +141,43 @@ def input_sql(view: FeatureView) -> tuple[tuple[str, str], ...]:
     return tuple(fields.items())
 
 
-def field_problems(view: FeatureView, columns: Sequence[str]) -> list[tuple[str, str]]:
-    """(field, message) for every name in a view that is unknown in its checked source with these raw columns."""
+def field_problems(view: FeatureView, columns: Sequence[str]) -> list[FieldProblem]:
+    """A problem for every name in a view that is unknown in its checked source with these raw columns."""
     scope = dict.fromkeys([*columns, *view.source.columns], "")
     problems = source_field_problems(view.source, columns)
     for key in view.entity.keys:
         if resolve(key, columns) is None:
             hint = "; a key must be a raw column of the source" if key in scope else near(key, columns)
-            problems.append((f"entity {view.entity.name}.keys", f"no column {brief(key)} in source {view.source.name}{hint}"))
+            message = f"no column {brief(key)} in source {view.source.name}{hint}"
+            problems.append(FieldProblem(owner_of(view.entity), "keys", message))
     for sql, field in input_sql(view):
-        problems.extend(_unknown_columns(field, sql, scope))
+        problems.extend(problems_at(owner_of(view), field, _unknown_columns(sql, scope)))
     return problems
 
 
-def source_field_problems(source: Source, columns: Sequence[str]) -> list[tuple[str, str]]:
-    """(field, message) for every name in a checked source that is not among its raw columns."""
-    problems: list[tuple[str, str]] = []
+def source_field_problems(source: Source, columns: Sequence[str]) -> list[FieldProblem]:
+    """A problem for every name in a checked source that is not among its raw columns."""
+    owner = owner_of(source)
+    problems: list[FieldProblem] = []
     scope = dict.fromkeys(columns, "")
     for name, sql in source.columns.items():
-        problems.extend(_unknown_columns(f"source {source.name}.columns.{name}", sql, scope))
+        problems.extend(problems_at(owner, f"columns.{name}", _unknown_columns(sql, scope)))
         scope[name] = ""
     for role, column in (("timestamp", source.timestamp), ("created", source.created)):
         if column and resolve(column, scope) is None:
-            problems.append((f"source {source.name}.{role}", f"no column {brief(column)}{near(column, scope)}"))
+            problems.append(FieldProblem(owner, role, f"no column {brief(column)}{near(column, scope)}"))
     if source.where:
-        problems.extend(_unknown_columns(f"source {source.name}.where", source.where, scope))
+        problems.extend(problems_at(owner, "where", _unknown_columns(source.where, scope)))
     return problems
 
 
-def _unknown_columns(field: str, sql: str, scope: Mapping[str, str]) -> list[tuple[str, str]]:
+def _unknown_columns(sql: str, scope: Mapping[str, str]) -> list[str]:
     try:
         names = column_names(parse_row(sql))
     except SqlProblem:
         # Invalid SQL is reported by the check of the definitions.
         return []
-    return [(field, f"no column {brief(name)}{near(name, scope)}") for name in names if resolve(name, scope) is None]
+    return [f"no column {brief(name)}{near(name, scope)}" for name in names if resolve(name, scope) is None]
 
 
 def _resolved(name: str, names: Sequence[str] | Mapping[str, object]) -> str:

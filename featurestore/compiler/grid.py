@@ -11,7 +11,9 @@ from featurestore.compiler import folds
 from featurestore.compiler.events import CREATED, Events
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.features import WindowedFeature, features_of
+from featurestore.dsl.definitions import owner_of
 from featurestore.dsl.durations import microseconds
+from featurestore.dsl.problems import FieldProblem
 from featurestore.dsl.view import FeatureView
 
 GRID = "__fs_g"
@@ -60,21 +62,21 @@ def longest_window(view: FeatureView) -> int:
     return max((feature.window for feature in features_of(view) if isinstance(feature, WindowedFeature)), default=0)
 
 
-def type_problems(view: FeatureView, events: Events, types: Mapping[str, str]) -> list[tuple[str, str]]:
-    """(field, message) for every aggregation over a column of an unsupported type."""
+def type_problems(view: FeatureView, events: Events, types: Mapping[str, str]) -> list[FieldProblem]:
+    """A problem for every aggregation over a column of an unsupported type."""
     names = {item.text: item for item in events.inputs}
-    problems: dict[tuple[str, str], None] = {}
+    # As a dict, because an aggregation over several windows has each problem once.
+    problems: dict[FieldProblem, None] = {}
     for feature in features_of(view):
         if isinstance(feature, WindowedFeature):
-            aggregation = feature.aggregation
+            aggregation, field = feature.aggregation, f"features.{feature.declared}"
             if aggregation.column is not None:
                 sql_type = types[names[aggregation.column].name]
                 if aggregation.function in folds.NUMERIC and not folds.is_numeric(sql_type):
-                    problems[
-                        f"features.{feature.declared}", f"agg.{aggregation.function} takes numbers; {aggregation.column!r} is {sql_type}"
-                    ] = None
+                    message = f"agg.{aggregation.function} takes numbers; {aggregation.column!r} is {sql_type}"
+                    problems[FieldProblem(owner_of(view), field, message)] = None
             if aggregation.where is not None and (sql_type := types[names[aggregation.where].name]) != "BOOLEAN":
-                problems[f"features.{feature.declared}", f"where={aggregation.where!r} is {sql_type}, not true or false"] = None
+                problems[FieldProblem(owner_of(view), field, f"where={aggregation.where!r} is {sql_type}, not true or false")] = None
     return list(problems)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from featurestore.dsl.entity import Entity
+from featurestore.dsl.problems import FieldProblem, Owner
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView, Selection
@@ -37,6 +38,10 @@ class Definitions:
     places: Mapping[tuple[str, str], Place] = field(default_factory=dict, compare=False)
     problems: tuple[Problem, ...] = ()
 
+    def locate(self, problem: FieldProblem) -> Problem:
+        """The problem with the file and line of its field, if known."""
+        return self.problem(*problem.owner, problem.field, problem.message)
+
     def problem(self, kind: str, name: str, field_name: str, message: str) -> Problem:
         """A problem of an object, with its file and line if known."""
         place = self.places.get((kind, name))
@@ -45,6 +50,11 @@ class Definitions:
         parts = [*reversed(field_name.split(".")), field_name.partition("[")[0]]
         line = next((place.inner[part] for part in parts if part in place.inner), place.line)
         return Problem(message, object_title(kind, name), field_name, place.file, line)
+
+
+def owner_of(definition: object) -> Owner:
+    """The kind and name of a definition, whatever type its name has."""
+    return Owner(KINDS.get(type(definition), type(definition).__name__), str(getattr(definition, "name", "")))
 
 
 def object_title(kind: str, name: object) -> str:

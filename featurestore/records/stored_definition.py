@@ -9,6 +9,7 @@ from featurestore.compiler.features import feature_names
 from featurestore.compiler.fingerprint import ttl_microseconds
 from featurestore.compiler.service_plan import ServicePlan, service_plan_from_dict
 from featurestore.dsl import documents
+from featurestore.dsl.problems import FieldProblem
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import Conflict
 
@@ -43,13 +44,9 @@ def checked_view(name: str, version: int, document: Mapping[str, Any], columns: 
     """The same, held against all rules of today. Raises: Conflict naming the view and each field that is wrong."""
     found = view(name, version, document, columns)
     with reading(f"view {name}, version {version}", view=name, version=version):
-        problems = [
-            *(("entity." + field, message) for field, message in entity_problems(found.entity)),
-            *(("source." + field, message) for field, message in source_problems(found.source)),
-            *view_problems(found),
-        ]
+        problems = [*entity_problems(found.entity), *source_problems(found.source), *view_problems(found)]
     if problems:
-        raise _refused(name, version, problems)
+        raise _refusal(name, version, problems)
     return found
 
 
@@ -59,11 +56,11 @@ def plan(document: Mapping[str, Any], of: str) -> ServicePlan:
         return service_plan_from_dict(document)
 
 
-def _refused(name: str, version: int, problems: Sequence[tuple[str, str]]) -> Conflict:
-    told = "; ".join(f"{field}: {message}" for field, message in problems)
+def _refusal(name: str, version: int, problems: Sequence[FieldProblem]) -> Conflict:
     return Conflict(
-        f"view {name}, version {version}, cannot be used as the catalog holds it: {told}. Nothing was written; {AGAIN}",
+        f"view {name}, version {version}, cannot be used as the catalog holds it: {'; '.join(map(str, problems))}."
+        f" Nothing was written; {AGAIN}",
         view=name,
         version=version,
-        problems=[{"field": field, "message": message} for field, message in problems],
+        problems=[{"field": problem.qualified_field, "message": problem.message} for problem in problems],
     )

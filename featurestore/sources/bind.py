@@ -13,11 +13,12 @@ from featurestore.compiler.storage import storage_type
 from featurestore.compiler.views import ROWS, CompiledView, compile_view
 from featurestore.compiler.zero_divisors import row_sql
 from featurestore.dsl.check import Condition
-from featurestore.dsl.definitions import Definitions
+from featurestore.dsl.definitions import owner_of
+from featurestore.dsl.problems import FieldProblem, Owner
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
-from featurestore.errors import FeatureStoreError, Problem, RequestError
+from featurestore.errors import FeatureStoreError, RequestError
 
 BOUNDS = ("events_lower", "events_upper", "lower", "upper", "now", "run")
 
@@ -26,13 +27,13 @@ BOUNDS = ("events_lower", "events_upper", "lower", "upper", "now", "run")
 class Inspected:
     """A view with what its source makes of it: `columns` are the feature table's columns and DuckDB types.
 
-    `problems` are (field, message); when there are any, the rest is None or empty.
+    When there are `problems`, the rest is None or empty.
     """
 
     events: Events | None
     compiled: CompiledView | None
     columns: dict[str, str]
-    problems: tuple[tuple[str, str], ...]
+    problems: tuple[FieldProblem, ...]
 
 
 def inspected(session: Session, view: FeatureView) -> Inspected:
@@ -50,28 +51,30 @@ def inspected(session: Session, view: FeatureView) -> Inspected:
     try:
         return _described(session, view, events, compiled)
     except FeatureStoreError as error:
-        return failed(("features", error.message))
+        return failed(FieldProblem(owner_of(view), "features", error.message))
 
 
-def name_problems(session: Session, view: FeatureView) -> list[tuple[str, str]]:
-    """(field, message) of what a view of a checked source, itself perhaps wrong, names that the relation SOURCE does not have."""
+def name_problems(session: Session, view: FeatureView) -> list[FieldProblem]:
+    """What a view of a checked source, itself perhaps wrong, names that the relation SOURCE does not have."""
     raw = list(raw_columns(session))
     return [*field_problems(view, raw), *_source_type_problems(session, view.source, known_scope(view.source, raw))]
 
 
-def check_problems(session: Session, view: FeatureView, columns: Mapping[str, str]) -> list[tuple[str, str]]:
-    """(field, message) of the checks of a checked view that are not true or false on a feature table's columns (name -> type)."""
+def check_problems(session: Session, view: FeatureView, columns: Mapping[str, str]) -> list[FieldProblem]:
+    """The checks of a checked view that are not true or false on a feature table's columns (name -> type)."""
+    owner = owner_of(view)
     conditions = {check_field(i): check for i, check in enumerate(view.checks) if isinstance(check, Condition)}
     if not conditions:
         return []
     scope = {name: quoted(name) for name in columns}
     empty = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in columns.items())
     session.run(f"CREATE OR REPLACE TEMP VIEW {SOURCE} AS SELECT {empty}")
-    found = _misfits(session, scope, [(field, check.sql) for field, check in conditions.items()])
-    wrong = {field for field, _ in found}
+    found = _misfits(session, scope, [(owner, field, check.sql) for field, check in conditions.items()])
+    wrong = {problem.field for problem in found}
     for field, check in conditions.items():
         if field not in wrong and (kind := _kind_of(session, f"({row_sql(check.sql, scope)})")) != "BOOLEAN":
-            found.append((field, f"{check.sql!r} is {kind or 'no expression'}, not true or false; write a condition"))
+            message = f"{check.sql!r} is {kind or 'no expression'}, not true or false; write a condition"
+            found.append(FieldProblem(owner, field, message))
     return found
 
 
@@ -80,24 +83,16 @@ def raw_columns(session: Session) -> dict[str, str]:
     return session.schema(f"SELECT * FROM {quoted(SOURCE)}")
 
 
-def placed(definitions: Definitions, view: FeatureView, field_name: str, message: str) -> Problem:
-    """A problem at the object it belongs to: `source x.y` and `entity x.y` fields are not the view's own."""
-    owner, _, rest = field_name.partition(" ")
-    if owner in ("source", "entity") and rest:
-        name, _, inner = rest.partition(".")
-        return definitions.problem(owner, name, inner, message)
-    return definitions.problem("view", view.name, field_name, message)
-
-
-def failed(*problems: tuple[str, str]) -> Inspected:
-    """A view that cannot be compiled, for these (field, message)."""
+def failed(*problems: FieldProblem) -> Inspected:
+    """A view that cannot be compiled because of these problems."""
     return Inspected(None, None, {}, problems)
 
 
-def _source_type_problems(session: Session, source: Source, scope: dict[str, str]) -> list[tuple[str, str]]:
-    own = [(f"source {source.name}.columns.{name}", sql) for name, sql in source.columns.items()]
+def _source_type_problems(session: Session, source: Source, scope: dict[str, str]) -> list[FieldProblem]:
+    owner = owner_of(source)
+    own = [(owner, f"columns.{name}", sql) for name, sql in source.columns.items()]
     if source.where:
-        own.append((f"source {source.name}.where", source.where))
+        own.append((owner, "where", source.where))
     found = _misfits(session, scope, own)
     for role, column in (("timestamp", source.timestamp), ("created", source.created)):
         if (
@@ -105,7 +100,7 @@ def _source_type_problems(session: Session, source: Source, scope: dict[str, str
             and (name := resolve(column, scope))
             and (not (kind := _kind_of(session, scope[name]) or "wrong").startswith(("TIMESTAMP", "DATE")) or kind in nanoseconds.TYPES)
         ):
-            found.append((f"source {source.name}.{role}", f"'{column}' is {kind}, not a timestamp or date{_made(column, kind)}"))
+            found.append(FieldProblem(owner, role, f"'{column}' is {kind}, not a timestamp or date{_made(column, kind)}"))
     return found
 
 
@@ -118,14 +113,14 @@ def _made(column: str, kind: str) -> str:
     return f"; make one with columns={{'event_time': {made!r}}} and timestamp='event_time'" if made else ""
 
 
-def _misfits(session: Session, scope: dict[str, str], expressions: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """(field, message) of the expressions whose columns exist and whose types do not go together."""
-    found: list[tuple[str, str]] = []
-    for field, sql in expressions:
+def _misfits(session: Session, scope: dict[str, str], expressions: list[tuple[Owner, str, str]]) -> list[FieldProblem]:
+    """A problem for each expression (owner, field, SQL) whose columns exist and whose types do not go together."""
+    found: list[FieldProblem] = []
+    for owner, field, sql in expressions:
         names = column_names(parse_row(sql))
         if all(resolve(name, scope) for name in names) and _kind_of(session, row_sql(sql, scope)) is None:
             kinds = ", ".join(f"{name} is {_kind_of(session, scope[str(resolve(name, scope))]) or 'wrong itself'}" for name in names)
-            found.append((field, f"{sql!r} does not work on these types: {kinds or 'there is no column in it'}"))
+            found.append(FieldProblem(owner, field, f"{sql!r} does not work on these types: {kinds or 'there is no column in it'}"))
     return found
 
 
@@ -142,20 +137,19 @@ def _described(session: Session, view: FeatureView, events: Events, compiled: Co
     for name, select in compiled.steps:
         session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM (\n{select}\n) LIMIT 0")
     found = session.schema(f"SELECT * FROM {ROWS}")
-    problems: list[tuple[str, str]] = []
+    problems: list[FieldProblem] = []
     columns: dict[str, str] = {}
     for column, kind in found.items():
         try:
             columns[column] = storage_type(kind)
         except SqlProblem as error:
-            problems.append(
-                (f"features.{column}" if column in feature_names(view) else f"entity {view.entity.name}.keys", f"'{column}' {error}")
-            )
+            owner, field = (view, f"features.{column}") if column in feature_names(view) else (view.entity, "keys")
+            problems.append(FieldProblem(owner_of(owner), field, f"'{column}' {error}"))
     return failed(*problems) if problems else Inspected(events, compiled, columns, ())
 
 
-def _type_problems(session: Session, view: FeatureView, raw: dict[str, str]) -> list[tuple[str, str]]:
+def _type_problems(session: Session, view: FeatureView, raw: dict[str, str]) -> list[FieldProblem]:
     """Each expression by itself, so that a type error names its place."""
     scope = known_scope(view.source, list(raw))
-    inputs = _misfits(session, scope, [(field, sql) for sql, field in input_sql(view)])
+    inputs = _misfits(session, scope, [(owner_of(view), field, sql) for sql, field in input_sql(view)])
     return [*_source_type_problems(session, view.source, scope), *inputs]

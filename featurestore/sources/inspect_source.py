@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from featurestore.dsl.definitions import owner_of
+from featurestore.dsl.problems import FieldProblem, problems_at
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import FeatureStoreError
 from featurestore.records.runtime import Runtime
@@ -14,32 +16,34 @@ __all__ = ["Inspected", "inspect", "inspect_checks", "inspect_names"]
 
 def inspect(runtime: Runtime, view: FeatureView, source: PinnedSource | FeatureStoreError) -> Inspected:
     """Compile a checked view against its source, or against the error for which that could not be opened, without reading rows."""
+    owner = owner_of(view.source)
     if isinstance(source, FeatureStoreError):
-        return failed((f"source {view.source.name}", source.message))
+        return failed(FieldProblem(owner, "", source.message))
     with runtime.engine.brief() as session:
         try:
             reading.add(runtime, session, source, rows=False)
             reading.require_keys(runtime, source, view.entity.keys)
         except FeatureStoreError as error:
-            return failed((f"source {view.source.name}", error.message))
+            return failed(FieldProblem(owner, "", error.message))
         found = inspected(session, view)
     unknown = [] if found.events is None else reading.unknown_types(runtime, source, found.events.reads)
-    return failed(*((f"source {view.source.name}.format", message) for message in unknown)) if unknown else found
+    return failed(*problems_at(owner, "format", unknown)) if unknown else found
 
 
-def inspect_names(runtime: Runtime, view: FeatureView, source: PinnedSource | FeatureStoreError) -> list[tuple[str, str]]:
-    """(field, message) of what a view of a checked source, itself perhaps wrong, names that the source does not have."""
+def inspect_names(runtime: Runtime, view: FeatureView, source: PinnedSource | FeatureStoreError) -> list[FieldProblem]:
+    """What a view of a checked source, itself perhaps wrong, names that the source does not have."""
+    owner = owner_of(view.source)
     if isinstance(source, FeatureStoreError):
-        return [(f"source {view.source.name}", source.message)]
+        return [FieldProblem(owner, "", source.message)]
     with runtime.engine.brief() as session:
         try:
             reading.add(runtime, session, source, rows=False)
         except FeatureStoreError as error:
-            return [(f"source {view.source.name}", error.message)]
+            return [FieldProblem(owner, "", error.message)]
         return name_problems(session, view)
 
 
-def inspect_checks(runtime: Runtime, view: FeatureView, columns: Mapping[str, str]) -> list[tuple[str, str]]:
-    """(field, message) of the checks of a checked view that are not true or false on a feature table's columns (name -> type)."""
+def inspect_checks(runtime: Runtime, view: FeatureView, columns: Mapping[str, str]) -> list[FieldProblem]:
+    """The checks of a checked view that are not true or false on a feature table's columns (name -> type)."""
     with runtime.engine.brief() as session:
         return check_problems(session, view, columns)

@@ -30,6 +30,6 @@ def with_format(spine: Any, format: Csv | None) -> Any:
     named = bool(text) and not text.startswith("iceberg:") and not frames.is_query(text)
     if not named or not text.lower().endswith((".csv", ".csv.gz")):
         raise RequestError("format= says how CSV files are written; the spine is no path that ends in .csv or .csv.gz", field="format")
-    for field, problem in format_problems(Source("spine", path=text.lower(), format=format)):
-        raise RequestError(f"{field} {problem}", field=field)
+    for problem in format_problems(Source("spine", path=text.lower(), format=format)):
+        raise RequestError(f"{problem.field} {problem.message}", field=problem.field)
     return SpineFiles(text, format)

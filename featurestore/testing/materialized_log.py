@@ -1,7 +1,7 @@
 """Compute the feature rows of views over the rows of a test, as a first materialization would store them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -12,13 +12,14 @@ from featurestore.compiler.events import SOURCE, compile_events, field_problems
 from featurestore.compiler.expressions import parse_query, quoted
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.compiler.storage import cast_sql
-from featurestore.dsl.definitions import Definitions, gather
+from featurestore.dsl.definitions import Definitions, gather, owner_of
+from featurestore.dsl.problems import FieldProblem
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.memory import MemorySession
 from featurestore.errors import DefinitionError, FeatureStoreError, Problem, RequestError
-from featurestore.sources.bind import Inspected, check_problems, failed, inspected, placed, raw_columns
+from featurestore.sources.bind import Inspected, check_problems, failed, inspected, raw_columns
 from featurestore.sources.query import add_query
 from featurestore.testing.source_rows import Schema, add_sources, relation_names
 from featurestore.values import times
@@ -77,7 +78,7 @@ def materialize_rows(
         except FeatureStoreError as error:
             error.message = f"view {view.name}: {error.message}"
             raise
-        problems.extend(placed(definitions, view, field, message) for field, message in check_problems(session, view, found.columns))
+        problems.extend(map(definitions.locate, check_problems(session, view, found.columns)))
     if problems:
         raise DefinitionError(problems)
     return MaterializedService(bind_service(service, 1, "", views), logs)
@@ -86,7 +87,7 @@ def materialize_rows(
 def _explained(definitions: Definitions, view: FeatureView, found: Inspected) -> list[Problem]:
     """The problems of a view, with a note that its columns come from the given rows, which may be what is wrong."""
     given = f" (in the rows given for source {view.source.name})"
-    return [placed(definitions, view, field, f"{message}{given}") for field, message in found.problems]
+    return [definitions.locate(replace(problem, message=f"{problem.message}{given}")) for problem in found.problems]
 
 
 def _inspected(session: MemorySession, view: FeatureView, rows: Mapping[str, Any], relations: Mapping[str, str]) -> Inspected:
@@ -94,7 +95,7 @@ def _inspected(session: MemorySession, view: FeatureView, rows: Mapping[str, Any
     try:
         _open(session, view.source, {name: relations[name] for name in relation_names(view.source, rows)})
     except RequestError as error:
-        return failed((f"source {view.source.name}", error.message))
+        return failed(FieldProblem(owner_of(view.source), "", error.message))
     _refuse_untyped(session, view, relation_names(view.source, rows)[0])
     return inspected(session, view)
 

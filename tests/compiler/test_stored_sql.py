@@ -66,12 +66,12 @@ def test_fields_of_structs_are_read_where_the_source_is() -> None:
 
 def test_a_field_of_a_feature_is_refused_in_words() -> None:
     view = FeatureView("v", entity=KEY, source=PLACES, features={"p": "place", "e": Expression("p.city")})
-    assert any("'p.city' reads a field of a struct" in message for _, message in view_problems(view))
+    assert any("'p.city' reads a field of a struct" in problem.message for problem in view_problems(view))
     service = FeatureService("s", features=[view], request={"r": "double"}, derived={"d": "r.x + 1"})
-    assert any("'r.x' reads a field of a struct" in message for _, message in service_problems(service))
+    assert any("'r.x' reads a field of a struct" in problem.message for problem in service_problems(service))
 
 
 def test_expressions_that_name_one_another_too_often_are_refused() -> None:
     doubled = {f"b{i}": Expression(f"b{i - 1} + b{i - 1}" if i else "a + a") for i in range(40)}
     view = FeatureView("v", entity=KEY, source=PLACES, features={"a": "id", **doubled})
-    assert any("after the expressions that it names are substituted" in message for _, message in view_problems(view))
+    assert any("after the expressions that it names are substituted" in problem.message for problem in view_problems(view))

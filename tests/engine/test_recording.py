@@ -64,6 +64,6 @@ def test_types_of_derived_features_are_asked_of_the_engine() -> None:
 
     plan = ServicePlan("s", 1, "", (), (("basket", "DOUBLE"),), (("twice", "basket * 2"),))
     engine = CannedEngine(answer)
-    assert [field for field, _ in derived_type_problems(Runtime(Settings(), engine), plan)] == ["derived.twice"]
+    assert [problem.field for problem in derived_type_problems(Runtime(Settings(), engine), plan)] == ["derived.twice"]
     (sql,) = asked
     assert '"basket" * 2' in sql

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from featurestore.compiler.events import Events, compile_events, field_problems
 from featurestore.compiler.expressions import resolve
+from featurestore.dsl.problems import FieldProblem
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
@@ -67,7 +68,7 @@ def check_types(session: Session, applied: Applied, view: FeatureView) -> None:
     """
     found: Inspected = inspected(session, view)
     if found.problems:
-        told = "; ".join(f"{field}: {message}" for field, message in found.problems)
+        told = "; ".join(map(str, found.problems))
         raise RequestError(
             f"{_named(view.source)} has changed, and the view does not work on its columns: {told}. Nothing was written."
             " Change the definition and apply it, or give the source its columns back"
@@ -88,14 +89,14 @@ def refused(applied: Applied, changed: Sequence[TypeChange]) -> TypeMismatch:
     )
 
 
-def _missing(source: PinnedSource, problems: Sequence[tuple[str, str]], held: State) -> RequestError:
-    told = "; ".join(f"{field}: {message}" for field, message in problems)
+def _missing(source: PinnedSource, problems: Sequence[FieldProblem], held: State) -> RequestError:
+    told = "; ".join(map(str, problems))
     fates = _fates(source, held)
     return RequestError(
         f"{_named(source.source)} lacks columns that the view reads: {told}{fates}. Nothing was written."
         " Give the source its columns back, or change the definition and apply it",
         source=source.source.name,
-        problems=[{"field": field, "message": message} for field, message in problems],
+        problems=[{"field": problem.qualified_field, "message": problem.message} for problem in problems],
     )
 
 

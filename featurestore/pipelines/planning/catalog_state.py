@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from featurestore.compiler.fingerprint import view_fingerprint
-from featurestore.dsl.definitions import Definitions
+from featurestore.dsl.definitions import Definitions, object_title, owner_of
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import FeatureStoreError
 from featurestore.lakehouse import tables
@@ -39,7 +39,7 @@ def look(
     runtime: Runtime, registry: Registry, definitions: Definitions, sound: Sequence[FeatureView], wrong: Collection[str]
 ) -> CatalogState:
     """What the catalog holds of the sources of all views but those that are `wrong`, and of the feature tables of the `sound` views."""
-    readable = [view for view in definitions.views if f"source '{view.source.name}'" not in wrong]
+    readable = [view for view in definitions.views if object_title(*owner_of(view.source)) not in wrong]
     opened = open_sources(runtime, {view.source.name: view.source for view in readable}.values())
     current = [(view, row) for view in sound if (row := registry.latest("view", view.name)) is not None]
     same = {view.name: row for view, row in current if registry.meaning(row) == view_fingerprint(view)}

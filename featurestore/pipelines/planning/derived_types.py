@@ -1,22 +1,24 @@
-"""Binding the derived features of a service to the types of what they read, before any row is."""
+"""Check the types of what the derived features of a service read, without reading rows."""
 
 from featurestore.compiler.derived import derived_sql
 from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, resolve
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.compiler.storage import base_type, storage_type
+from featurestore.dsl.problems import FieldProblem, Owner
 from featurestore.errors import RequestError
 from featurestore.records.runtime import Runtime
 
 
-def derived_type_problems(runtime: Runtime, plan: ServicePlan) -> list[tuple[str, str]]:
-    """(field, message) of each derived feature that does not work on the types of the features and request fields that it reads."""
+def derived_type_problems(runtime: Runtime, plan: ServicePlan) -> list[FieldProblem]:
+    """A problem for each derived feature that does not work on the types of the features and request fields that it reads."""
     if not plan.derived:
         return []
     looked_up = {name: kind for use in plan.uses for (_, name), kind in zip(use.features, use.feature_types, strict=True)}
     kinds = {**dict(plan.request), **looked_up}
     scope = {name: quoted(name) for name in kinds}
     empty = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in kinds.items()) or "1 AS __fs_one"
-    found: list[tuple[str, str]] = []
+    owner = Owner("service", plan.service)
+    problems: list[FieldProblem] = []
     with runtime.engine.brief() as session:
         for (name, sql), expression in zip(plan.derived, derived_sql(plan, scope), strict=True):
             try:
@@ -27,7 +29,8 @@ def derived_type_problems(runtime: Runtime, plan: ServicePlan) -> list[tuple[str
             except RequestError:
                 read = [str(resolve(column, kinds)) for column in column_names(parse_row(sql))]
                 types = ", ".join(f"{column} is {kinds[column]}" for column in read) or "there is no column in it"
-                found.append((f"derived.{name}", f"{sql!r} does not work on these types: {types}; cast what it reads"))
+                message = f"{sql!r} does not work on these types: {types}; cast what it reads"
+                problems.append(FieldProblem(owner, f"derived.{name}", message))
             except SqlProblem as error:
-                found.append((f"derived.{name}", f"{sql!r} {error}"))
-    return found
+                problems.append(FieldProblem(owner, f"derived.{name}", f"{sql!r} {error}"))
+    return problems

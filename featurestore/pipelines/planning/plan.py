@@ -9,7 +9,7 @@ from featurestore.compiler.binding import ViewVersion, bind_service
 from featurestore.compiler.features import feature_names
 from featurestore.compiler.fingerprint import service_fingerprint, view_fingerprint
 from featurestore.dsl import documents
-from featurestore.dsl.definitions import KINDS, Definitions
+from featurestore.dsl.definitions import KINDS, Definitions, object_title, owner_of
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import Conflict, DefinitionError, Problem, RequestError
@@ -24,7 +24,7 @@ from featurestore.pipelines.planning.underneath import inspect_if_changed
 from featurestore.records import stored_definition
 from featurestore.records.definitions import Applied, Registry, read
 from featurestore.records.runtime import Runtime
-from featurestore.sources.bind import Inspected, placed
+from featurestore.sources.bind import Inspected
 from featurestore.sources.inspect_source import inspect, inspect_checks, inspect_names
 from featurestore.sources.type_changes import type_changes
 from featurestore.values.humanize import listed
@@ -99,16 +99,12 @@ def plan(runtime: Runtime, definitions: Definitions) -> Plan:
         *(_plain_step(registry, "entity", item.name, documents.document(item)) for item in definitions.entities),
         *(_plain_step(registry, "source", item.name, documents.document(item)) for item in definitions.sources),
     ]
-    sound = [
-        view
-        for view in definitions.views
-        if not wrong & {f"view '{view.name}'", f"source '{view.source.name}'", f"entity '{view.entity.name}'"}
-    ]
+    sound = [view for view in definitions.views if not wrong & {object_title(*owner_of(item)) for item in (view, view.source, view.entity)}]
     state = look(runtime, registry, definitions, sound, wrong)
     for view in definitions.views:
         if view not in sound and view.name in state.sources:
             named = inspect_names(runtime, view, state.sources[view.name])
-            problems.extend(placed(definitions, view, field, message) for field, message in named)
+            problems.extend(map(definitions.locate, named))
     views = [step for view in sound if (step := _view_step(runtime, state, view, definitions, problems)) is not None]
     if problems:
         raise DefinitionError(problems)
@@ -150,13 +146,13 @@ def _view_step(runtime: Runtime, state: CatalogState, view: FeatureView, definit
     found = inspect_if_changed(runtime, view, source, state.tables[held.table])
     if found is not None and type_changes(held.columns, found.columns):
         return _moved_view_step(runtime, state.registry, view, found, definitions, problems)
-    stopped = "" if found is None else "; ".join(f"{field}: {message}" for field, message in found.problems)
+    stopped = "" if found is None else "; ".join(map(str, found.problems))
     reason = f"cannot be materialized: {stopped}" if stopped else ""
     # Read and spelled anew, as a later release than the one that wrote it may spell a definition otherwise.
     before = documents.document(state.registry.view(held))
     if before == document:
         return Step("unchanged", "view", view.name, held.version, reason, held)
-    problems.extend(placed(definitions, view, field, message) for field, message in inspect_checks(runtime, view, held.columns))
+    problems.extend(map(definitions.locate, inspect_checks(runtime, view, held.columns)))
     result = replace(held, document=document)
     return Step("update words", "view", view.name, held.version, "; ".join(filter(None, (_changed(before, document), reason))), result)
 
@@ -165,10 +161,10 @@ def _moved_view_step(
     runtime: Runtime, registry: Registry, view: FeatureView, found: Inspected, definitions: Definitions, problems: list[Problem]
 ) -> Step | None:
     """The step to another version than the current one: an earlier one of the same meaning and types, or one that is new."""
-    problems.extend(placed(definitions, view, field, message) for field, message in found.problems)
+    problems.extend(map(definitions.locate, found.problems))
     if found.compiled is None:
         return None
-    problems.extend(placed(definitions, view, field, message) for field, message in inspect_checks(runtime, view, found.columns))
+    problems.extend(map(definitions.locate, inspect_checks(runtime, view, found.columns)))
     held = registry.latest("view", view.name)
     document, fingerprint, rank = documents.document(view), view_fingerprint(view), registry.next_rank("view", view.name)
     for earlier in reversed(registry.rows.get(("view", view.name), ())):
@@ -238,8 +234,7 @@ def _derived_problems(
     views = {view.name: ViewVersion(view, versions[view.name].version, versions[view.name].columns) for view in definitions.views}
     for service, step in zip(definitions.services, steps, strict=True):
         if step.action != "unchanged":
-            for field_name, message in derived_type_problems(runtime, bind_service(service, step.version, "", views)):
-                yield definitions.problem("service", service.name, field_name, message)
+            yield from map(definitions.locate, derived_type_problems(runtime, bind_service(service, step.version, "", views)))
 
 
 def _service_row(service: FeatureService, version: int, fingerprint: str, bindings: Mapping[str, int]) -> Applied:
