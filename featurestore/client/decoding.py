@@ -18,7 +18,8 @@ from featurestore.pipelines.planning.plan import Plan
 from featurestore.pipelines.planning.step import Step
 from featurestore.records.definitions import Applied
 from featurestore.values import times
-from featurestore.values.coercion import DOUBLES, coerce
+from featurestore.values.coercion import coerce
+from featurestore.values.value_types import FLOATING
 
 
 def object_of(answer: Any) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def online(answer: Mapping[str, Any]) -> OnlineFeatures:
     """Looked-up features, their values of the types they have in the store. Derived ones but floats are as JSON has them."""
     types = tuple(answer["types"])
     derived = tuple(answer.get("derived_types", ()))
-    kinds = (*(kind for kind in types if kind is not None), *(kind if kind.rstrip("[]") in DOUBLES else None for kind in derived))
+    kinds = (*(kind for kind in types if kind is not None), *(kind if kind.rstrip("[]") in FLOATING else None for kind in derived))
     kinds = kinds if derived else types
     return OnlineFeatures(
         features=tuple(answer["features"]),

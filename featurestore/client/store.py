@@ -42,7 +42,7 @@ from featurestore.values.arguments import (
     check_version,
 )
 from featurestore.values.arguments import check_name as named
-from featurestore.values.coercion import DOUBLES
+from featurestore.values.value_types import FLOATING
 
 
 def connect(url: str, token: str | None = None, timeout: float = 30.0) -> "RemoteStore":
@@ -236,7 +236,7 @@ class RemoteStore:
         body = {"entities": list(entities), "request": None if request is None else list(request)}
         if any(_is_nan(value) for rows in body.values() for row in rows or () if isinstance(row, Mapping) for value in row.values()):
             described = self.service(service)
-            floats = [name for name, kind in {**described["key_types"], **described["request"]}.items() if kind in DOUBLES]
+            floats = [name for name, kind in {**described["key_types"], **described["request"]}.items() if kind in FLOATING]
             return {what: None if rows is None else [_without_nan(row, floats) for row in rows] for what, rows in body.items()}
         return body
 

@@ -14,11 +14,11 @@ from featurestore.compiler.events import CREATED, TIME
 from featurestore.compiler.exact_sums import exact_sum
 from featurestore.compiler.expressions import SqlProblem
 from featurestore.compiler.spread import stddev_input, stddev_sql
-from featurestore.compiler.zeros import FLOATING
 from featurestore.dsl.agg import Aggregation
+from featurestore.values.value_types import FLOATING, INTEGERS
 
 NUMERIC = frozenset({"sum", "mean", "stddev", "percentile"})
-_INTEGERS = frozenset("TINYINT SMALLINT INTEGER BIGINT UTINYINT USMALLINT UINTEGER UBIGINT HUGEINT UHUGEINT BOOLEAN".split())
+_WHOLE = INTEGERS | {"BOOLEAN"}
 NARROW = 2**125
 _SCALE = f"{2.0**86:.1f}::DOUBLE"
 _UNFIT = "error('a value does not fit this way of summing')"
@@ -108,7 +108,7 @@ class Ordered:
 
 def is_numeric(sql_type: str) -> bool:
     """Whether values of a DuckDB type can be added; booleans count as 0 and 1."""
-    return sql_type in _INTEGERS or sql_type in FLOATING or (sql_type.startswith("DECIMAL(") and not sql_type.endswith("[]"))
+    return sql_type in _WHOLE or sql_type in FLOATING or (sql_type.startswith("DECIMAL(") and not sql_type.endswith("[]"))
 
 
 def fold(aggregation: Aggregation, value: str | None, where: str | None, sql_type: str, shortcuts: Shortcuts = NONE) -> Fold | None:
@@ -121,7 +121,7 @@ def fold(aggregation: Aggregation, value: str | None, where: str | None, sql_typ
             return Fold((counted,), "CAST(coalesce({0}, 0) AS BIGINT)")
         case "sum":
             total = _sum(_number(value, sql_type), sql_type, where, shortcuts)
-            return replace(total, value=f"CAST({total.value} AS BIGINT)") if sql_type in _INTEGERS else total
+            return replace(total, value=f"CAST({total.value} AS BIGINT)") if sql_type in _WHOLE else total
         case "mean":
             total = _sum(_number(value, sql_type), sql_type, where, shortcuts)
             mean = f"CAST({total.value} AS DOUBLE) / nullif({{{len(total.parts)}}}, 0)"

@@ -4,21 +4,7 @@ from collections.abc import Sequence
 
 from featurestore.compiler import nanoseconds
 from featurestore.compiler.expressions import SqlProblem, quoted
-
-_KEPT = frozenset("BOOLEAN INTEGER BIGINT FLOAT DOUBLE VARCHAR DATE UUID BLOB".split()) | {"TIMESTAMP WITH TIME ZONE"}
-_BECOMES = {
-    "TINYINT": "INTEGER",
-    "SMALLINT": "INTEGER",
-    "UTINYINT": "INTEGER",
-    "USMALLINT": "INTEGER",
-    "UINTEGER": "BIGINT",
-    "UBIGINT": "DECIMAL(20,0)",
-    "HUGEINT": "BIGINT",
-    "UHUGEINT": "BIGINT",
-    "TIMESTAMP": "TIMESTAMP WITH TIME ZONE",
-    "TIMESTAMP_S": "TIMESTAMP WITH TIME ZONE",
-    "TIMESTAMP_MS": "TIMESTAMP WITH TIME ZONE",
-}
+from featurestore.values.value_types import TYPES
 
 
 def base_type(sql_type: str) -> str:
@@ -28,10 +14,10 @@ def base_type(sql_type: str) -> str:
 
 def storage_type(sql_type: str) -> str:
     """The feature table's type for a column of this DuckDB type. Raises: SqlProblem if there is none."""
-    if sql_type in _KEPT or sql_type.startswith("DECIMAL("):
+    if sql_type.startswith("DECIMAL("):
         return sql_type
-    if sql_type in _BECOMES:
-        return _BECOMES[sql_type]
+    if sql_type in TYPES and (stored := TYPES[sql_type].stored) is not None:
+        return stored
     if sql_type in nanoseconds.TYPES:
         raise SqlProblem(f"has type {sql_type}, but a feature table stores microseconds; CAST it to TIMESTAMP")
     if sql_type.startswith("ENUM("):

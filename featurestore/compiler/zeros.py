@@ -1,8 +1,7 @@
 """Distinguish -0.0 and 0.0, which are equal in SQL, by their signs."""
 
 from featurestore.compiler.storage import base_type
-
-FLOATING = frozenset({"FLOAT", "DOUBLE"})
+from featurestore.values.value_types import FLOATING
 
 
 def has_zeros(sql_type: str) -> bool:

@@ -3,29 +3,11 @@
 import re
 
 from featurestore.errors import brief
+from featurestore.values.value_types import STORED_TYPES
 
-_NAMES = {
-    "boolean": "BOOLEAN",
-    "bool": "BOOLEAN",
-    "int": "INTEGER",
-    "integer": "INTEGER",
-    "long": "BIGINT",
-    "bigint": "BIGINT",
-    "float": "FLOAT",
-    "double": "DOUBLE",
-    "string": "VARCHAR",
-    "varchar": "VARCHAR",
-    "text": "VARCHAR",
-    "date": "DATE",
-    "timestamp": "TIMESTAMP WITH TIME ZONE",
-    "timestamptz": "TIMESTAMP WITH TIME ZONE",
-    "uuid": "UUID",
-    "binary": "BLOB",
-}
+_NAMES = {name: value_type.sql for value_type in STORED_TYPES for name in value_type.names}
 _DECIMAL = re.compile(r"decimal\((\d{1,2}),\s*(\d{1,2})\)")
-_STORED = re.compile(
-    r"(?:BOOLEAN|INTEGER|BIGINT|FLOAT|DOUBLE|VARCHAR|DATE|UUID|BLOB|TIMESTAMP WITH TIME ZONE|DECIMAL\(\d{1,2},\d{1,2}\))(?:\[\])*"
-)
+_STORED = re.compile(rf"(?:{'|'.join(value_type.sql for value_type in STORED_TYPES)}|DECIMAL\(\d{{1,2}},\d{{1,2}}\))(?:\[\])*")
 
 
 def checked_type(type_name: object) -> str:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -14,8 +14,9 @@ from featurestore.engine.duckdb_errors import translate_errors
 from featurestore.engine.session import ColumnValues
 from featurestore.engine.statements import READS, one_statement
 from featurestore.engine.watch import current
+from featurestore.values.times import EPOCH
+from featurestore.values.value_types import ZONED
 
-ZONED = "TIMESTAMP WITH TIME ZONE"
 VALUE_RANGES = {
     "DATE": ("DATE '0001-01-01'", "DATE '9999-12-31'"),
     "TIMESTAMP": ("TIMESTAMP '0001-01-01'", "TIMESTAMP '9999-12-31 23:59:59.999999'"),
@@ -25,7 +26,6 @@ VALUE_RANGES = {
 """The range of each type in Python and in tables, for types whose range is larger in DuckDB."""
 KNOWN_QUERIES = 1000
 """Limit of queries whose types are cached."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Evaluator:

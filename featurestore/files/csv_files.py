@@ -10,9 +10,9 @@ from featurestore.engine.session import Engine, Session
 from featurestore.errors import NotFound, RequestError
 from featurestore.files import csv_text, csv_types, folders
 from featurestore.files.merged_columns import Columns, merge_columns
+from featurestore.values.value_types import ZONED
 
 _RAW = "__fs_csv"
-_TIMESTAMP = "TIMESTAMP WITH TIME ZONE"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def read_csv_files(engine: Engine, paths: Sequence[str], csv: Csv, times: Sequen
     parts = _parts(paths, headers, from_paths, columns)
     texts = [name for name in columns.names.values() if any(name in part.own for part in parts)]
     column_types = _column_types(engine, parts, csv, texts, [name for name in times if name in texts])
-    types = {name: column_type or (_TIMESTAMP if name in times else "VARCHAR") for name, column_type in column_types.items()}
+    types = {name: column_type or (ZONED if name in times else "VARCHAR") for name, column_type in column_types.items()}
     typed_parts = tuple(_typed_part(part, columns, types, from_folders, csv) for part in parts)
     inferred = {name: column_type for name, column_type in column_types.items() if column_type and name not in csv.types}
     return CsvFiles(
@@ -104,7 +104,7 @@ def _column_types(engine: Engine, parts: Sequence[_Part], csv: Csv, names: Seque
             if (name not in known_types and name in times and bits[index] & csv_types.OTHER) or (
                 name in known_types and bits[index] and not _is_compatible(bits[index], known_types[name], declared=declared)
             ):
-                column_type = known_types.get(name, _TIMESTAMP)
+                column_type = known_types.get(name, ZONED)
                 raise _misfit(session, parts, csv, name, column_type, declared=declared, time=name in times)
     return {name: known_types[name] if name in known_types else csv_types.inferred_type(bits[index]) for index, name in enumerate(names)}
 

@@ -6,6 +6,7 @@ from re import escape
 from featurestore.compiler.expressions import literal
 from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.value_types import sql_type
+from featurestore.values import value_types
 
 ISO_DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 ISO_TIME = f"{ISO_DATE}[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\\.[0-9]+)?)?"
@@ -19,7 +20,7 @@ _INFERRED = (
     (BOOLEAN, "BOOLEAN"),
     (DATE, "DATE"),
     (DATE | NAIVE, "TIMESTAMP"),
-    (DATE | NAIVE | ZONED, "TIMESTAMP WITH TIME ZONE"),
+    (DATE | NAIVE | ZONED, value_types.ZONED),
 )
 BITS = {column_type: taken for taken, column_type in _INFERRED} | {"VARCHAR": 2 * OTHER - 1}
 """The bit set of the kinds of text that each type accepts."""
@@ -78,7 +79,7 @@ def rule(column: str, column_type: str, csv: Csv) -> Rule:
     if column_type == "TIMESTAMP":
         value = f"coalesce({naive}, CAST({_date(x, csv)} AS TIMESTAMP))"
         return Rule(column_type, f"{value} IS NOT NULL", value, _moment(csv))
-    if column_type == "TIMESTAMP WITH TIME ZONE":
+    if column_type == value_types.ZONED:
         value = f"coalesce({zoned}, CAST(coalesce({naive}, CAST({_date(x, csv)} AS TIMESTAMP)) AS TIMESTAMP WITH TIME ZONE))"
         return Rule(column_type, f"{value} IS NOT NULL", value, _moment(csv))
     if column_type == "UUID":

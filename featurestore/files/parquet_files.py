@@ -11,8 +11,7 @@ from featurestore.compiler.relations import FilePart, LocalFiles
 from featurestore.files import folders, widening
 from featurestore.files.footers import Footer
 from featurestore.files.merged_columns import Columns, incompatible_types, merge_columns, too_many_digits
-
-_FOLDERS = {"BIGINT": pa.int64(), "DATE": pa.date32(), "VARCHAR": pa.string()}
+from featurestore.values.arrow_types import ARROW_TYPES
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def _column_type(name: str, one: _FileColumns, from_folders: Mapping[str, str]) 
     if own is not None:
         return own
     folder = next((column for column in one.folders if column.lower() == name.lower()), None)
-    return None if folder is None else _FOLDERS[from_folders[folder]]
+    return None if folder is None else ARROW_TYPES[from_folders[folder]]
 
 
 def _select(

@@ -5,28 +5,17 @@ from functools import reduce
 import pyarrow as pa
 
 from featurestore.compiler.expressions import quoted
+from featurestore.values.arrow_types import ARROW_TYPES
+from featurestore.values.value_types import ZONED
 
 _SIGNED = {8: pa.int8(), 16: pa.int16(), 32: pa.int32(), 64: pa.int64()}
-_PLAIN = {
-    pa.bool_(): "BOOLEAN",
-    pa.int8(): "TINYINT",
-    pa.int16(): "SMALLINT",
-    pa.int32(): "INTEGER",
-    pa.int64(): "BIGINT",
-    pa.uint8(): "UTINYINT",
-    pa.uint16(): "USMALLINT",
-    pa.uint32(): "UINTEGER",
-    pa.uint64(): "UBIGINT",
+_SQL = {
+    **{arrow: sql for sql, arrow in ARROW_TYPES.items()},
     pa.float16(): "FLOAT",
-    pa.float32(): "FLOAT",
-    pa.float64(): "DOUBLE",
-    pa.string(): "VARCHAR",
-    pa.binary(): "BLOB",
-    pa.date32(): "DATE",
     pa.time32("ms"): "TIME",
-    pa.time64("us"): "TIME",
     pa.time64("ns"): "TIME_NS",
 }
+"""The DuckDB types in which DuckDB reads columns of these Arrow types from Parquet files."""
 
 
 def plain(data_type: pa.DataType) -> pa.DataType:
@@ -92,12 +81,10 @@ def common_type(data_types: list[pa.DataType]) -> pa.DataType | None:
 def sql_type(data_type: pa.DataType) -> str | None:
     """The DuckDB name of a plain type; None if it has none."""
     is_ = pa.types
-    if data_type in _PLAIN:
-        return _PLAIN[data_type]
-    if isinstance(data_type, pa.UuidType):
-        return "UUID"
+    if data_type in _SQL:
+        return _SQL[data_type]
     if is_.is_timestamp(data_type):
-        return "TIMESTAMP WITH TIME ZONE" if data_type.tz else "TIMESTAMP"
+        return ZONED if data_type.tz else "TIMESTAMP"
     if is_.is_decimal(data_type):
         return f"DECIMAL({data_type.precision},{data_type.scale})" if data_type.precision <= 38 else None
     if is_.is_list(data_type):

@@ -8,25 +8,11 @@ from pyiceberg import types as ice
 from pyiceberg.schema import Schema
 
 from featurestore.errors import RequestError, TypeMismatch
+from featurestore.values.arrow_types import ARROW_TYPES
+from featurestore.values.value_types import ZONED
 
 FIELD_ID = b"PARQUET:field_id"
 
-_ARROW: dict[type[ice.IcebergType], pa.DataType] = {
-    ice.BooleanType: pa.bool_(),
-    ice.IntegerType: pa.int32(),
-    ice.LongType: pa.int64(),
-    ice.FloatType: pa.float32(),
-    ice.DoubleType: pa.float64(),
-    ice.StringType: pa.string(),
-    ice.BinaryType: pa.binary(),
-    ice.UUIDType: pa.uuid(),
-    ice.DateType: pa.date32(),
-    ice.TimeType: pa.time64("us"),
-    ice.TimestampType: pa.timestamp("us"),
-    ice.TimestamptzType: pa.timestamp("us", "UTC"),
-    ice.TimestampNanoType: pa.timestamp("ns"),
-    ice.TimestamptzNanoType: pa.timestamp("ns", "UTC"),
-}
 _SQL: dict[type[ice.IcebergType], str] = {
     ice.BooleanType: "BOOLEAN",
     ice.IntegerType: "INTEGER",
@@ -40,7 +26,13 @@ _SQL: dict[type[ice.IcebergType], str] = {
     ice.DateType: "DATE",
     ice.TimeType: "TIME",
     ice.TimestampType: "TIMESTAMP",
-    ice.TimestamptzType: "TIMESTAMP WITH TIME ZONE",
+    ice.TimestamptzType: ZONED,
+}
+"""The value types of Iceberg's types, by their DuckDB names."""
+
+_NANOSECONDS: dict[type[ice.IcebergType], pa.DataType] = {
+    ice.TimestampNanoType: pa.timestamp("ns"),
+    ice.TimestamptzNanoType: pa.timestamp("ns", "UTC"),
 }
 
 
@@ -66,8 +58,10 @@ def arrow_type(iceberg_type: ice.IcebergType, *, ids: bool = False) -> pa.DataTy
         return pa.map_(arrow_field(iceberg_type.key_field, ids=ids).with_nullable(False), arrow_field(iceberg_type.value_field, ids=ids))
     if isinstance(iceberg_type, ice.StructType):
         return pa.struct([arrow_field(field, ids=ids) for field in iceberg_type.fields])
-    if type(iceberg_type) in _ARROW:
-        return _ARROW[type(iceberg_type)]
+    if type(iceberg_type) in _SQL:
+        return ARROW_TYPES[_SQL[type(iceberg_type)]]
+    if type(iceberg_type) in _NANOSECONDS:
+        return _NANOSECONDS[type(iceberg_type)]
     raise TypeMismatch(f"columns of the Iceberg type {iceberg_type} cannot be read")
 
 

@@ -14,6 +14,7 @@ from featurestore.models.values import kinds_of, listed, plain, typed
 from featurestore.store import FeatureStore
 from featurestore.values.coercion import coerce
 from featurestore.values.json_numbers import NotANumber, WrittenNumber
+from featurestore.values.value_types import FLOATING
 
 MISSING = ("nan", "error")
 
@@ -116,7 +117,7 @@ def _derived(value: Any, numeric: bool, name: str) -> Any:
 
 def _refuse_spelled_out(given: Given, kinds: Mapping[str, str]) -> None:
     for name, values in given.items():
-        if kinds.get(name, "DOUBLE") not in ("DOUBLE", "FLOAT") and any(type(value) is NotANumber for value in values):
+        if kinds.get(name, "DOUBLE") not in FLOATING and any(type(value) is NotANumber for value in values):
             raise TypeMismatch(f"the feature '{name}': NaN is no {kinds[name]}; send null for none", field=name, expected=kinds[name])
 
 

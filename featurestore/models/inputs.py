@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import RequestError, near
+from featurestore.values.value_types import STORED_TYPES
 
 Values: TypeAlias = "Sequence[Any] | pa.ChunkedArray"
 """One column: Python values with None for NULL, or Arrow."""
@@ -23,17 +24,7 @@ _OTHERS = {
     "timestamp[us, tz=UTC]": pa.timestamp("us", tz="UTC"),
 }
 # The types of keys and request fields, which the service declares.
-_SENT = {
-    "BOOLEAN": "bool",
-    "INTEGER": "int32",
-    "BIGINT": "int64",
-    "FLOAT": "float",
-    "DOUBLE": "double",
-    "VARCHAR": "string",
-    "BLOB": "binary",
-    "DATE": "date32[day]",
-    "TIMESTAMP WITH TIME ZONE": "timestamp[us, tz=UTC]",
-}
+_SENT = {stored.sql: stored.arrow for stored in STORED_TYPES if stored.arrow is not None and stored.sql != "UUID"}
 # The types of a model's signature.
 _DECLARED = {"boolean": "bool", "integer": "int32", "long": "int64", "float": "float", "double": "double", "string": "string"}
 

@@ -23,7 +23,8 @@ from featurestore.records.online_tables import Filling
 from featurestore.records.runtime import Runtime
 from featurestore.spines.columns import arrow_type
 from featurestore.values import json_encoding, times
-from featurestore.values.coercion import DOUBLES, coerce, is_exact_fit
+from featurestore.values.coercion import coerce, is_exact_fit
+from featurestore.values.value_types import FLOATING
 
 PRESENT, NOT_FOUND, EXPIRED = "PRESENT", "NOT_FOUND", "EXPIRED"
 BRIEF = 4_000_000
@@ -84,8 +85,8 @@ class OnlineFeatures:
     def _may_not_be_finite(self) -> bool:
         """False if no float is NaN or infinite. Faster than checking each value."""
         types = [*(sql_type for sql_type in self.types if sql_type is not None), *self.derived_types]
-        floats = [index for index, sql_type in enumerate(types) if sql_type in DOUBLES]
-        if any("DOUBLE" in sql_type or "FLOAT" in sql_type for sql_type in types if sql_type not in DOUBLES):
+        floats = [index for index, sql_type in enumerate(types) if sql_type in FLOATING]
+        if any("DOUBLE" in sql_type or "FLOAT" in sql_type for sql_type in types if sql_type not in FLOATING):
             return True
         if not floats:
             return False

@@ -1,11 +1,10 @@
 """What a source gives now, held against the types of a feature table: a value that keeps every digit may be stored."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
-_INTEGER_DIGITS = {"INTEGER": 10, "BIGINT": 19}
+from featurestore.values.value_types import decimal_digits, integer_limit
+
 _EXACT = {("INTEGER", "BIGINT"), ("INTEGER", "DOUBLE"), ("FLOAT", "DOUBLE")}
 
 
@@ -33,11 +32,10 @@ def fits(found: str, stored: str) -> bool:
         return True
     if found.endswith("[]") and stored.endswith("[]"):
         return fits(found[:-2], stored[:-2])
-    room = _DECIMAL.fullmatch(stored)
-    if room is None:
+    stored_digits, found_digits = decimal_digits(stored), decimal_digits(found)
+    if stored_digits is None:
         return False
-    whole, scale = int(room[1]) - int(room[2]), int(room[2])
-    if found in _INTEGER_DIGITS:
-        return whole >= _INTEGER_DIGITS[found]
-    digits = _DECIMAL.fullmatch(found)
-    return digits is not None and whole >= int(digits[1]) - int(digits[2]) and scale >= int(digits[2])
+    precision, scale = stored_digits
+    if found in ("INTEGER", "BIGINT"):
+        return precision - scale >= len(str(integer_limit(found)))
+    return found_digits is not None and precision - scale >= found_digits[0] - found_digits[1] and scale >= found_digits[1]

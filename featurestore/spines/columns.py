@@ -7,34 +7,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore.errors import TypeMismatch
+from featurestore.values import arrow_types
+from featurestore.values.arrow_types import ARROW_TYPES
 from featurestore.values.coercion import coerce, quote_value
 from featurestore.values.storable import unstorable_values
 from featurestore.values.times import FIRST, LAST
+from featurestore.values.value_types import STORED_TYPES, VALUE_TYPES, ZONED
 
-TIME = pa.timestamp("us", tz="UTC")
+TIME = ARROW_TYPES[ZONED]
 MAX_DECIMAL_DIGITS = 38
-ARROW_TYPES = {
-    "BOOLEAN": pa.bool_(),
-    "INTEGER": pa.int32(),
-    "BIGINT": pa.int64(),
-    "FLOAT": pa.float32(),
-    "DOUBLE": pa.float64(),
-    "VARCHAR": pa.string(),
-    "DATE": pa.date32(),
-    "UUID": pa.string(),
-    "BLOB": pa.binary(),
-    "TIMESTAMP WITH TIME ZONE": TIME,
-}
+_ARROW_TYPES = {**{stored.sql: ARROW_TYPES[stored.sql] for stored in STORED_TYPES}, "UUID": pa.string()}
 
 
 def arrow_type(sql_type: str) -> pa.DataType:
     """The Arrow type of a key or request column of a DuckDB type; UUIDs travel as text."""
-    if sql_type.endswith("[]"):
-        return pa.list_(arrow_type(sql_type[:-2]))
-    if sql_type.startswith("DECIMAL("):
-        precision, scale = sql_type[8:-1].split(",")
-        return pa.decimal128(int(precision), int(scale))
-    return ARROW_TYPES[sql_type]
+    return arrow_types.arrow_type(sql_type, _ARROW_TYPES)
 
 
 def as_time(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
@@ -168,12 +155,11 @@ def _check_calendar(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 
 _STORABLE = {
-    pa.int8(): pa.int32(),
-    pa.int16(): pa.int32(),
-    pa.uint8(): pa.int32(),
-    pa.uint16(): pa.int32(),
-    pa.uint32(): pa.int64(),
-    pa.uint64(): pa.decimal128(20, 0),
+    **{
+        ARROW_TYPES[narrow.sql]: arrow_types.arrow_type(narrow.stored)
+        for narrow in VALUE_TYPES
+        if narrow.python is int and narrow.arrow and narrow.stored and narrow.stored != narrow.sql
+    },
     pa.float16(): pa.float32(),
     pa.large_string(): pa.string(),
     pa.string_view(): pa.string(),

@@ -5,9 +5,10 @@ from typing import Any
 
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import TypeMismatch
-from featurestore.values.coercion import DOUBLES, coerce, quote_value
+from featurestore.values.coercion import coerce, quote_value
 from featurestore.values.json_encoding import NAMES
 from featurestore.values.json_numbers import NotANumber, WrittenNumber
+from featurestore.values.value_types import FLOATING, ZONED
 
 
 def coerce_numbers(rows: Sequence[Any], plan: ServicePlan, timestamp: str) -> list[Any]:
@@ -18,8 +19,8 @@ def coerce_numbers(rows: Sequence[Any], plan: ServicePlan, timestamp: str) -> li
     sql_types = {column: sql_type for use in plan.uses for (_, column), sql_type in zip(use.keys, use.key_types, strict=True)} | dict(
         plan.request
     )
-    sql_types[timestamp] = "TIMESTAMP WITH TIME ZONE"
-    double_columns = {name for name, sql_type in sql_types.items() if sql_type in DOUBLES}
+    sql_types[timestamp] = ZONED
+    double_columns = {name for name, sql_type in sql_types.items() if sql_type in FLOATING}
     affected = {
         name
         for row in rows
@@ -41,15 +42,15 @@ def coerce_numbers(rows: Sequence[Any], plan: ServicePlan, timestamp: str) -> li
 
 
 def _coerced(value: Any, sql_type: str, what: str) -> Any:
-    if type(value) is NotANumber and sql_type not in DOUBLES:
+    if type(value) is NotANumber and sql_type not in FLOATING:
         raise TypeMismatch(f"{what}: {value!r} is not {sql_type}; leave a missing value out, or send null", field=what, expected=sql_type)
-    if type(value) is str and sql_type in DOUBLES:
+    if type(value) is str and sql_type in FLOATING:
         return NAMES.get(value, value)
     if sql_type.startswith("DECIMAL(") and isinstance(value, int | float) and not isinstance(value, bool):
         return coerce(value, sql_type, what)
     if type(value) is not WrittenNumber:
         return value
-    if sql_type not in DOUBLES:
+    if sql_type not in FLOATING:
         return coerce(value, sql_type, what)
     double = float(value)
     if double in (float("inf"), float("-inf")):

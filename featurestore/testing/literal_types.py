@@ -1,23 +1,15 @@
 """Infer the DuckDB type of a column of Python literals; mixed types are an error that names the column."""
 
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 from featurestore.errors import TypeMismatch
+from featurestore.values.value_types import TYPES, ZONED
 
-ZONED = "TIMESTAMP WITH TIME ZONE"
-_KINDS: dict[type[Any], str] = {
-    bool: "BOOLEAN",
-    int: "BIGINT",
-    float: "DOUBLE",
-    str: "VARCHAR",
-    bytes: "BLOB",
-    UUID: "UUID",
-    date: "DATE",
-}
+_SQL = {TYPES[sql].python: sql for sql in ("BOOLEAN", "BIGINT", "DOUBLE", "VARCHAR", "BLOB", "UUID", "DATE")}
+"""The DuckDB type of the values of each Python type."""
 
 
 def to_python(value: Any) -> Any:
@@ -58,9 +50,9 @@ def _value_type(value: Any, what: str) -> str:
         return "list"
     if isinstance(value, dict):
         return "struct"
-    if type(value) not in _KINDS:
+    if type(value) not in _SQL:
         raise TypeMismatch(f"{what} holds {value!r}, a {type(value).__name__}, which no table can hold", field=what)
-    return _KINDS[type(value)]
+    return _SQL[type(value)]
 
 
 def _decimal(values: list[Decimal]) -> str:

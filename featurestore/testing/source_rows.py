@@ -11,9 +11,10 @@ from featurestore.dsl.source import Source
 from featurestore.dsl.value_types import sql_type
 from featurestore.engine.memory import MemorySession
 from featurestore.errors import FeatureStoreError, NotFound, RequestError
-from featurestore.testing.literal_types import ZONED, literal_type, to_python
+from featurestore.testing.literal_types import literal_type, to_python
 from featurestore.values import frames
 from featurestore.values.coercion import coerce
+from featurestore.values.value_types import ZONED
 
 TEXT = "VARCHAR"
 Schema = Mapping[str, Mapping[str, str]]

@@ -10,13 +10,11 @@ from typing import Any
 
 from featurestore.errors import TypeMismatch
 from featurestore.values.json_encoding import NAMES
+from featurestore.values.value_types import FLOATING, ZONED, decimal_digits, integer_limit
 
-DOUBLES = ("DOUBLE", "FLOAT")
-"""The types with NaN and infinities."""
 MAX_QUOTED = 100
 """Limit of characters of a value quoted in a message."""
 
-_RANGES = {"INTEGER": 2**31, "BIGINT": 2**63}
 _MOST_FLOAT = 2.0**128 - 2.0**103
 """Doubles from this value on round to infinity as a float."""
 _MOST_BITS = 256
@@ -33,7 +31,7 @@ def coerce(value: Any, sql_type: str, where: str) -> Any:
     if hasattr(value, "item") and not isinstance(value, str | bytes):  # numpy scalars
         value = value.item()
     # A NaN in a data frame means NULL; one that a client writes out has its own class, and does not.
-    if type(value) is float and math.isnan(value) and sql_type not in ("DOUBLE", "FLOAT"):
+    if type(value) is float and math.isnan(value) and sql_type not in FLOATING:
         return None
     if sql_type.endswith("[]") and isinstance(value, list | tuple):
         return [coerce(item, sql_type[:-2], f"{where}[{index}]") for index, item in enumerate(value)]
@@ -73,7 +71,8 @@ def _integer(value: Any, sql_type: str) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or (isinstance(value, Decimal) and value.is_nan()):
         return None
     # Check the range first: converting a number with a large exponent would need as many digits.
-    if not -_RANGES[sql_type] <= value < _RANGES[sql_type] or value != int(value):
+    limit = integer_limit(sql_type)
+    if not -limit <= value < limit or value != int(value):
         return None
     return int(value)
 
@@ -104,7 +103,7 @@ def _decimal(value: Any, sql_type: str) -> Decimal | None:
     if not _DECIMAL.fullmatch(text):
         return None
     exact = Decimal(text)
-    precision, scale = (int(part) for part in sql_type.partition("(")[2].rstrip(")").split(","))
+    precision, scale = decimal_digits(sql_type) or (0, 0)
     if not exact:
         return Decimal(0).scaleb(-scale)
     if not -scale <= exact.adjusted() < precision - scale:
@@ -186,5 +185,5 @@ _COERCERS: Mapping[str, Callable[[Any, str], Any]] = {
     "BLOB": _binary,
     "UUID": _uuid,
     "DATE": _date,
-    "TIMESTAMP WITH TIME ZONE": _timestamp,
+    ZONED: _timestamp,
 }

@@ -17,10 +17,10 @@ from featurestore.joins.view_join import Facts, ViewFacts, ViewJoin
 from featurestore.spines.spine import SpineRows
 from featurestore.values.arrays import single_array
 from featurestore.values.int64 import Numbers, row_numbers
+from featurestore.values.value_types import TYPES
 
-TYPE_BYTES = {"DOUBLE": 8, "BIGINT": 8, "TIMESTAMP WITH TIME ZONE": 8, "FLOAT": 4, "INTEGER": 4, "DATE": 4, "BOOLEAN": 1}
 OTHER_TYPE_BYTES = 32
-"""The assumed size of a value of another type, in bytes."""
+"""The assumed size of a value of a type without a fixed width, in bytes; UUIDs are joined as text."""
 MATCH_BYTES = 64
 """Bytes per row and view during the match."""
 
@@ -31,10 +31,8 @@ class GatherJoin:
     def __init__(self, session: Session, plan: ServicePlan, logs: Sequence[ViewLog], room: int) -> None:
         self._session, self._plan, self._logs = session, plan, logs
         self.facts: Facts = {}
-        kinds = [kind for use in plan.uses for kind in use.feature_types]
-        width = (
-            sum(TYPE_BYTES.get(kind, OTHER_TYPE_BYTES) for kind in kinds) + OTHER_TYPE_BYTES * len(plan.derived) + MATCH_BYTES * len(logs)
-        )
+        sql_types = [sql_type for use in plan.uses for sql_type in use.feature_types]
+        width = sum(_width(sql_type) for sql_type in sql_types) + OTHER_TYPE_BYTES * len(plan.derived) + MATCH_BYTES * len(logs)
         # Half of the room: a batch is still being written while the next one is gathered.
         self.rows_at_once = max(BATCH, room // 2 // width)
 
@@ -121,3 +119,8 @@ def _beside(schema: pa.Schema, columns: Sequence[pa.ChunkedArray], derived: pa.R
         own = [single_array(column.slice(done, batch.num_rows)) for column in columns]
         done += batch.num_rows
         yield pa.RecordBatch.from_arrays([*own, *batch.columns], schema=schema)
+
+
+def _width(sql_type: str) -> int:
+    width = TYPES[sql_type].width if sql_type in TYPES and sql_type != "UUID" else None
+    return OTHER_TYPE_BYTES if width is None else width
