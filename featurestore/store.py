@@ -17,7 +17,7 @@ from featurestore import verbs
 from featurestore.backend import Backend
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl.csv_format import Csv
-from featurestore.errors import FeatureStoreError, RequestError, brief
+from featurestore.errors import FeatureStoreError, RequestError
 from featurestore.records import definitions, describe, health
 from featurestore.records.definitions import Applied
 from featurestore.records.live_versions import live_versions
@@ -27,18 +27,25 @@ from featurestore.records.runtime import Runtime
 from featurestore.records.serving_version import Services
 from featurestore.settings import Settings, load_settings
 from featurestore.values import times
-from featurestore.values.arguments import Failures, Known, check_failures, check_flag, check_text, check_version
+from featurestore.values.arguments import Failures, Known, check_failures, check_flag, check_sample, check_text, check_version
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
     from featurestore.engine.session import ExpressionEvaluator
     from featurestore.pipelines.lookup import OnlineFeatures
+    from featurestore.pipelines.maintenance.maintain import TableMaintenance
+    from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
     from featurestore.pipelines.maintenance.removal import Removal
+    from featurestore.pipelines.maintenance.repair import Repair
     from featurestore.pipelines.materialization.outcome import Materializations
+    from featurestore.pipelines.materialization.publish import Publication
     from featurestore.pipelines.planning.plan import Plan
     from featurestore.pipelines.training_sets import splits
+    from featurestore.pipelines.training_sets.comparison_result import Comparison
+    from featurestore.pipelines.training_sets.listing import TrainingSetInfo
     from featurestore.pipelines.training_sets.training_set import TrainingSet
+    from featurestore.records.listings import EntityInfo, ModelInfo, ServiceDetail, ServiceInfo, SourceInfo, ViewDetail, ViewInfo
 
 MODELS = re.compile(r"(?:models|runs):/[^/]")
 """Model URIs that MLflow resolves with its configured server; others would make it connect to any server they name."""
@@ -112,27 +119,22 @@ class FeatureStore:
             raise error
         return done
 
-    def publish(self, names: str | Sequence[str] | None = None, full: bool = False) -> list[dict[str, Any]]:
+    def publish(self, names: str | Sequence[str] | None = None, full: bool = False) -> list[Publication]:
         """Publish the feature tables of views (default: all) to the online store, as the next `materialize` would, without computing
         anything. With `full`, all online rows of each table are replaced.
 
-        Returns a dict per live version: view, table, rows written, snapshot_id (None: never materialized, or no rows).
+        Returns one result per live version. Raises: NotFound with the nearest names.
         """
         return verbs.publish_views(self._runtime, self._live_versions(names), check_flag(full, "full"))
 
-    def verify_online(self, names: str | Sequence[str] | None = None, sample: int | None = None) -> list[dict[str, Any]]:
+    def verify_online(self, names: str | Sequence[str] | None = None, sample: int | None = None) -> list[OnlineComparison]:
         """Compare the online rows of views (default: all) with the newest rows of their feature tables, at the snapshot that was published
         last, bit for bit: -0.0 differs from 0.0, and NaN equals NaN. `sample` limits the comparison to so many random rows of each
         table, and as many random online keys.
 
-        Returns a dict per live version: view, table, snapshot_id, rows compared, same; the number of missing, changed and extra online
-        rows; differences, the first thousand: key, what, and for a changed value feature, online and table.
+        Returns one result per live version. Raises: NotFound with the nearest names; CommitConflict if a table is published all the time.
         """
-        if sample is not None and (isinstance(sample, bool) or not isinstance(sample, int) or sample < 1):
-            raise RequestError(
-                f"sample={brief(sample)} is not a number of rows: give 1 or more, or leave it out for all rows", field="sample"
-            )
-        return [comparison.to_dict() for comparison in verbs.compare_views(self._runtime, self._live_versions(names), sample)]
+        return verbs.compare_views(self._runtime, self._live_versions(names), check_sample(sample))
 
     def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
         """Remove an older version of a view: its registry entry, its online rows, its table with all files.
@@ -151,25 +153,22 @@ class FeatureStore:
 
     def maintain(
         self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None
-    ) -> list[dict[str, Any]]:
+    ) -> list[TableMaintenance]:
         """Expire snapshots that nothing pins, remove orphan files, and compact small files into sorted ones.
 
         Only snapshots and files older than `older_than` are removed. With `fold_older_than`, versions of rows that were superseded
         longer ago than that are dropped from the feature tables' new snapshots: `known="then"` is exact only for later times.
 
-        Returns a dict per table: table; snapshots expired; files and bytes removed; compacted_files and compacted_bytes; folded_rows,
-        the dropped versions; note, what was skipped and why (None: nothing). In a dry run, what would be done.
+        Returns one result per table; in a dry run, what would be done.
         """
-        return [table.to_dict() for table in verbs.maintain(self._runtime, older_than, check_flag(dry_run, "dry_run"), fold_older_than)]
+        return verbs.maintain(self._runtime, older_than, check_flag(dry_run, "dry_run"), fold_older_than)
 
-    def repair(self, dry_run: bool = False) -> list[dict[str, Any]]:
+    def repair(self, dry_run: bool = False) -> list[Repair]:
         """Roll every table with missing files back to its last complete snapshot; a dry run changes nothing.
 
-        The next `materialize` computes again what was lost. Returns a dict per table with missing files: table; missing, their number,
-        and first, the path of one; back_to, a snapshot id (None: the table is empty now); training_sets, the ids of those that need a
-        missing file; todo. Empty if no files are missing.
+        The next `materialize` computes again what was lost. Returns one result per table with missing files; empty if there are none.
         """
-        return [table.to_dict() for table in verbs.repair(self._runtime, check_flag(dry_run, "dry_run"))]
+        return verbs.repair(self._runtime, check_flag(dry_run, "dry_run"))
 
     def training_set(
         self,
@@ -229,7 +228,7 @@ class FeatureStore:
         """
         return verbs.rebuild_training_set(self._runtime, self._id(id_or_model_uri, "id_or_model_uri"))
 
-    def compare(self, a: str, b: str) -> dict[str, Any]:
+    def compare(self, a: str, b: str) -> Comparison:
         """The differences of training set `b` from `a`: definitions, rows, values, drift, and their causes.
 
         A model URI stands for the model's training set. Raises: NotFound with the nearest ids; RequestError if their key columns
@@ -272,35 +271,35 @@ class FeatureStore:
         plan = service if isinstance(service, ServicePlan) else self._services.current(service)
         return verbs.lookup(self._runtime, plan, entities, request, self._filling)
 
-    def entities(self) -> list[dict[str, Any]]:
+    def entities(self) -> list[EntityInfo]:
         """The applied entities."""
-        return describe.plain(self._runtime, "entity")
+        return describe.entities(self._runtime)
 
-    def sources(self) -> list[dict[str, Any]]:
+    def sources(self) -> list[SourceInfo]:
         """The applied sources."""
-        return describe.plain(self._runtime, "source")
+        return describe.sources(self._runtime)
 
-    def views(self) -> list[dict[str, Any]]:
+    def views(self) -> list[ViewInfo]:
         """The newest version of every view, with its snapshot and watermark."""
         return describe.views(self._runtime)
 
-    def view(self, name: str) -> dict[str, Any]:
+    def view(self, name: str) -> ViewDetail:
         """One view with all versions and the SQL of the newest. Raises: NotFound with the nearest names."""
         return describe.view(self._runtime, view_name(name))
 
-    def services(self) -> list[dict[str, Any]]:
+    def services(self) -> list[ServiceInfo]:
         """Every service at the version that is served."""
         return describe.services(self._runtime)
 
-    def service(self, name: str) -> dict[str, Any]:
+    def service(self, name: str) -> ServiceDetail:
         """One service: features, request fields, key columns, versions. Raises: NotFound with the nearest names."""
         return describe.service(self._runtime, service_name(name))
 
-    def training_sets(self) -> list[dict[str, Any]]:
+    def training_sets(self) -> list[TrainingSetInfo]:
         """Every training set, newest first."""
         return verbs.list_training_sets(self._runtime)
 
-    def models(self) -> list[dict[str, Any]]:
+    def models(self) -> list[ModelInfo]:
         """Every version of every model that was logged with a training set, newest first, with its aliases."""
         return describe.models(self._runtime)
 

@@ -1,6 +1,6 @@
 """`diff`: the differences between two training sets."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.markup import escape
@@ -9,6 +9,9 @@ from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import print_facts, print_json, print_sql, print_table, say
 from featurestore.values.humanize import count
+
+if TYPE_CHECKING:
+    from featurestore.pipelines.training_sets.comparison_result import Comparison
 
 
 @click.command(cls=Command)
@@ -29,31 +32,31 @@ def diff(a: str, b: str) -> None:
     _show(comparison)
 
 
-def _show(comparison: dict[str, Any]) -> None:
-    rows, features = comparison["rows"], comparison["features"]
-    facts = {"a": f"{escape(comparison['a'])}, {count(rows['a'])} rows", "b": f"{escape(comparison['b'])}, {count(rows['b'])} rows"}
-    facts["rows"] = f"{count(rows['common'])} in both, {count(rows['added'])} added, {count(rows['gone'])} removed"
-    for key, word in (("added", "added"), ("gone", "removed")):
-        if features[key]:
-            facts[f"features {word}"] = escape(", ".join(features[key]))
+def _show(comparison: "Comparison") -> None:
+    rows, features = comparison.rows, comparison.features
+    facts = {"a": f"{escape(comparison.a)}, {count(rows.a)} rows", "b": f"{escape(comparison.b)}, {count(rows.b)} rows"}
+    facts["rows"] = f"{count(rows.common)} in both, {count(rows.added)} added, {count(rows.gone)} removed"
+    for names, word in ((features.added, "added"), (features.gone, "removed")):
+        if names:
+            facts[f"features {word}"] = escape(", ".join(names))
     print_facts(facts)
-    for change in comparison["definitions"]:
+    for change in comparison.definitions:
         say()
-        say(f"[bold]{escape(change.get('view') or change['derived'])}[/]  {escape(str(change['from']))} -> {escape(str(change['to']))}")
-        if change["diff"]:
-            print_sql(change["diff"], "diff")
+        say(f"[bold]{escape(change.name)}[/]  {escape(str(change.before))} -> {escape(str(change.after))}")
+        if change.diff:
+            print_sql(change.diff, "diff")
     say()
-    reasons = list(dict.fromkeys(reason for one in features["common"].values() for reason in one["because"]))
+    reasons = list(dict.fromkeys(reason for change in features.common.values() for reason in change.because))
     print_table(
         ["feature", "changed", "share", "PSI", "JS", "because"],
         [
             [
                 f"[bold]{escape(name)}[/]",
-                count(one["changed"]),
-                *(_number(one[key]) for key in ("share", "psi", "js")),
-                ", ".join(str(reasons.index(reason) + 1) for reason in one["because"]),
+                count(change.changed),
+                *map(_number, (change.share, change.psi, change.js)),
+                ", ".join(str(reasons.index(reason) + 1) for reason in change.because),
             ]
-            for name, one in features["common"].items()
+            for name, change in features.common.items()
         ],
         right=["changed", "share", "PSI", "JS"],
     )

@@ -24,6 +24,7 @@ from featurestore.values.humanize import plural
 
 if TYPE_CHECKING:
     from featurestore.client.store import RemoteStore
+    from featurestore.records.listings import ViewInfo
     from featurestore.settings import Settings
     from featurestore.store import FeatureStore
 
@@ -178,22 +179,22 @@ def _damages(store: "FeatureStore", repair: bool) -> Iterator[Finding]:
         yield Finding("files", "wrong", str(error), "check that catalog and warehouse can be reached, then run featurestore doctor again")
         return
     for table in damaged:
-        target = "an empty table" if table["back_to"] is None else f"snapshot {table['back_to']}"
-        missing = f"{table['missing']} files of its current snapshot are missing, such as {table['first']}; " if table["missing"] else ""
-        affected = f"training sets that need a missing file: {', '.join(table['training_sets'])}; " if table["training_sets"] else ""
+        target = "an empty table" if table.back_to is None else f"snapshot {table.back_to}"
+        missing = f"{table.missing} files of its current snapshot are missing, such as {table.first}; " if table.missing else ""
+        affected = f"training sets that need a missing file: {', '.join(table.training_sets)}; " if table.training_sets else ""
         done = f"rolled back to {target}" if repair else f"featurestore doctor --repair rolls it back to {target}"
-        todo = f"{done}; {table['todo']}" if table["missing"] else table["todo"]
-        yield Finding(f"table {table['table']}", "note" if repair else "wrong", f"{missing}{affected}".rstrip("; "), todo)
+        todo = f"{done}; {table.todo}" if table.missing else table.todo
+        yield Finding(f"table {table.table}", "note" if repair else "wrong", f"{missing}{affected}".rstrip("; "), todo)
     if not damaged:
         yield Finding("files", "ok", "all files of current and tagged snapshots exist")
 
 
-def _views(views: Callable[[], list[dict[str, object]]]) -> Finding:
+def _views(views: "Callable[[], list[ViewInfo]]") -> Finding:
     try:
         all_views = views()
     except FeatureStoreError as error:
         return Finding("views", "wrong", error.message, "check that the files of the warehouse can be read")
-    empty = [str(view["name"]) for view in all_views if view["materialized_through"] is None]
+    empty = [view.name for view in all_views if view.materialized_through is None]
     if not all_views:
         return Finding("views", "note", "none applied yet", "featurestore apply")
     if empty:

@@ -1,8 +1,7 @@
 """`maintain`: compact small files, expire snapshots, remove orphan files."""
 
-from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.markup import escape
@@ -12,6 +11,9 @@ from featurestore.cli.help import Command
 from featurestore.cli.output import print_json, print_table, say
 from featurestore.dsl import durations
 from featurestore.values.humanize import count, plural, size
+
+if TYPE_CHECKING:
+    from featurestore.pipelines.maintenance.maintain import TableMaintenance
 
 COLUMNS = {
     "snapshots expired": "snapshots",
@@ -45,9 +47,9 @@ def maintain(older_than: str, fold_older_than: str | None, dry_run: bool) -> Non
         return
     print_table(["table", *COLUMNS], [_row(table) for table in done], right=list(COLUMNS))
     for table in done:
-        if table["note"]:
-            say(f"[yellow]{escape(table['table'])}[/]: {escape(table['note'])}")
-    freed = size(sum(table["bytes"] for table in done))
+        if table.note:
+            say(f"[yellow]{escape(table.table)}[/]: {escape(table.note)}")
+    freed = size(sum(table.bytes for table in done))
     outcome = f"dry run, nothing was changed; {freed} would be freed" if dry_run else f"{freed} freed"
     say(f"[dim]{plural(len(done), 'table')}, {outcome}[/]")
 
@@ -59,6 +61,6 @@ def _age(option: str, value: str) -> timedelta:
         raise click.BadParameter(str(error), param_hint=option) from error
 
 
-def _row(table: Mapping[str, Any]) -> list[str]:
-    cells = [size(table[name]) if name.endswith("bytes") else count(table[name]) for name in COLUMNS.values()]
-    return [escape(table["table"]), *cells]
+def _row(table: "TableMaintenance") -> list[str]:
+    cells = [size(getattr(table, name)) if name.endswith("bytes") else count(getattr(table, name)) for name in COLUMNS.values()]
+    return [escape(table.table), *cells]

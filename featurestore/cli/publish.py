@@ -24,8 +24,8 @@ def publish(names: tuple[str, ...], full: bool) -> None:
     if context.as_json():
         print_json(done)
         return
-    rows = [[f"[bold]{escape(one['view'])}[/]", escape(one["table"]), count(one["rows"]), one["snapshot_id"] or "–"] for one in done]
+    rows = [[f"[bold]{escape(one.view)}[/]", escape(one.table), count(one.rows), str(one.snapshot_id or "–")] for one in done]
     print_table(["view", "table", "rows", "snapshot"], rows, right=["rows"])
     for one in done:
-        if one["snapshot_id"] is None:
-            say(f"[yellow]{escape(one['table'])} has no rows to publish; run:[/] featurestore materialize")
+        if one.snapshot_id is None:
+            say(f"[yellow]{escape(one.table)} has no rows to publish; run:[/] featurestore materialize")

@@ -55,7 +55,7 @@ def score_on_server(store: "RemoteStore", model_uri: str, spine: str, at: str | 
 def _taken(store: "RemoteStore", address: re.Match[str]) -> Collection[str] | None:
     """The keys, request fields and features of the service that the model was trained with; None of a model that nobody logged here."""
     for model in store.models():
-        if model["model"] == address["name"] and (model["version"] == address["version"] or address["alias"] in model["aliases"]):
-            plan = store.get_training_set(model["training_set"]).plan
+        if model.model == address["name"] and (model.version == address["version"] or address["alias"] in model.aliases):
+            plan = store.get_training_set(model.training_set).plan
             return {*plan.entity_columns, *(name for name, _ in plan.request), *plan.feature_names}
     return None

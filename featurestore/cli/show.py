@@ -12,6 +12,7 @@ from featurestore.cli.help import Command
 from featurestore.cli.output import moment, print_facts, print_json, print_sql, print_table, say
 from featurestore.errors import NotFound
 from featurestore.values.humanize import count
+from featurestore.values.result import to_dicts
 
 if TYPE_CHECKING:
     from featurestore.client.store import RemoteStore
@@ -109,7 +110,7 @@ def show(what: str, name: str | None, sql: bool) -> None:
         if name is not None:
             _show_object(_find(store, what, name), sql)
             return
-        rows: Rows = getattr(store, what.replace("-", "_"))()
+        rows: Rows = to_dicts(getattr(store, what.replace("-", "_"))())
     if context.as_json():
         print_json(rows)
         return
@@ -137,15 +138,15 @@ def _show_object(found: dict[str, Any], with_sql: bool) -> None:
 
 def _find(store: "FeatureStore | RemoteStore", what: str, name: str) -> dict[str, Any]:
     if what == "views":
-        return store.view(name)
+        return store.view(name).to_dict()
     if what == "services":
-        return store.service(name)
+        return store.service(name).to_dict()
     if what == "training-sets":
         made = store.get_training_set(name)
         return {**made.manifest, "statistics": made.statistics}
     kind = {"entities": "entity", "sources": "source", "models": "model"}[what]
     field = "model" if what == "models" else "name"
-    rows: Rows = getattr(store, what)()
+    rows: Rows = to_dicts(getattr(store, what)())
     for row in rows:
         if row[field] == name:
             return row

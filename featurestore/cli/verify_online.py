@@ -1,7 +1,6 @@
 """`verify-online`: compare the online store with the feature tables."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.markup import escape
@@ -11,6 +10,9 @@ from featurestore.cli.help import Command
 from featurestore.cli.output import print_json, print_table, say
 from featurestore.values import json_encoding
 from featurestore.values.humanize import count
+
+if TYPE_CHECKING:
+    from featurestore.pipelines.maintenance.online_comparison import Difference, OnlineComparison
 
 
 @click.command("verify-online", cls=Command)
@@ -29,44 +31,39 @@ def verify_online(names: tuple[str, ...], sample: int | None) -> None:
         print_json(comparisons)
     else:
         _show(comparisons)
-    if not all(comparison["same"] for comparison in comparisons):
+    if not all(comparison.same for comparison in comparisons):
         click.get_current_context().exit(1)
 
 
-def _show(comparisons: list[dict[str, Any]]) -> None:
+def _show(comparisons: "list[OnlineComparison]") -> None:
     counts = ("rows", "missing", "changed", "extra")
     rows = [
-        [f"[bold]{escape(comparison['view'])}[/]", escape(comparison["table"]), *(count(comparison[name]) for name in counts)]
+        [f"[bold]{escape(comparison.view)}[/]", escape(comparison.table), *(count(getattr(comparison, name)) for name in counts)]
         for comparison in comparisons
     ]
     print_table(["view", "table", *counts], rows, right=counts)
     for comparison in comparisons:
-        for difference in comparison["differences"]:
-            say(f"[red]{escape(comparison['table'])}[/]  {escape(_describe(difference))}")
-        more = (
-            comparison["missing"]
-            + comparison["extra"]
-            + comparison["changed"]
-            - len({_key(difference) for difference in comparison["differences"]})
-        )
+        for difference in comparison.differences:
+            say(f"[red]{escape(comparison.table)}[/]  {escape(_describe(difference))}")
+        more = comparison.missing + comparison.extra + comparison.changed - len({_key(difference) for difference in comparison.differences})
         if more > 0:
-            say(f"[red]{escape(comparison['table'])}[/]  and {count(more)} more")
-    if all(comparison["same"] for comparison in comparisons):
+            say(f"[red]{escape(comparison.table)}[/]  and {count(more)} more")
+    if all(comparison.same for comparison in comparisons):
         say("[green]identical, bit for bit[/]")
     else:
         say("run [yellow]featurestore publish --full[/] to replace the online rows with those of the tables")
 
 
-def _describe(difference: Mapping[str, Any]) -> str:
+def _describe(difference: "Difference") -> str:
     """A difference as one line."""
-    if difference["what"] == "changed":
-        values = f"online {_text(difference['online'])}, in the table {_text(difference['table'])}"
-        return f"{_key(difference)}  {difference['feature']}: {values}"
-    return f"{_key(difference)}  {'missing online' if difference['what'] == 'missing' else 'online, but not in the table'}"
+    if difference.what == "changed":
+        values = f"online {_text(difference.online)}, in the table {_text(difference.table)}"
+        return f"{_key(difference)}  {difference.feature}: {values}"
+    return f"{_key(difference)}  {'missing online' if difference.what == 'missing' else 'online, but not in the table'}"
 
 
-def _key(difference: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={_text(value)}" for name, value in difference["key"].items())
+def _key(difference: "Difference") -> str:
+    return ", ".join(f"{name}={_text(value)}" for name, value in difference.key.items())
 
 
 def _text(value: Any) -> str:

@@ -9,7 +9,6 @@ from featurestore.client.transport import exception
 from featurestore.dsl.definitions import Definitions
 from featurestore.errors import DefinitionError, FeatureStoreError, Problem
 from featurestore.pipelines.lookup import OnlineFeatures
-from featurestore.pipelines.maintenance.removal import Removal
 from featurestore.pipelines.materialization.checks import Outcome
 from featurestore.pipelines.materialization.materialize import Materialization
 from featurestore.pipelines.materialization.outcome import Failure, Materializations
@@ -62,12 +61,6 @@ def materializations(job: Mapping[str, Any]) -> tuple[Materializations, FeatureS
     found = [] if error is None else error.details.get("failures", [])
     failures = [Failure(one["view"], one["table"], exception(one)) for one in found]
     return Materializations(map(materialization, job["result"] or []), failures), error
-
-
-def removal(answer: Mapping[str, Any]) -> Removal:
-    """What was removed, or would be."""
-    lists = {name: tuple(answer[name]) for name in ("versions", "services")}
-    return Removal(kind=answer["kind"], name=answer["name"], files=answer["files"], bytes=answer["bytes"], **lists)
 
 
 def online(answer: Mapping[str, Any]) -> OnlineFeatures:

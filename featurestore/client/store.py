@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -20,15 +20,19 @@ from featurestore.dsl.documents import definitions_document
 from featurestore.dsl.loader import load
 from featurestore.errors import DefinitionError, NotFound, RequestError, brief
 from featurestore.pipelines.lookup import OnlineFeatures
+from featurestore.pipelines.maintenance.maintain import TableMaintenance
 from featurestore.pipelines.maintenance.removal import Removal
 from featurestore.pipelines.materialization.materialize import Progress
 from featurestore.pipelines.materialization.outcome import Materializations
 from featurestore.pipelines.planning.plan import Plan
 from featurestore.pipelines.training_sets import splits
+from featurestore.pipelines.training_sets.comparison_result import Comparison
 from featurestore.pipelines.training_sets.files import Files
+from featurestore.pipelines.training_sets.listing import TrainingSetInfo
 from featurestore.pipelines.training_sets.progress import BuildProgress
 from featurestore.pipelines.training_sets.request import TrainingSetRequest
 from featurestore.pipelines.training_sets.training_set import TrainingSet
+from featurestore.records.listings import EntityInfo, ModelInfo, ServiceDetail, ServiceInfo, SourceInfo, ViewDetail, ViewInfo
 from featurestore.records.names import service_name, view_name, view_names
 from featurestore.spines.join_request import JoinRequest
 from featurestore.values import json_encoding, times
@@ -42,7 +46,10 @@ from featurestore.values.arguments import (
     check_version,
 )
 from featurestore.values.arguments import check_name as named
+from featurestore.values.result import Result
 from featurestore.values.value_types import FLOATING
+
+Found = TypeVar("Found", bound=Result)
 
 
 def connect(url: str, token: str | None = None, timeout: float = 30.0) -> "RemoteStore":
@@ -121,14 +128,14 @@ class RemoteStore:
 
     def maintain(
         self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None
-    ) -> list[dict[str, Any]]:
+    ) -> list[TableMaintenance]:
         """Expire what nothing pins, sweep what nothing reaches, compact, fold: as on a store at hand; ages in whole seconds."""
         body: dict[str, Any] = {"older_than": _seconds(older_than, "older_than"), "dry_run": check_flag(dry_run, "dry_run")}
         if fold_older_than is not None:
             body["fold_older_than"] = _seconds(fold_older_than, "fold_older_than")
         answer = self._http.post("/v1/maintenance", body, patient=True)
         with in_form(self._http.url):
-            return decoding.objects_of(answer)
+            return [TableMaintenance.from_dict(table) for table in decoding.objects_of(answer)]
 
     def training_set(
         self,
@@ -195,9 +202,9 @@ class RemoteStore:
             manifest = decoding.object_of(answer["manifest"])
         return self._training_set(manifest)
 
-    def compare(self, a: str, b: str) -> dict[str, Any]:
+    def compare(self, a: str, b: str) -> Comparison:
         """What training set `b` has otherwise than `a`; model URIs stand for the ones they carry."""
-        return self._object("/v1/comparisons", patient=True, a=named(a, "a"), b=named(b, "b"))
+        return self._result(Comparison, "/v1/comparisons", patient=True, a=named(a, "a"), b=named(b, "b"))
 
     def point_in_time(
         self,
@@ -236,7 +243,7 @@ class RemoteStore:
         body = {"entities": list(entities), "request": None if request is None else list(request)}
         if any(_is_nan(value) for rows in body.values() for row in rows or () if isinstance(row, Mapping) for value in row.values()):
             described = self.service(service)
-            floats = [name for name, kind in {**described["key_types"], **described["request"]}.items() if kind in FLOATING]
+            floats = [name for name, kind in {**described.key_types, **described.request}.items() if kind in FLOATING]
             return {what: None if rows is None else [_without_nan(row, floats) for row in rows] for what, rows in body.items()}
         return body
 
@@ -265,37 +272,37 @@ class RemoteStore:
         """What the server stands on, by name, and how each is. Raises: NotReady for one that cannot be reached."""
         return self._object("/readyz")
 
-    def entities(self) -> list[dict[str, Any]]:
+    def entities(self) -> list[EntityInfo]:
         """The applied entities."""
-        return self._list("/v1/entities")
+        return self._results(EntityInfo, "/v1/entities")
 
-    def sources(self) -> list[dict[str, Any]]:
+    def sources(self) -> list[SourceInfo]:
         """The applied sources."""
-        return self._list("/v1/sources")
+        return self._results(SourceInfo, "/v1/sources")
 
-    def views(self) -> list[dict[str, Any]]:
+    def views(self) -> list[ViewInfo]:
         """The newest version of every view, with its snapshot and watermark."""
-        return self._list("/v1/views")
+        return self._results(ViewInfo, "/v1/views")
 
-    def view(self, name: str) -> dict[str, Any]:
+    def view(self, name: str) -> ViewDetail:
         """One view with all versions and the SQL of the newest. Raises: NotFound with the nearest names."""
-        return self._object(f"/v1/views/{_part(view_name(name), 'name')}")
+        return self._result(ViewDetail, f"/v1/views/{_part(view_name(name), 'name')}")
 
-    def services(self) -> list[dict[str, Any]]:
+    def services(self) -> list[ServiceInfo]:
         """Every service at the version that is served."""
-        return self._list("/v1/services")
+        return self._results(ServiceInfo, "/v1/services")
 
-    def service(self, name: str) -> dict[str, Any]:
+    def service(self, name: str) -> ServiceDetail:
         """One service: features, request fields, key columns, versions. Raises: NotFound with the nearest names."""
-        return self._object(f"/v1/services/{_part(service_name(name), 'name')}")
+        return self._result(ServiceDetail, f"/v1/services/{_part(service_name(name), 'name')}")
 
-    def training_sets(self) -> list[dict[str, Any]]:
+    def training_sets(self) -> list[TrainingSetInfo]:
         """Every training set, newest first."""
-        return self._list("/v1/training-sets")
+        return self._results(TrainingSetInfo, "/v1/training-sets")
 
-    def models(self) -> list[dict[str, Any]]:
+    def models(self) -> list[ModelInfo]:
         """Every version of every model that was logged with a training set, newest first, with its aliases."""
-        return self._list("/v1/models")
+        return self._results(ModelInfo, "/v1/models")
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -319,17 +326,22 @@ class RemoteStore:
     def _remove(self, path: str, dry_run: bool) -> Removal:
         answer = self._http.delete(path, dry_run=check_flag(dry_run, "dry_run"))
         with in_form(self._http.url):
-            return decoding.removal(answer)
+            return Removal.from_dict(answer)
 
     def _object(self, path: str, **params: Any) -> dict[str, Any]:
         answer = self._http.get(path, **params)
         with in_form(self._http.url):
             return decoding.object_of(answer)
 
-    def _list(self, path: str) -> list[dict[str, Any]]:
+    def _result(self, kind: type[Found], path: str, **params: Any) -> Found:
+        answer = self._http.get(path, **params)
+        with in_form(self._http.url):
+            return kind.from_dict(decoding.object_of(answer))
+
+    def _results(self, kind: type[Found], path: str) -> list[Found]:
         answer = self._http.get(path)
         with in_form(self._http.url):
-            return decoding.objects_of(answer)
+            return [kind.from_dict(item) for item in decoding.objects_of(answer)]
 
     def _training_set(self, manifest: dict[str, Any]) -> TrainingSet:
         with in_form(self._http.url):

@@ -1,11 +1,22 @@
-"""What is applied, as JSON-ready data: for listings on a terminal, over HTTP, and for programs."""
+"""Describe what is applied: for listings on a terminal, over HTTP, and for programs."""
 
+from datetime import datetime
 from typing import Any
 
 from featurestore.lakehouse import tables
 from featurestore.records import definitions, feature_table, stored_definition
 from featurestore.records import model_events as audit
 from featurestore.records.definitions import Applied, Registry
+from featurestore.records.listings import (
+    EntityInfo,
+    ModelInfo,
+    ServiceDetail,
+    ServiceInfo,
+    ServiceVersion,
+    SourceInfo,
+    ViewDetail,
+    ViewInfo,
+)
 from featurestore.records.runtime import Runtime
 from featurestore.records.serving_version import resolve
 from featurestore.values import times
@@ -13,63 +24,74 @@ from featurestore.values import times
 MODEL = ("model", "version", "training_set", "snapshots", "metrics", "model_id", "run_id", "at")
 
 
-def plain(runtime: Runtime, kind: str) -> list[dict[str, Any]]:
-    """Entities or sources as applied, by name."""
-    known = definitions.read(runtime)
-    rows = [known.get(kind, name) for name in known.names(kind)]
-    return [{**row.document, "applied_at": times.text(row.applied_at)} for row in rows]
+def entities(runtime: Runtime) -> list[EntityInfo]:
+    """The applied entities, by name."""
+    return [EntityInfo.from_dict(document) for document in _documents(runtime, "entity")]
 
 
-def views(runtime: Runtime) -> list[dict[str, Any]]:
+def sources(runtime: Runtime) -> list[SourceInfo]:
+    """The applied sources, by name."""
+    return [SourceInfo.from_dict(document) for document in _documents(runtime, "source")]
+
+
+def views(runtime: Runtime) -> list[ViewInfo]:
     """The newest version of every view, by name."""
     known = definitions.read(runtime)
-    return [_view(runtime, known.get("view", name)) for name in known.names("view")]
+    return [ViewInfo(**_view(runtime, known.get("view", name))) for name in known.names("view")]
 
 
-def view(runtime: Runtime, name: str) -> dict[str, Any]:
+def view(runtime: Runtime, name: str) -> ViewDetail:
     """The newest version of a view with its SQL and definition, and a line for each version."""
     known = definitions.read(runtime)
     newest = known.get("view", name)
-    versions = [_view(runtime, row) for row in known.rows[("view", name)]]
-    return {**_view(runtime, newest), "sql": newest.sql, "definition": dict(newest.document), "versions": versions}
+    versions = tuple(ViewInfo(**_view(runtime, row)) for row in known.rows[("view", name)])
+    return ViewDetail(**_view(runtime, newest), sql=newest.sql, definition=dict(newest.document), versions=versions)
 
 
-def services(runtime: Runtime) -> list[dict[str, Any]]:
+def services(runtime: Runtime) -> list[ServiceInfo]:
     """Every service at the version that is served, by name."""
     known = definitions.read(runtime)
-    return [_service(runtime, known, name) for name in known.names("service")]
+    return [ServiceInfo(**_service(runtime, known, name)) for name in known.names("service")]
 
 
-def service(runtime: Runtime, name: str) -> dict[str, Any]:
+def service(runtime: Runtime, name: str) -> ServiceDetail:
     """The version of a service that is served, and all its versions."""
     known = definitions.read(runtime)
-    found = _service(runtime, known, name)
-    versions = [
-        {"version": row.version, "fingerprint": row.fingerprint, "views": dict(row.bindings), "applied_at": times.text(row.applied_at)}
+    served = _service(runtime, known, name)
+    versions = tuple(
+        ServiceVersion(row.version, row.fingerprint, dict(row.bindings), times.moment(row.applied_at))
         for row in known.rows[("service", name)]
-    ]
-    return {**found, "definition": dict(known.get("service", name).document), "versions": versions}
+    )
+    return ServiceDetail(**served, definition=dict(known.get("service", name).document), versions=versions)
 
 
-def models(runtime: Runtime) -> list[dict[str, Any]]:
-    """What the audit chain says of every version of a model, newest first, with the aliases that stand for it now.
-
-    `version` is None for a model that was logged and never registered.
-    """
-    found: dict[tuple[str, str | None, str | None], dict[str, Any]] = {}
+def models(runtime: Runtime) -> list[ModelInfo]:
+    """Every version of every model, newest first, with its current aliases, as the recorded events say."""
+    rows: dict[tuple[str, str | None, str | None], dict[str, Any]] = {}
     aliases: dict[tuple[str, str], str | None] = {}
     for event in reversed(audit.listing(runtime)):
         if event["alias"] is not None:
             aliases[event["model"], event["alias"]] = event["version"] if event["event"] == "alias set" else None
             continue
         if event["version"] is not None:
-            logged = [key for key in found if key[1] is None and key[2] == event["model_id"]]
+            logged = [key for key in rows if key[1] is None and key[2] == event["model_id"]]
             for key in logged:
-                del found[key]
-        found[event["model"], event["version"], event["model_id"]] = {name: event[name] for name in MODEL}
-    for (name, version, _), row in found.items():
+                del rows[key]
+        rows[event["model"], event["version"], event["model_id"]] = {name: event[name] for name in MODEL}
+    for (name, version, _), row in rows.items():
         row["aliases"] = sorted(alias for (model, alias), at in aliases.items() if model == name and version is not None and at == version)
-    return list(reversed(found.values()))
+    return [ModelInfo.from_dict(row) for row in reversed(rows.values())]
+
+
+def _documents(runtime: Runtime, kind: str) -> list[dict[str, Any]]:
+    """The documents of all definitions of a kind, by name. Raises: Conflict naming the first that is not a definition."""
+    known = definitions.read(runtime)
+    documents = []
+    for name in known.names(kind):
+        row = known.get(kind, name)
+        with stored_definition.reading(f"{kind} {name}, version {row.version}"):
+            documents.append({**row.document, "applied_at": times.text(row.applied_at)})
+    return documents
 
 
 def _view(runtime: Runtime, row: Applied) -> dict[str, Any]:
@@ -82,11 +104,11 @@ def _view(runtime: Runtime, row: Applied) -> dict[str, Any]:
         "table": runtime.features_table(row.table),
         "fingerprint": row.fingerprint,
         **_view_words(row),
-        "snapshot_id": None if snapshot_id is None else str(snapshot_id),
-        "materialized_through": times.text(state.through),
-        "materialized_at": times.text(state.ran),
-        "newest_event": times.text(state.newest),
-        "applied_at": times.text(row.applied_at),
+        "snapshot_id": snapshot_id,
+        "materialized_through": _moment(state.through),
+        "materialized_at": _moment(state.ran),
+        "newest_event": _moment(state.newest),
+        "applied_at": times.moment(row.applied_at),
     }
 
 
@@ -98,7 +120,7 @@ def _view_words(row: Applied) -> dict[str, Any]:
         return {
             "kind": "row" if view.every is None else "aggregate",
             "entity": view.entity.name,
-            "keys": list(view.entity.keys),
+            "keys": tuple(view.entity.keys),
             "source": view.source.name,
             "every": view.every,
             "ttl": view.ttl,
@@ -117,9 +139,9 @@ def _service(runtime: Runtime, known: Registry, name: str) -> dict[str, Any]:
         "name": name,
         "version": plan.version,
         "fingerprint": plan.fingerprint,
-        "keys": list(plan.entity_columns),
+        "keys": tuple(plan.entity_columns),
         "key_types": plan.key_types,
-        "features": list(plan.feature_names),
+        "features": tuple(plan.feature_names),
         "request": dict(plan.request),
         "derived": dict(plan.derived),
         "views": {use.label: use.table for use in plan.uses},
@@ -127,3 +149,7 @@ def _service(runtime: Runtime, known: Registry, name: str) -> dict[str, Any]:
         "owner": service.owner,
         "tags": dict(service.tags),
     }
+
+
+def _moment(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else times.moment(microseconds)

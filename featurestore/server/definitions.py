@@ -14,6 +14,7 @@ from featurestore.server import json_body, responses
 from featurestore.server.requests import ApplyBody, DefinitionsBody, PlanBody
 from featurestore.server.routing import EngineRoute, delete, get, json_of, post
 from featurestore.store import FeatureStore
+from featurestore.values.result import to_dicts
 
 TAG = "definitions"
 
@@ -42,27 +43,27 @@ class Definitions:
 
     def list_entities(self) -> list[dict[str, Any]]:
         """The applied entities."""
-        return self._store.entities()
+        return to_dicts(self._store.entities())
 
     def list_sources(self) -> list[dict[str, Any]]:
         """The applied sources."""
-        return self._store.sources()
+        return to_dicts(self._store.sources())
 
     def list_views(self) -> list[dict[str, Any]]:
         """The newest version of every view, with its snapshot and watermark."""
-        return self._store.views()
+        return to_dicts(self._store.views())
 
     def get_view(self, name: str) -> dict[str, Any]:
         """One view with its SQL, its definition and all versions."""
-        return self._store.view(name)
+        return self._store.view(name).to_dict()
 
     def list_services(self) -> list[dict[str, Any]]:
         """Every service at the version that is served."""
-        return self._store.services()
+        return to_dicts(self._store.services())
 
     def get_service(self, name: str) -> dict[str, Any]:
         """One service with its definition and all versions."""
-        return self._store.service(name)
+        return self._store.service(name).to_dict()
 
     def remove_view(self, name: str, dry_run: bool = False) -> dict[str, Any]:
         """Remove a view with all its versions. 409 names what needs one of them, and nothing was removed."""

@@ -18,6 +18,7 @@ from featurestore.server.requests import MaintenanceBody, MaterializationBody
 from featurestore.server.routing import CANCEL_SECONDS, LongRoute, Wait, delete, get, json_of, post
 from featurestore.store import FeatureStore
 from featurestore.values import times
+from featurestore.values.result import to_dicts
 
 TAG = "materializations"
 
@@ -84,7 +85,7 @@ class Materializations:
     def _maintain(self, asked: MaintenanceBody) -> list[dict[str, Any]]:
         age = _age("older_than", asked.older_than)
         fold = None if asked.fold_older_than is None else _age("fold_older_than", asked.fold_older_than)
-        return self._store.maintain(age, asked.dry_run, fold)
+        return to_dicts(self._store.maintain(age, asked.dry_run, fold))
 
 
 def _answer(id: str, job: Job | None) -> dict[str, Any]:

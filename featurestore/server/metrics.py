@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from featurestore.errors import FeatureStoreError
 from featurestore.masking import logger_of
+from featurestore.records.listings import ViewInfo
 from featurestore.store import FeatureStore
 
 log = logger_of(__name__)
@@ -95,7 +96,7 @@ class Freshness(Collector):
         self._store = store
         self._lock = threading.Lock()
         self._reading: threading.Thread | None = None
-        self._last: list[dict[str, Any]] | None = None
+        self._last: list[ViewInfo] | None = None
 
     def describe(self) -> Iterable[Metric]:
         """Nothing beforehand: registering must not read the catalog."""
@@ -111,12 +112,13 @@ class Freshness(Collector):
         up.add_metric([], views is not None)
         for view in views or []:
             for field, age in ages.items():
-                if view[field] is not None:
-                    age.add_metric([view["name"], str(view["version"])], _age(view[field]))
+                moment: datetime | None = getattr(view, field)
+                if moment is not None:
+                    age.add_metric([view.name, str(view.version)], (datetime.now(UTC) - moment).total_seconds())
         yield up
         yield from ages.values()
 
-    def _views(self) -> list[dict[str, Any]] | None:
+    def _views(self) -> list[ViewInfo] | None:
         """The views; None where the catalog could not be read."""
         with self._lock:
             first = self._reading is None
@@ -164,7 +166,3 @@ class Observed:
             route: Any = scope.get("route")
             path = getattr(route, "path", "unmatched")
             self._metrics.request(scope["method"], path, status, time.perf_counter() - began)
-
-
-def _age(moment: str) -> float:
-    return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()

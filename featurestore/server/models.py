@@ -15,6 +15,7 @@ from featurestore.server.requests import InvocationBody
 from featurestore.server.routing import BareRoute, body_of, get, post, schema_of
 from featurestore.store import FeatureStore
 from featurestore.values import json_encoding
+from featurestore.values.result import to_dicts
 
 if TYPE_CHECKING:
     from featurestore.models import LoadedModels
@@ -63,7 +64,7 @@ class Models:
 
     def list_models(self) -> list[dict[str, Any]]:
         """Every version of every model that was logged with a training set, newest first."""
-        return self._store.models()
+        return to_dicts(self._store.models())
 
     async def invoke_model(self, request: Request) -> Response:
         """Predict for rows of keys and request fields. Features sent along override the looked-up ones.
@@ -95,7 +96,7 @@ class Models:
 
     def _load_aliased(self) -> None:
         try:
-            names = sorted({row["model"] for row in self._store.models() if row["version"] is not None})
+            names = sorted({row.model for row in self._store.models() if row.version is not None})
             if names and not self._stopped.is_set():
                 self._models().load_aliased(names, self._stopped.is_set)
         except FeatureStoreError as error:

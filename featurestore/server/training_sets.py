@@ -20,6 +20,7 @@ from featurestore.server.requests import JoinBody, JoinFields, TrainingSetBody, 
 from featurestore.server.routing import CANCEL_SECONDS, EngineRoute, LongRoute, Wait, delete, get, post
 from featurestore.server.uploads.reader import UploadReader
 from featurestore.store import FeatureStore
+from featurestore.values.result import to_dicts
 
 TAG = "training sets"
 
@@ -88,7 +89,7 @@ class TrainingSets:
 
     def list_training_sets(self) -> list[dict[str, Any]]:
         """Every finished training set, newest first."""
-        return self._store.training_sets()
+        return to_dicts(self._store.training_sets())
 
     async def get_training_set(self, id: str, wait: Wait = 0) -> dict[str, Any]:
         """State, progress and, when it is done, the manifest."""
@@ -136,7 +137,7 @@ class TrainingSets:
 
     def compare_training_sets(self, a: str, b: str) -> dict[str, Any]:
         """What training set `b` has otherwise than `a`: definitions, rows, values, drift, and why; model URIs may stand for the ids."""
-        return self._store.compare(a, b)
+        return self._store.compare(a, b).to_dict()
 
     async def point_in_time(self, request: Request) -> StreamingResponse:
         """The spine with a service's features as of each row's time, answered as an Arrow IPC stream and not stored."""

@@ -67,6 +67,15 @@ def check_age(value: Any, argument: str) -> timedelta:
     return value
 
 
+def check_sample(value: Any) -> int | None:
+    """Check `sample`, a number of rows; None for all rows."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise RequestError(f"sample={brief(value)} is not a number of rows: give 1 or more, or leave it out for all rows", field="sample")
+    return value
+
+
 def check_snapshots(value: Any) -> Mapping[str, int | None]:
     """Check the snapshots that feature tables are pinned to (None for a table without snapshots); None becomes empty."""
     if value is None:

@@ -10,7 +10,9 @@ from typing import Any
 
 import orjson
 
-OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_SERIALIZE_NUMPY
+from featurestore.values.result import Result
+
+OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_SERIALIZE_NUMPY
 
 
 NAMES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -50,6 +52,8 @@ def _named(value: Any) -> Any:
 
 def spelled(value: Any) -> Any:
     """The JSON form of a value of a type that JSON lacks. Raises TypeError."""
+    if isinstance(value, Result):
+        return value.to_dict()
     if isinstance(value, datetime):
         moment = value.astimezone(UTC) if value.tzinfo else value
         # Not `strftime`, which writes the year 12 as 12.

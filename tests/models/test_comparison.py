@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from featurestore import FeatureStore, Settings, connect, models
 from featurestore.errors import NotFound
 from featurestore.models import tracking
+from featurestore.pipelines.training_sets.comparison_result import Comparison
 from tests.cli.running import run
 from tests.models import worlds
 from tests.models.vendor import VENDOR_WARNINGS
@@ -64,9 +64,9 @@ def store(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fe
         yield store
 
 
-def because(found: dict[str, Any], feature: str) -> list[str]:
+def because(found: Comparison, feature: str) -> list[str]:
     """What is said of a feature, without what differs from run to run."""
-    return [said.split(":")[0].split(" through ")[0] for said in found["features"]["common"][feature]["because"]]
+    return [said.split(":")[0].split(" through ")[0] for said in found.features.common[feature].because]
 
 
 def test_models_are_compared_by_what_they_were_trained_on(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -14,6 +13,7 @@ from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Sett
 from featurestore.errors import CommitConflict, NotFound, NotReady
 from featurestore.online.store import Cursor
 from featurestore.pipelines.materialization import publish
+from featurestore.pipelines.materialization.publish import Publication
 from tests.server.conftest import serve
 from tests.server.test_errors import refused
 from tests.worlds import STAMP, load_source
@@ -117,8 +117,8 @@ def test_a_publish_by_hand_fills_what_was_lost_and_with_full_what_has_holes(stor
         store.publish("vv")
 
 
-def rows_of(done: list[dict[str, Any]]) -> dict[str, int]:
-    return {one["table"]: one["rows"] for one in done}
+def rows_of(done: list[Publication]) -> dict[str, int]:
+    return {one.table: one.rows for one in done}
 
 
 def test_of_two_publishers_the_one_that_looked_first_does_not_set_back_the_other(

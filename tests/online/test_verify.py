@@ -21,6 +21,7 @@ from featurestore.online.environment import ENVIRONMENTS
 from featurestore.online.header import decode_header
 from featurestore.online.keys import decode_key, encode_key
 from featurestore.online.store import Cursor
+from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
 from tests.cli.running import process
 from tests.worlds import STAMP, load_source
 
@@ -129,7 +130,7 @@ class Raw:
             ENVIRONMENTS.release(environment)
 
 
-def by_table(found: list[dict[str, Any]]) -> dict[str, tuple[int, int, int, int]]:
+def by_table(found: list[OnlineComparison]) -> dict[str, tuple[int, int, int, int]]:
     """Rows compared, missing, changed, extra."""
     return {one["table"].removesuffix("_v1"): (one["rows"], one["missing"], one["changed"], one["extra"]) for one in found}
 

@@ -1,9 +1,8 @@
 """Table maintenance: expire snapshots that nothing pins, remove orphan files, and compact small files."""
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pyarrow as pa
 
@@ -22,6 +21,7 @@ from featurestore.records.runtime import Runtime
 from featurestore.values import times
 from featurestore.values.arguments import check_age
 from featurestore.values.humanize import listed
+from featurestore.values.result import Result
 
 GRACE = timedelta(days=1)
 """Minimum age of an orphan file, longer than any write takes: a younger file may belong to a commit still to come."""
@@ -30,8 +30,8 @@ SPILL = "spill"
 """Stands for a table's name in the entry for spill files that dead queries left behind."""
 
 
-@dataclass(frozen=True)
-class TableMaintenance:
+@dataclass(frozen=True, eq=False)
+class TableMaintenance(Result):
     """What maintenance did to one table, or in a dry run would do.
 
     `snapshots` were expired; `files` (`bytes`) are orphan files that were removed; `compacted_files` (`compacted_bytes`) were replaced
@@ -47,10 +47,6 @@ class TableMaintenance:
     compacted_bytes: int
     folded_rows: int
     note: str | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form."""
-        return asdict(self)
 
 
 def maintain(runtime: Runtime, older_than: timedelta, dry_run: bool, fold_older_than: timedelta | None = None) -> list[TableMaintenance]:

@@ -2,12 +2,12 @@
 
 import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
 from struct import Struct
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pyarrow as pa
@@ -27,6 +27,7 @@ from featurestore.records import feature_table, stored_definition
 from featurestore.records.definitions import Applied
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
+from featurestore.values.result import SNAPSHOT_ID, Result
 
 ATTEMPTS = 4
 """How often a comparison is restarted because the table was published during it."""
@@ -39,22 +40,41 @@ _bits = Struct(">d").pack
 _encode = msgspec.msgpack.Encoder().encode
 
 
-@dataclass
-class Comparison:
-    """Differences between the online rows of one view version and its table, at the snapshot that was published last.
+@dataclass(frozen=True, eq=False)
+class Difference(Result):
+    """A key whose online row differs from its table: it is `missing` online, `extra` online, or `changed`.
+
+    For a changed one, `feature` is the feature or time that differs, with its value `online` and in the `table`.
+    """
+
+    key: Mapping[str, Any]
+    what: Literal["missing", "extra", "changed"]
+    feature: str | None = None
+    online: Any = None
+    table: Any = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as they are; only those that its kind of difference has."""
+        found = {"key": dict(self.key), "what": self.what}
+        return {**found, "feature": self.feature, "online": self.online, "table": self.table} if self.what == "changed" else found
+
+
+@dataclass(eq=False)
+class OnlineComparison(Result):
+    """The online rows of one view version, compared with its table at the snapshot that was published last.
 
     Of the `rows` compared, `missing` are not online and `changed` differ in a value or a time; `extra` rows are online but not in the
-    table. `differences` lists up to LISTED of them: key, what (missing, extra, changed), and for changed ones feature, online and table.
+    table. `differences` lists up to LISTED of them.
     """
 
     view: str
     table: str
-    snapshot_id: int | None
+    snapshot_id: int | None = field(metadata=SNAPSHOT_ID)
     rows: int = 0
     missing: int = 0
     changed: int = 0
     extra: int = 0
-    differences: list[dict[str, Any]] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
 
     @property
     def same(self) -> bool:
@@ -63,15 +83,15 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form, the snapshot id as text."""
-        return {**self.__dict__, "snapshot_id": None if self.snapshot_id is None else str(self.snapshot_id), "same": self.same}
+        return {**super().to_dict(), "same": self.same}
 
-    def note(self, key: dict[str, Any], what: str, **values: Any) -> None:
+    def note(self, difference: Difference) -> None:
         """Add to `differences`, up to LISTED entries."""
         if len(self.differences) < LISTED:
-            self.differences.append({"key": key, "what": what, **values})
+            self.differences.append(difference)
 
 
-def compare_views(runtime: Runtime, versions: Iterable[Applied], sample: int | None) -> list[Comparison]:
+def compare_views(runtime: Runtime, versions: Iterable[Applied], sample: int | None) -> list[OnlineComparison]:
     """Compare each version: all of its rows, or a random sample of `sample` rows.
 
     Raises: CommitConflict if a table was published during every attempt; Conflict if it no longer has the snapshot that is online.
@@ -79,14 +99,14 @@ def compare_views(runtime: Runtime, versions: Iterable[Applied], sample: int | N
     return [_compare(runtime, applied, sample) for applied in versions]
 
 
-def _compare(runtime: Runtime, applied: Applied, sample: int | None) -> Comparison:
+def _compare(runtime: Runtime, applied: Applied, sample: int | None) -> OnlineComparison:
     view = stored_definition.checked_view(applied.name, applied.version, applied.document, applied.columns)
 
-    def attempt() -> Comparison:
+    def attempt() -> OnlineComparison:
         table = tables.load(runtime.catalog, runtime.features_table(applied.table))
         cursor = runtime.online.cursor(applied.table)
         if cursor is None and feature_table.state(table.properties).through is None:
-            return Comparison(applied.name, applied.table, None)
+            return OnlineComparison(applied.name, applied.table, None)
         comparison = _compare_at(runtime, applied, view, table, cursor, sample)
         if runtime.online.cursor(applied.table) != cursor:
             raise CommitConflict(f"'{applied.table}' was published during the comparison")
@@ -97,7 +117,7 @@ def _compare(runtime: Runtime, applied: Applied, sample: int | None) -> Comparis
 
 def _compare_at(
     runtime: Runtime, applied: Applied, view: FeatureView, table: Table, cursor: Cursor | None, sample: int | None
-) -> Comparison:
+) -> OnlineComparison:
     """Compare at the snapshot of `cursor`; a table that is not online, at its current snapshot: all its rows are missing."""
     snapshot_id = tables.current_snapshot_id(table) if cursor is None else cursor.snapshot_id
     if snapshot_id is not None and snapshot_id not in tables.snapshot_ids(table):
@@ -107,7 +127,7 @@ def _compare_at(
             table=applied.table,
             snapshot_id=str(snapshot_id),
         )
-    comparison = Comparison(applied.name, applied.table, snapshot_id)
+    comparison = OnlineComparison(applied.name, applied.table, snapshot_id)
     columns, keys = list(applied.columns), tuple(view.entity.keys)
     deletions = snapshot_id is not None and DELETED in tables.schema_of(table, snapshot_id).column_names
     unmatched = set(_draw(chain.from_iterable(runtime.online.keys(applied.table)), sample))
@@ -124,7 +144,7 @@ def _compare_at(
             unmatched.difference_update(map(encode_key, _keys(batch, keys)))
     for key in sorted(unmatched):
         comparison.extra += 1
-        comparison.note(_decode(key, keys), "extra")
+        comparison.note(Difference(_decode(key, keys), "extra"))
     return comparison
 
 
@@ -145,7 +165,7 @@ def _decode(encoded: bytes, keys: Sequence[str]) -> dict[str, Any]:
     return {"bytes": encoded.hex()} if values is None or len(values) != len(keys) else dict(zip(keys, values, strict=True))
 
 
-def _compare_rows(runtime: Runtime, table: str, batch: pa.RecordBatch, keys: Sequence[str], comparison: Comparison) -> None:
+def _compare_rows(runtime: Runtime, table: str, batch: pa.RecordBatch, keys: Sequence[str], comparison: OnlineComparison) -> None:
     requested = _keys(batch, keys)
     [published] = runtime.online.read([(table, requested)])
     names = [*TIMES, *published.columns] if published.columns else list(TIMES)
@@ -156,13 +176,13 @@ def _compare_rows(runtime: Runtime, table: str, batch: pa.RecordBatch, keys: Seq
     for key, row, values in zip(requested, published.rows, zip(*columns, strict=True), strict=True):
         if row is None:
             comparison.missing += 1
-            comparison.note(dict(zip(keys, key, strict=True)), "missing")
+            comparison.note(Difference(dict(zip(keys, key, strict=True)), "missing"))
             continue
         online = [row.feature_timestamp, row.created_timestamp, *row.values]
         if len(online) != len(values):
             comparison.changed += 1
-            widths = {"online": f"{len(row.values)} values", "table": f"{len(values) - len(TIMES)} values"}
-            comparison.note(dict(zip(keys, key, strict=True)), "changed", feature="*", **widths)
+            widths = f"{len(row.values)} values", f"{len(values) - len(TIMES)} values"
+            comparison.note(Difference(dict(zip(keys, key, strict=True)), "changed", "*", *widths))
             continue
         # Equal rows encode equally, and encoding takes a tenth of the time of comparing each value.
         if _encode(online) == _encode(values):
@@ -172,7 +192,7 @@ def _compare_rows(runtime: Runtime, table: str, batch: pa.RecordBatch, keys: Seq
         named = dict(zip(keys, key, strict=True))
         for at in differing:
             left, right = (_moment(value) if names[at] in TIMES else value for value in (online[at], values[at]))
-            comparison.note(named, "changed", feature=names[at], online=left, table=right)
+            comparison.note(Difference(named, "changed", names[at], left, right))
 
 
 def _values(batch: pa.RecordBatch, name: str) -> list[Any]:

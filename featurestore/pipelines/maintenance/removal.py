@@ -15,10 +15,11 @@ from featurestore.records.runtime import Runtime
 from featurestore.records.serving_version import resolve
 from featurestore.values import times
 from featurestore.values.humanize import listed
+from featurestore.values.result import Result
 
 
-@dataclass(frozen=True)
-class Removal:
+@dataclass(frozen=True, eq=False)
+class Removal(Result):
     """The versions of one view or service that were removed, or in a dry run would be.
 
     `services` are older versions of services, such as `churn v1`, that read a removed version and were removed with it.
@@ -31,10 +32,6 @@ class Removal:
     services: tuple[str, ...]
     files: int
     bytes: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form."""
-        return {**asdict(self), "versions": list(self.versions), "services": list(self.services)}
 
 
 def remove_version(runtime: Runtime, view: str, version: int, dry_run: bool = False) -> Removal:
@@ -125,7 +122,7 @@ def _obsolete_services(runtime: Runtime, known: Registry, view: str, rows: Seque
                     reading.append(f"{service} v{row.version}")
     tables_of = {row.table for row in rows}
     trained = [model.name for model in model_events.registered(runtime) if model.tables & tables_of]
-    pinning = [entry["id"] for entry in list_training_sets(runtime) if tables_of.intersection(entry["views"])]
+    pinning = [entry.id for entry in list_training_sets(runtime) if tables_of.intersection(entry.views)]
     unfinished = [id for row in rows for id in _pinning_ids(runtime, row) if id not in pinning]
     if reading or trained or pinning or unfinished:
         raise _still_needed(view, sorted(versions), reading, trained, pinning, list(dict.fromkeys(unfinished)))

@@ -1,8 +1,7 @@
 """Roll tables with missing files back to the last complete snapshot, from which the next run computes again what was lost."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from featurestore.lakehouse import tables
 from featurestore.lakehouse.damage import Damage, find_damage, roll_back
@@ -13,12 +12,13 @@ from featurestore.records import feature_table
 from featurestore.records.feature_table import TYPES
 from featurestore.records.runtime import Runtime
 from featurestore.values.humanize import listed
+from featurestore.values.result import SNAPSHOT_ID, Result
 
 REPAIR_COMMAND = "featurestore doctor --repair"
 
 
-@dataclass(frozen=True)
-class Repair:
+@dataclass(frozen=True, eq=False)
+class Repair(Result):
     """A table with missing files, and how it was repaired, or in a dry run would be.
 
     `missing` counts the missing files of the current snapshot; `first` is the path of one of them. `back_to` is the snapshot that the
@@ -29,13 +29,9 @@ class Repair:
     table: str
     missing: int
     first: str | None
-    back_to: str | None
+    back_to: int | None = field(metadata=SNAPSHOT_ID)
     training_sets: tuple[str, ...]
     todo: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form."""
-        return {**asdict(self), "training_sets": list(self.training_sets)}
 
     def __str__(self) -> str:
         missing = f"{self.missing} files of its current snapshot are missing, such as {self.first}" if self.missing else ""
@@ -101,7 +97,7 @@ def _describe(runtime: Runtime, identifier: str, damage: Damage) -> Repair:
         settings.registry_namespace: "run featurestore apply, which registers the definitions again",
     }.get(identifier.rpartition(".")[0], "rows logged since then are lost")
     ids = tuple(name.removeprefix(TAG) for name in damage.tags if name.startswith(TAG))
-    back_to = None if damage.back_to is None else str(damage.back_to.snapshot_id)
+    back_to = None if damage.back_to is None else damage.back_to.snapshot_id
     first = damage.missing[0] if damage.missing else None
     if not damage.missing:
         todo = "build them again: files of the snapshots that they pin are gone"

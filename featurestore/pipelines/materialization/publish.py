@@ -5,8 +5,8 @@ Of a key that rows were deleted of, the newest one that is left is looked for in
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.log_diff import CREATED_OR_YEAR_1, DELETED, LIVE_COLUMNS, YEAR_1, live_rows
@@ -22,6 +22,7 @@ from featurestore.pipelines.materialization.compute import count
 from featurestore.records import feature_table, stored_definition
 from featurestore.records.definitions import Applied
 from featurestore.records.runtime import Runtime
+from featurestore.values.result import SNAPSHOT_ID, Result
 
 ATTEMPTS = 4
 """How often a publish looks again when the online store has changed under it."""
@@ -42,13 +43,21 @@ class Published:
     snapshot_id: int | None
     rows: int = 0
 
-    def to_dict(self, applied: Applied) -> dict[str, Any]:
-        """A JSON-ready form, the snapshot id as text."""
-        snapshot = None if self.snapshot_id is None else str(self.snapshot_id)
-        return {"view": applied.name, "table": applied.table, "rows": self.rows, "snapshot_id": snapshot}
+
+@dataclass(frozen=True, eq=False)
+class Publication(Result):
+    """What was published of one version of a view: `rows` were written, and the online store now has the table at `snapshot_id`.
+
+    `snapshot_id` is None for a view that was never materialized, or has no rows.
+    """
+
+    view: str
+    table: str
+    rows: int
+    snapshot_id: int | None = field(metadata=SNAPSHOT_ID)
 
 
-def publish_views(runtime: Runtime, versions: Iterable[Applied], full: bool) -> list[dict[str, Any]]:
+def publish_views(runtime: Runtime, versions: Iterable[Applied], full: bool) -> list[Publication]:
     """Publish each version by itself, one after the other; one that was never materialized has nothing to publish.
 
     Raises: as `publish`.
@@ -58,7 +67,8 @@ def publish_views(runtime: Runtime, versions: Iterable[Applied], full: bool) -> 
         view = stored_definition.checked_view(applied.name, applied.version, applied.document, applied.columns)
         table = tables.load(runtime.catalog, runtime.features_table(applied.table))
         filled = feature_table.state(table.properties).through is not None
-        done.append((publish(runtime, applied, view, full, table=table) if filled else Published(None)).to_dict(applied))
+        published = publish(runtime, applied, view, full, table=table) if filled else Published(None)
+        done.append(Publication(applied.name, applied.table, published.rows, published.snapshot_id))
     return done
 
 

@@ -94,7 +94,7 @@ def _read_stored(runtime: Runtime, table: tables.Table, id: str) -> tuple[dict[s
 
 def _get_stored(runtime: Runtime, id: str) -> tuple[dict[str, Any], StoredRows]:
     if (stored := _find_stored(runtime, id)) is None:
-        raise NotFound("training set", id, [row["id"] for row in list_training_sets(runtime)])
+        raise NotFound("training set", id, [row.id for row in list_training_sets(runtime)])
     return stored
 
 

@@ -13,6 +13,13 @@ from featurestore.errors import NotFound, RequestError
 from featurestore.lakehouse import tables
 from featurestore.pipelines.training_sets import drift
 from featurestore.pipelines.training_sets.column_profile import TOP
+from featurestore.pipelines.training_sets.comparison_result import (
+    Comparison,
+    DefinitionChange,
+    FeatureChange,
+    FeatureChanges,
+    RowCounts,
+)
 from featurestore.pipelines.training_sets.measures import TEXT, is_number, is_time, scalar_sql
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.records import definitions, feature_table
@@ -26,13 +33,10 @@ DECILES = ("10", "20", "30", "40", "50", "60", "70", "80", "90")
 Facts = dict[str, Any]
 
 
-def compare_training_sets(runtime: Runtime, first: TrainingSet, second: TrainingSet) -> Facts:
-    """The differences of the second training set from the first, JSON-ready.
+def compare_training_sets(runtime: Runtime, first: TrainingSet, second: TrainingSet) -> Comparison:
+    """The differences of the second training set from the first.
 
-    `definitions`: changed views and derived features, with a diff of their SQL. `rows`: the number of rows of each, in both, `added`
-    and `gone`; rows are matched by keys and time, and equal ones by position. `features`: those `added` and `gone`, and for each common
-    one the number and fraction of common rows with another value (`changed`, `share`), the drift over all rows (`psi`, `js`), and
-    `because`: the inputs of the feature that differ. Raises: RequestError if the key columns differ, so that rows cannot be matched.
+    Raises: RequestError if the key columns differ, so that rows cannot be matched.
     """
     known = definitions.read(runtime)
     keys = _keys(first, second)
@@ -42,25 +46,18 @@ def compare_training_sets(runtime: Runtime, first: TrainingSet, second: Training
         rows, changed = _match_rows(session, columns, keys, common)
         drifts = {name: _drift(session, columns, name, first, second) for name in common}
     because = _reasons(runtime, first, second)
-    return {
-        "a": first.id,
-        "b": second.id,
-        "definitions": _definitions(known, first, second),
-        "rows": rows,
-        "features": {
-            "added": [name for name in second.features if name not in common],
-            "gone": [name for name in first.features if name not in common],
-            "common": {
-                name: {
-                    "changed": changed[name],
-                    "share": changed[name] / rows["common"] if rows["common"] else None,
-                    **drifts[name],
-                    "because": because[name] if changed[name] else [],
-                }
-                for name in common
-            },
-        },
+    changes = {
+        name: FeatureChange(
+            changed[name],
+            changed[name] / rows.common if rows.common else None,
+            **drifts[name],
+            because=tuple(because[name]) if changed[name] else (),
+        )
+        for name in common
     }
+    added = tuple(name for name in second.features if name not in common)
+    gone = tuple(name for name in first.features if name not in common)
+    return Comparison(first.id, second.id, _definitions(known, first, second), rows, FeatureChanges(added, gone, changes))
 
 
 def _keys(first: TrainingSet, second: TrainingSet) -> tuple[list[str], list[str]]:
@@ -92,7 +89,7 @@ def _number_rows(reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa
 
 def _match_rows(
     session: Session, columns: Mapping[str, dict[str, str]], keys: tuple[list[str], list[str]], common: list[str]
-) -> tuple[Facts, dict[str, int]]:
+) -> tuple[RowCounts, dict[str, int]]:
     """Row counts of each side and of both, and by feature the number of common rows with another value."""
     on = [f"a.{columns['a'][left]} IS NOT DISTINCT FROM b.{columns['b'][right]}" for left, right in zip(*keys, strict=True)]
     # Compared as text, since the type of a feature may have changed.
@@ -100,7 +97,8 @@ def _match_rows(
     counts = [f"count(*) FILTER (CAST({a} AS VARCHAR) IS DISTINCT FROM CAST({b} AS VARCHAR)) AS f{i}" for i, (a, b) in enumerate(pairs)]
     both = _first_row(session, f"SELECT {', '.join(['count(*) AS common', *counts])} FROM a JOIN b ON {' AND '.join([*on, 'a.o = b.o'])}")
     sides = _first_row(session, "SELECT (SELECT count(*) FROM a) AS a, (SELECT count(*) FROM b) AS b")
-    rows = {**sides, "common": both["common"], "added": sides["b"] - both["common"], "gone": sides["a"] - both["common"]}
+    common_rows = both["common"]
+    rows = RowCounts(sides["a"], sides["b"], common_rows, added=sides["b"] - common_rows, gone=sides["a"] - common_rows)
     return rows, {name: both[f"f{index}"] for index, name in enumerate(common)}
 
 
@@ -133,17 +131,16 @@ def _bin_sql(column: str, arrow_type: pa.DataType, measured: Facts) -> str:
     return f"CASE WHEN {column} IS NULL THEN 'null'{known} ELSE 'other' END"
 
 
-def _definitions(known: Registry, first: TrainingSet, second: TrainingSet) -> list[Facts]:
+def _definitions(known: Registry, first: TrainingSet, second: TrainingSet) -> tuple[DefinitionChange, ...]:
     before, after = ({use.view: use for use in training_set.plan.uses} for training_set in (first, second))
-    changed: list[Facts] = []
+    changes: list[DefinitionChange] = []
     for view in [name for name in before if name in after and before[name].table != after[name].table]:
         versions = before[view].version, after[view].version
-        changed.append(
-            {"view": view, "from": versions[0], "to": versions[1], "diff": _diff(*(_sql(known, view, version) for version in versions))}
-        )
+        changes.append(DefinitionChange("view", view, *versions, _diff(*(_sql(known, view, version) for version in versions))))
     old, new = dict(first.plan.derived), dict(second.plan.derived)
     edited = [name for name in old if name in new and old[name] != new[name]]
-    return [*changed, *({"derived": name, "from": old[name], "to": new[name], "diff": _diff(old[name], new[name])} for name in edited)]
+    changes += [DefinitionChange("derived", name, old[name], new[name], _diff(old[name], new[name])) for name in edited]
+    return tuple(changes)
 
 
 def _sql(known: Registry, view: str, version: int) -> str:

@@ -15,6 +15,7 @@ from featurestore.errors import RequestError
 from featurestore.lakehouse import compaction
 from featurestore.pipelines.maintenance import maintain
 from featurestore.pipelines.maintenance.compact import compact, feature_layout
+from featurestore.pipelines.maintenance.maintain import TableMaintenance
 from featurestore.pipelines.materialization.checkpoint import UNFINISHED, Unfinished
 from featurestore.values.times import micros
 from tests.worlds import STAMP, Template, load_source
@@ -61,8 +62,8 @@ def late(store: FeatureStore, *events: tuple[int, datetime, float]) -> dict[str,
     return {run.view: run for run in store.materialize()}
 
 
-def upkeep(store: FeatureStore, **how: Any) -> dict[str, dict[str, Any]]:
-    return {one["table"]: one for one in store.maintain(**how)}
+def upkeep(store: FeatureStore, **how: Any) -> dict[str, TableMaintenance]:
+    return {one.table: one for one in store.maintain(**how)}
 
 
 def files(store: FeatureStore, table: str) -> list[str]:
@@ -98,7 +99,7 @@ def test_small_files_become_one_sorted_file_and_nothing_else_changes(store: Feat
     before = {table: log(store, table) for table in ("last_v1", "versions_v1")}
     values, online = seen(store, T + DAY), store.online_features("service", [{"k": 8}, {"k": 1}])
     done = upkeep(store)
-    assert done["features.last_v1"] | {"compacted_bytes": 0} == {
+    assert done["features.last_v1"].to_dict() | {"compacted_bytes": 0} == {
         "table": "features.last_v1",
         "snapshots": 0,
         "files": 0,
