@@ -25,9 +25,9 @@ MIN_TOKEN_LENGTH = 8
 def _token(value: Any) -> Secret:
     text = _text(value)
     if not text.strip():
-        raise ValueError("an empty token lets everybody in; leave it out, or give one that is hard to guess")
+        raise ValueError("an empty token lets everybody in; omit it, or set one that is hard to guess")
     if not text.isascii() or text != text.strip() or not text.isprintable():
-        raise ValueError("a token is printable ASCII with no space around it: it is sent in a header")
+        raise ValueError("a token must be printable ASCII without surrounding spaces, because it is sent in a header")
     return Secret(text)
 
 
@@ -54,7 +54,9 @@ Token = Annotated[Secret, PlainValidator(_token), _SHOWN]
 Address = Annotated[Secret, PlainValidator(_address), _SHOWN]
 """A URL, shown without passwords."""
 Properties = Annotated[
-    dict[str, Secret], PlainValidator(_properties), PlainSerializer(lambda found: {name: str(value) for name, value in found.items()})
+    dict[str, Secret],
+    PlainValidator(_properties),
+    PlainSerializer(lambda properties: {name: str(value) for name, value in properties.items()}),
 ]
 """Properties by name, with secrets masked."""
 
@@ -75,65 +77,70 @@ class Settings(BaseSettings):
         default=None, description="online store, lmdb://path or redis://host:port/db; default: LMDB in the home folder"
     )
     online_allow_eviction: bool = Field(
-        default=False, description="use a Redis that evicts keys when its memory is full: lookups are then told NOT_FOUND for what exists"
+        default=False,
+        description="accept a Redis that evicts keys when its memory is full, although lookups then return NOT_FOUND for existing rows",
     )
     mlflow_tracking_uri: Address | None = Field(
         default=None, description="MLflow's tracking server; default: MLflow's own setting, else SQLite in the home folder"
     )
     source_folders: tuple[Path, ...] = Field(
-        default=(), description='folders below which a server reads files that sources name, as in `["/data"]`; default: none'
+        default=(), description='folders from which a server may read the files of sources, as in `["/data"]`; default: none'
     )
     definitions: Path = Field(default=Path("definitions"), description="folder of definition files")
     memory_limit: str | None = Field(
-        default=None, description="most memory a query may use, such as 4GB or 50%; default: DuckDB's 80 % of the machine"
+        default=None, description="memory limit of a query, such as 4GB or 50%; default: DuckDB's, 80 % of the machine's memory"
     )
-    threads: int | None = Field(default=None, ge=1, description="threads a query may use; default: all cores")
+    threads: int | None = Field(default=None, ge=1, description="threads of a query; default: all cores")
     chunk_rows: int | None = Field(
-        default=None, ge=1, description="feature rows a backfill computes at once and keeps when it is cut off; default: by memory_limit"
+        default=None,
+        ge=1,
+        description="feature rows in a chunk of a backfill; an interrupted backfill resumes after its last chunk; default: by memory_limit",
     )
-    spill_directory: Path | None = Field(default=None, description="where queries spill; default: spill/ in the home folder")
+    spill_directory: Path | None = Field(
+        default=None, description="folder for the data of queries that exceed memory_limit; default: spill/ in the home folder"
+    )
     host: str = Field(default="127.0.0.1", description="address the server listens on")
     port: int = Field(default=8080, ge=0, le=65535, description="port the server listens on; 0 takes a free one")
     workers: int = Field(default=1, ge=1, description="server processes")
-    job_workers: int = Field(default=1, ge=1, description="training sets and materializations that a server works on at once")
+    job_workers: int = Field(default=1, ge=1, description="jobs (training sets and materializations) that a server runs at the same time")
     job_memory_limit: str | None = Field(
         default=None,
-        description="most memory that the process of one of them may have; default: twice memory_limit and 1 GiB, else the machine's",
+        description="memory limit of the process of a job; default: twice memory_limit plus 1 GiB, else the machine's memory",
     )
     job_seconds: float = Field(
-        default=21_600, gt=0, description="most seconds that one of them may take, and a rebuild or maintenance that a request waits for"
+        default=21_600, gt=0, description="time limit in seconds of a job, and of a rebuild or maintenance in a request"
     )
-    query_seconds: float = Field(default=60, gt=0, description="most seconds that what any other request makes the engine do may take")
-    query_workers: int = Field(default=2, ge=1, description="requests that a server process lets the engine work on at once")
-    query_queue: int = Field(default=16, ge=0, description="how many more may wait; others are refused")
+    query_seconds: float = Field(default=60, gt=0, description="time limit in seconds of the queries of any other request")
+    query_workers: int = Field(default=2, ge=1, description="requests whose queries a server process runs at the same time")
+    query_queue: int = Field(default=16, ge=0, description="requests that may wait until their queries can run; more are refused")
     query_memory_limit: str | None = Field(
-        default=None, description="most memory that each of them may use; default: memory_limit, else an eighth of the machine's"
+        default=None, description="memory limit of the queries of a request; default: memory_limit, else an eighth of the machine's memory"
     )
     server_memory_limit: str | None = Field(
-        default=None, description="most memory that each server process may have; default: its share of three quarters of the machine's"
+        default=None, description="memory limit of each server process; default: its share of three quarters of the machine's memory"
     )
-    query_spill_limit: str = Field(default="16GB", description="most disk that each of them may spill to")
-    result_limit: str = Field(default="1GiB", description="most bytes that the rows of an answer may take in the server's memory")
+    query_spill_limit: str = Field(default="16GB", description="disk space to which the queries of a request may spill")
+    result_limit: str = Field(default="1GiB", description="size limit of the rows of a response in the server's memory")
     predict_seconds: float = Field(
-        default=60, gt=0, description="most seconds that a prediction may take, the loading of its model included"
+        default=60, gt=0, description="time limit in seconds of a prediction, including the time to load its model"
     )
-    predict_workers: int = Field(default=4, ge=1, description="predictions that a server process works on at once")
-    predict_queue: int = Field(default=64, ge=0, description="how many more may wait; others are refused")
-    header_seconds: float = Field(default=10, gt=0, description="most seconds until a client has sent the headers of a request")
+    predict_workers: int = Field(default=4, ge=1, description="predictions that a server process runs at the same time")
+    predict_queue: int = Field(default=64, ge=0, description="predictions that may wait until they can run; more are refused")
+    header_seconds: float = Field(default=10, gt=0, description="time limit in seconds for receiving the headers of a request")
     stall_seconds: float = Field(
-        default=30, gt=0, description="most seconds for which the body of a request, or who takes an answer, may stall"
+        default=30, gt=0, description="longest pause in seconds while a request body is received or a response is sent"
     )
     lowest_rate: str = Field(
         default="16KiB",
-        description="fewest bytes a second, on average and but for a stall, that a client sends of a body or takes of an answer",
+        description="lowest rate, in bytes per second, at which a client sends a body or reads a response, apart from pauses",
     )
-    spine_limit: str = Field(default="8GiB", description="most bytes that the rows of an uploaded spine may take when decoded")
-    spine_seconds: float = Field(default=300, gt=0, description="most seconds that reading an uploaded spine may take")
-    token: Token | None = Field(default=None, description="bearer token the server demands; default: none")
-    allow_pickle: bool = Field(default=True, description="load models whose files can run code, as pickles can")
+    spine_limit: str = Field(default="8GiB", description="size limit of the decoded rows of an uploaded spine")
+    spine_seconds: float = Field(default=300, gt=0, description="time limit in seconds for reading an uploaded spine")
+    token: Token | None = Field(default=None, description="bearer token that clients must send; default: none")
+    allow_pickle: bool = Field(default=True, description="load models whose files can execute code, such as pickles")
     allow_anonymous: bool = Field(default=False, description="let the server listen on other than loopback addresses without a token")
     allowed_hosts: tuple[str, ...] = Field(
-        default=(), description='names of the server besides localhost, as in `["features.example.com"]`; `*.` stands for any part of one'
+        default=(), description='host names of the server besides localhost, as in `["features.example.com"]`; `*.` matches any subdomain'
     )
     features_namespace: str = Field(default="features", description="namespace of feature tables")
     training_sets_namespace: str = Field(default="training_sets", description="namespace of training sets")
@@ -178,11 +185,11 @@ class Settings(BaseSettings):
         if "uri" in catalog:
             catalog["uri"] = percent_encoded(catalog["uri"])
         sql = catalog.get("type", "sql" if not catalog.get("uri", "").startswith("http") else "rest") == "sql"
-        given = self.warehouse.reveal() if self.warehouse else catalog.get("warehouse")
+        configured = self.warehouse.reveal() if self.warehouse else catalog.get("warehouse")
         if not sql:
             # A catalog server has its own names for warehouses.
-            return {**catalog, **({"warehouse": given} if given else {})}
-        warehouse = given or str(self.home_path() / "warehouse")
+            return {**catalog, **({"warehouse": configured} if configured else {})}
+        warehouse = configured or str(self.home_path() / "warehouse")
         if "://" not in warehouse:
             warehouse = Path(warehouse).expanduser().absolute().as_uri()
         defaults = {} if catalog else {"type": "sql", "uri": f"sqlite:///{quote(str(self.home_path() / 'catalog.db'))}"}
@@ -256,13 +263,13 @@ class Settings(BaseSettings):
 
 
 def load_settings(**values: Any) -> Settings:
-    """Load settings from `values` (None means not given), the environment and `featurestore.toml`.
+    """Load settings from `values` (None: not set), the environment and `featurestore.toml`.
 
     Raises: RequestError naming every wrong or unknown setting.
     """
-    given = {name: value for name, value in values.items() if value is not None}
+    arguments = {name: value for name, value in values.items() if value is not None}
     try:
-        settings = Settings(**given)
+        settings = Settings(**arguments)
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']}{_hint(problem)}" for problem in error.errors()]
         raise RequestError("the settings are wrong (featurestore.toml, FEATURESTORE_* or arguments):\n" + "\n".join(lines)) from error

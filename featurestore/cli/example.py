@@ -6,7 +6,7 @@ SETTINGS = """\
 
 # home = ".featurestore"          # folder of all default state: catalog, tables, online store
 # definitions = "definitions"     # folder of definition files
-# memory_limit = "4GB"            # most memory a query may use; default: 80 % of the machine
+# memory_limit = "4GB"            # memory limit of a query; default: 80 % of the machine's
 # port = 8080                     # where `featurestore serve` listens, on 127.0.0.1
 # online = "redis://localhost:6379/0"                 # instead of LMDB in the home folder
 # warehouse = "s3://bucket/warehouse"                 # instead of a folder in the home folder

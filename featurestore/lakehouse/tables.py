@@ -120,7 +120,7 @@ def create(
         raise to_store_error(error, f"creating {identifier}") from error
 
 
-def load_or_create(catalog: Catalog, identifier: str, schema: pa.Schema, *, month_of: str | None = None) -> Table:
+def create_if_absent(catalog: Catalog, identifier: str, schema: pa.Schema, *, month_of: str | None = None) -> Table:
     """Load a table, or create it as `create` does if it does not exist."""
     if (table := find(catalog, identifier)) is not None:
         return table

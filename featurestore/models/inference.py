@@ -39,7 +39,7 @@ def record(store: FeatureStore, stamp: Stamp, model_uri: str, found: Found, pred
     """
     model, version = model_versions.of_uri(model_uri)
     identifier = f"{store.settings.inference_namespace}.{re.sub(r'[^A-Za-z0-9_]', '_', model)}"
-    table = tables.load_or_create(store.catalog, identifier, SCHEMA, month_of="predicted_at")
+    table = tables.create_if_absent(store.catalog, identifier, SCHEMA, month_of="predicted_at")
     plan, count = stamp.plan, len(predictions)
     snapshots = {table: None if snapshot is None else str(snapshot) for table, snapshot in found.snapshots.items()}
     rows = {

@@ -187,7 +187,7 @@ def read(runtime: Runtime) -> Registry:
 
 def write(runtime: Runtime, rows: Sequence[Applied], base: int | None, action: Literal["apply", "remove"] = "apply") -> None:
     """Append `rows` in one commit, if the registry still holds what it held at snapshot `base`. Raises: CommitConflict if it does not."""
-    table = tables.load_or_create(runtime.catalog, identifier(runtime), SCHEMA)
+    table = tables.create_if_absent(runtime.catalog, identifier(runtime), SCHEMA)
     _refuse_stale(runtime, table, base, action)
     records = [
         {

@@ -76,7 +76,7 @@ def record(catalog: "Catalog", settings: Settings, events: Sequence[Event]) -> N
     rows = [
         {**vars(event), "snapshots": _texts(event.snapshots), "metrics": json.dumps(dict(event.metrics)), "at": now} for event in events
     ]
-    table = tables.load_or_create(catalog, identifier(settings), SCHEMA)
+    table = tables.create_if_absent(catalog, identifier(settings), SCHEMA)
     writes.append_retrying(table, pa.Table.from_pylist(rows, SCHEMA).to_reader(), summary={"featurestore.action": "model"})
 
 

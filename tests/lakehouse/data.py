@@ -38,7 +38,7 @@ def reader(rows: dict[str, Any] | pa.Table, size: int | None = None) -> pa.Recor
 
 def replace_rows(catalog: Catalog, name: str, rows: pa.RecordBatchReader, **noted: Any) -> int:
     """Make these rows the content of a table, which is made if it is not there; see `writes.replace_rows`."""
-    return writes.replace_rows(tables.load_or_create(catalog, name, rows.schema), rows, **noted)
+    return writes.replace_rows(tables.create_if_absent(catalog, name, rows.schema), rows, **noted)
 
 
 def by_id(found: Any) -> list[dict[str, Any]]:

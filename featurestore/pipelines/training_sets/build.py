@@ -46,7 +46,7 @@ def build_training_set(runtime: Runtime, prepared: PreparedTrainingSet, on_rows_
         added = [pa.field(ROW, pa.int64()), *([] if assigner is None else [pa.field(splits.PART, pa.string())])]
         schema = pa.schema([*joined.schema, *added])
         reader = pa.RecordBatchReader.from_batches(schema, observer.number_rows(joined.batches, schema, on_rows_written))
-        table = existing_table or tables.load_or_create(runtime.catalog, identifier, schema)
+        table = existing_table or tables.create_if_absent(runtime.catalog, identifier, schema)
         try:
             writes.replace_rows(table, reader, summary=summary, tag=TAG + prepared.id)
         except Conflict:

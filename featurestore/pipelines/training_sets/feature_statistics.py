@@ -88,7 +88,7 @@ def store(runtime: Runtime, manifest: Mapping[str, Any], measured: Mapping[str, 
         for position, (column, statistics) in enumerate(measured.items())
     ]
     if rows:
-        table = tables.load_or_create(runtime.catalog, identifier(runtime), SCHEMA)
+        table = tables.create_if_absent(runtime.catalog, identifier(runtime), SCHEMA)
         writes.append_retrying(table, pa.Table.from_pylist(rows, SCHEMA).to_reader(), summary={"featurestore.action": "measure"})
     return rows
 
