@@ -1,4 +1,4 @@
-"""Bars on a terminal for those who wait: for a training set, and for each view of a materialization."""
+"""Progress bars on a terminal: one for a training set, and one for each view of a materialization."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,32 +7,31 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from featurestore.pipelines.materialization.materialize import Progress as ViewProgress
-from featurestore.pipelines.materialization.materialize import Report as ViewReport
-from featurestore.pipelines.training_sets import progress as training_sets
+from featurestore.pipelines.materialization.materialize import OnViewProgress, ViewProgress
+from featurestore.pipelines.training_sets.progress import BuildProgress, OnBuildProgress
 
 WIDTH = 24
 
 
 @contextmanager
-def training_set(screen: Console | None = None) -> Iterator[training_sets.OnBuildProgress]:
-    """A bar over the rows; on stderr when no console is given."""
+def training_set_bar(console: Console | None = None) -> Iterator[OnBuildProgress]:
+    """A bar of the rows written; on stderr without a console."""
     columns = (TextColumn("{task.description}"), BarColumn(WIDTH), MofNCompleteColumn(), TextColumn("rows"), TimeElapsedColumn())
-    with Progress(*columns, console=screen or Console(stderr=True), transient=True) as bars:
-        # A total of None is a bar that moves to and fro.
+    with Progress(*columns, console=console or Console(stderr=True), transient=True) as bars:
+        # With a total of None the bar pulses.
         task = bars.add_task("waiting", total=None)
 
-        def report(now: training_sets.BuildProgress) -> None:
+        def report(now: BuildProgress) -> None:
             bars.update(task, description=now.stage, completed=now.rows, total=now.total)
 
         yield report
 
 
 @contextmanager
-def materialization(screen: Console | None = None) -> Iterator[ViewReport]:
-    """A bar over the chunks of each view while it runs; on stderr when no console is given."""
+def materialization_bars(console: Console | None = None) -> Iterator[OnViewProgress]:
+    """A bar of the finished chunks for each view; on stderr without a console."""
     columns = (TextColumn("{task.description}"), BarColumn(WIDTH), MofNCompleteColumn(), TextColumn("[dim]{task.fields[stage]}"))
-    with Progress(*columns, TimeElapsedColumn(), console=screen or Console(stderr=True), transient=True) as bars:
+    with Progress(*columns, TimeElapsedColumn(), console=console or Console(stderr=True), transient=True) as bars:
         tasks: dict[str, TaskID] = {}
 
         def report(now: ViewProgress) -> None:

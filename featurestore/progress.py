@@ -1,4 +1,4 @@
-"""What a caller may give as `progress=`: a function to be told, True for a bar on stderr, and nothing for silence."""
+"""The `progress=` argument: a callback, True for a progress bar on stderr, None or False for nothing."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -7,39 +7,39 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from featurestore.errors import RequestError, brief
 
 if TYPE_CHECKING:
-    from featurestore.pipelines.materialization.materialize import Report as ViewReport
+    from featurestore.pipelines.materialization.materialize import OnViewProgress
     from featurestore.pipelines.training_sets.progress import OnBuildProgress
 
-Callee = TypeVar("Callee", bound=Callable[..., Any])
-OfTrainingSet: TypeAlias = "OnBuildProgress | bool | None"
-OfMaterialization: TypeAlias = "ViewReport | bool | None"
+CallbackT = TypeVar("CallbackT", bound=Callable[..., Any])
+TrainingSetProgress: TypeAlias = "OnBuildProgress | bool | None"
+MaterializationProgress: TypeAlias = "OnViewProgress | bool | None"
 
 
-def of_training_set(given: OfTrainingSet) -> "AbstractContextManager[OnBuildProgress | None]":
-    """Whom to tell, while the block lasts."""
-    if not isinstance(given, bool):
-        return nullcontext(_told(given))
-    if not given:
+def training_set_reporter(progress: TrainingSetProgress) -> "AbstractContextManager[OnBuildProgress | None]":
+    """A context with the callback for the progress of a training set; None to report nothing. Raises: RequestError."""
+    if not isinstance(progress, bool):
+        return nullcontext(_checked_callback(progress))
+    if not progress:
         return nullcontext()
-    # Here and not above: rich takes a while to import, and most callers want no bar.
+    # Imported here: rich is slow to import, and few callers want a progress bar.
     from featurestore import bars  # noqa: PLC0415
 
-    return bars.training_set()
+    return bars.training_set_bar()
 
 
-def of_materialization(given: OfMaterialization) -> "AbstractContextManager[ViewReport | None]":
-    """Whom to tell, while the block lasts."""
-    if not isinstance(given, bool):
-        return nullcontext(_told(given))
-    if not given:
+def materialization_reporter(progress: MaterializationProgress) -> "AbstractContextManager[OnViewProgress | None]":
+    """A context with the callback for the progress of a materialization; None to report nothing. Raises: RequestError."""
+    if not isinstance(progress, bool):
+        return nullcontext(_checked_callback(progress))
+    if not progress:
         return nullcontext()
     # As above.
     from featurestore import bars  # noqa: PLC0415
 
-    return bars.materialization()
+    return bars.materialization_bars()
 
 
-def _told(given: Callee | None) -> Callee | None:
-    if given is not None and not callable(given):
-        raise RequestError(f"progress={brief(given)} is neither True nor a function to be told", field="progress")
-    return given
+def _checked_callback(callback: CallbackT | None) -> CallbackT | None:
+    if callback is not None and not callable(callback):
+        raise RequestError(f"progress={brief(callback)} is neither a function nor True or False", field="progress")
+    return callback

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
-from featurestore import progress as shown
 from featurestore import verbs
 from featurestore.backend import Backend
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl.csv_format import Csv
 from featurestore.errors import FeatureStoreError, RequestError
+from featurestore.progress import MaterializationProgress, TrainingSetProgress, materialization_reporter, training_set_reporter
 from featurestore.records import definitions, describe, health
 from featurestore.records.definitions import Applied
 from featurestore.records.live_versions import live_versions
@@ -81,7 +81,7 @@ class FeatureStore:
 
         `definitions` is a folder, a file, a module, or a list of definition objects. Raises: DefinitionError.
         """
-        return verbs.plan(self._runtime, verbs.load(definitions))
+        return verbs.make_plan(self._runtime, verbs.load_definitions(definitions))
 
     def apply(self, definitions: Any) -> Plan:
         """Apply a plan or definitions: register versions and create their empty tables, all or nothing.
@@ -90,14 +90,14 @@ class FeatureStore:
         would still be the same. Returns the applied plan. Raises: CommitConflict naming the concurrent changes.
         """
         shown = isinstance(definitions, verbs.Plan)
-        return verbs.apply(self._runtime, definitions if shown else self.plan(definitions), as_shown=shown)
+        return verbs.apply_plan(self._runtime, definitions if shown else self.plan(definitions), as_shown=shown)
 
     def materialize(
         self,
         names: str | Sequence[str] | None = None,
         start: datetime | str | None = None,
         end: datetime | str | None = None,
-        progress: shown.OfMaterialization = None,
+        progress: MaterializationProgress = None,
         failures: Failures = "raise",
     ) -> Materializations:
         """Compute views (default: all) up to `end`, into feature tables and the online store.
@@ -113,7 +113,7 @@ class FeatureStore:
         raised = check_failures(failures) == "raise"
         versions = self._live_versions(names)
         bounds = [None if bound is None else times.parse(bound, what) for bound, what in ((start, "start"), (end, "end"))]
-        with shown.of_materialization(progress) as report:
+        with materialization_reporter(progress) as report:
             done = verbs.materialize_views(self._runtime, versions, bounds[0], bounds[1], report or _silent)
         if raised and (error := done.error) is not None:
             raise error
@@ -184,7 +184,7 @@ class FeatureStore:
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         every: str | None = None,
-        progress: shown.OfTrainingSet = None,
+        progress: TrainingSetProgress = None,
         format: Csv | None = None,
     ) -> TrainingSet:
         """Join a spine with a service's features as of each row's `timestamp`, and store the result as a tagged snapshot.
@@ -214,7 +214,7 @@ class FeatureStore:
             split=split,
             by=by,
         )
-        with shown.of_training_set(progress) as report:
+        with training_set_reporter(progress) as report:
             return self.backend.build_training_set(self.backend.prepare_training_set(request), report)
 
     def get_training_set(self, id: str) -> TrainingSet:
@@ -308,7 +308,7 @@ class FeatureStore:
 
         With `write`, an object is written to the warehouse and removed.
         """
-        return health.check(self._runtime, check_flag(write, "write"))
+        return health.check_components(self._runtime, check_flag(write, "write"))
 
     def close(self) -> None:
         """Close all connections. A closed store reopens them when it is used again."""
@@ -319,7 +319,7 @@ class FeatureStore:
 
     def _live_versions(self, names: str | Sequence[str] | None) -> Iterator[Applied]:
         """The versions of views that must be kept up to date. Raises: NotFound with the nearest names."""
-        known = definitions.read(self._runtime)
+        known = definitions.read_registry(self._runtime)
         requested = view_names(names)
         selected = known.names("view") if requested is None else requested
         for name in selected:

@@ -1,10 +1,10 @@
-"""What carries out each verb, imported when it is first called: a command that lists views need not wait for joins and the engine."""
+"""The functions behind the store's methods, imported on first use, so that light commands do not load joins and the engine."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from featurestore.dsl.loader import load as load
+    from featurestore.dsl.loader import load_definitions as load_definitions
     from featurestore.joins.pinned import join_pinned as join_pinned
     from featurestore.pipelines.lookup import lookup as lookup
     from featurestore.pipelines.maintenance.maintain import maintain as maintain
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from featurestore.pipelines.maintenance.repair import repair as repair
     from featurestore.pipelines.materialization.outcome import materialize_views as materialize_views
     from featurestore.pipelines.materialization.publish import publish_views as publish_views
-    from featurestore.pipelines.planning.apply import apply as apply
+    from featurestore.pipelines.planning.apply import apply_plan as apply_plan
     from featurestore.pipelines.planning.plan import Plan as Plan
-    from featurestore.pipelines.planning.plan import plan as plan
+    from featurestore.pipelines.planning.plan import make_plan as make_plan
     from featurestore.pipelines.training_sets.build import build_training_set as build_training_set
     from featurestore.pipelines.training_sets.build import find_training_set as find_training_set
     from featurestore.pipelines.training_sets.build import get_training_set as get_training_set
@@ -37,7 +37,7 @@ _HOMES = {
     "JoinRequest": "spines.join_request",
     "Plan": "pipelines.planning.plan",
     "TrainingSetRequest": "pipelines.training_sets.request",
-    "apply": "pipelines.planning.apply",
+    "apply_plan": "pipelines.planning.apply",
     "bounded_result": "spines.bounds",
     "build_training_set": "pipelines.training_sets.build",
     "compare_training_sets": "pipelines.training_sets.comparison",
@@ -46,13 +46,13 @@ _HOMES = {
     "get_training_set": "pipelines.training_sets.build",
     "join_pinned": "joins.pinned",
     "list_training_sets": "pipelines.training_sets.listing",
-    "load": "dsl.loader",
+    "load_definitions": "dsl.loader",
     "load_spooled": "pipelines.training_sets.spooled",
     "lookup": "pipelines.lookup",
     "maintain": "pipelines.maintenance.maintain",
     "materialize_views": "pipelines.materialization.outcome",
     "pin": "records.pinned",
-    "plan": "pipelines.planning.plan",
+    "make_plan": "pipelines.planning.plan",
     "prepare_training_set": "pipelines.training_sets.prepared",
     "publish_views": "pipelines.materialization.publish",
     "read_spine": "pipelines.training_sets.prepared",
@@ -68,13 +68,13 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # Kept, as an import would be: the next call finds it without this function.
-    found = globals()[name] = getattr(import_module(f"featurestore.{_HOMES[name]}"), name)
-    return found
+    # Cached in the module, so that this function runs once per name.
+    value = globals()[name] = getattr(import_module(f"featurestore.{_HOMES[name]}"), name)
+    return value
 
 
 def import_all() -> None:
-    """Import everything now, for a process that answers many and forks others: none of them should wait for it, or hold it once more."""
+    """Import everything now, for a server process: its requests do not wait for imports, and its forks share their memory."""
     for name in _HOMES:
         __getattr__(name)
     for module in ("engine.duck", "files.file_cache"):

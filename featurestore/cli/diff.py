@@ -8,7 +8,7 @@ from rich.markup import escape
 from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import print_facts, print_json, print_sql, print_table, say
-from featurestore.values.humanize import count
+from featurestore.values.humanize import format_count
 
 if TYPE_CHECKING:
     from featurestore.pipelines.training_sets.comparison_result import Comparison
@@ -34,8 +34,8 @@ def diff(a: str, b: str) -> None:
 
 def _show(comparison: "Comparison") -> None:
     rows, features = comparison.rows, comparison.features
-    facts = {"a": f"{escape(comparison.a)}, {count(rows.a)} rows", "b": f"{escape(comparison.b)}, {count(rows.b)} rows"}
-    facts["rows"] = f"{count(rows.common)} in both, {count(rows.added)} added, {count(rows.gone)} removed"
+    facts = {"a": f"{escape(comparison.a)}, {format_count(rows.a)} rows", "b": f"{escape(comparison.b)}, {format_count(rows.b)} rows"}
+    facts["rows"] = f"{format_count(rows.common)} in both, {format_count(rows.added)} added, {format_count(rows.gone)} removed"
     for names, word in ((features.added, "added"), (features.gone, "removed")):
         if names:
             facts[f"features {word}"] = escape(", ".join(names))
@@ -52,7 +52,7 @@ def _show(comparison: "Comparison") -> None:
         [
             [
                 f"[bold]{escape(name)}[/]",
-                count(change.changed),
+                format_count(change.changed),
                 *map(_number, (change.share, change.psi, change.js)),
                 ", ".join(str(reasons.index(reason) + 1) for reason in change.because),
             ]

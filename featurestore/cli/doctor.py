@@ -20,7 +20,7 @@ from featurestore.cli.help import Command
 from featurestore.cli.output import print_json, print_table, say
 from featurestore.errors import NOT_INSTALLED, FeatureStoreError
 from featurestore.redaction import without_secrets
-from featurestore.values.humanize import plural
+from featurestore.values.humanize import format_plural
 
 if TYPE_CHECKING:
     from featurestore.client.store import RemoteStore
@@ -66,7 +66,7 @@ def doctor(repair: bool) -> None:
             for one in findings
         ]
         print_table(["", "", ""], rows)
-        say(f"[bold red]{plural(len(wrong), 'problem')} found[/]" if wrong else "[green]no problems found[/]")
+        say(f"[bold red]{format_plural(len(wrong), 'problem')} found[/]" if wrong else "[green]no problems found[/]")
     if wrong:
         click.get_current_context().exit(1)
 
@@ -199,25 +199,25 @@ def _views(views: "Callable[[], list[ViewInfo]]") -> Finding:
         return Finding("views", "note", "none applied yet", "featurestore apply")
     if empty:
         return Finding(
-            "views", "note", f"{plural(len(all_views), 'view')}, never materialized: {', '.join(empty)}", "featurestore materialize"
+            "views", "note", f"{format_plural(len(all_views), 'view')}, never materialized: {', '.join(empty)}", "featurestore materialize"
         )
-    return Finding("views", "ok", f"{plural(len(all_views), 'view')}, all materialized")
+    return Finding("views", "ok", f"{format_plural(len(all_views), 'view')}, all materialized")
 
 
 def _definitions(settings: "Settings") -> Finding:
     from featurestore.compiler import check  # noqa: PLC0415 - sqlglot takes a while to import
-    from featurestore.dsl.loader import load  # noqa: PLC0415
+    from featurestore.dsl.loader import load_definitions  # noqa: PLC0415
 
     if not settings.definitions.exists():
         return Finding("definitions", "note", f"no folder {settings.definitions} here", "featurestore init writes an example")
     try:
-        found = load(settings.definitions)
+        found = load_definitions(settings.definitions)
     except FeatureStoreError as error:
         return Finding("definitions", "wrong", error.message, "correct the files")
     problems = [*found.problems, *check.definition_problems(found)]
     if problems:
         return Finding("definitions", "wrong", "\n".join(map(str, problems)), "correct the files; featurestore plan checks them again")
-    counts = f"{plural(len(found.views), 'view')} and {plural(len(found.services), 'service')} in {settings.definitions}"
+    counts = f"{format_plural(len(found.views), 'view')} and {format_plural(len(found.services), 'service')} in {settings.definitions}"
     return Finding("definitions", "ok", counts)
 
 
@@ -229,7 +229,7 @@ def _mlflow(settings: "Settings") -> Finding:
     from featurestore.models import health  # noqa: PLC0415 - requests and SQLAlchemy take a while to import
 
     try:
-        shown = health.check(settings)
+        shown = health.check_tracking(settings)
     except FeatureStoreError as error:
         return Finding("mlflow", "wrong", str(error), "start it, or correct the setting mlflow_tracking_uri")
     return Finding("mlflow", "ok", f"mlflow {found}, tracking at {shown}")

@@ -10,7 +10,7 @@ from featurestore.cli.example import TEXTS
 from featurestore.cli.help import Command
 from featurestore.cli.output import print_json, say
 from featurestore.errors import RequestError
-from featurestore.values.humanize import plural
+from featurestore.values.humanize import format_plural
 
 NEXT = (
     ("featurestore plan", "show what would be created"),
@@ -42,7 +42,7 @@ def init(folder: Path) -> None:
         say(f"[green]+[/] {escape(str(folder / name))}")
     for name in kept:
         say(f"[yellow]=[/] {escape(str(folder / name))} [dim]exists, kept[/]")
-    say(f"\n{plural(len(written), 'file')} written. [dim]Next:[/]\n")
+    say(f"\n{format_plural(len(written), 'file')} written. [dim]Next:[/]\n")
     here = [] if folder == Path() else [(f"cd {folder}", "")]
     for command, why in (*here, *NEXT):
         say(f"  [cyan]{escape(command).ljust(62)}[/]{f' [dim]# {why}[/]' if why else ''}")

@@ -10,7 +10,7 @@ from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import print_json, print_table, say
 from featurestore.dsl import durations
-from featurestore.values.humanize import count, plural, size
+from featurestore.values.humanize import format_count, format_plural, format_size
 
 if TYPE_CHECKING:
     from featurestore.pipelines.maintenance.maintain import TableMaintenance
@@ -49,9 +49,9 @@ def maintain(older_than: str, fold_older_than: str | None, dry_run: bool) -> Non
     for table in done:
         if table.note:
             say(f"[yellow]{escape(table.table)}[/]: {escape(table.note)}")
-    freed = size(sum(table.bytes for table in done))
+    freed = format_size(sum(table.bytes for table in done))
     outcome = f"dry run, nothing was changed; {freed} would be freed" if dry_run else f"{freed} freed"
-    say(f"[dim]{plural(len(done), 'table')}, {outcome}[/]")
+    say(f"[dim]{format_plural(len(done), 'table')}, {outcome}[/]")
 
 
 def _age(option: str, value: str) -> timedelta:
@@ -62,5 +62,7 @@ def _age(option: str, value: str) -> timedelta:
 
 
 def _row(table: "TableMaintenance") -> list[str]:
-    cells = [size(getattr(table, name)) if name.endswith("bytes") else count(getattr(table, name)) for name in COLUMNS.values()]
+    cells = [
+        format_size(getattr(table, name)) if name.endswith("bytes") else format_count(getattr(table, name)) for name in COLUMNS.values()
+    ]
     return [escape(table.table), *cells]

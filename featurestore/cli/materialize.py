@@ -9,10 +9,10 @@ from rich.markup import escape
 from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import console, moment, print_json, print_table, say
-from featurestore.values.humanize import count, plural
+from featurestore.values.humanize import format_count, format_plural
 
 if TYPE_CHECKING:
-    from featurestore.pipelines.materialization.materialize import Materialization, Report
+    from featurestore.pipelines.materialization.materialize import Materialization, OnViewProgress
     from featurestore.pipelines.materialization.outcome import Materializations
 
 
@@ -51,7 +51,7 @@ def _print(runs: "Materializations") -> None:
         _warn(run)
 
 
-def _bars() -> AbstractContextManager["Report | None"]:
+def _bars() -> AbstractContextManager["OnViewProgress | None"]:
     """A progress bar for each view, if stderr is a terminal."""
     screen = console(stderr=True)
     if context.as_json() or not screen.is_terminal:
@@ -59,17 +59,17 @@ def _bars() -> AbstractContextManager["Report | None"]:
     # Imported here, since it would slow down `--help`.
     from featurestore import bars  # noqa: PLC0415
 
-    return bars.materialization(screen)
+    return bars.materialization_bars(screen)
 
 
 def _row(run: "Materialization") -> list[str]:
     through = moment(run.to_dict()["end"])
-    corrections = f"[yellow]{count(run.corrections)}[/]" if run.corrections else "0"
+    corrections = f"[yellow]{format_count(run.corrections)}[/]" if run.corrections else "0"
     return [
         f"[bold]{escape(run.view)}[/]",
-        f"+{count(run.rows_appended)}",
+        f"+{format_count(run.rows_appended)}",
         corrections,
-        count(run.published),
+        format_count(run.published),
         through,
         f"{run.seconds:.1f}",
     ]
@@ -77,9 +77,9 @@ def _row(run: "Materialization") -> list[str]:
 
 def _warn(run: "Materialization") -> None:
     if run.future_rows:
-        say(f"[yellow]{escape(run.view)}[/]: {plural(run.future_rows, 'row')} of its source are in the future and were skipped")
+        say(f"[yellow]{escape(run.view)}[/]: {format_plural(run.future_rows, 'row')} of its source are in the future and were skipped")
     for outcome in run.checks:
         if not outcome.passed:
             say(f"[yellow]{escape(run.view)}[/]: {escape(outcome.line)}")
     if run.null_keys:
-        say(f"[yellow]{escape(run.view)}[/]: {plural(run.null_keys, 'row')} of its source have a NULL key and were skipped")
+        say(f"[yellow]{escape(run.view)}[/]: {format_plural(run.null_keys, 'row')} of its source have a NULL key and were skipped")

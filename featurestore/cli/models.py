@@ -9,7 +9,7 @@ from rich.markup import escape
 from featurestore.cli import context, csv_format
 from featurestore.cli.help import Command
 from featurestore.cli.output import print_facts, print_json, print_table
-from featurestore.values.humanize import count
+from featurestore.values.humanize import format_count
 
 if TYPE_CHECKING:
     from featurestore.client.store import RemoteStore
@@ -51,6 +51,6 @@ def score(model_uri: str, spine: str, written: tuple[str, ...], at: str | None, 
     if context.as_json():
         print_json({"rows": rows.num_rows, "out": None if out is None else str(out), "first": first})
         return
-    print_facts({"rows": count(rows.num_rows), **({} if out is None else {"written to": escape(str(out))})})
+    print_facts({"rows": format_count(rows.num_rows), **({} if out is None else {"written to": escape(str(out))})})
     if out is None:
         print_table(rows.schema.names, [[escape(str(value)) for value in row.values()] for row in first])

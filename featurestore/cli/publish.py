@@ -6,7 +6,7 @@ from rich.markup import escape
 from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import print_json, print_table, say
-from featurestore.values.humanize import count
+from featurestore.values.humanize import format_count
 
 
 @click.command(cls=Command)
@@ -24,7 +24,7 @@ def publish(names: tuple[str, ...], full: bool) -> None:
     if context.as_json():
         print_json(done)
         return
-    rows = [[f"[bold]{escape(one.view)}[/]", escape(one.table), count(one.rows), str(one.snapshot_id or "–")] for one in done]
+    rows = [[f"[bold]{escape(one.view)}[/]", escape(one.table), format_count(one.rows), str(one.snapshot_id or "–")] for one in done]
     print_table(["view", "table", "rows", "snapshot"], rows, right=["rows"])
     for one in done:
         if one.snapshot_id is None:

@@ -8,7 +8,7 @@ from rich.markup import escape
 from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import print_json, say
-from featurestore.values.humanize import plural
+from featurestore.values.humanize import format_plural
 
 if TYPE_CHECKING:
     from featurestore.client.store import RemoteStore
@@ -55,5 +55,5 @@ def _do(store: "FeatureStore | RemoteStore", name: str, version: int | None, ser
 
 def _described(found: "Removal") -> str:
     versions = ", ".join(f"v{version}" for version in found.versions)
-    held = f": {plural(found.files, 'file')}, {plural(found.bytes, 'byte')}" if found.kind == "view" else ""
+    held = f": {format_plural(found.files, 'file')}, {format_plural(found.bytes, 'byte')}" if found.kind == "view" else ""
     return f"{found.kind} {found.name} {versions}{held}"

@@ -11,7 +11,7 @@ from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import moment, print_facts, print_json, print_sql, print_table, say
 from featurestore.errors import NotFound
-from featurestore.values.humanize import count
+from featurestore.values.humanize import format_count
 from featurestore.values.result import to_dicts
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ LINES: Mapping[str, tuple[list[str], Line]] = {
             f"v{row['version']}",
             _names(row["keys"]),
             row["every"] or "rows",
-            count(len(row["features"])),
+            format_count(len(row["features"])),
             moment(row["materialized_through"]) if row["materialized_through"] else "[yellow]never[/]",
             moment(row["newest_event"]) if row["newest_event"] else "–",
             row["snapshot_id"] or "–",
@@ -67,7 +67,7 @@ LINES: Mapping[str, tuple[list[str], Line]] = {
             f"v{row['version']}",
             _names(row["keys"]),
             _names(row["request"]) or "–",
-            count(len(row["features"])),
+            format_count(len(row["features"])),
             _names(dict.fromkeys(row["views"].values())),
         ],
     ),
@@ -76,7 +76,7 @@ LINES: Mapping[str, tuple[list[str], Line]] = {
         lambda row: [
             _bold(row["id"]),
             escape(row["service"]),
-            count(row["rows"]),
+            format_count(row["rows"]),
             escape(row["label"] or "–"),
             moment(row["created_at"]),
             row["digest"][:12],
@@ -158,7 +158,7 @@ def _measures(name: str, column: Mapping[str, Any]) -> list[str]:
     quantiles = column.get("quantiles") or {}
     shown = [column.get("mean"), column.get("stddev"), column.get("min"), quantiles.get("50"), column.get("max")]
     top = ", ".join(f"{_number(value)} ×{times}" for value, times in (column.get("top") or [])[:3])
-    return [_bold(name), count(column["nulls"]), count(column["distinct"]), *map(_number, shown), top]
+    return [_bold(name), format_count(column["nulls"]), format_count(column["distinct"]), *map(_number, shown), top]
 
 
 def _number(value: Any) -> str:

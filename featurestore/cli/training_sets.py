@@ -12,7 +12,7 @@ from rich.markup import escape
 from featurestore.cli import context, csv_format
 from featurestore.cli.help import Command
 from featurestore.cli.output import console, note, print_facts, print_json, say
-from featurestore.values.humanize import count
+from featurestore.values.humanize import format_count
 
 if TYPE_CHECKING:
     from featurestore.pipelines.training_sets.progress import OnBuildProgress
@@ -99,7 +99,7 @@ def rebuild(id_or_model_uri: str) -> None:
     if context.as_json():
         print_json({"id": rebuilt.id, "verified": True, "digest": rebuilt.digest, "rows": rebuilt.manifest["rows"]})
         return
-    say(f"[green]identical, bit for bit[/]  {escape(rebuilt.id)}, {count(rebuilt.manifest['rows'])} rows")
+    say(f"[green]identical, bit for bit[/]  {escape(rebuilt.id)}, {format_count(rebuilt.manifest['rows'])} rows")
     say(f"[dim]digest {rebuilt.digest}[/]")
 
 
@@ -151,7 +151,7 @@ def _bar() -> AbstractContextManager["OnBuildProgress | None"]:
     # Imported here, as in `write`.
     from featurestore import bars  # noqa: PLC0415
 
-    return bars.training_set(screen)
+    return bars.training_set_bar(screen)
 
 
 def _show(made: "TrainingSet", out: Path | None) -> None:
@@ -161,13 +161,13 @@ def _show(made: "TrainingSet", out: Path | None) -> None:
         return
     facts = {
         "training set": f"[bold]{escape(made.id)}[/]",
-        "rows": count(manifest["rows"]),
-        "features": count(len(made.features)),
+        "rows": format_count(manifest["rows"]),
+        "features": format_count(len(made.features)),
         "digest": made.digest,
         **{f"snapshot of {table}": str(snapshot or "none: the table has no rows") for table, snapshot in made.snapshots.items()},
     }
     if manifest.get("split"):
-        facts["split"] = escape(", ".join(f"{name} {count(rows)}" for name, rows in manifest["split"]["rows"].items()))
+        facts["split"] = escape(", ".join(f"{name} {format_count(rows)}" for name, rows in manifest["split"]["rows"].items()))
     empty = [name for name, nulls in manifest["nulls"].items() if nulls == manifest["rows"] and nulls]
     if empty:
         facts["NULL in every row"] = f"[yellow]{escape(', '.join(empty))}[/]"

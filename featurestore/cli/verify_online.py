@@ -9,7 +9,7 @@ from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import print_json, print_table, say
 from featurestore.values import json_encoding
-from featurestore.values.humanize import count
+from featurestore.values.humanize import format_count
 
 if TYPE_CHECKING:
     from featurestore.pipelines.maintenance.online_comparison import Difference, OnlineComparison
@@ -38,7 +38,7 @@ def verify_online(names: tuple[str, ...], sample: int | None) -> None:
 def _show(comparisons: "list[OnlineComparison]") -> None:
     counts = ("rows", "missing", "changed", "extra")
     rows = [
-        [f"[bold]{escape(comparison.view)}[/]", escape(comparison.table), *(count(getattr(comparison, name)) for name in counts)]
+        [f"[bold]{escape(comparison.view)}[/]", escape(comparison.table), *(format_count(getattr(comparison, name)) for name in counts)]
         for comparison in comparisons
     ]
     print_table(["view", "table", *counts], rows, right=counts)
@@ -47,7 +47,7 @@ def _show(comparisons: "list[OnlineComparison]") -> None:
             say(f"[red]{escape(comparison.table)}[/]  {escape(_describe(difference))}")
         more = comparison.missing + comparison.extra + comparison.changed - len({_key(difference) for difference in comparison.differences})
         if more > 0:
-            say(f"[red]{escape(comparison.table)}[/]  and {count(more)} more")
+            say(f"[red]{escape(comparison.table)}[/]  and {format_count(more)} more")
     if all(comparison.same for comparison in comparisons):
         say("[green]identical, bit for bit[/]")
     else:

@@ -10,19 +10,18 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
-from featurestore import progress as shown
 from featurestore.client import decoding, spines
 from featurestore.client.transport import Transport, in_form
 from featurestore.compiler import check
 from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.documents import definitions_document
-from featurestore.dsl.loader import load
+from featurestore.dsl.loader import load_definitions
 from featurestore.errors import DefinitionError, NotFound, RequestError, brief
 from featurestore.pipelines.lookup import OnlineFeatures
 from featurestore.pipelines.maintenance.maintain import TableMaintenance
 from featurestore.pipelines.maintenance.removal import Removal
-from featurestore.pipelines.materialization.materialize import Progress
+from featurestore.pipelines.materialization.materialize import ViewProgress
 from featurestore.pipelines.materialization.outcome import Materializations
 from featurestore.pipelines.planning.plan import Plan
 from featurestore.pipelines.training_sets import splits
@@ -32,6 +31,7 @@ from featurestore.pipelines.training_sets.listing import TrainingSetInfo
 from featurestore.pipelines.training_sets.progress import BuildProgress
 from featurestore.pipelines.training_sets.request import TrainingSetRequest
 from featurestore.pipelines.training_sets.training_set import TrainingSet
+from featurestore.progress import MaterializationProgress, TrainingSetProgress, materialization_reporter, training_set_reporter
 from featurestore.records.listings import EntityInfo, ModelInfo, ServiceDetail, ServiceInfo, SourceInfo, ViewDetail, ViewInfo
 from featurestore.records.names import service_name, view_name, view_names
 from featurestore.spines.join_request import JoinRequest
@@ -95,7 +95,7 @@ class RemoteStore:
         names: str | Sequence[str] | None = None,
         start: datetime | str | None = None,
         end: datetime | str | None = None,
-        progress: shown.OfMaterialization = None,
+        progress: MaterializationProgress = None,
         failures: Failures = "raise",
     ) -> Materializations:
         """Bring views up to `end`, and wait for it."""
@@ -105,8 +105,8 @@ class RemoteStore:
             for what, bound in (("start", start), ("end", end))
         }
         job = self._http.post("/v1/materializations", {"names": view_names(names), **bounds})
-        with shown.of_materialization(progress) as report:
-            seen = None if report is None else lambda told: report(Progress(**told))
+        with materialization_reporter(progress) as report:
+            seen = None if report is None else lambda told: report(ViewProgress(**told))
             ended = self._awaited(job, seen, failing=False)
         with in_form(self._http.url):
             done, error = decoding.materializations(ended)
@@ -151,7 +151,7 @@ class RemoteStore:
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         every: str | None = None,
-        progress: shown.OfTrainingSet = None,
+        progress: TrainingSetProgress = None,
         format: Csv | None = None,
     ) -> TrainingSet:
         """Join a spine with a service's features as of each row's time, store the result, and wait for it.
@@ -176,7 +176,7 @@ class RemoteStore:
         )
         with spines.request(request) as options:
             job = self._http.post("/v1/training-sets", patient=True, **options)
-        with shown.of_training_set(progress) as report:
+        with training_set_reporter(progress) as report:
             done = self._awaited(job, None if report is None else lambda told: report(BuildProgress(**told)))
         return self._training_set(done["manifest"])
 
@@ -360,7 +360,7 @@ class RemoteStore:
 
 def _sound(definitions: Any) -> Definitions:
     """Definitions without a problem that can be found here. Raises: DefinitionError with all that can."""
-    gathered = load(definitions)
+    gathered = load_definitions(definitions)
     problems = [*gathered.problems, *check.definition_problems(gathered)]
     if problems:
         raise DefinitionError(problems)

@@ -9,7 +9,7 @@ from featurestore.compiler.features import feature_names
 from featurestore.compiler.fingerprint import ttl_microseconds
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.dsl.service import FeatureService
-from featurestore.dsl.value_types import sql_type
+from featurestore.dsl.value_types import sql_type_of_name
 from featurestore.dsl.view import FeatureView, Selection
 
 
@@ -34,7 +34,7 @@ def bind_service(service: FeatureService, version: int, fingerprint: str, views:
         version=version,
         fingerprint=fingerprint,
         uses=tuple(_use(selection, views[selection.view.name]) for selection in service.selections),
-        request=tuple((name, sql_type(type_name)) for name, type_name in service.request.items()),
+        request=tuple((name, sql_type_of_name(type_name)) for name, type_name in service.request.items()),
         derived=tuple((name, canonical_or_same(sql)) for name, sql in service.derived.items()),
     )
 

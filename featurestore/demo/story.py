@@ -57,7 +57,7 @@ def tell(home: Path, definitions: Path, console: Console) -> dict[str, Any]:
 def fill_lake(store: FeatureStore, narrator: Narrator, facts: Facts) -> None:
     """Load the raw tables, unless they are there."""
     with narrator.step("Load a year of flights out of New York as Iceberg tables"):
-        tables = lake.load(store)
+        tables = lake.load_tables(store)
         rows = [[table.name, f"{table.rows:,}", str(table.snapshot_id), "loaded" if table.loaded else "was there"] for table in tables]
         narrator.table(["table", ">rows", ">snapshot", ""], rows)
     facts.note(raw={table.name: {"rows": table.rows, "snapshot_id": str(table.snapshot_id)} for table in tables})

@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from featurestore.dsl import check as checks
 from featurestore.dsl.agg import Aggregation
-from featurestore.dsl.check import Check, Condition, Freshness, NotNull, RowCount
+from featurestore.dsl.check import Check, Condition, Freshness, NotNull, RowCount, fresh, not_null, rows, that
 from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.definitions import Definition, Definitions
 from featurestore.dsl.entity import Entity
@@ -16,10 +15,10 @@ from featurestore.dsl.source import Source
 from featurestore.dsl.view import Feature, FeatureView, Selection
 
 _MAKERS: Mapping[str, Callable[..., Check]] = {
-    "that": checks.that,
-    "not_null": checks.not_null,
-    "rows": checks.rows,
-    "fresh": checks.fresh,
+    "that": that,
+    "not_null": not_null,
+    "rows": rows,
+    "fresh": fresh,
 }
 _CHECKS = {Condition: "that", NotNull: "not_null", RowCount: "rows", Freshness: "fresh"}
 

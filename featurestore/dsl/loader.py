@@ -15,7 +15,7 @@ from featurestore.dsl.definitions import KINDS, Definitions, Place, gather
 from featurestore.errors import NotFound, Problem, RequestError, brief
 
 
-def load(definitions: Any) -> Definitions:
+def load_definitions(definitions: Any) -> Definitions:
     """Load the definitions of a folder, a file, a module, or an iterable of definition objects.
 
     Files of a folder may import each other by name. A file that fails is a problem of the result, which the plan reports with

@@ -17,7 +17,7 @@ def checked_type(type_name: object) -> str:
     raise ValueError(f"{type_name!r} is not a type that a feature table can have")
 
 
-def sql_type(name: str) -> str:
+def sql_type_of_name(name: str) -> str:
     """The DuckDB type of a type name. Raises ValueError with a message for users."""
     lowered = name.strip().lower() if isinstance(name, str) else ""
     if match := _DECIMAL.fullmatch(lowered):

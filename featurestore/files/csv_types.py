@@ -5,7 +5,7 @@ from re import escape
 
 from featurestore.compiler.expressions import literal
 from featurestore.dsl.csv_format import Csv
-from featurestore.dsl.value_types import sql_type
+from featurestore.dsl.value_types import sql_type_of_name
 from featurestore.values import value_types
 
 ISO_DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
@@ -89,7 +89,7 @@ def rule(column: str, column_type: str, csv: Csv) -> Rule:
 
 def declared_types(csv: Csv) -> dict[str, str]:
     """The DuckDB types of the columns that the format declares."""
-    return {name: sql_type(column_type) for name, column_type in csv.types.items()}
+    return {name: sql_type_of_name(column_type) for name, column_type in csv.types.items()}
 
 
 def _decimal(x: str, column_type: str, csv: Csv) -> Rule:

@@ -109,7 +109,7 @@ def _select(
     folder = {name.lower(): name for name in one.folders}
     selected: list[tuple[str, str]] = []
     for name, (kind, same) in kinds.items():
-        target = widening.sql_type(widening.plain(kind))
+        target = widening.sql_type_of_arrow(widening.plain(kind))
         if name.lower() in own:
             selected.append((name, _file_column_sql(own[name.lower()], one.kinds[own[name.lower()]], same, target)))
         elif name.lower() in folder:

@@ -157,7 +157,7 @@ def _keeps_rows(table: Table, snapshot: Snapshot) -> bool:
 
 def relation(table: Table, schema: Schema, tasks: list[FileScanTask]) -> IcebergFiles | pa.RecordBatchReader:
     """The rows of these files; see `scan_snapshot`."""
-    columns = [Column(field.field_id, field.name, type_mapping.sql_type(field.field_type) or "") for field in schema.fields]
+    columns = [Column(field.field_id, field.name, type_mapping.sql_type_of_iceberg(field.field_type) or "") for field in schema.fields]
     # DuckDB renames columns with an empty name, and refuses names that differ only in case.
     readable = all(column.sql_type and column.name for column in columns) and len({column.name.lower() for column in columns}) == len(
         columns

@@ -38,7 +38,7 @@ def stored_files(table: Table, snapshot_id: int, columns: Sequence[str], time: T
     Raises: as `scans.scan_snapshot`.
     """
     schema = projected_schema(table, snapshot_id, columns)
-    sql_types = [(field, type_mapping.sql_type(field.field_type)) for field in schema.fields]
+    sql_types = [(field, type_mapping.sql_type_of_iceberg(field.field_type)) for field in schema.fields]
     tasks = plan_scan(table, snapshot_id, time)
     plain = all(not task.delete_files and task.file.file_format == FileFormat.PARQUET for task in tasks)
     (time_field,) = projected_schema(table, snapshot_id, [time.column]).fields

@@ -36,12 +36,12 @@ _NANOSECONDS: dict[type[ice.IcebergType], pa.DataType] = {
 }
 
 
-def sql_type(iceberg_type: ice.IcebergType) -> str | None:
+def sql_type_of_iceberg(iceberg_type: ice.IcebergType) -> str | None:
     """The DuckDB type name of an Iceberg type; None for a type that DuckDB cannot read by field id alone (struct, map, nanoseconds)."""
     if isinstance(iceberg_type, ice.DecimalType):
         return f"DECIMAL({iceberg_type.precision},{iceberg_type.scale})"
     if isinstance(iceberg_type, ice.ListType):
-        element = sql_type(iceberg_type.element_type)
+        element = sql_type_of_iceberg(iceberg_type.element_type)
         return f"{element}[]" if element else None
     return _SQL.get(type(iceberg_type))
 

@@ -13,7 +13,7 @@ from featurestore.models.mlflow_client import asking, local_path, mlflow
 from featurestore.models.model_logging import make_stamp, record_input, tag_version
 from featurestore.models.stamp import FOLDER, ORIGINAL, PREFIX, Stamp
 from featurestore.pipelines.training_sets.training_set import TrainingSet
-from featurestore.records import model_events as audit
+from featurestore.records import model_events
 from featurestore.store import FeatureStore
 
 
@@ -63,7 +63,7 @@ def _write(
         meta = mlflow.models.Model.load(str(folder / ORIGINAL))
         native = _native(folder, Path(scratch, "native"))
         stamp = make_stamp(native, training_set, meta.signature, store, inputs=inputs, missing=missing)
-        locate_store.check(store, stamp)
+        locate_store.check_store(store, stamp)
         bundle.wrap(folder, meta, stamp, training_set.manifest, meta.signature)
         changed = Path(scratch, "changed")
         shutil.copytree(folder / FOLDER, changed / FOLDER)
@@ -88,5 +88,5 @@ def _versions(model_id: str) -> list[tuple[str, str]]:
 
 def _record(store: FeatureStore, model: Any, run_id: str | None, versions: Sequence[tuple[str, str]], stamp: Stamp) -> None:
     metrics = {metric.key: metric.value for metric in model.metrics or []}
-    event = audit.Event("attached", model.name, None, model.model_id, run_id, stamp.training_set, stamp.snapshots, metrics)
-    audit.record(store.catalog, store.settings, [event, *(event.of("attached", name, version) for name, version in versions)])
+    event = model_events.Event("attached", model.name, None, model.model_id, run_id, stamp.training_set, stamp.snapshots, metrics)
+    model_events.record_events(store.catalog, store.settings, [event, *(event.of("attached", name, version) for name, version in versions)])

@@ -17,7 +17,7 @@ from featurestore.models import pickles
 from featurestore.models.flavor import reads_matrix, takes_nullable
 from featurestore.models.mlflow_client import mlflow
 from featurestore.models.signature import serving_signature
-from featurestore.models.stamp import FOLDER, MANIFEST, ORIGINAL, STAMP, Stamp, read
+from featurestore.models.stamp import FOLDER, MANIFEST, ORIGINAL, STAMP, Stamp, read_stamp
 
 LOADER = "featurestore.models.loader"
 PYFUNC = "python_function"
@@ -62,7 +62,7 @@ class Native:
         """Raises: RequestError for a model without a stamp, and without `allow_pickle` for one that could run code; MissingExtra without
         the package that it was made with.
         """
-        self.stamp = read(folder)
+        self.stamp = read_stamp(folder)
         if not allow_pickle:
             pickles.refuse(folder)
         links = tempfile.mkdtemp(prefix="featurestore-model-")

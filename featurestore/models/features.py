@@ -10,7 +10,7 @@ from featurestore.errors import RequestError, TypeMismatch
 from featurestore.models import store_access
 from featurestore.models.inputs import Values
 from featurestore.models.stamp import Stamp
-from featurestore.models.values import kinds_of, listed, plain, typed
+from featurestore.models.values import coerce_value, sql_types_of, to_list, to_python
 from featurestore.store import FeatureStore
 from featurestore.values.coercion import coerce
 from featurestore.values.json_numbers import NotANumber, WrittenNumber
@@ -40,8 +40,8 @@ def online(store: FeatureStore, stamp: Stamp, rows: Sequence[Mapping[str, Any]])
     entities = [{name: row[name] for name in plan.entity_columns if name in row} for row in rows]
     answer = store.online_features(plan, entities, request)
     found = dict(zip(answer.features, zip(*answer.rows, strict=True), strict=True)) if rows else dict.fromkeys(answer.features, ())
-    kinds = kinds_of(plan)
-    own = {name: [typed(row[name], kinds[name], name) for row in rows] for name in (*plan.entity_columns, *dict(plan.request))}
+    kinds = sql_types_of(plan)
+    own = {name: [coerce_value(row[name], kinds[name], name) for row in rows] for name in (*plan.entity_columns, *dict(plan.request))}
     sent = {name for row in rows for name in row}.intersection(plan.feature_names)
     given = {name: [row.get(name) for row in rows] for name in sent}
     return Found(overridden(store, stamp, {**own, **found}, given), answer.snapshots)
@@ -67,18 +67,18 @@ def overridden(store: FeatureStore, stamp: Stamp, columns: Mapping[str, Values],
 
     Raises: TypeMismatch naming the feature.
     """
-    _refuse_spelled_out(given, kinds_of(stamp.plan))
-    sent = {name: [plain(value) for value in values] for name, values in given.items()}
+    _refuse_spelled_out(given, sql_types_of(stamp.plan))
+    sent = {name: [to_python(value) for value in values] for name, values in given.items()}
     sent = {name: values for name, values in sent.items() if any(value is not None for value in values)}
     if not sent:
         return columns
-    plan, kinds, result = stamp.plan, kinds_of(stamp.plan), dict(columns)
+    plan, kinds, result = stamp.plan, sql_types_of(stamp.plan), dict(columns)
     for name in plan.looked_up_names:
         if name in sent:
-            result[name] = _merged([typed(value, kinds[name], f"the feature '{name}'") for value in sent[name]], columns[name])
+            result[name] = _merged([coerce_value(value, kinds[name], f"the feature '{name}'") for value in sent[name]], columns[name])
     if plan.derived and any(name in sent for name in plan.looked_up_names):
-        fields = {name: listed(result[name]) for name, _ in plan.request}
-        again = store_access.derive(store, plan, fields, [listed(result[name]) for name in plan.looked_up_names])
+        fields = {name: to_list(result[name]) for name, _ in plan.request}
+        again = store_access.derive(store, plan, fields, [to_list(result[name]) for name in plan.looked_up_names])
         result.update(zip((name for name, _ in plan.derived), again, strict=True))
     for name, _ in plan.derived:
         if name in sent:
@@ -98,9 +98,9 @@ def check_missing(stamp: Stamp, policy: str, columns: Mapping[str, Values]) -> N
         return
     for use in stamp.plan.uses:
         names = [name for _, name in use.features]
-        for row, values in enumerate(zip(*(listed(columns[name]) for name in names), strict=True)):
+        for row, values in enumerate(zip(*(to_list(columns[name]) for name in names), strict=True)):
             if all(value is None for value in values):
-                keys = ", ".join(f"{name}={plain(columns[name][row])!r}" for _, name in use.keys)
+                keys = ", ".join(f"{name}={to_python(columns[name][row])!r}" for _, name in use.keys)
                 raise RequestError(
                     f"row {row}: {use.label} has no features for {keys}, and the model is not to guess (missing='error')", row=row
                 )
@@ -122,4 +122,4 @@ def _refuse_spelled_out(given: Given, kinds: Mapping[str, str]) -> None:
 
 
 def _merged(sent: Sequence[Any], found: Values) -> list[Any]:
-    return [other if value is None else value for value, other in zip(sent, listed(found), strict=True)]
+    return [other if value is None else value for value, other in zip(sent, to_list(found), strict=True)]

@@ -77,7 +77,7 @@ class Flavor:
         return options
 
 
-def find(model: Any, given: ModuleType | None) -> Flavor:
+def find_flavor(model: Any, given: ModuleType | None) -> Flavor:
     """The flavor of a model, or the one given. Raises: RequestError when its class comes from no library we know."""
     module = given or _module(model)
     if not hasattr(module, "save_model"):

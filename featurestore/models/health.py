@@ -13,15 +13,15 @@ from featurestore.models import location
 from featurestore.redaction import without_secrets
 from featurestore.settings import Settings
 
-SECONDS = 5.0
+DATABASE_SECONDS = 5.0
 
 
-def installed() -> bool:
+def is_installed() -> bool:
     """Whether MLflow is there to be imported."""
     return find_spec("mlflow") is not None
 
 
-def check(settings: Settings) -> str:
+def check_tracking(settings: Settings) -> str:
     """Where MLflow is, if it answers. Raises: NotReady."""
     uri = location.known(settings)
     if uri is None:
@@ -32,7 +32,7 @@ def check(settings: Settings) -> str:
             # Here and not above: `doctor` asks, and most of its stores have no server to ask.
             import requests  # noqa: PLC0415
 
-            answer = requests.get(f"{uri.rstrip('/')}/health", timeout=SECONDS)
+            answer = requests.get(f"{uri.rstrip('/')}/health", timeout=DATABASE_SECONDS)
             if answer.status_code >= 500:
                 raise NotReady(f"MLflow at {shown} answers with status {answer.status_code}; look at its log")
         elif "://" in uri and not uri.startswith(("file:", "databricks")):

@@ -12,7 +12,7 @@ from featurestore.lakehouse import tables, writes
 from featurestore.models import model_versions
 from featurestore.models.features import Found
 from featurestore.models.stamp import Stamp
-from featurestore.models.values import listed
+from featurestore.models.values import to_list
 from featurestore.store import FeatureStore
 from featurestore.values import times
 
@@ -32,7 +32,9 @@ SCHEMA = pa.schema(
 )
 
 
-def record(store: FeatureStore, stamp: Stamp, model_uri: str, found: Found, predictions: Sequence[Any], batch: str | None = None) -> None:
+def record_predictions(
+    store: FeatureStore, stamp: Stamp, model_uri: str, found: Found, predictions: Sequence[Any], batch: str | None = None
+) -> None:
     """Append a row for each prediction to `<inference namespace>.<model>`; other writers do not matter.
 
     Rows of a `batch` that is there already are not added again. A name's signs that a table's cannot have become _.
@@ -58,7 +60,7 @@ def record(store: FeatureStore, stamp: Stamp, model_uri: str, found: Found, pred
 
 
 def _documents(found: Found, names: Sequence[str], rows: int) -> list[str]:
-    columns = {name: listed(found.columns[name]) for name in names}
+    columns = {name: to_list(found.columns[name]) for name in names}
     return [_json({name: values[row] for name, values in columns.items()}) for row in range(rows)]
 
 

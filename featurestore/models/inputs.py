@@ -46,7 +46,7 @@ class Input:
         return self.type in _INTEGERS or self.type in _FLOATS or self.type == "bool" or self.type.startswith("decimal")
 
 
-def choose(
+def choose_inputs(
     native: Any, signature: Any, manifest: Mapping[str, Any], plan: ServicePlan, given: Sequence[str] | None
 ) -> tuple[list[Input], bool]:
     """The inputs of a model, and whether it knows their names.

@@ -7,7 +7,7 @@ from typing import Any
 from featurestore.models import stamp, tracking
 from featurestore.models.mlflow_client import asking, mlflow
 from featurestore.models.store_access import check_store
-from featurestore.records import model_events as audit
+from featurestore.records import model_events
 from featurestore.settings import load_settings
 from featurestore.store import FeatureStore
 
@@ -59,7 +59,7 @@ def set_alias(name: str, alias: str, version: int | str | None, *, approver: str
             client.delete_registered_model_alias(name, alias)
         else:
             client.set_registered_model_alias(name, alias, str(meant.version))
-    event = audit.Event(
+    event = model_events.Event(
         event="alias removed" if version is None else "alias set",
         model=name,
         version=str(meant.version),
@@ -70,7 +70,7 @@ def set_alias(name: str, alias: str, version: int | str | None, *, approver: str
         alias=alias,
         approver=approver,
     )
-    audit.record(own.catalog, own.settings, [event])
+    model_events.record_events(own.catalog, own.settings, [event])
     if store is None:
         own.close()
 

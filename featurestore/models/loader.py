@@ -9,7 +9,7 @@ import pandas as pd
 from featurestore.errors import TypeMismatch
 from featurestore.models import bundle, locate_store, predict
 from featurestore.models.bundle import OWN_CONFIG, Native
-from featurestore.models.values import kinds_of, plain
+from featurestore.models.values import sql_types_of, to_python
 from featurestore.store import FeatureStore
 
 _EXACT = 2**53
@@ -31,8 +31,8 @@ class KeyedModel:
         makes of integers with NULLs: leave out the rows without a key. Raises: RequestError and TypeMismatch naming the column or row.
         """
         given = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame(model_input)
-        _refuse_rounded(given, kinds_of(self._native.stamp.plan))
-        columns = {str(name): [plain(value) for value in given[name].tolist()] for name in given.columns}
+        _refuse_rounded(given, sql_types_of(self._native.stamp.plan))
+        columns = {str(name): [to_python(value) for value in given[name].tolist()] for name in given.columns}
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         answer, _ = predict.online(self._native, self._store, rows, self._missing)
         return answer
@@ -60,4 +60,4 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Ke
     own = {name: config.pop(name, None) for name in OWN_CONFIG}
     missing = own.pop("missing")
     native = Native(Path(path), config)
-    return KeyedModel(native, locate_store.find(native.stamp, places=own), missing)
+    return KeyedModel(native, locate_store.find_store(native.stamp, places=own), missing)

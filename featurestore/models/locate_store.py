@@ -34,18 +34,18 @@ def describe(settings: Settings) -> dict[str, Any]:
     return {"home": str(settings.home_path()), "catalog": shown, "online": online, **namespaces, "complete": complete}
 
 
-def find(stamp: Stamp, store: FeatureStore | None = None, places: Mapping[str, Any] | None = None) -> FeatureStore:
+def find_store(stamp: Stamp, store: FeatureStore | None = None, places: Mapping[str, Any] | None = None) -> FeatureStore:
     """The store given, else the one at `places`, else the configured one, else the one that the stamp hints at.
 
     Configured is what `featurestore.toml` or FEATURESTORE_* say about a place. Raises: Conflict if its feature tables are
     not the ones the model was trained on; NotReady if it cannot be reached.
     """
     found = store if store is not None else FeatureStore(settings=_settings(stamp, places or {}))
-    check(found, stamp)
+    check_store(found, stamp)
     return found
 
 
-def check(store: FeatureStore, stamp: Stamp) -> None:
+def check_store(store: FeatureStore, stamp: Stamp) -> None:
     """Raises: Conflict if a feature table of the stamp is missing in the store, or is another table of that name."""
     for name, view in stamp.views.items():
         identifier = f"{store.settings.features_namespace}.{name}"

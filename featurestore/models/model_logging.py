@@ -10,14 +10,13 @@ from typing import Any
 from featurestore.errors import RequestError
 from featurestore.models import bundle, locate_store, store_access, tracking
 from featurestore.models.features import MISSING
-from featurestore.models.flavor import METHOD_OPTION, Flavor, check_categories, check_method, takes_method
-from featurestore.models.flavor import find as find_flavor
-from featurestore.models.inputs import choose
+from featurestore.models.flavor import METHOD_OPTION, Flavor, check_categories, check_method, find_flavor, takes_method
+from featurestore.models.inputs import choose_inputs
 from featurestore.models.mlflow_client import mlflow
 from featurestore.models.signature import serving_signature
 from featurestore.models.stamp import Stamp
 from featurestore.pipelines.training_sets.training_set import TrainingSet
-from featurestore.records import model_events as audit
+from featurestore.records import model_events
 from featurestore.store import FeatureStore
 
 # What `Model.log` takes itself; every other keyword goes to the flavor's save_model.
@@ -60,7 +59,7 @@ def log_model(
         elif pyfunc_predict_fn != "predict":
             method = pyfunc_predict_fn
         stamp = make_stamp(model, training_set, signature, found, inputs=inputs, missing=missing, predict_fn=method)
-        locate_store.check(found, stamp)
+        locate_store.check_store(found, stamp)
         tracking.use_to_log(found.settings)
         stamped = _Stamped(chosen, model, stamp, training_set.manifest, signature, input_example)
         with _run(name or training_set.name) as run_id:
@@ -85,7 +84,7 @@ def make_stamp(
     """The stamp of a model. Raises: RequestError when the model reads a column that could not be looked up."""
     check_categories(native)
     manifest, plan = training_set.manifest, training_set.plan
-    columns, named = choose(native, signature, manifest, plan, inputs)
+    columns, named = choose_inputs(native, signature, manifest, plan, inputs)
     return Stamp(
         training_set=training_set.id,
         digest=training_set.digest,
@@ -169,13 +168,13 @@ def _record(
     store: FeatureStore, info: Any, run_id: str, stamp: Stamp, name: str, registered: str | None, metrics: Mapping[str, float]
 ) -> None:
     """The events of the audit chain: logged, and registered if it was."""
-    events = [audit.Event("logged", name, None, info.model_id, run_id, stamp.training_set, stamp.snapshots, dict(metrics))]
+    events = [model_events.Event("logged", name, None, info.model_id, run_id, stamp.training_set, stamp.snapshots, dict(metrics))]
     if registered:
         version = str(info.registered_model_version)
         # Older releases of MLflow 3 give a version none of the tags.
         tag_version(registered, version, stamp)
         events.append(events[0].of("registered", registered, version))
-    audit.record(store.catalog, store.settings, events)
+    model_events.record_events(store.catalog, store.settings, events)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from featurestore.errors import NotFound, RequestError
 from featurestore.models.mlflow_client import asking, local_path, mlflow
 
 
-def resolve(name: str, version: int | str | None = None, alias: str | None = None) -> str:
+def resolve_version(name: str, version: int | str | None = None, alias: str | None = None) -> str:
     """The version meant: this one, the one that an alias stands for, or the newest.
 
     Raises: NotFound with the nearest names, or the versions or aliases there are; RequestError for both version and alias.
@@ -48,10 +48,10 @@ def of_uri(model_uri: str) -> tuple[str, str | None]:
     """The model's name, registered or logged, and its version; None for one that is not addressed as a registered model's."""
     name, slash, version = model_uri.removeprefix("models:/").strip("/").rpartition("/")
     if model_uri.startswith("models:/") and slash:
-        return name, resolve(name) if version == "latest" else resolve(name, version)
+        return name, resolve_version(name) if version == "latest" else resolve_version(name, version)
     name, at, alias = model_uri.removeprefix("models:/").rpartition("@")
     if model_uri.startswith("models:/") and at:
-        return name, resolve(name, alias=alias)
+        return name, resolve_version(name, alias=alias)
     with asking("model", model_uri):
         model_id = mlflow.models.get_model_info(local_path(model_uri)).model_id
         return str(mlflow.MlflowClient().get_logged_model(model_id).name) if model_id else model_uri, None

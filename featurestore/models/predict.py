@@ -8,7 +8,7 @@ from featurestore.models import features, inputs
 from featurestore.models.bundle import Native
 from featurestore.models.features import Found
 from featurestore.models.inputs import Values
-from featurestore.models.values import listed
+from featurestore.models.values import to_list
 from featurestore.store import FeatureStore
 
 
@@ -35,7 +35,7 @@ def predict(native: Native, columns: Mapping[str, Values]) -> Any:
     except MemoryError as error:
         raise OutOfResources("the model ran out of memory at these rows; send fewer at once", reason=str(error)) from error
     except (Exception, SystemExit) as error:  # a model is code of its maker's, and raises what it likes
-        empty = [one.name for one in stamp.inputs if any(value is None for value in listed(columns[one.name]))]
+        empty = [one.name for one in stamp.inputs if any(value is None for value in to_list(columns[one.name]))]
         reason = f"{type(error).__name__}: {error}"
         if not empty:
             raise RequestError(

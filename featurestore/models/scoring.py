@@ -15,7 +15,7 @@ from featurestore.models.bundle import Native
 from featurestore.models.features import Found, Given
 from featurestore.models.mlflow_client import asking, local_path, mlflow
 from featurestore.models.stamp import Stamp
-from featurestore.models.values import answers, arrow, kinds_of, records
+from featurestore.models.values import sql_types_of, to_arrow, to_predictions, to_records
 from featurestore.settings import load_settings
 from featurestore.spines.file_format import with_format
 from featurestore.store import FeatureStore
@@ -55,13 +55,13 @@ def score(
         with asking("model", model_uri):
             folder = mlflow.artifacts.download_artifacts(local_path(model_uri), dst_path=scratch)
         native = Native(Path(folder), allow_pickle=settings.allow_pickle)
-        own = locate_store.find(native.stamp, store)
+        own = locate_store.find_store(native.stamp, store)
         try:
             rows = store_access.rows(own, given, [] if at == "online" else [native.stamp.timestamp])
             found, scored = _score(native, own, rows, at, missing)
             if log is not False:
                 batch = log if isinstance(log, str) else None
-                inference.record(own, native.stamp, model_uri, found, scored.column(PREDICTION).to_pylist(), batch)
+                inference.record_predictions(own, native.stamp, model_uri, found, scored.column(PREDICTION).to_pylist(), batch)
         finally:
             if store is None:
                 own.close()
@@ -76,12 +76,12 @@ def _score(native: Native, store: FeatureStore, rows: pa.Table, at: str | dateti
     bare = rows.drop_columns(list(given))
     found = _online(store, stamp, bare, given) if at == "online" else _as_of(store, stamp, bare, given, at)
     features.check_missing(stamp, missing or stamp.missing, found.columns)
-    predictions = answers(predict.predict(native, found.columns)) if rows.num_rows else []
+    predictions = to_predictions(predict.predict(native, found.columns)) if rows.num_rows else []
     if len(predictions) != rows.num_rows:
         raise RequestError(f"the model gave {len(predictions)} predictions for {rows.num_rows} rows")
-    kinds = kinds_of(stamp.plan)
+    kinds = sql_types_of(stamp.plan)
     columns: dict[str, Any] = dict(zip(bare.schema.names, bare.columns, strict=True))
-    columns.update({name: arrow(found.columns[name], kinds.get(name)) for name in stamp.features})
+    columns.update({name: to_arrow(found.columns[name], kinds.get(name)) for name in stamp.features})
     return found, pa.table({**columns, PREDICTION: pa.array(predictions)})
 
 
@@ -92,7 +92,7 @@ def _online(store: FeatureStore, stamp: Stamp, rows: pa.Table, given: Given) -> 
             problem = f"the spine has no column '{name}', which service {stamp.plan.service} needs{near(name, rows.schema.names)}"
             raise RequestError(problem, field=name)
     columns = {name: rows.column(name).to_pylist() for name in names}
-    return features.online(store, stamp, records({**columns, **given}, rows.num_rows))
+    return features.online(store, stamp, to_records({**columns, **given}, rows.num_rows))
 
 
 def _as_of(store: FeatureStore, stamp: Stamp, rows: pa.Table, given: Given, at: str | datetime | None) -> Found:

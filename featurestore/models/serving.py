@@ -17,7 +17,7 @@ from featurestore.models import locate_store, model_versions, predict, tracking
 from featurestore.models.bundle import Native
 from featurestore.models.mlflow_client import asking, local_path, mlflow
 from featurestore.models.stamp import Stamp
-from featurestore.models.values import answers
+from featurestore.models.values import to_predictions
 from featurestore.store import FeatureStore
 
 logger = logger_of(__name__)
@@ -57,7 +57,7 @@ class LoadedModel:
         self._store = store
         self.name = name or model_uri
         self.version = version
-        locate_store.check(store, self.stamp)
+        locate_store.check_store(store, self.stamp)
 
     @property
     def stamp(self) -> Stamp:
@@ -73,7 +73,7 @@ class LoadedModel:
         if not records:
             return Prediction([], self.name, self.version, {})
         answer, found = predict.online(self._native, self._store, records)
-        return Prediction(answers(answer), self.name, self.version, dict(found.snapshots))
+        return Prediction(to_predictions(answer), self.name, self.version, dict(found.snapshots))
 
     def _check(self, records: Sequence[Mapping[str, Any]]) -> None:
         plan = self.stamp.plan
@@ -166,7 +166,7 @@ class LoadedModels:
             return held[1]
         tracking.use(self._store.settings)
         try:
-            meant = model_versions.resolve(name, version, alias)
+            meant = model_versions.resolve_version(name, version, alias)
         except NotReady:
             if held is None:
                 raise

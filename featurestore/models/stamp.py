@@ -89,7 +89,7 @@ def snapshot_tag(table: str) -> str:
     return f"{PREFIX}.snapshot.{table}"
 
 
-def read(folder: Path) -> Stamp:
+def read_stamp(folder: Path) -> Stamp:
     """The stamp of a model whose artifacts lie in this folder. Raises: RequestError if it has none."""
     path = folder / FOLDER / STAMP
     if not path.is_file():

@@ -21,7 +21,7 @@ from featurestore.joins.derived_rows import derived_error
 from featurestore.online.store import Read, Row
 from featurestore.records.online_tables import Filling
 from featurestore.records.runtime import Runtime
-from featurestore.spines.columns import arrow_type
+from featurestore.spines.columns import plain_arrow_type
 from featurestore.values import json_encoding, times
 from featurestore.values.coercion import coerce, is_exact_fit
 from featurestore.values.value_types import FLOATING
@@ -100,7 +100,7 @@ class OnlineFeatures:
         columns: dict[str, pa.Array] = {}
         for index, (name, sql_type) in enumerate(zip(self.features, self.types, strict=True)):
             values = [row[index] for row in self.rows]
-            columns[name] = pa.array(values) if sql_type is None else pa.array(_uuids_as_text(values, sql_type), arrow_type(sql_type))
+            columns[name] = pa.array(values) if sql_type is None else pa.array(_uuids_as_text(values, sql_type), plain_arrow_type(sql_type))
         return pa.table(columns)
 
 

@@ -158,14 +158,14 @@ class Registry:
             return bind_service(self.service(applied), applied.version, applied.fingerprint, views)
 
 
-def identifier(runtime: Runtime) -> str:
+def registry_table(runtime: Runtime) -> str:
     """The registry table's name in the catalog."""
     return f"{runtime.settings.registry_namespace}.definitions"
 
 
-def read(runtime: Runtime) -> Registry:
+def read_registry(runtime: Runtime) -> Registry:
     """The registry as it is now; empty when nothing was ever applied."""
-    table = tables.find(runtime.catalog, identifier(runtime))
+    table = tables.find(runtime.catalog, registry_table(runtime))
     if table is None:
         return Registry({}, None)
     snapshot_id = tables.current_snapshot_id(table)
@@ -185,9 +185,9 @@ def read(runtime: Runtime) -> Registry:
     return Registry(applied, snapshot_id, removed)
 
 
-def write(runtime: Runtime, rows: Sequence[Applied], base: int | None, action: Literal["apply", "remove"] = "apply") -> None:
+def append_to_registry(runtime: Runtime, rows: Sequence[Applied], base: int | None, action: Literal["apply", "remove"] = "apply") -> None:
     """Append `rows` in one commit, if the registry still holds what it held at snapshot `base`. Raises: CommitConflict if it does not."""
-    table = tables.create_if_absent(runtime.catalog, identifier(runtime), SCHEMA)
+    table = tables.create_if_absent(runtime.catalog, registry_table(runtime), SCHEMA)
     _refuse_stale(runtime, table, base, action)
     records = [
         {
@@ -203,7 +203,7 @@ def write(runtime: Runtime, rows: Sequence[Applied], base: int | None, action: L
 
 def refuse_stale(runtime: Runtime, base: int | None) -> None:
     """Raises: CommitConflict, saying what was applied, unless the registry still holds what it held at snapshot `base`."""
-    if (table := tables.find(runtime.catalog, identifier(runtime))) is not None:
+    if (table := tables.find(runtime.catalog, registry_table(runtime))) is not None:
         _refuse_stale(runtime, table, base, "apply")
 
 
@@ -211,7 +211,7 @@ def _refuse_stale(runtime: Runtime, table: tables.Table, base: int | None, actio
     if compaction.only_rewritten(table, base, tables.current_snapshot_id(table)):
         return
     again = "since this plan was made; plan again" if action == "apply" else "meanwhile; nothing was removed, try again"
-    found = sorted((row for rows in read(runtime).all_rows() for row in rows), key=lambda row: row.applied_at)
+    found = sorted((row for rows in read_registry(runtime).all_rows() for row in rows), key=lambda row: row.applied_at)
     last = [row for row in found if row.applied_at == found[-1].applied_at]
     named = [f"{row.kind} {row.name} v{row.version}" for row in last]
     shown = ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")

@@ -4,8 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from featurestore.lakehouse import tables
-from featurestore.records import definitions, feature_table, stored_definition
-from featurestore.records import model_events as audit
+from featurestore.records import definitions, feature_table, model_events, stored_definition
 from featurestore.records.definitions import Applied, Registry
 from featurestore.records.listings import (
     EntityInfo,
@@ -18,7 +17,7 @@ from featurestore.records.listings import (
     ViewInfo,
 )
 from featurestore.records.runtime import Runtime
-from featurestore.records.serving_version import resolve
+from featurestore.records.serving_version import resolve_service
 from featurestore.values import times
 
 MODEL = ("model", "version", "training_set", "snapshots", "metrics", "model_id", "run_id", "at")
@@ -36,13 +35,13 @@ def sources(runtime: Runtime) -> list[SourceInfo]:
 
 def views(runtime: Runtime) -> list[ViewInfo]:
     """The newest version of every view, by name."""
-    known = definitions.read(runtime)
+    known = definitions.read_registry(runtime)
     return [ViewInfo(**_view(runtime, known.get("view", name))) for name in known.names("view")]
 
 
 def view(runtime: Runtime, name: str) -> ViewDetail:
     """The newest version of a view with its SQL and definition, and a line for each version."""
-    known = definitions.read(runtime)
+    known = definitions.read_registry(runtime)
     newest = known.get("view", name)
     versions = tuple(ViewInfo(**_view(runtime, row)) for row in known.rows[("view", name)])
     return ViewDetail(**_view(runtime, newest), sql=newest.sql, definition=dict(newest.document), versions=versions)
@@ -50,13 +49,13 @@ def view(runtime: Runtime, name: str) -> ViewDetail:
 
 def services(runtime: Runtime) -> list[ServiceInfo]:
     """Every service at the version that is served, by name."""
-    known = definitions.read(runtime)
+    known = definitions.read_registry(runtime)
     return [ServiceInfo(**_service(runtime, known, name)) for name in known.names("service")]
 
 
 def service(runtime: Runtime, name: str) -> ServiceDetail:
     """The version of a service that is served, and all its versions."""
-    known = definitions.read(runtime)
+    known = definitions.read_registry(runtime)
     served = _service(runtime, known, name)
     versions = tuple(
         ServiceVersion(row.version, row.fingerprint, dict(row.bindings), times.moment(row.applied_at))
@@ -69,7 +68,7 @@ def models(runtime: Runtime) -> list[ModelInfo]:
     """Every version of every model, newest first, with its current aliases, as the recorded events say."""
     rows: dict[tuple[str, str | None, str | None], dict[str, Any]] = {}
     aliases: dict[tuple[str, str], str | None] = {}
-    for event in reversed(audit.listing(runtime)):
+    for event in reversed(model_events.listing(runtime)):
         if event["alias"] is not None:
             aliases[event["model"], event["alias"]] = event["version"] if event["event"] == "alias set" else None
             continue
@@ -85,7 +84,7 @@ def models(runtime: Runtime) -> list[ModelInfo]:
 
 def _documents(runtime: Runtime, kind: str) -> list[dict[str, Any]]:
     """The documents of all definitions of a kind, by name. Raises: Conflict naming the first that is not a definition."""
-    known = definitions.read(runtime)
+    known = definitions.read_registry(runtime)
     documents = []
     for name in known.names(kind):
         row = known.get(kind, name)
@@ -96,7 +95,7 @@ def _documents(runtime: Runtime, kind: str) -> list[dict[str, Any]]:
 
 def _view(runtime: Runtime, row: Applied) -> dict[str, Any]:
     table = tables.load(runtime.catalog, runtime.features_table(row.table))
-    state = feature_table.state(table.properties)
+    state = feature_table.state_of(table.properties)
     snapshot_id = tables.current_snapshot_id(table)
     return {
         "name": row.name,
@@ -133,7 +132,7 @@ def _view_words(row: Applied) -> dict[str, Any]:
 
 
 def _service(runtime: Runtime, known: Registry, name: str) -> dict[str, Any]:
-    plan = resolve(runtime, known, name).plan
+    plan = resolve_service(runtime, known, name).plan
     service = known.service(known.get("service", name, plan.version))
     return {
         "name": name,

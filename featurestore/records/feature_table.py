@@ -64,7 +64,7 @@ class State:
         }
 
 
-def state(properties: Mapping[str, str]) -> State:
+def state_of(properties: Mapping[str, str]) -> State:
     """The state that table properties or a snapshot's summary tell."""
     read = json.loads(properties.get(SCHEMAS) or "{}")
     seen = json.loads(properties.get(SOURCES) or "{}")
@@ -83,5 +83,5 @@ def state(properties: Mapping[str, str]) -> State:
 def state_at(table: Table, snapshot_id: int | None) -> State:
     """The state as of a snapshot: the table's own for the current one, which later runs without new rows may have moved on."""
     if snapshot_id == tables.current_snapshot_id(table):
-        return state(table.properties)
-    return State() if snapshot_id is None else state(tables.summary(table, snapshot_id))
+        return state_of(table.properties)
+    return State() if snapshot_id is None else state_of(tables.summary(table, snapshot_id))

@@ -18,15 +18,15 @@ WARM = "what was loaded before"
 """How a verb is that goes on with what a process has in memory."""
 
 
-def check(runtime: Runtime, write: bool = False) -> dict[str, FeatureStoreError | None]:
+def check_components(runtime: Runtime, write: bool = False) -> dict[str, FeatureStoreError | None]:
     """By part, the error it answers with; None where it answers as it should. With `write` an object is put into the warehouse."""
-    found = {"catalog": _error_of(lambda: tables.exists(runtime.catalog, definitions.identifier(runtime)))}
-    found["warehouse"] = _error_of(lambda: warehouse.check_warehouse(runtime.catalog, definitions.identifier(runtime), write=write))
+    found = {"catalog": _error_of(lambda: tables.exists(runtime.catalog, definitions.registry_table(runtime)))}
+    found["warehouse"] = _error_of(lambda: warehouse.check_warehouse(runtime.catalog, definitions.registry_table(runtime), write=write))
     found["online store"] = _error_of(lambda: runtime.online.check())  # noqa: PLW0108 - opening it may fail too
     return found
 
 
-def serves(down: set[str]) -> dict[str, str]:
+def served_verbs(down: set[str]) -> dict[str, str]:
     """By verb, `ok`, `down`, or `WARM` when these parts are down."""
     found = {verb: "down" if down.intersection(needed) else "ok" for verb, needed in NEEDS.items()}
     if found["lookups"] == "down" and "online store" not in down:

@@ -6,7 +6,7 @@ from featurestore.errors import Conflict, NotFound
 from featurestore.records import model_events
 from featurestore.records.definitions import Applied, Registry
 from featurestore.records.runtime import Runtime
-from featurestore.records.serving_version import resolve
+from featurestore.records.serving_version import resolve_service
 
 
 def live_versions(runtime: Runtime, known: Registry, names: Sequence[str]) -> Iterator[Applied]:
@@ -29,7 +29,7 @@ def live_versions(runtime: Runtime, known: Registry, names: Sequence[str]) -> It
 def _served_tables(runtime: Runtime, known: Registry, service: str) -> set[str]:
     """What the served version of a service reads; where that cannot be told, as of a table that is gone, what any version reads."""
     try:
-        plans = [resolve(runtime, known, service, online).plan for online in (False, True)]
+        plans = [resolve_service(runtime, known, service, online).plan for online in (False, True)]
         return {use.table for plan in plans for use in plan.uses}
     except (NotFound, Conflict):
         return {f"{view}_v{version}" for row in known.rows["service", service] for view, version in row.bindings.items()}

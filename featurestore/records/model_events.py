@@ -65,24 +65,24 @@ class Registered:
     training_sets: frozenset[str]
 
 
-def identifier(settings: Settings) -> str:
+def model_events_table(settings: Settings) -> str:
     """The table's name in the catalog."""
     return f"{settings.registry_namespace}.models"
 
 
-def record(catalog: "Catalog", settings: Settings, events: Sequence[Event]) -> None:
+def record_events(catalog: "Catalog", settings: Settings, events: Sequence[Event]) -> None:
     """Append events, all of now, in one commit; other writers do not matter."""
     now = times.now()
     rows = [
         {**vars(event), "snapshots": _texts(event.snapshots), "metrics": json.dumps(dict(event.metrics)), "at": now} for event in events
     ]
-    table = tables.create_if_absent(catalog, identifier(settings), SCHEMA)
+    table = tables.create_if_absent(catalog, model_events_table(settings), SCHEMA)
     writes.append_retrying(table, pa.Table.from_pylist(rows, SCHEMA).to_reader(), summary={"featurestore.action": "model"})
 
 
 def listing(runtime: Runtime) -> list[dict[str, Any]]:
     """Every event, newest first, JSON-ready: times as RFC 3339, snapshot ids as text; empty when none was recorded."""
-    table = tables.find(runtime.catalog, identifier(runtime.settings))
+    table = tables.find(runtime.catalog, model_events_table(runtime.settings))
     if table is None:
         return []
     found = scans.read_snapshot(table, tables.current_snapshot_id(table)).read_all().to_pylist()

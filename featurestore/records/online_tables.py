@@ -30,7 +30,7 @@ class Filling:
             unknown = set(missing) - self._empty
         for table in sorted(unknown):
             properties = tables.load(self._runtime.catalog, self._runtime.features_table(table)).properties
-            if feature_table.state(properties).through is not None:
+            if feature_table.state_of(properties).through is not None:
                 raise NotReady(
                     f"the online store has nothing of {table}, which is materialized: it was emptied, or its first rows are on their way;"
                     " featurestore materialize fills it",

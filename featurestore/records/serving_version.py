@@ -36,7 +36,7 @@ class Services:
 
     def resolve(self, name: str) -> Resolved:
         """The version to serve, read from the catalog. Raises: NotFound with the nearest names."""
-        return resolve(self._runtime, definitions.read(self._runtime), service_name(name))
+        return resolve_service(self._runtime, definitions.read_registry(self._runtime), service_name(name))
 
     def held(self, name: str) -> ServicePlan | None:
         """The version to serve; None when memory does not hold it, or the online store has changed since."""
@@ -54,7 +54,7 @@ class Services:
         if held is not None:
             return held
         generation = self._generation
-        found = resolve(self._runtime, definitions.read(self._runtime), name, online=True).plan
+        found = resolve_service(self._runtime, definitions.read_registry(self._runtime), name, online=True).plan
         # Known beforehand, so that a lookup with a plan that is held reads nothing but the online store.
         self._filling.check([use.table for use in found.uses if self._runtime.online.cursor(use.table) is None])
         with self._lock:
@@ -63,7 +63,7 @@ class Services:
         return found
 
 
-def resolve(runtime: Runtime, known: Registry, name: str, online: bool = False) -> Resolved:
+def resolve_service(runtime: Runtime, known: Registry, name: str, online: bool = False) -> Resolved:
     """The newest version of a service whose views are all materialized; the newest of all when there is none.
 
     With `online` they must be published too, if there is a version of which all are: a backfill ends in the table first.
@@ -91,6 +91,6 @@ def _ready(runtime: Runtime, plan: ServicePlan, loaded: dict[str, Table]) -> boo
     for name in dict.fromkeys(use.table for use in plan.uses):
         if name not in loaded:
             loaded[name] = tables.load(runtime.catalog, runtime.features_table(name))
-        if feature_table.state(loaded[name].properties).through is None:
+        if feature_table.state_of(loaded[name].properties).through is None:
             return False
     return True

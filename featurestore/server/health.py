@@ -5,8 +5,8 @@ from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from featurestore.errors import NOT_INSTALLED, FeatureStoreError, NotReady
-from featurestore.models import health as mlflow
-from featurestore.records import health as check
+from featurestore.models.health import check_tracking, is_installed
+from featurestore.records.health import served_verbs
 from featurestore.server import docs
 from featurestore.server.metrics import Metrics
 from featurestore.server.routing import get
@@ -43,8 +43,8 @@ class Health:
         found: dict[str, FeatureStoreError | None] = {**self._store.check(), "models": self._models()}
         states = {part: "ok" if error is None else str(error.details.get("state", "down")) for part, error in found.items()}
         down = {part for part, state in states.items() if state != "ok"}
-        serves = check.serves(down)
-        if not mlflow.installed():
+        serves = served_verbs(down)
+        if not is_installed():
             states["models"] = serves["predictions"] = NOT_INSTALLED
         needed = [part for part in found if part in down and part != "models"]
         if needed:
@@ -53,7 +53,7 @@ class Health:
 
     def _models(self) -> FeatureStoreError | None:
         try:
-            mlflow.check(self._store.settings)
+            check_tracking(self._store.settings)
         except FeatureStoreError as error:
             return error
         return None

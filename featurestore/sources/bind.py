@@ -36,22 +36,22 @@ class Inspected:
     problems: tuple[FieldProblem, ...]
 
 
-def inspected(session: Session, view: FeatureView) -> Inspected:
+def inspect_view(session: Session, view: FeatureView) -> Inspected:
     """Compile a checked view against the relation SOURCE of the session, without reading rows."""
     raw = raw_columns(session)
     session.set({**dict.fromkeys(BOUNDS, 0), "carry_in": False})
     wrong = [*field_problems(view, list(raw)), *_type_problems(session, view, raw)]
     if wrong:
-        return failed(*wrong)
+        return failed_inspection(*wrong)
     events = compile_events(view, list(raw))
     types = session.schema(events.sql)
     if view.every is not None and (wrong := type_problems(view, events, types)):
-        return failed(*wrong)
+        return failed_inspection(*wrong)
     compiled = compile_view(view, events, types)
     try:
         return _described(session, view, events, compiled)
     except FeatureStoreError as error:
-        return failed(FieldProblem(owner_of(view), "features", error.message))
+        return failed_inspection(FieldProblem(owner_of(view), "features", error.message))
 
 
 def name_problems(session: Session, view: FeatureView) -> list[FieldProblem]:
@@ -60,7 +60,7 @@ def name_problems(session: Session, view: FeatureView) -> list[FieldProblem]:
     return [*field_problems(view, raw), *_source_type_problems(session, view.source, known_scope(view.source, raw))]
 
 
-def check_problems(session: Session, view: FeatureView, columns: Mapping[str, str]) -> list[FieldProblem]:
+def check_type_problems(session: Session, view: FeatureView, columns: Mapping[str, str]) -> list[FieldProblem]:
     """The checks of a checked view that are not true or false on a feature table's columns (name -> type)."""
     owner = owner_of(view)
     conditions = {check_field(i): check for i, check in enumerate(view.checks) if isinstance(check, Condition)}
@@ -83,7 +83,7 @@ def raw_columns(session: Session) -> dict[str, str]:
     return session.schema(f"SELECT * FROM {quoted(SOURCE)}")
 
 
-def failed(*problems: FieldProblem) -> Inspected:
+def failed_inspection(*problems: FieldProblem) -> Inspected:
     """A view that cannot be compiled because of these problems."""
     return Inspected(None, None, {}, problems)
 
@@ -145,7 +145,7 @@ def _described(session: Session, view: FeatureView, events: Events, compiled: Co
         except SqlProblem as error:
             owner, field = (view, f"features.{column}") if column in feature_names(view) else (view.entity, "keys")
             problems.append(FieldProblem(owner_of(owner), field, f"'{column}' {error}"))
-    return failed(*problems) if problems else Inspected(events, compiled, columns, ())
+    return failed_inspection(*problems) if problems else Inspected(events, compiled, columns, ())
 
 
 def _type_problems(session: Session, view: FeatureView, raw: dict[str, str]) -> list[FieldProblem]:

@@ -8,26 +8,24 @@ from featurestore.dsl.view import FeatureView
 from featurestore.errors import FeatureStoreError
 from featurestore.records.runtime import Runtime
 from featurestore.sources import reading
-from featurestore.sources.bind import Inspected, check_problems, failed, inspected, name_problems
+from featurestore.sources.bind import Inspected, check_type_problems, failed_inspection, inspect_view, name_problems
 from featurestore.sources.pinned_source import PinnedSource
 
-__all__ = ["Inspected", "inspect", "inspect_checks", "inspect_names"]
 
-
-def inspect(runtime: Runtime, view: FeatureView, source: PinnedSource | FeatureStoreError) -> Inspected:
+def inspect_source(runtime: Runtime, view: FeatureView, source: PinnedSource | FeatureStoreError) -> Inspected:
     """Compile a checked view against its source, or against the error for which that could not be opened, without reading rows."""
     owner = owner_of(view.source)
     if isinstance(source, FeatureStoreError):
-        return failed(FieldProblem(owner, "", source.message))
+        return failed_inspection(FieldProblem(owner, "", source.message))
     with runtime.engine.brief() as session:
         try:
-            reading.add(runtime, session, source, rows=False)
+            reading.add_source(runtime, session, source, rows=False)
             reading.require_keys(runtime, source, view.entity.keys)
         except FeatureStoreError as error:
-            return failed(FieldProblem(owner, "", error.message))
-        found = inspected(session, view)
+            return failed_inspection(FieldProblem(owner, "", error.message))
+        found = inspect_view(session, view)
     unknown = [] if found.events is None else reading.unknown_types(runtime, source, found.events.reads)
-    return failed(*problems_at(owner, "format", unknown)) if unknown else found
+    return failed_inspection(*problems_at(owner, "format", unknown)) if unknown else found
 
 
 def inspect_names(runtime: Runtime, view: FeatureView, source: PinnedSource | FeatureStoreError) -> list[FieldProblem]:
@@ -37,7 +35,7 @@ def inspect_names(runtime: Runtime, view: FeatureView, source: PinnedSource | Fe
         return [FieldProblem(owner, "", source.message)]
     with runtime.engine.brief() as session:
         try:
-            reading.add(runtime, session, source, rows=False)
+            reading.add_source(runtime, session, source, rows=False)
         except FeatureStoreError as error:
             return [FieldProblem(owner, "", error.message)]
         return name_problems(session, view)
@@ -46,4 +44,4 @@ def inspect_names(runtime: Runtime, view: FeatureView, source: PinnedSource | Fe
 def inspect_checks(runtime: Runtime, view: FeatureView, columns: Mapping[str, str]) -> list[FieldProblem]:
     """The checks of a checked view that are not true or false on a feature table's columns (name -> type)."""
     with runtime.engine.brief() as session:
-        return check_problems(session, view, columns)
+        return check_type_problems(session, view, columns)

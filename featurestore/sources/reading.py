@@ -33,7 +33,7 @@ class TimeBounds:
     upper: int
 
 
-def add(
+def add_source(
     runtime: Runtime,
     session: Session,
     pinned: PinnedSource,
@@ -50,7 +50,7 @@ def add(
     """
     source = pinned.source
     if source.path is not None:
-        found = files(runtime, pinned).relation
+        found = source_files(runtime, pinned).relation
         session.add(name, found if rows else _without_rows(_file_columns(runtime, found)))
         return None
     if source.table is not None:
@@ -72,7 +72,7 @@ def add(
     return None
 
 
-def files(runtime: Runtime, pinned: PinnedSource) -> ParquetFiles | CsvFiles:
+def source_files(runtime: Runtime, pinned: PinnedSource) -> ParquetFiles | CsvFiles:
     """The files of a source, as they were pinned. Raises: RequestError and TypeMismatch as `Files.open`, and
     for a file without the column of the event time.
     """
@@ -88,7 +88,7 @@ def files(runtime: Runtime, pinned: PinnedSource) -> ParquetFiles | CsvFiles:
 def require_keys(runtime: Runtime, pinned: PinnedSource, keys: Sequence[str]) -> None:
     """Raises: RequestError for a file without one of the key columns, when other files have it."""
     if pinned.source.path is not None:
-        _require(files(runtime, pinned), keys)
+        _require(source_files(runtime, pinned), keys)
 
 
 def _require(opened: ParquetFiles | CsvFiles, names: Sequence[str]) -> None:
@@ -102,7 +102,7 @@ def read_types(runtime: Runtime, pinned: PinnedSource, reads: Sequence[str]) -> 
     """The types of the columns that were inferred from the rows of CSV files, and are none of the definition's."""
     if pinned.source.path is None:
         return {}
-    opened = files(runtime, pinned)
+    opened = source_files(runtime, pinned)
     inferred = opened.inferred if isinstance(opened, CsvFiles) else {}
     return {name: kind for name, kind in inferred.items() if name in reads}
 
@@ -110,7 +110,7 @@ def read_types(runtime: Runtime, pinned: PinnedSource, reads: Sequence[str]) -> 
 def unknown_types(runtime: Runtime, pinned: PinnedSource, reads: Sequence[str]) -> list[str]:
     """What to do about each column that is read, and that no row of the CSV files has a value in."""
     source = pinned.source
-    opened = files(runtime, pinned) if source.path is not None else None
+    opened = source_files(runtime, pinned) if source.path is not None else None
     times = {name.lower() for name in (source.timestamp, source.created) if name}
     names = opened.unknown if isinstance(opened, CsvFiles) else ()
     return [
@@ -120,7 +120,7 @@ def unknown_types(runtime: Runtime, pinned: PinnedSource, reads: Sequence[str]) 
     ]
 
 
-def as_before(source: Source, types: Mapping[str, str]) -> Source:
+def with_known_types(source: Source, types: Mapping[str, str]) -> Source:
     """A source whose columns have the types that earlier runs inferred."""
     if not types:
         return source
@@ -139,7 +139,7 @@ def refuse_moved(pinned: PinnedSource) -> None:
         )
 
 
-def folders(pinned: PinnedSource) -> list[str]:
+def source_folders(pinned: PinnedSource) -> list[str]:
     """The folders on this machine that hold the source's files; those of a query are none of a session's that reads its rows."""
     if pinned.source.path is not None:
         return sorted({os.path.dirname(path) for path in pinned.pins})
@@ -156,7 +156,7 @@ def naming_moved(pinned: PinnedSource) -> Iterator[None]:
         raise
 
 
-def changes(pinned: PinnedSource, since: Pins, reads: Sequence[str]) -> scans.Changes:
+def source_changes(pinned: PinnedSource, since: Pins, reads: Sequence[str]) -> scans.Changes:
     """What changed in the source between earlier pins and its own, between which the names of `reads` did not change their meaning.
 
     Both parts are None where only reading all of it can tell.

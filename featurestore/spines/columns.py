@@ -19,7 +19,7 @@ MAX_DECIMAL_DIGITS = 38
 _ARROW_TYPES = {**{stored.sql: ARROW_TYPES[stored.sql] for stored in STORED_TYPES}, "UUID": pa.string()}
 
 
-def arrow_type(sql_type: str) -> pa.DataType:
+def plain_arrow_type(sql_type: str) -> pa.DataType:
     """The Arrow type of a key or request column of a DuckDB type; UUIDs travel as text."""
     return arrow_types.arrow_type(sql_type, _ARROW_TYPES)
 
@@ -39,7 +39,7 @@ def as_time(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 def as_key(column: pa.ChunkedArray, name: str, sql_type: str, role: str = "key column") -> pa.ChunkedArray:
     """Convert a column to the type of the feature table's key; NULL and NaN become NULL. Raises: TypeMismatch naming it and its role."""
-    target = arrow_type(sql_type)
+    target = plain_arrow_type(sql_type)
     if column.type == target:
         return column
     if pa.types.is_integer(column.type) and pa.types.is_integer(target):
@@ -57,7 +57,7 @@ def as_key(column: pa.ChunkedArray, name: str, sql_type: str, role: str = "key c
 
 def as_value(column: pa.ChunkedArray, name: str, sql_type: str) -> pa.ChunkedArray:
     """Convert a request field to its declared type; NaN is kept in floating-point types. Raises: TypeMismatch."""
-    target = arrow_type(sql_type)
+    target = plain_arrow_type(sql_type)
     numeric = pa.types.is_floating(target) and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type))
     return column.cast(target, safe=False) if numeric or column.type == target else as_key(column, name, sql_type, "request field")
 

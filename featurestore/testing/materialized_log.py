@@ -19,7 +19,7 @@ from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.memory import MemorySession
 from featurestore.errors import DefinitionError, FeatureStoreError, Problem, RequestError
-from featurestore.sources.bind import Inspected, check_problems, failed, inspected, raw_columns
+from featurestore.sources.bind import Inspected, check_type_problems, failed_inspection, inspect_view, raw_columns
 from featurestore.sources.query import add_query
 from featurestore.testing.source_rows import Schema, add_sources, relation_names
 from featurestore.values import times
@@ -78,7 +78,7 @@ def materialize_rows(
         except FeatureStoreError as error:
             error.message = f"view {view.name}: {error.message}"
             raise
-        problems.extend(map(definitions.locate, check_problems(session, view, found.columns)))
+        problems.extend(map(definitions.locate, check_type_problems(session, view, found.columns)))
     if problems:
         raise DefinitionError(problems)
     return MaterializedService(bind_service(service, 1, "", views), logs)
@@ -95,9 +95,9 @@ def _inspected(session: MemorySession, view: FeatureView, rows: Mapping[str, Any
     try:
         _open(session, view.source, {name: relations[name] for name in relation_names(view.source, rows)})
     except RequestError as error:
-        return failed(FieldProblem(owner_of(view.source), "", error.message))
+        return failed_inspection(FieldProblem(owner_of(view.source), "", error.message))
     _refuse_untyped(session, view, relation_names(view.source, rows)[0])
-    return inspected(session, view)
+    return inspect_view(session, view)
 
 
 def _refuse_untyped(session: MemorySession, view: FeatureView, name: str) -> None:

@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from featurestore.compiler.expressions import parse_query, query_tables, quoted, resolve
 from featurestore.dsl.source import Source
-from featurestore.dsl.value_types import sql_type
+from featurestore.dsl.value_types import sql_type_of_name
 from featurestore.engine.memory import MemorySession
 from featurestore.errors import FeatureStoreError, NotFound, RequestError
 from featurestore.testing.literal_types import literal_type, to_python
@@ -95,7 +95,7 @@ def _types(name: str, columns: Mapping[str, str]) -> dict[str, str]:
     types: dict[str, str] = {}
     for column, type_name in columns.items():
         try:
-            types[column] = sql_type(type_name)
+            types[column] = sql_type_of_name(type_name)
         except ValueError as error:
             raise RequestError(f"schema of {name}, column '{column}': {error}") from error
     return types

@@ -2,21 +2,21 @@
 
 from collections.abc import Sequence
 
-LISTED = 5
+MAX_NAMES = 5
 """How many names are listed before the rest is only counted."""
 
 
-def count(number: int) -> str:
+def format_count(number: int) -> str:
     """A number with thousands separated by spaces."""
     return f"{number:,}".replace(",", " ")
 
 
-def plural(number: int, word: str) -> str:
+def format_plural(number: int, word: str) -> str:
     """`1 view`, `2 views`."""
-    return f"{count(number)} {word}" if number == 1 else f"{count(number)} {word}s"
+    return f"{format_count(number)} {word}" if number == 1 else f"{format_count(number)} {word}s"
 
 
-def size(bytes_: float) -> str:
+def format_size(bytes_: float) -> str:
     """A byte size such as `37 B`, `1.2 MiB`, `15 MiB`, with at least two digits in larger units."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if bytes_ < 1024:
@@ -25,7 +25,7 @@ def size(bytes_: float) -> str:
     return f"{bytes_:.1f} TiB"
 
 
-def span(microseconds: int | None) -> str | None:
+def format_duration(microseconds: int | None) -> str | None:
     """A duration in its two largest units: `-3h 12m`, `9372d`, `5us`; None for None."""
     if microseconds is None:
         return None
@@ -40,7 +40,7 @@ def span(microseconds: int | None) -> str | None:
 _SPANS = (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1))
 
 
-def listed(names: Sequence[str]) -> str:
+def format_names(names: Sequence[str]) -> str:
     """Names separated by commas; only the first of many, and the number of others."""
-    shown = ", ".join(names[:LISTED])
-    return shown if len(names) <= LISTED else f"{shown} and {len(names) - LISTED} more"
+    shown = ", ".join(names[:MAX_NAMES])
+    return shown if len(names) <= MAX_NAMES else f"{shown} and {len(names) - MAX_NAMES} more"

@@ -24,7 +24,7 @@ from featurestore.errors import (
     RequestError,
     TypeMismatch,
 )
-from featurestore.pipelines.materialization.materialize import Progress
+from featurestore.pipelines.materialization.materialize import ViewProgress
 from featurestore.pipelines.training_sets.digest import table_digest
 from featurestore.pipelines.training_sets.progress import BuildProgress
 from featurestore.records import model_events
@@ -102,7 +102,7 @@ def test_views_that_change_show_their_sql(store: Verbs) -> None:
 def test_a_plan_tells_what_it_means(own: Verbs, own_shop: FeatureStore) -> None:
     made = train(own, shop.spine())
     event = model_events.Event("registered", "churn", "1", "m-1", "run", made.id, made.snapshots)
-    model_events.record(own_shop.catalog, own_shop.settings, [event])
+    model_events.record_events(own_shop.catalog, own_shop.settings, [event])
     changed = replace(shop.customer_orders, features={"orders": agg.count(over="14d")})
     plan = own.plan([changed])
     (step,) = [step for step in plan.steps if step.kind == "view"]
@@ -162,7 +162,7 @@ def test_every_problem_has_its_file_and_line(store: Verbs, tmp_path: Path) -> No
 
 def test_materialize_tells_what_it_did(own: Verbs, own_shop: FeatureStore) -> None:
     shop.add(own_shop, "shop.orders", shop.order_rows().slice(3, 1))
-    seen: list[Progress] = []
+    seen: list[ViewProgress] = []
     (run,) = own.materialize("customer_orders", progress=seen.append)
     assert run.rows_appended > 0
     assert run.snapshot_id == int(own_shop.view("customer_orders")["snapshot_id"])

@@ -13,7 +13,7 @@ import featurestore
 from featurestore import Csv, Entity, Expression, FeatureService, FeatureStore, FeatureView, Source, agg, check
 from featurestore.compiler import check as checking
 from featurestore.dsl.documents import definitions_document
-from featurestore.dsl.loader import load
+from featurestore.dsl.loader import load_definitions
 from featurestore.dsl.view import Selection
 from featurestore.errors import DefinitionError
 from tests.definitions.wrong_values import faults
@@ -122,11 +122,11 @@ def test_a_wrong_argument_works_or_is_named(call: str, argument: str, store: Fea
     make = CALLS[call][1]
 
     def planned(value: Any) -> None:
-        gathered = load([make(**{argument: value})])
+        gathered = load_definitions([make(**{argument: value})])
         if problems := [*gathered.problems, *checking.definition_problems(gathered)]:
             raise DefinitionError(problems)
         # As a server gets it, and as the registry keeps it.
-        store.plan(load([make(**{argument: value})]))
+        store.plan(load_definitions([make(**{argument: value})]))
         definitions_document(gathered)
 
     assert faults(planned, PLACES.get((call, argument), rf"\b{argument}\b|no column 'x")) == []

@@ -37,7 +37,9 @@ def spine() -> pa.Table:
 
 
 def score(store: FeatureStore) -> None:
-    model_events.record(store.catalog, store.settings, [Event("logged", "m", "1", None, None, "t-1", {"counts_v1": 1}, {"auc": 0.5})])
+    model_events.record_events(
+        store.catalog, store.settings, [Event("logged", "m", "1", None, None, "t-1", {"counts_v1": 1}, {"auc": 0.5})]
+    )
 
 
 def verbs() -> Iterator[tuple[str, Verb]]:

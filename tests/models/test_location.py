@@ -55,11 +55,11 @@ def test_a_model_of_a_run_on_the_default_is_found_from_any_process(tmp_path: Pat
         with mlflow.start_run():
             models.log_model(made.model, training_set=made.training_set, registered_model_name="churn")
         default = f"sqlite:///{tmp_path}/mlflow.db"
-        assert location.kept(store.settings) == default == health.check(store.settings)
+        assert location.kept(store.settings) == default == health.check_tracking(store.settings)
         assert found_by_another_process(tmp_path / "elsewhere", store) == "1"
         (tmp_path / "mlflow.db").unlink()
         with pytest.raises(NotReady, match=r"mlflow\.db, which is gone"):
-            health.check(store.settings)
+            health.check_tracking(store.settings)
 
 
 @pytest.mark.slow
@@ -78,7 +78,7 @@ def test_a_run_on_the_default_is_refused_where_models_are_elsewhere(world: World
 def test_what_is_named_goes_before_what_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(home=tmp_path / "home")
     assert location.known(settings) is None
-    assert "with the first model" in health.check(settings)
+    assert "with the first model" in health.check_tracking(settings)
     location.keep(settings, "http://first:5000")
     assert location.known(settings) == "http://first:5000"
     monkeypatch.setenv(location.VARIABLE, "http://variable:5000")

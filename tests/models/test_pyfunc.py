@@ -132,7 +132,7 @@ def test_a_store_that_is_gone_is_not_made_anew(world: World, tmp_path: Path) -> 
     hint = locate_store.describe(FeatureStore(home=tmp_path / "gone").settings)
     found = stamp.Stamp("churn-1", "", world.training_set.plan, {}, "t", None, "now", (), True, "nan", hint)
     with pytest.raises(NotReady, match="gone, which is not here"):
-        locate_store.find(found)
+        locate_store.find_store(found)
     assert not (tmp_path / "gone").exists()
 
 

@@ -120,7 +120,7 @@ def test_rows_of_nulls_of_before_stay_in_their_snapshots_and_go_with_the_next_co
         {"k": ["a"], "feature_timestamp": pa.array([T + timedelta(days=3)], STAMP), "created_timestamp": pa.array([now], STAMP)}
     )
     gone = gone.append_column("x", pa.nulls(1, pa.float64()))
-    state = replace(feature_table.state(table.properties), corrections=1).to_properties()
+    state = replace(feature_table.state_of(table.properties), corrections=1).to_properties()
     batches = gone.select(table.schema().column_names).to_reader()
     writes.append(table, batches, summary=state, properties=state)
     source = store.catalog.load_table("raw.s")

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from featurestore.compiler.storage import storage_type
-from featurestore.dsl.value_types import checked_type, sql_type
+from featurestore.dsl.value_types import checked_type, sql_type_of_name
 from featurestore.values.arrow_types import ARROW_TYPES, arrow_type
 from featurestore.values.value_types import STORED_TYPES, TYPES, VALUE_TYPES, ValueType, decimal_digits, integer_limit
 
@@ -67,7 +67,7 @@ def test_what_a_feature_table_stores_is_a_type_of_feature_tables(value_type: Val
     assert storage_type(value_type.sql) == value_type.stored
     assert checked_type(value_type.stored) == value_type.stored
     assert storage_type(value_type.stored) == value_type.stored
-    assert [sql_type(name) for name in value_type.names] == [value_type.sql] * len(value_type.names)
+    assert [sql_type_of_name(name) for name in value_type.names] == [value_type.sql] * len(value_type.names)
 
 
 def test_nested_types_and_decimals() -> None:

@@ -57,7 +57,7 @@ class AsOf:
     ) -> None:
         self._keys = Keys(keys)
         key_codes = self._keys.of(keys)
-        feature, created_us = micros(times), None if created is None else micros(created)
+        feature, created_us = to_micros(times), None if created is None else to_micros(created)
         included = key_codes >= 0
         if known == "then":
             included &= created_us != NEVER
@@ -100,7 +100,7 @@ class AsOf:
         """Sort a spine so that rows with close keys and times are adjacent, which makes the search several times faster."""
         # By the top 16 bits only: numpy sorts 16-bit integers by radix sort, and they suffice to bring rows of a key together.
         cut = max((self._keys.size * self._times.size).bit_length() - 16, 0)
-        codes = self._codes(self._keys.of(keys), micros(times))
+        codes = self._codes(self._keys.of(keys), to_micros(times))
         order = np.argsort((np.maximum(codes, 0) >> cut).astype(np.uint16), kind="stable")
         return SortedSpine(order, [key.take(to_arrow(order)) for key in keys], times.take(to_arrow(order)))
 
@@ -110,7 +110,7 @@ class AsOf:
         positions, features = np.full(rows, NO_ROW), np.full(rows, NEVER) if self._of_features else None
         if not len(self._ordered):
             return Matches(positions, features)
-        numbered, times = self._keys.of(asked.keys), micros(asked.times)
+        numbered, times = self._keys.of(asked.keys), to_micros(asked.times)
         # In batches that stay in the processor's cache.
         for start in range(0, rows, BATCH_ROWS):
             part, held, moments = (column[start : start + BATCH_ROWS] for column in (asked.order, numbered, times))
@@ -129,7 +129,7 @@ class AsOf:
         return keys * self._times.size + self._times.of(times)
 
 
-def micros(times: pa.ChunkedArray) -> Numbers:
+def to_micros(times: pa.ChunkedArray) -> Numbers:
     """Times as microseconds, NULL as NEVER."""
     return to_numpy(times.cast(pa.int64()), NEVER)
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from featurestore.errors import NotReady
 from featurestore.joins.gather.as_of import NO_ROW
 from featurestore.joins.gather.row_groups import LogFiles, RowGroup
-from featurestore.spines.columns import arrow_type
+from featurestore.spines.columns import plain_arrow_type
 from featurestore.values.arrays import single_array
 from featurestore.values.int64 import Numbers, to_arrow, to_nullable_arrow
 
@@ -77,7 +77,7 @@ class FileRows:
 
     def __init__(self, files: LogFiles, groups: Sequence[RowGroup]) -> None:
         self._groups, self._filesystem = groups, files.filesystem
-        self._types = {column.name: arrow_type(column.sql_type) for column in files.columns}
+        self._types = {column.name: plain_arrow_type(column.sql_type) for column in files.columns}
         self._first = np.cumsum([0, *(group.extent.rows for group in groups)])
 
     @property

@@ -11,7 +11,7 @@ from featurestore.compiler.point_in_time import ROW
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.engine.session import Session
 from featurestore.joins.derived_rows import derived_rows
-from featurestore.joins.gather.as_of import NEVER, micros
+from featurestore.joins.gather.as_of import NEVER, to_micros
 from featurestore.joins.gather.view_log import BATCH, Match, Orders, ViewLog, open_log
 from featurestore.joins.view_join import Facts, ViewFacts, ViewJoin
 from featurestore.spines.spine import SpineRows
@@ -40,7 +40,7 @@ class GatherJoin:
         """The features of every view and the derived features, one row per spine row."""
         columns: list[pa.ChunkedArray] = []
         orders: Orders = {}
-        asked = micros(spine.times)
+        asked = to_micros(spine.times)
         # Match one view while another is sorted or taken from: the match is single-threaded, the rest is limited by memory bandwidth.
         with ThreadPoolExecutor(2) as thread:
             orders_made = [thread.submit(log.order) for log in self._logs]
@@ -93,7 +93,7 @@ def _look_up(view: ViewJoin, match: Match, asked: Numbers) -> tuple[list[pa.Chun
         there = match.times != NEVER
         match = match.without(there & (asked - np.where(there, match.times, asked) > view.use.ttl))
     created, *features = match.take(["created_timestamp", *(column for column, _ in view.use.features)])
-    return features, _facts(view, asked, match.times, micros(created))
+    return features, _facts(view, asked, match.times, to_micros(created))
 
 
 def _facts(view: ViewJoin, asked: Numbers, seen: Numbers, created: Numbers) -> ViewFacts:

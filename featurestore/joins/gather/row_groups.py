@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from featurestore.compiler.log_diff import DELETED
 from featurestore.compiler.relations import Column, Extent
 from featurestore.engine.session import Relation
-from featurestore.spines.columns import arrow_type
+from featurestore.spines.columns import plain_arrow_type
 
 TIME = "feature_timestamp"
 
@@ -98,6 +98,6 @@ def _same(schema: pa.Schema, column: Column) -> bool:
     index = schema.get_field_index(column.name)
     if index < 0 and column.name == DELETED:
         return True
-    if index < 0 or schema.field(index).type != arrow_type(column.sql_type):
+    if index < 0 or schema.field(index).type != plain_arrow_type(column.sql_type):
         return False
     return (schema.field(index).metadata or {}).get(b"PARQUET:field_id") == str(column.id).encode()

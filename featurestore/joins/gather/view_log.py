@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.log_diff import DELETED
 from featurestore.engine.session import Relation, Session
-from featurestore.joins.gather.as_of import NEVER, NO_ROW, AsOf, SortedSpine, micros
+from featurestore.joins.gather.as_of import NEVER, NO_ROW, AsOf, SortedSpine, to_micros
 from featurestore.joins.gather.key_codes import UNKNOWN, Keys
 from featurestore.joins.gather.log_columns import LogRows, MemoryRows, file_rows
 from featurestore.joins.gather.row_groups import LogFiles
@@ -45,7 +45,7 @@ class Match:
     @cached_property
     def times(self) -> Numbers:
         """The feature_timestamp of each spine row's match, NEVER for none."""
-        return micros(self.take(["feature_timestamp"])[0]) if self.seen is None else self.seen
+        return to_micros(self.take(["feature_timestamp"])[0]) if self.seen is None else self.seen
 
     def take(self, names: Sequence[str]) -> list[pa.ChunkedArray]:
         """These columns of each spine row's match, NULL for none."""
@@ -152,7 +152,7 @@ def _ordered(view: ViewJoin, rows: LogRows, section: Section, keys: Sequence[pa.
 
 def _matchable_rows(keys: Sequence[pa.ChunkedArray], times: pa.ChunkedArray) -> Flags:
     """A mask of the spine rows that can have a match: those with keys and a time."""
-    asking: Flags = micros(times) != NEVER
+    asking: Flags = to_micros(times) != NEVER
     for key in keys:
         asking &= validity(key)
     return asking

@@ -93,7 +93,7 @@ def compact(runtime: Runtime, table: Table, layout: Layout, horizon: int | None,
     """
     if unfinished(table) is not None:
         return CompactionResult(note="not compacted: a backfill is in progress and needs the table unchanged")
-    corrected = bool(layout.keys) and feature_table.state(table.properties).corrections > 0
+    corrected = bool(layout.keys) and feature_table.state_of(table.properties).corrections > 0
     refused = horizon is not None and corrected and not layout.foldable
     note = "superseded versions kept: the source has a created time for each and would add them again" if refused else None
     drop_before = horizon if corrected and layout.foldable else None
@@ -163,7 +163,7 @@ def _summary_and_properties(
     action = {"featurestore.action": "fold" if dropped else "compact"}
     if not layout.keys:
         return action, {}
-    state = feature_table.state(table.properties)
+    state = feature_table.state_of(table.properties)
     properties = replace(state, corrections=state.corrections - dropped).to_properties()
     if dropped and horizon is not None:
         properties[FOLDED] = max(times.text(horizon) or "", table.properties.get(FOLDED, ""))

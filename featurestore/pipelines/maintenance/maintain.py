@@ -20,7 +20,7 @@ from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
 from featurestore.values.arguments import check_age
-from featurestore.values.humanize import listed
+from featurestore.values.humanize import format_names
 from featurestore.values.result import Result
 
 GRACE = timedelta(days=1)
@@ -96,7 +96,7 @@ def _clear(
                 tables.set_properties(table, {}, [UNFINISHED])
         unfinished_ids = build_tags.settle(runtime, table, orphaned_before, dry_run)
         if unfinished_ids:
-            notes.append(f"tags of interrupted builds removed: {listed(unfinished_ids)} never became training sets")
+            notes.append(f"tags of interrupted builds removed: {format_names(unfinished_ids)} never became training sets")
         cursor = _cursor(runtime, identifier)
         reader = None if cursor is None else cursor.snapshot_id
         expired = maintenance.expire_snapshots(table, before, dry_run, reader=reader, untagged=[TAG + id for id in unfinished_ids])

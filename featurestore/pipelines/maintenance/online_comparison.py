@@ -105,7 +105,7 @@ def _compare(runtime: Runtime, applied: Applied, sample: int | None) -> OnlineCo
     def attempt() -> OnlineComparison:
         table = tables.load(runtime.catalog, runtime.features_table(applied.table))
         cursor = runtime.online.cursor(applied.table)
-        if cursor is None and feature_table.state(table.properties).through is None:
+        if cursor is None and feature_table.state_of(table.properties).through is None:
             return OnlineComparison(applied.name, applied.table, None)
         comparison = _compare_at(runtime, applied, view, table, cursor, sample)
         if runtime.online.cursor(applied.table) != cursor:

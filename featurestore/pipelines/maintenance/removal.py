@@ -12,9 +12,9 @@ from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records import definitions, feature_table, model_events
 from featurestore.records.definitions import REMOVED, Applied, Registry
 from featurestore.records.runtime import Runtime
-from featurestore.records.serving_version import resolve
+from featurestore.records.serving_version import resolve_service
 from featurestore.values import times
-from featurestore.values.humanize import listed
+from featurestore.values.humanize import format_names
 from featurestore.values.result import Result
 
 
@@ -41,7 +41,7 @@ def remove_version(runtime: Runtime, view: str, version: int, dry_run: bool = Fa
     An interrupted removal is completed by calling this again. Raises: NotFound; Conflict, with nothing changed, if it is the current
     version or a service, a registered model or a training set needs it; NotReady if a store cannot be reached.
     """
-    known = definitions.read(runtime)
+    known = definitions.read_registry(runtime)
     interrupted = [row for row in _interrupted(runtime, known, view) if row.version == version]
     if interrupted:
         return _remove(runtime, known, view, interrupted, (), dry_run)
@@ -61,12 +61,12 @@ def _is_unused_draft(runtime: Runtime, known: Registry, row: Applied) -> bool:
     if len(known.rows["view", row.name]) == 1:
         return False
     table = _find(runtime, row)
-    return table is None or feature_table.state(table.properties).through is None
+    return table is None or feature_table.state_of(table.properties).through is None
 
 
 def remove_view(runtime: Runtime, view: str, dry_run: bool = False) -> Removal:
     """Remove a view with all its versions, including the current one. Raises: as `remove_version`."""
-    known = definitions.read(runtime)
+    known = definitions.read_registry(runtime)
     interrupted = _interrupted(runtime, known, view)
     if not interrupted:
         known.get("view", view)
@@ -75,7 +75,7 @@ def remove_view(runtime: Runtime, view: str, dry_run: bool = False) -> Removal:
 
 def remove_service(runtime: Runtime, service: str, dry_run: bool = False) -> Removal:
     """Remove a service with all its versions. Models trained with it keep working: each has its own copy of it. Raises: NotFound."""
-    known = definitions.read(runtime)
+    known = definitions.read_registry(runtime)
     known.get("service", service)
     rows = known.rows["service", service]
     if not dry_run:
@@ -113,7 +113,7 @@ def _obsolete_services(runtime: Runtime, known: Registry, view: str, rows: Seque
     reading: list[str] = []
     for service in known.names("service"):
         ranks = {row.version: row.order for row in known.rows["service", service]}
-        served = min(ranks[resolve(runtime, known, service, online).plan.version] for online in (False, True))
+        served = min(ranks[resolve_service(runtime, known, service, online).plan.version] for online in (False, True))
         for row in known.rows["service", service]:
             if row.bindings.get(view) in versions:
                 if row.order < served:
@@ -143,7 +143,7 @@ def _still_needed(
         (pinning, "pinned by the training set{s} {names}"),
         (unfinished, "pinned by the unfinished build{s} of {names} (maintain releases an interrupted build after a day)"),
     ]
-    messages = [text.format(s="" if len(names) == 1 else "s", names=listed(names)) for names, text in reasons if names]
+    messages = [text.format(s="" if len(names) == 1 else "s", names=format_names(names)) for names, text in reasons if names]
     which = f"version{'' if len(versions) == 1 else 's'} {', '.join(map(str, versions))} of view {view}"
     return Conflict(
         f"{which} cannot be removed: {'; '.join(messages)}. Nothing was removed",
@@ -160,12 +160,12 @@ def _refuse_pinned(runtime: Runtime, view: str, rows: Sequence[Applied], service
     pinning = [id for row in rows for id in _pinning_ids(runtime, row)]
     if pinning:
         restored = [replace(row, document=_definition(row)) for row in (*rows, *services)]
-        _write(runtime, restored, definitions.read(runtime).snapshot_id)
+        _write(runtime, restored, definitions.read_registry(runtime).snapshot_id)
         raise _still_needed(view, [row.version for row in rows], (), (), pinning)
 
 
 def _write(runtime: Runtime, rows: Sequence[Applied], base: int | None) -> None:
-    definitions.write(runtime, [replace(row, applied_at=times.now()) for row in rows], base, action="remove")
+    definitions.append_to_registry(runtime, [replace(row, applied_at=times.now()) for row in rows], base, action="remove")
 
 
 def _interrupted(runtime: Runtime, known: Registry, view: str) -> list[Applied]:

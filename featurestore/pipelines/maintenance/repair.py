@@ -11,7 +11,7 @@ from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records import feature_table
 from featurestore.records.feature_table import TYPES
 from featurestore.records.runtime import Runtime
-from featurestore.values.humanize import listed
+from featurestore.values.humanize import format_names
 from featurestore.values.result import SNAPSHOT_ID, Result
 
 REPAIR_COMMAND = "featurestore doctor --repair"
@@ -35,7 +35,7 @@ class Repair(Result):
 
     def __str__(self) -> str:
         missing = f"{self.missing} files of its current snapshot are missing, such as {self.first}" if self.missing else ""
-        affected = f"the training sets {listed(self.training_sets)} need files that are missing" if self.training_sets else ""
+        affected = f"the training sets {format_names(self.training_sets)} need files that are missing" if self.training_sets else ""
         return "; ".join(filter(None, (missing, affected)))
 
 
@@ -82,7 +82,7 @@ def _roll_back(runtime: Runtime, identifier: str, table: Table, damage: Damage) 
         runtime.online.touch()
         return
     summary = {} if damage.back_to is None else tables.summary(table, damage.back_to.snapshot_id)
-    properties = feature_table.state(summary).to_properties()
+    properties = feature_table.state_of(summary).to_properties()
     roll_back(table, damage, properties, [UNFINISHED, *([] if TYPES in properties else [TYPES])])
     # The online rows are of the lost snapshot; the next run publishes them again.
     runtime.online.drop(name)

@@ -111,7 +111,7 @@ def newest_event(runtime: Runtime, session: Session, view: FeatureView, source: 
     if not reach:
         return None
     begin = max(end - max(reach), times.FIRST)
-    reading.add(runtime, session, source, events.reads, reading.TimeBounds(begin, end))
+    reading.add_source(runtime, session, source, events.reads, reading.TimeBounds(begin, end))
     session.set({"events_lower": begin, "events_upper": end})
     newest = session.batches(f"SELECT epoch_us(max({TIME})) AS newest FROM ({events.sql})").read_all().to_pylist()[0]["newest"]
     return None if newest is None else int(newest)

@@ -104,7 +104,7 @@ def count_source(task: Task, span: Span, newest: int | None) -> Counted:
 
 
 def _count(task: Task, onward: reading.TimeBounds | None) -> Counted:
-    reading.add(task.runtime, task.session, task.source, task.events.reads, onward)
+    reading.add_source(task.runtime, task.session, task.source, task.events.reads, onward)
     task.session.set({"now": task.run})
     rows = task.session.batches(task.events.counts).read_all().to_pylist()
     days = tuple((int(row["day"]), int(row["rows"])) for row in rows if row["day"] is not None)
@@ -199,7 +199,7 @@ def _add_source(task: Task, span: Span) -> int | None:
     """Make SOURCE readable, once: the rows of the span's events, and in a scoped span of the keys in SCOPE; returns as `sources.add`."""
     bounds = reading.TimeBounds(span.events_lower, span.events_upper)
     name = "__fs_every_row" if span.scoped else SOURCE
-    rows = reading.add(task.runtime, task.session, task.source, task.events.reads, bounds, name)
+    rows = reading.add_source(task.runtime, task.session, task.source, task.events.reads, bounds, name)
     if span.scoped:
         task.session.run(f"CREATE OR REPLACE TEMP VIEW {SOURCE} AS {affected_keys.of_source(task.events, name)}")
     return rows

@@ -101,7 +101,7 @@ def _first_change(session: Session, view: FeatureView, events: Events, held: Sta
     """
     if held.through is None or dict(held.sources) == dict(source.pins):
         return None
-    changes = reading.changes(source, held.sources, events.reads)
+    changes = reading.source_changes(source, held.sources, events.reads)
     return times.FIRST if changes.relation is None else affected_keys.record(session, view, events, changes, held.through)
 
 

@@ -13,12 +13,12 @@ from featurestore.lakehouse import commits
 from featurestore.pipelines.materialization.checks import Outcome
 from featurestore.pipelines.materialization.finished import Finished
 from featurestore.pipelines.materialization.publish import publish
-from featurestore.pipelines.materialization.run import Progress, Report, run
+from featurestore.pipelines.materialization.run import OnViewProgress, ViewProgress, run
 from featurestore.records.definitions import Applied
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
 
-__all__ = ["Materialization", "Progress", "Report", "materialize_view"]
+__all__ = ["Materialization", "OnViewProgress", "ViewProgress", "materialize_view"]
 
 ATTEMPTS = 50
 """How often a run is begun: each lost try means that another run got on, and what that has ready is not computed again."""
@@ -57,7 +57,7 @@ class Materialization:
 
 
 def materialize_view(
-    runtime: Runtime, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: Report
+    runtime: Runtime, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: OnViewProgress
 ) -> Materialization:
     """Bring one version of a view up to `end` (microseconds; the present when None or later) and publish it.
 
@@ -68,9 +68,9 @@ def materialize_view(
     with ExitStack() as stack:
         finished = _finished(stack, runtime, applied, view, start, end, report)
         landed = finished.landed
-        report(Progress(view.name, "publish", 1, 1, landed.appended))
+        report(ViewProgress(view.name, "publish", 1, 1, landed.appended))
         published = publish(runtime, applied, view, session=finished.session, table=finished.table)
-    report(Progress(view.name, "done", 1, 1, landed.appended))
+    report(ViewProgress(view.name, "done", 1, 1, landed.appended))
     return Materialization(
         view=applied.name,
         table=applied.table,
@@ -89,7 +89,7 @@ def materialize_view(
 
 
 def _finished(
-    stack: ExitStack, runtime: Runtime, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: Report
+    stack: ExitStack, runtime: Runtime, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: OnViewProgress
 ) -> Finished:
     """The run that got through; its session is open until the stack is closed."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from featurestore.errors import FeatureStoreError, MaterializationFailed, NotReady, OutOfResources
-from featurestore.pipelines.materialization.materialize import Materialization, Progress, Report, materialize_view
+from featurestore.pipelines.materialization.materialize import Materialization, OnViewProgress, ViewProgress, materialize_view
 from featurestore.records import health, stored_definition
 from featurestore.records.definitions import Applied
 from featurestore.records.runtime import Runtime
@@ -59,7 +59,7 @@ class Materializations(list[Materialization]):
 
 
 def materialize_views(
-    runtime: Runtime, versions: Iterable[Applied], start: int | None, end: int | None, report: Report
+    runtime: Runtime, versions: Iterable[Applied], start: int | None, end: int | None, report: OnViewProgress
 ) -> Materializations:
     """Bring each version up to `end`, one after the other; arguments as for `materialize_view`.
 
@@ -70,7 +70,7 @@ def materialize_views(
     failures: list[Failure] = []
     stops: list[Exception] = []
 
-    def tell(progress: Progress) -> None:
+    def tell(progress: ViewProgress) -> None:
         try:
             report(progress)
         except Exception as error:
@@ -112,7 +112,7 @@ def _unforeseen(view: str, error: Exception) -> FeatureStoreError:
 def _is_for_all(runtime: Runtime, error: FeatureStoreError) -> bool:
     if isinstance(error, OutOfResources):
         return error.details.get("resource") == "disk"
-    return isinstance(error, NotReady) and health.check(runtime)["catalog"] is not None
+    return isinstance(error, NotReady) and health.check_components(runtime)["catalog"] is not None
 
 
 def _is_full(error: Exception) -> bool:

@@ -66,7 +66,7 @@ def publish_views(runtime: Runtime, versions: Iterable[Applied], full: bool) -> 
     for applied in versions:
         view = stored_definition.checked_view(applied.name, applied.version, applied.document, applied.columns)
         table = tables.load(runtime.catalog, runtime.features_table(applied.table))
-        filled = feature_table.state(table.properties).through is not None
+        filled = feature_table.state_of(table.properties).through is not None
         published = publish(runtime, applied, view, full, table=table) if filled else Published(None)
         done.append(Publication(applied.name, applied.table, published.rows, published.snapshot_id))
     return done
@@ -106,7 +106,7 @@ def _publish(runtime: Runtime, applied: Applied, view: FeatureView, full: bool, 
     if table is None or _is_behind(table, held):
         table = tables.load(runtime.catalog, runtime.features_table(applied.table))
     snapshot_id = tables.current_snapshot_id(table)
-    cursor = Cursor(snapshot_id, feature_table.state(table.properties).through)
+    cursor = Cursor(snapshot_id, feature_table.state_of(table.properties).through)
     if held == cursor and not full:
         return Published(snapshot_id)
     columns, keys = list(applied.columns), tuple(view.entity.keys)
@@ -140,7 +140,7 @@ def _is_behind(table: Table, held: Cursor | None) -> bool:
         return False
     if held.snapshot_id is not None and table.snapshot_by_id(held.snapshot_id) is None:
         return True
-    through = feature_table.state(table.properties).through
+    through = feature_table.state_of(table.properties).through
     return held.materialized_through is not None and (through is None or held.materialized_through > through)
 
 

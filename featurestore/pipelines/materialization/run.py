@@ -41,7 +41,7 @@ FUTURE_ROWS = "featurestore.future-rows"
 
 
 @dataclass(frozen=True)
-class Progress:
+class ViewProgress:
     """How far the materialization of one view is: `done` of `total` chunks, `rows` to append so far.
 
     `stage` is read, compute, write, publish or done; `total` is 1 until the chunks are known. `seconds_left` is an
@@ -56,11 +56,13 @@ class Progress:
     seconds_left: float | None = None
 
 
-Report = Callable[[Progress], None]
+OnViewProgress = Callable[[ViewProgress], None]
 
 
 @contextmanager
-def run(runtime: Runtime, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: Report) -> Iterator[Finished]:
+def run(
+    runtime: Runtime, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: OnViewProgress
+) -> Iterator[Finished]:
     """Bring the table of a view's version up to `end` (microseconds; the present when None or later), after what an
     earlier run has left unfinished. The session stays open for as long as the block lasts.
 
@@ -68,7 +70,7 @@ def run(runtime: Runtime, applied: Applied, view: FeatureView, start: int | None
     CheckFailed, RequestError, TypeMismatch, OutOfResources: then no row was added.
     """
     table = tables.load(runtime.catalog, runtime.features_table(applied.table))
-    view = replace(view, source=reading.as_before(view.source, feature_table.state(table.properties).types))
+    view = replace(view, source=reading.with_known_types(view.source, feature_table.state_of(table.properties).types))
     held = unfinished(table)
     if held is not None:
         source = _source_of(runtime, view, held, tables.current_snapshot_id(table))
@@ -109,11 +111,17 @@ def _forget(table: tables.Table) -> None:
 
 @contextmanager
 def _computed(
-    runtime: Runtime, applied: Applied, view: FeatureView, table: tables.Table, source: PinnedSource, work: Unfinished, report: Report
+    runtime: Runtime,
+    applied: Applied,
+    view: FeatureView,
+    table: tables.Table,
+    source: PinnedSource,
+    work: Unfinished,
+    report: OnViewProgress,
 ) -> Iterator[Finished]:
     """Compute what is left of the work in a session of its own, and land all of it."""
     loaded = table.metadata_location
-    with runtime.engine.session([*reading.folders(source), *data_folders(table)]) as session:
+    with runtime.engine.session([*reading.source_folders(source), *data_folders(table)]) as session:
         with reading.naming_moved(source):
             landed = _compute(runtime, session, applied, view, table, source, work, report)
         yield Finished(landed, session, None if table.metadata_location == loaded else table)
@@ -127,10 +135,10 @@ def _compute(
     table: tables.Table,
     source: PinnedSource,
     work: Unfinished,
-    report: Report,
+    report: OnViewProgress,
 ) -> Landed:
     """Compute what is left of the work, and land all of it."""
-    held = feature_table.state(table.properties)
+    held = feature_table.state_of(table.properties)
     events = source_columns.source_events(runtime, session, view, source, held)
     types = reading.read_types(runtime, source, events.reads)
     columns = source_columns.read_columns(source, events.reads)
@@ -138,7 +146,7 @@ def _compute(
     if changed or (held.through is None and view.source.path is None):
         source_columns.check_types(session, applied, view)
     task = Task(runtime, session, applied, view, events, table, source, work.run)
-    report(Progress(view.name, "read", 0, 1, work.rows))
+    report(ViewProgress(view.name, "read", 0, 1, work.rows))
     interval = choose(session, view, events, held, source, work.start, work.upper, changed)
     if interval is None:
         return Landed()
@@ -177,7 +185,7 @@ def _summary(applied: Applied, interval: Interval, counted: Counted, outcomes: S
     }
 
 
-def _compute_span(task: Task, opened: Opened, work: Unfinished, files: DataFiles, report: Report) -> Unfinished:
+def _compute_span(task: Task, opened: Opened, work: Unfinished, files: DataFiles, report: OnViewProgress) -> Unfinished:
     """Compute the chunks of a span that are not done. Of several each is noted in the table when its files are ready."""
     total = len(opened.chunks)
     began, first = time.monotonic(), sum(str(chunk) in work.done for chunk in opened.chunks)
@@ -185,13 +193,13 @@ def _compute_span(task: Task, opened: Opened, work: Unfinished, files: DataFiles
         if str(chunk) in work.done:
             continue
         left = (time.monotonic() - began) / (number - first) * (total - number) if number > first else None
-        report(Progress(task.view.name, "compute", number, total, work.rows, left))
+        report(ViewProgress(task.view.name, "compute", number, total, work.rows, left))
         work = _compute_chunk(task, opened, chunk, work, files)
         if total > 1 and not chunk.point:
             work = replace(work, files=(*work.files, *files.paths))
             tables.set_properties(task.table, {UNFINISHED: work.to_property()})
             files.release()
-    report(Progress(task.view.name, "write", total, total, work.rows))
+    report(ViewProgress(task.view.name, "write", total, total, work.rows))
     return work
 
 

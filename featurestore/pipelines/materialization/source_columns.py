@@ -14,7 +14,7 @@ from featurestore.records.definitions import Applied
 from featurestore.records.feature_table import State
 from featurestore.records.runtime import Runtime
 from featurestore.sources import reading
-from featurestore.sources.bind import Inspected, inspected, raw_columns
+from featurestore.sources.bind import Inspected, inspect_view, raw_columns
 from featurestore.sources.pinned_source import PinnedSource
 from featurestore.sources.type_changes import TypeChange, type_changes
 
@@ -28,7 +28,7 @@ def source_events(runtime: Runtime, session: Session, view: FeatureView, source:
     Raises: RequestError naming every column that is not there, with what became of it; NotFound as `sources.add`.
     """
     try:
-        reading.add(runtime, session, source, rows=False)
+        reading.add_source(runtime, session, source, rows=False)
     except RequestError as error:
         # What is wrong with files says itself what to do.
         advice = "" if view.source.path else "; change its definition and apply it, or give its tables their columns back"
@@ -66,7 +66,7 @@ def check_types(session: Session, applied: Applied, view: FeatureView) -> None:
 
     Raises: RequestError for an expression that does not work on them; TypeMismatch for a column that the table has no room for.
     """
-    found: Inspected = inspected(session, view)
+    found: Inspected = inspect_view(session, view)
     if found.problems:
         told = "; ".join(map(str, found.problems))
         raise RequestError(

@@ -12,12 +12,11 @@ from featurestore.lakehouse import commits, dropping, tables
 from featurestore.lakehouse.dropping import TableIdentity
 from featurestore.lakehouse.tables import Table
 from featurestore.masking import logger_of
-from featurestore.pipelines.planning.plan import Plan
-from featurestore.pipelines.planning.plan import plan as make_plan
+from featurestore.pipelines.planning.plan import Plan, make_plan
 from featurestore.records import definitions
 from featurestore.records.definitions import Applied
 from featurestore.records.runtime import Runtime
-from featurestore.spines.columns import arrow_type
+from featurestore.spines.columns import plain_arrow_type
 from featurestore.values import times
 
 logger = logger_of(__name__)
@@ -33,7 +32,7 @@ ABANDONED_SECONDS = 60
 """An apply is over long before."""
 
 
-def apply(runtime: Runtime, plan: Plan, *, as_shown: bool) -> Plan:
+def apply_plan(runtime: Runtime, plan: Plan, *, as_shown: bool) -> Plan:
     """Do the plan's steps; where someone else applied first, do what the same definitions come to by then.
 
     With `as_shown` only if that is the same: somebody has looked at the plan. Returns the plan that was done. Raises: CommitConflict
@@ -47,7 +46,7 @@ def apply(runtime: Runtime, plan: Plan, *, as_shown: bool) -> Plan:
         if as_shown and planned.to_dict() != plan.to_dict():
             raise conflict
 
-    name = definitions.identifier(runtime)
+    name = definitions.registry_table(runtime)
     return commits.retry(name, lambda: _done(runtime, planned), undone="nothing was applied", attempts=ATTEMPTS, recover=recover)
 
 
@@ -66,7 +65,7 @@ def _done(runtime: Runtime, plan: Plan) -> Plan:
         for row in changed:
             if row.kind == "view" and (table := _make_table(runtime, row, plan.base)) is not None:
                 made[runtime.features_table(row.table)] = (row, dropping.identity_of(table))
-        definitions.write(runtime, [replace(row, applied_at=applied_at) for row in changed], plan.base)
+        definitions.append_to_registry(runtime, [replace(row, applied_at=applied_at) for row in changed], plan.base)
     except BaseException as error:
         if not commits.outcome_unknown(error):
             _drop(runtime, made)
@@ -94,7 +93,7 @@ def _make_table(runtime: Runtime, row: Applied, base: int | None) -> Table | Non
         held is not None
         and FINGERPRINT in held.properties
         and tables.current_snapshot_id(held) is None
-        and not definitions.read(runtime).has(row)
+        and not definitions.read_registry(runtime).has(row)
     ):
         if times.now() - held.metadata.last_updated_ms * 1000 > ABANDONED_SECONDS * 1_000_000:
             # Empty, unknown, and older than an apply takes: what a dead one left.
@@ -113,7 +112,7 @@ def _held(runtime: Runtime, row: Applied) -> Table | None:
 
 
 def _create(runtime: Runtime, row: Applied) -> Table | None:
-    schema = pa.schema([(column, pa.uuid() if kind == "UUID" else arrow_type(kind)) for column, kind in row.columns.items()])
+    schema = pa.schema([(column, pa.uuid() if kind == "UUID" else plain_arrow_type(kind)) for column, kind in row.columns.items()])
     properties = {DEFINITION: json.dumps(row.document), FINGERPRINT: row.fingerprint}
     name = runtime.features_table(row.table)
     try:
@@ -130,10 +129,10 @@ def _drop(runtime: Runtime, made: Mapping[str, tuple[Applied, TableIdentity]]) -
     """Drop tables that an apply made in vain, but not what another one has applied meanwhile: it found them there."""
     try:
         for name, (row, identity) in made.items():
-            if definitions.read(runtime).has(row):
+            if definitions.read_registry(runtime).has(row):
                 continue
             dropping.drop_table(runtime.catalog, name, identity)
-            if definitions.read(runtime).has(row):
+            if definitions.read_registry(runtime).has(row):
                 _create(runtime, row)
     except FeatureStoreError:
         logger.warning("an empty table of an apply that failed is left; the next one takes it", exc_info=True)

@@ -12,7 +12,7 @@ from featurestore.lakehouse.volume import volume
 from featurestore.records.runtime import Runtime
 from featurestore.sources import reading
 from featurestore.sources.pinned_source import PinnedSource
-from featurestore.values.humanize import plural, size
+from featurestore.values.humanize import format_plural, format_size
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,11 @@ class Read:
     @property
     def amount(self) -> str:
         """Such as `3 files, 1.2 MiB, 12 000 rows`, without what is not known."""
-        formats = ((self.files, partial(plural, word="file")), (self.bytes, size), (self.rows, partial(plural, word="row")))
+        formats = (
+            (self.files, partial(format_plural, word="file")),
+            (self.bytes, format_size),
+            (self.rows, partial(format_plural, word="row")),
+        )
         return ", ".join(text(amount) for amount, text in formats if amount is not None) or "an unknown amount"
 
 
@@ -60,7 +64,7 @@ def _table(name: str, table: Table) -> Read:
 
 
 def _files(runtime: Runtime, source: PinnedSource) -> Read:
-    opened = reading.files(runtime, source)
+    opened = reading.source_files(runtime, source)
     size = sum(int(state.partition(":")[0]) for state in source.pins.values())
     return Read(str(source.source.path), None, len(source.pins), size, opened.rows if isinstance(opened, ParquetFiles) else None)
 

@@ -11,7 +11,7 @@ from featurestore.pipelines.planning.step import Step
 from featurestore.pipelines.training_sets.listing import list_training_sets
 from featurestore.records import feature_table, model_events
 from featurestore.records.runtime import Runtime
-from featurestore.values.humanize import listed
+from featurestore.values.humanize import format_names
 
 WAITS = "waits for its backfill"
 
@@ -31,7 +31,7 @@ def _with_reads(runtime: Runtime, step: Step, state: CatalogState) -> Step:
         table = state.tables.get(step.result.table)
         if table is None:
             table = tables.load(runtime.catalog, runtime.features_table(step.result.table))
-        if feature_table.state(table.properties).through is not None:
+        if feature_table.state_of(table.properties).through is not None:
             return step
         begun = unfinished(table)
         waits = WAITS if begun is None else f"{WAITS}, which broke off or runs: {begun.rows} rows lie ready"
@@ -44,7 +44,7 @@ def _waiting(step: Step, empty: set[str]) -> Step:
     views = [name for name in step.result.bindings if name in empty]
     if not views or step.action in ("create", "new version"):
         return step
-    return replace(step, reason=_and(step.reason, f"waits for {listed(views)}"))
+    return replace(step, reason=_and(step.reason, f"waits for {format_names(views)}"))
 
 
 def _with_models(runtime: Runtime, steps: Sequence[Step]) -> tuple[Step, ...]:

@@ -22,12 +22,12 @@ from featurestore.pipelines.planning.impact import told
 from featurestore.pipelines.planning.step import Step, sql_diff
 from featurestore.pipelines.planning.underneath import inspect_if_changed
 from featurestore.records import stored_definition
-from featurestore.records.definitions import Applied, Registry, read
+from featurestore.records.definitions import Applied, Registry, read_registry
 from featurestore.records.runtime import Runtime
 from featurestore.sources.bind import Inspected
-from featurestore.sources.inspect_source import inspect, inspect_checks, inspect_names
+from featurestore.sources.inspect_source import inspect_checks, inspect_names, inspect_source
 from featurestore.sources.type_changes import type_changes
-from featurestore.values.humanize import listed
+from featurestore.values.humanize import format_names
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ class Plan:
             found.append(f"backfills read {self.reads.amount} in all")
         # Files are meant to be all there is; a list of objects is a part by its nature.
         if self.others and self.definitions.places:
-            found.append(f"in the catalog, not in these definitions, left alone: {listed([' '.join(other) for other in self.others])}")
+            found.append(
+                f"in the catalog, not in these definitions, left alone: {format_names([' '.join(other) for other in self.others])}"
+            )
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -87,14 +89,14 @@ class Plan:
         return "\n".join([*lines[: len(changes)], *([same] if same else []), *lines[len(changes) :], *self.remarks])
 
 
-def plan(runtime: Runtime, definitions: Definitions) -> Plan:
+def make_plan(runtime: Runtime, definitions: Definitions) -> Plan:
     """What applying these definitions would do. What the catalog holds besides them is left alone.
 
     Raises: DefinitionError with every problem of every definition, its SQL held against the sources' columns.
     """
     problems = [*definitions.problems, *check.definition_problems(definitions), *_forbidden_files(runtime, definitions)]
     wrong = {problem.object for problem in problems}
-    registry = read(runtime)
+    registry = read_registry(runtime)
     steps = [
         *(_plain_step(registry, "entity", item.name, documents.document(item)) for item in definitions.entities),
         *(_plain_step(registry, "source", item.name, documents.document(item)) for item in definitions.sources),
@@ -142,7 +144,7 @@ def _plain_step(registry: Registry, kind: str, name: str, document: Mapping[str,
 def _view_step(runtime: Runtime, state: CatalogState, view: FeatureView, definitions: Definitions, problems: list[Problem]) -> Step | None:
     held, source, document = state.same.get(view.name), state.sources[view.name], documents.document(view)
     if held is None:
-        return _moved_view_step(runtime, state.registry, view, inspect(runtime, view, source), definitions, problems)
+        return _moved_view_step(runtime, state.registry, view, inspect_source(runtime, view, source), definitions, problems)
     found = inspect_if_changed(runtime, view, source, state.tables[held.table])
     if found is not None and type_changes(held.columns, found.columns):
         return _moved_view_step(runtime, state.registry, view, found, definitions, problems)
@@ -207,10 +209,10 @@ def _service_step(registry: Registry, service: FeatureService, views: Mapping[st
     moved = [f"{name} moves to v{number}" for name, number in bindings.items() if held.bindings.get(name) not in (None, number)]
     for earlier in reversed(registry.rows["service", service.name]):
         if _means(registry, earlier, bindings, fingerprint):
-            reason = "; ".join(filter(None, (listed(moved), _back(held, earlier))))
+            reason = "; ".join(filter(None, (format_names(moved), _back(held, earlier))))
             row = _service_row(service, earlier.version, fingerprint, bindings)
             return Step("roll back", "service", service.name, earlier.version, reason, replace(row, rank=rank))
-    reason = listed(moved) or _changed(held.document, document)
+    reason = format_names(moved) or _changed(held.document, document)
     version = registry.next_version("service", service.name)
     row = replace(_service_row(service, version, fingerprint, bindings), rank=0 if rank == version else rank)
     return Step("new version", "service", service.name, version, reason, row)

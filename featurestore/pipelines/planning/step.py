@@ -7,7 +7,7 @@ from typing import Any, Literal
 from featurestore.pipelines.planning import cost
 from featurestore.pipelines.planning.cost import Read
 from featurestore.records.definitions import Applied
-from featurestore.values.humanize import listed
+from featurestore.values.humanize import format_names
 
 Action = Literal["create", "new version", "roll back", "update words", "unchanged"]
 
@@ -46,9 +46,9 @@ class Step:
         """What to know besides the reason, a line each."""
         found: list[str] = []
         if self.reads:
-            found.append(f"its backfill reads {cost.total(self.reads).amount} of {listed([read.source for read in self.reads])}")
+            found.append(f"its backfill reads {cost.total(self.reads).amount} of {format_names([read.source for read in self.reads])}")
         if self.models:
-            found.append(f"on older versions, and stay there: {listed(self.models)}")
+            found.append(f"on older versions, and stay there: {format_names(self.models)}")
         return found
 
     def to_dict(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from featurestore.records.feature_table import State
 from featurestore.records.runtime import Runtime
 from featurestore.sources import reading
 from featurestore.sources.bind import Inspected
-from featurestore.sources.inspect_source import inspect
+from featurestore.sources.inspect_source import inspect_source
 from featurestore.sources.pinned_source import PinnedSource, source_tables
 
 
@@ -24,15 +24,15 @@ def inspect_if_changed(
     """
     if table is None:
         return None
-    state = feature_table.state(table.properties)
+    state = feature_table.state_of(table.properties)
     if isinstance(source, FeatureStoreError):
         if view.source.path is None and isinstance(source, NotFound | RequestError):
-            return inspect(runtime, view, source)
+            return inspect_source(runtime, view, source)
         raise source
     if _is_as_it_was(source, state):
         return None
-    as_before = reading.as_before(view.source, state.types)
-    return inspect(runtime, replace(view, source=as_before), replace(source, source=as_before))
+    as_before = reading.with_known_types(view.source, state.types)
+    return inspect_source(runtime, replace(view, source=as_before), replace(source, source=as_before))
 
 
 def _is_as_it_was(source: PinnedSource, state: State) -> bool:

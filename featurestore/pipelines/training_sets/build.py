@@ -54,7 +54,7 @@ def build_training_set(runtime: Runtime, prepared: PreparedTrainingSet, on_rows_
             if find_training_set(runtime, prepared.id) is None:
                 raise
     entries, stored = _read_stored(runtime, table, prepared.id) or _get_stored(runtime, prepared.id)
-    feature_statistics.store(runtime, entries, feature_statistics.measure(stored, entries, observer.statistics()))
+    feature_statistics.store_statistics(runtime, entries, feature_statistics.measure(stored, entries, observer.statistics()))
     return _open(runtime, entries, stored)
 
 

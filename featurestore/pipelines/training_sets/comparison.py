@@ -38,7 +38,7 @@ def compare_training_sets(runtime: Runtime, first: TrainingSet, second: Training
 
     Raises: RequestError if the key columns differ, so that rows cannot be matched.
     """
-    known = definitions.read(runtime)
+    known = definitions.read_registry(runtime)
     keys = _keys(first, second)
     common = [name for name in first.features if name in second.features]
     with runtime.engine.session() as session:

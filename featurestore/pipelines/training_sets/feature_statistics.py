@@ -43,7 +43,7 @@ def load_or_measure(runtime: Runtime, manifest: Mapping[str, Any], stored: Store
 
     Returns `training_set`, `rows`, and `columns`: by name its type, role and statistics, see `measure`.
     """
-    stored_statistics = _load(runtime, manifest["id"]) or store(runtime, manifest, measure(stored, manifest))
+    stored_statistics = _load(runtime, manifest["id"]) or store_statistics(runtime, manifest, measure(stored, manifest))
     columns = {row["column"]: {"type": row["type"], "role": row["role"], **json.loads(row["statistics"])} for row in stored_statistics}
     return {"training_set": manifest["id"], "rows": manifest["rows"], "columns": columns}
 
@@ -70,7 +70,7 @@ def measured_columns(manifest: Mapping[str, Any]) -> list[str]:
     return [column["name"] for column in manifest["columns"] if column["role"] != "spine" or column["name"] == manifest["label"]]
 
 
-def store(runtime: Runtime, manifest: Mapping[str, Any], measured: Mapping[str, Statistics]) -> list[dict[str, Any]]:
+def store_statistics(runtime: Runtime, manifest: Mapping[str, Any], measured: Mapping[str, Statistics]) -> list[dict[str, Any]]:
     """Write the statistics of a training set to the table, and return the rows that were written."""
     roles = {column["name"]: (column["type"], column["role"]) for column in manifest["columns"]}
     now = times.now()
@@ -88,12 +88,12 @@ def store(runtime: Runtime, manifest: Mapping[str, Any], measured: Mapping[str, 
         for position, (column, statistics) in enumerate(measured.items())
     ]
     if rows:
-        table = tables.create_if_absent(runtime.catalog, identifier(runtime), SCHEMA)
+        table = tables.create_if_absent(runtime.catalog, statistics_table(runtime), SCHEMA)
         writes.append_retrying(table, pa.Table.from_pylist(rows, SCHEMA).to_reader(), summary={"featurestore.action": "measure"})
     return rows
 
 
-def identifier(runtime: Runtime) -> str:
+def statistics_table(runtime: Runtime) -> str:
     """The table's name in the catalog."""
     return f"{runtime.settings.registry_namespace}.statistics"
 
@@ -126,7 +126,7 @@ def _read_column(session: Session, column: str, memory: int) -> pa.ChunkedArray 
 
 
 def _load(runtime: Runtime, id: str) -> list[dict[str, Any]]:
-    table = tables.find(runtime.catalog, identifier(runtime))
+    table = tables.find(runtime.catalog, statistics_table(runtime))
     if table is None:
         return []
     with runtime.engine.session(data_folders(table)) as session:

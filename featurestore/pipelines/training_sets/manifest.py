@@ -13,7 +13,7 @@ from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
 from featurestore.records.feature_table import FOLDED, THROUGH
 from featurestore.records.pinned import Pinned
 from featurestore.values import times
-from featurestore.values.humanize import span
+from featurestore.values.humanize import format_duration
 
 VERSION = 3
 """Increased when a field is added or changes its meaning."""
@@ -54,9 +54,9 @@ def describe_join(prepared: PreparedTrainingSet, joined: Joined) -> dict[str, An
         "leak_certificate": {
             use: {
                 "feature_minus_spine_us": facts.feature_minus_spine,
-                "feature_minus_spine": span(facts.feature_minus_spine),
+                "feature_minus_spine": format_duration(facts.feature_minus_spine),
                 "created_minus_spine_us": facts.created_minus_spine,
-                "created_minus_spine": span(facts.created_minus_spine),
+                "created_minus_spine": format_duration(facts.created_minus_spine),
             }
             for use, facts in joined.facts.items()
         },

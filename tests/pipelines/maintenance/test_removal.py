@@ -114,7 +114,9 @@ def test_what_an_applied_service_waits_for_stays(store: FeatureStore) -> None:
 @pytest.mark.slow
 def test_what_a_registered_model_needs_stays(store: FeatureStore) -> None:
     event = model_events.Event("registered", "churn", "3", "m-1", "run", "gone-1", {"counts_v1": None})
-    model_events.record(store.catalog, store.settings, [event.of("logged", "scratch", None), event, event.of("registered", "churn", "12")])
+    model_events.record_events(
+        store.catalog, store.settings, [event.of("logged", "scratch", None), event, event.of("registered", "churn", "12")]
+    )
     move(store)
     refused = as_it_was(store, lambda: store.remove_version("counts", 1), "the registered models churn/12, churn/3|churn/3, churn/12")
     assert sorted(refused.details["models"]) == ["churn/12", "churn/3"]
@@ -238,10 +240,10 @@ def test_what_a_build_held_that_was_cut_off_stays_for_a_day(store: FeatureStore,
 def test_someone_who_applies_meanwhile_wins(store: FeatureStore) -> None:
     move(store)
     parts = Runtime(store.settings)
-    base = definitions.read(parts).snapshot_id
+    base = definitions.read_registry(parts).snapshot_id
     store.apply([Entity("seller", "seller_id")])
     with pytest.raises(CommitConflict, match="nothing was removed, try again"):
-        definitions.write(parts, [], base, action="remove")
+        definitions.append_to_registry(parts, [], base, action="remove")
 
 
 @pytest.mark.slow

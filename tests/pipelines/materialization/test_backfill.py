@@ -13,7 +13,7 @@ import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, agg
 from featurestore.errors import RequestError
-from featurestore.pipelines.materialization.materialize import Progress
+from featurestore.pipelines.materialization.materialize import ViewProgress
 from tests.worlds import STAMP, load_source
 
 T = datetime(2026, 1, 1, tzinfo=UTC)
@@ -85,7 +85,7 @@ def test_rows_do_not_depend_on_how_a_backfill_is_cut(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_progress_tells_chunks_rows_and_the_time_that_is_left(tmp_path: Path) -> None:
-    seen: list[Progress] = []
+    seen: list[ViewProgress] = []
     fresh(tmp_path, chunk_rows=200).materialize("counts", end=END, progress=seen.append)
     computing = [progress for progress in seen if progress.stage == "compute"]
     assert [progress.done for progress in computing] == list(range(computing[0].total))
@@ -93,7 +93,7 @@ def test_progress_tells_chunks_rows_and_the_time_that_is_left(tmp_path: Path) ->
     assert computing[0].seconds_left is None
     assert all(progress.seconds_left is not None for progress in computing[1:])
     assert [progress.rows for progress in computing] == sorted(progress.rows for progress in computing)
-    assert seen[-1] == Progress("counts", "done", 1, 1, len(rows(open_store(tmp_path), "counts")))
+    assert seen[-1] == ViewProgress("counts", "done", 1, 1, len(rows(open_store(tmp_path), "counts")))
 
 
 class _CutOffError(Exception):
@@ -101,7 +101,7 @@ class _CutOffError(Exception):
 
 
 def cut_off_after(chunks: int) -> Any:
-    def report(progress: Progress) -> None:
+    def report(progress: ViewProgress) -> None:
         if progress.stage == "compute" and progress.done == chunks:
             raise _CutOffError
 
@@ -165,7 +165,7 @@ def test_what_the_data_do_not_allow_leaves_nothing_to_go_on_with(tmp_path: Path)
 def test_another_run_is_not_undone_by_one_that_comes_late(tmp_path: Path) -> None:
     store, other = fresh(tmp_path, chunk_rows=200), open_store(tmp_path, chunk_rows=200)
 
-    def overtake(progress: Progress) -> None:
+    def overtake(progress: ViewProgress) -> None:
         if progress.stage == "compute" and progress.done == 2 and not done:
             done.extend(other.materialize("last", end=END))
 

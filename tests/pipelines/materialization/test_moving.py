@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, agg
-from featurestore.pipelines.materialization.materialize import Progress
+from featurestore.pipelines.materialization.materialize import ViewProgress
 from tests import shop
 from tests.worlds import STAMP, load_source
 
@@ -71,7 +71,7 @@ def test_readers_keep_the_old_version_until_every_view_is_filled(store: FeatureS
     assert (trained(store), looked_up(store), just_begun(store)) == (BEFORE, BEFORE, BEFORE)
     seen: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = []
 
-    def look(progress: Progress) -> None:
+    def look(progress: ViewProgress) -> None:
         online = looked_up(store)
         assert progress.stage != "publish" or just_begun(store) == online
         seen.append((progress.stage, trained(store), online))
@@ -88,8 +88,8 @@ def test_readers_keep_the_old_version_until_every_view_is_filled(store: FeatureS
 
 
 def test_a_backfill_that_broke_off_moves_nobody(store: FeatureStore) -> None:
-    def broken(stage: str, done: int) -> Callable[[Progress], None]:
-        def report(progress: Progress) -> None:
+    def broken(stage: str, done: int) -> Callable[[ViewProgress], None]:
+        def report(progress: ViewProgress) -> None:
             if (progress.stage, progress.done) == (stage, done):
                 raise KeyboardInterrupt
 

@@ -88,12 +88,12 @@ def test_a_definition_applied_before_there_were_checks_is_unchanged(store: Featu
     service = FeatureService("spending", features=[view])
     store.apply([service])
     parts = Runtime(store.settings)
-    known = definitions.read(parts)
+    known = definitions.read_registry(parts)
     held = known.get("view", "spending")
     older = {name: value for name, value in held.document.items() if name != "checks"}
     within = known.get("service", "spending")
     selections = [{**item, "view": older} for item in within.document["features"]]
-    definitions.write(
+    definitions.append_to_registry(
         parts, [replace(held, document=older), replace(within, document={**within.document, "features": selections})], known.snapshot_id
     )
     assert not store.plan([service]).changed

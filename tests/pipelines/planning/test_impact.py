@@ -34,7 +34,7 @@ def registered(store: FeatureStore, version: str, service: str = "churn") -> Non
     """What logging and registering a model leaves behind."""
     trained = store.training_set(service, SPINE, "t", name=f"set_{version}")
     event = model_events.Event("registered", "churn", version, "m-1", "run", trained.id, trained.snapshots)
-    model_events.record(store.catalog, store.settings, [event.of("logged", "churn", None), event])
+    model_events.record_events(store.catalog, store.settings, [event.of("logged", "churn", None), event])
 
 
 def test_backfills_are_known_from_metadata_alone(store: FeatureStore) -> None:

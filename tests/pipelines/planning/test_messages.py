@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg
-from featurestore.dsl.loader import load
+from featurestore.dsl.loader import load_definitions
 from featurestore.errors import DefinitionError, RequestError
-from featurestore.values.humanize import span
+from featurestore.values.humanize import format_duration
 from tests import shop
 
 
@@ -92,7 +92,7 @@ def test_two_objects_of_one_name_are_both_told_with_their_lines(tmp_path: Path) 
     (tmp_path / "twice.py").write_text(
         "from featurestore import Entity\na = Entity('customer', keys='a')\nb = Entity('customer', keys='b')\n"
     )
-    (problem,) = load(tmp_path).problems
+    (problem,) = load_definitions(tmp_path).problems
     assert problem.line == 3
     assert "twice.py:2)" in problem.message
 
@@ -102,4 +102,4 @@ def test_two_objects_of_one_name_are_both_told_with_their_lines(tmp_path: Path) 
     [(-809_832_182_233_337, "-9373d 1h"), (0, "0s"), (5, "5us"), (61_000_000, "1m 1s"), (None, None), (-11_520_000_000, "-3h 12m")],
 )
 def test_a_distance_in_time_is_readable(microseconds: int | None, text: str | None) -> None:
-    assert span(microseconds) == text
+    assert format_duration(microseconds) == text

@@ -22,9 +22,9 @@ AGAIN = "apply its definition again"
 
 def forge(store: FeatureStore, kind: str, name: str, **changed: Any) -> None:
     """Write the current version of a definition anew, with other entries in its document."""
-    known = definitions.read(store._runtime)
+    known = definitions.read_registry(store._runtime)
     row = known.get(kind, name)
-    definitions.write(
+    definitions.append_to_registry(
         store._runtime, [replace(row, document={**row.document, **changed}, applied_at=row.applied_at + 1)], known.snapshot_id
     )
 
@@ -125,8 +125,10 @@ def test_a_service_that_somebody_changed_is_applied_again(own_shop: FeatureStore
 
 @pytest.mark.parametrize("document", [["x"], 7, None, "x"])
 def test_a_row_that_holds_no_document_is_refused_by_name(own_shop: FeatureStore, document: Any) -> None:
-    known = definitions.read(own_shop._runtime)
-    definitions.write(own_shop._runtime, [replace(known.get("view", PROFILE), document=document, applied_at=1 << 52)], known.snapshot_id)
+    known = definitions.read_registry(own_shop._runtime)
+    definitions.append_to_registry(
+        own_shop._runtime, [replace(known.get("view", PROFILE), document=document, applied_at=1 << 52)], known.snapshot_id
+    )
     with pytest.raises(Conflict, match=f"view {PROFILE}, version 1"):
         own_shop.views()
 
