@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from featurestore.compiler.check_service import unfolded_names
 from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, resolve, struct_reads
+from featurestore.compiler.query import Query, text_query
+from featurestore.compiler.relations import Handle
 from featurestore.compiler.zero_divisors import row_sql
 from featurestore.dsl.check import SEVERITIES, Check, Condition, Freshness, NotNull, RowCount
 from featurestore.dsl.definitions import owner_of
@@ -53,8 +55,8 @@ def condition_sql(check: Condition, view: FeatureView) -> str:
     return row_sql(check.sql, {name: quoted(name) for name in row_columns(view)})
 
 
-def count_violations_sql(view: FeatureView, relation: str) -> str:
-    """A SELECT of one row over a checked view's rows in `relation`.
+def count_violations(view: FeatureView, relation: Handle) -> Query:
+    """A query of one row over a checked view's rows in `relation`.
 
     ROWS counts them. For each check of single rows, at position i, BROKEN_i counts those that break it, and EXAMPLE_i
     is the first of them in order of time: a struct of `at` (UTC microseconds) and `keys` (texts), NULL when none does.
@@ -66,7 +68,7 @@ def count_violations_sql(view: FeatureView, relation: str) -> str:
         selected.append(f"count(*) FILTER (WHERE {broken}) AS {BROKEN_ROWS}_{position}")
         selected.append(f"min({row}) FILTER (WHERE {broken}) AS {EXAMPLE}_{position}")
     columns = ",\n  ".join(selected)
-    return f"SELECT {columns}\nFROM {relation}"
+    return text_query(f"SELECT {columns}\nFROM {quoted(relation.name)}")
 
 
 def violation_conditions(view: FeatureView) -> Mapping[int, str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, resolve
+from featurestore.compiler.query import Query, text_query
 from featurestore.compiler.zero_divisors import row_sql
 from featurestore.dsl.agg import Aggregation
 from featurestore.dsl.definitions import owner_of
@@ -37,7 +38,7 @@ class Input:
 class Events:
     """How to read a view's source.
 
-    `reads` are the raw columns to project, `raw_keys` the quoted raw key columns. `sql` selects from the relation SOURCE the keys,
+    `reads` are the raw columns to project, `raw_keys` the raw key columns. `sql` selects from the relation SOURCE the keys,
     TIME, CREATED (NULL if the source has none) and the inputs of rows with event times in [events_lower, events_upper]. `counts`
     selects from the same relation one row per day, counted from 1970, in ascending order, and one with the day NULL for rows without
     an event time: the number of rows, of rows with a NULL key, and of rows with an event time after `now`, and the newest event time
@@ -48,8 +49,8 @@ class Events:
     keys: tuple[str, ...]
     raw_keys: tuple[str, ...]
     inputs: tuple[Input, ...]
-    sql: str
-    counts: str
+    sql: Query
+    counts: Query
 
 
 def compile_events(view: FeatureView, columns: Sequence[str]) -> Events:
@@ -59,7 +60,8 @@ def compile_events(view: FeatureView, columns: Sequence[str]) -> Events:
     """
     source = view.source
     scope = source_scope(source, columns)
-    keys = tuple(quoted(_resolved(key, columns)) for key in view.entity.keys)
+    raw_keys = tuple(_resolved(key, columns) for key in view.entity.keys)
+    keys = tuple(map(quoted, raw_keys))
     inputs = tuple(Input(f"__fs_i{i}", sql, row_sql(sql, scope), field) for i, (sql, field) in enumerate(input_sql(view)))
     time = f"CAST({scope[_resolved(source.timestamp, scope)]} AS TIMESTAMP WITH TIME ZONE)"
     known_at = scope[_resolved(source.created, scope)] if source.created else "NULL"
@@ -83,10 +85,10 @@ def compile_events(view: FeatureView, columns: Sequence[str]) -> Events:
     return Events(
         reads=tuple(column for column in columns if column in read),
         keys=tuple(view.entity.keys),
-        raw_keys=keys,
+        raw_keys=raw_keys,
         inputs=inputs,
-        sql=sql,
-        counts=(
+        sql=text_query(sql),
+        counts=text_query(
             f"SELECT {day_of(time)} AS day, count(*) AS rows, count(*) FILTER (WHERE NOT ({has_keys})) AS null_keys,"
             f" count(*) FILTER (WHERE {time} > make_timestamptz(getvariable('now'))) AS future,"
             f" max(epoch_us({time})) FILTER (WHERE {has_keys} AND {time} <= make_timestamptz(getvariable('now'))) AS newest"

@@ -6,16 +6,13 @@ tombstone, a correction that marks it as deleted. So a second run over the same 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from featurestore.compiler.expressions import quoted
+from featurestore.compiler.query import Query, Source, all_of, columns, number, same_columns, template, text_query
+from featurestore.compiler.relations import Handle
 from featurestore.compiler.zeros import differ_sql
 
-STORED = "__fs_held"
-STORED_LATEST = "__fs_held_latest"
-COMPUTED = "__fs_computed"
-COMPUTED_LATEST = "__fs_computed_latest"
-APPENDED = "__fs_appended"
-VANISHED = "__fs_vanished"
 CORRECTION = "__fs_correction"
 DELETED = "__fs_deleted"
 """The column that is true in tombstones. It is added to a feature table with its first tombstone; NULL means false."""
@@ -26,59 +23,93 @@ CREATED_OR_YEAR_1 = f"coalesce(created_timestamp, {YEAR_1})"
 """SQL of a row's created time; an unknown one counts as the oldest."""
 
 
-def latest_versions(relation: str, keys: Sequence[str]) -> str:
+@dataclass(frozen=True)
+class Compared:
+    """The relations that are compared: the computed and the stored rows, the latest version of each, and the rows that vanished."""
+
+    computed: Handle
+    computed_latest: Handle
+    stored: Handle
+    stored_latest: Handle
+    vanished: Handle
+
+
+COMPARED = Compared(*map(Handle, ("__fs_computed", "__fs_computed_latest", "__fs_held", "__fs_held_latest", "__fs_vanished")))
+"""The relations' usual names."""
+
+
+_LATEST = template(
+    "SELECT * FROM $log QUALIFY row_number() OVER (PARTITION BY $keys, feature_timestamp ORDER BY created_timestamp DESC NULLS LAST) = 1"
+)
+_VERSIONS = template(
+    f"SELECT $keys, feature_timestamp, max({CREATED_OR_YEAR_1}) AS created_timestamp,"
+    f" arg_max({DELETED} IS TRUE, {CREATED_OR_YEAR_1}) AS __fs_gone FROM $log GROUP BY $keys, feature_timestamp"
+)
+_LIVE = template("SELECT $keys, feature_timestamp, created_timestamp FROM $versions WHERE NOT __fs_gone")
+_KNOWN_BY = template(f"SELECT * FROM $log WHERE {DELETED} IS NOT TRUE OR created_timestamp <= make_timestamptz($until)")
+_FIRST = template(
+    "SELECT $keys, feature_timestamp, coalesce(created_timestamp, make_timestamptz(getvariable('run'))) AS created_timestamp,"
+    f" $features, false AS {CORRECTION} FROM $rows"
+)
+_CREATED_AT_RUN = template("SELECT * REPLACE (make_timestamptz(getvariable('run')) AS created_timestamp) FROM $rows")
+_VANISHED = template(f"SELECT s.* FROM $stored_latest AS s ANTI JOIN $computed AS c ON $same WHERE NOT s.{DELETED}")
+
+
+def latest_versions(log: Source, keys: Sequence[str]) -> Query:
     """The latest version of every (keys, feature_timestamp); an unknown created time is the oldest."""
-    partition = ", ".join([*map(quoted, keys), "feature_timestamp"])
-    return f"SELECT * FROM {relation} QUALIFY row_number() OVER (PARTITION BY {partition} ORDER BY created_timestamp DESC NULLS LAST) = 1"
+    return _LATEST(log=log, keys=columns(keys))
 
 
-def live_rows(keys: Sequence[str], log: str, until: int | None = None) -> str:
+def live_rows(keys: Sequence[str], log: Source, until: int | None = None) -> Query:
     """The latest version of every row of a log that is not deleted: keys, feature_timestamp, created_timestamp (year 1 if unknown).
 
     The log's columns are the keys and LIVE_COLUMNS. Tombstones created after `until` (microseconds; None: no bound) are ignored.
     """
-    row = ", ".join([*map(quoted, keys), "feature_timestamp"])
-    late = f" WHERE {DELETED} IS NOT TRUE OR created_timestamp <= make_timestamptz({until})" if until is not None else ""
-    gone = f"arg_max({DELETED} IS TRUE, {CREATED_OR_YEAR_1}) AS __fs_gone"
-    versions = f"SELECT {row}, max({CREATED_OR_YEAR_1}) AS created_timestamp, {gone} FROM {log}{late}"
-    return f"SELECT {row}, created_timestamp FROM ({versions} GROUP BY {row}) WHERE NOT __fs_gone"
+    known = log if until is None else _KNOWN_BY(log=log, until=number(until))
+    return _LIVE(keys=columns(keys), versions=_VERSIONS(keys=columns(keys), log=known))
 
 
-def first_rows(keys: Sequence[str], features: Iterable[str], rows: str = COMPUTED) -> str:
+def first_rows(keys: Sequence[str], features: Iterable[str], rows: Source) -> Query:
     """The rows to append to a log with no rows in the interval; keys and feature_timestamp must be unique in `rows`."""
-    created = f"coalesce(c.created_timestamp, {_run_time()}) AS created_timestamp"
-    return f"SELECT {_columns('c', keys)}, c.feature_timestamp, {created}, {_columns('c', features)}, false AS {CORRECTION} FROM {rows} c"
+    return _FIRST(keys=columns(keys), features=columns(features), rows=rows)
 
 
-def vanished_rows(keys: Sequence[str]) -> str:
+def with_created_at_run(rows: Source) -> Query:
+    """Rows with the time of the run as created_timestamp."""
+    return _CREATED_AT_RUN(rows=rows)
+
+
+def vanished_rows(keys: Sequence[str], stored_latest: Handle, computed: Handle) -> Query:
     """Stored rows that were not computed and have no tombstone yet."""
-    return f"SELECT h.* FROM {STORED_LATEST} h ANTI JOIN {COMPUTED} c ON {_same_row(keys, 'h', 'c')} WHERE NOT h.{DELETED}"
+    same = all_of(same_columns([*keys, "feature_timestamp"], "s", "c"))
+    return _VANISHED(stored_latest=stored_latest, computed=computed, same=same)
 
 
-def appended_rows(keys: Sequence[str], features: Mapping[str, str], versioned: bool) -> str:
+def appended_rows(keys: Sequence[str], features: Mapping[str, str], versioned: bool, relations: Compared = COMPARED) -> Query:
     """The rows to append. CORRECTION is true if the log already has the keys and feature_timestamp, DELETED is true in tombstones.
 
     `features` maps names to types. `versioned`: the source has a created time, so each of its versions is kept. The variable `run` is
     the run's time in UTC microseconds.
     """
-    parts = [_corrections(keys, features, versioned), _tombstones(keys, features)]
+    parts = [_corrections(keys, features, versioned, relations), _tombstones(keys, features, relations)]
     if versioned:
-        parts.insert(0, _new_versions(keys, features))
-    return "\nUNION ALL\n".join(parts)
+        parts.insert(0, _new_versions(keys, features, relations))
+    return text_query("\nUNION ALL\n".join(parts))
 
 
-def _new_versions(keys: Sequence[str], features: Iterable[str]) -> str:
+def _new_versions(keys: Sequence[str], features: Iterable[str], relations: Compared) -> str:
     return (
         f"SELECT {_columns('c', keys)}, c.feature_timestamp, c.created_timestamp, {_columns('c', features)},"
         f"\n  (h.feature_timestamp IS NOT NULL OR c.created_timestamp IS DISTINCT FROM n.created_timestamp) AS {CORRECTION},"
         f" false AS {DELETED}"
-        f"\nFROM (SELECT * FROM {COMPUTED} c ANTI JOIN {STORED} h ON {_same_row(keys, 'c', 'h')}"
+        f"\nFROM (SELECT * FROM {relations.computed} c ANTI JOIN {relations.stored} h ON {_same_row(keys, 'c', 'h')}"
         f" AND c.created_timestamp IS NOT DISTINCT FROM h.created_timestamp) c"
-        f"\nJOIN {COMPUTED_LATEST} n ON {_same_row(keys, 'c', 'n')}\nLEFT JOIN {STORED_LATEST} h ON {_same_row(keys, 'c', 'h')}"
+        f"\nJOIN {relations.computed_latest} n ON {_same_row(keys, 'c', 'n')}"
+        f"\nLEFT JOIN {relations.stored_latest} h ON {_same_row(keys, 'c', 'h')}"
     )
 
 
-def _corrections(keys: Sequence[str], features: Mapping[str, str], versioned: bool) -> str:
+def _corrections(keys: Sequence[str], features: Mapping[str, str], versioned: bool, relations: Compared) -> str:
     """New and changed rows; of a versioned source only rows that changed without a newer version."""
     changed = " OR ".join(
         [f"h.{DELETED}", *(differ_sql(f"c.{quoted(name)}", f"h.{quoted(name)}", sql_type) for name, sql_type in features.items())]
@@ -92,15 +123,15 @@ def _corrections(keys: Sequence[str], features: Mapping[str, str], versioned: bo
     return (
         f"SELECT {_columns('c', keys)}, c.feature_timestamp, {created} AS created_timestamp, {_columns('c', features)},"
         f"\n  h.feature_timestamp IS NOT NULL AS {CORRECTION}, false AS {DELETED}"
-        f"\nFROM {COMPUTED_LATEST} c LEFT JOIN {STORED_LATEST} h ON {_same_row(keys, 'c', 'h')}\nWHERE {condition}"
+        f"\nFROM {relations.computed_latest} c LEFT JOIN {relations.stored_latest} h ON {_same_row(keys, 'c', 'h')}\nWHERE {condition}"
     )
 
 
-def _tombstones(keys: Sequence[str], features: Iterable[str]) -> str:
+def _tombstones(keys: Sequence[str], features: Iterable[str], relations: Compared) -> str:
     nulls = ", ".join(f"NULL AS {quoted(feature)}" for feature in features)
     return (
         f"SELECT {_columns('v', keys)}, v.feature_timestamp, {_correction_time('v')} AS created_timestamp, {nulls},"
-        f" true AS {CORRECTION}, true AS {DELETED}\nFROM {VANISHED} v"
+        f" true AS {CORRECTION}, true AS {DELETED}\nFROM {relations.vanished} v"
     )
 
 

@@ -57,6 +57,22 @@ def all_rows(relation: Source) -> Query:
     return Query(exp.Select(expressions=[exp.Star()], from_=exp.From(this=source(relation))))
 
 
+def columns_of(rows: Source, names: Iterable[str]) -> Query:
+    """These columns of all rows."""
+    return Query(exp.Select(expressions=columns(names), from_=exp.From(this=source(rows))))
+
+
+def sample_rows(rows: Source, size: int) -> Query:
+    """A random sample of `size` rows; all rows if there are fewer."""
+    return _SAMPLE(rows=rows, size=number(size))
+
+
+def count_rows(rows: Source) -> Query:
+    """A query of one row with the number of rows of a relation as `rows`."""
+    counted = named(exp.Count(this=exp.Star(), big_int=True), "rows")
+    return Query(exp.Select(expressions=[counted], from_=exp.From(this=source(rows))))
+
+
 def source(relation: Source, alias: str | None = None) -> exp.Expr:
     """A relation in a FROM clause: a name, or a query in parentheses."""
     table_alias = exp.TableAlias(this=exp.Identifier(this=alias, quoted=False)) if alias else None
@@ -108,7 +124,7 @@ def all_of(conditions: Sequence[exp.Expr]) -> exp.Expr:
 
 
 def template(sql: str) -> Callable[..., Query]:
-    """A function that makes queries of constant SQL with placeholders, such as `:keys`, from an expression or a list for each.
+    """A function that makes queries of constant SQL with placeholders, such as `$keys`, from an expression or a list for each.
 
     The text is parsed at the first call.
     """
@@ -125,6 +141,9 @@ def _parsed(sql: str) -> exp.Expr:
     return sqlglot.parse_one(sql, dialect=DUCKDB)
 
 
+_SAMPLE = template("SELECT * FROM $rows USING SAMPLE reservoir($size ROWS)")
+
+
 def _fill(tree: exp.Expr, parts: dict[str, Part | Source]) -> exp.Expr:
     root = exp.Tuple(expressions=[tree.copy()])
     used: set[str] = set()
@@ -136,6 +155,8 @@ def _fill(tree: exp.Expr, parts: dict[str, Part | Source]) -> exp.Expr:
         node = source(part) if isinstance(part, Query | Handle) else part
         if isinstance(node, exp.Expr):
             _replace(placeholder, node.copy() if copied else node)
+        elif isinstance(placeholder.parent, exp.Ordered):
+            placeholder.parent.replace([exp.Ordered(this=each, nulls_first=False) for each in node])
         else:
             placeholder.replace([each.copy() if copied else each for each in node])
     filled: exp.Expr = root.expressions[0]

@@ -8,6 +8,7 @@ from featurestore.compiler.expressions import quoted
 from featurestore.compiler.features import ExpressionFeature, RowFeature, ViewFeature, features_of
 from featurestore.compiler.folds import NONE, Shortcuts
 from featurestore.compiler.grid import grid_plan
+from featurestore.compiler.query import Query, text_query
 from featurestore.compiler.single_point import single_point
 from featurestore.compiler.windows import tile_facts, tile_steps, window_steps
 from featurestore.compiler.zero_divisors import row_sql
@@ -22,39 +23,45 @@ VALUES = "__fs_values"
 class CompiledView:
     """SQL that computes a view's rows with feature_timestamp in [lower, upper] (variables, UTC microseconds).
 
-    `once` and then `each` are (temporary table, its SELECT), in order, over the relation SOURCE. The last table, ROWS, has the keys,
+    `once` and then `each` are (temporary table, its query), in order, over the relation SOURCE. The last table, ROWS, has the keys,
     feature_timestamp, created_timestamp (NULL if the source has none) and the features; its rows are unique in keys,
     feature_timestamp and created_timestamp. The tables of `once` can be partitioned by keys, and `each` be run on every partition.
     `single_point` selects the same rows for lower = upper = `point`, a grid point, from the relation EVENTS; None for a row view.
     `facts` is a SELECT over the tables of `once` (`windows.tile_facts`); None if there is nothing to find out.
     """
 
-    once: tuple[tuple[str, str], ...]
-    each: tuple[tuple[str, str], ...]
-    single_point: str | None = None
-    facts: str | None = None
+    once: tuple[tuple[str, Query], ...]
+    each: tuple[tuple[str, Query], ...]
+    single_point: Query | None = None
+    facts: Query | None = None
 
     @property
-    def steps(self) -> tuple[tuple[str, str], ...]:
+    def steps(self) -> tuple[tuple[str, Query], ...]:
         """Every step."""
         return (*self.once, *self.each)
 
     @property
     def sql(self) -> str:
         """The whole computation as one text, to be read by people."""
-        return "\n\n".join(f"CREATE TEMP TABLE {name} AS\n{select};" for name, select in self.steps)
+        return "\n\n".join(f"CREATE TEMP TABLE {name} AS\n{query};" for name, query in self.steps)
 
 
 def compile_view(view: FeatureView, events: Events, types: Mapping[str, str], shortcuts: Shortcuts = NONE) -> CompiledView:
     """Compile a checked view; `types` has the DuckDB type of every column of the events."""
     if view.every is None:
-        return CompiledView((), ((ROWS, row_view_sql(view, events, types)),))
+        return CompiledView((), ((ROWS, row_view_rows(view, events, types)),))
     plan = grid_plan(view, events, types, shortcuts)
-    *each, (_, values) = window_steps(plan, VALUES)
+    (points, points_sql), (_, values) = window_steps(plan, VALUES)
     columns = [*map(quoted, events.keys), "feature_timestamp", "created_timestamp", *feature_columns(features_of(view), {})]
     rows = f"SELECT {', '.join(columns)}\nFROM (\n{{}}\n)"
-    once, steps = tuple(tile_steps(plan, events)), (*each, (ROWS, rows.format(values)))
-    return CompiledView(once, steps, rows.format(single_point(plan)), tile_facts(plan))
+    once = tuple((name, text_query(sql)) for name, sql in tile_steps(plan, events))
+    facts = tile_facts(plan)
+    return CompiledView(
+        once,
+        ((points, text_query(points_sql)), (ROWS, text_query(rows.format(values)))),
+        text_query(rows.format(single_point(plan))),
+        None if facts is None else text_query(facts),
+    )
 
 
 def feature_columns(features: tuple[ViewFeature, ...], inputs: Mapping[str, str]) -> list[str]:
@@ -72,8 +79,9 @@ def feature_columns(features: tuple[ViewFeature, ...], inputs: Mapping[str, str]
     return columns
 
 
-def row_view_sql(view: FeatureView, events: Events, types: Mapping[str, str], unique: bool = False) -> str:
-    """SQL of a row view, in which each source row is a feature row; of rows with equal keys and times, the greatest by features is kept.
+def row_view_rows(view: FeatureView, events: Events, types: Mapping[str, str], unique: bool = False) -> Query:
+    """The rows of a row view, in which each source row is a feature row; of rows with equal keys and times, the greatest by features
+    is kept.
 
     `types` has the DuckDB type of every column of the events; of rows that differ only in the sign of zeros, 0.0 is greater.
     `unique`: keys and times are unique in the events, so no rows need to be dropped.
@@ -87,6 +95,6 @@ def row_view_sql(view: FeatureView, events: Events, types: Mapping[str, str], un
     order = ", ".join([*(f"{quoted(feature.name)} DESC NULLS LAST" for feature in features), *zeros])
     rows = f"SELECT {keys}, {TIME} AS feature_timestamp, {CREATED} AS created_timestamp, {', '.join(columns)}\nFROM (\n{events.sql}\n)"
     if unique:
-        return rows
+        return text_query(rows)
     first_of_equal = f"row_number() OVER (PARTITION BY {keys}, feature_timestamp, created_timestamp ORDER BY {order}) = 1"
-    return f"SELECT * FROM (\n{rows}\n)\nQUALIFY {first_of_equal}"
+    return text_query(f"SELECT * FROM (\n{rows}\n)\nQUALIFY {first_of_equal}")

@@ -20,7 +20,7 @@ def tile_steps(plan: GridPlan, events: Events) -> list[tuple[str, str]]:
     """(table, SELECT) of the tables that are created once: the tiles, and before them the events if a feature needs them."""
     # Only ordered aggregates read the events a second time; without these the events need not be stored.
     if plan.ordered:
-        return [(EVENTS, events.sql), (TILES, _tiles(plan, EVENTS))]
+        return [(EVENTS, str(events.sql)), (TILES, _tiles(plan, EVENTS))]
     return [(TILES, _tiles(plan, f"(\n{events.sql}\n)"))]
 
 

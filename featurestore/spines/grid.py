@@ -8,8 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from featurestore.compiler.expressions import quoted
-from featurestore.compiler.log_diff import LIVE_COLUMNS, live_rows
+from featurestore.compiler.key_grid import key_grid, keys_of_view
+from featurestore.compiler.log_diff import LIVE_COLUMNS
+from featurestore.compiler.query import Query
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.durations import microseconds
@@ -90,25 +91,15 @@ def open_grid(
     uses = _uses_with_all_keys(plan)
     if timestamp in plan.entity_columns:
         raise RequestError(f"'{timestamp}' is a key column of service {plan.service}; give timestamp= another name", field="timestamp")
-    keys = ", ".join(map(quoted, plan.entity_columns))
+    until = grid.end if known == "then" else None
     with runtime.engine.session(data_folders(*(pinned[use.table].table for use in uses))) as session:
-        selects: list[str] = []
+        keys: list[Query] = []
         for index, use in enumerate(uses):
-            keys_of_view = [key for key, _ in use.keys]
             table = pinned[use.table]
-            session.add(
-                f"log_{index}",
-                table.rows([*keys_of_view, *LIVE_COLUMNS] if table.deletions else [*keys_of_view, "feature_timestamp"], None, grid.end),
-            )
-            until = grid.end if known == "then" else None
-            rows = f"({live_rows(keys_of_view, f'log_{index}', until)})" if table.deletions else f"log_{index}"
-            columns = {column: quoted(key) for key, column in use.keys}
-            selected = ", ".join(f"{columns[column]} AS {quoted(column)}" for column in plan.entity_columns)
-            has_keys = " AND ".join(f"{quoted(key)} IS NOT NULL" for key in keys_of_view)
-            selects.append(f"SELECT DISTINCT {selected} FROM {rows} WHERE {has_keys} AND feature_timestamp <= make_timestamptz({grid.end})")
-        points = f"SELECT make_timestamptz(unnest(range({grid.start}, {grid.end + 1}, {grid.every}))) AS __fs_t"
-        sql = f"SELECT {keys}, __fs_t AS {quoted(timestamp)} FROM ({' UNION '.join(selects)}) CROSS JOIN ({points}) ORDER BY {keys}, __fs_t"
-        yield session.batches(sql)
+            read = [*(key for key, _ in use.keys), *(LIVE_COLUMNS if table.deletions else LIVE_COLUMNS[:1])]
+            log = session.add(f"log_{index}", table.rows(read, None, grid.end))
+            keys.append(keys_of_view(log, use, plan.entity_columns, grid.end, deletions=table.deletions, until=until))
+        yield session.batches(key_grid(keys, plan.entity_columns, timestamp, grid.start, grid.end, grid.every))
 
 
 def _uses_with_all_keys(plan: ServicePlan) -> list[ViewUse]:

@@ -8,10 +8,13 @@ import pyarrow as pa
 
 from featurestore.compiler import check
 from featurestore.compiler.binding import ViewVersion, bind_service
+from featurestore.compiler.chunk_rows import cast_rows, sorted_by
 from featurestore.compiler.events import SOURCE, compile_events, field_problems
-from featurestore.compiler.expressions import parse_query, quoted
+from featurestore.compiler.expressions import parse_query
+from featurestore.compiler.log_diff import with_created_at_run
+from featurestore.compiler.query import all_rows
+from featurestore.compiler.relations import Handle
 from featurestore.compiler.service_plan import ServicePlan
-from featurestore.compiler.storage import cast_sql
 from featurestore.dsl.definitions import Definitions, gather, owner_of
 from featurestore.dsl.problems import FieldProblem
 from featurestore.dsl.service import FeatureService
@@ -119,7 +122,7 @@ def _open(session: MemorySession, source: Source, relations: Mapping[str, str]) 
         add_query(session, SOURCE, parse_query(source.sql), relations, "its SQL")
         return
     (relation,) = relations.values()
-    session.run(f"CREATE OR REPLACE TEMP VIEW {SOURCE} AS SELECT * FROM {quoted(relation)}")
+    session.create_view(SOURCE, all_rows(Handle(relation)))
 
 
 def _compute(session: MemorySession, view: FeatureView, found: Inspected, run: int) -> pa.Table:
@@ -128,10 +131,7 @@ def _compute(session: MemorySession, view: FeatureView, found: Inspected, run: i
         raise TypeError(f"view {view.name} has problems and cannot be computed")
     bounds = {"events_lower": times.FIRST, "events_upper": run, "lower": times.FIRST, "upper": run}
     session.set({**bounds, "carry_in": False, "now": run, "run": run})
-    for name, select in found.compiled.steps:
-        session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
-    relation = found.compiled.steps[-1][0]
-    if view.source.created is None:
-        relation = f"(SELECT * REPLACE (make_timestamptz(getvariable('run')) AS created_timestamp) FROM {relation})"
-    order = ", ".join([*map(quoted, view.entity.keys), "feature_timestamp", "created_timestamp"])
-    return session.batches(f"{cast_sql(found.columns, relation)} ORDER BY {order}").read_all()
+    (*_, rows) = [session.create_table(name, query) for name, query in found.compiled.steps]
+    known = all_rows(rows) if view.source.created is not None else with_created_at_run(rows)
+    order = [*view.entity.keys, "feature_timestamp", "created_timestamp"]
+    return session.batches(sorted_by(cast_rows(found.columns, known), order)).read_all()

@@ -11,6 +11,7 @@ import pyarrow as pa
 from featurestore import Entity, FeatureView, Settings, Source, agg
 from featurestore.compiler.events import EVENTS, SOURCE, Events, compile_events
 from featurestore.compiler.folds import Shortcuts
+from featurestore.compiler.query import Query, text_query
 from featurestore.compiler.views import ROWS, CompiledView, compile_view
 from featurestore.engine.duck import DuckEngine
 from featurestore.engine.session import Session
@@ -58,8 +59,8 @@ class Computer:
             return None
         if compiled.facts is not None and not self.session.batches(compiled.facts).read_all().to_pylist()[0]["fits"]:
             return None
-        for name, select in compiled.each:
-            self.session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
+        for name, query in compiled.each:
+            self.session.create_table(name, query)
         return self._fetched(ROWS)
 
     def rows_at(self, point: int, reach: int, shortcuts: Shortcuts = ANY) -> list[Row] | None:
@@ -72,10 +73,10 @@ class Computer:
     def _compiled(self, shortcuts: Shortcuts) -> CompiledView:
         return compile_view(self.view, self.events, self.session.schema(self.events.sql), shortcuts)
 
-    def _make(self, tables: Sequence[tuple[str, str]], shortcuts: Shortcuts) -> bool:
+    def _make(self, tables: Sequence[tuple[str, Query]], shortcuts: Shortcuts) -> bool:
         try:
-            for name, select in tables:
-                self.session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
+            for name, query in tables:
+                self.session.create_table(name, query)
         except RequestError:
             if shortcuts.any_value:
                 raise
@@ -84,7 +85,7 @@ class Computer:
 
     def _fetched(self, relation: str) -> list[Row]:
         times = ", ".join(f"epoch_us({name}) AS {name}" for name in ("feature_timestamp", "created_timestamp"))
-        table = self.session.batches(f"SELECT * REPLACE ({times}) FROM {relation} ORDER BY k, j, feature_timestamp").read_all()
+        table = self.session.batches(text_query(f"SELECT * REPLACE ({times}) FROM {relation} ORDER BY k, j, feature_timestamp")).read_all()
         return [dict(row) for row in table.to_pylist()]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from featurestore.compiler.relations import Handle
 from featurestore.compiler.windows import POINTS, TILES
 from tests import oracle
 from tests.compiler.computing import HOUR, Row, computer, make_view
@@ -22,7 +23,7 @@ def test_a_year_of_minutes_is_computed_from_a_few_events(tmp_path: Path) -> None
     with computer(tmp_path, view, EVENTS) as at:
         rows = at.rows(0, 800 * DAY, 0)
         assert rows is not None
-        made = {name: len(at.session.batches(f"SELECT 1 FROM {name}").read_all()) for name in (TILES, POINTS)}
+        made = {name: len(at.session.batches(Handle(name)).read_all()) for name in (TILES, POINTS)}
     found = {(row["j"], row["feature_timestamp"]): row for row in rows}
     wanted = {(j, g) for j in (0, 1) for g in oracle.grid_points([event for event in EVENTS if event["j"] == j], MINUTE, LENGTHS.values())}
     assert set(found) == wanted

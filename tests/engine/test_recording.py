@@ -51,7 +51,7 @@ def test_a_run_reads_its_source_within_its_interval(own_shop: FeatureStore, engi
     shop.add(own_shop, "shop.orders", shop.order_rows())
     assert materialized(own_shop, engine, shop.customer_orders).rows_appended > 0
     (sent,) = engine.sent
-    (tiles, *_) = [call for call in sent if "TABLE __fs_tiles" in call.sql]
+    (tiles, *_) = [call for call in sent if (call.method, call.name) == ("create_table", "__fs_tiles")]
     assert "getvariable('events_lower')" in tiles.sql
 
 

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from featurestore.compiler.expressions import quoted
-from featurestore.compiler.storage import file_order
+from featurestore.compiler.chunk_rows import in_file_order, sorted_by
+from featurestore.compiler.query import Query, all_rows
+from featurestore.compiler.superseded import superseded_rows, without_superseded
 from featurestore.dsl import documents
+from featurestore.engine.results import count
 from featurestore.engine.session import Session
 from featurestore.errors import CommitConflict, Conflict, OutOfResources
 from featurestore.lakehouse import compaction, tables
@@ -30,14 +32,20 @@ _TIMES = ("feature_timestamp", "created_timestamp")
 class Layout:
     """The sort order of a table's files, and which of its rows are versions of the same row.
 
-    `order` is an SQL ORDER BY list; empty keeps the rows in the order in which they were written. Rows with equal `keys` and
-    `feature_timestamp` are versions of one row; `keys` is empty where rows have no versions. `foldable` is False where the source has
-    a created time for each version: the next run would add a dropped version again.
+    `order` are the columns to sort by, in a feature table after its file order; without columns the rows keep the order in which they
+    were written. Rows with equal `keys` and `feature_timestamp` are versions of one row; `keys` is empty where rows have no versions.
+    `foldable` is False where the source has a created time for each version: the next run would add a dropped version again.
     """
 
-    order: str
+    order: tuple[str, ...]
     keys: tuple[str, ...] = ()
     foldable: bool = False
+
+    def sort(self, rows: Query) -> Query:
+        """The rows in this order."""
+        if self.keys:
+            return in_file_order(rows, self.keys, self.order)
+        return sorted_by(rows, self.order) if self.order else rows
 
 
 @dataclass(frozen=True)
@@ -75,13 +83,13 @@ def feature_layout(table: Table) -> Layout | None:
     with stored_definition.reading(f"the definition in the properties of table {'.'.join(table.name())}", WRITE_ANEW):
         view = documents.view(json.loads(document))
         versioned = view.every is None and view.source.created is not None
-        return Layout(file_order(view.entity.keys, "created_timestamp"), tuple(view.entity.keys), not versioned)
+        return Layout(("created_timestamp",), tuple(view.entity.keys), not versioned)
 
 
 def log_layout(table: Table) -> Layout:
     """The layout of a log table such as the registry: sorted by its timestamp columns, if it has any."""
     schema = tables.arrow_schema(table)
-    return Layout(", ".join(quoted(name) for name in schema.names if str(schema.field(name).type).startswith("timestamp")))
+    return Layout(tuple(name for name in schema.names if str(schema.field(name).type).startswith("timestamp")))
 
 
 def compact(runtime: Runtime, table: Table, layout: Layout, horizon: int | None, dry_run: bool) -> CompactionResult:
@@ -119,11 +127,8 @@ def compact(runtime: Runtime, table: Table, layout: Layout, horizon: int | None,
 
 def _job(session: Session, table: Table, group: FileGroup, layout: Layout, horizon: int | None) -> _Job | None:
     if horizon is not None:
-        session.add(_FILES, compaction.read_group(table, group, [*layout.keys, *_TIMES]))
-        session.set({"horizon": horizon})
-        counts = session.batches(f"SELECT count(*) FROM (SELECT 1 FROM {_FILES} QUALIFY {_superseded(layout.keys)})").read_all()
-        superseded = int(counts.column(0)[0].as_py())
-        if superseded:
+        rows = session.add(_FILES, compaction.read_group(table, group, [*layout.keys, *_TIMES]))
+        if superseded := count(session, superseded_rows(rows, layout.keys, horizon)):
             return _Job(group, superseded)
     small = group.fragmented()
     return _Job(small) if small is not None else None
@@ -131,24 +136,15 @@ def _job(session: Session, table: Table, group: FileGroup, layout: Layout, horiz
 
 def _rewrite(session: Session, table: Table, layout: Layout, jobs: list[_Job], horizon: int | None) -> tuple[int | None, int]:
     rewrite = Rewrite(table)
-    order_by = f" ORDER BY {layout.order}" if layout.order else ""
     try:
         for job in jobs:
-            session.add(_FILES, compaction.read_group(table, job.group))
-            kept = f" QUALIFY NOT {_superseded(layout.keys)}" if job.superseded else ""
-            rewrite.write(job.group, session.batches(f"SELECT * FROM {_FILES}{kept}{order_by}"))
+            rows = session.add(_FILES, compaction.read_group(table, job.group))
+            kept = all_rows(rows) if horizon is None or not job.superseded else without_superseded(rows, layout.keys, horizon)
+            rewrite.write(job.group, session.batches(layout.sort(kept)))
     except BaseException:
         rewrite.discard()
         raise
     return rewrite.commit(partial(_summary_and_properties, layout=layout, dropped=rewrite.dropped, horizon=horizon))
-
-
-def _superseded(keys: tuple[str, ...]) -> str:
-    """SQL condition: a later version of the row was created by the horizon. A NULL created time counts as the oldest."""
-    partition = ", ".join(map(quoted, [*keys, "feature_timestamp"]))
-    known = "FILTER (WHERE created_timestamp <= make_timestamptz(getvariable('horizon')))"
-    newest = f"max(created_timestamp) {known} OVER (PARTITION BY {partition})"
-    return f"coalesce(created_timestamp < {newest}, {newest} IS NOT NULL)"
 
 
 def _summary_and_properties(

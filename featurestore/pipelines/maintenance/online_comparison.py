@@ -12,8 +12,8 @@ from typing import Any, Literal
 import msgspec
 import pyarrow as pa
 
-from featurestore.compiler.expressions import quoted
 from featurestore.compiler.log_diff import DELETED
+from featurestore.compiler.query import all_rows, columns_of, sample_rows
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Relation
 from featurestore.errors import CommitConflict, Conflict
@@ -35,7 +35,6 @@ LISTED = 1000
 """How many differences of a table are listed; all are counted."""
 TIMES = ("feature_timestamp", "created_timestamp")
 _ROWS = 5_000
-_NEWEST = "__fs_newest"
 _bits = Struct(">d").pack
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -136,11 +135,10 @@ def _compare_at(
         return scans.scan_snapshot(table, snapshot_id, columns=names)
 
     with runtime.engine.session(data_folders(table)) as session:
-        session.run(f"CREATE TEMP TABLE {_NEWEST} AS {newest(session, scan_columns, keys, columns, deletions)}")
-        sampled = "" if sample is None else f" USING SAMPLE reservoir({sample} ROWS)"
-        for batch in session.batches(f"SELECT * FROM {_NEWEST}{sampled}", rows=_ROWS):
+        rows = session.create_table("__fs_newest", newest(session, scan_columns, keys, columns, deletions))
+        for batch in session.batches(all_rows(rows) if sample is None else sample_rows(rows, sample), rows=_ROWS):
             _compare_rows(runtime, applied.table, batch, keys, comparison)
-        for batch in session.batches(f"SELECT {', '.join(map(quoted, keys))} FROM {_NEWEST}", rows=_ROWS):
+        for batch in session.batches(columns_of(rows, keys), rows=_ROWS):
             unmatched.difference_update(map(encode_key, _keys(batch, keys)))
     for key in sorted(unmatched):
         comparison.extra += 1

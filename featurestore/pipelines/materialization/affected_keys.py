@@ -1,46 +1,51 @@
-"""The scope of a run: for each key that something changed for behind the watermark, from when on its rows are computed again."""
+"""The keys that a run recomputes behind the watermark, because their events changed there."""
 
-from featurestore.compiler.events import SOURCE, TIME, Events
-from featurestore.compiler.expressions import quoted
-from featurestore.compiler.zeros import has_zeros, zero_signs
-from featurestore.dsl.view import FeatureView
-from featurestore.engine.session import Session
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from featurestore.compiler import changed_keys
+from featurestore.compiler.events import SOURCE, Events
+from featurestore.compiler.query import Query, all_rows
+from featurestore.compiler.relations import Handle
+from featurestore.engine.results import single_row
+from featurestore.engine.session import Relation, Session
 from featurestore.lakehouse.scans import Changes
 from featurestore.values import times
 
-SCOPE = "__fs_scope"
-SINCE = "__fs_since"
-_CAME, _WENT = "__fs_came", "__fs_went"
+
+@dataclass(frozen=True)
+class AffectedKeys:
+    """`relation` has the keys, each with the time of its first change; `first` is the first of all, in microseconds."""
+
+    relation: Handle
+    first: int
+
+    def source_rows(self, events: Events, rows: Handle) -> Query:
+        """The raw rows of the source that have these keys."""
+        return changed_keys.source_rows_of_changed(events, rows, self.relation)
+
+    def feature_rows(self, keys: Sequence[str], rows: Query) -> Query:
+        """The feature rows that have these keys, from each key's first change on."""
+        return changed_keys.feature_rows_of_changed(keys, rows, self.relation)
 
 
-def record(session: Session, view: FeatureView, events: Events, changes: Changes, through: int) -> int | None:
-    """Make SCOPE of what changed in the source at or before `through`; returns the earliest event time in it, None for no change.
+def find_affected_keys(session: Session, events: Events, changes: Changes, through: int) -> AffectedKeys | None:
+    """The keys of events at or before `through` (microseconds) that came, went or changed in the source; None if there are none.
 
-    Times are microseconds. A row that came and went equally often, in what the view reads of it, did not change.
+    A row that came and went equally often, in what the view reads of it, did not change. `changes.relation` must be known.
     """
     session.set({"events_lower": times.FIRST, "events_upper": through})
-    changed = f"SELECT * FROM {_CAME}"
-    for name, relation in ((_CAME, changes.relation), (_WENT, changes.removed)):
-        if relation is not None:
-            session.add(SOURCE, relation)
-            session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {events.sql}")
+    assert changes.relation is not None
+    added = _events(session, events, "__fs_added", changes.relation)
+    changed = all_rows(added)
     if changes.removed is not None:
-        signed = "".join(f", {zero_signs(quoted(name), kind)}" for name, kind in session.schema(changed).items() if has_zeros(kind))
-        came, went = f"SELECT *{signed} FROM {_CAME}", f"SELECT *{signed} FROM {_WENT}"
-        changed = f"({came} EXCEPT ALL {went}) UNION ALL ({went} EXCEPT ALL {came})"
-    keys = ", ".join(map(quoted, view.entity.keys))
-    session.run(f"CREATE OR REPLACE TEMP TABLE {SCOPE} AS SELECT {keys}, min(epoch_us({TIME})) AS {SINCE} FROM ({changed}) GROUP BY {keys}")
-    first = session.batches(f"SELECT min({SINCE}) AS first FROM {SCOPE}").read_all().to_pylist()[0]["first"]
-    return None if first is None else int(first)
+        removed = _events(session, events, "__fs_removed", changes.removed)
+        changed = changed_keys.event_difference(added, removed, session.schema(added))
+    keys = session.create_table("__fs_affected_keys", changed_keys.changed_keys(events.keys, changed))
+    first = single_row(session, changed_keys.first_change(keys))["first"]
+    return None if first is None else AffectedKeys(keys, int(first))
 
 
-def of_source(events: Events, rows: str) -> str:
-    """A SELECT of the raw rows of a relation whose keys are in SCOPE."""
-    same = " AND ".join(f"r.{raw} = s.{quoted(key)}" for raw, key in zip(events.raw_keys, events.keys, strict=True))
-    return f"SELECT r.* FROM {rows} r SEMI JOIN {SCOPE} s ON {same}"
-
-
-def of_rows(view: FeatureView, rows: str) -> str:
-    """A SELECT of the feature rows of a relation that something changed for."""
-    same = " AND ".join(f"r.{quoted(key)} = s.{quoted(key)}" for key in view.entity.keys)
-    return f"SELECT r.* FROM {rows} r SEMI JOIN {SCOPE} s ON {same} AND epoch_us(r.feature_timestamp) >= s.{SINCE}"
+def _events(session: Session, events: Events, name: str, rows: Relation) -> Handle:
+    session.add(SOURCE, rows)
+    return session.create_table(name, events.sql)

@@ -6,11 +6,14 @@ from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
-from featurestore.compiler.data_checks import BROKEN_ROWS, CHECKED_ROWS, EXAMPLE, count_violations_sql, violation_conditions
-from featurestore.compiler.events import TIME, Events
+from featurestore.compiler.chunk_rows import newest_event as newest_event_query
+from featurestore.compiler.data_checks import BROKEN_ROWS, CHECKED_ROWS, EXAMPLE, count_violations, violation_conditions
+from featurestore.compiler.events import Events
+from featurestore.compiler.relations import Handle
 from featurestore.dsl.check import Check, Condition, Freshness, NotNull, RowCount
 from featurestore.dsl.durations import microseconds
 from featurestore.dsl.view import FeatureView
+from featurestore.engine.results import single_row
 from featurestore.engine.session import Session
 from featurestore.errors import CheckFailed, RequestError
 from featurestore.records.runtime import Runtime
@@ -84,7 +87,7 @@ class Outcome:
         return cls(found["name"], found["severity"], found["passed"], found["message"])
 
 
-def tally(session: Session, view: FeatureView, relation: str) -> Tally:
+def tally(session: Session, view: FeatureView, relation: Handle) -> Tally:
     """Count, over the computed rows of a checked view in `relation`, what its checks look at; the tallies of parts add up.
 
     Raises: RequestError, naming the check, when a condition fails on a row, as a CAST may.
@@ -113,7 +116,7 @@ def newest_event(runtime: Runtime, session: Session, view: FeatureView, source: 
     begin = max(end - max(reach), times.FIRST)
     reading.add_source(runtime, session, source, events.reads, reading.TimeBounds(begin, end))
     session.set({"events_lower": begin, "events_upper": end})
-    newest = session.batches(f"SELECT epoch_us(max({TIME})) AS newest FROM ({events.sql})").read_all().to_pylist()[0]["newest"]
+    newest = single_row(session, newest_event_query(events.sql))["newest"]
     return None if newest is None else int(newest)
 
 
@@ -141,8 +144,8 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, str]:
     return {CHECKS: json.dumps([outcome.to_dict() for outcome in outcomes])} if outcomes else {}
 
 
-def _tally(session: Session, view: FeatureView, relation: str) -> Tally:
-    row = session.batches(count_violations_sql(view, relation)).read_all().to_pylist()[0]
+def _tally(session: Session, view: FeatureView, relation: Handle) -> Tally:
+    row = single_row(session, count_violations(view, relation))
     found: dict[str, Breach] = {}
     for position in violation_conditions(view):
         example = row[f"{EXAMPLE}_{position}"]

@@ -1,24 +1,29 @@
-"""Computing the rows of a span, chunk by chunk: what its chunks share is made once, each gives the SELECT of its rows."""
+"""Compute the rows of a span, chunk by chunk: what the chunks share is computed once, and then a query of each chunk's rows is made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from featurestore.compiler.events import CREATED, DAY, EVENTS, SOURCE, TIME, Events
-from featurestore.compiler.expressions import SqlProblem, quoted
+from featurestore.compiler import chunk_rows
+from featurestore.compiler.chunk_rows import cast_rows
+from featurestore.compiler.events import DAY, EVENTS, SOURCE, Events
+from featurestore.compiler.expressions import SqlProblem
 from featurestore.compiler.features import feature_names
 from featurestore.compiler.folds import WAYS, Shortcuts
 from featurestore.compiler.grid import grid_step
-from featurestore.compiler.log_diff import DELETED, STORED
-from featurestore.compiler.storage import cast_sql, storage_type
-from featurestore.compiler.views import CompiledView, compile_view, row_view_sql
+from featurestore.compiler.log_diff import DELETED
+from featurestore.compiler.query import Query, all_rows
+from featurestore.compiler.relations import Handle
+from featurestore.compiler.storage import storage_type
+from featurestore.compiler.views import CompiledView, compile_view, row_view_rows
 from featurestore.compiler.windows import TILES
 from featurestore.dsl.view import FeatureView
+from featurestore.engine.results import count, single_row
 from featurestore.engine.session import Session
 from featurestore.errors import RequestError, TypeMismatch
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.lakehouse.tables import Table
-from featurestore.pipelines.materialization import affected_keys, chunks, source_columns
+from featurestore.pipelines.materialization import chunks, source_columns
 from featurestore.pipelines.materialization.chunks import Chunk
 from featurestore.pipelines.materialization.interval import Span
 from featurestore.records.definitions import Applied
@@ -31,7 +36,7 @@ from featurestore.values import times
 
 @dataclass(frozen=True)
 class Task:
-    """What one run works with; `table` is the feature table as it was at the begin, `run` the run's time in microseconds."""
+    """The inputs of one run; `table` is the feature table as it was at the start, `run` the run's time in microseconds."""
 
     runtime: Runtime
     session: Session
@@ -48,6 +53,11 @@ class Task:
         return list(self.view.entity.keys)
 
     @property
+    def key_types(self) -> dict[str, str]:
+        """The key columns and their DuckDB types in the feature table."""
+        return {name: self.columns[name] for name in self.keys}
+
+    @property
     def features(self) -> dict[str, str]:
         """The features and their DuckDB types."""
         return {name: self.columns[name] for name in feature_names(self.view)}
@@ -59,24 +69,32 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenSpan:
     """A span whose chunks can be computed. `types` are those of the events' columns.
 
-    `held` is the relation of the rows that the table holds of it, `fresh` whether there are none. `shared` are the relations that
-    have of all keys what each chunk takes its share of, by the names that the shares have.
+    `stored` has the rows that the table has of the span, and `fresh` is whether there are none. `shared` are the tables of all keys, of
+    which each chunk takes its share, by the names that the compiled view reads.
     """
 
     compiled: CompiledView
     chunks: tuple[Chunk, ...]
     types: Mapping[str, str]
-    held: str
+    stored: Handle
     fresh: bool
-    shared: Mapping[str, str] = field(default_factory=dict)
+    shared: Mapping[str, Handle] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Counted:
-    """A source's rows: how many there are on each day since 1970, and how many are left out for what they lack or when they are.
+class ChunkRows:
+    """A query of the computed rows of a chunk, in the table's types, and the rows that the table has of it."""
+
+    computed: Query
+    stored: Handle
+
+
+@dataclass(frozen=True)
+class SourceCounts:
+    """The number of a source's rows on each day since 1970, and of those that are left out: with a NULL key, and in the future.
 
     `newest` is the time of the newest event up to the run's, in microseconds; None where there is none.
     """
@@ -87,23 +105,23 @@ class Counted:
     newest: int | None
 
 
-def count_source(task: Task, span: Span, newest: int | None) -> Counted:
-    """Count the source's rows; of a run that goes on from an earlier one, those from the span's first feature_timestamp on.
+def count_source(task: Task, span: Span, newest: int | None) -> SourceCounts:
+    """Count the source's rows; in a run that continues an earlier one, those from the span's first feature_timestamp on.
 
     `newest` is the newest event that an earlier run saw. Raises: RequestError when no row has an event time.
     """
     if span.events_lower <= times.FIRST:
         return _count(task, None)
     found = _count(task, reading.TimeBounds(span.lower, times.LAST))
-    # Earlier rows may have come, some but not all of them.
+    # Earlier rows may be included, but not necessarily all of them.
     if found.newest is not None and found.newest >= span.lower:
         return found
-    # The newest event is one of before; if the one that was seen may have gone, only all events can tell.
+    # The newest event is an earlier one. If the one that an earlier run saw may be gone, only all events can tell.
     kept = newest is not None and newest < span.lower
     return replace(found, newest=newest if kept else _count(task, None).newest)
 
 
-def _count(task: Task, onward: reading.TimeBounds | None) -> Counted:
+def _count(task: Task, onward: reading.TimeBounds | None) -> SourceCounts:
     reading.add_source(task.runtime, task.session, task.source, task.events.reads, onward)
     task.session.set({"now": task.run})
     rows = task.session.batches(task.events.counts).read_all().to_pylist()
@@ -112,180 +130,159 @@ def _count(task: Task, onward: reading.TimeBounds | None) -> Counted:
         source = task.view.source
         raise RequestError(f"no row of source {source.name} has a value in its timestamp column '{source.timestamp}'; nothing was written")
     newest = max((int(row["newest"]) for row in rows if row["newest"] is not None), default=None)
-    return Counted(days, sum(int(row["null_keys"]) for row in rows), sum(int(row["future"]) for row in rows), newest)
+    return SourceCounts(days, sum(int(row["null_keys"]) for row in rows), sum(int(row["future"]) for row in rows), newest)
 
 
-def open_span(task: Task, span: Span, counted: Counted) -> Opened:
-    """Read what the table holds of a span, divide it into chunks, and make what these share.
+def open_span(task: Task, span: Span, counts: SourceCounts) -> OpenSpan:
+    """Read what the table has of a span, divide the span into chunks, and compute what these share.
 
     Raises: TypeMismatch when the source's types no longer fit the table's.
     """
     task.session.set({**span.variables(), "run": task.run})
-    held = _hold(task, span)
-    fresh = not count(task.session, held)
+    stored = _store_rows_of_span(task, span)
+    fresh = not count(task.session, stored)
     types = task.session.schema(task.events.sql)
-    days = [(day, rows) for day, rows in counted.days if span.lower // DAY <= day <= span.upper // DAY]
+    days = [(day, rows) for day, rows in counts.days if span.lower // DAY <= day <= span.upper // DAY]
     if task.view.every is None:
         at_once = chunks.rows_at_once(task.runtime.settings, len(task.columns))
-        return Opened(compile_view(task.view, task.events, types), tuple(chunks.months(span, days, at_once, fresh)), types, held, fresh)
-    points = chunks.points(span, grid_step(task.view)) if fresh and not span.scoped and not span.carry_in else []
+        return OpenSpan(compile_view(task.view, task.events, types), tuple(chunks.months(span, days, at_once, fresh)), types, stored, fresh)
+    points = chunks.points(span, grid_step(task.view)) if fresh and span.affected is None and not span.carry_in else []
     if points:
-        _keep_events(task, span)
-        return Opened(compile_view(task.view, task.events, types), tuple(points), types, held, fresh)
-    compiled = _tiled(task, span, types)
-    # Aggregates that do not fold go over the events themselves.
-    events_kept = sum(count(task.session, name) for name, _ in compiled.once if name != TILES)
+        _create_events(task, span)
+        return OpenSpan(compile_view(task.view, task.events, types), tuple(points), types, stored, fresh)
+    return _open_tiled_span(task, span, types, stored, fresh, len(days))
+
+
+def _open_tiled_span(task: Task, span: Span, types: dict[str, str], stored: Handle, fresh: bool, days: int) -> OpenSpan:
+    compiled, made = _create_tiles(task, span, types)
+    # Aggregates that do not fold read the events themselves.
+    events = sum(count(task.session, table) for table in made if table.name != TILES)
+    tiles = sum(count(task.session, table) for table in made if table.name == TILES)
     at_once = chunks.rows_at_once(task.runtime.settings, len(task.columns))
     moves = 1 + len({window for feature in task.view.declared.values() for window in getattr(feature, "over", ())})
-    parts = chunks.shares(span, events_kept + count(task.session, TILES) * moves, len(days), at_once)
-    shared = {name: f"__fs_shared{name}" for name, _ in compiled.once} if len(parts) > 1 else {}
-    for name, of_all in shared.items():
-        task.session.run(f"DROP TABLE IF EXISTS {of_all}")
-        task.session.run(f"ALTER TABLE {name} RENAME TO {of_all}")
-    return Opened(compiled, tuple(parts), types, held, fresh, shared)
+    parts = chunks.shares(span, events + tiles * moves, days, at_once)
+    shared: dict[str, Handle] = {}
+    if len(parts) > 1:
+        shared = {table.name: task.session.rename_table(table, f"__fs_shared{table.name}") for table in made}
+    return OpenSpan(compiled, tuple(parts), types, stored, fresh, shared)
 
 
-def rows_of(task: Task, opened: Opened, chunk: Chunk, unique: bool = False) -> str:
-    """Make what the rows of a chunk need, and HELD its part of the rows held; returns their SELECT in the table's types.
+def chunk_of(task: Task, opened: OpenSpan, chunk: Chunk, unique: bool = False) -> ChunkRows:
+    """Create what the rows of a chunk are computed from.
 
-    `unique`: no two rows of a row view share keys and time, so there is nothing to choose among.
+    `unique`: no two rows of a row view share keys and time, so none is dropped.
     """
     session = task.session
     session.set({**chunk.span.variables(), "point": chunk.span.lower})
-    session.run(f"CREATE OR REPLACE TEMP VIEW {STORED} AS SELECT * FROM {opened.held} WHERE {_in_chunk(task, chunk)}")
-    *steps, (_, select) = opened.compiled.each
+    rows = chunk_rows.rows_between(opened.stored, chunk.span.lower, chunk.span.upper)
+    stored = session.create_view("__fs_stored", _share_of(task, chunk, rows))
+    *steps, (_, query) = opened.compiled.each
     if chunk.point:
-        select = f"SELECT * FROM {_at_point(task)}"
+        query = all_rows(_create_point(task))
     elif task.view.every is None:
-        select = row_view_sql(task.view, task.events, opened.types, unique)
+        query = row_view_rows(task.view, task.events, opened.types, unique)
         _add_source(task, chunk.span)
     else:
-        _take_share(task, opened, chunk)
-        for name, statement in steps:
-            session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {statement}")
-    if chunk.span.scoped:
-        select = affected_keys.of_rows(task.view, f"({select})")
-    _check_types(task, select)
-    return cast_sql(task.columns, f"({select})")
+        for name, table in opened.shared.items():
+            session.create_table(name, _share_of(task, chunk, all_rows(table)))
+        for name, step in steps:
+            session.create_table(name, step)
+    if chunk.span.affected is not None:
+        query = chunk.span.affected.feature_rows(task.keys, query)
+    _check_types(task, query)
+    return ChunkRows(cast_rows(task.columns, query), stored)
 
 
-def unique(task: Task, opened: Opened, chunk: Chunk) -> bool:
+def events_are_unique(task: Task, chunk: Chunk) -> bool:
     """Whether no two events of a row view's chunk share keys and time."""
     task.session.set(chunk.span.variables())
     _add_source(task, chunk.span)
-    one = f"SELECT 1 FROM ({task.events.sql}) GROUP BY {', '.join(map(quoted, task.keys))}, {TIME} HAVING count(*) > 1"
-    return not count(task.session, f"({one} LIMIT 1)")
+    return not count(task.session, chunk_rows.repeated_event(task.events.sql, task.keys))
 
 
-def count(session: Session, relation: str) -> int:
-    """How many rows a relation has."""
-    return int(session.batches(f"SELECT count(*) FROM {relation}").read_all().columns[0][0].as_py())
-
-
-def _keep_events(task: Task, span: Span) -> None:
-    """Make EVENTS, which each grid point reads several times: of a table, or of files that are too large to be made one."""
+def _create_events(task: Task, span: Span) -> Handle:
+    """Create EVENTS, which each grid point reads several times: a table, or a view if the files are too large for a table."""
     rows = _add_source(task, span)
     large = rows is not None and rows * 16 * (len(task.keys) + 2 + len(task.events.inputs)) > task.session.memory // 4
-    kept = given = "*"
-    if task.view.source.created is None:
-        # A column of nothing but NULL takes as long to keep as any other.
-        kept, given = f"* EXCLUDE ({CREATED})", f"*, CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS {CREATED}"
-    task.session.run(f"CREATE TEMP {'VIEW' if large else 'TABLE'} __fs_kept AS SELECT {kept} FROM (\n{task.events.sql}\n)")
-    task.session.run(f"DROP TABLE IF EXISTS {EVENTS}")
-    task.session.run(f"CREATE TEMP VIEW {EVENTS} AS SELECT {given} FROM __fs_kept")
+    create = task.session.create_view if large else task.session.create_table
+    if task.view.source.created is not None:
+        return create(EVENTS, task.events.sql)
+    known = create("__fs_events_without_created", chunk_rows.without_created(task.events.sql))
+    return task.session.create_view(EVENTS, chunk_rows.with_unknown_created(known))
 
 
 def _add_source(task: Task, span: Span) -> int | None:
-    """Make SOURCE readable, once: the rows of the span's events, and in a scoped span of the keys in SCOPE; returns as `sources.add`."""
+    """Make SOURCE readable once: the rows of the span's events, of the affected keys if only these are computed.
+
+    Returns as `reading.add_source`.
+    """
     bounds = reading.TimeBounds(span.events_lower, span.events_upper)
-    name = "__fs_every_row" if span.scoped else SOURCE
-    rows = reading.add_source(task.runtime, task.session, task.source, task.events.reads, bounds, name)
-    if span.scoped:
-        task.session.run(f"CREATE OR REPLACE TEMP VIEW {SOURCE} AS {affected_keys.of_source(task.events, name)}")
+    if span.affected is None:
+        return reading.add_source(task.runtime, task.session, task.source, task.events.reads, bounds)
+    every_key = Handle("__fs_source_of_all_keys")
+    rows = reading.add_source(task.runtime, task.session, task.source, task.events.reads, bounds, every_key.name)
+    task.session.create_view(SOURCE, span.affected.source_rows(task.events, every_key))
     return rows
 
 
-def _hold(task: Task, span: Span) -> str:
-    """Make the rows that the table holds of the span; returns the table they are in."""
+def _store_rows_of_span(task: Task, span: Span) -> Handle:
+    """The rows that the feature table has of the span, in a table of the session."""
     within = TimeRange("feature_timestamp", times.bound(span.lower), times.bound(span.upper))
-    task.session.add("__fs_table", scans.scan_snapshot(task.table, tables.current_snapshot_id(task.table), time=within))
-    deleted = f"coalesce({DELETED}, false)" if DELETED in task.session.schema("SELECT * FROM __fs_table") else "false"
-    columns = ", ".join(map(quoted, task.columns))
-    held = f"(SELECT {columns}, {deleted} AS {DELETED} FROM __fs_table WHERE {_within(span)})"
-    rows = affected_keys.of_rows(task.view, held) if span.scoped else f"SELECT * FROM {held}"
-    task.session.run(f"CREATE OR REPLACE TEMP TABLE __fs_held_span AS {rows}")
-    return "__fs_held_span"
+    table = task.session.add("__fs_table", scans.scan_snapshot(task.table, tables.current_snapshot_id(task.table), time=within))
+    deletions = DELETED in task.session.schema(table)
+    rows = chunk_rows.stored_rows(table, list(task.columns), span.lower, span.upper, deletions=deletions)
+    if span.affected is not None:
+        rows = span.affected.feature_rows(task.keys, rows)
+    return task.session.create_table("__fs_stored_of_span", rows)
 
 
-def _tiled(task: Task, span: Span, types: dict[str, str]) -> CompiledView:
-    """Make the tiles of a span, and compile the rest for what they say."""
+def _create_tiles(task: Task, span: Span, types: dict[str, str]) -> tuple[CompiledView, list[Handle]]:
+    """Create the tiles of a span, and compile the view with the shortcuts that they allow."""
     for shortcuts in WAYS:
         try:
-            row = _try_tiles(task, span, types, shortcuts)
+            made, facts = _try_tiles(task, span, types, shortcuts)
         except RequestError:
-            # Values that do not fit this way of summing; what else went wrong goes wrong again.
+            # Values that do not fit this way of summing; any other error is raised again by the last way.
             if shortcuts.any_value:
                 raise
             continue
-        if row["fits"]:
+        if facts["fits"]:
             break
-    return compile_view(task.view, task.events, types, replace(shortcuts, filled=_filled(row)))
+    filled = frozenset(name for name, value in facts.items() if value and name != "fits")
+    return compile_view(task.view, task.events, types, replace(shortcuts, filled=filled)), made
 
 
-def _try_tiles(task: Task, span: Span, types: dict[str, str], shortcuts: Shortcuts) -> dict[str, bool]:
-    """Make the tiles; returns what they say, of which `fits` is whether these shortcuts may be taken."""
+def _try_tiles(task: Task, span: Span, types: dict[str, str], shortcuts: Shortcuts) -> tuple[list[Handle], dict[str, bool]]:
+    """Create the tiles; returns the tables, and their facts: `fits` is whether these shortcuts may be taken."""
     compiled = compile_view(task.view, task.events, types, shortcuts)
     _add_source(task, span)
-    for name, select in compiled.once:
-        task.session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
-    if compiled.facts is None:
-        return {"fits": True}
-    found: dict[str, bool] = task.session.batches(compiled.facts).read_all().to_pylist()[0]
-    return found
+    made = [task.session.create_table(name, query) for name, query in compiled.once]
+    return made, {"fits": True} if compiled.facts is None else single_row(task.session, compiled.facts)
 
 
-def _filled(row: dict[str, bool]) -> frozenset[str]:
-    return frozenset(name for name, value in row.items() if value and name != "fits")
-
-
-def _at_point(task: Task) -> str:
-    """Compute the rows of a grid point from the events; returns the table they are in."""
-    types = task.session.schema(f"SELECT * FROM {EVENTS}")
+def _create_point(task: Task) -> Handle:
+    """The rows of a grid point, computed from the events."""
+    types = task.session.schema(Handle(EVENTS))
     for shortcuts in WAYS:
-        compiled = compile_view(task.view, task.events, types, shortcuts)
+        query = compile_view(task.view, task.events, types, shortcuts).single_point
+        assert query is not None, "a row view has no grid points"
         try:
-            task.session.run(f"CREATE OR REPLACE TEMP TABLE __fs_at_point AS {compiled.single_point}")
-            break
+            return task.session.create_table("__fs_at_point", query)
         except RequestError:
             if shortcuts.any_value:
                 raise
-    return "__fs_at_point"
+    raise AssertionError("the last way of summing fits all values, or raises")
 
 
-def _take_share(task: Task, opened: Opened, chunk: Chunk) -> None:
-    """Give the chunk its share of what its span made."""
-    for name, of_all in opened.shared.items():
-        task.session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM {of_all} WHERE {_in_share(task, chunk)}")
+def _share_of(task: Task, chunk: Chunk, rows: Query) -> Query:
+    """The rows of the keys that the chunk has."""
+    return rows if chunk.shares == 1 else chunk_rows.rows_of_share(rows, task.key_types, chunk.share, chunk.shares)
 
 
-def _in_chunk(task: Task, chunk: Chunk) -> str:
-    within = _within(chunk.span)
-    return f"{within} AND {_in_share(task, chunk)}" if chunk.shares > 1 else within
-
-
-def _within(span: Span) -> str:
-    return f"feature_timestamp BETWEEN make_timestamptz({span.lower}) AND make_timestamptz({span.upper})"
-
-
-def _in_share(task: Task, chunk: Chunk) -> str:
-    keys = ", ".join(f"CAST({quoted(key)} AS {task.columns[key]})" for key in task.keys)
-    return f"hash({keys}) % {chunk.shares} = {chunk.share}"
-
-
-def _check_types(task: Task, rows: str) -> None:
-    for column, kind in task.session.schema(rows).items():
+def _check_types(task: Task, rows: Query) -> None:
+    for column, sql_type in task.session.schema(rows).items():
         try:
-            found = storage_type(kind)
+            found = storage_type(sql_type)
         except SqlProblem as error:
             raise TypeMismatch(f"column '{column}' {error}") from error
         if changed := type_changes(task.columns, {column: found}):

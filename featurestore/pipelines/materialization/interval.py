@@ -1,5 +1,6 @@
-"""The interval of a run: the spans of feature_timestamps to compute, from which events, for all keys or those in SCOPE."""
+"""The interval of a run: the spans of feature_timestamps to compute, from which events, and for which keys."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from featurestore.compiler.events import Events
@@ -7,7 +8,7 @@ from featurestore.compiler.grid import grid_step, longest_window
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.errors import RequestError
-from featurestore.pipelines.materialization import affected_keys
+from featurestore.pipelines.materialization.affected_keys import AffectedKeys, find_affected_keys
 from featurestore.records.feature_table import State
 from featurestore.sources import reading
 from featurestore.sources.pinned_source import PinnedSource
@@ -18,8 +19,8 @@ from featurestore.values import times
 class Span:
     """feature_timestamps in [lower, upper] are computed from events in [events_lower, events_upper]; microseconds.
 
-    `carry_in`: the table's history begins at lower, so keys with earlier events get a row there. `scoped`: only for
-    the keys in SCOPE, each from its own time on.
+    `carry_in`: the table's history begins at lower, so keys with earlier events get a row there. `affected` None: for all keys;
+    else for these keys, each from its first change on.
     """
 
     lower: int
@@ -27,7 +28,7 @@ class Span:
     events_lower: int
     events_upper: int
     carry_in: bool = False
-    scoped: bool = False
+    affected: AffectedKeys | None = None
 
     def variables(self) -> dict[str, int | bool]:
         """As the variables that compiled SQL reads."""
@@ -62,47 +63,49 @@ def choose(
     upper: int,
     changed: bool,
 ) -> Interval | None:
-    """What a run up to `upper` must compute; None when the same sources were already materialized that far.
+    """The interval of a run up to `upper`; None when the same sources were already materialized that far.
 
-    `start` None means what lies beyond the watermark, and behind it what came or changed since, which is then recorded
-    in SCOPE; all where columns that are read have `changed`. Raises: RequestError for a start that would leave a gap in the history.
+    `start` None: what lies beyond the watermark, and behind it the keys whose events changed since; everything if a column that is
+    read has `changed`. Raises: RequestError for a start that would leave a gap in the history.
     """
     if start is not None:
         _refuse_gap(view, held, start, upper)
         begins = held.through is None or (held.since is not None and start <= held.since)
         return Interval((_span(view, start, upper, begins),), start if begins else held.since)
+    if held.through is None:
+        return _interval(held, [_whole_span(view, held, upper)])
+    affected: AffectedKeys | None = None
+    if not changed and dict(held.sources) != dict(source.pins):
+        changes = reading.source_changes(source, held.sources, events.reads)
+        changed = changes.relation is None
+        affected = None if changed else find_affected_keys(session, events, changes, held.through)
+    if changed or (affected is not None and affected.first == times.FIRST):
+        return _interval(held, [_whole_span(view, held, max(upper, held.through))])
     spans: list[Span] = []
-    first = times.FIRST if changed and held.through is not None else _first_change(session, view, events, held, source)
-    if held.through is None or first == times.FIRST:
-        lower = times.FIRST if held.since is None else held.since
-        spans.append(_span(view, lower, max(upper, held.through or upper), held.since is not None))
-    else:
-        if first is not None:
-            lower = first if held.since is None else max(first, held.since)
-            carry_in = held.since is not None and lower <= held.since
-            spans.append(_span(view, lower, held.through, carry_in, scoped=True))
-        if upper > held.through:
-            spans.append(_span(view, held.through + 1, upper, False))
-    spans = [span for span in spans if span.lower <= span.upper]
-    return Interval(tuple(spans), held.since) if spans else None
+    if affected is not None:
+        lower = affected.first if held.since is None else max(affected.first, held.since)
+        carry_in = held.since is not None and lower <= held.since
+        spans.append(_span(view, lower, held.through, carry_in, affected))
+    if upper > held.through:
+        spans.append(_span(view, held.through + 1, upper, False))
+    return _interval(held, spans)
 
 
-def _span(view: FeatureView, lower: int, upper: int, carry_in: bool, scoped: bool = False) -> Span:
+def _interval(held: State, spans: Sequence[Span]) -> Interval | None:
+    found = tuple(span for span in spans if span.lower <= span.upper)
+    return Interval(found, held.since) if found else None
+
+
+def _whole_span(view: FeatureView, held: State, upper: int) -> Span:
+    """The table's history from its begin on."""
+    return _span(view, times.FIRST if held.since is None else held.since, upper, held.since is not None)
+
+
+def _span(view: FeatureView, lower: int, upper: int, carry_in: bool, affected: AffectedKeys | None = None) -> Span:
     if view.every is None:
-        return Span(lower, upper, lower, upper, False, scoped)
+        return Span(lower, upper, lower, upper, False, affected)
     reach = max(lower - longest_window(view) - grid_step(view), times.FIRST)
-    return Span(lower, upper, times.FIRST if carry_in else reach, upper, carry_in, scoped)
-
-
-def _first_change(session: Session, view: FeatureView, events: Events, held: State, source: PinnedSource) -> int | None:
-    """The earliest event time at or behind the watermark of what changed in the source; None when nothing did there.
-
-    The first time there is when only computing everything can tell.
-    """
-    if held.through is None or dict(held.sources) == dict(source.pins):
-        return None
-    changes = reading.source_changes(source, held.sources, events.reads)
-    return times.FIRST if changes.relation is None else affected_keys.record(session, view, events, changes, held.through)
+    return Span(lower, upper, times.FIRST if carry_in else reach, upper, carry_in, affected)
 
 
 def _refuse_gap(view: FeatureView, held: State, start: int, upper: int) -> None:

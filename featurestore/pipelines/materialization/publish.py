@@ -8,17 +8,18 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from featurestore.compiler.expressions import quoted
-from featurestore.compiler.log_diff import CREATED_OR_YEAR_1, DELETED, LIVE_COLUMNS, YEAR_1, live_rows
-from featurestore.compiler.relations import IcebergFiles
+from featurestore.compiler import newest_rows
+from featurestore.compiler.log_diff import DELETED, LIVE_COLUMNS
+from featurestore.compiler.query import Query
+from featurestore.compiler.relations import Handle, IcebergFiles
 from featurestore.dsl.view import FeatureView
+from featurestore.engine.results import count
 from featurestore.engine.session import Relation, Session
 from featurestore.errors import CommitConflict
 from featurestore.lakehouse import commits, scans, tables
 from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.tables import Table
 from featurestore.online.store import Cursor
-from featurestore.pipelines.materialization.compute import count
 from featurestore.records import feature_table, stored_definition
 from featurestore.records.definitions import Applied
 from featurestore.records.runtime import Runtime
@@ -33,7 +34,14 @@ FEW_KEYS = 200_000
 
 Log: TypeAlias = Callable[[Sequence[str]], Relation]
 """What gives these columns of the rows of a log, anew at each call: files can be read twice, a stream cannot."""
-_NARROW, _WIDE, _TOUCHED, _CAME = "__fs_narrow", "__fs_log", "__fs_touched", "__fs_came"
+
+
+@dataclass(frozen=True)
+class KeyFilter:
+    """The keys of a relation (SEMI), or all others (ANTI)."""
+
+    which: newest_rows.Which
+    keys: Handle
 
 
 @dataclass(frozen=True)
@@ -117,19 +125,19 @@ def _publish(runtime: Runtime, applied: Applied, view: FeatureView, full: bool, 
         if given is not None:
             session.clear()
         log = None if held is None or full else _appended(table, held.snapshot_id, snapshot_id)
-        touched = _make_touched(session, log, keys) if log is not None and deletions else 0
+        deleted = _store_deleted_keys(session, log, keys) if log is not None and deletions else None
         removed = None
-        if log is None or touched > FEW_KEYS:
-            log, select = None, newest(session, whole, keys, columns, deletions)
-        elif not touched:
-            select = newest(session, log, keys, columns, deletions)
+        if log is None or (deleted is not None and count(session, deleted) > FEW_KEYS):
+            log, query = None, newest(session, whole, keys, columns, deletions)
+        elif deleted is None or not count(session, deleted):
+            query = newest(session, log, keys, columns, deletions)
         else:
-            removed = session.batches(f"SELECT * FROM {_TOUCHED}").read_all()
-            came = newest(session, log, keys, columns, deletions, "ANTI")
-            session.run(f"CREATE TEMP TABLE {_CAME} AS {came}")
-            left = newest(session, whole, keys, columns, deletions, "SEMI")
-            select = f"SELECT * FROM (SELECT * FROM {_CAME} UNION ALL ({left})) ORDER BY {_list(keys)}"
-        rows = session.batches(select)
+            removed = session.batches(deleted).read_all()
+            others = newest(session, log, keys, columns, deletions, KeyFilter("ANTI", deleted))
+            appended = session.create_table("__fs_newest_appended", others)
+            left = newest(session, whole, keys, columns, deletions, KeyFilter("SEMI", deleted))
+            query = newest_rows.both_in_key_order(appended, left, keys, columns)
+        rows = session.batches(query)
         written = runtime.online.publish(applied.table, rows, keys=keys, cursor=cursor, since=held, replace=log is None, removed=removed)
     return Published(snapshot_id, written)
 
@@ -171,37 +179,26 @@ def _planned_once(read: Callable[[Sequence[str] | None], Relation], planned: "Re
     return log
 
 
-def _make_touched(session: Session, log: Log, keys: Sequence[str]) -> int:
-    """Make the table of the keys that a log has tombstones of; returns how many there are."""
-    session.add(_NARROW, log([*keys, DELETED]))
-    session.run(f"CREATE TEMP TABLE {_TOUCHED} AS SELECT DISTINCT {_list(keys)} FROM {_NARROW} WHERE {DELETED}")
-    return count(session, _TOUCHED)
+def _store_deleted_keys(session: Session, log: Log, keys: Sequence[str]) -> Handle:
+    """The distinct keys that have tombstones in a log, in a table of the session."""
+    narrow = session.add("__fs_narrow", log([*keys, DELETED]))
+    return session.create_table("__fs_deleted_keys", newest_rows.deleted_keys(narrow, keys))
 
 
-def newest(session: Session, log: Log, keys: Sequence[str], columns: Sequence[str], deletions: bool, touched: str | None = None) -> str:
-    """A SELECT of the newest row of every key that is not deleted, in the order of the keys, which is the order that loads fastest.
+def newest(
+    session: Session, log: Log, keys: Sequence[str], columns: Sequence[str], deletions: bool, only: KeyFilter | None = None
+) -> Query:
+    """A query of the newest row of every key that is not deleted, in the order of the keys, which is the order that loads fastest.
 
-    `touched`: SEMI for the keys in the table of those alone, ANTI for all others. The log is read twice: keys and times alone, and
-    then what was found in them, which leaves most row groups out: the engine hashes an aggregate, but not a table of the same
-    rows, whose size it cannot compare with that of files. (`arg_max` of whole rows, in one pass, makes -0.0 of them 0.0.)
+    `only`: of these keys. The log is read twice: keys and times first, and then all columns of the rows that were found; see
+    `newest_rows.newest_rows`.
     """
     relation = log(columns)
     if isinstance(relation, IcebergFiles) and not deletions and relation.rows <= FEW_ROWS:
-        session.add(_WIDE, relation)
-        if not count(session, f"(SELECT 1 FROM {_WIDE} GROUP BY {_list(keys)} HAVING count(*) > 1 LIMIT 1)"):
-            return f"SELECT {_list(columns)} FROM {_WIDE} ORDER BY {_list(keys)}"
-    session.add(_NARROW, log([*keys, *(LIVE_COLUMNS if deletions else LIVE_COLUMNS[:2])]))
-    rows = f"(SELECT * FROM {_NARROW} {touched} JOIN {_TOUCHED} USING ({_list(keys)}))" if touched else _NARROW
-    versions = live_rows(keys, rows) if deletions else f"SELECT * REPLACE ({CREATED_OR_YEAR_1} AS created_timestamp) FROM {rows}"
-    time = "struct_pack(feature := feature_timestamp, created := created_timestamp)"
-    found = f"SELECT {_list(keys)}, max({time}) AS __fs_at FROM ({versions}) GROUP BY {_list(keys)}"
-    newest = f"(SELECT {_list(keys)}, __fs_at.feature AS __fs_feature, __fs_at.created AS __fs_created FROM ({found}))"
-    session.add(_WIDE, log(columns))
-    same = " AND ".join(f"l.{quoted(key)} = n.{quoted(key)}" for key in keys)
-    at = f"l.feature_timestamp = n.__fs_feature AND coalesce(l.created_timestamp, {YEAR_1}) = n.__fs_created"
-    wide = ", ".join(f"l.{quoted(column)}" for column in columns)
-    return f"SELECT {wide} FROM {_WIDE} l SEMI JOIN {newest} n ON {same} AND {at} ORDER BY {_list(keys)}"
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(map(quoted, names))
+        wide = session.add("__fs_log", relation)
+        if not count(session, newest_rows.repeated_key(wide, keys)):
+            return newest_rows.in_key_order(wide, keys, columns)
+    narrow = session.add("__fs_narrow", log([*keys, *(LIVE_COLUMNS if deletions else LIVE_COLUMNS[:2])]))
+    wide = session.add("__fs_log", log(columns))
+    rows = narrow if only is None else newest_rows.rows_of_keys(narrow, keys, only.keys, only.which)
+    return newest_rows.newest_rows(rows, wide, keys, columns, deletions)

@@ -1,43 +1,44 @@
-"""Comparing the rows of a chunk with what the table holds of it: what is left is what a run appends."""
+"""Compare the computed rows of a chunk with those of the table: what differs is appended."""
 
 from dataclasses import dataclass
 
-from featurestore.compiler import log_diff
-from featurestore.compiler.log_diff import APPENDED, COMPUTED, COMPUTED_LATEST, CORRECTION, DELETED, STORED, STORED_LATEST, VANISHED
-from featurestore.pipelines.materialization.chunks import Chunk
-from featurestore.pipelines.materialization.compute import Opened, Task, count
+from featurestore.compiler import chunk_rows, log_diff
+from featurestore.compiler.log_diff import Compared
+from featurestore.compiler.query import Query, all_rows
+from featurestore.compiler.relations import Handle
+from featurestore.engine.results import count
+from featurestore.pipelines.materialization.compute import ChunkRows, Task
 
 
 @dataclass(frozen=True)
 class Difference:
-    """`rows` is a SELECT of what to append, of which `corrections` are corrections, and of these `deletions` tombstones."""
+    """The rows to append, of which `corrections` correct stored rows, and `deletions` of these are tombstones.
 
-    rows: str
-    computed: int
+    `computed` has all computed rows, and `computed_rows` is their number.
+    """
+
+    rows: Query
+    computed: Handle
+    computed_rows: int
     corrections: int
     deletions: int
 
 
-def compare(task: Task, opened: Opened, chunk: Chunk, rows: str) -> Difference:
-    """What to append of the SELECT `rows` of a chunk: what the table lacks, and corrections of what it has otherwise."""
+def compare(task: Task, chunk: ChunkRows, fresh: bool) -> Difference:
+    """The rows of a chunk that the table lacks, and corrections of those that it has with other values.
+
+    `fresh`: the table has no rows of the chunk.
+    """
     session, keys, features = task.session, task.keys, task.features
     versioned = task.view.every is None and task.view.source.created is not None
-    session.run(f"CREATE OR REPLACE TEMP TABLE {COMPUTED} AS {rows}")
-    computed = count(session, COMPUTED)
-    if opened.fresh and not versioned:
-        return Difference(log_diff.first_rows(keys, features), computed, 0, 0)
-    session.run(f"CREATE OR REPLACE TEMP VIEW {STORED_LATEST} AS {log_diff.latest_versions(STORED, keys)}")
-    session.run(f"CREATE OR REPLACE TEMP TABLE {VANISHED} AS {log_diff.vanished_rows(keys)}")
-    session.run(f"CREATE OR REPLACE TEMP VIEW {COMPUTED_LATEST} AS {log_diff.latest_versions(COMPUTED, keys)}")
-    session.run(f"CREATE OR REPLACE TEMP TABLE {APPENDED} AS {log_diff.appended_rows(keys, features, versioned)}")
-    return Difference(
-        f"SELECT * FROM {APPENDED}",
-        computed,
-        count(session, f"{APPENDED} WHERE {CORRECTION}"),
-        count(session, f"{APPENDED} WHERE {DELETED}"),
-    )
-
-
-def first_rows(task: Task, rows: str) -> str:
-    """What to append of the SELECT `rows` of unique rows where the table holds none of them: all, without a copy."""
-    return log_diff.first_rows(task.keys, task.features, f"({rows})")
+    computed = session.create_table("__fs_computed", chunk.computed)
+    rows = count(session, computed)
+    if fresh and not versioned:
+        return Difference(log_diff.first_rows(keys, features, computed), computed, rows, 0, 0)
+    stored_latest = session.create_view("__fs_stored_latest", log_diff.latest_versions(chunk.stored, keys))
+    vanished = session.create_table("__fs_vanished", log_diff.vanished_rows(keys, stored_latest, computed))
+    computed_latest = session.create_view("__fs_computed_latest", log_diff.latest_versions(computed, keys))
+    compared = Compared(computed, computed_latest, chunk.stored, stored_latest, vanished)
+    appended = session.create_table("__fs_appended", log_diff.appended_rows(keys, features, versioned, compared))
+    corrections, deletions = (count(session, part(appended)) for part in (chunk_rows.corrections, chunk_rows.tombstones))
+    return Difference(all_rows(appended), computed, rows, corrections, deletions)

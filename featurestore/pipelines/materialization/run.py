@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from featurestore.compiler.log_diff import COMPUTED, DELETED
+from featurestore.compiler.log_diff import DELETED, first_rows
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.errors import CheckFailed, RequestError
@@ -23,10 +23,18 @@ from featurestore.pipelines.materialization import checks, source_columns
 from featurestore.pipelines.materialization.checkpoint import UNFINISHED, Unfinished, unfinished
 from featurestore.pipelines.materialization.checks import Outcome, Tally
 from featurestore.pipelines.materialization.chunks import CUT, Chunk
-from featurestore.pipelines.materialization.compute import Counted, Opened, Task, count_source, open_span, rows_of, unique
+from featurestore.pipelines.materialization.compute import (
+    OpenSpan,
+    SourceCounts,
+    Task,
+    chunk_of,
+    count_source,
+    events_are_unique,
+    open_span,
+)
 from featurestore.pipelines.materialization.finished import Finished, Landed, add
 from featurestore.pipelines.materialization.interval import Interval, choose
-from featurestore.pipelines.materialization.row_diff import compare, first_rows
+from featurestore.pipelines.materialization.row_diff import compare
 from featurestore.pipelines.materialization.writing import write
 from featurestore.records import feature_table
 from featurestore.records.definitions import Applied
@@ -150,15 +158,15 @@ def _compute(
     interval = choose(session, view, events, held, source, work.start, work.upper, changed)
     if interval is None:
         return Landed()
-    counted = count_source(task, interval.spans[0], held.newest)
+    counts = count_source(task, interval.spans[0], held.newest)
     files = writes.new_data_files(table)
     with files.discarded_on(BaseException), _given_up_on_refusal(table):
         for span in interval.spans:
-            work = _compute_span(task, open_span(task, span, counted), work, files, report)
+            work = _compute_span(task, open_span(task, span, counts), work, files, report)
         reading.refuse_moved(source)
         outcomes = _checked(task, interval, work, onward=work.start is None and held.through is not None)
-        properties = _state(held, interval, work, counted.newest, types, columns).to_properties()
-        summary = {**properties, **_summary(applied, interval, counted, outcomes)}
+        properties = _state(held, interval, work, counts.newest, types, columns).to_properties()
+        summary = {**properties, **_summary(applied, interval, counts, outcomes)}
         files.keep(work.files, work.rows - files.rows)
         writes.append_files(table, files, summary=summary, properties=properties, drop=[UNFINISHED])
     return Landed(
@@ -167,25 +175,25 @@ def _compute(
         work.computed,
         work.rows,
         work.corrections,
-        counted.future,
-        counted.null_keys,
+        counts.future,
+        counts.null_keys,
         outcomes,
     )
 
 
-def _summary(applied: Applied, interval: Interval, counted: Counted, outcomes: Sequence[Outcome]) -> dict[str, str]:
+def _summary(applied: Applied, interval: Interval, counts: SourceCounts, outcomes: Sequence[Outcome]) -> dict[str, str]:
     """What the snapshot of a run says of it, besides the state of the table."""
     return {
         "featurestore.run-id": uuid.uuid4().hex,
         "featurestore.interval": f"{times.text(max(interval.lower, times.FIRST))}/{times.text(interval.upper)}",
         "featurestore.view-version": str(applied.version),
-        NULL_KEYS: str(counted.null_keys),
-        FUTURE_ROWS: str(counted.future),
+        NULL_KEYS: str(counts.null_keys),
+        FUTURE_ROWS: str(counts.future),
         **checks.summary(outcomes),
     }
 
 
-def _compute_span(task: Task, opened: Opened, work: Unfinished, files: DataFiles, report: OnViewProgress) -> Unfinished:
+def _compute_span(task: Task, opened: OpenSpan, work: Unfinished, files: DataFiles, report: OnViewProgress) -> Unfinished:
     """Compute the chunks of a span that are not done. Of several each is noted in the table when its files are ready."""
     total = len(opened.chunks)
     began, first = time.monotonic(), sum(str(chunk) in work.done for chunk in opened.chunks)
@@ -203,16 +211,16 @@ def _compute_span(task: Task, opened: Opened, work: Unfinished, files: DataFiles
     return work
 
 
-def _compute_chunk(task: Task, opened: Opened, chunk: Chunk, work: Unfinished, files: DataFiles) -> Unfinished:
+def _compute_chunk(task: Task, opened: OpenSpan, chunk: Chunk, work: Unfinished, files: DataFiles) -> Unfinished:
     tally = Tally.from_dict(work.tally) if work.tally else Tally()
     written = _write_unseen(task, opened, chunk, files)
     if written is not None:
         computed = appended = written
         corrections = 0
     else:
-        found = compare(task, opened, chunk, rows_of(task, opened, chunk))
-        computed, corrections = found.computed, found.corrections
-        tally += checks.tally(task.session, task.view, COMPUTED) if task.view.checks else Tally()
+        found = compare(task, chunk_of(task, opened, chunk), opened.fresh)
+        computed, corrections = found.computed_rows, found.corrections
+        tally += checks.tally(task.session, task.view, found.computed) if task.view.checks else Tally()
         if found.deletions:
             tables.add_column(task.table, DELETED, pa.bool_())
         appended = write(task, chunk, found.rows, files, "created_timestamp", deletions=found.deletions > 0) or 0
@@ -226,18 +234,18 @@ def _compute_chunk(task: Task, opened: Opened, chunk: Chunk, work: Unfinished, f
     )
 
 
-def _write_unseen(task: Task, opened: Opened, chunk: Chunk, files: DataFiles) -> int | None:
+def _write_unseen(task: Task, opened: OpenSpan, chunk: Chunk, files: DataFiles) -> int | None:
     """Write the rows of a chunk that the table holds nothing of as they come, without a copy of them; returns how many.
 
     None where they must be looked at first: for checks, or because some share keys and feature_timestamp.
     """
     if not opened.fresh or task.view.checks:
         return None
-    if task.view.every is None and not chunk.of_one_month and not unique(task, opened, chunk):
+    if task.view.every is None and not chunk.of_one_month and not events_are_unique(task, chunk):
         return None
-    rows = rows_of(task, opened, chunk, unique=True)
+    rows = first_rows(task.keys, task.features, chunk_of(task, opened, chunk, unique=True).computed)
     # In a file of one month, rows of one moment lie side by side: seeing that there are none takes a tenth of looking for them.
-    return write(task, chunk, first_rows(task, rows), files, alone=task.view.every is None and chunk.of_one_month)
+    return write(task, chunk, rows, files, alone=task.view.every is None and chunk.of_one_month)
 
 
 def _checked(task: Task, interval: Interval, work: Unfinished, onward: bool) -> tuple[Outcome, ...]:

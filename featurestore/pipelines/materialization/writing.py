@@ -1,49 +1,43 @@
-"""Writing the rows of a chunk to data files of their feature table, by the engine, sorted, a month in each."""
+"""Write the rows of a chunk to data files of their feature table, sorted, with one month in each."""
 
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from featurestore.compiler.expressions import quoted
+from featurestore.compiler.chunk_rows import cast_rows, in_file_order, twins
 from featurestore.compiler.log_diff import DELETED
+from featurestore.compiler.query import Query
 from featurestore.compiler.relations import parquet_files
-from featurestore.compiler.storage import cast_sql, file_order
+from featurestore.engine.results import count
 from featurestore.lakehouse import writes
 from featurestore.lakehouse.data_files import DataFiles, group_rows
 from featurestore.pipelines.materialization.chunks import Chunk
-from featurestore.pipelines.materialization.compute import Task, count
-
-_WRITTEN = "__fs_written"
+from featurestore.pipelines.materialization.compute import Task
 
 
-def write(task: Task, chunk: Chunk, select: str, files: DataFiles, *more: str, alone: bool = False, deletions: bool = False) -> int | None:
-    """Write the rows of a SELECT day by day, in the order of keys, feature_timestamp and the columns `more`; returns how many there are.
+def write(task: Task, chunk: Chunk, query: Query, files: DataFiles, *more: str, alone: bool = False, deletions: bool = False) -> int | None:
+    """Write the rows of a query by day, ordered by keys, feature_timestamp and the columns `more`; returns their number.
 
-    `alone`: only if no two share keys and feature_timestamp, which is seen afterwards, in the one file there is; else
-    nothing is left and None returned. `deletions`: some are tombstones, as the column DELETED tells. Raises: OutOfResources.
+    `alone`: write nothing and return None if two rows share keys and feature_timestamp, which is found out from the one file that was
+    written. `deletions`: some rows are tombstones, for which the column DELETED is true. Raises: OutOfResources.
     """
     columns = {**task.columns, DELETED: "BOOLEAN"} if deletions else task.columns
-    sql = f"{cast_sql(columns, f'({select})')} ORDER BY {file_order(task.keys, *more)}"
+    rows = in_file_order(cast_rows(columns, query), task.keys, more)
     ids = {name: found for name, found in writes.field_ids(task.table).items() if name in columns}
     month_of = None if chunk.of_one_month else "feature_timestamp"
     folder = files.folder()
     with tempfile.TemporaryDirectory(prefix="upload-", dir=task.session.folder) as near:
-        rows, paths = task.session.write(sql, folder or Path(near) / "rows", ids, group_rows(chunk.month_rows), month_of)
+        written, paths = task.session.write(rows, folder or Path(near) / "rows", ids, group_rows(chunk.month_rows), month_of)
         if alone and _has_twins(task, paths):
             if folder is not None:
                 shutil.rmtree(folder)
             return None
-        files.take(paths, rows)
-    return rows
+        files.take(paths, written)
+    return written
 
 
 def _has_twins(task: Task, paths: Sequence[Path]) -> bool:
-    """Whether neighbours in a sorted file share keys and feature_timestamp."""
-    for path in paths:
-        task.session.add(_WRITTEN, parquet_files(str(path)))
-        columns = [quoted(column) for column in [*task.keys, "feature_timestamp"]]
-        same = " AND ".join(f"{column} = lag({column}) OVER ()" for column in columns)
-        if count(task.session, f"(SELECT {same} AS twin FROM {_WRITTEN}) WHERE twin"):
-            return True
-    return False
+    """Whether two neighboring rows of a sorted file share keys and feature_timestamp."""
+    files = (task.session.add("__fs_written", parquet_files(str(path))) for path in paths)
+    return any(count(task.session, twins(file, task.keys)) for file in files)

@@ -41,8 +41,8 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckSession]:
 
 def counted(session: DuckSession, of: FeatureView, *rows: Row) -> Tally:
     columns = zip(*rows, strict=True) if rows else ([] for _ in SCHEMA)
-    session.add("computed", pa.table([pa.array(list(column), field.type) for column, field in zip(columns, SCHEMA, strict=True)], SCHEMA))
-    return checks.tally(session, of, "computed")
+    table = pa.table([pa.array(list(column), field.type) for column, field in zip(columns, SCHEMA, strict=True)], SCHEMA)
+    return checks.tally(session, of, session.add("computed", table))
 
 
 def judged(of: FeatureView, tally: Tally, newest: datetime | None = None, end: datetime = T) -> list[Outcome]:
