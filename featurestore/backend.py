@@ -50,4 +50,4 @@ class Backend:
 
     def cached_plan(self, service: str) -> ServicePlan | None:
         """The version that `online_features` serves, if it is cached, else None: for callers that must not wait for the catalog."""
-        return self.services.held(service)
+        return self.services.cached(service)

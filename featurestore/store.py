@@ -22,7 +22,7 @@ from featurestore.records import definitions, describe, health
 from featurestore.records.definitions import Applied
 from featurestore.records.live_versions import live_versions
 from featurestore.records.names import service_name, view_name, view_names
-from featurestore.records.online_tables import Filling
+from featurestore.records.online_tables import OnlineTables
 from featurestore.records.runtime import Runtime
 from featurestore.records.serving_version import Services
 from featurestore.settings import Settings, load_settings
@@ -63,8 +63,8 @@ class FeatureStore:
             raise RequestError("give FeatureStore either home= or settings=, not both; Settings includes a home")
         self.settings = settings if settings is not None else load_settings(home=home)
         self._runtime = Runtime(self.settings)
-        self._filling = Filling(self._runtime)
-        self._services = Services(self._runtime, self._filling)
+        self._online_tables = OnlineTables(self._runtime)
+        self._services = Services(self._runtime, self._online_tables)
 
     @property
     def catalog(self) -> Catalog:
@@ -269,7 +269,7 @@ class FeatureStore:
         Raises: NotReady if the online store has lost the rows of a materialized view.
         """
         plan = service if isinstance(service, ServicePlan) else self._services.current(service)
-        return verbs.lookup(self._runtime, plan, entities, request, self._filling)
+        return verbs.lookup(self._runtime, plan, entities, request, self._online_tables)
 
     def entities(self) -> list[EntityInfo]:
         """The applied entities."""
@@ -314,8 +314,8 @@ class FeatureStore:
         """Close all connections. A closed store reopens them when it is used again."""
         self._runtime.close()
         self._runtime = Runtime(self.settings)
-        self._filling = Filling(self._runtime)
-        self._services = Services(self._runtime, self._filling)
+        self._online_tables = OnlineTables(self._runtime)
+        self._services = Services(self._runtime, self._online_tables)
 
     def _live_versions(self, names: str | Sequence[str] | None) -> Iterator[Applied]:
         """The versions of views that must be kept up to date. Raises: NotFound with the nearest names."""

@@ -81,7 +81,7 @@ def stamp_from_dict(document: Mapping[str, Any]) -> Stamp:
     """The stamp that `Stamp.to_dict` wrote."""
     values = {name: value for name, value in document.items() if name != "stamp_version"}
     inputs = tuple(Input(**one) for one in document["inputs"])
-    return Stamp(**{**values, "plan": stored_definition.plan(document["plan"], "the model's stamp"), "inputs": inputs})
+    return Stamp(**{**values, "plan": stored_definition.stored_plan(document["plan"], "the model's stamp"), "inputs": inputs})
 
 
 def snapshot_tag(table: str) -> str:

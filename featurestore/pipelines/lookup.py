@@ -19,7 +19,7 @@ from featurestore.engine.session import ColumnValues, ExpressionEvaluator
 from featurestore.errors import RequestError, near
 from featurestore.joins.derived_rows import derived_error
 from featurestore.online.store import Read, Row
-from featurestore.records.online_tables import Filling
+from featurestore.records.online_tables import OnlineTables
 from featurestore.records.runtime import Runtime
 from featurestore.spines.columns import plain_arrow_type
 from featurestore.values import json_encoding, times
@@ -109,7 +109,7 @@ def lookup(
     plan: ServicePlan,
     entities: Sequence[Mapping[str, Any]],
     request: Sequence[Mapping[str, Any]] | None,
-    filling: Filling,
+    online_tables: OnlineTables,
     at: int | None = None,
 ) -> OnlineFeatures:
     """The newest features of each entity; `at` (microseconds, default: now) is the time that the ttl is checked against.
@@ -120,7 +120,7 @@ def lookup(
     fields = _request(plan, entities, request)
     reads = runtime.online.read(_keys_by_table(plan, entities))
     if missing := [use.table for use, read in zip(plan.uses, reads, strict=True) if read.cursor is None]:
-        filling.check(missing)
+        online_tables.check_absent(missing)
     present = times.now() if at is None else at
     values: list[list[tuple[Any, ...]]] = []
     status: dict[str, tuple[str, ...]] = {}

@@ -1,4 +1,4 @@
-"""The registry: the history of applied definitions, one Iceberg table that is only ever appended to."""
+"""The registry: the history of applied definitions in one append-only Iceberg table."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,18 +37,18 @@ SCHEMA = pa.schema(
 
 
 REMOVED = "__fs_removed"
-"""The entry of a document that takes its version away; it holds what is left to delete."""
+"""The entry of a document that marks its version as removed; its value lists what is still to be deleted."""
 RANK = "__fs_rank"
-"""The entry of a stored document that says where its version stands among the others, when that is not told by its number."""
+"""The entry of a stored document with the rank of its version, if that differs from the version number."""
 
 
 @dataclass(frozen=True)
 class Applied:
-    """One version of one definition as applied, or as removed.
+    """One version of one definition, applied or removed.
 
-    `columns` (views) holds the DuckDB type of each column of the feature table; `bindings` (services) holds the version
-    of each view; `sql` is the compiled SQL. Microseconds in `applied_at`. The version of the greatest `rank` is the current one:
-    an older version to which its definition was rolled back has another rank than its number, which 0 stands for.
+    `columns` (of views) maps the columns of the feature table to DuckDB types; `bindings` (of services) maps views to versions;
+    `sql` is the compiled SQL; `applied_at` is in microseconds. The version with the greatest rank is the current one. `rank` 0 means
+    the version number; a version that a rollback made current again has a greater rank.
     """
 
     kind: str
@@ -64,12 +64,12 @@ class Applied:
 
     @property
     def order(self) -> int:
-        """Where the version stands among the others of its name; the greatest is the current one."""
+        """The rank of the version; the version with the greatest is the current one."""
         return self.rank or self.version
 
     @property
     def removed(self) -> bool:
-        """Whether this row takes its version away."""
+        """Whether this row removes its version."""
         return REMOVED in self.document
 
     @property
@@ -80,9 +80,9 @@ class Applied:
 
 @dataclass(frozen=True)
 class Registry:
-    """What has been applied: the latest row of every (kind, name, version), the current version last; `removed` ones apart.
+    """The latest row of every applied version by (kind, name), the current version last; the same for removed versions.
 
-    `snapshot_id` is the registry table's snapshot that was read, None when nothing was ever applied.
+    `snapshot_id` is the snapshot of the registry table; None if nothing was ever applied.
     """
 
     rows: Mapping[tuple[str, str], Sequence[Applied]]
@@ -91,70 +91,70 @@ class Registry:
     _plans: dict[tuple[str, int], ServicePlan] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def names(self, kind: str) -> list[str]:
-        """The names of one kind, sorted."""
+        """The names of the definitions of a kind, sorted."""
         return sorted(name for other, name in self.rows if other == kind)
 
     def latest(self, kind: str, name: str) -> Applied | None:
-        """The current version; None when none was ever applied."""
+        """The current version; None if no version is applied."""
         versions = self.rows.get((kind, name))
         return versions[-1] if versions else None
 
     def next_version(self, kind: str, name: str) -> int:
-        """The number of a new version: one that none ever had, so that nothing old can be taken for it."""
-        ever = [*self.rows.get((kind, name), ()), *self.removed.get((kind, name), ())]
-        return max((row.version for row in ever), default=0) + 1
+        """The number of a new version: numbers of removed versions are not used again."""
+        versions = [*self.rows.get((kind, name), ()), *self.removed.get((kind, name), ())]
+        return max((row.version for row in versions), default=0) + 1
 
     def next_rank(self, kind: str, name: str) -> int:
-        """The rank of a version that becomes the current one; the number of a new version where none was ever rolled back."""
-        ever = [*self.rows.get((kind, name), ()), *self.removed.get((kind, name), ())]
-        return max(max((row.order for row in ever), default=0) + 1, self.next_version(kind, name))
+        """The rank of a version that becomes the current one; equal to `next_version` if there was no rollback."""
+        versions = [*self.rows.get((kind, name), ()), *self.removed.get((kind, name), ())]
+        return max(max((row.order for row in versions), default=0) + 1, self.next_version(kind, name))
 
     def has(self, row: Applied) -> bool:
-        """Whether this version is applied, with whatever meaning."""
-        return any(held.version == row.version for held in self.rows.get((row.kind, row.name), ()))
+        """Whether a version of this number is applied."""
+        return any(applied.version == row.version for applied in self.rows.get((row.kind, row.name), ()))
 
     def all_rows(self) -> Iterable[Sequence[Applied]]:
-        """The versions of every definition, removed ones apart."""
+        """The versions of each definition, then the removed versions of each."""
         return [*self.rows.values(), *self.removed.values()]
 
     def get(self, kind: str, name: str, version: int | None = None) -> Applied:
-        """One version, or the current one. Raises: NotFound with the nearest names or the versions there are."""
+        """A version; by default the current one. Raises: NotFound with the nearest names, or the existing versions."""
         versions = self.rows.get((kind, name))
         if not versions:
             raise NotFound(kind, name, self.names(kind))
-        found = versions[-1] if version is None else next((row for row in versions if row.version == version), None)
-        if found is None:
+        row = versions[-1] if version is None else next((row for row in versions if row.version == version), None)
+        if row is None:
             raise NotFound("version", str(version), [str(row.version) for row in versions], f"{kind} {name}")
-        return found
+        return row
 
     def view(self, applied: Applied) -> FeatureView:
-        """The view of a row of kind view, its SQL not looked at. Raises: Conflict naming it, when the document is none."""
-        return stored_definition.view(applied.name, applied.version, applied.document, applied.columns)
+        """The view in a row of a view; its SQL is not checked. Raises: Conflict naming it if its document is not a view."""
+        return stored_definition.stored_view(applied.name, applied.version, applied.document, applied.columns)
 
-    def meaning(self, applied: Applied) -> str | None:
-        """The fingerprint of what the document of a view says now; None when it cannot be read: it equals no other."""
+    def current_fingerprint(self, applied: Applied) -> str | None:
+        """The fingerprint that a stored view has in this release; None if its document cannot be read."""
         try:
-            with _reading(applied):
+            with _conflict_if_unreadable(applied):
                 return view_fingerprint(self.view(applied))
         except Conflict:
             return None
 
     def service(self, applied: Applied) -> FeatureService:
-        """The service of a row of kind service. Raises: Conflict naming it, when the document is none."""
-        with _reading(applied):
+        """The service in a row of a service. Raises: Conflict naming it if its document is not a service."""
+        with _conflict_if_unreadable(applied):
             return documents.service(applied.document)
 
     def plan(self, applied: Applied) -> ServicePlan:
-        """A service version resolved to the view versions it is bound to, once. Raises: Conflict for stored documents that are none."""
-        held = self._plans.get((applied.name, applied.version))
-        if held is None:
-            held = self._plans[applied.name, applied.version] = self._bound(applied)
-        return held
+        """The plan of a service version, with the view versions that it is bound to; cached. Raises: Conflict for unreadable documents."""
+        plan = self._plans.get((applied.name, applied.version))
+        if plan is None:
+            plan = self._plans[applied.name, applied.version] = self._bind(applied)
+        return plan
 
-    def _bound(self, applied: Applied) -> ServicePlan:
+    def _bind(self, applied: Applied) -> ServicePlan:
         versions = {name: self.get("view", name, version) for name, version in applied.bindings.items()}
         views = {name: ViewVersion(self.view(row), row.version, row.columns) for name, row in versions.items()}
-        with _reading(applied):
+        with _conflict_if_unreadable(applied):
             return bind_service(self.service(applied), applied.version, applied.fingerprint, views)
 
 
@@ -164,18 +164,18 @@ def registry_table(runtime: Runtime) -> str:
 
 
 def read_registry(runtime: Runtime) -> Registry:
-    """The registry as it is now; empty when nothing was ever applied."""
+    """Read the current state of the registry; empty if nothing was ever applied."""
     table = tables.find(runtime.catalog, registry_table(runtime))
     if table is None:
         return Registry({}, None)
     snapshot_id = tables.current_snapshot_id(table)
-    # Few rows: to open an engine for them would take several times as long.
-    held = scans.read_snapshot(table, snapshot_id).read_all()
-    # As numbers: for times Arrow imports pandas, where that is installed.
-    at = held.schema.get_field_index("applied_at")
-    found = held.set_column(at, "applied_at", held.column(at).cast(pa.int64())).to_pylist()
-    rows = sorted(found, key=lambda row: (row["version"], row["applied_at"]))
-    latest = {(row["kind"], row["name"], row["version"]): _applied(row) for row in rows}
+    # Without the engine: it takes longer to open than these few rows take to read.
+    table_rows = scans.read_snapshot(table, snapshot_id).read_all()
+    # As integers: Arrow imports pandas to convert times, if it is installed.
+    at = table_rows.schema.get_field_index("applied_at")
+    records = table_rows.set_column(at, "applied_at", table_rows.column(at).cast(pa.int64())).to_pylist()
+    rows = sorted(records, key=lambda row: (row["version"], row["applied_at"]))
+    latest = {(row["kind"], row["name"], row["version"]): _from_record(row) for row in rows}
     applied: dict[tuple[str, str], list[Applied]] = {}
     removed: dict[tuple[str, str], list[Applied]] = {}
     for (kind, name, _), version in latest.items():
@@ -186,7 +186,7 @@ def read_registry(runtime: Runtime) -> Registry:
 
 
 def append_to_registry(runtime: Runtime, rows: Sequence[Applied], base: int | None, action: Literal["apply", "remove"] = "apply") -> None:
-    """Append `rows` in one commit, if the registry still holds what it held at snapshot `base`. Raises: CommitConflict if it does not."""
+    """Append `rows` in one commit, unless something was applied since snapshot `base`. Raises: CommitConflict naming it."""
     table = tables.create_if_absent(runtime.catalog, registry_table(runtime), SCHEMA)
     _refuse_stale(runtime, table, base, action)
     records = [
@@ -202,7 +202,7 @@ def append_to_registry(runtime: Runtime, rows: Sequence[Applied], base: int | No
 
 
 def refuse_stale(runtime: Runtime, base: int | None) -> None:
-    """Raises: CommitConflict, saying what was applied, unless the registry still holds what it held at snapshot `base`."""
+    """Raises: CommitConflict naming what was applied since snapshot `base` of the registry."""
     if (table := tables.find(runtime.catalog, registry_table(runtime))) is not None:
         _refuse_stale(runtime, table, base, "apply")
 
@@ -211,23 +211,27 @@ def _refuse_stale(runtime: Runtime, table: tables.Table, base: int | None, actio
     if compaction.only_rewritten(table, base, tables.current_snapshot_id(table)):
         return
     again = "since this plan was made; plan again" if action == "apply" else "meanwhile; nothing was removed, try again"
-    found = sorted((row for rows in read_registry(runtime).all_rows() for row in rows), key=lambda row: row.applied_at)
-    last = [row for row in found if row.applied_at == found[-1].applied_at]
-    named = [f"{row.kind} {row.name} v{row.version}" for row in last]
-    shown = ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
+    rows = sorted((row for rows in read_registry(runtime).all_rows() for row in rows), key=lambda row: row.applied_at)
+    last = [row for row in rows if row.applied_at == rows[-1].applied_at]
+    names = [f"{row.kind} {row.name} v{row.version}" for row in last]
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     what = f": {shown} at {text(last[0].applied_at)}" if last else ""
-    raise CommitConflict(f"definitions were applied by someone else {again}{what}", applied=named)
+    raise CommitConflict(f"definitions were applied by someone else {again}{what}", applied=names)
 
 
-def _reading(row: Applied) -> AbstractContextManager[None]:
-    return stored_definition.reading(f"{row.kind} {row.name}, version {row.version}", **{row.kind: row.name}, version=row.version)
+def _conflict_if_unreadable(row: Applied) -> AbstractContextManager[None]:
+    return stored_definition.conflict_if_unreadable(
+        f"{row.kind} {row.name}, version {row.version}", **{row.kind: row.name}, version=row.version
+    )
 
 
-def _applied(row: Mapping[str, Any]) -> Applied:
-    with stored_definition.reading(f"{row['kind']} {row['name']}, version {row['version']}", name=row["name"], version=row["version"]):
+def _from_record(row: Mapping[str, Any]) -> Applied:
+    with stored_definition.conflict_if_unreadable(
+        f"{row['kind']} {row['name']}, version {row['version']}", name=row["name"], version=row["version"]
+    ):
         texts = {name: dict(json.loads(row[name])) for name in ("document", "columns", "bindings")}
         rank = int(texts["document"].pop(RANK, 0))
-        # They become part of SQL, and whoever can write to the catalog can write this table.
+        # Types become part of SQL, and everybody with access to the catalog can write this table.
         texts["columns"] = {name: checked_type(kind) for name, kind in texts["columns"].items()}
     return Applied(
         row["kind"],

@@ -1,4 +1,4 @@
-"""Describe what is applied: for listings on a terminal, over HTTP, and for programs."""
+"""Describe applied definitions and recorded models, for the terminal, HTTP and programs."""
 
 from datetime import datetime
 from typing import Any
@@ -34,13 +34,13 @@ def sources(runtime: Runtime) -> list[SourceInfo]:
 
 
 def views(runtime: Runtime) -> list[ViewInfo]:
-    """The newest version of every view, by name."""
+    """The current version of every view, by name."""
     known = definitions.read_registry(runtime)
     return [ViewInfo(**_view(runtime, known.get("view", name))) for name in known.names("view")]
 
 
 def view(runtime: Runtime, name: str) -> ViewDetail:
-    """The newest version of a view with its SQL and definition, and a line for each version."""
+    """The current version of a view with its SQL and definition, and a summary of each version."""
     known = definitions.read_registry(runtime)
     newest = known.get("view", name)
     versions = tuple(ViewInfo(**_view(runtime, row)) for row in known.rows[("view", name)])
@@ -48,13 +48,13 @@ def view(runtime: Runtime, name: str) -> ViewDetail:
 
 
 def services(runtime: Runtime) -> list[ServiceInfo]:
-    """Every service at the version that is served, by name."""
+    """The served version of every service, by name."""
     known = definitions.read_registry(runtime)
     return [ServiceInfo(**_service(runtime, known, name)) for name in known.names("service")]
 
 
 def service(runtime: Runtime, name: str) -> ServiceDetail:
-    """The version of a service that is served, and all its versions."""
+    """The served version of a service, and a summary of each version."""
     known = definitions.read_registry(runtime)
     served = _service(runtime, known, name)
     versions = tuple(
@@ -65,10 +65,10 @@ def service(runtime: Runtime, name: str) -> ServiceDetail:
 
 
 def models(runtime: Runtime) -> list[ModelInfo]:
-    """Every version of every model, newest first, with its current aliases, as the recorded events say."""
+    """Every version of every recorded model with its current aliases, newest first."""
     rows: dict[tuple[str, str | None, str | None], dict[str, Any]] = {}
     aliases: dict[tuple[str, str], str | None] = {}
-    for event in reversed(model_events.listing(runtime)):
+    for event in reversed(model_events.list_events(runtime)):
         if event["alias"] is not None:
             aliases[event["model"], event["alias"]] = event["version"] if event["event"] == "alias set" else None
             continue
@@ -78,7 +78,9 @@ def models(runtime: Runtime) -> list[ModelInfo]:
                 del rows[key]
         rows[event["model"], event["version"], event["model_id"]] = {name: event[name] for name in MODEL}
     for (name, version, _), row in rows.items():
-        row["aliases"] = sorted(alias for (model, alias), at in aliases.items() if model == name and version is not None and at == version)
+        row["aliases"] = sorted(
+            alias for (model, alias), target in aliases.items() if model == name and version is not None and target == version
+        )
     return [ModelInfo.from_dict(row) for row in reversed(rows.values())]
 
 
@@ -88,7 +90,7 @@ def _documents(runtime: Runtime, kind: str) -> list[dict[str, Any]]:
     documents = []
     for name in known.names(kind):
         row = known.get(kind, name)
-        with stored_definition.reading(f"{kind} {name}, version {row.version}"):
+        with stored_definition.conflict_if_unreadable(f"{kind} {name}, version {row.version}"):
             documents.append({**row.document, "applied_at": times.text(row.applied_at)})
     return documents
 
@@ -102,7 +104,7 @@ def _view(runtime: Runtime, row: Applied) -> dict[str, Any]:
         "version": row.version,
         "table": runtime.features_table(row.table),
         "fingerprint": row.fingerprint,
-        **_view_words(row),
+        **_view_definition(row),
         "snapshot_id": snapshot_id,
         "materialized_through": _moment(state.through),
         "materialized_at": _moment(state.ran),
@@ -111,11 +113,11 @@ def _view(runtime: Runtime, row: Applied) -> dict[str, Any]:
     }
 
 
-def _view_words(row: Applied) -> dict[str, Any]:
-    """What the definition of a view says. Raises: Conflict naming the view, for a document that is none."""
-    view = stored_definition.view(row.name, row.version, row.document, row.columns)
-    times_and_keys = {*view.entity.keys, "feature_timestamp", "created_timestamp"}
-    with stored_definition.reading(f"view {row.name}, version {row.version}", view=row.name, version=row.version):
+def _view_definition(row: Applied) -> dict[str, Any]:
+    """The entries from the definition of a view. Raises: Conflict naming the view if its document is not a view."""
+    view = stored_definition.stored_view(row.name, row.version, row.document, row.columns)
+    not_features = {*view.entity.keys, "feature_timestamp", "created_timestamp"}
+    with stored_definition.conflict_if_unreadable(f"view {row.name}, version {row.version}", view=row.name, version=row.version):
         return {
             "kind": "row" if view.every is None else "aggregate",
             "entity": view.entity.name,
@@ -123,7 +125,7 @@ def _view_words(row: Applied) -> dict[str, Any]:
             "source": view.source.name,
             "every": view.every,
             "ttl": view.ttl,
-            "features": {name: kind for name, kind in row.columns.items() if name not in times_and_keys},
+            "features": {name: sql_type for name, sql_type in row.columns.items() if name not in not_features},
             "checks": {check.name: check.severity for check in view.checks},
             "description": view.description,
             "owner": view.owner,

@@ -1,4 +1,4 @@
-"""A feature table's state: how far it is materialized, from what, and whether it holds corrections."""
+"""The state of a feature table: how far it is materialized, from which source snapshots, and whether it has corrections."""
 
 import json
 from collections.abc import Mapping
@@ -13,24 +13,23 @@ FROM = "featurestore.materialized-from"
 THROUGH = "featurestore.materialized-through"
 SOURCES = "featurestore.source-snapshots"
 SCHEMAS = "featurestore.source-schemas"
-"""The property that says in which schema each source table was read, and which columns: their field ids and types."""
+"""The table property with the schema in which each source table was read, and the field ids and types of the columns read."""
 CORRECTIONS = "featurestore.corrections"
 TYPES = "featurestore.source-types"
 NEWEST = "featurestore.newest-event"
 RAN = "featurestore.materialized-at"
 FOLDED = "featurestore.folded-before"
-"""The table property that says from when on known="then" is exact."""
+"""The table property with the time from which known="then" is exact: superseded versions were dropped before it."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What is materialized: every row with feature_timestamp in [since, through] that the sources gave at `sources`.
+    """What is materialized: every row with feature_timestamp in [since, through], computed from the pins in `sources`.
 
-    Microseconds; None when nothing was materialized yet, and `since` None when the history is whole. `corrections`
-    counts rows that share keys and feature_timestamp with an earlier one. `types` are those inferred for columns of CSV files.
-    `columns` tells, for each source table, the identities of the columns that were read (see `lakehouse.columns`); it lacks
-    tables that were last read before they were noted. `newest` is the time of the source's newest event, and `ran` that of the last
-    run that changed any of this; None where a table was last materialized before these were noted.
+    Times are in microseconds. `through` is None if nothing is materialized, `since` None if the history is complete. `corrections`
+    counts rows that share keys and feature_timestamp with an earlier row. `types` are the inferred types of CSV columns. `columns` maps
+    each source table to the identities of the columns read (see `lakehouse.column_identity`). `newest` is the time of the source's
+    newest event, `ran` the time of the last run that changed the state. Tables written by early releases lack the last three.
     """
 
     since: int | None = None
@@ -48,7 +47,7 @@ class State:
         return {name: source_pins.snapshot_text(pin) if name in self.columns else pin for name, pin in self.sources.items()}
 
     def to_properties(self) -> dict[str, str]:
-        """As table properties and snapshot summary."""
+        """The entries for table properties and snapshot summaries."""
         return {
             FROM: times.text(self.since) or "",
             THROUGH: times.text(self.through) or "",
@@ -65,23 +64,23 @@ class State:
 
 
 def state_of(properties: Mapping[str, str]) -> State:
-    """The state that table properties or a snapshot's summary tell."""
-    read = json.loads(properties.get(SCHEMAS) or "{}")
-    seen = json.loads(properties.get(SOURCES) or "{}")
+    """The state in table properties or a snapshot's summary."""
+    schemas = json.loads(properties.get(SCHEMAS) or "{}")
+    snapshots = json.loads(properties.get(SOURCES) or "{}")
     return State(
         since=times.parse(properties[FROM], FROM) if properties.get(FROM) else None,
         through=times.parse(properties[THROUGH], THROUGH) if properties.get(THROUGH) else None,
-        sources={name: source_pins.pin(pin, read[name]["schema"]) if name in read else pin for name, pin in seen.items()},
+        sources={name: source_pins.pin(pin, schemas[name]["schema"]) if name in schemas else pin for name, pin in snapshots.items()},
         corrections=int(properties.get(CORRECTIONS) or 0),
         types=json.loads(properties.get(TYPES) or "{}"),
-        columns={name: found["columns"] for name, found in read.items()},
+        columns={name: schema["columns"] for name, schema in schemas.items()},
         newest=times.parse(properties[NEWEST], NEWEST) if properties.get(NEWEST) else None,
         ran=times.parse(properties[RAN], RAN) if properties.get(RAN) else None,
     )
 
 
 def state_at(table: Table, snapshot_id: int | None) -> State:
-    """The state as of a snapshot: the table's own for the current one, which later runs without new rows may have moved on."""
+    """The state at a snapshot. For the current one it is the table's, which runs without new rows may have advanced."""
     if snapshot_id == tables.current_snapshot_id(table):
         return state_of(table.properties)
     return State() if snapshot_id is None else state_of(tables.summary(table, snapshot_id))

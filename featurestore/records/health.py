@@ -1,4 +1,4 @@
-"""Whether the parts that lie outside the process answer, each asked for something small."""
+"""Check that the catalog, the warehouse and the online store respond, with a small request to each."""
 
 from collections.abc import Callable
 
@@ -12,32 +12,32 @@ NEEDS = {
     "training sets": ("catalog", "warehouse"),
     "materializations": ("catalog", "warehouse", "online store"),
 }
-"""What each verb cannot do without. Lookups need the last two for services that a process has not served yet."""
+"""The components that each verb needs. Lookups need the last two only for services that a process has not served yet."""
 
 WARM = "what was loaded before"
-"""How a verb is that goes on with what a process has in memory."""
+"""The state of a verb that works only with what the process has in memory."""
 
 
 def check_components(runtime: Runtime, write: bool = False) -> dict[str, FeatureStoreError | None]:
-    """By part, the error it answers with; None where it answers as it should. With `write` an object is put into the warehouse."""
-    found = {"catalog": _error_of(lambda: tables.exists(runtime.catalog, definitions.registry_table(runtime)))}
-    found["warehouse"] = _error_of(lambda: warehouse.check_warehouse(runtime.catalog, definitions.registry_table(runtime), write=write))
-    found["online store"] = _error_of(lambda: runtime.online.check())  # noqa: PLW0108 - opening it may fail too
-    return found
+    """The error of each component, None if it works. With `write`, an object is written to the warehouse and removed."""
+    errors = {"catalog": _error_of(lambda: tables.exists(runtime.catalog, definitions.registry_table(runtime)))}
+    errors["warehouse"] = _error_of(lambda: warehouse.check_warehouse(runtime.catalog, definitions.registry_table(runtime), write=write))
+    errors["online store"] = _error_of(lambda: runtime.online.check())  # noqa: PLW0108 - opening it may fail too
+    return errors
 
 
 def served_verbs(down: set[str]) -> dict[str, str]:
-    """By verb, `ok`, `down`, or `WARM` when these parts are down."""
-    found = {verb: "down" if down.intersection(needed) else "ok" for verb, needed in NEEDS.items()}
-    if found["lookups"] == "down" and "online store" not in down:
-        found["lookups"] = WARM
-    found["predictions"] = found["lookups"] if found["lookups"] != "ok" or "models" not in down else WARM
-    return found
+    """The state of each verb while these components are down: `ok`, `down` or WARM."""
+    states = {verb: "down" if down.intersection(needed) else "ok" for verb, needed in NEEDS.items()}
+    if states["lookups"] == "down" and "online store" not in down:
+        states["lookups"] = WARM
+    states["predictions"] = states["lookups"] if states["lookups"] != "ok" or "models" not in down else WARM
+    return states
 
 
-def _error_of(question: Callable[[], object]) -> FeatureStoreError | None:
+def _error_of(check: Callable[[], object]) -> FeatureStoreError | None:
     try:
-        question()
+        check()
     except FeatureStoreError as error:
         return error
     return None

@@ -1,4 +1,4 @@
-"""Which versions of a view are kept fresh: the current one, and others that a served service or a logged model still reads."""
+"""The versions of a view to keep materialized: the current one, and others that served services or logged models read."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,9 +10,9 @@ from featurestore.records.serving_version import resolve_service
 
 
 def live_versions(runtime: Runtime, known: Registry, names: Sequence[str]) -> Iterator[Applied]:
-    """The versions of each named view to materialize: the current ones, and then what others are needed besides.
+    """The versions of each named view to materialize: the current ones first, then the others that are in use.
 
-    What those are is asked when the current ones are done: readers have moved to them, where they could be filled.
+    Which others are in use is computed after the caller has materialized the current ones, since services then move to them.
     Raises: NotFound with the nearest names.
     """
     current = [known.get("view", name) for name in names]
@@ -20,14 +20,14 @@ def live_versions(runtime: Runtime, known: Registry, names: Sequence[str]) -> It
     if all(len(known.rows["view", row.name]) == 1 for row in current):
         return
     used = {table for service in known.names("service") for table in _served_tables(runtime, known, service)}
-    used.update(table for event in model_events.listing(runtime) for table in event["snapshots"])
+    used.update(table for event in model_events.list_events(runtime) for table in event["snapshots"])
     for row in current:
         versions = reversed(known.rows["view", row.name])
         yield from (version for version in versions if version.version != row.version and version.table in used)
 
 
 def _served_tables(runtime: Runtime, known: Registry, service: str) -> set[str]:
-    """What the served version of a service reads; where that cannot be told, as of a table that is gone, what any version reads."""
+    """The tables that the served version of a service reads; if it cannot be determined, those of all versions."""
     try:
         plans = [resolve_service(runtime, known, service, online).plan for online in (False, True)]
         return {use.table for plan in plans for use in plan.uses}

@@ -1,4 +1,4 @@
-"""The audit chain of models: one Iceberg table, a row for each thing that happened to a model, only ever appended to."""
+"""The audit trail of models: an append-only Iceberg table with a row for each event of a model."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -34,10 +34,10 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Event:
-    """What happened to a model: logged, registered, attached, or alias set.
+    """An event of a model: logged, registered, attached, alias set or alias removed.
 
-    `model` is the registered name if there is one, else the name it was logged under; `version` is None for a model that is not registered.
-    `snapshots` has each feature table's snapshot, None for an empty one.
+    `model` is the registered name, or the logged name of a model that is not registered; `version` is None for the latter.
+    `snapshots` maps feature tables to snapshots, None for an empty table.
     """
 
     event: str
@@ -52,13 +52,13 @@ class Event:
     approver: str | None = None
 
     def of(self, event: str, model: str, version: str | None) -> "Event":
-        """Another event of the same model, under a registered name."""
+        """The same model's event under a registered name."""
         return replace(self, event=event, model=model, version=version)
 
 
 @dataclass(frozen=True)
-class Registered:
-    """A registered model version, such as `churn/3`, with the feature tables and training sets it was ever recorded with."""
+class RegisteredModel:
+    """A registered model version such as `churn/3`, with the feature tables and training sets of all its events."""
 
     name: str
     tables: frozenset[str]
@@ -71,7 +71,7 @@ def model_events_table(settings: Settings) -> str:
 
 
 def record_events(catalog: "Catalog", settings: Settings, events: Sequence[Event]) -> None:
-    """Append events, all of now, in one commit; other writers do not matter."""
+    """Append events, with the current time, in one commit; concurrent writers do not conflict."""
     now = times.now()
     rows = [
         {**vars(event), "snapshots": _texts(event.snapshots), "metrics": json.dumps(dict(event.metrics)), "at": now} for event in events
@@ -80,28 +80,28 @@ def record_events(catalog: "Catalog", settings: Settings, events: Sequence[Event
     writes.append_retrying(table, pa.Table.from_pylist(rows, SCHEMA).to_reader(), summary={"featurestore.action": "model"})
 
 
-def listing(runtime: Runtime) -> list[dict[str, Any]]:
-    """Every event, newest first, JSON-ready: times as RFC 3339, snapshot ids as text; empty when none was recorded."""
+def list_events(runtime: Runtime) -> list[dict[str, Any]]:
+    """All events, newest first, as JSON values: times as RFC 3339, snapshot ids as text."""
     table = tables.find(runtime.catalog, model_events_table(runtime.settings))
     if table is None:
         return []
-    found = scans.read_snapshot(table, tables.current_snapshot_id(table)).read_all().to_pylist()
+    records = scans.read_snapshot(table, tables.current_snapshot_id(table)).read_all().to_pylist()
     # Events of one commit have the same time: logged before registered.
-    rows = sorted(found, key=lambda row: (row["at"], row["version"] is not None, row["version"] or "", row["event"]), reverse=True)
+    rows = sorted(records, key=lambda row: (row["at"], row["version"] is not None, row["version"] or "", row["event"]), reverse=True)
     texts = ("snapshots", "metrics")
     return [{**row, **{name: json.loads(row[name]) for name in texts}, "at": times.text(times.micros(row["at"]))} for row in rows]
 
 
-def registered(runtime: Runtime) -> list[Registered]:
-    """Every registered model version that was ever recorded, the oldest first."""
+def registered_models(runtime: Runtime) -> list[RegisteredModel]:
+    """Every registered model version with an event, oldest first."""
     tables_of: dict[str, frozenset[str]] = {}
     sets_of: dict[str, frozenset[str]] = {}
-    for event in reversed(listing(runtime)):
+    for event in reversed(list_events(runtime)):
         if event["version"] is not None:
             name = f"{event['model']}/{event['version']}"
             tables_of[name] = tables_of.get(name, frozenset()) | frozenset(event["snapshots"])
             sets_of[name] = sets_of.get(name, frozenset()) | {event["training_set"]}
-    return [Registered(name, found, sets_of[name]) for name, found in tables_of.items()]
+    return [RegisteredModel(name, table_names, sets_of[name]) for name, table_names in tables_of.items()]
 
 
 def _texts(snapshots: Mapping[str, int | None]) -> str:

@@ -1,4 +1,4 @@
-"""What a caller means by a view or a service: its name, or the object that defines it."""
+"""The name of a view or service that a caller passes as a name or as a definition object."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,27 +9,27 @@ from featurestore.errors import RequestError, brief
 from featurestore.values.arguments import check_text
 
 
-def service_name(given: Any) -> str:
-    """The name of a service. Raises: RequestError for what is neither a name nor a FeatureService."""
-    return _name(given, FeatureService, "service")
+def service_name(service: Any) -> str:
+    """The name of a service. Raises: RequestError unless it is a name or a FeatureService."""
+    return _name(service, FeatureService, "service")
 
 
-def view_name(given: Any) -> str:
-    """The name of a view. Raises: RequestError for what is neither a name nor a FeatureView."""
-    return _name(given, FeatureView, "view")
+def view_name(view: Any) -> str:
+    """The name of a view. Raises: RequestError unless it is a name or a FeatureView."""
+    return _name(view, FeatureView, "view")
 
 
-def view_names(given: Any) -> list[str] | None:
-    """The names of one view or several; None for all, when None is given. Raises: as `view_name`."""
-    if given is None:
+def view_names(views: Any) -> list[str] | None:
+    """The names of one or several views; None, which means all views, stays None. Raises: as `view_name`."""
+    if views is None:
         return None
-    several = isinstance(given, Sequence) and not isinstance(given, str | bytes)
-    return [_name(one, FeatureView, "view", "names: ") for one in (given if several else [given])]
+    several = isinstance(views, Sequence) and not isinstance(views, str | bytes)
+    return [_name(view, FeatureView, "view", "names: ") for view in (views if several else [views])]
 
 
-def _name(given: Any, definition: type[FeatureService] | type[FeatureView], what: str, where: str = "") -> str:
-    if isinstance(given, definition):
-        return given.name
-    if isinstance(given, str):
-        return check_text(given, f"{where}{what}")
-    raise RequestError(f"{where}{what} must be a name or a {definition.__name__}, not {brief(given)}", field=what)
+def _name(value: Any, definition: type[FeatureService] | type[FeatureView], what: str, where: str = "") -> str:
+    if isinstance(value, definition):
+        return value.name
+    if isinstance(value, str):
+        return check_text(value, f"{where}{what}")
+    raise RequestError(f"{where}{what} must be a name or a {definition.__name__}, not {brief(value)}", field=what)

@@ -1,4 +1,4 @@
-"""Which tables the online store has to hold: one that is not there though its view was materialized is lost, and no empty answer."""
+"""Detect tables that the online store has lost: they are materialized, but absent there."""
 
 import threading
 from collections.abc import Collection
@@ -9,8 +9,8 @@ from featurestore.records import feature_table
 from featurestore.records.runtime import Runtime
 
 
-class Filling:
-    """Tells tables that were never materialized, of which nothing can be online, from those that should be there."""
+class OnlineTables:
+    """Distinguishes absent tables that were never materialized from lost ones."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -18,22 +18,22 @@ class Filling:
         self._empty: set[str] = set()
         self._generation = -1
 
-    def check(self, missing: Collection[str]) -> None:
-        """Take feature tables that the online store does not have. What the catalog says of them is remembered until the next publish.
+    def check_absent(self, absent: Collection[str]) -> None:
+        """Check in the catalog that feature tables absent from the online store are empty; cached until the next publish.
 
-        Raises: NotReady naming one that was materialized.
+        Raises: NotReady naming a table that is materialized.
         """
         generation = self._runtime.online.generation()
         with self._lock:
             if generation != self._generation:
                 self._empty, self._generation = set(), generation
-            unknown = set(missing) - self._empty
+            unknown = set(absent) - self._empty
         for table in sorted(unknown):
             properties = tables.load(self._runtime.catalog, self._runtime.features_table(table)).properties
             if feature_table.state_of(properties).through is not None:
                 raise NotReady(
-                    f"the online store has nothing of {table}, which is materialized: it was emptied, or its first rows are on their way;"
-                    " featurestore materialize fills it",
+                    f"the online store has no rows of {table}, which is materialized: it was emptied, or the first publish is in progress;"
+                    " run featurestore materialize to fill it",
                     table=table,
                 )
         with self._lock:

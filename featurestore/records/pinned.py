@@ -1,4 +1,4 @@
-"""Feature tables pinned at snapshots: what is read now, and can be read again as it was."""
+"""Feature tables pinned at snapshots, so that they can be read again as they were."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from featurestore.values.arguments import check_snapshots
 
 @dataclass(frozen=True)
 class Pinned:
-    """A feature table at the snapshot to read; `snapshot_id` None reads no rows. `state` is what it was made of."""
+    """A feature table at a snapshot, with its state there; `snapshot_id` None means no rows."""
 
     table: Table
     snapshot_id: int | None
@@ -28,25 +28,25 @@ class Pinned:
 
     @property
     def through(self) -> int | None:
-        """The watermark in microseconds; None when nothing was ever materialized."""
+        """The watermark in microseconds; None if nothing is materialized."""
         return self.state.through
 
     @property
     def corrected(self) -> bool:
-        """Whether there may be several versions of a row."""
+        """Whether rows may have several versions."""
         return self.state.corrections > 0 or self.deletions
 
     @property
     def deletions(self) -> bool:
-        """Whether the snapshot has a column DELETED: tables get it with their first tombstone."""
+        """Whether the snapshot has the column DELETED, which a table gets with its first tombstone."""
         return self.snapshot_id is not None and DELETED in tables.schema_of(self.table, self.snapshot_id).column_names
 
     def rows(self, columns: Sequence[str], lower: int | None, upper: int | None) -> Relation:
-        """These columns; files wholly outside [lower, upper] are left out."""
+        """These columns of the rows, without files that are entirely outside of [lower, upper]."""
         return scans.scan_snapshot(self.table, self.snapshot_id, columns=columns, time=_within(lower, upper))
 
     def files(self, columns: Sequence[str], lower: int | None, upper: int | None) -> StoredFiles | None:
-        """The same as files."""
+        """The files of `rows`; None if there are no rows."""
         return None if self.snapshot_id is None else stored_files(self.table, self.snapshot_id, columns, _within(lower, upper))
 
 
@@ -60,19 +60,19 @@ def pin(
     snapshots: Mapping[str, int | None] | None = None,
     loaded: Mapping[str, Table] | None = None,
 ) -> dict[str, Pinned]:
-    """The plan's feature tables at these snapshots, or at their current ones; those that are `loaded` already are not loaded again.
+    """The plan's feature tables at these snapshots, by default at their current ones; tables in `loaded` are not loaded again.
 
-    Raises: NotFound for a table of another name, or a snapshot that the table does not have.
+    Raises: NotFound for a table that the plan does not read, or a snapshot that the table does not have.
     """
     names = list(dict.fromkeys(use.table for use in plan.uses))
-    wanted = check_snapshots(snapshots)
-    for name in wanted:
+    requested = check_snapshots(snapshots)
+    for name in requested:
         if name not in names:
             raise NotFound("feature table", name, names, f"service {plan.service}")
     pinned: dict[str, Pinned] = {}
     for name in names:
         table = (loaded or {}).get(name) or tables.load(runtime.catalog, runtime.features_table(name))
-        snapshot_id = wanted.get(name, tables.current_snapshot_id(table))
+        snapshot_id = requested.get(name, tables.current_snapshot_id(table))
         if snapshot_id is not None and snapshot_id not in tables.snapshot_ids(table):
             raise NotFound("snapshot", str(snapshot_id), map(str, tables.snapshot_ids(table)), runtime.features_table(name))
         pinned[name] = Pinned(table, snapshot_id, feature_table.state_at(table, snapshot_id))

@@ -1,4 +1,4 @@
-"""What every pipeline works with, wired once: settings, catalog, engine, online store."""
+"""The settings, catalog, engine and online store that all pipelines share."""
 
 import copy
 from collections.abc import Callable
@@ -15,33 +15,33 @@ if TYPE_CHECKING:
     from featurestore.engine.session import Engine, ExpressionEvaluator
     from featurestore.files.file_cache import FileCache
 
-Part = TypeVar("Part")
+ComponentT = TypeVar("ComponentT")
 
 
 class Runtime:
-    """The floors below, each opened once, when it is first used, by whichever thread comes first."""
+    """Opens each component once, on its first use; may be used from several threads."""
 
     def __init__(self, settings: Settings, engine: "Engine | None" = None) -> None:
-        """`engine` None: DuckDB, opened when it is first used. `close` closes either."""
+        """`engine`: an engine to use instead of DuckDB; `close` closes it too."""
         self.settings = settings
         self.source_folders: tuple[Path, ...] | None = None
-        self._endable: ExpressionEvaluator | None = None
+        self._interruptible: ExpressionEvaluator | None = None
         self._lock = RLock()
         self._opened: dict[str, Any] = {} if engine is None else {"engine": engine}
 
-    def confined(self, endable: "ExpressionEvaluator | None" = None) -> Self:
-        """The same, opened once for both, for what others ask for: files are read below the setting's `source_folders` only.
+    def confined(self, interruptible: "ExpressionEvaluator | None" = None) -> Self:
+        """A runtime for requests of others, with the same components: it reads source files only in the setting's `source_folders`.
 
-        `endable` evaluates expressions that may take long on what others send; None: the engine does.
+        `interruptible` evaluates expressions on data from requests, which may take long; None: the engine evaluates them.
         """
-        found = copy.copy(self)
-        found.source_folders = self.settings.source_folders
-        found._endable = endable
-        return found
+        confined = copy.copy(self)
+        confined.source_folders = self.settings.source_folders
+        confined._interruptible = interruptible
+        return confined
 
     @property
     def catalog(self) -> Catalog:
-        """The Iceberg catalog. Raises: NotReady when it cannot be reached."""
+        """The Iceberg catalog. Raises: NotReady if it cannot be reached."""
         return self._once("catalog", lambda: open_catalog(self.settings))
 
     @property
@@ -50,23 +50,23 @@ class Runtime:
         return self._once("engine", self._open_engine)
 
     def _open_engine(self) -> "Engine":
-        # Imported here, as for files: DuckDB takes a while to import, and many requests need none of it.
+        # Imported here, and likewise in `files`: DuckDB is slow to import, and many requests do not need it.
         from featurestore.engine.duck import DuckEngine  # noqa: PLC0415
 
         return DuckEngine(self.settings)
 
     def evaluator(self, brief: bool) -> "ExpressionEvaluator":
-        """For expressions over a few rows; those that are not `brief` may not end by themselves."""
-        return self.engine.evaluator if brief or self._endable is None else self._endable
+        """The evaluator of expressions over a few rows; `brief`: the expressions are known to end soon."""
+        return self.engine.evaluator if brief or self._interruptible is None else self._interruptible
 
     @property
     def online(self) -> OnlineStore:
-        """The online store. Raises: NotReady when it cannot be reached, or may lose rows by itself."""
+        """The online store. Raises: NotReady if it cannot be reached, or may evict rows."""
         return self._once("online", lambda: open_online(self.settings.online_url(), allow_eviction=self.settings.online_allow_eviction))
 
     @property
     def files(self) -> "FileCache":
-        """The files of sources and spines on this machine."""
+        """The local files of sources and spines."""
         from featurestore.files.file_cache import FileCache  # noqa: PLC0415
 
         return self._once("files", lambda: FileCache(lambda: self.engine))
@@ -76,17 +76,17 @@ class Runtime:
         return f"{self.settings.features_namespace}.{name}"
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the components that were opened."""
         with self._lock:
             for name in ("online", "engine", "catalog"):
                 if name in self._opened:
                     self._opened.pop(name).close()
 
-    def _once(self, name: str, make: Callable[[], Part]) -> Part:
-        found: Part | None = self._opened.get(name)
-        if found is None:
+    def _once(self, name: str, make: Callable[[], ComponentT]) -> ComponentT:
+        component: ComponentT | None = self._opened.get(name)
+        if component is None:
             with self._lock:
-                found = self._opened.get(name)
-                if found is None:
-                    found = self._opened[name] = make()
-        return found
+                component = self._opened.get(name)
+                if component is None:
+                    component = self._opened[name] = make()
+        return component

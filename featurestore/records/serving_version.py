@@ -1,4 +1,4 @@
-"""Which version of a service is served: the newest whose views are all materialized."""
+"""Choose the version of a service to serve: the newest whose views are all materialized."""
 
 import threading
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ from featurestore.lakehouse.tables import Table
 from featurestore.records import definitions, feature_table
 from featurestore.records.definitions import Registry
 from featurestore.records.names import service_name
-from featurestore.records.online_tables import Filling
+from featurestore.records.online_tables import OnlineTables
 from featurestore.records.runtime import Runtime
 
 
 @dataclass(frozen=True)
-class Resolved:
-    """A service plan, its feature tables as they were when it was chosen, and what its user should know about the choice of version."""
+class ResolvedService:
+    """A service plan, its feature tables as loaded for the choice of version, and notes for the user about that choice."""
 
     plan: ServicePlan
     tables: Mapping[str, Table]
@@ -26,20 +26,20 @@ class Resolved:
 
 
 class Services:
-    """Resolves services; `current` remembers them until something is applied or published."""
+    """Resolves services to plans; `current` caches them until something is applied or published."""
 
-    def __init__(self, runtime: Runtime, filling: Filling) -> None:
-        self._runtime, self._filling = runtime, filling
+    def __init__(self, runtime: Runtime, online_tables: OnlineTables) -> None:
+        self._runtime, self._online_tables = runtime, online_tables
         self._lock = threading.Lock()
         self._plans: dict[str, ServicePlan] = {}
         self._generation = -1
 
-    def resolve(self, name: str) -> Resolved:
+    def resolve(self, name: str) -> ResolvedService:
         """The version to serve, read from the catalog. Raises: NotFound with the nearest names."""
         return resolve_service(self._runtime, definitions.read_registry(self._runtime), service_name(name))
 
-    def held(self, name: str) -> ServicePlan | None:
-        """The version to serve; None when memory does not hold it, or the online store has changed since."""
+    def cached(self, name: str) -> ServicePlan | None:
+        """The cached plan of the version to serve; None if it is not cached, or the online store has changed since."""
         generation = self._runtime.online.generation()
         with self._lock:
             if generation != self._generation:
@@ -48,46 +48,48 @@ class Services:
             return self._plans.get(service_name(name))
 
     def current(self, name: str) -> ServicePlan:
-        """The version to serve, from memory unless the online store has changed since. Raises: NotReady where that lost a table."""
+        """The plan of the version to serve, cached until the online store changes. Raises: NotReady if that has lost a table."""
         name = service_name(name)
-        held = self.held(name)
-        if held is not None:
-            return held
+        cached = self.cached(name)
+        if cached is not None:
+            return cached
         generation = self._generation
-        found = resolve_service(self._runtime, definitions.read_registry(self._runtime), name, online=True).plan
-        # Known beforehand, so that a lookup with a plan that is held reads nothing but the online store.
-        self._filling.check([use.table for use in found.uses if self._runtime.online.cursor(use.table) is None])
+        plan = resolve_service(self._runtime, definitions.read_registry(self._runtime), name, online=True).plan
+        # Checked now, so that a lookup with a cached plan reads only the online store.
+        self._online_tables.check_absent([use.table for use in plan.uses if self._runtime.online.cursor(use.table) is None])
         with self._lock:
             if generation == self._generation:
-                self._plans[name] = found
-        return found
+                self._plans[name] = plan
+        return plan
 
 
-def resolve_service(runtime: Runtime, known: Registry, name: str, online: bool = False) -> Resolved:
-    """The newest version of a service whose views are all materialized; the newest of all when there is none.
+def resolve_service(runtime: Runtime, known: Registry, name: str, online: bool = False) -> ResolvedService:
+    """The newest version of a service whose views are all materialized; if there is none, the newest version.
 
-    With `online` they must be published too, if there is a version of which all are: a backfill ends in the table first.
+    With `online`, the newest version whose views are also published, if there is one: a backfill publishes at its end.
     """
     versions = known.rows.get(("service", name))
     if not versions:
         raise NotFound("service", name, known.names("service"))
     newest = known.plan(versions[-1])
     loaded: dict[str, Table] = {}
-    ready = (plan for applied in reversed(versions) if _ready(runtime, plan := known.plan(applied), loaded))
+    ready = (plan for applied in reversed(versions) if _is_materialized(runtime, plan := known.plan(applied), loaded))
     plan = next(ready, newest)
     if online:
-        plan = next((one for one in chain([plan], ready) if _published(runtime, one)), plan)
+        plan = next((candidate for candidate in chain([plan], ready) if _is_published(runtime, candidate)), plan)
     if plan.version == newest.version:
-        return Resolved(plan, loaded)
-    return Resolved(plan, loaded, (f"service {name} version {newest.version} is not materialized yet; version {plan.version} was used",))
+        return ResolvedService(plan, loaded)
+    return ResolvedService(
+        plan, loaded, (f"service {name} version {newest.version} is not materialized yet; version {plan.version} was used",)
+    )
 
 
-def _published(runtime: Runtime, plan: ServicePlan) -> bool:
+def _is_published(runtime: Runtime, plan: ServicePlan) -> bool:
     return all(runtime.online.cursor(table) is not None for table in {use.table for use in plan.uses})
 
 
-def _ready(runtime: Runtime, plan: ServicePlan, loaded: dict[str, Table]) -> bool:
-    """Whether all feature tables of a plan are filled; those that are not `loaded` yet are, until one is not."""
+def _is_materialized(runtime: Runtime, plan: ServicePlan, loaded: dict[str, Table]) -> bool:
+    """Whether all feature tables of a plan are materialized; tables that are loaded for this are added to `loaded`."""
     for name in dict.fromkeys(use.table for use in plan.uses):
         if name not in loaded:
             loaded[name] = tables.load(runtime.catalog, runtime.features_table(name))

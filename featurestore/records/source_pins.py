@@ -1,6 +1,6 @@
-"""A pin is what a source table was read at, as one text: its snapshot, and the schema that says what its columns' names meant.
+"""A pin is the snapshot and the schema at which a source table was read, as one text.
 
-The schema is the table's own of that moment, as for every reader of Iceberg: it changes without a new snapshot.
+The schema is the table's current one at that time: a schema change does not create a snapshot.
 """
 
 from featurestore.lakehouse import tables
@@ -8,12 +8,12 @@ from featurestore.lakehouse.tables import Table
 
 
 def pin(snapshot: int | str | None, schema: int | None) -> str:
-    """Such as `123@4`; the text of a table without rows has no snapshot: `@4`. Earlier releases noted the snapshot alone."""
+    """The pin of a snapshot and a schema: `123@4`, or `@4` for a table without rows. Early releases wrote the snapshot alone."""
     return f"{snapshot or ''}{'' if schema is None else f'@{schema}'}"
 
 
 def current_pin(table: Table) -> str:
-    """What a table holds now."""
+    """The pin of the current state of a table."""
     return pin(tables.current_snapshot_id(table), table.metadata.current_schema_id)
 
 
@@ -29,6 +29,6 @@ def snapshot_id(pin: str) -> int | None:
 
 
 def schema_id(pin: str) -> int | None:
-    """The schema; None in a pin of an earlier release, which read each snapshot in the schema that it was written with."""
+    """The schema; None in a pin of an early release, which read each snapshot in the schema that it was written with."""
     text = pin.partition("@")[2]
     return int(text) if text else None

@@ -1,4 +1,4 @@
-"""Definitions as the catalog holds them: whoever can write to it may have changed them, and an earlier release checked otherwise."""
+"""Read stored definitions, which are not trusted: others may write to the catalog, and early releases had other checks."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,48 +17,48 @@ AGAIN = "apply its definition again"
 
 
 @contextmanager
-def reading(what: str, todo: str = AGAIN, **details: Any) -> Iterator[None]:
-    """Around code that only looks at what is stored. Raises: Conflict naming `what`, where that is not what we write."""
+def conflict_if_unreadable(what: str, todo: str = AGAIN, **details: Any) -> Iterator[None]:
+    """A context for code that reads stored data. Raises: Conflict naming `what` if the data are not as this store writes them."""
     try:
         yield
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise Conflict(f"{what}, cannot be read as the catalog holds it; {todo}", **details, reason=reason) from error
+        raise Conflict(f"{what}, cannot be read as stored in the catalog; {todo}", **details, reason=reason) from error
 
 
-def view(name: str, version: int, document: Mapping[str, Any], columns: Collection[str]) -> FeatureView:
-    """The view of a stored document, whose feature table has these columns; its SQL is not looked at.
+def stored_view(name: str, version: int, document: Mapping[str, Any], columns: Collection[str]) -> FeatureView:
+    """The view in a stored document, whose feature table has these columns; its SQL is not checked.
 
-    Raises: Conflict naming it, when it is none.
+    Raises: Conflict naming the view if the document is not one.
     """
-    with reading(f"view {name}, version {version}", view=name, version=version):
-        found = documents.view(document)
-        told = [*found.entity.keys, *TIME_COLUMNS, *feature_names(found)]
-        if found.name != name or len(set(told)) < len(told) or set(told) != set(columns):
-            raise ValueError(f"a view {found.name!r} of {told}, in a table of {list(columns)}")
-        ttl_microseconds(found)
-        return found
+    with conflict_if_unreadable(f"view {name}, version {version}", view=name, version=version):
+        view = documents.view(document)
+        expected = [*view.entity.keys, *TIME_COLUMNS, *feature_names(view)]
+        if view.name != name or len(set(expected)) < len(expected) or set(expected) != set(columns):
+            raise ValueError(f"a view {view.name!r} of {expected}, in a table of {list(columns)}")
+        ttl_microseconds(view)
+        return view
 
 
-def checked_view(name: str, version: int, document: Mapping[str, Any], columns: Collection[str]) -> FeatureView:
-    """The same, held against all rules of today. Raises: Conflict naming the view and each field that is wrong."""
-    found = view(name, version, document, columns)
-    with reading(f"view {name}, version {version}", view=name, version=version):
-        problems = [*entity_problems(found.entity), *source_problems(found.source), *view_problems(found)]
+def checked_stored_view(name: str, version: int, document: Mapping[str, Any], columns: Collection[str]) -> FeatureView:
+    """As `stored_view`, with all checks of definitions. Raises: Conflict naming the view and each problem."""
+    view = stored_view(name, version, document, columns)
+    with conflict_if_unreadable(f"view {name}, version {version}", view=name, version=version):
+        problems = [*entity_problems(view.entity), *source_problems(view.source), *view_problems(view)]
     if problems:
         raise _refusal(name, version, problems)
-    return found
+    return view
 
 
-def plan(document: Mapping[str, Any], of: str) -> ServicePlan:
-    """The plan in a manifest or a stamp. Raises: Conflict naming `of`, when it is none."""
-    with reading(f"the plan in {of}", "what is there was not written by us"):
+def stored_plan(document: Mapping[str, Any], of: str) -> ServicePlan:
+    """The plan in a manifest or a stamp. Raises: Conflict naming `of` if it is not one."""
+    with conflict_if_unreadable(f"the plan in {of}", "it was not written by this store"):
         return service_plan_from_dict(document)
 
 
 def _refusal(name: str, version: int, problems: Sequence[FieldProblem]) -> Conflict:
     return Conflict(
-        f"view {name}, version {version}, cannot be used as the catalog holds it: {'; '.join(map(str, problems))}."
+        f"view {name}, version {version}, cannot be used as stored in the catalog: {'; '.join(map(str, problems))}."
         f" Nothing was written; {AGAIN}",
         view=name,
         version=version,

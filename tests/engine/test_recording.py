@@ -28,7 +28,7 @@ def engine(own_shop: FeatureStore) -> Iterator[RecordingEngine]:
 def materialized(store: FeatureStore, engine: Engine, view: FeatureView) -> Materialization:
     runtime = Runtime(store.settings, engine)
     applied = definitions.read_registry(runtime).get("view", view.name)
-    checked = stored_definition.checked_view(applied.name, applied.version, applied.document, applied.columns)
+    checked = stored_definition.checked_stored_view(applied.name, applied.version, applied.document, applied.columns)
     return materialize_view(runtime, applied, checked, None, None, lambda progress: None)
 
 

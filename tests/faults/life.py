@@ -79,5 +79,5 @@ def outcome(store: FeatureStore) -> dict[str, Any]:
         assert store.rebuild(one["id"]).digest == one["digest"]
     found["definitions"] = sorted((view["name"], view["version"]) for view in store.views())
     found["online"] = store.online_features("service", [{"k": k} for k in range(4)]).to_dict()["rows"]
-    found["models"] = len(model_events.listing(store._runtime))
+    found["models"] = len(model_events.list_events(store._runtime))
     return found

@@ -63,7 +63,7 @@ def test_every_event_is_recorded_newest_first(world: World) -> None:
     assert [one["aliases"] for one in found if one["model"] == "audited"] == [["champion"]]
     models.set_alias("audited", "champion", None, approver="him", store=world.store)
     parts = Runtime(world.store.settings)
-    events = [event for event in audit.listing(parts) if event["model"] == "audited" or event["event"] == "logged"][:4]
+    events = [event for event in audit.list_events(parts) if event["model"] == "audited" or event["event"] == "logged"][:4]
     parts.close()
     assert [(event["event"], event["version"], event["alias"], event["approver"]) for event in events] == [
         ("alias removed", "1", "champion", "him"),
@@ -81,7 +81,7 @@ def test_every_event_is_recorded_newest_first(world: World) -> None:
 
 def test_no_event_in_a_new_store(tmp_path: Path) -> None:
     with FeatureStore(home=tmp_path / "new") as store:
-        assert audit.listing(Runtime(store.settings)) == []
+        assert audit.list_events(Runtime(store.settings)) == []
 
 
 def test_an_alias_that_is_not_there_is_answered_with_those_that_are(world: World) -> None:

@@ -80,7 +80,7 @@ def feature_layout(table: Table) -> Layout | None:
     document = table.properties.get(DEFINITION)
     if document is None:
         return None
-    with stored_definition.reading(f"the definition in the properties of table {'.'.join(table.name())}", WRITE_ANEW):
+    with stored_definition.conflict_if_unreadable(f"the definition in the properties of table {'.'.join(table.name())}", WRITE_ANEW):
         view = documents.view(json.loads(document))
         versioned = view.every is None and view.source.created is not None
         return Layout(("created_timestamp",), tuple(view.entity.keys), not versioned)

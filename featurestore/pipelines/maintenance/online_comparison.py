@@ -99,7 +99,7 @@ def compare_views(runtime: Runtime, versions: Iterable[Applied], sample: int | N
 
 
 def _compare(runtime: Runtime, applied: Applied, sample: int | None) -> OnlineComparison:
-    view = stored_definition.checked_view(applied.name, applied.version, applied.document, applied.columns)
+    view = stored_definition.checked_stored_view(applied.name, applied.version, applied.document, applied.columns)
 
     def attempt() -> OnlineComparison:
         table = tables.load(runtime.catalog, runtime.features_table(applied.table))

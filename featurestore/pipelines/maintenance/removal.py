@@ -121,7 +121,7 @@ def _obsolete_services(runtime: Runtime, known: Registry, view: str, rows: Seque
                 else:
                     reading.append(f"{service} v{row.version}")
     tables_of = {row.table for row in rows}
-    trained = [model.name for model in model_events.registered(runtime) if model.tables & tables_of]
+    trained = [model.name for model in model_events.registered_models(runtime) if model.tables & tables_of]
     pinning = [entry.id for entry in list_training_sets(runtime) if tables_of.intersection(entry.views)]
     unfinished = [id for row in rows for id in _pinning_ids(runtime, row) if id not in pinning]
     if reading or trained or pinning or unfinished:

@@ -79,7 +79,7 @@ def materialize_views(
 
     for applied in versions:
         try:
-            view = stored_definition.checked_view(applied.name, applied.version, applied.document, applied.columns)
+            view = stored_definition.checked_stored_view(applied.name, applied.version, applied.document, applied.columns)
             done.append(materialize_view(runtime, applied, view, start, end, tell))
         except FeatureStoreError as error:
             if stops:

@@ -72,7 +72,7 @@ def publish_views(runtime: Runtime, versions: Iterable[Applied], full: bool) -> 
     """
     done = []
     for applied in versions:
-        view = stored_definition.checked_view(applied.name, applied.version, applied.document, applied.columns)
+        view = stored_definition.checked_stored_view(applied.name, applied.version, applied.document, applied.columns)
         table = tables.load(runtime.catalog, runtime.features_table(applied.table))
         filled = feature_table.state_of(table.properties).through is not None
         published = publish(runtime, applied, view, full, table=table) if filled else Published(None)

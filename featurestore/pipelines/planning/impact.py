@@ -50,12 +50,12 @@ def _waiting(step: Step, empty: set[str]) -> Step:
 def _with_models(runtime: Runtime, steps: Sequence[Step]) -> tuple[Step, ...]:
     if not any(step.action == "new version" for step in steps):
         return tuple(steps)
-    known = model_events.registered(runtime)
+    known = model_events.registered_models(runtime)
     services = {one["id"]: one["service"] for one in list_training_sets(runtime)} if known else {}
     return tuple(replace(step, models=_left_behind(step, known, services)) if step.action == "new version" else step for step in steps)
 
 
-def _left_behind(step: Step, known: Sequence[model_events.Registered], services: dict[str, str]) -> tuple[str, ...]:
+def _left_behind(step: Step, known: Sequence[model_events.RegisteredModel], services: dict[str, str]) -> tuple[str, ...]:
     """Registered model versions trained on an older version of the step's view, or with an older version of its service."""
     older = {f"{step.name}_v{version}" for version in range(1, step.version)}
     if step.kind == "view":

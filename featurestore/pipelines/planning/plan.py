@@ -170,7 +170,7 @@ def _moved_view_step(
     held = registry.latest("view", view.name)
     document, fingerprint, rank = documents.document(view), view_fingerprint(view), registry.next_rank("view", view.name)
     for earlier in reversed(registry.rows.get(("view", view.name), ())):
-        if earlier != held and registry.meaning(earlier) == fingerprint and not type_changes(earlier.columns, found.columns):
+        if earlier != held and registry.current_fingerprint(earlier) == fingerprint and not type_changes(earlier.columns, found.columns):
             result = replace(earlier, document=document, rank=rank)
             return Step(
                 "roll back", "view", view.name, earlier.version, _back(held, earlier), result, diff=sql_diff(held or earlier, result)
@@ -223,7 +223,7 @@ def _means(registry: Registry, row: Applied, bindings: Mapping[str, int], finger
     if row.bindings != bindings:
         return False
     try:
-        with stored_definition.reading(f"service {row.name}, version {row.version}"):
+        with stored_definition.conflict_if_unreadable(f"service {row.name}, version {row.version}"):
             return service_fingerprint(registry.service(row), _fingerprints(registry, row)) == fingerprint
     except Conflict:
         return False

@@ -12,7 +12,7 @@ from featurestore.pipelines.training_sets.digest import Digest
 from featurestore.pipelines.training_sets.request import TrainingSetRequest
 from featurestore.records.pinned import Pinned, pin
 from featurestore.records.runtime import Runtime
-from featurestore.records.serving_version import Resolved
+from featurestore.records.serving_version import ResolvedService
 from featurestore.spines import grid
 from featurestore.spines.grid import SpineGrid
 from featurestore.spines.join_request import JoinRequest
@@ -38,7 +38,7 @@ class PreparedTrainingSet:
     seconds: float
 
 
-def prepare_training_set(runtime: Runtime, resolved: Resolved, request: TrainingSetRequest) -> PreparedTrainingSet:
+def prepare_training_set(runtime: Runtime, resolved: ResolvedService, request: TrainingSetRequest) -> PreparedTrainingSet:
     """Read the spine, pin the snapshots and compute the id. Raises: RequestError, TypeMismatch or NotFound for invalid input."""
     started = time.monotonic()
     plan = resolved.plan

@@ -78,7 +78,7 @@ class TrainingSet:
     @property
     def plan(self) -> ServicePlan:
         """The service, with the view versions that were joined."""
-        return stored_definition.plan(self.manifest["plan"], f"the manifest of training set {self.id}")
+        return stored_definition.stored_plan(self.manifest["plan"], f"the manifest of training set {self.id}")
 
     @property
     def label(self) -> str | None:

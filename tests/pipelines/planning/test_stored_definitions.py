@@ -142,4 +142,4 @@ def test_a_feature_table_with_another_definition_is_left_with_a_word(own_shop: F
 
 def test_a_plan_that_is_none_is_refused_with_where_it_lies() -> None:
     with pytest.raises(Conflict, match="the plan in the manifest of training set t"):
-        stored_definition.plan({"uses": [{}]}, "the manifest of training set t")
+        stored_definition.stored_plan({"uses": [{}]}, "the manifest of training set t")
