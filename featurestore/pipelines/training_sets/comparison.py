@@ -2,12 +2,16 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+from sqlglot import exp
 
-from featurestore.compiler.expressions import literal
+from featurestore.compiler.compared_rows import bin_counts, common_rows, number_bin, numbered_rows, value_bin
+from featurestore.compiler.relations import Handle
+from featurestore.engine.results import count, single_row
 from featurestore.engine.session import Session
 from featurestore.errors import NotFound, RequestError
 from featurestore.lakehouse import tables
@@ -20,7 +24,7 @@ from featurestore.pipelines.training_sets.comparison_result import (
     FeatureChanges,
     RowCounts,
 )
-from featurestore.pipelines.training_sets.measures import TEXT, is_number, is_time, scalar_sql
+from featurestore.pipelines.training_sets.measures import TEXT, is_number, is_time, scalar_kind
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.records import definitions, feature_table
 from featurestore.records.definitions import Registry
@@ -33,6 +37,14 @@ DECILES = ("10", "20", "30", "40", "50", "60", "70", "80", "90")
 Facts = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Side:
+    """The rows of a training set in a session; `columns` maps its column names to those there."""
+
+    rows: Handle
+    columns: dict[str, str]
+
+
 def compare_training_sets(runtime: Runtime, first: TrainingSet, second: TrainingSet) -> Comparison:
     """The differences of the second training set from the first.
 
@@ -42,9 +54,9 @@ def compare_training_sets(runtime: Runtime, first: TrainingSet, second: Training
     keys = _keys(first, second)
     common = [name for name in first.features if name in second.features]
     with runtime.engine.session() as session:
-        columns = {"a": _add(session, "a", first, keys[0]), "b": _add(session, "b", second, keys[1])}
-        rows, changed = _match_rows(session, columns, keys, common)
-        drifts = {name: _drift(session, columns, name, first, second) for name in common}
+        sides = (_add(session, "a", first, keys[0]), _add(session, "b", second, keys[1]))
+        rows, changed = _match_rows(session, sides, keys, common)
+        drifts = {name: _drift(session, sides, name, first, second) for name in common}
     because = _reasons(runtime, first, second)
     changes = {
         name: FeatureChange(
@@ -69,15 +81,13 @@ def _keys(first: TrainingSet, second: TrainingSet) -> tuple[list[str], list[str]
     return [*keys[0], first.timestamp], [*keys[1], second.timestamp]
 
 
-def _add(session: Session, name: str, training_set: TrainingSet, keys: list[str]) -> dict[str, str]:
-    """Add the rows as a table, with `o` numbering rows of equal keys. Returns the table's column by the training set's column."""
+def _add(session: Session, name: str, training_set: TrainingSet, keys: list[str]) -> Side:
+    """Store the rows in a table of the session, with `o` numbering rows of equal keys."""
     columns = {column: f"c{index}" for index, column in enumerate(column["name"] for column in training_set.manifest["columns"])}
     reader = training_set.read()
     schema = pa.schema([*(field.with_name(columns[field.name]) for field in reader.schema), pa.field("n", pa.int64())])
-    session.add(f"{name}_once", pa.RecordBatchReader.from_batches(schema, _number_rows(reader, schema)))
-    partition = ", ".join(columns[key] for key in keys)
-    session.run(f"CREATE TEMP TABLE {name} AS SELECT *, row_number() OVER (PARTITION BY {partition} ORDER BY n) AS o FROM {name}_once")
-    return columns
+    rows = session.add(f"{name}_once", pa.RecordBatchReader.from_batches(schema, _number_rows(reader, schema)))
+    return Side(session.create_table(name, numbered_rows(rows, [columns[key] for key in keys])), columns)
 
 
 def _number_rows(reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -88,47 +98,40 @@ def _number_rows(reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa
 
 
 def _match_rows(
-    session: Session, columns: Mapping[str, dict[str, str]], keys: tuple[list[str], list[str]], common: list[str]
+    session: Session, sides: tuple[Side, Side], keys: tuple[list[str], list[str]], common: list[str]
 ) -> tuple[RowCounts, dict[str, int]]:
     """Row counts of each side and of both, and by feature the number of common rows with another value."""
-    on = [f"a.{columns['a'][left]} IS NOT DISTINCT FROM b.{columns['b'][right]}" for left, right in zip(*keys, strict=True)]
-    # Compared as text, since the type of a feature may have changed.
-    pairs = [(f"a.{columns['a'][name]}", f"b.{columns['b'][name]}") for name in common]
-    counts = [f"count(*) FILTER (CAST({a} AS VARCHAR) IS DISTINCT FROM CAST({b} AS VARCHAR)) AS f{i}" for i, (a, b) in enumerate(pairs)]
-    both = _first_row(session, f"SELECT {', '.join(['count(*) AS common', *counts])} FROM a JOIN b ON {' AND '.join([*on, 'a.o = b.o'])}")
-    sides = _first_row(session, "SELECT (SELECT count(*) FROM a) AS a, (SELECT count(*) FROM b) AS b")
-    common_rows = both["common"]
-    rows = RowCounts(sides["a"], sides["b"], common_rows, added=sides["b"] - common_rows, gone=sides["a"] - common_rows)
+    first, second = sides
+    key_pairs = [(first.columns[left], second.columns[right]) for left, right in zip(*keys, strict=True)]
+    feature_pairs = [(first.columns[name], second.columns[name]) for name in common]
+    both = single_row(session, common_rows(first.rows, second.rows, key_pairs, feature_pairs))
+    size_of_first, size_of_second = (count(session, side.rows) for side in sides)
+    common_count = both["common"]
+    rows = RowCounts(size_of_first, size_of_second, common_count, added=size_of_second - common_count, gone=size_of_first - common_count)
     return rows, {name: both[f"f{index}"] for index, name in enumerate(common)}
 
 
-def _drift(session: Session, columns: Mapping[str, dict[str, str]], name: str, first: TrainingSet, second: TrainingSet) -> Facts:
+def _drift(session: Session, sides: tuple[Side, Side], name: str, first: TrainingSet, second: TrainingSet) -> Facts:
     types = [training_set.read().schema.field(name).type for training_set in (first, second)]
     nested = any(pa.types.is_nested(arrow_type) or pa.types.is_binary(arrow_type) for arrow_type in types)
     if nested or (is_number(types[0]), is_time(types[0])) != (is_number(types[1]), is_time(types[1])):
         return {"psi": None, "js": None}
     measured = first.statistics["columns"][name]
     counts = []
-    for side, arrow_type in zip("ab", types, strict=True):
-        bin_sql = _bin_sql(columns[side][name], arrow_type, measured)
-        bins = session.batches(f"SELECT {bin_sql} AS bin, count(*) AS n FROM {side} GROUP BY ALL").read_all().to_pylist()
+    for side, arrow_type in zip(sides, types, strict=True):
+        bins = session.batches(bin_counts(side.rows, _bin(side.columns[name], arrow_type, measured))).read_all().to_pylist()
         counts.append({row["bin"]: row["n"] for row in bins})
     return {"psi": drift.psi(*counts), "js": drift.jensen_shannon(*counts)}
 
 
-def _bin_sql(column: str, arrow_type: pa.DataType, measured: Facts) -> str:
-    """SQL for the bin of a value, as text. NULL and NaN have separate bins."""
+def _bin(column: str, arrow_type: pa.DataType, measured: Facts) -> exp.Expr:
+    """The bin of a value of a column, as text."""
     if is_number(arrow_type) or is_time(arrow_type):
-        value = scalar_sql(column, arrow_type)
         ends = [measured["quantiles"][percent] for percent in DECILES if percent in measured["quantiles"]]
         cut = sorted({times.parse(end, "quantile") if isinstance(end, str) else end for end in ends})
-        steps = " + ".join([f"CASE WHEN {value} > {end!r} THEN 1 ELSE 0 END" for end in cut] or ["0"])
-        unknown = "" if is_time(arrow_type) or pa.types.is_integer(arrow_type) else f" WHEN isnan({value}) THEN 'nan'"
-        return f"CASE WHEN {column} IS NULL THEN 'null'{unknown} ELSE CAST({steps} AS VARCHAR) END"
-    text = f"left(CAST({column} AS VARCHAR), {TEXT})"
-    frequent = ", ".join(literal(str(value).lower() if isinstance(value, bool) else str(value)) for value, _ in measured["top"][:TOP])
-    known = f" WHEN {text} IN ({frequent}) THEN '=' || {text}" if frequent else ""
-    return f"CASE WHEN {column} IS NULL THEN 'null'{known} ELSE 'other' END"
+        return number_bin(column, scalar_kind(arrow_type), cut)
+    frequent = [str(value).lower() if isinstance(value, bool) else str(value) for value, _ in measured["top"][:TOP]]
+    return value_bin(column, frequent, TEXT)
 
 
 def _definitions(known: Registry, first: TrainingSet, second: TrainingSet) -> tuple[DefinitionChange, ...]:
@@ -195,7 +198,3 @@ def _table_changes(runtime: Runtime, name: str, first: TrainingSet, second: Trai
     if after.through != before.through:
         changes.append(f"{name} was materialized through {times.text(before.through)}, now through {times.text(after.through)}")
     return changes
-
-
-def _first_row(session: Session, sql: str) -> Facts:
-    return dict(session.batches(sql).read_all().to_pylist()[0])

@@ -10,12 +10,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from featurestore.compiler.expressions import literal
+from featurestore.compiler.column_statistics import column_values, latest_statistics
+from featurestore.compiler.relations import Handle
 from featurestore.engine.session import Session
 from featurestore.lakehouse import scans, tables, writes
 from featurestore.lakehouse.folders import data_folders
 from featurestore.pipelines.training_sets.measures import Statistics, by_engine, countable, in_memory
-from featurestore.pipelines.training_sets.stored_rows import ROWS, StoredRows
+from featurestore.pipelines.training_sets.stored_rows import StoredRows
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
 
@@ -101,22 +102,22 @@ def statistics_table(runtime: Runtime) -> str:
 def _measure_columns(stored: StoredRows, names: Sequence[str]) -> dict[str, Statistics]:
     measured: dict[str, Statistics] = {}
     pending: dict[str, Future[Statistics]] = {}
-    with stored.session() as session, ThreadPoolExecutor(1) as pool:
+    with stored.session() as (session, rows), ThreadPoolExecutor(1) as pool:
         columns, memory = stored.columns(), session.memory // MEMORY_DIVISOR
         types = {field.name: field.type for field in stored.schema}
         for name in names:
-            column = _read_column(session, columns[name], memory // MEMORY_FACTOR) if countable(types[name]) else None
+            column = _read_column(session, rows, columns[name], memory // MEMORY_FACTOR) if countable(types[name]) else None
             measured |= {other: future.result() for other, future in pending.items()}
             pending = {} if column is None else {name: pool.submit(in_memory, column)}
             if column is None:
-                measured[name] = by_engine(session, ROWS, columns[name], types[name])
+                measured[name] = by_engine(session, rows, columns[name], types[name])
         return measured | {other: future.result() for other, future in pending.items()}
 
 
-def _read_column(session: Session, column: str, memory: int) -> pa.ChunkedArray | None:
+def _read_column(session: Session, rows: Handle, column: str, memory: int) -> pa.ChunkedArray | None:
     """The values of a column; None if they take more than `memory` bytes."""
     batches: list[pa.RecordBatch] = []
-    reader = session.batches(f"SELECT {column} AS x FROM {ROWS}")
+    reader = session.batches(column_values(rows, column))
     for batch in reader:
         memory -= batch.nbytes
         if memory < 0:
@@ -130,8 +131,6 @@ def _load(runtime: Runtime, id: str) -> list[dict[str, Any]]:
     if table is None:
         return []
     with runtime.engine.session(data_folders(table)) as session:
-        session.add("kept", scans.scan_snapshot(table, tables.current_snapshot_id(table)))
+        rows = session.add("kept", scans.scan_snapshot(table, tables.current_snapshot_id(table)))
         # Two processes that measured at the same time have both written rows.
-        latest = 'QUALIFY row_number() OVER (PARTITION BY "column" ORDER BY "at" DESC) = 1'
-        select = f'SELECT * EXCLUDE ("at") FROM kept WHERE training_set = {literal(id)} {latest} ORDER BY position'
-        return list(session.batches(select).read_all().to_pylist())
+        return list(session.batches(latest_statistics(rows, id)).read_all().to_pylist())

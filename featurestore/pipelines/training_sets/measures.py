@@ -8,6 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from featurestore.compiler import column_statistics
+from featurestore.compiler.column_statistics import Scalar
+from featurestore.compiler.query import Query
+from featurestore.compiler.relations import Handle
+from featurestore.engine.results import count, single_row
 from featurestore.engine.session import Session
 from featurestore.pipelines.training_sets.column_profile import BLOCK, TOP, Extent, Profile, ToJson, ValueCounts, Values, count_runs
 from featurestore.values import times
@@ -40,11 +45,11 @@ def is_time(arrow_type: pa.DataType) -> bool:
     return bool(pa.types.is_timestamp(arrow_type) or pa.types.is_date(arrow_type))
 
 
-def scalar_sql(column: str, arrow_type: pa.DataType) -> str:
-    """SQL that casts a column of numbers or times to BIGINT or DOUBLE. Adding 0.0 turns -0.0 into 0.0."""
+def scalar_kind(arrow_type: pa.DataType) -> Scalar:
+    """How a column of numbers or times is measured."""
     if is_time(arrow_type):
-        return f"epoch_us(CAST({column} AS TIMESTAMPTZ))"
-    return f"CAST({column} AS BIGINT)" if pa.types.is_integer(arrow_type) else f"CAST({column} AS DOUBLE) + 0.0"
+        return "time"
+    return "integer" if pa.types.is_integer(arrow_type) else "number"
 
 
 def countable(arrow_type: pa.DataType) -> bool:
@@ -64,39 +69,34 @@ def in_memory(column: pa.ChunkedArray) -> Statistics:
     return {**facts, **(odd if pa.types.is_floating(arrow_type) else {}), **_profiled(extent, pieces, arrow_type)}
 
 
-def by_engine(session: Session, rows: str, column: str, arrow_type: pa.DataType) -> Statistics:
+def by_engine(session: Session, rows: Handle, column: str, arrow_type: pa.DataType) -> Statistics:
     """The statistics of a column of the relation `rows`, computed by DuckDB within the session's memory."""
     if is_number(arrow_type) or is_time(arrow_type):
-        return _measure_ordered(session, rows, scalar_sql(column, arrow_type), arrow_type)
+        return _measure_ordered(session, rows, column, arrow_type)
     opaque = pa.types.is_nested(arrow_type) or pa.types.is_binary(arrow_type) or pa.types.is_large_binary(arrow_type)
-    shown = f"left(x, {TEXT})" if _is_text(arrow_type) else "x"
-    facts = _first_row(session, f"SELECT count({column}) AS count, count(*) - count({column}) AS nulls FROM {rows}")
-    groups = f"SELECT {column} AS x, count(*) AS n FROM {rows} WHERE {column} IS NOT NULL GROUP BY {column}"
-    distinct = _first_row(session, f"SELECT count(*) AS n FROM ({groups})")["n"]
+    facts = single_row(session, column_statistics.value_counts(rows, column))
+    distinct = count(session, column_statistics.distinct_values(rows, column))
     if opaque:
         return {**facts, "distinct": distinct}
-    top = f"SELECT {shown} AS x, n FROM ({groups}) g ORDER BY n DESC, g.x LIMIT {TOP}"
-    rows_of_top = session.batches(top).read_all().to_pylist()
-    return {**facts, "distinct": distinct, "top": [[_plain(row["x"]), row["n"]] for row in rows_of_top]}
+    groups = column_statistics.distinct_values(rows, column)
+    top = session.batches(column_statistics.most_frequent(groups, TOP, TEXT if _is_text(arrow_type) else None)).read_all().to_pylist()
+    return {**facts, "distinct": distinct, "top": [[_plain(row["x"]), row["n"]] for row in top]}
 
 
-def _measure_ordered(session: Session, rows: str, sql: str, arrow_type: pa.DataType) -> Statistics:
-    floating = not (is_time(arrow_type) or pa.types.is_integer(arrow_type))
-    values = f"SELECT {sql} AS x FROM {rows}"
-    finite = "isfinite(x)" if floating else "x IS NOT NULL"
-    facts = _first_row(
-        session,
-        f"SELECT count(x) AS count, count(*) - count(x) AS nulls, count(*) FILTER ({finite}) AS finite,"
-        f" min(x) FILTER ({finite}) AS least, max(x) FILTER ({finite}) AS greatest, approx_count_distinct(x) AS about"
-        f"{', count(*) FILTER (isnan(x)) AS nan, count(*) FILTER (isinf(x)) AS infinite' if floating else ''} FROM ({values})",
-    )
+def _measure_ordered(session: Session, rows: Handle, column: str, arrow_type: pa.DataType) -> Statistics:
+    kind = scalar_kind(arrow_type)
+
+    def values() -> Query:
+        return column_statistics.column_values(rows, column, kind)
+
+    facts = single_row(session, column_statistics.extent(values(), kind))
     extent = Extent(facts.pop("finite"), facts.pop("least"), facts.pop("greatest"))
     pieces: Iterator[ValueCounts]
     if facts.pop("about") * REPEATED < extent.count:
-        groups = session.batches(f"SELECT x, count(*) AS n FROM ({values}) WHERE {finite} GROUP BY x ORDER BY x")
+        groups = session.batches(column_statistics.finite_value_counts(values(), kind))
         pieces = ((distinct.to_numpy(), counts.to_numpy()) for distinct, counts in (batch.columns for batch in groups))
     else:
-        ordered = session.batches(f"SELECT x FROM ({values}) WHERE {finite} ORDER BY x")
+        ordered = session.batches(column_statistics.finite_values(values(), kind))
         pieces = count_runs(batch.column(0).to_numpy() for batch in ordered)
     return {**facts, **_profiled(extent, pieces, arrow_type)}
 
@@ -157,7 +157,7 @@ def _extent(ascending: Values, count: int) -> Extent:
 
 
 def _scalars(column: pa.Array | pa.ChunkedArray) -> Values:
-    """A copy of the values as int64 or float64, converted as `scalar_sql` does."""
+    """A copy of the values as int64 or float64, converted as `column_statistics.scalar` does."""
     arrow_type = column.type
     if pa.types.is_date(arrow_type):
         column = column.cast(pa.timestamp("us"))
@@ -200,7 +200,3 @@ def _text(value: Any) -> str:
         return str(spelled(value))
     except TypeError:
         return str(value)
-
-
-def _first_row(session: Session, sql: str) -> dict[str, Any]:
-    return dict(session.batches(sql).read_all().to_pylist()[0])

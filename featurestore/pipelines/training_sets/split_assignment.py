@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from featurestore.compiler.compared_rows import key_hashes
 from featurestore.engine.session import Session
 from featurestore.pipelines.training_sets.splits import Split, cumulative_shares
 from featurestore.records.runtime import Runtime
@@ -48,9 +49,8 @@ class SplitAssigner:
 
     def _hashes(self, rows: pa.RecordBatch) -> "np.ndarray[Any, np.dtype[np.uint64]]":
         columns = {f"c{index}": rows.column(name) for index, name in enumerate(self._split.by)}
-        texts = ", ".join(f"coalesce(CAST({column} AS VARCHAR), chr(0))" for column in columns)
-        self._session.add("keys", pa.table({**columns, "n": row_numbers(rows.num_rows)}))
-        table = self._session.batches(f"SELECT md5_number_lower(concat_ws(chr(31), {texts})) AS h FROM keys ORDER BY n").read_all()
+        keys = self._session.add("keys", pa.table({**columns, "n": row_numbers(rows.num_rows)}))
+        table = self._session.batches(key_hashes(keys, list(columns))).read_all()
         hashes: np.ndarray[Any, np.dtype[np.uint64]] = table.column("h").to_numpy()
         return hashes
 

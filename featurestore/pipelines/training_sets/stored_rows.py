@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore.compiler.point_in_time import ROW
-from featurestore.compiler.relations import IcebergFiles
+from featurestore.compiler.query import all_rows
+from featurestore.compiler.relations import Handle, IcebergFiles
 from featurestore.engine.session import Relation, Session
 from featurestore.errors import FeatureStoreError
 from featurestore.lakehouse import scans, tables
@@ -18,8 +19,6 @@ from featurestore.pipelines.training_sets.files import Files
 from featurestore.pipelines.training_sets.splits import PART
 from featurestore.records.runtime import Runtime
 
-ROWS = "rows"
-"""The name of the relation that `StoredRows.session` adds."""
 BATCH_ROWS = 65_536
 
 
@@ -64,16 +63,15 @@ class StoredRows:
         return pa.RecordBatchReader.from_batches(schema, (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in scan))
 
     @contextmanager
-    def session(self) -> Iterator[Session]:
-        """A session with the rows as the relation `ROWS`, which can be read any number of times."""
+    def session(self) -> Iterator[tuple[Session, Handle]]:
+        """A session, and the rows in it, which can be read any number of times."""
         relation = self.relation()
         with self.runtime.engine.session(data_folders(self.table)) as session:
             if isinstance(relation, IcebergFiles):
-                session.add(ROWS, relation)
+                rows = session.add("rows", relation)
             else:
-                session.add(f"{ROWS}_once", relation)
-                session.run(f"CREATE TEMP TABLE {ROWS} AS SELECT * FROM {ROWS}_once")
-            yield session
+                rows = session.create_table("rows", all_rows(session.add("rows_once", relation)))
+            yield session, rows
 
     def _batches(self, part: str | None, target: pa.Schema) -> Iterator[pa.RecordBatch]:
         names = [*(name for name in target.names if name != ROW), ROW]

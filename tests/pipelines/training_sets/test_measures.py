@@ -42,8 +42,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 
 
 def by_engine(session: Session, column: pa.ChunkedArray) -> measures.Statistics:
-    session.add("rows", pa.table({"c": column}))
-    return measures.by_engine(session, "rows", "c", column.type)
+    return measures.by_engine(session, session.add("rows", pa.table({"c": column})), "c", column.type)
 
 
 @pytest.mark.parametrize("kind, values", KINDS, ids=[str(kind) for kind, _ in KINDS])
