@@ -9,6 +9,8 @@ from sqlglot import exp
 
 from featurestore.compiler import allowlist, scopes
 from featurestore.compiler.parsing import SqlProblem, TooMuchSql, parse_statement, quote_sql, with_large_stack, write_sql
+from featurestore.compiler.query import Query, text_query
+from featurestore.compiler.relations import Handle
 from featurestore.compiler.scopes import Relation, struct_field
 from featurestore.errors import brief, near
 
@@ -16,6 +18,7 @@ __all__ = (
     "MAX_RENDERED",
     "RESERVED",
     "SqlProblem",
+    "bound_query",
     "canonical",
     "canonical_or_same",
     "column_names",
@@ -191,6 +194,11 @@ def render_query(tree: exp.Expr, tables: Mapping[str, str], columns: Mapping[str
     if with_large_stack(lambda: parse_statement(text) == bound, "the query"):
         return text
     raise SqlProblem("the query means something else when it is rewritten; simplify it")
+
+
+def bound_query(tree: exp.Expr, relations: Mapping[str, Handle], columns: Mapping[str, Collection[str]]) -> Query:
+    """As `render_query`, over relations of a session."""
+    return text_query(render_query(tree, {table: handle.name for table, handle in relations.items()}, columns))
 
 
 def _is_query(tree: exp.Expr) -> bool:

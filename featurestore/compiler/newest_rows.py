@@ -11,7 +11,6 @@ Which: TypeAlias = Literal["SEMI", "ANTI"]
 
 _DELETED_KEYS = template(f"SELECT DISTINCT $keys FROM $log WHERE {DELETED}")
 _REPEATED = template("SELECT 1 FROM $log GROUP BY $keys HAVING count(*) > 1 LIMIT 1")
-_IN_KEY_ORDER = template("SELECT $columns FROM $rows ORDER BY $keys")
 _BOTH = template("SELECT $columns FROM (SELECT * FROM $first UNION ALL SELECT * FROM $second) ORDER BY $keys")
 _OF_KEYS = template("SELECT l.* FROM $log AS l SEMI JOIN $others AS o ON $same")
 _OF_OTHER_KEYS = template("SELECT l.* FROM $log AS l ANTI JOIN $others AS o ON $same")
@@ -34,11 +33,6 @@ def deleted_keys(log: Source, keys: Sequence[str]) -> Query:
 def repeated_key(log: Source, keys: Sequence[str]) -> Query:
     """One row if some key has several rows, else none."""
     return _REPEATED(log=log, keys=columns(keys))
-
-
-def in_key_order(rows: Source, keys: Sequence[str], names: Sequence[str]) -> Query:
-    """These columns of all rows, ordered by key, which is the order that loads fastest."""
-    return _IN_KEY_ORDER(rows=rows, keys=columns(keys), columns=columns(names))
 
 
 def both_in_key_order(first: Source, second: Source, keys: Sequence[str], names: Sequence[str]) -> Query:

@@ -6,6 +6,7 @@ has the feature table's columns. Spine rows without a match get NULLs, and NULL 
 
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.log_diff import DELETED
+from featurestore.compiler.query import Query, from_sql, text_query
 from featurestore.compiler.service_plan import ViewUse
 
 ROW = "__fs_row"
@@ -19,13 +20,14 @@ def key_column(index: int) -> str:
     return f"__fs_k{index}"
 
 
-def as_of_join(use: ViewUse, spine: str, features: str, *, known: str, corrected: bool, deletions: bool = False) -> str:
-    """A SELECT of ROW, FEATURE_TIME, CREATED_TIME and the features under their output names, one row per spine row.
+def as_of_join(use: ViewUse, spine: Query | str, features: Query | str, *, known: str, corrected: bool, deletions: bool = False) -> Query:
+    """A query of ROW, FEATURE_TIME, CREATED_TIME and the features under their output names, one row per spine row.
 
     `known` "now" uses the latest version of each row, "then" only versions created by t. `corrected` False means that the feature
     relation has one version of every row, so that "now" need not choose. `deletions`: the feature relation has the column DELETED,
     which is true in tombstones.
     """
+    spine, features = from_sql(spine), from_sql(features)
     keys = [quoted(key) for key, _ in use.keys]
     values = [quoted(name) for name in dict.fromkeys(column for column, _ in use.features)]
     if known == "then":
@@ -44,7 +46,7 @@ def as_of_join(use: ViewUse, spine: str, features: str, *, known: str, corrected
         *((f"f.{quoted(c)}", quoted(n)) for c, n in use.features),
     ]
     selected = ",\n  ".join(f"CASE WHEN {fresh} THEN {sql} END AS {name}" if fresh else f"{sql} AS {name}" for sql, name in columns)
-    return f"SELECT s.{ROW},\n  {selected}\nFROM {spine} s ASOF LEFT JOIN (\n{rows}\n) f ON {on} AND s.{T} >= {at}"
+    return text_query(f"SELECT s.{ROW},\n  {selected}\nFROM {spine} s ASOF LEFT JOIN (\n{rows}\n) f ON {on} AND s.{T} >= {at}")
 
 
 def _latest(keys: list[str], values: list[str], features: str) -> str:

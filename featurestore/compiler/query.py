@@ -52,14 +52,27 @@ def text_expression(sql: str) -> exp.Expr:
     return exp.Paren(this=_text(sql))
 
 
+def text_items(items: Iterable[str]) -> list[exp.Expr]:
+    """The items of a SELECT list that the compiler wrote as text."""
+    return [_text(item) for item in items]
+
+
+def from_sql(relation: Query | Handle | str) -> str:
+    """A relation in a FROM clause that the compiler writes as text; a `str` is a plain name."""
+    if isinstance(relation, Query):
+        return f"({relation})"
+    return relation if isinstance(relation, str) else identifier(relation.name).sql(DUCKDB)
+
+
 def all_rows(relation: Source) -> Query:
     """A query of all columns and rows of a relation."""
     return Query(exp.Select(expressions=[exp.Star()], from_=exp.From(this=source(relation))))
 
 
-def columns_of(rows: Source, names: Iterable[str]) -> Query:
-    """These columns of all rows."""
-    return Query(exp.Select(expressions=columns(names), from_=exp.From(this=source(rows))))
+def columns_of(rows: Source, names: Iterable[str], order: Sequence[str] = ()) -> Query:
+    """These columns of all rows, ordered by the columns `order`."""
+    ordered = exp.Order(expressions=[exp.Ordered(this=column(name), nulls_first=False) for name in order]) if order else None
+    return Query(exp.Select(expressions=columns(names), from_=exp.From(this=source(rows)), order=ordered))
 
 
 def sample_rows(rows: Source, size: int) -> Query:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from featurestore.compiler.expressions import quoted
+from featurestore.compiler.relations import Handle
 from featurestore.engine.connection import connect
 from featurestore.engine.duck import DuckSession
 from featurestore.engine.duckdb_errors import translate_errors
@@ -15,7 +16,7 @@ from featurestore.engine.watch import current
 class MemorySession(DuckSession):
     """A session that can also read Python values."""
 
-    def add_values(self, name: str, columns: Mapping[str, tuple[str | None, Sequence[Any]]]) -> None:
+    def add_values(self, name: str, columns: Mapping[str, tuple[str | None, Sequence[Any]]]) -> Handle:
         """Create the table `name` from columns of equal length, each with its DuckDB type (None: inferred by DuckDB).
 
         Without Arrow, which imports pandas, if installed, to convert a list of values: that would take longer than all the rest.
@@ -29,6 +30,7 @@ class MemorySession(DuckSession):
             values = [list(column_values) for _, column_values in columns.values()]
             statement = one_statement(self._connection, f"CREATE TEMP TABLE {quoted(name)} AS SELECT {', '.join(selected)}", WRITES)
             self._connection.execute(statement, values).fetchall()
+        return Handle(name)
 
 
 @contextmanager

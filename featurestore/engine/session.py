@@ -80,6 +80,16 @@ class Session(Protocol):
         """
 
 
+class ValueSession(Session, Protocol):
+    """A session that can also read Python values."""
+
+    def add_values(self, name: str, columns: Mapping[str, tuple[str | None, Sequence[Any]]]) -> Handle:
+        """Create the table `name` from columns of equal length, each with its DuckDB type (None: inferred).
+
+        Raises: RequestError when a value does not have its column's type.
+        """
+
+
 class ExpressionEvaluator(Protocol):
     """Computes SQL expressions over rows that are in memory."""
 

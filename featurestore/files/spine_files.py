@@ -40,8 +40,7 @@ def open_spine_files(
         yield pa.RecordBatchReader.from_batches(opened.schema, _batches(list(states), opened))
         return
     with engine().session(opened.relation.folders) as session:
-        session.add(_SPINE, _in_order(list(states), opened))
-        yield session.batches(f"SELECT * FROM {_SPINE}")
+        yield session.batches(session.add(_SPINE, _in_order(list(states), opened)))
 
 
 def _batches(paths: Sequence[str], opened: ParquetFiles) -> Iterator[pa.RecordBatch]:

@@ -4,7 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+from sqlglot import exp
 
+from featurestore.compiler.join_rows import items_of
+from featurestore.compiler.query import Query
+from featurestore.compiler.relations import Handle
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.engine.session import Session
 from featurestore.errors import RequestError
@@ -21,21 +25,23 @@ def derived_error(name: str, sql: str, sql_type: str, details: Mapping[str, Any]
     )
 
 
-def derived_rows(session: Session, plan: ServicePlan, select: str, derived: Sequence[str], source: str, rows: int) -> pa.RecordBatchReader:
-    """Stream the rows of `select`, which computes the derived features over the FROM clause `source`; `derived` are their SELECT items.
+def derived_rows(
+    session: Session, plan: ServicePlan, query: Query, derived: Sequence[exp.Expr], inputs: Query | Handle, rows: int
+) -> pa.RecordBatchReader:
+    """Stream the rows of a query that computes the derived features over `inputs`; `derived` are their SELECT items.
 
     Reading raises: RequestError naming the first derived feature that fails, or has values that a table cannot store.
     """
-    alone = {name: f"SELECT {column} FROM {source}" for (name, _), column in zip(plan.derived, derived, strict=True)}
+    alone = {name: items_of(inputs, [item]) for (name, _), item in zip(plan.derived, derived, strict=True)}
     try:
-        reader = session.batches(select, rows)
+        reader = session.batches(query, rows)
     except RequestError as error:
         raise _failing_feature_error(session, plan, alone, error) from error
     return pa.RecordBatchReader.from_batches(reader.schema, _checked_batches(session, plan, reader, alone))
 
 
 def _checked_batches(
-    session: Session, plan: ServicePlan, reader: pa.RecordBatchReader, alone: Mapping[str, str]
+    session: Session, plan: ServicePlan, reader: pa.RecordBatchReader, alone: Mapping[str, Query]
 ) -> Iterator[pa.RecordBatch]:
     unstorable: str | None = None
     while unstorable is None:
@@ -53,7 +59,7 @@ def _checked_batches(
     raise derived_error(unstorable, dict(plan.derived)[unstorable], _sql_type(session, alone[unstorable]), {})
 
 
-def _failing_feature_error(session: Session, plan: ServicePlan, alone: Mapping[str, str], error: RequestError) -> RequestError:
+def _failing_feature_error(session: Session, plan: ServicePlan, alone: Mapping[str, Query], error: RequestError) -> RequestError:
     """The error of the first derived feature that fails when it is computed alone; the original error if none does."""
     if type(error) is not RequestError:
         return error
@@ -66,7 +72,7 @@ def _failing_feature_error(session: Session, plan: ServicePlan, alone: Mapping[s
     return error
 
 
-def _sql_type(session: Session, select: str) -> str:
-    """The DuckDB type of a SELECT of one column."""
-    (sql_type,) = session.schema(select).values()
+def _sql_type(session: Session, query: Query) -> str:
+    """The DuckDB type of a query of one column."""
+    (sql_type,) = session.schema(query).values()
     return sql_type

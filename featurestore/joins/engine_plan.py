@@ -4,14 +4,16 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from featurestore.compiler.derived import derived_columns
-from featurestore.compiler.expressions import quoted
-from featurestore.compiler.point_in_time import CREATED_TIME, FEATURE_TIME, ROW, T
+from featurestore.compiler.join_rows import derived_items, join_facts, joined_features
+from featurestore.compiler.point_in_time import ROW, T
+from featurestore.compiler.query import Query
+from featurestore.compiler.relations import Handle
 from featurestore.compiler.service_plan import ServicePlan
+from featurestore.engine.results import single_row
 from featurestore.engine.session import Session
 from featurestore.joins.derived_rows import derived_rows
 from featurestore.joins.gather.view_log import BATCH
-from featurestore.joins.view_join import LOG, SPINE, Facts, ViewFacts, ViewJoin, view_table
+from featurestore.joins.view_join import LOG, SPINE, Facts, ViewFacts, ViewJoin, spine_key_column, view_table
 from featurestore.spines.spine import SpineRows
 from featurestore.values.int64 import row_numbers
 
@@ -31,63 +33,43 @@ class EngineJoin:
 
         The temporary tables of the views have them until the next batch.
         """
-        self._session.add(SPINE, _join_columns(self._plan, spine))
+        session, plan = self._session, self._plan
+        added = session.add(SPINE.name, _join_columns(plan, spine))
         for view in self._views:
-            self._session.add(LOG, view.rows())
-            self._session.run(f"CREATE OR REPLACE TEMP TABLE {view.table} AS {view.sql}")
-            facts = _facts(self._session, view).beside(self.facts.get(view.use.label))
+            log = session.add(LOG.name, view.rows())
+            joined = session.create_table(view.table.name, view.query(added, log))
+            facts = _facts(session, added, view, joined).beside(self.facts.get(view.use.label))
             self.facts[view.use.label] = facts.proven(view)
-        inner, columns, derived = _parts(self._plan)
-        return derived_rows(self._session, self._plan, _ordered(inner, columns), derived, f"(\n{inner}\n)", BATCH)
+        inputs, features = _features(plan)
+        return derived_rows(session, plan, features, derived_items(plan, _request_columns(plan)), inputs, BATCH)
 
 
-def final_select(plan: ServicePlan) -> str:
-    """A SELECT of the features of every view and the derived features, in spine order."""
-    inner, columns, _ = _parts(plan)
-    return _ordered(inner, columns)
+def final_query(plan: ServicePlan) -> Query:
+    """The features of every view and the derived features, in spine order."""
+    return _features(plan)[1]
 
 
-def _parts(plan: ServicePlan) -> tuple[str, list[str], list[str]]:
-    """The SELECT with the inputs of all columns, the SELECT items of all columns, and those of the derived features."""
-    scope = {name: _request_column(index) for index, (name, _) in enumerate(plan.request)}
-    scope.update({name: quoted(name) for name in plan.looked_up_names})
-    looked_up = [f"{view_table(index)}.{quoted(name)}" for index, use in enumerate(plan.uses) for _, name in use.features]
-    derived = derived_columns(plan, scope)
-    joins = "".join(f"\nJOIN {view_table(index)} USING ({ROW})" for index in range(len(plan.uses)))
-    inner = f"SELECT s.*, {', '.join(looked_up)}\nFROM {SPINE} s{joins}"
-    columns = [*(quoted(name) for name in plan.looked_up_names), *derived]
-    return inner, columns, derived
+def _features(plan: ServicePlan) -> tuple[Query, Query]:
+    tables = [view_table(index) for index in range(len(plan.uses))]
+    return joined_features(SPINE, tables, plan, _request_columns(plan))
 
 
-def _ordered(inner: str, columns: Sequence[str]) -> str:
-    return f"SELECT {', '.join(columns)}\nFROM (\n{inner}\n)\nORDER BY {ROW}"
-
-
-def _request_column(index: int) -> str:
-    """The column name of the request field at this position."""
-    return f"__fs_r{index}"
+def _request_columns(plan: ServicePlan) -> list[str]:
+    """The column in SPINE of each request field."""
+    return [f"__fs_r{index}" for index, _ in enumerate(plan.request)]
 
 
 def _join_columns(plan: ServicePlan, spine: SpineRows) -> pa.Table:
     """The columns that the join reads, with generated names, which cannot collide with the spine's names."""
     columns: dict[str, pa.ChunkedArray | pa.Array] = {ROW: row_numbers(spine.rows), T: spine.times}
     for index, column in enumerate(spine.keys):
-        columns[f"__fs_c{index}"] = spine.keys[column]
-    for index, (name, _) in enumerate(plan.request):
-        columns[_request_column(index)] = spine.request[name]
+        columns[spine_key_column(index)] = spine.keys[column]
+    for request_column, (name, _) in zip(_request_columns(plan), plan.request, strict=True):
+        columns[request_column] = spine.request[name]
     return pa.table(columns)
 
 
-def _facts(session: Session, view: ViewJoin) -> ViewFacts:
-    """The facts of a view, from its temporary table."""
-    past = "true" if view.log.through is None else f"epoch_us({T}) > {view.log.through}"
-    row = (
-        session.batches(
-            f"SELECT count(*) FILTER (WHERE {FEATURE_TIME} IS NULL) AS missing, count(*) FILTER (WHERE {past}) AS past,"
-            f" max(epoch_us({FEATURE_TIME}) - epoch_us({T})) AS feature, max(epoch_us({CREATED_TIME}) - epoch_us({T})) AS created"
-            f" FROM {SPINE} JOIN {view.table} USING ({ROW})"
-        )
-        .read_all()
-        .to_pylist()[0]
-    )
+def _facts(session: Session, spine: Handle, view: ViewJoin, joined: Handle) -> ViewFacts:
+    """The facts of a view, from its table."""
+    row = single_row(session, join_facts(spine, joined, view.log.through))
     return ViewFacts(row["missing"], row["past"], row["feature"], row["created"])

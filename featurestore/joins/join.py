@@ -8,9 +8,9 @@ import pyarrow as pa
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.engine.session import Session
 from featurestore.errors import Conflict
-from featurestore.joins.engine_plan import EngineJoin, final_select
+from featurestore.joins.engine_plan import EngineJoin, final_query
 from featurestore.joins.gather.plan import GatherJoin, plan_gather
-from featurestore.joins.view_join import Facts, Log, view_joins
+from featurestore.joins.view_join import LOG, SPINE, Facts, Log, view_joins
 from featurestore.spines.spine import Spine, SpineRows
 from featurestore.values.arguments import check_known
 
@@ -48,7 +48,7 @@ def join(session: Session, plan: ServicePlan, spine: Spine, logs: Mapping[str, L
     first = next(pieces)
     features = joiner.features(first)
     schema = pa.schema([*spine.schema, *features.schema])
-    sql = [*(f"CREATE TEMP TABLE {view.table} AS\n{view.sql};" for view in views), f"{final_select(plan)};"]
+    sql = [*(f"CREATE TEMP TABLE {view.table} AS\n{view.query(SPINE, LOG)};" for view in views), f"{final_query(plan)};"]
     return Joined(schema, _batches(joiner, first, features, pieces, schema), joiner.facts, "\n\n".join(sql))
 
 

@@ -4,8 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from featurestore.compiler.join_rows import log_between, spine_of_view
 from featurestore.compiler.log_diff import DELETED
-from featurestore.compiler.point_in_time import ROW, T, as_of_join, key_column
+from featurestore.compiler.point_in_time import as_of_join
+from featurestore.compiler.query import Query
+from featurestore.compiler.relations import Handle
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.engine.session import Relation
 from featurestore.errors import Conflict
@@ -13,8 +16,9 @@ from featurestore.joins.gather.row_groups import LogFiles
 from featurestore.spines.spine import Spine
 from featurestore.values import times
 
-SPINE = "spine"
-LOG = "log"
+SPINE = Handle("spine")
+LOG = Handle("log")
+"""The relations that joins add to their session: a batch of the spine, and the log of one view after another."""
 
 
 class Log(Protocol):
@@ -85,16 +89,17 @@ Facts: TypeAlias = dict[str, ViewFacts]
 
 @dataclass(frozen=True)
 class ViewJoin:
-    """A use of a view with its log. `table` is the temporary table with its row for each spine row, `spine` the SELECT of the spine's
-    keys in the log's types; `lower` and `upper` bound the relevant times in microseconds (None: no bound). `first` is the spine's first
-    time, None if it has none.
+    """A use of a view with its log, from which `table` is made: a row for each spine row.
+
+    `spine_keys` are the spine's key columns, each with its type in the log. `lower` and `upper` bound the relevant times in microseconds
+    (None: no bound). `first` is the spine's first time, None if it has none.
     """
 
     use: ViewUse
-    table: str
+    table: Handle
     log: Log
     known: str
-    spine: str
+    spine_keys: tuple[tuple[str, str], ...]
     first: int | None
     lower: int | None
     upper: int | None
@@ -105,18 +110,20 @@ class ViewJoin:
         own = [*(key for key, _ in self.use.keys), "feature_timestamp", "created_timestamp", *([DELETED] if self.log.deletions else [])]
         return list(dict.fromkeys([*own, *(name for name, _ in self.use.features)]))
 
-    @property
-    def within(self) -> str:
+    def relevant_rows(self, log: Handle) -> Query:
         """The log's rows in the relevant time range."""
-        if self.upper is None:
-            return f"(SELECT * FROM {LOG} WHERE false)"
-        lower = "" if self.lower is None else f" AND feature_timestamp >= make_timestamptz({self.lower})"
-        return f"(SELECT * FROM {LOG} WHERE feature_timestamp <= make_timestamptz({self.upper}){lower})"
+        return log_between(log, self.lower, self.upper)
 
-    @property
-    def sql(self) -> str:
-        """The join with all features, over SPINE and LOG."""
-        return as_of_join(self.use, self.spine, self.within, known=self.known, corrected=self.log.corrected, deletions=self.log.deletions)
+    def query(self, spine: Handle, log: Handle) -> Query:
+        """The join with all features."""
+        return as_of_join(
+            self.use,
+            spine_of_view(spine, self.spine_keys),
+            self.relevant_rows(log),
+            known=self.known,
+            corrected=self.log.corrected,
+            deletions=self.log.deletions,
+        )
 
     def rows(self) -> Relation:
         """The log's rows; each call reads them again."""
@@ -127,9 +134,14 @@ class ViewJoin:
         return self.log.files(self.columns, self.lower, self.upper)
 
 
-def view_table(index: int) -> str:
-    """The temporary table with the rows of the view at this position of the plan, one per spine row."""
-    return f"v{index}"
+def view_table(index: int) -> Handle:
+    """The table of the session with the rows of the view at this position of the plan, one per spine row."""
+    return Handle(f"v{index}")
+
+
+def spine_key_column(index: int) -> str:
+    """The column in SPINE of the service's key column at this position."""
+    return f"__fs_c{index}"
 
 
 def view_joins(plan: ServicePlan, spine: Spine, logs: Mapping[str, Log], known: str) -> list[ViewJoin]:
@@ -138,12 +150,11 @@ def view_joins(plan: ServicePlan, spine: Spine, logs: Mapping[str, Log], known: 
     request_columns = spine.key_columns
     joins: list[ViewJoin] = []
     for index, use in enumerate(plan.uses):
-        keys = [
-            f"CAST(__fs_c{request_columns.index(column)} AS {kind}) AS {key_column(i)}"
-            for i, ((_, column), kind) in enumerate(zip(use.keys, use.key_types, strict=True))
-        ]
-        own = f"(SELECT {ROW}, {T}, {', '.join(keys)} FROM {SPINE})"
+        keys = tuple(
+            (spine_key_column(request_columns.index(column)), sql_type)
+            for (_, column), sql_type in zip(use.keys, use.key_types, strict=True)
+        )
         lower = None if ends is None or use.ttl is None else max(ends[0] - use.ttl, times.FIRST)
         first, upper = (None, None) if ends is None else ends
-        joins.append(ViewJoin(use, view_table(index), logs[use.table], known, own, first, lower, upper))
+        joins.append(ViewJoin(use, view_table(index), logs[use.table], known, keys, first, lower, upper))
     return joins

@@ -9,8 +9,10 @@ from featurestore.compiler.events import SOURCE, Events, compile_events, field_p
 from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, resolve
 from featurestore.compiler.features import feature_names
 from featurestore.compiler.grid import type_problems
+from featurestore.compiler.relations import Handle
 from featurestore.compiler.storage import storage_type
-from featurestore.compiler.views import ROWS, CompiledView, compile_view
+from featurestore.compiler.typed_columns import expression_over, typed_nulls, without_rows
+from featurestore.compiler.views import CompiledView, compile_view
 from featurestore.compiler.zero_divisors import row_sql
 from featurestore.dsl.check import Condition
 from featurestore.dsl.definitions import owner_of
@@ -67,8 +69,7 @@ def check_type_problems(session: Session, view: FeatureView, columns: Mapping[st
     if not conditions:
         return []
     scope = {name: quoted(name) for name in columns}
-    empty = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in columns.items())
-    session.run(f"CREATE OR REPLACE TEMP VIEW {SOURCE} AS SELECT {empty}")
+    session.create_view(SOURCE, typed_nulls(columns))
     found = _misfits(session, scope, [(owner, field, check.sql) for field, check in conditions.items()])
     wrong = {problem.field for problem in found}
     for field, check in conditions.items():
@@ -80,7 +81,7 @@ def check_type_problems(session: Session, view: FeatureView, columns: Mapping[st
 
 def raw_columns(session: Session) -> dict[str, str]:
     """The columns of SOURCE and their DuckDB types."""
-    return session.schema(f"SELECT * FROM {quoted(SOURCE)}")
+    return session.schema(Handle(SOURCE))
 
 
 def failed_inspection(*problems: FieldProblem) -> Inspected:
@@ -127,16 +128,15 @@ def _misfits(session: Session, scope: dict[str, str], expressions: list[tuple[Ow
 def _kind_of(session: Session, sql: str) -> str | None:
     """The type of an expression over SOURCE; None when it has none because its parts do not go together."""
     try:
-        return next(iter(session.schema(f"SELECT {sql} FROM {SOURCE}").values()))
+        return next(iter(session.schema(expression_over(Handle(SOURCE), sql)).values()))
     except RequestError:
         return None
 
 
 def _described(session: Session, view: FeatureView, events: Events, compiled: CompiledView) -> Inspected:
     """Run every step on no rows to learn the types of its columns."""
-    for name, select in compiled.steps:
-        session.run(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM (\n{select}\n) LIMIT 0")
-    found = session.schema(f"SELECT * FROM {ROWS}")
+    (*_, rows) = [session.create_table(name, without_rows(query)) for name, query in compiled.steps]
+    found = session.schema(rows)
     problems: list[FieldProblem] = []
     columns: dict[str, str] = {}
     for column, kind in found.items():

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import pyarrow as pa
 from sqlglot import exp
 
+from featurestore.compiler.relations import Handle
+from featurestore.compiler.typed_columns import without_rows
 from featurestore.engine.rereadable import Rereadable
 from featurestore.engine.session import Relation, Session
 from featurestore.engine.watch import current, use_watch
@@ -34,24 +36,21 @@ def open_query(runtime: Runtime, tree: exp.Expr, at: Mapping[str, TableAt], what
     Raises: RequestError naming `what` and every column that no table has; NotFound for a snapshot that is gone.
     """
     with runtime.engine.session() as session:
-        _add_tables(session, tree, _relations(at), what)
-        yield session.batches(f"SELECT * FROM {QUERY}")
+        yield session.batches(_add_tables(session, tree, _relations(at), what))
 
 
 def query_rows(runtime: Runtime, tree: exp.Expr, at: Mapping[str, TableAt], what: str) -> Rereadable:
     """The same rows, to be read as often as one likes. Raises: as `open_query`."""
     relations, watch = _relations(at), current()
     with runtime.engine.session() as session:
-        _add_tables(session, tree, relations, what)
-        schema = session.batches(f"SELECT * FROM {QUERY} LIMIT 0").schema
+        schema = session.batches(without_rows(_add_tables(session, tree, relations, what))).schema
 
     def batches() -> Iterator[pa.RecordBatch]:
         # They are asked for by a thread of the engine, which does not know what it works for.
         with ExitStack() as opened:
             with use_watch(watch):
                 session = opened.enter_context(runtime.engine.session())
-            _add_tables(session, tree, relations, what)
-            yield from session.batches(f"SELECT * FROM {QUERY}")
+            yield from session.batches(_add_tables(session, tree, relations, what))
 
     return Rereadable(schema, batches)
 
@@ -61,10 +60,10 @@ def query_columns(runtime: Runtime, tree: exp.Expr, at: Mapping[str, TableAt], w
     for a column whose values would not arrive as they are.
     """
     with runtime.engine.brief() as session:
-        _add_tables(session, tree, _relations({name: found._replace(snapshot_id=None) for name, found in at.items()}), what)
+        rows = _add_tables(session, tree, _relations({name: found._replace(snapshot_id=None) for name, found in at.items()}), what)
         # Only what hands rows on tells which columns cannot be.
-        session.batches(f"SELECT * FROM {QUERY} LIMIT 0")
-        return session.schema(f"SELECT * FROM {QUERY}")
+        session.batches(without_rows(rows))
+        return session.schema(rows)
 
 
 def _relations(at: Mapping[str, TableAt]) -> dict[str, Relation]:
@@ -72,8 +71,6 @@ def _relations(at: Mapping[str, TableAt]) -> dict[str, Relation]:
     return {name: Rereadable(rows.schema, rows.read) if isinstance(rows, SnapshotStream) else rows for name, rows in found.items()}
 
 
-def _add_tables(session: Session, tree: exp.Expr, relations: Mapping[str, Relation], what: str) -> None:
-    names = {table: f"table_{index}" for index, table in enumerate(relations)}
-    for table, relation in relations.items():
-        session.add(names[table], relation)
-    add_query(session, QUERY, tree, names, what)
+def _add_tables(session: Session, tree: exp.Expr, relations: Mapping[str, Relation], what: str) -> Handle:
+    added = {table: session.add(f"table_{index}", relation) for index, (table, relation) in enumerate(relations.items())}
+    return add_query(session, QUERY, tree, added, what)

@@ -173,8 +173,7 @@ def source_changes(pinned: PinnedSource, since: Pins, reads: Sequence[str]) -> s
 def _file_columns(runtime: Runtime, files: LocalFiles) -> dict[str, str]:
     """The columns of files, seen by a session that runs no SQL from a user."""
     with runtime.engine.session(files.folders) as session:
-        session.add(SOURCE, files)
-        return session.schema(f"SELECT * FROM {SOURCE}")
+        return session.schema(session.add(SOURCE, files))
 
 
 def _without_rows(columns: Mapping[str, str]) -> IcebergFiles:

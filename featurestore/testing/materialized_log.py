@@ -20,7 +20,7 @@ from featurestore.dsl.problems import FieldProblem
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
-from featurestore.engine.memory import MemorySession
+from featurestore.engine.session import ValueSession
 from featurestore.errors import DefinitionError, FeatureStoreError, Problem, RequestError
 from featurestore.sources.bind import Inspected, check_type_problems, failed_inspection, inspect_view, raw_columns
 from featurestore.sources.query import add_query
@@ -57,7 +57,7 @@ class MaterializedService:
 
 
 def materialize_rows(
-    session: MemorySession, service: FeatureService, rows: Mapping[str, Any], schema: Schema, run: int
+    session: ValueSession, service: FeatureService, rows: Mapping[str, Any], schema: Schema, run: int
 ) -> MaterializedService:
     """Materialize these source rows with a run at the time `run`, in microseconds.
 
@@ -93,7 +93,7 @@ def _explained(definitions: Definitions, view: FeatureView, found: Inspected) ->
     return [definitions.locate(replace(problem, message=f"{problem.message}{given}")) for problem in found.problems]
 
 
-def _inspected(session: MemorySession, view: FeatureView, rows: Mapping[str, Any], relations: Mapping[str, str]) -> Inspected:
+def _inspected(session: ValueSession, view: FeatureView, rows: Mapping[str, Any], relations: Mapping[str, Handle]) -> Inspected:
     """Inspect a view against its source, which stays open as SOURCE."""
     try:
         _open(session, view.source, {name: relations[name] for name in relation_names(view.source, rows)})
@@ -103,7 +103,7 @@ def _inspected(session: MemorySession, view: FeatureView, rows: Mapping[str, Any
     return inspect_view(session, view)
 
 
-def _refuse_untyped(session: MemorySession, view: FeatureView, name: str) -> None:
+def _refuse_untyped(session: ValueSession, view: FeatureView, name: str) -> None:
     """Refuse columns that the view reads and that have only NULLs, whose type is unknown."""
     raw = raw_columns(session)
     if field_problems(view, list(raw)):
@@ -117,15 +117,15 @@ def _refuse_untyped(session: MemorySession, view: FeatureView, name: str) -> Non
             )
 
 
-def _open(session: MemorySession, source: Source, relations: Mapping[str, str]) -> None:
+def _open(session: ValueSession, source: Source, relations: Mapping[str, Handle]) -> None:
     if source.sql is not None:
         add_query(session, SOURCE, parse_query(source.sql), relations, "its SQL")
         return
     (relation,) = relations.values()
-    session.create_view(SOURCE, all_rows(Handle(relation)))
+    session.create_view(SOURCE, all_rows(relation))
 
 
-def _compute(session: MemorySession, view: FeatureView, found: Inspected, run: int) -> pa.Table:
+def _compute(session: ValueSession, view: FeatureView, found: Inspected, run: int) -> pa.Table:
     """All rows up to the run; its time is the created time of rows whose source has none."""
     if found.events is None or found.compiled is None:
         raise TypeError(f"view {view.name} has problems and cannot be computed")

@@ -6,10 +6,12 @@ from typing import Any
 
 from sqlglot import exp
 
-from featurestore.compiler.expressions import parse_query, query_tables, quoted, resolve
+from featurestore.compiler.expressions import parse_query, query_tables, resolve
+from featurestore.compiler.relations import Handle
+from featurestore.compiler.typed_columns import typed_columns
 from featurestore.dsl.source import Source
 from featurestore.dsl.value_types import sql_type_of_name
-from featurestore.engine.memory import MemorySession
+from featurestore.engine.session import ValueSession
 from featurestore.errors import FeatureStoreError, NotFound, RequestError
 from featurestore.testing.literal_types import literal_type, to_python
 from featurestore.values import frames
@@ -21,7 +23,7 @@ Schema = Mapping[str, Mapping[str, str]]
 """Types of columns by source or table: {"orders": {"amount": "decimal(10,2)"}}."""
 
 
-def add_sources(session: MemorySession, sources: Sequence[Source], rows: Mapping[str, Any], schema: Schema) -> dict[str, str]:
+def add_sources(session: ValueSession, sources: Sequence[Source], rows: Mapping[str, Any], schema: Schema) -> dict[str, Handle]:
     """Add the rows of every source; returns the relation of each name in `rows`.
 
     Rows are given by the name of a source or of the table that it reads; for a query, by the tables that it reads. Raises: NotFound for
@@ -37,10 +39,10 @@ def add_sources(session: MemorySession, sources: Sequence[Source], rows: Mapping
             raise NotFound("source or table", name, known, "what is tested")
     for source in sources:
         _refuse_missing(source, rows)
-    relations = {name: f"__fs_given_{index}" for index, name in enumerate(times)}
-    for name, relation in relations.items():
-        add_rows(session, relation, rows[name], f"rows[{name!r}]", _types(name, schema.get(name, {})), times[name])
-    return relations
+    return {
+        name: add_rows(session, f"__fs_given_{index}", rows[name], f"rows[{name!r}]", _types(name, schema.get(name, {})), columns)
+        for index, (name, columns) in enumerate(times.items())
+    }
 
 
 def relation_names(source: Source, rows: Mapping[str, Any]) -> tuple[str, ...]:
@@ -48,7 +50,7 @@ def relation_names(source: Source, rows: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(_reads(source, rows))
 
 
-def add_rows(session: MemorySession, relation: str, given: Any, what: str, types: Mapping[str, str], times: Collection[str]) -> None:
+def add_rows(session: ValueSession, relation: str, given: Any, what: str, types: Mapping[str, str], times: Collection[str]) -> Handle:
     """Add rows as a relation. Columns in `types` get that DuckDB type; other columns in `times` are timestamps in UTC."""
     if isinstance(given, list):
         columns = frames.rows_to_columns(given, what)
@@ -58,18 +60,16 @@ def add_rows(session: MemorySession, relation: str, given: Any, what: str, types
         wanted = {resolve(name, columns): ZONED for name in times} | dict(types)
         typed = {name: _typed(values, wanted.get(name), f"{what}: column '{name}'") for name, values in columns.items()}
         with _naming_rows(what):
-            session.add_values(relation, typed)
-        return
+            return session.add_values(relation, typed)
     table = frames.to_arrow_table(given, what)
     if table is None:
         raise RequestError(f"{what} is {given!r}; give {frames.MEMORY}")
     with _naming_rows(what):
-        session.add(f"{relation}_given", table)
-        found = session.schema(f"SELECT * FROM {quoted(f'{relation}_given')}")
+        raw = session.add(f"{relation}_given", table)
+        found = session.schema(raw)
         texts = {name: ZONED for name in (resolve(time, found) for time in times) if name is not None and found[name] == TEXT}
         kinds = found | texts | dict(types)
-        cast = [f"CAST({quoted(name) if name in found else 'NULL'} AS {kind}) AS {quoted(name)}" for name, kind in kinds.items()]
-        session.run(f"CREATE TEMP TABLE {quoted(relation)} AS SELECT {', '.join(cast)} FROM {quoted(f'{relation}_given')}")
+        return session.create_table(relation, typed_columns(raw, kinds, found))
 
 
 @contextmanager

@@ -6,12 +6,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from featurestore.compiler.expressions import quoted
+from featurestore.compiler.join_rows import keys_at
 from featurestore.compiler.point_in_time import CREATED_TIME, FEATURE_TIME, ROW
+from featurestore.compiler.query import columns_of
 from featurestore.compiler.service_plan import ViewUse
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.view import FeatureView, Selection
-from featurestore.engine.memory import MemorySession, memory_session
+from featurestore.engine.memory import memory_session
+from featurestore.engine.session import ValueSession
 from featurestore.errors import RequestError
 from featurestore.joins.join import join
 from featurestore.joins.view_join import view_table
@@ -80,8 +82,7 @@ def training_rows(
         tested = _tested(session, service, rows, known, materialized_at, schema)
         if isinstance(spine, list) and not spine:
             return []
-        add_rows(session, "__fs_given_spine", spine, "the spine", {}, {timestamp})
-        given = session.batches("SELECT * FROM __fs_given_spine").read_all()
+        given = session.batches(add_rows(session, "__fs_given_spine", spine, "the spine", {}, {timestamp})).read_all()
         joined = join(session, tested.plan, spine_in_memory(fit_rows(given, tested.plan, timestamp), tested.plan), tested.logs, known)
         return _rows(pa.Table.from_batches(joined.batches, joined.schema))
 
@@ -92,7 +93,7 @@ def utc(text: str) -> datetime:
 
 
 def _tested(
-    session: MemorySession, service: FeatureService, rows: Mapping[str, Any], known: Known, run: Time | None, schema: Schema | None
+    session: ValueSession, service: FeatureService, rows: Mapping[str, Any], known: Known, run: Time | None, schema: Schema | None
 ) -> MaterializedService:
     if not isinstance(rows, Mapping):
         raise RequestError(f"rows is {type(rows).__name__}; give a dict of the rows by source: {{'orders': [{{...}}, ...]}}")
@@ -113,16 +114,14 @@ def _stored(use: ViewUse, log: MemoryLog) -> pa.Table:
     return pa.table({name: log.table.column(column) for column, name in pairs})
 
 
-def _seen(session: MemorySession, tested: MaterializedService, use: ViewUse, log: MemoryLog, at: int, known: Known) -> pa.Table:
+def _seen(session: ValueSession, tested: MaterializedService, use: ViewUse, log: MemoryLog, at: int, known: Known) -> pa.Table:
     """The rows of a join of all keys at one time."""
-    session.add("__fs_log", log.table)
-    keys = ", ".join(f"{quoted(column)} AS {quoted(name)}" for column, name in use.keys)
-    given = session.batches(f"SELECT DISTINCT {keys}, make_timestamptz({at}) AS __fs_at FROM __fs_log ORDER BY ALL").read_all()
+    given = session.batches(keys_at(session.add("__fs_log", log.table), use.keys, at)).read_all()
     spine = SpineRows(given, "__fs_at", {name: given.column(name) for _, name in use.keys}, {})
     # Without room the join runs in DuckDB, and leaves the times of the joined rows in a temporary table.
     joined = join(session, tested.plan, spine_in_memory(spine, tested.plan), tested.logs, known, room=0)
     found = pa.Table.from_batches(joined.batches, joined.schema)
-    seen = session.batches(f"SELECT {FEATURE_TIME}, {CREATED_TIME} FROM {view_table(0)} ORDER BY {ROW}").read_all()
+    seen = session.batches(columns_of(view_table(0), [FEATURE_TIME, CREATED_TIME], [ROW])).read_all()
     return pa.table(
         {
             **{name: found.column(name) for _, name in use.keys},

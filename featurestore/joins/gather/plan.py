@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import pyarrow as pa
 
-from featurestore.compiler.derived import derived_columns
+from featurestore.compiler.join_rows import in_row_order, typed_derived_items
 from featurestore.compiler.point_in_time import ROW
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.engine.session import Session
@@ -67,11 +67,9 @@ class GatherJoin:
         names = [*plan.looked_up_names, *(name for name, _ in plan.request)]
         inner = {f"__fs_g{index}": column for index, column in enumerate(columns)}
         rows = len(columns[0]) if columns else 0
-        self._session.add("gathered", pa.table({ROW: row_numbers(rows), **inner}))
-        scope = {name: f"CAST({column} AS {kind})" for name, column, kind in zip(names, inner, kinds, strict=True)}
-        derived = derived_columns(plan, scope)
-        select = f"SELECT {', '.join(derived)} FROM gathered ORDER BY {ROW}"
-        return derived_rows(self._session, plan, select, derived, "gathered", BATCH)
+        gathered = self._session.add("gathered", pa.table({ROW: row_numbers(rows), **inner}))
+        derived = typed_derived_items(plan, dict(zip(names, zip(inner, kinds, strict=True), strict=True)))
+        return derived_rows(self._session, plan, in_row_order(gathered, derived), derived, gathered, BATCH)
 
 
 def plan_gather(session: Session, plan: ServicePlan, views: Sequence[ViewJoin], room: int) -> GatherJoin | None:

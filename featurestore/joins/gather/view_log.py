@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from featurestore.compiler.expressions import quoted
 from featurestore.compiler.log_diff import DELETED
+from featurestore.compiler.query import columns_of
 from featurestore.engine.session import Relation, Session
 from featurestore.joins.gather.as_of import NEVER, NO_ROW, AsOf, SortedSpine, to_micros
 from featurestore.joins.gather.key_codes import UNKNOWN, Keys
@@ -160,8 +160,8 @@ def _matchable_rows(keys: Sequence[pa.ChunkedArray], times: pa.ChunkedArray) -> 
 
 def _read_all(session: Session, view: ViewJoin, relation: Relation, room: int | None = None) -> pa.Table | None:
     """Read the relevant rows of a relation with DuckDB; None if they need more than `room` bytes."""
-    session.add(LOG, relation)
-    reader = session.batches(f"SELECT {', '.join(map(quoted, view.columns))} FROM {view.within}", BATCH)
+    log = session.add(LOG.name, relation)
+    reader = session.batches(columns_of(view.relevant_rows(log), view.columns), BATCH)
     batches: list[pa.RecordBatch] = []
     taken = 0
     for batch in reader:

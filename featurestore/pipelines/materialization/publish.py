@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from featurestore.compiler import newest_rows
 from featurestore.compiler.log_diff import DELETED, LIVE_COLUMNS
-from featurestore.compiler.query import Query
+from featurestore.compiler.query import Query, columns_of
 from featurestore.compiler.relations import Handle, IcebergFiles
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.results import count
@@ -197,7 +197,7 @@ def newest(
     if isinstance(relation, IcebergFiles) and not deletions and relation.rows <= FEW_ROWS:
         wide = session.add("__fs_log", relation)
         if not count(session, newest_rows.repeated_key(wide, keys)):
-            return newest_rows.in_key_order(wide, keys, columns)
+            return columns_of(wide, columns, keys)
     narrow = session.add("__fs_narrow", log([*keys, *(LIVE_COLUMNS if deletions else LIVE_COLUMNS[:2])]))
     wide = session.add("__fs_log", log(columns))
     rows = narrow if only is None else newest_rows.rows_of_keys(narrow, keys, only.keys, only.which)

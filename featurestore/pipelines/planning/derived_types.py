@@ -4,6 +4,7 @@ from featurestore.compiler.derived import derived_sql
 from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, resolve
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.compiler.storage import base_type, storage_type
+from featurestore.compiler.typed_columns import expression_over, typed_nulls
 from featurestore.dsl.problems import FieldProblem, Owner
 from featurestore.errors import RequestError
 from featurestore.records.runtime import Runtime
@@ -16,13 +17,13 @@ def derived_type_problems(runtime: Runtime, plan: ServicePlan) -> list[FieldProb
     looked_up = {name: kind for use in plan.uses for (_, name), kind in zip(use.features, use.feature_types, strict=True)}
     kinds = {**dict(plan.request), **looked_up}
     scope = {name: quoted(name) for name in kinds}
-    empty = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in kinds.items()) or "1 AS __fs_one"
+    inputs = typed_nulls(kinds)
     owner = Owner("service", plan.service)
     problems: list[FieldProblem] = []
     with runtime.engine.brief() as session:
         for (name, sql), expression in zip(plan.derived, derived_sql(plan, scope), strict=True):
             try:
-                (kind,) = session.schema(f"SELECT {expression} AS v FROM (SELECT {empty})").values()
+                (kind,) = session.schema(expression_over(inputs, expression)).values()
                 if base_type(kind) == "UHUGEINT":
                     raise SqlProblem("has type UHUGEINT, which a training set cannot hold; CAST it to DECIMAL(38,0)")
                 storage_type("INTEGER" if kind.strip('"') == "NULL" else kind)

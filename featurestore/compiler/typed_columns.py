@@ -1,0 +1,32 @@
+"""Queries that tell or set the types of columns."""
+
+from collections.abc import Mapping
+
+from sqlglot import exp
+
+from featurestore.compiler.query import Query, Source, cast, column, named, source, template, text_expression
+
+_EXPRESSION = template("SELECT $expression AS v FROM $rows")
+_NO_ROWS = template("SELECT * FROM $rows LIMIT 0")
+
+
+def typed_nulls(types: Mapping[str, str]) -> Query:
+    """One row of NULLs with columns of these DuckDB types; a column `__fs_one` if there are none."""
+    nulls = [named(cast(exp.Null(), sql_type), name) for name, sql_type in types.items()]
+    return Query(exp.Select(expressions=nulls or [named(exp.Literal.number(1), "__fs_one")]))
+
+
+def expression_over(rows: Source, sql: str) -> Query:
+    """A compiled expression over the columns of a relation, as `v`."""
+    return _EXPRESSION(rows=rows, expression=text_expression(sql))
+
+
+def without_rows(rows: Source) -> Query:
+    """The columns of a relation, without rows."""
+    return _NO_ROWS(rows=rows)
+
+
+def typed_columns(rows: Source, types: Mapping[str, str], known: Mapping[str, str]) -> Query:
+    """Columns of these DuckDB types; NULL for those that are not among the `known` columns of the relation."""
+    casts = [named(cast(column(name) if name in known else exp.Null(), sql_type), name) for name, sql_type in types.items()]
+    return Query(exp.Select(expressions=casts, from_=exp.From(this=source(rows))))
