@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from featurestore.compiler import csv_types
 from featurestore.compiler.expressions import quoted
-from featurestore.compiler.relations import FILE, FilePart, LocalFiles
+from featurestore.compiler.file_columns import csv_column, file_column, first_misfit, fits_kind, folder_column, text_kinds
+from featurestore.compiler.relations import FILE, FilePart, Handle, LocalFiles
 from featurestore.dsl.csv_format import Csv
+from featurestore.engine.results import single_row
 from featurestore.engine.session import Engine, Session
 from featurestore.errors import NotFound, RequestError
-from featurestore.files import csv_text, csv_types, folders
+from featurestore.files import csv_text, folders
 from featurestore.files.merged_columns import Columns, merge_columns
 from featurestore.values.value_types import ZONED
 
@@ -95,8 +98,8 @@ def _column_types(engine: Engine, parts: Sequence[_Part], csv: Csv, names: Seque
     raw = LocalFiles(tuple(_text_part(part, names) for part in parts), csv)
     with engine.session(raw.folders) as session:
         try:
-            session.add(_RAW, raw)
-            bits = _text_kinds(session, names, known_types, csv, times)
+            rows = session.add(_RAW, raw)
+            bits = _text_kinds(session, rows, names, known_types, csv, times)
         except RequestError as error:
             raise _unreadable(parts, csv, error) from error
         for index, name in enumerate(names):
@@ -105,22 +108,19 @@ def _column_types(engine: Engine, parts: Sequence[_Part], csv: Csv, names: Seque
                 name in known_types and bits[index] and not _is_compatible(bits[index], known_types[name], declared=declared)
             ):
                 column_type = known_types.get(name, ZONED)
-                raise _misfit(session, parts, csv, name, column_type, declared=declared, time=name in times)
+                raise _misfit(session, rows, parts, csv, name, column_type, declared=declared, time=name in times)
     return {name: known_types[name] if name in known_types else csv_types.inferred_type(bits[index]) for index, name in enumerate(names)}
 
 
-def _text_kinds(session: Session, names: Sequence[str], fixed: Mapping[str, str], csv: Csv, times: Sequence[str]) -> list[int]:
+def _text_kinds(
+    session: Session, rows: Handle, names: Sequence[str], fixed: Mapping[str, str], csv: Csv, times: Sequence[str]
+) -> list[int]:
     """The bit set of the kinds of texts in each column; for a declared column, 1 for texts that fit and 2 for others."""
-    selected: list[str] = []
-    for name in names:
-        column = quoted(name)
-        if name in csv.types:
-            fits = csv_types.rule(column, fixed[name], csv).fits
-            kinds = f"CASE WHEN {column} IS NULL THEN NULL WHEN {fits} THEN 1 ELSE 2 END"
-        else:
-            kinds = csv_types.kinds_sql(column, csv, time=name in times)
-        selected.append(f"bit_or({kinds}) AS {quoted(f'b{len(selected)}')}")
-    row = session.batches(f"SELECT {', '.join(selected)} FROM {_RAW}").read_all().to_pylist()[0]
+    kinds = [
+        fits_kind(name, fixed[name], csv) if name in csv.types else csv_types.kinds_sql(quoted(name), csv, time=name in times)
+        for name in names
+    ]
+    row = single_row(session, text_kinds(rows, kinds))
     return [int(row[f"b{index}"] or 0) for index in range(len(names))]
 
 
@@ -133,7 +133,7 @@ def _is_compatible(bits: int, column_type: str, *, declared: bool) -> bool:
 
 
 def _text_part(part: _Part, names: Sequence[str]) -> FilePart:
-    own = [(name, quoted(part.own[name]) if name in part.own else "CAST(NULL AS VARCHAR)") for name in names]
+    own = [(name, file_column(part.own[name], None) if name in part.own else file_column(None, "VARCHAR")) for name in names]
     return FilePart(part.paths, ((FILE, FILE), *own), part.header)
 
 
@@ -142,13 +142,12 @@ def _typed_part(part: _Part, columns: Columns, types: Mapping[str, str], from_fo
     for name in columns.names.values():
         column_type = types.get(name)
         if name in part.own and column_type is not None:
-            value = csv_types.rule(quoted(part.own[name]), column_type, csv).value
+            value = csv_column(part.own[name], column_type, csv)
         elif name in part.folders:
-            folder_type = from_folders[part.folders[name]]
-            value, column_type = folders.value_sql(part.folders[name], folder_type), column_type or folder_type
+            value = folder_column(part.folders[name], from_folders[part.folders[name]], column_type)
         else:
-            value, column_type = "NULL", column_type or from_folders[name]
-        selected.append((name, f"CAST({value} AS {column_type})"))
+            value = file_column(None, column_type or from_folders[name])
+        selected.append((name, value))
     return FilePart(part.paths, tuple(selected), part.header)
 
 
@@ -164,14 +163,12 @@ def _unreadable(parts: Sequence[_Part], csv: Csv, error: RequestError) -> Reques
     return RequestError(message, reason=error.details.get("reason"))
 
 
-def _misfit(session: Session, parts: Sequence[_Part], csv: Csv, name: str, column_type: str, *, declared: bool, time: bool) -> RequestError:
+def _misfit(
+    session: Session, raw: Handle, parts: Sequence[_Part], csv: Csv, name: str, column_type: str, *, declared: bool, time: bool
+) -> RequestError:
     """The error for the first text of a column that does not have its type."""
-    rule, column = csv_types.rule(quoted(name), column_type, csv), quoted(name)
-    fits = rule.fits
-    if not declared and not time:
-        fits = f"({csv_types.kinds_sql(column, csv, time=time)} & {~csv_types.BITS[column_type] & 255}) = 0"
-    wrong = f"SELECT {FILE} AS file, {column} AS text FROM {_RAW} WHERE {column} IS NOT NULL AND NOT coalesce({fits}, false) LIMIT 1"
-    rows = session.batches(wrong).read_all().to_pylist()
+    rule = csv_types.rule(quoted(name), column_type, csv)
+    rows = session.batches(first_misfit(raw, name, column_type, csv, inferred=not declared, time=time)).read_all().to_pylist()
     if not rows:
         return RequestError(f"column '{name}' is not {rule.wanted} throughout, as it was in earlier runs; declare its type", column=name)
     file, value = str(rows[0]["file"]), str(rows[0]["text"])

@@ -4,20 +4,18 @@ import re
 from collections.abc import Sequence
 from urllib.parse import unquote
 
-from featurestore.compiler.expressions import literal
-from featurestore.compiler.relations import FILE
+from featurestore.compiler.file_columns import NULL_FOLDER
 
 _FOLDER = re.compile(r"(?:^|/)([^/=]+)=([^/]*)(?=/)")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _DATE = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])")
-_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 def folder_values(path: str) -> dict[str, str | None]:
     """The columns in the folder names of a path, as text; of two with the same name, the one nearest to the root."""
     values: dict[str, str | None] = {}
     for name, text in _FOLDER.findall(path):
-        values.setdefault(name, None if text == _NULL else unquote(text))
+        values.setdefault(name, None if text == NULL_FOLDER else unquote(text))
     return values
 
 
@@ -27,9 +25,3 @@ def folder_type(texts: Sequence[str | None]) -> str:
     if distinct and all(map(_WHOLE.fullmatch, distinct)) and len({int(text) for text in distinct}) == len(distinct):
         return "BIGINT"
     return "DATE" if distinct and all(map(_DATE.fullmatch, distinct)) else "VARCHAR"
-
-
-def value_sql(name: str, folder_type: str) -> str:
-    """SQL over FILE of the column's value."""
-    text = f"url_decode(regexp_extract({FILE}, {literal(f'(?:^|/){re.escape(name)}=([^/]*)/')}, 1))"
-    return f"CAST(nullif({text}, {literal(_NULL)}) AS {folder_type})"

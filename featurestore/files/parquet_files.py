@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from featurestore.compiler.expressions import quoted
-from featurestore.compiler.nanoseconds import truncate_sql
+from featurestore.compiler.file_columns import file_column, folder_column
 from featurestore.compiler.relations import FilePart, LocalFiles
 from featurestore.files import folders, widening
 from featurestore.files.footers import Footer
@@ -111,12 +110,13 @@ def _select(
     for name, (kind, same) in kinds.items():
         target = widening.sql_type_of_arrow(widening.plain(kind))
         if name.lower() in own:
-            selected.append((name, _file_column_sql(own[name.lower()], one.kinds[own[name.lower()]], same, target)))
+            column = own[name.lower()]
+            selected.append((name, file_column(column, None if same else target, _nanoseconds(one.kinds[column]))))
         elif name.lower() in folder:
-            value = folders.value_sql(folder[name.lower()], from_folders[folder[name.lower()]])
-            selected.append((name, f"CAST({value} AS {target})"))
+            column = folder[name.lower()]
+            selected.append((name, folder_column(column, from_folders[column], target)))
         else:
-            selected.append((name, f"CAST(NULL AS {target})" if target else "NULL"))
+            selected.append((name, file_column(None, target)))
     return tuple(selected)
 
 
@@ -128,10 +128,3 @@ def _nanoseconds(held: pa.DataType) -> str:
     if not pa.types.is_timestamp(held) or held.unit != "ns":
         return ""
     return "TIMESTAMPTZ_NS" if held.tz else "TIMESTAMP_NS"
-
-
-def _file_column_sql(column: str, held: pa.DataType, same: bool, target: str | None) -> str:
-    name = quoted(column)
-    if (found := truncate_sql(name, _nanoseconds(held))) is not None:
-        return found
-    return name if same or target is None else f"CAST({name} AS {target})"
