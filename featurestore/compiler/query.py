@@ -42,6 +42,11 @@ def render(query: Query | Handle, dialect: str = DUCKDB) -> str:
     return str(query) if dialect == DUCKDB else _write(query.tree.transform(_parse_text), dialect)
 
 
+def write_steps(steps: Iterable[tuple[str, Query]]) -> str:
+    """Temporary tables, each with its query, as one text for people to read."""
+    return "\n\n".join(f"CREATE TEMP TABLE {name} AS\n{query};" for name, query in steps)
+
+
 def text_query(sql: str) -> Query:
     """A query that the compiler wrote as text, of DuckDB's dialect; it stays as it is there, and is parsed for other dialects."""
     return Query(_text(sql))

@@ -8,7 +8,7 @@ from featurestore.compiler.expressions import quoted
 from featurestore.compiler.features import ExpressionFeature, RowFeature, ViewFeature, features_of
 from featurestore.compiler.folds import NONE, Shortcuts
 from featurestore.compiler.grid import grid_plan
-from featurestore.compiler.query import Query, text_query
+from featurestore.compiler.query import Query, text_query, write_steps
 from featurestore.compiler.single_point import single_point
 from featurestore.compiler.windows import tile_facts, tile_steps, window_steps
 from featurestore.compiler.zero_divisors import row_sql
@@ -43,7 +43,7 @@ class CompiledView:
     @property
     def sql(self) -> str:
         """The whole computation as one text, to be read by people."""
-        return "\n\n".join(f"CREATE TEMP TABLE {name} AS\n{query};" for name, query in self.steps)
+        return write_steps(self.steps)
 
 
 def compile_view(view: FeatureView, events: Events, types: Mapping[str, str], shortcuts: Shortcuts = NONE) -> CompiledView:

@@ -155,9 +155,9 @@ class DuckSession:
             sql_types = {column.name: column.sql_type for column in relation.columns}
             sql = self._file_sql(name, _iceberg_sql(relation), relation.paths)
         elif isinstance(relation, LocalFiles):
-            sql_types = self.schema(sql := self._file_sql(name, _local_sql(relation), relation.paths))
+            sql_types = self._types(sql := self._file_sql(name, _local_sql(relation), relation.paths))
         else:
-            sql_types = self.schema(sql := self._register(name, relation))
+            sql_types = self._types(sql := self._register(name, relation))
         columns = [_micros(column, sql_type) for column, sql_type in sql_types.items()]
         return self._create("VIEW", name, f"SELECT {', '.join(columns)} FROM ({sql})")
 
@@ -174,12 +174,12 @@ class DuckSession:
         return self._create("VIEW", name, render(query))
 
     def rename_table(self, table: Handle, name: str) -> Handle:
-        self.run(f"DROP TABLE IF EXISTS {quoted(name)}")
-        self.run(f"ALTER TABLE {quoted(table.name)} RENAME TO {quoted(name)}")
+        self._run(f"DROP TABLE IF EXISTS {quoted(name)}")
+        self._run(f"ALTER TABLE {quoted(table.name)} RENAME TO {quoted(name)}")
         self._created[name] = self._created.pop(table.name)
         return Handle(name)
 
-    def run(self, sql: str) -> None:
+    def _run(self, sql: str) -> None:
         self._execute(sql, WRITES)
 
     def clear(self) -> None:
@@ -188,15 +188,14 @@ class DuckSession:
         self._arrow.clear()
         for kind in ("view", "table"):
             for (name,) in self._execute(f"SELECT {kind}_name FROM duckdb_{kind}s() WHERE temporary AND NOT internal", READS):
-                self.run(f"DROP {kind} {quoted(name)}")
+                self._run(f"DROP {kind} {quoted(name)}")
         self._created.clear()
 
-    def schema(self, query: Query | Handle | str) -> dict[str, str]:
-        rows = self._execute(f"DESCRIBE {_text(query)}", READS)
-        return {str(row[0]): str(row[1]) for row in rows}
+    def schema(self, query: Query | Handle) -> dict[str, str]:
+        return self._types(render(query))
 
-    def batches(self, query: Query | Handle | str, rows: int = 65_536) -> pa.RecordBatchReader:
-        sql = _text(query)
+    def batches(self, query: Query | Handle, rows: int = 65_536) -> pa.RecordBatchReader:
+        sql = render(query)
         with self._translated():
             self._watch.check()
             relation = self._connection.sql(one_statement(self._connection, sql, READS))
@@ -205,9 +204,9 @@ class DuckSession:
         return pa.RecordBatchReader.from_batches(reader.schema, self._watch_batches(reader))
 
     def write(
-        self, query: Query | str, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None = None
+        self, query: Query, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None = None
     ) -> tuple[int, list[Path]]:
-        sql = _text(query)
+        sql = render(query)
         private.make_folder_like_parent(folder)
         if self._folder is None or self._within.covers(folder / "rows.parquet"):
             rows, files = self._write(sql, folder, ids, group_rows, month_of)
@@ -237,11 +236,14 @@ class DuckSession:
         ((rows, files),) = self._execute(copy, (duckdb.StatementType.COPY,), full)
         return int(rows), [Path(file) for file in sorted(files)] if rows else []
 
+    def _types(self, sql: str) -> dict[str, str]:
+        return {str(row[0]): str(row[1]) for row in self._execute(f"DESCRIBE {sql}", READS)}
+
     def _create(self, kind: str, name: str, sql: str) -> Handle:
         # DuckDB replaces a table by a table only, and a view by a view.
         if self._created.get(name, kind) != kind:
-            self.run(f"DROP {self._created[name]} IF EXISTS {quoted(name)}")
-        self.run(f"CREATE OR REPLACE TEMP {kind} {quoted(name)} AS {sql}")
+            self._run(f"DROP {self._created[name]} IF EXISTS {quoted(name)}")
+        self._run(f"CREATE OR REPLACE TEMP {kind} {quoted(name)} AS {sql}")
         self._created[name] = kind
         return Handle(name)
 
@@ -302,14 +304,10 @@ class DuckSession:
             types = trusted.execute(one_statement(trusted, f"DESCRIBE {sql}", READS)).fetchall()
             columns = ", ".join(f"CAST({quoted(column)} AS {sql_type}) AS {quoted(column)}" for column, sql_type, *_ in types)
             rows = trusted.sql(one_statement(trusted, sql, READS)).to_arrow_reader(65_536)
-            self.run(f"CREATE OR REPLACE TEMP TABLE {copied} AS SELECT {columns} FROM ({self._register(name, rows)})")
+            self._run(f"CREATE OR REPLACE TEMP TABLE {copied} AS SELECT {columns} FROM ({self._register(name, rows)})")
             self._connection.unregister(f"{name}__arrow")
             self._arrow.discard(f"{name}__arrow")
         return f"SELECT * FROM {copied}"
-
-
-def _text(query: Query | Handle | str) -> str:
-    return query if isinstance(query, str) else render(query)
 
 
 def _field_id(field_id: FieldId) -> str:

@@ -52,26 +52,20 @@ class Session(Protocol):
     def rename_table(self, table: Handle, name: str) -> Handle:
         """Rename a temporary table; it replaces an earlier one of that name."""
 
-    def run(self, sql: str) -> None:
-        """Run one statement that creates or drops tables and views, or changes rows.
-
-        Raises: RequestError for other statements, or if it fails on the data; OutOfResources.
-        """
-
     def clear(self) -> None:
         """Drop every table and view, and let go of what was added, so that the memory is free for what comes next."""
 
-    def schema(self, query: Query | Handle | str) -> dict[str, str]:
+    def schema(self, query: Query | Handle) -> dict[str, str]:
         """The DuckDB type of each column of a query, without running it. Raises: RequestError with the reason."""
 
-    def batches(self, query: Query | Handle | str, rows: int = 65_536) -> pa.RecordBatchReader:
+    def batches(self, query: Query | Handle, rows: int = 65_536) -> pa.RecordBatchReader:
         """Stream the rows of a query; the session must stay open while they are read.
 
         Raises: TypeMismatch naming a column whose type Arrow cannot carry exactly.
         """
 
     def write(
-        self, query: Query | str, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None = None
+        self, query: Query, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None = None
     ) -> tuple[int, list[Path]]:
         """Write the rows of a query to Parquet files in a new folder, with these field ids and about `group_rows` rows per row group.
 

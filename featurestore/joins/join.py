@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from featurestore.compiler.query import write_steps
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.engine.session import Session
 from featurestore.errors import Conflict
@@ -48,8 +49,9 @@ def join(session: Session, plan: ServicePlan, spine: Spine, logs: Mapping[str, L
     first = next(pieces)
     features = joiner.features(first)
     schema = pa.schema([*spine.schema, *features.schema])
-    sql = [*(f"CREATE TEMP TABLE {view.table} AS\n{view.query(SPINE, LOG)};" for view in views), f"{final_query(plan)};"]
-    return Joined(schema, _batches(joiner, first, features, pieces, schema), joiner.facts, "\n\n".join(sql))
+    steps = write_steps((view.table.name, view.query(SPINE, LOG)) for view in views)
+    sql = "\n\n".join([*([steps] if steps else []), f"{final_query(plan)};"])
+    return Joined(schema, _batches(joiner, first, features, pieces, schema), joiner.facts, sql)
 
 
 def _batches(

@@ -98,24 +98,20 @@ class RecordingSession:
         self.sent.append(Sent("rename_table", name))
         return self.inner.rename_table(table, name)
 
-    def run(self, sql: str) -> None:
-        self.sent.append(Sent("run", sql=sql))
-        self.inner.run(sql)
-
     def clear(self) -> None:
         self.sent.append(Sent("clear"))
         self.inner.clear()
 
-    def schema(self, query: Query | Handle | str) -> dict[str, str]:
-        self.sent.append(Sent("schema", sql=query if isinstance(query, str) else render(query)))
+    def schema(self, query: Query | Handle) -> dict[str, str]:
+        self.sent.append(Sent("schema", sql=render(query)))
         return self.inner.schema(query)
 
-    def batches(self, query: Query | Handle | str, rows: int = 65_536) -> pa.RecordBatchReader:
-        self.sent.append(Sent("batches", sql=query if isinstance(query, str) else render(query)))
+    def batches(self, query: Query | Handle, rows: int = 65_536) -> pa.RecordBatchReader:
+        self.sent.append(Sent("batches", sql=render(query)))
         return self.inner.batches(query, rows)
 
     def write(
-        self, query: Query | str, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None = None
+        self, query: Query, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None = None
     ) -> tuple[int, list[Path]]:
         self.sent.append(Sent("write", folder.name, str(query)))
         return self.inner.write(query, folder, ids, group_rows, month_of)
@@ -171,21 +167,18 @@ class CannedSession:
     def rename_table(self, table: Handle, name: str) -> Handle:
         return Handle(name)
 
-    def run(self, sql: str) -> None:
-        """Nothing is stored."""
-
     def clear(self) -> None:
         """Nothing is stored."""
 
-    def schema(self, query: Query | Handle | str) -> dict[str, str]:
-        return dict(self.answers(query if isinstance(query, str) else render(query)))
+    def schema(self, query: Query | Handle) -> dict[str, str]:
+        return dict(self.answers(render(query)))
 
-    def batches(self, query: Query | Handle | str, rows: int = 65_536) -> pa.RecordBatchReader:
+    def batches(self, query: Query | Handle, rows: int = 65_536) -> pa.RecordBatchReader:
         schema = pa.schema([pa.field(name, pa.null()) for name in self.schema(query)])
         return pa.RecordBatchReader.from_batches(schema, [])
 
     def write(
-        self, query: Query | str, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None = None
+        self, query: Query, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None = None
     ) -> tuple[int, list[Path]]:
         return 0, []
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from featurestore import Settings
+from featurestore.compiler.query import text_query
 from featurestore.compiler.relations import Column, IcebergFiles, parquet_files
 from featurestore.engine.duck import DuckEngine, DuckSession
 from featurestore.engine.evaluator import Evaluator
@@ -128,12 +129,12 @@ OPENED: dict[str, Open] = {
 @pytest.fixture(params=OPENED)
 def session(request: pytest.FixtureRequest, engine: DuckEngine, world: World) -> Iterator[DuckSession]:
     with OPENED[request.param](engine, world) as session:
-        session.run("CREATE TEMP TABLE made AS SELECT 1 AS a")
+        session.create_table("made", text_query("SELECT 1 AS a"))
         yield session
 
 
 def settings_of(session: DuckSession) -> list[object]:
-    found = session.batches(f"SELECT {', '.join(f'current_setting({name!r})' for name in SETTINGS)}").read_all().to_pylist()
+    found = session.batches(text_query(f"SELECT {', '.join(f'current_setting({name!r})' for name in SETTINGS)}")).read_all().to_pylist()
     return list(found)
 
 
@@ -141,29 +142,29 @@ def test_no_statement_reads_or_writes_or_changes_anything(session: DuckSession, 
     python_frame = pa.table({"a": [SECRET]})
     before, settings = world.files(), settings_of(session)
     for sql in map(world.fill, [*READS, *ACTS]):
-        for way in (session.run, lambda text: session.batches(text).read_all()):
+        for way in (session._run, lambda text: session.batches(text_query(text)).read_all()):
             with pytest.raises(FeatureStoreError) as refused:
                 way(sql)
             assert SECRET not in str(refused.value), sql
         # Some functions have the same columns whatever they read: binding them reads nothing.
         with suppress(FeatureStoreError):
-            assert SECRET not in str(session.schema(sql))
+            assert SECRET not in str(session.schema(text_query(sql)))
     for sql in map(world.fill, READS):
         with pytest.raises(FeatureStoreError):
-            session.run(f"CREATE TEMP TABLE stolen AS {sql}")
+            session.create_table("stolen", text_query(f"{sql}"))
         with pytest.raises(FeatureStoreError):
-            session.batches(f"SELECT (SELECT max(x) FROM ({sql}) t(x)) AS y FROM made").read_all()
+            session.batches(text_query(f"SELECT (SELECT max(x) FROM ({sql}) t(x)) AS y FROM made")).read_all()
     assert world.files() == before
     assert settings_of(session) == settings
     assert python_frame.num_rows == 1
-    assert session.schema("SELECT * FROM made") == {"a": "INTEGER"}
+    assert session.schema(text_query("SELECT * FROM made")) == {"a": "INTEGER"}
 
 
 def test_a_text_that_is_written_cannot_be_two(engine: DuckEngine, world: World) -> None:
     with engine.session([world.granted]) as session:
         hostile = f"SELECT 1 AS a) TO '{world.written}'; COPY (SELECT 2 AS a"
         with pytest.raises(RequestError):
-            session.write(hostile, world.granted / "new", {"a": 1}, 2048)
+            session.write(text_query(hostile), world.granted / "new", {"a": 1}, 2048)
     assert not world.written.exists()
 
 
@@ -183,10 +184,10 @@ def test_a_session_reads_and_writes_the_files_of_its_folders(engine: DuckEngine,
     ids = {"a": 1}
     columns = (Column(1, "a", "INTEGER"),)
     with engine.session([world.granted]) as session:
-        rows, files = session.write("SELECT 7 AS a", world.granted / "new", ids, 2048)
+        rows, files = session.write(text_query("SELECT 7 AS a"), world.granted / "new", ids, 2048)
         assert (rows, len(files)) == (1, 1)
         session.add("back", IcebergFiles((str(files[0]),), columns))
-        assert session.batches("SELECT * FROM back").read_all().to_pylist() == [{"a": 7}]
+        assert session.batches(text_query("SELECT * FROM back")).read_all().to_pylist() == [{"a": 7}]
 
 
 def test_what_lies_elsewhere_is_copied_for_a_session(engine: DuckEngine, world: World) -> None:
@@ -197,11 +198,11 @@ def test_what_lies_elsewhere_is_copied_for_a_session(engine: DuckEngine, world: 
     with engine.session() as session:
         session.add("rows", parquet_files(str(elsewhere)))
         for _ in range(2):
-            found = session.batches("SELECT x.a FROM rows x JOIN rows y USING (a) ORDER BY a").read_all().to_pylist()
+            found = session.batches(text_query("SELECT x.a FROM rows x JOIN rows y USING (a) ORDER BY a")).read_all().to_pylist()
             assert found == [{"a": 1}, {"a": 2}]
         with pytest.raises(RequestError):
-            session.schema(f"SELECT * FROM '{elsewhere}'")
-        rows, files = session.write("SELECT 7 AS a", world.folder / "out" / "new", {"a": 1}, 2048)
+            session.schema(text_query(f"SELECT * FROM '{elsewhere}'"))
+        rows, files = session.write(text_query("SELECT 7 AS a"), world.folder / "out" / "new", {"a": 1}, 2048)
         assert rows == 1
         assert [pq.read_table(file).to_pylist() for file in files] == [[{"a": 7}]]
         assert files[0].parent == world.folder / "out" / "new"
@@ -213,16 +214,16 @@ def test_a_folder_that_is_a_link_is_reached(engine: DuckEngine, tmp_path: Path) 
     pq.write_table(pa.table({"a": [1]}), tmp_path / "real" / "a.parquet")
     with engine.session([tmp_path / "link"]) as session:
         session.add("rows", parquet_files(str(tmp_path / "link" / "a.parquet")))
-        assert session.batches("SELECT * FROM rows").read_all().to_pylist() == [{"a": 1}]
-        assert session.schema(f"SELECT * FROM '{tmp_path / 'real' / 'a.parquet'}'") == {"a": "BIGINT"}
+        assert session.batches(text_query("SELECT * FROM rows")).read_all().to_pylist() == [{"a": 1}]
+        assert session.schema(text_query(f"SELECT * FROM '{tmp_path / 'real' / 'a.parquet'}'")) == {"a": "BIGINT"}
 
 
 def test_a_locked_session_spills(tmp_path: Path) -> None:
     engine = DuckEngine(Settings(home=tmp_path / "home", memory_limit="80MB", threads=1))
     with engine.session() as session:
-        session.run("CREATE TEMP TABLE many AS SELECT range AS a, hash(range) AS b, hash(range + 1) AS c FROM range(6_000_000)")
+        session.create_table("many", text_query("SELECT range AS a, hash(range) AS b, hash(range + 1) AS c FROM range(6_000_000)"))
         assert list((tmp_path / "home" / "spill").rglob("*.tmp"))
-        (row,) = session.batches("SELECT count(*) AS n, sum(a) AS s FROM many").read_all().to_pylist()
+        (row,) = session.batches(text_query("SELECT count(*) AS n, sum(a) AS s FROM many")).read_all().to_pylist()
         assert (row["n"], int(row["s"])) == (6_000_000, 5_999_999 * 3_000_000)
     assert not list((tmp_path / "home" / "spill").iterdir())
     assert os.listdir(tmp_path / "home") == ["spill"]

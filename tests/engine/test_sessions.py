@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from featurestore import Settings
+from featurestore.compiler.query import text_query
 from featurestore.engine.duck import DuckEngine, DuckSession
 from featurestore.engine.evaluator import KNOWN_QUERIES, Evaluator
 from featurestore.engine.memory import memory_session
@@ -33,40 +34,40 @@ def opened(request: pytest.FixtureRequest) -> Open:
 
 
 def value(session: DuckSession, sql: str) -> object:
-    return session.batches(f"SELECT {sql}").read_all().columns[0][0].as_py()
+    return session.batches(text_query(f"SELECT {sql}")).read_all().columns[0][0].as_py()
 
 
 def test_nothing_of_a_session_is_seen_in_another(engine: DuckEngine, opened: Open) -> None:
     with opened(engine) as one:
         one.add("rows", pa.table({"a": [1, 2]}))
-        one.run("CREATE TEMP TABLE kept AS SELECT * FROM rows")
+        one.create_table("kept", text_query("SELECT * FROM rows"))
         one.set({"v": 3})
         assert (value(one, "sum(a) FROM kept"), value(one, "getvariable('v')")) == (3, 3)
         with opened(engine) as other:
             for name in ("rows", "rows__arrow", "kept"):
                 with pytest.raises(RequestError):
-                    other.schema(f"SELECT * FROM {name}")
+                    other.schema(text_query(f"SELECT * FROM {name}"))
             assert value(other, "getvariable('v')") is None
-            other.run("CREATE TEMP TABLE kept AS SELECT 9 AS a")
+            other.create_table("kept", text_query("SELECT 9 AS a"))
         assert value(one, "sum(a) FROM kept") == 3
     with opened(engine) as later, pytest.raises(RequestError):
-        later.schema("SELECT * FROM kept")
+        later.schema(text_query("SELECT * FROM kept"))
 
 
 def test_a_cleared_session_has_nothing_and_can_be_filled_again(engine: DuckEngine, opened: Open) -> None:
     with opened(engine) as one, opened(engine) as other:
-        other.run("CREATE TEMP TABLE kept AS SELECT 9 AS a")
+        other.create_table("kept", text_query("SELECT 9 AS a"))
         for number in range(2):
             one.add("rows", pa.table({"a": [number]}))
             one.add('a "name"', pa.table({"a": [number]}).to_reader())
-            one.run("CREATE TEMP VIEW seen AS SELECT * FROM rows")
+            one.create_view("seen", text_query("SELECT * FROM rows"))
             # What was a table may be a view the next time.
-            one.run(f"CREATE TEMP {('TABLE', 'VIEW')[number]} kept AS SELECT * FROM seen")
+            (one.create_table, one.create_view)[number]("kept", text_query("SELECT * FROM seen"))
             assert value(one, "sum(a) FROM kept") == number
             one.clear()
             for name in ("rows", "rows__arrow", '"a ""name"""', "seen", "kept"):
                 with pytest.raises(RequestError):
-                    one.schema(f"SELECT * FROM {name}")
+                    one.schema(text_query(f"SELECT * FROM {name}"))
         assert value(other, "sum(a) FROM kept") == 9
 
 
@@ -85,7 +86,7 @@ def test_a_cleared_session_has_nothing_and_can_be_filled_again(engine: DuckEngin
 )
 def test_what_would_arrive_as_something_else_is_refused_by_its_name(engine: DuckEngine, opened: Open, sql: str, what: str) -> None:
     with opened(engine) as session, pytest.raises(TypeMismatch, match=rf"column 'x' holds {what}") as caught:
-        session.batches(f"SELECT 1 AS fine, {sql} AS x")
+        session.batches(text_query(f"SELECT 1 AS fine, {sql} AS x"))
     assert caught.value.details == {"field": "x"}
 
 

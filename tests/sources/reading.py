@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from featurestore import Csv, Settings
+from featurestore.compiler.query import text_query
 from featurestore.files import listing
 from featurestore.files.csv_files import CsvFiles
 from featurestore.files.parquet_files import ParquetFiles
@@ -24,12 +25,12 @@ class Reading:
     def types(self, pattern: object, written: Csv | None = None, *times: str) -> dict[str, str]:
         with self.parts.engine.brief() as session:
             session.add("files", self.open(pattern, written, *times).relation)
-            return dict(session.schema("SELECT * FROM files"))
+            return dict(session.schema(text_query("SELECT * FROM files")))
 
     def rows(self, pattern: object, written: Csv | None = None, *times: str) -> list[tuple[Any, ...]]:
         with self.parts.engine.brief() as session:
             session.add("files", self.open(pattern, written, *times).relation)
-            return [tuple(row.values()) for row in session.batches("SELECT * FROM files").read_all().to_pylist()]
+            return [tuple(row.values()) for row in session.batches(text_query("SELECT * FROM files")).read_all().to_pylist()]
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
+from featurestore.compiler.query import text_query
 from featurestore.errors import RequestError
 from featurestore.lakehouse import compaction
 from featurestore.pipelines.maintenance import maintain
@@ -282,7 +283,7 @@ def test_what_killed_queries_spilled_goes(store: FeatureStore) -> None:
         assert len(list(spill.glob("session-*"))) == 3, "a session's folder has a name that upkeep knows"
         assert upkeep(store, dry_run=True)["spill"]["files"] == 1
         assert (upkeep(store)["spill"]["files"], "spill" in upkeep(store)) == (1, False)
-        assert session.batches("SELECT 1").read_all().num_rows == 1
+        assert session.batches(text_query("SELECT 1")).read_all().num_rows == 1
     assert sorted(path.name for path in spill.iterdir()) == ["notes", "session-young"]
 
 
