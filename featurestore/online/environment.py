@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import lmdb
 import msgspec
+import orjson
 
 from featurestore import private
 from featurestore.errors import NotReady, OutOfResources
@@ -27,6 +28,7 @@ _DAMAGE_ERRORS = (
     lmdb.PageNotFoundError,
     lmdb.VersionMismatchError,
     msgspec.MsgspecError,
+    orjson.JSONDecodeError,
     struct.error,
 )
 """Errors of reading a file that contains something other than what LMDB, or this package, wrote to it."""
@@ -37,6 +39,7 @@ class Environment:
 
     def __init__(self, path: Path, map_bytes: int) -> None:
         self.path = path
+        self._data_file = path / "data.mdb"
         self.writable = False
         self.users = 0
         self._map_bytes = map_bytes
@@ -132,7 +135,7 @@ class Environment:
             self._lmdb.reader_check()
             with self._lmdb.begin(write=True) as transaction:
                 result = function(transaction)
-            found = _stat(self.path / "data.mdb")
+            found = _stat(self._data_file)
             self._bytes = max(self._bytes, 0 if found is None else found.st_size)
             return result
         finally:
@@ -154,7 +157,7 @@ class Environment:
                 self._lmdb.set_mapsize(0)
                 return True
             self._close()
-            if not self.writable and not _has_content(self.path / "data.mdb"):
+            if not self.writable and not _has_content(self._data_file):
                 return False
             try:
                 if self.writable:
@@ -171,13 +174,13 @@ class Environment:
                 )
             except (lmdb.Error, OSError) as error:
                 raise self._failure(error) from error
-            found = _stat(self.path / "data.mdb")
+            found = _stat(self._data_file)
             self._file = None if found is None else _identity(found)
             return True
 
     def _check_file(self) -> int:
         """The size of the file, 0 if there is none. Raises: NotReady if it is damaged."""
-        file = self.path / "data.mdb"
+        file = self._data_file
         if not _has_content(file):
             return 0
         if (found := damage(file)) is not None:
@@ -186,7 +189,7 @@ class Environment:
 
     def _is_current(self) -> bool:
         """Whether the open file is still the one at the path, and not shorter: LMDB never shortens a file, so it would be truncated."""
-        found = _stat(self.path / "data.mdb")
+        found = _stat(self._data_file)
         if found is None or self._file != _identity(found) or found.st_size < self._bytes:
             return False
         self._bytes = found.st_size

@@ -55,6 +55,14 @@ def encode_key(parts: Sequence[Any]) -> bytes | None:
     return encoded if len(encoded) <= LIMIT else _bounded(encoded)
 
 
+def encode_plain_keys(columns: Sequence[Sequence[Any]]) -> list[bytes | None]:
+    """As `encode_key` of each row of these columns, which have 64-bit integers, bools, valid text and None only."""
+    if any(None in column for column in columns):
+        return [encode_key(parts) for parts in zip(*columns, strict=True)]
+    keys: list[bytes | None] = [_encode(parts) for parts in zip(*columns, strict=True)]
+    return keys if max(map(len, keys)) <= LIMIT else [_bounded(key) for key in keys]  # type: ignore[arg-type]
+
+
 def decode_key(encoded: bytes) -> tuple[Any, ...] | None:
     """The parts of an encoded key, numbers outside of 64-bit integers as Decimal; None for a key that was replaced by its digest,
     and for invalid bytes.

@@ -14,10 +14,10 @@ import pyarrow as pa
 from featurestore import private
 from featurestore.errors import RequestError
 from featurestore.online.environment import ENVIRONMENTS, Environments
-from featurestore.online.header import decode_header, next_header
+from featurestore.online.header import decode_header, next_header, readable_header
 from featurestore.online.publish_buffer import PublishBuffer
 from featurestore.online.rows import Shape, encode_rows, merge_shapes, removed_keys, replaces, shape_of
-from featurestore.online.store import ANY, Cursor, EncodedKeys, EncodedRead, From, Read, check_since
+from featurestore.online.store import ANY, Cursor, EncodedKeys, EncodedRead, EncodedReads, From, Read, check_since
 from featurestore.online.stored_table import StoredTables, read_rows
 
 # A row's key is its table's number and then the encoded key, so that a table is loaded in order and dropped as a range.
@@ -73,10 +73,11 @@ class LmdbStore:
         """See OnlineStore.read."""
         return read_rows(self, wanted)
 
-    def read_encoded(self, wanted: EncodedKeys) -> list[EncodedRead]:
+    def read_encoded(self, wanted: EncodedKeys) -> EncodedReads:
         """See OnlineStore.read_encoded."""
-        reads = self._environment.read(lambda txn: [self._read(txn, *request) for request in wanted], None)
-        return [EncodedRead(None, [None] * len(keys)) for _, keys in wanted] if reads is None else reads
+        self._environment.follow()
+        reads = self._environment.read(lambda txn: EncodedReads(_generation(txn), [self._read(txn, *request) for request in wanted]), None)
+        return EncodedReads(0, [EncodedRead(None, [None] * len(keys)) for _, keys in wanted]) if reads is None else reads
 
     def decoding(self) -> AbstractContextManager[None]:
         """See OnlineStore.decoding."""
@@ -94,7 +95,8 @@ class LmdbStore:
         self._environment.follow()
         name = _header_key(table)
         data = self._environment.read(lambda txn: _get(txn, name), None)
-        return decode_header(data).cursor if data is not None else None
+        header = readable_header(data)
+        return header.cursor if header is not None else None
 
     def drop(self, table: str) -> None:
         """See OnlineStore.drop."""
@@ -147,11 +149,11 @@ def _publish(
 ) -> int:
     name = _header_key(table)
     data = _get(txn, name)
-    held = decode_header(data) if data is not None else None
+    held = readable_header(data)
     check_since(table, since, None if held is None else held.cursor)
     header = next_header(held, shape, cursor, replace=replace, new_id=lambda: _next_id(txn))
-    if held is not None and replace:
-        _delete_rows(txn, held.id)
+    if data is not None and (replace or held is None):
+        _delete_rows(txn, decode_header(data).id)
     for key in removed:
         txn.delete(_prefix(header.id) + key)
     newest = b"" if held is None or replace or not held.shape.keys else held.newest
@@ -207,9 +209,10 @@ def _delete_rows(txn: lmdb.Transaction, number: int) -> None:
 def _key_batch(txn: lmdb.Transaction, *, name: bytes, after: bytes) -> list[bytes]:
     """A batch of a table's encoded keys in order, starting after `after`."""
     data = _get(txn, name)
-    if data is None:
+    header = readable_header(data)
+    if header is None:
         return []
-    prefix = _prefix(decode_header(data).id)
+    prefix = _prefix(header.id)
     with txn.cursor() as cursor:
         found = cursor.set_range(prefix + after)
         keys = list(islice(cast(Iterator[bytes], cursor.iternext(values=False)), _BATCH_ROWS)) if found else []
@@ -227,7 +230,8 @@ def _get(txn: lmdb.Transaction, key: bytes) -> bytes | None:
 
 def _shape(txn: lmdb.Transaction, name: bytes) -> Shape:
     data = _get(txn, name)
-    return decode_header(data).shape if data is not None else Shape()
+    header = readable_header(data)
+    return header.shape if header is not None else Shape()
 
 
 def _generation(txn: lmdb.Transaction) -> int:

@@ -1,11 +1,10 @@
-"""Encode rows as MessagePack column by column: each column appends its bytes to every row.
+"""Encode keys as MessagePack column by column: each column appends its bytes to every key.
 
 Formats: https://github.com/msgpack/msgpack/blob/master/spec.md
 """
 
 from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -41,10 +40,6 @@ class MsgpackColumns:
         """Append the same bytes to every row."""
         self._fixed.append((np.tile(np.frombuffer(data, np.uint8), (self.rows, 1)), None))
 
-    def raw(self, matrix: Bytes) -> None:
-        """Append one row of the matrix to each row."""
-        self._fixed.append((matrix, None))
-
     def array_header(self, length: int) -> None:
         """Append the header of an array of `length` items."""
         self.constant(bytes([0x90 | length]) if length < 16 else b"\xdc" + length.to_bytes(2, "big"))
@@ -61,19 +56,6 @@ class MsgpackColumns:
         values = pc.fill_null(array, False).to_numpy(zero_copy_only=False)
         cells = np.where(values, 0xC3, 0xC2).astype(np.uint8).reshape(-1, 1)
         self._nullable(cells, _nulls(array))
-
-    def floats(self, array: pa.Array) -> None:
-        """Append floats with the width of the array; nil for NULL."""
-        width = array.type.bit_width // 8
-        self.tagged(b"\xca" if width == 4 else b"\xcb", big_endian(_filled(array), f">f{width}"), _nulls(array))
-
-    def integers(self, array: pa.Array) -> None:
-        """Append integers with the smallest width that fits the whole column; nil for NULL."""
-        values = _filled(array)
-        low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
-        width = next(width for width in (1, 2, 4, 8) if -(1 << 8 * width - 1) <= low and high < 1 << 8 * width - 1)
-        tag = {1: b"\xd0", 2: b"\xd1", 4: b"\xd2", 8: b"\xd3"}[width]
-        self.tagged(tag, big_endian(values, f">i{width}"), _nulls(array))
 
     def shortest_integers(self, array: pa.Array) -> None:
         """Append each integer in its shortest form, as msgspec encodes a single one; NULL is not allowed."""
@@ -99,11 +81,6 @@ class MsgpackColumns:
         else:
             self._string_heads(lengths, text, nulls)
         self.binary((array if nulls is None else pc.fill_null(array, "" if text else b"")).cast(pa.binary()))
-
-    def values(self, array: pa.Array) -> None:
-        """Append values of any type, encoded one by one: for lists and other rare types."""
-        encode = msgspec.msgpack.Encoder().encode
-        self.binary(pa.array([encode(value) for value in array.to_pylist()], pa.binary()))
 
     def binary(self, array: pa.Array) -> None:
         """Append the bytes of a binary array without NULL."""

@@ -16,11 +16,11 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
 from featurestore.errors import CommitConflict, NotReady, RequestError
-from featurestore.online.header import Header, decode_header, next_header
+from featurestore.online.header import Header, decode_header, next_header, readable_header
 from featurestore.online.publish_buffer import PublishBuffer
 from featurestore.online.redis_client import Lease, Lost, RedisClient
 from featurestore.online.rows import Shape, encode_rows, merge_shapes, removed_keys, replaces, shape_of
-from featurestore.online.store import ANY, Cursor, EncodedKeys, EncodedRead, From, Read, check_since
+from featurestore.online.store import ANY, Cursor, EncodedKeys, EncodedRead, EncodedReads, From, Read, check_since
 from featurestore.online.stored_table import StoredTable, StoredTables, read_rows
 
 _STEP_ROWS = 2000
@@ -81,9 +81,9 @@ class RedisStore:
         """See OnlineStore.read."""
         return read_rows(self, wanted)
 
-    def read_encoded(self, wanted: EncodedKeys) -> list[EncodedRead]:
+    def read_encoded(self, wanted: EncodedKeys) -> EncodedReads:
         """See OnlineStore.read_encoded."""
-        headers = [self._key(b"t", name) for name, _ in wanted]
+        headers = [self._key(b"g"), *(self._key(b"t", name) for name, _ in wanted)]
         with self._client.errors():
             while True:
                 known = [self._tables.get(name) for name, _ in wanted]
@@ -91,12 +91,13 @@ class RedisStore:
                 for table, (_, keys) in zip(known, wanted, strict=True):
                     if table is not None:
                         names += [table.prefix + key for key in keys if key is not None]
-                found = self._commands.mget(names) if names else []
-                tables = [self._tables.update(name, data) for (name, _), data in zip(wanted, found, strict=False)]
+                found = self._commands.mget(names)
+                tables = [self._tables.update(name, data) for (name, _), data in zip(wanted, found[1:], strict=False)]
                 # If a table is new or was replaced, its rows have other keys than those that were requested: read again.
                 if [_number(table) for table in known] == [_number(table) for table in tables]:
-                    rows = iter(found[len(wanted) :])
-                    return [_encoded_read(table, keys, rows) for table, (_, keys) in zip(tables, wanted, strict=True)]
+                    rows = iter(found[len(headers) :])
+                    reads = [_encoded_read(table, keys, rows) for table, (_, keys) in zip(tables, wanted, strict=True)]
+                    return EncodedReads(int(found[0] or 0), reads)
 
     def decoding(self) -> AbstractContextManager[None]:
         """See OnlineStore.decoding."""
@@ -166,7 +167,12 @@ class RedisStore:
 
     def _header(self, table: str) -> Header | None:
         data = self._commands.get(self._key(b"t", table))
-        return decode_header(data) if data is not None else None
+        return readable_header(data)
+
+    def _stored_id(self, table: str) -> int | None:
+        """The id of a table's rows, whether they can be read or not; None if there is no table."""
+        data = self._commands.get(self._key(b"t", table))
+        return decode_header(data).id if data is not None else None
 
     def _as_only_writer(self, table: str, function: Callable[[Lease], tuple[int, set[bytes]]]) -> int:
         """Call the function as the only writer of the table and return its first result; then delete the obsolete rows of its second."""
@@ -199,7 +205,7 @@ class RedisStore:
         replace: bool,
         removed: Sequence[bytes],
     ) -> tuple[int, set[bytes]]:
-        held = self._header(table)
+        held, stored_id = self._header(table), self._stored_id(table)
         check_since(table, since, None if held is None else held.cursor)
         sequence = int(self._commands.incr(self._key(b"n")))
         unfinished = tuple(int(number) for number in self._commands.lrange(self._key(b"p", table), 0, -1))
@@ -212,8 +218,8 @@ class RedisStore:
         written = self._write(lease, buffer, held, header)
         with lease.step() as step:
             step.srem(self._key(b"d", table), header.id)
-            if held is not None and held.id != header.id:
-                step.sadd(self._key(b"d", table), held.id)
+            if stored_id is not None and stored_id != header.id:
+                step.sadd(self._key(b"d", table), stored_id)
             step.delete(self._key(b"p", table))
             step.set(self._key(b"t", table), header.encode())
             step.incr(self._key(b"g"))
@@ -272,10 +278,10 @@ class RedisStore:
         return written
 
     def _drop(self, lease: Lease, table: str) -> tuple[int, set[bytes]]:
-        held = self._header(table)
+        stored_id = self._stored_id(table)
         with lease.step() as step:
-            if held is not None:
-                step.sadd(self._key(b"d", table), held.id)
+            if stored_id is not None:
+                step.sadd(self._key(b"d", table), stored_id)
             step.delete(self._key(b"t", table), self._key(b"p", table))
             step.incr(self._key(b"g"))
         return 0, self._commands.smembers(self._key(b"d", table))

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import msgspec
+import orjson
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import LockError, OutOfMemoryError, RedisError, ResponseError, WatchError
@@ -61,7 +62,7 @@ class RedisClient:
             yield
         except OutOfMemoryError as error:
             raise OutOfResources(f"Redis at {self.address} is out of memory: {error}; nothing was published") from error
-        except (msgspec.MsgspecError, struct.error) as error:
+        except (msgspec.MsgspecError, orjson.JSONDecodeError, struct.error) as error:
             words = f"Redis at {self.address} has invalid data under {self.base.decode()}* ({error})"
             raise NotReady(f"{words}; run featurestore publish --full to replace it", address=self.address) from error
         except RedisError as error:

@@ -1,29 +1,29 @@
-"""Encode rows as their two timestamps, as bytes that sort like times, and a MessagePack array of their features."""
+"""Encode rows as their two timestamps, as bytes that sort like times, and their features as JSON, each after a comma."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from struct import Struct
 from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore.errors import Conflict, RequestError, TypeMismatch, near
+from featurestore.online.json_columns import decode_values, encode_values
 from featurestore.online.keys import KINDS, encode_keys
-from featurestore.online.msgpack_columns import MsgpackColumns, big_endian
+from featurestore.online.msgpack_columns import big_endian
 from featurestore.online.store import Row
-from featurestore.online.value_types import kind_of, reader_of, to_stored
+from featurestore.online.value_types import kind_of, to_stored
 
 TIMES = ("feature_timestamp", "created_timestamp")
-_VERSION_BYTES = 16
+VERSION_BYTES = 16
+"""The two timestamps, before the values of a row."""
 _CHUNK_ROWS = 131_072
 _CHUNK_BYTES = 64 << 20
-_BIAS = 1 << 63
+TIME_BIAS = 1 << 63
+"""Added to microseconds, so that they sort like times as unsigned numbers."""
 _unpack_times = Struct(">QQ").unpack_from
-_decode: Callable[[bytes], tuple[Any, ...]] = msgspec.msgpack.Decoder(tuple).decode
 
 
 @dataclass(frozen=True)
@@ -150,12 +150,9 @@ def _encode_part(part: pa.Table, shape: Shape) -> tuple[pa.Array, pa.Array] | No
     newest = _newest(keys, times)
     if newest is not None:
         part, keys, times = part.take(newest).combine_chunks(), keys.take(newest), times[newest.to_numpy()]
-    columns = MsgpackColumns(part.num_rows)
-    columns.raw(big_endian(times, ">u8"))
-    columns.array_header(len(shape.columns))
-    for name, kind in zip(shape.columns, shape.kinds, strict=True):
-        _add(columns, to_stored(_combined(part, name), kind, name), kind)
-    return keys, columns.joined()
+    heads = pa.Array.from_buffers(pa.binary(VERSION_BYTES), part.num_rows, [None, pa.py_buffer(big_endian(times, ">u8"))])
+    stored = [to_stored(_combined(part, name), kind, name) for name, kind in zip(shape.columns, shape.kinds, strict=True)]
+    return keys, encode_values(heads.cast(pa.binary()), stored, shape.kinds)
 
 
 def _combined(part: pa.Table, name: str) -> pa.Array:
@@ -169,8 +166,8 @@ def _times(part: pa.Table) -> Any:
     if feature.null_count:
         raise TypeMismatch("feature_timestamp is NULL in a row; every row needs a feature_timestamp", column="feature_timestamp")
     times = np.empty((part.num_rows, 2), np.uint64)
-    times[:, 0] = feature.to_numpy().view(np.uint64) ^ np.uint64(_BIAS)
-    times[:, 1] = pc.fill_null(created, -_BIAS).to_numpy().view(np.uint64) ^ np.uint64(_BIAS)
+    times[:, 0] = feature.to_numpy().view(np.uint64) ^ np.uint64(TIME_BIAS)
+    times[:, 1] = pc.fill_null(created, -TIME_BIAS).to_numpy().view(np.uint64) ^ np.uint64(TIME_BIAS)
     return times
 
 
@@ -185,48 +182,22 @@ def _newest(keys: pa.Array, times: Any) -> pa.Array | None:
     return order.filter(pa.array(last))
 
 
-def _add(columns: MsgpackColumns, array: pa.Array, kind: str) -> None:
-    if kind == "bool":
-        columns.booleans(array)
-    elif kind == "float":
-        columns.floats(array)
-    elif kind in ("int", "date", "timestamp"):
-        columns.integers(array)
-    elif kind.startswith("list<"):
-        columns.values(array)
-    else:
-        columns.strings(array)
+def decode_time(row: bytes) -> int:
+    """The feature_timestamp of an encoded row, in microseconds since 1970 UTC."""
+    return int.from_bytes(row[:8], "big") - TIME_BIAS
 
 
 def replaces(row: bytes, current: bytes | None) -> bool:
     """Whether an encoded row replaces the current one: it is neither older nor equal."""
-    return current is None or (current[:_VERSION_BYTES] <= row[:_VERSION_BYTES] and current != row)
+    return current is None or (current[:VERSION_BYTES] <= row[:VERSION_BYTES] and current != row)
 
 
-@lru_cache(maxsize=1024)
-def rows_reader(kinds: tuple[str, ...]) -> Callable[[Sequence[bytes | None]], list[Row | None]]:
-    """A function that decodes rows of these kinds; None stays None."""
-    readers = [(index, reader) for index, kind in enumerate(kinds) if (reader := reader_of(kind)) is not None]
-
-    def read(stored_rows: Sequence[bytes | None]) -> list[Row | None]:
-        rows: list[Row | None] = []
-        for data in stored_rows:
-            if data is None:
-                rows.append(None)
-                continue
-            feature, created = _unpack_times(data)
-            values = _decode(data[_VERSION_BYTES:])
-            if readers:
-                values = _python_values(values, readers)
-            rows.append(Row(feature - _BIAS, created - _BIAS if created else None, values))
-        return rows
-
-    return read
+def decode_rows(stored: Sequence[bytes | None], kinds: Sequence[str]) -> list[Row | None]:
+    """Rows of these kinds; None stays None. Raises: orjson.JSONDecodeError, struct.error for bytes that are no row."""
+    values = iter(decode_values([row[VERSION_BYTES:] for row in stored if row is not None], kinds))
+    return [None if row is None else _row(row, tuple(next(values))) for row in stored]
 
 
-def _python_values(values: tuple[Any, ...], readers: Sequence[tuple[int, Callable[[Any], Any]]]) -> tuple[Any, ...]:
-    changed = list(values)
-    for index, reader in readers:
-        if changed[index] is not None:
-            changed[index] = reader(changed[index])
-    return tuple(changed)
+def _row(encoded: bytes, values: tuple[Any, ...]) -> Row:
+    feature, created = _unpack_times(encoded)
+    return Row(feature - TIME_BIAS, created - TIME_BIAS if created else None, values)

@@ -81,6 +81,13 @@ class EncodedRead(NamedTuple):
     rows: list[bytes | None]
 
 
+class EncodedReads(NamedTuple):
+    """Reads of one consistent state, in the order of the request, and the generation of the store that they are from."""
+
+    generation: int
+    tables: list[EncodedRead]
+
+
 EncodedKeys = Sequence[tuple[str, Sequence[bytes | None]]]
 """Tables, and the encoded keys to read from each; None for a key with a None part, which has no row."""
 
@@ -118,7 +125,7 @@ class OnlineStore(Protocol):
         Raises: RequestError for a key of the wrong length; TypeMismatch for a part that cannot be a key, NotReady.
         """
 
-    def read_encoded(self, wanted: EncodedKeys) -> list[EncodedRead]:
+    def read_encoded(self, wanted: EncodedKeys) -> EncodedReads:
         """As `read`, with keys and rows as they are stored. Raises: NotReady."""
 
     def decoding(self) -> AbstractContextManager[None]:

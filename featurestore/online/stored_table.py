@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from featurestore.online.header import Header, decode_header
+from featurestore.online.header import Header, readable_header
 from featurestore.online.keys import encode_key
-from featurestore.online.rows import check_width, rows_reader
+from featurestore.online.rows import check_width, decode_rows
 from featurestore.online.store import EncodedRead, OnlineStore, Read, TableState
 
 
@@ -30,13 +30,13 @@ class StoredTables:
         return self._known.get(name)
 
     def update(self, name: str, data: bytes | None) -> StoredTable | None:
-        """The table with this header, which was just read; None for one that does not exist."""
+        """The table with this header, which was just read; None for one that does not exist or cannot be read."""
         known = self._known.get(name)
-        if data is None:
-            self._known.pop(name, None)
-            return None
         if known is None or known.data != data:
-            header = decode_header(data)
+            header = readable_header(data)
+            if data is None or header is None:
+                self._known.pop(name, None)
+                return None
             shape = header.shape
             state = TableState(shape.keys, shape.columns, shape.kinds, header.cursor)
             known = self._known[name] = StoredTable(data, header, self._prefix_of(header.id), state)
@@ -54,11 +54,11 @@ def read_rows(store: OnlineStore, wanted: Sequence[tuple[str, Sequence[tuple[Any
         requests.append((table, encoded))
     encoded_reads = store.read_encoded(requests)
     with store.decoding():
-        return [_decode(name, keys, read) for (name, keys), read in zip(wanted, encoded_reads, strict=True)]
+        return [_decode(name, keys, read) for (name, keys), read in zip(wanted, encoded_reads.tables, strict=True)]
 
 
 def _decode(table: str, keys: Sequence[tuple[Any, ...]], read: EncodedRead) -> Read:
     if read.table is None:
         return Read((), None, [None] * len(keys))
     check_width(keys, read.table.keys, table)
-    return Read(read.table.columns, read.table.cursor, rows_reader(read.table.kinds)(read.rows))
+    return Read(read.table.columns, read.table.cursor, decode_rows(read.rows, read.table.kinds))

@@ -1,10 +1,6 @@
 """Kinds of values: an Arrow type without its layout, which determines how values are stored and read back."""
 
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
-from typing import Any
-from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -96,24 +92,3 @@ def _check_bounds(array: pa.Array, kind: str, column: str) -> None:
     first, last = _BOUNDS[kind]
     if extent["min"] is not None and (extent["min"] < first or extent["max"] > last):
         raise TypeMismatch(f"column '{column}' has a {kind} outside of the years 1 to 9999", column=column)
-
-
-def reader_of(kind: str) -> Callable[[Any], Any] | None:
-    """A function from stored (not None) to Python values; None if they are the same."""
-    if kind.startswith("list<"):
-        inner = reader_of(kind[5:-1])
-        return None if inner is None else lambda values: [None if value is None else inner(value) for value in values]
-    readers: dict[str, Callable[[Any], Any]] = {"timestamp": _timestamp, "date": _date, "uuid": _uuid, "decimal": Decimal}
-    return readers.get(kind)
-
-
-def _timestamp(microseconds: int) -> datetime:
-    return EPOCH + timedelta(microseconds=microseconds)
-
-
-def _date(days: int) -> date:
-    return date.fromordinal(EPOCH_DAY + days)
-
-
-def _uuid(value: bytes) -> UUID:
-    return UUID(bytes=value)

@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 
 from featurestore import verbs
 from featurestore.masking import logger_of
@@ -17,8 +18,9 @@ from featurestore.server import hidden_paths, spines
 from featurestore.server.bounds import Lookups, Pool
 from featurestore.server.definitions import Definitions
 from featurestore.server.docs import Described, Docs
-from featurestore.server.doors import Doors
+from featurestore.server.doors import Admission, Doors
 from featurestore.server.errors import HANDLERS
+from featurestore.server.fast_lookups import FastLookups
 from featurestore.server.forms import Forms
 from featurestore.server.health import OPEN_PATHS, Health
 from featurestore.server.jobs.jobs import Jobs
@@ -26,7 +28,7 @@ from featurestore.server.jobs.worker import jobs_path
 from featurestore.server.large.reader import LargeBodies
 from featurestore.server.materializations import Materializations
 from featurestore.server.metrics import Metrics, Observed
-from featurestore.server.middleware import MIB, BodyGuard, Boundary, Token
+from featurestore.server.middleware import MIB, Authorization, BodyGuard, Boundary, Token
 from featurestore.server.models import Models
 from featurestore.server.online import Online
 from featurestore.server.predictions import Predictions
@@ -65,18 +67,21 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
     large_bodies = LargeBodies()
     workers = Workers(store.settings)
     models = Models(store, Predictions(store.settings))
+    admission = Admission(store.settings.host, store.settings.allowed_hosts)
+    authorization = Authorization(store.settings.token.reveal()) if store.settings.token else None
     middleware = [
         Middleware(Observed, metrics=metrics),
-        Middleware(Doors, host=store.settings.host, allowed=store.settings.allowed_hosts),
+        Middleware(Doors, admission=admission),
         Middleware(Boundary),
-        *([Middleware(Token, token=store.settings.token.reveal(), open_paths=OPEN_PATHS)] if store.settings.token else []),
+        *([Middleware(Token, authorization=authorization, open_paths=OPEN_PATHS)] if authorization else []),
         Middleware(BodyGuard, limit=body_limit, upload_limit=upload_limit),
         Middleware(Forms, forms=spines.PATHS),
     ]
     engine_routes = _engine_routes(store, jobs)
     _let_workers_answer(engine_routes, workers, store.settings)
     app = Described(
-        token=store.settings.token is not None,
+        token=authorization is not None,
+        front=lambda app: _front(app, store, metrics, admission, authorization, body_limit),
         open_paths=OPEN_PATHS,
         title="featurestore",
         description=DESCRIPTION,
@@ -97,6 +102,15 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
     )
     app.state.large_bodies = large_bodies
     return app
+
+
+def _front(
+    app: ASGIApp, store: FeatureStore, metrics: Metrics, admission: Admission, authorization: Authorization | None, body_limit: int
+) -> ASGIApp:
+    """What answers lookups from a local store before the framework; a store over the network is asked in threads."""
+    if not store.settings.online_url().startswith("lmdb://"):
+        return app
+    return Boundary(FastLookups(app, store, metrics, admission, authorization, body_limit))
 
 
 def engine_app(store: FeatureStore) -> FastAPI:

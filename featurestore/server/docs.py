@@ -1,11 +1,12 @@
 """The page that shows the API: Swagger UI from this server alone, so that reading it tells nobody, and nobody else's script runs in it."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI, Response
 from fastapi.routing import APIRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from featurestore.errors import NotFound
 from featurestore.server.routing import get
@@ -44,11 +45,19 @@ PATHS = ("/docs", "/docs/start.js", *(f"/docs/{name}" for name in FILES))
 
 
 class Described(FastAPI):
-    """An application whose description says that it asks for a token, so that the page lets one be entered."""
+    """An application whose description says that it asks for a token, so that the page lets one be entered.
 
-    def __init__(self, *, token: bool, open_paths: Collection[str], **more: Any) -> None:
+    `front` is given the application itself, and gives what answers in its place or passes requests on to it.
+    """
+
+    def __init__(self, *, token: bool, open_paths: Collection[str], front: Callable[[ASGIApp], ASGIApp], **more: Any) -> None:
         super().__init__(**more)
         self._token, self._open_paths = token, open_paths
+        self._front = front(super().__call__)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        await self._front(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         """The description, made once."""

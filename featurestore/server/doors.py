@@ -33,17 +33,10 @@ Headers = Mapping[bytes, bytes]
 
 
 class Doors:
-    """Refuses what a page that is not ours could make a browser send, and names that lead here but are not ours.
+    """Lets requests in that are admitted, and says in every answer what a browser may not do with it."""
 
-    Says in every answer what a browser may not do with it.
-    """
-
-    def __init__(self, app: ASGIApp, host: str, allowed: Sequence[str]) -> None:
-        """`host` is what is listened on, `allowed` are the other names of this server."""
-        self._app = app
-        self._own = frozenset((host.lower(), "localhost"))
-        self._allowed = [name.lower() for name in allowed]
-        self._is_own = lru_cache(KNOWN)(self._is_named)
+    def __init__(self, app: ASGIApp, admission: "Admission") -> None:
+        self._app, self._admission = app, admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -58,10 +51,20 @@ class Doors:
                 message = {**message, "headers": [*headers, *more]}
             await send(message)
 
-        refusal = self._refusal(scope)
+        refusal = self._admission.refusal(scope)
         await (self._app if refusal is None else refusal)(scope, receive, guarded)
 
-    def _refusal(self, scope: Scope) -> Response | None:
+
+class Admission:
+    """Refuses what a page that is not ours could make a browser send, and names that lead here but are not ours."""
+
+    def __init__(self, host: str, allowed: Sequence[str]) -> None:
+        """`host` is what is listened on, `allowed` are the other names of this server."""
+        self._own = frozenset((host.lower(), "localhost"))
+        self._allowed = [name.lower() for name in allowed]
+        self._is_own = lru_cache(KNOWN)(self._is_named)
+
+    def refusal(self, scope: Scope) -> Response | None:
         """The answer to a request that is not let in; None for one that is."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         if len(headers) < len(scope["headers"]):

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,16 +49,27 @@ class Metrics:
             registry=self._registry,
         )
 
+        # Kept here, since to look up a series by its labels takes longer than to count.
+        self._by_request: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._by_lookup: dict[tuple[str, str, str], Counter] = {}
+
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request. `route` is the path as declared, so that names in paths do not make new series."""
-        self._requests.labels(method, route, status).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        key = (method, route, status)
+        series = self._by_request.get(key)
+        if series is None:
+            series = self._by_request[key] = self._requests.labels(*key), self._seconds.labels(method, route)
+        series[0].inc()
+        series[1].observe(seconds)
 
-    def looked_up(self, service: str, status: Mapping[str, Sequence[str]]) -> None:
-        """Count the entities of a lookup by view and by PRESENT, NOT_FOUND or EXPIRED."""
-        for view, states in status.items():
-            for state in set(states):
-                self._rows.labels(service, view, state).inc(states.count(state))
+    def count_lookup(self, service: str, counts: Iterable[tuple[tuple[str, str], int]]) -> None:
+        """Count the entities of a lookup, given as (view, status) and their number; PRESENT, NOT_FOUND or EXPIRED."""
+        for (view, status), count in counts:
+            key = (service, view, status)
+            series = self._by_lookup.get(key)
+            if series is None:
+                series = self._by_lookup[key] = self._rows.labels(*key)
+            series.inc(count)
 
     def text(self) -> bytes:
         """Everything in Prometheus' text format; with several server processes, of all of them."""

@@ -68,24 +68,31 @@ class Boundary:
             await answer(scope, receive, send)
 
 
-class Token:
-    """Demands `Authorization: Bearer <token>` on all but the open paths; compared in constant time."""
+class Authorization:
+    """Whether a request has the header `Authorization: Bearer <token>`; compared in constant time."""
 
-    def __init__(self, app: ASGIApp, token: str, open_paths: Collection[str]) -> None:
-        self._app = app
+    def __init__(self, token: str) -> None:
         self._expected = f"Bearer {token}".encode()
+
+    def allows(self, scope: Scope) -> bool:
+        """Whether the request has the token."""
+        sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        return hmac.compare_digest(sent, self._expected)
+
+
+class Token:
+    """Demands the token on all but the open paths."""
+
+    def __init__(self, app: ASGIApp, authorization: Authorization, open_paths: Collection[str]) -> None:
+        self._app, self._authorization = app, authorization
         self._open = frozenset(open_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in self._open or self._allowed(scope):
+        if scope["type"] != "http" or scope["path"] in self._open or self._authorization.allows(scope):
             await self._app(scope, receive, send)
             return
         body = document("Unauthorized", "this server asks for a token: send the header 'Authorization: Bearer <token>'")
         await response(401, body, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
-
-    def _allowed(self, scope: Scope) -> bool:
-        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-        return hmac.compare_digest(given, self._expected)
 
 
 class BodyGuard:

@@ -1,4 +1,4 @@
-"""Online lookups: the hot path, where every microsecond between socket and store counts."""
+"""Online lookups in all their forms; those that `fast_lookups` has not answered already."""
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -6,6 +6,7 @@ from fastapi.routing import APIRoute
 from featurestore.pipelines.lookup import OnlineFeatures
 from featurestore.server import json_body, responses
 from featurestore.server.bounds import Lookups
+from featurestore.server.fast_lookups import PATH
 from featurestore.server.metrics import Metrics
 from featurestore.server.requests import OnlineBody
 from featurestore.server.routing import BareRoute, body_of, post, schema_of
@@ -38,7 +39,7 @@ class Online:
         described = {"parameters": PARAMETERS, **body_of(("application/json", schema_of(OnlineBody)))}
         return [
             post(
-                "/v1/services/{service}/online",
+                PATH,
                 self.look_up,
                 "online",
                 kind=BareRoute,
@@ -57,7 +58,8 @@ class Online:
             found = self._store.online_features(plan, body.entities, body.request)
         else:
             found = await self._lookups.run(request, lambda: self._read(service, body))
-        self._metrics.looked_up(service, found.status)
+        counts = [((view, state), states.count(state)) for view, states in found.status.items() for state in set(states)]
+        self._metrics.count_lookup(service, counts)
         return Response(found.to_json(full), media_type="application/json")
 
     def _read(self, service: str, body: OnlineBody) -> OnlineFeatures:

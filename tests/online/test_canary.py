@@ -110,10 +110,10 @@ def test_passwords_of_any_signs_work_and_stay_secret(
             json.dumps(locate_store.describe(store.settings)),
             repr(store.catalog),
             repr(store._runtime.online),
-            json.dumps(store.views()),
+            json.dumps([view.to_dict() for view in store.views()]),
         ]
         with shop.serving(store, jobs=True) as url, connect(url, token=token) as remote:
-            seen += [repr(remote), json.dumps(remote.views()), repr(remote.materialize())]
+            seen += [repr(remote), json.dumps([view.to_dict() for view in remote.views()]), repr(remote.materialize())]
             headers = {"Authorization": f"Bearer {token}"}
             for path in (
                 "/readyz",

@@ -119,7 +119,7 @@ def test_room_of_replaced_rows_is_used_again(tmp_path: Path) -> None:
         publish_round(store, "v", number, 2000, replace=True)
         sizes.append((tmp_path / "data.mdb").stat().st_size)
     store.close()
-    assert sizes[-1] <= sizes[4]
+    assert sizes[-1] <= 1.1 * sizes[4]
 
 
 def test_a_path_that_is_a_file_is_not_ready(tmp_path: Path) -> None:

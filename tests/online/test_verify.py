@@ -10,7 +10,7 @@ from pathlib import Path
 from struct import Struct
 from typing import Any
 
-import msgspec
+import orjson
 import pyarrow as pa
 import pytest
 import redis
@@ -114,9 +114,9 @@ class Raw:
     def change(self, index: int, value: Any, *key: Any) -> None:
         """Another value in one place of a row."""
         row = self.row(*key)
-        values = msgspec.msgpack.decode(row[16:])
+        values = orjson.loads(b"[%b]" % row[17:])
         values[index] = value
-        self.put(row[:16] + msgspec.msgpack.encode(values), *key)
+        self.put(row[:17] + orjson.dumps(values)[1:-1], *key)
 
     def _name(self, key: tuple[Any, ...]) -> bytes:
         return self._prefix + (encode_key(key) or b"")
@@ -168,32 +168,32 @@ def test_a_row_that_is_gone_and_one_too_many_are_named(store: FeatureStore, url:
 
 def test_values_that_were_changed_are_told_with_both(store: FeatureStore, url: str) -> None:
     """Of customer 1, whose `double` is 0.0."""
+    stored = {"data": "AQA=", "day": "1970-01-08"}
     changed = {
         "flag": True,
         "small": -1,
         "double": -0.0,
         "text": "kaufer 1",
         "data": b"\1\0",
-        "day": 7,
+        "day": date(1970, 1, 8),
         "numbers": [0.0],
         "texts": None,
     }
     for name, value in changed.items():
-        Raw(url, "v_v1").change([*VALUES].index(name), value, 1)
+        Raw(url, "v_v1").change([*VALUES].index(name), stored.get(name, value), 1)
     [found] = store.verify_online("v")
     assert by_table([found]) == {"v": (COUNT + 1, 0, 1, 0)}
     for (name, value), difference in zip(changed.items(), found["differences"], strict=True):
         assert (difference["key"], difference["what"], difference["feature"]) == ({"k": 1}, "changed", name)
         assert difference["table"] == VALUES[name][1](1)
-        assert difference["online"] == (date(1970, 1, 8) if name == "day" else value)
+        assert difference["online"] == value
     assert [math.copysign(1, found["differences"][2][where]) for where in ("online", "table")] == [-1, 1]
 
 
-def test_another_time_is_a_difference_and_another_nan_is_none(store: FeatureStore, url: str) -> None:
+def test_another_time_is_a_difference(store: FeatureStore, url: str) -> None:
     raw = Raw(url, "v_v1")
     row = raw.row(1)
     raw.put(row[:7] + bytes([row[7] ^ 1]) + row[8:], 1)
-    raw.put(raw.row(2).replace(b"\xcb\x7f\xf8", b"\xcb\xff\xf8"), 2)
     [found] = store.verify_online("v")
     assert [(one["key"], one["feature"]) for one in found["differences"]] == [({"k": 1}, "feature_timestamp")]
 
@@ -238,7 +238,7 @@ def test_what_is_published_meanwhile_is_compared_anew(store: FeatureStore, monke
 
 def test_bytes_that_are_no_row_are_our_error(store: FeatureStore, url: str) -> None:
     raw = Raw(url, "v_v1")
-    raw.put(raw.row(2)[:16] + msgspec.msgpack.encode([1] * 20), 2)
+    raw.put(raw.row(2)[:16] + b",1" * 20, 2)
     [found] = store.verify_online("v")
     assert [(one["key"], one["online"]) for one in found["differences"]] == [({"k": 2}, "20 values")]
     for row in (b"x", raw.row(1)[:20]):

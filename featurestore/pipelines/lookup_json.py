@@ -1,0 +1,217 @@
+"""Write the answer to a lookup as JSON straight from encoded rows, without a Python object per row and status.
+
+The document equals that of `OnlineFeatures.to_json`. Rows are stored with their values as JSON, each after a comma, so that the row of an
+entity is the bytes of its views' rows, one after the other.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from operator import itemgetter
+from struct import Struct
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import orjson
+
+from featurestore.compiler.service_plan import ServicePlan, ViewUse
+from featurestore.errors import NotReady
+from featurestore.online.rows import TIME_BIAS, VERSION_BYTES, decode_time
+from featurestore.online.store import EncodedKeys, EncodedRead, TableState
+from featurestore.pipelines.lookup import EXPIRED, NOT_FOUND, PRESENT
+from featurestore.records.runtime import Runtime
+from featurestore.values import times
+
+MANY_TIMES = 8
+"""From this many times on, numpy and orjson format them faster than Python."""
+_NULL = b",null"
+_TIME_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
+_TIME_TEXT_BYTES = len('"2026-01-01T00:00:00.000001Z"')
+_TIME = Struct(">Q")
+
+
+Counts = list[tuple[tuple[str, str], int]]
+"""How many entities have which status, by (label of the view, status)."""
+
+
+class Answer(NamedTuple):
+    """The JSON document, and the statuses in it."""
+
+    content: bytes
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class _View:
+    """How the rows of one view are read: the values of an entity without a row, and the ttl in microseconds."""
+
+    label: str
+    nulls: bytes
+    ttl: int | None
+
+
+class LookupWriter:
+    """Writes the answers of one service plan without derived features."""
+
+    def __init__(self, plan: ServicePlan) -> None:
+        self._plan = plan
+        self._tables: list[TableState | None] = []
+        self._form: _Form | None = None
+
+    def write(self, reads: Sequence[EncodedRead], now: int, full: bool) -> Answer:
+        """The answer for encoded rows, with one read per view of the plan and at least one entity; `now` is in microseconds.
+
+        Raises: orjson.JSONDecodeError for bytes that are no row; NotReady for a table with other keys than its view.
+        """
+        form = self._form
+        tables = [read.table for read in reads]
+        if form is None or any(map(_is_other, tables, self._tables)):
+            form = self._form = _Form(self._plan, tables)
+            self._tables = tables
+        return form.write([read.rows for read in reads], now, full)
+
+
+def look_up(runtime: Runtime, writer: LookupWriter, keys: EncodedKeys, full: bool, generation: int) -> Answer | None:
+    """The newest features for encoded keys of each view of a plan, at this moment, with at least one entity.
+
+    None if the online store has another generation, for which the plan may not be the one to serve, or lacks a table: `lookup` tells
+    whether it is lost. Raises: NotReady.
+    """
+    online = runtime.online
+    reads = online.read_encoded(keys)
+    if reads.generation != generation or any(read.table is None for read in reads.tables):
+        return None
+    with online.decoding():
+        return writer.write(reads.tables, times.now(), full)
+
+
+def _is_other(table: TableState | None, known: TableState | None) -> bool:
+    return table is not known
+
+
+class _Form:
+    """What all answers have in common for as long as the headers of the tables stay the same."""
+
+    def __init__(self, plan: ServicePlan, tables: Sequence[TableState | None]) -> None:
+        self._views = [_view(use, table) for use, table in zip(plan.uses, tables, strict=True)]
+        self._select = _selector(plan, tables)
+        self._brief, self._full = _templates(plan, tables)
+        self._all_present = lru_cache(maxsize=16)(self._present)
+
+    def write(self, stored: Sequence[list[bytes | None]], now: int, full: bool) -> Answer:
+        """See LookupWriter.write."""
+        oldest = [b"" if view.ttl is None else _TIME.pack(max(now - view.ttl + TIME_BIAS, 0)) for view in self._views]
+        if any(None in rows for rows in stored):
+            return self._write_some(stored, oldest, full)
+        rows = cast(Sequence[list[bytes]], stored)
+        # Encoded times sort like times: a row is expired if it is older than the ttl, to the microsecond.
+        if any(first and min(encoded) < first for encoded, first in zip(rows, oldest, strict=True)):
+            return self._write_some(stored, oldest, full)
+        values = self._rows([[row[VERSION_BYTES:] for row in encoded] for encoded in rows])
+        status, counts = self._all_present(len(rows[0]))
+        content = self._full % (values, *status, *_time_texts(rows)) if full else self._brief % values
+        return Answer(content, counts)
+
+    def _write_some(self, stored: Sequence[list[bytes | None]], oldest: Sequence[bytes], full: bool) -> Answer:
+        """The answer where an entity has no row in a view, or an expired one."""
+        states = [
+            [NOT_FOUND if row is None else EXPIRED if row < first else PRESENT for row in rows]
+            for rows, first in zip(stored, oldest, strict=True)
+        ]
+        values = [
+            [row[VERSION_BYTES:] if row is not None and state is PRESENT else view.nulls for row, state in zip(rows, found, strict=True)]
+            for view, rows, found in zip(self._views, stored, states, strict=True)
+        ]
+        counts = [
+            ((view.label, state), found.count(state))
+            for view, found in zip(self._views, states, strict=True)
+            for state in dict.fromkeys(found)
+        ]
+        rows = self._rows(values)
+        if not full:
+            return Answer(self._brief % rows, counts)
+        return Answer(self._full % (rows, *map(orjson.dumps, states), *map(_each_time, stored)), counts)
+
+    def _present(self, count: int) -> tuple[list[bytes], Counts]:
+        """The status of so many entities with a row in each view, for each view, as JSON and counted."""
+        return [orjson.dumps([PRESENT] * count)] * len(self._views), [((view.label, PRESENT), count) for view in self._views]
+
+    def _rows(self, values: Sequence[list[bytes]]) -> bytes:
+        """The rows as JSON."""
+        joined = values[0] if len(values) == 1 else map(b"".join, zip(*values, strict=True))
+        rows = b"[[%b]]" % b"],[".join([row[1:] for row in joined])
+        return rows if self._select is None else orjson.dumps(list(map(self._select, orjson.loads(rows))))
+
+
+def _view(use: ViewUse, table: TableState | None) -> _View:
+    if table is not None and table.keys and len(table.keys) != len(use.keys):
+        raise NotReady(f"the online rows of {use.table} have other keys than its view; run featurestore publish --full", table=use.table)
+    return _View(use.label, _NULL * len(_stored_columns(use, table)), use.ttl)
+
+
+def _selector(plan: ServicePlan, tables: Sequence[TableState | None]) -> Callable[[list[Any]], Sequence[Any]] | None:
+    """A function that takes the features of the service out of the stored values of an entity; None if they are just these."""
+    places: list[int] = []
+    width = 0
+    for use, table in zip(plan.uses, tables, strict=True):
+        stored = _stored_columns(use, table)
+        places += [width + stored.index(column) for column, _ in use.features]
+        width += len(stored)
+    if places == list(range(width)):
+        return None
+    return (lambda row: [row[places[0]]]) if len(places) == 1 else itemgetter(*places)
+
+
+def _stored_columns(use: ViewUse, table: TableState | None) -> tuple[str, ...]:
+    """The columns of a view's rows; of a table that has had no rows yet, those that are asked for, all of them NULL."""
+    return table.columns if table is not None and table.columns else tuple(column for column, _ in use.features)
+
+
+def _templates(plan: ServicePlan, tables: Sequence[TableState | None]) -> tuple[bytes, bytes]:
+    """Documents for bytes formatting: with a place for the rows, and in the second also for status and timestamps of each view."""
+    cursors = [(use.table, None if table is None else table.cursor) for use, table in zip(plan.uses, tables, strict=True)]
+    snapshots = {name: None if cursor is None or cursor.snapshot_id is None else str(cursor.snapshot_id) for name, cursor in cursors}
+    watermarks = {name: None if cursor is None else times.text(cursor.materialized_through) for name, cursor in cursors}
+    types = [sql_type for use in plan.uses for sql_type in use.feature_types]
+    start = b'{"features":%b,"rows":' % _escaped(plan.feature_names)
+    middle = b',"snapshots":%b,"watermarks":%b' % (_escaped(snapshots), _escaped(watermarks))
+    places = b",".join(_escaped(use.label) + b":%b" for use in plan.uses)
+    more = b',"types":%b,"status":{%b},"timestamps":{%b}' % (_escaped(types), places, places)
+    return start + b"%b" + middle + b"}", start + b"%b" + middle + more + b"}"
+
+
+def _escaped(value: Any) -> bytes:
+    """JSON as a part of a template."""
+    return orjson.dumps(value).replace(b"%", b"%%")
+
+
+def _time_texts(stored: Sequence[list[bytes]]) -> list[bytes]:
+    """The feature timestamps of each view's rows as JSON arrays of RFC 3339 texts."""
+    count = len(stored[0])
+    if count * len(stored) < MANY_TIMES:
+        return [b"[%b]" % b",".join([_time_text(row[: _TIME.size]) for row in rows]) for rows in stored]
+    encoded = b"".join([row[: _TIME.size] for rows in stored for row in rows])
+    moments = (np.frombuffer(encoded, ">u8") ^ np.uint64(TIME_BIAS)).astype(np.int64).view("M8[us]").reshape(len(stored), count)
+    try:
+        content = orjson.dumps(moments, option=_TIME_OPTIONS)
+    except TypeError:  # At the end of the year 9999.
+        return [_each_time(rows) for rows in stored]
+    return [b"[%b]" % _with_microseconds(texts, count) for texts in content[2:-2].split(b"],[")]
+
+
+def _with_microseconds(texts: bytes, count: int) -> bytes:
+    """Times separated by commas, all with microseconds: orjson leaves them out where they are zero."""
+    if len(texts) == count * (_TIME_TEXT_BYTES + 1) - 1:
+        return texts
+    whole = _TIME_TEXT_BYTES - len(".000001")
+    return b",".join(text[:-2] + b'.000000Z"' if len(text) == whole else text for text in texts.split(b","))
+
+
+def _each_time(rows: Sequence[bytes | None]) -> bytes:
+    """The same of one view, with null for an entity without a row."""
+    return b"[%b]" % b",".join([b"null" if row is None else _time_text(row[: _TIME.size]) for row in rows])
+
+
+@lru_cache(maxsize=16_384)
+def _time_text(encoded: bytes) -> bytes:
+    return orjson.dumps(times.text(decode_time(encoded)))

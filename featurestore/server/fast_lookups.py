@@ -1,0 +1,119 @@
+"""The fast path of online lookups: one ASGI callable in front of the framework, for requests that need nothing else.
+
+It answers what it fully understands: a plain JSON body for a service without derived features whose tables are all in the local store. Any
+other request, and any that is wrong, goes to the application with its body untouched, so that every error, limit and rare form has one
+implementation, the ordinary route.
+"""
+
+import time
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from featurestore.compiler.service_plan import ServicePlan
+from featurestore.errors import FeatureStoreError
+from featurestore.pipelines.lookup_json import Answer, LookupWriter, look_up
+from featurestore.server.doors import ANSWERED, Admission
+from featurestore.server.lookup_body import LookupBodyReader
+from featurestore.server.metrics import Metrics
+from featurestore.server.middleware import Authorization
+from featurestore.store import FeatureStore
+
+BODY_BYTES = 32 << 10
+"""Larger bodies are parsed off the event loop."""
+READS = 600
+"""Most reads of one request: about half a millisecond of the event loop."""
+PATH = "/v1/services/{service}/online"
+_BEGIN, _, _END = PATH.partition("{service}")
+_FULL = {b"": True, b"full=true": True, b"full=false": False}
+
+
+class _Compiled(NamedTuple):
+    """One version of a service; without reader and writer if the ordinary route has to answer for it."""
+
+    plan: ServicePlan
+    reader: LookupBodyReader | None
+    writer: LookupWriter
+
+
+class FastLookups:
+    """Answers lookups in the event loop, and passes everything else on to an application."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        store: FeatureStore,
+        metrics: Metrics,
+        admission: Admission,
+        authorization: Authorization | None,
+        body_limit: int,
+    ) -> None:
+        self._app = app
+        self._runtime, self._services = store.backend.runtime, store.backend.services
+        self._metrics, self._admission, self._authorization = metrics, admission, authorization
+        self._body_limit = min(body_limit, BODY_BYTES)
+        self._compiled: dict[str, _Compiled] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http" or not self._is_plain(scope):
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        events = [await receive()]
+        while events[-1].get("more_body"):
+            events.append(await receive())
+        content = events[0].get("body", b"") if len(events) == 1 else b"".join([event.get("body", b"") for event in events])
+        service = scope["path"][len(_BEGIN) : -len(_END)]
+        answer = self._answer(service, content, _FULL[scope["query_string"]])
+        if answer is None:
+            await self._app(scope, _receive_again(events, receive), send)
+            return
+        length = str(len(answer.content)).encode()
+        headers = [(b"content-length", length), (b"content-type", b"application/json"), *ANSWERED]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.content})
+        self._metrics.count_lookup(service, answer.counts)
+        self._metrics.request("POST", PATH, 200, time.perf_counter() - began)
+
+    def _is_plain(self, scope: Scope) -> bool:
+        """Whether this is a lookup that may come in, and says how long its body is."""
+        path: str = scope["path"]
+        if not (path.startswith(_BEGIN) and path.endswith(_END)) or scope["method"] != "POST" or scope["query_string"] not in _FULL:
+            return False
+        headers = dict(scope["headers"])
+        length = headers.get(b"content-length", b"")
+        if not length.isdigit() or int(length) > self._body_limit or b"content-encoding" in headers or b"transfer-encoding" in headers:
+            return False
+        return self._admission.refusal(scope) is None and (self._authorization is None or self._authorization.allows(scope))
+
+    def _answer(self, service: str, content: bytes, full: bool) -> Answer | None:
+        """The answer; None for a request that the ordinary route has to answer."""
+        cached = self._services.cached_with_generation(service)
+        if cached is None:
+            self._compiled.pop(service, None)
+            return None
+        plan, generation = cached
+        compiled = self._compiled.get(service)
+        if compiled is None or compiled.plan is not plan:
+            compiled = self._compiled[service] = _Compiled(plan, LookupBodyReader.of(plan), LookupWriter(plan))
+        body = None if compiled.reader is None else compiled.reader.read(content)
+        if body is None or body.entities * len(body.keys) > READS:
+            return None
+        try:
+            return look_up(self._runtime, compiled.writer, body.keys, full, generation)
+        except FeatureStoreError:
+            # The ordinary route meets the same error, and answers with it.
+            return None
+
+
+def _receive_again(events: Iterable[Message], receive: Receive) -> Receive:
+    """What was received, and then what comes."""
+    received = iter(events)
+
+    async def receive_again() -> Message:
+        event = next(received, None)
+        return await receive() if event is None else event
+
+    return receive_again

@@ -1,0 +1,238 @@
+"""Lookups that are answered before the framework: the same bytes as by the ordinary route, which `?full=True` leads to."""
+
+import json
+import math
+import random
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pyarrow as pa
+import pytest
+
+from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source
+from featurestore.pipelines.lookup_json import Answer
+from featurestore.server.fast_lookups import FastLookups
+from tests import shop
+from tests.server.conftest import Served, serve
+
+COUNT = 40
+TEXTS = ("", "a", 'quoted "x"', "comma],[", "null", '"NaN"', "\u00e4\u4e2d\U0001f600", "line\n\t\x7f", "100 %", "back\\slash")
+NUMBERS = (0.0, -0.0, 1.5, math.nan, math.inf, -math.inf, 5e-324, 1.7976931348623157e308, 0.1, -1e22)
+TIME = pa.timestamp("us", "UTC")
+
+
+def moments(index: int) -> datetime:
+    """Times before and after the epoch, with and without microseconds."""
+    return (datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(2026, 1, 2, 3, 4, 5, 6, UTC), shop.days(index))[index % 3]
+
+
+COLUMNS: dict[str, tuple[pa.DataType, Any]] = {
+    "flag": (pa.bool_(), lambda index: index % 2 == 0),
+    "small": (pa.int32(), lambda index: -index),
+    "large": (pa.int64(), lambda index: (1 << 62) + index),
+    "single": (pa.float32(), lambda index: NUMBERS[index % 3] if index % 2 else 0.1),
+    "number": (pa.float64(), lambda index: NUMBERS[index % len(NUMBERS)]),
+    "text": (pa.string(), lambda index: TEXTS[index % len(TEXTS)]),
+    "data": (pa.binary(), lambda index: bytes([index, 0, 255])),
+    "day": (pa.date32(), lambda index: date(1, 1, 1) + timedelta(days=index * 9000)),
+    "moment": (TIME, moments),
+    "price": (pa.decimal128(20, 8), lambda index: Decimal(index).scaleb(-8)),
+    "numbers": (pa.list_(pa.float64()), lambda index: [*NUMBERS[: index % len(NUMBERS)], None]),
+    "times": (pa.list_(TIME), lambda index: [moments(index), None]),
+}
+
+
+def table(keys: dict[str, pa.Array], names: list[str], at: Any) -> pa.Table:
+    """Rows with a value of each column, every fifth of them NULL."""
+    columns = {
+        name: pa.array([None if (index + place) % 5 == 0 else COLUMNS[name][1](index) for index in range(COUNT)], COLUMNS[name][0])
+        for place, name in enumerate(names)
+    }
+    return pa.table({**keys, **columns, "at": pa.array([at(index) for index in range(COUNT)], TIME)})
+
+
+def key_of(index: int) -> UUID:
+    return UUID(int=index * 7919)
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A service `all` over views with keys of several types and features of every type, and `few`, of some of them in another order."""
+    ids = pa.array(range(COUNT), pa.int64())
+    names = pa.array([f"{TEXTS[index % len(TEXTS)]}{index}" for index in range(COUNT)])
+    with FeatureStore(home=tmp_path_factory.mktemp("wide")) as store:
+        uuids = pa.array([str(key_of(index)) for index in range(COUNT)])
+        shop.add(store, "t.pairs", table({"id": ids, "name": names}, list(COLUMNS), lambda index: shop.days(index / 7)))
+        shop.add(store, "t.ids", table({"id": ids}, ["number", "text"], shop.days))
+        shop.add(store, "t.others", table({"other": uuids}, ["flag", "moment"], moments))
+        sources = {name: Source(name, table=f"t.{name}", timestamp="at") for name in ("pairs", "ids", "others")}
+        pair, single, other = Entity("pair", keys=["id", "name"]), Entity("id", keys="id"), Entity("other", keys="other")
+        pairs = FeatureView("pairs", entity=pair, source=sources["pairs"], features=list(COLUMNS))
+        ids = FeatureView("ids", entity=single, source=sources["ids"], features=["number", "text"], ttl="20d")
+        others = FeatureView("others", entity=other, source=sources["others"], features=["flag", "moment"])
+        prefixed = ids.aliased("again", keys={"id": "id"})
+        store.apply(
+            [
+                FeatureService("all", features=[pairs, prefixed, others.aliased("third", keys={"other": "other"})]),
+                FeatureService("few", features=[pairs["text", "flag", "numbers"], prefixed["number"]]),
+                FeatureService("single", features=[ids["number"]]),
+            ]
+        )
+        store.materialize()
+        with serve(store) as served:
+            yield served
+
+
+def entities(chance: random.Random, count: int, columns: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Some that are there, some that are not, some with a key that is NULL."""
+    rows = []
+    for _ in range(count):
+        index = chance.randrange(COUNT + 5)
+        values = {"id": index, "name": f"{TEXTS[index % len(TEXTS)]}{index}", "other": str(key_of(index))}
+        rows.append({column: None if chance.random() < 0.02 else values[column] for column in columns})
+    return rows
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each request that reached the fast path was answered there."""
+    seen: list[bool] = []
+    answer = FastLookups._answer
+
+    def watched(self: FastLookups, service: str, content: bytes, full: bool) -> Answer | None:
+        found = answer(self, service, content, full)
+        seen.append(found is not None)
+        return found
+
+    monkeypatch.setattr(FastLookups, "_answer", watched)
+    return seen
+
+
+def both(served: Served, service: str, body: Any, full: str = "true") -> tuple[httpx.Response, httpx.Response]:
+    """The answers of the fast path, where it has one, and of the ordinary route."""
+    content = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
+    url = f"/v1/services/{service}/online"
+    headers = {"content-type": "application/json"}
+    fast = served.http.post(url, content=content, headers=headers, params={} if full == "true" else {"full": full})
+    return fast, served.http.post(url, content=content, headers=headers, params={"full": full.upper()})
+
+
+SERVICES = {"all": ("id", "name", "other"), "few": ("id", "name"), "single": ("id",)}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("full", ["true", "false"])
+def test_the_bytes_are_those_of_the_ordinary_route(wide: Served, answered: list[bool], service: str, full: str) -> None:
+    chance = random.Random(f"{service} {full}")
+    wide.store.online_features(service, entities(chance, 1, SERVICES[service]))
+    fast_ones = 0
+    for count in (1, 2, 3, 7, 8, 9, 40, 100):
+        for _ in range(6):
+            answered.clear()
+            fast, ordinary = both(wide, service, {"entities": entities(chance, count, SERVICES[service])}, full)
+            assert (fast.status_code, ordinary.status_code) == (200, 200), (fast.text, ordinary.text)
+            assert fast.content == ordinary.content
+            assert {**fast.headers, "date": ""} == {**ordinary.headers, "date": ""}
+            fast_ones += answered == [True]
+    # Texts with a backslash, or with the name of a key, are left to the ordinary route.
+    assert fast_ones >= (48 if service == "single" else 6)
+
+
+def test_rows_that_are_all_there_are_written_at_once(wide: Served, answered: list[bool]) -> None:
+    present = [{"id": index, "name": f"{TEXTS[index % len(TEXTS)]}{index}", "other": str(key_of(index))} for index in (1, 3, 4, 6)]
+    wide.store.online_features("all", present)
+    for rows in (present[:1], present * 5):
+        fast, ordinary = both(wide, "all", {"entities": rows})
+        assert fast.content == ordinary.content
+        assert answered[-1]
+        assert set(fast.json()["status"]["pairs"]) == {"PRESENT"}
+
+
+WRONG: list[Any] = [
+    b"",
+    b"[]",
+    b"{",
+    b'{"entities": []}',
+    b'{"entities": [{"id": 1}], "entities": [{"id": 2}]}',
+    b'{"entities": [{"id": 1, "id": 2}]}',
+    b'{"entities": [{"id": 1, "\\u0069d": 2}]}',
+    b'{"entities": [{"id": 1}], "request": null}',
+    b'{"entities": [{"id": 1}], "more": 1}',
+    b'{"entities": [{"id": 1}]} x',
+    {"entities": [{}]},
+    {"entities": [{"id": "1"}]},
+    {"entities": [{"id": 1.0}]},
+    {"entities": [{"id": 1.5}]},
+    {"entities": [{"id": True}]},
+    {"entities": [{"id": 1 << 63}]},
+    {"entities": [{"id": -(1 << 63)}]},
+    {"entities": [{"id": 10**400}]},
+    {"entities": [{"id": 1, "name": "x"}]},
+    {"entities": [{"idd": 1}]},
+    {"entities": [1]},
+    {"entities": [None]},
+    {"entities": {"id": 1}},
+    {"entities": [{"id": [1]}]},
+    {"entities": [{"id": 1}], "request": [{}]},
+    {"entities": [{"id": 1}], "request": [{"basket": 1}]},
+]
+
+
+@pytest.mark.parametrize("body", WRONG, ids=lambda body: str(body)[:60])
+def test_what_is_wrong_or_rare_is_left_to_the_ordinary_route(wide: Served, body: Any) -> None:
+    wide.store.online_features("single", [{"id": 1}])
+    fast, ordinary = both(wide, "single", body)
+    assert fast.status_code == ordinary.status_code
+    assert fast.content == ordinary.content
+
+
+def test_other_services_methods_and_parameters_are_left_to_the_application(wide: Served, answered: list[bool]) -> None:
+    body = {"entities": [{"id": 1}]}
+    assert wide.http.post("/v1/services/sin/online", json=body).status_code == 404
+    assert wide.http.get("/v1/services/single/online").status_code == 405
+    assert wide.http.post("/v1/services/single/online?full=0", json=body).json().keys() == {"features", "rows", "snapshots", "watermarks"}
+    assert wide.http.post("/v1/services/single/online", json=body, headers={"host": "elsewhere.example"}).status_code == 400
+    many = {"entities": [{"id": index} for index in range(4000)]}
+    assert len(wide.http.post("/v1/services/single/online", json=many).json()["rows"]) == 4000
+    assert True not in answered
+
+
+def test_requests_and_rows_are_counted(wide: Served) -> None:
+    def counted(text: str) -> dict[str, float]:
+        lines = [
+            line.rpartition(" ") for line in text.splitlines() if line.startswith(("featurestore_requests_total", "featurestore_online"))
+        ]
+        return {name: float(value) for name, _, value in lines if "online" in name}
+
+    wide.store.online_features("single", [{"id": 1}])
+    before = counted(wide.http.get("/metrics").text)
+    for _ in range(3):
+        wide.http.post("/v1/services/single/online", json={"entities": [{"id": 1}, {"id": 999}]})
+    after = counted(wide.http.get("/metrics").text)
+    more = {name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name, 0)}
+    route = 'method="POST",route="/v1/services/{service}/online",status="200"'
+    assert more == {
+        f"featurestore_requests_total{{{route}}}": 3,
+        'featurestore_online_rows_total{service="single",status="PRESENT",view="ids"}': 3,
+        'featurestore_online_rows_total{service="single",status="NOT_FOUND",view="ids"}': 3,
+    }
+
+
+def test_a_new_version_is_served_at_once(tmp_path: Path, answered: list[bool]) -> None:
+    with shop.open_shop(tmp_path / "home") as store, serve(store) as served:
+        body = {"entities": [{"customer_id": 1}]}
+        url = "/v1/services/plain/online"
+        features = [served.http.post(url, json=body).json()["features"] for _ in range(2)]
+        assert answered == [False, True]
+        store.apply([FeatureService("plain", features=[shop.customer_orders["orders_7d"]])])
+        assert served.http.post(url, json=body).json()["features"] == ["orders_7d"] != features[1]
+        shop.add(store, "shop.orders", shop.order_rows().slice(0, 1).set_column(1, "amount", pa.array([1.0])))
+        store.materialize()
+        snapshots = {view["table"].removeprefix("features."): view["snapshot_id"] for view in store.views()}
+        for _ in range(2):
+            assert served.http.post(url, json=body).json()["snapshots"].items() <= snapshots.items()
