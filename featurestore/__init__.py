@@ -18,10 +18,29 @@ if TYPE_CHECKING:
     from featurestore.client import connect
     from featurestore.settings import Settings
     from featurestore.store import FeatureStore
+    from featurestore.store_protocol import Store
 
-__all__ = ["Csv", "Entity", "Expression", "FeatureService", "FeatureStore", "FeatureView", "Settings", "Source", "agg", "check", "connect"]
+__all__ = [
+    "Csv",
+    "Entity",
+    "Expression",
+    "FeatureService",
+    "FeatureStore",
+    "FeatureView",
+    "Settings",
+    "Source",
+    "Store",
+    "agg",
+    "check",
+    "connect",
+]
 
-_LATER = {"FeatureStore": "featurestore.store", "Settings": "featurestore.settings", "connect": "featurestore.client"}
+_LATER = {
+    "FeatureStore": "featurestore.store",
+    "Settings": "featurestore.settings",
+    "Store": "featurestore.store_protocol",
+    "connect": "featurestore.client",
+}
 
 
 def __getattr__(name: str) -> Any:

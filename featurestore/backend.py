@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from featurestore import verbs
+from featurestore.errors import RequestError
 from featurestore.records.runtime import Runtime
 from featurestore.records.serving_version import Services
 from featurestore.values.arguments import check_text
@@ -18,6 +20,21 @@ if TYPE_CHECKING:
     from featurestore.pipelines.training_sets.progress import OnBuildProgress
     from featurestore.pipelines.training_sets.request import TrainingSetRequest
     from featurestore.pipelines.training_sets.training_set import TrainingSet
+
+
+MODELS = re.compile(r"(?:models|runs):/[^/]")
+"""Model URIs that MLflow resolves with its configured server; others would make it connect to any server they name."""
+
+
+def is_model_uri(runtime: Runtime, address: str, argument: str) -> bool:
+    """Whether a training set is named by a model. Raises: RequestError for a URI that a confined store must not resolve."""
+    check_text(address, argument)
+    # An id has no slash, unlike URIs such as models:/churn/1 and the folder of a model.
+    if "/" not in address:
+        return False
+    if runtime.source_folders is not None and not MODELS.match(address):
+        raise RequestError("give the id of a training set, or a model URI such as models:/churn/1 or runs:/.../model", field=argument)
+    return True
 
 
 @dataclass(frozen=True)
@@ -43,6 +60,14 @@ class Backend:
     def find_training_set(self, id: str) -> TrainingSet | None:
         """A stored training set; None if there is none with this id."""
         return verbs.find_training_set(self.runtime, check_text(id, "id"))
+
+    def check_training_set(self, address: str, argument: str) -> None:
+        """Check the id or the model URI of a training set, as far as that needs no MLflow.
+
+        Raises: RequestError for a model URI that names another server; NotFound with the nearest ids.
+        """
+        if not is_model_uri(self.runtime, address, argument):
+            verbs.get_training_set(self.runtime, address)
 
     def service_plan(self, service: str) -> ServicePlan:
         """The newest version of the service whose views are materialized, read from the catalog."""

@@ -102,14 +102,12 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="address the server listens on")
     port: int = Field(default=8080, ge=0, le=65535, description="port the server listens on; 0 takes a free one")
     workers: int = Field(default=1, ge=1, description="server processes")
-    job_workers: int = Field(default=1, ge=1, description="jobs (training sets and materializations) that a server runs at the same time")
+    job_workers: int = Field(default=1, ge=1, description="jobs that a server runs at the same time")
     job_memory_limit: str | None = Field(
         default=None,
         description="memory limit of the process of a job; default: twice memory_limit plus 1 GiB, else the machine's memory",
     )
-    job_seconds: float = Field(
-        default=21_600, gt=0, description="time limit in seconds of a job, and of a rebuild or maintenance in a request"
-    )
+    job_seconds: float = Field(default=21_600, gt=0, description="time limit in seconds of a job, and of a rebuild in a request")
     query_seconds: float = Field(default=60, gt=0, description="time limit in seconds of the queries of any other request")
     query_workers: int = Field(default=2, ge=1, description="requests whose queries a server process runs at the same time")
     query_queue: int = Field(default=16, ge=0, description="requests that may wait until their queries can run; more are refused")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 
 from featurestore import verbs
-from featurestore.backend import Backend
+from featurestore.backend import Backend, is_model_uri
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl.csv_format import Csv
 from featurestore.errors import FeatureStoreError, RequestError
@@ -46,9 +45,6 @@ if TYPE_CHECKING:
     from featurestore.pipelines.training_sets.listing import TrainingSetInfo
     from featurestore.pipelines.training_sets.training_set import TrainingSet
     from featurestore.records.listings import EntityInfo, ModelInfo, ServiceDetail, ServiceInfo, SourceInfo, ViewDetail, ViewInfo
-
-MODELS = re.compile(r"(?:models|runs):/[^/]")
-"""Model URIs that MLflow resolves with its configured server; others would make it connect to any server they name."""
 
 
 class FeatureStore:
@@ -327,12 +323,8 @@ class FeatureStore:
         return live_versions(self._runtime, known, selected)
 
     def _id(self, id_or_model_uri: str, what: str) -> str:
-        check_text(id_or_model_uri, what)
-        # An id has no slash, unlike URIs such as models:/churn/1 and the folder of a model.
-        if "/" not in id_or_model_uri:
+        if not is_model_uri(self._runtime, id_or_model_uri, what):
             return id_or_model_uri
-        if self._runtime.source_folders is not None and not MODELS.match(id_or_model_uri):
-            raise RequestError("give the id of a training set, or a model URI such as models:/churn/1 or runs:/.../model")
         # mlflow takes a second to import and may not be installed, and only a model URI needs it.
         from featurestore.models.stamp import training_set_id  # noqa: PLC0415
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -13,9 +13,9 @@ import featurestore
 from featurestore import private
 
 if TYPE_CHECKING:
-    from featurestore.client.store import RemoteStore
     from featurestore.settings import Settings
     from featurestore.store import FeatureStore
+    from featurestore.store_protocol import Store
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -87,16 +87,7 @@ def settings(**overrides: Any) -> "Settings":
 
 
 @contextmanager
-def local_store(command: str) -> Iterator["FeatureStore"]:
-    """The local store, for commands that do not work over HTTP. Raises: UsageError if a server's address is given."""
-    if url() is not None:
-        raise click.UsageError(f"{command} does not work over HTTP: run it on the machine of the server, without --url")
-    with store() as local:
-        yield cast("FeatureStore", local)
-
-
-@contextmanager
-def store() -> Iterator["FeatureStore | RemoteStore"]:
+def store() -> Iterator["Store"]:
     """The store of this command line: local, or behind a server if its address is given, with the token of the settings."""
     address, found = url(), settings()
     if address is None:

@@ -42,9 +42,7 @@ def score(model_uri: str, spine: str, written: tuple[str, ...], at: str | None, 
 
             rows = scored(model_uri, spine, at, store=cast("FeatureStore", store), format=file_format)
         else:
-            from featurestore.cli.remote_scoring import score_on_server  # noqa: PLC0415
-
-            rows = score_on_server(cast("RemoteStore", store), model_uri, spine, at, file_format)
+            rows = cast("RemoteStore", store).score(model_uri, spine, at, format=file_format)
     if out is not None:
         write_parquet(rows.to_reader(), out)
     first = rows.slice(0, SHOWN).to_pylist()

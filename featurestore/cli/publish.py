@@ -19,7 +19,7 @@ def publish(names: tuple[str, ...], full: bool) -> None:
     Publishes all views if no VIEW is named, as the next materialize would, but computes nothing. With --full the online rows of each
     table are replaced atomically, which restores rows that were lost or changed online.
     """
-    with context.local_store("publish") as store:
+    with context.store() as store:
         done = store.publish(list(names) or None, full)
     if context.as_json():
         print_json(done)

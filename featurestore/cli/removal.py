@@ -11,9 +11,8 @@ from featurestore.cli.output import print_json, say
 from featurestore.values.humanize import format_plural
 
 if TYPE_CHECKING:
-    from featurestore.client.store import RemoteStore
     from featurestore.pipelines.maintenance.removal import Removal
-    from featurestore.store import FeatureStore
+    from featurestore.store_protocol import Store
 
 
 @click.command(cls=Command)
@@ -47,7 +46,7 @@ def remove(name: str, version: int | None, service: bool, dry_run: bool, yes: bo
         say(f"[dim]with older service versions that read it: {escape(', '.join(found.services))}[/]")
 
 
-def _do(store: "FeatureStore | RemoteStore", name: str, version: int | None, service: bool, dry_run: bool) -> "Removal":
+def _do(store: "Store", name: str, version: int | None, service: bool, dry_run: bool) -> "Removal":
     if service:
         return store.remove_service(name, dry_run)
     return store.remove_view(name, dry_run) if version is None else store.remove_version(name, version, dry_run)

@@ -15,8 +15,7 @@ from featurestore.values.humanize import format_count
 from featurestore.values.result import to_dicts
 
 if TYPE_CHECKING:
-    from featurestore.client.store import RemoteStore
-    from featurestore.store import FeatureStore
+    from featurestore.store_protocol import Store
 
 LONG = ("definition", "plan", "column_digests", "sql", "statistics")
 """Fields that are too long to print; `--json` has them."""
@@ -136,7 +135,7 @@ def _show_object(found: dict[str, Any], with_sql: bool) -> None:
         print_sql(sql)
 
 
-def _find(store: "FeatureStore | RemoteStore", what: str, name: str) -> dict[str, Any]:
+def _find(store: "Store", what: str, name: str) -> dict[str, Any]:
     if what == "views":
         return store.view(name).to_dict()
     if what == "services":

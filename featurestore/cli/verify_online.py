@@ -25,7 +25,7 @@ def verify_online(names: tuple[str, ...], sample: int | None) -> None:
     Compares all views if no VIEW is named: each online row with the newest row of its key in the table, at the snapshot that was
     published last, bit for bit. Prints the differences and exits with status 1 if there are any.
     """
-    with context.local_store("verify-online") as store:
+    with context.store() as store:
         comparisons = store.verify_online(list(names) or None, sample)
     if context.as_json():
         print_json(comparisons)

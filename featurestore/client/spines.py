@@ -41,7 +41,7 @@ def request(join: JoinRequest) -> Iterator[dict[str, Any]]:
         yield {"json": {**fields, "spine": {"sql": text}}}
     else:
         with (
-            _opened(spine, text, [join.timestamp]) as rows,
+            open_rows(spine, [join.timestamp]) as rows,
             tempfile.SpooledTemporaryFile(SPOOLED_BYTES) as file,
         ):
             with pa.ipc.new_stream(pa.PythonFile(file, "w"), rows.schema) as writer:
@@ -64,10 +64,11 @@ def read_files(path: str, written: Csv | None = None, times: Sequence[str] = ())
         parts.close()
 
 
-def _opened(spine: Any, path: str | None, times: Sequence[str]) -> AbstractContextManager[pa.Table | pa.RecordBatchReader]:
+def open_rows(spine: Any, times: Sequence[str] = ()) -> AbstractContextManager[pa.Table | pa.RecordBatchReader]:
+    """The rows of a spine that is read here: files or a frame; `times` are its columns of times. Raises: RequestError; NotFound."""
     if isinstance(spine, SpineFiles):
         return read_files(spine.pattern, spine.format, times)
-    return nullcontext(_rows(spine)) if path is None else read_files(path, times=times)
+    return read_files(os.fspath(spine).strip(), times=times) if isinstance(spine, str | os.PathLike) else nullcontext(_rows(spine))
 
 
 def _rows(spine: Any) -> pa.Table | pa.RecordBatchReader:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
-from featurestore.client import decoding, spines
+from featurestore.client import decoding, scoring, spines
 from featurestore.client.transport import Transport, in_form
 from featurestore.compiler import check
 from featurestore.dsl.csv_format import Csv
@@ -20,10 +20,14 @@ from featurestore.dsl.loader import load_definitions
 from featurestore.errors import DefinitionError, NotFound, RequestError, brief
 from featurestore.pipelines.lookup import OnlineFeatures
 from featurestore.pipelines.maintenance.maintain import TableMaintenance
+from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
 from featurestore.pipelines.maintenance.removal import Removal
+from featurestore.pipelines.maintenance.repair import Repair
 from featurestore.pipelines.materialization.materialize import ViewProgress
 from featurestore.pipelines.materialization.outcome import Materializations
+from featurestore.pipelines.materialization.publish import Publication
 from featurestore.pipelines.planning.plan import Plan
+from featurestore.pipelines.prediction import Prediction
 from featurestore.pipelines.training_sets import splits
 from featurestore.pipelines.training_sets.comparison_result import Comparison
 from featurestore.pipelines.training_sets.files import Files
@@ -42,14 +46,27 @@ from featurestore.values.arguments import (
     check_age,
     check_failures,
     check_flag,
+    check_sample,
     check_text,
     check_version,
 )
 from featurestore.values.arguments import check_name as named
+from featurestore.values.pandas_frames import frame_like
 from featurestore.values.result import Result
 from featurestore.values.value_types import FLOATING
 
 Found = TypeVar("Found", bound=Result)
+
+JOB_PATHS: Mapping[str, str] = {
+    "materialization": "/v1/materializations",
+    "publication": "/v1/publications",
+    "verification": "/v1/verifications",
+    "rebuild": "/v1/rebuilds",
+    "comparison": "/v1/comparisons",
+    "maintenance": "/v1/maintenance",
+    "repair": "/v1/repairs",
+}
+"""The path of each kind of job, which its id begins with; the ids of training sets begin with their names."""
 
 
 def connect(url: str, token: str | None = None, timeout: float = 30.0) -> "RemoteStore":
@@ -114,6 +131,17 @@ class RemoteStore:
             raise error
         return done
 
+    def publish(self, names: str | Sequence[str] | None = None, full: bool = False) -> list[Publication]:
+        """Publish feature tables to the online store, as the next `materialize` would, without computing anything."""
+        return self._listed(Publication, "/v1/publications", {"names": view_names(names), "full": check_flag(full, "full")})
+
+    def verify_online(self, names: str | Sequence[str] | None = None, sample: int | None = None) -> list[OnlineComparison]:
+        """Compare the online rows of views with the newest rows of their feature tables, bit for bit.
+
+        Values of differences are as JSON has them: decimals, dates and times are text.
+        """
+        return self._listed(OnlineComparison, "/v1/verifications", {"names": view_names(names), "sample": check_sample(sample)})
+
     def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
         """Remove an older version of a view with its table and its online rows."""
         return self._remove(f"/v1/views/{_part(view_name(view), 'view')}/versions/{check_version(version)}", dry_run)
@@ -129,13 +157,15 @@ class RemoteStore:
     def maintain(
         self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None
     ) -> list[TableMaintenance]:
-        """Expire what nothing pins, sweep what nothing reaches, compact, fold: as on a store at hand; ages in whole seconds."""
+        """Expire snapshots that nothing pins, remove orphan files, and compact small files; ages in whole seconds."""
         body: dict[str, Any] = {"older_than": _seconds(older_than, "older_than"), "dry_run": check_flag(dry_run, "dry_run")}
         if fold_older_than is not None:
             body["fold_older_than"] = _seconds(fold_older_than, "fold_older_than")
-        answer = self._http.post("/v1/maintenance", body, patient=True)
-        with in_form(self._http.url):
-            return [TableMaintenance.from_dict(table) for table in decoding.objects_of(answer)]
+        return self._listed(TableMaintenance, "/v1/maintenance", body)
+
+    def repair(self, dry_run: bool = False) -> list[Repair]:
+        """Roll every table with missing files back to its last complete snapshot."""
+        return self._listed(Repair, "/v1/repairs", {"dry_run": check_flag(dry_run, "dry_run")})
 
     def training_set(
         self,
@@ -181,15 +211,16 @@ class RemoteStore:
         return self._training_set(done["manifest"])
 
     def cancel(self, id: str) -> str:
-        """End what the server builds or materializes under this id; its state then, `cancelled` but where it had failed before.
+        """Cancel the job with this id; its state then: `cancelled`, or `failed` if it had failed before.
 
-        Nothing of a training set stays, and the same request begins it anew. Raises: NotFound; Conflict when it is done.
+        Nothing of a training set remains, and the same request builds it. Raises: NotFound; Conflict if it is done.
         """
-        kinds = ["materializations", "training-sets"] if check_text(id, "id").startswith("materialization-") else ["training-sets"]
-        for kind in kinds[:-1]:
+        kind, _, _ = check_text(id, "id").rpartition("-")
+        # A training set may be named like a kind of job.
+        if kind in JOB_PATHS:
             with suppress(NotFound):
-                return str(self._http.delete(f"/v1/{kind}/{_part(id, 'id')}")["state"])
-        return str(self._http.delete(f"/v1/{kinds[-1]}/{_part(id, 'id')}")["state"])
+                return str(self._http.delete(f"{JOB_PATHS[kind]}/{_part(id, 'id')}")["state"])
+        return str(self._http.delete(f"/v1/training-sets/{_part(id, 'id')}")["state"])
 
     def get_training_set(self, id: str) -> TrainingSet:
         """A stored training set. Raises: NotFound with the nearest ids."""
@@ -197,14 +228,16 @@ class RemoteStore:
 
     def rebuild(self, id_or_model_uri: str) -> TrainingSet:
         """Let the server compute a training set again from its pinned snapshots and compare. Raises: DigestMismatch."""
-        answer = self._http.post(f"/v1/training-sets/{_part(id_or_model_uri, 'id_or_model_uri', '/')}/rebuild", patient=True)
+        result = self._result_of("/v1/rebuilds", {"id": named(id_or_model_uri, "id_or_model_uri")})
         with in_form(self._http.url):
-            manifest = decoding.object_of(answer["manifest"])
+            manifest = decoding.object_of(result["manifest"])
         return self._training_set(manifest)
 
     def compare(self, a: str, b: str) -> Comparison:
-        """What training set `b` has otherwise than `a`; model URIs stand for the ones they carry."""
-        return self._result(Comparison, "/v1/comparisons", patient=True, a=named(a, "a"), b=named(b, "b"))
+        """The differences of training set `b` from `a`. A model URI stands for the model's training set."""
+        result = self._result_of("/v1/comparisons", {"a": named(a, "a"), "b": named(b, "b")})
+        with in_form(self._http.url):
+            return Comparison.from_dict(decoding.object_of(result))
 
     def point_in_time(
         self,
@@ -249,8 +282,8 @@ class RemoteStore:
 
     def predict(
         self, model: str, records: Sequence[Mapping[str, Any]], version: int | str | None = None, alias: str | None = None
-    ) -> dict[str, Any]:
-        """The server's predictions for rows of keys and request fields: `predictions` in order, `model`, `version`, `snapshots`.
+    ) -> Prediction:
+        """Predict for rows of keys and request fields, with the newest features of the server's online store.
 
         `model` is a registered name. Features in a record override the looked-up ones. Raises: NotFound; RequestError and
         TypeMismatch naming the record and field.
@@ -266,7 +299,20 @@ class RemoteStore:
         path = f"/v1/models/{_part(model, 'model')}/invocations"
         answer = self._http.post(path, content=body, headers=headers, params=wanted, patient=True)
         with in_form(self._http.url):
-            return decoding.object_of(answer)
+            return Prediction.from_dict(decoding.object_of(answer))
+
+    def score(self, model_uri: str, spine: Any, at: str | None = "online", *, format: Csv | None = None) -> Any:
+        """The spine's rows in their order, then `prediction`: what a registered model predicts from the newest online features.
+
+        `model_uri` is models:/name/1 or models:/name@alias; `spine` a frame, an Arrow table or reader, a list of dicts, or files. Other
+        values of `at`, and tables and SQL, need a local store and `featurestore.models.score`. Returns a pandas or polars frame for one,
+        else an Arrow table. Raises: NotFound; RequestError and TypeMismatch naming the record and field.
+        """
+        address = scoring.parse_address(model_uri)
+        rows = scoring.read_rows(spine, at, format)
+        model = scoring.find_model(self.models(), address)
+        taken = None if model is None else self.get_training_set(model.training_set).plan.column_names
+        return frame_like(spine, scoring.append_predictions(rows, taken, address, self.predict))
 
     def parts(self) -> dict[str, str]:
         """What the server stands on, by name, and how each is. Raises: NotReady for one that cannot be reached."""
@@ -322,6 +368,19 @@ class RemoteStore:
         except KeyboardInterrupt as stop:
             stop.add_note(f"The server goes on: cancel({id!r}) ends it; the same call again waits for it.")
             raise
+
+    def _result_of(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The result of a job, at its end. Raises: the error with which it failed."""
+        with in_form(self._http.url):
+            job = decoding.object_of(self._http.post(path, body))
+        ended = self._awaited(job, None)
+        with in_form(self._http.url):
+            return ended["result"]
+
+    def _listed(self, kind: type[Found], path: str, body: Mapping[str, Any]) -> list[Found]:
+        result = self._result_of(path, body)
+        with in_form(self._http.url):
+            return [kind.from_dict(item) for item in decoding.objects_of(result)]
 
     def _remove(self, path: str, dry_run: bool) -> Removal:
         answer = self._http.delete(path, dry_run=check_flag(dry_run, "dry_run"))

@@ -60,6 +60,11 @@ class ServicePlan:
         """All features in output order: the looked-up ones, then the derived ones."""
         return self.looked_up_names + tuple(name for name, _ in self.derived)
 
+    @property
+    def column_names(self) -> frozenset[str]:
+        """Everything that a row may have: key columns, request fields and features."""
+        return frozenset({*self.entity_columns, *(name for name, _ in self.request), *self.feature_names})
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form; `service_plan_from_dict` reads it."""
         return asdict(self)

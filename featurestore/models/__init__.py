@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from featurestore.models.lineage import set_alias, trained_on
     from featurestore.models.model_logging import log_model
     from featurestore.models.scoring import score
-    from featurestore.models.serving import LoadedModel, LoadedModels, Prediction
+    from featurestore.models.serving import LoadedModel, LoadedModels
     from featurestore.models.stamp import training_set
+    from featurestore.pipelines.prediction import Prediction
 
 __all__ = [
     "LoadedModel",

@@ -20,7 +20,7 @@ from featurestore.settings import load_settings
 from featurestore.spines.file_format import with_format
 from featurestore.store import FeatureStore
 from featurestore.values import times
-from featurestore.values.pandas_frames import to_frame
+from featurestore.values.pandas_frames import frame_like
 
 PREDICTION = "prediction"
 
@@ -65,7 +65,7 @@ def score(
         finally:
             if store is None:
                 own.close()
-    return _like(spine, scored)
+    return frame_like(spine, scored)
 
 
 def _score(native: Native, store: FeatureStore, rows: pa.Table, at: str | datetime | None, missing: str | None) -> tuple[Found, pa.Table]:
@@ -112,13 +112,3 @@ def _current(store: FeatureStore, stamp: Stamp) -> dict[str, int | None]:
     """The snapshots to read, chosen here so that what was read is known."""
     namespace = store.settings.features_namespace
     return {name: tables.current_snapshot_id(tables.load(store.catalog, f"{namespace}.{name}")) for name in stamp.views}
-
-
-def _like(spine: Any, scored: pa.Table) -> Any:
-    """In the kind of frame that the spine came in."""
-    library = type(spine).__module__.partition(".")[0]
-    if library == "polars":
-        import polars as pl  # noqa: PLC0415 - an extra, and there if the spine is one of its frames
-
-        return pl.from_arrow(scored)
-    return to_frame(scored) if library == "pandas" else scored

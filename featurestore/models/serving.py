@@ -7,7 +7,6 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +17,10 @@ from featurestore.models.bundle import Native
 from featurestore.models.mlflow_client import asking, local_path, mlflow
 from featurestore.models.stamp import Stamp
 from featurestore.models.values import to_predictions
+from featurestore.pipelines.prediction import Prediction
 from featurestore.store import FeatureStore
 
 logger = logger_of(__name__)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A prediction for each record, in order, as plain Python values; and which version of the model made it of which snapshots.
-
-    `snapshots` has, for each feature table, the snapshot that the online store is at; None when nothing was published.
-    """
-
-    predictions: list[Any]
-    model: str
-    version: str | None
-    snapshots: dict[str, int | None]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The HTTP body: snapshot ids as text."""
-        snapshots = {table: None if snapshot is None else str(snapshot) for table, snapshot in self.snapshots.items()}
-        return {"predictions": self.predictions, "model": self.model, "version": self.version, "snapshots": snapshots}
 
 
 class LoadedModel:
@@ -76,8 +58,7 @@ class LoadedModel:
         return Prediction(to_predictions(answer), self.name, self.version, dict(found.snapshots))
 
     def _check(self, records: Sequence[Mapping[str, Any]]) -> None:
-        plan = self.stamp.plan
-        known = {*plan.entity_columns, *(name for name, _ in plan.request), *plan.feature_names}
+        known = self.stamp.plan.column_names
         for row, record in enumerate(records):
             if not isinstance(record, Mapping):
                 raise RequestError(f"records[{row}] is {type(record).__name__}, but must be an object: each field with its value")

@@ -23,10 +23,10 @@ from featurestore.server.errors import HANDLERS
 from featurestore.server.fast_lookups import FastLookups
 from featurestore.server.forms import Forms
 from featurestore.server.health import OPEN_PATHS, Health
+from featurestore.server.job_routes import job_routes
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.jobs.worker import jobs_path
 from featurestore.server.large.reader import LargeBodies
-from featurestore.server.materializations import Materializations
 from featurestore.server.metrics import Metrics, Observed
 from featurestore.server.middleware import MIB, Authorization, BodyGuard, Boundary, Token
 from featurestore.server.models import Models
@@ -125,7 +125,7 @@ def engine_app(store: FeatureStore) -> FastAPI:
 
 def _engine_routes(store: FeatureStore, jobs: Jobs) -> list[APIRoute]:
     uploads = UploadReader(store.settings)
-    return [*Definitions(store).routes(), *TrainingSets(store, jobs, uploads).routes(), *Materializations(store, jobs).routes()]
+    return [*Definitions(store).routes(), *TrainingSets(store, jobs, uploads).routes(), *job_routes(store, jobs)]
 
 
 def _let_workers_answer(routes: Sequence[APIRoute], workers: Workers, settings: Settings) -> None:

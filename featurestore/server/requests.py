@@ -19,7 +19,7 @@ MOST_PARTS = 10_000
 SNAPSHOT_IDS = 1 << 63
 
 Part = TypeVar("Part")
-Runtime = Annotated[list[Part], Field(max_length=MOST_PARTS)]
+Items = Annotated[list[Part], Field(max_length=MOST_PARTS)]
 Texts = Annotated[dict[str, str], Field(max_length=MOST_PARTS)]
 Record = dict[str, Any]
 Records = Annotated[list[Record], Field(max_length=MOST_ENTITIES)]
@@ -43,7 +43,7 @@ class EntityBody(Words):
     """A thing that has features."""
 
     name: str
-    keys: Runtime[str] | str
+    keys: Items[str] | str
 
 
 class CsvBody(Body):
@@ -80,7 +80,7 @@ class Aggregation(Body):
 
     function: str
     column: str | None = None
-    over: Runtime[str] | str
+    over: Items[str] | str
     where: str | None = None
     n: int | None = None
     q: float | None = None
@@ -148,14 +148,14 @@ class ViewBody(Words):
     features: Annotated[dict[str, str | AggregationFeature | ExpressionFeature], Field(max_length=MOST_PARTS)]
     every: str | None = None
     ttl: str | int | None = None
-    checks: Runtime[AnyCheck] = []
+    checks: Items[AnyCheck] = []
 
 
 class SelectionBody(Body):
     """Some (`names`) or all features of a view, as a service lists them."""
 
     view: ViewBody
-    names: Runtime[str] | None = None
+    names: Items[str] | None = None
     alias: str | None = None
     keys: Texts = {}
 
@@ -164,7 +164,7 @@ class ServiceBody(Words):
     """A service, whole: with its views."""
 
     name: str
-    features: Runtime[SelectionBody]
+    features: Items[SelectionBody]
     request: Texts = {}
     derived: Texts = {}
 
@@ -172,10 +172,10 @@ class ServiceBody(Words):
 class DefinitionsBody(Body):
     """Definitions as documents, as `featurestore.dsl.documents` writes them."""
 
-    entities: Runtime[EntityBody] = []
-    sources: Runtime[SourceBody] = []
-    views: Runtime[ViewBody] = []
-    services: Runtime[ServiceBody] = []
+    entities: Items[EntityBody] = []
+    sources: Items[SourceBody] = []
+    views: Items[ViewBody] = []
+    services: Items[ServiceBody] = []
 
 
 class PlanBody(Body):
@@ -283,7 +283,7 @@ class TrainingSetFields(JoinFields):
     split: dict[str, float | str | None] | None = Field(
         None, max_length=MOST_PARTS, description="the share of each part, or the time at which it ends"
     )
-    by: str | Runtime[str] | None = Field(None, description="the columns that shares go by; the service's keys when left out")
+    by: str | Items[str] | None = Field(None, description="the columns that shares go by; the service's keys when left out")
 
     def request(self, spine: Any) -> TrainingSetRequest:
         """The request with this spine. Raises: RequestError naming the field."""
@@ -306,7 +306,7 @@ class TrainingSetBody(TrainingSetFields):
 class MaterializationBody(Body):
     """Which views to bring up to date: all when no names are given. ISO 8601 times; see `FeatureStore.materialize`."""
 
-    names: Runtime[str] | None = None
+    names: Items[str] | None = None
     start: str | None = None
     end: str | None = None
 
@@ -322,10 +322,43 @@ class MaintenanceBody(Body):
     dry_run: bool = False
 
 
+class RebuildBody(Body):
+    """Which training set to rebuild: its id, or the URI of a model that was trained on it."""
+
+    id: str
+
+
+class ComparisonBody(Body):
+    """Two training sets, by id or by the URI of a model."""
+
+    a: str
+    b: str
+
+
+class PublicationBody(Body):
+    """Which views to publish: all when no names are given. `full` replaces all online rows of each table."""
+
+    names: Items[str] | None = None
+    full: bool = False
+
+
+class VerificationBody(Body):
+    """Which views to compare: all when no names are given. `sample` limits it to so many random rows of each table."""
+
+    names: Items[str] | None = None
+    sample: Annotated[int, Field(ge=1)] | None = None
+
+
+class RepairBody(Body):
+    """A dry run only reports which tables have missing files."""
+
+    dry_run: bool = False
+
+
 class Split(Body):
     """Rows as MLflow writes them in two parts."""
 
-    columns: Runtime[str]
+    columns: Items[str]
     data: Annotated[list[list[Any]], Field(max_length=MOST_ENTITIES)]
     index: Annotated[list[Any], Field(max_length=MOST_ENTITIES)] | None = None
 

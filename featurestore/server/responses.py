@@ -261,14 +261,73 @@ class Run(Answer):
     checks: list[CheckOutcome]
 
 
-class Materialization(Answer):
-    """Where a materialization stands. `result` has a run for each view when it is done, also when others failed."""
+class JobState(Answer):
+    """Where a job stands. `result` is there when it is done, `error` when it failed."""
 
     id: str
     state: State
     progress: dict[str, Any] | None = None
-    result: list[Run] | None = None
     error: ErrorDetail | None = None
+
+
+class Materialization(JobState):
+    """Where a materialization stands. `result` has a run for each view when it is done, also when others failed."""
+
+    result: list[Run] | None = None
+
+
+class Published(Answer):
+    """What was published of one version of a view; `snapshot_id` is null if it has no rows."""
+
+    view: str
+    table: str
+    rows: int
+    snapshot_id: str | None
+
+
+class Publication(JobState):
+    """Where a publication stands."""
+
+    result: list[Published] | None = None
+
+
+class OnlineDifference(Answer):
+    """A key whose online row differs; a changed one has the feature, and its value `online` and in the `table`."""
+
+    key: dict[str, Any]
+    what: Literal["missing", "extra", "changed"]
+
+
+class OnlineComparison(Answer):
+    """The online rows of one version of a view, compared with its table."""
+
+    view: str
+    table: str
+    snapshot_id: str | None
+    rows: int
+    missing: int
+    changed: int
+    extra: int
+    differences: list[OnlineDifference] = Field(description="the first thousand")
+    same: bool
+
+
+class Verification(JobState):
+    """Where a verification of the online store stands."""
+
+    result: list[OnlineComparison] | None = None
+
+
+class Rebuild(JobState):
+    """Where a rebuild stands; a mismatch is the error DigestMismatch."""
+
+    result: Rebuilt | None = None
+
+
+class ComparisonState(JobState):
+    """Where a comparison stands."""
+
+    result: Comparison | None = None
 
 
 class Upkeep(Answer):
@@ -282,6 +341,29 @@ class Upkeep(Answer):
     compacted_bytes: int
     folded_rows: int
     note: str | None
+
+
+class Maintenance(JobState):
+    """Where maintenance stands."""
+
+    result: list[Upkeep] | None = None
+
+
+class Repair(Answer):
+    """A table with missing files: rolled back to a snapshot, null if the table is empty now, or with `dry_run` would be."""
+
+    table: str
+    missing: int
+    first: str | None
+    back_to: str | None
+    training_sets: list[str] = Field(description="ids of those that need a missing file")
+    todo: str
+
+
+class Repairs(JobState):
+    """Where a repair stands."""
+
+    result: list[Repair] | None = None
 
 
 class Model(Answer):

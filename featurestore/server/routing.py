@@ -33,9 +33,9 @@ def delete(path: str, endpoint: Callable[..., Any], tag: str, **more: Any) -> AP
 
 
 def _route(method: str, path: str, endpoint: Callable[..., Any], tag: str, *, kind: type[APIRoute] = APIRoute, **more: Any) -> APIRoute:
-    name = endpoint.__name__
+    name = more.pop("name", endpoint.__name__)
     responses = {**ERRORS, **more.pop("responses", {})}
-    return kind(path, endpoint, methods=[method], tags=[tag], operation_id=name, responses=responses, **more)
+    return kind(path, endpoint, methods=[method], tags=[tag], name=name, operation_id=name, responses=responses, **more)
 
 
 class BareRoute(APIRoute):

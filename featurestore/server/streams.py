@@ -14,20 +14,20 @@ class Outlet:
     """A file to write into whose bytes are taken out again as they come."""
 
     def __init__(self) -> None:
-        self._runtime: list[bytes] = []
+        self._parts: list[bytes] = []
         self._position = 0
         self.closed = False
 
     def write(self, data: Any) -> int:
         """Take bytes in."""
         part = bytes(data)
-        self._runtime.append(part)
+        self._parts.append(part)
         self._position += len(part)
         return len(part)
 
     def taken(self) -> bytes:
         """What was written since the last time."""
-        parts, self._runtime = self._runtime, []
+        parts, self._parts = self._parts, []
         return b"".join(parts)
 
     def tell(self) -> int:

@@ -13,7 +13,7 @@ from featurestore.errors import Conflict, NotReady
 from featurestore.pipelines.training_sets.spooled import spool
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.server import responses, spines, streams
-from featurestore.server.jobs.handlers import TRAINING_SET
+from featurestore.server.jobs.handlers import TRAINING_SET, rebuilt
 from featurestore.server.jobs.job import Job
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.requests import JoinBody, JoinFields, TrainingSetBody, TrainingSetFields
@@ -66,7 +66,6 @@ class TrainingSets:
             get("/v1/training-sets/{id}/files", self.get_files, TAG, response_model=responses.TrainingSetFiles),
             get("/v1/training-sets/{id}/data", self.get_data, TAG, response_class=StreamingResponse, responses=binary),
             post("/v1/training-sets/{id:path}/rebuild", self.rebuild_training_set, TAG, kind=LongRoute, response_model=responses.Rebuilt),
-            get("/v1/comparisons", self.compare_training_sets, TAG, kind=EngineRoute, response_model=responses.Comparison),
             post(
                 "/v1/point-in-time",
                 self.point_in_time,
@@ -132,12 +131,7 @@ class TrainingSets:
 
         A model's URI stands for the training set it carries.
         """
-        found = self._store.rebuild(id)
-        return {"id": found.id, "verified": True, "digest": found.digest, "rows": found.manifest["rows"], "manifest": found.manifest}
-
-    def compare_training_sets(self, a: str, b: str) -> dict[str, Any]:
-        """What training set `b` has otherwise than `a`: definitions, rows, values, drift, and why; model URIs may stand for the ids."""
-        return self._store.compare(a, b).to_dict()
+        return rebuilt(self._store.rebuild(id))
 
     async def point_in_time(self, request: Request) -> StreamingResponse:
         """The spine with a service's features as of each row's time, answered as an Arrow IPC stream and not stored."""

@@ -65,3 +65,13 @@ def _objects(value: Any) -> Any:
     for index, element in enumerate(value):
         result[index] = _objects(element)
     return result
+
+
+def frame_like(original: Any, table: pa.Table) -> Any:
+    """The table as a pandas or polars frame if the original is one, else unchanged."""
+    library = type(original).__module__.partition(".")[0]
+    if library == "polars":
+        import polars as pl  # noqa: PLC0415 - an extra, which is installed if the original is one of its frames
+
+        return pl.from_arrow(table)
+    return to_frame(table) if library == "pandas" else table

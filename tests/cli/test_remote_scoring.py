@@ -11,8 +11,8 @@ import pytest
 
 from tests.models.vendor import VENDOR_WARNINGS, PythonModel  # isort: skip - before anything else imports MLflow
 
-from featurestore import FeatureStore, models
-from featurestore.cli.remote_scoring import ROWS
+from featurestore import FeatureStore, connect, models
+from featurestore.client.scoring import ROWS
 from tests import shop
 from tests.cli.running import run
 
@@ -103,3 +103,16 @@ def test_a_format_that_does_not_fit_is_told(url: str, folder: Path, spine: str, 
     refused = run("score", "models:/sum/1", "--spine", spine, "--at", "online", "--url", url, *options)
     assert refused.exit_code == 1, refused.output
     assert message in refused.stderr
+
+
+def test_a_client_scores_frames_in_kind(home: FeatureStore, url: str) -> None:
+    frame = pd.DataFrame({"customer_id": [1, 99], "basket": [1.5, 2.0], "note": ["a", "b"]})
+    with connect(url) as remote:
+        scored_frame = remote.score("models:/sum/1", frame)
+        assert isinstance(scored_frame, pd.DataFrame)
+        assert scored_frame.to_dict("list") == {**frame.to_dict("list"), "prediction": [81.5, 2.0]}
+        assert remote.score("models:/sum/1", pa.Table.from_pandas(frame))["prediction"].to_pylist() == [81.5, 2.0]
+        found = remote.predict("sum", [{"customer_id": 1, "basket": 1.5}])
+        assert (found.predictions, found.model, found.version) == ([81.5], "sum", "1")
+        assert found.snapshots == {view.table.removeprefix("features."): view.snapshot_id for view in home.views()}
+        assert found["predictions"] == [81.5]

@@ -64,6 +64,8 @@ def test_a_day_of_work_on_a_server(url: str, monkeypatch: pytest.MonkeyPatch) ->
     assert as_json("show", "views", "customer_orders")["name"] == "customer_orders"
     assert as_json("show", "training-sets", made["id"])["statistics"]["rows"] == 450
     assert as_json("maintain", "--dry-run")
+    assert {table["rows"] for table in as_json("publish")} == {0}, "it is online already"
+    assert all(table["same"] and table["rows"] for table in as_json("verify-online"))
     assert as_json("remove", "churn", "--service", "--dry-run")["name"] == "churn"
     assert as_json("doctor")["healthy"] is True
     assert not Path(".featurestore").exists(), "a command on a server made a store here"

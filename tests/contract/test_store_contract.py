@@ -1,6 +1,7 @@
 """One contract for a store and for the client of a server over one: the same verbs, results and errors."""
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg, connect
+from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, Store, agg, connect
 from featurestore.client import RemoteStore
 from featurestore.errors import (
     CommitConflict,
@@ -30,7 +31,7 @@ from featurestore.pipelines.training_sets.progress import BuildProgress
 from featurestore.records import model_events
 from tests import shop
 
-Verbs = FeatureStore | RemoteStore
+Verbs = Store
 KINDS = ["home", pytest.param("http", marks=pytest.mark.slow)]
 
 
@@ -69,6 +70,33 @@ def own(request: pytest.FixtureRequest, own_shop: FeatureStore) -> Iterator[Verb
 def train(store: Verbs, spine: Any, **options: Any) -> Any:
     """A training set of the shop's service."""
     return store.training_set("churn", spine, **{"timestamp": "asked_at", "label": "churned", **options})
+
+
+def test_both_are_stores(home: FeatureStore) -> None:
+    here: Store = home
+    there: Store = connect("http://localhost:1")
+    there.close()
+    shared = {name: value for name, value in vars(Store).items() if inspect.isfunction(value) and not name.startswith("_")}
+    assert len(shared) > 20
+    for name, method in shared.items():
+        for store in (here, there):
+            assert parameters(getattr(type(store), name)) == parameters(method), f"{type(store).__name__}.{name}"
+
+
+def parameters(method: Callable[..., object]) -> list[tuple[str, object, object]]:
+    """The parameters of a method: name, default, kind."""
+    return [(parameter.name, parameter.default, parameter.kind) for parameter in inspect.signature(method).parameters.values()]
+
+
+def test_what_both_have_is_shared() -> None:
+    """A verb that a store and a client both have belongs into the protocol."""
+    public = [
+        {name for name, value in vars(kind).items() if inspect.isfunction(value) and not name.startswith("_")}
+        for kind in (FeatureStore, RemoteStore, Store)
+    ]
+    assert public[0] & public[1] == public[2]
+    assert public[0] - public[2] == {"check"}
+    assert public[1] - public[2] == {"cancel", "parts", "predict", "score"}
 
 
 def test_plan_and_apply(own: Verbs) -> None:
@@ -237,6 +265,8 @@ def test_compare(store: Verbs, home: FeatureStore) -> None:
     found = store.compare(first.id, second.id)
     assert found == home.compare(first.id, second.id)
     assert found["rows"] == {"a": 3, "b": 2, "common": 2, "added": 0, "gone": 1}
+    assert (found.rows.gone, type(found)) == (1, type(home.compare(first.id, second.id)))
+    assert found.features.common["score"].because == ("known='now' became 'then'",) * bool(found.features.common["score"].changed)
     with pytest.raises(NotFound):
         store.compare(first.id, "churn-0")
 
@@ -333,9 +363,42 @@ def test_listings(store: Verbs, home: FeatureStore) -> None:
     assert store.service("churn") == home.service("churn")
 
 
+def test_publish_and_verify_online(own: Verbs, own_shop: FeatureStore) -> None:
+    shop.add(own_shop, "shop.orders", shop.order_rows().slice(3, 1))
+    own_shop.materialize()
+    assert [(one.view, one.rows) for one in own.publish()] == [("customer_orders", 0), ("customer_profile", 0)]
+    (full,) = own.publish("customer_orders", full=True)
+    assert (full.rows, full.snapshot_id) == (2, own_shop.view("customer_orders").snapshot_id)
+    assert [(one.view, one.rows, one.same, one.differences) for one in own.verify_online()] == [
+        ("customer_orders", 2, True, []),
+        ("customer_profile", 2, True, []),
+    ]
+    own_shop.backend.runtime.online.drop("customer_orders_v1")
+    (lost,) = own.verify_online("customer_orders", sample=1)
+    assert (lost.same, lost.rows, lost.missing, lost["missing"]) == (False, 1, 1, 1)
+    assert [difference.what for difference in lost.differences] == ["missing"]
+    assert lost.to_dict() == {**lost.to_dict(), "same": False, "snapshot_id": str(full.snapshot_id)}
+    for verb in (own.publish, own.verify_online):
+        with pytest.raises(NotFound, match="did you mean 'customer_orders'"):
+            verb(["customer_order"])
+    with pytest.raises(RequestError, match="sample=0"):
+        own.verify_online(sample=0)
+
+
+def test_repair(own: Verbs, own_shop: FeatureStore) -> None:
+    assert own.repair() == []
+    table = own_shop.catalog.load_table("features.customer_orders_v1")
+    for path in table.inspect.files()["file_path"].to_pylist():
+        Path(str(path).removeprefix("file://")).unlink()
+    (told,) = own.repair(dry_run=True)
+    assert (told.table, told.missing > 0, told.back_to) == ("features.customer_orders_v1", True, None)
+    assert own.repair() == [told]
+    assert own.repair() == []
+
+
 def test_maintain(own: Verbs) -> None:
     made = train(own, shop.spine())
-    assert {one["table"] for one in own.maintain(timedelta(0), dry_run=True)} >= {"features.customer_orders_v1", "training_sets.churn"}
+    assert {one.table for one in own.maintain(timedelta(0), dry_run=True)} >= {"features.customer_orders_v1", "training_sets.churn"}
     own.maintain(timedelta(0))
     assert own.rebuild(made.id).digest == made.digest
 

@@ -40,6 +40,7 @@ GIVEN: Mapping[str, dict[str, Any]] = {
     "compare": {"a": "none-0123456789abcdef", "b": "none-0123456789abcdef"},
     "view": {"name": "customer_orders"},
     "service": {"name": "plain"},
+    "score": {"model_uri": "models:/none/1", "spine": shop.spine(), "at": "online"},
     "predict": {"model": "none", "records": [{"customer_id": 1}]},
     "check": {},
 }

@@ -117,7 +117,7 @@ def the_command_line_and_a_server_say_the_same(store: FeatureStore, monkeypatch:
     refused = run("diff", "models:/compared/2", "models:/compared/9", "--home", home)
     assert refused.exit_code == 1
     assert "compared/9" in refused.stderr
-    with serving(store) as url, connect(url) as remote:
+    with serving(store, jobs=True) as url, connect(url) as remote:
         assert remote.compare("models:/compared/1", "models:/compared@champion") == store.compare(
             "models:/compared/1", "models:/compared/4"
         )

@@ -139,7 +139,7 @@ ftp://127.0.0.1:1/x x/models:/a/1
 @pytest.mark.parametrize("address", [*ADDRESSES, " models:/x/1"])
 def test_only_mlflows_own_addresses_are_asked_for(world: World, address: str) -> None:
     answers = [
-        world.http.get("/v1/comparisons", params={"a": address, "b": "x"}),
+        world.http.post("/v1/comparisons", json={"a": address, "b": "x"}),
         world.http.post(f"/v1/training-sets/{address.replace('..', '%2E%2E')}/rebuild"),
     ]
     error = refused(answers[0], 400, "RequestError")
@@ -156,7 +156,9 @@ REFUSALS: list[tuple[str, str, Any]] = [
     ("GET", "/v1/training-sets/x/files", None),
     ("GET", "/v1/training-sets/x/statistics", None),
     ("POST", "/v1/training-sets/x/rebuild", None),
-    ("GET", "/v1/comparisons?a=x&b=y", None),
+    ("POST", "/v1/comparisons", {"a": "x", "b": "y"}),
+    ("POST", "/v1/rebuilds", {"id": "x"}),
+    ("POST", "/v1/repairs", {"dry_run": True}),
     ("GET", "/v1/materializations/x", None),
     ("DELETE", "/v1/materializations/x", None),
     ("DELETE", "/v1/views/x", None),

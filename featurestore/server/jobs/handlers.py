@@ -2,14 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from featurestore.errors import FeatureStoreError
+from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.store import FeatureStore
+from featurestore.values.result import to_dicts
 
 TRAINING_SET = "training set"
 MATERIALIZATION = "materialization"
+PUBLICATION = "publication"
+VERIFICATION = "verification"
+REBUILD = "rebuild"
+COMPARISON = "comparison"
+MAINTENANCE = "maintenance"
+REPAIR = "repair"
 
 Report = Callable[[dict[str, Any]], None]
 """Is told of progress, JSON-ready."""
@@ -39,4 +48,51 @@ def materialization(store: FeatureStore, folder: Path, request: Mapping[str, Any
     return result if error is None else Part(result, error)
 
 
-WORKS: Mapping[str, Work] = {TRAINING_SET: training_set, MATERIALIZATION: materialization}
+def publication(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> list[dict[str, Any]]:
+    """Publish feature tables to the online store."""
+    return to_dicts(store.publish(request["names"], request["full"]))
+
+
+def verification(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> list[dict[str, Any]]:
+    """Compare the online store with the feature tables."""
+    return to_dicts(store.verify_online(request["names"], request["sample"]))
+
+
+def rebuild(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """Rebuild a training set, which verifies it."""
+    return rebuilt(store.rebuild(request["id"]))
+
+
+def comparison(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """Compare two training sets."""
+    return store.compare(request["a"], request["b"]).to_dict()
+
+
+def maintenance(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> list[dict[str, Any]]:
+    """Maintain every table; ages are in microseconds."""
+    fold = request["fold_older_than"]
+    older_than = timedelta(microseconds=request["older_than"])
+    return to_dicts(store.maintain(older_than, request["dry_run"], None if fold is None else timedelta(microseconds=fold)))
+
+
+def repair(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> list[dict[str, Any]]:
+    """Roll damaged tables back."""
+    return to_dicts(store.repair(request["dry_run"]))
+
+
+def rebuilt(training_set: TrainingSet) -> dict[str, Any]:
+    """The answer of a rebuild that came out the same."""
+    manifest = training_set.manifest
+    return {"id": training_set.id, "verified": True, "digest": training_set.digest, "rows": manifest["rows"], "manifest": manifest}
+
+
+WORKS: Mapping[str, Work] = {
+    TRAINING_SET: training_set,
+    MATERIALIZATION: materialization,
+    PUBLICATION: publication,
+    VERIFICATION: verification,
+    REBUILD: rebuild,
+    COMPARISON: comparison,
+    MAINTENANCE: maintenance,
+    REPAIR: repair,
+}

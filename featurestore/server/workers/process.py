@@ -86,7 +86,7 @@ class Answering:
 
     def __init__(self, watch: Watch, writer: StreamWriter) -> None:
         self._watch, self._writer = watch, writer
-        self._runtime: asyncio.Queue[Part] = asyncio.Queue()
+        self._parts: asyncio.Queue[Part] = asyncio.Queue()
         self._stopped = asyncio.Event()
         self._body_over = False
         self._stopping: asyncio.Task[None] | None = None
@@ -107,7 +107,7 @@ class Answering:
     def take(self, message: Message) -> None:
         """A message of the web process for this request: more of its body, or that it has to end."""
         if isinstance(message, Part):
-            self._runtime.put_nowait(message)
+            self._parts.put_nowait(message)
         elif isinstance(message, Stop) and self._stopping is None:
             self._stopping = asyncio.create_task(self._stop(Timeout(message.message, **message.details)))
 
@@ -122,7 +122,7 @@ class Answering:
             await self._stopped.wait()
             return {"type": "http.disconnect"}
         await self._tell(More())
-        part = await self._runtime.get()
+        part = await self._parts.get()
         self._body_over = not part.more
         return {"type": "http.request", "body": part.content, "more_body": part.more}
 

@@ -1,0 +1,92 @@
+"""The routes of operations that run as jobs: start one, watch it, cancel it."""
+
+import uuid
+from typing import Any
+
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
+
+from featurestore.errors import Conflict, NotFound
+from featurestore.server import json_body, responses
+from featurestore.server.jobs.job import Job
+from featurestore.server.jobs.jobs import Jobs
+from featurestore.server.operations import OPERATIONS, Operation
+from featurestore.server.requests import Body
+from featurestore.server.routing import CANCEL_SECONDS, Wait, delete, get, json_of, post
+from featurestore.store import FeatureStore
+
+
+class JobRoutes:
+    """The routes of one operation."""
+
+    def __init__(self, store: FeatureStore, jobs: Jobs, operation: Operation) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._operation = operation
+
+    def routes(self) -> list[APIRoute]:
+        """POST, GET and DELETE; OpenAPI names them after the kind of job."""
+        operation = self._operation
+        kind, path, tag, state = operation.kind, operation.path, operation.tag, operation.state
+        return [
+            post(
+                path,
+                self.start,
+                tag,
+                name=f"start_{kind}",
+                description=operation.what,
+                status_code=202,
+                response_model=responses.Accepted,
+                openapi_extra=json_of(operation.body, not operation.has_default),
+            ),
+            get(
+                f"{path}/{{id}}",
+                self.state,
+                tag,
+                name=f"get_{kind}",
+                description=f"The state of a {kind} and, when it is done, its result.",
+                response_model=state,
+            ),
+            delete(
+                f"{path}/{{id}}",
+                self.cancel,
+                tag,
+                name=f"cancel_{kind}",
+                description=f"Cancel a {kind} that is queued or running. {operation.kept} 409 when it is done.",
+                response_model=state,
+            ),
+        ]
+
+    async def start(self, request: Request) -> dict[str, Any]:
+        """Check the request and queue its job. Raises: what the check raises; NotReady if too many jobs are queued."""
+        body, default = self._operation.body, self._operation.body() if self._operation.has_default else None
+        return await run_in_threadpool(self._start, await json_body.read_typed(request, body, default))
+
+    async def state(self, id: str, wait: Wait = 0) -> dict[str, Any]:
+        """The job, at its end or after `wait` seconds."""
+        return self._document(id, await self._jobs.ended(id, wait))
+
+    async def cancel(self, id: str, wait: Wait = CANCEL_SECONDS) -> dict[str, Any]:
+        """Cancel the job. Raises: Conflict if it is done."""
+        self._document(id, self._jobs.get(id))
+        await run_in_threadpool(self._jobs.cancel, id)
+        state = self._document(id, await self._jobs.ended(id, wait))
+        if state["state"] == "done":
+            raise Conflict(f"{id} is done: there is nothing to cancel")
+        return state
+
+    def _start(self, body: Body) -> dict[str, Any]:
+        kind = self._operation.kind
+        job = self._jobs.start(f"{kind}-{uuid.uuid4().hex[:16]}", kind, self._operation.check(self._store, body))
+        return {"id": job.id, "state": job.state, "url": f"{self._operation.path}/{job.id}"}
+
+    def _document(self, id: str, job: Job | None) -> dict[str, Any]:
+        if job is None or job.kind != self._operation.kind:
+            raise NotFound(self._operation.kind, id)
+        return {"id": id, "state": job.state, "progress": job.progress, "result": job.result, "error": job.error}
+
+
+def job_routes(store: FeatureStore, jobs: Jobs) -> list[APIRoute]:
+    """The routes of all operations."""
+    return [route for operation in OPERATIONS for route in JobRoutes(store, jobs, operation).routes()]

@@ -1,0 +1,154 @@
+"""`Store`: the methods that a store has, whether it is on this machine or behind a server."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from types import TracebackType
+
+    import pyarrow as pa
+
+    from featurestore.dsl.csv_format import Csv
+    from featurestore.pipelines.lookup import OnlineFeatures
+    from featurestore.pipelines.maintenance.maintain import TableMaintenance
+    from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
+    from featurestore.pipelines.maintenance.removal import Removal
+    from featurestore.pipelines.maintenance.repair import Repair
+    from featurestore.pipelines.materialization.outcome import Materializations
+    from featurestore.pipelines.materialization.publish import Publication
+    from featurestore.pipelines.planning.plan import Plan
+    from featurestore.pipelines.training_sets.comparison_result import Comparison
+    from featurestore.pipelines.training_sets.listing import TrainingSetInfo
+    from featurestore.pipelines.training_sets.splits import SplitRequest
+    from featurestore.pipelines.training_sets.training_set import TrainingSet
+    from featurestore.progress import MaterializationProgress, TrainingSetProgress
+    from featurestore.records.listings import EntityInfo, ModelInfo, ServiceDetail, ServiceInfo, SourceInfo, ViewDetail, ViewInfo
+    from featurestore.values.arguments import Failures, Known
+
+
+class Store(Protocol):
+    """What `FeatureStore` and the client of a server have in common: the same arguments, results and errors.
+
+    `FeatureStore` documents each method. Annotate with this type what works with either.
+    """
+
+    def plan(self, definitions: Any) -> Plan:
+        """What applying these definitions would change."""
+
+    def apply(self, definitions: Any) -> Plan:
+        """Apply a plan or definitions, all or nothing."""
+
+    def materialize(
+        self,
+        names: str | Sequence[str] | None = None,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        progress: MaterializationProgress = None,
+        failures: Failures = "raise",
+    ) -> Materializations:
+        """Compute views up to `end`."""
+
+    def publish(self, names: str | Sequence[str] | None = None, full: bool = False) -> list[Publication]:
+        """Publish feature tables to the online store."""
+
+    def verify_online(self, names: str | Sequence[str] | None = None, sample: int | None = None) -> list[OnlineComparison]:
+        """Compare online rows with their feature tables."""
+
+    def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
+        """Remove an older version of a view."""
+
+    def remove_view(self, view: str, dry_run: bool = False) -> Removal:
+        """Remove a view with all its versions."""
+
+    def remove_service(self, service: str, dry_run: bool = False) -> Removal:
+        """Remove a service with all its versions."""
+
+    def maintain(
+        self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None
+    ) -> list[TableMaintenance]:
+        """Expire snapshots, remove orphan files, compact small ones."""
+
+    def repair(self, dry_run: bool = False) -> list[Repair]:
+        """Roll tables with missing files back."""
+
+    def training_set(
+        self,
+        service: str,
+        spine: Any = None,
+        timestamp: str | None = None,
+        label: str | None = None,
+        name: str | None = None,
+        known: Known = "now",
+        snapshots: Mapping[str, int | None] | None = None,
+        split: SplitRequest | None = None,
+        by: str | Sequence[str] | None = None,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        every: str | None = None,
+        progress: TrainingSetProgress = None,
+        format: Csv | None = None,
+    ) -> TrainingSet:
+        """Join a spine with a service's features as of each row's time, and store the result."""
+
+    def get_training_set(self, id: str) -> TrainingSet:
+        """A stored training set."""
+
+    def rebuild(self, id_or_model_uri: str) -> TrainingSet:
+        """Compute a training set again from its pinned snapshots, and compare."""
+
+    def compare(self, a: str, b: str) -> Comparison:
+        """The differences of training set `b` from `a`."""
+
+    def point_in_time(
+        self,
+        service: str,
+        spine: Any = None,
+        timestamp: str | None = None,
+        known: Known = "now",
+        snapshots: Mapping[str, int | None] | None = None,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        every: str | None = None,
+        format: Csv | None = None,
+    ) -> pa.Table:
+        """The spine with a service's features as of each row's time, not stored."""
+
+    def online_features(
+        self, service: str, entities: Sequence[Mapping[str, Any]], request: Sequence[Mapping[str, Any]] | None = None
+    ) -> OnlineFeatures:
+        """The newest features of each entity."""
+
+    def entities(self) -> list[EntityInfo]:
+        """The applied entities."""
+
+    def sources(self) -> list[SourceInfo]:
+        """The applied sources."""
+
+    def views(self) -> list[ViewInfo]:
+        """The newest version of every view."""
+
+    def view(self, name: str) -> ViewDetail:
+        """One view with all its versions."""
+
+    def services(self) -> list[ServiceInfo]:
+        """Every service at the version that is served."""
+
+    def service(self, name: str) -> ServiceDetail:
+        """One service with all its versions."""
+
+    def training_sets(self) -> list[TrainingSetInfo]:
+        """Every training set, newest first."""
+
+    def models(self) -> list[ModelInfo]:
+        """Every version of every model that was logged with a training set, newest first."""
+
+    def close(self) -> None:
+        """Close all connections."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
