@@ -1,4 +1,4 @@
-"""A view held against real columns: what their names and types make of the definition."""
+"""Check and compile a view against the names and types of its source's columns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ BOUNDS = ("events_lower", "events_upper", "lower", "upper", "now", "run")
 
 @dataclass(frozen=True)
 class Inspected:
-    """A view with what its source makes of it: `columns` are the feature table's columns and DuckDB types.
+    """A view compiled against its source; `columns` maps the feature table's columns to DuckDB types.
 
-    When there are `problems`, the rest is None or empty.
+    If there are `problems`, the rest is None or empty.
     """
 
     events: Events | None
@@ -51,29 +51,29 @@ def inspect_view(session: Session, view: FeatureView) -> Inspected:
         return failed_inspection(*wrong)
     compiled = compile_view(view, events, types)
     try:
-        return _described(session, view, events, compiled)
+        return _describe(session, view, events, compiled)
     except FeatureStoreError as error:
         return failed_inspection(FieldProblem(owner_of(view), "features", error.message))
 
 
 def name_problems(session: Session, view: FeatureView) -> list[FieldProblem]:
-    """What a view of a checked source, itself perhaps wrong, names that the relation SOURCE does not have."""
+    """The unknown names in a view, which may have other problems; its source is checked."""
     raw = list(raw_columns(session))
     return [*field_problems(view, raw), *_source_type_problems(session, view.source, known_scope(view.source, raw))]
 
 
 def check_type_problems(session: Session, view: FeatureView, columns: Mapping[str, str]) -> list[FieldProblem]:
-    """The checks of a checked view that are not true or false on a feature table's columns (name -> type)."""
+    """A problem for each data check that is not a condition on the feature table's columns (name -> type)."""
     owner = owner_of(view)
     conditions = {check_field(i): check for i, check in enumerate(view.checks) if isinstance(check, Condition)}
     if not conditions:
         return []
     scope = {name: quoted(name) for name in columns}
     session.create_view(SOURCE, typed_nulls(columns))
-    found = _misfits(session, scope, [(owner, field, check.sql) for field, check in conditions.items()])
+    found = _expression_problems(session, scope, [(owner, field, check.sql) for field, check in conditions.items()])
     wrong = {problem.field for problem in found}
     for field, check in conditions.items():
-        if field not in wrong and (kind := _kind_of(session, f"({row_sql(check.sql, scope)})")) != "BOOLEAN":
+        if field not in wrong and (kind := _type_of(session, f"({row_sql(check.sql, scope)})")) != "BOOLEAN":
             message = f"{check.sql!r} is {kind or 'no expression'}, not true or false; write a condition"
             found.append(FieldProblem(owner, field, message))
     return found
@@ -94,47 +94,47 @@ def _source_type_problems(session: Session, source: Source, scope: dict[str, str
     own = [(owner, f"columns.{name}", sql) for name, sql in source.columns.items()]
     if source.where:
         own.append((owner, "where", source.where))
-    found = _misfits(session, scope, own)
+    found = _expression_problems(session, scope, own)
     for role, column in (("timestamp", source.timestamp), ("created", source.created)):
         if (
             column
             and (name := resolve(column, scope))
-            and (not (kind := _kind_of(session, scope[name]) or "wrong").startswith(("TIMESTAMP", "DATE")) or kind in nanoseconds.TYPES)
+            and (not (kind := _type_of(session, scope[name]) or "wrong").startswith(("TIMESTAMP", "DATE")) or kind in nanoseconds.TYPES)
         ):
-            found.append(FieldProblem(owner, role, f"'{column}' is {kind}, not a timestamp or date{_made(column, kind)}"))
+            found.append(FieldProblem(owner, role, f"'{column}' is {kind}, not a timestamp or date{_conversion_hint(column, kind)}"))
     return found
 
 
-def _made(column: str, kind: str) -> str:
-    """How a time is made of what the column holds, where that can be told."""
+def _conversion_hint(column: str, kind: str) -> str:
+    """How to convert the column to a time, if its type allows that."""
     if kind in nanoseconds.TYPES:
-        return " of microseconds; CAST what makes it to TIMESTAMP"
+        return " of microseconds; CAST its expression to TIMESTAMP"
     way = {"VARCHAR": "CAST({} AS TIMESTAMP)", "BIGINT": "to_timestamp({})", "DOUBLE": "to_timestamp({})"}.get(kind)
     made = way and way.format(quoted(column))
     return f"; make one with columns={{'event_time': {made!r}}} and timestamp='event_time'" if made else ""
 
 
-def _misfits(session: Session, scope: dict[str, str], expressions: list[tuple[Owner, str, str]]) -> list[FieldProblem]:
-    """A problem for each expression (owner, field, SQL) whose columns exist and whose types do not go together."""
+def _expression_problems(session: Session, scope: dict[str, str], expressions: list[tuple[Owner, str, str]]) -> list[FieldProblem]:
+    """A problem for each expression (owner, field, SQL) whose columns exist, but have types for which it is not defined."""
     found: list[FieldProblem] = []
     for owner, field, sql in expressions:
         names = column_names(parse_row(sql))
-        if all(resolve(name, scope) for name in names) and _kind_of(session, row_sql(sql, scope)) is None:
-            kinds = ", ".join(f"{name} is {_kind_of(session, scope[str(resolve(name, scope))]) or 'wrong itself'}" for name in names)
-            found.append(FieldProblem(owner, field, f"{sql!r} does not work on these types: {kinds or 'there is no column in it'}"))
+        if all(resolve(name, scope) for name in names) and _type_of(session, row_sql(sql, scope)) is None:
+            kinds = ", ".join(f"{name} is {_type_of(session, scope[str(resolve(name, scope))]) or 'itself wrong'}" for name in names)
+            found.append(FieldProblem(owner, field, f"{sql!r} does not work on these types: {kinds or 'it names no column'}"))
     return found
 
 
-def _kind_of(session: Session, sql: str) -> str | None:
-    """The type of an expression over SOURCE; None when it has none because its parts do not go together."""
+def _type_of(session: Session, sql: str) -> str | None:
+    """The type of an expression over SOURCE; None if it is not defined for the types of its columns."""
     try:
         return next(iter(session.schema(expression_over(Handle(SOURCE), sql)).values()))
     except RequestError:
         return None
 
 
-def _described(session: Session, view: FeatureView, events: Events, compiled: CompiledView) -> Inspected:
-    """Run every step on no rows to learn the types of its columns."""
+def _describe(session: Session, view: FeatureView, events: Events, compiled: CompiledView) -> Inspected:
+    """Run every step without rows to learn the types of its columns."""
     (*_, rows) = [session.create_table(name, without_rows(query)) for name, query in compiled.steps]
     found = session.schema(rows)
     problems: list[FieldProblem] = []
@@ -149,7 +149,7 @@ def _described(session: Session, view: FeatureView, events: Events, compiled: Co
 
 
 def _type_problems(session: Session, view: FeatureView, raw: dict[str, str]) -> list[FieldProblem]:
-    """Each expression by itself, so that a type error names its place."""
+    """Check each expression separately, so that a problem names its field."""
     scope = known_scope(view.source, list(raw))
-    inputs = _misfits(session, scope, [(owner_of(view), field, sql) for sql, field in input_sql(view)])
+    inputs = _expression_problems(session, scope, [(owner_of(view), field, sql) for sql, field in input_sql(view)])
     return [*_source_type_problems(session, view.source, scope), *inputs]

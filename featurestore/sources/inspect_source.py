@@ -1,4 +1,4 @@
-"""Holding a view against its source as it was opened, without reading rows."""
+"""Check a view against its pinned source, without reading rows."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from featurestore.sources.pinned_source import PinnedSource
 
 
 def inspect_source(runtime: Runtime, view: FeatureView, source: PinnedSource | FeatureStoreError) -> Inspected:
-    """Compile a checked view against its source, or against the error for which that could not be opened, without reading rows."""
+    """Compile a checked view against its source, or against the error with which the source could not be opened."""
     owner = owner_of(view.source)
     if isinstance(source, FeatureStoreError):
         return failed_inspection(FieldProblem(owner, "", source.message))
@@ -23,13 +23,13 @@ def inspect_source(runtime: Runtime, view: FeatureView, source: PinnedSource | F
             reading.require_keys(runtime, source, view.entity.keys)
         except FeatureStoreError as error:
             return failed_inspection(FieldProblem(owner, "", error.message))
-        found = inspect_view(session, view)
-    unknown = [] if found.events is None else reading.unknown_types(runtime, source, found.events.reads)
-    return failed_inspection(*problems_at(owner, "format", unknown)) if unknown else found
+        inspected = inspect_view(session, view)
+    unknown = [] if inspected.events is None else reading.unknown_types(runtime, source, inspected.events.reads)
+    return failed_inspection(*problems_at(owner, "format", unknown)) if unknown else inspected
 
 
 def inspect_names(runtime: Runtime, view: FeatureView, source: PinnedSource | FeatureStoreError) -> list[FieldProblem]:
-    """What a view of a checked source, itself perhaps wrong, names that the source does not have."""
+    """The unknown names in a view, which may have other problems; its source is checked."""
     owner = owner_of(view.source)
     if isinstance(source, FeatureStoreError):
         return [FieldProblem(owner, "", source.message)]
@@ -42,6 +42,6 @@ def inspect_names(runtime: Runtime, view: FeatureView, source: PinnedSource | Fe
 
 
 def inspect_checks(runtime: Runtime, view: FeatureView, columns: Mapping[str, str]) -> list[FieldProblem]:
-    """The checks of a checked view that are not true or false on a feature table's columns (name -> type)."""
+    """A problem for each data check that is not a condition on the feature table's columns (name -> type)."""
     with runtime.engine.brief() as session:
         return check_type_problems(session, view, columns)

@@ -1,4 +1,4 @@
-"""A source opened for one verb: what it is pinned at, and the tables that it reads, each loaded once and passed on."""
+"""A source pinned for one operation, with the tables that it reads, each loaded once."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from featurestore.records import source_pins
 from featurestore.records.runtime import Runtime
 
 Pins = Mapping[str, str]
-"""What a source was read at: table -> snapshot id, or file -> its size and when it was written and changed."""
+"""The state of a source: a pin of each table (see `source_pins`), or the size and the change times of each file."""
 
 
 @dataclass(frozen=True)
 class PinnedSource:
-    """A source at these pins. `tables` are the Iceberg tables that it reads, by name; none for files."""
+    """A source at these pins, with the Iceberg tables that it reads, by name; files have none."""
 
     source: Source
     pins: Pins
@@ -30,42 +30,42 @@ class PinnedSource:
         return None if self.source.table is None else self.tables[self.source.table]
 
     def read_at(self, name: str) -> tuple[int | None, int]:
-        """The ids of the snapshot and the schema of a table to read; a pin of an earlier release means the snapshot's own schema."""
+        """The snapshot id and schema id at which to read a table; pins of early releases mean the schema of the snapshot."""
         pin = self.pins[name]
         snapshot, schema = source_pins.snapshot_id(pin), source_pins.schema_id(pin)
         return snapshot, tables.schema_of(self.tables[name], snapshot).schema_id if schema is None else schema
 
 
 def open_source(runtime: Runtime, source: Source) -> PinnedSource:
-    """The source as it is now. Raises: NotFound for a table or file that does not exist; RequestError; NotReady."""
-    return _pinned(runtime, source, _load(runtime, source_tables(source)))
+    """Pin a source at its current state. Raises: NotFound for a table or file that does not exist; RequestError; NotReady."""
+    return _pin(runtime, source, _load(runtime, source_tables(source)))
 
 
 def open_sources(runtime: Runtime, sources: Iterable[Source]) -> dict[str, PinnedSource | FeatureStoreError]:
-    """Sources as they are now, by their names; in the place of one that cannot be opened the error that says why."""
+    """Pin sources at their current state, by name; for a source that cannot be opened the error."""
     loaded: dict[str, Table] = {}
     opened: dict[str, PinnedSource | FeatureStoreError] = {}
     for source in sources:
         try:
             loaded |= _load(runtime, [name for name in source_tables(source) if name not in loaded])
-            opened[source.name] = _pinned(runtime, source, loaded)
+            opened[source.name] = _pin(runtime, source, loaded)
         except FeatureStoreError as error:
             opened[source.name] = error
     return opened
 
 
 def open_source_at(runtime: Runtime, source: Source, pins: Pins) -> PinnedSource | None:
-    """The source at the pins of an earlier run; None where what they name is gone: snapshots that expired, files that were changed."""
+    """The source at the pins of an earlier run; None if snapshots of the pins have expired, or files have changed."""
     if source.path is not None:
         return PinnedSource(source, pins, {}) if _file_states(runtime, source.path) == dict(pins) else None
     if set(pins) != set(source_tables(source)):
         return None
     loaded = _load(runtime, pins)
-    return PinnedSource(source, pins, loaded) if all(_has(loaded[name], pin) for name, pin in pins.items()) else None
+    return PinnedSource(source, pins, loaded) if all(_has_pin(loaded[name], pin) for name, pin in pins.items()) else None
 
 
 def source_tables(source: Source) -> tuple[str, ...]:
-    """The catalog tables that a source reads; none for files."""
+    """The catalog tables that a source reads; files have none."""
     if source.path is not None:
         return ()
     return (source.table,) if source.table is not None else query_tables(parse_query(source.sql or ""))
@@ -75,7 +75,7 @@ def _load(runtime: Runtime, names: Iterable[str]) -> dict[str, Table]:
     return {name: tables.load(runtime.catalog, name) for name in names}
 
 
-def _pinned(runtime: Runtime, source: Source, loaded: Mapping[str, Table]) -> PinnedSource:
+def _pin(runtime: Runtime, source: Source, loaded: Mapping[str, Table]) -> PinnedSource:
     if source.path is not None:
         return PinnedSource(source, _file_states(runtime, source.path), {})
     of_source = {name: loaded[name] for name in source_tables(source)}
@@ -87,6 +87,6 @@ def _file_states(runtime: Runtime, path: str) -> dict[str, str]:
     return listing.file_states(listing.list_files(path) if folders is None else confinement.list_allowed_files(path, folders))
 
 
-def _has(table: Table, pin: str) -> bool:
+def _has_pin(table: Table, pin: str) -> bool:
     snapshot, schema = source_pins.snapshot_id(pin), source_pins.schema_id(pin)
     return (snapshot is None or snapshot in tables.snapshot_ids(table)) and (schema is None or schema in table.schemas())

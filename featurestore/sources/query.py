@@ -1,4 +1,4 @@
-"""A SELECT over tables, made readable in a session that holds those tables under names of its own."""
+"""Add a user's SELECT to a session as a view over relations that stand for the tables it names."""
 
 from collections.abc import Mapping
 
@@ -11,9 +11,9 @@ from featurestore.errors import RequestError
 
 
 def add_query(session: Session, name: str, tree: exp.Expr, relations: Mapping[str, Handle], what: str) -> Handle:
-    """Make a checked query readable as `name`; `relations` maps each table it reads to the relation that holds it.
+    """Add a checked query as the view `name`; `relations` maps the tables that it reads to relations of the session.
 
-    Raises: RequestError naming `what` and every column that no table has.
+    Raises: RequestError naming `what` and every unknown column.
     """
     columns = {table: list(session.schema(relation)) for table, relation in relations.items()}
     try:

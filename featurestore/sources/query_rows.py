@@ -1,4 +1,4 @@
-"""A user's SELECT over tables runs in a session that opens no file: it has those tables under names of its own, and nothing else."""
+"""Run a user's SELECT over tables in a session that can read only those tables, and no files."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -18,11 +18,11 @@ from featurestore.records.runtime import Runtime
 from featurestore.sources.query import add_query
 
 QUERY = "query"
-"""What the query is called in its session."""
+"""The name of the query's view in its session."""
 
 
 class TableAt(NamedTuple):
-    """A table, and the ids of the snapshot and the schema to read it in; None: no rows, and the snapshot's own schema."""
+    """A table with the snapshot and the schema to read; None means no rows, and the schema of the snapshot."""
 
     table: Table
     snapshot_id: int | None
@@ -31,22 +31,22 @@ class TableAt(NamedTuple):
 
 @contextmanager
 def open_query(runtime: Runtime, tree: exp.Expr, at: Mapping[str, TableAt], what: str) -> Iterator[pa.RecordBatchReader]:
-    """The rows of a checked query over these tables as read there, to be read once while it is open.
+    """The rows of a checked query over these tables, as a stream that is valid within the context.
 
-    Raises: RequestError naming `what` and every column that no table has; NotFound for a snapshot that is gone.
+    Raises: RequestError naming `what` and every unknown column; NotFound for an expired snapshot.
     """
     with runtime.engine.session() as session:
         yield session.batches(_add_tables(session, tree, _relations(at), what))
 
 
 def query_rows(runtime: Runtime, tree: exp.Expr, at: Mapping[str, TableAt], what: str) -> Rereadable:
-    """The same rows, to be read as often as one likes. Raises: as `open_query`."""
+    """The rows of a checked query, which can be read several times. Raises: as `open_query`."""
     relations, watch = _relations(at), current()
     with runtime.engine.session() as session:
         schema = session.batches(without_rows(_add_tables(session, tree, relations, what))).schema
 
     def batches() -> Iterator[pa.RecordBatch]:
-        # They are asked for by a thread of the engine, which does not know what it works for.
+        # Called in a thread of the engine, which does not have the caller's watch.
         with ExitStack() as opened:
             with use_watch(watch):
                 session = opened.enter_context(runtime.engine.session())
@@ -56,8 +56,9 @@ def query_rows(runtime: Runtime, tree: exp.Expr, at: Mapping[str, TableAt], what
 
 
 def query_columns(runtime: Runtime, tree: exp.Expr, at: Mapping[str, TableAt], what: str) -> dict[str, str]:
-    """The columns of a checked query over tables as read there, and their DuckDB types. Raises: as `open_query`, and TypeMismatch
-    for a column whose values would not arrive as they are.
+    """The columns of a checked query and their DuckDB types.
+
+    Raises: as `open_query`; TypeMismatch for a column with a type that Arrow cannot represent exactly.
     """
     with runtime.engine.brief() as session:
         rows = _add_tables(session, tree, _relations({name: found._replace(snapshot_id=None) for name, found in at.items()}), what)
@@ -67,8 +68,8 @@ def query_columns(runtime: Runtime, tree: exp.Expr, at: Mapping[str, TableAt], w
 
 
 def _relations(at: Mapping[str, TableAt]) -> dict[str, Relation]:
-    found = {name: open_snapshot(*table_at) for name, table_at in at.items()}
-    return {name: Rereadable(rows.schema, rows.read) if isinstance(rows, SnapshotStream) else rows for name, rows in found.items()}
+    opened = {name: open_snapshot(*table_at) for name, table_at in at.items()}
+    return {name: Rereadable(rows.schema, rows.read) if isinstance(rows, SnapshotStream) else rows for name, rows in opened.items()}
 
 
 def _add_tables(session: Session, tree: exp.Expr, relations: Mapping[str, Relation], what: str) -> Handle:

@@ -1,4 +1,4 @@
-"""Reading a source that was opened: its columns, its rows at its pins, and what has changed since earlier pins."""
+"""Read a pinned source: its columns, its rows, and the changes since earlier pins."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ from featurestore.values import times
 
 @dataclass(frozen=True)
 class TimeBounds:
-    """Event times wanted, in microseconds, both ends inclusive; only a promise that rows outside may be left out."""
+    """Bounds of event times in microseconds, both inclusive: rows outside may be left out, but need not be."""
 
     lower: int
     upper: int
@@ -42,16 +42,15 @@ def add_source(
     name: str = SOURCE,
     rows: bool = True,
 ) -> int | None:
-    """Make the source's raw rows at its pins readable under a name; without `rows`, its columns without any row.
+    """Add the source's raw rows to a session as relation `name`; without `rows`, an empty relation with its columns.
 
-    `reads` limits the columns where the source is one table; `bounds` prunes files where the event time is a raw column.
-    Returns how many rows the files of the table have that can be read again and again at little cost; None where reading
-    is dear, or possible only once. Raises: as `files`, and NotFound for a snapshot that is gone.
+    `reads` limits the columns of a table source; `bounds` prunes files if the event time is a raw column. Returns the number of rows
+    in the table's files if they are cheap to read several times, else None. Raises: as `source_files`; NotFound for an expired snapshot.
     """
     source = pinned.source
     if source.path is not None:
-        found = source_files(runtime, pinned).relation
-        session.add(name, found if rows else _without_rows(_file_columns(runtime, found)))
+        files = source_files(runtime, pinned).relation
+        session.add(name, files if rows else _without_rows(_file_columns(runtime, files)))
         return None
     if source.table is not None:
         table = pinned.tables[source.table]
@@ -73,8 +72,9 @@ def add_source(
 
 
 def source_files(runtime: Runtime, pinned: PinnedSource) -> ParquetFiles | CsvFiles:
-    """The files of a source, as they were pinned. Raises: RequestError and TypeMismatch as `Files.open`, and
-    for a file without the column of the event time.
+    """Open the pinned files of a source.
+
+    Raises: as `FileCache.open`; RequestError for a file without the event time's column.
     """
     source = pinned.source
     times = [name for name in (source.timestamp, source.created) if name and name not in source.columns]
@@ -86,35 +86,35 @@ def source_files(runtime: Runtime, pinned: PinnedSource) -> ParquetFiles | CsvFi
 
 
 def require_keys(runtime: Runtime, pinned: PinnedSource, keys: Sequence[str]) -> None:
-    """Raises: RequestError for a file without one of the key columns, when other files have it."""
+    """Raises: RequestError for a file without one of the key columns, if other files have it."""
     if pinned.source.path is not None:
         _require(source_files(runtime, pinned), keys)
 
 
 def _require(opened: ParquetFiles | CsvFiles, names: Sequence[str]) -> None:
-    """A file without one of these columns would have no row, without a word."""
+    """Refuse files without one of these columns: their rows would be dropped silently."""
     for name in names:
         if (path := opened.columns.lacking.get(resolve(name, opened.columns.lacking) or "")) is not None:
             raise RequestError(f"the file {path} has no column '{name}', and other files of the source have it", path=path, column=name)
 
 
 def read_types(runtime: Runtime, pinned: PinnedSource, reads: Sequence[str]) -> dict[str, str]:
-    """The types of the columns that were inferred from the rows of CSV files, and are none of the definition's."""
+    """The types that were inferred from the rows of CSV files, of columns in `reads`."""
     if pinned.source.path is None:
         return {}
     opened = source_files(runtime, pinned)
     inferred = opened.inferred if isinstance(opened, CsvFiles) else {}
-    return {name: kind for name, kind in inferred.items() if name in reads}
+    return {name: sql_type for name, sql_type in inferred.items() if name in reads}
 
 
 def unknown_types(runtime: Runtime, pinned: PinnedSource, reads: Sequence[str]) -> list[str]:
-    """What to do about each column that is read, and that no row of the CSV files has a value in."""
+    """A message for each column in `reads` whose type is unknown because no row of the CSV files has a value."""
     source = pinned.source
     opened = source_files(runtime, pinned) if source.path is not None else None
     times = {name.lower() for name in (source.timestamp, source.created) if name}
     names = opened.unknown if isinstance(opened, CsvFiles) else ()
     return [
-        f"no row has a value in column '{name}', so nothing tells its type; declare it: format=Csv(types={{{name!r}: 'double'}})"
+        f"no row has a value in column '{name}', so its type is unknown; declare it: format=Csv(types={{{name!r}: 'double'}})"
         for name in names
         if name in reads and name.lower() not in times
     ]
@@ -124,13 +124,13 @@ def with_known_types(source: Source, types: Mapping[str, str]) -> Source:
     """A source whose columns have the types that earlier runs inferred."""
     if not types:
         return source
-    written = source.format or Csv()
-    before = {name: kind for name, kind in types.items() if name not in written.types}
-    return replace(source, format=CsvWithKnownTypes(**{entry.name: getattr(written, entry.name) for entry in fields(Csv)}, before=before))
+    csv = source.format or Csv()
+    before = {name: sql_type for name, sql_type in types.items() if name not in csv.types}
+    return replace(source, format=CsvWithKnownTypes(**{entry.name: getattr(csv, entry.name) for entry in fields(Csv)}, before=before))
 
 
-def refuse_moved(pinned: PinnedSource) -> None:
-    """Raises: RequestError when a file is not as it was pinned."""
+def refuse_changed(pinned: PinnedSource) -> None:
+    """Raises: RequestError naming a file that has changed since it was pinned."""
     source = pinned.source
     if source.path is not None and (path := listing.first_changed(pinned.pins)) is not None:
         raise RequestError(
@@ -140,26 +140,26 @@ def refuse_moved(pinned: PinnedSource) -> None:
 
 
 def source_folders(pinned: PinnedSource) -> list[str]:
-    """The folders on this machine that hold the source's files; those of a query are none of a session's that reads its rows."""
+    """The local folders that a session must be able to read for this source; a query's rows are read by another session."""
     if pinned.source.path is not None:
         return sorted({os.path.dirname(path) for path in pinned.pins})
     return [] if pinned.table is None else data_folders(pinned.table)
 
 
 @contextmanager
-def naming_moved(pinned: PinnedSource) -> Iterator[None]:
-    """What cannot be read because a file is not as it was pinned is told with its name. Raises: as `refuse_moved`."""
+def naming_changed(pinned: PinnedSource) -> Iterator[None]:
+    """A context in which errors because of a changed file name that file. Raises: as `refuse_changed`."""
     try:
         yield
     except RequestError:
-        refuse_moved(pinned)
+        refuse_changed(pinned)
         raise
 
 
 def source_changes(pinned: PinnedSource, since: Pins, reads: Sequence[str]) -> scans.Changes:
-    """What changed in the source between earlier pins and its own, between which the names of `reads` did not change their meaning.
+    """The changes of a table source between earlier pins and its own; the columns in `reads` must be the same ones in both.
 
-    Both parts are None where only reading all of it can tell.
+    Without changed columns or rows in the result, they are unknown: the whole source must be read.
     """
     name, table = pinned.source.table, pinned.table
     if name is None or table is None:
@@ -171,10 +171,10 @@ def source_changes(pinned: PinnedSource, since: Pins, reads: Sequence[str]) -> s
 
 
 def _file_columns(runtime: Runtime, files: LocalFiles) -> dict[str, str]:
-    """The columns of files, seen by a session that runs no SQL from a user."""
+    """The columns of files and their types, from a session that may read files, and runs no user SQL."""
     with runtime.engine.session(files.folders) as session:
         return session.schema(session.add(SOURCE, files))
 
 
 def _without_rows(columns: Mapping[str, str]) -> IcebergFiles:
-    return IcebergFiles((), tuple(Column(index, name, kind) for index, (name, kind) in enumerate(columns.items(), 1)))
+    return IcebergFiles((), tuple(Column(index, name, sql_type) for index, (name, sql_type) in enumerate(columns.items(), 1)))

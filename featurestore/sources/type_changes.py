@@ -1,4 +1,4 @@
-"""What a source gives now, held against the types of a feature table: a value that keeps every digit may be stored."""
+"""Compare the types of computed columns with those of a feature table, which may store values only without loss."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,24 +10,24 @@ _EXACT = {("INTEGER", "BIGINT"), ("INTEGER", "DOUBLE"), ("FLOAT", "DOUBLE")}
 
 @dataclass(frozen=True)
 class TypeChange:
-    """A column of a feature table that what is computed now does not fit; DuckDB types."""
+    """A column whose computed type does not fit its type in the feature table; both are DuckDB types."""
 
     column: str
     stored: str
     found: str
 
     def within(self, table: str) -> str:
-        """For a message about a feature table."""
+        """The change as text, for messages about a feature table."""
         return f"column '{self.column}' is {self.stored} in {table}, but the source now gives {self.found}"
 
 
 def type_changes(stored: Mapping[str, str], found: Mapping[str, str]) -> list[TypeChange]:
-    """The columns whose new type does not fit into the stored one; both map names to types of feature tables."""
-    return [TypeChange(name, stored[name], kind) for name, kind in found.items() if name in stored and not fits(kind, stored[name])]
+    """The columns whose computed type does not fit the stored one; both map names to types of feature tables."""
+    return [TypeChange(name, stored[name], new) for name, new in found.items() if name in stored and not fits(new, stored[name])]
 
 
 def fits(found: str, stored: str) -> bool:
-    """Whether every value of one type of feature tables is a value of another."""
+    """Whether every value of type `found` is also a value of type `stored`."""
     if found == stored or (found, stored) in _EXACT:
         return True
     if found.endswith("[]") and stored.endswith("[]"):

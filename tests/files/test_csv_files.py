@@ -268,7 +268,7 @@ def test_declaring_a_format_is_a_new_version_and_survives(tmp_path: Path) -> Non
 def test_nothing_tells_the_type_of_a_column_without_values(tmp_path: Path) -> None:
     path = put(tmp_path / "a.csv", "k,t,v\n")
     store = FeatureStore(home=tmp_path / "home")
-    with pytest.raises(DefinitionError, match=r"no row has a value in column 'v', so nothing tells its type; declare it"):
+    with pytest.raises(DefinitionError, match=r"no row has a value in column 'v', so its type is unknown; declare it"):
         store.apply([service(path)])
     store.apply([service(path, format=Csv(types={"k": "bigint", "v": "double"}))])
     assert store.materialize()[0].rows_appended == 0

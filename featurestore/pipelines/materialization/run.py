@@ -130,7 +130,7 @@ def _computed(
     """Compute what is left of the work in a session of its own, and land all of it."""
     loaded = table.metadata_location
     with runtime.engine.session([*reading.source_folders(source), *data_folders(table)]) as session:
-        with reading.naming_moved(source):
+        with reading.naming_changed(source):
             landed = _compute(runtime, session, applied, view, table, source, work, report)
         yield Finished(landed, session, None if table.metadata_location == loaded else table)
 
@@ -163,7 +163,7 @@ def _compute(
     with files.discarded_on(BaseException), _given_up_on_refusal(table):
         for span in interval.spans:
             work = _compute_span(task, open_span(task, span, counts), work, files, report)
-        reading.refuse_moved(source)
+        reading.refuse_changed(source)
         outcomes = _checked(task, interval, work, onward=work.start is None and held.through is not None)
         properties = _state(held, interval, work, counts.newest, types, columns).to_properties()
         summary = {**properties, **_summary(applied, interval, counts, outcomes)}
