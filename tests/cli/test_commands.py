@@ -63,7 +63,7 @@ def test_a_plan_tells_what_follows(fresh: Path) -> None:
     (fresh / "definitions" / "other.py").write_text('from featurestore import Entity\nseller = Entity("seller", "seller_id")\n')
     run("apply", str(fresh / "definitions" / "other.py"))
     (fresh / "definitions" / "other.py").unlink()
-    assert "in the catalog, not in these definitions, left alone: entity seller" in run("plan").stdout
+    assert "only in the catalog, and not changed: entity seller" in run("plan").stdout
 
 
 @pytest.mark.slow

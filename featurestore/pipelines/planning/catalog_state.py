@@ -1,4 +1,4 @@
-"""What the catalog holds when a plan is made: each part is fetched once, and every step is made on the same."""
+"""The state of the catalog for a plan, with each part loaded once."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from featurestore.sources.pinned_source import PinnedSource, open_sources
 
 @dataclass(frozen=True)
 class CatalogState:
-    """The registry, the sources of views by the views' names, and the feature tables of the views that mean what they did.
+    """The registry, the sources of views, and the feature tables of views that keep their version.
 
-    In the place of a source that cannot be opened stands the error that says why. `same` are the current versions of those views
-    by the views' names, and `tables` their feature tables by the tables' names, None for one that is not there.
+    `sources` maps the names of views to their sources, or to the error with which a source could not be opened. `same` has the current
+    versions of the views whose meaning does not change, and `tables` their feature tables, None for a missing one.
     """
 
     registry: Registry
@@ -28,20 +28,20 @@ class CatalogState:
     tables: Mapping[str, Table | None]
 
     def source(self, view: str) -> PinnedSource:
-        """The source of a view. Raises: the error for which it could not be opened."""
-        found = self.sources[view]
-        if isinstance(found, FeatureStoreError):
-            raise found
-        return found
+        """The source of a view. Raises: the error with which it could not be opened."""
+        source = self.sources[view]
+        if isinstance(source, FeatureStoreError):
+            raise source
+        return source
 
 
-def look(
+def load_catalog_state(
     runtime: Runtime, registry: Registry, definitions: Definitions, sound: Sequence[FeatureView], wrong: Collection[str]
 ) -> CatalogState:
-    """What the catalog holds of the sources of all views but those that are `wrong`, and of the feature tables of the `sound` views."""
+    """Load the registry's sources, except the `wrong` ones (by their titles in problems), and the tables of the `sound` views."""
     readable = [view for view in definitions.views if object_title(*owner_of(view.source)) not in wrong]
     opened = open_sources(runtime, {view.source.name: view.source for view in readable}.values())
     current = [(view, row) for view in sound if (row := registry.latest("view", view.name)) is not None]
     same = {view.name: row for view, row in current if registry.current_fingerprint(row) == view_fingerprint(view)}
-    found = {row.table: tables.find(runtime.catalog, runtime.features_table(row.table)) for row in same.values()}
-    return CatalogState(registry, {view.name: opened[view.source.name] for view in readable}, same, found)
+    loaded = {row.table: tables.find(runtime.catalog, runtime.features_table(row.table)) for row in same.values()}
+    return CatalogState(registry, {view.name: opened[view.source.name] for view in readable}, same, loaded)

@@ -1,4 +1,4 @@
-"""What a backfill will read, before anything runs: from Iceberg metadata, and from the file system for files."""
+"""Estimate what a backfill will read, from Iceberg metadata and the file system."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ from featurestore.values.humanize import format_plural, format_size
 
 @dataclass(frozen=True)
 class Read:
-    """A table or a pattern of files that a backfill reads: all of its files, bytes and rows as of now.
+    """A table, or a pattern of files, that a backfill reads: the current number of its files, bytes and rows.
 
-    An upper bound: columns that the view does not name are not read. `snapshot_id` is an Iceberg table's current one, None
-    for files and for a table without rows. Of counts None says that nothing tells them without reading rows.
+    This is an upper bound, since unused columns are not read. `snapshot_id` is the current snapshot of an Iceberg table; None for files
+    and for a table without rows. Counts are None if they cannot be determined without reading rows.
     """
 
     source: str
@@ -35,7 +35,7 @@ class Read:
 
     @property
     def amount(self) -> str:
-        """Such as `3 files, 1.2 MiB, 12 000 rows`, without what is not known."""
+        """The known counts as text, such as `3 files, 1.2 MiB, 12 000 rows`."""
         formats = (
             (self.files, partial(format_plural, word="file")),
             (self.bytes, format_size),
@@ -45,22 +45,22 @@ class Read:
 
 
 def reads(runtime: Runtime, source: PinnedSource) -> tuple[Read, ...]:
-    """What computing a view's whole history reads of its source: one entry for files or a table, one per table of SQL."""
+    """What a backfill of a view's whole history reads of its source: one entry for files, else one for each table."""
     if source.source.path is not None:
         return (_files(runtime, source),)
     return tuple(_table(name, table) for name, table in source.tables.items())
 
 
 def total(several: Iterable[Read], source: str = "") -> Read:
-    """All of them together; a count that one does not know is not known."""
-    found = list(several)
-    return Read(source, None, *(_sum([getattr(one, what) for one in found]) for what in ("files", "bytes", "rows")))
+    """The sum of several reads; a count is unknown if it is unknown in one of them."""
+    reads = list(several)
+    return Read(source, None, *(_sum([getattr(read, name) for read in reads]) for name in ("files", "bytes", "rows")))
 
 
 def _table(name: str, table: Table) -> Read:
     snapshot_id = tables.current_snapshot_id(table)
-    held = volume(table, snapshot_id)
-    return Read(name, snapshot_id, held.files, held.bytes, held.rows)
+    size = volume(table, snapshot_id)
+    return Read(name, snapshot_id, size.files, size.bytes, size.rows)
 
 
 def _files(runtime: Runtime, source: PinnedSource) -> Read:

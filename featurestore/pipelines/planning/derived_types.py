@@ -14,23 +14,23 @@ def derived_type_problems(runtime: Runtime, plan: ServicePlan) -> list[FieldProb
     """A problem for each derived feature that does not work on the types of the features and request fields that it reads."""
     if not plan.derived:
         return []
-    looked_up = {name: kind for use in plan.uses for (_, name), kind in zip(use.features, use.feature_types, strict=True)}
-    kinds = {**dict(plan.request), **looked_up}
-    scope = {name: quoted(name) for name in kinds}
-    inputs = typed_nulls(kinds)
+    looked_up = {name: sql_type for use in plan.uses for (_, name), sql_type in zip(use.features, use.feature_types, strict=True)}
+    types = {**dict(plan.request), **looked_up}
+    scope = {name: quoted(name) for name in types}
+    inputs = typed_nulls(types)
     owner = Owner("service", plan.service)
     problems: list[FieldProblem] = []
     with runtime.engine.brief() as session:
         for (name, sql), expression in zip(plan.derived, derived_sql(plan, scope), strict=True):
             try:
-                (kind,) = session.schema(expression_over(inputs, expression)).values()
-                if base_type(kind) == "UHUGEINT":
+                (sql_type,) = session.schema(expression_over(inputs, expression)).values()
+                if base_type(sql_type) == "UHUGEINT":
                     raise SqlProblem("has type UHUGEINT, which a training set cannot hold; CAST it to DECIMAL(38,0)")
-                storage_type("INTEGER" if kind.strip('"') == "NULL" else kind)
+                storage_type("INTEGER" if sql_type.strip('"') == "NULL" else sql_type)
             except RequestError:
-                read = [str(resolve(column, kinds)) for column in column_names(parse_row(sql))]
-                types = ", ".join(f"{column} is {kinds[column]}" for column in read) or "there is no column in it"
-                message = f"{sql!r} does not work on these types: {types}; cast what it reads"
+                read = [str(resolve(column, types)) for column in column_names(parse_row(sql))]
+                listed = ", ".join(f"{column} is {types[column]}" for column in read) or "it names no column"
+                message = f"{sql!r} does not work on these types: {listed}; cast what it reads"
                 problems.append(FieldProblem(owner, f"derived.{name}", message))
             except SqlProblem as error:
                 problems.append(FieldProblem(owner, f"derived.{name}", f"{sql!r} {error}"))

@@ -1,4 +1,4 @@
-"""What the steps of a plan mean for others: models that stay behind, backfills to run, services that wait for them."""
+"""Add the impact of each step of a plan: models on older versions, backfills to run, and services that wait for them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,11 +16,11 @@ from featurestore.values.humanize import format_names
 WAITS = "waits for its backfill"
 
 
-def told(runtime: Runtime, steps: Sequence[Step], state: CatalogState) -> tuple[Step, ...]:
-    """The same steps, each with what it means: nothing is read but the catalog's metadata."""
-    filled = [_with_reads(runtime, step, state) if step.kind == "view" else step for step in steps]
-    empty = {step.name for step in filled if step.kind == "view" and step.reads}
-    return _with_models(runtime, [_waiting(step, empty) for step in filled])
+def with_impact(runtime: Runtime, steps: Sequence[Step], state: CatalogState) -> tuple[Step, ...]:
+    """The steps with their impact, computed from the catalog's metadata."""
+    with_reads = [_with_reads(runtime, step, state) if step.kind == "view" else step for step in steps]
+    empty = {step.name for step in with_reads if step.kind == "view" and step.reads}
+    return _with_models(runtime, [_with_waiting(step, empty) for step in with_reads])
 
 
 def _with_reads(runtime: Runtime, step: Step, state: CatalogState) -> Step:
@@ -33,35 +33,37 @@ def _with_reads(runtime: Runtime, step: Step, state: CatalogState) -> Step:
             table = tables.load(runtime.catalog, runtime.features_table(step.result.table))
         if feature_table.state_of(table.properties).through is not None:
             return step
-        begun = unfinished(table)
-        waits = WAITS if begun is None else f"{WAITS}, which broke off or runs: {begun.rows} rows lie ready"
+        checkpoint = unfinished(table)
+        waits = WAITS if checkpoint is None else f"{WAITS}, which was interrupted or is running: {checkpoint.rows} rows are ready"
     reads = cost.reads(runtime, state.source(step.name))
-    return replace(step, reads=reads, reason=_and(step.reason, waits))
+    return replace(step, reads=reads, reason=_joined(step.reason, waits))
 
 
-def _waiting(step: Step, empty: set[str]) -> Step:
-    """An applied service is served at an older version until all views of this one are filled."""
+def _with_waiting(step: Step, empty: set[str]) -> Step:
+    """Note the views that a service waits for: an older version is served until they are all materialized."""
     views = [name for name in step.result.bindings if name in empty]
     if not views or step.action in ("create", "new version"):
         return step
-    return replace(step, reason=_and(step.reason, f"waits for {format_names(views)}"))
+    return replace(step, reason=_joined(step.reason, f"waits for {format_names(views)}"))
 
 
 def _with_models(runtime: Runtime, steps: Sequence[Step]) -> tuple[Step, ...]:
     if not any(step.action == "new version" for step in steps):
         return tuple(steps)
     known = model_events.registered_models(runtime)
-    services = {one["id"]: one["service"] for one in list_training_sets(runtime)} if known else {}
-    return tuple(replace(step, models=_left_behind(step, known, services)) if step.action == "new version" else step for step in steps)
+    services = {training_set["id"]: training_set["service"] for training_set in list_training_sets(runtime)} if known else {}
+    return tuple(
+        replace(step, models=_models_on_older_versions(step, known, services)) if step.action == "new version" else step for step in steps
+    )
 
 
-def _left_behind(step: Step, known: Sequence[model_events.RegisteredModel], services: dict[str, str]) -> tuple[str, ...]:
-    """Registered model versions trained on an older version of the step's view, or with an older version of its service."""
+def _models_on_older_versions(step: Step, known: Sequence[model_events.RegisteredModel], services: dict[str, str]) -> tuple[str, ...]:
+    """Registered model versions that were trained on an older version of the step's view or service."""
     older = {f"{step.name}_v{version}" for version in range(1, step.version)}
     if step.kind == "view":
         return tuple(model.name for model in known if model.tables & older)
     return tuple(model.name for model in known if any(services.get(id) == step.name for id in model.training_sets))
 
 
-def _and(reason: str, more: str) -> str:
+def _joined(reason: str, more: str) -> str:
     return "; ".join(filter(None, (reason, more)))

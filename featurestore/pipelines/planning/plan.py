@@ -1,4 +1,4 @@
-"""A plan is data: the steps that would bring the registry and the feature tables to what the definitions say."""
+"""A plan is data: the steps that would bring the registry and the feature tables to the state of the definitions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,12 +15,12 @@ from featurestore.dsl.view import FeatureView
 from featurestore.errors import Conflict, DefinitionError, Problem, RequestError
 from featurestore.files import confinement
 from featurestore.pipelines.planning import cost
-from featurestore.pipelines.planning.catalog_state import CatalogState, look
+from featurestore.pipelines.planning.catalog_state import CatalogState, load_catalog_state
+from featurestore.pipelines.planning.changed_sources import inspect_if_changed
 from featurestore.pipelines.planning.cost import Read
 from featurestore.pipelines.planning.derived_types import derived_type_problems
-from featurestore.pipelines.planning.impact import told
+from featurestore.pipelines.planning.impact import with_impact
 from featurestore.pipelines.planning.step import Step, sql_diff
-from featurestore.pipelines.planning.underneath import inspect_if_changed
 from featurestore.records import stored_definition
 from featurestore.records.definitions import Applied, Registry, read_registry
 from featurestore.records.runtime import Runtime
@@ -32,9 +32,9 @@ from featurestore.values.humanize import format_names
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps in the order in which they are done; `base` is the registry's snapshot that the plan was made on.
+    """Steps in execution order; `base` is the registry's snapshot for which the plan was made.
 
-    `others` are (kind, name) of what the catalog has and these definitions have not. It is left alone.
+    `others` are (kind, name) of definitions that are only in the catalog; a plan does not change them.
     """
 
     steps: tuple[Step, ...]
@@ -44,17 +44,17 @@ class Plan:
 
     @property
     def changed(self) -> bool:
-        """Whether there is anything to do."""
+        """Whether a step changes anything."""
         return any(step.action != "unchanged" for step in self.steps)
 
     @property
     def reads(self) -> Read:
-        """What all backfills together read."""
+        """The sum of what all backfills read."""
         return cost.total(read for step in self.steps for read in step.reads)
 
     @property
     def groups(self) -> tuple[list[Step], str, list[Step]]:
-        """As people read it: what changes, how much does not, and what of that waits for a backfill."""
+        """For display: the steps that change something, the number of unchanged ones as text, and those of them with a reason."""
         changes = [step for step in self.steps if step.action != "unchanged"]
         same = len(self.steps) - len(changes)
         count = f"{same} definition{'' if same == 1 else 's'} unchanged" if same else ""
@@ -62,16 +62,14 @@ class Plan:
 
     @property
     def remarks(self) -> list[str]:
-        """What to know of the whole, a line each."""
-        found: list[str] = []
+        """Remarks about the plan as a whole, one line each."""
+        remarks: list[str] = []
         if sum(bool(step.reads) for step in self.steps) > 1:
-            found.append(f"backfills read {self.reads.amount} in all")
-        # Files are meant to be all there is; a list of objects is a part by its nature.
+            remarks.append(f"backfills read {self.reads.amount} in all")
+        # Only for definitions from files, which are meant to be complete, unlike a list of objects.
         if self.others and self.definitions.places:
-            found.append(
-                f"in the catalog, not in these definitions, left alone: {format_names([' '.join(other) for other in self.others])}"
-            )
-        return found
+            remarks.append(f"only in the catalog, and not changed: {format_names([' '.join(other) for other in self.others])}")
+        return remarks
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form for people and programs."""
@@ -90,19 +88,19 @@ class Plan:
 
 
 def make_plan(runtime: Runtime, definitions: Definitions) -> Plan:
-    """What applying these definitions would do. What the catalog holds besides them is left alone.
+    """Plan how to apply these definitions; other definitions in the catalog are not changed.
 
-    Raises: DefinitionError with every problem of every definition, its SQL held against the sources' columns.
+    Raises: DefinitionError with all problems of all definitions, including SQL that does not fit the sources' columns.
     """
     problems = [*definitions.problems, *check.definition_problems(definitions), *_forbidden_files(runtime, definitions)]
     wrong = {problem.object for problem in problems}
     registry = read_registry(runtime)
     steps = [
-        *(_plain_step(registry, "entity", item.name, documents.document(item)) for item in definitions.entities),
-        *(_plain_step(registry, "source", item.name, documents.document(item)) for item in definitions.sources),
+        *(_unversioned_step(registry, "entity", item.name, documents.document(item)) for item in definitions.entities),
+        *(_unversioned_step(registry, "source", item.name, documents.document(item)) for item in definitions.sources),
     ]
     sound = [view for view in definitions.views if not wrong & {object_title(*owner_of(item)) for item in (view, view.source, view.entity)}]
-    state = look(runtime, registry, definitions, sound, wrong)
+    state = load_catalog_state(runtime, registry, definitions, sound, wrong)
     for view in definitions.views:
         if view not in sound and view.name in state.sources:
             named = inspect_names(runtime, view, state.sources[view.name])
@@ -115,12 +113,12 @@ def make_plan(runtime: Runtime, definitions: Definitions) -> Plan:
     problems.extend(_derived_problems(runtime, definitions, services, versions))
     if problems:
         raise DefinitionError(problems)
-    done = told(runtime, (*steps, *views, *services), state)
+    done = with_impact(runtime, (*steps, *views, *services), state)
     return Plan(done, definitions, registry.snapshot_id, _others(registry, {(step.kind, step.name) for step in done}))
 
 
 def _forbidden_files(runtime: Runtime, definitions: Definitions) -> Iterator[Problem]:
-    """Sources that name files which whoever asks may not have read."""
+    """A problem for each source with files that the caller may not read."""
     folders = runtime.source_folders
     for source in definitions.sources:
         if folders is None or source.path is None:
@@ -131,95 +129,107 @@ def _forbidden_files(runtime: Runtime, definitions: Definitions) -> Iterator[Pro
             yield definitions.problem("source", source.name, "path", error.message)
 
 
-def _plain_step(registry: Registry, kind: str, name: str, document: Mapping[str, Any]) -> Step:
-    held = registry.latest(kind, name)
+def _unversioned_step(registry: Registry, kind: str, name: str, document: Mapping[str, Any]) -> Step:
+    current = registry.latest(kind, name)
     result = Applied(kind, name, 1, "", document)
-    if held is None:
+    if current is None:
         return Step("create", kind, name, 1, "new", result)
-    if held.document == result.document:
-        return Step("unchanged", kind, name, 1, "", held)
-    return Step("update words", kind, name, 1, _changed(held.document, document), result)
+    if current.document == result.document:
+        return Step("unchanged", kind, name, 1, "", current)
+    return Step("update words", kind, name, 1, _changed_fields(current.document, document), result)
 
 
 def _view_step(runtime: Runtime, state: CatalogState, view: FeatureView, definitions: Definitions, problems: list[Problem]) -> Step | None:
-    held, source, document = state.same.get(view.name), state.sources[view.name], documents.document(view)
-    if held is None:
-        return _moved_view_step(runtime, state.registry, view, inspect_source(runtime, view, source), definitions, problems)
-    found = inspect_if_changed(runtime, view, source, state.tables[held.table])
-    if found is not None and type_changes(held.columns, found.columns):
-        return _moved_view_step(runtime, state.registry, view, found, definitions, problems)
-    stopped = "" if found is None else "; ".join(map(str, found.problems))
-    reason = f"cannot be materialized: {stopped}" if stopped else ""
-    # Read and spelled anew, as a later release than the one that wrote it may spell a definition otherwise.
-    before = documents.document(state.registry.view(held))
+    current, source, document = state.same.get(view.name), state.sources[view.name], documents.document(view)
+    if current is None:
+        return _next_version_step(runtime, state.registry, view, inspect_source(runtime, view, source), definitions, problems)
+    inspected = inspect_if_changed(runtime, view, source, state.tables[current.table])
+    if inspected is not None and type_changes(current.columns, inspected.columns):
+        return _next_version_step(runtime, state.registry, view, inspected, definitions, problems)
+    problem_text = "" if inspected is None else "; ".join(map(str, inspected.problems))
+    reason = f"cannot be materialized: {problem_text}" if problem_text else ""
+    # Parsed and written again, because releases may write the same definition differently.
+    before = documents.document(state.registry.view(current))
     if before == document:
-        return Step("unchanged", "view", view.name, held.version, reason, held)
-    problems.extend(map(definitions.locate, inspect_checks(runtime, view, held.columns)))
-    result = replace(held, document=document)
-    return Step("update words", "view", view.name, held.version, "; ".join(filter(None, (_changed(before, document), reason))), result)
+        return Step("unchanged", "view", view.name, current.version, reason, current)
+    problems.extend(map(definitions.locate, inspect_checks(runtime, view, current.columns)))
+    result = replace(current, document=document)
+    return Step(
+        "update words", "view", view.name, current.version, "; ".join(filter(None, (_changed_fields(before, document), reason))), result
+    )
 
 
-def _moved_view_step(
-    runtime: Runtime, registry: Registry, view: FeatureView, found: Inspected, definitions: Definitions, problems: list[Problem]
+def _next_version_step(
+    runtime: Runtime, registry: Registry, view: FeatureView, inspected: Inspected, definitions: Definitions, problems: list[Problem]
 ) -> Step | None:
-    """The step to another version than the current one: an earlier one of the same meaning and types, or one that is new."""
-    problems.extend(map(definitions.locate, found.problems))
-    if found.compiled is None:
+    """The step to another version of a view: an earlier one with the same fingerprint and types, or a new one."""
+    problems.extend(map(definitions.locate, inspected.problems))
+    if inspected.compiled is None:
         return None
-    problems.extend(map(definitions.locate, inspect_checks(runtime, view, found.columns)))
-    held = registry.latest("view", view.name)
+    problems.extend(map(definitions.locate, inspect_checks(runtime, view, inspected.columns)))
+    current = registry.latest("view", view.name)
     document, fingerprint, rank = documents.document(view), view_fingerprint(view), registry.next_rank("view", view.name)
     for earlier in reversed(registry.rows.get(("view", view.name), ())):
-        if earlier != held and registry.current_fingerprint(earlier) == fingerprint and not type_changes(earlier.columns, found.columns):
+        if (
+            earlier != current
+            and registry.current_fingerprint(earlier) == fingerprint
+            and not type_changes(earlier.columns, inspected.columns)
+        ):
             result = replace(earlier, document=document, rank=rank)
             return Step(
-                "roll back", "view", view.name, earlier.version, _back(held, earlier), result, diff=sql_diff(held or earlier, result)
+                "roll back",
+                "view",
+                view.name,
+                earlier.version,
+                _rollback_reason(current, earlier),
+                result,
+                diff=sql_diff(current or earlier, result),
             )
     version = registry.next_version("view", view.name)
     own_rank = 0 if rank == version else rank
-    result = Applied("view", view.name, version, fingerprint, document, found.columns, {}, found.compiled.sql, rank=own_rank)
-    if held is None:
+    result = Applied("view", view.name, version, fingerprint, document, inspected.columns, {}, inspected.compiled.sql, rank=own_rank)
+    if current is None:
         count = len(feature_names(view))
         return Step("create", "view", view.name, version, f"new, {count} feature{'' if count == 1 else 's'}", result)
-    types = [] if held.fingerprint != fingerprint else type_changes(held.columns, found.columns)
-    changed = "; ".join(change.within(held.table) for change in types) or _changed_view(registry, held, document)
-    reason = f"{changed}; v{held.version} stays for those who use it"
-    return Step("new version", "view", view.name, version, reason, result, diff=sql_diff(held, result))
+    types = [] if current.fingerprint != fingerprint else type_changes(current.columns, inspected.columns)
+    changed = "; ".join(change.within(current.table) for change in types) or _changed_view(registry, current, document)
+    reason = f"{changed}; v{current.version} remains for its users"
+    return Step("new version", "view", view.name, version, reason, result, diff=sql_diff(current, result))
 
 
-def _back(held: Applied | None, earlier: Applied) -> str:
-    return f"means what v{earlier.version} does, which is there already{'' if held is None else f'; v{held.version} stays as it is'}"
+def _rollback_reason(current: Applied | None, earlier: Applied) -> str:
+    return f"equal to v{earlier.version}, which exists{'' if current is None else f'; v{current.version} remains'}"
 
 
 def _service_step(registry: Registry, service: FeatureService, views: Mapping[str, Applied]) -> Step:
     used = {selection.view.name: views[selection.view.name] for selection in service.selections}
     fingerprint = service_fingerprint(service, {name: view.fingerprint for name, view in used.items()})
     bindings = {name: view.version for name, view in used.items()}
-    held = registry.latest("service", service.name)
+    current = registry.latest("service", service.name)
     document = documents.document(service)
-    if held is None:
+    if current is None:
         version = registry.next_version("service", service.name)
         return Step("create", "service", service.name, version, "new", _service_row(service, version, fingerprint, bindings))
-    result = replace(_service_row(service, held.version, fingerprint, bindings), rank=held.rank)
-    if _means(registry, held, bindings, fingerprint):
-        if documents.document(registry.service(held)) == document:
-            return Step("unchanged", "service", service.name, held.version, "", held)
-        return Step("update words", "service", service.name, held.version, "words changed", result)
+    result = replace(_service_row(service, current.version, fingerprint, bindings), rank=current.rank)
+    if _is_equivalent(registry, current, bindings, fingerprint):
+        if documents.document(registry.service(current)) == document:
+            return Step("unchanged", "service", service.name, current.version, "", current)
+        return Step("update words", "service", service.name, current.version, "description, owner or tags changed", result)
     rank = registry.next_rank("service", service.name)
-    moved = [f"{name} moves to v{number}" for name, number in bindings.items() if held.bindings.get(name) not in (None, number)]
+    moved = [f"{name} moves to v{number}" for name, number in bindings.items() if current.bindings.get(name) not in (None, number)]
     for earlier in reversed(registry.rows["service", service.name]):
-        if _means(registry, earlier, bindings, fingerprint):
-            reason = "; ".join(filter(None, (format_names(moved), _back(held, earlier))))
+        if _is_equivalent(registry, earlier, bindings, fingerprint):
+            reason = "; ".join(filter(None, (format_names(moved), _rollback_reason(current, earlier))))
             row = _service_row(service, earlier.version, fingerprint, bindings)
             return Step("roll back", "service", service.name, earlier.version, reason, replace(row, rank=rank))
-    reason = format_names(moved) or _changed(held.document, document)
+    reason = format_names(moved) or _changed_fields(current.document, document)
     version = registry.next_version("service", service.name)
     row = replace(_service_row(service, version, fingerprint, bindings), rank=0 if rank == version else rank)
     return Step("new version", "service", service.name, version, reason, row)
 
 
-def _means(registry: Registry, row: Applied, bindings: Mapping[str, int], fingerprint: str) -> bool:
-    """Whether a version of a service reads these versions of its views, and makes the same of them."""
+def _is_equivalent(registry: Registry, row: Applied, bindings: Mapping[str, int], fingerprint: str) -> bool:
+    """Whether a version of a service has these view versions and this fingerprint."""
     if row.bindings != bindings:
         return False
     try:
@@ -232,7 +242,7 @@ def _means(registry: Registry, row: Applied, bindings: Mapping[str, int], finger
 def _derived_problems(
     runtime: Runtime, definitions: Definitions, steps: Sequence[Step], versions: Mapping[str, Applied]
 ) -> Iterator[Problem]:
-    """Derived features that do not work on the types that their service's views have now; also where only those changed."""
+    """Problems of derived features with the types of their service's views, also if only those types have changed."""
     views = {view.name: ViewVersion(view, versions[view.name].version, versions[view.name].columns) for view in definitions.views}
     for service, step in zip(definitions.services, steps, strict=True):
         if step.action != "unchanged":
@@ -247,20 +257,20 @@ def _others(registry: Registry, planned: set[tuple[str, str]]) -> tuple[tuple[st
     return tuple((kind, name) for kind in KINDS.values() for name in registry.names(kind) if (kind, name) not in planned)
 
 
-def _fingerprints(registry: Registry, held: Applied) -> dict[str, str]:
-    return {name: registry.get("view", name, version).fingerprint for name, version in held.bindings.items()}
+def _fingerprints(registry: Registry, current: Applied) -> dict[str, str]:
+    return {name: registry.get("view", name, version).fingerprint for name, version in current.bindings.items()}
 
 
-def _changed_view(registry: Registry, held: Applied, after: Mapping[str, Any]) -> str:
+def _changed_view(registry: Registry, current: Applied, after: Mapping[str, Any]) -> str:
     try:
-        # Read and spelled anew, as an earlier release may have spelled it otherwise.
-        return _changed(documents.document(registry.view(held)), after)
+        # As in `_view_step`.
+        return _changed_fields(documents.document(registry.view(current)), after)
     except Conflict:
-        return "what the catalog holds cannot be read"
+        return "the stored definition cannot be read"
 
 
-def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """The fields that differ, one level into dicts, such as `features.orders_7d`."""
+def _changed_fields(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """The fields that differ, also inside dicts: `features.orders_7d`."""
     names: list[str] = []
     for name in dict.fromkeys([*before, *after]):
         old, new = before.get(name), after.get(name)

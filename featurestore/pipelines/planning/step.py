@@ -1,4 +1,4 @@
-"""One step of a plan: what happens to one definition, why, whom it concerns, and what filling it will read."""
+"""One step of a plan: the action on one definition, with its reason and its impact."""
 
 import difflib
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ Action = Literal["create", "new version", "roll back", "update words", "unchange
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do, or `unchanged`. `result` is the registry row it leads to; `sql` is set for views that change.
+    """An action on one definition; `result` is the registry row that it leads to.
 
-    `diff` has the unified difference of a view's SQL from the version before. `models` are registered model versions,
-    such as `churn/3`, that were trained on an older version than the step leads to: they stay on it. `reads` is what the
-    backfill of a view's new version reads, also of one that was applied before and is not filled yet.
+    `diff` is the unified diff of a view's SQL from its current version. `models` are registered model versions, such as `churn/3`, that
+    were trained on older versions, and stay on them. `reads` is what the backfill of a view reads if it has not run yet, also for an
+    unchanged definition.
     """
 
     action: Action
@@ -33,23 +33,23 @@ class Step:
 
     @property
     def sql(self) -> str | None:
-        """The SQL that will compute a view's rows; None for other kinds."""
+        """The SQL that computes the rows of a view; None for other kinds."""
         return self.result.sql or None
 
     @property
     def word(self) -> str:
-        """The action, and of an unchanged view or service what keeps it from being brought up to date."""
+        """The action; for an unchanged definition with a reason, `blocked` or `to fill`."""
         return self.action if self.action != "unchanged" else "blocked" if "cannot be materialized" in self.reason else "to fill"
 
     @property
     def notes(self) -> list[str]:
-        """What to know besides the reason, a line each."""
-        found: list[str] = []
+        """Further notes, one line each."""
+        notes: list[str] = []
         if self.reads:
-            found.append(f"its backfill reads {cost.total(self.reads).amount} of {format_names([read.source for read in self.reads])}")
+            notes.append(f"its backfill reads {cost.total(self.reads).amount} of {format_names([read.source for read in self.reads])}")
         if self.models:
-            found.append(f"on older versions, and stay there: {format_names(self.models)}")
-        return found
+            notes.append(f"models that stay on older versions: {format_names(self.models)}")
+        return notes
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form for people and programs."""
@@ -57,7 +57,7 @@ class Step:
         return {**plain, "models": list(self.models), "reads": [read.to_dict() for read in self.reads]}
 
 
-def sql_diff(held: Applied, result: Applied) -> str:
-    """The unified difference of two versions' SQL."""
-    before, after = (f"{row.name} v{row.version}" for row in (held, result))
-    return "\n".join(difflib.unified_diff(held.sql.splitlines(), result.sql.splitlines(), before, after, lineterm=""))
+def sql_diff(current: Applied, result: Applied) -> str:
+    """The unified diff of the SQL of two versions."""
+    before, after = (f"{row.name} v{row.version}" for row in (current, result))
+    return "\n".join(difflib.unified_diff(current.sql.splitlines(), result.sql.splitlines(), before, after, lineterm=""))

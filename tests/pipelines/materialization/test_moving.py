@@ -100,7 +100,7 @@ def test_a_backfill_that_broke_off_moves_nobody(store: FeatureStore) -> None:
         store.materialize("sums", progress=broken("compute", 2))
     assert (trained(store), looked_up(store), just_begun(store)) == (BEFORE, BEFORE, BEFORE)
     waiting = next(step for step in store.plan([new]).steps if step.name == "sums")
-    assert re.fullmatch(r"waits for its backfill, which broke off or runs: [1-9]\d* rows lie ready", waiting.reason)
+    assert re.fullmatch(r"waits for its backfill, which was interrupted or is running: [1-9]\d* rows are ready", waiting.reason)
     with pytest.raises(KeyboardInterrupt):
         store.materialize("sums", progress=broken("publish", 1))
     assert (trained(store), looked_up(store), just_begun(store)) == (AFTER, BEFORE, BEFORE), "the table is whole, the online store is not"

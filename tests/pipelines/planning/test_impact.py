@@ -119,7 +119,7 @@ def test_models_of_older_versions_are_named(store: FeatureStore) -> None:
     assert step(plan, "view", "counts").models == ("churn/1",)
     assert step(plan, "service", "churn").models == ("churn/1",)
     assert step(plan, "view", "profile").models == ()
-    assert "on older versions, and stay there: churn/1" in str(plan)
+    assert "models that stay on older versions: churn/1" in str(plan)
     store.apply(plan)
     assert step(store.plan([moved]), "view", "counts").models == ()
     ttl = replace(profile, ttl="3d")
@@ -146,7 +146,7 @@ def test_many_names_are_counted(store: FeatureStore, tmp_path: Path) -> None:
     (tmp_path / "customer.py").write_text('from featurestore import Entity\ncustomer = Entity("customer", keys="customer_id")\n')
     same, others = str(store.plan(tmp_path / "customer.py")).splitlines()
     assert same == "1 definition unchanged"
-    assert others.startswith("in the catalog, not in these definitions, left alone: source orders, view view_0, view view_1, ")
+    assert others.startswith("only in the catalog, and not changed: source orders, view view_0, view view_1, ")
     assert others.endswith(" and 4 more")
 
 

@@ -277,7 +277,7 @@ def test_a_definition_that_an_earlier_version_has_leads_back_to_it(store: Featur
         "counts": ("roll back", 1, ()),
         "churn": ("roll back", 1, ()),
     }
-    assert steps["counts"].reason == "means what v1 does, which is there already; v2 stays as it is"
+    assert steps["counts"].reason == "equal to v1, which exists; v2 remains"
     assert steps["churn"].reason.startswith("counts moves to v1; means what v1 does")
     store.apply(plan)
     assert not store.plan([churn]).changed

@@ -1,4 +1,4 @@
-"""A view whose definition did not change, over a source that did: what the next run would make of it, before it runs."""
+"""Check unchanged views whose sources have changed, before the next run would fail on them."""
 
 from dataclasses import replace
 
@@ -18,9 +18,9 @@ from featurestore.sources.pinned_source import PinnedSource, source_tables
 def inspect_if_changed(
     runtime: Runtime, view: FeatureView, source: PinnedSource | FeatureStoreError, table: Table | None
 ) -> Inspected | None:
-    """The view against its source, or the error in its place; None where it has the columns from which the feature table was filled.
+    """Inspect a view against its source (or the error in its place); None if the source's columns are those of the last run.
 
-    `table` is that feature table, None when it is not there.
+    `table` is the view's feature table, if it exists.
     """
     if table is None:
         return None
@@ -29,14 +29,14 @@ def inspect_if_changed(
         if view.source.path is None and isinstance(source, NotFound | RequestError):
             return inspect_source(runtime, view, source)
         raise source
-    if _is_as_it_was(source, state):
+    if _has_same_columns(source, state):
         return None
-    as_before = reading.with_known_types(view.source, state.types)
-    return inspect_source(runtime, replace(view, source=as_before), replace(source, source=as_before))
+    definition = reading.with_known_types(view.source, state.types)
+    return inspect_source(runtime, replace(view, source=definition), replace(source, source=definition))
 
 
-def _is_as_it_was(source: PinnedSource, state: State) -> bool:
-    """Whether the names of the source have the same meanings and types as in the last run."""
+def _has_same_columns(source: PinnedSource, state: State) -> bool:
+    """Whether the names of the source stand for the same columns and types as in the last run."""
     names = source_tables(source.source)
     if source.source.path is not None or set(names) != set(state.columns):
         return dict(source.pins) == dict(state.sources)
