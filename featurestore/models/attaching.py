@@ -1,4 +1,4 @@
-"""Stamping a model that was logged without the store, by autolog or by hand."""
+"""Stamp a model that was logged by autolog or by MLflow's own functions."""
 
 import json
 import shutil
@@ -25,23 +25,23 @@ def attach(
     inputs: Sequence[str] | None = None,
     store: FeatureStore | None = None,
 ) -> Any:
-    """Stamp a logged model with the training set it was trained on, as `log_model` would have; the native model stays as it is.
+    """Stamp a logged model with its training set, as `log_model` does; the native model is not changed.
 
-    A model that carries this training set's stamp already is left alone. Returns MLflow's ModelInfo. Raises: NotFound;
+    A model that already has this training set's stamp is not changed either. Returns MLflow's ModelInfo. Raises: NotFound;
     Conflict for a model stamped with another training set; RequestError as in `log_model`.
     """
-    with store_access.store_of(training_set, store) as found:
-        tracking.use_to_log(found.settings)
+    with store_access.store_of(training_set, store) as used_store:
+        tracking.use_tracking_to_log(used_store.settings)
         with asking("model", model_uri):
             info = mlflow.models.get_model_info(local_path(model_uri))
         stamped = (info.metadata or {}).get(PREFIX)
         if stamped is not None:
             if stamped["training_set"] != training_set.id:
-                raise Conflict(f"{model_uri} carries the stamp of training set {stamped['training_set']}, and a model was trained on one")
+                raise Conflict(f"{model_uri} is already stamped with training set {stamped['training_set']}; a model has one training set")
             return info
         if info.model_id is None:
-            raise RequestError(f"{model_uri} was logged before MLflow 3, which has no place for a stamp; log it again")
-        stamp = _write(model_uri, info.model_id, training_set, found, missing, inputs)
+            raise RequestError(f"{model_uri} was logged by MLflow 2, whose models cannot be stamped; log it again with MLflow 3")
+        stamp = _write(model_uri, info.model_id, training_set, used_store, missing, inputs)
         client = mlflow.MlflowClient()
         client.set_logged_model_tags(info.model_id, stamp.tags())
         versions = _versions(info.model_id)
@@ -50,14 +50,14 @@ def attach(
         run_id = client.get_logged_model(info.model_id).source_run_id
         if run_id:
             record_input(run_id, training_set, stamp, info.model_id)
-        _record(found, client.get_logged_model(info.model_id), run_id, versions, stamp)
+        _record(used_store, client.get_logged_model(info.model_id), run_id, versions, stamp)
         return mlflow.models.get_model_info(local_path(model_uri))
 
 
 def _write(
     model_uri: str, model_id: str, training_set: TrainingSet, store: FeatureStore, missing: str, inputs: Sequence[str] | None
 ) -> Stamp:
-    """Bring down the artifacts, wrap them, and put back what changed."""
+    """Download the artifacts, wrap them, and upload the changed files."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(mlflow.artifacts.download_artifacts(local_path(model_uri), dst_path=str(Path(scratch, "model"))))
         meta = mlflow.models.Model.load(str(folder / ORIGINAL))
@@ -77,13 +77,13 @@ def _native(folder: Path, links: Path) -> Any:
     for path in folder.iterdir():
         if path.name != ORIGINAL:
             (links / path.name).symlink_to(path)
-    return bundle.raw(bundle.open_native(folder / ORIGINAL, links))
+    return bundle.saved_object(bundle.open_native(folder / ORIGINAL, links))
 
 
 def _versions(model_id: str) -> list[tuple[str, str]]:
-    """The registered versions of a logged model, which it has in a tag."""
+    """The registered versions of a logged model, from its tag."""
     tags = mlflow.MlflowClient().get_logged_model(model_id).tags
-    return [(one["name"], str(one["version"])) for one in json.loads(tags.get("mlflow.modelVersions", "[]"))]
+    return [(entry["name"], str(entry["version"])) for entry in json.loads(tags.get("mlflow.modelVersions", "[]"))]
 
 
 def _record(store: FeatureStore, model: Any, run_id: str | None, versions: Sequence[tuple[str, str]], stamp: Stamp) -> None:

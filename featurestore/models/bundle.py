@@ -1,4 +1,4 @@
-"""A stamped model's artifacts: the native files as they were, an MLmodel that points to our loader, and a folder with the stamp."""
+"""The artifacts of a stamped model: the native files, an MLmodel that names our loader, and a folder with the stamp."""
 
 import json
 import os
@@ -21,25 +21,25 @@ from featurestore.models.stamp import FOLDER, MANIFEST, ORIGINAL, STAMP, Stamp, 
 
 LOADER = "featurestore.models.loader"
 PYFUNC = "python_function"
-_FEW = 256
-"""Rows that one thread predicts faster than it could share them out."""
+_SINGLE_THREAD_ROWS = 256
+"""Up to this many rows, one thread predicts faster than several."""
 _DISTRIBUTIONS = {"sklearn": "scikit-learn", "pytorch_lightning": "pytorch-lightning", "PIL": "pillow", "cv2": "opencv-python"}
-"""Packages that pip knows by another name than Python does."""
+"""Packages whose name in pip differs from their module's."""
 OWN_CONFIG = {"home": None, "catalog": None, "warehouse": None, "online": None, "missing": None}
-"""What `mlflow.pyfunc.load_model(uri, model_config=...)` may say, beside the model's own: MLflow passes on what it finds listed."""
+"""Our keys of `model_config` in `mlflow.pyfunc.load_model`: MLflow passes only keys that the MLmodel lists."""
 
 
 def wrap(folder: Path, meta: Any, stamp: Stamp, manifest: Mapping[str, Any], native_signature: Any) -> None:
-    """Turn a native model's artifacts into a stamped one's. `meta` is MLflow's Model object of the folder; it is changed and saved.
+    """Turn the artifacts of a native model into those of a stamped one; `meta`, MLflow's Model of the folder, is changed and saved.
 
-    Raises: RequestError when the model's own configuration has a name that is ours.
+    Raises: RequestError if the model's own configuration has one of our keys.
     """
     flavor = meta.flavors.get(PYFUNC)
     if flavor is None:
-        raise RequestError("the model has no python_function flavor, so MLflow could not call it; log it with one")
+        raise RequestError("the model has no python_function flavor, so MLflow cannot predict with it; log it with that flavor")
     taken = sorted(set(flavor.get("config") or {}) & set(OWN_CONFIG))
     if taken:
-        raise RequestError(f"the model's model_config has {taken}, which say where the feature store is; name them otherwise")
+        raise RequestError(f"the model's model_config has the keys {taken}, which locate the feature store; rename them")
     (folder / FOLDER).mkdir()
     meta.signature = native_signature
     meta.save(str(folder / FOLDER / ORIGINAL))
@@ -53,40 +53,40 @@ def wrap(folder: Path, meta: Any, stamp: Stamp, manifest: Mapping[str, Any], nat
 
 
 class Native:
-    """The native model of a stamped model's folder, and its stamp.
+    """The native model in the folder of a stamped model, and its stamp.
 
-    It is loaded from links beside its own MLmodel, which stay for as long as this object: models read files when called.
+    It is loaded from a folder of links with its own MLmodel. The links exist as long as this object, since models may read files later.
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any] | None = None, allow_pickle: bool = True) -> None:
-        """Raises: RequestError for a model without a stamp, and without `allow_pickle` for one that could run code; MissingExtra without
-        the package that it was made with.
+        """Raises: RequestError for a model without a stamp, or, without `allow_pickle`, for one that could execute code;
+        MissingExtra if the model's library is not installed.
         """
         self.stamp = read_stamp(folder)
         if not allow_pickle:
-            pickles.refuse(folder)
+            pickles.refuse_pickles(folder)
         links = tempfile.mkdtemp(prefix="featurestore-model-")
         weakref.finalize(self, shutil.rmtree, links, True)
         for name in os.listdir(folder):
             if name not in (FOLDER, ORIGINAL):
                 os.symlink(folder.absolute() / name, Path(links, name))
         self.model = open_native(folder / FOLDER / ORIGINAL, Path(links), config)
-        self.matrix = reads_matrix(raw(self.model))
+        self.matrix = reads_matrix(saved_object(self.model))
         self.nullable = takes_nullable(self.model.loader_module)
-        # MLflow's flavors but scikit-learn's know no other method than predict.
-        self._predict = self.model.predict if self.stamp.predict_fn is None else getattr(raw(self.model), self.stamp.predict_fn)
-        # It knows the libraries that are loaded by now.
+        # Of MLflow's flavors, only scikit-learn's supports other methods than predict.
+        self._predict = self.model.predict if self.stamp.predict_fn is None else getattr(saved_object(self.model), self.stamp.predict_fn)
+        # Created after the model's libraries are loaded, because it controls only those.
         self._threads = ThreadpoolController()
 
     def predict(self, frame: Any) -> Any:
-        """The model's own answer for a frame of its inputs."""
-        # OpenMP hands even one row to a thread for each core, and waits for all: on a busy machine for tens of milliseconds.
-        with self._threads.limit(limits=1, user_api="openmp") if len(frame) <= _FEW else nullcontext():
+        """The native model's result for a frame of its inputs."""
+        # OpenMP uses a thread per core even for one row, which takes tens of milliseconds on a busy machine.
+        with self._threads.limit(limits=1, user_api="openmp") if len(frame) <= _SINGLE_THREAD_ROWS else nullcontext():
             return self._predict(frame)
 
 
-def raw(model: Any) -> Any:
-    """The object that was saved; the PyFuncModel itself for one that does not give it away, such as a PythonModel."""
+def saved_object(model: Any) -> Any:
+    """The saved object; the PyFuncModel itself if it does not expose one, as for a PythonModel."""
     try:
         return model.get_raw_model()
     except NotImplementedError:
@@ -94,10 +94,10 @@ def raw(model: Any) -> Any:
 
 
 def open_native(original: Path, folder: Path, config: Mapping[str, Any] | None = None) -> Any:
-    """A native model as MLflow's PyFuncModel, its MLmodel put into `folder` beside its files.
+    """Load a native model as MLflow's PyFuncModel, with its MLmodel copied to `folder`, which has its files.
 
-    Without a signature: what it is given here has the types it was trained on already. Raises: MissingExtra naming the package
-    that the model was made with, where it is not installed.
+    The signature is dropped, because our frames already have the types of the training. Raises: MissingExtra naming the model's library
+    if it is not installed.
     """
     meta: Any = mlflow.models.Model.load(str(original))
     meta.signature = None
@@ -108,5 +108,5 @@ def open_native(original: Path, folder: Path, config: Mapping[str, Any] | None =
     try:
         return mlflow.pyfunc.load_model(str(folder), suppress_warnings=True, model_config=own or None)
     except ModuleNotFoundError as error:
-        module = (error.name or "of an unknown name").partition(".")[0]
+        module = (error.name or "unknown").partition(".")[0]
         raise MissingExtra(_DISTRIBUTIONS.get(module, module), what="the model") from error

@@ -1,4 +1,4 @@
-"""Which of MLflow's flavors saves a model, found by the library that the model's class comes from."""
+"""Choose the MLflow flavor that saves a model by the library of the model's class."""
 
 import inspect
 import logging
@@ -24,13 +24,13 @@ FLAVORS = {
     "statsmodels": "statsmodels",
     "prophet": "prophet",
 }
-"""The library of a class, and the MLflow flavor for its models."""
+"""MLflow flavors by the library of a model's class."""
 
-# MLflow's default for sklearn, skops, takes minutes for a large forest, and cannot write functions of a notebook; the one for
-# torch needs an example to trace.
+# MLflow's default for sklearn, skops, takes minutes for a large forest and cannot save functions of a notebook; its default for torch
+# needs an example to trace.
 _FORMATS = {"mlflow.sklearn": "cloudpickle", "mlflow.pytorch": "pickle"}
 
-# These turn whatever columns they get into one matrix of floats, so they may be handed one.
+# These convert their columns to one matrix of floats, so they can be called with one.
 _MATRIX_READERS = (
     "sklearn.decomposition",
     "sklearn.ensemble._forest",
@@ -45,7 +45,7 @@ _MATRIX_READERS = (
     "lightgbm",
 )
 
-# MLflow's others make an array of the frame, which would be one of Python objects, or read numpy's types only.
+# Other MLflow loaders convert the frame to an array, which would be of Python objects, or support only numpy's types.
 _NULLABLE_READERS = ("mlflow.pyfunc.model", "mlflow.sklearn", "mlflow.xgboost", "mlflow.lightgbm")
 
 
@@ -58,13 +58,13 @@ class Flavor:
     defaults: Mapping[str, Any]
 
     def save(self, model: Any, options: Mapping[str, Any]) -> None:
-        """Save the model as the flavor does by itself."""
+        """Save the model with the flavor's `save_model`."""
         with _quiet(self.module.__name__, "serialization_format" not in options):
             self.module.save_model(**{self.parameter: model, **self.options(options)})
 
-    def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What to call `save_model` with. Requirements are always said: finding them out takes MLflow seconds."""
-        options = {**self.defaults, **given}
+    def options(self, requested: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of `save_model`; requirements are always given, because MLflow takes seconds to infer them."""
+        options = {**self.defaults, **requested}
         if "conda_env" in options:
             return options
         own = f"featurestore=={version('featurestore')}"
@@ -77,11 +77,11 @@ class Flavor:
         return options
 
 
-def find_flavor(model: Any, given: ModuleType | None) -> Flavor:
-    """The flavor of a model, or the one given. Raises: RequestError when its class comes from no library we know."""
-    module = given or _module(model)
+def find_flavor(model: Any, flavor: ModuleType | None) -> Flavor:
+    """The flavor of a model, by default by its class. Raises: RequestError if its library is unknown."""
+    module = flavor or _module(model)
     if not hasattr(module, "save_model"):
-        raise RequestError(f"flavor={module!r} is no MLflow flavor: it has no save_model; give a module such as mlflow.sklearn")
+        raise RequestError(f"flavor={module!r} is not an MLflow flavor, since it has no save_model; pass a module such as mlflow.sklearn")
     if module.__name__ == "mlflow.pyfunc":
         return Flavor(module, "python_model", {})
     parameters = list(inspect.signature(module.save_model).parameters)
@@ -110,53 +110,53 @@ def check_method(model: Any, flavor: Flavor, method: str) -> None:
         raise RequestError(
             f"pyfunc_predict_fn: the {flavor.module.__name__} model {type(model).__name__} has no method {method}, only"
             f" {', '.join(methods)}. For probabilities from LightGBM or XGBoost, log LGBMClassifier or XGBClassifier; a booster's predict"
-            " gives them where its objective does",
+            " returns them if its objective does",
             field=METHOD_OPTION,
         )
 
 
 def reads_matrix(native: Any) -> bool:
-    """Whether a model makes one matrix of floats of its columns anyhow, itself or by the steps of its pipeline."""
+    """Whether a model, or each step of its pipeline, converts its columns to one matrix of floats."""
     if type(native).__module__ == "sklearn.pipeline" and hasattr(native, "named_steps"):
         return all(step == "passthrough" or reads_matrix(step) for step in native.named_steps.values())
     return type(native).__module__.startswith(_MATRIX_READERS)
 
 
 def takes_nullable(loader: str) -> bool:
-    """Whether what MLflow loads by this module takes integers and booleans with NULL as pandas holds them exactly."""
+    """Whether models that MLflow loads by this module accept pandas' nullable integers and booleans."""
     return loader in _NULLABLE_READERS or not loader.startswith("mlflow.")
 
 
 def check_categories(native: Any) -> None:
-    """Raises: RequestError for boosted trees trained on pandas categories, whose codes no lookup could repeat."""
+    """Raises: RequestError for boosted trees trained on pandas categories, whose codes a lookup cannot reproduce."""
     booster = native.get_booster() if hasattr(native, "get_booster") else getattr(native, "booster_", native)
     by_code = "c" in (getattr(booster, "feature_types", None) or []) if type(booster).__module__.startswith("xgboost") else False
     if by_code or getattr(booster, "pandas_categorical", None):
         raise RequestError(
-            "the model was trained on category columns: which code stands for which value depends on the frame it was trained on;"
-            " encode them in a sklearn Pipeline, and log the pipeline"
+            "the model was trained on pandas category columns, whose codes depend on the training frame; encode them in a sklearn Pipeline,"
+            " and log the pipeline"
         )
 
 
 def _module(model: Any) -> ModuleType:
     if isinstance(model, mlflow.pyfunc.PythonModel | str):
         return import_module("mlflow.pyfunc")
-    for kind in type(model).__mro__:
-        flavor = FLAVORS.get(kind.__module__.partition(".")[0])
+    for base in type(model).__mro__:
+        flavor = FLAVORS.get(base.__module__.partition(".")[0])
         if flavor is not None:
             return import_module(f"mlflow.{flavor}")
     raise RequestError(
-        f"{type(model).__module__}.{type(model).__name__} is a model of no library known here ({', '.join(FLAVORS)});"
-        " give flavor=, or wrap it in an mlflow.pyfunc.PythonModel"
+        f"{type(model).__module__}.{type(model).__name__} is not a model of a known library ({', '.join(FLAVORS)});"
+        " pass flavor=, or wrap it in an mlflow.pyfunc.PythonModel"
     )
 
 
 @contextmanager
-def _quiet(name: str, ours: bool) -> Iterator[None]:
-    """MLflow warns about cloudpickle, which here was not the caller's choice."""
+def _quiet(name: str, suppress: bool) -> Iterator[None]:
+    """Suppress MLflow's warning about cloudpickle if we chose it."""
     logger = logging.getLogger(name)
     level = logger.level
-    if ours:
+    if suppress:
         logger.setLevel(logging.ERROR)
     try:
         yield

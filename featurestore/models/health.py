@@ -1,4 +1,4 @@
-"""Whether MLflow answers, asked without importing it, which takes a second."""
+"""Check that MLflow responds, without importing it, which takes a second."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,30 +13,30 @@ from featurestore.models import location
 from featurestore.redaction import without_secrets
 from featurestore.settings import Settings
 
-DATABASE_SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
 
 
 def is_installed() -> bool:
-    """Whether MLflow is there to be imported."""
+    """Whether the package mlflow is installed."""
     return find_spec("mlflow") is not None
 
 
 def check_tracking(settings: Settings) -> str:
-    """Where MLflow is, if it answers. Raises: NotReady."""
-    uri = location.known(settings)
+    """The address of MLflow's tracking server, if it responds. Raises: NotReady."""
+    uri = location.tracking_uri(settings)
     if uri is None:
-        return f"{location.database(settings)} with the first model, or where that is logged"
+        return f"{location.default_uri(settings)} (created when the first model is logged, unless that is logged elsewhere)"
     shown = without_secrets(uri)
     try:
         if uri.startswith(("http://", "https://")):
-            # Here and not above: `doctor` asks, and most of its stores have no server to ask.
+            # Imported here: most stores have no tracking server.
             import requests  # noqa: PLC0415
 
-            answer = requests.get(f"{uri.rstrip('/')}/health", timeout=DATABASE_SECONDS)
-            if answer.status_code >= 500:
-                raise NotReady(f"MLflow at {shown} answers with status {answer.status_code}; look at its log")
+            response = requests.get(f"{uri.rstrip('/')}/health", timeout=TIMEOUT_SECONDS)
+            if response.status_code >= 500:
+                raise NotReady(f"MLflow at {shown} responded with status {response.status_code}; see its log")
         elif "://" in uri and not uri.startswith(("file:", "databricks")):
-            _ask_database(uri)
+            _query_database(uri)
     except (SQLAlchemyError, OSError, ImportError) as error:
         reason = scrub(str(getattr(error, "orig", None) or error).splitlines()[0][:300])
         raise NotReady(
@@ -45,14 +45,14 @@ def check_tracking(settings: Settings) -> str:
     return shown
 
 
-def _ask_database(uri: str) -> None:
+def _query_database(uri: str) -> None:
     url = make_url(uri)
     if url.get_backend_name() == "sqlite":
-        # Made by its first use, where there is a folder for it.
+        # The first use creates the file if its folder exists.
         path = Path(url.database or "")
         if not path.exists():
             if not path.absolute().parent.is_dir():
-                raise FileNotFoundError(f"there is no folder {path.absolute().parent}")
+                raise FileNotFoundError(f"the folder {path.absolute().parent} does not exist")
             return
     engine = create_engine(url)
     try:

@@ -1,4 +1,4 @@
-"""The inference log: what a model was asked, what it knew, and what it said, a row for each prediction."""
+"""The inference log: a row for each prediction, with keys, request fields, features and result."""
 
 import json
 import re
@@ -10,13 +10,13 @@ import pyarrow as pa
 
 from featurestore.lakehouse import tables, writes
 from featurestore.models import model_versions
-from featurestore.models.features import Found
+from featurestore.models.features import FeatureRows
 from featurestore.models.stamp import Stamp
 from featurestore.models.values import to_list
 from featurestore.store import FeatureStore
 from featurestore.values import times
 
-# Versions of a model differ in their features, so these are JSON: one table for all versions.
+# Features are JSON, so that all versions of a model can share one table.
 SCHEMA = pa.schema(
     [
         ("predicted_at", pa.timestamp("us", tz="UTC")),
@@ -33,13 +33,13 @@ SCHEMA = pa.schema(
 
 
 def record_predictions(
-    store: FeatureStore, stamp: Stamp, model_uri: str, found: Found, predictions: Sequence[Any], batch: str | None = None
+    store: FeatureStore, stamp: Stamp, model_uri: str, found: FeatureRows, predictions: Sequence[Any], batch: str | None = None
 ) -> None:
-    """Append a row for each prediction to `<inference namespace>.<model>`; other writers do not matter.
+    """Append a row for each prediction to `<inference namespace>.<model>`; concurrent writers do not conflict.
 
-    Rows of a `batch` that is there already are not added again. A name's signs that a table's cannot have become _.
+    A `batch` that is already in the table is not added again. Characters of the model's name that a table name cannot have become _.
     """
-    model, version = model_versions.of_uri(model_uri)
+    model, version = model_versions.name_and_version(model_uri)
     identifier = f"{store.settings.inference_namespace}.{re.sub(r'[^A-Za-z0-9_]', '_', model)}"
     table = tables.create_if_absent(store.catalog, identifier, SCHEMA, month_of="predicted_at")
     plan, count = stamp.plan, len(predictions)
@@ -59,7 +59,7 @@ def record_predictions(
     writes.append_retrying(table, reader, summary={"featurestore.action": "score"}, once=batch)
 
 
-def _documents(found: Found, names: Sequence[str], rows: int) -> list[str]:
+def _documents(found: FeatureRows, names: Sequence[str], rows: int) -> list[str]:
     columns = {name: to_list(found.columns[name]) for name in names}
     return [_json({name: values[row] for name, values in columns.items()}) for row in range(rows)]
 

@@ -1,4 +1,4 @@
-"""The registry's questions and moves: which models were trained on a snapshot, and which version an alias stands for."""
+"""Find the models that were trained on a snapshot, and set aliases of registered models."""
 
 import json
 from collections.abc import Iterator
@@ -13,56 +13,60 @@ from featurestore.store import FeatureStore
 
 
 def trained_on(table: str, snapshot_id: int | str | None, store: FeatureStore | None = None) -> list[dict[str, Any]]:
-    """The models whose training set pinned this snapshot of a feature table; None: those that found it empty.
+    """The models whose training set pinned this snapshot of a feature table; None: those for which the table was empty.
 
-    A dict for each registered version, and one with version None for a model that was never registered: model, version,
-    aliases, model_id, model_uri, run_id, training_set. `table` is such as features.customer_orders_v1, or that without
-    the namespace.
+    A dict for each registered version, and for each unregistered model with version None: model, version, aliases, model_id, model_uri,
+    run_id, training_set. `table` is a name such as features.customer_orders_v1, with or without the namespace.
     """
     check_store(store)
-    tracking.use(None if store is None else store.settings)
+    tracking.use_tracking(None if store is None else store.settings)
     settings = load_settings() if store is None else store.settings
     name = table if "." in table else f"{settings.features_namespace}.{table}"
-    wanted = f"tags.`{stamp.snapshot_tag(name)}` = '{'none' if snapshot_id is None else snapshot_id}'"
+    filter_ = f"tags.`{stamp.snapshot_tag(name)}` = '{'none' if snapshot_id is None else snapshot_id}'"
     client = mlflow.MlflowClient()
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    models: dict[tuple[str, str], dict[str, Any]] = {}
     with asking("feature table", table):
-        for model in _logged(wanted):
+        for model in _logged(filter_):
             versions = json.loads(model.tags.get("mlflow.modelVersions", "[]"))
-            shown = {"model_id": model.model_id, "run_id": model.source_run_id, "training_set": model.tags[f"{stamp.PREFIX}.training_set"]}
-            for one in versions:
-                found[one["name"], str(one["version"])] = shown
+            entries = {
+                "model_id": model.model_id,
+                "run_id": model.source_run_id,
+                "training_set": model.tags[f"{stamp.PREFIX}.training_set"],
+            }
+            for entry in versions:
+                models[entry["name"], str(entry["version"])] = entries
             if not versions:
-                found[model.name, ""] = shown
-        # Copies of a version keep its tags, and are no versions of the logged model.
-        for copy in client.search_model_versions(wanted, max_results=10_000):
-            shown = {"model_id": copy.model_id, "run_id": copy.run_id, "training_set": copy.tags[f"{stamp.PREFIX}.training_set"]}
-            found.setdefault((copy.name, str(copy.version)), shown)
-        return [one for (name, version), shown in sorted(found.items()) if (one := _shown(name, version, shown)) is not None]
+                models[model.name, ""] = entries
+        # Copies of a version have its tags, but are not listed by the logged model.
+        for copy in client.search_model_versions(filter_, max_results=10_000):
+            entries = {"model_id": copy.model_id, "run_id": copy.run_id, "training_set": copy.tags[f"{stamp.PREFIX}.training_set"]}
+            models.setdefault((copy.name, str(copy.version)), entries)
+        described = [_describe(name, version, entries) for (name, version), entries in sorted(models.items())]
+        return [model for model in described if model is not None]
 
 
 def set_alias(name: str, alias: str, version: int | str | None, *, approver: str | None = None, store: FeatureStore | None = None) -> None:
-    """Let an alias of a registered model stand for a version, None for none any more, and record who approved it.
+    """Set an alias of a registered model to a version, or remove it (version None), and record the approver.
 
-    Raises: NotFound for a model or version that is not there; RequestError for one without a stamp.
+    Raises: NotFound for an unknown model, version or alias; RequestError for a model without a stamp.
     """
     check_store(store)
-    own = store if store is not None else FeatureStore()
-    tracking.use(own.settings)
+    used_store = store if store is not None else FeatureStore()
+    tracking.use_tracking(used_store.settings)
     client = mlflow.MlflowClient()
     with asking("model", f"models:/{name}{f'@{alias}' if version is None else f'/{version}'}"):
-        meant = client.get_model_version_by_alias(name, alias) if version is None else client.get_model_version(name, str(version))
-    info = stamp.stamped_info(f"models:/{name}/{meant.version}", own.settings)
+        target = client.get_model_version_by_alias(name, alias) if version is None else client.get_model_version(name, str(version))
+    info = stamp.stamped_info(f"models:/{name}/{target.version}", used_store.settings)
     stamped = info.metadata[stamp.PREFIX]
     with asking("model", name):
         if version is None:
             client.delete_registered_model_alias(name, alias)
         else:
-            client.set_registered_model_alias(name, alias, str(meant.version))
+            client.set_registered_model_alias(name, alias, str(target.version))
     event = model_events.Event(
         event="alias removed" if version is None else "alias set",
         model=name,
-        version=str(meant.version),
+        version=str(target.version),
         model_id=info.model_id,
         run_id=info.run_id,
         training_set=stamped["training_set"],
@@ -70,26 +74,26 @@ def set_alias(name: str, alias: str, version: int | str | None, *, approver: str
         alias=alias,
         approver=approver,
     )
-    model_events.record_events(own.catalog, own.settings, [event])
+    model_events.record_events(used_store.catalog, used_store.settings, [event])
     if store is None:
-        own.close()
+        used_store.close()
 
 
-def _logged(wanted: str) -> Iterator[Any]:
+def _logged(filter_: str) -> Iterator[Any]:
     experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
     if experiments:
-        yield from mlflow.search_logged_models(experiment_ids=experiments, filter_string=wanted, output_format="list")
+        yield from mlflow.search_logged_models(experiment_ids=experiments, filter_string=filter_, output_format="list")
 
 
-def _shown(name: str, version: str, facts: dict[str, Any]) -> dict[str, Any] | None:
-    """A row; None for a version that was deleted since."""
+def _describe(name: str, version: str, entries: dict[str, Any]) -> dict[str, Any] | None:
+    """The result for one model; None for a version that has been deleted."""
     if not version:
-        return {"model": name, "version": None, "aliases": [], "model_uri": f"models:/{facts['model_id']}", **facts}
+        return {"model": name, "version": None, "aliases": [], "model_uri": f"models:/{entries['model_id']}", **entries}
     try:
-        # Not by a search, which leaves aliases out.
+        # Searches do not return aliases.
         aliases = mlflow.MlflowClient().get_model_version(name, version).aliases
     except mlflow.exceptions.MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return None
-    return {"model": name, "version": version, "aliases": list(aliases), "model_uri": f"models:/{name}/{version}", **facts}
+    return {"model": name, "version": version, "aliases": list(aliases), "model_uri": f"models:/{name}/{version}", **entries}

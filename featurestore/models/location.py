@@ -1,4 +1,4 @@
-"""Where the models of a store are: in the MLflow that is named, or else in the one that its first model was logged to."""
+"""The tracking server of a store's models: the configured one, else the one to which its first model was logged."""
 
 import json
 import os
@@ -13,66 +13,68 @@ from featurestore.settings import Settings
 log = logger_of(__name__)
 
 DATABASE = "featurestore-mlflow.db"
-"""MLflow's database in the home folder, for stores that name no other."""
+"""MLflow's default database, in the home folder."""
 NOTE = "mlflow.json"
-"""The file in the home folder that says where the first model was logged, if not there."""
+"""The file in the home folder with the address to which the first model was logged, if it is not the default."""
 VARIABLE = "MLFLOW_TRACKING_URI"
 BY_STORES: set[str] = set()
-"""What stores have set in this process, which MLflow keeps in the variable: nobody's choice for another store."""
+"""Addresses that stores have set in this process. MLflow keeps them in the variable, but they are not the user's choice."""
 SQLITE = "sqlite:///"
 
 
-def known(settings: Settings) -> str | None:
-    """The tracking server or database of a store, a password in it; None for one without models. Raises: as `kept`."""
+def tracking_uri(settings: Settings) -> str | None:
+    """The address of a store's tracking server, including passwords; None for a store without models. Raises: as `recorded_uri`."""
     chosen = os.environ.get(VARIABLE)
-    return settings.mlflow_address() or (chosen if chosen not in BY_STORES else None) or kept(settings)
+    return settings.mlflow_address() or (chosen if chosen not in BY_STORES else None) or recorded_uri(settings)
 
 
-def kept(settings: Settings) -> str | None:
-    """The tracking server or database that the models of a store were logged to, where nothing names one; None before the first.
+def recorded_uri(settings: Settings) -> str | None:
+    """The address to which the models of a store were logged, if none is configured; None for a store without models.
 
-    Raises: NotReady when its file is gone.
+    Raises: NotReady if the database file is missing.
     """
     note = _note(settings)
     try:
         uri = str(json.loads(note.read_text())["tracking_uri"])
     except FileNotFoundError:
-        return database(settings) if (settings.home_path() / DATABASE).exists() else None
+        return default_uri(settings) if (settings.home_path() / DATABASE).exists() else None
     except (ValueError, KeyError, TypeError) as error:
-        raise NotReady(f"{note} does not say where the models of this store are; {_SAY}") from error
+        raise NotReady(f"{note} has no valid address of the models of this store; {_HINT}") from error
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
-        raise NotReady(f"the models of this store were logged to {uri}, which is gone; bring it back, or {_SAY}")
+        raise NotReady(f"the models of this store were logged to {uri}, which does not exist any more; restore it, or {_HINT}")
     return uri
 
 
-def keep(settings: Settings, uri: str) -> None:
-    """Note where the first model of a store is logged, so that other processes find it. What holds a password is not noted."""
-    if uri == database(settings):
+def record_uri(settings: Settings, uri: str) -> None:
+    """Record the address to which a store's first model is logged, for other processes; not if it contains a password."""
+    if uri == default_uri(settings):
         return
     if without_secrets(uri) != uri:
-        log.warning("only this process knows that models of this store are at %s; %s", without_secrets(uri), _SAY)
+        log.warning(
+            "models of this store are logged to %s, which is not recorded because it contains a password; %s", without_secrets(uri), _HINT
+        )
         return
     private.make_folder(settings.home_path())
     note = _note(settings)
-    written = note.with_name(f"{NOTE}.{os.getpid()}")
-    private.make_file(written)
-    written.write_text(json.dumps({"tracking_uri": uri}))
-    written.replace(note)
+    temporary = note.with_name(f"{NOTE}.{os.getpid()}")
+    private.make_file(temporary)
+    temporary.write_text(json.dumps({"tracking_uri": uri}))
+    temporary.replace(note)
 
 
-def database(settings: Settings) -> str:
+def default_uri(settings: Settings) -> str:
     """The address of MLflow's database in the home folder."""
     return f"{SQLITE}{settings.home_path() / DATABASE}"
 
 
-def absolute(uri: str) -> str:
-    """An address that means the same in any working directory."""
+def absolute_uri(uri: str) -> str:
+    """The address with an absolute path, so that it does not depend on the working directory."""
     if uri.startswith(SQLITE):
         return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}"
     return uri if ":" in uri else Path(uri).absolute().as_uri()
 
 
-_SAY = "say where they are with the setting mlflow_tracking_uri"
+_HINT = "set mlflow_tracking_uri to their address"
 
 
 def _note(settings: Settings) -> Path:

@@ -1,4 +1,4 @@
-"""MLflow, imported in one place: its absence is said in one way, and its refusals become our errors."""
+"""Import MLflow in one place, and convert its errors to ours."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _MODULES = ("artifacts", "entities", "exceptions", "models", "pyfunc", "types.sc
 _REPOSITORIES = "mlflow.store.artifact.artifact_repository_registry"
 
 try:
-    # Half of it is typed, and another half with each release.
+    # Only parts of MLflow are typed.
     mlflow: Any = import_module("mlflow")
 except ModuleNotFoundError as error:
     if error.name != "mlflow":
@@ -25,7 +25,7 @@ for _name in _MODULES:
 
 artifact_repository: Any = import_module(_REPOSITORIES)
 
-# An alias that is not there is an invalid parameter to MLflow, and so is a URI that it cannot read.
+# MLflow reports unknown aliases and unreadable URIs as invalid parameters.
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
 _PART = r"[^/@\s](?:[^/@]*[^/@\s])?"
 _ADDRESS = re.compile(rf"models:/+{_PART}([/@]{_PART})?|runs:/+{_PART}/.+", re.DOTALL)
@@ -33,26 +33,27 @@ _ADDRESS = re.compile(rf"models:/+{_PART}([/@]{_PART})?|runs:/+{_PART}/.+", re.D
 
 @contextmanager
 def asking(kind: str, name: str) -> Iterator[None]:
-    """What MLflow does not have is NotFound, with the nearest registered models; a server that does not answer is NotReady.
+    """A context that converts MLflow's errors about the object `kind` `name`.
 
-    An address of a model that is none, which MLflow says as it says that it is down, is a RequestError.
+    Raises: NotFound with the nearest registered models; NotReady if MLflow does not respond; RequestError for an invalid address, for which
+    MLflow has the same error as for an unavailable server.
     """
     try:
         yield
     except mlflow.exceptions.MlflowException as error:
         if name.startswith(("models:", "runs:")) and not _ADDRESS.fullmatch(name):
             raise RequestError(
-                f"{name} is no address of a model; write models:/name/1, models:/name@alias, models:/m-... or runs:/<run id>/model"
+                f"{name} is not the address of a model; write models:/name/1, models:/name@alias, models:/m-... or runs:/<run id>/model"
             ) from error
         if error.error_code not in _ABSENT:
-            raise NotReady(f"{_place()} did not answer about {kind} {name}: {error}") from error
+            raise NotReady(f"{_place()} did not respond to a request for {kind} {name}: {error}") from error
         raise NotFound(kind, name, _known(name), _place()) from error
     except FileNotFoundError as error:
         raise NotFound(kind, name, _known(name), _place()) from error
 
 
 def local_path(model_uri: str) -> str:
-    """A model's address in a form that all of MLflow takes: `file:///folder` as the folder's path, all others as they are."""
+    """A model's address as all functions of MLflow accept it: `file:///folder` as a path, others unchanged."""
     return mlflow.utils.file_utils.local_file_uri_to_path(model_uri) if model_uri.startswith("file:") else model_uri
 
 
@@ -61,7 +62,7 @@ def _place() -> str:
 
 
 def _known(name: str) -> list[str]:
-    """The registered models, in the form that the unknown one was named in."""
+    """The addresses of the registered models in the form of `name`."""
     models = mlflow.MlflowClient().search_registered_models(max_results=100)
     if not name.startswith("models:/"):
         return [model.name for model in models]

@@ -1,4 +1,4 @@
-"""Logging a model: the native model as its flavor saves it, then the stamp, in all places that MLflow has for it."""
+"""Log a model to MLflow: save the native model with its flavor, then stamp its artifacts, tags and run."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.records import model_events
 from featurestore.store import FeatureStore
 
-# What `Model.log` takes itself; every other keyword goes to the flavor's save_model.
+# Arguments of `Model.log`; all others are passed to the flavor's save_model.
 _LOG_OPTIONS = ("params", "tags", "step", "model_type", "await_registration_for", "resources", "auth_policy", "prompts")
 
 
@@ -38,18 +38,18 @@ def log_model(
     store: FeatureStore | None = None,
     **kwargs: Any,
 ) -> Any:
-    """Log a model to MLflow with the stamp of the training set it was trained on; in the active run, or in one of its own.
+    """Log a model to MLflow with the stamp of its training set, in the active run or a new one.
 
-    The flavor is found by the model's class; `flavor` is one of MLflow's modules. `inputs` names the model's columns when
-    it does not know them itself. `input_example` holds keys and request fields. `missing` is what to do about keys
-    without features: "nan" or "error". `pyfunc_predict_fn` is the method of the model that answers, such as "predict_proba".
-    `store` None: the training set's own. Other keywords go to the flavor's save_model. Returns MLflow's ModelInfo. Raises:
-    RequestError when the model reads a column that could not be looked up, or lacks the method; Conflict when the store is
-    not the training set's.
+    `flavor` is a module of MLflow's, by default that of the model's class. `inputs` are the names of the model's columns, if the model
+    does not have them. `input_example` has keys and request fields. `missing` says what to do with keys without features: score them with
+    NULLs ("nan"), or raise an error ("error"). `pyfunc_predict_fn` is the model's method to call, such as "predict_proba". `store` is by
+    default the training set's. Other arguments are passed to the flavor's save_model. Returns MLflow's ModelInfo.
+    Raises: RequestError if the model reads a column that cannot be looked up, or lacks the method; Conflict if the store is not the
+    training set's.
     """
     if missing not in MISSING:
         raise RequestError(f"missing={missing!r} must be 'nan' (a key without features is scored with NULLs) or 'error'", field="missing")
-    with store_access.store_of(training_set, store) as found:
+    with store_access.store_of(training_set, store) as used_store:
         signature = kwargs.pop("signature", None)
         chosen = find_flavor(model, flavor)
         check_method(model, chosen, pyfunc_predict_fn)
@@ -58,16 +58,16 @@ def log_model(
             kwargs[METHOD_OPTION] = pyfunc_predict_fn
         elif pyfunc_predict_fn != "predict":
             method = pyfunc_predict_fn
-        stamp = make_stamp(model, training_set, signature, found, inputs=inputs, missing=missing, predict_fn=method)
-        locate_store.check_store(found, stamp)
-        tracking.use_to_log(found.settings)
+        stamp = make_stamp(model, training_set, signature, used_store, inputs=inputs, missing=missing, predict_fn=method)
+        locate_store.check_store(used_store, stamp)
+        tracking.use_tracking_to_log(used_store.settings)
         stamped = _Stamped(chosen, model, stamp, training_set.manifest, signature, input_example)
         with _run(name or training_set.name) as run_id:
             info = _log(stamped, name or training_set.name, registered_model_name, kwargs)
             record_input(run_id, training_set, stamp, info.model_id)
             if metrics:
                 mlflow.log_metrics(dict(metrics), model_id=info.model_id)
-        _record(found, info, run_id, stamp, name or training_set.name, registered_model_name, metrics or {})
+        _record(used_store, info, run_id, stamp, name or training_set.name, registered_model_name, metrics or {})
     return info
 
 
@@ -81,7 +81,7 @@ def make_stamp(
     missing: str,
     predict_fn: str | None = None,
 ) -> Stamp:
-    """The stamp of a model. Raises: RequestError when the model reads a column that could not be looked up."""
+    """Make the stamp of a model. Raises: RequestError if the model reads a column that cannot be looked up."""
     check_categories(native)
     manifest, plan = training_set.manifest, training_set.plan
     columns, named = choose_inputs(native, signature, manifest, plan, inputs)
@@ -96,17 +96,17 @@ def make_stamp(
         inputs=tuple(columns),
         named=named,
         missing=missing,
-        store=locate_store.describe(store.settings),
+        store=locate_store.describe_store(store.settings),
         predict_fn=predict_fn,
     )
 
 
 def record_input(run_id: str, training_set: TrainingSet, stamp: Stamp, model_id: str) -> None:
-    """Note the training set as the run's dataset, and the model as trained on it."""
+    """Log the training set as a dataset input of the run, and the model as trained on it."""
     snapshots = {view["table"]: view["snapshot_id"] for view in stamp.views.values()}
     dataset = mlflow.entities.Dataset(
         name=training_set.name,
-        # MLflow keeps 36 characters.
+        # MLflow truncates digests to 36 characters.
         digest=training_set.digest[:36],
         source_type="featurestore",
         source=json.dumps({"training_set": training_set.id, "digest": training_set.digest, "snapshots": snapshots}),
@@ -119,16 +119,16 @@ def record_input(run_id: str, training_set: TrainingSet, stamp: Stamp, model_id:
 
 
 def tag_version(name: str, version: str, stamp: Stamp) -> None:
-    """Give a registered version those of the stamp's tags that it does not have."""
+    """Set the tags of the stamp on a registered version."""
     client = mlflow.MlflowClient()
-    held = client.get_model_version(name, version).tags
+    current = client.get_model_version(name, version).tags
     for key, value in stamp.tags().items():
-        if held.get(key) != value:
+        if current.get(key) != value:
             client.set_model_version_tag(name, version, key, value)
 
 
 class _Stamped:
-    """A flavor to MLflow: it saves the native model by its own flavor, and then stamps what that wrote."""
+    """A flavor for MLflow that saves the native model with its own flavor, and then stamps the artifacts."""
 
     def __init__(self, native: Flavor, model: Any, stamp: Stamp, manifest: Mapping[str, Any], signature: Any, example: Any) -> None:
         self.__name__ = native.module.__name__
@@ -140,38 +140,38 @@ class _Stamped:
         self._example = example
 
     def save_model(self, path: str, mlflow_model: Any, **options: Any) -> None:
-        """What MLflow calls. The example is one for the serving signature, so that is the one to save it with."""
-        given = {name: value for name, value in options.items() if name != "validate_serving_input"}
+        """Called by MLflow; the input example is saved with the serving signature, to which it conforms."""
+        arguments = {name: value for name, value in options.items() if name != "validate_serving_input"}
         if self._example is not None:
-            given |= {"input_example": self._example, "signature": serving_signature(self._stamp.plan)}
-        self._native.save(self._model, {**given, "path": path, "mlflow_model": mlflow_model})
+            arguments |= {"input_example": self._example, "signature": serving_signature(self._stamp.plan)}
+        self._native.save(self._model, {**arguments, "path": path, "mlflow_model": mlflow_model})
         bundle.wrap(Path(path), mlflow_model, self._stamp, self._manifest, self._signature)
 
 
 def _log(stamped: _Stamped, name: str, registered_model_name: str | None, options: Mapping[str, Any]) -> Any:
-    own = {key: value for key, value in options.items() if key in _LOG_OPTIONS}
-    rest = {key: value for key, value in options.items() if key not in _LOG_OPTIONS}
+    log_options = {key: value for key, value in options.items() if key in _LOG_OPTIONS}
+    save_options = {key: value for key, value in options.items() if key not in _LOG_OPTIONS}
     stamp = stamped._stamp
     return mlflow.models.Model.log(
         artifact_path=None,
         name=name,
         flavor=stamped,
         registered_model_name=registered_model_name,
-        metadata={**(rest.pop("metadata", None) or {}), **stamp.metadata()},
-        **{**own, "tags": {**(own.get("tags") or {}), **stamp.tags()}},
-        # It would load the model and score the example, over a store of its own.
-        **{"validate_serving_input": False, **rest},
+        metadata={**(save_options.pop("metadata", None) or {}), **stamp.metadata()},
+        **{**log_options, "tags": {**(log_options.get("tags") or {}), **stamp.tags()}},
+        # Otherwise MLflow loads the model and scores the example.
+        **{"validate_serving_input": False, **save_options},
     )
 
 
 def _record(
     store: FeatureStore, info: Any, run_id: str, stamp: Stamp, name: str, registered: str | None, metrics: Mapping[str, float]
 ) -> None:
-    """The events of the audit chain: logged, and registered if it was."""
+    """Record the events of a logged, and perhaps registered, model."""
     events = [model_events.Event("logged", name, None, info.model_id, run_id, stamp.training_set, stamp.snapshots, dict(metrics))]
     if registered:
         version = str(info.registered_model_version)
-        # Older releases of MLflow 3 give a version none of the tags.
+        # Early releases of MLflow 3 do not copy tags to the version.
         tag_version(registered, version, stamp)
         events.append(events[0].of("registered", registered, version))
     model_events.record_events(store.catalog, store.settings, events)
@@ -179,10 +179,10 @@ def _record(
 
 @contextmanager
 def _run(name: str) -> Iterator[str]:
-    """The active run, or a new one for the time of the block. Yields its id."""
+    """The id of the active run, or of a new run for the duration of the context."""
     active = mlflow.active_run()
     if active is not None:
         yield active.info.run_id
         return
-    with mlflow.start_run(run_name=name) as own:
-        yield own.info.run_id
+    with mlflow.start_run(run_name=name) as run:
+        yield run.info.run_id

@@ -1,4 +1,4 @@
-"""What a registered model's name, version and alias stand for, asked of MLflow."""
+"""Resolve names, versions and aliases of registered models with MLflow."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from featurestore.models.mlflow_client import asking, local_path, mlflow
 
 
 def resolve_version(name: str, version: int | str | None = None, alias: str | None = None) -> str:
-    """The version meant: this one, the one that an alias stands for, or the newest.
+    """The version with this number, or with this alias, or the newest version.
 
-    Raises: NotFound with the nearest names, or the versions or aliases there are; RequestError for both version and alias.
+    Raises: NotFound with the nearest names, or the existing versions or aliases; RequestError for both version and alias.
     """
     if version is not None and alias is not None:
-        raise RequestError("give version= or alias=, not both")
+        raise RequestError("pass version= or alias=, not both")
     client = mlflow.MlflowClient()
     with asking("model", name):
         model = client.get_registered_model(name)
@@ -29,23 +29,23 @@ def resolve_version(name: str, version: int | str | None = None, alias: str | No
     return str(newest[0].version)
 
 
-def aliases(name: str) -> dict[str, str]:
-    """The aliases of a registered model, and the version that each stands for. Raises: NotFound with the nearest names."""
+def versions_by_alias(name: str) -> dict[str, str]:
+    """The aliases of a registered model and their versions. Raises: NotFound with the nearest names."""
     with asking("model", name):
-        found = mlflow.MlflowClient().get_registered_model(name)
-    return {alias: str(version) for alias, version in found.aliases.items()}
+        model = mlflow.MlflowClient().get_registered_model(name)
+    return {alias: str(version) for alias, version in model.aliases.items()}
 
 
 def _version(client: Any, name: str, version: str) -> str:
     try:
         return str(client.get_model_version(name, version).version)
     except mlflow.exceptions.MlflowException as error:
-        known = [str(one.version) for one in client.search_model_versions(f"name = '{name}'")]
+        known = [str(existing.version) for existing in client.search_model_versions(f"name = '{name}'")]
         raise NotFound("version", version, known, f"model {name}") from error
 
 
-def of_uri(model_uri: str) -> tuple[str, str | None]:
-    """The model's name, registered or logged, and its version; None for one that is not addressed as a registered model's."""
+def name_and_version(model_uri: str) -> tuple[str, str | None]:
+    """The registered or logged name of the model at an address, and its version, None if the address has no registered name."""
     name, slash, version = model_uri.removeprefix("models:/").strip("/").rpartition("/")
     if model_uri.startswith("models:/") and slash:
         return name, resolve_version(name) if version == "latest" else resolve_version(name, version)

@@ -1,4 +1,4 @@
-"""Whether loading a model can run code that its writer chose: looked at before anything of it is loaded."""
+"""Refuse models that could execute code when they are loaded, by their MLmodel and files, before loading anything."""
 
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -11,15 +11,15 @@ from featurestore.models.stamp import FOLDER, ORIGINAL
 
 PYFUNC = "python_function"
 LOADERS = {"mlflow.sklearn": "sklearn", "mlflow.xgboost": "xgboost", "mlflow.lightgbm": "lightgbm", "mlflow.catboost": "catboost"}
-"""The loaders that can read formats of plain data, with the flavor that says which format it is; every other may run anything."""
+"""Loaders that can read data-only formats, with the flavor that names the format; all other loaders may execute code."""
 CLASSES = {
     "xgboost": ("xgboost.core.", "xgboost.sklearn."),
     "lightgbm": ("lightgbm.basic.Booster",),
     "catboost": ("catboost.core.",),
 }
-"""What a flavor may have made of the data: a class that its MLmodel names is imported and called."""
+"""Classes that a flavor may name in its MLmodel, which are imported and called."""
 DATA = (".json", ".ubj", ".xgb", ".lgb", ".txt", ".cb", ".cbm", ".skops", ".yaml", ".yml", ".md", "")
-"""Ends of the names of files that hold data. What is named otherwise is not taken for data."""
+"""Suffixes of data files; files with other suffixes are refused."""
 TRUSTED = (
     "sklearn.",
     "numpy.dtype",
@@ -30,17 +30,17 @@ TRUSTED = (
     "lightgbm.",
     "collections.OrderedDict",
 )
-"""Types that a skops file may hold beside those that skops itself trusts."""
+"""Types in skops files that are trusted, besides those that skops trusts."""
 PICKLED = tuple(bytes([0x80, version]) for version in range(6))
-"""How a pickle begins, from its second protocol on."""
+"""The first bytes of pickles, from protocol 2 on."""
 
 
-def refuse(folder: Path) -> None:
-    """Raises: RequestError for a model whose files, or whose loader, could run code: all but skops and the boosters' own formats."""
+def refuse_pickles(folder: Path) -> None:
+    """Raises: RequestError for a model whose files or loader could execute code: any but skops and the boosters' own formats."""
     why = next(_reasons(folder), None)
     if why is not None:
         raise RequestError(
-            f"the model is refused: {why}, so that loading it could run what its writer put there, and the setting allow_pickle is false;"
+            f"the model is refused, because {why}, loading it could execute code, and the setting allow_pickle is false;"
             " log it with serialization_format='skops', or in its library's own format"
         )
 
@@ -54,25 +54,25 @@ def _reasons(folder: Path) -> Iterator[str]:
         yield f"it is loaded by {loader}"
         return
     if pyfunc.get("code"):
-        yield "it brings Python files of its own"
+        yield "it has Python files"
     flavor = LOADERS[loader]
     yield from _format_reasons(flavor, flavors.get(flavor) or {})
     yield from _file_reasons(folder)
 
 
-def _format_reasons(flavor: str, said: Mapping[str, Any]) -> Iterator[str]:
-    if said.get("code"):
-        yield "it brings Python files of its own"
-    form = said.get("serialization_format", "pickle" if flavor == "sklearn" else None)
-    if form not in (None, "skops"):
-        yield f"it is written with {form}"
-    skops = form == "skops"
-    named = str(said.get("model_class", CLASSES.get(flavor, ("",))[0]))
-    if not skops and flavor in CLASSES and not named.startswith(CLASSES[flavor]):
-        yield f"it is of the class {named}"
-    for kind in said.get("skops_trusted_types") or []:
-        if not str(kind).startswith(TRUSTED):
-            yield f"its file may hold {kind}"
+def _format_reasons(flavor: str, options: Mapping[str, Any]) -> Iterator[str]:
+    if options.get("code"):
+        yield "it has Python files"
+    serialization = options.get("serialization_format", "pickle" if flavor == "sklearn" else None)
+    if serialization not in (None, "skops"):
+        yield f"it is written with {serialization}"
+    skops = serialization == "skops"
+    class_name = str(options.get("model_class", CLASSES.get(flavor, ("",))[0]))
+    if not skops and flavor in CLASSES and not class_name.startswith(CLASSES[flavor]):
+        yield f"it is of the class {class_name}"
+    for type_name in options.get("skops_trusted_types") or []:
+        if not str(type_name).startswith(TRUSTED):
+            yield f"its file may contain {type_name}"
 
 
 def _file_reasons(folder: Path) -> Iterator[str]:
@@ -81,14 +81,14 @@ def _file_reasons(folder: Path) -> Iterator[str]:
         if not path.is_file():
             continue
         if path.suffix.lower() not in DATA:
-            yield f"its file {name} may be anything"
+            yield f"its file {name} is of an unknown type"
             continue
         with path.open("rb") as file:
-            begins = file.read(2)
-        if begins in PICKLED:
+            first_bytes = file.read(2)
+        if first_bytes in PICKLED:
             yield f"its file {name} is a pickle"
-        if begins == b"PK" and (path.suffix.lower() != ".skops" or not _holds_data(path)):
-            yield f"its file {name} is an archive that may hold pickles"
+        if first_bytes == b"PK" and (path.suffix.lower() != ".skops" or not _holds_data(path)):
+            yield f"its file {name} is an archive that may contain pickles"
 
 
 def _holds_data(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Models for a server: loaded once for each version, fed by the server's own lookup."""
+"""Models in a server: each version is loaded once, and gets its features from the server's store."""
 
 import shutil
 import tempfile
@@ -24,18 +24,18 @@ logger = logger_of(__name__)
 
 
 class LoadedModel:
-    """One stamped model in memory, over a store; `predict` may be called from several threads.
+    """A stamped model in memory with a store; `predict` may be called from several threads.
 
-    Raises: NotFound; RequestError for a model without a stamp; Conflict for a store of other tables.
+    Raises: NotFound; RequestError for a model without a stamp; Conflict if the store has other tables.
     """
 
     def __init__(self, model_uri: str, store: FeatureStore, name: str | None = None, version: str | None = None) -> None:
-        tracking.use(store.settings)
+        tracking.use_tracking(store.settings)
         folder = tempfile.mkdtemp(prefix="featurestore-artifacts-")
         weakref.finalize(self, shutil.rmtree, folder, True)
         with asking("model", model_uri):
-            found = mlflow.artifacts.download_artifacts(local_path(model_uri), dst_path=folder)
-        self._native = Native(Path(found), allow_pickle=store.settings.allow_pickle)
+            downloaded = mlflow.artifacts.download_artifacts(local_path(model_uri), dst_path=folder)
+        self._native = Native(Path(downloaded), allow_pickle=store.settings.allow_pickle)
         self._store = store
         self.name = name or model_uri
         self.version = version
@@ -43,19 +43,19 @@ class LoadedModel:
 
     @property
     def stamp(self) -> Stamp:
-        """What the model says about its training set."""
+        """The model's stamp."""
         return self._native.stamp
 
     def predict(self, records: Sequence[Mapping[str, Any]]) -> Prediction:
-        """Predictions for records of keys and request fields; features in a record override the looked-up ones.
+        """Predict for records of keys and request fields; features in a record override looked-up features.
 
         Raises: RequestError and TypeMismatch naming the record and field.
         """
         self._check(records)
         if not records:
             return Prediction([], self.name, self.version, {})
-        answer, found = predict.online(self._native, self._store, records)
-        return Prediction(to_predictions(answer), self.name, self.version, dict(found.snapshots))
+        predictions, looked_up = predict.predict_online(self._native, self._store, records)
+        return Prediction(to_predictions(predictions), self.name, self.version, dict(looked_up.snapshots))
 
     def _check(self, records: Sequence[Mapping[str, Any]]) -> None:
         known = self.stamp.plan.column_names
@@ -65,15 +65,15 @@ class LoadedModel:
             if not known.issuperset(record):
                 name = next(name for name in record if name not in known)
                 raise RequestError(
-                    f"records[{row}]: '{name}' is no key, request field or feature of model {self.name}{near(str(name), known)}",
+                    f"records[{row}]: '{name}' is not a key, request field or feature of model {self.name}{near(str(name), known)}",
                     field=f"records[{row}].{name}",
                 )
 
 
 class LoadedModels:
-    """The models a server has in memory, at most `limit`, the one unused for longest going first.
+    """A cache of at most `limit` models, from which the least recently used is evicted.
 
-    What an alias and the newest version stand for is asked again after `seconds`: so long may a server answer with the one before.
+    The versions of aliases, and the newest versions, are resolved again after `seconds`; until then a server may use an earlier one.
     """
 
     def __init__(self, store: FeatureStore, limit: int = 8, seconds: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -87,14 +87,14 @@ class LoadedModels:
         self._loading: dict[tuple[str, str], threading.Lock] = {}
 
     def load_aliased(self, names: Collection[str], stopped: Callable[[], bool]) -> None:
-        """Load the versions that the aliases of these registered models stand for, so that no request waits for them.
+        """Load the versions with aliases of these registered models ahead of the first requests.
 
-        What cannot be loaded is logged: the request for it says why. `stopped` is asked before each version.
+        Errors are logged; requests report them again. `stopped` is called before each version; True ends the loading.
         """
-        tracking.use(self._store.settings)
+        tracking.use_tracking(self._store.settings)
         for name in names:
             try:
-                for alias in sorted(model_versions.aliases(name))[: self._limit]:
+                for alias in sorted(model_versions.versions_by_alias(name))[: self._limit]:
                     if stopped():
                         return
                     self.get(name, alias=alias)
@@ -102,57 +102,57 @@ class LoadedModels:
                 logger.warning("model %s is not loaded ahead of its first request: %s", name, error)
 
     def get(self, name: str, version: int | str | None = None, alias: str | None = None) -> LoadedModel:
-        """The model at a version, at what an alias stands for, or at its newest version; loaded when first asked for.
+        """The model with a version number or alias, or its newest version; loaded on the first request.
 
         Raises: NotFound with the nearest names, versions or aliases; as LoadedModel.
         """
-        held = self._held(name, str(version)) if version is not None and alias is None else None
-        if held is not None:
-            return held
-        meant = self._resolve(name, None if version is None else str(version), alias)
-        held = self._held(name, meant)
-        return self._loaded(name, meant) if held is None else held
+        cached = self._cached(name, str(version)) if version is not None and alias is None else None
+        if cached is not None:
+            return cached
+        resolved = self._resolve(name, None if version is None else str(version), alias)
+        cached = self._cached(name, resolved)
+        return self._load(name, resolved) if cached is None else cached
 
-    def _held(self, name: str, version: str) -> LoadedModel | None:
+    def _cached(self, name: str, version: str) -> LoadedModel | None:
         with self._lock:
-            held = self._models.get((name, version))
-            if held is not None:
+            cached = self._models.get((name, version))
+            if cached is not None:
                 self._models.move_to_end((name, version))
-            return held
+            return cached
 
-    def _loaded(self, name: str, version: str) -> LoadedModel:
-        """Load a version, once for all who wait for it: nobody waits for another one's."""
+    def _load(self, name: str, version: str) -> LoadedModel:
+        """Load a version once, while concurrent requests for it wait; requests for other versions do not wait."""
         with self._lock:
             loading = self._loading.setdefault((name, version), threading.Lock())
         with loading:
-            held = self._held(name, version)
-            if held is not None:
-                return held
+            cached = self._cached(name, version)
+            if cached is not None:
+                return cached
             try:
-                held = LoadedModel(f"models:/{name}/{version}", self._store, name, version)
+                cached = LoadedModel(f"models:/{name}/{version}", self._store, name, version)
                 with self._lock:
-                    self._models[name, version] = held
+                    self._models[name, version] = cached
                     while len(self._models) > self._limit:
                         self._models.popitem(last=False)
-                return held
+                return cached
             finally:
                 with self._lock:
                     self._loading.pop((name, version), None)
 
     def _resolve(self, name: str, version: str | None, alias: str | None) -> str:
-        asked = (name, version, alias)
+        request = (name, version, alias)
         now = self._clock()
-        held = self._versions.get(asked)
-        if held is not None and now - held[0] < self._seconds:
-            return held[1]
-        tracking.use(self._store.settings)
+        cached = self._versions.get(request)
+        if cached is not None and now - cached[0] < self._seconds:
+            return cached[1]
+        tracking.use_tracking(self._store.settings)
         try:
-            meant = model_versions.resolve_version(name, version, alias)
+            resolved = model_versions.resolve_version(name, version, alias)
         except NotReady:
-            if held is None:
+            if cached is None:
                 raise
-            # A model in memory needs no MLflow.
-            logger.warning("MLflow does not answer; model %s stays at version %s", name, held[1])
-            meant = held[1]
-        self._versions[asked] = (now, meant)
-        return meant
+            # A cached model does not need MLflow.
+            logger.warning("MLflow does not respond; model %s stays at version %s", name, cached[1])
+            resolved = cached[1]
+        self._versions[request] = (now, resolved)
+        return resolved

@@ -1,4 +1,4 @@
-"""The stamp: what a model says about its training set, in the model itself and on its entries in MLflow."""
+"""The stamp: a record of a model's training set, in the model's artifacts and on its entries in MLflow."""
 
 import json
 import tempfile
@@ -17,18 +17,18 @@ from featurestore.settings import Settings
 
 PREFIX = "featurestore"
 FOLDER = "featurestore"
-"""The folder in a model's artifacts that holds the stamp, the manifest and the model's own MLmodel."""
+"""The folder in a model's artifacts with the stamp, the manifest and the native model's MLmodel."""
 STAMP, MANIFEST, ORIGINAL = "stamp.json", "manifest.json", "MLmodel"
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """Everything that scoring needs, as it was when the model was trained.
+    """Everything that scoring needs, as of the training.
 
-    `views` has, for each feature table, the manifest's entry (table, uuid, snapshot_id, fingerprint). `inputs` are the
-    model's columns in its order; `named` tells whether it knows their names, or was trained on a bare matrix. `missing`
-    is what to do about a key without features, "nan" or "error". `store` says where the store was, without secrets: a
-    hint, not a setting. `predict_fn` is the native model's method that predicts; None: what its MLflow flavor calls.
+    `views` maps feature tables to their entries in the manifest (table, uuid, snapshot_id, fingerprint). `inputs` are the model's columns
+    in order; `named` says whether the model has their names, or was trained on a bare matrix. `missing` is the policy for keys without
+    features, "nan" or "error". `store` is the address of the store without secrets, as a hint. `predict_fn` is the native model's method
+    to call; None: the method that its MLflow flavor calls.
     """
 
     training_set: str
@@ -46,17 +46,17 @@ class Stamp:
 
     @property
     def snapshots(self) -> dict[str, int | None]:
-        """The snapshot of each feature table; None where it had no rows."""
-        found = {name: view["snapshot_id"] for name, view in self.views.items()}
-        return {name: None if snapshot is None else int(snapshot) for name, snapshot in found.items()}
+        """The snapshot of each feature table; None for a table without rows."""
+        texts = {name: view["snapshot_id"] for name, view in self.views.items()}
+        return {name: None if snapshot is None else int(snapshot) for name, snapshot in texts.items()}
 
     @property
     def features(self) -> tuple[str, ...]:
         """The features that the model reads, in its order."""
-        return tuple(one.name for one in self.inputs if one.role == "feature")
+        return tuple(column.name for column in self.inputs if column.role == "feature")
 
     def tags(self) -> dict[str, str]:
-        """Tags for MLflow's entries of a model and its versions; snapshot ids as text, "none" for an empty table."""
+        """Tags for the model and its versions in MLflow; snapshot ids are text, "none" for an empty table."""
         return {
             f"{PREFIX}.training_set": self.training_set,
             f"{PREFIX}.digest": self.digest,
@@ -67,45 +67,45 @@ class Stamp:
         }
 
     def metadata(self) -> dict[str, Any]:
-        """What the MLmodel file's metadata says; the rest is in the folder."""
+        """The summary for the metadata of the MLmodel file."""
         snapshots = {view["table"]: view["snapshot_id"] for view in self.views.values()}
         service = {"name": self.plan.service, "version": self.plan.version, "fingerprint": self.plan.fingerprint}
         return {PREFIX: {"training_set": self.training_set, "digest": self.digest, "service": service, "snapshots": snapshots}}
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; `stamp_from_dict` reads it."""
+        """The stamp as JSON values, for `stamp_from_dict`."""
         return {"stamp_version": 1, **asdict(self), "plan": self.plan.to_dict()}
 
 
 def stamp_from_dict(document: Mapping[str, Any]) -> Stamp:
     """The stamp that `Stamp.to_dict` wrote."""
     values = {name: value for name, value in document.items() if name != "stamp_version"}
-    inputs = tuple(Input(**one) for one in document["inputs"])
+    inputs = tuple(Input(**column) for column in document["inputs"])
     return Stamp(**{**values, "plan": stored_definition.stored_plan(document["plan"], "the model's stamp"), "inputs": inputs})
 
 
 def snapshot_tag(table: str) -> str:
-    """The tag that holds the snapshot of a feature table such as `features.customer_orders_v1`."""
+    """The name of the tag with the snapshot of a feature table such as `features.customer_orders_v1`."""
     return f"{PREFIX}.snapshot.{table}"
 
 
 def read_stamp(folder: Path) -> Stamp:
-    """The stamp of a model whose artifacts lie in this folder. Raises: RequestError if it has none."""
+    """Read the stamp in the folder of a model's artifacts. Raises: RequestError if there is none."""
     path = folder / FOLDER / STAMP
     if not path.is_file():
-        raise RequestError("this model carries no stamp; log it with models.log_model, or give it one with models.attach")
+        raise RequestError("this model has no stamp; log it with models.log_model, or stamp it with models.attach")
     return stamp_from_dict(json.loads(path.read_text()))
 
 
 def training_set(model_uri: str, settings: Settings | None = None) -> dict[str, Any]:
     """The manifest of the training set behind a model.
 
-    Raises: NotFound for a model that MLflow does not have; RequestError for one without a stamp.
+    Raises: NotFound for an unknown model; RequestError for a model without a stamp.
     """
     training_set_id(model_uri, settings)
     address = local_path(model_uri)
     with tempfile.TemporaryDirectory() as folder, asking("model", model_uri):
-        # Not by the address of the file: MLflow takes none below models:/m-....
+        # Through the repository, because MLflow does not accept addresses of files under models:/m-....
         repository = artifact_repository.get_artifact_repository(address)
         manifest: dict[str, Any] = json.loads(Path(repository.download_artifacts(f"{FOLDER}/{MANIFEST}", folder)).read_text())
     return manifest
@@ -114,16 +114,16 @@ def training_set(model_uri: str, settings: Settings | None = None) -> dict[str, 
 def training_set_id(model_uri: str, settings: Settings | None = None) -> str:
     """The id of the training set behind a model: models:/name/1, models:/name@alias, models:/m-..., runs:/..., or a folder.
 
-    `settings` say which MLflow is meant; None: the one in use, else the configured one. Raises: as `training_set`.
+    `settings` select MLflow; None: the one in use, else the configured one. Raises: as `training_set`.
     """
     return str(stamped_info(model_uri, settings).metadata[PREFIX]["training_set"])
 
 
 def stamped_info(model_uri: str, settings: Settings | None = None) -> Any:
-    """MLflow's ModelInfo of a stamped model, what `Stamp.metadata` wrote in its metadata. Raises: as `training_set`."""
-    tracking.use(settings)
+    """MLflow's ModelInfo of a stamped model, with `Stamp.metadata` in its metadata. Raises: as `training_set`."""
+    tracking.use_tracking(settings)
     with asking("model", model_uri):
         info = mlflow.models.get_model_info(local_path(model_uri))
     if PREFIX not in (info.metadata or {}):
-        raise RequestError(f"{model_uri} carries no stamp; log it with models.log_model, or give it one with models.attach")
+        raise RequestError(f"{model_uri} has no stamp; log it with models.log_model, or stamp it with models.attach")
     return info

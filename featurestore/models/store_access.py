@@ -1,4 +1,4 @@
-"""What this floor needs of the store's inside, in one place."""
+"""The private parts of the store that this package uses."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,18 +15,18 @@ from featurestore.store import FeatureStore
 
 
 def check_store(store: Any) -> None:
-    """Raises: RequestError for what is no FeatureStore: features and MLflow are reached from here, not through a server."""
+    """Raises: RequestError if `store` is not a FeatureStore, such as a client of a server."""
     if store is not None and not isinstance(store, FeatureStore):
         raise RequestError(
-            f"store= is {type(store).__name__}, but models need a FeatureStore: they read its catalog and online store themselves. Give"
-            " FeatureStore(settings=...) of the same catalog, or leave it out; a server predicts with connect(url).predict(NAME, records)",
+            f"store= is {type(store).__name__}, but models need a FeatureStore: they read its catalog and online store themselves. Pass"
+            " FeatureStore(settings=...) with the same catalog, or nothing; a server predicts with connect(url).predict(NAME, records)",
             field="store",
         )
 
 
 @contextmanager
 def store_of(training_set: TrainingSet, store: FeatureStore | None) -> Iterator[FeatureStore]:
-    """The store given, else the one that the training set reads from, else the configured one."""
+    """The store to use: `store`, else one with the settings of the training set."""
     check_store(store)
     if store is not None:
         yield store
@@ -35,13 +35,13 @@ def store_of(training_set: TrainingSet, store: FeatureStore | None) -> Iterator[
         yield own
 
 
-def rows(store: FeatureStore, given: Any, times: Sequence[str]) -> pa.Table:
-    """A spine as the caller has it: a frame, Arrow, a list of dicts, a path, an Iceberg table or SQL; `times` are its columns of times."""
-    return reading.read_rows(store._runtime, given, times)
+def read_spine_rows(store: FeatureStore, spine: Any, times: Sequence[str]) -> pa.Table:
+    """Read the rows of a spine: a frame, Arrow, a list of dicts, a path, an Iceberg table or SQL; `times` are its time columns."""
+    return reading.read_rows(store._runtime, spine, times)
 
 
-def derive(
+def derive_features(
     store: FeatureStore, plan: ServicePlan, fields: Mapping[str, Sequence[Any]], looked_up: Sequence[Sequence[Any]]
 ) -> list[list[Any]]:
-    """The derived features over request fields and looked-up features."""
+    """Compute the derived features from request fields and looked-up features."""
     return lookup.derive(store._runtime, plan, fields, looked_up)

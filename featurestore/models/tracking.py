@@ -1,13 +1,10 @@
-"""Which MLflow is meant: the settings' one, else the one that MLflow was told to use, else one in the store's home.
+"""Choose the MLflow tracking server, in this order:
 
-In this order:
-
-1. `mlflow_tracking_uri` of the settings.
-2. Where a run is active, or was made before in this process: the MLflow that has it.
-3. MLflow's own choice, if someone made one (`mlflow.set_tracking_uri`, MLFLOW_TRACKING_URI).
-4. Where the store's first model was logged.
-5. SQLite and a folder of artifacts in the store's home. What another store set this way in the same process does not count
-   as a choice, unless nobody says which store is meant.
+1. The setting `mlflow_tracking_uri`.
+2. The server of an active run, or of an earlier run of this process.
+3. The address set in MLflow (`mlflow.set_tracking_uri`, MLFLOW_TRACKING_URI), unless another store in this process has set it.
+4. The address to which the store's first model was logged.
+5. SQLite and a folder of artifacts in the store's home.
 """
 
 from featurestore import private
@@ -20,68 +17,68 @@ from featurestore.settings import Settings, load_settings
 ARTIFACTS = "mlflow-artifacts"
 
 
-def use(given: Settings | None) -> None:
-    """Point MLflow at the server or database that a store's settings mean; it stays so for the process.
+def use_tracking(store_settings: Settings | None) -> None:
+    """Set MLflow's tracking address for the process by a store's settings; None: the configured settings.
 
-    None: no store was named, so the configured settings hold. Raises: Conflict if a run is active on another one.
+    Raises: Conflict if a run is active on another server.
     """
-    settings = given if given is not None else load_settings()
+    settings = store_settings if store_settings is not None else load_settings()
     active = mlflow.active_run() is not None
     current = mlflow.get_tracking_uri()
-    wanted = settings.mlflow_address()
-    if wanted is not None:
-        if active and current != wanted:
+    target = settings.mlflow_address()
+    if target is not None:
+        if active and current != target:
             raise Conflict(
                 f"a run is active on MLflow at {without_secrets(current)}, but the settings say"
                 f" {settings.mlflow_tracking_uri}; end the run first"
             )
-    elif active or _chosen(current, by_store=given is None):
+    elif active or _chosen(current, by_store=store_settings is None):
         return
     else:
-        wanted = location.kept(settings) or _own(settings)
-    if wanted != current:
-        location.BY_STORES.add(wanted)
-        mlflow.set_tracking_uri(wanted)
+        target = location.recorded_uri(settings) or _default_uri(settings)
+    if target != current:
+        location.BY_STORES.add(target)
+        mlflow.set_tracking_uri(target)
 
 
-def use_to_log(settings: Settings) -> None:
-    """The same before a model is logged, which other processes must find: where nothing names the MLflow, the first one is noted.
+def use_tracking_to_log(settings: Settings) -> None:
+    """As `use_tracking`, before a model is logged; an address that is not configured is recorded for other processes.
 
-    Raises: Conflict also for a run on MLflow's default, when the models of the store are elsewhere.
+    Raises: Conflict also for a run on MLflow's default address, if the models of the store are elsewhere.
     """
-    use(settings)
+    use_tracking(settings)
     if settings.mlflow_address() is not None:
         return
-    here, kept = location.absolute(mlflow.get_tracking_uri()), location.kept(settings)
-    if kept is None or (kept != here and _is_empty(kept)):
-        location.keep(settings, here)
-    elif kept != here and not mlflow.is_tracking_uri_set():
+    here, recorded = location.absolute_uri(mlflow.get_tracking_uri()), location.recorded_uri(settings)
+    if recorded is None or (recorded != here and _is_empty(recorded)):
+        location.record_uri(settings, here)
+    elif recorded != here and not mlflow.is_tracking_uri_set():
         raise Conflict(
-            f"a run was begun on MLflow's default, {without_secrets(here)}, but the models of this store are at {kept}, where others look"
-            f" for them: call mlflow.set_tracking_uri({kept!r}) before the run, or set mlflow_tracking_uri"
+            f"a run was started at MLflow's default address {without_secrets(here)}, but the models of this store are at {recorded}, where"
+            f" other processes look for them: call mlflow.set_tracking_uri({recorded!r}) before the run, or set mlflow_tracking_uri"
         )
 
 
 def _is_empty(uri: str) -> bool:
-    """Whether no run was ever made there: a server that looked for models has made the database."""
+    """Whether an address has no runs: a server may have created the database without logging anything."""
     client = mlflow.MlflowClient(uri)
-    return not client.search_runs([one.experiment_id for one in client.search_experiments()], max_results=1)
+    return not client.search_runs([experiment.experiment_id for experiment in client.search_experiments()], max_results=1)
 
 
 def _chosen(current: str, *, by_store: bool) -> bool:
-    """Whether someone told MLflow where to go; `by_store` counts a store that did."""
+    """Whether MLflow's address was set; with `by_store` also if a store has set it."""
     if mlflow.is_tracking_uri_set():
         return by_store or current not in location.BY_STORES
     try:
         return mlflow.last_active_run() is not None
     except mlflow.exceptions.MlflowException:
-        # It was made elsewhere, before someone took the choice back.
+        # The run is on another server, whose address was reset since.
         return False
 
 
-def _own(settings: Settings) -> str:
-    """The database in the store's home, made with an artifact folder beside it: MLflow's default is the working directory."""
-    home, uri = settings.home_path(), location.database(settings)
+def _default_uri(settings: Settings) -> str:
+    """The address of the database in the store's home, which is created with an artifact folder: MLflow's is the working directory."""
+    home, uri = settings.home_path(), location.default_uri(settings)
     if not (home / location.DATABASE).exists():
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415 - brings SQLAlchemy and Alembic
 

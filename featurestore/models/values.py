@@ -1,4 +1,4 @@
-"""Values that callers send: what counts as none, and how the rest is read."""
+"""Convert values between callers, Python, Arrow and models."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from featurestore.values.coercion import coerce
 
 
 def to_python(value: Any) -> Any:
-    """None for whatever says that there is no value: None, NaN, pandas.NA and NaT, an Arrow NULL."""
+    """Convert an Arrow scalar to Python, and any missing value (NaN, pandas.NA, NaT, Arrow NULL) to None."""
     if isinstance(value, pa.Scalar):
         value = value.as_py()
     return None if pd.api.types.is_scalar(value) and pd.isna(value) else value
@@ -24,35 +24,35 @@ def to_list(values: Values) -> list[Any]:
     return values.to_pylist() if isinstance(values, pa.ChunkedArray) else list(values)
 
 
-def coerce_value(value: Any, kind: str | None, what: str) -> Any:
-    """A value as the Python value of a DuckDB type; as it is where the type is not known. Raises: TypeMismatch naming `what`."""
-    return value if kind is None else coerce(value, kind, what)
+def coerce_value(value: Any, sql_type: str | None, what: str) -> Any:
+    """Coerce a value to a DuckDB type; None: no change. Raises: TypeMismatch naming `what`."""
+    return value if sql_type is None else coerce(value, sql_type, what)
 
 
 def sql_types_of(plan: ServicePlan) -> dict[str, str]:
-    """The DuckDB type of each key, request field and looked-up feature; not of the derived ones."""
-    keys = {column: kind for use in plan.uses for (_, column), kind in zip(use.keys, use.key_types, strict=True)}
-    features = {name: kind for use in plan.uses for (_, name), kind in zip(use.features, use.feature_types, strict=True)}
+    """The DuckDB types of keys, request fields and looked-up features; derived features have none."""
+    keys = {column: sql_type for use in plan.uses for (_, column), sql_type in zip(use.keys, use.key_types, strict=True)}
+    features = {name: sql_type for use in plan.uses for (_, name), sql_type in zip(use.features, use.feature_types, strict=True)}
     return {**keys, **dict(plan.request), **features}
 
 
-def to_predictions(answer: Any) -> list[Any]:
-    """A model's answer as Python values, one for each row: numbers, texts, or lists and dicts where it gives several values."""
-    if isinstance(answer, pd.DataFrame):
-        return to_predictions(answer.iloc[:, 0]) if answer.shape[1] == 1 else answer.to_dict("records")
-    if getattr(answer, "ndim", 1) == 2 and answer.shape[1] == 1:
-        answer = answer[:, 0]
-    found = answer.tolist() if hasattr(answer, "tolist") else list(answer)
-    return found if isinstance(found, list) else [found]
+def to_predictions(result: Any) -> list[Any]:
+    """A model's result as a list with a Python value for each row; several values per row are a list or dict."""
+    if isinstance(result, pd.DataFrame):
+        return to_predictions(result.iloc[:, 0]) if result.shape[1] == 1 else result.to_dict("records")
+    if getattr(result, "ndim", 1) == 2 and result.shape[1] == 1:
+        result = result[:, 0]
+    values = result.tolist() if hasattr(result, "tolist") else list(result)
+    return values if isinstance(values, list) else [values]
 
 
-def to_arrow(values: Values, kind: str | None) -> pa.Array | pa.ChunkedArray:
-    """A column as Arrow, of a DuckDB type; of whatever type its values have where that is not known."""
+def to_arrow(values: Values, sql_type: str | None) -> pa.Array | pa.ChunkedArray:
+    """A column as Arrow with a DuckDB type; None: with the type of its values."""
     if isinstance(values, pa.ChunkedArray):
         return values
-    if kind == "UUID":
+    if sql_type == "UUID":
         return pa.array([None if value is None else str(value) for value in values], pa.string())
-    return pa.array(values) if kind is None else pa.array(values, plain_arrow_type(kind))
+    return pa.array(values) if sql_type is None else pa.array(values, plain_arrow_type(sql_type))
 
 
 def to_records(columns: Mapping[str, Sequence[Any]], rows: int) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def elsewhere(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A working directory without settings, and MLflow at the world's own database."""
     monkeypatch.chdir(tmp_path)
-    tracking.use(world.store.settings)
+    tracking.use_tracking(world.store.settings)
     yield
     while mlflow.active_run() is not None:
         mlflow.end_run()

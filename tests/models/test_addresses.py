@@ -51,5 +51,5 @@ def test_every_form_of_address_reaches_the_model(world: World, addressed: tuple[
     "uri", ["models:/", "models:/x/1/2", "models:/x@", "models:/../../x", "models:/x/ ", "models://host/x/1", "runs:/", "runs:/x"]
 )
 def test_what_is_no_address_is_told_so(world: World, uri: str) -> None:
-    with pytest.raises((RequestError, NotFound), match=r"(is no address of a model|no model)"):
+    with pytest.raises((RequestError, NotFound), match=r"(is not the address of a model|no model)"):
         world.store.rebuild(uri)

@@ -57,7 +57,7 @@ def test_twice_is_once(world: World, bare: Any) -> None:
 def test_a_model_was_trained_on_one_training_set(world: World, bare: Any) -> None:
     models.attach(bare.model_uri, training_set=world.training_set)
     other = world.store.training_set("churn", spine=worlds.spine(50), timestamp="t", label="churned", name="other")
-    with pytest.raises(Conflict, match=f"carries the stamp of training set {world.training_set.id}"):
+    with pytest.raises(Conflict, match=f"is already stamped with training set {world.training_set.id}"):
         models.attach(bare.model_uri, training_set=other)
 
 

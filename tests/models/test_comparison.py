@@ -48,7 +48,7 @@ def store(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fe
     """Versions 1 to 4 of a model: as it began, after new orders, after late ones, and after a change of the view."""
     shared = f"sqlite:///{world.home}/featurestore-mlflow.db"
     with FeatureStore(settings=Settings(home=tmp_path_factory.mktemp("shop"), mlflow_tracking_uri=shared)) as store:
-        tracking.use(store.settings)
+        tracking.use_tracking(store.settings)
         worlds.fill(store)
         log(store)
         ordered(store, 92, 93)

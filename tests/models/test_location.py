@@ -50,57 +50,58 @@ def test_a_model_of_a_run_on_the_default_is_found_from_any_process(tmp_path: Pat
     made = worlds.build(tmp_path / "home")
     with made.store as store:
         # As a server does that looks for models before there are any.
-        tracking.use(store.settings)
+        tracking.use_tracking(store.settings)
         mlflow.set_tracking_uri(None)
         with mlflow.start_run():
             models.log_model(made.model, training_set=made.training_set, registered_model_name="churn")
         default = f"sqlite:///{tmp_path}/mlflow.db"
-        assert location.kept(store.settings) == default == health.check_tracking(store.settings)
+        assert location.recorded_uri(store.settings) == default == health.check_tracking(store.settings)
         assert found_by_another_process(tmp_path / "elsewhere", store) == "1"
         (tmp_path / "mlflow.db").unlink()
-        with pytest.raises(NotReady, match=r"mlflow\.db, which is gone"):
+        with pytest.raises(NotReady, match=r"mlflow\.db, which does not exist any more"):
             health.check_tracking(store.settings)
 
 
 @pytest.mark.slow
 def test_a_run_on_the_default_is_refused_where_models_are_elsewhere(world: World, logged: Any) -> None:
-    kept = location.kept(world.store.settings)
+    kept = location.recorded_uri(world.store.settings)
     assert kept == f"sqlite:///{world.home}/featurestore-mlflow.db"
     with mlflow.start_run() as run, pytest.raises(Conflict, match=r"set_tracking_uri\('sqlite:///.*featurestore-mlflow\.db'\)"):
         models.log_model(world.model, training_set=world.training_set)
     assert not mlflow.get_run(run.info.run_id).outputs.model_outputs
     # Said aloud, another one is as good, and the store's stays where it was.
     mlflow.set_tracking_uri(mlflow.get_tracking_uri())
-    tracking.use_to_log(world.store.settings)
-    assert location.kept(world.store.settings) == kept
+    tracking.use_tracking_to_log(world.store.settings)
+    assert location.recorded_uri(world.store.settings) == kept
 
 
 def test_what_is_named_goes_before_what_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(home=tmp_path / "home")
-    assert location.known(settings) is None
-    assert "with the first model" in health.check_tracking(settings)
-    location.keep(settings, "http://first:5000")
-    assert location.known(settings) == "http://first:5000"
+    assert location.tracking_uri(settings) is None
+    assert "created when the first model is logged" in health.check_tracking(settings)
+    location.record_uri(settings, "http://first:5000")
+    assert location.tracking_uri(settings) == "http://first:5000"
     monkeypatch.setenv(location.VARIABLE, "http://variable:5000")
-    assert location.known(settings) == "http://variable:5000"
+    assert location.tracking_uri(settings) == "http://variable:5000"
     assert (
-        location.known(settings.model_copy(update={"mlflow_tracking_uri": Secret.address("http://setting:5000")})) == "http://setting:5000"
+        location.tracking_uri(settings.model_copy(update={"mlflow_tracking_uri": Secret.address("http://setting:5000")}))
+        == "http://setting:5000"
     )
 
 
 def test_a_note_is_its_owners_and_holds_no_password(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
-    location.keep(settings, "postgresql://me:hunter2hunter2@db/mlflow")
-    assert location.kept(settings) is None
-    location.keep(settings, "http://first:5000")
+    location.record_uri(settings, "postgresql://me:hunter2hunter2@db/mlflow")
+    assert location.recorded_uri(settings) is None
+    location.record_uri(settings, "http://first:5000")
     (note,) = settings.home_path().iterdir()
     assert note.stat().st_mode & 0o077 == 0
     note.write_text("[]")
-    with pytest.raises(NotReady, match="does not say where"):
-        location.kept(settings)
+    with pytest.raises(NotReady, match="has no valid address"):
+        location.recorded_uri(settings)
 
 
 def test_addresses_mean_the_same_in_any_folder(tmp_path: Path) -> None:
-    assert location.absolute("sqlite:///mlflow.db") == f"sqlite:///{tmp_path}/mlflow.db"
-    assert location.absolute("mlruns") == f"file://{tmp_path}/mlruns"
-    assert location.absolute("databricks://profile") == "databricks://profile"
+    assert location.absolute_uri("sqlite:///mlflow.db") == f"sqlite:///{tmp_path}/mlflow.db"
+    assert location.absolute_uri("mlruns") == f"file://{tmp_path}/mlruns"
+    assert location.absolute_uri("databricks://profile") == "databricks://profile"

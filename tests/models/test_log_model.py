@@ -140,7 +140,7 @@ def test_a_model_that_saw_its_label_is_refused(world: World) -> None:
 def test_a_model_of_a_column_that_nobody_can_look_up_is_refused(world: World) -> None:
     model = fit(world, world.inputs)
     model.feature_names_in_[0] = "baskets"
-    with pytest.raises(RequestError, match=r"'baskets', which is no feature.*did you mean 'basket'"):
+    with pytest.raises(RequestError, match=r"'baskets', which is not a feature.*did you mean 'basket'"):
         models.log_model(model, training_set=world.training_set)
 
 
@@ -160,7 +160,7 @@ def test_names_that_contradict_the_model_are_refused(world: World) -> None:
 
 
 def test_an_object_of_no_library_is_refused(world: World) -> None:
-    with pytest.raises(RequestError, match="no library known here"):
+    with pytest.raises(RequestError, match="not a model of a known library"):
         models.log_model(object(), training_set=world.training_set)
 
 

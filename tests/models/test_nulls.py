@@ -20,7 +20,7 @@ from tests.models.vendor import VENDOR_WARNINGS, PythonModel, mlflow  # isort: s
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, models
 from featurestore.errors import TypeMismatch
 from featurestore.models import tracking
-from featurestore.models.inputs import Input, frame
+from featurestore.models.inputs import Input, make_frame
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from tests.models.worlds import World
 from tests.server.conftest import serve
@@ -46,7 +46,7 @@ class Telling(PythonModel):  # type: ignore[misc]
 @pytest.fixture(scope="module")
 def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FeatureStore, TrainingSet]]:
     """A store whose second customer has NULLs only, and a training set of both, twice."""
-    tracking.use(world.store.settings)
+    tracking.use_tracking(world.store.settings)
     settings = Settings(home=tmp_path_factory.mktemp("nulls"), mlflow_tracking_uri=mlflow.get_tracking_uri())
     with FeatureStore(settings=settings) as store:
         columns = {"visits": pa.array([BIG, None], pa.int64()), "active": [True, None], "amount": [0.5, None]}
@@ -93,7 +93,7 @@ def test_pyfunc_refuses_integers_that_have_lost_digits(telling: str, column: str
     loaded = mlflow.pyfunc.load_model(telling)
     sent = spine().drop(columns="now").assign(asked=1, visits=1)
     sent[column] = pd.Series([float(BIG), None])
-    with pytest.raises(TypeMismatch, match=rf"the column '{column}' is BIGINT, and came as float64 .* type Int64"):
+    with pytest.raises(TypeMismatch, match=rf"the column '{column}' is BIGINT, but was sent as float64 .* type Int64"):
         loaded.predict(sent)
     sent[column] = pd.Series([float(2**53 - 1), None])
     assert len(loaded.predict(sent)) == 2
@@ -135,7 +135,7 @@ def test_what_people_train_with_answers_as_by_itself(trained: tuple[FeatureStore
 
 def column(kind: str, values: Any, *, seen: bool = False, nullable: bool = True) -> tuple[str, list[Any]]:
     """A column of a model's frame: the type, and the values with None for NULL."""
-    made = frame([Input("a", "feature", kind, seen)], {"a": values}, named=True, matrix=False, nullable=nullable)["a"]
+    made = make_frame([Input("a", "feature", kind, seen)], {"a": values}, named=True, matrix=False, nullable=nullable)["a"]
     return str(made.dtype), [None if pd.isna(value) else value for value in made.tolist()]
 
 

@@ -69,14 +69,14 @@ def booster(folder: Path, library: str, name: str, **values: Any) -> Path:
 
 @pytest.mark.slow
 def test_formats_of_data_are_let_in(folder: Path) -> None:
-    pickles.refuse(folder)
-    pickles.refuse(tampered(folder, "sklearn", skops_trusted_types=["sklearn.tree._tree.Tree"]))
+    pickles.refuse_pickles(folder)
+    pickles.refuse_pickles(tampered(folder, "sklearn", skops_trusted_types=["sklearn.tree._tree.Tree"]))
     for library, name, kind in (
         ("xgboost", "model.ubj", "xgboost.sklearn.XGBRegressor"),
         ("xgboost", "model.json", "xgboost.core.Booster"),
         ("lightgbm", "model.lgb", "lightgbm.basic.Booster"),
     ):
-        pickles.refuse(booster(folder, library, name, model_class=kind))
+        pickles.refuse_pickles(booster(folder, library, name, model_class=kind))
 
 
 @pytest.mark.parametrize(
@@ -89,20 +89,20 @@ def test_formats_of_data_are_let_in(folder: Path) -> None:
         ("sklearn", {"code": "code"}, "Python files"),
         ("sklearn", {"serialization_format": "cloudpickle"}, "written with cloudpickle"),
         ("sklearn", {"serialization_format": "pickle"}, "written with pickle"),
-        ("sklearn", {"skops_trusted_types": ["os.system"]}, r"may hold os\.system"),
+        ("sklearn", {"skops_trusted_types": ["os.system"]}, r"may contain os\.system"),
     ],
 )
 def test_what_an_mlmodel_may_say(folder: Path, flavor: str, values: dict[str, Any], said: str) -> None:
     with pytest.raises(RequestError, match=f"(?s)refused.*{said}.*allow_pickle"):
-        pickles.refuse(tampered(folder, flavor, **values))
+        pickles.refuse_pickles(tampered(folder, flavor, **values))
 
 
 def test_what_a_boosters_mlmodel_may_say(folder: Path) -> None:
     for library, kind in (("xgboost", "os.system"), ("xgboost", "xgboostevil.X"), ("lightgbm", "lightgbm.sklearn.LGBMClassifier")):
         with pytest.raises(RequestError, match="of the class"):
-            pickles.refuse(booster(folder, library, "model.json", model_class=kind))
+            pickles.refuse_pickles(booster(folder, library, "model.json", model_class=kind))
     with pytest.raises(RequestError, match="cloudpickle"):
-        pickles.refuse(booster(folder, "lightgbm", "model.json", serialization_format="cloudpickle"))
+        pickles.refuse_pickles(booster(folder, "lightgbm", "model.json", serialization_format="cloudpickle"))
 
 
 def archives() -> Iterator[tuple[str, bytes]]:
@@ -120,7 +120,7 @@ def test_what_files_may_hold(folder: Path, name: str, content: bytes) -> None:
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(content)
     with pytest.raises(RequestError, match="its file"):
-        pickles.refuse(folder)
+        pickles.refuse_pickles(folder)
 
 
 def refusing(world: World) -> FeatureStore:

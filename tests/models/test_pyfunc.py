@@ -93,7 +93,7 @@ def test_a_model_that_takes_no_null_says_what_was_missing(world: World) -> None:
     linear = LogisticRegression().fit(rows[["basket", "age"]], rows["churned"])
     uri = models.log_model(linear, training_set=world.training_set).model_uri
     assert len(mlflow.pyfunc.load_model(uri).predict(keys(3))) == 1
-    with pytest.raises(RequestError, match=r"of which some have no age"):
+    with pytest.raises(RequestError, match=r"some of which have no age"):
         mlflow.pyfunc.load_model(uri).predict(keys(3, UNKNOWN))
 
 
@@ -124,14 +124,14 @@ def test_the_hint_leads_to_the_store_and_settings_go_before_it(
 def test_a_store_with_tables_of_the_same_names_is_another_store(probabilities: str, tmp_path: Path) -> None:
     with FeatureStore(settings=Settings(home=tmp_path / "twin", mlflow_tracking_uri=mlflow.get_tracking_uri())) as twin:
         worlds.fill(twin)
-        with pytest.raises(Conflict, match=r"its features\.customer_orders_v1 has the uuid .* the stamp says"):
+        with pytest.raises(Conflict, match=r"its features\.customer_orders_v1 has the uuid .* but the stamp has"):
             models.score(probabilities, keys(3), at="online", store=twin)
 
 
 def test_a_store_that_is_gone_is_not_made_anew(world: World, tmp_path: Path) -> None:
-    hint = locate_store.describe(FeatureStore(home=tmp_path / "gone").settings)
+    hint = locate_store.describe_store(FeatureStore(home=tmp_path / "gone").settings)
     found = stamp.Stamp("churn-1", "", world.training_set.plan, {}, "t", None, "now", (), True, "nan", hint)
-    with pytest.raises(NotReady, match="gone, which is not here"):
+    with pytest.raises(NotReady, match="gone, which does not exist here"):
         locate_store.find_store(found)
     assert not (tmp_path / "gone").exists()
 

@@ -93,7 +93,7 @@ def test_an_alias_that_is_not_there_is_answered_with_those_that_are(world: World
 
 def test_only_a_stamped_version_gets_an_alias(world: World) -> None:
     mlflow.sklearn.log_model(world.model, name="x", registered_model_name="unstamped", pip_requirements=[], serialization_format="pickle")
-    with pytest.raises(RequestError, match="carries no stamp"):
+    with pytest.raises(RequestError, match="has no stamp"):
         models.set_alias("unstamped", "champion", 1, store=world.store)
     with pytest.raises(NotFound, match="models:/unstamped/5"):
         models.set_alias("unstamped", "champion", 5, store=world.store)
@@ -112,7 +112,7 @@ def test_the_hint_holds_no_secrets(tmp_path: Path) -> None:
         "s3.access-key-id": "hunter2",
         "s3.secret-access-key": "hunter2",
     }
-    hint = locate_store.describe(
+    hint = locate_store.describe_store(
         Settings(home=tmp_path, catalog=catalog, warehouse="s3://lake/w", online="redis://:hunter2@cache:6379/0?prefix=x")
     )
     assert "hunter2" not in str(hint)
@@ -120,4 +120,4 @@ def test_the_hint_holds_no_secrets(tmp_path: Path) -> None:
     assert hint["online"] == "redis://:***@cache:6379/0?prefix=x"
     assert hint["catalog"]["s3.endpoint"] == "http://s3:9000"
     assert not hint["complete"]
-    assert locate_store.describe(Settings(home=tmp_path))["complete"]
+    assert locate_store.describe_store(Settings(home=tmp_path))["complete"]

@@ -83,7 +83,7 @@ def test_a_model_in_memory_needs_no_mlflow(world: World, served: str, monkeypatc
     clock.now = 100
     assert held.get(served) is newest
     assert held.get(served, version=1) is first
-    with pytest.raises(NotReady, match="did not answer about model served: connection refused"):
+    with pytest.raises(NotReady, match="did not respond to a request for model served: connection refused"):
         held.get(served, alias="champion")
 
 
@@ -123,7 +123,7 @@ def test_what_is_wrong_in_a_record_is_named(world: World, served: str) -> None:
 
 def test_a_model_without_a_stamp_is_refused(world: World) -> None:
     mlflow.sklearn.log_model(world.model, name="bare", registered_model_name="bare", pip_requirements=[], serialization_format="pickle")
-    with pytest.raises(RequestError, match="carries no stamp"):
+    with pytest.raises(RequestError, match="has no stamp"):
         LoadedModels(world.store).get("bare")
 
 

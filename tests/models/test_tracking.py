@@ -29,48 +29,48 @@ def _unchosen(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_the_settings_go_before_all(tmp_path: Path) -> None:
     mlflow.set_tracking_uri("http://mlflow:5000")
-    tracking.use(Settings(home=tmp_path, mlflow_tracking_uri="http://other:5000"))
+    tracking.use_tracking(Settings(home=tmp_path, mlflow_tracking_uri="http://other:5000"))
     assert mlflow.get_tracking_uri() == "http://other:5000"
 
 
 def test_what_the_settings_of_one_store_say_is_no_choice_for_another(tmp_path: Path) -> None:
-    tracking.use(Settings(home=tmp_path, mlflow_tracking_uri="http://one:5000"))
+    tracking.use_tracking(Settings(home=tmp_path, mlflow_tracking_uri="http://one:5000"))
     other = Settings(home=tmp_path / "other")
-    assert location.known(other) is None
-    tracking.use(other)
-    assert mlflow.get_tracking_uri() == location.known(other) == location.database(other)
+    assert location.tracking_uri(other) is None
+    tracking.use_tracking(other)
+    assert mlflow.get_tracking_uri() == location.tracking_uri(other) == location.default_uri(other)
 
 
 def test_then_what_mlflow_was_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
-    tracking.use(Settings(home=tmp_path))
+    tracking.use_tracking(Settings(home=tmp_path))
     assert mlflow.get_tracking_uri() == "http://mlflow:5000"
 
 
 @pytest.mark.slow
 def test_then_a_database_in_the_home_which_is_no_choice_for_other_stores(world: World, tmp_path: Path) -> None:
-    tracking.use(world.store.settings)
+    tracking.use_tracking(world.store.settings)
     assert mlflow.get_tracking_uri() == f"sqlite:///{world.home}/featurestore-mlflow.db"
-    tracking.use(None)
+    tracking.use_tracking(None)
     assert mlflow.get_tracking_uri() == f"sqlite:///{world.home}/featurestore-mlflow.db"
-    tracking.use(Settings(home=tmp_path / "other"))
+    tracking.use_tracking(Settings(home=tmp_path / "other"))
     assert mlflow.get_tracking_uri() == f"sqlite:///{tmp_path}/other/featurestore-mlflow.db"
     assert mlflow.get_experiment("0").artifact_location == (tmp_path / "other" / "mlflow-artifacts" / "0").as_uri()
     assert not (tmp_path / "mlruns").exists()
 
 
 def test_a_run_that_goes_on_keeps_its_server(world: World, tmp_path: Path) -> None:
-    tracking.use(world.store.settings)
+    tracking.use_tracking(world.store.settings)
     with mlflow.start_run():
-        tracking.use(Settings(home=tmp_path / "other"))
+        tracking.use_tracking(Settings(home=tmp_path / "other"))
         assert mlflow.get_tracking_uri() == f"sqlite:///{world.home}/featurestore-mlflow.db"
         with pytest.raises(Conflict, match="a run is active"):
-            tracking.use(Settings(home=tmp_path, mlflow_tracking_uri="http://other:5000"))
+            tracking.use_tracking(Settings(home=tmp_path, mlflow_tracking_uri="http://other:5000"))
 
 
 def test_a_run_made_before_keeps_its_server_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mlflow, "last_active_run", lambda: "a run")
-    tracking.use(Settings(home=tmp_path / "home"))
+    tracking.use_tracking(Settings(home=tmp_path / "home"))
     assert not mlflow.is_tracking_uri_set()
     assert not (tmp_path / "home").exists()
 

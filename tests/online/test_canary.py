@@ -107,7 +107,7 @@ def test_passwords_of_any_signs_work_and_stay_secret(
         assert store.online_features("plain", [{"customer_id": 1}]).status["customer_orders"] == ("PRESENT",)
         seen += [repr(store.settings), store.settings.model_dump_json(), json.dumps(made.manifest, default=str), repr(made), repr(store)]
         seen += [
-            json.dumps(locate_store.describe(store.settings)),
+            json.dumps(locate_store.describe_store(store.settings)),
             repr(store.catalog),
             repr(store._runtime.online),
             json.dumps([view.to_dict() for view in store.views()]),
