@@ -61,8 +61,8 @@ def query_columns(runtime: Runtime, tree: exp.Expr, at: Mapping[str, TableAt], w
     Raises: as `open_query`; TypeMismatch for a column with a type that Arrow cannot represent exactly.
     """
     with runtime.engine.brief() as session:
-        rows = _add_tables(session, tree, _relations({name: found._replace(snapshot_id=None) for name, found in at.items()}), what)
-        # Only what hands rows on tells which columns cannot be.
+        rows = _add_tables(session, tree, _relations({name: table_at._replace(snapshot_id=None) for name, table_at in at.items()}), what)
+        # Raises TypeMismatch.
         session.batches(without_rows(rows))
         return session.schema(rows)
 
