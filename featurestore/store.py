@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
     from featurestore.pipelines.maintenance.removal import Removal
     from featurestore.pipelines.maintenance.repair import Repair
+    from featurestore.pipelines.materialization.edition import Publication
     from featurestore.pipelines.materialization.outcome import Materializations
-    from featurestore.pipelines.materialization.publish import Publication
     from featurestore.pipelines.planning.plan import Plan
     from featurestore.pipelines.training_sets import splits
     from featurestore.pipelines.training_sets.comparison_result import Comparison
@@ -107,10 +107,11 @@ class FeatureStore:
         failures="return" they are in the result's `failures`.
         """
         raised = check_failures(failures) == "raise"
-        versions = self._live_versions(names)
+        staged: set[str] = set()
+        versions = self._live_versions(names, staged)
         bounds = [None if bound is None else times.parse(bound, what) for bound, what in ((start, "start"), (end, "end"))]
         with materialization_reporter(progress) as report:
-            done = verbs.materialize_views(self._runtime, versions, bounds[0], bounds[1], report or _silent)
+            done = verbs.materialize_views(self._runtime, versions, bounds[0], bounds[1], report or _silent, staged)
         if raised and (error := done.error) is not None:
             raise error
         return done
@@ -313,14 +314,14 @@ class FeatureStore:
         self._online_tables = OnlineTables(self._runtime)
         self._services = Services(self._runtime, self._online_tables)
 
-    def _live_versions(self, names: str | Sequence[str] | None) -> Iterator[Applied]:
-        """The versions of views that must be kept up to date. Raises: NotFound with the nearest names."""
+    def _live_versions(self, names: str | Sequence[str] | None, staged: Collection[str] = ()) -> Iterator[Applied]:
+        """The versions of views to keep up to date; `staged` tables are about to be published. Raises: NotFound with the nearest names."""
         known = definitions.read_registry(self._runtime)
         requested = view_names(names)
         selected = known.names("view") if requested is None else requested
         for name in selected:
             known.get("view", name)
-        return live_versions(self._runtime, known, selected)
+        return live_versions(self._runtime, known, selected, staged)
 
     def _id(self, id_or_model_uri: str, what: str) -> str:
         if not is_model_uri(self._runtime, id_or_model_uri, what):

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from featurestore.pipelines.maintenance.removal import remove_version as remove_version
     from featurestore.pipelines.maintenance.removal import remove_view as remove_view
     from featurestore.pipelines.maintenance.repair import repair as repair
+    from featurestore.pipelines.materialization.edition import publish_views as publish_views
     from featurestore.pipelines.materialization.outcome import materialize_views as materialize_views
-    from featurestore.pipelines.materialization.publish import publish_views as publish_views
     from featurestore.pipelines.planning.apply import apply_plan as apply_plan
     from featurestore.pipelines.planning.plan import Plan as Plan
     from featurestore.pipelines.planning.plan import make_plan as make_plan
@@ -54,7 +54,7 @@ _HOMES = {
     "pin": "records.pinned",
     "make_plan": "pipelines.planning.plan",
     "prepare_training_set": "pipelines.training_sets.prepared",
-    "publish_views": "pipelines.materialization.publish",
+    "publish_views": "pipelines.materialization.edition",
     "read_spine": "pipelines.training_sets.prepared",
     "rebuild_training_set": "pipelines.training_sets.rebuild",
     "remove_service": "pipelines.maintenance.removal",

@@ -78,6 +78,7 @@ def online(answer: Mapping[str, Any]) -> OnlineFeatures:
         watermarks={table: _micros(through) for table, through in answer["watermarks"].items()},
         types=types,
         derived_types=derived,
+        edition=_snapshot(answer.get("edition")),
     )
 
 

@@ -92,6 +92,11 @@ class Environment:
         except _DAMAGE_ERRORS as error:
             raise self._failure(error) from error
 
+    def entries(self, transaction: lmdb.Transaction) -> int:
+        """The number of entries that a transaction of this file sees."""
+        assert self._lmdb is not None
+        return int(transaction.stat(self._lmdb.open_db(None, transaction))["entries"])
+
     def close(self) -> None:
         """Close the file in this process; the next use opens it again."""
         with self._lock_rw.writing():

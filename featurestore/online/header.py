@@ -16,6 +16,8 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
     """`id` is the prefix of the table's rows. Redis only: rows of a publish after `sequence`, or in `aborted`, are ignored.
 
     LMDB only: no row has a feature_timestamp after `newest`, encoded as in a row; None if unknown. `row_format` is how rows are encoded.
+    `rows` is how many rows the table has; None if it was last replaced before rows were counted. `edition` is the generation of the
+    store that the last publish of the table made; None if it was made before this was stored.
     """
 
     id: int
@@ -25,6 +27,8 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
     aborted: tuple[int, ...] = ()
     newest: bytes | None = None
     row_format: int = 1
+    rows: int | None = None
+    edition: int | None = None
 
     @property
     def readable(self) -> bool:

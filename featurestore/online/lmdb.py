@@ -1,11 +1,12 @@
 """The online store for one machine: an LMDB file. A publish is one write transaction, and readers never wait."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import lmdb
 import msgspec
@@ -13,23 +14,30 @@ import pyarrow as pa
 
 from featurestore import private
 from featurestore.errors import RequestError
+from featurestore.online.edition import BufferedEdition, TableChange
 from featurestore.online.environment import ENVIRONMENTS, Environments
+from featurestore.online.fill_lock import FillLock
 from featurestore.online.header import decode_header, next_header, readable_header
 from featurestore.online.publish_buffer import PublishBuffer
-from featurestore.online.rows import Shape, encode_rows, merge_shapes, removed_keys, replaces, shape_of
-from featurestore.online.store import ANY, Cursor, EncodedKeys, EncodedRead, EncodedReads, From, Read, check_since
+from featurestore.online.rows import Shape, replaces
+from featurestore.online.store import ANY, Cursor, EncodedKeys, EncodedRead, EncodedReads, From, Read, check_since, first_generation
 from featurestore.online.stored_table import StoredTables, read_rows
 
 # A row's key is its table's number and then the encoded key, so that a table is loaded in order and dropped as a range.
 # (With the entity first, 100 keys of 3 tables read in 0.7 of the time, but the third table of 1M rows takes 10 times as
 # long to load, and the file is 2.3 times as large.) Numbers stay under 0xff000000: what begins with 0xff is our own.
+_OWN = b"\xff"
 _GENERATION = b"\xffg"
+_IDENTITY = b"\xffi"
 _NEXT_ID = b"\xffn"
 _HEADER = b"\xfft"
+FILL_LOCK = "fill.lock"
+"""The file in the store's folder that is locked by the process that fills it."""
 _NAME_BYTES = 480
 _BATCH_ROWS = 100_000
 
 _Get = Callable[[bytes], bytes | None]
+_Entries = Callable[[lmdb.Transaction], int]
 
 
 class LmdbStore:
@@ -43,6 +51,7 @@ class LmdbStore:
         self._environments = environments
         self._environment = environments.acquire(Path(path), writable=not readonly)
         self._tables = StoredTables(_prefix)
+        self._fill_lock = FillLock(self._environment.path / FILL_LOCK)
         self._closed = False
 
     def publish(
@@ -57,17 +66,15 @@ class LmdbStore:
         removed: pa.Table | None = None,
     ) -> int:
         """See OnlineStore.publish."""
+        with self.edition() as edition:
+            edition.add(table, rows, keys=keys, cursor=cursor, since=since, replace=replace, removed=removed)
+            return edition.commit()[table]
+
+    def edition(self) -> BufferedEdition:
+        """See OnlineStore.edition."""
         self._check_writable()
-        name = _header_key(table)
-        held = Shape() if replace else self._environment.read(lambda txn: _shape(txn, name), Shape())
-        offered = shape_of(rows.schema, keys)
-        shape = merge_shapes(offered, held, table)
         private.make_folder(self._environment.path)
-        with PublishBuffer(self._environment.path) as buffer:
-            buffer.fill(encode_rows(rows, shape) if offered.keys else ())
-            gone = removed_keys(removed, shape)
-            publish = partial(_publish, table, shape=shape, buffer=buffer, cursor=cursor, since=since, replace=replace, removed=gone)
-            return self._environment.write(publish, need_bytes=3 * buffer.bytes + (16 << 20))
+        return BufferedEdition(self._stored_shape, self._commit, self._environment.path)
 
     def read(self, wanted: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> list[Read]:
         """See OnlineStore.read."""
@@ -103,6 +110,27 @@ class LmdbStore:
         self._check_writable()
         self._environment.write(partial(_drop, name=_header_key(table)))
 
+    def identity(self) -> str | None:
+        """See OnlineStore.identity."""
+        self._environment.follow()
+        data = self._environment.read(partial(_get, key=_IDENTITY), None)
+        return None if data is None else data.decode()
+
+    def incomplete(self, tables: Collection[str]) -> dict[str, str]:
+        """See OnlineStore.incomplete."""
+        self._environment.follow()
+        return self._environment.read(partial(_incomplete, tables=tables, entries=self._environment.entries), dict[str, str]())
+
+    def claim_filling(self) -> AbstractContextManager[Callable[[bytes], None] | None]:
+        """See OnlineStore.claim_filling."""
+        self._check_writable()
+        private.make_folder(self._environment.path)
+        return self._fill_lock.claim()
+
+    def filling(self) -> bytes | None:
+        """See OnlineStore.filling."""
+        return self._fill_lock.shown()
+
     def generation(self) -> int:
         """See OnlineStore.generation."""
         self._environment.follow()
@@ -123,6 +151,14 @@ class LmdbStore:
             self._closed = True
             self._environments.release(self._environment)
 
+    def _stored_shape(self, table: str) -> Shape:
+        name = _header_key(table)
+        return self._environment.read(lambda txn: _shape(txn, name), Shape())
+
+    def _commit(self, changes: Sequence[TableChange]) -> dict[str, int]:
+        need_bytes = sum(3 * change.buffer.bytes for change in changes) + (16 << 20)
+        return self._environment.write(partial(_publish, changes=changes, entries=self._environment.entries), need_bytes)
+
     def _check_writable(self) -> None:
         if self._readonly:
             raise RequestError(f"the online store at {self._environment.path} was opened for reading only")
@@ -136,31 +172,30 @@ class LmdbStore:
         return EncodedRead(table.state, [None if key is None else get(prefix + key) for key in keys])
 
 
-def _publish(
-    table: str,
-    txn: lmdb.Transaction,
-    *,
-    shape: Shape,
-    buffer: PublishBuffer,
-    cursor: Cursor,
-    since: From,
-    replace: bool,
-    removed: Sequence[bytes],
-) -> int:
-    name = _header_key(table)
+def _publish(txn: lmdb.Transaction, *, changes: Sequence[TableChange], entries: _Entries) -> dict[str, int]:
+    if _get(txn, _IDENTITY) is None:
+        txn.put(_IDENTITY, uuid4().hex.encode())
+    edition = _touch(txn)
+    return {change.table: _publish_table(txn, change, edition, entries) for change in changes}
+
+
+def _publish_table(txn: lmdb.Transaction, change: TableChange, edition: int, entries: _Entries) -> int:
+    name = _header_key(change.table)
     data = _get(txn, name)
     held = readable_header(data)
-    check_since(table, since, None if held is None else held.cursor)
-    header = next_header(held, shape, cursor, replace=replace, new_id=lambda: _next_id(txn))
-    if data is not None and (replace or held is None):
+    check_since(change.table, change.since, None if held is None else held.cursor)
+    header = next_header(held, change.shape, change.cursor, replace=change.replace, new_id=lambda: _next_id(txn))
+    if data is not None and (change.replace or held is None):
         _delete_rows(txn, decode_header(data).id)
-    for key in removed:
+    before = entries(txn)
+    for key in change.removed:
         txn.delete(_prefix(header.id) + key)
-    newest = b"" if held is None or replace or not held.shape.keys else held.newest
-    written = _write(txn, buffer, _prefix(header.id), fresh=newest is not None and buffer.oldest > newest)
-    known = None if newest is None else max(newest, buffer.newest)
-    txn.put(name, msgspec.structs.replace(header, newest=known).encode())
-    _touch(txn)
+    stored_rows = 0 if held is None or change.replace or not held.shape.keys else held.rows
+    newest = b"" if held is None or change.replace or not held.shape.keys else held.newest
+    written = _write(txn, change.buffer, _prefix(header.id), fresh=newest is not None and change.buffer.oldest > newest)
+    rows = None if stored_rows is None else stored_rows + entries(txn) - before
+    known = None if newest is None else max(newest, change.buffer.newest)
+    txn.put(name, msgspec.structs.replace(header, newest=known, rows=rows, edition=edition).encode())
     return written
 
 
@@ -238,8 +273,43 @@ def _generation(txn: lmdb.Transaction) -> int:
     return int.from_bytes(_get(txn, _GENERATION) or b"", "big")
 
 
-def _touch(txn: lmdb.Transaction) -> None:
-    txn.put(_GENERATION, (_generation(txn) + 1).to_bytes(8, "big"))
+def _touch(txn: lmdb.Transaction) -> int:
+    """Increase the generation, and return the new one."""
+    generation = (_generation(txn) or first_generation()) + 1
+    txn.put(_GENERATION, generation.to_bytes(8, "big"))
+    return generation
+
+
+def _incomplete(txn: lmdb.Transaction, *, tables: Collection[str], entries: _Entries) -> dict[str, str]:
+    """Compare the number of entries with the sum of all tables' rows, and only if they differ, count the rows of `tables`."""
+    headers, others = {}, 0
+    for key, value in _own_entries(txn):
+        if key.startswith(_HEADER):
+            headers[key] = decode_header(value)
+        others += 1
+    rows = [header.rows for header in headers.values()]
+    if None in rows or entries(txn) == others + sum(filter(None, rows)):
+        return {}
+    found = {}
+    for table in tables:
+        header = headers.get(_header_key(table))
+        if header is not None and header.rows is not None and (count := _count_rows(txn, header.id)) < header.rows:
+            found[table] = f"{header.rows - count:,} of {header.rows:,} rows are missing"
+    return found
+
+
+def _own_entries(txn: lmdb.Transaction) -> Iterator[tuple[bytes, bytes]]:
+    with txn.cursor() as cursor:
+        if cursor.set_range(_OWN):
+            yield from cast(Iterator[tuple[bytes, bytes]], cursor.iternext())
+
+
+def _count_rows(txn: lmdb.Transaction, number: int) -> int:
+    prefix = _prefix(number)
+    with txn.cursor() as cursor:
+        found = cursor.set_range(prefix)
+        keys = cast(Iterator[bytes], cursor.iternext(values=False)) if found else iter(())
+        return sum(1 for _ in takewhile(lambda key: key.startswith(prefix), keys))
 
 
 def _next_id(txn: lmdb.Transaction) -> int:

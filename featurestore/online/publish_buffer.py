@@ -4,8 +4,7 @@ import errno
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,7 +12,8 @@ import pyarrow.compute as pc
 from featurestore.errors import OutOfResources
 
 _SCHEMA = pa.schema([("key", pa.binary()), ("row", pa.binary())])
-_MEMORY_BYTES = 64 << 20
+MEMORY_BYTES = 64 << 20
+"""Encoded rows that an edition keeps in memory; the others go to a temporary file."""
 TIME_BYTES = 8
 """The first bytes of a row, which encode its feature_timestamp and sort like it."""
 
@@ -24,8 +24,9 @@ class PublishBuffer:
     `oldest` and `newest` are the minimum and maximum feature_timestamp of all rows, encoded as in a row; empty without rows.
     """
 
-    def __init__(self, folder: Path | None = None, memory_bytes: int = _MEMORY_BYTES) -> None:
+    def __init__(self, folder: Path | None = None, memory_bytes: int = MEMORY_BYTES) -> None:
         self.bytes = 0
+        self.memory_used = 0
         self.oldest = self.newest = b""
         self._folder = folder
         self._memory_bytes = memory_bytes
@@ -42,9 +43,10 @@ class PublishBuffer:
                 self._note_times(rows)
                 if self.bytes <= self._memory_bytes:
                     self._batches.append(batch)
+                    self.memory_used += batch.nbytes
                     continue
                 if writer is None:
-                    self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by __exit__
+                    self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by close()
                     writer = pa.ipc.new_stream(self._file, _SCHEMA)
                 writer.write_batch(batch)
             if writer is not None:
@@ -69,9 +71,8 @@ class PublishBuffer:
             for batch in pa.ipc.open_stream(self._file):
                 yield batch.column(0), batch.column(1)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def close(self) -> None:
+        """Delete the rows."""
+        self._batches.clear()
         if self._file is not None:
             self._file.close()

@@ -2,7 +2,7 @@
 
 import contextlib
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
@@ -78,39 +78,79 @@ class RedisClient:
         return None if policy == "noeviction" else policy
 
     @contextlib.contextmanager
-    def lease(self, key: bytes, seconds: float, wait_seconds: float) -> Iterator["Lease | None"]:
-        """The only lease on `key`; None if it did not become free in time."""
-        lock = self.commands.lock(key, timeout=seconds, sleep=0.02, blocking_timeout=wait_seconds, thread_local=False)
-        if not lock.acquire():
+    def lease(self, keys: Sequence[bytes], seconds: float, wait_seconds: float) -> Iterator["Lease | None"]:
+        """The only lease on each of `keys`; None if one of them did not become free in time."""
+        with contextlib.ExitStack() as stack:
+            tokens = {}
+            # In one order, so that two who want several do not wait for each other.
+            for key in sorted(keys):
+                lock = self.commands.lock(key, timeout=seconds, sleep=0.02, blocking_timeout=wait_seconds, thread_local=False)
+                if not lock.acquire():
+                    yield None
+                    return
+                stack.callback(_release, lock)
+                tokens[key] = lock.local.token
+            yield Lease(self.commands, tokens, round(seconds * 1000))
+
+    @contextlib.contextmanager
+    def claim(self, key: bytes, seconds: float) -> Iterator[Callable[[bytes], None] | None]:
+        """The exclusive right of this name, which expires where it is not used for some seconds: a function that renews it and stores
+        what it is given beside it. None if another process has it.
+        """
+        progress = key + b":progress"
+        with self.errors():
+            lock = self.commands.lock(key, timeout=seconds, blocking=False, thread_local=False)
+            taken = lock.acquire()
+        if not taken:
             yield None
             return
+
+        def show(data: bytes) -> None:
+            # Where another has taken over, both go on: publishes are safe side by side.
+            with self.errors(), contextlib.suppress(LockError):
+                lock.reacquire()
+                self.commands.set(progress, data, ex=max(1, round(seconds)))
+
         try:
-            yield Lease(self.commands, key, lock.local.token, round(seconds * 1000))
+            yield show
         finally:
-            # An expired lease cannot be released; the step that failed because of it has raised Lost.
-            with contextlib.suppress(LockError):
-                lock.release()
+            with self.errors():
+                _release(lock)
+
+
+def _release(lock: Any) -> None:
+    # An expired lease cannot be released; the step that failed because of it has raised Lost.
+    with contextlib.suppress(LockError):
+        lock.release()
 
 
 class Lease:
     """The right to write for a few seconds, renewed by every step. A step after another writer took over has no effect."""
 
-    def __init__(self, commands: Any, key: bytes, token: bytes, milliseconds: int) -> None:
+    def __init__(self, commands: Any, tokens: Mapping[bytes, bytes], milliseconds: int) -> None:
         self._commands = commands
-        self._key = key
-        self._token = token
+        self._tokens = tokens
         self._milliseconds = milliseconds
 
+    def is_held(self) -> bool:
+        """Whether no other writer has taken over."""
+        return bool(self._commands.mget(list(self._tokens)) == list(self._tokens.values()))
+
     @contextlib.contextmanager
-    def step(self) -> Iterator[Any]:
-        """A pipeline whose commands are executed atomically at the end of the block. Raises: Lost, with no effect."""
+    def step(self, unchanged: Mapping[bytes, bytes | None] | None = None) -> Iterator[Any]:
+        """A pipeline whose commands are executed atomically at the end of the block, if these keys have these values still.
+
+        Raises: Lost, with no effect.
+        """
+        expected: dict[bytes, bytes | None] = {**self._tokens, **(unchanged or {})}
         with self._commands.pipeline(transaction=True) as pipeline:
             try:
-                pipeline.watch(self._key)
-                if pipeline.get(self._key) != self._token:
+                pipeline.watch(*expected)
+                if pipeline.mget(list(expected)) != list(expected.values()):
                     raise Lost
                 pipeline.multi()
-                pipeline.pexpire(self._key, self._milliseconds)
+                for key in self._tokens:
+                    pipeline.pexpire(key, self._milliseconds)
                 yield pipeline
                 pipeline.execute()
             except WatchError as error:

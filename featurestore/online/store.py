@@ -1,10 +1,12 @@
 """The protocol of online stores, which keep the newest row per key of each feature table and publish atomically."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from types import TracebackType
+from typing import Any, Final, Literal, NamedTuple, Protocol, Self
 
 import msgspec
 import pyarrow as pa
@@ -17,11 +19,13 @@ class Cursor:
     """The state of a feature table that was published last.
 
     `snapshot_id` is the feature table's Iceberg snapshot, None before the first one. `materialized_through` is the
-    view's watermark in microseconds since 1970 UTC, None where the view has none.
+    view's watermark in microseconds since 1970 UTC, None where the view has none. `table_id` is the UUID of the Iceberg table, by
+    which rows of another catalog's table of the same name are recognized; None if it was published before that was stored.
     """
 
     snapshot_id: int | None
     materialized_through: int | None
+    table_id: str | None = None
 
 
 class Since(Enum):
@@ -50,25 +54,70 @@ class Row(msgspec.Struct, frozen=True):
 class Read:
     """The rows of one table for the requested keys: one entry per key, None for a key without a row.
 
-    A table that was never published has no columns and no cursor.
+    A table that was never published has no columns and no cursor. `edition` as in TableState.
     """
 
     columns: tuple[str, ...]
     cursor: Cursor | None
     rows: list[Row | None]
+    edition: int | None = field(default=None, compare=False)
+
+
+class Edition(Protocol):
+    """Changes of tables that become visible together. A context manager; changes that were not committed are dropped at its end."""
+
+    def add(
+        self,
+        table: str,
+        rows: pa.RecordBatchReader | pa.Table,
+        *,
+        keys: Sequence[str],
+        cursor: Cursor,
+        since: From = ANY,
+        replace: bool = False,
+        removed: pa.Table | None = None,
+    ) -> None:
+        """Add the change of a table, instead of one that was added before; nothing is written yet.
+
+        `rows` has the key columns, feature_timestamp, created_timestamp and features, with any number of rows per key in any order. A
+        row replaces the stored one if its (feature_timestamp, created_timestamp; NULL lowest) is not less; of equal ones the last
+        wins. Keys with a NULL part are skipped. `replace` deletes all stored rows first. A table without columns changes the cursor
+        only. `removed` has key columns only: the stored rows of these keys are deleted first, so that rows for them in `rows` are
+        written however old they are. `since` is the expected cursor, checked in the same transaction: if the table has another one,
+        nothing is written.
+
+        Raises: RequestError for a missing column; TypeMismatch for a column that cannot be stored; Conflict if the columns differ from
+        the stored ones; NotReady; OutOfResources.
+        """
+
+    def discard(self, table: str) -> None:
+        """Drop the change of a table, if one was added."""
+
+    def commit(self) -> Mapping[str, int]:
+        """Publish all changes in one atomic step. Returns the number of rows written, by table: 0 if no row changed.
+
+        Raises: CommitConflict with `details["table"]` if a table is not at the cursor that its change expects, or if another writer
+        interfered; NotReady; OutOfResources. Nothing was written then, and the changes are kept.
+        """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
 
 @dataclass(frozen=True)
 class TableState:
     """What the header of a table says: its key columns, its columns with their kinds (see value_types), its cursor.
 
-    A store gives the same object for as long as the header stays the same.
+    `edition` is the number of the publish that the rows are from, None if unknown: of two publishes of a store, the later one has the
+    greater number. A store gives the same object for as long as the header stays the same.
     """
 
     keys: tuple[str, ...]
     columns: tuple[str, ...]
     kinds: tuple[str, ...]
     cursor: Cursor
+    edition: int | None = None
 
 
 class EncodedRead(NamedTuple):
@@ -106,18 +155,27 @@ class OnlineStore(Protocol):
         replace: bool = False,
         removed: pa.Table | None = None,
     ) -> int:
-        """Publish rows and cursor atomically, and return the number of rows written: 0 if nothing changed.
+        """Publish one table atomically, as an edition of one change, and return the number of rows written: 0 if no row changed.
 
-        `rows` has the key columns, feature_timestamp, created_timestamp and features, with any number of rows per key in any order. A
-        row replaces the stored one if its (feature_timestamp, created_timestamp; NULL lowest) is not less; of equal ones the last
-        wins. Keys with a NULL part are skipped. `replace` deletes all stored rows first. A table without columns changes the cursor
-        only. `removed` has key columns only: the stored rows of these keys are deleted first, so that rows for them in `rows` are
-        written however old they are. `since` is the expected cursor, checked in the same transaction: if the table has another one,
-        nothing is written.
-
-        Raises: RequestError for a missing column; TypeMismatch for a column that cannot be stored; Conflict if the columns differ from
-        the stored ones; CommitConflict if another writer interfered or the table is not at `since`; NotReady; OutOfResources.
+        Raises: as `Edition.add` and `Edition.commit`.
         """
+
+    def edition(self) -> Edition:
+        """A new edition. Raises: RequestError if the store was opened for reading only."""
+
+    def identity(self) -> str | None:
+        """The random name that the store was given by its first publish; None before. Raises: NotReady."""
+
+    def incomplete(self, tables: Collection[str]) -> dict[str, str]:
+        """Those of the published tables that have fewer rows than were published, and what is missing. Raises: NotReady."""
+
+    def claim_filling(self) -> AbstractContextManager[Callable[[bytes], None] | None]:
+        """The exclusive right to fill the store, among all processes that use it, as long as the block runs: a function that shows
+        others how far it is. None if another process has it. Raises: NotReady.
+        """
+
+    def filling(self) -> bytes | None:
+        """What the process that fills the store has shown last; None if none does. Raises: NotReady."""
 
     def read(self, wanted: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> list[Read]:
         """Read the rows of (table, keys) pairs from one consistent state; a key with a None part has no row.
@@ -162,3 +220,10 @@ def check_since(table: str, since: From, current: Cursor | None) -> None:
         raise CommitConflict(
             f"'{table}' in the online store was changed or lost during the publish; nothing was written, try again", table=table
         )
+
+
+def first_generation() -> int:
+    """The generation from which a new store counts: the time in microseconds, so that a store that was lost and created again differs
+    from the one before.
+    """
+    return time.time_ns() // 1000

@@ -38,7 +38,7 @@ class StoredTables:
                 self._known.pop(name, None)
                 return None
             shape = header.shape
-            state = TableState(shape.keys, shape.columns, shape.kinds, header.cursor)
+            state = TableState(shape.keys, shape.columns, shape.kinds, header.cursor, header.edition)
             known = self._known[name] = StoredTable(data, header, self._prefix_of(header.id), state)
         return known
 
@@ -61,4 +61,4 @@ def _decode(table: str, keys: Sequence[tuple[Any, ...]], read: EncodedRead) -> R
     if read.table is None:
         return Read((), None, [None] * len(keys))
     check_width(keys, read.table.keys, table)
-    return Read(read.table.columns, read.table.cursor, decode_rows(read.rows, read.table.kinds))
+    return Read(read.table.columns, read.table.cursor, decode_rows(read.rows, read.table.kinds), read.table.edition)

@@ -52,6 +52,10 @@ class OnlineFeatures:
     """The DuckDB type of each feature; None for a derived one."""
     derived_types: tuple[str, ...] = ()
     """The DuckDB types of the derived features; empty if no entities were requested."""
+    edition: int | None = None
+    """The number of the newest publish that any of the values are from. Views that were materialized in one run were published as one
+    edition, and an answer has all of it or nothing. None if nothing was published yet, or by an older release.
+    """
 
     def to_dict(self, full: bool = True) -> dict[str, Any]:
         """The HTTP body: Python values, times as RFC 3339, snapshot ids as text.
@@ -71,6 +75,7 @@ class OnlineFeatures:
             "rows": None,
             "snapshots": {table: None if snapshot is None else str(snapshot) for table, snapshot in self.snapshots.items()},
             "watermarks": {table: times.text(through) for table, through in self.watermarks.items()},
+            "edition": None if self.edition is None else str(self.edition),
         }
         if full:
             body["types"] = list(self.types)
@@ -121,6 +126,8 @@ def lookup(
     reads = runtime.online.read(_keys_by_table(plan, entities))
     if missing := [use.table for use, read in zip(plan.uses, reads, strict=True) if read.cursor is None]:
         online_tables.check_absent(missing)
+    if online_tables.lost:
+        online_tables.refuse_lost(use.table for use in plan.uses)
     present = times.now() if at is None else at
     values: list[list[tuple[Any, ...]]] = []
     status: dict[str, tuple[str, ...]] = {}
@@ -145,6 +152,7 @@ def lookup(
         },
         types=(*(sql_type for use in plan.uses for sql_type in use.feature_types), *(None for _ in plan.derived)),
         derived_types=derived_types,
+        edition=max((read.edition for read in reads if read.edition is not None), default=None),
     )
 
 

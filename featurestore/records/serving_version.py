@@ -1,7 +1,7 @@
 """Choose the version of a service to serve: the newest whose views are all materialized."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -63,17 +63,18 @@ class Services:
         generation = self._generation
         plan = resolve_service(self._runtime, definitions.read_registry(self._runtime), name, online=True).plan
         # Checked now, so that a lookup with a cached plan reads only the online store.
-        self._online_tables.check_absent([use.table for use in plan.uses if self._runtime.online.cursor(use.table) is None])
+        self._online_tables.verify(use.table for use in plan.uses)
         with self._lock:
             if generation == self._generation:
                 self._plans[name] = plan
         return plan
 
 
-def resolve_service(runtime: Runtime, known: Registry, name: str, online: bool = False) -> ResolvedService:
+def resolve_service(runtime: Runtime, known: Registry, name: str, online: bool = False, staged: Collection[str] = ()) -> ResolvedService:
     """The newest version of a service whose views are all materialized; if there is none, the newest version.
 
-    With `online`, the newest version whose views are also published, if there is one: a backfill publishes at its end.
+    With `online`, the newest version whose views are also published, if there is one: a backfill publishes at its end. Tables
+    in `staged` are about to be published.
     """
     versions = known.rows.get(("service", name))
     if not versions:
@@ -83,7 +84,7 @@ def resolve_service(runtime: Runtime, known: Registry, name: str, online: bool =
     ready = (plan for applied in reversed(versions) if _is_materialized(runtime, plan := known.plan(applied), loaded))
     plan = next(ready, newest)
     if online:
-        plan = next((candidate for candidate in chain([plan], ready) if _is_published(runtime, candidate)), plan)
+        plan = next((candidate for candidate in chain([plan], ready) if _is_published(runtime, candidate, staged)), plan)
     if plan.version == newest.version:
         return ResolvedService(plan, loaded)
     return ResolvedService(
@@ -91,8 +92,8 @@ def resolve_service(runtime: Runtime, known: Registry, name: str, online: bool =
     )
 
 
-def _is_published(runtime: Runtime, plan: ServicePlan) -> bool:
-    return all(runtime.online.cursor(table) is not None for table in {use.table for use in plan.uses})
+def _is_published(runtime: Runtime, plan: ServicePlan, staged: Collection[str]) -> bool:
+    return all(table in staged or runtime.online.cursor(table) is not None for table in {use.table for use in plan.uses})
 
 
 def _is_materialized(runtime: Runtime, plan: ServicePlan, loaded: dict[str, Table]) -> bool:

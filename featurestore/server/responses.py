@@ -151,6 +151,7 @@ class OnlineFeatures(Answer):
     rows: list[list[Any]]
     snapshots: dict[str, str | None]
     watermarks: dict[str, str | None]
+    edition: str | None = Field(None, description="number of the newest publish that values are from; views of one run share it")
     types: list[str | None] | None = Field(None, description="DuckDB type by feature; null for derived ones")
     derived_types: list[str] | None = Field(None, description="DuckDB type by derived feature, where there are any")
     status: dict[str, list[Literal["PRESENT", "NOT_FOUND", "EXPIRED"]]] | None = None

@@ -9,6 +9,7 @@ from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.duck import DuckEngine
 from featurestore.engine.session import Engine
+from featurestore.pipelines.materialization.edition import EditionPublisher
 from featurestore.pipelines.materialization.materialize import Materialization, materialize_view
 from featurestore.pipelines.planning.derived_types import derived_type_problems
 from featurestore.records import definitions, stored_definition
@@ -29,7 +30,10 @@ def materialized(store: FeatureStore, engine: Engine, view: FeatureView) -> Mate
     runtime = Runtime(store.settings, engine)
     applied = definitions.read_registry(runtime).get("view", view.name)
     checked = stored_definition.checked_stored_view(applied.name, applied.version, applied.document, applied.columns)
-    return materialize_view(runtime, applied, checked, None, None, lambda progress: None)
+    with EditionPublisher(runtime) as publisher:
+        done = materialize_view(runtime, publisher, applied, checked, None, None, lambda progress: None)
+        assert not publisher.commit().errors
+    return done
 
 
 def methods(sent: list[Sent]) -> list[str]:

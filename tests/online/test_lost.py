@@ -12,8 +12,8 @@ import redis
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
 from featurestore.errors import CommitConflict, NotFound, NotReady
 from featurestore.online.store import Cursor
-from featurestore.pipelines.materialization import publish
-from featurestore.pipelines.materialization.publish import Publication
+from featurestore.pipelines.materialization import edition
+from featurestore.pipelines.materialization.edition import Publication
 from tests.server.conftest import serve
 from tests.server.test_errors import refused
 from tests.worlds import STAMP, load_source
@@ -168,7 +168,7 @@ def test_who_is_overtaken_all_the_time_is_told(store: FeatureStore, monkeypatch:
         store.materialize("v")
     assert applied["name"] == "v"
     monkeypatch.undo()
-    assert publish.ATTEMPTS > 1
+    assert edition.ATTEMPTS > 1
     assert seen(store) == [1, 11, 21, None]
 
 

@@ -56,12 +56,12 @@ def test_rows_of_replaced_and_dropped_tables_are_deleted(store: OnlineStore, cli
     publish_round(store, "v", 2, 1, replace=True)
     assert len([name for name in names(client) if name.startswith(b"r:")]) == 1
     store.drop("v")
-    assert names(client) == {b"g", b"n"}
+    assert names(client) == {b"g", b"i", b"n"}
 
 
 def test_a_writer_whose_lease_ran_out_writes_nothing_more(store: OnlineStore, client: RedisClient) -> None:
     key = client.base + b"l:v"
-    with client.lease(key, seconds=0.05, wait_seconds=1) as lease:
+    with client.lease([key], seconds=0.05, wait_seconds=1) as lease:
         assert lease is not None
         with lease.step() as step:
             step.set(client.base + b"x", 1)
@@ -75,7 +75,7 @@ def test_a_writer_whose_lease_ran_out_writes_nothing_more(store: OnlineStore, cl
 
 def test_a_step_has_no_effect_when_the_lease_is_lost_in_it(client: RedisClient) -> None:
     key = client.base + b"l:v"
-    with client.lease(key, seconds=5, wait_seconds=1) as lease:
+    with client.lease([key], seconds=5, wait_seconds=1) as lease:
         assert lease is not None
         with contextlib.ExitStack() as stack:
             stack.enter_context(pytest.raises(Lost))

@@ -1,7 +1,7 @@
 """Table maintenance: expire snapshots that nothing pins, remove orphan files, and compact small files."""
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -128,7 +128,7 @@ def _compact(runtime: Runtime, identifier: str, horizon: int | None, dry_run: bo
         return CompactionResult()
     done = compact(runtime, table, layout, horizon, dry_run)
     if done.snapshot_id is not None and (cursor := _cursor(runtime, identifier)) is not None and cursor.snapshot_id == done.before:
-        moved = Cursor(done.snapshot_id, cursor.materialized_through)
+        moved = replace(cursor, snapshot_id=done.snapshot_id)
         # A concurrent publish has moved the cursor already, and takes precedence.
         with suppress(CommitConflict):
             runtime.online.publish(identifier.rpartition(".")[2], pa.table({}), keys=(), cursor=moved, since=cursor)

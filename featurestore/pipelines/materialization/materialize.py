@@ -11,8 +11,8 @@ from featurestore.dsl.view import FeatureView
 from featurestore.errors import CommitConflict, FeatureStoreError, RequestError
 from featurestore.lakehouse import commits
 from featurestore.pipelines.materialization.checks import Outcome
+from featurestore.pipelines.materialization.edition import EditionPublisher
 from featurestore.pipelines.materialization.finished import Finished
-from featurestore.pipelines.materialization.publish import publish
 from featurestore.pipelines.materialization.run import OnViewProgress, ViewProgress, run
 from featurestore.records.definitions import Applied
 from featurestore.records.runtime import Runtime
@@ -57,9 +57,16 @@ class Materialization:
 
 
 def materialize_view(
-    runtime: Runtime, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: OnViewProgress
+    runtime: Runtime,
+    publisher: EditionPublisher,
+    applied: Applied,
+    view: FeatureView,
+    start: int | None,
+    end: int | None,
+    report: OnViewProgress,
 ) -> Materialization:
-    """Bring one version of a view up to `end` (microseconds; the present when None or later) and publish it.
+    """Bring one version of a view up to `end` (microseconds; the present when None or later) and add it to an edition, which the caller
+    commits.
 
     A run that loses a race for the table starts over on what the winner left. Raises: RequestError for an interval
     that would leave a gap; TypeMismatch when the source's types no longer fit the table's; CheckFailed.
@@ -69,8 +76,7 @@ def materialize_view(
         finished = _finished(stack, runtime, applied, view, start, end, report)
         landed = finished.landed
         report(ViewProgress(view.name, "publish", 1, 1, landed.appended))
-        published = publish(runtime, applied, view, session=finished.session, table=finished.table)
-    report(ViewProgress(view.name, "done", 1, 1, landed.appended))
+        publisher.add(applied, view, session=finished.session, table=finished.table)
     return Materialization(
         view=applied.name,
         table=applied.table,
@@ -81,8 +87,8 @@ def materialize_view(
         corrections=landed.corrections,
         future_rows=landed.future_rows,
         null_keys=landed.null_keys,
-        snapshot_id=published.snapshot_id,
-        published=published.rows,
+        snapshot_id=None,
+        published=0,
         seconds=time.monotonic() - began,
         checks=landed.checks,
     )

@@ -3,10 +3,12 @@
 import errno
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 from featurestore.errors import FeatureStoreError, MaterializationFailed, NotReady, OutOfResources
+from featurestore.pipelines.materialization.edition import EditionPublisher
 from featurestore.pipelines.materialization.materialize import Materialization, OnViewProgress, ViewProgress, materialize_view
 from featurestore.records import health, stored_definition
 from featurestore.records.definitions import Applied
@@ -59,9 +61,16 @@ class Materializations(list[Materialization]):
 
 
 def materialize_views(
-    runtime: Runtime, versions: Iterable[Applied], start: int | None, end: int | None, report: OnViewProgress
+    runtime: Runtime,
+    versions: Iterable[Applied],
+    start: int | None,
+    end: int | None,
+    report: OnViewProgress,
+    staged: set[str] | None = None,
 ) -> Materializations:
-    """Bring each version up to `end`, one after the other; arguments as for `materialize_view`.
+    """Bring each version up to `end`, one after the other, and publish all in one edition; arguments as for `materialize_view`.
+
+    The tables that are ready to be published are added to `staged`, which `versions` may look at.
 
     What would fail every view alike ends the run: a full disk, a catalog that is away, what is no error, such as an interrupt,
     and what whoever is told of the progress raises.
@@ -77,24 +86,45 @@ def materialize_views(
             stops.append(error)
             raise
 
-    for applied in versions:
-        try:
-            view = stored_definition.checked_stored_view(applied.name, applied.version, applied.document, applied.columns)
-            done.append(materialize_view(runtime, applied, view, start, end, tell))
-        except FeatureStoreError as error:
-            if stops:
-                raise
-            failures.append(Failure(applied.name, applied.table, _of_view(applied.name, error)))
-            if _is_for_all(runtime, error):
-                break
-        except Exception as error:  # whatever happens to one view, the others are brought up to date
-            if stops:
-                raise
-            log.exception("view %s could not be materialized", applied.name)
-            failures.append(Failure(applied.name, applied.table, _unforeseen(applied.name, error)))
-            if _is_full(error):
-                break
-    return Materializations(done, failures)
+    with EditionPublisher(runtime) as publisher:
+        for applied in versions:
+            try:
+                view = stored_definition.checked_stored_view(applied.name, applied.version, applied.document, applied.columns)
+                done.append(materialize_view(runtime, publisher, applied, view, start, end, tell))
+                if staged is not None:
+                    staged.add(applied.table)
+            except FeatureStoreError as error:
+                if stops:
+                    raise
+                failures.append(Failure(applied.name, applied.table, _of_view(applied.name, error)))
+                if _is_for_all(runtime, error):
+                    break
+            except Exception as error:  # whatever happens to one view, the others are brought up to date
+                if stops:
+                    raise
+                log.exception("view %s could not be materialized", applied.name)
+                failures.append(Failure(applied.name, applied.table, _unforeseen(applied.name, error)))
+                if _is_full(error):
+                    break
+        return _published(publisher, done, failures, report)
+
+
+def _published(
+    publisher: EditionPublisher, done: Sequence[Materialization], failures: Sequence[Failure], report: OnViewProgress
+) -> Materializations:
+    """Make the edition visible: the views that are published, and those that failed, now or before."""
+    outcome = publisher.commit()
+    unpublished = [
+        Failure(run.view, run.table, _of_view(run.view, copy(outcome.errors[run.table]))) for run in done if run.table in outcome.errors
+    ]
+    runs = [
+        replace(run, snapshot_id=published.snapshot_id, published=published.rows)
+        for run in done
+        if (published := outcome.published.get(run.table)) is not None
+    ]
+    for run in runs:
+        report(ViewProgress(run.view, "done", 1, 1, run.rows_appended))
+    return Materializations(runs, [*failures, *unpublished])
 
 
 def _of_view(view: str, error: FeatureStoreError) -> FeatureStoreError:

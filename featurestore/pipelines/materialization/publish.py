@@ -5,8 +5,11 @@ Of a key that rows were deleted of, the newest one that is left is looked for in
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from dataclasses import replace as with_changes
 from typing import TypeAlias
+
+import pyarrow as pa
 
 from featurestore.compiler import newest_rows
 from featurestore.compiler.log_diff import DELETED, LIVE_COLUMNS
@@ -15,18 +18,14 @@ from featurestore.compiler.relations import Handle, IcebergFiles
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.results import count
 from featurestore.engine.session import Relation, Session
-from featurestore.errors import CommitConflict
-from featurestore.lakehouse import commits, scans, tables
+from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.tables import Table
-from featurestore.online.store import Cursor
-from featurestore.records import feature_table, stored_definition
+from featurestore.online.store import Cursor, Edition
+from featurestore.records import feature_table, online_tables
 from featurestore.records.definitions import Applied
 from featurestore.records.runtime import Runtime
-from featurestore.values.result import SNAPSHOT_ID, Result
 
-ATTEMPTS = 4
-"""How often a publish looks again when the online store has changed under it."""
 FEW_ROWS = 500_000
 """Of so many, to see whether each key has one row takes less than to choose among them."""
 FEW_KEYS = 200_000
@@ -34,6 +33,10 @@ FEW_KEYS = 200_000
 
 Log: TypeAlias = Callable[[Sequence[str]], Relation]
 """What gives these columns of the rows of a log, anew at each call: files can be read twice, a stream cannot."""
+
+
+OnRows: TypeAlias = Callable[[int], None]
+"""Called with the number of rows that were read for a publish since the last call."""
 
 
 @dataclass(frozen=True)
@@ -44,102 +47,72 @@ class KeyFilter:
     keys: Handle
 
 
-@dataclass(frozen=True)
-class Published:
-    """The snapshot that the online store now holds, None while the table has no rows, and how many rows were written for it."""
+class TableReader:
+    """Reads what an online table lacks of a feature table, into an edition."""
 
-    snapshot_id: int | None
-    rows: int = 0
+    def __init__(self, runtime: Runtime, on_rows: OnRows | None = None) -> None:
+        self._runtime, self._on_rows = runtime, on_rows
 
+    def look(self, name: str, table: Table | None = None) -> tuple[Table, Cursor, Cursor | None]:
+        """The feature table, its cursor, and that of the online table; `table` is the feature table as it was a moment ago."""
+        # Before the table is loaded: what was published until then is of a state of the table that is not newer.
+        online = self._runtime.online.cursor(name)
+        if table is None or _is_behind(table, online):
+            table = tables.load(self._runtime.catalog, self._runtime.features_table(name))
+        return table, online_tables.cursor_of(table), online
 
-@dataclass(frozen=True, eq=False)
-class Publication(Result):
-    """What was published of one version of a view: `rows` were written, and the online store now has the table at `snapshot_id`.
+    def must_replace(self, table: Table, name: str, online: Cursor | None) -> bool:
+        """Whether the online table is not what was published: absent, of another feature table, or with too few rows."""
+        return online is None or online_tables.is_foreign(online, table) or bool(self._runtime.online.incomplete([name]))
 
-    `snapshot_id` is None for a view that was never materialized, or has no rows.
-    """
+    def read(
+        self,
+        edition: Edition,
+        applied: Applied,
+        view: FeatureView,
+        table: Table,
+        cursor: Cursor,
+        since: Cursor | None,
+        replace: bool,
+        given: Session | None = None,
+    ) -> None:
+        """Read the rows that are to be published, and add them to the edition; with `replace`, all rows.
 
-    view: str
-    table: str
-    rows: int
-    snapshot_id: int | None = field(metadata=SNAPSHOT_ID)
+        `given` is a session that may read the table's files and whose content nobody needs; without it, one is opened.
+        """
+        snapshot_id, columns, keys = cursor.snapshot_id, list(applied.columns), tuple(view.entity.keys)
+        deletions = snapshot_id is not None and DELETED in tables.schema_of(table, snapshot_id).column_names
+        whole = _planned_once(lambda columns: scans.scan_snapshot(table, snapshot_id, columns=columns))
+        with self._runtime.engine.session(data_folders(table)) if given is None else nullcontext(given) as session:
+            if given is not None:
+                session.clear()
+            log = None if since is None or replace else _appended(table, since.snapshot_id, snapshot_id)
+            deleted = _store_deleted_keys(session, log, keys) if log is not None and deletions else None
+            removed = None
+            if log is None or (deleted is not None and count(session, deleted) > FEW_KEYS):
+                log, query = None, newest(session, whole, keys, columns, deletions)
+            elif deleted is None or not count(session, deleted):
+                query = newest(session, log, keys, columns, deletions)
+            else:
+                removed = session.batches(deleted).read_all()
+                others = newest(session, log, keys, columns, deletions, KeyFilter("ANTI", deleted))
+                appended = session.create_table("__fs_newest_appended", others)
+                left = newest(session, whole, keys, columns, deletions, KeyFilter("SEMI", deleted))
+                query = newest_rows.both_in_key_order(appended, left, keys, columns)
+            rows = self._observed(session.batches(query))
+            edition.add(applied.table, rows, keys=keys, cursor=cursor, since=since, replace=log is None, removed=removed)
 
+    def _observed(self, rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
+        on_rows = self._on_rows
+        if on_rows is None:
+            return rows
 
-def publish_views(runtime: Runtime, versions: Iterable[Applied], full: bool) -> list[Publication]:
-    """Publish each version by itself, one after the other; one that was never materialized has nothing to publish.
+        def batches() -> Iterable[pa.RecordBatch]:
+            for batch in rows:
+                yield batch
+                on_rows(batch.num_rows)
 
-    Raises: as `publish`.
-    """
-    done = []
-    for applied in versions:
-        view = stored_definition.checked_stored_view(applied.name, applied.version, applied.document, applied.columns)
-        table = tables.load(runtime.catalog, runtime.features_table(applied.table))
-        filled = feature_table.state_of(table.properties).through is not None
-        published = publish(runtime, applied, view, full, table=table) if filled else Published(None)
-        done.append(Publication(applied.name, applied.table, published.rows, published.snapshot_id))
-    return done
-
-
-def publish(
-    runtime: Runtime,
-    applied: Applied,
-    view: FeatureView,
-    full: bool = False,
-    session: Session | None = None,
-    table: Table | None = None,
-) -> Published:
-    """Bring the online store to the table's current snapshot and watermark; with `full`, put all rows in the place of those it has.
-
-    The online store remembers which snapshot it holds, so a run that died between append and publish is finished by
-    the next one, and an online store that was lost is filled anew, also when that happens between the look and the write.
-    `session` is one that may read the table's files and whose content nobody needs, and `table` the table as it was a moment ago;
-    what is not given, or when a publish is tried again, is opened for it. Raises: CommitConflict when others publish the table, or
-    empty it, all the time.
-    """
-
-    def attempt() -> Published:
-        return _publish(runtime, applied, view, full, session, table)
-
-    def recover(conflict: CommitConflict) -> None:
-        nonlocal session, table
-        session = table = None
-
-    name = runtime.features_table(applied.table)
-    return commits.retry(name, attempt, undone="its newest rows are not online", attempts=ATTEMPTS, recover=recover)
-
-
-def _publish(runtime: Runtime, applied: Applied, view: FeatureView, full: bool, given: Session | None, table: Table | None) -> Published:
-    # Before the table is loaded: what was published until then is of a state of the table that is not newer.
-    held = runtime.online.cursor(applied.table)
-    if table is None or _is_behind(table, held):
-        table = tables.load(runtime.catalog, runtime.features_table(applied.table))
-    snapshot_id = tables.current_snapshot_id(table)
-    cursor = Cursor(snapshot_id, feature_table.state_of(table.properties).through)
-    if held == cursor and not full:
-        return Published(snapshot_id)
-    columns, keys = list(applied.columns), tuple(view.entity.keys)
-    deletions = snapshot_id is not None and DELETED in tables.schema_of(table, snapshot_id).column_names
-
-    whole = _planned_once(lambda columns: scans.scan_snapshot(table, snapshot_id, columns=columns))
-    with runtime.engine.session(data_folders(table)) if given is None else nullcontext(given) as session:
-        if given is not None:
-            session.clear()
-        log = None if held is None or full else _appended(table, held.snapshot_id, snapshot_id)
-        deleted = _store_deleted_keys(session, log, keys) if log is not None and deletions else None
-        removed = None
-        if log is None or (deleted is not None and count(session, deleted) > FEW_KEYS):
-            log, query = None, newest(session, whole, keys, columns, deletions)
-        elif deleted is None or not count(session, deleted):
-            query = newest(session, log, keys, columns, deletions)
-        else:
-            removed = session.batches(deleted).read_all()
-            others = newest(session, log, keys, columns, deletions, KeyFilter("ANTI", deleted))
-            appended = session.create_table("__fs_newest_appended", others)
-            left = newest(session, whole, keys, columns, deletions, KeyFilter("SEMI", deleted))
-            query = newest_rows.both_in_key_order(appended, left, keys, columns)
-        rows = session.batches(query)
-        written = runtime.online.publish(applied.table, rows, keys=keys, cursor=cursor, since=held, replace=log is None, removed=removed)
-    return Published(snapshot_id, written)
+        return pa.RecordBatchReader.from_batches(rows.schema, batches())
 
 
 def _is_behind(table: Table, held: Cursor | None) -> bool:
@@ -173,7 +146,7 @@ def _planned_once(read: Callable[[Sequence[str] | None], Relation], planned: "Re
         planned = planned or read(None)
         known = {column.name: column for column in planned.columns} if isinstance(planned, IcebergFiles) else {}
         if isinstance(planned, IcebergFiles) and known.keys() >= set(columns):
-            return replace(planned, columns=tuple(known[name] for name in columns))
+            return with_changes(planned, columns=tuple(known[name] for name in columns))
         return read(columns)
 
     return log

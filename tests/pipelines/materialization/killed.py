@@ -9,7 +9,7 @@ from typing import Any
 from featurestore import FeatureStore, Settings
 from featurestore.engine.duck import DuckSession
 from featurestore.lakehouse import tables, writes
-from featurestore.pipelines.materialization import materialize
+from featurestore.pipelines.materialization.edition import EditionPublisher
 
 
 def dying(at: int) -> Callable[[Any], Any]:
@@ -36,7 +36,7 @@ def run(home: Path, chunk_rows: int, dies_at: int) -> None:
     """Materialize every view; die at the n-th step: before or after files are written, a commit, or a publish."""
     stepping = dying(dies_at)
     DuckSession.write = stepping(DuckSession.write)  # type: ignore[method-assign]
-    for module, name in ((tables, "commit"), (writes, "commit"), (materialize, "publish")):
+    for module, name in ((tables, "commit"), (writes, "commit"), (EditionPublisher, "commit")):
         setattr(module, name, stepping(getattr(module, name)))
     with FeatureStore(settings=Settings(home=home, chunk_rows=chunk_rows)) as store:
         store.materialize()

@@ -1,0 +1,169 @@
+"""The online edition of a run: what its views gained is read and encoded one by one, and becomes visible in one step."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from featurestore.dsl.view import FeatureView
+from featurestore.engine.session import Session
+from featurestore.errors import CommitConflict, FeatureStoreError
+from featurestore.lakehouse import commits, tables
+from featurestore.lakehouse.tables import Table
+from featurestore.online.store import Cursor, Edition
+from featurestore.pipelines.materialization.publish import OnRows, TableReader
+from featurestore.records import feature_table, online_tables, stored_definition
+from featurestore.records.definitions import Applied
+from featurestore.records.runtime import Runtime
+from featurestore.values.result import SNAPSHOT_ID, Result
+
+ATTEMPTS = 4
+"""How often an edition is committed, as the online store changes under it."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """The snapshot that the online store now holds, None while the table has no rows, and how many rows were written for it."""
+
+    snapshot_id: int | None
+    rows: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Publication(Result):
+    """What was published of one version of a view: `rows` were written, and the online store now has the table at `snapshot_id`.
+
+    `snapshot_id` is None for a view that was never materialized, or has no rows.
+    """
+
+    view: str
+    table: str
+    rows: int
+    snapshot_id: int | None = field(metadata=SNAPSHOT_ID)
+
+
+@dataclass
+class _Staged:
+    """A table of an edition: what was asked for, the table as it was read, and its cursor."""
+
+    applied: Applied
+    view: FeatureView
+    full: bool
+    table: Table
+    cursor: Cursor
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the tables of an edition, by name: those that are published, and the errors of the others."""
+
+    published: Mapping[str, Published]
+    errors: Mapping[str, FeatureStoreError] = field(default_factory=dict)
+
+
+class EditionPublisher:
+    """Publishes feature tables: `add` reads and encodes each, `commit` makes all visible at once. A context manager."""
+
+    def __init__(self, runtime: Runtime, on_rows: OnRows | None = None) -> None:
+        self._runtime = runtime
+        self._reader = TableReader(runtime, on_rows)
+        self._stack = ExitStack()
+        self._opened: Edition | None = None
+        self._staged: dict[str, _Staged] = {}
+
+    def add(
+        self, applied: Applied, view: FeatureView, full: bool = False, session: Session | None = None, table: Table | None = None
+    ) -> None:
+        """Add what the online store lacks of the table's current snapshot and watermark; with `full`, all rows.
+
+        The online store remembers which snapshot it holds, so a run that died between append and publish is finished by the next one,
+        and a table that was lost there, has holes, or is of another catalog is filled anew. `session` is one that may read the
+        table's files and whose content nobody needs, and `table` the table as it was a moment ago; what is not given is opened for it.
+        """
+        name = applied.table
+        table, cursor, since = self._reader.look(name, table)
+        replace = full or self._reader.must_replace(table, name, since)
+        if self._opened is not None:
+            self._opened.discard(name)
+        if since != cursor or replace:
+            self._reader.read(self._edition(), applied, view, table, cursor, since, replace, session)
+        self._staged[name] = _Staged(applied, view, full, table, cursor)
+
+    def commit(self) -> Outcome:
+        """Make all tables visible. One that others publish meanwhile is read again; where that never ends, the others go without it."""
+        written: Mapping[str, int] = {}
+        errors: dict[str, FeatureStoreError] = {}
+
+        def recover(conflict: CommitConflict) -> None:
+            for name in self._conflicting(conflict):
+                again = self._staged[name]
+                try:
+                    self.add(again.applied, again.view, again.full)
+                except FeatureStoreError as error:
+                    errors[name] = error
+                    self._drop(name)
+
+        while self._staged:
+            try:
+                written = commits.retry(
+                    ", ".join(self._staged),
+                    lambda: self._edition().commit(),
+                    undone="its newest rows are not online",
+                    attempts=ATTEMPTS,
+                    recover=recover,
+                )
+                break
+            except CommitConflict as error:
+                for name in self._conflicting(error):
+                    errors[name] = error
+                    self._drop(name)
+            except FeatureStoreError as error:
+                return Outcome({}, {**errors, **dict.fromkeys(self._staged, error)})
+        for staged in self._staged.values():
+            online_tables.note_published(self._runtime, staged.table)
+        done = {name: Published(staged.cursor.snapshot_id, written.get(name, 0)) for name, staged in self._staged.items()}
+        return Outcome(done, errors)
+
+    def _conflicting(self, error: CommitConflict) -> list[str]:
+        """The tables that were in a conflict: all, if it names none of them."""
+        name = error.details.get("table")
+        return [name] if isinstance(name, str) and name in self._staged else list(self._staged)
+
+    def _drop(self, name: str) -> None:
+        del self._staged[name]
+        if self._opened is not None:
+            self._opened.discard(name)
+
+    def _edition(self) -> Edition:
+        if self._opened is None:
+            self._opened = self._stack.enter_context(self._runtime.online.edition())
+        return self._opened
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+
+def publish_views(runtime: Runtime, versions: Iterable[Applied], full: bool) -> list[Publication]:
+    """Publish all versions, which become visible together; one that was never materialized has nothing to publish.
+
+    Raises: CommitConflict when others publish a table, or empty it, all the time; the other tables are published.
+    """
+    requested = list(versions)
+    with EditionPublisher(runtime) as publisher:
+        for applied in requested:
+            view = stored_definition.checked_stored_view(applied.name, applied.version, applied.document, applied.columns)
+            table = tables.load(runtime.catalog, runtime.features_table(applied.table))
+            if feature_table.state_of(table.properties).through is not None:
+                publisher.add(applied, view, full, table=table)
+        outcome = publisher.commit()
+    for error in outcome.errors.values():
+        raise error
+    results = []
+    for applied in requested:
+        published = outcome.published.get(applied.table, Published(None))
+        results.append(Publication(applied.name, applied.table, published.rows, published.snapshot_id))
+    return results
