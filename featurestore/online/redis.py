@@ -433,8 +433,7 @@ def _changes(
         data = _stored(row, old, held, header)
         if data is not None:
             changed[key] = data
-            # A value with a previous version replaces a row.
-            if old is None or (len(data) == _HEAD.size + len(row) and _latest(old, held, header) is None):
+            if old is None or _latest(old, held, header) is None:
                 added.append(key)
     return changed, added
 

@@ -228,6 +228,6 @@ def test_a_sample_is_of_all_rows_alike() -> None:
 
 
 def test_a_header_of_before_rows_were_counted_is_read() -> None:
-    shape = (("k",), ("int",), ("x",), ("int",))
+    shape = {"keys": ["k"], "key_kinds": ["int"], "columns": ["x"], "kinds": ["int"]}
     old = decode_header(msgspec.msgpack.encode([1, shape, {"snapshot_id": 7, "materialized_through": None}, 3, [], None]))
     assert (old.sequence, old.rows, old.edition, old.cursor) == (3, None, None, Cursor(7, None))
