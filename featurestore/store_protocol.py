@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
     from featurestore.pipelines.maintenance.removal import Removal
     from featurestore.pipelines.maintenance.repair import Repair
+    from featurestore.pipelines.materialization.edition import Publication
     from featurestore.pipelines.materialization.outcome import Materializations
-    from featurestore.pipelines.materialization.publish import Publication
     from featurestore.pipelines.planning.plan import Plan
     from featurestore.pipelines.training_sets.comparison_result import Comparison
     from featurestore.pipelines.training_sets.listing import TrainingSetInfo

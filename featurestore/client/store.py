@@ -23,9 +23,9 @@ from featurestore.pipelines.maintenance.maintain import TableMaintenance
 from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
 from featurestore.pipelines.maintenance.removal import Removal
 from featurestore.pipelines.maintenance.repair import Repair
+from featurestore.pipelines.materialization.edition import Publication
 from featurestore.pipelines.materialization.materialize import ViewProgress
 from featurestore.pipelines.materialization.outcome import Materializations
-from featurestore.pipelines.materialization.publish import Publication
 from featurestore.pipelines.planning.plan import Plan
 from featurestore.pipelines.prediction import Prediction
 from featurestore.pipelines.training_sets import splits

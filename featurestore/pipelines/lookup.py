@@ -1,6 +1,6 @@
 """The online lookup: the newest row per key of every view, and the same derived features as in training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import chain
@@ -152,8 +152,13 @@ def lookup(
         },
         types=(*(sql_type for use in plan.uses for sql_type in use.feature_types), *(None for _ in plan.derived)),
         derived_types=derived_types,
-        edition=max((read.edition for read in reads if read.edition is not None), default=None),
+        edition=newest_edition(read.edition for read in reads),
     )
+
+
+def newest_edition(editions: Iterable[int | None]) -> int | None:
+    """The edition of an answer from tables of these editions, in one state of the store: one differs if any of them does."""
+    return max((edition for edition in editions if edition is not None), default=None)
 
 
 def _keys_by_table(plan: ServicePlan, entities: Sequence[Mapping[str, Any]]) -> list[tuple[str, Sequence[tuple[Any, ...]]]]:

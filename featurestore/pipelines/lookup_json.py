@@ -18,7 +18,7 @@ from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.errors import NotReady
 from featurestore.online.rows import TIME_BIAS, VERSION_BYTES, decode_time
 from featurestore.online.store import EncodedKeys, EncodedRead, TableState
-from featurestore.pipelines.lookup import EXPIRED, NOT_FOUND, PRESENT
+from featurestore.pipelines.lookup import EXPIRED, NOT_FOUND, PRESENT, newest_edition
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
 
@@ -174,7 +174,9 @@ def _templates(plan: ServicePlan, tables: Sequence[TableState | None]) -> tuple[
     watermarks = {name: None if cursor is None else times.text(cursor.materialized_through) for name, cursor in cursors}
     types = [sql_type for use in plan.uses for sql_type in use.feature_types]
     start = b'{"features":%b,"rows":' % _escaped(plan.feature_names)
-    middle = b',"snapshots":%b,"watermarks":%b' % (_escaped(snapshots), _escaped(watermarks))
+    edition = newest_edition(None if table is None else table.edition for table in tables)
+    edition_text = None if edition is None else str(edition)
+    middle = b',"snapshots":%b,"watermarks":%b,"edition":%b' % (_escaped(snapshots), _escaped(watermarks), _escaped(edition_text))
     places = b",".join(_escaped(use.label) + b":%b" for use in plan.uses)
     more = b',"types":%b,"status":{%b},"timestamps":{%b}' % (_escaped(types), places, places)
     return start + b"%b" + middle + b"}", start + b"%b" + middle + more + b"}"

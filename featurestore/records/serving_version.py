@@ -48,11 +48,12 @@ class Services:
             return self._plans.get(service_name(name))
 
     def cached_with_generation(self, name: str) -> tuple[ServicePlan, int] | None:
-        """The version to serve that memory holds, and the generation of the online store that it holds for; None if it holds none."""
+        """The version to serve that memory holds, and the generation of the online store that it holds for; None if it holds none,
+        or some table was found to be lost."""
         # In this order: a plan that is newer than its generation is not used, one that is older would be.
         generation = self._generation
         plan = self._plans.get(name)
-        return None if plan is None else (plan, generation)
+        return None if plan is None or self._online_tables.lost else (plan, generation)
 
     def current(self, name: str) -> ServicePlan:
         """The plan of the version to serve, cached until the online store changes. Raises: NotReady if that has lost a table."""
