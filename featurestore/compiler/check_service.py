@@ -52,7 +52,7 @@ def _features_faults(service: FeatureService, uses: dict[str, str]) -> Iterator[
 def _selection_faults(selection: Selection) -> Iterator[str]:
     """Check that the selected features and keys exist in the view."""
     view = selection.view
-    known = unfolded_names(view)
+    known = expanded_names(view)
     for name in selection.names or ():
         if name not in known:
             yield f"no feature {brief(name)} in {view.name}{near(name, known)}"
@@ -100,7 +100,7 @@ def _derived_faults(name: str, sql: str, readable: Sequence[str], uses: Mapping[
         yield f"'{read}' reads a field of a struct, and neither a feature nor a request field is one; {hint}"
 
 
-def unfolded_names(view: FeatureView) -> tuple[str, ...]:
+def expanded_names(view: FeatureView) -> tuple[str, ...]:
     """The names of a view's features, one per window of an aggregation; also for a view with problems."""
     names: list[str] = []
     for name, feature in view.declared.items():
@@ -110,7 +110,7 @@ def unfolded_names(view: FeatureView) -> tuple[str, ...]:
 
 def output_names(selection: Selection) -> tuple[str, ...]:
     """The names of the selected features in the service, in the order of the selection."""
-    names = unfolded_names(selection.view) if selection.names is None else selection.names
+    names = expanded_names(selection.view) if selection.names is None else selection.names
     return tuple(f"{selection.alias}_{name}" if selection.alias else name for name in names)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from featurestore.compiler.check_service import unfolded_names
+from featurestore.compiler.check_service import expanded_names
 from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, resolve, struct_reads
 from featurestore.compiler.query import Query, text_query
 from featurestore.compiler.relations import Handle
@@ -47,7 +47,7 @@ def check_field(position: int) -> str:
 
 def row_columns(view: FeatureView) -> tuple[str, ...]:
     """The columns that a condition may read: keys, feature_timestamp and features."""
-    return (*view.entity.keys, "feature_timestamp", *unfolded_names(view))
+    return (*view.entity.keys, "feature_timestamp", *expanded_names(view))
 
 
 def condition_sql(check: Condition, view: FeatureView) -> str:
@@ -78,7 +78,7 @@ def violation_conditions(view: FeatureView) -> Mapping[int, str]:
         if isinstance(check, Condition):
             conditions[position] = f"NOT ({condition_sql(check, view)})"
         elif isinstance(check, NotNull):
-            conditions[position] = f"{quoted(str(resolve(check.feature, unfolded_names(view))))} IS NULL"
+            conditions[position] = f"{quoted(str(resolve(check.feature, expanded_names(view))))} IS NULL"
     return conditions
 
 
@@ -95,7 +95,7 @@ def _limit_faults(check: Check, view: FeatureView) -> Iterator[str]:
         return
     if isinstance(check.at_least, bool) or not isinstance(check.at_least, int | float) or not 0 < check.at_least <= 1:
         yield f"at_least={brief(check.at_least)} is not a fraction of the rows: a number above 0 and at most 1, such as 0.95"
-    known = unfolded_names(view)
+    known = expanded_names(view)
     if isinstance(check, NotNull):
         if not isinstance(check.feature, str) or resolve(check.feature, known) is None:
             yield f"no feature {brief(check.feature)} in {view.name}{near(str(check.feature), known)}"

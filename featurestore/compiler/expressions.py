@@ -99,8 +99,8 @@ def resolve(name: str, known: Collection[str]) -> str | None:
     """The known column that `name` means: the same spelling, or the only one that differs in case; else None."""
     if name in known:
         return name
-    folded = [other for other in known if other.lower() == name.lower()]
-    return folded[0] if len(folded) == 1 else None
+    matches = [other for other in known if other.lower() == name.lower()]
+    return matches[0] if len(matches) == 1 else None
 
 
 def render(tree: exp.Expr, columns: Mapping[str, str]) -> str:

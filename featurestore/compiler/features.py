@@ -39,15 +39,15 @@ ViewFeature = WindowedFeature | RowFeature | ExpressionFeature
 
 def features_of(view: FeatureView) -> tuple[ViewFeature, ...]:
     """The features of a checked view, in column order."""
-    unfolded: list[ViewFeature] = []
+    expanded: list[ViewFeature] = []
     for name, feature in view.declared.items():
         if isinstance(feature, Aggregation):
-            unfolded.extend(WindowedFeature(f"{name}_{window}", name, feature, microseconds(window)) for window in feature.over)
+            expanded.extend(WindowedFeature(f"{name}_{window}", name, feature, microseconds(window)) for window in feature.over)
         elif isinstance(feature, Expression):
-            unfolded.append(ExpressionFeature(name, feature.sql))
+            expanded.append(ExpressionFeature(name, feature.sql))
         else:
-            unfolded.append(RowFeature(name, feature))
-    return tuple(unfolded)
+            expanded.append(RowFeature(name, feature))
+    return tuple(expanded)
 
 
 def feature_names(view: FeatureView) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ A grid point g is a multiple of the grid's step, in microseconds from the Unix e
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from featurestore.compiler import folds
+from featurestore.compiler import aggregates
 from featurestore.compiler.events import CREATED, Events
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.features import WindowedFeature, features_of
@@ -29,8 +29,8 @@ class GridPlan:
     keys: tuple[str, ...]
     step: int
     windows: tuple[int, ...]
-    folded: tuple[tuple[WindowedFeature, folds.Fold], ...]
-    ordered: tuple[tuple[WindowedFeature, folds.Ordered], ...]
+    tiled: tuple[tuple[WindowedFeature, aggregates.TiledAggregate], ...]
+    ordered: tuple[tuple[WindowedFeature, aggregates.OrderedAggregate], ...]
     counted: tuple[tuple[str, str | None], ...]
     has_created: bool
 
@@ -40,9 +40,9 @@ class GridPlan:
         return self.windows[-1]
 
     @property
-    def parts(self) -> tuple[folds.Part, ...]:
-        """The distinct parts of the folded features."""
-        return tuple(dict.fromkeys(part for _, fold in self.folded for part in fold.parts))
+    def parts(self) -> tuple[aggregates.PartialAggregate, ...]:
+        """The distinct parts of the tiled features."""
+        return tuple(dict.fromkeys(part for _, aggregate in self.tiled for part in aggregate.parts))
 
     @property
     def key_list(self) -> str:
@@ -72,7 +72,7 @@ def type_problems(view: FeatureView, events: Events, types: Mapping[str, str]) -
             aggregation, field = feature.aggregation, f"features.{feature.declared}"
             if aggregation.column is not None:
                 sql_type = types[names[aggregation.column].name]
-                if aggregation.function in folds.NUMERIC and not folds.is_numeric(sql_type):
+                if aggregation.function in aggregates.NUMERIC and not aggregates.is_numeric(sql_type):
                     message = f"agg.{aggregation.function} takes numbers; {aggregation.column!r} is {sql_type}"
                     problems[FieldProblem(owner_of(view), field, message)] = None
             if aggregation.where is not None and (sql_type := types[names[aggregation.where].name]) != "BOOLEAN":
@@ -80,30 +80,30 @@ def type_problems(view: FeatureView, events: Events, types: Mapping[str, str]) -
     return list(problems)
 
 
-def grid_plan(view: FeatureView, events: Events, types: Mapping[str, str], shortcuts: folds.Shortcuts = folds.NONE) -> GridPlan:
+def grid_plan(view: FeatureView, events: Events, types: Mapping[str, str], shortcuts: aggregates.Shortcuts = aggregates.NONE) -> GridPlan:
     """Plan how a checked view's features are computed. `types` has the DuckDB types of the events' columns."""
     names = {item.text: item.name for item in events.inputs}
-    folded: list[tuple[WindowedFeature, folds.Fold]] = []
-    ordered: list[tuple[WindowedFeature, folds.Ordered]] = []
+    tiled: list[tuple[WindowedFeature, aggregates.TiledAggregate]] = []
+    ordered: list[tuple[WindowedFeature, aggregates.OrderedAggregate]] = []
     counted: dict[tuple[str, str | None], None] = {}
     for feature in features_of(view):
         if isinstance(feature, WindowedFeature):
             aggregation = feature.aggregation
             value = None if aggregation.column is None else names[aggregation.column]
             where = None if aggregation.where is None else names[aggregation.where]
-            fold = folds.fold(aggregation, value, where, "" if value is None else types[value], shortcuts)
+            aggregate = aggregates.tiled_aggregate(aggregation, value, where, "" if value is None else types[value], shortcuts)
             if value is not None and aggregation.function in ("count", "mean"):
                 counted[value, where] = None
-            if fold is not None:
-                folded.append((feature, fold))
+            if aggregate is not None:
+                tiled.append((feature, aggregate))
             else:
-                ordered.append((feature, folds.Ordered(aggregation, str(value), where, types[str(value)])))
-    windows = tuple(sorted({feature.window for feature, _ in (*folded, *ordered)}))
+                ordered.append((feature, aggregates.OrderedAggregate(aggregation, str(value), where, types[str(value)])))
+    windows = tuple(sorted({feature.window for feature, _ in (*tiled, *ordered)}))
     return GridPlan(
         tuple(map(quoted, events.keys)),
         grid_step(view),
         windows,
-        tuple(folded),
+        tuple(tiled),
         tuple(ordered),
         tuple(counted),
         view.source.created is not None,

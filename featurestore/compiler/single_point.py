@@ -7,11 +7,11 @@ last grid step: each band is aggregated once per key, and a window combines all 
 from collections.abc import Iterable
 from itertools import pairwise
 
-from featurestore.compiler import folds
+from featurestore.compiler import aggregates
+from featurestore.compiler.aggregates import BAND
 from featurestore.compiler.events import EVENTS, TIME
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.features import WindowedFeature
-from featurestore.compiler.folds import BAND
 from featurestore.compiler.grid import GRID, GridPlan, created_timestamp, known_at, more_columns
 
 POINT = "getvariable('point')"
@@ -22,28 +22,28 @@ def single_point(plan: GridPlan) -> str:
     """A SELECT of the rows at the grid point `point` (a variable, UTC microseconds): keys, both times and every windowed feature,
     bit for bit the rows that `windows` gives there.
 
-    It reads the relation EVENTS once per band, and again for features that do not fold. EVENTS must have every event of the longest
-    window and of one grid step before it.
+    It reads the relation EVENTS once per band, and again for features that need the events in order. EVENTS must have every event of
+    the longest window and of one grid step before it.
     """
     own = [
-        f"{fold.value.format(*(_combined(part, feature) for part in fold.parts))} AS {quoted(feature.name)}"
-        for feature, fold in plan.folded
+        f"{aggregate.value.format(*(_combined(part, feature) for part in aggregate.parts))} AS {quoted(feature.name)}"
+        for feature, aggregate in plan.tiled
     ]
     other = [quoted(feature.name) for feature, _ in plan.ordered]
     times = f"make_timestamptz({GRID}) AS feature_timestamp, {created_timestamp(plan, GRID, _CREATED)} AS created_timestamp"
-    joined = f"(\n{_folded(plan)}\n)"
+    joined = f"(\n{_tiled(plan)}\n)"
     if plan.ordered:
         joined += f"\nJOIN (\n{_ordered(plan)}\n) USING ({plan.key_list})"
     columns = f"{plan.key_list}, {times}{more_columns([*own, *other])}"
     return f"SELECT {columns}\nFROM (SELECT {POINT} AS {GRID}, * FROM {joined}){_within_bounds(plan)}"
 
 
-def _folded(plan: GridPlan) -> str:
+def _tiled(plan: GridPlan) -> str:
     """The keys whose values may have changed, because an event entered or left a window."""
     merged = dict.fromkeys(
         f"{part.merge.format(part.name, within=f'{BAND} < {feature.window}')} AS {_combined(part, feature)}"
-        for feature, fold in plan.folded
-        for part in fold.parts
+        for feature, aggregate in plan.tiled
+        for part in aggregate.parts
     )
     created = [f"max({_CREATED}) FILTER (WHERE {BAND} < {plan.longest}) AS {_CREATED}"] if plan.has_created else []
     moves = ", ".join(map(str, _moves(plan)))
@@ -67,7 +67,7 @@ def _bands(plan: GridPlan) -> str:
 
 
 def _ordered(plan: GridPlan) -> str:
-    """The features that do not fold, for every key with an event in range."""
+    """The features that need the events in order, for every key with an event in range."""
     values = [f"{item.sql(f'{TIME} >= {_ago(feature.window)}')} AS {quoted(feature.name)}" for feature, item in plan.ordered]
     reach = f"{TIME} >= {_ago(plan.longest + plan.step)} AND {TIME} < {_ago(0)}"
     return f"SELECT {plan.key_list}{more_columns(values)}\nFROM {EVENTS}\nWHERE {reach}\nGROUP BY {plan.key_list}"
@@ -76,9 +76,9 @@ def _ordered(plan: GridPlan) -> str:
 def _within_bounds(plan: GridPlan) -> str:
     """The condition that fails for narrow sums beyond NARROW; integer overflow fails by itself, but only later."""
     tests: Iterable[str] = dict.fromkeys(
-        f"CASE WHEN abs({_combined(part, feature)}) >= {folds.NARROW} THEN error('a sum is too large') ELSE true END"
-        for feature, fold in plan.folded
-        for part in fold.parts
+        f"CASE WHEN abs({_combined(part, feature)}) >= {aggregates.NARROW} THEN error('a sum is too large') ELSE true END"
+        for feature, aggregate in plan.tiled
+        for part in aggregate.parts
         if part.narrow
     )
     return f"\nWHERE {' AND '.join(tests)}" if tests else ""
@@ -93,5 +93,5 @@ def _ago(age: int) -> str:
     return f"make_timestamptz({POINT} - {age})"
 
 
-def _combined(part: folds.Part, feature: WindowedFeature) -> str:
+def _combined(part: aggregates.PartialAggregate, feature: WindowedFeature) -> str:
     return f"{part.name}_{feature.window // 1_000_000}"

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from featurestore.compiler.aggregates import NONE, Shortcuts
 from featurestore.compiler.events import CREATED, TIME, Events
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.features import ExpressionFeature, RowFeature, ViewFeature, features_of
-from featurestore.compiler.folds import NONE, Shortcuts
 from featurestore.compiler.grid import grid_plan
 from featurestore.compiler.query import Query, text_query, write_steps
 from featurestore.compiler.single_point import single_point

@@ -1,12 +1,12 @@
 """SQL of windowed aggregates on a sparse grid: events are aggregated into tiles of one grid step, and windows run over tiles.
 
 The window [g - w, g) consists of the tiles in (g - w, g]. A value can change only at the tile of an event and, for each window, w
-later, where that tile leaves the window: rows are stored at these points. Aggregates that do not fold (exact quantiles, distinct
-counts, ordered lists, standard deviations) run over one sequence of events and points per key. No result depends on threads or on where
-a run started.
+later, where that tile leaves the window: rows are stored at these points. Aggregates that need the events in order (exact quantiles,
+distinct counts, ordered lists, standard deviations) run over one sequence of events and points per key. No result depends on threads or
+on where a run started.
 """
 
-from featurestore.compiler import folds
+from featurestore.compiler import aggregates
 from featurestore.compiler.events import CREATED, EVENTS, TIME, Events
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.features import WindowedFeature
@@ -36,9 +36,9 @@ def window_steps(plan: GridPlan, values: str) -> list[tuple[str, str]]:
 def tile_facts(plan: GridPlan) -> str | None:
     """A SELECT of one row over TILES: `fits`, whether every narrow sum stays in bounds in any window, and for every part that counts a
     column, under its name, whether the count equals that of the rows. None: there is nothing to find out."""
-    sums = [f"coalesce(sum(abs(CAST({part.name} AS DOUBLE))), 0) < {folds.NARROW:.1f}" for part in plan.parts if part.narrow]
+    sums = [f"coalesce(sum(abs(CAST({part.name} AS DOUBLE))), 0) < {aggregates.NARROW:.1f}" for part in plan.parts if part.narrow]
     names = {part.name for part in plan.parts}
-    pairs = [pair for pair in (folds.count_part_names(value, where) for value, where in plan.counted) if set(pair) <= names]
+    pairs = [pair for pair in (aggregates.count_part_names(value, where) for value, where in plan.counted) if set(pair) <= names]
     equal_counts = [f"coalesce(bool_and({count} = {rows}), true) AS {count}" for count, rows in pairs]
     if not sums and not equal_counts:
         return None
@@ -78,7 +78,7 @@ def _values(plan: GridPlan) -> str:
         if window != plan.step
     )
     combined = dict.fromkeys(
-        f"{_over(plan, part, feature)} AS {_combined(part, feature)}" for feature, fold in plan.folded for part in fold.parts
+        f"{_over(plan, part, feature)} AS {_combined(part, feature)}" for feature, aggregate in plan.tiled for part in aggregate.parts
     )
     known = "__fs_c" if plan.longest == plan.step else f"max(__fs_c) OVER w{plan.longest}"
     joined = (
@@ -89,8 +89,8 @@ def _values(plan: GridPlan) -> str:
     if plan.ordered:
         joined += f"\nJOIN (\n{_ordered(plan)}\n) o ON {same_columns((*plan.keys, GRID), 'v', 'o')}"
     own = [
-        f"{fold.value.format(*(_combined(part, feature) for part in fold.parts))} AS {quoted(feature.name)}"
-        for feature, fold in plan.folded
+        f"{aggregate.value.format(*(_combined(part, feature) for part in aggregate.parts))} AS {quoted(feature.name)}"
+        for feature, aggregate in plan.tiled
     ]
     other = [f"o.{quoted(feature.name)}" for feature, _ in plan.ordered]
     keys = ", ".join(f"v.{key}" for key in plan.keys)
@@ -98,17 +98,17 @@ def _values(plan: GridPlan) -> str:
     return f"SELECT {keys}, {times}{more_columns([*own, *other])}\nFROM {joined}\nWHERE {_within(f'v.{GRID}')}"
 
 
-def _over(plan: GridPlan, part: folds.Part, feature: WindowedFeature) -> str:
+def _over(plan: GridPlan, part: aggregates.PartialAggregate, feature: WindowedFeature) -> str:
     """A part combined over the feature's window; a window of one step is the tile itself."""
     return part.name if feature.window == plan.step else part.combine.format(part.name, over=f"OVER w{feature.window}")
 
 
-def _combined(part: folds.Part, feature: WindowedFeature) -> str:
+def _combined(part: aggregates.PartialAggregate, feature: WindowedFeature) -> str:
     return f"{part.name}_{feature.window // 1_000_000}"
 
 
 def _ordered(plan: GridPlan) -> str:
-    """The features that do not fold: points are merged with the events of their key, and a window is a frame that ends before the point."""
+    """The features that need the events in order: events and points of a key are merged, and a window is a frame that ends at a point."""
     time = f"epoch_us({TIME})"
     values = [f"{item.sql(over=f' OVER w{feature.window}')} AS {quoted(feature.name)}" for feature, item in plan.ordered]
     reads = dict.fromkeys(column for _, item in plan.ordered for column in item.reads)

@@ -18,7 +18,7 @@ CORRECTIONS = "featurestore.corrections"
 TYPES = "featurestore.source-types"
 NEWEST = "featurestore.newest-event"
 RAN = "featurestore.materialized-at"
-FOLDED = "featurestore.folded-before"
+DROPPED_BEFORE = "featurestore.folded-before"
 """The table property with the time from which known="then" is exact: superseded versions were dropped before it."""
 
 

@@ -118,7 +118,7 @@ def test_publish(fresh: Path) -> None:
     assert as_json("publish", "--full", "customer_profile") == [filled]
     shown = run("publish", "--full", "customer_profile").stdout
     assert filled["snapshot_id"] in shown
-    assert run("publish", "--url", "http://127.0.0.1:1").exit_code == 2
+    assert run("publish", "--url", "http://127.0.0.1:1").exit_code == 1
     assert "did you mean 'customer_orders'" in run("publish", "customer_order").stderr
 
 

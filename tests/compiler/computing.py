@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore import Entity, FeatureView, Settings, Source, agg
+from featurestore.compiler.aggregates import Shortcuts
 from featurestore.compiler.events import EVENTS, SOURCE, Events, compile_events
-from featurestore.compiler.folds import Shortcuts
 from featurestore.compiler.query import Query, text_query
 from featurestore.compiler.views import ROWS, CompiledView, compile_view
 from featurestore.engine.duck import DuckEngine

@@ -7,12 +7,12 @@ import duckdb
 import pytest
 
 from featurestore import Entity, Expression, FeatureService, FeatureView, Source, agg
+from featurestore.compiler.aggregates import OrderedAggregate
 from featurestore.compiler.check import view_problems
 from featurestore.compiler.check_service import service_problems
 from featurestore.compiler.derived import derived_columns, derived_trees
 from featurestore.compiler.events import compile_events
 from featurestore.compiler.expressions import SqlProblem
-from featurestore.compiler.folds import Ordered
 from featurestore.compiler.service_plan import ServicePlan, ViewUse, service_plan_from_dict
 from featurestore.errors import RequestError
 
@@ -47,7 +47,7 @@ def test_derived_sql_that_somebody_changed_is_refused_where_it_is_used() -> None
 
 
 def test_numbers_of_an_aggregation_that_somebody_changed_are_refused() -> None:
-    last = Ordered(agg.last_n("x", n="1), (SELECT 1", over="1d"), "x", None, "DOUBLE")  # type: ignore[arg-type]
+    last = OrderedAggregate(agg.last_n("x", n="1), (SELECT 1", over="1d"), "x", None, "DOUBLE")  # type: ignore[arg-type]
     with pytest.raises(SqlProblem, match="is not a number"):
         last.sql()
 

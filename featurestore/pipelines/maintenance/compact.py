@@ -19,7 +19,7 @@ from featurestore.lakehouse.tables import Table
 from featurestore.pipelines.materialization.checkpoint import unfinished
 from featurestore.pipelines.planning.apply import DEFINITION
 from featurestore.records import feature_table, stored_definition
-from featurestore.records.feature_table import FOLDED
+from featurestore.records.feature_table import DROPPED_BEFORE
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
 
@@ -34,12 +34,12 @@ class Layout:
 
     `order` are the columns to sort by, in a feature table after its file order; without columns the rows keep the order in which they
     were written. Rows with equal `keys` and `feature_timestamp` are versions of one row; `keys` is empty where rows have no versions.
-    `foldable` is False where the source has a created time for each version: the next run would add a dropped version again.
+    `droppable` is False where the source has a created time for each version: the next run would add a dropped version again.
     """
 
     order: tuple[str, ...]
     keys: tuple[str, ...] = ()
-    foldable: bool = False
+    droppable: bool = False
 
     def sort(self, rows: Query) -> Query:
         """The rows in this order."""
@@ -102,9 +102,9 @@ def compact(runtime: Runtime, table: Table, layout: Layout, horizon: int | None,
     if unfinished(table) is not None:
         return CompactionResult(note="not compacted: a backfill is in progress and needs the table unchanged")
     corrected = bool(layout.keys) and feature_table.state_of(table.properties).corrections > 0
-    refused = horizon is not None and corrected and not layout.foldable
+    refused = horizon is not None and corrected and not layout.droppable
     note = "superseded versions kept: the source has a created time for each and would add them again" if refused else None
-    drop_before = horizon if corrected and layout.foldable else None
+    drop_before = horizon if corrected and layout.droppable else None
     groups = [group for group in compaction.partitions(table) if drop_before is not None or group.fragmented()]
     if not groups:
         return CompactionResult(note=note)
@@ -162,5 +162,5 @@ def _summary_and_properties(
     state = feature_table.state_of(table.properties)
     properties = replace(state, corrections=state.corrections - dropped).to_properties()
     if dropped and horizon is not None:
-        properties[FOLDED] = max(times.text(horizon) or "", table.properties.get(FOLDED, ""))
+        properties[DROPPED_BEFORE] = max(times.text(horizon) or "", table.properties.get(DROPPED_BEFORE, ""))
     return {**properties, **action}, properties

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from featurestore.compiler import chunk_rows
+from featurestore.compiler.aggregates import WAYS, Shortcuts
 from featurestore.compiler.chunk_rows import cast_rows
 from featurestore.compiler.events import DAY, EVENTS, SOURCE, Events
 from featurestore.compiler.expressions import SqlProblem
 from featurestore.compiler.features import feature_names
-from featurestore.compiler.folds import WAYS, Shortcuts
 from featurestore.compiler.grid import grid_step
 from featurestore.compiler.log_diff import DELETED
 from featurestore.compiler.query import Query, all_rows
@@ -155,7 +155,7 @@ def open_span(task: Task, span: Span, counts: SourceCounts) -> OpenSpan:
 
 def _open_tiled_span(task: Task, span: Span, types: dict[str, str], stored: Handle, fresh: bool, days: int) -> OpenSpan:
     compiled, made = _create_tiles(task, span, types)
-    # Aggregates that do not fold read the events themselves.
+    # Aggregates that need the events in order read the events themselves.
     events = sum(count(task.session, table) for table in made if table.name != TILES)
     tiles = sum(count(task.session, table) for table in made if table.name == TILES)
     at_once = chunks.rows_at_once(task.runtime.settings, len(task.columns))

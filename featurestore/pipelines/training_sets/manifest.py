@@ -10,7 +10,7 @@ from featurestore.joins.join import Joined
 from featurestore.joins.pinned import past_watermark_warnings
 from featurestore.pipelines.training_sets.digest import type_name
 from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
-from featurestore.records.feature_table import FOLDED, THROUGH
+from featurestore.records.feature_table import DROPPED_BEFORE, THROUGH
 from featurestore.records.pinned import Pinned
 from featurestore.values import times
 from featurestore.values.humanize import format_duration
@@ -98,10 +98,10 @@ def _dropped_versions_warnings(known: str, first: int | None, pinned: Mapping[st
     """A warning for each table that lacks versions that `known="then"` needs; `first` is the spine's first time in microseconds."""
     if known != "then" or first is None:
         return []
-    dropped_before = {name: at.table.properties.get(FOLDED) for name, at in pinned.items()}
+    dropped_before = {name: at.table.properties.get(DROPPED_BEFORE) for name, at in pinned.items()}
     return [
         f"versions of rows of {name} superseded before {before} were dropped, and the spine begins at {times.text(first)}: earlier rows"
         ' may see less than was known then; known="then" is exact from that time on'
         for name, before in dropped_before.items()
-        if before and first < times.parse(before, FOLDED)
+        if before and first < times.parse(before, DROPPED_BEFORE)
     ]

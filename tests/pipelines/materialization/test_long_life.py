@@ -112,7 +112,7 @@ class Life:
         self.made[made.id] = made, made.to_arrow()
 
     def keep_up(self) -> None:
-        """Upkeep that keeps nothing which it need not; now and then it folds corrections."""
+        """Maintenance without a grace period, which sometimes drops superseded versions."""
         self.store.maintain(older_than=timedelta(0), fold_older_than=self.dice.choice([None, timedelta(0)]))
 
     def remove(self) -> None:

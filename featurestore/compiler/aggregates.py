@@ -1,4 +1,4 @@
-"""Aggregations as SQL: those that fold (combine partial aggregates of tiles), and those that need a window's events in order.
+"""Aggregations as SQL: tiled ones, which combine partial aggregates of tiles, and those that need a window's events in order.
 
 Sums of doubles are exact, and so independent of order, by one of three methods. Each value is split into its integer part and its
 fraction scaled by 2**86, which are summed as 128-bit integers (both are below 2**86, so 2**40 of them cannot overflow). Sums below
@@ -27,7 +27,7 @@ BAND = "__fs_band"
 
 
 @dataclass(frozen=True)
-class Part:
+class PartialAggregate:
     """A partial aggregate over some events, with `{0}` in place of its filter.
 
     `combine` is the window function that combines tiles, with `{0}` for the column and `{over}` for the window; `merge` is the
@@ -51,10 +51,10 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Fold:
-    """An aggregation that folds: `value` computes it from its parts combined over a window, `{0}` for the first part."""
+class TiledAggregate:
+    """An aggregation over tiles: `value` computes it from its parts, combined over a window; `{0}` is the first part."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[PartialAggregate, ...]
     value: str = "{0}"
 
 
@@ -75,7 +75,7 @@ WAYS = (Shortcuts(narrow=True), NONE, Shortcuts(any_value=True))
 
 
 @dataclass(frozen=True)
-class Ordered:
+class OrderedAggregate:
     """An aggregation that needs all events of a window: over the column `value`, of the DuckDB type `sql_type`, where `where` holds."""
 
     aggregation: Aggregation
@@ -111,31 +111,37 @@ def is_numeric(sql_type: str) -> bool:
     return sql_type in _WHOLE or sql_type in FLOATING or (sql_type.startswith("DECIMAL(") and not sql_type.endswith("[]"))
 
 
-def fold(aggregation: Aggregation, value: str | None, where: str | None, sql_type: str, shortcuts: Shortcuts = NONE) -> Fold | None:
-    """How the aggregation folds, or None when it needs the events. `sql_type` is the DuckDB type of the column `value`."""
+def tiled_aggregate(
+    aggregation: Aggregation, value: str | None, where: str | None, sql_type: str, shortcuts: Shortcuts = NONE
+) -> TiledAggregate | None:
+    """The aggregation over tiles; None if it needs the events in order. `sql_type` is the DuckDB type of the column `value`."""
     counted = _count(value, where)
     if counted.name in shortcuts.filled:
         counted = _count(None, where)
     match aggregation.function:
         case "count":
-            return Fold((counted,), "CAST(coalesce({0}, 0) AS BIGINT)")
+            return TiledAggregate((counted,), "CAST(coalesce({0}, 0) AS BIGINT)")
         case "sum":
             total = _sum(_number(value, sql_type), sql_type, where, shortcuts)
             return replace(total, value=f"CAST({total.value} AS BIGINT)") if sql_type in _WHOLE else total
         case "mean":
             total = _sum(_number(value, sql_type), sql_type, where, shortcuts)
             mean = f"CAST({total.value} AS DOUBLE) / nullif({{{len(total.parts)}}}, 0)"
-            return Fold((*total.parts, counted), mean)
+            return TiledAggregate((*total.parts, counted), mean)
         case "min" | "max":
             function = aggregation.function
             merge = f"{function}({{0}}) FILTER (WHERE {{within}})"
-            return Fold((Part(f"{function}({_normalize_zero(value, sql_type)}){{0}}", where, f"{function}({{0}}) {{over}}", merge),))
+            return TiledAggregate(
+                (PartialAggregate(f"{function}({_normalize_zero(value, sql_type)}){{0}}", where, f"{function}({{0}}) {{over}}", merge),)
+            )
         case "first" | "last":
             place, chosen = ("arg_min", "first_value") if aggregation.function == "first" else ("arg_max", "last_value")
             # A band is identified by its age: the first value is in the oldest band that has one.
             merge = f"{'arg_max' if place == 'arg_min' else 'arg_min'}({{0}}, {BAND}) FILTER (WHERE {{within}})"
             value = _normalize_zero(value, sql_type)
-            return Fold((Part(f"{place}({value}, {_event_order(value)}){{0}}", where, f"{chosen}({{0}} IGNORE NULLS) {{over}}", merge),))
+            return TiledAggregate(
+                (PartialAggregate(f"{place}({value}, {_event_order(value)}){{0}}", where, f"{chosen}({{0}} IGNORE NULLS) {{over}}", merge),)
+            )
     return None
 
 
@@ -144,9 +150,9 @@ def count_part_names(value: str, where: str | None) -> tuple[str, str]:
     return _count(value, where).name, _count(None, where).name
 
 
-def _count(value: str | None, where: str | None) -> Part:
+def _count(value: str | None, where: str | None) -> PartialAggregate:
     """A count as a double, which is exact below 2**53 and sums in half the time of a 64-bit integer."""
-    return Part(f"CAST(count({value or '*'}){{0}} AS DOUBLE)", where)
+    return PartialAggregate(f"CAST(count({value or '*'}){{0}} AS DOUBLE)", where)
 
 
 def _filter(*conditions: str | None) -> str:
@@ -168,12 +174,12 @@ def _number(value: str | None, sql_type: str) -> str:
     return f"CAST({value} AS INTEGER)" if sql_type == "BOOLEAN" else f"CAST({value} AS DOUBLE)" if sql_type == "FLOAT" else str(value)
 
 
-def _sum(value: str, sql_type: str, where: str | None, shortcuts: Shortcuts) -> Fold:
+def _sum(value: str, sql_type: str, where: str | None, shortcuts: Shortcuts) -> TiledAggregate:
     """The exact sum as HUGEINT, DECIMAL(38, s) or DOUBLE; NULL for no values."""
     if sql_type not in FLOATING:
-        return Fold((Part(f"sum({value}){{0}}", where),))
+        return TiledAggregate((PartialAggregate(f"sum({value}){{0}}", where),))
     if shortcuts.narrow:
-        return Fold((_narrow_sum(value, where),), f"CAST({{0}} AS DOUBLE) / {_SCALE}")
+        return TiledAggregate((_narrow_sum(value, where),), f"CAST({{0}} AS DOUBLE) / {_SCALE}")
     return _sum_of_any(value, where) if shortcuts.any_value else _wide_sum(value, where)
 
 
@@ -182,38 +188,40 @@ _LARGE = f"CAST({{0}} AS DOUBLE) + CAST({{1}} AS DOUBLE) / {_SCALE}"
 _TOTAL = f"CASE WHEN abs({{0}}) < {2**40} THEN {_EXACT} ELSE {_LARGE} END"
 
 
-def _wide_sum(value: str, where: str | None) -> Fold:
+def _wide_sum(value: str, where: str | None) -> TiledAggregate:
     """The sum in integer parts and fractions, which fails if a value is 2**86 or more, is not finite, or has bits below 2**-86."""
     scaled = f"(({value} - trunc({value})) * {_SCALE})"
-    whole = Part(f"sum(CAST(trunc({value}) AS HUGEINT)){{0}}", where)
+    whole = PartialAggregate(f"sum(CAST(trunc({value}) AS HUGEINT)){{0}}", where)
     checked = f"CASE WHEN abs({value}) >= {_SCALE} OR {scaled} <> trunc({scaled}) THEN {_UNFIT} ELSE CAST({scaled} AS HUGEINT) END"
-    return Fold((whole, Part(f"sum({checked}){{0}}", where)), f"({_TOTAL})")
+    return TiledAggregate((whole, PartialAggregate(f"sum({checked}){{0}}", where)), f"({_TOTAL})")
 
 
-def _sum_of_any(value: str, where: str | None) -> Fold:
+def _sum_of_any(value: str, where: str | None) -> TiledAggregate:
     """The sum in three integers, and a list of the values that are not finite, 2**86 or more, or below 2**-120."""
     scaled = f"(({value} - trunc({value})) * {_SCALE})"
     below = f"(({scaled} - trunc({scaled})) * {_SCALE})"
     ordinary = f"isfinite({value}) AND abs({value}) < {_SCALE} AND ({value} = 0 OR abs({value}) >= {2.0**-120!r}::DOUBLE)"
     also = f" AND {where}" if where else ""
     # CASE, not FILTER: a filtered aggregate still computes its argument for every row, and infinity cannot be cast to an integer.
-    parts = [Part(f"sum(CASE WHEN {ordinary}{also} THEN CAST(trunc({part}) AS HUGEINT) END){{0}}") for part in (value, scaled, below)]
+    parts = [
+        PartialAggregate(f"sum(CASE WHEN {ordinary}{also} THEN CAST(trunc({part}) AS HUGEINT) END){{0}}") for part in (value, scaled, below)
+    ]
     joined = "flatten(list({0}) FILTER (WHERE {0} IS NOT NULL) {over})"
     merge = "flatten(list({0}) FILTER (WHERE {0} IS NOT NULL AND {within}))"
-    other = Part(f"list({value}){{0}}", f"{value} IS NOT NULL AND NOT ({ordinary}){also}", joined, merge)
+    other = PartialAggregate(f"list({value}){{0}}", f"{value} IS NOT NULL AND NOT ({ordinary}){also}", joined, merge)
     sums = [f"coalesce({{{index}}}, 0)" for index in range(3)]
     # Escape the braces of the expression for `format`.
     exact = exact_sum("<0>", "<1>", "<2>", "<3>").replace("{", "{{").replace("}", "}}")
     for index, part in enumerate((*sums, "{3}")):
         exact = exact.replace(f"<{index}>", part)
     infinite = "list_filter({3}, lambda __fs_v: NOT isfinite(__fs_v))"
-    return Fold(
+    return TiledAggregate(
         (*parts, other),
         f"(CASE WHEN {{3}} IS NULL AND {sums[2]} = 0 THEN {_TOTAL} WHEN len({infinite}) > 0 THEN list_sum({infinite}) ELSE {exact} END)",
     )
 
 
-def _narrow_sum(value: str, where: str | None) -> Part:
+def _narrow_sum(value: str, where: str | None) -> PartialAggregate:
     """The sum of integer part * 2**86 + fraction, which fails if a value is 2**40 or more, or has bits below 2**-86.
 
     Computed from two sums of 64-bit integers, value = upper / 2**23 + lower / 2**86, in half the time of a 128-bit sum.
@@ -221,7 +229,7 @@ def _narrow_sum(value: str, where: str | None) -> Part:
     scaled = f"({value} * {2.0**23:.1f}::DOUBLE)"
     rest = f"(({scaled} - trunc({scaled})) * {2.0**63:.1f}::DOUBLE)"
     upper, lower = f"CAST(trunc({scaled}) AS BIGINT)", f"CASE WHEN {rest} <> trunc({rest}) THEN {_UNFIT} ELSE CAST({rest} AS BIGINT) END"
-    return Part(f"(sum({upper}){{0}} * {2**63}::HUGEINT + sum({lower}){{0}})", where, narrow=True)
+    return PartialAggregate(f"(sum({upper}){{0}} * {2**63}::HUGEINT + sum({lower}){{0}})", where, narrow=True)
 
 
 def _number_literal(stddev_input: object) -> str:
