@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from featurestore import verbs
 from featurestore.errors import RequestError
+from featurestore.records.lost_tables import LostTables
 from featurestore.records.runtime import Runtime
 from featurestore.records.serving_version import Services
 from featurestore.values.arguments import check_text
@@ -43,6 +44,11 @@ class Backend:
 
     runtime: Runtime
     services: Services
+    lost_tables: LostTables
+
+    def fill_online(self) -> list[str] | None:
+        """Publish the tables that the online store has lost. Returns their names; None if another process is filling the store."""
+        return verbs.fill_lost(self.runtime, self.lost_tables)
 
     def prepare_training_set(self, request: TrainingSetRequest) -> PreparedTrainingSet:
         """Read the spine, pin the snapshots and compute the id: the first stage of `training_set`."""

@@ -80,6 +80,7 @@ class Settings(BaseSettings):
         default=False,
         description="accept a Redis that evicts keys when its memory is full, although lookups then return NOT_FOUND for existing rows",
     )
+    online_fill: bool = Field(default=True, description="let a server fill tables by itself that the online store has lost")
     mlflow_tracking_uri: Address | None = Field(
         default=None, description="MLflow's tracking server; default: MLflow's own setting, else SQLite in the home folder"
     )

@@ -20,6 +20,7 @@ from featurestore.progress import MaterializationProgress, TrainingSetProgress, 
 from featurestore.records import definitions, describe, health
 from featurestore.records.definitions import Applied
 from featurestore.records.live_versions import live_versions
+from featurestore.records.lost_tables import LostTables
 from featurestore.records.names import service_name, view_name, view_names
 from featurestore.records.online_tables import OnlineTables
 from featurestore.records.runtime import Runtime
@@ -61,6 +62,7 @@ class FeatureStore:
         self._runtime = Runtime(self.settings)
         self._online_tables = OnlineTables(self._runtime)
         self._services = Services(self._runtime, self._online_tables)
+        self._lost_tables = LostTables(self._runtime, self._online_tables)
 
     @property
     def catalog(self) -> Catalog:
@@ -70,7 +72,7 @@ class FeatureStore:
     @property
     def backend(self) -> Backend:
         """The stages of these methods, for servers. Not a stable interface."""
-        return Backend(self._runtime, self._services)
+        return Backend(self._runtime, self._services, self._lost_tables)
 
     def plan(self, definitions: Any) -> Plan:
         """What applying these definitions would change; nothing is written.
@@ -303,9 +305,12 @@ class FeatureStore:
     def check(self, write: bool = False) -> dict[str, FeatureStoreError | None]:
         """Check catalog, warehouse and online store with a small request to each: the error by name, None if there is none.
 
-        With `write`, an object is written to the warehouse and removed.
+        An online store that has lost tables is an error too. With `write`, an object is written to the warehouse and removed.
         """
-        return health.check_components(self._runtime, check_flag(write, "write"))
+        errors = health.check_components(self._runtime, check_flag(write, "write"))
+        if not any(errors.values()):
+            errors["online store"] = health.error_of(self._lost_tables.raise_lost)
+        return errors
 
     def close(self) -> None:
         """Close all connections. A closed store reopens them when it is used again."""
@@ -313,6 +318,7 @@ class FeatureStore:
         self._runtime = Runtime(self.settings)
         self._online_tables = OnlineTables(self._runtime)
         self._services = Services(self._runtime, self._online_tables)
+        self._lost_tables = LostTables(self._runtime, self._online_tables)
 
     def _live_versions(self, names: str | Sequence[str] | None, staged: Collection[str] = ()) -> Iterator[Applied]:
         """The versions of views to keep up to date; `staged` tables are about to be published. Raises: NotFound with the nearest names."""

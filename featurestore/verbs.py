@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.maintenance.removal import remove_view as remove_view
     from featurestore.pipelines.maintenance.repair import repair as repair
     from featurestore.pipelines.materialization.edition import publish_views as publish_views
+    from featurestore.pipelines.materialization.filling import fill_lost as fill_lost
     from featurestore.pipelines.materialization.outcome import materialize_views as materialize_views
     from featurestore.pipelines.planning.apply import apply_plan as apply_plan
     from featurestore.pipelines.planning.plan import Plan as Plan
@@ -44,6 +45,7 @@ _HOMES = {
     "compare_views": "pipelines.maintenance.online_comparison",
     "find_training_set": "pipelines.training_sets.build",
     "get_training_set": "pipelines.training_sets.build",
+    "fill_lost": "pipelines.materialization.filling",
     "join_pinned": "joins.pinned",
     "list_training_sets": "pipelines.training_sets.listing",
     "load_definitions": "dsl.loader",

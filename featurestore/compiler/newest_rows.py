@@ -10,6 +10,7 @@ Which: TypeAlias = Literal["SEMI", "ANTI"]
 """Which keys of a log are read: those of another relation, or all others."""
 
 _DELETED_KEYS = template(f"SELECT DISTINCT $keys FROM $log WHERE {DELETED}")
+_KEYS = template("SELECT DISTINCT $keys FROM $log")
 _REPEATED = template("SELECT 1 FROM $log GROUP BY $keys HAVING count(*) > 1 LIMIT 1")
 _BOTH = template("SELECT $columns FROM (SELECT * FROM $first UNION ALL SELECT * FROM $second) ORDER BY $keys")
 _OF_KEYS = template("SELECT l.* FROM $log AS l SEMI JOIN $others AS o ON $same")
@@ -28,6 +29,11 @@ _NEWEST = template(
 def deleted_keys(log: Source, keys: Sequence[str]) -> Query:
     """The distinct keys that have tombstones in a log."""
     return _DELETED_KEYS(log=log, keys=columns(keys))
+
+
+def all_keys(log: Source, keys: Sequence[str]) -> Query:
+    """The distinct keys of a log."""
+    return _KEYS(log=log, keys=columns(keys))
 
 
 def repeated_key(log: Source, keys: Sequence[str]) -> Query:

@@ -20,9 +20,9 @@ WARM = "what was loaded before"
 
 def check_components(runtime: Runtime, write: bool = False) -> dict[str, FeatureStoreError | None]:
     """The error of each component, None if it works. With `write`, an object is written to the warehouse and removed."""
-    errors = {"catalog": _error_of(lambda: tables.exists(runtime.catalog, definitions.registry_table(runtime)))}
-    errors["warehouse"] = _error_of(lambda: warehouse.check_warehouse(runtime.catalog, definitions.registry_table(runtime), write=write))
-    errors["online store"] = _error_of(lambda: runtime.online.check())  # noqa: PLW0108 - opening it may fail too
+    errors = {"catalog": error_of(lambda: tables.exists(runtime.catalog, definitions.registry_table(runtime)))}
+    errors["warehouse"] = error_of(lambda: warehouse.check_warehouse(runtime.catalog, definitions.registry_table(runtime), write=write))
+    errors["online store"] = error_of(lambda: runtime.online.check())  # noqa: PLW0108 - opening it may fail too
     return errors
 
 
@@ -35,7 +35,8 @@ def served_verbs(down: set[str]) -> dict[str, str]:
     return states
 
 
-def _error_of(check: Callable[[], object]) -> FeatureStoreError | None:
+def error_of(check: Callable[[], object]) -> FeatureStoreError | None:
+    """The error of a check, None if it passes."""
     try:
         check()
     except FeatureStoreError as error:

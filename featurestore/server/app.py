@@ -31,6 +31,7 @@ from featurestore.server.metrics import Metrics, Observed
 from featurestore.server.middleware import MIB, Authorization, BodyGuard, Boundary, Token
 from featurestore.server.models import Models
 from featurestore.server.online import Online
+from featurestore.server.online_watch import OnlineWatch
 from featurestore.server.predictions import Predictions
 from featurestore.server.routing import EngineRoute, LongRoute
 from featurestore.server.training_sets import TrainingSets
@@ -96,7 +97,7 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
         ],
         middleware=middleware,
         exception_handlers=dict(HANDLERS),
-        lifespan=_lifespan(store, large_bodies, workers, evaluations, models, close_store),
+        lifespan=_lifespan(store, OnlineWatch(store, jobs), large_bodies, workers, evaluations, models, close_store),
         docs_url=None,
         redoc_url=None,
     )
@@ -137,7 +138,13 @@ def _let_workers_answer(routes: Sequence[APIRoute], workers: Workers, settings: 
 
 
 def _lifespan(
-    store: FeatureStore, large_bodies: LargeBodies, workers: Workers, evaluations: Evaluations, models: Models, close_store: bool
+    store: FeatureStore,
+    online_watch: OnlineWatch,
+    large_bodies: LargeBodies,
+    workers: Workers,
+    evaluations: Evaluations,
+    models: Models,
+    close_store: bool,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -146,9 +153,11 @@ def _lifespan(
             if error is not None:
                 log.warning("%s: %s", part, error)
         models.start()
+        online_watch.start()
         warming_up = asyncio.create_task(workers.warm_up())
         yield
         await warming_up
+        await run_in_threadpool(online_watch.stop)
         await workers.close()
         await run_in_threadpool(models.stop)
         await run_in_threadpool(evaluations.close)

@@ -14,6 +14,8 @@ from featurestore.store import FeatureStore
 
 OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", *docs.PATHS)
 """These ask for no token: probes have none, and the description of the API is no secret."""
+_SHOWN = ("lost", "filling")
+"""What is shown of an error's details: tables that the online store has lost, and the progress of filling it."""
 
 
 class Health:
@@ -48,7 +50,8 @@ class Health:
             states["models"] = serves["predictions"] = NOT_INSTALLED
         needed = [part for part in found if part in down and part != "models"]
         if needed:
-            raise NotReady(f"{' and '.join(needed)} cannot be used", parts=states, serves=serves)
+            details = {name: error.details[name] for error in found.values() if error for name in _SHOWN if error.details.get(name)}
+            raise NotReady(f"{' and '.join(needed)} cannot be used", parts=states, serves=serves, **details)
         return {**states, **serves}
 
     def _models(self) -> FeatureStoreError | None:

@@ -48,7 +48,7 @@ def test_snapshots_are_text_and_those_of_the_tables(served: Served) -> None:
 
 
 def test_short_answers(served: Served) -> None:
-    assert set(look_up(served, URL, [1], full="false")) == {"features", "rows", "snapshots", "watermarks"}
+    assert set(look_up(served, URL, [1], full="false")) == {"features", "rows", "snapshots", "watermarks", "edition"}
 
 
 @pytest.mark.parametrize("count", [0, 1, 2000])

@@ -19,6 +19,7 @@ REBUILD = "rebuild"
 COMPARISON = "comparison"
 MAINTENANCE = "maintenance"
 REPAIR = "repair"
+FILLING = "filling"
 
 Report = Callable[[dict[str, Any]], None]
 """Is told of progress, JSON-ready."""
@@ -80,6 +81,11 @@ def repair(store: FeatureStore, folder: Path, request: Mapping[str, Any], report
     return to_dicts(store.repair(request["dry_run"]))
 
 
+def filling(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> list[str] | None:
+    """Publish what the online store has lost, unless another server does."""
+    return store.backend.fill_online()
+
+
 def rebuilt(training_set: TrainingSet) -> dict[str, Any]:
     """The answer of a rebuild that came out the same."""
     manifest = training_set.manifest
@@ -95,4 +101,5 @@ WORKS: Mapping[str, Work] = {
     COMPARISON: comparison,
     MAINTENANCE: maintenance,
     REPAIR: repair,
+    FILLING: filling,
 }

@@ -1,0 +1,69 @@
+"""Fill the tables that the online store has lost, by one process at a time, which shows the others how far it is."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from featurestore.compiler import newest_rows
+from featurestore.engine.results import count
+from featurestore.lakehouse import scans, tables
+from featurestore.lakehouse.folders import data_folders
+from featurestore.pipelines.materialization.edition import EditionPublisher
+from featurestore.records import stored_definition
+from featurestore.records.definitions import Applied
+from featurestore.records.lost_tables import LostTables
+from featurestore.records.runtime import Runtime
+
+SHOW_SECONDS = 0.5
+"""How often progress is shown; often enough to keep the right to fill."""
+
+
+class _Progress:
+    """Shows the view that is read, and its rows, at most every SHOW_SECONDS."""
+
+    def __init__(self, show: Callable[[bytes], None]) -> None:
+        self._show = show
+        self._view, self._rows, self._total = "", 0, 0
+        self._shown_at = float("-inf")
+
+    def begin(self, view: str, total: int) -> None:
+        """A view of so many rows is read next."""
+        self._view, self._rows, self._total = view, 0, total
+        self._shown_at = float("-inf")
+        self.add(0)
+
+    def add(self, rows: int) -> None:
+        """So many rows more were read."""
+        self._rows += rows
+        if time.monotonic() - self._shown_at >= SHOW_SECONDS:
+            self._shown_at = time.monotonic()
+            self._show(msgspec.json.encode({"view": self._view, "rows": self._rows, "of": self._total}))
+
+
+def fill_lost(runtime: Runtime, lost_tables: LostTables) -> list[str] | None:
+    """Publish the tables that the online store has lost. Returns their names; None if another process is filling the store.
+
+    Raises: as `EditionPublisher`; the error of the first table that could not be published, when the others are.
+    """
+    with runtime.online.claim_filling() as show:
+        if show is None:
+            return None
+        progress = _Progress(show)
+        versions = lost_tables.versions()
+        with EditionPublisher(runtime, progress.add) as publisher:
+            for applied in versions:
+                view = stored_definition.checked_stored_view(applied.name, applied.version, applied.document, applied.columns)
+                progress.begin(applied.name, _count_keys(runtime, applied, view.entity.keys))
+                publisher.add(applied, view)
+            outcome = publisher.commit()
+        for error in outcome.errors.values():
+            raise error
+        return [applied.table for applied in versions]
+
+
+def _count_keys(runtime: Runtime, applied: Applied, keys: Sequence[str]) -> int:
+    table = tables.load(runtime.catalog, runtime.features_table(applied.table))
+    with runtime.engine.session(data_folders(table)) as session:
+        log = session.add("__fs_keys", scans.scan_snapshot(table, tables.current_snapshot_id(table), columns=list(keys)))
+        return count(session, newest_rows.all_keys(log, keys))

@@ -1,0 +1,119 @@
+"""A server whose online store has lost tables says so, and one process fills them by itself."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from featurestore import FeatureStore, Settings
+from featurestore.errors import NotReady
+from featurestore.server.jobs.jobs import Jobs
+from featurestore.server.jobs.worker import jobs_path
+from featurestore.server.online_watch import OnlineWatch
+from tests.online.test_incomplete import KEYS, opened, punch, values  # noqa: F401 - punch is a fixture
+from tests.online.test_lost import empty  # noqa: F401 - a fixture
+from tests.server.conftest import Served, serve
+from tests.server.test_errors import refused
+
+ROWS = [[1, 1], [11, 11], [21, 21], [None, None]]
+SECONDS = 60.0
+URL = "/v1/services/both/online"
+
+
+@pytest.fixture
+def store(tmp_path: Path, url: str) -> Iterator[FeatureStore]:
+    with opened(tmp_path / "home", url) as found:
+        yield found
+
+
+def look_up(served: Served) -> httpx.Response:
+    return served.http.post(URL, json={"entities": KEYS})
+
+
+def until(look: Callable[[], Any]) -> Any:
+    """Look until it is true."""
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        if found := look():
+            return found
+    pytest.fail(f"not within {SECONDS} s")
+
+
+@pytest.mark.parametrize("lose", ["empty", "punch"])
+def test_a_probe_names_what_is_lost_until_it_is_filled(store: FeatureStore, lose: str, request: pytest.FixtureRequest) -> None:
+    damage: Callable[[], None] = request.getfixturevalue(lose)
+    with serve(store) as served:
+        assert served.http.get("/readyz").is_success
+        assert look_up(served).json()["rows"] == ROWS
+        damage()
+        details = refused(served.http.get("/readyz"), 503, "NotReady")["details"]
+        assert set(details["lost"]) == {"v_v1", "w_v1"}
+        assert details["parts"]["online store"] == "incomplete"
+        assert details["serves"]["lookups"] == "down"
+        assert refused(look_up(served), 503, "NotReady")["details"]["table"] == "v_v1"
+        assert store.backend.fill_online() == ["v_v1", "w_v1"]
+        assert served.http.get("/readyz").is_success
+        assert look_up(served).json()["rows"] == ROWS
+        assert store.backend.fill_online() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lose", ["empty", "punch"])
+def test_a_server_fills_what_is_lost_by_itself(store: FeatureStore, lose: str, request: pytest.FixtureRequest) -> None:
+    damage: Callable[[], None] = request.getfixturevalue(lose)
+    with serve(store, jobs=True) as served:
+        assert look_up(served).json()["rows"] == ROWS
+        for _ in range(2):
+            damage()
+            answers = []
+
+            def answered() -> bool:
+                answers.append(look_up(served))  # noqa: B023 - called in this round
+                return served.http.get("/readyz").is_success and look_up(served).is_success
+
+            until(lambda: served.http.get("/readyz").status_code == 503)
+            until(answered)
+            assert look_up(served).json()["rows"] == ROWS
+            assert {answer.status_code for answer in answers} <= {200, 503}
+
+
+def test_one_process_at_a_time_fills_and_shows_how_far_it_is(store: FeatureStore, empty: Callable[[], None]) -> None:  # noqa: F811
+    with serve(store) as served, FeatureStore(settings=store.settings) as other:
+        empty()
+        online = other.backend.runtime.online
+        with online.claim_filling() as show:
+            assert show is not None
+            show(b'{"view": "v", "rows": 1, "of": 3}')
+            assert store.backend.fill_online() is None
+            details = refused(served.http.get("/readyz"), 503, "NotReady")["details"]
+            assert details["parts"]["online store"] == "being filled"
+            assert details["filling"] == {"view": "v", "rows": 1, "of": 3}
+        assert online.filling() is None
+        assert store.backend.fill_online() == ["v_v1", "w_v1"]
+
+
+def test_a_server_fills_nothing_where_the_setting_says_so(store: FeatureStore, tmp_path: Path, url: str, empty: Callable[[], None]) -> None:  # noqa: F811
+    empty()
+    for fill in (False, True):
+        settings = Settings(home=tmp_path / "home", online=url, online_fill=fill)
+        jobs = Jobs(jobs_path(settings))
+        with FeatureStore(settings=settings) as watched:
+            OnlineWatch(watched, jobs).look()
+            assert (jobs.get("filling") is not None) == fill
+            with pytest.raises(NotReady, match="v_v1"):
+                values(watched)
+        jobs.close()
+
+
+def test_first_rows_that_are_on_their_way_are_not_filled(store: FeatureStore) -> None:
+    """The run that commits a new table publishes it at its end, together with the others of the run."""
+    store.backend.runtime.online.drop("v_v1")
+    assert set(store.backend.lost_tables.find()) == {"v_v1"}
+    table = store.catalog.load_table("features.v_v1")
+    with table.transaction() as transaction:
+        transaction.remove_properties("featurestore.online-stores")
+    assert store.backend.lost_tables.find() == {}
+    assert store.check()["online store"] is None
