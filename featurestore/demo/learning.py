@@ -1,4 +1,4 @@
-"""The model: gradient boosted trees, learnt on the first nine months, judged on the last three."""
+"""The model: gradient boosted trees, trained on nine months and evaluated on the last three."""
 
 import warnings
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from featurestore.demo.spine import HOLD_OUT_FROM, LABEL
 
 @dataclass(frozen=True)
 class Trained:
-    """A model, the columns it reads, how many rows it has seen, and its AUC on the rows held out."""
+    """A model, its input columns, the number of its training rows, and its AUC on the held-out rows."""
 
     model: Pipeline
     inputs: list[str]
@@ -24,24 +24,24 @@ class Trained:
 
 
 def train(rows: pd.DataFrame, inputs: list[str]) -> Trained:
-    """Fit on the flights scheduled before the hold-out begins."""
-    seen = rows["scheduled_at"] < pd.Timestamp(HOLD_OUT_FROM)
-    # Trees take a NULL as it is: that something is not known says something too. A column that is nothing but NULL (the weather at
-    # the destination) they refuse, so a step before them drops what does not vary.
+    """Fit on the flights scheduled before HOLD_OUT_FROM."""
+    in_training = rows["scheduled_at"] < pd.Timestamp(HOLD_OUT_FROM)
+    # The trees accept NULLs, but not a column of NULLs only (the weather at the destination), so a step before them drops constant
+    # columns.
     model = make_pipeline(VarianceThreshold(), HistGradientBoostingClassifier(max_iter=60, random_state=0))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=RuntimeWarning, module="sklearn.feature_selection")
-        model.fit(numbers(rows[seen], inputs), rows.loc[seen, LABEL])
-    return Trained(model, inputs, int(seen.sum()), auc(model, rows, inputs))
+        model.fit(numbers(rows[in_training], inputs), rows.loc[in_training, LABEL])
+    return Trained(model, inputs, int(in_training.sum()), auc(model, rows, inputs))
 
 
 def auc(model: Pipeline, rows: pd.DataFrame, inputs: list[str]) -> float:
-    """The chance that a late flight of the hold-out is ranked above a punctual one: 0.5 is guessing, 1 is knowing."""
-    unseen = rows[rows["scheduled_at"] >= pd.Timestamp(HOLD_OUT_FROM)]
-    scores = model.predict_proba(numbers(unseen, inputs))[:, 1]
-    return float(roc_auc_score(unseen[LABEL], scores))
+    """The probability that a late held-out flight gets a higher score than a punctual one: 0.5 is chance, 1 is perfect."""
+    held_out = rows[rows["scheduled_at"] >= pd.Timestamp(HOLD_OUT_FROM)]
+    scores = model.predict_proba(numbers(held_out, inputs))[:, 1]
+    return float(roc_auc_score(held_out[LABEL], scores))
 
 
 def numbers(rows: pd.DataFrame, inputs: list[str]) -> pd.DataFrame:
-    """The model's inputs, all as doubles, NULL as NaN."""
+    """The inputs as doubles, with NaN for NULL."""
     return rows[inputs].astype(np.float64)

