@@ -1,14 +1,16 @@
 """Evaluate SQL expressions over a few values with the same engine as training, on one connection that stays open."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import duckdb
 
 from featurestore.compiler.expressions import quoted
+from featurestore.compiler.scalar.row_function import RowFunction, compile_rows
 from featurestore.engine.connection import connect
 from featurestore.engine.duckdb_errors import translate_errors
 from featurestore.engine.session import ColumnValues
@@ -26,6 +28,18 @@ VALUE_RANGES = {
 """The range of each type in Python and in tables, for types whose range is larger in DuckDB."""
 KNOWN_QUERIES = 1000
 """Limit of queries whose types are cached."""
+MAX_COMPILED_WORK = 20_000
+"""Limit of nodes times rows that are evaluated in Python, in less than a millisecond; from some 30,000 on, a query may be faster."""
+MAX_COMPILED_SQL = 20_000
+"""Limit of characters of expressions that are compiled to Python: the serialized plan is some fifty times as long."""
+
+
+@dataclass(frozen=True)
+class _Query:
+    """What is known of expressions over columns: their DuckDB types, and the same in Python, if it was proven to give the same values."""
+
+    types: tuple[str, ...]
+    function: RowFunction | None
 
 
 class Evaluator:
@@ -35,7 +49,7 @@ class Evaluator:
         self._connection = connect({"threads": 1, "temp_directory": "", "memory_limit": memory})
         self._local = threading.local()
         self._ended, self._running = threading.Condition(), 0
-        self._types_of_query: dict[str, tuple[str, ...]] = {}
+        self._queries: dict[tuple[tuple[str, ...], tuple[tuple[str, str], ...]], _Query] = {}
 
     def evaluate(self, expressions: Sequence[str], given: ColumnValues, rows: int | None = None) -> list[list[Any]]:
         """The values of each expression, one for each row, in order.
@@ -45,23 +59,33 @@ class Evaluator:
         Raises: RequestError when an expression fails on the values.
         """
         rows = rows if rows is not None else len(next(iter(given.values()))[1]) if given else 1
-        source = _source(given, rows)
+        function = self._query(expressions, given).function
+        if function is not None and function.nodes * rows <= MAX_COMPILED_WORK:
+            results = function.evaluate([values for _, values in given.values()], rows)
+            if results is not None:
+                return results
+        return self.evaluate_in_engine(expressions, given, rows)
+
+    def evaluate_in_engine(self, expressions: Sequence[str], given: ColumnValues, rows: int) -> list[list[Any]]:
+        """As `evaluate`, always by DuckDB."""
+        sql_types = self._query(expressions, given).types
+        checked = [_range_checked(sql, sql_type) for sql, sql_type in zip(expressions, sql_types, strict=True)]
+        # Zoned times are fetched as numbers: DuckDB needs a time-zone package to make datetime objects.
+        selected = [f"epoch_us({sql})" if sql_type == ZONED else sql for sql, sql_type in zip(checked, sql_types, strict=True)]
         values = [list(column) for _, column in given.values()]
         watch = current()
         with self._busy(), watch.over(cursor := self._cursor()), translate_errors(watch):
-            sql_types = self._types(cursor, expressions, source, values)
-            checked = [_range_checked(sql, sql_type) for sql, sql_type in zip(expressions, sql_types, strict=True)]
-            # Zoned times are fetched as numbers: DuckDB needs a time-zone package to make datetime objects.
-            selected = [f"epoch_us({sql})" if sql_type == ZONED else sql for sql, sql_type in zip(checked, sql_types, strict=True)]
-            rows_found = cursor.execute(f"SELECT {', '.join(selected)} FROM ({source})", values).fetchall()
+            rows_found = cursor.execute(f"SELECT {', '.join(selected)} FROM ({_source(given, rows)})", values).fetchall()
         results = [list(column) for column in zip(*rows_found, strict=True)] if rows else [[] for _ in expressions]
         return [_to_datetimes(column) if sql_type == ZONED else column for column, sql_type in zip(results, sql_types, strict=True)]
 
     def types_of(self, expressions: Sequence[str], given: ColumnValues, rows: int = 1) -> tuple[str, ...]:
-        """The DuckDB types of expressions, cached; `given` as for `evaluate`."""
-        values = [list(column) for _, column in given.values()]
-        with translate_errors():
-            return self._types(self._cursor(), expressions, _source(given, rows), values)
+        """The DuckDB types of expressions; `given` as for `evaluate`."""
+        return self._query(expressions, given).types
+
+    def row_function(self, expressions: Sequence[str], columns: Mapping[str, str]) -> RowFunction | None:
+        """Expressions over columns of these DuckDB types in Python; None if one is not proven to give the same values there."""
+        return self._query(expressions, {name: (sql_type, ()) for name, sql_type in columns.items()}).function
 
     def close(self) -> None:
         """Close the connection after running evaluations have finished."""
@@ -88,18 +112,33 @@ class Evaluator:
         cursor: duckdb.DuckDBPyConnection = self._local.cursor
         return cursor
 
-    def _types(self, cursor: duckdb.DuckDBPyConnection, expressions: Sequence[str], source: str, values: list[Any]) -> tuple[str, ...]:
-        query = f"SELECT {', '.join(f'{sql} AS c{index}' for index, sql in enumerate(expressions))} FROM ({source})"
-        types = self._types_of_query.get(query)
-        if types is None:
-            # Checks the expressions once: the SELECT that computes them contains the same text.
-            one_statement(cursor, query, READS)
-            types = tuple(str(row[1]) for row in cursor.execute(f"DESCRIBE {query}", values).fetchall())
-            if len(self._types_of_query) >= KNOWN_QUERIES:
-                # Service versions change, and expressions without columns have a query for each number of rows.
-                self._types_of_query.clear()
-            self._types_of_query[query] = types
-        return types
+    def _query(self, expressions: Sequence[str], given: ColumnValues) -> _Query:
+        """The types and the row function of expressions, cached."""
+        key = tuple(expressions), tuple([(name, sql_type) for name, (sql_type, _) in given.items()])
+        found = self._queries.get(key)
+        if found is None:
+            watch = current()
+            with self._busy(), watch.over(cursor := self._cursor()), translate_errors(watch):
+                found = _bind(cursor, expressions, dict(key[1]))
+            if len(self._queries) >= KNOWN_QUERIES:
+                # Service versions change.
+                self._queries.clear()
+            self._queries[key] = found
+        return found
+
+
+def _bind(cursor: duckdb.DuckDBPyConnection, expressions: Sequence[str], columns: Mapping[str, str]) -> _Query:
+    """Check and bind expressions over columns of these types."""
+    nulls = [f"CAST(NULL AS {sql_type}) AS {quoted(name)}" for name, sql_type in columns.items()] or ["NULL AS __fs_one"]
+    selected = ", ".join(f"{sql} AS c{index}" for index, sql in enumerate(expressions))
+    query = f"SELECT {selected} FROM (SELECT {', '.join(nulls)})"
+    # Checks the expressions once: the SELECT that computes them contains the same text.
+    one_statement(cursor, query, READS)
+    types = tuple(str(row[1]) for row in cursor.execute(f"DESCRIBE {query}").fetchall())
+    if len(query) > MAX_COMPILED_SQL:
+        return _Query(types, None)
+    ((document,),) = cursor.execute("SELECT json_serialize_plan($1)", [query]).fetchall()
+    return _Query(types, compile_rows(document, columns))
 
 
 def _range_checked(sql: str, sql_type: str) -> str:

@@ -139,5 +139,5 @@ def test_an_evaluator_remembers_the_types_of_few_queries() -> None:
     evaluator = Evaluator("1GB")
     for number in range(KNOWN_QUERIES + 5):
         assert evaluator.types_of([f"{number}.5"], {}) == (f"DECIMAL({len(str(number)) + 1},1)",)
-    assert len(evaluator._types_of_query) == 5
+    assert len(evaluator._queries) == 5
     evaluator.close()

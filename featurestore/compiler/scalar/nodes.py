@@ -1,0 +1,114 @@
+"""Bound expressions: a tree of operations in which every cast is explicit and every part has a DuckDB type."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+Row: TypeAlias = tuple[Any, ...]
+Compiled: TypeAlias = Callable[[Row], Any]
+"""Computes the value of a bound expression for one row. Raises: EngineNeeded."""
+
+
+@dataclass(frozen=True)
+class ValueType:
+    """A DuckDB type: its name, and the width and scale of a decimal.
+
+    Values of it are computed as Python's bool, int, float, str and bytes. Decimals are integers (the value times 10 ** scale), and so
+    are dates (days since 1970), timestamps (microseconds since 1970, UTC) and UUIDs. Intervals are (months, days, microseconds).
+    """
+
+    name: str
+    width: int = 0
+    scale: int = 0
+
+    def __str__(self) -> str:
+        return f"DECIMAL({self.width},{self.scale})" if self.name == "DECIMAL" else self.name
+
+
+@dataclass(frozen=True)
+class Node:
+    """A part of a bound expression: a function, an operator, "column", "constant", "cast", "try_cast" or "case".
+
+    `value` is the index of a column, or the value of a constant. The parts of a "case" are condition, result, condition, result, ...
+    and the result that is left.
+    """
+
+    operation: str
+    type: ValueType
+    parts: tuple["Node", ...] = ()
+    value: Any = None
+
+
+Maker: TypeAlias = Callable[[Node, tuple[Compiled, ...]], Compiled | None]
+"""Compiles a node, whose parts are compiled already; None: not for these types."""
+
+
+class EngineNeeded(Exception):
+    """The value is not known here: it is an error of the engine, or one of the rare values for which the engine was not matched."""
+
+
+class ZeroDivisor(EngineNeeded):
+    """An integer or decimal is divided by zero, which is an error of the engine that TRY makes NULL."""
+
+
+BOOLEAN = ValueType("BOOLEAN")
+DOUBLE = ValueType("DOUBLE")
+FLOAT = ValueType("FLOAT")
+VARCHAR = ValueType("VARCHAR")
+BLOB = ValueType("BLOB")
+UUID = ValueType("UUID")
+DATE = ValueType("DATE")
+TIMESTAMP = ValueType("TIMESTAMP")
+ZONED = ValueType("TIMESTAMP WITH TIME ZONE")
+INTERVAL = ValueType("INTERVAL")
+BIGINT = ValueType("BIGINT")
+
+TIMESTAMPS = frozenset({TIMESTAMP, ZONED})
+FLOATING = frozenset({FLOAT, DOUBLE})
+INTEGER_RANGES: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {
+        "TINYINT": (-(2**7), 2**7 - 1),
+        "SMALLINT": (-(2**15), 2**15 - 1),
+        "INTEGER": (-(2**31), 2**31 - 1),
+        "BIGINT": (-(2**63), 2**63 - 1),
+        "HUGEINT": (-(2**127), 2**127 - 1),
+        "UTINYINT": (0, 2**8 - 1),
+        "USMALLINT": (0, 2**16 - 1),
+        "UINTEGER": (0, 2**32 - 1),
+        "UBIGINT": (0, 2**64 - 1),
+    }
+)
+
+
+def whole_range(value_type: ValueType) -> tuple[int, int] | None:
+    """The least and the greatest integer that a value of an integer or decimal type is computed as; None for other types."""
+    if value_type.name == "DECIMAL":
+        return 1 - 10**value_type.width, 10**value_type.width - 1
+    return INTEGER_RANGES.get(value_type.name)
+
+
+def strict_unary(part: Compiled, compute: Callable[[Any], Any]) -> Compiled:
+    """`compute` of a part; NULL of NULL."""
+
+    def evaluate(row: Row) -> Any:
+        value = part(row)
+        return None if value is None else compute(value)
+
+    return evaluate
+
+
+def strict_binary(parts: tuple[Compiled, ...], compute: Callable[[Any, Any], Any]) -> Compiled:
+    """`compute` of two parts; NULL if one is NULL. Both are evaluated, as in the engine: either may fail."""
+    first, second = parts
+
+    def evaluate(row: Row) -> Any:
+        left, right = first(row), second(row)
+        return None if left is None or right is None else compute(left, right)
+
+    return evaluate
+
+
+def types_of(node: Node) -> list[ValueType]:
+    """The types of a node's parts."""
+    return [part.type for part in node.parts]

@@ -1,0 +1,152 @@
+"""Values of columns as they are computed with, and results as the engine returns them to Python."""
+
+import uuid
+from collections.abc import Callable, Mapping
+from ctypes import c_float
+from datetime import UTC, date, datetime, timedelta
+from decimal import Context, Decimal
+from math import isinf
+from types import MappingProxyType
+from typing import Any
+
+from featurestore.compiler.scalar.nodes import (
+    BLOB,
+    BOOLEAN,
+    DATE,
+    DOUBLE,
+    FLOAT,
+    TIMESTAMP,
+    UUID,
+    VARCHAR,
+    ZONED,
+    EngineNeeded,
+    ValueType,
+    whole_range,
+)
+from featurestore.compiler.scalar.time_values import calendar_date, checked_timestamp, day_of
+
+Conversion = Callable[[Any], Any]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - DuckDB's TIMESTAMP has no zone
+_MICROSECOND = timedelta(microseconds=1)
+_WIDE = Context(prec=100)
+_MOST_HUGEINT = 10**38
+"""Integers from here on have more digits than a table holds."""
+
+
+def column_reader(value_type: ValueType) -> Conversion | None:
+    """Converts the values of a column. Raises: EngineNeeded for one that the engine would have to convert; None: not for this type."""
+    limits = whole_range(value_type)
+    if value_type.name == "DECIMAL":
+        return lambda value: _read_decimal(value, value_type.scale, 10**value_type.width)
+    if limits is not None:
+        return lambda value: _read_integer(value, *limits)
+    return _READERS.get(value_type)
+
+
+def result_writer(value_type: ValueType) -> Conversion | None:
+    """Converts results. Raises: EngineNeeded for one that no table holds, which is an error; None: not for this type."""
+    if value_type.name == "DECIMAL":
+        return lambda value: _WIDE.scaleb(Decimal(value), -value_type.scale)
+    if value_type.name == "HUGEINT":
+        return _write_hugeint
+    return _as_is if whole_range(value_type) is not None else _WRITERS.get(value_type)
+
+
+def _read_decimal(value: Any, scale: int, limit: int) -> int:
+    if type(value) is not Decimal or not value.is_finite():
+        raise EngineNeeded
+    scaled = value.scaleb(scale, _WIDE)
+    number = int(scaled)
+    if number != scaled or not -limit < number < limit:
+        raise EngineNeeded
+    return number
+
+
+def _read_integer(value: Any, low: int, high: int) -> int:
+    if type(value) is int and low <= value <= high:
+        return value
+    raise EngineNeeded
+
+
+def _exactly(python_type: type) -> Conversion:
+    def read(value: Any) -> Any:
+        if type(value) is python_type:
+            return value
+        raise EngineNeeded
+
+    return read
+
+
+def _read_float(value: Any) -> float:
+    if type(value) is not float:
+        raise EngineNeeded
+    single = c_float(value).value
+    if isinf(single) and not isinf(value):
+        raise EngineNeeded
+    return single
+
+
+def _read_text(value: Any) -> str:
+    if type(value) is not str:
+        raise EngineNeeded
+    try:
+        value.isascii() or value.encode()
+    except UnicodeEncodeError:
+        raise EngineNeeded from None
+    return value
+
+
+def _read_date(value: Any) -> int:
+    if type(value) is date:
+        return day_of(value)
+    raise EngineNeeded
+
+
+def _read_zoned(value: Any) -> int:
+    if type(value) is datetime and value.tzinfo is UTC:
+        return (value - _EPOCH) // _MICROSECOND
+    raise EngineNeeded
+
+
+def _read_uuid(value: Any) -> int:
+    """UUIDs of columns are text."""
+    if type(value) is not str:
+        raise EngineNeeded
+    try:
+        return uuid.UUID(value).int
+    except ValueError:
+        raise EngineNeeded from None
+
+
+def _write_hugeint(value: int) -> int:
+    if -_MOST_HUGEINT < value < _MOST_HUGEINT:
+        return value
+    raise EngineNeeded
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+_READERS: Mapping[ValueType, Conversion] = MappingProxyType(
+    {
+        BOOLEAN: _exactly(bool),
+        DOUBLE: _exactly(float),
+        FLOAT: _read_float,
+        VARCHAR: _read_text,
+        BLOB: _exactly(bytes),
+        DATE: _read_date,
+        ZONED: _read_zoned,
+        UUID: _read_uuid,
+    }
+)
+_WRITERS: Mapping[ValueType, Conversion] = MappingProxyType(
+    {
+        **dict.fromkeys((BOOLEAN, DOUBLE, FLOAT, VARCHAR, BLOB), _as_is),
+        DATE: calendar_date,
+        TIMESTAMP: lambda micros: _NAIVE_EPOCH + timedelta(microseconds=checked_timestamp(micros)),
+        ZONED: lambda micros: _EPOCH + timedelta(microseconds=checked_timestamp(micros)),
+        UUID: lambda value: uuid.UUID(int=value),
+    }
+)
