@@ -26,17 +26,6 @@ _DOUBLE = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
 _DECIMAL = re.compile(r"(-?)([0-9]{1,18})(?:\.([0-9]{1,18}))?")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-_WRITERS: Mapping[ValueType, Callable[[Any], str]] = MappingProxyType(
-    {
-        BOOLEAN: lambda value: "true" if value else "false",
-        DOUBLE: repr,
-        DATE: write_date,
-        TIMESTAMP: write_timestamp,
-        ZONED: lambda value: f"{write_timestamp(value)}+00",
-        UUID: lambda value: str(uuid.UUID(int=value)),
-    }
-)
-
 
 def writer(source: ValueType) -> Callable[[Any], str] | None:
     """The text of values of a type, as CAST has it; None for a type whose texts are the engine's."""
@@ -45,11 +34,30 @@ def writer(source: ValueType) -> Callable[[Any], str] | None:
     return str if source.name in INTEGER_RANGES else _WRITERS.get(source)
 
 
+def _double_text(value: float) -> str:
+    if value != value:
+        # The engine writes the sign of a NaN.
+        raise EngineNeeded
+    return repr(value)
+
+
 def _decimal_text(value: int, source: ValueType) -> str:
     if not source.scale:
         return str(value)
     digits = str(abs(value)).rjust(source.scale + (source.width > source.scale), "0")
     return f"{'-' if value < 0 else ''}{digits[: -source.scale]}.{digits[-source.scale :]}"
+
+
+_WRITERS: Mapping[ValueType, Callable[[Any], str]] = MappingProxyType(
+    {
+        BOOLEAN: lambda value: "true" if value else "false",
+        DOUBLE: _double_text,
+        DATE: write_date,
+        TIMESTAMP: write_timestamp,
+        ZONED: lambda value: f"{write_timestamp(value)}+00",
+        UUID: lambda value: str(uuid.UUID(int=value)),
+    }
+)
 
 
 def parser(target: ValueType) -> Callable[[str], Any] | None:
