@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from featurestore.compiler.scalar.row_function import RowFunction, compile_rows
-from featurestore.engine.evaluator import ZONED, Evaluator
+from featurestore.engine.evaluator import Evaluator
 from featurestore.errors import RequestError
+from featurestore.values.value_types import ZONED
 from tests.compiler.random_expressions import Expressions
 from tests.compiler.random_values import COLUMNS, make_value
 

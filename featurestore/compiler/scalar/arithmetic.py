@@ -105,7 +105,10 @@ def _remainder(left: int, right: int) -> int:
 
 
 def _float_remainder(left: float, right: float) -> float:
-    return math.nan if not right or math.isinf(left) else math.fmod(left, right)
+    if not right:
+        # NaN or an error, depending on what the divisor is made of.
+        raise EngineNeeded
+    return math.nan if math.isinf(left) else math.fmod(left, right)
 
 
 def _divide_whole(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:

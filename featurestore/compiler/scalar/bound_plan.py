@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from featurestore.compiler.scalar.nodes import BOOLEAN, Node, ValueType
+from featurestore.compiler.scalar.nodes import BOOLEAN, Node, SqlType
 
 _OPERATORS = {
     "OPERATOR_NOT": "not",
@@ -47,8 +47,8 @@ def _node(expression: Mapping[str, Any]) -> Node:
         case "BOUND_REF":
             return Node("column", _type(expression["return_type"]), value=expression["index"])
         case "BOUND_CONSTANT":
-            value_type = _type(expression["value"]["type"])
-            return Node("constant", value_type, value=_constant(expression["value"]))
+            sql_type = _type(expression["value"]["type"])
+            return Node("constant", sql_type, value=_constant(expression["value"]))
         case "BOUND_CASE":
             checks = [_node(check[part]) for check in expression["case_checks"] for part in ("when_expr", "then_expr")]
             return Node("case", _type(expression["return_type"]), (*checks, _node(expression["else_expr"])))
@@ -83,17 +83,17 @@ def _function(expression: Mapping[str, Any]) -> str:
     return name
 
 
-def _type(document: Mapping[str, Any]) -> ValueType:
+def _type(document: Mapping[str, Any]) -> SqlType:
     details = document.get("type_info")
     if document["id"] == "DECIMAL" and details is not None:
-        return ValueType("DECIMAL", details["width"], details["scale"])
+        return SqlType("DECIMAL", details["width"], details["scale"])
     if details is not None:
         raise UnknownPlan(f"type {document['id']} with details")
-    return ValueType(document["id"])
+    return SqlType(document["id"])
 
 
 def _constant(document: Mapping[str, Any]) -> Any:
-    """A constant as it is computed with; see ValueType."""
+    """A constant as it is computed with; see SqlType."""
     if document["is_null"]:
         return None
     value = document["value"]

@@ -16,7 +16,7 @@ from featurestore.compiler.scalar.nodes import (
     EngineNeeded,
     Node,
     Row,
-    ValueType,
+    SqlType,
     strict_unary,
     whole_range,
 )
@@ -44,7 +44,7 @@ def _null(_: Row) -> None:
     """NULL."""
 
 
-def _conversion(source: ValueType, target: ValueType) -> Conversion | None:
+def _conversion(source: SqlType, target: SqlType) -> Conversion | None:
     if target == VARCHAR:
         return writer(source)
     if source == VARCHAR:
@@ -57,7 +57,7 @@ def _conversion(source: ValueType, target: ValueType) -> Conversion | None:
     return time_cast(source, target)
 
 
-def _of_integer(source: ValueType, target: ValueType, limits: tuple[int, int] | None) -> Conversion | None:
+def _of_integer(source: SqlType, target: SqlType, limits: tuple[int, int] | None) -> Conversion | None:
     """Conversions of booleans, integers, and decimals, which are integers and a scale."""
     if limits is not None:
         factor = 10 ** abs(target.scale - source.scale)
@@ -75,7 +75,7 @@ def _of_integer(source: ValueType, target: ValueType, limits: tuple[int, int] | 
     return (lambda value: c_float(_fitting(value, -_EXACT, _EXACT)).value) if not source.scale else None
 
 
-def _of_double(target: ValueType, limits: tuple[int, int] | None) -> Conversion | None:
+def _of_double(target: SqlType, limits: tuple[int, int] | None) -> Conversion | None:
     if target == DOUBLE:
         return lambda value: value
     if target == FLOAT:

@@ -18,7 +18,7 @@ from featurestore.compiler.scalar.nodes import (
     Maker,
     Node,
     Row,
-    ValueType,
+    SqlType,
     strict_binary,
     types_of,
     whole_range,
@@ -28,9 +28,9 @@ Comparison = Callable[[Any, Any], bool]
 _COMPARABLE = frozenset({BOOLEAN, VARCHAR, BLOB, UUID, DATE, *TIMESTAMPS, *FLOATING})
 
 
-def is_comparable(value_type: ValueType) -> bool:
+def is_comparable(sql_type: SqlType) -> bool:
     """Whether values of the type are compared as Python compares them, but for NaN."""
-    return value_type in _COMPARABLE or whole_range(value_type) is not None
+    return sql_type in _COMPARABLE or whole_range(sql_type) is not None
 
 
 def _equal(left: float, right: float) -> bool:
@@ -56,9 +56,9 @@ COMPARISONS: Mapping[str, Comparison] = MappingProxyType(
 )
 
 
-def comparison(symbol: str, value_type: ValueType) -> Comparison:
+def comparison(symbol: str, sql_type: SqlType) -> Comparison:
     """The comparison of two values of a comparable type that are not NULL."""
-    return (FLOAT_COMPARISONS if value_type in FLOATING else COMPARISONS)[symbol]
+    return (FLOAT_COMPARISONS if sql_type in FLOATING else COMPARISONS)[symbol]
 
 
 def _compare(symbol: str) -> Maker:

@@ -11,7 +11,7 @@ Compiled: TypeAlias = Callable[[Row], Any]
 
 
 @dataclass(frozen=True)
-class ValueType:
+class SqlType:
     """A DuckDB type: its name, and the width and scale of a decimal.
 
     Values of it are computed as Python's bool, int, float, str and bytes. Decimals are integers (the value times 10 ** scale), and so
@@ -35,7 +35,7 @@ class Node:
     """
 
     operation: str
-    type: ValueType
+    type: SqlType
     parts: tuple["Node", ...] = ()
     value: Any = None
 
@@ -52,17 +52,17 @@ class ZeroDivisor(EngineNeeded):
     """An integer or decimal is divided by zero, which is an error of the engine that TRY makes NULL."""
 
 
-BOOLEAN = ValueType("BOOLEAN")
-DOUBLE = ValueType("DOUBLE")
-FLOAT = ValueType("FLOAT")
-VARCHAR = ValueType("VARCHAR")
-BLOB = ValueType("BLOB")
-UUID = ValueType("UUID")
-DATE = ValueType("DATE")
-TIMESTAMP = ValueType("TIMESTAMP")
-ZONED = ValueType("TIMESTAMP WITH TIME ZONE")
-INTERVAL = ValueType("INTERVAL")
-BIGINT = ValueType("BIGINT")
+BOOLEAN = SqlType("BOOLEAN")
+DOUBLE = SqlType("DOUBLE")
+FLOAT = SqlType("FLOAT")
+VARCHAR = SqlType("VARCHAR")
+BLOB = SqlType("BLOB")
+UUID = SqlType("UUID")
+DATE = SqlType("DATE")
+TIMESTAMP = SqlType("TIMESTAMP")
+ZONED = SqlType("TIMESTAMP WITH TIME ZONE")
+INTERVAL = SqlType("INTERVAL")
+BIGINT = SqlType("BIGINT")
 
 TIMESTAMPS = frozenset({TIMESTAMP, ZONED})
 FLOATING = frozenset({FLOAT, DOUBLE})
@@ -81,11 +81,11 @@ INTEGER_RANGES: Mapping[str, tuple[int, int]] = MappingProxyType(
 )
 
 
-def whole_range(value_type: ValueType) -> tuple[int, int] | None:
+def whole_range(sql_type: SqlType) -> tuple[int, int] | None:
     """The least and the greatest integer that a value of an integer or decimal type is computed as; None for other types."""
-    if value_type.name == "DECIMAL":
-        return 1 - 10**value_type.width, 10**value_type.width - 1
-    return INTEGER_RANGES.get(value_type.name)
+    if sql_type.name == "DECIMAL":
+        return 1 - 10**sql_type.width, 10**sql_type.width - 1
+    return INTEGER_RANGES.get(sql_type.name)
 
 
 def strict_unary(part: Compiled, compute: Callable[[Any], Any]) -> Compiled:
@@ -109,6 +109,6 @@ def strict_binary(parts: tuple[Compiled, ...], compute: Callable[[Any, Any], Any
     return evaluate
 
 
-def types_of(node: Node) -> list[ValueType]:
+def types_of(node: Node) -> list[SqlType]:
     """The types of a node's parts."""
     return [part.type for part in node.parts]

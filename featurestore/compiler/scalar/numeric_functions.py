@@ -49,15 +49,15 @@ def _whole(compute: Callable[[float], int], decimal: Callable[[int, int], int]) 
     """`floor`, `ceil`, `trunc` or `round` of one number: `decimal` has it for an integer divided by a power of ten."""
 
     def make(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
-        (value_type, *others) = types_of(node)
+        (sql_type, *others) = types_of(node)
         if others:
             return None
-        if value_type == node.type == DOUBLE:
+        if sql_type == node.type == DOUBLE:
             return strict_unary(parts[0], half_away if decimal is divide_half_away else _toward(compute))
-        if value_type == node.type and value_type.name in INTEGER_RANGES:
+        if sql_type == node.type and sql_type.name in INTEGER_RANGES:
             return strict_unary(parts[0], lambda value: value)
-        if value_type.name == node.type.name == "DECIMAL" and not node.type.scale and value_type.width == node.type.width:
-            power, limit = 10**value_type.scale, 10**value_type.width
+        if sql_type.name == node.type.name == "DECIMAL" and not node.type.scale and sql_type.width == node.type.width:
+            power, limit = 10**sql_type.scale, 10**sql_type.width
             return strict_unary(parts[0], lambda value: _within(decimal(value, power), limit))
         return None
 
@@ -103,8 +103,8 @@ def _abs(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
 
 
 def _sign(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
-    (value_type,) = types_of(node)
-    if value_type in FLOATING or value_type.name in INTEGER_RANGES:
+    (sql_type,) = types_of(node)
+    if sql_type in FLOATING or sql_type.name in INTEGER_RANGES:
         return strict_unary(parts[0], lambda value: (value > 0) - (value < 0))
     return None
 

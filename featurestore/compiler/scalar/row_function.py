@@ -15,7 +15,7 @@ from featurestore.compiler.scalar import (
 )
 from featurestore.compiler.scalar.bound_plan import UnknownPlan, read_plan
 from featurestore.compiler.scalar.casts import compile_cast
-from featurestore.compiler.scalar.nodes import Compiled, EngineNeeded, Maker, Node, ValueType
+from featurestore.compiler.scalar.nodes import Compiled, EngineNeeded, Maker, Node, SqlType
 from featurestore.compiler.scalar.values import Conversion, column_reader, result_writer
 
 _MAKERS: Sequence[Mapping[str, Maker]] = (
@@ -62,7 +62,7 @@ def compile_rows(document: str, columns: Mapping[str, str]) -> RowFunction | Non
         nodes = read_plan(document, list(columns))
     except UnknownPlan:
         return None
-    readers = [column_reader(_column_type(sql_type)) for sql_type in columns.values()]
+    readers = [column_reader(_column_type(declared)) for declared in columns.values()]
     compiled = [_compile(node) for node in nodes]
     writers = [result_writer(node.type) for node in nodes]
     if None in readers or None in compiled or None in writers:
@@ -101,12 +101,12 @@ def _size(node: Node) -> int:
     return 1 + sum(map(_size, node.parts))
 
 
-def _column_type(sql_type: str) -> ValueType:
-    name, _, details = sql_type.partition("(")
+def _column_type(declared: str) -> SqlType:
+    name, _, details = declared.partition("(")
     if name != "DECIMAL":
-        return ValueType(sql_type)
+        return SqlType(declared)
     width, _, scale = details.removesuffix(")").partition(",")
-    return ValueType(name, int(width), int(scale))
+    return SqlType(name, int(width), int(scale))
 
 
 def _converted(convert: Conversion, values: Sequence[Any]) -> list[Any]:

@@ -16,7 +16,7 @@ from featurestore.compiler.scalar.nodes import (
     UUID,
     ZONED,
     EngineNeeded,
-    ValueType,
+    SqlType,
     whole_range,
 )
 from featurestore.compiler.scalar.time_values import parse_date, parse_timestamp, write_date, write_timestamp
@@ -27,7 +27,7 @@ _DECIMAL = re.compile(r"(-?)([0-9]{1,18})(?:\.([0-9]{1,18}))?")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def writer(source: ValueType) -> Callable[[Any], str] | None:
+def writer(source: SqlType) -> Callable[[Any], str] | None:
     """The text of values of a type, as CAST has it; None for a type whose texts are the engine's."""
     if source.name == "DECIMAL":
         return lambda value: _decimal_text(value, source)
@@ -41,14 +41,14 @@ def _double_text(value: float) -> str:
     return repr(value)
 
 
-def _decimal_text(value: int, source: ValueType) -> str:
+def _decimal_text(value: int, source: SqlType) -> str:
     if not source.scale:
         return str(value)
     digits = str(abs(value)).rjust(source.scale + (source.width > source.scale), "0")
     return f"{'-' if value < 0 else ''}{digits[: -source.scale]}.{digits[-source.scale :]}"
 
 
-_WRITERS: Mapping[ValueType, Callable[[Any], str]] = MappingProxyType(
+_WRITERS: Mapping[SqlType, Callable[[Any], str]] = MappingProxyType(
     {
         BOOLEAN: lambda value: "true" if value else "false",
         DOUBLE: _double_text,
@@ -60,7 +60,7 @@ _WRITERS: Mapping[ValueType, Callable[[Any], str]] = MappingProxyType(
 )
 
 
-def parser(target: ValueType) -> Callable[[str], Any] | None:
+def parser(target: SqlType) -> Callable[[str], Any] | None:
     """The value of a text; None for a type whose texts are read by the engine."""
     if target.name == "DECIMAL":
         return lambda text: _parse_decimal(text, target)
@@ -76,7 +76,7 @@ def _parse_integer(text: str, limits: tuple[int, int]) -> int:
     raise EngineNeeded
 
 
-def _parse_decimal(text: str, target: ValueType) -> int:
+def _parse_decimal(text: str, target: SqlType) -> int:
     found = _DECIMAL.fullmatch(text)
     fraction = (found[3] or "") if found else ""
     if found is None or len(fraction) > target.scale:
@@ -102,7 +102,7 @@ def _parse_uuid(text: str) -> int:
     raise EngineNeeded
 
 
-_PARSERS: Mapping[ValueType, Callable[[str], Any]] = MappingProxyType(
+_PARSERS: Mapping[SqlType, Callable[[str], Any]] = MappingProxyType(
     {
         DOUBLE: _parse_double,
         DATE: parse_date,

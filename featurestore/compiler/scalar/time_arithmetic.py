@@ -66,7 +66,7 @@ def _with_interval(sign: int) -> Callable[[Node, tuple[Compiled, ...]], Compiled
 
 def _days(node: Node, parts: tuple[Compiled, ...], sign: int) -> Compiled | None:
     """A date and a number of days."""
-    if node.type != DATE or [value_type.name for value_type in types_of(node)] != ["DATE", _INTEGER]:
+    if node.type != DATE or [sql_type.name for sql_type in types_of(node)] != ["DATE", _INTEGER]:
         return None
 
     def shift(day: int, days: int) -> int:

@@ -13,7 +13,7 @@ from featurestore.compiler.scalar.nodes import (
     EngineNeeded,
     Maker,
     Node,
-    ValueType,
+    SqlType,
     strict_binary,
     strict_unary,
 )
@@ -32,17 +32,17 @@ def _unit(node: Node) -> str | None:
     return word if word in _UNITS else None
 
 
-def _to_micros(value_type: ValueType) -> int:
+def _to_micros(sql_type: SqlType) -> int:
     """Microseconds in one unit of a type's values."""
-    return DAY if value_type == DATE else 1
+    return DAY if sql_type == DATE else 1
 
 
 def _date_part(compute: Callable[[date], int]) -> Maker:
     def make(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
-        value_type = node.parts[0].type
-        if value_type == DATE:
+        sql_type = node.parts[0].type
+        if sql_type == DATE:
             return strict_unary(parts[0], lambda days: compute(calendar_date(days)))
-        if value_type in TIMESTAMPS:
+        if sql_type in TIMESTAMPS:
             return strict_unary(parts[0], lambda micros: compute(calendar_date(micros // DAY)))
         return None
 
@@ -74,13 +74,13 @@ def _toward_zero(value: int, divisor: int) -> int:
 
 
 def _epoch_seconds(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
-    value_type = node.parts[0].type
-    if value_type not in TIMESTAMPS and value_type != DATE:
+    sql_type = node.parts[0].type
+    if sql_type not in TIMESTAMPS and sql_type != DATE:
         return None
-    if value_type == ZONED:
+    if sql_type == ZONED:
         # The engine adds two doubles.
         return strict_unary(parts[0], lambda micros: micros // 1000 / 1000 + micros % 1000 / 1e6)
-    factor = _to_micros(value_type)
+    factor = _to_micros(sql_type)
     return strict_unary(parts[0], lambda value: value * factor / 1e6)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import date
 from typing import Any
 
-from featurestore.compiler.scalar.nodes import DATE, TIMESTAMPS, EngineNeeded, ValueType
+from featurestore.compiler.scalar.nodes import DATE, TIMESTAMPS, EngineNeeded, SqlType
 
 SECOND, MINUTE, HOUR, DAY = 1_000_000, 60_000_000, 3_600_000_000, 86_400_000_000
 EPOCH_DAY = date(1970, 1, 1).toordinal()
@@ -71,7 +71,7 @@ def parse_timestamp(text: str) -> int:
     return micros + int(hour) * HOUR + int(minute) * MINUTE + int(second) * SECOND + int((fraction or "").ljust(6, "0"))
 
 
-def time_cast(source: ValueType, target: ValueType) -> Callable[[Any], Any] | None:
+def time_cast(source: SqlType, target: SqlType) -> Callable[[Any], Any] | None:
     """The conversion between dates and timestamps, which are in UTC with and without zone; None for other types."""
     if source in TIMESTAMPS and target in TIMESTAMPS:
         return lambda micros: micros

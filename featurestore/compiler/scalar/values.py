@@ -20,7 +20,7 @@ from featurestore.compiler.scalar.nodes import (
     VARCHAR,
     ZONED,
     EngineNeeded,
-    ValueType,
+    SqlType,
     whole_range,
 )
 from featurestore.compiler.scalar.time_values import calendar_date, checked_timestamp, day_of
@@ -34,23 +34,23 @@ _MOST_HUGEINT = 10**38
 """Integers from here on have more digits than a table holds."""
 
 
-def column_reader(value_type: ValueType) -> Conversion | None:
+def column_reader(sql_type: SqlType) -> Conversion | None:
     """Converts the values of a column. Raises: EngineNeeded for one that the engine would have to convert; None: not for this type."""
-    limits = whole_range(value_type)
-    if value_type.name == "DECIMAL":
-        return lambda value: _read_decimal(value, value_type.scale, 10**value_type.width)
+    limits = whole_range(sql_type)
+    if sql_type.name == "DECIMAL":
+        return lambda value: _read_decimal(value, sql_type.scale, 10**sql_type.width)
     if limits is not None:
         return lambda value: _read_integer(value, *limits)
-    return _READERS.get(value_type)
+    return _READERS.get(sql_type)
 
 
-def result_writer(value_type: ValueType) -> Conversion | None:
+def result_writer(sql_type: SqlType) -> Conversion | None:
     """Converts results. Raises: EngineNeeded for one that no table holds, which is an error; None: not for this type."""
-    if value_type.name == "DECIMAL":
-        return lambda value: _WIDE.scaleb(Decimal(value), -value_type.scale)
-    if value_type.name == "HUGEINT":
+    if sql_type.name == "DECIMAL":
+        return lambda value: _WIDE.scaleb(Decimal(value), -sql_type.scale)
+    if sql_type.name == "HUGEINT":
         return _write_hugeint
-    return _as_is if whole_range(value_type) is not None else _WRITERS.get(value_type)
+    return _as_is if whole_range(sql_type) is not None else _WRITERS.get(sql_type)
 
 
 def _read_decimal(value: Any, scale: int, limit: int) -> int:
@@ -129,7 +129,7 @@ def _as_is(value: Any) -> Any:
     return value
 
 
-_READERS: Mapping[ValueType, Conversion] = MappingProxyType(
+_READERS: Mapping[SqlType, Conversion] = MappingProxyType(
     {
         BOOLEAN: _exactly(bool),
         DOUBLE: _exactly(float),
@@ -141,7 +141,7 @@ _READERS: Mapping[ValueType, Conversion] = MappingProxyType(
         UUID: _read_uuid,
     }
 )
-_WRITERS: Mapping[ValueType, Conversion] = MappingProxyType(
+_WRITERS: Mapping[SqlType, Conversion] = MappingProxyType(
     {
         **dict.fromkeys((BOOLEAN, DOUBLE, FLOAT, VARCHAR, BLOB), _as_is),
         DATE: calendar_date,
