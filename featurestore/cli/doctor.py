@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from featurestore.client.store import RemoteStore
     from featurestore.records.listings import ViewInfo
     from featurestore.settings import Settings
-    from featurestore.store import FeatureStore
+    from featurestore.store_protocol import Store
 
 GIB = 1 << 30
 LOOKED_AT = 10_000
@@ -54,9 +54,7 @@ def doctor(repair: bool) -> None:
     Says how to fix each problem, and exits with status 1 if there is any. Writes an object to the warehouse and removes it.
     """
     address = context.url()
-    if repair and address is not None:
-        raise click.UsageError("--repair does not work over HTTP: run it on the machine of the server, without --url")
-    findings = list(_examine(repair) if address is None else _examine_server(address))
+    findings = list(_examine(repair) if address is None else _examine_server(address, repair))
     wrong = [finding for finding in findings if finding.state == "wrong"]
     if context.as_json():
         print_json({"healthy": not wrong, "findings": [asdict(finding) for finding in findings]})
@@ -71,12 +69,17 @@ def doctor(repair: bool) -> None:
         click.get_current_context().exit(1)
 
 
-def _examine_server(address: str) -> Iterator[Finding]:
-    """Check a server, and the parts that it reports."""
-    shown = without_secrets(address)
+def _examine_server(address: str, repair: bool) -> Iterator[Finding]:
+    """Check a server and the parts that it reports; with `repair`, repair its tables."""
+    with context.store() as store:
+        yield from _examine_parts(without_secrets(address), cast("RemoteStore", store))
+        if repair:
+            yield from _damages(store, repair)
+
+
+def _examine_parts(shown: str, store: "RemoteStore") -> Iterator[Finding]:
     try:
-        with context.store() as store:
-            found = cast("RemoteStore", store).parts()
+        found = store.parts()
     except FeatureStoreError as error:
         yield Finding("server", "wrong", f"{shown}: {error.message}", "start it, or run featurestore doctor where it runs")
         return
@@ -171,7 +174,7 @@ def _stores(settings: "Settings", repair: bool) -> Iterator[Finding]:
             yield _views(store.views)
 
 
-def _damages(store: "FeatureStore", repair: bool) -> Iterator[Finding]:
+def _damages(store: "Store", repair: bool) -> Iterator[Finding]:
     """Tables with missing files, and how they were or can be repaired."""
     try:
         damaged = store.repair(dry_run=not repair)

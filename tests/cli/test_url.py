@@ -68,6 +68,7 @@ def test_a_day_of_work_on_a_server(url: str, monkeypatch: pytest.MonkeyPatch) ->
     assert all(table["same"] and table["rows"] for table in as_json("verify-online"))
     assert as_json("remove", "churn", "--service", "--dry-run")["name"] == "churn"
     assert as_json("doctor")["healthy"] is True
+    assert as_json("doctor", "--repair")["healthy"] is True
     assert not Path(".featurestore").exists(), "a command on a server made a store here"
 
 
