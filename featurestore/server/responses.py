@@ -268,6 +268,7 @@ class JobState(Answer):
     id: str
     state: State
     progress: dict[str, Any] | None = None
+    result: Any = None
     error: ErrorDetail | None = None
 
 
