@@ -1,11 +1,11 @@
-"""What a server answers, as the objects that a store returns."""
+"""Decode the JSON of a server into the objects that a store returns."""
 
 import base64
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from featurestore.client.transport import exception
+from featurestore.client.transport import decode_error
 from featurestore.dsl.definitions import Definitions
 from featurestore.errors import DefinitionError, FeatureStoreError, Problem
 from featurestore.pipelines.lookup import OnlineFeatures
@@ -21,94 +21,94 @@ from featurestore.values.coercion import coerce
 from featurestore.values.value_types import FLOATING
 
 
-def object_of(answer: Any) -> dict[str, Any]:
-    """A JSON object. Raises: TypeError for anything else."""
+def check_object(answer: Any) -> dict[str, Any]:
+    """Check that an answer is a JSON object. Raises: TypeError."""
     if not isinstance(answer, dict):
-        raise TypeError(f"a {type(answer).__name__} where an object belongs")
+        raise TypeError(f"{type(answer).__name__} instead of an object")
     return answer
 
 
-def objects_of(answer: Any) -> list[dict[str, Any]]:
-    """A list of JSON objects. Raises: TypeError for anything else."""
+def check_objects(answer: Any) -> list[dict[str, Any]]:
+    """Check that an answer is a list of JSON objects. Raises: TypeError."""
     if not isinstance(answer, list):
-        raise TypeError(f"a {type(answer).__name__} where a list belongs")
-    return [object_of(one) for one in answer]
+        raise TypeError(f"{type(answer).__name__} instead of a list")
+    return [check_object(item) for item in answer]
 
 
-def plan(answer: Mapping[str, Any], definitions: Definitions) -> Plan:
-    """A plan whose steps can be looked at and printed; to apply it, the server makes it again."""
-    steps = tuple(_step(step) for step in answer["steps"])
+def decode_plan(answer: Mapping[str, Any], definitions: Definitions) -> Plan:
+    """A plan to look at and print. The server plans again to apply it."""
+    steps = tuple(_decode_step(step) for step in answer["steps"])
     others = tuple((other["kind"], other["name"]) for other in answer["others"])
-    return Plan(steps, definitions, _snapshot(answer["base"]), others)
+    return Plan(steps, definitions, _snapshot_id(answer["base"]), others)
 
 
-def placed(error: DefinitionError, definitions: Definitions) -> DefinitionError:
-    """The same problems, with the files and lines that only this side knows."""
-    return DefinitionError([_placed(problem, definitions) for problem in error.problems])
+def with_locations(error: DefinitionError, definitions: Definitions) -> DefinitionError:
+    """The same problems with their files and lines, which only the client knows."""
+    return DefinitionError([_with_location(problem, definitions) for problem in error.problems])
 
 
-def materialization(run: Mapping[str, Any]) -> Materialization:
-    """What one run did to one view."""
-    known = {name: run[name] for name in Materialization.__dataclass_fields__}
+def decode_materialization(run: Mapping[str, Any]) -> Materialization:
+    """The result of a run for one view."""
+    fields = {name: run[name] for name in Materialization.__dataclass_fields__}
     bounds = {what: None if run[what] is None else times.moment(times.parse(run[what], what)) for what in ("start", "end")}
-    outcomes = tuple(Outcome.from_dict(one) for one in run["checks"])
-    return Materialization(**{**known, **bounds, "snapshot_id": _snapshot(run["snapshot_id"]), "checks": outcomes})
+    outcomes = tuple(map(Outcome.from_dict, run["checks"]))
+    return Materialization(**{**fields, **bounds, "snapshot_id": _snapshot_id(run["snapshot_id"]), "checks": outcomes})
 
 
-def materializations(job: Mapping[str, Any]) -> tuple[Materializations, FeatureStoreError | None]:
-    """What an ended job did to each view, with those that failed, and its error, if it failed."""
-    error = None if job["error"] is None else exception(job["error"])
-    found = [] if error is None else error.details.get("failures", [])
-    failures = [Failure(one["view"], one["table"], exception(one)) for one in found]
-    return Materializations(map(materialization, job["result"] or []), failures), error
+def decode_materializations(job: Mapping[str, Any]) -> tuple[Materializations, FeatureStoreError | None]:
+    """The results and failures of an ended job, and its error; None if it did not fail."""
+    error = None if job["error"] is None else decode_error(job["error"])
+    documents = [] if error is None else error.details.get("failures", [])
+    failures = [Failure(document["view"], document["table"], decode_error(document)) for document in documents]
+    return Materializations(map(decode_materialization, job["result"] or []), failures), error
 
 
-def online(answer: Mapping[str, Any]) -> OnlineFeatures:
-    """Looked-up features, their values of the types they have in the store. Derived ones but floats are as JSON has them."""
+def decode_online_features(answer: Mapping[str, Any]) -> OnlineFeatures:
+    """Looked-up features, with values of their types in the store. Derived features other than floats are as JSON has them."""
     types = tuple(answer["types"])
     derived = tuple(answer.get("derived_types", ()))
-    kinds = (*(kind for kind in types if kind is not None), *(kind if kind.rstrip("[]") in FLOATING else None for kind in derived))
-    kinds = kinds if derived else types
+    stored_types = (sql_type for sql_type in types if sql_type is not None)
+    value_types = (*stored_types, *(sql_type if sql_type.rstrip("[]") in FLOATING else None for sql_type in derived)) if derived else types
     return OnlineFeatures(
         features=tuple(answer["features"]),
-        rows=tuple(tuple(_value(value, kind) for value, kind in zip(row, kinds, strict=True)) for row in answer["rows"]),
+        rows=tuple(
+            tuple(_decode_value(value, sql_type) for value, sql_type in zip(row, value_types, strict=True)) for row in answer["rows"]
+        ),
         status={label: tuple(states) for label, states in answer["status"].items()},
-        timestamps={label: tuple(_micros(moment) for moment in all) for label, all in answer["timestamps"].items()},
+        timestamps={label: tuple(_micros(moment) for moment in moments) for label, moments in answer["timestamps"].items()},
         snapshots={table: None if snapshot is None else int(snapshot) for table, snapshot in answer["snapshots"].items()},
         watermarks={table: _micros(through) for table, through in answer["watermarks"].items()},
         types=types,
         derived_types=derived,
-        edition=_snapshot(answer.get("edition")),
+        edition=_snapshot_id(answer.get("edition")),
     )
 
 
-def _step(step: Mapping[str, Any]) -> Step:
+def _decode_step(step: Mapping[str, Any]) -> Step:
     result = Applied(step["kind"], step["name"], step["version"], "", {}, sql=step["sql"] or "")
-    reads = tuple(Read(**{**read, "snapshot_id": _snapshot(read["snapshot_id"])}) for read in step["reads"])
-    told = {name: step[name] for name in ("action", "kind", "name", "version", "reason", "diff")}
-    return Step(**told, result=result, models=tuple(step["models"]), reads=reads)
+    reads = tuple(Read(**{**read, "snapshot_id": _snapshot_id(read["snapshot_id"])}) for read in step["reads"])
+    fields = {name: step[name] for name in ("action", "kind", "name", "version", "reason", "diff")}
+    return Step(**fields, result=result, models=tuple(step["models"]), reads=reads)
 
 
-def _snapshot(id: str | None) -> int | None:
+def _snapshot_id(id: str | None) -> int | None:
     return None if id is None else int(id)
 
 
-def _placed(problem: Problem, definitions: Definitions) -> Problem:
+def _with_location(problem: Problem, definitions: Definitions) -> Problem:
     kind, _, name = problem.object.partition(" ")
     if problem.file is not None or not name:
         return problem
-    found = definitions.problem(kind, name.strip("'"), problem.field, problem.message)
-    return replace(problem, file=found.file, line=found.line)
+    located = definitions.problem(kind, name.strip("'"), problem.field, problem.message)
+    return replace(problem, file=located.file, line=located.line)
 
 
-def _value(value: Any, kind: str | None) -> Any:
-    if value is None or kind is None:
+def _decode_value(value: Any, sql_type: str | None) -> Any:
+    if value is None or sql_type is None:
         return value
-    if kind.endswith("[]"):
-        return [_value(item, kind[:-2]) for item in value]
-    if kind == "BLOB":
-        return base64.b64decode(value)
-    return coerce(value, kind, "value")
+    if sql_type.endswith("[]"):
+        return [_decode_value(item, sql_type[:-2]) for item in value]
+    return base64.b64decode(value) if sql_type == "BLOB" else coerce(value, sql_type, "value")
 
 
 def _micros(moment: str | None) -> int | None:

@@ -1,4 +1,4 @@
-"""A spine on its way to a server: a name as JSON, rows as an Arrow file."""
+"""Send a spine to a server: tables and SQL by name as JSON, rows as an Arrow file."""
 
 import os
 import tempfile
@@ -23,13 +23,13 @@ SPOOLED_BYTES = 8 << 20
 
 
 @contextmanager
-def request(join: JoinRequest) -> Iterator[dict[str, Any]]:
+def request_options(request: JoinRequest) -> Iterator[dict[str, Any]]:
     """httpx's options for this request: Iceberg tables and SQL are sent by name, any other spine is read here and uploaded.
 
     Raises: RequestError, TypeMismatch and NotFound for a spine that cannot be read here.
     """
-    spine = join.spine
-    fields = {name: value for name, value in join.to_dict().items() if value is not None}
+    spine = request.spine
+    fields = {name: value for name, value in request.to_dict().items() if value is not None}
     if isinstance(spine, SpineGrid):
         grid = {"start": times.text(spine.start), "end": times.text(spine.end), "every": f"{spine.every // 1_000_000}s"}
         yield {"json": {**fields, "spine": {"grid": grid}}}
@@ -41,7 +41,7 @@ def request(join: JoinRequest) -> Iterator[dict[str, Any]]:
         yield {"json": {**fields, "spine": {"sql": text}}}
     else:
         with (
-            open_rows(spine, [join.timestamp]) as rows,
+            open_rows(spine, [request.timestamp]) as rows,
             tempfile.SpooledTemporaryFile(SPOOLED_BYTES) as file,
         ):
             with pa.ipc.new_stream(pa.PythonFile(file, "w"), rows.schema) as writer:
@@ -53,22 +53,22 @@ def request(join: JoinRequest) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def read_files(path: str, written: Csv | None = None, times: Sequence[str] = ()) -> Iterator[pa.RecordBatchReader]:
-    """The rows of files on this machine; `written` is the format of CSV files, and `times` their columns of times."""
-    # The engine reads CSV alone, and a client that has none of it need not load it.
-    parts = Runtime(Settings())
+def open_files(path: str, csv: Csv | None = None, times: Sequence[str] = ()) -> Iterator[pa.RecordBatchReader]:
+    """Open the rows of files on this machine; `csv` is the format of CSV files, and `times` names their timestamp columns."""
+    # The engine is loaded only for CSV files.
+    runtime = Runtime(Settings())
     try:
-        with open_spine_files(parts.files, lambda: parts.engine, path, written, times) as rows:
+        with open_spine_files(runtime.files, lambda: runtime.engine, path, csv, times) as rows:
             yield rows
     finally:
-        parts.close()
+        runtime.close()
 
 
 def open_rows(spine: Any, times: Sequence[str] = ()) -> AbstractContextManager[pa.Table | pa.RecordBatchReader]:
-    """The rows of a spine that is read here: files or a frame; `times` are its columns of times. Raises: RequestError; NotFound."""
+    """Open a spine that is read here: files or a frame; `times` names its timestamp columns. Raises: RequestError; NotFound."""
     if isinstance(spine, SpineFiles):
-        return read_files(spine.pattern, spine.format, times)
-    return read_files(os.fspath(spine).strip(), times=times) if isinstance(spine, str | os.PathLike) else nullcontext(_rows(spine))
+        return open_files(spine.pattern, spine.format, times)
+    return open_files(os.fspath(spine).strip(), times=times) if isinstance(spine, str | os.PathLike) else nullcontext(_rows(spine))
 
 
 def _rows(spine: Any) -> pa.Table | pa.RecordBatchReader:

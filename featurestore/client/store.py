@@ -1,23 +1,24 @@
-"""`connect` gives the verbs of a feature store that runs elsewhere: the same arguments, results and errors as at home."""
+"""`RemoteStore`: the methods of a feature store behind a server, with the arguments, results and errors of a local one."""
 
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from urllib.parse import quote
 
 import pyarrow as pa
 
-from featurestore.client import decoding, scoring, spines
-from featurestore.client.transport import Transport, in_form
+from featurestore.client import decoding, json_rows, scoring, spines
+from featurestore.client.calls import Calls
+from featurestore.client.transport import Transport, reading_answer
 from featurestore.compiler import check
 from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.documents import definitions_document
 from featurestore.dsl.loader import load_definitions
-from featurestore.errors import DefinitionError, NotFound, RequestError, brief
+from featurestore.errors import DefinitionError, NotFound
 from featurestore.pipelines.lookup import OnlineFeatures
 from featurestore.pipelines.maintenance.maintain import TableMaintenance
 from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
@@ -46,16 +47,13 @@ from featurestore.values.arguments import (
     check_age,
     check_failures,
     check_flag,
+    check_name,
     check_sample,
     check_text,
     check_version,
 )
-from featurestore.values.arguments import check_name as named
 from featurestore.values.pandas_frames import frame_like
-from featurestore.values.result import Result
 from featurestore.values.value_types import FLOATING
-
-Found = TypeVar("Found", bound=Result)
 
 JOB_PATHS: Mapping[str, str] = {
     "materialization": "/v1/materializations",
@@ -70,42 +68,31 @@ JOB_PATHS: Mapping[str, str] = {
 
 
 def connect(url: str, token: str | None = None, timeout: float = 30.0) -> "RemoteStore":
-    """The store behind a server such as `http://host:8080`. Nothing is asked of it yet.
+    """The store behind a server, such as `http://host:8080`. Nothing is sent yet.
 
-    `timeout` is how many seconds any one answer may take; work that the server does in the background may take longer.
+    `timeout` is the time limit of a response in seconds; jobs of the server may take longer.
     """
     return RemoteStore(Transport(url, token, timeout))
 
 
 class RemoteStore:
-    """A feature store behind a server; see `FeatureStore` for what each verb does. May be used from several threads."""
+    """A feature store behind a server. `FeatureStore` documents the methods that both have. Thread-safe."""
 
     def __init__(self, transport: Transport) -> None:
-        self._http = transport
+        self._transport = transport
+        self._calls = Calls(transport)
 
     def plan(self, definitions: Any) -> Plan:
-        """What applying these definitions would change. Files are run here; the server gets what they define, as JSON."""
-        gathered = _sound(definitions)
-        try:
-            answer = self._http.post("/v1/plan", {"definitions": definitions_document(gathered)}, patient=True)
-        except DefinitionError as error:
-            raise decoding.placed(error, gathered) from None
-        with in_form(self._http.url):
-            return decoding.plan(answer, gathered)
+        """What applying these definitions would change. Files are run here; the server receives their definitions as JSON."""
+        checked = _load_checked(definitions)
+        return self._send_definitions("/v1/plan", checked, {})
 
     def apply(self, definitions: Any) -> Plan:
-        """Do a plan, or plan and do definitions: all or nothing. A plan is refused if someone applied anything since it was made."""
-        planned = definitions if isinstance(definitions, Plan) else None
-        gathered = planned.definitions if planned is not None else _sound(definitions)
-        body: dict[str, Any] = {"definitions": definitions_document(gathered)}
-        if planned is not None:
-            body["base"] = None if planned.base is None else str(planned.base)
-        try:
-            answer = self._http.post("/v1/apply", body, patient=True)
-        except DefinitionError as error:
-            raise decoding.placed(error, gathered) from None
-        with in_form(self._http.url):
-            return decoding.plan(answer, gathered)
+        """Apply a plan or definitions, all or nothing. Raises: CommitConflict if definitions were applied since the plan was made."""
+        if not isinstance(definitions, Plan):
+            return self._send_definitions("/v1/apply", _load_checked(definitions), {})
+        base = None if definitions.base is None else str(definitions.base)
+        return self._send_definitions("/v1/apply", definitions.definitions, {"base": base})
 
     def materialize(
         self,
@@ -115,44 +102,45 @@ class RemoteStore:
         progress: MaterializationProgress = None,
         failures: Failures = "raise",
     ) -> Materializations:
-        """Bring views up to `end`, and wait for it."""
-        raised = check_failures(failures) == "raise"
-        bounds = {
-            what: bound if bound is None else check_text(bound, what) if isinstance(bound, str) else times.text(times.parse(bound, what))
-            for what, bound in (("start", start), ("end", end))
-        }
-        job = self._http.post("/v1/materializations", {"names": view_names(names), **bounds})
+        """Compute views up to `end`, and wait for it."""
+        raise_error = check_failures(failures) == "raise"
+        bounds = {"start": _time_text(start, "start"), "end": _time_text(end, "end")}
+        job = self._transport.post("/v1/materializations", {"names": view_names(names), **bounds})
         with materialization_reporter(progress) as report:
-            seen = None if report is None else lambda told: report(ViewProgress(**told))
-            ended = self._awaited(job, seen, failing=False)
-        with in_form(self._http.url):
-            done, error = decoding.materializations(ended)
-        if error is not None and (raised or not done.failures):
+            on_progress = None if report is None else lambda state: report(ViewProgress(**state))
+            ended = self._calls.wait_for_job(job, on_progress, check=False)
+        with reading_answer(self._transport.url):
+            done, error = decoding.decode_materializations(ended)
+        if error is not None and (raise_error or not done.failures):
             raise error
         return done
 
     def publish(self, names: str | Sequence[str] | None = None, full: bool = False) -> list[Publication]:
         """Publish feature tables to the online store, as the next `materialize` would, without computing anything."""
-        return self._listed(Publication, "/v1/publications", {"names": view_names(names), "full": check_flag(full, "full")})
+        return self._calls.run_listing_job(Publication, "/v1/publications", {"names": view_names(names), "full": check_flag(full, "full")})
 
     def verify_online(self, names: str | Sequence[str] | None = None, sample: int | None = None) -> list[OnlineComparison]:
         """Compare the online rows of views with the newest rows of their feature tables, bit for bit.
 
         Values of differences are as JSON has them: decimals, dates and times are text.
         """
-        return self._listed(OnlineComparison, "/v1/verifications", {"names": view_names(names), "sample": check_sample(sample)})
+        return self._calls.run_listing_job(
+            OnlineComparison, "/v1/verifications", {"names": view_names(names), "sample": check_sample(sample)}
+        )
 
     def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
         """Remove an older version of a view with its table and its online rows."""
-        return self._remove(f"/v1/views/{_part(view_name(view), 'view')}/versions/{check_version(version)}", dry_run)
+        return self._calls.delete(
+            Removal, f"/v1/views/{_path_part(view_name(view), 'view')}/versions/{check_version(version)}", check_flag(dry_run, "dry_run")
+        )
 
     def remove_view(self, view: str, dry_run: bool = False) -> Removal:
         """Remove a view with all its versions."""
-        return self._remove(f"/v1/views/{_part(view_name(view), 'view')}", dry_run)
+        return self._calls.delete(Removal, f"/v1/views/{_path_part(view_name(view), 'view')}", check_flag(dry_run, "dry_run"))
 
     def remove_service(self, service: str, dry_run: bool = False) -> Removal:
         """Remove a service with all its versions."""
-        return self._remove(f"/v1/services/{_part(service_name(service), 'service')}", dry_run)
+        return self._calls.delete(Removal, f"/v1/services/{_path_part(service_name(service), 'service')}", check_flag(dry_run, "dry_run"))
 
     def maintain(
         self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None
@@ -161,11 +149,11 @@ class RemoteStore:
         body: dict[str, Any] = {"older_than": _seconds(older_than, "older_than"), "dry_run": check_flag(dry_run, "dry_run")}
         if fold_older_than is not None:
             body["fold_older_than"] = _seconds(fold_older_than, "fold_older_than")
-        return self._listed(TableMaintenance, "/v1/maintenance", body)
+        return self._calls.run_listing_job(TableMaintenance, "/v1/maintenance", body)
 
     def repair(self, dry_run: bool = False) -> list[Repair]:
         """Roll every table with missing files back to its last complete snapshot."""
-        return self._listed(Repair, "/v1/repairs", {"dry_run": check_flag(dry_run, "dry_run")})
+        return self._calls.run_listing_job(Repair, "/v1/repairs", {"dry_run": check_flag(dry_run, "dry_run")})
 
     def training_set(
         self,
@@ -186,8 +174,8 @@ class RemoteStore:
     ) -> TrainingSet:
         """Join a spine with a service's features as of each row's time, store the result, and wait for it.
 
-        A frame or a file of this machine is uploaded; "iceberg:..." and SQL are the server's own tables, and with `start`, `end`
-        and `every` the server makes the spine. `format` says how a spine's CSV files are written.
+        Frames and files of this machine are uploaded; "iceberg:..." and SQL name tables of the server, which also makes the spine of
+        `start`, `end` and `every`. `format` is the format of a spine's CSV files.
         """
         request = TrainingSetRequest.of(
             service,
@@ -204,10 +192,10 @@ class RemoteStore:
             split=split,
             by=by,
         )
-        with spines.request(request) as options:
-            job = self._http.post("/v1/training-sets", patient=True, **options)
+        with spines.request_options(request) as options:
+            job = self._transport.post("/v1/training-sets", unlimited=True, **options)
         with training_set_reporter(progress) as report:
-            done = self._awaited(job, None if report is None else lambda told: report(BuildProgress(**told)))
+            done = self._calls.wait_for_job(job, None if report is None else lambda state: report(BuildProgress(**state)))
         return self._training_set(done["manifest"])
 
     def cancel(self, id: str) -> str:
@@ -219,25 +207,25 @@ class RemoteStore:
         # A training set may be named like a kind of job.
         if kind in JOB_PATHS:
             with suppress(NotFound):
-                return str(self._http.delete(f"{JOB_PATHS[kind]}/{_part(id, 'id')}")["state"])
-        return str(self._http.delete(f"/v1/training-sets/{_part(id, 'id')}")["state"])
+                return str(self._transport.delete(f"{JOB_PATHS[kind]}/{_path_part(id, 'id')}")["state"])
+        return str(self._transport.delete(f"/v1/training-sets/{_path_part(id, 'id')}")["state"])
 
     def get_training_set(self, id: str) -> TrainingSet:
         """A stored training set. Raises: NotFound with the nearest ids."""
-        return self._training_set(self._http.watch(f"/v1/training-sets/{_part(id, 'id')}")["manifest"])
+        return self._training_set(self._transport.wait_for_job(f"/v1/training-sets/{_path_part(id, 'id')}")["manifest"])
 
     def rebuild(self, id_or_model_uri: str) -> TrainingSet:
-        """Let the server compute a training set again from its pinned snapshots and compare. Raises: DigestMismatch."""
-        result = self._result_of("/v1/rebuilds", {"id": named(id_or_model_uri, "id_or_model_uri")})
-        with in_form(self._http.url):
-            manifest = decoding.object_of(result["manifest"])
+        """Compute a training set again on the server, from its pinned snapshots alone, and compare. Raises: DigestMismatch."""
+        result = self._calls.run_job("/v1/rebuilds", {"id": check_name(id_or_model_uri, "id_or_model_uri")})
+        with reading_answer(self._transport.url):
+            manifest = decoding.check_object(result["manifest"])
         return self._training_set(manifest)
 
     def compare(self, a: str, b: str) -> Comparison:
         """The differences of training set `b` from `a`. A model URI stands for the model's training set."""
-        result = self._result_of("/v1/comparisons", {"a": named(a, "a"), "b": named(b, "b")})
-        with in_form(self._http.url):
-            return Comparison.from_dict(decoding.object_of(result))
+        result = self._calls.run_job("/v1/comparisons", {"a": check_name(a, "a"), "b": check_name(b, "b")})
+        with reading_answer(self._transport.url):
+            return Comparison.from_dict(result)
 
     def point_in_time(
         self,
@@ -251,34 +239,28 @@ class RemoteStore:
         every: str | None = None,
         format: Csv | None = None,
     ) -> pa.Table:
-        """The spine, or one made as for `training_set`, with a service's features as of each row's time, not stored."""
+        """The spine, or a grid as in `training_set`, with a service's features as of each row's time, not stored."""
         request = JoinRequest.of(
             service, spine, timestamp, start=start, end=end, every=every, format=format, known=known, snapshots=snapshots
         )
-        with spines.request(request) as options:
-            return self._http.rows("POST", "/v1/point-in-time", timeout=None, **options).read_all()
+        with spines.request_options(request) as options:
+            return self._transport.rows("POST", "/v1/point-in-time", timeout=None, **options).read_all()
 
     def online_features(
         self, service: str, entities: Sequence[Mapping[str, Any]], request: Sequence[Mapping[str, Any]] | None = None
     ) -> OnlineFeatures:
         """The newest features of each entity."""
-        for what, given in (("entities", entities), ("request", request)):
-            if (given is not None or what == "entities") and not _is_list(given):
-                raise RequestError(f"{what} must be a list of objects, one for each entity", field=what)
-        body = json_encoding.dumps(self._told(service_name(service), entities, request))
-        headers = {"Content-Type": "application/json"}
-        answer = self._http.post(f"/v1/services/{_part(service_name(service), 'service')}/online", content=body, headers=headers)
-        with in_form(self._http.url):
-            return decoding.online(answer)
-
-    def _told(self, service: str, entities: Sequence[Mapping[str, Any]], request: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
-        """The body of a lookup: a NaN is one where the service has a float, and else NULL, as in the store itself."""
-        body = {"entities": list(entities), "request": None if request is None else list(request)}
-        if any(_is_nan(value) for rows in body.values() for row in rows or () if isinstance(row, Mapping) for value in row.values()):
-            described = self.service(service)
-            floats = [name for name, kind in {**described.key_types, **described.request}.items() if kind in FLOATING]
-            return {what: None if rows is None else [_without_nan(row, floats) for row in rows] for what, rows in body.items()}
-        return body
+        name = service_name(service)
+        body = {"entities": json_rows.check_entities(entities, "entities")}
+        if request is not None:
+            body["request"] = json_rows.check_entities(request, "request")
+        if any(map(json_rows.has_nan, body.values())):
+            described = self.service(name)
+            floats = [name for name, sql_type in {**described.key_types, **described.request}.items() if sql_type in FLOATING]
+            body = {argument: json_rows.without_nan(rows, floats) for argument, rows in body.items()}
+        answer = self._post_json(f"/v1/services/{_path_part(name, 'service')}/online", body)
+        with reading_answer(self._transport.url):
+            return decoding.decode_online_features(answer)
 
     def predict(
         self, model: str, records: Sequence[Mapping[str, Any]], version: int | str | None = None, alias: str | None = None
@@ -288,18 +270,13 @@ class RemoteStore:
         `model` is a registered name. Features in a record override the looked-up ones. Raises: NotFound; RequestError and
         TypeMismatch naming the record and field.
         """
-        if not _is_list(records) or not all(isinstance(record, Mapping) for record in records):
-            raise RequestError(f"records={brief(records)} is no list of objects, one for each row", field="records")
-        wanted = {} if version is None else {"version": str(check_version(version))}
+        params = {} if version is None else {"version": str(check_version(version))}
         if alias is not None:
-            wanted["alias"] = named(alias, "alias")
-        # A NaN is what frames have for a value that is missing.
-        body = json_encoding.dumps({"dataframe_records": [_without_nan(record, ()) for record in records]})
-        headers = {"Content-Type": "application/json"}
-        path = f"/v1/models/{_part(model, 'model')}/invocations"
-        answer = self._http.post(path, content=body, headers=headers, params=wanted, patient=True)
-        with in_form(self._http.url):
-            return Prediction.from_dict(decoding.object_of(answer))
+            params["alias"] = check_name(alias, "alias")
+        body = {"dataframe_records": json_rows.without_nan(json_rows.check_records(records))}
+        answer = self._post_json(f"/v1/models/{_path_part(model, 'model')}/invocations", body, params=params, unlimited=True)
+        with reading_answer(self._transport.url):
+            return Prediction.from_dict(decoding.check_object(answer))
 
     def score(self, model_uri: str, spine: Any, at: str | None = "online", *, format: Csv | None = None) -> Any:
         """The spine's rows in their order, then `prediction`: what a registered model predicts from the newest online features.
@@ -315,44 +292,44 @@ class RemoteStore:
         return frame_like(spine, scoring.append_predictions(rows, taken, address, self.predict))
 
     def parts(self) -> dict[str, str]:
-        """What the server stands on, by name, and how each is. Raises: NotReady for one that cannot be reached."""
-        return self._object("/readyz")
+        """The state of each component of the server, by name. Raises: NotReady for one that cannot be reached."""
+        return self._calls.get_object("/readyz")
 
     def entities(self) -> list[EntityInfo]:
         """The applied entities."""
-        return self._results(EntityInfo, "/v1/entities")
+        return self._calls.get_results(EntityInfo, "/v1/entities")
 
     def sources(self) -> list[SourceInfo]:
         """The applied sources."""
-        return self._results(SourceInfo, "/v1/sources")
+        return self._calls.get_results(SourceInfo, "/v1/sources")
 
     def views(self) -> list[ViewInfo]:
         """The newest version of every view, with its snapshot and watermark."""
-        return self._results(ViewInfo, "/v1/views")
+        return self._calls.get_results(ViewInfo, "/v1/views")
 
     def view(self, name: str) -> ViewDetail:
         """One view with all versions and the SQL of the newest. Raises: NotFound with the nearest names."""
-        return self._result(ViewDetail, f"/v1/views/{_part(view_name(name), 'name')}")
+        return self._calls.get_result(ViewDetail, f"/v1/views/{_path_part(view_name(name), 'name')}")
 
     def services(self) -> list[ServiceInfo]:
         """Every service at the version that is served."""
-        return self._results(ServiceInfo, "/v1/services")
+        return self._calls.get_results(ServiceInfo, "/v1/services")
 
     def service(self, name: str) -> ServiceDetail:
         """One service: features, request fields, key columns, versions. Raises: NotFound with the nearest names."""
-        return self._result(ServiceDetail, f"/v1/services/{_part(service_name(name), 'name')}")
+        return self._calls.get_result(ServiceDetail, f"/v1/services/{_path_part(service_name(name), 'name')}")
 
     def training_sets(self) -> list[TrainingSetInfo]:
         """Every training set, newest first."""
-        return self._results(TrainingSetInfo, "/v1/training-sets")
+        return self._calls.get_results(TrainingSetInfo, "/v1/training-sets")
 
     def models(self) -> list[ModelInfo]:
         """Every version of every model that was logged with a training set, newest first, with its aliases."""
-        return self._results(ModelInfo, "/v1/models")
+        return self._calls.get_results(ModelInfo, "/v1/models")
 
     def close(self) -> None:
-        """Let go of the connections."""
-        self._http.close()
+        """Close all connections."""
+        self._transport.close()
 
     def __enter__(self) -> Self:
         return self
@@ -360,91 +337,54 @@ class RemoteStore:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _awaited(self, job: Mapping[str, Any], seen: Callable[[dict[str, Any]], None] | None, failing: bool = True) -> dict[str, Any]:
-        with in_form(self._http.url):
-            id, url = str(job["id"]), str(job["url"])
+    def _send_definitions(self, path: str, definitions: Definitions, fields: Mapping[str, Any]) -> Plan:
+        """The plan that the server answers. Raises: DefinitionError with the files and lines of the problems."""
         try:
-            return self._http.watch(url, seen, failing)
-        except KeyboardInterrupt as stop:
-            stop.add_note(f"The server goes on: cancel({id!r}) ends it; the same call again waits for it.")
-            raise
+            answer = self._transport.post(path, {"definitions": definitions_document(definitions), **fields}, unlimited=True)
+        except DefinitionError as error:
+            raise decoding.with_locations(error, definitions) from None
+        with reading_answer(self._transport.url):
+            return decoding.decode_plan(answer, definitions)
 
-    def _result_of(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The result of a job, at its end. Raises: the error with which it failed."""
-        with in_form(self._http.url):
-            job = decoding.object_of(self._http.post(path, body))
-        ended = self._awaited(job, None)
-        with in_form(self._http.url):
-            return ended["result"]
-
-    def _listed(self, kind: type[Found], path: str, body: Mapping[str, Any]) -> list[Found]:
-        result = self._result_of(path, body)
-        with in_form(self._http.url):
-            return [kind.from_dict(item) for item in decoding.objects_of(result)]
-
-    def _remove(self, path: str, dry_run: bool) -> Removal:
-        answer = self._http.delete(path, dry_run=check_flag(dry_run, "dry_run"))
-        with in_form(self._http.url):
-            return Removal.from_dict(answer)
-
-    def _object(self, path: str, **params: Any) -> dict[str, Any]:
-        answer = self._http.get(path, **params)
-        with in_form(self._http.url):
-            return decoding.object_of(answer)
-
-    def _result(self, kind: type[Found], path: str, **params: Any) -> Found:
-        answer = self._http.get(path, **params)
-        with in_form(self._http.url):
-            return kind.from_dict(decoding.object_of(answer))
-
-    def _results(self, kind: type[Found], path: str) -> list[Found]:
-        answer = self._http.get(path)
-        with in_form(self._http.url):
-            return [kind.from_dict(item) for item in decoding.objects_of(answer)]
+    def _post_json(self, path: str, body: Any, **options: Any) -> Any:
+        """The answer to a body whose values may be dates, decimals and NaN."""
+        return self._transport.post(path, content=json_encoding.dumps(body), headers={"Content-Type": "application/json"}, **options)
 
     def _training_set(self, manifest: dict[str, Any]) -> TrainingSet:
-        with in_form(self._http.url):
-            path = f"/v1/training-sets/{_part(manifest['id'], 'id')}"
+        with reading_answer(self._transport.url):
+            path = f"/v1/training-sets/{_path_part(manifest['id'], 'id')}"
 
-        def rows(part: str | None = None, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        def read(part: str | None = None, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
             params = {"split": part, "columns": None if columns is None else list(columns)}
-            return self._http.rows("GET", f"{path}/data", params={name: value for name, value in params.items() if value is not None})
+            return self._transport.rows("GET", f"{path}/data", params={name: value for name, value in params.items() if value is not None})
 
-        def located() -> Files:
-            found = self._http.get(f"{path}/files")
-            return Files(found["files"], found["table"], int(found["snapshot_id"]))
+        def open_files() -> Files:
+            answer = self._transport.get(f"{path}/files")
+            with reading_answer(self._transport.url):
+                return Files(answer["files"], answer["table"], int(answer["snapshot_id"]))
 
-        return TrainingSet(manifest, rows, located, functools.partial(self._http.get, f"{path}/statistics", patient=True))
+        return TrainingSet(manifest, read, open_files, functools.partial(self._transport.get, f"{path}/statistics", unlimited=True))
 
 
-def _sound(definitions: Any) -> Definitions:
-    """Definitions without a problem that can be found here. Raises: DefinitionError with all that can."""
-    gathered = load_definitions(definitions)
-    problems = [*gathered.problems, *check.definition_problems(gathered)]
+def _load_checked(definitions: Any) -> Definitions:
+    """Load definitions and check them as far as that needs no server. Raises: DefinitionError with all problems."""
+    loaded = load_definitions(definitions)
+    problems = [*loaded.problems, *check.definition_problems(loaded)]
     if problems:
         raise DefinitionError(problems)
-    return gathered
+    return loaded
 
 
-def _is_list(given: Any) -> bool:
-    return isinstance(given, Sequence) and not isinstance(given, str | bytes)
+def _time_text(value: datetime | str | None, argument: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return None if value is None else check_text(value, argument)
+    return times.text(times.parse(value, argument))
 
 
-def _seconds(given: timedelta, what: str) -> str:
-    return f"{int(check_age(given, what).total_seconds())}s"
+def _seconds(value: timedelta, argument: str) -> str:
+    return f"{int(check_age(value, argument).total_seconds())}s"
 
 
-def _part(given: Any, what: str, safe: str = "") -> str:
-    """A check_name as a part of a path. A model's URI keeps its slashes."""
-    return quote(named(given, what), safe=f":{safe}")
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and value != value
-
-
-def _without_nan(row: Any, kept: Collection[str]) -> Any:
-    """The row with None for each NaN but those of the columns `kept`."""
-    if not isinstance(row, Mapping):
-        return row
-    return {name: None if _is_nan(value) and name not in kept else value for name, value in row.items()}
+def _path_part(value: Any, argument: str) -> str:
+    """A name, quoted as a part of a path."""
+    return quote(check_name(value, argument), safe=":")

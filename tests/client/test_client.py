@@ -15,7 +15,7 @@ import pytest
 import featurestore
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, connect
 from featurestore.client.store import RemoteStore
-from featurestore.client.transport import KINDS, exception
+from featurestore.client.transport import ERROR_TYPES, decode_error
 from featurestore.errors import FeatureStoreError, NotReady, RequestError
 from tests import forged, shop
 from tests.worlds import STAMP, load_source
@@ -181,11 +181,11 @@ def test_tokens(tmp_path: Path) -> None:
                 store_without.views()
 
 
-@pytest.mark.parametrize("kind", KINDS.values())
+@pytest.mark.parametrize("kind", ERROR_TYPES.values())
 def test_every_error_comes_back_as_itself(kind: type[FeatureStoreError]) -> None:
     problem = {"message": "m", "object": "view 'x'", "field": "f", "file": None, "line": None}
     details = {"problems": [problem]} if kind.__name__ == "DefinitionError" else {"a": 1}
-    error = exception({"type": kind.__name__, "message": "said", "details": details})
+    error = decode_error({"type": kind.__name__, "message": "said", "details": details})
     assert type(error) is kind
     assert error.details == details
     if kind.__name__ != "DefinitionError":
@@ -193,8 +193,8 @@ def test_every_error_comes_back_as_itself(kind: type[FeatureStoreError]) -> None
 
 
 def test_unknown_errors_are_still_ours() -> None:
-    assert type(exception({"type": "InternalError", "message": "m"})) is FeatureStoreError
-    assert type(exception({"type": "MethodNotAllowed", "message": "m"})) is RequestError
+    assert type(decode_error({"type": "InternalError", "message": "m"})) is FeatureStoreError
+    assert type(decode_error({"type": "MethodNotAllowed", "message": "m"})) is RequestError
 
 
 @pytest.mark.slow
@@ -246,3 +246,10 @@ def test_decimals_have_their_scale_also_where_they_are_zero(tmp_path: Path) -> N
             for asked in (store, remote):
                 found = asked.online_features("svc", [{"k": 1}, {"k": 2}]).rows
                 assert [str(value) for (value,) in found] == ["0.00", "1.50"]
+
+
+def test_what_a_job_refuses_is_the_error_of_the_request(own_shop: FeatureStore) -> None:
+    with shop.serving(own_shop) as url, connect(url) as store:
+        for ask in (lambda: store.compare("file:///x", "y"), lambda: store.rebuild("https://host/x")):
+            with pytest.raises(RequestError, match="models:/"):
+                ask()
