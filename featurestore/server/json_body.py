@@ -51,7 +51,7 @@ def parsed(model: type[Model], content: bytes) -> Model:
     except ValidationError as error:
         raise refusal(error) from error
     keys = getattr(body, "keys_told", None)
-    if keys is not None and content.count(b":") == keys() and _is_plain(content):
+    if keys is not None and content.count(b":") == keys() and has_plain_numbers(content):
         return body
     try:
         document = json_numbers.loads(content)
@@ -78,7 +78,7 @@ def refusal(error: ValidationError) -> RequestValidationError:
     return RequestValidationError(error.errors(include_url=False, include_input=False))
 
 
-def _is_plain(content: bytes) -> bool:
+def has_plain_numbers(content: bytes) -> bool:
     """Whether all numbers are surely told as doubles and integers hold them. Takes less than parsing."""
     shape = content.translate(_DIGITS)
     return not (_LONG in shape or b"e000" in shape or b"e-000" in shape or b"NaN" in content or b"Infinity" in content)
