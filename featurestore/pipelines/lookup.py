@@ -256,11 +256,11 @@ def _derive(
     runtime: Runtime, plan: ServicePlan, fields: Mapping[str, Sequence[Any]], looked_up: Sequence[Sequence[Any]]
 ) -> tuple[list[list[Any]], tuple[str, ...]]:
     """The derived features, and their types."""
-    expressions, types, work = _expressions(plan)
+    expressions, types, work = derived_expressions(plan)
     values = {**fields, **dict(zip(plan.looked_up_names, looked_up, strict=True))}
     inputs = {name: (sql_type, _uuids_as_text(values[name], sql_type)) for name, sql_type in types}
     rows = len(looked_up[0]) if looked_up else max(map(len, fields.values()), default=1)
-    evaluator = runtime.evaluator(brief=work is not None and work * (rows + CHARACTER * _length(inputs)) <= BRIEF)
+    evaluator = runtime.evaluator(brief=work is not None and is_brief(work, inputs, rows))
     try:
         derived = evaluator.evaluate(expressions, inputs, rows)
         return derived, evaluator.types_of(expressions, inputs, rows)
@@ -282,7 +282,7 @@ def _name_failed_feature(
 
 
 @lru_cache(maxsize=256)
-def _expressions(plan: ServicePlan) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...], int | None]:
+def derived_expressions(plan: ServicePlan) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...], int | None]:
     """The SQL of the derived features, the (name, type) of their inputs, and their work per row or character: None if not linear.
 
     Cached, since parsing is slower than a lookup.
@@ -294,6 +294,11 @@ def _expressions(plan: ServicePlan) -> tuple[tuple[str, ...], tuple[tuple[str, s
     scope = {name: quoted(name) for name in types}
     columns = tuple((name, sql_type) for name, sql_type in types.items() if name in read)
     return tuple(derived_sql(plan, scope)), columns, expression_weight(trees) if are_linear(trees) else None
+
+
+def is_brief(work: int, inputs: ColumnValues, rows: int) -> bool:
+    """Whether expressions of so much work for each row or character of their inputs take less than about a second."""
+    return work * (rows + CHARACTER * _length(inputs)) <= BRIEF
 
 
 def _length(inputs: ColumnValues) -> int:

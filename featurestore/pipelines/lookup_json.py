@@ -19,8 +19,9 @@ from featurestore.errors import NotReady
 from featurestore.online.rows import TIME_BIAS, VERSION_BYTES, decode_time
 from featurestore.online.store import EncodedKeys, EncodedRead, TableState
 from featurestore.pipelines.lookup import EXPIRED, NOT_FOUND, PRESENT, newest_edition
+from featurestore.pipelines.lookup_derived import Columns, DerivedFeatures
 from featurestore.records.runtime import Runtime
-from featurestore.values import times
+from featurestore.values import json_encoding, times
 
 MANY_TIMES = 8
 """From this many times on, numpy and orjson format them faster than Python."""
@@ -51,38 +52,41 @@ class _View:
 
 
 class LookupWriter:
-    """Writes the answers of one service plan without derived features."""
+    """Writes the answers of one service plan."""
 
-    def __init__(self, plan: ServicePlan) -> None:
-        self._plan = plan
+    def __init__(self, plan: ServicePlan, derived: DerivedFeatures | None = None) -> None:
+        """`derived` computes the derived features of the plan, if there are any."""
+        self._plan, self._derived = plan, derived
         self._tables: list[TableState | None] = []
         self._form: _Form | None = None
 
-    def write(self, reads: Sequence[EncodedRead], now: int, full: bool) -> Answer:
+    def write(self, reads: Sequence[EncodedRead], fields: Columns, now: int, full: bool) -> Answer | None:
         """The answer for encoded rows, with one read per view of the plan and at least one entity; `now` is in microseconds.
+
+        None if the engine has to compute the derived features.
 
         Raises: orjson.JSONDecodeError for bytes that are no row; NotReady for a table with other keys than its view.
         """
         form = self._form
         tables = [read.table for read in reads]
         if form is None or any(map(_is_other, tables, self._tables)):
-            form = self._form = _Form(self._plan, tables)
+            form = self._form = _Form(self._plan, self._derived, tables)
             self._tables = tables
-        return form.write([read.rows for read in reads], now, full)
+        return form.write([read.rows for read in reads], fields, now, full)
 
 
-def look_up(runtime: Runtime, writer: LookupWriter, keys: EncodedKeys, full: bool, generation: int) -> Answer | None:
+def look_up(runtime: Runtime, writer: LookupWriter, keys: EncodedKeys, fields: Columns, full: bool, generation: int) -> Answer | None:
     """The newest features for encoded keys of each view of a plan, at this moment, with at least one entity.
 
-    None if the online store has another generation, for which the plan may not be the one to serve, or lacks a table: `lookup` tells
-    whether it is lost. Raises: NotReady.
+    None if the online store has another generation, for which the plan may not be the one to serve, or lacks a table (`lookup` tells
+    whether it is lost), or if the engine has to compute the derived features. Raises: NotReady.
     """
     online = runtime.online
     reads = online.read_encoded(keys)
     if reads.generation != generation or any(read.table is None for read in reads.tables):
         return None
     with online.decoding():
-        return writer.write(reads.tables, times.now(), full)
+        return writer.write(reads.tables, fields, times.now(), full)
 
 
 def _is_other(table: TableState | None, known: TableState | None) -> bool:
@@ -92,27 +96,32 @@ def _is_other(table: TableState | None, known: TableState | None) -> bool:
 class _Form:
     """What all answers have in common for as long as the headers of the tables stay the same."""
 
-    def __init__(self, plan: ServicePlan, tables: Sequence[TableState | None]) -> None:
+    def __init__(self, plan: ServicePlan, derived: DerivedFeatures | None, tables: Sequence[TableState | None]) -> None:
         self._views = [_view(use, table) for use, table in zip(plan.uses, tables, strict=True)]
-        self._select = _selector(plan, tables)
-        self._brief, self._full = _templates(plan, tables)
+        places = _places(plan, tables)
+        self._select = _selector(places, sum(len(_stored_columns(use, table)) for use, table in zip(plan.uses, tables, strict=True)))
+        self._derived = derived
+        self._inputs = [] if derived is None else [(name, places[plan.looked_up_names.index(name)]) for name in derived.inputs]
+        self._brief, self._full = _templates(plan, () if derived is None else derived.types, tables)
         self._all_present = lru_cache(maxsize=16)(self._present)
 
-    def write(self, stored: Sequence[list[bytes | None]], now: int, full: bool) -> Answer:
+    def write(self, stored: Sequence[list[bytes | None]], fields: Columns, now: int, full: bool) -> Answer | None:
         """See LookupWriter.write."""
         oldest = [b"" if view.ttl is None else _TIME.pack(max(now - view.ttl + TIME_BIAS, 0)) for view in self._views]
         if any(None in rows for rows in stored):
-            return self._write_some(stored, oldest, full)
+            return self._write_some(stored, fields, oldest, full)
         rows = cast(Sequence[list[bytes]], stored)
         # Encoded times sort like times: a row is expired if it is older than the ttl, to the microsecond.
         if any(first and min(encoded) < first for encoded, first in zip(rows, oldest, strict=True)):
-            return self._write_some(stored, oldest, full)
-        values = self._rows([[row[VERSION_BYTES:] for row in encoded] for encoded in rows])
+            return self._write_some(stored, fields, oldest, full)
+        values = self._rows([[row[VERSION_BYTES:] for row in encoded] for encoded in rows], fields)
         status, counts = self._all_present(len(rows[0]))
+        if values is None:
+            return None
         content = self._full % (values, *status, *_time_texts(rows)) if full else self._brief % values
         return Answer(content, counts)
 
-    def _write_some(self, stored: Sequence[list[bytes | None]], oldest: Sequence[bytes], full: bool) -> Answer:
+    def _write_some(self, stored: Sequence[list[bytes | None]], fields: Columns, oldest: Sequence[bytes], full: bool) -> Answer | None:
         """The answer where an entity has no row in a view, or an expired one."""
         states = [
             [NOT_FOUND if row is None else EXPIRED if row < first else PRESENT for row in rows]
@@ -122,12 +131,11 @@ class _Form:
             [row[VERSION_BYTES:] if row is not None and state is PRESENT else view.nulls for row, state in zip(rows, found, strict=True)]
             for view, rows, found in zip(self._views, stored, states, strict=True)
         ]
-        counts = [
-            ((view.label, state), found.count(state))
-            for view, found in zip(self._views, states, strict=True)
-            for state in dict.fromkeys(found)
-        ]
-        rows = self._rows(values)
+        by_view = zip(self._views, states, strict=True)
+        counts = [((view.label, state), found.count(state)) for view, found in by_view for state in dict.fromkeys(found)]
+        rows = self._rows(values, fields)
+        if rows is None:
+            return None
         if not full:
             return Answer(self._brief % rows, counts)
         return Answer(self._full % (rows, *map(orjson.dumps, states), *map(_each_time, stored)), counts)
@@ -136,11 +144,21 @@ class _Form:
         """The status of so many entities with a row in each view, for each view, as JSON and counted."""
         return [orjson.dumps([PRESENT] * count)] * len(self._views), [((view.label, PRESENT), count) for view in self._views]
 
-    def _rows(self, values: Sequence[list[bytes]]) -> bytes:
-        """The rows as JSON."""
+    def _rows(self, values: Sequence[list[bytes]], fields: Columns) -> bytes | None:
+        """The rows as JSON; None if the engine has to compute the derived features."""
         joined = values[0] if len(values) == 1 else map(b"".join, zip(*values, strict=True))
-        rows = b"[[%b]]" % b"],[".join([row[1:] for row in joined])
-        return rows if self._select is None else orjson.dumps(list(map(self._select, orjson.loads(rows))))
+        content = b"[[%b]]" % b"],[".join([row[1:] for row in joined])
+        if self._derived is None and self._select is None:
+            return content
+        rows: list[list[Any]] = orjson.loads(content)
+        selected: list[Any] = rows if self._select is None else list(map(self._select, rows))
+        if self._derived is None:
+            return orjson.dumps(selected)
+        looked_up = {name: [row[place] for row in rows] for name, place in self._inputs}
+        derived = self._derived.compute(fields, looked_up, len(rows))
+        if derived is None:
+            return None
+        return json_encoding.dumps([(*row, *more) for row, more in zip(selected, zip(*derived, strict=True), strict=True)])
 
 
 def _view(use: ViewUse, table: TableState | None) -> _View:
@@ -149,14 +167,19 @@ def _view(use: ViewUse, table: TableState | None) -> _View:
     return _View(use.label, _NULL * len(_stored_columns(use, table)), use.ttl)
 
 
-def _selector(plan: ServicePlan, tables: Sequence[TableState | None]) -> Callable[[list[Any]], Sequence[Any]] | None:
-    """A function that takes the features of the service out of the stored values of an entity; None if they are just these."""
+def _places(plan: ServicePlan, tables: Sequence[TableState | None]) -> list[int]:
+    """The place of each looked-up feature among the stored values of an entity."""
     places: list[int] = []
     width = 0
     for use, table in zip(plan.uses, tables, strict=True):
         stored = _stored_columns(use, table)
         places += [width + stored.index(column) for column, _ in use.features]
         width += len(stored)
+    return places
+
+
+def _selector(places: Sequence[int], width: int) -> Callable[[list[Any]], Sequence[Any]] | None:
+    """A function that takes the values at these places; None if they are all there are, in order."""
     if places == list(range(width)):
         return None
     return (lambda row: [row[places[0]]]) if len(places) == 1 else itemgetter(*places)
@@ -167,18 +190,19 @@ def _stored_columns(use: ViewUse, table: TableState | None) -> tuple[str, ...]:
     return table.columns if table is not None and table.columns else tuple(column for column, _ in use.features)
 
 
-def _templates(plan: ServicePlan, tables: Sequence[TableState | None]) -> tuple[bytes, bytes]:
+def _templates(plan: ServicePlan, derived_types: Sequence[str], tables: Sequence[TableState | None]) -> tuple[bytes, bytes]:
     """Documents for bytes formatting: with a place for the rows, and in the second also for status and timestamps of each view."""
     cursors = [(use.table, None if table is None else table.cursor) for use, table in zip(plan.uses, tables, strict=True)]
     snapshots = {name: None if cursor is None or cursor.snapshot_id is None else str(cursor.snapshot_id) for name, cursor in cursors}
     watermarks = {name: None if cursor is None else times.text(cursor.materialized_through) for name, cursor in cursors}
-    types = [sql_type for use in plan.uses for sql_type in use.feature_types]
+    types = [*(sql_type for use in plan.uses for sql_type in use.feature_types), *(None for _ in derived_types)]
+    all_types = b',"types":' + _escaped(types) + (b',"derived_types":' + _escaped(derived_types) if derived_types else b"")
     start = b'{"features":%b,"rows":' % _escaped(plan.feature_names)
     edition = newest_edition(None if table is None else table.edition for table in tables)
     edition_text = None if edition is None else str(edition)
     middle = b',"snapshots":%b,"watermarks":%b,"edition":%b' % (_escaped(snapshots), _escaped(watermarks), _escaped(edition_text))
     places = b",".join(_escaped(use.label) + b":%b" for use in plan.uses)
-    more = b',"types":%b,"status":{%b},"timestamps":{%b}' % (_escaped(types), places, places)
+    more = b'%b,"status":{%b},"timestamps":{%b}' % (all_types, places, places)
     return start + b"%b" + middle + b"}", start + b"%b" + middle + more + b"}"
 
 

@@ -1,6 +1,6 @@
 """The fast path of online lookups: one ASGI callable in front of the framework, for requests that need nothing else.
 
-It answers what it fully understands: a plain JSON body for a service without derived features whose tables are all in the local store. Any
+It answers what it fully understands: a plain JSON body for a service whose tables are all in the local store. Any
 other request, and any that is wrong, goes to the application with its body untouched, so that every error, limit and rare form has one
 implementation, the ordinary route.
 """
@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import FeatureStoreError
+from featurestore.pipelines.lookup_derived import DerivedFeatures
 from featurestore.pipelines.lookup_json import Answer, LookupWriter, look_up
 from featurestore.server.doors import ANSWERED, Admission
 from featurestore.server.lookup_body import LookupBodyReader
@@ -97,15 +98,20 @@ class FastLookups:
         plan, generation = cached
         compiled = self._compiled.get(service)
         if compiled is None or compiled.plan is not plan:
-            compiled = self._compiled[service] = _Compiled(plan, LookupBodyReader.of(plan), LookupWriter(plan))
+            compiled = self._compiled[service] = self._compile(plan)
         body = None if compiled.reader is None else compiled.reader.read(content)
         if body is None or body.entities * len(body.keys) > READS:
             return None
         try:
-            return look_up(self._runtime, compiled.writer, body.keys, full, generation)
+            return look_up(self._runtime, compiled.writer, body.keys, body.fields, full, generation)
         except FeatureStoreError:
             # The ordinary route meets the same error, and answers with it.
             return None
+
+    def _compile(self, plan: ServicePlan) -> _Compiled:
+        derived = DerivedFeatures.of(self._runtime, plan) if plan.derived else None
+        reader = LookupBodyReader.of(plan) if derived is not None or not plan.derived else None
+        return _Compiled(plan, reader, LookupWriter(plan, derived))
 
 
 def _receive_again(events: Iterable[Message], receive: Receive) -> Receive:

@@ -1,0 +1,63 @@
+"""Derived features of a lookup over HTTP, computed by a function of Python from the values of the answer's rows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from featurestore.compiler.scalar.row_function import RowFunction
+from featurestore.compiler.service_plan import ServicePlan
+from featurestore.pipelines.lookup import derived_expressions, is_brief
+from featurestore.records.runtime import Runtime
+from featurestore.values.json_encoding import NAMES
+
+MAX_WORK = 20_000
+"""Limit of nodes of the expressions times rows, about a millisecond."""
+_JSON_TYPES = frozenset({"BOOLEAN", "INTEGER", "BIGINT", "DOUBLE", "FLOAT", "VARCHAR"})
+"""Types whose values are read from their JSON as they are, but for named doubles."""
+
+Columns = Mapping[str, Sequence[Any]]
+
+
+class DerivedFeatures:
+    """The derived features of one service plan. `types` are their DuckDB types, and `inputs` the looked-up features that they read."""
+
+    def __init__(
+        self, function: RowFunction, types: Sequence[str], columns: Sequence[tuple[str, str]], fields: Mapping[str, str], work: int
+    ):
+        self._function, self._columns, self._work = function, columns, work
+        self.types = tuple(types)
+        self.inputs = tuple(name for name, _ in columns if name not in fields)
+
+    @classmethod
+    def of(cls, runtime: Runtime, plan: ServicePlan) -> Self | None:
+        """The derived features of a plan; None if the engine has to compute one of them."""
+        expressions, columns, work = derived_expressions(plan)
+        if work is None or not {sql_type for _, sql_type in columns} <= _JSON_TYPES:
+            return None
+        evaluator = runtime.engine.evaluator
+        function = evaluator.row_function(expressions, dict(columns))
+        if function is None:
+            return None
+        types = evaluator.types_of(expressions, {name: (sql_type, ()) for name, sql_type in columns})
+        fields = dict(plan.request)
+        return cls(function, types, columns, [name for name, _ in columns if name not in fields], work)
+
+    def compute(self, fields: Columns, looked_up: Columns, rows: int) -> list[list[Any]] | None:
+        """The values of each derived feature. `looked_up` has the values of `inputs` as read from JSON.
+
+        None if the engine has to compute them: there are many, or one may be an error.
+        """
+        if self._function.nodes * rows > MAX_WORK:
+            return None
+        values = {
+            name: (sql_type, fields[name] if name in fields else _with_names(looked_up[name], sql_type)) for name, sql_type in self._columns
+        }
+        if not is_brief(self._work, values, rows):
+            return None
+        return self._function.evaluate([column for _, column in values.values()], rows)
+
+
+def _with_names(column: Sequence[Any], sql_type: str) -> Sequence[Any]:
+    """NaN and infinities come as their names."""
+    if sql_type not in ("DOUBLE", "FLOAT") or not any(isinstance(value, str) for value in column):
+        return column
+    return [NAMES[value] if isinstance(value, str) else value for value in column]
