@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from featurestore.compiler.query import Query
 from featurestore.compiler.relations import FieldId, Handle, IcebergFiles, LocalFiles
+from featurestore.compiler.scalar.row_function import RowFunction
 from featurestore.engine.rereadable import Rereadable
 
 if TYPE_CHECKING:
@@ -94,6 +95,13 @@ class ExpressionEvaluator(Protocol):
         """The DuckDB types of the expressions."""
 
 
+class CompilingEvaluator(ExpressionEvaluator, Protocol):
+    """An evaluator that knows which expressions Python computes with the same result."""
+
+    def row_function(self, expressions: Sequence[str], columns: Mapping[str, str]) -> RowFunction | None:
+        """Expressions over columns of these DuckDB types as a function; None if one is not proven to give the same values."""
+
+
 class Engine(Protocol):
     """Opens sessions, and evaluates expressions over a few rows."""
 
@@ -106,7 +114,7 @@ class Engine(Protocol):
         """The memory limit of a session in bytes; queries spill beyond it."""
 
     @property
-    def evaluator(self) -> ExpressionEvaluator:
+    def evaluator(self) -> CompilingEvaluator:
         """The evaluator for expressions over a few values; it stays open until `close`."""
 
     def session(self, folders: Iterable[str | Path] = ()) -> AbstractContextManager[Session]:

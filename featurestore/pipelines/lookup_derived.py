@@ -21,11 +21,10 @@ class DerivedFeatures:
     """The derived features of one service plan. `types` are their DuckDB types, and `inputs` the looked-up features that they read."""
 
     def __init__(
-        self, function: RowFunction, types: Sequence[str], columns: Sequence[tuple[str, str]], fields: Mapping[str, str], work: int
-    ):
+        self, function: RowFunction, types: Sequence[str], columns: Sequence[tuple[str, str]], inputs: Sequence[str], work: int
+    ) -> None:
         self._function, self._columns, self._work = function, columns, work
-        self.types = tuple(types)
-        self.inputs = tuple(name for name, _ in columns if name not in fields)
+        self.types, self.inputs = tuple(types), tuple(inputs)
 
     @classmethod
     def of(cls, runtime: Runtime, plan: ServicePlan) -> Self | None:

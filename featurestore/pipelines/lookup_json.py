@@ -147,18 +147,21 @@ class _Form:
     def _rows(self, values: Sequence[list[bytes]], fields: Columns) -> bytes | None:
         """The rows as JSON; None if the engine has to compute the derived features."""
         joined = values[0] if len(values) == 1 else map(b"".join, zip(*values, strict=True))
-        content = b"[[%b]]" % b"],[".join([row[1:] for row in joined])
+        texts = [row[1:] for row in joined]
+        content = b"[[%b]]" % b"],[".join(texts)
         if self._derived is None and self._select is None:
             return content
         rows: list[list[Any]] = orjson.loads(content)
-        selected: list[Any] = rows if self._select is None else list(map(self._select, rows))
-        if self._derived is None:
-            return orjson.dumps(selected)
-        looked_up = {name: [row[place] for row in rows] for name, place in self._inputs}
-        derived = self._derived.compute(fields, looked_up, len(rows))
-        if derived is None:
-            return None
-        return json_encoding.dumps([(*row, *more) for row, more in zip(selected, zip(*derived, strict=True), strict=True)])
+        if self._select is not None:
+            texts = [orjson.dumps(self._select(row))[1:-1] for row in rows]
+        if self._derived is not None:
+            looked_up = {name: [row[place] for row in rows] for name, place in self._inputs}
+            derived = self._derived.compute(fields, looked_up, len(rows))
+            if derived is None:
+                return None
+            more = [json_encoding.dumps(row)[1:-1] for row in zip(*derived, strict=True)]
+            texts = [b"%b,%b" % pair for pair in zip(texts, more, strict=True)]
+        return b"[[%b]]" % b"],[".join(texts)
 
 
 def _view(use: ViewUse, table: TableState | None) -> _View:

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from featurestore.compiler.query import Query, render
 from featurestore.compiler.relations import FieldId, Handle
-from featurestore.engine.session import ColumnValues, Engine, ExpressionEvaluator, Relation, Session
+from featurestore.compiler.scalar.row_function import RowFunction
+from featurestore.engine.session import ColumnValues, CompilingEvaluator, Engine, Relation, Session
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class RecordingEngine:
         return self.inner.memory
 
     @property
-    def evaluator(self) -> ExpressionEvaluator:
+    def evaluator(self) -> CompilingEvaluator:
         return self.inner.evaluator
 
     @contextmanager
@@ -126,7 +127,7 @@ class CannedEngine:
     memory: int = 1 << 30
 
     @property
-    def evaluator(self) -> ExpressionEvaluator:
+    def evaluator(self) -> CompilingEvaluator:
         return CannedEvaluator()
 
     @contextmanager
@@ -191,3 +192,6 @@ class CannedEvaluator:
 
     def types_of(self, expressions: Sequence[str], given: ColumnValues, rows: int = 1) -> tuple[str, ...]:
         raise NotImplementedError(f"no types for {', '.join(expressions)}")
+
+    def row_function(self, expressions: Sequence[str], columns: Mapping[str, str]) -> RowFunction | None:
+        return None

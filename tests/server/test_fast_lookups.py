@@ -81,6 +81,18 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
                 FeatureService("all", features=[pairs, prefixed, others.aliased("third", keys={"other": "other"})]),
                 FeatureService("few", features=[pairs["text", "flag", "numbers"], prefixed["number"]]),
                 FeatureService("single", features=[ids["number"]]),
+                FeatureService(
+                    "derived",
+                    features=[pairs["text", "number", "large", "flag"], prefixed["number"]],
+                    request={"amount": "double", "count": "bigint", "word": "varchar", "sure": "boolean"},
+                    derived={
+                        "total": "amount * count + number",
+                        "same": "CASE WHEN flag THEN word || text ELSE coalesce(text, word) END",
+                        "larger": "large + count",
+                        "known": "number IS NOT NULL AND sure",
+                        "year": "CAST(amount AS INTEGER) + 1",
+                    },
+                ),
             ]
         )
         store.materialize()
@@ -141,6 +153,30 @@ def test_the_bytes_are_those_of_the_ordinary_route(wide: Served, answered: list[
             fast_ones += answered == [True]
     # Texts with a backslash, or with the name of a key, are left to the ordinary route.
     assert fast_ones >= (48 if service == "single" else 6)
+
+
+def fields(chance: random.Random, count: int) -> list[dict[str, Any]]:
+    values: dict[str, tuple[Any, ...]] = {
+        "amount": (None, 1.5, -0.25, 3, 1e300, -7),
+        "count": (None, 0, 7, -(1 << 62)),
+        "word": (None, "", "x", "\u00e4"),
+        "sure": (None, True, False),
+    }
+    return [{name: chance.choice(choices) for name, choices in values.items()} for _ in range(count)]
+
+
+@pytest.mark.parametrize("full", ["true", "false"])
+def test_derived_features_are_those_of_the_ordinary_route(wide: Served, answered: list[bool], full: str) -> None:
+    chance = random.Random(full)
+    wide.store.online_features("derived", entities(chance, 1, ("id", "name")), fields(chance, 1))
+    answered.clear()
+    for _ in range(40):
+        count = chance.choice((1, 1, 1, 2, 5))
+        body = {"entities": entities(chance, count, ("id", "name")), "request": fields(chance, count)}
+        fast, ordinary = both(wide, "derived", body, full)
+        assert fast.status_code == ordinary.status_code
+        assert fast.content == ordinary.content
+    assert answered.count(True) >= 5
 
 
 def test_rows_that_are_all_there_are_written_at_once(wide: Served, answered: list[bool]) -> None:
