@@ -20,6 +20,7 @@ from benchmarks import (
     scaling,
     serving,
     storing,
+    verbs,
 )
 
 BENCHMARKS = {
@@ -38,6 +39,7 @@ BENCHMARKS = {
     "online": online.run,
     "probes": probes.run,
     "serving": serving.run,
+    "verbs": verbs.run,
 }
 
 
