@@ -268,7 +268,7 @@ class FeatureStore:
         Raises: NotReady if the online store has lost the rows of a materialized view.
         """
         plan = service if isinstance(service, ServicePlan) else self._services.current(service)
-        return verbs.lookup(self._runtime, plan, entities, request, self._online_tables)
+        return verbs.lookup(self._runtime, plan, entities, request, self._online_tables, policies=self._services.policies())
 
     def entities(self) -> list[EntityInfo]:
         """The applied entities."""

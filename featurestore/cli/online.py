@@ -14,7 +14,7 @@ from featurestore.values import json_encoding
 if TYPE_CHECKING:
     from featurestore.pipelines.lookup import OnlineFeatures
 
-COLORS = {"PRESENT": "green", "EXPIRED": "yellow", "NOT_FOUND": "red"}
+COLORS = {"PRESENT": "green", "EXPIRED": "yellow", "STALE": "yellow", "NOT_FOUND": "red"}
 
 
 @click.command(cls=Command)

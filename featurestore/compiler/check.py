@@ -28,7 +28,7 @@ from featurestore.dsl.expression import Expression
 from featurestore.dsl.problems import FieldProblem, problems_at
 from featurestore.dsl.reserved_words import RESERVED_WORDS
 from featurestore.dsl.source import Source
-from featurestore.dsl.view import FeatureView
+from featurestore.dsl.view import STALE_MODES, FeatureView
 from featurestore.errors import Problem, brief, near
 
 FUNCTIONS = ("count", "count_distinct", "sum", "mean", "min", "max", "stddev", "percentile", "first", "last", "last_n")
@@ -173,6 +173,7 @@ def view_problems(view: FeatureView) -> Iterator[FieldProblem]:
     yield from problems_at(owner, "every", every_faults)
     grid = None if view.every is None or every_faults else microseconds(view.every)
     yield from problems_at(owner, "ttl", _ttl_faults(view))
+    yield from _stale_problems(view)
     if not view.declared:
         yield FieldProblem(owner, "features", "is empty; a view needs at least one feature")
     names: list[str] = []
@@ -181,6 +182,17 @@ def view_problems(view: FeatureView) -> Iterator[FieldProblem]:
         name = str(key)
         yield from problems_at(owner, f"features.{name:.128}", _feature_faults(name, feature, view, grid, names, sizes))
     yield from check_problems(view)
+
+
+def _stale_problems(view: FeatureView) -> Iterator[FieldProblem]:
+    owner = owner_of(view)
+    if view.stale not in STALE_MODES:
+        modes = ", ".join(map(repr, STALE_MODES))
+        yield FieldProblem(owner, "stale", f"is {brief(view.stale)}; it must be one of {modes}{near(str(view.stale), STALE_MODES)}")
+    if view.stale_after is not None:
+        yield from problems_at(owner, "stale_after", duration_faults(view.stale_after))
+    elif view.stale != "value":
+        yield FieldProblem(owner, "stale", "has no effect without stale_after; say after what time the view is stale")
 
 
 def _ttl_faults(view: FeatureView) -> Iterator[str]:

@@ -20,6 +20,7 @@ _MAKERS: Mapping[str, Callable[..., Check]] = {
     "rows": rows,
     "fresh": fresh,
 }
+_STALENESS = ("stale_after", "stale")
 _CHECKS = {Condition: "that", NotNull: "not_null", RowCount: "rows", Freshness: "fresh"}
 
 
@@ -27,7 +28,9 @@ def document(definition: Definition) -> dict[str, Any]:
     """The complete document of a definition: a view's includes its entity and source, a service's its views."""
     if isinstance(definition, FeatureView):
         return {
-            **_plain(definition, "entity", "source", "features", "checks"),
+            **_plain(definition, "entity", "source", "features", "checks", *_STALENESS),
+            # Left out if there is none, so that documents registered before it existed are unchanged.
+            **({} if definition.stale_after is None else {name: getattr(definition, name) for name in _STALENESS}),
             "entity": document(definition.entity),
             "source": document(definition.source),
             "features": {name: _feature_document(feature) for name, feature in definition.declared.items()},

@@ -14,6 +14,8 @@ from featurestore.dsl.tuples import as_tuple
 from featurestore.errors import brief
 
 Feature = str | Aggregation | Expression
+STALE_MODES = ("value", "null", "error")
+"""What lookups of a stale view give."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class FeatureView:
     aggregations over windows (multiples of `every`), and expressions over them. Without it, it is a row view: one row per
     source row, each feature row SQL over the source's columns (a list of columns selects them unchanged), valid from the row's
     event time until the next row or, with `ttl`, at most that long (both ends inclusive). `checks` are run on the rows of a run
-    before it writes them.
+    before it writes them. Lookups at a time more than `stale_after` past the view's watermark say STALE, and give the values
+    (stale="value"), NULL ("null") or an error ("error").
     """
 
     name: str
@@ -37,11 +40,14 @@ class FeatureView:
     owner: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     checks: Sequence[Check] = ()
+    stale_after: str | int | None = None
+    stale: str = "value"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "checks", as_tuple(self.checks))
         object.__setattr__(self, "every", as_text(self.every))
         object.__setattr__(self, "ttl", as_text(self.ttl))
+        object.__setattr__(self, "stale_after", as_text(self.stale_after))
         if not isinstance(self.features, Mapping):
             columns = as_tuple(self.features)
             object.__setattr__(self, "features", {_name(column): column_sql(column) for column in columns})

@@ -21,12 +21,13 @@ from featurestore.joins.derived_rows import derived_error
 from featurestore.online.store import Read, Row
 from featurestore.records.online_tables import OnlineTables
 from featurestore.records.runtime import Runtime
+from featurestore.records.staleness import StalePolicy, refuse_stale
 from featurestore.spines.columns import plain_arrow_type
 from featurestore.values import json_encoding, times
 from featurestore.values.coercion import coerce, is_exact_fit
 from featurestore.values.value_types import FLOATING
 
-PRESENT, NOT_FOUND, EXPIRED = "PRESENT", "NOT_FOUND", "EXPIRED"
+PRESENT, NOT_FOUND, EXPIRED, STALE = "PRESENT", "NOT_FOUND", "EXPIRED", "STALE"
 BRIEF = 4_000_000
 """Most work, in expression nodes times rows and characters, that is computed in this thread: at most about a second."""
 CHARACTER = 20
@@ -37,8 +38,8 @@ CHARACTER = 20
 class OnlineFeatures:
     """One row of feature values for each entity, in the order of the request.
 
-    `status` (PRESENT, NOT_FOUND, EXPIRED) and `timestamps` (microseconds; None without a row) have, by the label of each view, one entry
-    per entity. `snapshots` and `watermarks` have, by feature table, the published snapshot and watermark (microseconds); None if
+    `status` (PRESENT, NOT_FOUND, EXPIRED, STALE) and `timestamps` (microseconds; None without a row) have, by the label of each view,
+    one entry per entity. `snapshots` and `watermarks` have, by feature table, the published snapshot and watermark (microseconds); None if
     nothing was published yet.
     """
 
@@ -116,11 +117,14 @@ def lookup(
     request: Sequence[Mapping[str, Any]] | None,
     online_tables: OnlineTables,
     at: int | None = None,
+    policies: Mapping[str, StalePolicy] = {},
 ) -> OnlineFeatures:
-    """The newest features of each entity; `at` (microseconds, default: now) is the time that the ttl is checked against.
+    """The newest features of each entity; `at` (microseconds, default: now) is the time that ttl and staleness are checked against.
+
+    `policies` are those of views that may be stale, by feature table.
 
     Raises: RequestError for a missing or unknown key or request field; TypeMismatch for a value of the wrong type; NotReady if the
-    online store has lost a table.
+    online store has lost a table, or for a stale view with stale="error".
     """
     fields = _request(plan, entities, request)
     reads = runtime.online.read(_keys_by_table(plan, entities))
@@ -133,9 +137,13 @@ def lookup(
     status: dict[str, tuple[str, ...]] = {}
     timestamps: dict[str, tuple[int | None, ...]] = {}
     for use, read in zip(plan.uses, reads, strict=True):
-        status[use.label] = tuple(_status(use, row, present) for row in read.rows)
+        policy = policies.get(use.table)
+        stale = policy if policy is not None and policy.is_stale(read.cursor, present) else None
+        if stale is not None and stale.mode == "error":
+            refuse_stale(use.label, use.table, stale, read.cursor, present)
+        status[use.label] = tuple(_status(use, row, present, PRESENT if stale is None else STALE) for row in read.rows)
         timestamps[use.label] = tuple(None if row is None else row.feature_timestamp for row in read.rows)
-        values.append(_select_features(use, read, status[use.label]))
+        values.append(_select_features(use, read, status[use.label], stale is None or stale.mode == "value"))
     rows = [tuple(chain.from_iterable(parts_of_row)) for parts_of_row in zip(*values, strict=True)]
     derived_types: tuple[str, ...] = ()
     if plan.derived and entities:
@@ -189,21 +197,22 @@ def _key(use: ViewUse, entity: Mapping[str, Any], row: int) -> tuple[Any, ...]:
     return tuple(values)
 
 
-def _status(use: ViewUse, row: Row | None, present: int) -> str:
+def _status(use: ViewUse, row: Row | None, present: int, of_valid: str) -> str:
     if row is None:
         return NOT_FOUND
-    return EXPIRED if use.ttl is not None and present - row.feature_timestamp > use.ttl else PRESENT
+    return EXPIRED if use.ttl is not None and present - row.feature_timestamp > use.ttl else of_valid
 
 
-def _select_features(use: ViewUse, read: Read, status: Sequence[str]) -> list[tuple[Any, ...]]:
-    """The requested features of each entity, row by row: all NULL if its row is not PRESENT."""
+def _select_features(use: ViewUse, read: Read, status: Sequence[str], stale_values: bool) -> list[tuple[Any, ...]]:
+    """The requested features of each entity, row by row: all NULL if its row is not PRESENT, or STALE with `stale_values`."""
+    valid = (PRESENT, STALE) if stale_values else (PRESENT,)
     nulls = (None,) * len(use.features)
     if not read.columns:
         return [nulls] * len(read.rows)
     at = [read.columns.index(column) for column, _ in use.features]
     all_columns = at == list(range(len(read.columns)))
     return [
-        nulls if row is None or state != PRESENT else row.values if all_columns else tuple([row.values[index] for index in at])
+        nulls if row is None or state not in valid else row.values if all_columns else tuple([row.values[index] for index in at])
         for row, state in zip(read.rows, status, strict=True)
     ]
 

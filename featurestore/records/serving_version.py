@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 from featurestore.compiler.service_plan import ServicePlan
@@ -14,6 +14,8 @@ from featurestore.records.definitions import Registry
 from featurestore.records.names import service_name
 from featurestore.records.online_tables import OnlineTables
 from featurestore.records.runtime import Runtime
+from featurestore.records.staleness import StalePolicy, stale_from, stale_policies
+from featurestore.values import times
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class ResolvedService:
     plan: ServicePlan
     tables: Mapping[str, Table]
     notes: tuple[str, ...] = ()
+    policies: Mapping[str, StalePolicy] = field(default_factory=dict)
 
 
 class Services:
@@ -32,6 +35,8 @@ class Services:
         self._runtime, self._online_tables = runtime, online_tables
         self._lock = threading.Lock()
         self._plans: dict[str, ServicePlan] = {}
+        self._stale_from: dict[str, int | None] = {}
+        self._policies: tuple[int, Mapping[str, StalePolicy]] = (-1, {})
         self._generation = -1
 
     def resolve(self, name: str) -> ResolvedService:
@@ -44,16 +49,27 @@ class Services:
         with self._lock:
             if generation != self._generation:
                 self._plans.clear()
+                self._stale_from.clear()
                 self._generation = generation
             return self._plans.get(service_name(name))
 
     def cached_with_generation(self, name: str) -> tuple[ServicePlan, int] | None:
         """The version to serve that memory holds, and the generation of the online store that it holds for; None if it holds none,
-        or some table was found to be lost."""
+        or some table was found to be lost, or a view of it is stale."""
         # In this order: a plan that is newer than its generation is not used, one that is older would be.
         generation = self._generation
         plan = self._plans.get(name)
-        return None if plan is None or self._online_tables.lost else (plan, generation)
+        if plan is None or self._online_tables.lost:
+            return None
+        stale_from = self._stale_from.get(name)
+        return None if stale_from is not None and times.now() >= stale_from else (plan, generation)
+
+    def policies(self) -> Mapping[str, StalePolicy]:
+        """The policies of views that may be stale, by feature table; cached until something is applied or published."""
+        generation = self._runtime.online.generation()
+        if self._policies[0] != generation:
+            self._policies = (generation, stale_policies(definitions.read_registry(self._runtime)))
+        return self._policies[1]
 
     def current(self, name: str) -> ServicePlan:
         """The plan of the version to serve, cached until the online store changes. Raises: NotReady if that has lost a table."""
@@ -62,11 +78,16 @@ class Services:
         if cached is not None:
             return cached
         generation = self._generation
-        plan = resolve_service(self._runtime, definitions.read_registry(self._runtime), name, online=True).plan
+        known = definitions.read_registry(self._runtime)
+        plan = resolve_service(self._runtime, known, name, online=True).plan
         # Checked now, so that a lookup with a cached plan reads only the online store.
         self._online_tables.verify(use.table for use in plan.uses)
+        policies = stale_policies(known)
+        stale = stale_from(policies, plan, {use.table: self._runtime.online.cursor(use.table) for use in plan.uses}) if policies else None
         with self._lock:
             if generation == self._generation:
+                self._policies = (generation, policies)
+                self._stale_from[name] = stale
                 self._plans[name] = plan
         return plan
 
@@ -87,10 +108,9 @@ def resolve_service(runtime: Runtime, known: Registry, name: str, online: bool =
     if online:
         plan = next((candidate for candidate in chain([plan], ready) if _is_published(runtime, candidate, staged)), plan)
     if plan.version == newest.version:
-        return ResolvedService(plan, loaded)
-    return ResolvedService(
-        plan, loaded, (f"service {name} version {newest.version} is not materialized yet; version {plan.version} was used",)
-    )
+        return ResolvedService(plan, loaded, policies=stale_policies(known))
+    note = f"service {name} version {newest.version} is not materialized yet; version {plan.version} was used"
+    return ResolvedService(plan, loaded, (note,), stale_policies(known))
 
 
 def _is_published(runtime: Runtime, plan: ServicePlan, staged: Collection[str]) -> bool:

@@ -63,7 +63,7 @@ class Metrics:
         series[1].observe(seconds)
 
     def count_lookup(self, service: str, counts: Iterable[tuple[tuple[str, str], int]]) -> None:
-        """Count the entities of a lookup, given as (view, status) and their number; PRESENT, NOT_FOUND or EXPIRED."""
+        """Count the entities of a lookup, given as (view, status) and their number; PRESENT, NOT_FOUND, EXPIRED or STALE."""
         for (view, status), count in counts:
             key = (service, view, status)
             series = self._by_lookup.get(key)

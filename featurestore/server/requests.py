@@ -149,6 +149,8 @@ class ViewBody(Words):
     every: str | None = None
     ttl: str | int | None = None
     checks: Items[AnyCheck] = []
+    stale_after: str | int | None = None
+    stale: str = "value"
 
 
 class SelectionBody(Body):

@@ -154,7 +154,7 @@ class OnlineFeatures(Answer):
     edition: str | None = Field(None, description="number of the newest publish that values are from; views of one run share it")
     types: list[str | None] | None = Field(None, description="DuckDB type by feature; null for derived ones")
     derived_types: list[str] | None = Field(None, description="DuckDB type by derived feature, where there are any")
-    status: dict[str, list[Literal["PRESENT", "NOT_FOUND", "EXPIRED"]]] | None = None
+    status: dict[str, list[Literal["PRESENT", "NOT_FOUND", "EXPIRED", "STALE"]]] | None = None
     timestamps: dict[str, list[str | None]] | None = None
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from featurestore.compiler.service_plan import ServicePlan
@@ -13,6 +13,7 @@ from featurestore.pipelines.training_sets.request import TrainingSetRequest
 from featurestore.records.pinned import Pinned, pin
 from featurestore.records.runtime import Runtime
 from featurestore.records.serving_version import ResolvedService
+from featurestore.records.staleness import stale_spine_notes
 from featurestore.spines import grid
 from featurestore.spines.grid import SpineGrid
 from featurestore.spines.join_request import JoinRequest
@@ -54,7 +55,15 @@ def prepare_training_set(runtime: Runtime, resolved: ResolvedService, request: T
         content.update(table)
     digest = content.table()
     id = f"{request.name}-{_hash(prepared, plan, pinned, digest)}"
-    return PreparedTrainingSet(id, prepared, plan, spine, digest, pinned, resolved.notes, time.monotonic() - started)
+    notes = [*resolved.notes, *_stale_notes(resolved, spine, pinned)]
+    return PreparedTrainingSet(id, prepared, plan, spine, digest, pinned, notes, time.monotonic() - started)
+
+
+def _stale_notes(resolved: ResolvedService, spine: Spine, pinned: Mapping[str, Pinned]) -> Iterable[str]:
+    if not resolved.policies or spine.ends is None:
+        return ()
+    watermarks = {table: at.state.through for table, at in pinned.items()}
+    return stale_spine_notes(resolved.policies, resolved.plan, watermarks, spine.ends[1])
 
 
 def _hash(request: TrainingSetRequest, plan: ServicePlan, pinned: Mapping[str, Pinned], spine_digest: str) -> str:
