@@ -19,10 +19,11 @@ from featurestore.compiler.query import (
     template,
 )
 
-_WITHIN = expression_template("feature_timestamp BETWEEN make_timestamptz($lower) AND make_timestamptz($upper)")
-_IN_SHARE = expression_template("hash($keys) % $shares = $share")
+_WITHIN = "feature_timestamp BETWEEN make_timestamptz($lower) AND make_timestamptz($upper)"
+_BETWEEN = template(f"SELECT * FROM $rows WHERE {_WITHIN}")
+_OF_SHARE = template("SELECT * FROM $rows WHERE hash($keys) % $shares = $share")
 _ROWS = template("SELECT * FROM $rows WHERE $condition")
-_STORED = template(f"SELECT $columns, $deleted AS {DELETED} FROM $table WHERE $condition")
+_STORED = template(f"SELECT $columns, $deleted AS {DELETED} FROM $table WHERE {_WITHIN}")
 _DELETED = expression_template(f"coalesce({DELETED}, false)")
 _REPEATED = template(f"SELECT 1 FROM $events GROUP BY $keys, {TIME} HAVING count(*) > 1 LIMIT 1")
 _WITHOUT_CREATED = template(f"SELECT * EXCLUDE ({CREATED}) FROM $events")
@@ -40,18 +41,18 @@ def stored_rows(table: Source, names: Sequence[str], lower: int, upper: int, *, 
     `deletions`: the table has the column DELETED.
     """
     deleted = _DELETED() if deletions else exp.false()
-    return _STORED(table=table, columns=columns(names), deleted=deleted, condition=_within(lower, upper))
+    return _STORED(table=table, columns=columns(names), deleted=deleted, lower=number(lower), upper=number(upper))
 
 
 def rows_between(rows: Source, lower: int, upper: int) -> Query:
     """The feature rows in [lower, upper] (microseconds)."""
-    return _ROWS(rows=rows, condition=_within(lower, upper))
+    return _BETWEEN(rows=rows, lower=number(lower), upper=number(upper))
 
 
 def rows_of_share(rows: Source, key_types: Mapping[str, str], share: int, shares: int) -> Query:
     """The rows of one of `shares` parts of the keys, by a hash of the keys cast to these types."""
     keys = [cast(column(name), sql_type) for name, sql_type in key_types.items()]
-    return _ROWS(rows=rows, condition=_IN_SHARE(keys=keys, share=number(share), shares=number(shares)))
+    return _OF_SHARE(rows=rows, keys=keys, share=number(share), shares=number(shares))
 
 
 def repeated_event(events: Source, keys: Sequence[str]) -> Query:
@@ -107,7 +108,3 @@ def twins(rows: Source, keys: Sequence[str]) -> Query:
 def cast_rows(types: Mapping[str, str], rows: Source) -> Query:
     """The columns `types` (name -> DuckDB type) of a relation, each cast to its type."""
     return _CAST(casts=[named(cast(column(name), sql_type), name) for name, sql_type in types.items()], rows=rows)
-
-
-def _within(lower: int, upper: int) -> exp.Expr:
-    return _WITHIN(lower=number(lower), upper=number(upper))

@@ -38,7 +38,7 @@ Source: TypeAlias = Query | Handle | exp.Expr
 def render(query: Query | Handle, dialect: str = DUCKDB) -> str:
     """The text of a query, or of a query of all rows of a relation, in a dialect."""
     if isinstance(query, Handle):
-        query = all_rows(query)
+        query = _all_rows_of(query)
     return str(query) if dialect == DUCKDB else _write(query.tree.transform(_parse_text), dialect)
 
 
@@ -74,6 +74,11 @@ def all_rows(relation: Source) -> Query:
     return Query(exp.Select(expressions=[exp.Star()], from_=exp.From(this=source(relation))))
 
 
+@lru_cache(maxsize=512)
+def _all_rows_of(relation: Handle) -> Query:
+    return all_rows(relation)
+
+
 def columns_of(rows: Source, names: Iterable[str], order: Sequence[str] = ()) -> Query:
     """These columns of all rows, ordered by the columns `order`."""
     ordered = exp.Order(expressions=[exp.Ordered(this=column(name), nulls_first=False) for name in order]) if order else None
@@ -87,6 +92,15 @@ def sample_rows(rows: Source, size: int) -> Query:
 
 def count_rows(rows: Source) -> Query:
     """A query of one row with the number of rows of a relation as `rows`."""
+    return _count_rows_of(rows) if isinstance(rows, Handle) else _count_rows(rows)
+
+
+@lru_cache(maxsize=512)
+def _count_rows_of(relation: Handle) -> Query:
+    return _count_rows(relation)
+
+
+def _count_rows(rows: Source) -> Query:
     counted = named(exp.Count(this=exp.Star(), big_int=True), "rows")
     return Query(exp.Select(expressions=[counted], from_=exp.From(this=source(rows))))
 
@@ -97,7 +111,9 @@ def source(relation: Source, alias: str | None = None) -> exp.Expr:
     if isinstance(relation, Handle):
         return exp.Table(this=identifier(relation.name), alias=table_alias)
     if isinstance(relation, Query):
-        return exp.Subquery(this=relation.tree, alias=table_alias)
+        # A text that was rendered before is not rendered again.
+        written = relation.__dict__.get("_duckdb")
+        return exp.Subquery(this=relation.tree if written is None else _text(written), alias=table_alias)
     return relation
 
 
@@ -207,4 +223,7 @@ def _parse_text(node: exp.Expr) -> exp.Expr:
 
 
 def _write(tree: exp.Expr, dialect: str) -> str:
-    return tree.sql(dialect=dialect, comments=False, unsupported_level=ErrorLevel.IGNORE)
+    if isinstance(tree, exp.Var) and dialect == DUCKDB:
+        return str(tree.name)
+    # A query has its tree for itself, so it need not be copied.
+    return tree.sql(dialect=dialect, copy=False, comments=False, unsupported_level=ErrorLevel.IGNORE)
