@@ -1,4 +1,4 @@
-"""In CI a skipped test is a failed one: what it needs is missing there, and nobody would look."""
+"""In CI a skipped test fails, since nobody would notice that its requirements are missing."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The flights' features and joins worked out with numpy and pandas from the raw tables: shares nothing with the store but these."""
+"""The features and joins of the flights, computed with numpy and pandas from the raw tables, independently of the store."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

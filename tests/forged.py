@@ -1,4 +1,4 @@
-"""Files of rows that lie: forged by hand, and mutated at random."""
+"""Invalid files of rows: forged by hand, and mutated at random."""
 
 import io
 import random

@@ -1,4 +1,4 @@
-"""The time rules in plain Python, by brute force: what every engine result is held against."""
+"""The time rules in plain Python by brute force, as the oracle for the results of the engine."""
 
 import math
 import statistics

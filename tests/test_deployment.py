@@ -1,4 +1,4 @@
-"""The deployment files: what they set are settings that exist, what they fetch is known byte for byte, and no password is in them."""
+"""The deployment files: their settings exist, their downloads are pinned by digest, and they have no passwords."""
 
 import re
 from collections.abc import Callable

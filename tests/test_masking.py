@@ -1,4 +1,4 @@
-"""Secrets are used whole and shown without what opens anything, whatever form an address has."""
+"""Secrets are used completely and shown masked, for every form of address."""
 
 import json
 import logging

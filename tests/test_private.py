@@ -1,4 +1,4 @@
-"""What a store makes is for its owner alone, whatever the umask says."""
+"""Files of a store are accessible to their owner only, whatever the umask."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Settings: where each comes from, and what is refused."""
+"""Settings: their sources and precedence, and refused values."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Who uses the package gets its types: a type checker in a project of one's own sees them, and what is wrong by them."""
+"""Type checkers see the package's types in another project."""
 
 import subprocess
 import sys

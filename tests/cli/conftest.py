@@ -1,4 +1,4 @@
-"""The project that `init` writes: once to look at, once for each test that changes it."""
+"""Fixtures: the project that `init` writes, shared for reading, or one for each test that changes it."""
 
 from pathlib import Path
 

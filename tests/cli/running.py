@@ -1,4 +1,4 @@
-"""Running the command line: in this process for what it prints, as a process of its own for what it ends with."""
+"""Run the command line: in this process for its output, or in a separate process for its exit status."""
 
 import json
 import os

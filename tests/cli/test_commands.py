@@ -1,4 +1,4 @@
-"""Every command on the example project: what it prints for people, and for programs."""
+"""Every command on the example project: its output for people and for programs."""
 
 import shutil
 from datetime import UTC, datetime, timedelta

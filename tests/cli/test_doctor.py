@@ -1,4 +1,4 @@
-"""`doctor` finds what is wrong, and says what to do about it."""
+"""`doctor` finds problems, and says how to fix them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`doctor` sees a warehouse on S3 that is away, or has no bucket, and an MLflow that is closed."""
+"""`doctor` reports an S3 warehouse that is unavailable or has no bucket, and an MLflow that does not respond."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Help is quick, complete, and says of each command what the command says itself."""
+"""Help is fast and complete, and agrees with each command."""
 
 import resource
 import subprocess

@@ -1,4 +1,4 @@
-"""`init` writes a project that works, and nothing over what is there."""
+"""`init` writes a working project, and overwrites nothing."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`score --url`: a file's rows go to a server as its format says, and its predictions come back in their order."""
+"""`score --url`: rows of a file are sent to a server, and predictions come back in their order."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`serve` as a process: says where, answers, ends when asked; several processes share port, jobs and metrics."""
+"""`serve` as a process: it prints its address, responds, and stops on a signal; several processes share port, jobs and metrics."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Exit statuses of the real command: 0 done, 1 wrong or refused with a message and no traceback, 2 usage."""
+"""Exit statuses: 0 for success, 1 for an error with a message and no traceback, 2 for wrong usage."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""The client where the network or the other side is not as it should be; the verbs are held by tests/contract."""
+"""The client with a faulty network or server; tests/contract tests its methods."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""Data checks that are wrong in themselves are refused in words, all at once."""
+"""Invalid data checks are refused with messages, all at once."""
 
 from dataclasses import replace
 from typing import Any

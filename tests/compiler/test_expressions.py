@@ -1,4 +1,4 @@
-"""User SQL: what is on the allowlist is rendered, all else is refused with the reason."""
+"""User SQL: what is on the allowlist is rendered, everything else is refused with a reason."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Hostile SQL is refused with a message, or is harmless: DuckDB's parser finds nothing in it that a user may not say, and it runs alone."""
+"""Hostile SQL is refused with a message, or is harmless: DuckDB's parser finds only what users may write."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from featurestore.compiler.expressions import (
     render,
     render_query,
 )
-from tests.compiler import judge
+from tests.compiler import duckdb_parser
 
 CASES = json.loads((Path(__file__).parent / "hostile" / "sql.json").read_text())
 COLUMNS = ("x", "y", "customer_id", "amount", "ordered_at", "status")
@@ -188,7 +188,7 @@ def test_a_hostile_expression_is_refused_or_harmless(connection: duckdb.DuckDBPy
     except SqlProblem:
         return
     assert again == rendered
-    assert judge.objections(connection, rendered, COLUMNS) == []
+    assert duckdb_parser.objections(connection, rendered, COLUMNS) == []
     if "2000000000" not in sql:
         _runs_alone(connection, f"SELECT {rendered} AS z FROM r0")
 
@@ -202,20 +202,20 @@ def test_a_hostile_query_is_refused_or_harmless(connection: duckdb.DuckDBPyConne
     except SqlProblem:
         return
     assert canonical(canonical(sql)) == canonical(sql)
-    assert judge.query_objections(connection, rendered, {"r0"}) == []
+    assert duckdb_parser.query_objections(connection, rendered, {"r0"}) == []
     for typed in ("passwd", "pg_", "sqlite", "secret", "warehouse", "read_"):
         assert typed not in rendered
     _runs_alone(connection, rendered)
 
 
 def test_the_judge_objects_to_what_hostile_sql_does(connection: duckdb.DuckDBPyConnection) -> None:
-    assert judge.objections(connection, "1; SELECT 2", COLUMNS)
-    assert judge.objections(connection, "1, 2", COLUMNS)
-    assert judge.objections(connection, "getenv('HOME')", COLUMNS)
-    assert judge.objections(connection, "(SELECT 1)", COLUMNS)
-    assert judge.objections(connection, "CAST(1 AS oid)", COLUMNS)
-    assert judge.objections(connection, '"current_date"', COLUMNS)
-    assert judge.query_objections(connection, 'SELECT * FROM "/etc/passwd"', {"r0"})
-    assert judge.query_objections(connection, "SELECT * FROM read_text('x')", {"r0"})
-    assert judge.query_objections(connection, "SELECT * FROM r0 USING SAMPLE 1", {"r0"})
-    assert not judge.query_objections(connection, "SELECT x + 1 FROM r0", {"r0"})
+    assert duckdb_parser.objections(connection, "1; SELECT 2", COLUMNS)
+    assert duckdb_parser.objections(connection, "1, 2", COLUMNS)
+    assert duckdb_parser.objections(connection, "getenv('HOME')", COLUMNS)
+    assert duckdb_parser.objections(connection, "(SELECT 1)", COLUMNS)
+    assert duckdb_parser.objections(connection, "CAST(1 AS oid)", COLUMNS)
+    assert duckdb_parser.objections(connection, '"current_date"', COLUMNS)
+    assert duckdb_parser.query_objections(connection, 'SELECT * FROM "/etc/passwd"', {"r0"})
+    assert duckdb_parser.query_objections(connection, "SELECT * FROM read_text('x')", {"r0"})
+    assert duckdb_parser.query_objections(connection, "SELECT * FROM r0 USING SAMPLE 1", {"r0"})
+    assert not duckdb_parser.query_objections(connection, "SELECT x + 1 FROM r0", {"r0"})

@@ -1,4 +1,4 @@
-"""Which row expressions take time that grows no faster than their input."""
+"""Which row expressions take linear time."""
 
 import pytest
 from sqlglot import exp

@@ -1,4 +1,4 @@
-"""A long window on a fine grid: the rows, and what is made on the way to them, follow the events and not the grid."""
+"""A long window on a fine grid: the number of rows and intermediate rows depends on the events, not on the grid."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One set of events gives the same bits by every plan, on any number of threads, wherever a run begins or ends."""
+"""The same events give bit-identical results with every plan, number of threads and interval of a run."""
 
 import math
 import random

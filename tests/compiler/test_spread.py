@@ -1,4 +1,4 @@
-"""Standard deviations are those of the numbers as they are, to the last digits of a double, of every type and magnitude."""
+"""Standard deviations are exact to the last digits of a double, for every type and magnitude."""
 
 import math
 import statistics

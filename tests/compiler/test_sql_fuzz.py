@@ -1,4 +1,4 @@
-"""What the checker accepts, DuckDB's own parser reads as one harmless expression: hostile names, types, units and texts in honest forms."""
+"""DuckDB's parser reads accepted SQL as one harmless expression, also with hostile names, types, units and texts."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlglot.errors import SqlglotError
 
 from featurestore.compiler.expressions import SqlProblem, canonical, parse_query, parse_row, query_tables, quoted, render, render_query
-from tests.compiler import judge
+from tests.compiler import duckdb_parser
 
 COLUMNS = ("x", "y", "current_date", 'we"ird; name')
 SCOPE = {name: quoted(name) for name in COLUMNS}
@@ -126,7 +126,7 @@ def _fuzz(connection: duckdb.DuckDBPyConnection, examples: int) -> None:
     @example("CAST(1 AS \"oid); COPY (SELECT 1) TO '/x.csv'; --\")")
     def expressions(sql: str) -> None:
         rendered = accepted(sql)
-        assert rendered is None or judge.objections(connection, rendered, COLUMNS) == []
+        assert rendered is None or duckdb_parser.objections(connection, rendered, COLUMNS) == []
 
     @settings(max_examples=examples // 2, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(filled(QUERIES))
@@ -138,7 +138,7 @@ def _fuzz(connection: duckdb.DuckDBPyConnection, examples: int) -> None:
             canonical(sql)
         except SqlProblem:
             return
-        assert judge.query_objections(connection, rendered, {"r0"}) == []
+        assert duckdb_parser.query_objections(connection, rendered, {"r0"}) == []
 
     expressions()
     queries()
@@ -174,6 +174,6 @@ def test_the_judge_objects_once_the_wall_is_off(connection: duckdb.DuckDBPyConne
         if rendered is not None and "\x00" not in rendered and objections(rendered):
             found.append(sql)
 
-    search(partial(lambda rendered: judge.objections(connection, rendered, COLUMNS)))
+    search(partial(lambda rendered: duckdb_parser.objections(connection, rendered, COLUMNS)))
     assert len(found) > 10
     assert "CAST(1 AS \"oid); COPY (SELECT 1) TO '/x.csv'; --\")" in found

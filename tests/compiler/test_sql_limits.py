@@ -1,4 +1,4 @@
-"""Length and depth of SQL: what honest tools write works, what is more is refused with a message, and nothing runs out of stack."""
+"""Length and depth of SQL: realistic queries work, larger ones are refused with a message, and none overflows the stack."""
 
 import duckdb
 import pytest

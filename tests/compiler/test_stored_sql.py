@@ -1,4 +1,4 @@
-"""What was stored is checked again where it is used: types, numbers and SQL of a plan that somebody changed; fields of structs."""
+"""Stored plans are checked again when they are used: types, numbers and SQL that somebody has changed."""
 
 from dataclasses import replace
 from typing import Any

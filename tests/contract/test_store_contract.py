@@ -1,4 +1,4 @@
-"""One contract for a store and for the client of a server over one: the same verbs, results and errors."""
+"""The contract of a store and of the client of a server: the same methods, results and errors."""
 
 import inspect
 from collections.abc import Callable, Iterator

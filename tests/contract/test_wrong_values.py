@@ -1,4 +1,4 @@
-"""Every argument of every verb, given what nobody should give it: it works, or our error names the argument or what it does not know."""
+"""Every argument of every method with wrong values: it works, or our error names the argument or the unknown name."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""The demo's features, worked out by hand on a few flights."""
+"""The demo's features, computed by hand for a few flights."""
 
 from typing import Any
 

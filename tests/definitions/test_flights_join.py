@@ -1,4 +1,4 @@
-"""Every row and column of training sets of real flights, held against numpy and pandas; the demo's test does so for the whole year."""
+"""Every row and column of training sets of real flights, compared with numpy and pandas; the demo's test uses the whole year."""
 
 from datetime import UTC, datetime
 from pathlib import Path

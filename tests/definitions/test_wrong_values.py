@@ -1,4 +1,4 @@
-"""Every argument of the language of definitions, given what nobody should give it: it works, or our error names the argument."""
+"""Every argument of definitions with wrong values: it works, or our error names the argument."""
 
 import inspect
 from collections.abc import Callable, Iterator

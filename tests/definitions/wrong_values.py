@@ -1,4 +1,4 @@
-"""Values that nobody should give, and what a call says to them: it works, or it raises our error that names the argument."""
+"""Wrong values for arguments, and the check that a call works or raises our error naming the argument."""
 
 import re
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Local clock times without a date become the right moment in UTC."""
+"""Local clock times without a date are converted to the right time in UTC."""
 
 from datetime import UTC, datetime
 

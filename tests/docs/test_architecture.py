@@ -1,4 +1,4 @@
-"""The sketch of floors in docs/architecture.md is what `make imports` checks, and every package stands on one."""
+"""The layers in docs/architecture.md are those that `make imports` checks, and contain every package."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""A page that does not tell the truth is a failed test."""
+"""A page with a wrong statement fails its test."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The page about the command line has every command with its options, and no document names one that there is not."""
+"""The page about the command line has every command and option, and no page names an unknown one."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The reference of the definition language names everything there is in it, and nothing else."""
+"""The reference of definitions names every public name and argument, and nothing else."""
 
 import dataclasses
 import inspect

@@ -1,4 +1,4 @@
-"""The page about HTTP names every route and every status, and none that there is not."""
+"""The page about HTTP names every route and status, and nothing else."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The page about the manifest describes every field of a manifest and of statistics, and none that there is not."""
+"""The page about the manifest describes every field of manifests and statistics, and nothing else."""
 
 import re
 from pathlib import Path

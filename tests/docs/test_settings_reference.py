@@ -1,4 +1,4 @@
-"""The page about settings says what `Settings` says, and no page names a variable that does not exist."""
+"""The page about settings agrees with `Settings`, and no page names an unknown variable."""
 
 import re
 from pathlib import Path

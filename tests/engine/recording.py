@@ -1,4 +1,4 @@
-"""An engine that records what it is asked to run, and passes it on to another engine or answers with given rows."""
+"""An engine that records its calls, and forwards them to another engine or returns fixed rows."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

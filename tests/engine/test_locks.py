@@ -1,4 +1,4 @@
-"""What a hostile statement reaches when the check of users' SQL is off: it is handed to the engine's sessions as it is."""
+"""What hostile statements can reach if the check of user SQL is bypassed."""
 
 import os
 from collections.abc import Callable, Iterator

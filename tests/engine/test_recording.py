@@ -1,4 +1,4 @@
-"""The pipelines run on any engine: what they send is what the protocol has, and nothing else."""
+"""The pipelines run on any engine: they use only the methods of the protocol."""
 
 from collections.abc import Iterator
 

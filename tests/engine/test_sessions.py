@@ -1,4 +1,4 @@
-"""Sessions of the engine: each is by itself, also the brief ones, which share a database that stays open."""
+"""Sessions of the engine are isolated, also brief ones, which share an open database."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""A PostgreSQL, where there is one."""
+"""Fixtures: a PostgreSQL catalog, if a server is available."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What is to go wrong, and when: told beforehand, struck by whoever carries out a request."""
+"""Faults to inject: which, and at which request."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The life of a small store through every verb that commits, and what it must come to, whatever broke on the way."""
+"""The history of a small store through every method that commits, and its expected final state despite faults."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""A TCP proxy to PostgreSQL that cuts the connection at a COMMIT: before it is passed on, or after, before its answer is."""
+"""A TCP proxy to PostgreSQL that closes the connection at a COMMIT: before forwarding it, or before forwarding the response."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""A REST catalog over HTTP that checks requirements as one step with the commit, and fails as it is told to."""
+"""A REST catalog over HTTP that checks requirements and commits atomically, and injects faults."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""Applies of one view at once: nobody is told to drop what another one made, and what is applied has its table."""
+"""Concurrent applies of one view: no apply asks to drop the table of another, and every applied view has its table."""
 
 import threading
 from pathlib import Path

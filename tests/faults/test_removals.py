@@ -1,4 +1,4 @@
-"""Whatever breaks while a view goes, or while tables come and go: asked for again it is gone whole, and can be made anew."""
+"""Faults while views and tables are removed: a second attempt removes them completely, and they can be created again."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from featurestore.errors import FeatureStoreError, NotFound
 from featurestore.lakehouse import tables
 from tests.faults import life
 from tests.faults.fault import Failure, Fault
-from tests.faults.test_lives import PLACES
+from tests.faults.test_commit_faults import PLACES
 from tests.faults.wires import Rest, Sql, wire
 
 TRIES = 20

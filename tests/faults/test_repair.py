@@ -1,4 +1,4 @@
-"""Data files that are lost: told of, and led back from, so that the next run computes again what they held."""
+"""Lost data files are reported and repaired, so that the next run computes their rows again."""
 
 import os
 from datetime import timedelta

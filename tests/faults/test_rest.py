@@ -1,4 +1,4 @@
-"""A REST catalog that fails in every way: errors of ours that say what to do, and a store that is whole afterwards."""
+"""A REST catalog with every kind of fault: our errors say what to do, and the store is consistent afterwards."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress

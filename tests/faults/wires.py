@@ -1,4 +1,4 @@
-"""The way between a store and its catalog, over each kind of catalog, with a place at each moment of a commit where it can break."""
+"""Connections between a store and each kind of catalog, which can fail at every step of a commit."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

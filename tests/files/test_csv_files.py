@@ -1,4 +1,4 @@
-"""CSV files: types from all rows or from a declared format, never guessed, and errors with file, line, column and text."""
+"""CSV files: types from all rows or from a declared format, and errors with file, line, column and text."""
 
 import gzip
 from collections.abc import Iterator

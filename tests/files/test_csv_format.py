@@ -1,4 +1,4 @@
-"""The format of a source's CSV files as data: registered, sent, fingerprinted, and nothing where there is none."""
+"""The CSV format of a source as data: registered, sent over HTTP, and part of the fingerprint."""
 
 import json
 

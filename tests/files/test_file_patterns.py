@@ -1,4 +1,4 @@
-"""Which files a pattern names, and when one of them counts as another file."""
+"""Which files a pattern matches, and when a file counts as changed."""
 
 import os
 from pathlib import Path

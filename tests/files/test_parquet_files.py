@@ -1,4 +1,4 @@
-"""Several Parquet files as one source: one type for each column that holds every value as it is, or an error with both files."""
+"""Several Parquet files as one source: each column gets a type that represents all values exactly, or an error names both files."""
 
 import os
 import time

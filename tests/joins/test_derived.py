@@ -1,4 +1,4 @@
-"""Derived features: bound to types when they are planned, one value for each row, the same bits online and offline."""
+"""Derived features: types are checked by the plan, and values are the same online and offline."""
 
 import math
 import struct

@@ -1,4 +1,4 @@
-"""The edges of the time rules through the public API: ends of intervals, ties, zones, units, awkward spines."""
+"""Edge cases of the time rules through the public API: ends of intervals, ties, zones, units, unusual spines."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any

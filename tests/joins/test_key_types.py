@@ -1,4 +1,4 @@
-"""Keys of every type lead to the rows that integer keys lead to: in a run, in chunks, with late rows, in a join, online."""
+"""Keys of every type lead to the same rows as integer keys: in a run, in chunks, with late rows, in a join, online."""
 
 import itertools
 import uuid

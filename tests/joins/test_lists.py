@@ -1,4 +1,4 @@
-"""Lists as features: of every type that a feature table holds, they come out as they went in, in training and online."""
+"""Lists of every type as features: values are unchanged in training sets and online."""
 
 import math
 from datetime import UTC, date, datetime

@@ -1,4 +1,4 @@
-"""Logs read backwards in time by row groups: nothing that can matter is left out, whatever files and row groups overlap."""
+"""Logs read backwards in time by row groups: no relevant row is skipped, however files and row groups overlap."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A catalog on a folder of its own, once on SQLite and once on PostgreSQL."""
+"""Fixtures: a catalog in a new folder, on SQLite and on PostgreSQL."""
 
 from collections.abc import Iterator
 from pathlib import Path

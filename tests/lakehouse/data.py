@@ -1,4 +1,4 @@
-"""Rows, readers and looks at files that the tests of this floor share."""
+"""Shared helpers of these tests: rows, readers and file listings."""
 
 from datetime import UTC, datetime
 from pathlib import Path

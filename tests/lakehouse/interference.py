@@ -1,4 +1,4 @@
-"""Catalogs in which something happens at the worst moment: another writer's commit, or a line that goes dead."""
+"""Catalogs with interference at the worst moment: another writer's commit, or a lost connection."""
 
 from collections.abc import Callable
 from typing import Any, Self

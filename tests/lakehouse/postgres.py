@@ -1,4 +1,4 @@
-"""A PostgreSQL to test with: the one that answers on this machine, else one started here, else the tests that need it are skipped."""
+"""A PostgreSQL server for tests: a running one, else one started here, else the tests are skipped."""
 
 import getpass
 import os

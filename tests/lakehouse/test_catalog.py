@@ -1,4 +1,4 @@
-"""The catalog opens from settings, makes what is missing, and says what is wrong."""
+"""Opening the catalog from settings: it is created if missing, and errors say what is wrong."""
 
 import sys
 from pathlib import Path

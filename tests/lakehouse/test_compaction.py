@@ -1,4 +1,4 @@
-"""Compaction changes files and no row: for readers of a snapshot, of what was appended, and of older snapshots."""
+"""Compaction changes files but no rows, for readers of snapshots, appended rows and older snapshots."""
 
 from collections.abc import Mapping
 
@@ -154,9 +154,9 @@ def test_a_failure_leaves_no_file(catalog: Catalog) -> None:
 
 def test_a_commit_whose_answer_is_lost_has_landed(catalog: Catalog) -> None:
     scattered(catalog, 6)
-    with interfered(catalog) as dying:
-        table = tables.load(dying, "features.f")
-        dying.after = dead_line
+    with interfered(catalog) as interrupted:
+        table = tables.load(interrupted, "features.f")
+        interrupted.after = dead_line
         _, made = rewritten(table).commit(noted)
     fresh = tables.load(catalog, "features.f")
     assert tables.current_snapshot_id(fresh) == made

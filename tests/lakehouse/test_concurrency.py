@@ -1,4 +1,4 @@
-"""Several processes write at once: one wins a compare-and-swap, and a log loses nothing."""
+"""Concurrent processes: one of them wins a compare-and-swap, and a log loses no rows."""
 
 import multiprocessing
 from collections.abc import Callable

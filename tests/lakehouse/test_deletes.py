@@ -1,4 +1,4 @@
-"""Deletes that other engines write: read right, whole and as changes, or refused by name."""
+"""Deletes written by other engines: read correctly, also as changes, or refused with an error."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Dropping a table takes its name and its folder, and nothing of any other table."""
+"""Dropping a table removes its name and its folder, and nothing of other tables."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Whatever users do to a table, every snapshot kept is read as it was: against an oracle of plain Python."""
+"""After any changes to a table, every remaining snapshot is read as it was written, compared with an oracle in plain Python."""
 
 import contextlib
 from typing import Any

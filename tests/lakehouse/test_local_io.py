@@ -1,4 +1,4 @@
-"""Files of this machine are opened without pyiceberg's pyarrow module; every other reader and writer finds them as before."""
+"""Local files are opened without pyiceberg's pyarrow module, and other readers and writers find no difference."""
 
 import pickle
 import subprocess

@@ -1,4 +1,4 @@
-"""Upkeep forgets what nothing pins, and never touches what a kept snapshot needs."""
+"""Maintenance removes what nothing pins, and keeps what remaining snapshots need."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -197,9 +197,9 @@ def test_sweep_keeps_delete_files(catalog: Catalog) -> None:
 
 def test_what_a_lost_writer_left_is_swept(catalog: Catalog) -> None:
     _, made = snapshots(catalog, 1)
-    with interfered(catalog) as dying:
-        table = tables.load(dying, "features.f")
-        dying.before = lambda: (_ for _ in ()).throw(KeyboardInterrupt)
+    with interfered(catalog) as interrupted:
+        table = tables.load(interrupted, "features.f")
+        interrupted.before = lambda: (_ for _ in ()).throw(KeyboardInterrupt)
         with pytest.raises(KeyboardInterrupt):
             writes.append(table, reader(events((9, "2026-01-01", "x"))), summary={})
     assert len(files(table)) == 2

@@ -1,4 +1,4 @@
-"""A table's content becomes exactly the rows given, as one tagged snapshot, whoever else is building."""
+"""Replacing the rows of a table creates one tagged snapshot, also with concurrent builds."""
 
 from typing import Any
 

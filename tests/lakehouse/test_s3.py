@@ -1,4 +1,4 @@
-"""The same floor on S3: written, read, raced for and swept through pyarrow's file system."""
+"""Tables on S3: writes, reads, conflicts and removal of orphan files through pyarrow's file system."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

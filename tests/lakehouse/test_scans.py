@@ -1,4 +1,4 @@
-"""A scan gives the rows of a snapshot as the snapshot's own schema names them, whatever happened to the table."""
+"""A scan returns the rows of a snapshot in the snapshot's own schema, whatever happened to the table since."""
 
 import datetime as dt
 import decimal

@@ -1,4 +1,4 @@
-"""Tables by name: created as asked, found or missed with a hint, changed by compare-and-swap."""
+"""Tables by name: created, found, missing with near misses, and changed by compare-and-swap."""
 
 import datetime as dt
 import decimal

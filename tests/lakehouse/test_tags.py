@@ -1,4 +1,4 @@
-"""A tag stays where it was put."""
+"""Tags stay at their snapshots."""
 
 import pytest
 from pyiceberg.catalog import Catalog

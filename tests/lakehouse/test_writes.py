@@ -1,4 +1,4 @@
-"""An append lands whole on the state it was built on, or not at all and without a trace."""
+"""An append lands completely on the state that it was built on, or leaves nothing behind."""
 
 import itertools
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What processes of their own do in the tests of concurrent writers."""
+"""The processes in the tests of concurrent writers."""
 
 import threading
 from typing import Any

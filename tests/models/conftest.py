@@ -1,4 +1,4 @@
-"""One world for all tests of models: logging needs a database of MLflow's, which takes a second to make."""
+"""Fixtures: one store with models for all tests, because MLflow's database takes a second to create."""
 
 from collections.abc import Iterator
 from pathlib import Path

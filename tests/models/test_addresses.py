@@ -1,4 +1,4 @@
-"""Every function that takes a model's address takes it in all forms that MLflow has."""
+"""Every function with a model's address accepts all forms of MLflow's addresses."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A model that was logged without the store gets the stamp afterwards."""
+"""Stamping a model after it was logged without the store."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Registered models held against one another by what they were trained on: at home, on the command line, over HTTP."""
+"""Comparing registered models by their training sets: in Python, on the command line, and over HTTP."""
 
 import json
 from collections.abc import Iterator

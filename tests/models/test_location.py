@@ -1,4 +1,4 @@
-"""Where a store's models are, and that every process finds them there."""
+"""The address of a store's models, and that every process finds it."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Logging: four stamps, the native model untouched, and no model that could not be served."""
+"""Logging a model: four stamps, an unchanged native model, and errors for models that cannot be served."""
 
 import time
 from typing import Any

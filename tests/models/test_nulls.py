@@ -1,4 +1,4 @@
-"""An integer or a truth value beside a NULL reaches a model as it is, by every door."""
+"""Integers and booleans in columns with NULLs reach a model unchanged, by every interface."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

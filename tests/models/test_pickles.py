@@ -1,4 +1,4 @@
-"""Where `allow_pickle` is false, a model whose files can run code is not loaded, whatever it says it is."""
+"""If `allow_pickle` is false, models whose files can execute code are not loaded, whatever their MLmodel says."""
 
 import io
 import pickle

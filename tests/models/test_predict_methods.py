@@ -1,4 +1,4 @@
-"""Which method of a model answers: probabilities from every library that has them, a refusal where it has none."""
+"""The method of a model to call: probabilities from every library that has them, and errors for others."""
 
 import sys
 from collections.abc import Callable

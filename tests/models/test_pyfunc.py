@@ -1,4 +1,4 @@
-"""Loaded by MLflow, a model looks its features up itself, and what the caller sends goes before."""
+"""A model loaded by MLflow looks up its features, and values from the caller override them."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path

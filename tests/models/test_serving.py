@@ -1,4 +1,4 @@
-"""Models in a server: loaded once, found by version and alias, fed by the store's lookup."""
+"""Models in a server: loaded once, found by version and alias, with features from the store."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which MLflow is meant, and that nobody pays for MLflow who does not use it."""
+"""The choice of the MLflow server, and that MLflow is imported only if it is used."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""MLflow as the tests use it: without telemetry, untyped, and with its own warnings silenced, since here warnings are errors."""
+"""MLflow for tests: untyped, without telemetry, and with its warnings suppressed, since warnings are errors."""
 
 import os
 import warnings

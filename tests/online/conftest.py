@@ -1,4 +1,4 @@
-"""Both back ends, empty, for one test each: LMDB in a folder, Redis under a prefix of its own on a real server."""
+"""Fixtures: empty online stores, LMDB in a folder and Redis with a new prefix on a real server."""
 
 import uuid
 from collections.abc import Iterator

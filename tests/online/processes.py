@@ -1,4 +1,4 @@
-"""What other processes do to a store in the tests: read while it changes, and publish until they are killed."""
+"""The processes in the tests of online stores: they read during changes, or publish until they are killed."""
 
 import sys
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A Redis server of a test's own, with the options that it wants."""
+"""A Redis server for one test, with its own options."""
 
 import shutil
 import socket

@@ -1,4 +1,4 @@
-"""Readers in other processes and threads see whole publishes only, also when the writer is killed in the middle."""
+"""Readers in other processes and threads see only complete publishes, also if the writer is killed."""
 
 import multiprocessing
 import subprocess

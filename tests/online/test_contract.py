@@ -1,4 +1,4 @@
-"""What every online store does, run against every back end."""
+"""The behavior of every online store."""
 
 import math
 from datetime import UTC, date, datetime

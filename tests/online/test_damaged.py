@@ -1,4 +1,4 @@
-"""LMDB files that were cut off or hold something else are our error, in processes of their own: such a file can kill its reader."""
+"""Truncated or invalid LMDB files raise our error, in separate processes, since such a file can kill its reader."""
 
 import os
 import random

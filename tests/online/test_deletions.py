@@ -1,4 +1,4 @@
-"""What is gone offline is gone online: the row before it comes back, or the key has none, also when a publish is replayed."""
+"""Deletions are published: the previous row comes back, or the key has none, also if a publish is repeated."""
 
 from collections.abc import Iterator
 from dataclasses import replace

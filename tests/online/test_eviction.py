@@ -1,4 +1,4 @@
-"""A Redis that evicts keys when its memory is full would lose rows without a word: it is refused, unless it is allowed."""
+"""A Redis that evicts keys would lose rows silently: it is refused unless a setting allows it."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A server whose online store has lost tables says so, and one process fills them by itself."""
+"""A server reports lost tables of its online store, and one process publishes them again."""
 
 import time
 from collections.abc import Callable, Iterator

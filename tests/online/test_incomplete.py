@@ -1,4 +1,4 @@
-"""An online store that has another table's rows, or too few: no lookup takes it for whole, and the next run fills it."""
+"""An online store with missing rows: lookups do not treat it as complete, and the next run fills it."""
 
 import random
 import shutil

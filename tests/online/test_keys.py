@@ -1,4 +1,4 @@
-"""No two different keys share their bytes, and a key read one by one finds what was written by columns."""
+"""Different keys have different bytes, and keys encoded one by one are equal to those encoded by columns."""
 
 from collections.abc import Hashable
 from datetime import UTC, date, datetime, timedelta, timezone

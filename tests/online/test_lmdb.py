@@ -1,4 +1,4 @@
-"""What is LMDB's own: one opening per process, forks, a map that grows, folders that are not there or not usable."""
+"""LMDB only: one environment per process, forks, a growing map, missing and unusable folders."""
 
 import shutil
 import subprocess

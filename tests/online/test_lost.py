@@ -1,4 +1,4 @@
-"""An online store that is emptied, lost or published by others: the next run fills it, and until then nobody is told NOT_FOUND."""
+"""An online store that is emptied, lost or published by others: the next run fills it, and lookups do not return NOT_FOUND until then."""
 
 import shutil
 from collections.abc import Callable, Iterator

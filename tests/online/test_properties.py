@@ -1,4 +1,4 @@
-"""Whatever is published in whatever order, a store holds what a dict with the rule of the newest row holds."""
+"""After any publishes in any order, a store has the newest row of each key, compared with a dict."""
 
 import itertools
 from typing import Any

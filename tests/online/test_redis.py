@@ -1,4 +1,4 @@
-"""What is Redis's own: prefixes, leases that run out, sequences that never count, a server that is not there."""
+"""Redis only: prefixes, expired leases, interrupted sequences, an unavailable server."""
 
 import contextlib
 import time

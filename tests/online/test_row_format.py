@@ -1,4 +1,4 @@
-"""A table that an earlier version wrote, with rows that this one does not read: it counts as lost, and a publish replaces it."""
+"""A table of an earlier version with unreadable rows counts as lost, and a publish replaces it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What was lost or changed online by anybody's hand is found by comparing with the tables, over all types, and nothing else is."""
+"""Comparing the online store with the tables finds every lost or changed row, for all types, and nothing else."""
 
 import math
 import uuid

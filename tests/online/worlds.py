@@ -1,4 +1,4 @@
-"""Small Arrow tables of feature rows, in the shape that a publish takes."""
+"""Small Arrow tables of feature rows for publishing."""
 
 from collections.abc import Callable
 from typing import Any

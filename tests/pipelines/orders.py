@@ -1,4 +1,4 @@
-"""A small shop: orders of customers, a view that counts them, one that shows the last, and a service of both, twice."""
+"""A small shop: orders, a view that counts them, a view of the last order, and two services."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A served shop, and clients of it."""
+"""Fixtures: a server with a small shop, and its clients."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

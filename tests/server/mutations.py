@@ -1,4 +1,4 @@
-"""Reads mutated files one after another, as the reader of uploads does, in one process: thousands of forks would take a minute."""
+"""Read mutated files as the reader of uploads does, but in one process, because thousands of forks would take a minute."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Bodies that say a thing twice, never end, or are wrong in very many places: refused in few words."""
+"""Request bodies with repeated fields, without end, or with very many errors are refused with short messages."""
 
 import pytest
 

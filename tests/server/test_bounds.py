@@ -1,4 +1,4 @@
-"""Endless queries are stopped, and keep nobody else waiting."""
+"""Endless queries are stopped, and do not delay other requests."""
 
 import json
 import re

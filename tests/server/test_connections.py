@@ -1,4 +1,4 @@
-"""Clients that take their time, and clients that leave."""
+"""Slow clients, and clients that disconnect."""
 
 import logging
 import re

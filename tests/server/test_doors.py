@@ -1,4 +1,4 @@
-"""Who is let in: hosts of ours, no other site's page, bodies in the form that a route expects; and the page of the API is ours alone."""
+"""Access: allowed hosts, no cross-site requests, content types, and an API page without external content."""
 
 import re
 import socket

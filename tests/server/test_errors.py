@@ -1,4 +1,4 @@
-"""Every error has one shape and one status, and none tells what it should not."""
+"""Every error has one form and one status, and discloses nothing."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""Derived features that nothing interrupts: computed in processes that are ended, and the same values as by the engine."""
+"""Derived features that cannot be interrupted are computed in processes that can be killed, with the same values."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Lookups that are answered before the framework: the same bytes as by the ordinary route, which `?full=True` leads to."""
+"""Lookups that bypass the framework return the same bytes as the regular route, which `?full=True` uses."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Probes, metrics, and a description of the API that is whole."""
+"""Probes, metrics, and a complete description of the API."""
 
 import re
 from datetime import UTC, datetime

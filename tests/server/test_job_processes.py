@@ -1,4 +1,4 @@
-"""Jobs in processes of their own: cancelled, starved of memory, and begun again when what ran them is killed."""
+"""Jobs in separate processes: canceled, out of memory, and restarted after their runner is killed."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""The records of jobs: one live job an id, states that go one way, and nothing left of what ended. No process runs here."""
+"""The records of jobs, without processes: one live job per id, valid state changes, and cleanup."""
 
 import os
 import time

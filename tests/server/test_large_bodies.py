@@ -1,4 +1,4 @@
-"""Large JSON bodies are read by another process: as they would be here, and without keeping anybody waiting."""
+"""Large JSON bodies are read by another process, with the same result, and without delaying other requests."""
 
 import math
 import threading

@@ -1,4 +1,4 @@
-"""Predictions over HTTP: keys in, the model's own features looked up, MLflow's two forms of rows."""
+"""Predictions over HTTP: features are looked up by keys, and rows have either of MLflow's two forms."""
 
 import os
 import warnings

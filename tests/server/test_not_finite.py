@@ -1,4 +1,4 @@
-"""Floats that JSON has no numbers for: told apart from NULL in every answer, and taken back where they came from."""
+"""NaN and infinities, which JSON lacks: distinct from NULL in every response, and accepted in requests."""
 
 import json
 import math

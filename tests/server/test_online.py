@@ -1,4 +1,4 @@
-"""Looking features up over HTTP: values as JSON has them, and what is applied elsewhere is seen."""
+"""Lookups over HTTP: JSON values, and changes by other processes."""
 
 from typing import Any
 

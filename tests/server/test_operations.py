@@ -1,4 +1,4 @@
-"""Materializations over HTTP: started, watched, and refused before they start where they cannot work."""
+"""Materializations over HTTP: started, polled, and refused early if they cannot work."""
 
 from typing import Any
 

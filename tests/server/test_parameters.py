@@ -1,4 +1,4 @@
-"""Every parameter and header of every route, and bodies of predictions, with values that nobody sends in good faith."""
+"""Every parameter and header of every route, and bodies of predictions, with hostile values."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A user's model may take for ever, or raise anything: whoever asks it is told so, and nobody else notices."""
+"""Models that never end or raise any exception: their callers get an error, and other requests are not affected."""
 
 import threading
 import time

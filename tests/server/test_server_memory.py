@@ -1,4 +1,4 @@
-"""A server process is bounded in memory as a whole: texts that SQL makes count for nothing in the engine's own limit."""
+"""The memory of a server process is limited as a whole, because the engine's limit does not count texts that SQL creates."""
 
 import json
 import subprocess

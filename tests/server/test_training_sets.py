@@ -1,4 +1,4 @@
-"""Training sets over HTTP: any kind of spine, the id at once, rows as streams, and nothing lost with a server."""
+"""Training sets over HTTP: all kinds of spines, an immediate id, streamed rows, and no loss if a server ends."""
 
 import io
 import shutil

@@ -1,4 +1,4 @@
-"""Uploaded spines that lie: each is refused with a reason, and the server lives on."""
+"""Invalid uploaded spines are refused with a reason, and the server continues."""
 
 import io
 import resource

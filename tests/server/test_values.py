@@ -1,4 +1,4 @@
-"""Every type of key against values at its edges: the right row, or a 422 that names the field; never a fault of ours."""
+"""Every type of key with edge values: the right row, or a 422 that names the field, never a 500."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Workers: requests whose work nothing stops are ended with their process, and leave room, no process and no file."""
+"""Workers: requests that cannot be stopped are ended with their process, and leave no process and no file."""
 
 import http.client
 import json

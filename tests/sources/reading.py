@@ -1,4 +1,4 @@
-"""Files of a source read as the store reads them: their columns, types and rows."""
+"""Read the files of a source as the store does: columns, types and rows."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Tables of Iceberg's format 3, which pyiceberg reads and cannot write: its nanoseconds and its row lineage are no trouble as a source."""
+"""Tables of Iceberg's format 3, which pyiceberg cannot write, as sources: nanoseconds and row lineage."""
 
 import json
 from collections.abc import Iterator

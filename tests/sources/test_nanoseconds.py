@@ -1,4 +1,4 @@
-"""Nanoseconds: of rows that are read they are cut toward the past, everywhere alike; what SQL makes of them is refused by name."""
+"""Nanoseconds are truncated toward the past when rows are read; results of SQL with nanoseconds are refused."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Users' queries run where no file can be opened, over tables that can be read as often as the query names them."""
+"""User queries run without access to files, over tables that can be read several times."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Spines in CSV files: ISO 8601 or the format that is told, by every door, and errors with file, line and column."""
+"""Spines in CSV files: ISO 8601 or a declared format, by every interface, and errors with file, line and column."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Whatever else a spine carries comes back as it was, from a training set and from its rebuild, or is refused by name."""
+"""Other columns of a spine are unchanged in a training set and its rebuild, or are refused by name."""
 
 import uuid
 from datetime import date, datetime, time

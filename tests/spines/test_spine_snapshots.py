@@ -1,4 +1,4 @@
-"""A spine at a snapshot of a table has the columns that the table had then, whatever became of them since."""
+"""A spine at a snapshot has the columns of the table at that snapshot."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

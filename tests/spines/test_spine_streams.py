@@ -1,4 +1,4 @@
-"""Spines that are not held as one table: kept in a file, joined in pieces, and matched backwards in time only as far as needed."""
+"""Streamed spines: spooled to a file, joined in parts, and matched backwards in time only as far as needed."""
 
 from collections.abc import Iterator
 from pathlib import Path

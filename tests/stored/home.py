@@ -1,4 +1,4 @@
-"""A home folder that an earlier version made, kept as it was. `python -m tests.stored.home` makes one with the code as it is now."""
+"""A home folder written by an earlier version. `python -m tests.stored.home` makes one with the current code."""
 
 import json
 import tarfile

@@ -1,4 +1,4 @@
-"""What an earlier version stored is still read: training sets to the bit, definitions without a new version, lookups, and the next run."""
+"""Data of an earlier version are readable: identical training sets, definitions without new versions, lookups, and the next run."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The rows of a view over literals: every expectation is worked out by hand."""
+"""The rows of a view over literals, compared with values computed by hand."""
 
 from datetime import UTC, datetime
 from decimal import Decimal

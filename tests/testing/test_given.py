@@ -1,4 +1,4 @@
-"""The rows that a test gives: types out of literals, and errors that say which row or column is meant."""
+"""Rows of tests of definitions: types from literals, and errors naming the row or column."""
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime

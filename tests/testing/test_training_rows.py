@@ -1,4 +1,4 @@
-"""A service over literals: the spine as it came, then the features as of each row's time."""
+"""A service over literals: the columns of the spine, then the features as of each row's time."""
 
 import subprocess
 import sys

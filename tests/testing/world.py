@@ -1,4 +1,4 @@
-"""A shop small enough to work out by hand: one aggregate view, one row view with corrections, a service over both."""
+"""A shop small enough to compute by hand: an aggregate view, a row view with corrections, and a service of both."""
 
 from featurestore import Entity, Expression, FeatureService, FeatureView, Source, agg
 

@@ -1,4 +1,4 @@
-"""Sizes as people write them, and one meaning of them everywhere."""
+"""Sizes as text, with the same meaning everywhere."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Upkeep of a store: few files, no row changed, nothing that is pinned or still read gone."""
+"""Maintenance of a store: fewer files, no changed rows, and nothing removed that is pinned or in use."""
 
 import os
 from collections.abc import Iterator

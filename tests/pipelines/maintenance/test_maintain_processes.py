@@ -1,4 +1,4 @@
-"""Upkeep that dies anywhere, and upkeep beside other processes, loses nothing."""
+"""Maintenance that is killed at any step, or runs beside other processes, loses nothing."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ import pytest
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, agg
 from featurestore.lakehouse import compaction
 from featurestore.pipelines.maintenance import maintain
-from tests.lakehouse import dying
+from tests.lakehouse import killed_process
 from tests.worlds import STAMP, load_source
 
 HOUR = timedelta(hours=1)
@@ -26,11 +26,11 @@ from datetime import timedelta
 from featurestore import FeatureStore, Settings
 from featurestore.lakehouse import compaction
 from featurestore.pipelines.maintenance import maintain
-from tests.lakehouse import dying
+from tests.lakehouse import killed_process
 compaction.MIN_SMALL_FILES, maintain.GRACE = 2, timedelta(days={grace})
 settings = Settings(home={home!r}, catalog={catalog!r})
 FeatureStore(settings=settings).maintain(older_than=timedelta(0), fold_older_than=timedelta(0))
-print(next(dying.STEPS) - 1)
+print(next(killed_process.STEPS) - 1)
 """
 RUN = "from featurestore import FeatureStore; FeatureStore(home={home!r}).materialize()"
 
@@ -71,7 +71,7 @@ def python(code: str, **variables: str) -> subprocess.Popen[str]:
 
 def upkeep(home: Path, dies_at: int) -> tuple[int, str, str]:
     """Upkeep in a process of its own: its status, what it printed, and its errors."""
-    code = UPKEEP.format(home=str(home), catalog=dying.catalog(f"sqlite:///{home / 'catalog.db'}"), grace=0)
+    code = UPKEEP.format(home=str(home), catalog=killed_process.catalog(f"sqlite:///{home / 'catalog.db'}"), grace=0)
     process = python(code, DIES_AT=str(dies_at))
     printed, errors = process.communicate(timeout=120)
     return process.returncode, printed, errors
@@ -100,7 +100,7 @@ def test_upkeep_that_dies_at_any_step_leaves_every_table_as_it_was(tmp_path: Pat
         shutil.rmtree(home)
         shutil.copytree(copy, home)
         status, _, errors = upkeep(home, dies_at)
-        assert status == dying.DIED, errors
+        assert status == killed_process.DIED, errors
         with FeatureStore(home=home) as store:
             assert seen(store) == values, dies_at
             assert [run.rows_appended for run in store.materialize()] == [0, 0]

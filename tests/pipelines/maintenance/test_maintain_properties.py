@@ -1,4 +1,4 @@
-"""Any life of a store with upkeep in it: what is pinned stays as it was, and values are those of a store that never had upkeep."""
+"""Histories of a store with maintenance: pinned data are unchanged, and values equal those of a store without maintenance."""
 
 import itertools
 from collections.abc import Iterator

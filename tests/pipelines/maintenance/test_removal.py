@@ -1,4 +1,4 @@
-"""Removing versions, views and services: refused while anything needs them, and ended by asking again if it was broken off."""
+"""Removing versions, views and services: refused while they are in use, and completed by a second attempt after an interruption."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""A process that materializes and may be killed: begun from a server that has everything imported."""
+"""A process that materializes and may be killed, forked from one that has imported everything."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from featurestore.lakehouse import tables, writes
 from featurestore.pipelines.materialization.edition import EditionPublisher
 
 
-def dying(at: int) -> Callable[[Any], Any]:
+def step_that_kills(at: int) -> Callable[[Any], Any]:
     """A wrapper for what is to be killed at: the process dies by SIGKILL at the n-th step, before or after a call of what was wrapped."""
     steps = iter(range(1, at + 1))
 
@@ -34,7 +34,7 @@ def dying(at: int) -> Callable[[Any], Any]:
 
 def run(home: Path, chunk_rows: int, dies_at: int) -> None:
     """Materialize every view; die at the n-th step: before or after files are written, a commit, or a publish."""
-    stepping = dying(dies_at)
+    stepping = step_that_kills(dies_at)
     DuckSession.write = stepping(DuckSession.write)  # type: ignore[method-assign]
     for module, name in ((tables, "commit"), (writes, "commit"), (EditionPublisher, "commit")):
         setattr(module, name, stepping(getattr(module, name)))

@@ -1,4 +1,4 @@
-"""Backfills in chunks: the same rows however they are cut, gone on with when cut off, and landed all at once."""
+"""Backfills in chunks: the same rows for all chunk sizes, resumed after an interruption, and committed at once."""
 
 import json
 import shutil

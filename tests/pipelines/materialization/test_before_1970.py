@@ -1,4 +1,4 @@
-"""Times before 1970 are negative numbers: what divides them must round down, or rows on the edge of a day, month or grid are lost."""
+"""Times before 1970 are negative: divisions must round down, or rows at the edge of a day, month or grid step are lost."""
 
 import random
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Columns of a source that are dropped, added again, renamed or widened: a view ends where a store that is new would begin."""
+"""Columns of a source that are dropped, added again, renamed or widened: a view equals one in a new store."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

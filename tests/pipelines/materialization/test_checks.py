@@ -1,4 +1,4 @@
-"""Data checks: counted in parts or at once, judged with figures, refused where they are wrong, and no part of a view's meaning."""
+"""Data checks: counts in chunks or at once, thresholds, invalid checks, and no influence on a view's fingerprint."""
 
 import json
 from collections.abc import Iterator

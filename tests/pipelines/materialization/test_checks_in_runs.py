@@ -1,4 +1,4 @@
-"""Checks in runs: an error stops a run before it writes anything anywhere, a warning is recorded where people look."""
+"""Checks in runs: an error stops a run before it writes anything, a warning is recorded."""
 
 import json
 from collections.abc import Iterator

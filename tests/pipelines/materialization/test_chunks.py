@@ -1,4 +1,4 @@
-"""Cutting a row view's span between months: every event lies in one chunk, whatever lies between them."""
+"""Splitting the interval of a row view at months: every event is in exactly one chunk."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""How old what is known of a view is: its last run, its watermark, and the newest event of its source."""
+"""The freshness of a view: its last run, its watermark, and the newest event of its source."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A materialization killed at any instant loses nothing and shows nothing half, and the next one finishes it."""
+"""A materialization that is killed at any time loses nothing and shows no partial result, and the next one completes it."""
 
 import multiprocessing
 import os

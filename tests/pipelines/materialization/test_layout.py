@@ -1,4 +1,4 @@
-"""How rows lie in the files of feature tables: row groups of a few days each, in a day the rows of a key side by side."""
+"""The order of rows in the files of feature tables: row groups of a few days, and within a day the rows of a key together."""
 
 from collections.abc import Iterator
 from itertools import pairwise

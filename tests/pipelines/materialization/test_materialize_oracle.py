@@ -1,4 +1,4 @@
-"""Materialization over a source's life: appends, late rows and deletions, run by run, against the brute-force oracle."""
+"""Materialization of appends, late rows and deletions, run by run, against the brute-force oracle."""
 
 import itertools
 from typing import Any

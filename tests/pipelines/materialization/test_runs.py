@@ -1,4 +1,4 @@
-"""Runs of materialization: idempotent, corrected, raced by another process, and finished after a broken one."""
+"""Runs of materialization: idempotent, with corrections, with concurrent runs, and after an interrupted run."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A store whose warehouse lies on S3: what the engine writes is uploaded, what it reads comes as streams."""
+"""A store with its warehouse on S3: files of the engine are uploaded, and reads are streams."""
 
 from collections.abc import Iterator
 from datetime import timedelta

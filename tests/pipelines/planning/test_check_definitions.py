@@ -1,4 +1,4 @@
-"""Data checks as part of a definition: no part of its meaning, held against the table's types, found at their lines."""
+"""Data checks in definitions: not part of the fingerprint, checked against the table's types, with line numbers in errors."""
 
 from collections.abc import Iterator
 from dataclasses import replace

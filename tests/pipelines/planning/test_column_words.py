@@ -1,4 +1,4 @@
-"""A list of features takes columns as they are, also those whose name means something else in SQL."""
+"""A list of features takes columns as they are, also with names that have a meaning in SQL."""
 
 import re
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What a plan says besides its steps: the SQL that changes, the models that stay behind, what backfills will read."""
+"""The impact of a plan: changed SQL, models on older versions, and what backfills read."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a hurried caller gives by mistake, and what is said: what was given, what was wanted, and the near miss."""
+"""Common mistakes of callers, and messages with the value, the expected type and near misses."""
 
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Plan and apply: steps as data, versions by meaning, all problems at once, all or nothing."""
+"""Plan and apply: steps as data, versions by fingerprint, all problems at once, atomic commits."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whoever can write to the catalog can change what it holds: a stored definition is checked again where it is used."""
+"""Stored definitions are checked when they are used, since others may change them in the catalog."""
 
 import json
 from collections.abc import Callable

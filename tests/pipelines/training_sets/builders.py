@@ -1,4 +1,4 @@
-"""Processes that build training sets: beside others, or one that dies on the way."""
+"""Processes that build training sets, concurrently, or until they are killed."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ from featurestore.joins import pinned
 from featurestore.lakehouse import tables, tags, writes
 from featurestore.lakehouse.data_files import DataFiles
 from featurestore.pipelines.training_sets.request import TrainingSetRequest
-from tests.pipelines.materialization.killed import dying
+from tests.pipelines.materialization.killed import step_that_kills
 from tests.worlds import STAMP, load_source
 
 T = datetime(2026, 1, 1, tzinfo=UTC)
@@ -77,7 +77,7 @@ def change(settings: Settings, rounds: int, barrier: threading.Barrier) -> None:
 
 def die(home: Path, name: str, rows: int, dies_at: int) -> None:
     """Build a training set; die by SIGKILL at the n-th step: before or after a tag, the join, the making of a table, files, or a commit."""
-    step = dying(dies_at)
+    step = step_that_kills(dies_at)
     for owner, work in ((tags, "commit"), (pinned, "join"), (tables, "create"), (DataFiles, "write"), (writes, "commit")):
         setattr(owner, work, step(getattr(owner, work)))
     with FeatureStore(settings=Settings(home=home)) as store:

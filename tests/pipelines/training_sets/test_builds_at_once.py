@@ -1,4 +1,4 @@
-"""Builds beside one another, a run and upkeep, each in a process of its own: the same request is one training set, and none is lost."""
+"""Concurrent builds, runs and maintenance in separate processes: equal requests make one training set, and none is lost."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""A build killed at any instant shows nothing half; the same request gives the same training set, and upkeep takes away the rest."""
+"""A build that is killed at any time shows no partial result; the same request completes it, and maintenance removes leftovers."""
 
 import multiprocessing
 import random

@@ -1,4 +1,4 @@
-"""Two training sets held against one another: every difference found, and none that is not there."""
+"""Comparing two training sets finds every difference, and nothing else."""
 
 import math
 from datetime import UTC, datetime, timedelta

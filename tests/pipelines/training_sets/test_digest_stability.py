@@ -1,4 +1,4 @@
-"""A digest says what the rows are, not how they lay in files, were batched, or how many threads joined them."""
+"""A digest depends on the rows only, not on files, batches or threads."""
 
 import random
 import subprocess

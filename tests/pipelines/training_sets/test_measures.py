@@ -1,4 +1,4 @@
-"""A column's numbers are the same in memory and in the engine, and a training set's the same however its rows came by."""
+"""Statistics of a column are the same in memory and in the engine, for any batches."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The rows of a training set, wherever they lie: in order, some columns, some rows, and by readers of others."""
+"""The rows of a training set from any store: in order, by columns, by rows, and with other readers."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Splits: every row in the part that its key or its time says, whatever else is in the training set."""
+"""Splits: the part of a row depends only on its key or time."""
 
 import hashlib
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""torch reads every row exactly once an epoch, whoever shares the work, and goes on where it stopped."""
+"""torch reads every row exactly once per epoch with any number of workers, and resumes where it stopped."""
 
 import json
 import multiprocessing

@@ -1,4 +1,4 @@
-"""DuckDB's own parser as the judge of what was rendered: what it reads there must be nothing but what a user may say."""
+"""Check rendered SQL with DuckDB's own parser: it must contain only what users may write."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""The next days of a history: grid points computed from events that are kept at hand, or read again from files too large for that."""
+"""Consecutive grid points: computed from events in memory, or read again from files that are too large."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is away or full while a verb needs it is told in our words, with what to do, and the store goes on when it is back."""
+"""Unavailable or full services: errors say what to do, and the store works again afterwards."""
 
 import json
 import shlex

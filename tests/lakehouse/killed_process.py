@@ -1,4 +1,4 @@
-"""A catalog and a file system in a process that dies at its n-th step: a file begun or deleted, a commit about to land or landed."""
+"""A process that is killed at its n-th step: before or after a file is written or deleted, or a commit lands."""
 
 import itertools
 import os
@@ -15,7 +15,11 @@ STEPS = itertools.count(1)
 
 def catalog(uri: str) -> dict[str, str]:
     """The settings of such a catalog."""
-    return {"py-catalog-impl": "tests.lakehouse.dying.DyingCatalog", "py-io-impl": "tests.lakehouse.dying.DyingIO", "uri": uri}
+    return {
+        "py-catalog-impl": "tests.lakehouse.killed_process.DyingCatalog",
+        "py-io-impl": "tests.lakehouse.killed_process.DyingIO",
+        "uri": uri,
+    }
 
 
 def step() -> None:

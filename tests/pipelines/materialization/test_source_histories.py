@@ -1,4 +1,4 @@
-"""Whatever happened to a source, a store that lived through it answers as one that is filled at the end: what is gone is gone."""
+"""After any changes to a source, a store with incremental runs equals one that is filled at the end."""
 
 import random
 from collections.abc import Sequence

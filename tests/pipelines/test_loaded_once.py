@@ -1,4 +1,4 @@
-"""What a verb needs it fetches once: it loads no table, opens no session and parses no SQL twice."""
+"""Each method loads every table, opens every session and parses every SQL text once."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""However long and wild a store's life was, every training set it ever made can be computed again from the catalog alone."""
+"""After any history of a store, each of its training sets can be rebuilt from the catalog alone."""
 
 import random
 import subprocess

@@ -1,4 +1,4 @@
-"""Whatever breaks at a commit, in whichever verb: the same life comes to the same store."""
+"""Faults at the commits of every method: the same history leads to the same store."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A new version moves its readers at once, and not before its backfill is whole: in the table, then online."""
+"""Readers move to a new version at once, after its backfill is complete, in the table and then online."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What a server reads for its callers, whom it asks for them, and what its refusals tell: no file, no other server, no path."""
+"""A server reads no files, calls no other servers for its callers, and discloses no paths."""
 
 import json
 from collections.abc import Iterator
