@@ -1,4 +1,4 @@
-"""Requests that bring a spine: as JSON that names or holds it, or as a form with a file."""
+"""Read requests with a spine: JSON that names or contains it, or a form with a file."""
 
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from featurestore.server.uploads.reader import UploadReader
 from featurestore.values import json_numbers
 
 PATHS = ("/v1/training-sets", "/v1/point-in-time")
-"""Where a form with a file may be sent."""
+"""Paths that take a form with a file."""
 MOST_FIELDS = 20
 
 Fields = TypeVar("Fields", bound=JoinFields)
@@ -48,7 +48,7 @@ async def read(request: Request, fields: type[Fields], whole: type[Fields], uplo
 
 
 def described(fields: type[JoinFields], whole: type[JoinFields]) -> dict[str, Any]:
-    """Both forms in OpenAPI's words."""
+    """The OpenAPI description of both kinds of body."""
     form = schema_of(fields)
     form["properties"]["spine"] = {"type": "string", "format": "binary", "description": "a Parquet or Arrow IPC file"}
     form["required"] = [*form.get("required", []), "spine"]
@@ -59,7 +59,7 @@ async def _form(request: Request) -> FormData:
     try:
         return await request.form(max_files=1, max_fields=MOST_FIELDS)
     except (ValueError, LookupError) as error:
-        raise RequestError("the form is not whole multipart/form-data", reason=str(error)) from error
+        raise RequestError("the body is not valid multipart/form-data", reason=str(error)) from error
 
 
 def _json(text: str, field: str) -> Any:

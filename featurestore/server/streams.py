@@ -1,4 +1,4 @@
-"""Rows on their way to a client: Arrow IPC streams and Parquet, a batch at a time."""
+"""Encode rows as Arrow IPC streams or Parquet, batch by batch."""
 
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -11,7 +11,7 @@ MEDIA_TYPES = {"arrow": "application/vnd.apache.arrow.stream", "parquet": "appli
 
 
 class Outlet:
-    """A file to write into whose bytes are taken out again as they come."""
+    """A file in memory whose bytes are taken out after each write."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -19,31 +19,31 @@ class Outlet:
         self.closed = False
 
     def write(self, data: Any) -> int:
-        """Take bytes in."""
+        """Append bytes."""
         part = bytes(data)
         self._parts.append(part)
         self._position += len(part)
         return len(part)
 
     def taken(self) -> bytes:
-        """What was written since the last time."""
+        """The bytes written since the last call."""
         parts, self._parts = self._parts, []
         return b"".join(parts)
 
     def tell(self) -> int:
-        """How many bytes were written in all."""
+        """The number of bytes written so far."""
         return self._position
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Nothing to do: there is no buffer."""
 
     def close(self) -> None:
-        """No more will be written; what is left can still be taken."""
+        """Mark the file closed; bytes that are left can still be taken."""
         self.closed = True
 
 
 def chunks(rows: pa.RecordBatchReader, form: Format) -> Iterator[bytes]:
-    """The rows as bytes in the given form, a batch at a time."""
+    """The rows as bytes in a format, batch by batch."""
     outlet = Outlet()
     sink = pa.PythonFile(outlet, "w")
     writer = pa.ipc.new_stream(sink, rows.schema) if form == "arrow" else pq.ParquetWriter(sink, rows.schema, compression="zstd")

@@ -1,4 +1,4 @@
-"""Training sets over HTTP: asked for, built in the background, and streamed; the catalog knows the finished ones."""
+"""Training sets over HTTP: built as jobs, and streamed from the catalog when they are done."""
 
 import functools
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ Columns = Annotated[list[str] | None, Query()]
 
 
 class TrainingSets:
-    """Building, watching, reading and verifying."""
+    """Routes that build, watch, read and verify training sets."""
 
     def __init__(self, store: FeatureStore, jobs: Jobs, uploads: UploadReader) -> None:
         self._store = store
@@ -80,8 +80,8 @@ class TrainingSets:
     async def create_training_set(self, request: Request) -> dict[str, Any]:
         """Join a spine with a service's features as of each row's time.
 
-        The id comes at once: it is a digest of the request, the spine and the snapshots, so the same request on the same
-        snapshots gives the same id, and what is there already is not built again.
+        The response has the id at once: a digest of the request, the spine and the snapshots. The same request on the same snapshots
+        has the same id, and an existing training set is not built again.
         """
         fields, spine = await spines.read(request, TrainingSetFields, TrainingSetBody, self._uploads)
         return await run_in_threadpool(self._start, fields, spine)
@@ -91,14 +91,14 @@ class TrainingSets:
         return to_dicts(self._store.training_sets())
 
     async def get_training_set(self, id: str, wait: Wait = 0) -> dict[str, Any]:
-        """State, progress and, when it is done, the manifest."""
+        """State, progress and, when it is done, the manifest of a training set."""
         await self._jobs.ended(id, wait)
         return await run_in_threadpool(self._state, id)
 
     async def cancel_training_set(self, id: str, wait: Wait = CANCEL_SECONDS) -> dict[str, Any]:
-        """End a build that waits or runs; nothing of it stays, and the same request begins it anew.
+        """Cancel a build that is queued or running; nothing of it remains, and the same request starts it again.
 
-        409 when it is done, or so nearly that it was finished.
+        409 when it is done, or when only its commit was left, which is then completed.
         """
         if self._job(id) is not None:
             await run_in_threadpool(self._jobs.cancel, id)
@@ -109,32 +109,32 @@ class TrainingSets:
         return state
 
     def get_statistics(self, id: str) -> dict[str, Any]:
-        """What the features and the label look like: counts, quantiles, histograms, frequent values."""
+        """Statistics of the features and the label: counts, quantiles, histograms, frequent values."""
         return self._finished(id).statistics
 
     def get_files(self, id: str) -> dict[str, Any]:
-        """The Parquet files of all rows, where the server finds them, and the table and snapshot that they are of."""
+        """The paths of the Parquet files of all rows, as the server sees them, with their table and snapshot."""
         found = self._finished(id).files()
         return {"table": found.table, "snapshot_id": str(found.snapshot_id), "files": list(found)}
 
     def get_data(self, id: str, format: streams.Format = "arrow", split: str | None = None, columns: Columns = None) -> StreamingResponse:
         """The rows in spine order, or those of one part of the split: the spine's columns, then the features; or `columns` of these.
 
-        `columns` may also name the row number `__fs_row` and, where there is a split, `__fs_split`.
+        `columns` may also include the row number `__fs_row` and, with a split, the part `__fs_split`.
         """
         found = self._finished(id)
         rows = (found if split is None else found.split(split)).reader(columns)
         return _streamed(streams.chunks(rows, format), format, id)
 
     def rebuild_training_set(self, id: str) -> dict[str, Any]:
-        """Compute it again from its pinned snapshots alone; 409 names the columns that differ.
+        """Compute a training set again from its pinned snapshots alone, and wait for it; 409 names the columns that differ.
 
-        A model's URI stands for the training set it carries.
+        A model URI stands for the model's training set. `POST /v1/rebuilds` does the same as a job.
         """
         return rebuilt(self._store.rebuild(id))
 
     async def point_in_time(self, request: Request) -> StreamingResponse:
-        """The spine with a service's features as of each row's time, answered as an Arrow IPC stream and not stored."""
+        """The spine with a service's features as of each row's time, as an Arrow IPC stream; nothing is stored."""
         fields, spine = await spines.read(request, JoinFields, JoinBody, self._uploads)
         table = await run_in_threadpool(
             self._store.point_in_time, fields.service, spine, fields.timestamp, known=fields.known, snapshots=fields.pins()

@@ -134,7 +134,7 @@ def test_a_build_that_waits_is_cancelled_and_begun_anew(own: Served) -> None:
     assert own.http.get(accepted["url"]).json()["state"] == "cancelled"
     assert own.store.training_sets() == []
     with connect(str(own.http.base_url)) as remote:
-        with pytest.raises(Conflict, match="was cancelled; ask for it again"):
+        with pytest.raises(Conflict, match="was cancelled; the same request starts it again"):
             remote.get_training_set(accepted["id"])
         assert own.http.post("/v1/training-sets", json=request).json() == accepted
         assert remote.cancel(accepted["id"]) == "cancelled"
@@ -154,7 +154,7 @@ def test_a_client_that_is_interrupted_says_how_to_cancel(served: Served) -> None
             remote.training_set("churn", shop.spine(), "asked_at", name="stopped", progress=stop)
         (note,) = stopped.value.__notes__
         id = note.split("'")[1]
-        assert f"cancel('{id}') ends it" in note
+        assert f"cancel('{id}') stops it" in note
         assert remote.get_training_set(id).id == id, "the server went on"
         with pytest.raises(Conflict, match="is done"):
             remote.cancel(id)

@@ -1,4 +1,4 @@
-"""What each kind of job does: from its JSON, in a process of its own, with nothing of the server that took it."""
+"""What each kind of job does, from its JSON request, in a process that shares nothing with the server."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from featurestore.errors import FeatureStoreError
+from featurestore.pipelines.materialization.materialize import ViewProgress
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.store import FeatureStore
 from featurestore.values.result import to_dicts
@@ -22,31 +23,34 @@ REPAIR = "repair"
 FILLING = "filling"
 
 Report = Callable[[dict[str, Any]], None]
-"""Is told of progress, JSON-ready."""
+"""Called with JSON-ready progress."""
 Work = Callable[[FeatureStore, Path, Mapping[str, Any], Report], Any]
-"""Does a job, of what lies in its folder and what was asked for, and returns its JSON-ready result, or one that is a `Part`."""
+"""Runs a job from its folder and its request. Returns its JSON-ready result, or a `PartialResult`."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """The JSON-ready result of a job that failed, and yet did something that stays."""
+class PartialResult:
+    """The JSON-ready result of a job that failed after it had done some of its work."""
 
     result: Any
     error: FeatureStoreError
 
 
 def training_set(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> None:
-    """Join and store what was prepared; the catalog knows it then."""
+    """Join and store a prepared training set, which is then in the catalog."""
     backend = store.backend
     backend.build_training_set(backend.load_spooled(folder), lambda progress: report(asdict(progress)))
 
 
-def materialization(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> list[dict[str, Any]] | Part:
-    """Bring views up to date; a line for each that could be."""
-    told = lambda progress: report(asdict(progress))  # noqa: E731 - a line of its own, not a name
-    runs = store.materialize(request["names"], request["start"], request["end"], told, failures="return")
+def materialization(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> list[dict[str, Any]] | PartialResult:
+    """Materialize views; the result of each that succeeded."""
+
+    def on_progress(progress: ViewProgress) -> None:
+        report(asdict(progress))
+
+    runs = store.materialize(request["names"], request["start"], request["end"], on_progress, failures="return")
     result, error = [run.to_dict() for run in runs], runs.error
-    return result if error is None else Part(result, error)
+    return result if error is None else PartialResult(result, error)
 
 
 def publication(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> list[dict[str, Any]]:

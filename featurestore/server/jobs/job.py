@@ -1,4 +1,4 @@
-"""A job is work that outlives a request: what it is, where it stands, and what came of it."""
+"""A job: work that outlives its request, with its state and its result."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,7 +8,7 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 @dataclass(frozen=True)
 class Job:
-    """One job as recorded. `runs` counts how often it was begun; `error` has `type`, `message` and `details`."""
+    """One recorded job. `runs` counts how often it was started; `error` has `type`, `message` and `details`."""
 
     id: str
     kind: str
@@ -21,5 +21,5 @@ class Job:
 
     @property
     def live(self) -> bool:
-        """Whether it is still to be waited for."""
+        """Whether it has not ended yet."""
         return self.state in ("queued", "running")

@@ -1,4 +1,4 @@
-"""Jobs on disk: a folder each, with its record, what was asked for, its spooled rows, and the lock of the process that runs it."""
+"""Jobs on disk: a folder for each, with its record, its request, its spooled rows, and the lock of the process that runs it."""
 
 import fcntl
 import os
@@ -21,9 +21,9 @@ from featurestore.server.jobs.job import Job, State
 from featurestore.values import json_encoding
 
 KEEP = timedelta(days=7)
-"""How long what came of a job can be asked for."""
+"""How long the record of an ended job is kept."""
 RUNS = 5
-"""How often a job is begun: one that takes its server down with it must not do so for ever."""
+"""How often a job is started: a job that brings its server down must not be restarted forever."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _RECORD, _REQUEST, _LOCK, _CANCEL = "job.json", "request.json", "lock", "cancel"
@@ -31,17 +31,17 @@ _STAYS = (_RECORD, _LOCK)
 _UNFINISHED = ".part"
 
 Fill = Callable[[Path], None]
-"""Writes files that a job needs into a folder."""
+"""Writes input files of a job into a folder."""
 
 
 class JobFolder:
-    """All jobs of one home folder; shared by every process of the machine that works on it."""
+    """All jobs of one home folder, shared by all processes on the machine."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def get(self, id: str) -> Job | None:
-        """The job as it stands; None when there is no record of it."""
+        """The job; None if there is no record of it."""
         if not _ID.fullmatch(id):
             return None
         try:
@@ -50,12 +50,12 @@ class JobFolder:
             return None
 
     def all(self) -> list[Job]:
-        """Every job, the oldest first."""
+        """All jobs, the oldest first."""
         found = [job for entry in self._entries() if (job := self.get(entry.name)) is not None]
         return sorted(found, key=lambda job: job.created_at)
 
     def add(self, id: str, kind: str, request: dict[str, Any], fill: Fill) -> tuple[Job, bool]:
-        """Record a job as queued, with what `fill` writes for it, and true; or the live one of this id that is there, and false."""
+        """Record a queued job with the files of `fill`, and return it and True; or an existing live job with this id, and False."""
         job = Job(id, kind, "queued", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
         made = self.root / f"{id}.{uuid.uuid4().hex}{_UNFINISHED}"
         private.make_folder(made)
@@ -67,7 +67,7 @@ class JobFolder:
                 held = self.get(id)
                 if held is not None and held.live:
                     return held, False
-                # The process that ran the one before has said its last word, though it may still be ending.
+                # The process of the previous job with this id has recorded its end, though it may still be running.
                 shutil.rmtree(self.path(id), ignore_errors=True)
                 made.rename(self.path(id))
             return job, True
@@ -75,7 +75,7 @@ class JobFolder:
             shutil.rmtree(made, ignore_errors=True)
 
     def begin(self, id: str) -> Job | None:
-        """The job, from now on running; None when it is not queued any more. To be called by whoever holds its lock."""
+        """Mark a queued job as running and return it; None if it is no longer queued. The caller must hold its lock."""
         with self.changing():
             job = self.get(id)
             if job is None or job.state != "queued":
@@ -85,28 +85,28 @@ class JobFolder:
             return running
 
     def end(self, job: Job, state: State, result: Any = None, error: dict[str, Any] | None = None) -> None:
-        """Record how it ended; what it was made from goes."""
+        """Record how a job ended, and delete its input files."""
         self.write(replace(job, state=state, result=result, error=error))
         for path in self.path(job.id).iterdir():
             if path.name not in _STAYS:
                 path.unlink(missing_ok=True)
 
     def again(self, job: Job, count: bool = True) -> Job:
-        """A job whose process is gone: ended where it was to be cancelled, has failed too often, else queued again.
+        """Queue a job again whose process is gone; or end it, if it was to be cancelled or was started too often.
 
-        With `count` false this run counts as none. To be called while `changing`.
+        With `count` False, the lost run does not count. To be called within `changing`.
         """
         if self.to_cancel(job.id):
             self.end(job, "cancelled")
         elif count and job.runs >= RUNS:
-            gone = NotReady(f"the server ended {job.runs} times while it ran; ask for it again")
+            gone = NotReady(f"the server ended {job.runs} times while the job ran; send the request again to start it anew")
             self.end(job, "failed", error={"type": type(gone).__name__, "message": gone.message, "details": {}})
         else:
             self.write(replace(job, state="queued", progress=None, runs=job.runs - (not count)))
         return self.get(job.id) or job
 
     def cancel(self, id: str) -> Job | None:
-        """End the job if it is queued, ask for its end if it runs; as it then stands."""
+        """Cancel a queued job, or request the end of a running one. Returns the job then; None if there is no record of it."""
         with self.changing():
             job = self.get(id)
             if job is not None and job.state == "queued":
@@ -116,29 +116,29 @@ class JobFolder:
             return self.get(id)
 
     def to_cancel(self, id: str) -> bool:
-        """Whether its end was asked for while it ran."""
+        """Whether the end of a running job was requested."""
         return (self.path(id) / _CANCEL).exists()
 
     def write(self, job: Job) -> None:
-        """Replace the record as a whole: a reader never sees half of one."""
+        """Replace the record atomically."""
         temporary = self.path(job.id) / f"{_RECORD}.{uuid.uuid4().hex}{_UNFINISHED}"
         private.write(temporary, json_encoding.dumps(asdict(job)))
         os.replace(temporary, self.path(job.id) / _RECORD)
 
     def request(self, id: str) -> dict[str, Any]:
-        """What was asked for."""
+        """The request of a job."""
         found: dict[str, Any] = orjson.loads((self.path(id) / _REQUEST).read_bytes())
         return found
 
     def path(self, id: str) -> Path:
-        """The job's own folder."""
+        """The folder of a job."""
         return self.root / id
 
     @contextmanager
     def running(self, id: str) -> Iterator[bool]:
-        """Hold the job's lock, which the system takes away when the process ends in whatever way; false when another one holds it.
+        """Hold the job's lock for the block, which the system releases however the process ends; False if another process holds it.
 
-        The process id of who held it last is in the file.
+        The file contains the id of the process that held it last.
         """
         with (self.path(id) / _LOCK).open("ab") as file:
             try:
@@ -152,7 +152,7 @@ class JobFolder:
             yield True
 
     def abandoned(self, job: Job) -> bool:
-        """Whether it counts as running and no process runs it."""
+        """Whether a job is recorded as running, but no process runs it."""
         if job.state != "running":
             return False
         with (self.path(job.id) / _LOCK).open("ab") as file:
@@ -164,7 +164,7 @@ class JobFolder:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """States change one at a time, whichever process changes them."""
+        """Change states within this block only: one process at a time."""
         private.make_folder(self.root)
         private.make_file(self.root / _LOCK)
         with (self.root / _LOCK).open("ab") as file:
@@ -172,7 +172,7 @@ class JobFolder:
             yield
 
     def tidy(self) -> None:
-        """Forget what ended long ago, and what was never finished being written."""
+        """Delete the folders of jobs that ended long ago, and of jobs that were never completely written."""
         before = time.time() - KEEP.total_seconds()
         with self.changing():
             for entry in self._entries():
@@ -185,5 +185,5 @@ class JobFolder:
 
 
 def spill_of(spill: Path, id: str) -> Path:
-    """Where the queries of a job spill to, in the folder where all do."""
+    """The folder to which the queries of a job spill, in the common spill folder."""
     return spill / f"job-{id}"

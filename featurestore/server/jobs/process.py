@@ -21,7 +21,7 @@ from featurestore.pipelines.training_sets.progress import FINISH
 from featurestore.server import hidden_paths, logs
 from featurestore.server.error_body import document, document_of
 from featurestore.server.jobs import memory
-from featurestore.server.jobs.handlers import WORKS, Part
+from featurestore.server.jobs.handlers import WORKS, PartialResult
 from featurestore.server.jobs.job import Job
 from featurestore.server.jobs.job_store import JobFolder, spill_of
 from featurestore.settings import Settings
@@ -87,7 +87,7 @@ class Run:
             hidden_paths.hide_paths_of(self._settings)
             with time_limit(self._settings.job_seconds, _overdue(self._settings)), FeatureStore(settings=self._settings) as store:
                 done = WORKS[job.kind](confine(store), self._folder.path(job.id), self._folder.request(job.id), self.report)
-            if not isinstance(done, Part):
+            if not isinstance(done, PartialResult):
                 return done, None
             result, found = done.result, _document(job, done.error, cap)
         except FeatureStoreError as failed:
