@@ -14,6 +14,7 @@ from redis.exceptions import LockError, OutOfMemoryError, RedisError, ResponseEr
 from redis.retry import Retry
 
 from featurestore.errors import NotReady, OutOfResources, RequestError
+from featurestore.online.redis_sentinel import SENTINEL_SCHEMES, connect_by_sentinel
 from featurestore.redaction import location_of
 
 DEFAULT_PREFIX = "featurestore"
@@ -41,9 +42,11 @@ class RedisClient:
         # Quoted, the prefix holds no colon, so that no two prefixes share a key, and nothing that SCAN takes for a pattern.
         self.base = f"{quote(prefix, safe='')}:".encode()
         self.address = location_of(url)
+        address = urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(options), ""))
+        opened = connect_by_sentinel if parts.scheme in SENTINEL_SCHEMES else redis.Redis.from_url
         try:
-            self.commands: Any = redis.Redis.from_url(
-                urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(options), "")),
+            self.commands: Any = opened(
+                address,
                 protocol=2,
                 socket_connect_timeout=_CONNECT_SECONDS,
                 socket_timeout=_ANSWER_SECONDS,
