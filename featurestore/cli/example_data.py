@@ -1,4 +1,4 @@
-"""The example's rows: four months of a small shop's orders up to yesterday, the same whoever makes them on that day."""
+"""The rows of the example: four months of orders of a small shop up to yesterday, equal for all runs on a day."""
 
 import random
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ TIME = pa.timestamp("us", tz="UTC")
 
 
 def tables() -> Mapping[str, pa.Table]:
-    """By file name: orders and customers to compute features from, observations to learn from."""
+    """The tables by file name: orders and customers for features, and observations for training."""
     chance = random.Random(7)
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     orders = _orders(chance, today)
@@ -24,7 +24,7 @@ def tables() -> Mapping[str, pa.Table]:
 
 
 def _orders(chance: random.Random, today: datetime) -> pa.Table:
-    """A row per order. Each customer has a pace of their own, and some have stopped."""
+    """A row per order; customers order at different rates, and some have stopped."""
     rows: list[tuple[datetime, int, float, str]] = []
     for customer in range(1, CUSTOMERS + 1):
         pace = chance.uniform(2, 20)
@@ -47,7 +47,7 @@ def _orders(chance: random.Random, today: datetime) -> pa.Table:
 
 
 def _customers(chance: random.Random, today: datetime) -> pa.Table:
-    """A row per customer and change of what they told."""
+    """A row per customer and change of the profile."""
     rows = []
     for customer in range(1, CUSTOMERS + 1):
         known = {"customer_id": customer, "country": chance.choice(["AT", "CH", "DE"]), "newsletter": chance.random() < 0.5}
@@ -59,7 +59,7 @@ def _customers(chance: random.Random, today: datetime) -> pa.Table:
 
 
 def _observations(chance: random.Random, today: datetime, orders: pa.Table) -> pa.Table:
-    """A row per customer and week: the question asked, and whether no order came in the 30 days after."""
+    """A row per customer and week, with the label: no order in the following 30 days."""
     bought: dict[int, list[datetime]] = {}
     for customer, at in zip(orders["customer_id"].to_pylist(), orders["ordered_at"].to_pylist(), strict=True):
         bought.setdefault(customer, []).append(at)
