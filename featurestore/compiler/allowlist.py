@@ -94,7 +94,6 @@ _VARS: Mapping[tuple[str, str], frozenset[str]] = {
             ("DateTrunc", "unit"),
             ("Extract", "this"),
             ("Interval", "unit"),
-            ("LastDay", "unit"),
             ("TimestampDiff", "unit"),
             ("TimestampTrunc", "unit"),
         ),
@@ -221,6 +220,8 @@ def _misuse(node: exp.Expr) -> str | None:
         return "is an empty name"
     if isinstance(node, exp.Select) and not node.expressions:
         return "selects nothing; name a column, or *"
+    if isinstance(node, exp.LastDay) and node.args.get("unit") is not None:
+        return "takes a time alone: it is the last day of its month"
     if isinstance(node, exp.Repeat | exp.Pad):
         count = node.args["times"] if isinstance(node, exp.Repeat) else node.expression
         if isinstance(count, exp.Literal) and not 0 <= _number(count.name) <= MAX_TEXT:

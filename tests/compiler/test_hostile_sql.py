@@ -33,6 +33,8 @@ MORE = [
     "x::DECIMAL(2,3)",
     'TRY_CAST(x AS "a)")',
     "last_day(x, \"day) , read_text('a'\")",
+    "last_day(x, 'day')",
+    "last_day(x, month)",
     'time_bucket(INTERVAL 1 day, x, "y) , (select 1")',
     "INTERVAL 1 \"day) , read_text('a'\"",
     "INTERVAL '1' YEAR TO MONTH",
