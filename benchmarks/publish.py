@@ -32,7 +32,7 @@ Pairs = list[tuple[bytes, bytes]]
 def run(console: Console, rows: int, rounds: int) -> dict[str, float]:
     """Rows of as many keys: into an empty table, over older rows, and a thousand over those. Returns seconds against the bare client's."""
     ratios: dict[str, float] = {}
-    table = Table("", "rows a second", "bare client", "seconds against it", f"{FEW:,} rows more, ms", title_justify="left")
+    table = Table("", "rows a second", "bare client", "seconds against it", f"{FEW:,} rows more, ms", "bytes a row", title_justify="left")
     table.title = f"publishing {rows:,} rows of {FEATURES} features"
     with TemporaryDirectory() as folder:
         pairs = _encoded(_rows(rows, 0))
@@ -44,13 +44,15 @@ def run(console: Console, rows: int, rounds: int) -> dict[str, float]:
             for _ in range(rounds):
                 bare = put()
                 with closing(open_online(address)) as store, _dropped(store):
-                    seconds = {what: _publish(store, _rows(rows, age), age) for age, what in enumerate(("first", "overwriting"))}
+                    empty = _bytes(Path(folder), name)
+                    first = _publish(store, _rows(rows, 0), 0)
+                    size = (_bytes(Path(folder), name) - empty) / rows
+                    seconds = {"first": first, "overwriting": _publish(store, _rows(rows, 1), 1)}
                     few = _publish(store, _rows(FEW, 9), 9)
                 for what, taken in seconds.items():
                     ratios[f"{name}, {what}"] = min(taken / bare, ratios.get(f"{name}, {what}", float("inf")))
-                    table.add_row(
-                        f"{name}, {what}", f"{rows / taken:,.0f}", f"{rows / bare:,.0f}", f"{taken / bare:.2f}", f"{few * 1000:.0f}"
-                    )
+                    figures = (f"{rows / taken:,.0f}", f"{rows / bare:,.0f}", f"{taken / bare:.2f}", f"{few * 1000:.0f}", f"{size:.0f}")
+                    table.add_row(f"{name}, {what}", *figures)
     console.print(table)
     return ratios
 
@@ -103,6 +105,14 @@ def _set_redis(pairs: Pairs) -> float:
 
 def _batches(pairs: Pairs) -> Iterator[Pairs]:
     return (pairs[start : start + STEP] for start in range(0, len(pairs), STEP))
+
+
+def _bytes(folder: Path, name: str) -> int:
+    """What a store takes: of the disk, or of Redis' memory."""
+    if name == "LMDB":
+        return (folder / "online" / "data.mdb").stat().st_size
+    with redis.Redis.from_url(REDIS) as client:
+        return int(client.info("memory")["used_memory"])
 
 
 def _has_redis() -> bool:
