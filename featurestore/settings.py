@@ -205,8 +205,8 @@ class Settings(BaseSettings):
         """The URL of MLflow's tracking server, including its password; None to use MLflow's own setting."""
         return percent_encoded(self.mlflow_tracking_uri.reveal()) if self.mlflow_tracking_uri else None
 
-    def revealed(self) -> str:
-        """All explicit settings as JSON, including secrets: only for another process of this server, never stored or shown."""
+    def to_json_with_secrets(self) -> str:
+        """All explicit settings as JSON, including secrets. Only for another process of this server; never store or show it."""
         plain = self.model_dump(mode="json", exclude_unset=True)
         for name in plain:
             value = getattr(self, name)

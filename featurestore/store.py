@@ -349,7 +349,7 @@ def confine(store: FeatureStore, endable: ExpressionEvaluator | None = None) -> 
     start with `models:/` or `runs:/`. `endable` evaluates derived features whose computation may have to be terminated.
     """
     confined = copy.copy(store)
-    confined._runtime = store._runtime.confined(endable)
+    confined._runtime = store._runtime.for_requests(endable)
     return confined
 
 

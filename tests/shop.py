@@ -141,7 +141,9 @@ def working(store: FeatureStore) -> Iterator[None]:
     of a session fork from one process that has imported everything.
     """
     settings = store.settings
-    consumer = JobConsumer(jobs_path(settings), settings.revealed(), settings.job_workers, settings.job_memory(), settings.spill_path())
+    consumer = JobConsumer(
+        jobs_path(settings), settings.to_json_with_secrets(), settings.job_workers, settings.job_memory(), settings.spill_path()
+    )
     thread = threading.Thread(target=consumer.run)
     thread.start()
     try:

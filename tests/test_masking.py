@@ -71,7 +71,7 @@ def test_settings_show_no_secret_and_hand_on_all() -> None:
     for text in (repr(found), str(found), repr(found.model_dump()), found.model_dump_json(), f"{found.catalog} {found.token}"):
         assert CANARY not in text
         assert "127.0.0.1:1" in text or text.endswith("***")
-    assert Settings(**json.loads(found.revealed())) == found
+    assert Settings(**json.loads(found.to_json_with_secrets())) == found
     assert found.catalog_properties()["token"] == f"{CANARY}-7"
     assert found.online_url() == f"redis://:{CANARY}-2@127.0.0.1:1/0"
     assert found.mlflow_address() == f"http://me:{CANARY}-3@127.0.0.1:1"

@@ -1,4 +1,4 @@
-"""The SQL of a service's derived features, checked each time: it comes from a registry, a manifest or a model's stamp."""
+"""The SQL of a service's derived features. It is checked each time, since it may be read from the catalog, a manifest or a model."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,32 +12,36 @@ from featurestore.errors import RequestError
 
 
 def derived_trees(plan: ServicePlan) -> list[Expr]:
-    """The derived features' trees, in order. Raises: RequestError naming the service and the feature."""
-    found: list[Expr] = []
+    """The syntax trees of the derived features, in order. Raises: RequestError naming the service and the feature."""
+    trees: list[Expr] = []
     for name, sql in plan.derived:
-        with _told(plan, name):
-            found.append(parse_row(sql))
-    return found
+        with _name_feature(plan, name):
+            trees.append(parse_row(sql))
+    return trees
 
 
 def derived_sql(plan: ServicePlan, scope: Mapping[str, str]) -> list[str]:
-    """The derived features' SQL over `scope`, SQL by name; a zero divisor ends no batch (see `forgiving`). Raises: as `derived_trees`."""
-    found: list[str] = []
+    """The SQL of the derived features. `scope` has the SQL of each name in them. Integer division by zero is NULL (see `zero_divisors`).
+
+    Raises: as `derived_trees`.
+    """
+    expressions: list[str] = []
     for (name, _), tree in zip(plan.derived, derived_trees(plan), strict=True):
-        with _told(plan, name):
-            found.append(render(guard_zero_divisors(tree), scope))
-    return found
+        with _name_feature(plan, name):
+            expressions.append(render(guard_zero_divisors(tree), scope))
+    return expressions
 
 
 def derived_columns(plan: ServicePlan, scope: Mapping[str, str]) -> list[str]:
-    """A SELECT list of the derived features over `scope`. Raises: as `derived_trees`."""
+    """The items of a SELECT list that computes the derived features; `scope` as for `derived_sql`. Raises: as `derived_trees`."""
     return [f"{sql} AS {quoted(name)}" for sql, (name, _) in zip(derived_sql(plan, scope), plan.derived, strict=True)]
 
 
 @contextmanager
-def _told(plan: ServicePlan, name: str) -> Iterator[None]:
+def _name_feature(plan: ServicePlan, name: str) -> Iterator[None]:
+    """Raise a SqlProblem of the block as a RequestError that names the service and the feature."""
     try:
         yield
     except SqlProblem as error:
-        said = f"derived feature '{name}' of service {plan.service} cannot be computed: {error}"
-        raise RequestError(f"{said}. Apply the service's definition again, or log the model that carries it", field=name) from error
+        message = f"derived feature '{name}' of service {plan.service} cannot be computed: {error}"
+        raise RequestError(f"{message}. Apply the service's definition again, or log the model that carries it", field=name) from error

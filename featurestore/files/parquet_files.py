@@ -15,7 +15,7 @@ from featurestore.values.arrow_types import ARROW_TYPES
 
 @dataclass(frozen=True)
 class ParquetFiles:
-    """`relation` reads the files, `schema` has its columns in Arrow's types, `rows` is the number of rows."""
+    """Parquet files as one relation: its columns with their Arrow types, and the number of rows."""
 
     relation: LocalFiles
     schema: pa.Schema
@@ -25,9 +25,9 @@ class ParquetFiles:
 
 @dataclass(frozen=True)
 class _FileColumns:
-    """The columns of a file, and the names of those that are only in its folder names."""
+    """The columns of a file with their types, and the names of further columns whose values are in its folder names."""
 
-    kinds: Mapping[str, pa.DataType]
+    types: Mapping[str, pa.DataType]
     folders: tuple[str, ...]
 
 
@@ -42,24 +42,25 @@ def read_parquet_files(paths: Sequence[str], footers: Sequence[Footer]) -> Parqu
         groups.setdefault((footer.schema, tuple(values)), []).append(index)
     file_columns = [_file_columns(schema, values) for schema, values in groups]
     firsts = [paths[places[0]] for places in groups.values()]
-    columns = merge_columns(firsts, [[*columns_of_file.kinds, *columns_of_file.folders] for columns_of_file in file_columns])
+    columns = merge_columns(firsts, [[*columns_of_file.types, *columns_of_file.folders] for columns_of_file in file_columns])
     from_folders = {
         name: folders.folder_type([values.get(name) for values in path_values])
         for name in dict.fromkeys(name for values in path_values for name in values)
     }
-    kinds = {name: _common_type(name, firsts, file_columns, from_folders) for name in columns.names.values()}
+    types = {name: _common_type(name, firsts, file_columns, from_folders) for name in columns.names.values()}
     plain = len(groups) == 1 and not file_columns[0].folders
     parts = [
-        FilePart(tuple(paths[index] for index in places), () if plain else _select(columns_of_file, kinds, from_folders))
+        FilePart(tuple(paths[index] for index in places), () if plain else _select(columns_of_file, types, from_folders))
         for columns_of_file, places in zip(file_columns, groups.values(), strict=True)
     ]
-    schema = pa.schema([pa.field(name, data_type) for name, (data_type, _) in kinds.items()])
+    schema = pa.schema([pa.field(name, data_type) for name, (data_type, _) in types.items()])
     return ParquetFiles(LocalFiles(tuple(parts)), schema, columns, sum(footer.rows for footer in footers))
 
 
-def _file_columns(schema: pa.Schema, told: Sequence[str]) -> _FileColumns:
-    own = {name.lower() for name in schema.names}
-    return _FileColumns(dict(zip(schema.names, schema.types, strict=True)), tuple(name for name in told if name.lower() not in own))
+def _file_columns(schema: pa.Schema, folder_names: Sequence[str]) -> _FileColumns:
+    in_file = {name.lower() for name in schema.names}
+    folder_columns = tuple(name for name in folder_names if name.lower() not in in_file)
+    return _FileColumns(dict(zip(schema.names, schema.types, strict=True)), folder_columns)
 
 
 def _common_type(
@@ -87,44 +88,46 @@ def _common_type(
     return common, len({widening.plain(data_type) for data_type, _ in types}) == 1
 
 
-def _first_conflict(kinds: Sequence[tuple[pa.DataType, str]]) -> tuple[tuple[pa.DataType, str], tuple[pa.DataType, str]]:
+def _first_conflict(types: Sequence[tuple[pa.DataType, str]]) -> tuple[tuple[pa.DataType, str], tuple[pa.DataType, str]]:
     """The last type, and the first one before it that is incompatible with it."""
-    last = kinds[-1]
-    return next((one for one in kinds[:-1] if widening.common_type([one[0], last[0]]) is None), kinds[0]), last
+    last = types[-1]
+    return next((earlier for earlier in types[:-1] if widening.common_type([earlier[0], last[0]]) is None), types[0]), last
 
 
-def _column_type(name: str, one: _FileColumns, from_folders: Mapping[str, str]) -> pa.DataType | None:
-    own = next((kind for column, kind in one.kinds.items() if column.lower() == name.lower()), None)
-    if own is not None:
-        return own
-    folder = next((column for column in one.folders if column.lower() == name.lower()), None)
+def _column_type(name: str, file: _FileColumns, from_folders: Mapping[str, str]) -> pa.DataType | None:
+    """The type of a column in a file, or of its values in the folder names; None if it is in neither."""
+    in_file = next((data_type for column, data_type in file.types.items() if column.lower() == name.lower()), None)
+    if in_file is not None:
+        return in_file
+    folder = next((column for column in file.folders if column.lower() == name.lower()), None)
     return None if folder is None else ARROW_TYPES[from_folders[folder]]
 
 
 def _select(
-    one: _FileColumns, kinds: Mapping[str, tuple[pa.DataType, bool]], from_folders: Mapping[str, str]
+    file: _FileColumns, types: Mapping[str, tuple[pa.DataType, bool]], from_folders: Mapping[str, str]
 ) -> tuple[tuple[str, str], ...]:
-    own = {name.lower(): name for name in one.kinds}
-    folder = {name.lower(): name for name in one.folders}
+    """The name of each column, and the SQL that reads it from a file in the common type; NULL for a column that the file lacks."""
+    in_file = {name.lower(): name for name in file.types}
+    in_folders = {name.lower(): name for name in file.folders}
     selected: list[tuple[str, str]] = []
-    for name, (kind, same) in kinds.items():
-        target = widening.sql_type_of_arrow(widening.plain(kind))
-        if name.lower() in own:
-            column = own[name.lower()]
-            selected.append((name, file_column(column, None if same else target, _nanoseconds(one.kinds[column]))))
-        elif name.lower() in folder:
-            column = folder[name.lower()]
+    for name, (data_type, same) in types.items():
+        target = widening.sql_type_of_arrow(widening.plain(data_type))
+        if name.lower() in in_file:
+            column = in_file[name.lower()]
+            selected.append((name, file_column(column, None if same else target, _nanoseconds(file.types[column]))))
+        elif name.lower() in in_folders:
+            column = in_folders[name.lower()]
             selected.append((name, folder_column(column, from_folders[column], target)))
         else:
             selected.append((name, file_column(None, target)))
     return tuple(selected)
 
 
-def _nanoseconds(held: pa.DataType) -> str:
+def _nanoseconds(data_type: pa.DataType) -> str:
     """The DuckDB type of nanosecond timestamps, or of lists of them; empty for all other types."""
-    if pa.types.is_list(held) or pa.types.is_large_list(held):
-        item = _nanoseconds(held.value_type)
+    if pa.types.is_list(data_type) or pa.types.is_large_list(data_type):
+        item = _nanoseconds(data_type.value_type)
         return item and f"{item}[]"
-    if not pa.types.is_timestamp(held) or held.unit != "ns":
+    if not pa.types.is_timestamp(data_type) or data_type.unit != "ns":
         return ""
-    return "TIMESTAMPTZ_NS" if held.tz else "TIMESTAMP_NS"
+    return "TIMESTAMPTZ_NS" if data_type.tz else "TIMESTAMP_NS"

@@ -27,7 +27,7 @@ class TableChange:
 
 
 class BufferedEdition:
-    """An Edition whose encoded rows wait in memory, and in temporary files."""
+    """An Edition that buffers its encoded rows in memory and in temporary files."""
 
     def __init__(
         self,
@@ -56,17 +56,17 @@ class BufferedEdition:
     ) -> None:
         """See Edition.add."""
         self.discard(table)
-        offered = shape_of(rows.schema, keys)
-        shape = merge_shapes(offered, Shape() if replace else self._stored_shape(table), table)
-        kept = sum(change.buffer.memory_used for change in self._changes.values())
-        buffer = PublishBuffer(self._folder, max(0, self._memory_bytes - kept))
+        new_shape = shape_of(rows.schema, keys)
+        shape = merge_shapes(new_shape, Shape() if replace else self._stored_shape(table), table)
+        used = sum(change.buffer.memory_used for change in self._changes.values())
+        buffer = PublishBuffer(self._folder, max(0, self._memory_bytes - used))
         try:
-            buffer.fill(encode_rows(rows, shape) if offered.keys else ())
-            gone = removed_keys(removed, shape)
+            buffer.fill(encode_rows(rows, shape) if new_shape.keys else ())
+            keys_to_remove = removed_keys(removed, shape)
         except BaseException:
             buffer.close()
             raise
-        self._changes[table] = TableChange(table, shape, buffer, cursor, since, replace, gone)
+        self._changes[table] = TableChange(table, shape, buffer, cursor, since, replace, keys_to_remove)
 
     def discard(self, table: str) -> None:
         """See Edition.discard."""

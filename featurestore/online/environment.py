@@ -31,7 +31,7 @@ _DAMAGE_ERRORS = (
     orjson.JSONDecodeError,
     struct.error,
 )
-"""Errors of reading a file that contains something other than what LMDB, or this package, wrote to it."""
+"""Errors of reading a file that is damaged, or that was not written by LMDB and this package."""
 
 
 class Environment:
@@ -86,14 +86,14 @@ class Environment:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """A block that decodes what was read. Raises: NotReady for bytes that the package did not write."""
+        """A context for decoding values that were read. Raises: NotReady for invalid bytes."""
         try:
             yield
         except _DAMAGE_ERRORS as error:
             raise self._failure(error) from error
 
     def entries(self, transaction: lmdb.Transaction) -> int:
-        """The number of entries that a transaction of this file sees."""
+        """The number of entries in the file, as of a transaction."""
         assert self._lmdb is not None
         return int(transaction.stat(self._lmdb.open_db(None, transaction))["entries"])
 
@@ -103,13 +103,13 @@ class Environment:
             self._close()
 
     def hold(self) -> None:
-        """Before a fork: wait until the file is unused, and close it. A child that closes an inherited file breaks the parent's reads."""
+        """Before a fork, wait until the file is unused, and close it: a child that closes an inherited file breaks the parent's reads."""
         self._writer.acquire()
         self._lock_rw.acquire_write()
         self._close()
 
     def resume(self, *, child: bool) -> None:
-        """After a fork: both processes may open the file again. The child gets new locks, since the holders of the old ones are gone."""
+        """After a fork, let both processes open the file again. The child gets new locks, since no thread in it would release the old."""
         if child:
             self._lock_rw, self._writer = ReadWriteLock(), threading.Lock()
         else:
@@ -140,8 +140,8 @@ class Environment:
             self._lmdb.reader_check()
             with self._lmdb.begin(write=True) as transaction:
                 result = function(transaction)
-            found = _stat(self._data_file)
-            self._bytes = max(self._bytes, 0 if found is None else found.st_size)
+            status = _stat(self._data_file)
+            self._bytes = max(self._bytes, 0 if status is None else status.st_size)
             return result
         finally:
             self._lock_rw.release_read()
@@ -179,8 +179,8 @@ class Environment:
                 )
             except (lmdb.Error, OSError) as error:
                 raise self._failure(error) from error
-            found = _stat(self._data_file)
-            self._file = None if found is None else _identity(found)
+            status = _stat(self._data_file)
+            self._file = None if status is None else _identity(status)
             return True
 
     def _check_file(self) -> int:
@@ -188,16 +188,16 @@ class Environment:
         file = self._data_file
         if not _has_content(file):
             return 0
-        if (found := damage(file)) is not None:
-            raise self._damaged(found)
+        if (problem := damage(file)) is not None:
+            raise self._damaged(problem)
         return file.stat().st_size
 
     def _is_current(self) -> bool:
-        """Whether the open file is still the one at the path, and not shorter: LMDB never shortens a file, so it would be truncated."""
-        found = _stat(self._data_file)
-        if found is None or self._file != _identity(found) or found.st_size < self._bytes:
+        """Whether the open file is still the one at the path, and was not truncated: LMDB itself never shortens a file."""
+        status = _stat(self._data_file)
+        if status is None or self._file != _identity(status) or status.st_size < self._bytes:
             return False
-        self._bytes = found.st_size
+        self._bytes = status.st_size
         return True
 
     def _map_size(self) -> int:
@@ -226,12 +226,12 @@ class Environment:
             return OutOfResources(f"the disk of the online store at {self.path} is full; nothing was written", resource="disk")
         if isinstance(error, _DAMAGE_ERRORS):
             return self._damaged(f"{type(error).__name__}: {error}")
-        words = f"the online store at {self.path} cannot be used ({error}); check that it is a writable folder"
-        return NotReady(words, path=str(self.path))
+        message = f"the online store at {self.path} cannot be used ({error}); check that it is a writable folder"
+        return NotReady(message, path=str(self.path))
 
-    def _damaged(self, found: str) -> NotReady:
-        words = f"the online store at {self.path} is damaged or was written by another program: data.mdb: {found}"
-        return NotReady(f"{words}; delete the folder and run featurestore publish to fill it again", path=str(self.path))
+    def _damaged(self, problem: str) -> NotReady:
+        message = f"the online store at {self.path} is damaged or was written by another program: data.mdb: {problem}"
+        return NotReady(f"{message}; delete the folder and run featurestore publish to fill it again", path=str(self.path))
 
 
 def _has_content(path: Path) -> bool:
@@ -249,9 +249,9 @@ def _stat(path: Path) -> os.stat_result | None:
         return None
 
 
-def _identity(found: os.stat_result) -> tuple[int, int]:
+def _identity(status: os.stat_result) -> tuple[int, int]:
     """Device and inode of a file."""
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 class Environments:
@@ -308,5 +308,5 @@ class Environments:
         self._lock = threading.Lock()
 
 
-# Module-level state, since LMDB requires it: a file opened twice in a process loses its locks.
+# One for the whole process, since a file that is opened twice in a process loses its locks.
 ENVIRONMENTS = Environments()

@@ -1,4 +1,4 @@
-"""The lock of the process that fills an LMDB store: a locked file, whose content shows others how far it is."""
+"""The lock of the process that fills an LMDB store: a locked file that contains the progress."""
 
 import fcntl
 import os
@@ -13,14 +13,14 @@ _BYTES = 512
 
 
 class FillLock:
-    """A file that one process at a time has locked; the system unlocks it when the process ends, however it ends."""
+    """A file that one process at a time locks. The operating system unlocks it when the process ends, also after a crash."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     @contextmanager
     def claim(self) -> Iterator[Callable[[bytes], None] | None]:
-        """Lock the file during the block and yield a function that replaces its content; None if another process has locked it."""
+        """Lock the file during the block. Yields a function that replaces its content; None if another process has locked it."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, private.FILE_MODE)
         try:
             if not _lock(descriptor, fcntl.LOCK_EX):
@@ -28,7 +28,7 @@ class FillLock:
                 return
 
             os.ftruncate(descriptor, 0)
-            # Of one length, so that one write replaces all.
+            # The content always has the same length, so one write replaces all of it.
             yield partial(_replace_content, descriptor)
         finally:
             os.close(descriptor)
@@ -49,9 +49,9 @@ def _replace_content(descriptor: int, data: bytes) -> None:
     os.pwrite(descriptor, data.ljust(_BYTES), 0)
 
 
-def _lock(descriptor: int, kind: int) -> bool:
+def _lock(descriptor: int, operation: int) -> bool:
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""The header that an online store keeps for each table: its columns, its cursor, and which rows belong to it."""
+"""The header that an online store has for each table: its columns, its cursor, and which rows belong to it."""
 
 from collections.abc import Callable
 
@@ -13,11 +13,12 @@ ROW_FORMAT = 2
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True):
-    """`id` is the prefix of the table's rows. Redis only: rows of a publish after `sequence`, or in `aborted`, are ignored.
+    """The header of a table. `id` is the prefix of its rows, `row_format` their encoding.
 
-    LMDB only: no row has a feature_timestamp after `newest`, encoded as in a row; None if unknown. `row_format` is how rows are encoded.
-    `rows` is how many rows the table has; None if it was last replaced before rows were counted. `edition` is the generation of the
-    store that the last publish of the table made; None if it was made before this was stored.
+    Redis only: rows of a publish with a sequence after `sequence`, or in `aborted`, are ignored. LMDB only: `newest` is an upper bound
+    of all feature_timestamps, encoded as in a row; None if unknown. `rows` is the number of rows, None if the table was last replaced
+    before rows were counted. `edition` is the generation of the store that the table's last publish made; None if that was before
+    generations were stored.
     """
 
     id: int
@@ -32,7 +33,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def readable(self) -> bool:
-        """Whether rows are encoded as `rows` does; those of an earlier version are not read, and the next publish replaces them."""
+        """Whether the rows have the current encoding. Rows of an earlier version are not read; the next publish replaces them."""
         return self.row_format == ROW_FORMAT
 
     def encode(self) -> bytes:
@@ -41,12 +42,12 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
 
 
 def decode_header(data: bytes) -> Header:
-    """Decode a header that `Header.encode` wrote."""
+    """Decode what `Header.encode` returned."""
     return msgspec.msgpack.decode(data, type=Header)
 
 
 def readable_header(data: bytes | None) -> Header | None:
-    """The header of a table; None if there is none, or if the table's rows cannot be read, so that they count as lost."""
+    """Decode a table's header; None if there is none, or if the rows have an earlier encoding and therefore count as lost."""
     header = None if data is None else decode_header(data)
     return header if header is not None and header.readable else None
 
@@ -59,9 +60,9 @@ def next_header(
     replace: bool,
     new_id: Callable[[], int],
     sequence: int = 0,
-    unfinished: tuple[int, ...] = (),
+    interrupted: tuple[int, ...] = (),
 ) -> Header:
-    """The header after a publish of rows encoded in this shape; it has a new id if no existing row is kept.
+    """The header after a publish of rows of this shape; it has a new id if no existing row is kept.
 
     Raises: CommitConflict if another writer has changed the table's columns since the rows were encoded.
     """
@@ -69,4 +70,4 @@ def next_header(
         return Header(new_id(), shape, cursor, sequence, row_format=ROW_FORMAT)
     if current.shape.keys and current.shape != shape:
         raise CommitConflict("another writer has published other columns to this table; nothing was published, try again")
-    return Header(current.id, shape, cursor, sequence, (*current.aborted, *unfinished), row_format=ROW_FORMAT)
+    return Header(current.id, shape, cursor, sequence, (*current.aborted, *interrupted), row_format=ROW_FORMAT)

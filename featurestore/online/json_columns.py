@@ -1,7 +1,7 @@
-"""Encode the values of rows as JSON column by column: an answer to a lookup is put together from the bytes of its rows.
+"""Encode the values of rows as JSON column by column. The answer to a lookup is concatenated from these bytes.
 
-Values have the spellings of HTTP answers: RFC 3339 times in UTC with microseconds, exact decimals as text, binary values as Base64, "NaN"
-and infinities by name. Columns of numbers that stand side by side are written by one call of orjson.
+Values are formatted as in HTTP responses: RFC 3339 times in UTC with microseconds, exact decimals as text, binary values as Base64, NaN
+and infinities as their names. Adjacent columns of numbers are written with one call of orjson.
 """
 
 import base64
@@ -27,7 +27,7 @@ STEP_ROWS = 2048
 _NULL = b"null"
 _COMMA = b","
 _QUOTED_NAMES = tuple(b'"%b"' % name.encode() for name in NAMES)
-_READERS: dict[str, Callable[[Any], Any]] = {
+_PARSERS: dict[str, Callable[[Any], Any]] = {
     "timestamp": datetime.fromisoformat,
     "date": date.fromisoformat,
     "uuid": UUID,
@@ -35,7 +35,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "binary": base64.b64decode,
     "float": lambda value: NAMES[value] if isinstance(value, str) else value,
 }
-_SPELLINGS: dict[str, Callable[[Any], Any]] = {
+_FORMATTERS: dict[str, Callable[[Any], Any]] = {
     "timestamp": times.text,
     "date": lambda days: date.fromordinal(EPOCH_DAY + days).isoformat(),
     "uuid": lambda value: str(UUID(bytes=value)),
@@ -48,7 +48,7 @@ _SPELLINGS: dict[str, Callable[[Any], Any]] = {
 def encode_values(heads: pa.Array, columns: Sequence[pa.Array], kinds: Sequence[str]) -> pa.Array:
     """One binary value for each row: the bytes of its head, and its values as JSON, each after a comma.
 
-    The columns are those of `to_stored`. Some thousand rows at a time are faster than all: they stay in the processor's cache.
+    The columns are results of `to_stored`. A few thousand rows at a time are faster than all, since they fit in the processor's cache.
     """
     parts = [
         pc.binary_join_element_wise(heads.slice(start, STEP_ROWS), *_segments([c.slice(start, STEP_ROWS) for c in columns], kinds), b"")
@@ -58,8 +58,11 @@ def encode_values(heads: pa.Array, columns: Sequence[pa.Array], kinds: Sequence[
 
 
 def decode_values(rows: Sequence[bytes], kinds: Sequence[str]) -> list[list[Any]]:
-    """The Python values of rows, each the bytes of its values. A row of another number of values, which was not written by
-    `encode_values`, has them as in JSON. Raises: orjson.JSONDecodeError for bytes that are no row.
+    """The Python values of rows, from the bytes of their values.
+
+    A row with another number of values, which `encode_values` did not write, gets its JSON values unconverted.
+
+    Raises: orjson.JSONDecodeError for invalid bytes.
     """
     content = b"[[%b]]" % b"],[".join([row[1:] for row in rows])
     values: list[list[Any]] = orjson.loads(content) if rows else []
@@ -68,10 +71,10 @@ def decode_values(rows: Sequence[bytes], kinds: Sequence[str]) -> list[list[Any]
     converted = [row for row in values if len(row) == len(kinds)]
     finite = not any(name in content for name in _QUOTED_NAMES)
     for index, kind in enumerate(kinds):
-        if (reader := _reader_of(kind)) is not None and not (finite and "float" in kind):
+        if (parser := _parser_of(kind)) is not None and not (finite and "float" in kind):
             for row in converted:
                 if (value := row[index]) is not None:
-                    row[index] = reader(value)
+                    row[index] = parser(value)
     return values
 
 
@@ -87,12 +90,12 @@ def _segments(columns: Sequence[pa.Array], kinds: Sequence[str]) -> Iterator[pa.
 
 
 def _number_type(column: pa.Array, kind: str) -> type[np.generic] | None:
-    """The type of numbers that orjson writes as they are to be; None for a column whose values are written one by one."""
+    """The numpy type as which orjson writes a column correctly; None if its values must be written separately."""
     if kind == "int" and not column.null_count:
         return np.int64
     if kind != "float":
         return None
-    # A NULL becomes NaN in numpy, which orjson writes as null; a NaN is not to be.
+    # In numpy a NULL becomes NaN, which orjson writes as null. A stored NaN must not become null.
     finite = int(np.isfinite(column.to_numpy(zero_copy_only=False)).sum())
     return np.float64 if finite + column.null_count == len(column) else None
 
@@ -102,7 +105,7 @@ def _numbers(columns: Sequence[NDArray[Any]], number_type: type[np.generic]) -> 
     for index, column in enumerate(columns):
         matrix[:, index] = column
     content = orjson.dumps(matrix.reshape(-1), option=orjson.OPT_SERIALIZE_NUMPY)
-    # "[1,2,3,4]" becomes ",1,2,3,4", in which each row begins with a comma.
+    # "[1,2,3,4]" becomes ",1,2,3,4", where each row starts with a comma.
     data = np.frombuffer(b",%b" % content[1:-1], np.uint8)
     starts = np.flatnonzero(data == _COMMA[0])[:: len(columns)]
     offsets = pa.array(np.append(starts, len(data)), pa.int32())
@@ -110,20 +113,20 @@ def _numbers(columns: Sequence[NDArray[Any]], number_type: type[np.generic]) -> 
 
 
 def _texts(column: pa.Array, kind: str) -> pa.Array:
-    """The texts of one column of any kind."""
+    """The JSON texts of a column's values."""
     if kind == "bool":
         return pc.if_else(column, pa.scalar(b"true"), pa.scalar(b"false")).fill_null(_NULL)
     if kind == "int":
         return column.cast(pa.string()).cast(pa.binary()).fill_null(_NULL)
-    return pa.array(map(orjson.dumps, _spelled(column.to_pylist(), kind)), pa.binary(), size=len(column))
+    return pa.array(map(orjson.dumps, _format_values(column.to_pylist(), kind)), pa.binary(), size=len(column))
 
 
-def _spelled(values: Iterable[Any], kind: str) -> Iterator[Any]:
-    """Values as orjson writes them."""
+def _format_values(values: Iterable[Any], kind: str) -> Iterator[Any]:
+    """Convert values to ones that orjson writes in the format of HTTP responses."""
     if kind.startswith("list<"):
-        return (None if value is None else list(_spelled(value, kind[5:-1])) for value in values)
-    spell = _SPELLINGS.get(kind)
-    return iter(values) if spell is None else (None if value is None else spell(value) for value in values)
+        return (None if value is None else list(_format_values(value, kind[5:-1])) for value in values)
+    format_value = _FORMATTERS.get(kind)
+    return iter(values) if format_value is None else (None if value is None else format_value(value) for value in values)
 
 
 def _name(value: float) -> str:
@@ -131,9 +134,9 @@ def _name(value: float) -> str:
 
 
 @lru_cache(maxsize=256)
-def _reader_of(kind: str) -> Callable[[Any], Any] | None:
-    """A function from the JSON spelling of a value to the value; None if they are the same."""
+def _parser_of(kind: str) -> Callable[[Any], Any] | None:
+    """A function that converts a value from its JSON form; None if no conversion is needed."""
     if kind.startswith("list<"):
-        inner = _reader_of(kind[5:-1])
+        inner = _parser_of(kind[5:-1])
         return None if inner is None else lambda values: [None if value is None else inner(value) for value in values]
-    return _READERS.get(kind)
+    return _PARSERS.get(kind)

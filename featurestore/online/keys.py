@@ -39,7 +39,7 @@ _encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
 
 
 def encode_key(parts: Sequence[Any]) -> bytes | None:
-    """The bytes of one key; None if a part is None. Naive datetimes are taken as UTC.
+    """The bytes of one key; None if a part is None. Naive datetimes are in UTC.
 
     Raises: TypeMismatch for a part that is not an int, str, bool, bytes, date, datetime, UUID or Decimal.
     """
@@ -56,7 +56,7 @@ def encode_key(parts: Sequence[Any]) -> bytes | None:
 
 
 def encode_plain_keys(columns: Sequence[Sequence[Any]]) -> list[bytes | None]:
-    """As `encode_key` of each row of these columns, which have 64-bit integers, bools, valid text and None only."""
+    """`encode_key` for each row of these columns, which contain only 64-bit integers, bools, valid text and None."""
     if any(None in column for column in columns):
         return [encode_key(parts) for parts in zip(*columns, strict=True)]
     keys: list[bytes | None] = [_encode(parts) for parts in zip(*columns, strict=True)]
@@ -64,8 +64,9 @@ def encode_plain_keys(columns: Sequence[Sequence[Any]]) -> list[bytes | None]:
 
 
 def decode_key(encoded: bytes) -> tuple[Any, ...] | None:
-    """The parts of an encoded key, numbers outside of 64-bit integers as Decimal; None for a key that was replaced by its digest,
-    and for invalid bytes.
+    """The parts of an encoded key, with numbers that do not fit in 64 bits as Decimal.
+
+    None for a key that was replaced by its digest, and for invalid bytes.
     """
     try:
         return None if encoded.startswith(_HASHED) else tuple(_decode(encoded))

@@ -23,10 +23,10 @@ from featurestore.online.rows import Shape, replaces
 from featurestore.online.store import ANY, Cursor, EncodedKeys, EncodedRead, EncodedReads, From, Read, check_since, first_generation
 from featurestore.online.stored_table import StoredTables, read_rows
 
-# A row's key is its table's number and then the encoded key, so that a table is loaded in order and dropped as a range.
-# (With the entity first, 100 keys of 3 tables read in 0.7 of the time, but the third table of 1M rows takes 10 times as
-# long to load, and the file is 2.3 times as large.) Numbers stay under 0xff000000: what begins with 0xff is our own.
-_OWN = b"\xff"
+# A row's key is the number of its table followed by the encoded key, so that a table is loaded in order and dropped as a range.
+# (With the encoded key first, 100 keys of 3 tables are read in 0.7 of the time, but the third table of 1M rows takes 10 times as
+# long to load, and the file is 2.3 times as large.) Table numbers are below 0xff000000; other entries of the store start with 0xff.
+_NOT_ROWS = b"\xff"
 _GENERATION = b"\xffg"
 _IDENTITY = b"\xffi"
 _NEXT_ID = b"\xffn"
@@ -76,15 +76,17 @@ class LmdbStore:
         private.make_folder(self._environment.path)
         return BufferedEdition(self._stored_shape, self._commit, self._environment.path)
 
-    def read(self, wanted: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> list[Read]:
+    def read(self, requests: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> list[Read]:
         """See OnlineStore.read."""
-        return read_rows(self, wanted)
+        return read_rows(self, requests)
 
-    def read_encoded(self, wanted: EncodedKeys) -> EncodedReads:
+    def read_encoded(self, requests: EncodedKeys) -> EncodedReads:
         """See OnlineStore.read_encoded."""
         self._environment.follow()
-        reads = self._environment.read(lambda txn: EncodedReads(_generation(txn), [self._read(txn, *request) for request in wanted]), None)
-        return EncodedReads(0, [EncodedRead(None, [None] * len(keys)) for _, keys in wanted]) if reads is None else reads
+        reads = self._environment.read(
+            lambda txn: EncodedReads(_generation(txn), [self._read(txn, *request) for request in requests]), None
+        )
+        return EncodedReads(0, [EncodedRead(None, [None] * len(keys)) for _, keys in requests]) if reads is None else reads
 
     def decoding(self) -> AbstractContextManager[None]:
         """See OnlineStore.decoding."""
@@ -93,9 +95,9 @@ class LmdbStore:
     def keys(self, table: str) -> Iterator[list[bytes]]:
         """See OnlineStore.keys."""
         name, after = _header_key(table), b""
-        while found := self._environment.read(partial(_key_batch, name=name, after=after), list[bytes]()):
-            yield found
-            after = found[-1]
+        while batch := self._environment.read(partial(_key_batch, name=name, after=after), list[bytes]()):
+            yield batch
+            after = batch[-1]
 
     def cursor(self, table: str) -> Cursor | None:
         """See OnlineStore.cursor."""
@@ -182,25 +184,28 @@ def _publish(txn: lmdb.Transaction, *, changes: Sequence[TableChange], entries: 
 def _publish_table(txn: lmdb.Transaction, change: TableChange, edition: int, entries: _Entries) -> int:
     name = _header_key(change.table)
     data = _get(txn, name)
-    held = readable_header(data)
-    check_since(change.table, change.since, None if held is None else held.cursor)
-    header = next_header(held, change.shape, change.cursor, replace=change.replace, new_id=lambda: _next_id(txn))
-    if data is not None and (change.replace or held is None):
+    stored = readable_header(data)
+    check_since(change.table, change.since, None if stored is None else stored.cursor)
+    header = next_header(stored, change.shape, change.cursor, replace=change.replace, new_id=lambda: _next_id(txn))
+    if data is not None and (change.replace or stored is None):
         _delete_rows(txn, decode_header(data).id)
-    before = entries(txn)
+    entries_before = entries(txn)
     for key in change.removed:
         txn.delete(_prefix(header.id) + key)
-    stored_rows = 0 if held is None or change.replace or not held.shape.keys else held.rows
-    newest = b"" if held is None or change.replace or not held.shape.keys else held.newest
+    rows_before = 0 if stored is None or change.replace or not stored.shape.keys else stored.rows
+    newest = b"" if stored is None or change.replace or not stored.shape.keys else stored.newest
     written = _write(txn, change.buffer, _prefix(header.id), fresh=newest is not None and change.buffer.oldest > newest)
-    rows = None if stored_rows is None else stored_rows + entries(txn) - before
-    known = None if newest is None else max(newest, change.buffer.newest)
-    txn.put(name, msgspec.structs.replace(header, newest=known, rows=rows, edition=edition).encode())
+    rows = None if rows_before is None else rows_before + entries(txn) - entries_before
+    newest_after = None if newest is None else max(newest, change.buffer.newest)
+    txn.put(name, msgspec.structs.replace(header, newest=newest_after, rows=rows, edition=edition).encode())
     return written
 
 
 def _write(txn: lmdb.Transaction, buffer: PublishBuffer, prefix: bytes, fresh: bool) -> int:
-    """Write the rows that are not older than the stored ones. `fresh`: all are replaces, so that ascending keys need no lookup."""
+    """Write the rows that are not older than the stored ones.
+
+    `fresh`: all rows are newer than any stored row, so rows with ascending keys are written without reading the stored ones.
+    """
     cursor = txn.cursor()
     written = 0
     last = b""
@@ -211,8 +216,8 @@ def _write(txn: lmdb.Transaction, buffer: PublishBuffer, prefix: bytes, fresh: b
             last = keys[-1]
         else:
             fresh = False
-            held = cast(dict[bytes, bytes], dict(cursor.getmulti(keys)))
-            items = [(key, row) for key, row in items if replaces(row, held.get(key))]
+            stored = cast(dict[bytes, bytes], dict(cursor.getmulti(keys)))
+            items = [(key, row) for key, row in items if replaces(row, stored.get(key))]
         consumed, _ = cursor.putmulti(items)
         written += consumed
     return written
@@ -231,8 +236,8 @@ def _delete_rows(txn: lmdb.Transaction, number: int) -> None:
     prefix = _prefix(number)
     while True:
         with txn.cursor() as cursor:
-            found = cursor.set_range(prefix)
-            keys = list(islice(cast(Iterator[bytes], cursor.iternext(values=False)), _BATCH_ROWS)) if found else []
+            exists = cursor.set_range(prefix)
+            keys = list(islice(cast(Iterator[bytes], cursor.iternext(values=False)), _BATCH_ROWS)) if exists else []
         for key in keys:
             if not key.startswith(prefix):
                 return
@@ -242,15 +247,15 @@ def _delete_rows(txn: lmdb.Transaction, number: int) -> None:
 
 
 def _key_batch(txn: lmdb.Transaction, *, name: bytes, after: bytes) -> list[bytes]:
-    """A batch of a table's encoded keys in order, starting after `after`."""
+    """A batch of a table's encoded keys in order, those after the key `after`."""
     data = _get(txn, name)
     header = readable_header(data)
     if header is None:
         return []
     prefix = _prefix(header.id)
     with txn.cursor() as cursor:
-        found = cursor.set_range(prefix + after)
-        keys = list(islice(cast(Iterator[bytes], cursor.iternext(values=False)), _BATCH_ROWS)) if found else []
+        exists = cursor.set_range(prefix + after)
+        keys = list(islice(cast(Iterator[bytes], cursor.iternext(values=False)), _BATCH_ROWS)) if exists else []
     return [key[len(prefix) :] for key in keys if key.startswith(prefix) and key != prefix + after]
 
 
@@ -281,34 +286,35 @@ def _touch(txn: lmdb.Transaction) -> int:
 
 
 def _incomplete(txn: lmdb.Transaction, *, tables: Collection[str], entries: _Entries) -> dict[str, str]:
-    """Compare the number of entries with the sum of all tables' rows, and only if they differ, count the rows of `tables`."""
-    headers, others = {}, 0
-    for key, value in _own_entries(txn):
+    """Describe the missing rows by table. Counts the rows of `tables` only if the number of entries shows that any rows are missing."""
+    headers, not_rows = {}, 0
+    for key, value in _entries_of_store(txn):
         if key.startswith(_HEADER):
             headers[key] = decode_header(value)
-        others += 1
+        not_rows += 1
     rows = [header.rows for header in headers.values()]
-    if None in rows or entries(txn) == others + sum(filter(None, rows)):
+    if None in rows or entries(txn) == not_rows + sum(filter(None, rows)):
         return {}
-    found = {}
+    missing = {}
     for table in tables:
         header = headers.get(_header_key(table))
         if header is not None and header.rows is not None and (count := _count_rows(txn, header.id)) < header.rows:
-            found[table] = f"{header.rows - count:,} of {header.rows:,} rows are missing"
-    return found
+            missing[table] = f"{header.rows - count:,} of {header.rows:,} rows are missing"
+    return missing
 
 
-def _own_entries(txn: lmdb.Transaction) -> Iterator[tuple[bytes, bytes]]:
+def _entries_of_store(txn: lmdb.Transaction) -> Iterator[tuple[bytes, bytes]]:
+    """The entries that are not rows: generation, identity, counter and headers."""
     with txn.cursor() as cursor:
-        if cursor.set_range(_OWN):
+        if cursor.set_range(_NOT_ROWS):
             yield from cast(Iterator[tuple[bytes, bytes]], cursor.iternext())
 
 
 def _count_rows(txn: lmdb.Transaction, number: int) -> int:
     prefix = _prefix(number)
     with txn.cursor() as cursor:
-        found = cursor.set_range(prefix)
-        keys = cast(Iterator[bytes], cursor.iternext(values=False)) if found else iter(())
+        exists = cursor.set_range(prefix)
+        keys = cast(Iterator[bytes], cursor.iternext(values=False)) if exists else iter(())
         return sum(1 for _ in takewhile(lambda key: key.startswith(prefix), keys))
 
 

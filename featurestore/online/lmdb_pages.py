@@ -1,4 +1,4 @@
-"""Check the pages of an LMDB file before it is mapped: reading a mapped page that the file lacks kills the process.
+"""Check the pages of an LMDB file before it is mapped: reading a mapped page beyond the end of the file kills the process.
 
 Format, of LMDB 0.9 on 64-bit machines: https://github.com/LMDB/lmdb/blob/mdb.RE/0.9/libraries/liblmdb/mdb.c
 """
@@ -26,11 +26,11 @@ _NO_PAGE = (1 << 64) - 1
 
 
 class _Damaged(Exception):
-    """What is wrong with a file."""
+    """A file is damaged; the message describes how."""
 
 
 class _State(NamedTuple):
-    """What a meta page says: the newest of two counts."""
+    """The content of a meta page. Of the two, the one with the later transaction is valid."""
 
     transaction: int
     page_bytes: int
@@ -39,10 +39,10 @@ class _State(NamedTuple):
 
 
 def damage(path: Path) -> str | None:
-    """Describe why LMDB cannot safely map a file; None if no damage is found by a quick check.
+    """Describe why LMDB cannot safely map a file; None if a quick check finds no damage.
 
-    Checks both meta pages and the roots; if the file is shorter than its last page number implies, all reachable pages: the last
-    pages of an intact file may be free and not written yet. Raises: OSError.
+    Checks both meta pages and the roots. If the file is shorter than its last page number implies, checks all reachable pages, since
+    the last pages of an intact file may be free and not written yet. Raises: OSError.
     """
     with path.open("rb") as file:
         before = None
@@ -52,16 +52,16 @@ def damage(path: Path) -> str | None:
                 state = _state(file.fileno())
                 _check(file.fileno(), state)
                 return None
-            except (_Damaged, error) as found:
-                # A writer may have changed the file during the check: then the new state is checked.
+            except (_Damaged, error) as damaged:
+                # A writer may have changed the file during the check: then check its new state.
                 if state == before or state is None:
-                    return str(found)
+                    return str(damaged)
                 before = state
 
 
 def _state(file: int) -> _State:
     page_bytes = _LEAST_PAGE
-    found = []
+    states = []
     for number in (0, 1):
         data = os.pread(file, _LEAST_PAGE, number * page_bytes)
         if len(data) < _LEAST_PAGE:
@@ -76,8 +76,8 @@ def _state(file: int) -> _State:
         page_bytes = trees[0][0]
         if not _LEAST_PAGE <= page_bytes <= _MOST_PAGE or page_bytes & (page_bytes - 1):
             raise _Damaged(f"page {number} has an invalid page size of {page_bytes} bytes")
-        found.append(_State(transaction, page_bytes, last, tuple(tree[-1] for tree in trees if tree[-1] != _NO_PAGE)))
-    return max(found)
+        states.append(_State(transaction, page_bytes, last, tuple(tree[-1] for tree in trees if tree[-1] != _NO_PAGE)))
+    return max(states)
 
 
 def _check(file: int, state: _State) -> None:
@@ -95,8 +95,8 @@ def _page(file: int, state: _State, number: int, kinds: int) -> bytes:
     data = os.pread(file, state.page_bytes, number * state.page_bytes) if number <= state.last_page else b""
     if len(data) < state.page_bytes:
         raise _Damaged(f"page {number} is missing: it ends after {os.fstat(file).st_size} bytes")
-    own, _, flags, lower, upper = _PAGE.unpack_from(data)
-    if own != number or not flags & kinds:
+    stored_number, _, flags, lower, upper = _PAGE.unpack_from(data)
+    if stored_number != number or not flags & kinds:
         raise _Damaged(f"page {number} has another page's number or type")
     if flags & _OVERFLOW:
         pages = _PAGES.unpack_from(data, 12)[0]

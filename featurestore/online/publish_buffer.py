@@ -1,4 +1,4 @@
-"""A buffer for the encoded rows of a publish: in memory while small, else in a temporary file."""
+"""A buffer for the encoded rows of a publish, in memory and, beyond a limit, in a temporary file."""
 
 import errno
 import tempfile
@@ -19,7 +19,7 @@ TIME_BYTES = 8
 
 
 class PublishBuffer:
-    """Pairs of key and row arrays that can be iterated repeatedly. The file is unnamed, so that a crash leaves nothing behind.
+    """Pairs of key and row arrays, which can be iterated repeatedly. The file has no name, so none remains after a crash.
 
     `oldest` and `newest` are the minimum and maximum feature_timestamp of all rows, encoded as in a row; empty without rows.
     """

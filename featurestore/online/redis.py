@@ -1,9 +1,9 @@
-"""The online store for many machines: Redis. Rows keep their previous version until the table's header makes a publish visible.
+"""The online store for many machines: Redis. A row keeps its previous version until the table's header makes a publish visible.
 
-A publish takes the next number of a counter, its sequence, and writes rows that contain their new version, marked with the
-sequence, and the previous version. Finally it writes the header of each table with the sequence and the cursor, all at once. A reader
-fetches headers and rows with one MGET, so at one instant, and uses the new version of a row if its sequence is not after that
-of the header. Sequences of interrupted publishes are listed in the next header.
+A publish takes the next number of a counter as its sequence. It writes rows with their new version, marked with the sequence, and their
+previous version. Finally, it writes the headers of all tables, with the sequence and the cursor, in one step. A reader fetches headers
+and rows with one MGET, so from one state, and uses the new version of a row if its sequence is not greater than that of the header.
+Sequences of interrupted publishes are listed in the next header.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -45,13 +45,13 @@ return found[1]
 
 @dataclass
 class _Pending:
-    """The publish of one table, not yet visible: its change, the headers before and after, and the table's rows so far.
+    """The publish of one table before it is visible: the change, the headers before and after, and the number of rows so far.
 
-    `stored_id` is the id of the rows before, whether they can be read or not.
+    `stored_id` is the id of the rows before the publish, whether they can be read or not.
     """
 
     change: TableChange
-    held: Header | None
+    stored: Header | None
     stored_id: int | None
     header: Header
     rows: int | None
@@ -65,7 +65,7 @@ class _Pending:
 
 
 class RedisStore:
-    """An OnlineStore in a Redis database. Writers of a table take turns; the lease of a killed one expires after some seconds."""
+    """An OnlineStore in a Redis database. Writers of a table take turns; the lease of a killed writer expires after a few seconds."""
 
     def __init__(self, url: str, *, readonly: bool = False, allow_eviction: bool = False, lease_seconds: float = _LEASE_SECONDS) -> None:
         """Raises: RequestError for an invalid address; NotReady if the server does not respond, or evicts rows."""
@@ -103,27 +103,27 @@ class RedisStore:
         self._check_writable()
         return BufferedEdition(self._stored_shape, self._commit)
 
-    def read(self, wanted: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> list[Read]:
+    def read(self, requests: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> list[Read]:
         """See OnlineStore.read."""
-        return read_rows(self, wanted)
+        return read_rows(self, requests)
 
-    def read_encoded(self, wanted: EncodedKeys) -> EncodedReads:
+    def read_encoded(self, requests: EncodedKeys) -> EncodedReads:
         """See OnlineStore.read_encoded."""
-        headers = [self._key(b"g"), *(self._key(b"t", name) for name, _ in wanted)]
+        headers = [self._key(b"g"), *(self._key(b"t", name) for name, _ in requests)]
         with self._client.errors():
             while True:
-                known = [self._tables.get(name) for name, _ in wanted]
+                known = [self._tables.get(name) for name, _ in requests]
                 names = headers.copy()
-                for table, (_, keys) in zip(known, wanted, strict=True):
+                for table, (_, keys) in zip(known, requests, strict=True):
                     if table is not None:
                         names += [table.prefix + key for key in keys if key is not None]
-                found = self._commands.mget(names)
-                tables = [self._tables.update(name, data) for (name, _), data in zip(wanted, found[1:], strict=False)]
-                # If a table is new or was replaced, its rows have other keys than those that were requested: read again.
+                values = self._commands.mget(names)
+                tables = [self._tables.update(name, data) for (name, _), data in zip(requests, values[1:], strict=False)]
+                # If a table is new or was replaced, its rows have other key names than those that were fetched: read again.
                 if [_number(table) for table in known] == [_number(table) for table in tables]:
-                    rows = iter(found[len(headers) :])
-                    reads = [_encoded_read(table, keys, rows) for table, (_, keys) in zip(tables, wanted, strict=True)]
-                    return EncodedReads(int(found[0] or 0), reads)
+                    rows = iter(values[len(headers) :])
+                    reads = [_encoded_read(table, keys, rows) for table, (_, keys) in zip(tables, requests, strict=True)]
+                    return EncodedReads(int(values[0] or 0), reads)
 
     def decoding(self) -> AbstractContextManager[None]:
         """See OnlineStore.decoding."""
@@ -162,11 +162,11 @@ class RedisStore:
     def incomplete(self, tables: Collection[str]) -> dict[str, str]:
         """See OnlineStore.incomplete."""
         with self._client.errors():
-            found = {}
+            incomplete = {}
             for table in tables:
                 if (missing := self._missing(table)) is not None:
-                    found[table] = missing
-            return found
+                    incomplete[table] = missing
+            return incomplete
 
     def claim_filling(self) -> AbstractContextManager[Callable[[bytes], None] | None]:
         """See OnlineStore.claim_filling."""
@@ -176,8 +176,8 @@ class RedisStore:
     def filling(self) -> bytes | None:
         """See OnlineStore.filling."""
         with self._client.errors():
-            shown, data = self._commands.mget(self._key(b"f"), self._key(b"f", "progress"))
-        return None if shown is None else data or b""
+            claim, progress = self._commands.mget(self._key(b"f"), self._key(b"f", "progress"))
+        return None if claim is None else progress or b""
 
     def generation(self) -> int:
         """See OnlineStore.generation."""
@@ -212,11 +212,11 @@ class RedisStore:
         if self._readonly:
             raise RequestError(f"the online store at {self._client.address} was opened for reading only")
 
-    def _key(self, sort: bytes, table: str | None = None) -> bytes:
-        """Key names: g generation, i identity, n counter, f right to fill; per table: t header, l lease, p unfinished sequences, d obsolete
-        row ids, s sample of its rows' keys; r rows by id.
+    def _key(self, letter: bytes, table: str | None = None) -> bytes:
+        """A key name. Of the store: g generation, i identity, n counter, f right to fill. Of a table: t header, l lease, p sequences of
+        interrupted publishes, d obsolete row ids, s sample of its rows' keys. `_rows_prefix` names rows.
         """
-        return self._client.base + sort + (b"" if table is None else b":" + table.encode())
+        return self._client.base + letter + (b"" if table is None else b":" + table.encode())
 
     def _rows_prefix(self, number: int) -> bytes:
         return self._client.base + b"r:%d:" % number
@@ -240,7 +240,7 @@ class RedisStore:
             return self._as_only_writer([change.table for change in changes], lambda lease: self._publish(lease, changes))
 
     def _as_only_writer(self, tables: Sequence[str], function: Callable[[Lease], T]) -> T:
-        """Call the function as the only writer of the tables and return its result; then delete rows that became obsolete."""
+        """Call the function as the only writer of the tables, and return its result; then delete the rows that it made obsolete."""
         names = "', '".join(tables)
 
         def attempt() -> T:
@@ -263,32 +263,32 @@ class RedisStore:
 
     def _publish(self, lease: Lease, changes: Sequence[TableChange]) -> dict[str, int]:
         pending = [self._begin(lease, change) for change in changes]
-        for one in pending:
-            self._remove(lease, one)
-            self._write(lease, one)
+        for publish in pending:
+            self._remove(lease, publish)
+            self._write(lease, publish)
         self._make_visible(lease, pending)
-        for one in pending:
-            self._unlink_removed(lease, one)
-        return {one.change.table: one.written for one in pending}
+        for publish in pending:
+            self._unlink_removed(lease, publish)
+        return {publish.change.table: publish.written for publish in pending}
 
     def _begin(self, lease: Lease, change: TableChange) -> _Pending:
-        """Register a publish, so that the rows of one that is interrupted are known."""
+        """Register a publish, so that its rows are known if it is interrupted."""
         table = change.table
-        held, stored_id = self._header(table), self._stored_id(table)
-        check_since(table, change.since, None if held is None else held.cursor)
+        stored, stored_id = self._header(table), self._stored_id(table)
+        check_since(table, change.since, None if stored is None else stored.cursor)
         sequence = int(self._commands.incr(self._key(b"n")))
-        unfinished = tuple(int(number) for number in self._commands.lrange(self._key(b"p", table), 0, -1))
+        interrupted = tuple(int(number) for number in self._commands.lrange(self._key(b"p", table), 0, -1))
         header = next_header(
-            held, change.shape, change.cursor, replace=change.replace, new_id=lambda: sequence, sequence=sequence, unfinished=unfinished
+            stored, change.shape, change.cursor, replace=change.replace, new_id=lambda: sequence, sequence=sequence, interrupted=interrupted
         )
         with lease.step() as step:
             step.rpush(self._key(b"p", table), sequence)
-            if held is None or held.id != header.id:
+            if stored is None or stored.id != header.id:
                 step.sadd(self._key(b"d", table), header.id)
-        kept = held is not None and held.id == header.id
-        rows = held.rows if kept and held is not None and held.shape.keys else 0
+        kept = stored is not None and stored.id == header.id
+        rows = stored.rows if kept and stored is not None and stored.shape.keys else 0
         sample = KeySample.decode(self._commands.get(self._key(b"s", table)) if kept else None)
-        return _Pending(change, held, stored_id, header, rows, sample)
+        return _Pending(change, stored, stored_id, header, rows, sample)
 
     def _make_visible(self, lease: Lease, pending: Sequence[_Pending]) -> None:
         """Write the headers of all tables in one step, with the next generation as their edition. Raises: Lost."""
@@ -300,48 +300,48 @@ class RedisStore:
                 with lease.step({generation: before}) as step:
                     step.set(self._key(b"i"), uuid4().hex, nx=True)
                     step.set(generation, edition)
-                    for one in pending:
-                        self._write_header(step, one, edition)
+                    for publish in pending:
+                        self._write_header(step, publish, edition)
                 return
             except Lost:
-                # Another table may have been published meanwhile; then the generation has another value.
+                # If another table was published meanwhile, only the generation has changed: try again.
                 if not lease.is_held():
                     raise
 
-    def _write_header(self, step: Any, one: _Pending, edition: int) -> None:
-        table = one.change.table
-        step.srem(self._key(b"d", table), one.header.id)
-        if one.stored_id is not None and one.stored_id != one.header.id:
-            step.sadd(self._key(b"d", table), one.stored_id)
+    def _write_header(self, step: Any, publish: _Pending, edition: int) -> None:
+        table = publish.change.table
+        step.srem(self._key(b"d", table), publish.header.id)
+        if publish.stored_id is not None and publish.stored_id != publish.header.id:
+            step.sadd(self._key(b"d", table), publish.stored_id)
         step.delete(self._key(b"p", table))
-        step.set(self._key(b"s", table), one.sample.encode())
-        step.set(self._key(b"t", table), msgspec.structs.replace(one.header, rows=one.rows, edition=edition).encode())
+        step.set(self._key(b"s", table), publish.sample.encode())
+        step.set(self._key(b"t", table), msgspec.structs.replace(publish.header, rows=publish.rows, edition=edition).encode())
 
-    def _remove(self, lease: Lease, one: _Pending) -> None:
-        """Write empty rows, which mean deleted, over the stored ones: readers see the previous version until the header is written."""
-        held, header = one.held, one.header
-        if held is None or held.id != header.id:
+    def _remove(self, lease: Lease, publish: _Pending) -> None:
+        """Replace the stored rows with empty ones, which mean deleted; readers see the previous version until the header is written."""
+        stored, header = publish.stored, publish.header
+        if stored is None or stored.id != header.id:
             return
-        for keys, there in self._stored_batches(one.change.removed, header):
+        for keys, values in self._stored_batches(publish.change.removed, header):
             changed = {
                 key: _HEAD.pack(header.sequence, 0) + before
-                for key, old in zip(keys, there, strict=True)
-                if (before := _visible(old, held)) is not None
+                for key, value in zip(keys, values, strict=True)
+                if (before := _visible(value, stored)) is not None
             }
             if changed:
                 with lease.step() as step:
                     step.mset(changed)
-                one.count(-len(changed))
-        one.sample.remove(one.change.removed)
+                publish.count(-len(changed))
+        publish.sample.remove(publish.change.removed)
 
-    def _unlink_removed(self, lease: Lease, one: _Pending) -> None:
+    def _unlink_removed(self, lease: Lease, publish: _Pending) -> None:
         """Delete the keys of removed rows, once all readers see them as removed."""
-        for keys, there in self._stored_batches(one.change.removed, one.header):
-            empty = (one.header.sequence, 0)
-            left = [key for key, old in zip(keys, there, strict=True) if old is not None and _HEAD.unpack_from(old) == empty]
-            if left:
+        for keys, values in self._stored_batches(publish.change.removed, publish.header):
+            empty = (publish.header.sequence, 0)
+            removed = [key for key, value in zip(keys, values, strict=True) if value is not None and _HEAD.unpack_from(value) == empty]
+            if removed:
                 with lease.step() as step:
-                    step.unlink(*left)
+                    step.unlink(*removed)
 
     def _stored_batches(self, encoded_keys: Sequence[bytes], header: Header) -> Iterator[tuple[list[bytes], list[bytes | None]]]:
         """Batches of keys, with their stored values."""
@@ -350,25 +350,25 @@ class RedisStore:
             keys = [prefix + key for key in encoded_keys[start : start + _STEP_ROWS]]
             yield keys, self._commands.mget(keys)
 
-    def _write(self, lease: Lease, one: _Pending) -> None:
-        """Write the rows that are not older than the stored ones. A new table has none, so that ascending keys need no lookup."""
-        held, header = one.held, one.header
-        fresh = held is None or held.id != header.id or not held.shape.keys
+    def _write(self, lease: Lease, publish: _Pending) -> None:
+        """Write the rows that are not older than the stored ones. A new table has none, so ascending keys need not be read first."""
+        stored, header = publish.stored, publish.header
+        fresh = stored is None or stored.id != header.id or not stored.shape.keys
         prefix, last = self._rows_prefix(header.id), b""
-        for key_array, row_array in one.change.buffer:
+        for key_array, row_array in publish.change.buffer:
             for start in range(0, len(key_array), _STEP_ROWS):
                 keys: list[bytes] = [prefix + key for key in key_array[start : start + _STEP_ROWS].to_pylist()]
                 rows: list[bytes] = row_array[start : start + _STEP_ROWS].to_pylist()
                 fresh = fresh and keys[0] > last
                 last = keys[-1]
-                there: list[bytes | None] = [None] * len(keys) if fresh else self._commands.mget(keys)
-                changed, added = _changes(keys, rows, there, held, header)
+                values: list[bytes | None] = [None] * len(keys) if fresh else self._commands.mget(keys)
+                changed, added = _changes(keys, rows, values, stored, header)
                 if changed:
                     with lease.step() as step:
                         step.mset(changed)
-                one.written += len(changed)
-                one.count(len(added))
-                one.sample.add([key[len(prefix) :] for key in added], one.rows)
+                publish.written += len(changed)
+                publish.count(len(added))
+                publish.sample.add([key[len(prefix) :] for key in added], publish.rows)
 
     def _drop(self, lease: Lease, table: str) -> None:
         stored_id = self._stored_id(table)
@@ -380,7 +380,7 @@ class RedisStore:
             step.incr(self._key(b"g"))
 
     def _missing(self, table: str) -> str | None:
-        """Look for the sampled rows of a table: what is missing; None if nothing is."""
+        """Describe which sampled rows of a table are missing; None if none is."""
         prefix_of = self._rows_prefix
         while True:
             data, sampled = self._commands.mget(self._key(b"t", table), self._key(b"s", table))
@@ -388,14 +388,14 @@ class RedisStore:
                 return None
             header, keys = decode_header(data), KeySample.decode(sampled).keys
             count = self._commands.exists(*(prefix_of(header.id) + key for key in keys)) if keys else 0
-            # During a publish, rows are deleted that a sample read before it names.
+            # Rows of the sample may have been deleted by a publish meanwhile: then the header has changed.
             if count == len(keys):
                 return None
             if self._commands.get(self._key(b"t", table)) == data:
                 return f"{len(keys) - count:,} of {len(keys):,} sampled rows are missing"
 
     def _delete_obsolete(self, table: str, numbers: set[bytes]) -> None:
-        """Delete rows of ids that no header refers to any more. The table's next writer deletes what a crash leaves behind."""
+        """Delete the rows of ids that no header refers to. After a crash, the table's next writer does this."""
         for number in numbers:
             pattern, position = self._rows_prefix(int(number)) + b"*", 0
             while position := int(self._unlink_some(args=[position, pattern, _SCAN_ROWS])):
@@ -403,11 +403,11 @@ class RedisStore:
             self._commands.srem(self._key(b"d", table), number)
 
 
-def _encoded_read(table: StoredTable | None, keys: Sequence[bytes | None], found: Iterator[bytes | None]) -> EncodedRead:
-    """The rows of one table; consumes as many of the found values as were requested for it."""
+def _encoded_read(table: StoredTable | None, keys: Sequence[bytes | None], values: Iterator[bytes | None]) -> EncodedRead:
+    """The rows of one table; consumes as many of the values as it has keys."""
     if table is None:
         return EncodedRead(None, [None] * len(keys))
-    return EncodedRead(table.state, [None if key is None else _visible(next(found), table.header) for key in keys])
+    return EncodedRead(table.state, [None if key is None else _visible(next(values), table.header) for key in keys])
 
 
 def _number(table: StoredTable | None) -> int | None:
@@ -425,38 +425,38 @@ def _visible(data: bytes | None, header: Header) -> bytes | None:
 
 
 def _changes(
-    keys: Sequence[bytes], rows: Sequence[bytes], stored: Sequence[bytes | None], held: Header | None, header: Header
+    keys: Sequence[bytes], rows: Sequence[bytes], values: Sequence[bytes | None], stored: Header | None, header: Header
 ) -> tuple[dict[bytes, bytes], list[bytes]]:
     """The values to write by key, and the keys of rows that the table did not have before."""
     changed, added = dict[bytes, bytes](), list[bytes]()
-    for key, row, old in zip(keys, rows, stored, strict=True):
-        data = _stored(row, old, held, header)
+    for key, row, old in zip(keys, rows, values, strict=True):
+        data = _new_value(row, old, stored, header)
         if data is not None:
             changed[key] = data
-            if old is None or _latest(old, held, header) is None:
+            if old is None or _latest(old, stored, header) is None:
                 added.append(key)
     return changed, added
 
 
-def _latest(old: bytes | None, held: Header | None, header: Header) -> bytes | None:
-    """The version of a stored row that this publish has written, or else the one that is visible; None if there is no such row."""
+def _latest(old: bytes | None, stored: Header | None, header: Header) -> bytes | None:
+    """The version of a row that this publish has written, else the visible version; None if there is neither."""
     if old is None:
         return None
     sequence, length = _HEAD.unpack_from(old)
     if sequence == header.sequence:
         return old[12 : 12 + length] or None
-    return _visible(old, held) if held is not None and held.id == header.id else None
+    return _visible(old, stored) if stored is not None and stored.id == header.id else None
 
 
-def _stored(row: bytes, old: bytes | None, held: Header | None, header: Header) -> bytes | None:
-    """The value to write for a published row; None if the stored one is kept."""
+def _new_value(row: bytes, old: bytes | None, stored: Header | None, header: Header) -> bytes | None:
+    """The value to write for a published row; None if the stored row is kept."""
     before = current = None
     if old is not None:
         sequence, length = _HEAD.unpack_from(old)
         if sequence == header.sequence:
             current, before = old[12 : 12 + length], old[12 + length :]
-        elif held is not None and held.id == header.id:
-            before = current = _visible(old, held)
+        elif stored is not None and stored.id == header.id:
+            before = current = _visible(old, stored)
     if not replaces(row, current):
         return None
     return _HEAD.pack(header.sequence, len(row)) + row + (before or b"")

@@ -1,4 +1,4 @@
-"""The connection to Redis: an address with a key prefix, short timeouts, and errors as this package's."""
+"""The connection to Redis: an address with a key prefix, short timeouts, and errors of this package."""
 
 import contextlib
 import struct
@@ -33,19 +33,19 @@ class RedisClient:
     """A Redis database, or a part of one: all keys begin with `base`."""
 
     def __init__(self, url: str) -> None:
-        """Raises: RequestError for a wrong address, NotReady when the server does not answer."""
+        """Raises: RequestError for a wrong address; NotReady if the server does not respond."""
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         prefix = options.pop("prefix", DEFAULT_PREFIX)
         if not prefix:
             raise RequestError("the prefix of the online store is empty; leave it out or write ?prefix=name")
-        # Quoted, the prefix holds no colon, so that no two prefixes share a key, and nothing that SCAN takes for a pattern.
+        # A quoted prefix has no colon, so no two prefixes share a key, and no character that SCAN takes for a pattern.
         self.base = f"{quote(prefix, safe='')}:".encode()
         self.address = location_of(url)
         address = urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(options), ""))
-        opened = connect_by_sentinel if parts.scheme in SENTINEL_SCHEMES else redis.Redis.from_url
+        connect = connect_by_sentinel if parts.scheme in SENTINEL_SCHEMES else redis.Redis.from_url
         try:
-            self.commands: Any = opened(
+            self.commands: Any = connect(
                 address,
                 protocol=2,
                 socket_connect_timeout=_CONNECT_SECONDS,
@@ -66,14 +66,16 @@ class RedisClient:
         except OutOfMemoryError as error:
             raise OutOfResources(f"Redis at {self.address} is out of memory: {error}; nothing was published") from error
         except (msgspec.MsgspecError, orjson.JSONDecodeError, struct.error) as error:
-            words = f"Redis at {self.address} has invalid data under {self.base.decode()}* ({error})"
-            raise NotReady(f"{words}; run featurestore publish --full to replace it", address=self.address) from error
+            message = f"Redis at {self.address} has invalid data under {self.base.decode()}* ({error})"
+            raise NotReady(f"{message}; run featurestore publish --full to replace it", address=self.address) from error
         except RedisError as error:
-            words = f"Redis at {self.address} does not respond ({error}); check that it is running, the setting `online`, and the password"
-            raise NotReady(words, address=self.address) from error
+            message = (
+                f"Redis at {self.address} does not respond ({error}); check that it is running, the setting `online`, and the password"
+            )
+            raise NotReady(message, address=self.address) from error
 
     def eviction(self) -> str | None:
-        """The policy by which the server evicts keys when its memory is full; None if it does not evict, or does not tell."""
+        """The policy by which the server evicts keys when its memory is full; None if it does not evict, or if that is unknown."""
         with self.errors():
             policy = _ask(lambda: self.commands.info("memory").get("maxmemory_policy"))
             if policy is None:
@@ -82,10 +84,10 @@ class RedisClient:
 
     @contextlib.contextmanager
     def lease(self, keys: Sequence[bytes], seconds: float, wait_seconds: float) -> Iterator["Lease | None"]:
-        """The only lease on each of `keys`; None if one of them did not become free in time."""
+        """An exclusive lease on all `keys`; None if one of them did not become free in time."""
         with contextlib.ExitStack() as stack:
             tokens = {}
-            # In one order, so that two who want several do not wait for each other.
+            # In one order, so that two writers of several tables cannot deadlock.
             for key in sorted(keys):
                 lock = self.commands.lock(key, timeout=seconds, sleep=0.02, blocking_timeout=wait_seconds, thread_local=False)
                 if not lock.acquire():
@@ -97,19 +99,20 @@ class RedisClient:
 
     @contextlib.contextmanager
     def claim(self, key: bytes, seconds: float) -> Iterator[Callable[[bytes], None] | None]:
-        """The exclusive right of this name, which expires where it is not used for some seconds: a function that renews it and stores
-        what it is given beside it. None if another process has it.
+        """Claim an exclusive right, which expires if it is not renewed for some seconds.
+
+        Yields a function that renews it and stores its argument as the progress; None if another process has the right.
         """
         progress = key + b":progress"
         with self.errors():
             lock = self.commands.lock(key, timeout=seconds, blocking=False, thread_local=False)
-            taken = lock.acquire()
-        if not taken:
+            acquired = lock.acquire()
+        if not acquired:
             yield None
             return
 
         def show(data: bytes) -> None:
-            # Where another has taken over, both go on: publishes are safe side by side.
+            # If another process has taken over, both continue: concurrent publishes are safe.
             with self.errors(), contextlib.suppress(LockError):
                 lock.reacquire()
                 self.commands.set(progress, data, ex=max(1, round(seconds)))
@@ -128,7 +131,7 @@ def _release(lock: Any) -> None:
 
 
 class Lease:
-    """The right to write for a few seconds, renewed by every step. A step after another writer took over has no effect."""
+    """The right to write for a few seconds, renewed by every step. A step has no effect after another writer took over."""
 
     def __init__(self, commands: Any, tokens: Mapping[bytes, bytes], milliseconds: int) -> None:
         self._commands = commands
@@ -141,7 +144,7 @@ class Lease:
 
     @contextlib.contextmanager
     def step(self, unchanged: Mapping[bytes, bytes | None] | None = None) -> Iterator[Any]:
-        """A pipeline whose commands are executed atomically at the end of the block, if these keys have these values still.
+        """A pipeline whose commands are executed atomically at the end of the block, if the keys of `unchanged` still have its values.
 
         Raises: Lost, with no effect.
         """

@@ -1,4 +1,4 @@
-"""Encode rows as their two timestamps, as bytes that sort like times, and their features as JSON, each after a comma."""
+"""Encode rows: both timestamps, as bytes that sort like times, and then the features as JSON, each after a comma."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ VERSION_BYTES = 16
 _CHUNK_ROWS = 131_072
 _CHUNK_BYTES = 64 << 20
 TIME_BIAS = 1 << 63
-"""Added to microseconds, so that they sort like times as unsigned numbers."""
+"""Added to microseconds, so that the bytes of the unsigned sums sort like times."""
 _unpack_times = Struct(">QQ").unpack_from
 
 
@@ -37,7 +37,7 @@ class Shape:
 
 
 def shape_of(schema: pa.Schema, keys: Sequence[str]) -> Shape:
-    """The shape of rows to publish; without columns, which moves the cursor only, it has no keys.
+    """The shape of rows to publish. Rows without columns, which only move the cursor, have an empty shape.
 
     Raises: RequestError for missing or repeated columns; TypeMismatch for a type that cannot be stored or be a key.
     """
@@ -61,7 +61,7 @@ def shape_of(schema: pa.Schema, keys: Sequence[str]) -> Shape:
 
 
 def merge_shapes(new: Shape, current: Shape, table: str) -> Shape:
-    """The shape to write: the current one; the new one may have another order of columns.
+    """The shape to write, which is the current one if there is one. The new shape may have another order of columns.
 
     Raises: Conflict naming the columns that differ.
     """
@@ -92,9 +92,9 @@ def check_width(keys: Sequence[Sequence[Any]], columns: Sequence[str], table: st
 
 
 def encode_rows(rows: pa.RecordBatchReader | pa.Table, shape: Shape) -> Iterator[tuple[pa.Array, pa.Array]]:
-    """Pairs of binary arrays: keys, strictly ascending within a pair, and the newest row of each key in that part of the rows.
+    """Encode rows in parts of at most 131,072 rows or 64 MB of Arrow data, which bounds memory.
 
-    A part has at most 131,072 rows or 64 MB of Arrow data, which bounds memory.
+    Yields a pair of binary arrays for each part: its keys, strictly ascending, and the newest row of each key in the part.
 
     Raises: TypeMismatch for a value that cannot be stored.
     """
@@ -123,19 +123,19 @@ def _encode_keys(part: pa.Table, shape: Shape) -> list[bytes]:
 
 
 def _parts(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:
-    held: list[pa.RecordBatch] = []
+    buffered: list[pa.RecordBatch] = []
     count = size = 0
     for batch in batches:
         step = max(1, min(_CHUNK_ROWS, int(_CHUNK_BYTES * batch.num_rows / max(1, batch.nbytes))))
         for start in range(0, batch.num_rows, step):
             piece = batch.slice(start, step)
-            if held and (count + piece.num_rows > _CHUNK_ROWS or size + piece.nbytes > _CHUNK_BYTES):
-                yield pa.Table.from_batches(held)
-                held, count, size = [], 0, 0
-            held.append(piece)
+            if buffered and (count + piece.num_rows > _CHUNK_ROWS or size + piece.nbytes > _CHUNK_BYTES):
+                yield pa.Table.from_batches(buffered)
+                buffered, count, size = [], 0, 0
+            buffered.append(piece)
             count, size = count + piece.num_rows, size + piece.nbytes
-    if held:
-        yield pa.Table.from_batches(held)
+    if buffered:
+        yield pa.Table.from_batches(buffered)
 
 
 def _encode_part(part: pa.Table, shape: Shape) -> tuple[pa.Array, pa.Array] | None:
@@ -172,7 +172,9 @@ def _times(part: pa.Table) -> Any:
 
 
 def _newest(keys: pa.Array, times: Any) -> pa.Array | None:
-    """The rows to write in key order: for each key the one with the greatest times, the last of equal ones. None: all rows as they are."""
+    """The indices of the rows to write, ascending by key: for each key the newest row, the last of equally new ones. None if all rows
+    are to be written in their order.
+    """
     if len(keys) < 2 or pc.all(pc.less(keys[:-1], keys[1:])).as_py():
         return None
     table = pa.table({"key": keys, "feature": times[:, 0], "created": times[:, 1]})
@@ -193,7 +195,7 @@ def replaces(row: bytes, current: bytes | None) -> bool:
 
 
 def decode_rows(stored: Sequence[bytes | None], kinds: Sequence[str]) -> list[Row | None]:
-    """Rows of these kinds; None stays None. Raises: orjson.JSONDecodeError, struct.error for bytes that are no row."""
+    """Decode rows with values of these kinds; None stays None. Raises: orjson.JSONDecodeError, struct.error for invalid bytes."""
     values = iter(decode_values([row[VERSION_BYTES:] for row in stored if row is not None], kinds))
     return [None if row is None else _row(row, tuple(next(values))) for row in stored]
 

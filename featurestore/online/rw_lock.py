@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 
 class ReadWriteLock:
-    """Any number of readers at a time, or one writer, who may release the lock from another thread."""
+    """A lock for any number of readers at a time, or one writer. A writer may release it from another thread."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition(threading.Lock())
@@ -21,7 +21,7 @@ class ReadWriteLock:
             self._readers += 1
 
     def release_read(self) -> None:
-        """Undo `acquire_read`."""
+        """Release a read lock."""
         with self._condition:
             self._readers -= 1
             if self._writing and not self._readers:
@@ -37,7 +37,7 @@ class ReadWriteLock:
                 self._condition.wait()
 
     def release_write(self) -> None:
-        """Undo `acquire_write`."""
+        """Release the write lock."""
         with self._condition:
             self._writing = False
             self._condition.notify_all()

@@ -29,7 +29,7 @@ class Cursor:
 
 
 class Since(Enum):
-    """The type of ANY, which a publish gives instead of a cursor if it may start from any state."""
+    """The type of ANY, which stands for any cursor."""
 
     ANY = "any"
 
@@ -107,10 +107,10 @@ class Edition(Protocol):
 
 @dataclass(frozen=True)
 class TableState:
-    """What the header of a table says: its key columns, its columns with their kinds (see value_types), its cursor.
+    """The content of a table's header that readers need: key columns, other columns with their kinds (see value_types), cursor.
 
-    `edition` is the number of the publish that the rows are from, None if unknown: of two publishes of a store, the later one has the
-    greater number. A store gives the same object for as long as the header stays the same.
+    `edition` is the number of the table's last publish, None if unknown; later publishes of a store have greater numbers. A store
+    returns the same object until the header changes.
     """
 
     keys: tuple[str, ...]
@@ -131,7 +131,7 @@ class EncodedRead(NamedTuple):
 
 
 class EncodedReads(NamedTuple):
-    """Reads of one consistent state, in the order of the request, and the generation of the store that they are from."""
+    """Reads from one consistent state, in the order of the requests, and the store's generation in that state."""
 
     generation: int
     tables: list[EncodedRead]
@@ -164,30 +164,31 @@ class OnlineStore(Protocol):
         """A new edition. Raises: RequestError if the store was opened for reading only."""
 
     def identity(self) -> str | None:
-        """The random name that the store was given by its first publish; None before. Raises: NotReady."""
+        """The random name that the first publish gave to the store; None before. Raises: NotReady."""
 
     def incomplete(self, tables: Collection[str]) -> dict[str, str]:
-        """Those of the published tables that have fewer rows than were published, and what is missing. Raises: NotReady."""
+        """The tables that have fewer rows than were published, each with a description of what is missing. Raises: NotReady."""
 
     def claim_filling(self) -> AbstractContextManager[Callable[[bytes], None] | None]:
-        """The exclusive right to fill the store, among all processes that use it, as long as the block runs: a function that shows
-        others how far it is. None if another process has it. Raises: NotReady.
+        """Claim the exclusive right, among all processes that use the store, to fill it during the block. Raises: NotReady.
+
+        Yields a function that publishes the progress for `filling`; None if another process has the right.
         """
 
     def filling(self) -> bytes | None:
-        """What the process that fills the store has shown last; None if none does. Raises: NotReady."""
+        """The last progress of the process that is filling the store; None if none is. Raises: NotReady."""
 
-    def read(self, wanted: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> list[Read]:
+    def read(self, requests: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> list[Read]:
         """Read the rows of (table, keys) pairs from one consistent state; a key with a None part has no row.
 
         Raises: RequestError for a key of the wrong length; TypeMismatch for a part that cannot be a key, NotReady.
         """
 
-    def read_encoded(self, wanted: EncodedKeys) -> EncodedReads:
-        """As `read`, with keys and rows as they are stored. Raises: NotReady."""
+    def read_encoded(self, requests: EncodedKeys) -> EncodedReads:
+        """As `read`, with encoded keys and rows. Raises: NotReady."""
 
     def decoding(self) -> AbstractContextManager[None]:
-        """A block that decodes rows of `read_encoded`. Raises: NotReady for bytes that are no row."""
+        """A context for decoding rows of `read_encoded`. Raises: NotReady for invalid bytes."""
 
     def keys(self, table: str) -> Iterator[list[bytes]]:
         """The encoded keys of all rows of a table, in batches without order, possibly repeated. May miss keys that are published meanwhile.
@@ -223,7 +224,7 @@ def check_since(table: str, since: From, current: Cursor | None) -> None:
 
 
 def first_generation() -> int:
-    """The generation from which a new store counts: the time in microseconds, so that a store that was lost and created again differs
-    from the one before.
+    """The first generation of a new store: the time in microseconds, so that a store that was lost and created again never repeats a
+    generation.
     """
     return time.time_ns() // 1000

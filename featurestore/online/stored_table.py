@@ -1,4 +1,4 @@
-"""What a store knows of a table from its header, and rows that are read by their keys."""
+"""Tables of an online store, decoded from their headers, and reads of rows by key."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -19,18 +19,18 @@ class StoredTable(NamedTuple):
 
 
 class StoredTables:
-    """The tables of a store, decoded once for as long as their headers stay the same."""
+    """The tables of a store. Each header is decoded again only if it has changed."""
 
     def __init__(self, prefix_of: Callable[[int], bytes]) -> None:
         self._prefix_of = prefix_of
         self._known: dict[str, StoredTable] = {}
 
     def get(self, name: str) -> StoredTable | None:
-        """The table as it was last seen."""
+        """The table as of the last `update`; None if there was none."""
         return self._known.get(name)
 
     def update(self, name: str, data: bytes | None) -> StoredTable | None:
-        """The table with this header, which was just read; None for one that does not exist or cannot be read."""
+        """Note the header of a table that was just read, and return the table; None if it does not exist or cannot be read."""
         known = self._known.get(name)
         if known is None or known.data != data:
             header = readable_header(data)
@@ -43,18 +43,18 @@ class StoredTables:
         return known
 
 
-def read_rows(store: OnlineStore, wanted: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> list[Read]:
-    """Rows by their keys, encoded and decoded around `read_encoded`; tables that share a list of keys have it encoded once."""
+def read_rows(store: OnlineStore, requests: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> list[Read]:
+    """Read rows by their keys with `read_encoded`. A list of keys that several tables share is encoded once."""
     last: Sequence[tuple[Any, ...]] | None = None
     encoded: list[bytes | None] = []
-    requests = []
-    for table, keys in wanted:
+    encoded_requests = []
+    for table, keys in requests:
         if keys is not last:
             last, encoded = keys, [encode_key(key) for key in keys]
-        requests.append((table, encoded))
-    encoded_reads = store.read_encoded(requests)
+        encoded_requests.append((table, encoded))
+    encoded_reads = store.read_encoded(encoded_requests)
     with store.decoding():
-        return [_decode(name, keys, read) for (name, keys), read in zip(wanted, encoded_reads.tables, strict=True)]
+        return [_decode(name, keys, read) for (name, keys), read in zip(requests, encoded_reads.tables, strict=True)]
 
 
 def _decode(table: str, keys: Sequence[tuple[Any, ...]], read: EncodedRead) -> Read:

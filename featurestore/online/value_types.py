@@ -1,4 +1,4 @@
-"""Kinds of values: an Arrow type without its layout, which determines how values are stored and read back."""
+"""Kinds of values: Arrow types without their layout. The kind of a column determines how its values are encoded and decoded."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -58,10 +58,10 @@ def kind_of(type_: pa.DataType, column: str) -> str:
 
 
 def to_stored(array: pa.Array, kind: str, column: str) -> pa.Array:
-    """Convert values to the types that are stored: int64, float32/64, bool, string, binary, and lists of them.
+    """Convert values to the stored types: int64, float32/64, bool, string, binary, and lists of them.
 
-    Timestamps become microseconds since 1970 UTC (naive ones are taken as UTC, nanoseconds are cut off), dates days since
-    1970, decimals text.
+    Timestamps become microseconds since 1970 UTC (naive ones are in UTC, nanoseconds are truncated), dates become days since 1970, and
+    decimals text.
 
     Raises: TypeMismatch naming `column` for a value outside the years 1 to 9999 or past 64 bits.
     """

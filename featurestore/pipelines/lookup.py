@@ -1,4 +1,4 @@
-"""The online lookup: the newest row per key of every view, and the same derived features as in training."""
+"""The online lookup: the newest row of each view per entity, and derived features with the same SQL as in training."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ from featurestore.values.value_types import FLOATING
 
 PRESENT, NOT_FOUND, EXPIRED, STALE = "PRESENT", "NOT_FOUND", "EXPIRED", "STALE"
 BRIEF = 4_000_000
-"""Most work, in expression nodes times rows and characters, that is computed in this thread: at most about a second."""
+"""Most work that is computed in this thread, in expression nodes times rows and characters; it takes at most about a second."""
 CHARACTER = 20
-"""One character of text may take as long as this many rows of numbers. The worst case is casting text with a time zone to a time."""
+"""Cost of one character of text, in rows of numbers. The worst case is casting text with a time zone to a time."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def lookup(
 
 
 def newest_edition(editions: Iterable[int | None]) -> int | None:
-    """The edition of an answer from tables of these editions, in one state of the store: one differs if any of them does."""
+    """The edition of an answer: the newest of its tables' editions. All are from one state of the store, so it changes if any does."""
     return max((edition for edition in editions if edition is not None), default=None)
 
 
@@ -174,10 +174,10 @@ def _keys_by_table(plan: ServicePlan, entities: Sequence[Mapping[str, Any]]) -> 
     keys: dict[Any, list[tuple[Any, ...]]] = {}
     requests: list[tuple[str, Sequence[tuple[Any, ...]]]] = []
     for use in plan.uses:
-        under = (tuple(column for _, column in use.keys), use.key_types)
-        if under not in keys:
-            keys[under] = [_key(use, entity, row) for row, entity in enumerate(entities)]
-        requests.append((use.table, keys[under]))
+        key_columns = (tuple(column for _, column in use.keys), use.key_types)
+        if key_columns not in keys:
+            keys[key_columns] = [_key(use, entity, row) for row, entity in enumerate(entities)]
+        requests.append((use.table, keys[key_columns]))
     return requests
 
 
@@ -197,14 +197,15 @@ def _key(use: ViewUse, entity: Mapping[str, Any], row: int) -> tuple[Any, ...]:
     return tuple(values)
 
 
-def _status(use: ViewUse, row: Row | None, present: int, of_valid: str) -> str:
+def _status(use: ViewUse, row: Row | None, present: int, valid: str) -> str:
+    """The status of an entity in a view; `valid` is that of a row within the ttl."""
     if row is None:
         return NOT_FOUND
-    return EXPIRED if use.ttl is not None and present - row.feature_timestamp > use.ttl else of_valid
+    return EXPIRED if use.ttl is not None and present - row.feature_timestamp > use.ttl else valid
 
 
 def _select_features(use: ViewUse, read: Read, status: Sequence[str], stale_values: bool) -> list[tuple[Any, ...]]:
-    """The requested features of each entity, row by row: all NULL if its row is not PRESENT, or STALE with `stale_values`."""
+    """The requested features of each entity: all NULL unless its row is PRESENT or, with `stale_values`, STALE."""
     valid = (PRESENT, STALE) if stale_values else (PRESENT,)
     nulls = (None,) * len(use.features)
     if not read.columns:
@@ -292,9 +293,9 @@ def _name_failed_feature(
 
 @lru_cache(maxsize=256)
 def derived_expressions(plan: ServicePlan) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...], int | None]:
-    """The SQL of the derived features, the (name, type) of their inputs, and their work per row or character: None if not linear.
+    """The SQL of the derived features, the (name, type) of their inputs, and their work per row or character.
 
-    Cached, since parsing is slower than a lookup.
+    The work is None if it is not linear in the size of the inputs. Cached, since parsing is slower than a lookup.
     """
     looked_up = {name: sql_type for use in plan.uses for (_, name), sql_type in zip(use.features, use.feature_types, strict=True)}
     types = {**dict(plan.request), **looked_up}
@@ -306,7 +307,7 @@ def derived_expressions(plan: ServicePlan) -> tuple[tuple[str, ...], tuple[tuple
 
 
 def is_brief(work: int, inputs: ColumnValues, rows: int) -> bool:
-    """Whether expressions of so much work for each row or character of their inputs take less than about a second."""
+    """Whether expressions with this work per row or character of their inputs take less than about a second."""
     return work * (rows + CHARACTER * _length(inputs)) <= BRIEF
 
 

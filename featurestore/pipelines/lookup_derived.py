@@ -1,4 +1,4 @@
-"""Derived features of a lookup over HTTP, computed by a function of Python from the values of the answer's rows."""
+"""Derived features of a lookup over HTTP, computed by a compiled Python function instead of the engine."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -10,15 +10,15 @@ from featurestore.records.runtime import Runtime
 from featurestore.values.json_encoding import NAMES
 
 MAX_WORK = 20_000
-"""Limit of nodes of the expressions times rows, about a millisecond."""
+"""Most work of the function, in expression nodes times rows; it takes about a millisecond."""
 _JSON_TYPES = frozenset({"BOOLEAN", "INTEGER", "BIGINT", "DOUBLE", "FLOAT", "VARCHAR"})
-"""Types whose values are read from their JSON as they are, but for named doubles."""
+"""Types whose values equal their JSON values, apart from doubles that JSON has by name (NaN and infinities)."""
 
 Columns = Mapping[str, Sequence[Any]]
 
 
 class DerivedFeatures:
-    """The derived features of one service plan. `types` are their DuckDB types, and `inputs` the looked-up features that they read."""
+    """Computes the derived features of one service plan. `types` are their DuckDB types, `inputs` the looked-up features that they read."""
 
     def __init__(
         self, function: RowFunction, types: Sequence[str], columns: Sequence[tuple[str, str]], inputs: Sequence[str], work: int
@@ -28,7 +28,7 @@ class DerivedFeatures:
 
     @classmethod
     def of(cls, runtime: Runtime, plan: ServicePlan) -> Self | None:
-        """The derived features of a plan; None if the engine has to compute one of them."""
+        """The derived features of a plan; None if one of them needs the engine."""
         expressions, columns, work = derived_expressions(plan)
         if work is None or not {sql_type for _, sql_type in columns} <= _JSON_TYPES:
             return None
@@ -43,20 +43,21 @@ class DerivedFeatures:
     def compute(self, fields: Columns, looked_up: Columns, rows: int) -> list[list[Any]] | None:
         """The values of each derived feature. `looked_up` has the values of `inputs` as read from JSON.
 
-        None if the engine has to compute them: there are many, or one may be an error.
+        None if the engine must compute them, since there are too many or one may fail.
         """
         if self._function.nodes * rows > MAX_WORK:
             return None
         values = {
-            name: (sql_type, fields[name] if name in fields else _with_names(looked_up[name], sql_type)) for name, sql_type in self._columns
+            name: (sql_type, fields[name] if name in fields else _replace_names(looked_up[name], sql_type))
+            for name, sql_type in self._columns
         }
         if not is_brief(self._work, values, rows):
             return None
         return self._function.evaluate([column for _, column in values.values()], rows)
 
 
-def _with_names(column: Sequence[Any], sql_type: str) -> Sequence[Any]:
-    """NaN and infinities come as their names."""
+def _replace_names(column: Sequence[Any], sql_type: str) -> Sequence[Any]:
+    """Replace the names of NaN and infinities with their values."""
     if sql_type not in ("DOUBLE", "FLOAT") or not any(isinstance(value, str) for value in column):
         return column
     return [NAMES[value] if isinstance(value, str) else value for value in column]

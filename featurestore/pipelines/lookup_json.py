@@ -1,7 +1,7 @@
-"""Write the answer to a lookup as JSON straight from encoded rows, without a Python object per row and status.
+"""Write the answer to a lookup as JSON directly from encoded rows, without a Python object per row and status.
 
-The document equals that of `OnlineFeatures.to_json`. Rows are stored with their values as JSON, each after a comma, so that the row of an
-entity is the bytes of its views' rows, one after the other.
+The document equals that of `OnlineFeatures.to_json`. The values of stored rows are JSON, each after a comma, so the rows of an entity's
+views only need to be concatenated.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ from featurestore.records.runtime import Runtime
 from featurestore.values import json_encoding, times
 
 MANY_TIMES = 8
-"""From this many times on, numpy and orjson format them faster than Python."""
+"""From this number of times, numpy and orjson format them faster than Python."""
 _NULL = b",null"
 _TIME_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
 _TIME_TEXT_BYTES = len('"2026-01-01T00:00:00.000001Z"')
@@ -44,7 +44,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class _View:
-    """How the rows of one view are read: the values of an entity without a row, and the ttl in microseconds."""
+    """A view of the plan: `nulls` are the encoded values of an entity without a row, `ttl` is in microseconds."""
 
     label: str
     nulls: bytes
@@ -52,7 +52,7 @@ class _View:
 
 
 class LookupWriter:
-    """Writes the answers of one service plan."""
+    """Writes answers for one service plan, and reuses their common parts while the headers of the tables stay the same."""
 
     def __init__(self, plan: ServicePlan, derived: DerivedFeatures | None = None) -> None:
         """`derived` computes the derived features of the plan, if there are any."""
@@ -63,9 +63,9 @@ class LookupWriter:
     def write(self, reads: Sequence[EncodedRead], fields: Columns, now: int, full: bool) -> Answer | None:
         """The answer for encoded rows, with one read per view of the plan and at least one entity; `now` is in microseconds.
 
-        None if the engine has to compute the derived features.
+        None if the derived features need the engine.
 
-        Raises: orjson.JSONDecodeError for bytes that are no row; NotReady for a table with other keys than its view.
+        Raises: orjson.JSONDecodeError for invalid bytes of a row; NotReady for a table with other keys than its view.
         """
         form = self._form
         tables = [read.table for read in reads]
@@ -76,10 +76,10 @@ class LookupWriter:
 
 
 def look_up(runtime: Runtime, writer: LookupWriter, keys: EncodedKeys, fields: Columns, full: bool, generation: int) -> Answer | None:
-    """The newest features for encoded keys of each view of a plan, at this moment, with at least one entity.
+    """The current answer for the encoded keys of each view of a plan, with at least one entity.
 
-    None if the online store has another generation, for which the plan may not be the one to serve, or lacks a table (`lookup` tells
-    whether it is lost), or if the engine has to compute the derived features. Raises: NotReady.
+    None if the online store has another generation (the plan may be outdated) or lacks a table (`lookup` checks whether it is lost), or
+    if the derived features need the engine. Raises: NotReady.
     """
     online = runtime.online
     reads = online.read_encoded(keys)
@@ -94,7 +94,7 @@ def _is_other(table: TableState | None, known: TableState | None) -> bool:
 
 
 class _Form:
-    """What all answers have in common for as long as the headers of the tables stay the same."""
+    """The common parts of all answers, valid while the headers of the tables stay the same."""
 
     def __init__(self, plan: ServicePlan, derived: DerivedFeatures | None, tables: Sequence[TableState | None]) -> None:
         self._views = [_view(use, table) for use, table in zip(plan.uses, tables, strict=True)]
@@ -122,30 +122,30 @@ class _Form:
         return Answer(content, counts)
 
     def _write_some(self, stored: Sequence[list[bytes | None]], fields: Columns, oldest: Sequence[bytes], full: bool) -> Answer | None:
-        """The answer where an entity has no row in a view, or an expired one."""
-        states = [
+        """The answer if an entity has no row in a view, or an expired one."""
+        statuses = [
             [NOT_FOUND if row is None else EXPIRED if row < first else PRESENT for row in rows]
             for rows, first in zip(stored, oldest, strict=True)
         ]
         values = [
-            [row[VERSION_BYTES:] if row is not None and state is PRESENT else view.nulls for row, state in zip(rows, found, strict=True)]
-            for view, rows, found in zip(self._views, stored, states, strict=True)
+            [row[VERSION_BYTES:] if row is not None and status is PRESENT else view.nulls for row, status in zip(rows, column, strict=True)]
+            for view, rows, column in zip(self._views, stored, statuses, strict=True)
         ]
-        by_view = zip(self._views, states, strict=True)
-        counts = [((view.label, state), found.count(state)) for view, found in by_view for state in dict.fromkeys(found)]
+        by_view = zip(self._views, statuses, strict=True)
+        counts = [((view.label, status), column.count(status)) for view, column in by_view for status in dict.fromkeys(column)]
         rows = self._rows(values, fields)
         if rows is None:
             return None
         if not full:
             return Answer(self._brief % rows, counts)
-        return Answer(self._full % (rows, *map(orjson.dumps, states), *map(_each_time, stored)), counts)
+        return Answer(self._full % (rows, *map(orjson.dumps, statuses), *map(_each_time, stored)), counts)
 
     def _present(self, count: int) -> tuple[list[bytes], Counts]:
-        """The status of so many entities with a row in each view, for each view, as JSON and counted."""
+        """The statuses of `count` entities that have a row in each view: per view as JSON, and counted."""
         return [orjson.dumps([PRESENT] * count)] * len(self._views), [((view.label, PRESENT), count) for view in self._views]
 
     def _rows(self, values: Sequence[list[bytes]], fields: Columns) -> bytes | None:
-        """The rows as JSON; None if the engine has to compute the derived features."""
+        """The rows as JSON; None if the derived features need the engine."""
         joined = values[0] if len(values) == 1 else map(b"".join, zip(*values, strict=True))
         texts = [row[1:] for row in joined]
         content = b"[[%b]]" % b"],[".join(texts)
@@ -171,7 +171,7 @@ def _view(use: ViewUse, table: TableState | None) -> _View:
 
 
 def _places(plan: ServicePlan, tables: Sequence[TableState | None]) -> list[int]:
-    """The place of each looked-up feature among the stored values of an entity."""
+    """The position of each looked-up feature among the stored values of an entity."""
     places: list[int] = []
     width = 0
     for use, table in zip(plan.uses, tables, strict=True):
@@ -182,19 +182,21 @@ def _places(plan: ServicePlan, tables: Sequence[TableState | None]) -> list[int]
 
 
 def _selector(places: Sequence[int], width: int) -> Callable[[list[Any]], Sequence[Any]] | None:
-    """A function that takes the values at these places; None if they are all there are, in order."""
+    """A function that selects the values at these positions; None if these are all values in order."""
     if places == list(range(width)):
         return None
     return (lambda row: [row[places[0]]]) if len(places) == 1 else itemgetter(*places)
 
 
 def _stored_columns(use: ViewUse, table: TableState | None) -> tuple[str, ...]:
-    """The columns of a view's rows; of a table that has had no rows yet, those that are asked for, all of them NULL."""
+    """The stored columns of a view's rows; for a table that never had rows, the requested columns, which are all NULL."""
     return table.columns if table is not None and table.columns else tuple(column for column, _ in use.features)
 
 
 def _templates(plan: ServicePlan, derived_types: Sequence[str], tables: Sequence[TableState | None]) -> tuple[bytes, bytes]:
-    """Documents for bytes formatting: with a place for the rows, and in the second also for status and timestamps of each view."""
+    """The brief and the full document as templates: `%b` stands for the rows, and in the full one also for each view's status and
+    timestamps.
+    """
     cursors = [(use.table, None if table is None else table.cursor) for use, table in zip(plan.uses, tables, strict=True)]
     snapshots = {name: None if cursor is None or cursor.snapshot_id is None else str(cursor.snapshot_id) for name, cursor in cursors}
     watermarks = {name: None if cursor is None else times.text(cursor.materialized_through) for name, cursor in cursors}
@@ -210,7 +212,7 @@ def _templates(plan: ServicePlan, derived_types: Sequence[str], tables: Sequence
 
 
 def _escaped(value: Any) -> bytes:
-    """JSON as a part of a template."""
+    """A value as JSON, escaped for a template."""
     return orjson.dumps(value).replace(b"%", b"%%")
 
 
@@ -229,7 +231,7 @@ def _time_texts(stored: Sequence[list[bytes]]) -> list[bytes]:
 
 
 def _with_microseconds(texts: bytes, count: int) -> bytes:
-    """Times separated by commas, all with microseconds: orjson leaves them out where they are zero."""
+    """Add microseconds to the times where orjson omits them because they are zero."""
     if len(texts) == count * (_TIME_TEXT_BYTES + 1) - 1:
         return texts
     whole = _TIME_TEXT_BYTES - len(".000001")
@@ -237,7 +239,7 @@ def _with_microseconds(texts: bytes, count: int) -> bytes:
 
 
 def _each_time(rows: Sequence[bytes | None]) -> bytes:
-    """The same of one view, with null for an entity without a row."""
+    """The feature timestamps of one view's rows as a JSON array, with null for an entity without a row."""
     return b"[%b]" % b",".join([b"null" if row is None else _time_text(row[: _TIME.size]) for row in rows])
 
 

@@ -1,4 +1,4 @@
-"""What a model predicted, and from what."""
+"""The result of a prediction, with the model version and the snapshots that it was made from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,9 +9,10 @@ from featurestore.values.result import SNAPSHOT_ID, Result
 
 @dataclass(frozen=True, eq=False)
 class Prediction(Result):
-    """A prediction for each record, in order, as plain Python values, with the version of the model and the snapshots that it read.
+    """A prediction for each record, in order, as plain Python values.
 
-    `snapshots` has the snapshot of each feature table that the online store has; None for a table that was never published.
+    `version` is the version of the model. `snapshots` has the published snapshot of each feature table that was read; None for a table
+    that was never published.
     """
 
     predictions: list[Any]

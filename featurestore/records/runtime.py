@@ -19,25 +19,25 @@ ComponentT = TypeVar("ComponentT")
 
 
 class Runtime:
-    """Opens each component once, on its first use; may be used from several threads."""
+    """The shared components, each opened once on first use. May be used from several threads."""
 
     def __init__(self, settings: Settings, engine: "Engine | None" = None) -> None:
-        """`engine`: an engine to use instead of DuckDB; `close` closes it too."""
+        """`engine` is used instead of DuckDB; `close` closes it too."""
         self.settings = settings
         self.source_folders: tuple[Path, ...] | None = None
         self._interruptible: ExpressionEvaluator | None = None
         self._lock = RLock()
         self._opened: dict[str, Any] = {} if engine is None else {"engine": engine}
 
-    def confined(self, interruptible: "ExpressionEvaluator | None" = None) -> Self:
-        """A runtime for requests of others, with the same components: it reads source files only in the setting's `source_folders`.
+    def for_requests(self, interruptible: "ExpressionEvaluator | None" = None) -> Self:
+        """A runtime for a server's requests, with the same components, that reads source files only in `settings.source_folders`.
 
-        `interruptible` evaluates expressions on data from requests, which may take long; None: the engine evaluates them.
+        `interruptible` evaluates expressions on data of requests, which may take long; if None, the engine evaluates them.
         """
-        confined = copy.copy(self)
-        confined.source_folders = self.settings.source_folders
-        confined._interruptible = interruptible
-        return confined
+        runtime = copy.copy(self)
+        runtime.source_folders = self.settings.source_folders
+        runtime._interruptible = interruptible
+        return runtime
 
     @property
     def catalog(self) -> Catalog:
@@ -56,7 +56,7 @@ class Runtime:
         return DuckEngine(self.settings)
 
     def evaluator(self, brief: bool) -> "ExpressionEvaluator":
-        """The evaluator of expressions over a few rows; `brief`: the expressions are known to end soon."""
+        """The evaluator of expressions on a few rows; `brief`: the evaluation is known to be short, so it need not be interruptible."""
         return self.engine.evaluator if brief or self._interruptible is None else self._interruptible
 
     @property
@@ -66,7 +66,7 @@ class Runtime:
 
     @property
     def files(self) -> "FileCache":
-        """The local files of sources and spines."""
+        """The cache of the local files of sources and spines."""
         from featurestore.files.file_cache import FileCache  # noqa: PLC0415
 
         return self._once("files", lambda: FileCache(lambda: self.engine))

@@ -16,7 +16,7 @@ from featurestore.lakehouse import compaction, tables
 from featurestore.lakehouse.compaction import FileGroup, Rewrite
 from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.tables import Table
-from featurestore.pipelines.materialization.checkpoint import unfinished
+from featurestore.pipelines.materialization.checkpoint import load_checkpoint
 from featurestore.pipelines.planning.apply import DEFINITION
 from featurestore.records import feature_table, stored_definition
 from featurestore.records.feature_table import DROPPED_BEFORE
@@ -99,7 +99,7 @@ def compact(runtime: Runtime, table: Table, layout: Layout, horizon: int | None,
     dropped. If another writer replaces the same files first, nothing is changed and `note` says so.
     Raises: OutOfResources naming the table; NotReady.
     """
-    if unfinished(table) is not None:
+    if load_checkpoint(table) is not None:
         return CompactionResult(note="not compacted: a backfill is in progress and needs the table unchanged")
     corrected = bool(layout.keys) and feature_table.state_of(table.properties).corrections > 0
     refused = horizon is not None and corrected and not layout.droppable
@@ -154,7 +154,7 @@ def _summary_and_properties(
 
     The summary of a feature table has its state, as after a run: the snapshot may be pinned when it is no longer the current one.
     """
-    if unfinished(table) is not None:
+    if load_checkpoint(table) is not None:
         raise CommitConflict("a backfill has started and needs the table unchanged")
     action = {"featurestore.action": "fold" if dropped else "compact"}
     if not layout.keys:

@@ -14,7 +14,7 @@ from featurestore.lakehouse.tables import Table
 from featurestore.online.store import Cursor
 from featurestore.pipelines.maintenance.compact import CompactionResult, Layout, compact, feature_layout, log_layout
 from featurestore.pipelines.maintenance.repair import REPAIR_COMMAND, check_table, table_identifiers
-from featurestore.pipelines.materialization.checkpoint import UNFINISHED, unfinished, wanted_files
+from featurestore.pipelines.materialization.checkpoint import CHECKPOINT, checkpoint_files, load_checkpoint
 from featurestore.pipelines.training_sets import build_tags
 from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records.runtime import Runtime
@@ -93,7 +93,7 @@ def _clear(
         if not dry_run:
             maintenance.bound_metadata(table)
             if abandoned:
-                tables.set_properties(table, {}, [UNFINISHED])
+                tables.set_properties(table, {}, [CHECKPOINT])
         unfinished_ids = build_tags.settle(runtime, table, orphaned_before, dry_run)
         if unfinished_ids:
             notes.append(f"tags of interrupted builds removed: {format_names(unfinished_ids)} never became training sets")
@@ -101,7 +101,7 @@ def _clear(
         reader = None if cursor is None else cursor.snapshot_id
         expired = maintenance.expire_snapshots(table, before, dry_run, reader=reader, untagged=[TAG + id for id in unfinished_ids])
         snapshots = expired.snapshots
-        without, wanted = (expired.snapshot_ids if dry_run else ()), (maintenance.no_files if abandoned else wanted_files)
+        without, wanted = (expired.snapshot_ids if dry_run else ()), (maintenance.no_files if abandoned else checkpoint_files)
         removed = maintenance.remove_orphan_files(table, orphaned_before, dry_run, without=without, wanted=wanted)
     except Conflict as error:
         notes.append(error.message)
@@ -110,7 +110,7 @@ def _clear(
 
 def _is_abandoned(table: Table, before: datetime) -> bool:
     """Whether the table has the checkpoint of a backfill that has made no progress since `before`."""
-    checkpoint = unfinished(table)
+    checkpoint = load_checkpoint(table)
     if checkpoint is None:
         return False
     started = times.moment(checkpoint.run)

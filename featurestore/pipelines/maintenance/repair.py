@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from featurestore.lakehouse import tables
 from featurestore.lakehouse.damage import Damage, find_damage, roll_back
 from featurestore.lakehouse.tables import Table
-from featurestore.pipelines.materialization.checkpoint import UNFINISHED
+from featurestore.pipelines.materialization.checkpoint import CHECKPOINT
 from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records import feature_table
 from featurestore.records.feature_table import TYPES
@@ -83,7 +83,7 @@ def _roll_back(runtime: Runtime, identifier: str, table: Table, damage: Damage) 
         return
     summary = {} if damage.back_to is None else tables.summary(table, damage.back_to.snapshot_id)
     properties = feature_table.state_of(summary).to_properties()
-    roll_back(table, damage, properties, [UNFINISHED, *([] if TYPES in properties else [TYPES])])
+    roll_back(table, damage, properties, [CHECKPOINT, *([] if TYPES in properties else [TYPES])])
     # The online rows are of the lost snapshot; the next run publishes them again.
     runtime.online.drop(name)
     runtime.online.touch()

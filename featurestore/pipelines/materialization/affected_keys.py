@@ -1,4 +1,4 @@
-"""The keys that a run recomputes behind the watermark, because their events changed there."""
+"""Find the keys to recompute up to the watermark, because their events changed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from featurestore.values import times
 
 @dataclass(frozen=True)
 class AffectedKeys:
-    """`relation` has the keys, each with the time of its first change; `first` is the first of all, in microseconds."""
+    """Keys whose events changed. `relation` has each key with the time of its first change; `first` is the earliest, in microseconds."""
 
     relation: Handle
     first: int
@@ -30,9 +30,10 @@ class AffectedKeys:
 
 
 def find_affected_keys(session: Session, events: Events, changes: Changes, through: int) -> AffectedKeys | None:
-    """The keys of events at or before `through` (microseconds) that came, went or changed in the source; None if there are none.
+    """The keys of events at or before `through` (microseconds) that were added, removed or changed; None if there are none.
 
-    A row that came and went equally often, in what the view reads of it, did not change. `changes.relation` must be known.
+    Rows that were removed and added again with the same values in the columns that the view reads do not count.
+    `changes.relation` must not be None.
     """
     session.set({"events_lower": times.FIRST, "events_upper": through})
     assert changes.relation is not None

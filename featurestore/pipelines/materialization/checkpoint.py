@@ -1,6 +1,6 @@
-"""A backfill that is under way: what it computes, and the chunks whose files lie ready, in one property of its table.
+"""The checkpoint of a backfill, stored in one property of its table: what it computes, and the files of its finished chunks.
 
-No snapshot refers to these files, so no reader sees them; the commit that lands them takes the property away.
+No snapshot refers to these files, so no reader sees them. The commit that appends them removes the property.
 """
 
 import json
@@ -10,16 +10,17 @@ from typing import Any
 
 from featurestore.lakehouse.tables import Table
 
-UNFINISHED = "featurestore.unfinished"
+CHECKPOINT = "featurestore.unfinished"
 
 
 @dataclass(frozen=True)
-class Unfinished:
-    """What a run set out to do, and how far it is.
+class Checkpoint:
+    """The inputs of a run and its finished chunks. The names of the fields are stored.
 
-    `run` is its time, `start` and `upper` are what it was asked for, in microseconds; `pins` its sources; `base` the
-    table's snapshot then. `plan` is what else the chunks depend on. `done` names the chunks whose `files` lie ready,
-    with `computed` rows and, to append, `rows` of which `corrections` are some; `tally` counts for the view's checks.
+    `run` is the time of the run, `start` and `upper` its requested interval, all in microseconds. `pins` are the snapshots of its
+    sources, `base` the table's snapshot at the start, `plan` what else the chunks depend on. `done` names the finished chunks, and
+    `files` are theirs; `computed` rows were computed for them, `rows` are to be appended, and `corrections` of these replace stored
+    ones. `tally` has the counts for the view's checks.
     """
 
     run: int
@@ -36,19 +37,19 @@ class Unfinished:
     tally: Mapping[str, Any] = field(default_factory=dict)
 
     def to_property(self) -> str:
-        """As the value of a table property."""
+        """The checkpoint as the value of a table property."""
         return json.dumps(asdict(self), sort_keys=True)
 
 
-def unfinished(table: Table) -> Unfinished | None:
-    """The backfill that a run left in the table or is still at; None when there is none."""
-    found = table.properties.get(UNFINISHED)
-    if not found:
+def load_checkpoint(table: Table) -> Checkpoint | None:
+    """The checkpoint of a backfill that was interrupted or is running; None if the table has none."""
+    text = table.properties.get(CHECKPOINT)
+    if not text:
         return None
-    held = json.loads(found)
-    return Unfinished(**{**held, "done": tuple(held["done"]), "files": tuple(held["files"])})
+    fields = json.loads(text)
+    return Checkpoint(**{**fields, "done": tuple(fields["done"]), "files": tuple(fields["files"])})
 
 
-def wanted_files(properties: Mapping[str, str]) -> frozenset[str]:
-    """The files that an unfinished backfill of a table with these properties has ready: no snapshot has them yet."""
-    return frozenset(json.loads(properties[UNFINISHED])["files"]) if properties.get(UNFINISHED) else frozenset()
+def checkpoint_files(properties: Mapping[str, str]) -> frozenset[str]:
+    """The files of the checkpoint in a table's properties, which no snapshot refers to yet; empty without a checkpoint."""
+    return frozenset(json.loads(properties[CHECKPOINT])["files"]) if properties.get(CHECKPOINT) else frozenset()

@@ -1,4 +1,4 @@
-"""Holding the rows of a run against the checks of their view, before anything is written."""
+"""Apply a view's data checks to the computed rows of a run, before anything is committed."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ _UNITS = (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 
 
 @dataclass(frozen=True)
 class Breach:
-    """How many rows break a check. `first` is the earliest of them: its feature_timestamp (microseconds) and its keys in words."""
+    """The number of rows that violate a check, and the first of them: its feature_timestamp (microseconds) and its keys as text."""
 
     rows: int = 0
     first: tuple[int, str] | None = None
@@ -39,7 +39,7 @@ class Breach:
 
 @dataclass(frozen=True)
 class Tally:
-    """What was counted in the rows of a run, or in a part of them: `breaches` by the name of the check, of those of single rows."""
+    """Counts of the rows of a run, or of a part of them: all rows, and the breaches of each check on single rows, by its name."""
 
     rows: int = 0
     breaches: Mapping[str, Breach] = field(default_factory=dict)
@@ -54,17 +54,17 @@ class Tally:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> "Tally":
+    def from_dict(cls, data: Mapping[str, Any]) -> "Tally":
         """The tally of a JSON-ready form."""
-        violation_conditions = {
-            name: Breach(one["rows"], tuple(one["first"]) if one["first"] else None) for name, one in found["breaches"].items()
+        breaches = {
+            name: Breach(breach["rows"], tuple(breach["first"]) if breach["first"] else None) for name, breach in data["breaches"].items()
         }
-        return cls(found["rows"], violation_conditions)
+        return cls(data["rows"], breaches)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one check in one run; `message` says it with figures, also where it passed."""
+    """The outcome of one check in one run; `message` has the figures, whether it passed or not."""
 
     name: str
     severity: str
@@ -73,7 +73,7 @@ class Outcome:
 
     @property
     def line(self) -> str:
-        """The outcome in one line that names the check, once: a condition without a name of its own is called by its SQL."""
+        """The outcome in one line that names the check once: the name of an unnamed condition is its SQL, which the message has too."""
         named = any(f" {verb} {self.name}" in self.message for verb in ("break", "breaks"))
         return self.message if named else f"{self.name}: {self.message}"
 
@@ -82,33 +82,34 @@ class Outcome:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> "Outcome":
+    def from_dict(cls, data: Mapping[str, Any]) -> "Outcome":
         """The outcome of a JSON-ready form."""
-        return cls(found["name"], found["severity"], found["passed"], found["message"])
+        return cls(data["name"], data["severity"], data["passed"], data["message"])
 
 
 def tally(session: Session, view: FeatureView, relation: Handle) -> Tally:
-    """Count, over the computed rows of a checked view in `relation`, what its checks look at; the tallies of parts add up.
+    """Count the violations of a view's checks among its computed rows in `relation`. Tallies of parts of the rows can be added.
 
-    Raises: RequestError, naming the check, when a condition fails on a row, as a CAST may.
+    Raises: RequestError naming the check if its condition cannot be computed for a row, such as a failing CAST.
     """
     try:
-        return _tally(session, view, relation)
+        return _count_breaches(session, view, relation)
     except RequestError:
         for check in view.checks:
             try:
-                _tally(session, replace(view, checks=[check]), relation)
+                _count_breaches(session, replace(view, checks=[check]), relation)
             except RequestError as error:
-                said = f"check '{check.name}' cannot be computed for some row; nothing was written. Write it with TRY_CAST or CASE"
-                raise RequestError(said, **error.details) from error
+                message = f"check '{check.name}' cannot be computed for some row; nothing was written. Write it with TRY_CAST or CASE"
+                raise RequestError(message, **error.details) from error
         raise
 
 
 def newest_event(runtime: Runtime, session: Session, view: FeatureView, source: PinnedSource, events: Events, end: int) -> int | None:
-    """The time of the source's newest event at or before `end`, as far back as the view's freshness checks look; microseconds.
+    """The time of the source's newest event at or before `end`, within the range of the view's freshness checks; in microseconds.
 
-    None when there is none so new, or when no check asks. Computed rows cannot tell: an aggregate view has rows where
-    events leave its windows, and a run may begin after the newest event. SOURCE of the session is another one then.
+    None without freshness checks, or without such an event. It is read from the source, since the computed rows do not show it: an
+    aggregate view also has rows at times when events leave its windows, and a run may start after the newest event. Replaces SOURCE
+    in the session.
     """
     reach = [microseconds(check.within) for check in view.checks if isinstance(check, Freshness)]
     if not reach:
@@ -120,16 +121,17 @@ def newest_event(runtime: Runtime, session: Session, view: FeatureView, source: 
     return None if newest is None else int(newest)
 
 
-def judge(view: FeatureView, tally: Tally, newest: int | None, end: int, onward: bool) -> tuple[Outcome, ...]:
-    """The outcome of each check of a view, in order. `tally` is of all rows of the run, `newest` of `newest_event`.
+def judge(view: FeatureView, tally: Tally, newest: int | None, end: int, continues: bool) -> tuple[Outcome, ...]:
+    """The outcome of each check of a view, in order, from the tally of all rows of a run and the result of `newest_event`.
 
-    `end` is the end of the run's interval in microseconds. `onward`: the run goes on from the watermark, and may well find nothing.
+    `end` is the end of the run's interval in microseconds. `continues`: the run starts at the watermark, where it is normal that there
+    are no new rows.
     """
-    return tuple(_outcome(view, check, tally, newest, end, onward) for check in view.checks)
+    return tuple(_judge(view, check, tally, newest, end, continues) for check in view.checks)
 
 
 def raise_on_errors(view: FeatureView, outcomes: Sequence[Outcome]) -> None:
-    """Raises: CheckFailed with every failed check of severity error; what only warns is left to the caller."""
+    """Raises: CheckFailed with every failed check of severity error; warnings are left to the caller."""
     failed = [outcome for outcome in outcomes if not outcome.passed and outcome.severity == "error"]
     if not failed:
         return
@@ -140,80 +142,83 @@ def raise_on_errors(view: FeatureView, outcomes: Sequence[Outcome]) -> None:
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, str]:
-    """As properties of a snapshot's summary; none for a view without checks."""
+    """The outcomes as properties of a snapshot's summary; empty for a view without checks."""
     return {CHECKS: json.dumps([outcome.to_dict() for outcome in outcomes])} if outcomes else {}
 
 
-def _tally(session: Session, view: FeatureView, relation: Handle) -> Tally:
+def _count_breaches(session: Session, view: FeatureView, relation: Handle) -> Tally:
     row = single_row(session, count_violations(view, relation))
-    found: dict[str, Breach] = {}
+    breaches: dict[str, Breach] = {}
     for position in violation_conditions(view):
         example = row[f"{EXAMPLE}_{position}"]
         keys = zip(view.entity.keys, example["keys"], strict=True) if example else ()
         first = (int(example["at"]), ", ".join(f"{key}={value}" for key, value in keys)) if example else None
-        found[view.checks[position].name] = Breach(int(row[f"{BROKEN_ROWS}_{position}"]), first)
-    return Tally(int(row[CHECKED_ROWS]), found)
+        breaches[view.checks[position].name] = Breach(int(row[f"{BROKEN_ROWS}_{position}"]), first)
+    return Tally(int(row[CHECKED_ROWS]), breaches)
 
 
-def _outcome(view: FeatureView, check: Check, tally: Tally, newest: int | None, end: int, onward: bool) -> Outcome:
+def _judge(view: FeatureView, check: Check, tally: Tally, newest: int | None, end: int, continues: bool) -> Outcome:
     if isinstance(check, RowCount):
-        passed, message = _counted(check, tally.rows, onward)
+        passed, message = _judge_row_count(check, tally.rows, continues)
     elif isinstance(check, Freshness):
-        passed, message = _aged(check, view.source.name, newest, end)
+        passed, message = _judge_freshness(check, view.source.name, newest, end)
     else:
         breach = tally.breaches[check.name]
-        # As written: the nearest double of 0.07 is a little more, and 7 rows of 100 would not do.
+        # Exact, as the number was written: the double nearest to 0.07 is greater than 0.07, so 7 rows of 100 would not be enough.
         passed = tally.rows - breach.rows >= Fraction(repr(check.at_least)) * tally.rows
-        message = _broken(check, breach, tally.rows)
+        message = _describe_breach(check, breach, tally.rows)
     return Outcome(check.name, check.severity, passed, message)
 
 
-def _broken(check: Condition | NotNull, breach: Breach, rows: int) -> str:
+def _describe_breach(check: Condition | NotNull, breach: Breach, rows: int) -> str:
     condition = isinstance(check, Condition)
     rule = " ".join(check.sql.split()) if isinstance(check, Condition) else check.feature
     if not rows:
         return "the run computed no row"
     if not breach.rows:
-        return f"none of {_rows(rows)} breaks {rule}" if condition else f"none of {_rows(rows)} is without {rule}"
+        return f"none of {_format_rows(rows)} breaks {rule}" if condition else f"none of {_format_rows(rows)} is without {rule}"
     share = breach.rows / rows
     text = f"{share:.1%}" if share >= 0.001 else "<0.1%"
     verb = ("breaks" if breach.rows == 1 else "break") if condition else ("has no" if breach.rows == 1 else "have no")
-    example = f", e.g. {breach.first[1]} at {_time(breach.first[0])}" if breach.first else ""
+    example = f", e.g. {breach.first[1]} at {_format_time(breach.first[0])}" if breach.first else ""
     allowed = "" if check.at_least == 1 else f"; {check.at_least * 100:g}% must {'hold it' if condition else 'have one'}"
-    return f"{breach.rows:,} of {_rows(rows)} ({text}) {verb} {rule}{example}{allowed}"
+    return f"{breach.rows:,} of {_format_rows(rows)} ({text}) {verb} {rule}{example}{allowed}"
 
 
-def _counted(check: RowCount, rows: int, onward: bool) -> tuple[bool, str]:
-    if onward and not rows:
+def _judge_row_count(check: RowCount, rows: int, continues: bool) -> tuple[bool, str]:
+    if continues and not rows:
         return True, "the run found nothing new to compute"
     limits = [f"at {name} {limit:,}" for name, limit in (("least", check.at_least), ("most", check.at_most)) if limit is not None]
     passed = (check.at_least is None or rows >= check.at_least) and (check.at_most is None or rows <= check.at_most)
-    return passed, f"the run computed {_rows(rows)}; expected {' and '.join(limits)}"
+    return passed, f"the run computed {_format_rows(rows)}; expected {' and '.join(limits)}"
 
 
-def _aged(check: Freshness, source: str, newest: int | None, end: int) -> tuple[bool, str]:
+def _judge_freshness(check: Freshness, source: str, newest: int | None, end: int) -> tuple[bool, str]:
     limit = f"at most {check.within} is allowed"
     if newest is None:
-        return False, f"source {source} has no event in the {check.within} before {_time(end)}"
+        return False, f"source {source} has no event in the {check.within} before {_format_time(end)}"
     age = end - newest
     passed = age <= microseconds(check.within)
-    return passed, f"the newest event of source {source} was at {_time(newest)}, {_length(age)} before the end of the run; {limit}"
+    return (
+        passed,
+        f"the newest event of source {source} was at {_format_time(newest)}, {_format_duration(age)} before the end of the run; {limit}",
+    )
 
 
-def _rows(count: int) -> str:
+def _format_rows(count: int) -> str:
     return f"{count:,} row" if count == 1 else f"{count:,} rows"
 
 
-def _time(microseconds_: int) -> str:
+def _format_time(microseconds_: int) -> str:
     return str(times.text(microseconds_)).replace(".000000Z", "Z")
 
 
-def _length(duration: int) -> str:
-    """A length of time in its two greatest units, such as `2d 3h`; below a second it is `0s`."""
-    return " ".join(list(_parts(duration))[:2]) or "0s"
+def _format_duration(duration: int) -> str:
+    """A duration in its two largest units, such as `2d 3h`; `0s` if shorter than a second."""
+    return " ".join(list(_duration_parts(duration))[:2]) or "0s"
 
 
-def _parts(duration: int) -> Iterator[str]:
+def _duration_parts(duration: int) -> Iterator[str]:
     for unit, size in _UNITS:
         if duration >= size:
             yield f"{duration // size}{unit}"

@@ -1,4 +1,4 @@
-"""Chunks: a span divided so that each part fits the memory, by time in a row view, by a hash of the keys over a grid."""
+"""Divide a span into chunks that fit in memory: by month in a row view, by a hash of the keys over a grid."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,23 +10,24 @@ from featurestore.settings import Settings
 from featurestore.values import times
 
 ROWS = 3_000_000
-"""More rows at once save no time: they only move out of the processor's caches."""
+"""Most rows in a chunk. Larger chunks are not faster, since they do not fit in the processor's caches."""
 POINTS = 3
-"""Up to so many grid points a pass over the events for each is faster than tiles and windows."""
-CUT = "months with events, tombstones"
-"""How row views are cut and what chunks hold: another text where that changes, and what an older release has left is begun anew."""
+"""Up to this many grid points, one pass over the events for each point is faster than tiles and windows."""
+CHUNKING = "months with events, tombstones"
+"""Version of how spans are divided and what chunks contain, stored in checkpoints. Change it together with either: checkpoints of an
+earlier release are then dropped, and their runs start again."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """The part of a span that is computed, compared and written at once: one of `shares` of the keys, or all of them.
+    """The part of a span that is computed, compared and written together: the keys of one of `buckets` hash buckets.
 
-    `point`: the span is one grid point, computed from the events without tiles. `month_rows`: about how many rows a month of it has.
+    `point`: the span is one grid point, computed from the events without tiles. `month_rows` is the estimated number of rows per month.
     """
 
     span: Span
-    share: int = 0
-    shares: int = 1
+    bucket: int = 0
+    buckets: int = 1
     point: bool = False
     month_rows: int = ROWS
 
@@ -37,33 +38,36 @@ class Chunk:
         return (first.year, first.month) == (last.year, last.month)
 
     def __str__(self) -> str:
-        return f"{self.span.lower}..{self.span.upper}{'' if self.shares == 1 else f' {self.share}/{self.shares}'}"
+        return f"{self.span.lower}..{self.span.upper}{'' if self.buckets == 1 else f' {self.bucket}/{self.buckets}'}"
 
 
-def rows_at_once(settings: Settings, columns: int) -> int:
-    """How many feature rows of this many columns a chunk may have: a quarter of the memory, at twice their size."""
+def max_chunk_rows(settings: Settings, columns: int) -> int:
+    """The most feature rows of so many columns in a chunk: a quarter of the memory limit, counting each row at twice its size."""
     if settings.chunk_rows:
         return settings.chunk_rows
     limit = settings.memory_bytes()
     return ROWS if limit is None else max(50_000, min(ROWS, limit // 4 // (16 * columns + 32)))
 
 
-def shares(span: Span, rows: int, days: int, at_once: int) -> list[Chunk]:
-    """The span for all keys, or in shares of the keys where it may have more rows, on so many days, than fit at once."""
-    count = max(1, -(-rows // at_once))
-    return [Chunk(span, share, count, month_rows=_month_rows(rows // count, days)) for share in range(count)]
+def split_by_key(span: Span, rows: int, days: int, max_rows: int) -> list[Chunk]:
+    """Divide a span by key into as many buckets as needed for at most `max_rows` rows each, given its rows and their days."""
+    count = max(1, -(-rows // max_rows))
+    return [Chunk(span, bucket, count, month_rows=_month_rows(rows // count, days)) for bucket in range(count)]
 
 
-def points(span: Span, step: int) -> list[Chunk]:
-    """The grid points in the span one by one; none where there are too many of them."""
+def split_by_point(span: Span, step: int) -> list[Chunk]:
+    """One chunk for each grid point in a span; empty if there are more than POINTS."""
     first = span.lower + -span.lower % step
-    found = range(first, span.upper + 1, step)
-    return [] if len(found) > POINTS else [Chunk(replace(span, lower=point, upper=point), point=True) for point in found]
+    points = range(first, span.upper + 1, step)
+    return [] if len(points) > POINTS else [Chunk(replace(span, lower=point, upper=point), point=True) for point in points]
 
 
-def months(span: Span, days: Sequence[tuple[int, int]], at_once: int, fresh: bool) -> list[Chunk]:
-    """The span cut between months: each part has as many as fit at once, or one. `days` with events: (days since 1970,
-    events), ascending. `fresh`: nothing is held of the span, and parts end with the months that have events."""
+def split_by_month(span: Span, days: Sequence[tuple[int, int]], max_rows: int, fresh: bool) -> list[Chunk]:
+    """Divide a span into groups of whole months: one month, or as many as have at most `max_rows` events together.
+
+    `days` are the days with events: (days since 1970, number of events), ascending. `fresh`: the table has no rows of the span, so
+    chunks cover only the months that have events.
+    """
     counted: dict[int, list[int]] = {}
     for day, number in days:
         begin = times.micros((times.EPOCH + timedelta(days=day)).replace(day=1))
@@ -71,15 +75,15 @@ def months(span: Span, days: Sequence[tuple[int, int]], at_once: int, fresh: boo
     parts: list[list[int]] = []
     rows = 0
     for begin, numbers in counted.items():
-        if not parts or rows + sum(numbers) > at_once:
+        if not parts or rows + sum(numbers) > max_rows:
             parts.append([])
             rows = 0
         parts[-1].append(begin)
         rows += sum(numbers)
     bounds = [span.lower, *(part[0] for part in parts[1:]), span.upper + 1]
-    found = [(part[0], _next(part[-1])) for part in parts] if fresh and parts else list(pairwise(bounds))
+    extents = [(part[0], _next_month(part[-1])) for part in parts] if fresh and parts else list(pairwise(bounds))
     chunks: list[Chunk] = []
-    for (begin, end), part in zip(found, parts or [[]], strict=True):
+    for (begin, end), part in zip(extents, parts or [[]], strict=True):
         of_days = [number for month in part for number in counted[month]]
         lower, upper = max(begin, span.lower), min(end - 1, span.upper)
         within = replace(span, lower=lower, upper=upper, events_lower=lower, events_upper=upper)
@@ -88,10 +92,10 @@ def months(span: Span, days: Sequence[tuple[int, int]], at_once: int, fresh: boo
 
 
 def _month_rows(rows: int, days: int) -> int:
-    """What a month has at the rate of so many days."""
+    """The rows of a month of 30 days, at the average of so many days."""
     return rows * 30 // max(days, 1)
 
 
-def _next(month: int) -> int:
-    """The begin of the month after."""
+def _next_month(month: int) -> int:
+    """The start of the month after the one that starts at `month`, in microseconds."""
     return times.micros((times.moment(month) + timedelta(days=31)).replace(day=1))

@@ -1,4 +1,4 @@
-"""Compute the rows of a span, chunk by chunk: what the chunks share is computed once, and then a query of each chunk's rows is made."""
+"""Compute the rows of a span, chunk by chunk. What the chunks share is computed once; then each chunk has a query of its rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -36,7 +36,7 @@ from featurestore.values import times
 
 @dataclass(frozen=True)
 class Task:
-    """The inputs of one run; `table` is the feature table as it was at the start, `run` the run's time in microseconds."""
+    """The inputs of one run. `table` is the feature table at the start, `run` is the time of the run in microseconds."""
 
     runtime: Runtime
     session: Session
@@ -70,10 +70,10 @@ class Task:
 
 @dataclass(frozen=True)
 class OpenSpan:
-    """A span whose chunks can be computed. `types` are those of the events' columns.
+    """A span that is ready to be computed. `types` are those of the events' columns.
 
-    `stored` has the rows that the table has of the span, and `fresh` is whether there are none. `shared` are the tables of all keys, of
-    which each chunk takes its share, by the names that the compiled view reads.
+    `stored` has the feature table's rows of the span, and `fresh` is whether there are none. `shared` are session tables with the rows
+    of all keys, by the names that the compiled view reads; each chunk copies the rows of its keys.
     """
 
     compiled: CompiledView
@@ -86,7 +86,7 @@ class OpenSpan:
 
 @dataclass(frozen=True)
 class ChunkRows:
-    """A query of the computed rows of a chunk, in the table's types, and the rows that the table has of it."""
+    """A query of a chunk's computed rows, in the table's types, and a relation with the feature table's rows of the chunk."""
 
     computed: Query
     stored: Handle
@@ -94,9 +94,9 @@ class ChunkRows:
 
 @dataclass(frozen=True)
 class SourceCounts:
-    """The number of a source's rows on each day since 1970, and of those that are left out: with a NULL key, and in the future.
+    """The number of a source's rows per day since 1970, and of the rows that are left out: with a NULL key, and in the future.
 
-    `newest` is the time of the newest event up to the run's, in microseconds; None where there is none.
+    `newest` is the time of the newest event up to the time of the run, in microseconds; None if there is none.
     """
 
     days: tuple[tuple[int, int], ...]
@@ -106,23 +106,23 @@ class SourceCounts:
 
 
 def count_source(task: Task, span: Span, newest: int | None) -> SourceCounts:
-    """Count the source's rows; in a run that continues an earlier one, those from the span's first feature_timestamp on.
+    """Count the source's rows. In a run that continues from a watermark, only those since the span's first feature_timestamp.
 
     `newest` is the newest event that an earlier run saw. Raises: RequestError when no row has an event time.
     """
     if span.events_lower <= times.FIRST:
         return _count(task, None)
-    found = _count(task, reading.TimeBounds(span.lower, times.LAST))
+    counts = _count(task, reading.TimeBounds(span.lower, times.LAST))
     # Earlier rows may be included, but not necessarily all of them.
-    if found.newest is not None and found.newest >= span.lower:
-        return found
-    # The newest event is an earlier one. If the one that an earlier run saw may be gone, only all events can tell.
-    kept = newest is not None and newest < span.lower
-    return replace(found, newest=newest if kept else _count(task, None).newest)
+    if counts.newest is not None and counts.newest >= span.lower:
+        return counts
+    # The newest event is earlier. Unless an earlier run has noted it, all events must be read to find it.
+    noted = newest is not None and newest < span.lower
+    return replace(counts, newest=newest if noted else _count(task, None).newest)
 
 
-def _count(task: Task, onward: reading.TimeBounds | None) -> SourceCounts:
-    reading.add_source(task.runtime, task.session, task.source, task.events.reads, onward)
+def _count(task: Task, bounds: reading.TimeBounds | None) -> SourceCounts:
+    reading.add_source(task.runtime, task.session, task.source, task.events.reads, bounds)
     task.session.set({"now": task.run})
     rows = task.session.batches(task.events.counts).read_all().to_pylist()
     days = tuple((int(row["day"]), int(row["rows"])) for row in rows if row["day"] is not None)
@@ -134,7 +134,7 @@ def _count(task: Task, onward: reading.TimeBounds | None) -> SourceCounts:
 
 
 def open_span(task: Task, span: Span, counts: SourceCounts) -> OpenSpan:
-    """Read what the table has of a span, divide the span into chunks, and compute what these share.
+    """Read the table's rows of a span, divide the span into chunks, and compute what the chunks share.
 
     Raises: TypeMismatch when the source's types no longer fit the table's.
     """
@@ -144,9 +144,10 @@ def open_span(task: Task, span: Span, counts: SourceCounts) -> OpenSpan:
     types = task.session.schema(task.events.sql)
     days = [(day, rows) for day, rows in counts.days if span.lower // DAY <= day <= span.upper // DAY]
     if task.view.every is None:
-        at_once = chunks.rows_at_once(task.runtime.settings, len(task.columns))
-        return OpenSpan(compile_view(task.view, task.events, types), tuple(chunks.months(span, days, at_once, fresh)), types, stored, fresh)
-    points = chunks.points(span, grid_step(task.view)) if fresh and span.affected is None and not span.carry_in else []
+        max_rows = chunks.max_chunk_rows(task.runtime.settings, len(task.columns))
+        months = tuple(chunks.split_by_month(span, days, max_rows, fresh))
+        return OpenSpan(compile_view(task.view, task.events, types), months, types, stored, fresh)
+    points = chunks.split_by_point(span, grid_step(task.view)) if fresh and span.affected is None and not span.carry_in else []
     if points:
         _create_events(task, span)
         return OpenSpan(compile_view(task.view, task.events, types), tuple(points), types, stored, fresh)
@@ -158,9 +159,9 @@ def _open_tiled_span(task: Task, span: Span, types: dict[str, str], stored: Hand
     # Aggregates that need the events in order read the events themselves.
     events = sum(count(task.session, table) for table in made if table.name != TILES)
     tiles = sum(count(task.session, table) for table in made if table.name == TILES)
-    at_once = chunks.rows_at_once(task.runtime.settings, len(task.columns))
+    max_rows = chunks.max_chunk_rows(task.runtime.settings, len(task.columns))
     moves = 1 + len({window for feature in task.view.declared.values() for window in getattr(feature, "over", ())})
-    parts = chunks.shares(span, events + tiles * moves, days, at_once)
+    parts = chunks.split_by_key(span, events + tiles * moves, days, max_rows)
     shared: dict[str, Handle] = {}
     if len(parts) > 1:
         shared = {table.name: task.session.rename_table(table, f"__fs_shared{table.name}") for table in made}
@@ -168,14 +169,14 @@ def _open_tiled_span(task: Task, span: Span, types: dict[str, str], stored: Hand
 
 
 def chunk_of(task: Task, opened: OpenSpan, chunk: Chunk, unique: bool = False) -> ChunkRows:
-    """Create what the rows of a chunk are computed from.
+    """Create the session tables that a chunk's rows are computed from, and the query of the rows.
 
-    `unique`: no two rows of a row view share keys and time, so none is dropped.
+    `unique`: no two events of a row view share keys and time, so the query need not drop duplicates.
     """
     session = task.session
     session.set({**chunk.span.variables(), "point": chunk.span.lower})
     rows = chunk_rows.rows_between(opened.stored, chunk.span.lower, chunk.span.upper)
-    stored = session.create_view("__fs_stored", _share_of(task, chunk, rows))
+    stored = session.create_view("__fs_stored", _rows_of_bucket(task, chunk, rows))
     *steps, (_, query) = opened.compiled.each
     if chunk.point:
         query = all_rows(_create_point(task))
@@ -184,7 +185,7 @@ def chunk_of(task: Task, opened: OpenSpan, chunk: Chunk, unique: bool = False) -
         _add_source(task, chunk.span)
     else:
         for name, table in opened.shared.items():
-            session.create_table(name, _share_of(task, chunk, all_rows(table)))
+            session.create_table(name, _rows_of_bucket(task, chunk, all_rows(table)))
         for name, step in steps:
             session.create_table(name, step)
     if chunk.span.affected is not None:
@@ -201,7 +202,7 @@ def events_are_unique(task: Task, chunk: Chunk) -> bool:
 
 
 def _create_events(task: Task, span: Span) -> Handle:
-    """Create EVENTS, which each grid point reads several times: a table, or a view if the files are too large for a table."""
+    """Create EVENTS, which each grid point reads several times: as a table, or as a view if the files are too large to copy."""
     rows = _add_source(task, span)
     large = rows is not None and rows * 16 * (len(task.keys) + 2 + len(task.events.inputs)) > task.session.memory // 4
     create = task.session.create_view if large else task.session.create_table
@@ -212,7 +213,7 @@ def _create_events(task: Task, span: Span) -> Handle:
 
 
 def _add_source(task: Task, span: Span) -> int | None:
-    """Make SOURCE readable once: the rows of the span's events, of the affected keys if only these are computed.
+    """Make SOURCE readable once: the rows of the span's events, only of the affected keys if there are any.
 
     Returns as `reading.add_source`.
     """
@@ -226,7 +227,7 @@ def _add_source(task: Task, span: Span) -> int | None:
 
 
 def _store_rows_of_span(task: Task, span: Span) -> Handle:
-    """The rows that the feature table has of the span, in a table of the session."""
+    """Copy the feature table's rows of the span to a table of the session."""
     within = TimeRange("feature_timestamp", times.bound(span.lower), times.bound(span.upper))
     table = task.session.add("__fs_table", scans.scan_snapshot(task.table, tables.current_snapshot_id(task.table), time=within))
     deletions = DELETED in task.session.schema(table)
@@ -242,7 +243,7 @@ def _create_tiles(task: Task, span: Span, types: dict[str, str]) -> tuple[Compil
         try:
             made, facts = _try_tiles(task, span, types, shortcuts)
         except RequestError:
-            # Values that do not fit this way of summing; any other error is raised again by the last way.
+            # The values may be too large for this way of summing. The last way raises any other error again.
             if shortcuts.any_value:
                 raise
             continue
@@ -253,7 +254,7 @@ def _create_tiles(task: Task, span: Span, types: dict[str, str]) -> tuple[Compil
 
 
 def _try_tiles(task: Task, span: Span, types: dict[str, str], shortcuts: Shortcuts) -> tuple[list[Handle], dict[str, bool]]:
-    """Create the tiles; returns the tables, and their facts: `fits` is whether these shortcuts may be taken."""
+    """Create the tiles. Returns the tables and facts about them: `fits` is whether these shortcuts give exact results."""
     compiled = compile_view(task.view, task.events, types, shortcuts)
     _add_source(task, span)
     made = [task.session.create_table(name, query) for name, query in compiled.once]
@@ -261,7 +262,7 @@ def _try_tiles(task: Task, span: Span, types: dict[str, str], shortcuts: Shortcu
 
 
 def _create_point(task: Task) -> Handle:
-    """The rows of a grid point, computed from the events."""
+    """Compute the rows of a grid point from the events, in a table of the session."""
     types = task.session.schema(Handle(EVENTS))
     for shortcuts in WAYS:
         query = compile_view(task.view, task.events, types, shortcuts).single_point
@@ -274,16 +275,16 @@ def _create_point(task: Task) -> Handle:
     raise AssertionError("the last way of summing fits all values, or raises")
 
 
-def _share_of(task: Task, chunk: Chunk, rows: Query) -> Query:
-    """The rows of the keys that the chunk has."""
-    return rows if chunk.shares == 1 else chunk_rows.rows_of_share(rows, task.key_types, chunk.share, chunk.shares)
+def _rows_of_bucket(task: Task, chunk: Chunk, rows: Query) -> Query:
+    """The rows whose keys are in the chunk's bucket."""
+    return rows if chunk.buckets == 1 else chunk_rows.rows_of_share(rows, task.key_types, chunk.bucket, chunk.buckets)
 
 
 def _check_types(task: Task, rows: Query) -> None:
     for column, sql_type in task.session.schema(rows).items():
         try:
-            found = storage_type(sql_type)
+            stored_type = storage_type(sql_type)
         except SqlProblem as error:
             raise TypeMismatch(f"column '{column}' {error}") from error
-        if changed := type_changes(task.columns, {column: found}):
-            raise source_columns.refused(task.applied, changed)
+        if changed := type_changes(task.columns, {column: stored_type}):
+            raise source_columns.type_mismatch(task.applied, changed)

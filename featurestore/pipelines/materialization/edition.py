@@ -1,4 +1,4 @@
-"""The online edition of a run: what its views gained is read and encoded one by one, and becomes visible in one step."""
+"""The online edition of a run: the new rows of each view are read and encoded in turn, and all become visible in one step."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -19,12 +19,12 @@ from featurestore.records.runtime import Runtime
 from featurestore.values.result import SNAPSHOT_ID, Result
 
 ATTEMPTS = 4
-"""How often an edition is committed, as the online store changes under it."""
+"""Number of attempts to commit an edition while others publish the same tables."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """The snapshot that the online store now holds, None while the table has no rows, and how many rows were written for it."""
+    """The snapshot of a table that is now online (None while the table has no rows), and the number of rows written for it."""
 
     snapshot_id: int | None
     rows: int = 0
@@ -32,9 +32,9 @@ class Published:
 
 @dataclass(frozen=True, eq=False)
 class Publication(Result):
-    """What was published of one version of a view: `rows` were written, and the online store now has the table at `snapshot_id`.
+    """The publish of one version of a view: the number of rows written, and the snapshot of its table that is now online.
 
-    `snapshot_id` is None for a view that was never materialized, or has no rows.
+    `snapshot_id` is None for a view that was never materialized or has no rows.
     """
 
     view: str
@@ -45,7 +45,7 @@ class Publication(Result):
 
 @dataclass
 class _Staged:
-    """A table of an edition: what was asked for, the table as it was read, and its cursor."""
+    """A table of an edition: the arguments of `add`, the table that was read, and its cursor."""
 
     applied: Applied
     view: FeatureView
@@ -56,7 +56,7 @@ class _Staged:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the tables of an edition, by name: those that are published, and the errors of the others."""
+    """The outcome of an edition: its published tables by name, and the errors of the others."""
 
     published: Mapping[str, Published]
     errors: Mapping[str, FeatureStoreError] = field(default_factory=dict)
@@ -75,14 +75,16 @@ class EditionPublisher:
     def add(
         self, applied: Applied, view: FeatureView, full: bool = False, session: Session | None = None, table: Table | None = None
     ) -> None:
-        """Add what the online store lacks of the table's current snapshot and watermark; with `full`, all rows.
+        """Add the rows and the watermark that the online store lacks of the table's current snapshot; with `full`, all rows.
 
-        The online store remembers which snapshot it holds, so a run that died between append and publish is finished by the next one,
-        and a table that was lost there, has holes, or is of another catalog is filled anew. `session` is one that may read the
-        table's files and whose content nobody needs, and `table` the table as it was a moment ago; what is not given is opened for it.
+        The online store records the snapshot that it has, so the next publish completes a run that ended between append and publish.
+        All rows are added if the online table is absent, lacks rows, or belongs to a table of another catalog.
+
+        `session` is a session that may read the table's files; its tables are dropped. `table` is the feature table if it was just
+        loaded. Without them, a session is opened and the table is loaded.
         """
         name = applied.table
-        table, cursor, since = self._reader.look(name, table)
+        table, cursor, since = self._reader.load_cursors(name, table)
         replace = full or self._reader.must_replace(table, name, since)
         if self._opened is not None:
             self._opened.discard(name)
@@ -91,15 +93,17 @@ class EditionPublisher:
         self._staged[name] = _Staged(applied, view, full, table, cursor)
 
     def commit(self) -> Outcome:
-        """Make all tables visible. One that others publish meanwhile is read again; where that never ends, the others go without it."""
+        """Make all tables visible. A table that others publish meanwhile is read again; after the last attempt, the edition is committed
+        without it.
+        """
         written: Mapping[str, int] = {}
         errors: dict[str, FeatureStoreError] = {}
 
         def recover(conflict: CommitConflict) -> None:
             for name in self._conflicting(conflict):
-                again = self._staged[name]
+                staged = self._staged[name]
                 try:
-                    self.add(again.applied, again.view, again.full)
+                    self.add(staged.applied, staged.view, staged.full)
                 except FeatureStoreError as error:
                     errors[name] = error
                     self._drop(name)
@@ -122,11 +126,11 @@ class EditionPublisher:
                 return Outcome({}, {**errors, **dict.fromkeys(self._staged, error)})
         for staged in self._staged.values():
             online_tables.note_published(self._runtime, staged.table)
-        done = {name: Published(staged.cursor.snapshot_id, written.get(name, 0)) for name, staged in self._staged.items()}
-        return Outcome(done, errors)
+        published = {name: Published(staged.cursor.snapshot_id, written.get(name, 0)) for name, staged in self._staged.items()}
+        return Outcome(published, errors)
 
     def _conflicting(self, error: CommitConflict) -> list[str]:
-        """The tables that were in a conflict: all, if it names none of them."""
+        """The table that a conflict names; all tables if it names none of this edition."""
         name = error.details.get("table")
         return [name] if isinstance(name, str) and name in self._staged else list(self._staged)
 
@@ -148,9 +152,9 @@ class EditionPublisher:
 
 
 def publish_views(runtime: Runtime, versions: Iterable[Applied], full: bool) -> list[Publication]:
-    """Publish all versions, which become visible together; one that was never materialized has nothing to publish.
+    """Publish versions of views, which become visible together. A version that was never materialized has nothing to publish.
 
-    Raises: CommitConflict when others publish a table, or empty it, all the time; the other tables are published.
+    Raises: CommitConflict if others publish or empty a table during each attempt; the other tables are published.
     """
     requested = list(versions)
     with EditionPublisher(runtime) as publisher:

@@ -1,4 +1,4 @@
-"""Fill the tables that the online store has lost, by one process at a time, which shows the others how far it is."""
+"""Fill tables that the online store has lost. One process at a time does this, and shows its progress to the others."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,11 +16,11 @@ from featurestore.records.lost_tables import LostTables
 from featurestore.records.runtime import Runtime
 
 SHOW_SECONDS = 0.5
-"""How often progress is shown; often enough to keep the right to fill."""
+"""Shortest time between two reports of progress. Each report also renews the right to fill the store."""
 
 
 class _Progress:
-    """Shows the view that is read, and its rows, at most every SHOW_SECONDS."""
+    """Shows the view that is being read, and the number of rows so far, at most every SHOW_SECONDS."""
 
     def __init__(self, show: Callable[[bytes], None]) -> None:
         self._show = show
@@ -28,13 +28,13 @@ class _Progress:
         self._shown_at = float("-inf")
 
     def begin(self, view: str, total: int) -> None:
-        """A view of so many rows is read next."""
+        """Start to count the rows of a view, which has `total` keys."""
         self._view, self._rows, self._total = view, 0, total
         self._shown_at = float("-inf")
         self.add(0)
 
     def add(self, rows: int) -> None:
-        """So many rows more were read."""
+        """Add to the number of rows that were read."""
         self._rows += rows
         if time.monotonic() - self._shown_at >= SHOW_SECONDS:
             self._shown_at = time.monotonic()

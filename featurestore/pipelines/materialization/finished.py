@@ -1,4 +1,4 @@
-"""What a run hands on when it is over: what it landed, and what it has open that a publish can use."""
+"""A finished run: its result, and the session and table that the publish after it can reuse."""
 
 from dataclasses import dataclass, replace
 
@@ -8,8 +8,8 @@ from featurestore.pipelines.materialization.checks import Outcome
 
 
 @dataclass(frozen=True)
-class Landed:
-    """What a run appended; see `Materialization`. `lower` and `upper` in microseconds, None when nothing was to be computed."""
+class RunResult:
+    """The figures of a run (see `Materialization`). `lower` and `upper` are in microseconds; None if there was nothing to compute."""
 
     lower: int | None = None
     upper: int | None = None
@@ -22,22 +22,22 @@ class Landed:
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A run that is over, and what a publish can use of it.
+class FinishedRun:
+    """The result of a run, and what a publish can reuse.
 
-    `session` is the one that it computed in, with all that it made there. `table` is the feature table as the run's commit left
-    it; None where nothing was committed, as it may have changed since the run began.
+    `session` is the session of the run, with the tables that were created in it. `table` is the feature table after the run's commit;
+    None if nothing was committed, since others may have changed the table meanwhile.
     """
 
-    landed: Landed
+    result: RunResult
     session: Session
     table: Table | None
 
 
-def add(first: Landed, then: Landed) -> Landed:
-    """What two runs, one after the other, did."""
-    if then.lower is None:
+def combine(first: RunResult, second: RunResult) -> RunResult:
+    """The result of two consecutive runs."""
+    if second.lower is None:
         return first
-    lower = then.lower if first.lower is None else min(first.lower, then.lower)
-    added = {name: getattr(first, name) + getattr(then, name) for name in ("computed", "appended", "corrections", "checks")}
-    return replace(then, lower=lower, **added)
+    lower = second.lower if first.lower is None else min(first.lower, second.lower)
+    sums = {name: getattr(first, name) + getattr(second, name) for name in ("computed", "appended", "corrections", "checks")}
+    return replace(second, lower=lower, **sums)

@@ -1,4 +1,4 @@
-"""The interval of a run: the spans of feature_timestamps to compute, from which events, and for which keys."""
+"""Choose the interval of a run: the spans of feature_timestamps to compute, the events that they need, and the keys."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ from featurestore.values import times
 
 @dataclass(frozen=True)
 class Span:
-    """feature_timestamps in [lower, upper] are computed from events in [events_lower, events_upper]; microseconds.
+    """The feature_timestamps in [lower, upper], which are computed from the events in [events_lower, events_upper]; in microseconds.
 
-    `carry_in`: the table's history begins at lower, so keys with earlier events get a row there. `affected` None: for all keys;
-    else for these keys, each from its first change on.
+    `carry_in`: the table's history starts at `lower`, so keys with earlier events get a row there. `affected` are the keys to compute,
+    each from its first change on; None for all keys.
     """
 
     lower: int
@@ -31,13 +31,13 @@ class Span:
     affected: AffectedKeys | None = None
 
     def variables(self) -> dict[str, int | bool]:
-        """As the variables that compiled SQL reads."""
+        """The bounds as variables of compiled SQL."""
         return {name: getattr(self, name) for name in ("lower", "upper", "events_lower", "events_upper", "carry_in")}
 
 
 @dataclass(frozen=True)
 class Interval:
-    """The spans of a run, in time's order and apart; the table's history will begin at `since`, None when it is whole."""
+    """The spans of a run, ascending and disjoint. `since` is the start of the table's history after the run; None if it is complete."""
 
     spans: tuple[Span, ...]
     since: int | None
@@ -57,48 +57,48 @@ def choose(
     session: Session,
     view: FeatureView,
     events: Events,
-    held: State,
+    state: State,
     source: PinnedSource,
     start: int | None,
     upper: int,
     changed: bool,
 ) -> Interval | None:
-    """The interval of a run up to `upper`; None when the same sources were already materialized that far.
+    """The interval of a run up to `upper`; None if the same source snapshots were already materialized up to there.
 
-    `start` None: what lies beyond the watermark, and behind it the keys whose events changed since; everything if a column that is
-    read has `changed`. Raises: RequestError for a start that would leave a gap in the history.
+    Without a `start`, the run computes the time after the watermark and, before it, the keys whose events have changed; all history if
+    a column that the view reads has `changed`. Raises: RequestError for bounds that would leave a gap in the history.
     """
     if start is not None:
-        _refuse_gap(view, held, start, upper)
-        begins = held.through is None or (held.since is not None and start <= held.since)
-        return Interval((_span(view, start, upper, begins),), start if begins else held.since)
-    if held.through is None:
-        return _interval(held, [_whole_span(view, held, upper)])
+        _refuse_gap(view, state, start, upper)
+        begins = state.through is None or (state.since is not None and start <= state.since)
+        return Interval((_span(view, start, upper, begins),), start if begins else state.since)
+    if state.through is None:
+        return _interval(state, [_whole_span(view, state, upper)])
     affected: AffectedKeys | None = None
-    if not changed and dict(held.sources) != dict(source.pins):
-        changes = reading.source_changes(source, held.sources, events.reads)
+    if not changed and dict(state.sources) != dict(source.pins):
+        changes = reading.source_changes(source, state.sources, events.reads)
         changed = changes.relation is None
-        affected = None if changed else find_affected_keys(session, events, changes, held.through)
+        affected = None if changed else find_affected_keys(session, events, changes, state.through)
     if changed or (affected is not None and affected.first == times.FIRST):
-        return _interval(held, [_whole_span(view, held, max(upper, held.through))])
+        return _interval(state, [_whole_span(view, state, max(upper, state.through))])
     spans: list[Span] = []
     if affected is not None:
-        lower = affected.first if held.since is None else max(affected.first, held.since)
-        carry_in = held.since is not None and lower <= held.since
-        spans.append(_span(view, lower, held.through, carry_in, affected))
-    if upper > held.through:
-        spans.append(_span(view, held.through + 1, upper, False))
-    return _interval(held, spans)
+        lower = affected.first if state.since is None else max(affected.first, state.since)
+        carry_in = state.since is not None and lower <= state.since
+        spans.append(_span(view, lower, state.through, carry_in, affected))
+    if upper > state.through:
+        spans.append(_span(view, state.through + 1, upper, False))
+    return _interval(state, spans)
 
 
-def _interval(held: State, spans: Sequence[Span]) -> Interval | None:
-    found = tuple(span for span in spans if span.lower <= span.upper)
-    return Interval(found, held.since) if found else None
+def _interval(state: State, spans: Sequence[Span]) -> Interval | None:
+    not_empty = tuple(span for span in spans if span.lower <= span.upper)
+    return Interval(not_empty, state.since) if not_empty else None
 
 
-def _whole_span(view: FeatureView, held: State, upper: int) -> Span:
-    """The table's history from its begin on."""
-    return _span(view, times.FIRST if held.since is None else held.since, upper, held.since is not None)
+def _whole_span(view: FeatureView, state: State, upper: int) -> Span:
+    """The span of the table's whole history."""
+    return _span(view, times.FIRST if state.since is None else state.since, upper, state.since is not None)
 
 
 def _span(view: FeatureView, lower: int, upper: int, carry_in: bool, affected: AffectedKeys | None = None) -> Span:
@@ -108,14 +108,14 @@ def _span(view: FeatureView, lower: int, upper: int, carry_in: bool, affected: A
     return Span(lower, upper, times.FIRST if carry_in else reach, upper, carry_in, affected)
 
 
-def _refuse_gap(view: FeatureView, held: State, start: int, upper: int) -> None:
+def _refuse_gap(view: FeatureView, state: State, start: int, upper: int) -> None:
     if start > upper:
         raise RequestError(f"start {times.text(start)} is after end {times.text(upper)}; the end cannot be later than the present")
-    if held.through is not None and start > held.through:
-        through = times.text(held.through)
+    if state.through is not None and start > state.through:
+        through = times.text(state.through)
         raise RequestError(
             f"view {view.name} is materialized through {through}; a later start would leave a gap: start there or leave start out"
         )
-    if held.since is not None and upper < held.since:
-        since = times.text(held.since)
+    if state.since is not None and upper < state.since:
+        since = times.text(state.since)
         raise RequestError(f"view {view.name} is materialized from {since}; an earlier end would leave a gap: end there or later")

@@ -1,4 +1,4 @@
-"""Materializing a view: a run over its feature table, tried again where another was first, then the online store."""
+"""Materialize one view: run over its feature table, with another attempt after a commit conflict, then add it to an online edition."""
 
 import time
 from contextlib import ExitStack
@@ -12,7 +12,7 @@ from featurestore.errors import CommitConflict, FeatureStoreError, RequestError
 from featurestore.lakehouse import commits
 from featurestore.pipelines.materialization.checks import Outcome
 from featurestore.pipelines.materialization.edition import EditionPublisher
-from featurestore.pipelines.materialization.finished import Finished
+from featurestore.pipelines.materialization.finished import FinishedRun
 from featurestore.pipelines.materialization.run import OnViewProgress, ViewProgress, run
 from featurestore.records.definitions import Applied
 from featurestore.records.runtime import Runtime
@@ -21,17 +21,17 @@ from featurestore.values import times
 __all__ = ["Materialization", "OnViewProgress", "ViewProgress", "materialize_view"]
 
 ATTEMPTS = 50
-"""How often a run is begun: each lost try means that another run got on, and what that has ready is not computed again."""
+"""Number of attempts of a run. A conflict means that another run made progress, and its finished chunks are not computed again."""
 
 
 @dataclass(frozen=True)
 class Materialization:
-    """What one run did to one view.
+    """The result of materializing one view.
 
-    `start` and `end` bound the feature_timestamps that were computed (UTC, inclusive; None when there was nothing to
-    compute). `corrections` of the appended rows replace held ones. `future_rows` and `null_keys` of the source were
-    left out. `snapshot_id` is the table's newest snapshot, None while it has no rows; `published` counts online rows.
-    `checks` are the outcomes of the view's checks, none of them a failed error.
+    `start` and `end` bound the feature_timestamps that were computed (UTC, inclusive; None if there was nothing to compute). Of
+    the appended rows, `corrections` replace stored ones. `future_rows` and `null_keys` count source rows that were left out.
+    `snapshot_id` is the table's newest snapshot, None while it has no rows. `published` is the number of rows written online.
+    `checks` are the outcomes of the view's checks; none of severity error has failed.
     """
 
     view: str
@@ -65,41 +65,40 @@ def materialize_view(
     end: int | None,
     report: OnViewProgress,
 ) -> Materialization:
-    """Bring one version of a view up to `end` (microseconds; the present when None or later) and add it to an edition, which the caller
-    commits.
+    """Bring one version of a view up to `end` (microseconds; now when None or later), and add it to an edition, which the caller commits.
 
-    A run that loses a race for the table starts over on what the winner left. Raises: RequestError for an interval
-    that would leave a gap; TypeMismatch when the source's types no longer fit the table's; CheckFailed.
+    After a commit conflict the run starts again on the table that the other run left. Raises: RequestError for an interval that would
+    leave a gap; TypeMismatch if the source's types no longer fit the table's; CheckFailed; CommitConflict after the last attempt.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     with ExitStack() as stack:
-        finished = _finished(stack, runtime, applied, view, start, end, report)
-        landed = finished.landed
-        report(ViewProgress(view.name, "publish", 1, 1, landed.appended))
+        finished = _run_with_retries(stack, runtime, applied, view, start, end, report)
+        result = finished.result
+        report(ViewProgress(view.name, "publish", 1, 1, result.appended))
         publisher.add(applied, view, session=finished.session, table=finished.table)
     return Materialization(
         view=applied.name,
         table=applied.table,
-        start=None if landed.lower is None else times.moment(landed.lower),
-        end=None if landed.upper is None else times.moment(landed.upper),
-        rows_computed=landed.computed,
-        rows_appended=landed.appended,
-        corrections=landed.corrections,
-        future_rows=landed.future_rows,
-        null_keys=landed.null_keys,
+        start=None if result.lower is None else times.moment(result.lower),
+        end=None if result.upper is None else times.moment(result.upper),
+        rows_computed=result.computed,
+        rows_appended=result.appended,
+        corrections=result.corrections,
+        future_rows=result.future_rows,
+        null_keys=result.null_keys,
         snapshot_id=None,
         published=0,
-        seconds=time.monotonic() - began,
-        checks=landed.checks,
+        seconds=time.monotonic() - started,
+        checks=result.checks,
     )
 
 
-def _finished(
+def _run_with_retries(
     stack: ExitStack, runtime: Runtime, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: OnViewProgress
-) -> Finished:
-    """The run that got through; its session is open until the stack is closed."""
+) -> FinishedRun:
+    """Run until the commit succeeds. The session of the run stays open until the stack is closed."""
 
-    def attempt() -> Finished:
+    def attempt() -> FinishedRun:
         return stack.enter_context(run(runtime, applied, view, start, end, report))
 
     name = runtime.features_table(applied.table)
@@ -108,15 +107,16 @@ def _finished(
     except CommitConflict:
         raise
     except FeatureStoreError as error:
-        if (beyond := _beyond(view, error)) is not None:
-            raise beyond from error
+        if (overflow := _sum_overflow(view, error)) is not None:
+            raise overflow from error
         error.message = f"view {view.name}: {error.message}"
         raise
 
 
-def _beyond(view: FeatureView, error: FeatureStoreError) -> RequestError | None:
-    """The error of a sum that no type of the engine holds, naming the features that add up; None for any other error."""
-    sums = [one.name for one in features_of(view) if isinstance(one, WindowedFeature) and one.aggregation.function in ("sum", "mean")]
+def _sum_overflow(view: FeatureView, error: FeatureStoreError) -> RequestError | None:
+    """An error naming the features that sum values, if a sum overflowed the engine's widest type; None for any other error."""
+    windowed = [feature for feature in features_of(view) if isinstance(feature, WindowedFeature)]
+    sums = [feature.name for feature in windowed if feature.aggregation.function in ("sum", "mean")]
     if not sums or "Overflow in " not in str(error.details.get("reason", "")):
         return None
     return RequestError(

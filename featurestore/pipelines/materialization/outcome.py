@@ -1,4 +1,4 @@
-"""Materializing several views: one that fails never keeps the others from being brought up to date."""
+"""Materialize several views: if one fails, the others are still brought up to date."""
 
 import errno
 import logging
@@ -19,19 +19,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Failure:
-    """A version of a view that could not be brought up to date, by its feature table, and why. No row of it was added."""
+    """A version of a view that could not be brought up to date, with its feature table and the error. No row of it was added."""
 
     view: str
     table: str
     error: FeatureStoreError
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; what a library said in its own words stays out."""
+        """A JSON-ready form, without the error's cause."""
         return {"view": self.view, "table": self.table, "type": type(self.error).__name__, "message": self.error.message}
 
 
 class Materializations(list[Materialization]):
-    """What a run did to each view that it brought up to date, in order; `failures` are the others."""
+    """The results of the views that were brought up to date, in order; `failures` are the others."""
 
     def __init__(self, done: Iterable[Materialization] = (), failures: Sequence[Failure] = ()) -> None:
         super().__init__(done)
@@ -39,24 +39,24 @@ class Materializations(list[Materialization]):
 
     @property
     def error(self) -> FeatureStoreError | None:
-        """None when every view was brought up to date; of one failure its own error, of several one that tells all of them.
+        """The error to raise: None without failures, the error itself for one failure, and an error that lists all for several.
 
-        That one is of their class where they share it, and MaterializationFailed otherwise. Its details list the `failures`, and
-        the tables that were `materialized`.
+        The class of the last is that of the errors if they have the same, and MaterializationFailed otherwise. Its details have the
+        `failures`, and the tables that were `materialized`.
         """
         if not self.failures:
             return None
-        told = {"failures": [failure.to_dict() for failure in self.failures], "materialized": [run.table for run in self]}
+        details = {"failures": [failure.to_dict() for failure in self.failures], "materialized": [run.table for run in self]}
         first = self.failures[0].error
         if len(self.failures) == 1:
-            first.details.update(told)
+            first.details.update(details)
             return first
-        shared = {type(failure.error) for failure in self.failures} == {type(first)}
-        kind = type(first) if shared else MaterializationFailed
-        error = kind.__new__(kind)
+        same_class = {type(failure.error) for failure in self.failures} == {type(first)}
+        error_class = type(first) if same_class else MaterializationFailed
+        error = error_class.__new__(error_class)
         lines = "".join(f"\n  {failure.error}" for failure in self.failures)
         total = len(self) + len(self.failures)
-        FeatureStoreError.__init__(error, f"{len(self.failures)} of {total} views were not brought up to date:{lines}", **told)
+        FeatureStoreError.__init__(error, f"{len(self.failures)} of {total} views were not brought up to date:{lines}", **details)
         return error
 
 
@@ -70,52 +70,52 @@ def materialize_views(
 ) -> Materializations:
     """Bring each version up to `end`, one after the other, and publish all in one edition; arguments as for `materialize_view`.
 
-    The tables that are ready to be published are added to `staged`, which `versions` may look at.
+    Tables that are ready to be published are added to `staged`, which `versions` may read while it is iterated.
 
-    What would fail every view alike ends the run: a full disk, a catalog that is away, what is no error, such as an interrupt,
-    and what whoever is told of the progress raises.
+    The run ends early after an error that every view would have: a full disk, an unreachable catalog, an interrupt, or an exception
+    raised by `report`.
     """
     done: list[Materialization] = []
     failures: list[Failure] = []
-    stops: list[Exception] = []
+    report_errors: list[Exception] = []
 
-    def tell(progress: ViewProgress) -> None:
+    def report_or_stop(progress: ViewProgress) -> None:
         try:
             report(progress)
         except Exception as error:
-            stops.append(error)
+            report_errors.append(error)
             raise
 
     with EditionPublisher(runtime) as publisher:
         for applied in versions:
             try:
                 view = stored_definition.checked_stored_view(applied.name, applied.version, applied.document, applied.columns)
-                done.append(materialize_view(runtime, publisher, applied, view, start, end, tell))
+                done.append(materialize_view(runtime, publisher, applied, view, start, end, report_or_stop))
                 if staged is not None:
                     staged.add(applied.table)
             except FeatureStoreError as error:
-                if stops:
+                if report_errors:
                     raise
-                failures.append(Failure(applied.name, applied.table, _of_view(applied.name, error)))
+                failures.append(Failure(applied.name, applied.table, _name_view(applied.name, error)))
                 if _is_for_all(runtime, error):
                     break
-            except Exception as error:  # whatever happens to one view, the others are brought up to date
-                if stops:
+            except Exception as error:  # the other views are brought up to date
+                if report_errors:
                     raise
                 log.exception("view %s could not be materialized", applied.name)
-                failures.append(Failure(applied.name, applied.table, _unforeseen(applied.name, error)))
+                failures.append(Failure(applied.name, applied.table, _unexpected(applied.name, error)))
                 if _is_full(error):
                     break
-        return _published(publisher, done, failures, report)
+        return _commit_edition(publisher, done, failures, report)
 
 
-def _published(
+def _commit_edition(
     publisher: EditionPublisher, done: Sequence[Materialization], failures: Sequence[Failure], report: OnViewProgress
 ) -> Materializations:
-    """Make the edition visible: the views that are published, and those that failed, now or before."""
+    """Make the edition visible. Returns the published views, and those that failed now or before."""
     outcome = publisher.commit()
     unpublished = [
-        Failure(run.view, run.table, _of_view(run.view, copy(outcome.errors[run.table]))) for run in done if run.table in outcome.errors
+        Failure(run.view, run.table, _name_view(run.view, copy(outcome.errors[run.table]))) for run in done if run.table in outcome.errors
     ]
     runs = [
         replace(run, snapshot_id=published.snapshot_id, published=published.rows)
@@ -127,16 +127,16 @@ def _published(
     return Materializations(runs, [*failures, *unpublished])
 
 
-def _of_view(view: str, error: FeatureStoreError) -> FeatureStoreError:
+def _name_view(view: str, error: FeatureStoreError) -> FeatureStoreError:
     if not error.message.startswith(f"view {view}"):
         error.message = f"view {view}: {error.message}"
     return error
 
 
-def _unforeseen(view: str, error: Exception) -> FeatureStoreError:
-    told = FeatureStoreError(f"view {view}: it failed in a way that is not foreseen ({type(error).__name__}: {error})")
-    told.__cause__ = error
-    return told
+def _unexpected(view: str, error: Exception) -> FeatureStoreError:
+    unexpected = FeatureStoreError(f"view {view}: it failed in a way that is not foreseen ({type(error).__name__}: {error})")
+    unexpected.__cause__ = error
+    return unexpected
 
 
 def _is_for_all(runtime: Runtime, error: FeatureStoreError) -> bool:

@@ -1,6 +1,6 @@
-"""Publishing: what a feature table gained since the online store last saw it goes there, newest row per key.
+"""Publish what was appended to a feature table since its last publish: the newest row per key.
 
-Of a key that rows were deleted of, the newest one that is left is looked for in the table; if there is none, the key goes.
+If rows of a key were deleted, the newest remaining row is read from the whole table; if none remains, the key is deleted online.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -27,16 +27,16 @@ from featurestore.records.definitions import Applied
 from featurestore.records.runtime import Runtime
 
 FEW_ROWS = 500_000
-"""Of so many, to see whether each key has one row takes less than to choose among them."""
+"""Up to this many rows, checking whether each key has only one row is faster than searching for the newest row of each key."""
 FEW_KEYS = 200_000
-"""Where more keys than that lost rows, all keys are published."""
+"""If rows of more keys than this were deleted, all keys are published."""
 
 Log: TypeAlias = Callable[[Sequence[str]], Relation]
-"""What gives these columns of the rows of a log, anew at each call: files can be read twice, a stream cannot."""
+"""A function that opens these columns of a log. It is called for each pass, since a stream can be read only once."""
 
 
 OnRows: TypeAlias = Callable[[int], None]
-"""Called with the number of rows that were read for a publish since the last call."""
+"""Called with the number of rows that a publish has read since the last call."""
 
 
 @dataclass(frozen=True)
@@ -48,21 +48,24 @@ class KeyFilter:
 
 
 class TableReader:
-    """Reads what an online table lacks of a feature table, into an edition."""
+    """Reads the rows of a feature table that its online table lacks, and adds them to an edition."""
 
     def __init__(self, runtime: Runtime, on_rows: OnRows | None = None) -> None:
         self._runtime, self._on_rows = runtime, on_rows
 
-    def look(self, name: str, table: Table | None = None) -> tuple[Table, Cursor, Cursor | None]:
-        """The feature table, its cursor, and that of the online table; `table` is the feature table as it was a moment ago."""
-        # Before the table is loaded: what was published until then is of a state of the table that is not newer.
+    def load_cursors(self, name: str, table: Table | None = None) -> tuple[Table, Cursor, Cursor | None]:
+        """The feature table, its cursor, and the cursor of the online table.
+
+        `table` is the feature table if it was just loaded; it is loaded again only if the online table is ahead of it.
+        """
+        # Read before the table is loaded, so that the online cursor is never ahead of the table.
         online = self._runtime.online.cursor(name)
         if table is None or _is_behind(table, online):
             table = tables.load(self._runtime.catalog, self._runtime.features_table(name))
         return table, online_tables.cursor_of(table), online
 
     def must_replace(self, table: Table, name: str, online: Cursor | None) -> bool:
-        """Whether the online table is not what was published: absent, of another feature table, or with too few rows."""
+        """Whether the online table must be written anew: it is absent, belongs to another feature table, or lacks rows."""
         return online is None or online_tables.is_foreign(online, table) or bool(self._runtime.online.incomplete([name]))
 
     def read(
@@ -74,19 +77,19 @@ class TableReader:
         cursor: Cursor,
         since: Cursor | None,
         replace: bool,
-        given: Session | None = None,
+        session: Session | None = None,
     ) -> None:
-        """Read the rows that are to be published, and add them to the edition; with `replace`, all rows.
+        """Read the rows to publish, and add them to the edition; with `replace`, the rows of all keys.
 
-        `given` is a session that may read the table's files and whose content nobody needs; without it, one is opened.
+        `session` is a session that may read the table's files; its tables are dropped. Without it, a new one is opened.
         """
         snapshot_id, columns, keys = cursor.snapshot_id, list(applied.columns), tuple(view.entity.keys)
         deletions = snapshot_id is not None and DELETED in tables.schema_of(table, snapshot_id).column_names
-        whole = _planned_once(lambda columns: scans.scan_snapshot(table, snapshot_id, columns=columns))
-        with self._runtime.engine.session(data_folders(table)) if given is None else nullcontext(given) as session:
-            if given is not None:
-                session.clear()
-            log = None if since is None or replace else _appended(table, since.snapshot_id, snapshot_id)
+        whole = _plan_once(lambda columns: scans.scan_snapshot(table, snapshot_id, columns=columns))
+        if session is not None:
+            session.clear()
+        with self._runtime.engine.session(data_folders(table)) if session is None else nullcontext(session) as session:
+            log = None if since is None or replace else _open_appended(table, since.snapshot_id, snapshot_id)
             deleted = _store_deleted_keys(session, log, keys) if log is not None and deletions else None
             removed = None
             if log is None or (deleted is not None and count(session, deleted) > FEW_KEYS):
@@ -97,12 +100,12 @@ class TableReader:
                 removed = session.batches(deleted).read_all()
                 others = newest(session, log, keys, columns, deletions, KeyFilter("ANTI", deleted))
                 appended = session.create_table("__fs_newest_appended", others)
-                left = newest(session, whole, keys, columns, deletions, KeyFilter("SEMI", deleted))
-                query = newest_rows.both_in_key_order(appended, left, keys, columns)
-            rows = self._observed(session.batches(query))
+                remaining = newest(session, whole, keys, columns, deletions, KeyFilter("SEMI", deleted))
+                query = newest_rows.both_in_key_order(appended, remaining, keys, columns)
+            rows = self._report_rows(session.batches(query))
             edition.add(applied.table, rows, keys=keys, cursor=cursor, since=since, replace=log is None, removed=removed)
 
-    def _observed(self, rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
+    def _report_rows(self, rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
         on_rows = self._on_rows
         if on_rows is None:
             return rows
@@ -115,19 +118,19 @@ class TableReader:
         return pa.RecordBatchReader.from_batches(rows.schema, batches())
 
 
-def _is_behind(table: Table, held: Cursor | None) -> bool:
-    """Whether the online store holds a later state of the table than the handle shows: another run was published meanwhile."""
-    if held is None:
+def _is_behind(table: Table, online: Cursor | None) -> bool:
+    """Whether the online table has a later state than the loaded feature table: another run was published meanwhile."""
+    if online is None:
         return False
-    if held.snapshot_id is not None and table.snapshot_by_id(held.snapshot_id) is None:
+    if online.snapshot_id is not None and table.snapshot_by_id(online.snapshot_id) is None:
         return True
     through = feature_table.state_of(table.properties).through
-    return held.materialized_through is not None and (through is None or held.materialized_through > through)
+    return online.materialized_through is not None and (through is None or online.materialized_through > through)
 
 
-def _appended(table: Table, since: int | None, until: int | None) -> Log | None:
-    """What was appended between two snapshots; None where rows were otherwise changed, or nothing tells."""
-    if since is None or until is None or not (found := scans.read_changes(table, since, until)).appended:
+def _open_appended(table: Table, since: int | None, until: int | None) -> Log | None:
+    """The rows that were appended between two snapshots; None if rows were changed in another way, or if that is unknown."""
+    if since is None or until is None or not (changes := scans.read_changes(table, since, until)).appended:
         return None
 
     def read(columns: Sequence[str] | None) -> Relation:
@@ -135,11 +138,11 @@ def _appended(table: Table, since: int | None, until: int | None) -> Log | None:
         assert rows is not None
         return rows
 
-    return _planned_once(read, found.relation)
+    return _plan_once(read, changes.relation)
 
 
-def _planned_once(read: Callable[[Sequence[str] | None], Relation], planned: "Relation | None" = None) -> Log:
-    """A log whose files are planned once, for all columns, and read again with others; a stream is opened anew by `read`."""
+def _plan_once(read: Callable[[Sequence[str] | None], Relation], planned: "Relation | None" = None) -> Log:
+    """A log whose scan is planned once, with all columns; later reads reuse the plan with fewer. A stream is opened by `read` each time."""
 
     def log(columns: Sequence[str]) -> Relation:
         nonlocal planned
@@ -153,7 +156,7 @@ def _planned_once(read: Callable[[Sequence[str] | None], Relation], planned: "Re
 
 
 def _store_deleted_keys(session: Session, log: Log, keys: Sequence[str]) -> Handle:
-    """The distinct keys that have tombstones in a log, in a table of the session."""
+    """Copy the distinct keys that have tombstones in a log to a table of the session."""
     narrow = session.add("__fs_narrow", log([*keys, DELETED]))
     return session.create_table("__fs_deleted_keys", newest_rows.deleted_keys(narrow, keys))
 
@@ -161,9 +164,9 @@ def _store_deleted_keys(session: Session, log: Log, keys: Sequence[str]) -> Hand
 def newest(
     session: Session, log: Log, keys: Sequence[str], columns: Sequence[str], deletions: bool, only: KeyFilter | None = None
 ) -> Query:
-    """A query of the newest row of every key that is not deleted, in the order of the keys, which is the order that loads fastest.
+    """A query of the newest row of each key that is not deleted, ordered by key, since ascending keys load fastest.
 
-    `only`: of these keys. The log is read twice: keys and times first, and then all columns of the rows that were found; see
+    `only` selects keys. The log is read twice: first keys and times, then all columns of the newest rows; see
     `newest_rows.newest_rows`.
     """
     relation = log(columns)

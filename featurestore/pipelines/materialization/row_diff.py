@@ -1,4 +1,4 @@
-"""Compare the computed rows of a chunk with those of the table: what differs is appended."""
+"""Compare the computed rows of a chunk with the feature table's rows, to append only what differs."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from featurestore.pipelines.materialization.compute import ChunkRows, Task
 
 @dataclass(frozen=True)
 class Difference:
-    """The rows to append, of which `corrections` correct stored rows, and `deletions` of these are tombstones.
+    """The rows to append. Of these, `corrections` replace stored rows, and `deletions` of the corrections are tombstones.
 
     `computed` has all computed rows, and `computed_rows` is their number.
     """
@@ -25,9 +25,9 @@ class Difference:
 
 
 def compare(task: Task, chunk: ChunkRows, fresh: bool) -> Difference:
-    """The rows of a chunk that the table lacks, and corrections of those that it has with other values.
+    """The new rows of a chunk, and corrections of stored rows whose values have changed or that are no longer computed.
 
-    `fresh`: the table has no rows of the chunk.
+    `fresh`: the table has no rows of the chunk, so all rows are new.
     """
     session, keys, features = task.session, task.keys, task.features
     versioned = task.view.every is None and task.view.source.created is not None

@@ -1,6 +1,6 @@
-"""One run over a view's table: compute its interval chunk by chunk, and land all of it in one commit.
+"""A materialization run of one view: compute its interval chunk by chunk, and append all rows in one commit.
 
-A run of several chunks notes each that is ready in the table, so that a run that was cut off is gone on with.
+A run of several chunks stores a checkpoint in the table after each, so that the next run resumes an interrupted one.
 """
 
 import json
@@ -20,9 +20,9 @@ from featurestore.lakehouse import tables, writes
 from featurestore.lakehouse.data_files import DataFiles
 from featurestore.lakehouse.folders import data_folders
 from featurestore.pipelines.materialization import checks, source_columns
-from featurestore.pipelines.materialization.checkpoint import UNFINISHED, Unfinished, unfinished
+from featurestore.pipelines.materialization.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint
 from featurestore.pipelines.materialization.checks import Outcome, Tally
-from featurestore.pipelines.materialization.chunks import CUT, Chunk
+from featurestore.pipelines.materialization.chunks import CHUNKING, Chunk
 from featurestore.pipelines.materialization.compute import (
     OpenSpan,
     SourceCounts,
@@ -32,7 +32,7 @@ from featurestore.pipelines.materialization.compute import (
     events_are_unique,
     open_span,
 )
-from featurestore.pipelines.materialization.finished import Finished, Landed, add
+from featurestore.pipelines.materialization.finished import FinishedRun, RunResult, combine
 from featurestore.pipelines.materialization.interval import Interval, choose
 from featurestore.pipelines.materialization.row_diff import compare
 from featurestore.pipelines.materialization.writing import write
@@ -50,10 +50,10 @@ FUTURE_ROWS = "featurestore.future-rows"
 
 @dataclass(frozen=True)
 class ViewProgress:
-    """How far the materialization of one view is: `done` of `total` chunks, `rows` to append so far.
+    """Progress of the materialization of one view: `done` of `total` chunks, and the `rows` to append so far.
 
-    `stage` is read, compute, write, publish or done; `total` is 1 until the chunks are known. `seconds_left` is an
-    estimate for the chunks that are left, None before the first is done.
+    `stage` is read, compute, write, publish or done; `total` is 1 until the chunks are known. `seconds_left` estimates the time for
+    the remaining chunks; None before the first is done.
     """
 
     view: str
@@ -70,111 +70,113 @@ OnViewProgress = Callable[[ViewProgress], None]
 @contextmanager
 def run(
     runtime: Runtime, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: OnViewProgress
-) -> Iterator[Finished]:
-    """Bring the table of a view's version up to `end` (microseconds; the present when None or later), after what an
-    earlier run has left unfinished. The session stays open for as long as the block lasts.
+) -> Iterator[FinishedRun]:
+    """Bring the table of a view's version up to `end` (microseconds; now when None or later). An interrupted run is resumed first.
+    The session stays open during the block.
 
-    Raises: CommitConflict when another run was first: what is ready stays, and the next try goes on from there.
-    CheckFailed, RequestError, TypeMismatch, OutOfResources: then no row was added.
+    Raises: CommitConflict if another run committed first; finished chunks are kept, and the next attempt resumes after them.
+    CheckFailed, RequestError, TypeMismatch, OutOfResources: no row was added.
     """
     table = tables.load(runtime.catalog, runtime.features_table(applied.table))
     view = replace(view, source=reading.with_known_types(view.source, feature_table.state_of(table.properties).types))
-    held = unfinished(table)
-    if held is not None:
-        source = _source_of(runtime, view, held, tables.current_snapshot_id(table))
+    interrupted = load_checkpoint(table)
+    if interrupted is not None:
+        source = _reopen_source(runtime, view, interrupted, tables.current_snapshot_id(table))
         if source is not None:
-            with _computed(runtime, applied, view, table, source, held, report) as left:
-                landed = left.landed
+            with _compute_in_session(runtime, applied, view, table, source, interrupted, report) as resumed:
+                first = resumed.result
             with run(runtime, applied, view, start, end, report) as finished:
-                yield replace(finished, landed=add(landed, finished.landed))
+                yield replace(finished, result=combine(first, finished.result))
             return
-        _forget(table)
+        _drop_checkpoint(table)
     now = times.now()
     upper = now if end is None else min(end, now)
     source = open_source(runtime, view.source)
-    work = Unfinished(now, start, upper, source.pins, tables.current_snapshot_id(table), _plan(runtime, view))
-    with _computed(runtime, applied, view, table, source, work, report) as finished:
+    checkpoint = Checkpoint(now, start, upper, source.pins, tables.current_snapshot_id(table), _chunk_plan(runtime, view))
+    with _compute_in_session(runtime, applied, view, table, source, checkpoint, report) as finished:
         yield finished
 
 
-def _plan(runtime: Runtime, view: FeatureView) -> str:
-    """What the chunks of a run depend on besides its interval: they must be cut in the same way to be gone on with."""
-    checked = [repr(check) for check in view.checks]
-    return json.dumps([CUT, runtime.engine.version, runtime.settings.chunk_rows, runtime.settings.memory_limit, checked])
+def _chunk_plan(runtime: Runtime, view: FeatureView) -> str:
+    """What the chunks of a run depend on, apart from its interval. A checkpoint with another plan cannot be resumed."""
+    checks_of_view = [repr(check) for check in view.checks]
+    return json.dumps([CHUNKING, runtime.engine.version, runtime.settings.chunk_rows, runtime.settings.memory_limit, checks_of_view])
 
 
-def _source_of(runtime: Runtime, view: FeatureView, held: Unfinished, base: int | None) -> PinnedSource | None:
-    """The source as an unfinished run reads it; None where the run cannot be gone on with: what it set out to read, or to compare
-    with, is not there any more, or its chunks would be cut otherwise.
+def _reopen_source(runtime: Runtime, view: FeatureView, checkpoint: Checkpoint, base: int | None) -> PinnedSource | None:
+    """The source at the pins of an interrupted run; None if the run cannot be resumed.
+
+    That is so if its source snapshots are gone, if the table has changed since (`base` is its current snapshot), or if the view would
+    be divided into other chunks now.
     """
-    if held.plan != _plan(runtime, view) or held.base != base:
+    if checkpoint.plan != _chunk_plan(runtime, view) or checkpoint.base != base:
         return None
-    return open_source_at(runtime, view.source, held.pins)
+    return open_source_at(runtime, view.source, checkpoint.pins)
 
 
-def _forget(table: tables.Table) -> None:
-    """Give up what cannot be gone on with; its files are reached by nothing then, and are swept."""
-    tables.set_properties(table, {}, [UNFINISHED])
+def _drop_checkpoint(table: tables.Table) -> None:
+    """Drop a checkpoint that cannot be resumed. Nothing refers to its files any more, so maintenance removes them as orphans."""
+    tables.set_properties(table, {}, [CHECKPOINT])
 
 
 @contextmanager
-def _computed(
+def _compute_in_session(
     runtime: Runtime,
     applied: Applied,
     view: FeatureView,
     table: tables.Table,
     source: PinnedSource,
-    work: Unfinished,
+    checkpoint: Checkpoint,
     report: OnViewProgress,
-) -> Iterator[Finished]:
-    """Compute what is left of the work in a session of its own, and land all of it."""
-    loaded = table.metadata_location
+) -> Iterator[FinishedRun]:
+    """Compute the remaining chunks in a new session, and commit all of them. The session stays open during the block."""
+    metadata_before = table.metadata_location
     with runtime.engine.session([*reading.source_folders(source), *data_folders(table)]) as session:
         with reading.naming_changed(source):
-            landed = _compute(runtime, session, applied, view, table, source, work, report)
-        yield Finished(landed, session, None if table.metadata_location == loaded else table)
+            result = _compute_and_commit(runtime, session, applied, view, table, source, checkpoint, report)
+        yield FinishedRun(result, session, None if table.metadata_location == metadata_before else table)
 
 
-def _compute(
+def _compute_and_commit(
     runtime: Runtime,
     session: Session,
     applied: Applied,
     view: FeatureView,
     table: tables.Table,
     source: PinnedSource,
-    work: Unfinished,
+    checkpoint: Checkpoint,
     report: OnViewProgress,
-) -> Landed:
-    """Compute what is left of the work, and land all of it."""
-    held = feature_table.state_of(table.properties)
-    events = source_columns.source_events(runtime, session, view, source, held)
+) -> RunResult:
+    """Compute the remaining chunks, and commit all of them."""
+    state = feature_table.state_of(table.properties)
+    events = source_columns.source_events(runtime, session, view, source, state)
     types = reading.read_types(runtime, source, events.reads)
     columns = source_columns.read_columns(source, events.reads)
-    changed = source_columns.have_changed(source, held, columns)
-    if changed or (held.through is None and view.source.path is None):
+    changed = source_columns.have_changed(source, state, columns)
+    if changed or (state.through is None and view.source.path is None):
         source_columns.check_types(session, applied, view)
-    task = Task(runtime, session, applied, view, events, table, source, work.run)
-    report(ViewProgress(view.name, "read", 0, 1, work.rows))
-    interval = choose(session, view, events, held, source, work.start, work.upper, changed)
+    task = Task(runtime, session, applied, view, events, table, source, checkpoint.run)
+    report(ViewProgress(view.name, "read", 0, 1, checkpoint.rows))
+    interval = choose(session, view, events, state, source, checkpoint.start, checkpoint.upper, changed)
     if interval is None:
-        return Landed()
-    counts = count_source(task, interval.spans[0], held.newest)
+        return RunResult()
+    counts = count_source(task, interval.spans[0], state.newest)
     files = writes.new_data_files(table)
-    with files.discarded_on(BaseException), _given_up_on_refusal(table):
+    with files.discarded_on(BaseException), _drop_checkpoint_if_refused(table):
         for span in interval.spans:
-            work = _compute_span(task, open_span(task, span, counts), work, files, report)
+            checkpoint = _compute_span(task, open_span(task, span, counts), checkpoint, files, report)
         reading.refuse_changed(source)
-        outcomes = _checked(task, interval, work, onward=work.start is None and held.through is not None)
-        properties = _state(held, interval, work, counts.newest, types, columns).to_properties()
+        outcomes = _judge_checks(task, interval, checkpoint, continues=checkpoint.start is None and state.through is not None)
+        properties = _next_state(state, interval, checkpoint, counts.newest, types, columns).to_properties()
         summary = {**properties, **_summary(applied, interval, counts, outcomes)}
-        files.keep(work.files, work.rows - files.rows)
-        writes.append_files(table, files, summary=summary, properties=properties, drop=[UNFINISHED])
-    return Landed(
+        files.keep(checkpoint.files, checkpoint.rows - files.rows)
+        writes.append_files(table, files, summary=summary, properties=properties, drop=[CHECKPOINT])
+    return RunResult(
         max(interval.lower, times.FIRST),
         interval.upper,
-        work.computed,
-        work.rows,
-        work.corrections,
+        checkpoint.computed,
+        checkpoint.rows,
+        checkpoint.corrections,
         counts.future,
         counts.null_keys,
         outcomes,
@@ -182,7 +184,7 @@ def _compute(
 
 
 def _summary(applied: Applied, interval: Interval, counts: SourceCounts, outcomes: Sequence[Outcome]) -> dict[str, str]:
-    """What the snapshot of a run says of it, besides the state of the table."""
+    """The properties of a run in its snapshot's summary, apart from the table's state."""
     return {
         "featurestore.run-id": uuid.uuid4().hex,
         "featurestore.interval": f"{times.text(max(interval.lower, times.FIRST))}/{times.text(interval.upper)}",
@@ -193,89 +195,91 @@ def _summary(applied: Applied, interval: Interval, counts: SourceCounts, outcome
     }
 
 
-def _compute_span(task: Task, opened: OpenSpan, work: Unfinished, files: DataFiles, report: OnViewProgress) -> Unfinished:
-    """Compute the chunks of a span that are not done. Of several each is noted in the table when its files are ready."""
+def _compute_span(task: Task, opened: OpenSpan, checkpoint: Checkpoint, files: DataFiles, report: OnViewProgress) -> Checkpoint:
+    """Compute the remaining chunks of a span. If there are several, the checkpoint in the table is updated after each."""
     total = len(opened.chunks)
-    began, first = time.monotonic(), sum(str(chunk) in work.done for chunk in opened.chunks)
+    started, first = time.monotonic(), sum(str(chunk) in checkpoint.done for chunk in opened.chunks)
     for number, chunk in enumerate(opened.chunks):
-        if str(chunk) in work.done:
+        if str(chunk) in checkpoint.done:
             continue
-        left = (time.monotonic() - began) / (number - first) * (total - number) if number > first else None
-        report(ViewProgress(task.view.name, "compute", number, total, work.rows, left))
-        work = _compute_chunk(task, opened, chunk, work, files)
+        seconds_left = (time.monotonic() - started) / (number - first) * (total - number) if number > first else None
+        report(ViewProgress(task.view.name, "compute", number, total, checkpoint.rows, seconds_left))
+        checkpoint = _compute_chunk(task, opened, chunk, checkpoint, files)
         if total > 1 and not chunk.point:
-            work = replace(work, files=(*work.files, *files.paths))
-            tables.set_properties(task.table, {UNFINISHED: work.to_property()})
+            checkpoint = replace(checkpoint, files=(*checkpoint.files, *files.paths))
+            tables.set_properties(task.table, {CHECKPOINT: checkpoint.to_property()})
             files.release()
-    report(ViewProgress(task.view.name, "write", total, total, work.rows))
-    return work
+    report(ViewProgress(task.view.name, "write", total, total, checkpoint.rows))
+    return checkpoint
 
 
-def _compute_chunk(task: Task, opened: OpenSpan, chunk: Chunk, work: Unfinished, files: DataFiles) -> Unfinished:
-    tally = Tally.from_dict(work.tally) if work.tally else Tally()
-    written = _write_unseen(task, opened, chunk, files)
+def _compute_chunk(task: Task, opened: OpenSpan, chunk: Chunk, checkpoint: Checkpoint, files: DataFiles) -> Checkpoint:
+    tally = Tally.from_dict(checkpoint.tally) if checkpoint.tally else Tally()
+    written = _write_directly(task, opened, chunk, files)
     if written is not None:
         computed = appended = written
         corrections = 0
     else:
-        found = compare(task, chunk_of(task, opened, chunk), opened.fresh)
-        computed, corrections = found.computed_rows, found.corrections
-        tally += checks.tally(task.session, task.view, found.computed) if task.view.checks else Tally()
-        if found.deletions:
+        difference = compare(task, chunk_of(task, opened, chunk), opened.fresh)
+        computed, corrections = difference.computed_rows, difference.corrections
+        tally += checks.tally(task.session, task.view, difference.computed) if task.view.checks else Tally()
+        if difference.deletions:
             tables.add_column(task.table, DELETED, pa.bool_())
-        appended = write(task, chunk, found.rows, files, "created_timestamp", deletions=found.deletions > 0) or 0
+        appended = write(task, chunk, difference.rows, files, "created_timestamp", deletions=difference.deletions > 0) or 0
     return replace(
-        work,
-        done=(*work.done, str(chunk)),
-        computed=work.computed + computed,
-        rows=work.rows + appended,
-        corrections=work.corrections + corrections,
+        checkpoint,
+        done=(*checkpoint.done, str(chunk)),
+        computed=checkpoint.computed + computed,
+        rows=checkpoint.rows + appended,
+        corrections=checkpoint.corrections + corrections,
         tally=tally.to_dict(),
     )
 
 
-def _write_unseen(task: Task, opened: OpenSpan, chunk: Chunk, files: DataFiles) -> int | None:
-    """Write the rows of a chunk that the table holds nothing of as they come, without a copy of them; returns how many.
+def _write_directly(task: Task, opened: OpenSpan, chunk: Chunk, files: DataFiles) -> int | None:
+    """Write the rows of a chunk while they are computed, without a copy in the session, and return their number.
 
-    None where they must be looked at first: for checks, or because some share keys and feature_timestamp.
+    None, with nothing written, if the rows have to be stored first: the table has rows of the chunk, the view has checks, or several
+    rows share keys and feature_timestamp.
     """
     if not opened.fresh or task.view.checks:
         return None
     if task.view.every is None and not chunk.of_one_month and not events_are_unique(task, chunk):
         return None
     rows = first_rows(task.keys, task.features, chunk_of(task, opened, chunk, unique=True).computed)
-    # In a file of one month, rows of one moment lie side by side: seeing that there are none takes a tenth of looking for them.
+    # In the sorted file of one month, rows with equal keys and times are neighbors: searching the file takes a tenth of the time.
     return write(task, chunk, rows, files, alone=task.view.every is None and chunk.of_one_month)
 
 
-def _checked(task: Task, interval: Interval, work: Unfinished, onward: bool) -> tuple[Outcome, ...]:
-    """The outcomes of the view's checks; `onward` as for `checks.judge`. Raises: CheckFailed."""
+def _judge_checks(task: Task, interval: Interval, checkpoint: Checkpoint, continues: bool) -> tuple[Outcome, ...]:
+    """The outcomes of the view's checks; `continues` as for `checks.judge`. Raises: CheckFailed."""
     if not task.view.checks:
         return ()
-    tally = Tally.from_dict(work.tally) if work.tally else Tally()
+    tally = Tally.from_dict(checkpoint.tally) if checkpoint.tally else Tally()
     newest = checks.newest_event(task.runtime, task.session, task.view, task.source, task.events, interval.upper)
-    outcomes = checks.judge(task.view, tally, newest, interval.upper, onward)
+    outcomes = checks.judge(task.view, tally, newest, interval.upper, continues)
     checks.raise_on_errors(task.view, outcomes)
     return outcomes
 
 
-def _state(
-    held: State, interval: Interval, work: Unfinished, newest: int | None, types: Mapping[str, str], columns: source_columns.Columns
+def _next_state(
+    state: State, interval: Interval, checkpoint: Checkpoint, newest: int | None, types: Mapping[str, str], columns: source_columns.Columns
 ) -> State:
-    seen, read = (work.pins, columns) if work.start is None or held.through is None else (held.sources, held.columns)
-    through = max(interval.upper, held.through or interval.upper)
-    corrections = held.corrections + work.corrections
-    state = State(interval.since, through, seen, corrections, {**held.types, **types}, read, newest, held.ran)
-    # A run that changes nothing commits nothing, not even its time.
-    return state if state == held and not work.rows else replace(state, ran=work.run)
+    """The table's state after a run."""
+    sources, read = (checkpoint.pins, columns) if checkpoint.start is None or state.through is None else (state.sources, state.columns)
+    through = max(interval.upper, state.through or interval.upper)
+    corrections = state.corrections + checkpoint.corrections
+    updated = State(interval.since, through, sources, corrections, {**state.types, **types}, read, newest, state.ran)
+    # A run without changes commits nothing, not even its time.
+    return updated if updated == state and not checkpoint.rows else replace(updated, ran=checkpoint.run)
 
 
 @contextmanager
-def _given_up_on_refusal(table: tables.Table) -> Iterator[None]:
-    """What the data do not allow, no later run can go on with: it begins anew, on data that may be better."""
+def _drop_checkpoint_if_refused(table: tables.Table) -> Iterator[None]:
+    """Drop the checkpoint if the block refuses the source's data: a resumed run would fail on the same data, a new one reads them again."""
     try:
         yield
     except (CheckFailed, RequestError):
-        if UNFINISHED in table.properties:
-            _forget(table)
+        if CHECKPOINT in table.properties:
+            _drop_checkpoint(table)
         raise

@@ -1,4 +1,4 @@
-"""What a view reads of its source, by field id: whether its names still mean the columns that the table was made from."""
+"""The source columns that a view reads, by Iceberg field id: whether their names still mean the columns that the table was made from."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,67 +19,67 @@ from featurestore.sources.pinned_source import PinnedSource
 from featurestore.sources.type_changes import TypeChange, type_changes
 
 Columns = Mapping[str, Mapping[str, str]]
-"""The identities of the columns that are read of each source table; of a table that only a query reads, none."""
+"""The identities of the columns that are read, by source table and column name; empty for a table that only a query reads."""
 
 
-def source_events(runtime: Runtime, session: Session, view: FeatureView, source: PinnedSource, held: State) -> Events:
-    """The events of a checked view over the columns that its source has at its pins.
+def source_events(runtime: Runtime, session: Session, view: FeatureView, source: PinnedSource, state: State) -> Events:
+    """The events of a checked view, compiled for the columns of its source at its pinned snapshots.
 
-    Raises: RequestError naming every column that is not there, with what became of it; NotFound as `sources.add`.
+    Raises: RequestError naming every missing column, and whether it was dropped or renamed; NotFound as `reading.add_source`.
     """
     try:
         reading.add_source(runtime, session, source, rows=False)
     except RequestError as error:
-        # What is wrong with files says itself what to do.
+        # Errors of files already say what to do.
         advice = "" if view.source.path else "; change its definition and apply it, or give its tables their columns back"
-        error.message = f"{_named(view.source)}: {error.message}{advice}"
+        error.message = f"{_describe_source(view.source)}: {error.message}{advice}"
         raise
     reading.require_keys(runtime, source, view.entity.keys)
     raw = list(raw_columns(session))
     problems = field_problems(view, raw)
     if problems:
-        raise _missing(source, problems, held)
+        raise _missing(source, problems, state)
     return compile_events(view, raw)
 
 
 def read_columns(source: PinnedSource, reads: Sequence[str]) -> Columns:
-    """The identities of the raw columns `reads`, as of the source's pins."""
+    """The identities of the raw columns `reads` at the source's pinned snapshots."""
     if source.table is None:
         return {name: {} for name in source.tables}
     return {name: column_identity.column_identities(table, source.read_at(name)[1], reads) for name, table in source.tables.items()}
 
 
-def have_changed(source: PinnedSource, held: State, now: Columns) -> bool:
-    """Whether some column is another one, or of another type, than what the state was made from.
+def have_changed(source: PinnedSource, state: State, columns: Columns) -> bool:
+    """Whether a column that is read has another identity or type than in the table's state.
 
-    An earlier release did not note what it read: then a column that was always the same is the same.
+    The state of an earlier release does not have them. Then a column is unchanged if it is the same in every schema of the source.
     """
     name, table = source.source.table, source.table
     if name is None or table is None:
         return False
-    before = held.columns.get(name)
-    return not column_identity.hold_in_every_schema(table, now[name]) if before is None else dict(before) != dict(now[name])
+    before = state.columns.get(name)
+    return not column_identity.hold_in_every_schema(table, columns[name]) if before is None else dict(before) != dict(columns[name])
 
 
 def check_types(session: Session, applied: Applied, view: FeatureView) -> None:
-    """Hold the view against the columns of SOURCE, before any row is read.
+    """Check a view's expressions and types against the columns of SOURCE, before any row is read.
 
-    Raises: RequestError for an expression that does not work on them; TypeMismatch for a column that the table has no room for.
+    Raises: RequestError for an expression that is invalid for them; TypeMismatch for a column that does not fit its type in the table.
     """
-    found: Inspected = inspect_view(session, view)
-    if found.problems:
-        told = "; ".join(map(str, found.problems))
+    inspected: Inspected = inspect_view(session, view)
+    if inspected.problems:
+        problems = "; ".join(map(str, inspected.problems))
         raise RequestError(
-            f"{_named(view.source)} has changed, and the view does not work on its columns: {told}. Nothing was written."
+            f"{_describe_source(view.source)} has changed, and the view does not work on its columns: {problems}. Nothing was written."
             " Change the definition and apply it, or give the source its columns back"
         )
-    changed = type_changes(applied.columns, found.columns)
+    changed = type_changes(applied.columns, inspected.columns)
     if changed:
-        raise refused(applied, changed)
+        raise type_mismatch(applied, changed)
 
 
-def refused(applied: Applied, changed: Sequence[TypeChange]) -> TypeMismatch:
-    """The error of columns that a feature table has no room for."""
+def type_mismatch(applied: Applied, changed: Sequence[TypeChange]) -> TypeMismatch:
+    """An error naming the columns whose values do not fit their types in a feature table."""
     return TypeMismatch(
         f"{'; '.join(change.within(applied.table) for change in changed)}; nothing was written."
         " Apply the definition again, which makes a new version of the view, or cast in the definition",
@@ -89,31 +89,31 @@ def refused(applied: Applied, changed: Sequence[TypeChange]) -> TypeMismatch:
     )
 
 
-def _missing(source: PinnedSource, problems: Sequence[FieldProblem], held: State) -> RequestError:
-    told = "; ".join(map(str, problems))
-    fates = _fates(source, held)
+def _missing(source: PinnedSource, problems: Sequence[FieldProblem], state: State) -> RequestError:
+    missing = "; ".join(map(str, problems))
+    changes = _describe_changes(source, state)
     return RequestError(
-        f"{_named(source.source)} lacks columns that the view reads: {told}{fates}. Nothing was written."
+        f"{_describe_source(source.source)} lacks columns that the view reads: {missing}{changes}. Nothing was written."
         " Give the source its columns back, or change the definition and apply it",
         source=source.source.name,
         problems=[{"field": problem.qualified_field, "message": problem.message} for problem in problems],
     )
 
 
-def _fates(source: PinnedSource, held: State) -> str:
-    """What became of columns that an earlier run read."""
+def _describe_changes(source: PinnedSource, state: State) -> str:
+    """A note on columns that the last run read and that were dropped or renamed since; empty if there are none."""
     name, table = source.source.table, source.table
-    if name is None or table is None or name not in held.columns:
+    if name is None or table is None or name not in state.columns:
         return ""
     schema_id = source.read_at(name)[1]
     names = tables.column_names(table, schema_id)
-    told: list[str] = []
-    for column, identity in held.columns[name].items():
+    changes: list[str] = []
+    for column, identity in state.columns[name].items():
         if resolve(column, names) is None:
-            found = column_identity.name_in_schema(table, schema_id, identity)
-            told.append(f"'{column}' was {'dropped' if found is None else f'renamed to {found!r}'} since the last run")
-    return f" ({'; '.join(told)})" if told else ""
+            renamed = column_identity.name_in_schema(table, schema_id, identity)
+            changes.append(f"'{column}' was {'dropped' if renamed is None else f'renamed to {renamed!r}'} since the last run")
+    return f" ({'; '.join(changes)})" if changes else ""
 
 
-def _named(source: Source) -> str:
+def _describe_source(source: Source) -> str:
     return f"source {source.name} ({source.table})" if source.table is not None else f"source {source.name}"

@@ -1,4 +1,4 @@
-"""Write the rows of a chunk to data files of their feature table, sorted, with one month in each."""
+"""Write the rows of a chunk to data files of the feature table, sorted, with one month per file."""
 
 import shutil
 import tempfile
@@ -17,14 +17,14 @@ from featurestore.pipelines.materialization.compute import Task
 
 
 def write(task: Task, chunk: Chunk, query: Query, files: DataFiles, *more: str, alone: bool = False, deletions: bool = False) -> int | None:
-    """Write the rows of a query by day, ordered by keys, feature_timestamp and the columns `more`; returns their number.
+    """Write the rows of a query, ordered by day, keys, feature_timestamp and the columns `more`. Returns their number.
 
-    `alone`: write nothing and return None if two rows share keys and feature_timestamp, which is found out from the one file that was
-    written. `deletions`: some rows are tombstones, for which the column DELETED is true. Raises: OutOfResources.
+    `alone`: each row must be the only one with its keys and feature_timestamp; if not, the files are deleted and None is returned.
+    `deletions`: some rows are tombstones, which have true in the column DELETED. Raises: OutOfResources.
     """
     columns = {**task.columns, DELETED: "BOOLEAN"} if deletions else task.columns
     rows = in_file_order(cast_rows(columns, query), task.keys, more)
-    ids = {name: found for name, found in writes.field_ids(task.table).items() if name in columns}
+    ids = {name: field_id for name, field_id in writes.field_ids(task.table).items() if name in columns}
     month_of = None if chunk.of_one_month else "feature_timestamp"
     folder = files.folder()
     with tempfile.TemporaryDirectory(prefix="upload-", dir=task.session.folder) as near:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from featurestore.lakehouse import tables
-from featurestore.pipelines.materialization.checkpoint import unfinished
+from featurestore.pipelines.materialization.checkpoint import load_checkpoint
 from featurestore.pipelines.planning import cost
 from featurestore.pipelines.planning.catalog_state import CatalogState
 from featurestore.pipelines.planning.step import Step
@@ -33,7 +33,7 @@ def _with_reads(runtime: Runtime, step: Step, state: CatalogState) -> Step:
             table = tables.load(runtime.catalog, runtime.features_table(step.result.table))
         if feature_table.state_of(table.properties).through is not None:
             return step
-        checkpoint = unfinished(table)
+        checkpoint = load_checkpoint(table)
         waits = WAITS if checkpoint is None else f"{WAITS}, which was interrupted or is running: {checkpoint.rows} rows are ready"
     reads = cost.reads(runtime, state.source(step.name))
     return replace(step, reads=reads, reason=_joined(step.reason, waits))

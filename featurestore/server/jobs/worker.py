@@ -27,7 +27,7 @@ class JobWorker:
     """Runs the jobs of a home folder, for as long as it is open: a context manager around a server."""
 
     def __init__(self, settings: Settings) -> None:
-        wanted = {"settings": settings.revealed(), "workers": settings.job_workers, "cap": settings.job_memory()}
+        wanted = {"settings": settings.to_json_with_secrets(), "workers": settings.job_workers, "cap": settings.job_memory()}
         self._line = json.dumps({"root": str(jobs_path(settings)), "spill": str(settings.spill_path()), **wanted}).encode()
         self._closing = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None

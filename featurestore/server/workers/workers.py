@@ -136,5 +136,8 @@ class Workers:
         reader, writer = await asyncio.open_connection(sock=ours)
         # A session's name, so that upkeep finds it should this process be killed.
         folder = self._settings.spill_path() / f"session-{uuid.uuid4().hex}"
-        send(writer, Begin(self._settings.model_copy(update={"spill_directory": folder}).revealed(), dict(os.environ), os.getcwd()))
+        send(
+            writer,
+            Begin(self._settings.model_copy(update={"spill_directory": folder}).to_json_with_secrets(), dict(os.environ), os.getcwd()),
+        )
         return Worker(pid, folder, reader, writer)

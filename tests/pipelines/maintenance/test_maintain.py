@@ -17,7 +17,7 @@ from featurestore.lakehouse import compaction
 from featurestore.pipelines.maintenance import maintain
 from featurestore.pipelines.maintenance.compact import compact, feature_layout
 from featurestore.pipelines.maintenance.maintain import TableMaintenance
-from featurestore.pipelines.materialization.checkpoint import UNFINISHED, Unfinished
+from featurestore.pipelines.materialization.checkpoint import CHECKPOINT, Checkpoint
 from featurestore.values.times import micros
 from tests.worlds import STAMP, Template, load_source
 
@@ -242,9 +242,9 @@ def test_a_backfill_under_way_keeps_its_files_until_it_is_given_up(store: Featur
     ready = Path(log.location().removeprefix("file://")) / "data" / "run-0" / "ready.parquet"
     ready.parent.mkdir()
     ready.write_bytes(b"x")
-    work = Unfinished(run=0, start=None, upper=1, pins={}, base=log.metadata.current_snapshot_id, plan="", done=("1",), files=(str(ready),))
+    work = Checkpoint(run=0, start=None, upper=1, pins={}, base=log.metadata.current_snapshot_id, plan="", done=("1",), files=(str(ready),))
     with log.transaction() as change:
-        change.set_properties({UNFINISHED: work.to_property()})
+        change.set_properties({CHECKPOINT: work.to_property()})
     done = upkeep(store, older_than=NOW)["features.last_v1"]
     assert (done["compacted_files"], done["files"]) == (0, 0)
     assert "not compacted: a backfill is in progress" in done["note"]
@@ -256,7 +256,7 @@ def test_a_backfill_under_way_keeps_its_files_until_it_is_given_up(store: Featur
     assert (planned["files"], planned["note"]) == (given_up["files"], f"{given_up['note']}; {done['note']}")
     assert not ready.parent.exists()
     assert given_up["compacted_files"] == 2
-    assert UNFINISHED not in store.catalog.load_table("features.last_v1").properties
+    assert CHECKPOINT not in store.catalog.load_table("features.last_v1").properties
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ def counted(session: DuckSession, of: FeatureView, *rows: Row) -> Tally:
 
 
 def judged(of: FeatureView, tally: Tally, newest: datetime | None = None, end: datetime = T) -> list[Outcome]:
-    return list(checks.judge(of, tally, None if newest is None else times.micros(newest), times.micros(end), onward=False))
+    return list(checks.judge(of, tally, None if newest is None else times.micros(newest), times.micros(end), continues=False))
 
 
 def test_a_condition_names_how_many_rows_break_it_and_the_first(session: DuckSession) -> None:
