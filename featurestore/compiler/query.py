@@ -13,6 +13,8 @@ from featurestore.compiler.relations import Handle
 DUCKDB = "duckdb"
 """The dialect that the compiler's own texts are in."""
 
+Tree: TypeAlias = exp.Expr
+"""The syntax tree of an expression or a query, for packages that pass trees on without looking into them."""
 Part: TypeAlias = exp.Expr | Sequence[exp.Expr]
 """What replaces a placeholder of a template: an expression, or a list of them."""
 

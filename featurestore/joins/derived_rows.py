@@ -4,10 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-from sqlglot import exp
 
 from featurestore.compiler.join_rows import items_of
-from featurestore.compiler.query import Query
+from featurestore.compiler.query import Query, Tree
 from featurestore.compiler.relations import Handle
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.engine.session import Session
@@ -26,7 +25,7 @@ def derived_error(name: str, sql: str, sql_type: str, details: Mapping[str, Any]
 
 
 def derived_rows(
-    session: Session, plan: ServicePlan, query: Query, derived: Sequence[exp.Expr], inputs: Query | Handle, rows: int
+    session: Session, plan: ServicePlan, query: Query, derived: Sequence[Tree], inputs: Query | Handle, rows: int
 ) -> pa.RecordBatchReader:
     """Stream the rows of a query that computes the derived features over `inputs`; `derived` are their SELECT items.
 

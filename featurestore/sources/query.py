@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping
 
-from sqlglot import exp
-
 from featurestore.compiler.expressions import SqlProblem, bound_query
+from featurestore.compiler.query import Tree
 from featurestore.compiler.relations import Handle
 from featurestore.engine.session import Session
 from featurestore.errors import RequestError
 
 
-def add_query(session: Session, name: str, tree: exp.Expr, relations: Mapping[str, Handle], what: str) -> Handle:
+def add_query(session: Session, name: str, tree: Tree, relations: Mapping[str, Handle], what: str) -> Handle:
     """Add a checked query as the view `name`; `relations` maps the tables that it reads to relations of the session.
 
     Raises: RequestError naming `what` and every unknown column.

@@ -5,8 +5,8 @@ from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 import pyarrow as pa
-from sqlglot import exp
 
+from featurestore.compiler.query import Tree
 from featurestore.compiler.relations import Handle
 from featurestore.compiler.typed_columns import without_rows
 from featurestore.engine.rereadable import Rereadable
@@ -30,7 +30,7 @@ class TableAt(NamedTuple):
 
 
 @contextmanager
-def open_query(runtime: Runtime, tree: exp.Expr, at: Mapping[str, TableAt], what: str) -> Iterator[pa.RecordBatchReader]:
+def open_query(runtime: Runtime, tree: Tree, at: Mapping[str, TableAt], what: str) -> Iterator[pa.RecordBatchReader]:
     """The rows of a checked query over these tables, as a stream that is valid within the context.
 
     Raises: RequestError naming `what` and every unknown column; NotFound for an expired snapshot.
@@ -39,7 +39,7 @@ def open_query(runtime: Runtime, tree: exp.Expr, at: Mapping[str, TableAt], what
         yield session.batches(_add_tables(session, tree, _relations(at), what))
 
 
-def query_rows(runtime: Runtime, tree: exp.Expr, at: Mapping[str, TableAt], what: str) -> Rereadable:
+def query_rows(runtime: Runtime, tree: Tree, at: Mapping[str, TableAt], what: str) -> Rereadable:
     """The rows of a checked query, which can be read several times. Raises: as `open_query`."""
     relations, watch = _relations(at), current()
     with runtime.engine.session() as session:
@@ -55,7 +55,7 @@ def query_rows(runtime: Runtime, tree: exp.Expr, at: Mapping[str, TableAt], what
     return Rereadable(schema, batches)
 
 
-def query_columns(runtime: Runtime, tree: exp.Expr, at: Mapping[str, TableAt], what: str) -> dict[str, str]:
+def query_columns(runtime: Runtime, tree: Tree, at: Mapping[str, TableAt], what: str) -> dict[str, str]:
     """The columns of a checked query and their DuckDB types.
 
     Raises: as `open_query`; TypeMismatch for a column with a type that Arrow cannot represent exactly.
@@ -72,6 +72,6 @@ def _relations(at: Mapping[str, TableAt]) -> dict[str, Relation]:
     return {name: Rereadable(rows.schema, rows.read) if isinstance(rows, SnapshotStream) else rows for name, rows in opened.items()}
 
 
-def _add_tables(session: Session, tree: exp.Expr, relations: Mapping[str, Relation], what: str) -> Handle:
+def _add_tables(session: Session, tree: Tree, relations: Mapping[str, Relation], what: str) -> Handle:
     added = {table: session.add(f"table_{index}", relation) for index, (table, relation) in enumerate(relations.items())}
     return add_query(session, QUERY, tree, added, what)

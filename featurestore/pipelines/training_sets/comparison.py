@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from sqlglot import exp
 
 from featurestore.compiler.compared_rows import bin_counts, common_rows, number_bin, numbered_rows, value_bin
+from featurestore.compiler.query import Tree
 from featurestore.compiler.relations import Handle
 from featurestore.engine.results import count, single_row
 from featurestore.engine.session import Session
@@ -124,7 +124,7 @@ def _drift(session: Session, sides: tuple[Side, Side], name: str, first: Trainin
     return {"psi": drift.psi(*counts), "js": drift.jensen_shannon(*counts)}
 
 
-def _bin(column: str, arrow_type: pa.DataType, measured: Facts) -> exp.Expr:
+def _bin(column: str, arrow_type: pa.DataType, measured: Facts) -> Tree:
     """The bin of a value of a column, as text."""
     if is_number(arrow_type) or is_time(arrow_type):
         ends = [measured["quantiles"][percent] for percent in DECILES if percent in measured["quantiles"]]

@@ -237,7 +237,7 @@ def test_a_pinned_snapshot_keeps_its_corrections_and_its_state(store: FeatureSto
 
 
 @pytest.mark.slow
-def test_a_backfill_under_way_keeps_its_files_until_it_is_given_up(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_running_backfill_keeps_its_files_until_it_is_abandoned(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     log = store.catalog.load_table("features.last_v1")
     ready = Path(log.location().removeprefix("file://")) / "data" / "run-0" / "ready.parquet"
     ready.parent.mkdir()

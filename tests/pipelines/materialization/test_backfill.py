@@ -133,7 +133,7 @@ def test_a_backfill_that_was_cut_off_is_gone_on_with(tmp_path: Path, view: str) 
 
 
 @pytest.mark.slow
-def test_what_cannot_be_gone_on_with_is_given_up(tmp_path: Path) -> None:
+def test_a_checkpoint_that_cannot_be_resumed_is_dropped(tmp_path: Path) -> None:
     store = fresh(tmp_path, chunk_rows=200)
     with pytest.raises(_CutOffError):
         store.materialize("last", end=END, progress=cut_off_after(2))
