@@ -1,4 +1,4 @@
-"""The application: a store, its routes in explicit lists, and what every request passes."""
+"""The ASGI application of a store: its routes, in explicit lists, and its middleware."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -15,20 +15,20 @@ from starlette.types import ASGIApp
 from featurestore import verbs
 from featurestore.masking import logger_of
 from featurestore.server import hidden_paths, spines
+from featurestore.server.admission import Admission, AdmissionMiddleware
 from featurestore.server.bounds import Lookups, Pool
+from featurestore.server.content_types import ContentTypeMiddleware
 from featurestore.server.definitions import Definitions
-from featurestore.server.docs import Described, Docs
-from featurestore.server.doors import Admission, Doors
+from featurestore.server.docs import Application, Docs
 from featurestore.server.errors import HANDLERS
 from featurestore.server.fast_lookups import FastLookups
-from featurestore.server.forms import Forms
 from featurestore.server.health import OPEN_PATHS, Health
 from featurestore.server.job_routes import job_routes
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.jobs.worker import jobs_path
 from featurestore.server.large.reader import LargeBodies
-from featurestore.server.metrics import Metrics, Observed
-from featurestore.server.middleware import MIB, Authorization, BodyGuard, Boundary, Token
+from featurestore.server.metrics import Metrics, MetricsMiddleware
+from featurestore.server.middleware import MIB, Authorization, BodyLimitMiddleware, ErrorMiddleware, TokenMiddleware
 from featurestore.server.models import Models
 from featurestore.server.online import Online
 from featurestore.server.online_watch import OnlineWatch
@@ -45,19 +45,20 @@ from featurestore.store import FeatureStore, confine
 log = logger_of(__name__)
 
 DESCRIPTION = """\
-A feature store on Apache Iceberg: training sets with every feature as of each row's time, and the same features online.
+A feature store on Apache Iceberg: point-in-time correct training sets, and the same features in online lookups.
 
-Times are RFC 3339 in UTC, snapshot ids are text. Every error is `{"error": {"type", "message", "details"}}`:
-400 and 422 for a wrong request, 401 without the token, 404 with the nearest names, 409 for a conflict, 413 for too large a
-body, 501 for what is not built yet, 503 for what cannot be reached or is not there yet, 507 for too little memory or disk.
+Times are RFC 3339 in UTC, and snapshot ids are strings. Every error has the body `{"error": {"type", "message", "details"}}`.
+The statuses are 400 and 422 for an invalid request, 401 for a missing or wrong token, 404 for an unknown name, 409 for a conflict,
+413 for a body that is too large, 501 for what is not implemented, 503 for what is not reachable or not ready, and 507 for too
+little memory or disk space.
 """
 
 
 def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit: int = 4096 * MIB, close_store: bool = False) -> FastAPI:
-    """The ASGI application over a store; limits are bytes of JSON bodies and of uploaded spines.
+    """The ASGI application of a store. `body_limit` and `upload_limit` are the maximum bytes of a JSON body and of an uploaded spine.
 
-    With `close_store` the store is closed when the application ends; else it stays the caller's to close. Jobs that it takes wait
-    for a `JobWorker` of the same settings, which runs beside it.
+    With `close_store`, the application closes the store when it shuts down; otherwise the caller does. Jobs stay queued until a
+    `JobWorker` with the same settings runs them.
     """
     verbs.import_all()
     evaluations = Evaluations(store.settings)
@@ -71,23 +72,23 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
     admission = Admission(store.settings.host, store.settings.allowed_hosts)
     authorization = Authorization(store.settings.token.reveal()) if store.settings.token else None
     middleware = [
-        Middleware(Observed, metrics=metrics),
-        Middleware(Doors, admission=admission),
-        Middleware(Boundary),
-        *([Middleware(Token, authorization=authorization, open_paths=OPEN_PATHS)] if authorization else []),
-        Middleware(BodyGuard, limit=body_limit, upload_limit=upload_limit),
-        Middleware(Forms, forms=spines.PATHS),
+        Middleware(MetricsMiddleware, metrics=metrics),
+        Middleware(AdmissionMiddleware, admission=admission),
+        Middleware(ErrorMiddleware),
+        *([Middleware(TokenMiddleware, authorization=authorization, open_paths=OPEN_PATHS)] if authorization else []),
+        Middleware(BodyLimitMiddleware, limit=body_limit, upload_limit=upload_limit),
+        Middleware(ContentTypeMiddleware, form_paths=spines.PATHS),
     ]
     engine_routes = _engine_routes(store, jobs)
-    _let_workers_answer(engine_routes, workers, store.settings)
-    app = Described(
+    _send_to_workers(engine_routes, workers, store.settings)
+    app = Application(
         token=authorization is not None,
-        front=lambda app: _front(app, store, metrics, admission, authorization, body_limit),
+        front=lambda app: _with_fast_lookups(app, store, metrics, admission, authorization, body_limit),
         open_paths=OPEN_PATHS,
         title="featurestore",
         description=DESCRIPTION,
         version=version("featurestore"),
-        # In the order in which they are tried: the one that must be quick comes first.
+        # Routes are matched in this order, so lookups come first.
         routes=[
             *Online(store, metrics, Lookups(store.settings)).routes(),
             *Docs().routes(),
@@ -105,21 +106,21 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
     return app
 
 
-def _front(
+def _with_fast_lookups(
     app: ASGIApp, store: FeatureStore, metrics: Metrics, admission: Admission, authorization: Authorization | None, body_limit: int
 ) -> ASGIApp:
-    """What answers lookups from a local store before the framework; a store over the network is asked in threads."""
+    """The application behind FastLookups if the online store is local. A store over the network would block the event loop."""
     if not store.settings.online_url().startswith("lmdb://"):
         return app
-    return Boundary(FastLookups(app, store, metrics, admission, authorization, body_limit))
+    return ErrorMiddleware(FastLookups(app, store, metrics, admission, authorization, body_limit))
 
 
 def engine_app(store: FeatureStore) -> FastAPI:
-    """The application of a worker: what makes the engine work, for a web process that has let the request in."""
+    """The application of a worker process: the routes that run queries, for requests that a web process has admitted."""
     store = confine(store)
     hidden_paths.hide_paths_of(store.settings)
     routes: list[BaseRoute] = [*_engine_routes(store, Jobs(jobs_path(store.settings)))]
-    app = FastAPI(routes=routes, middleware=[Middleware(Boundary)], exception_handlers=dict(HANDLERS), openapi_url=None)
+    app = FastAPI(routes=routes, middleware=[Middleware(ErrorMiddleware)], exception_handlers=dict(HANDLERS), openapi_url=None)
     app.state.large_bodies = None
     return app
 
@@ -129,12 +130,12 @@ def _engine_routes(store: FeatureStore, jobs: Jobs) -> list[APIRoute]:
     return [*Definitions(store).routes(), *TrainingSets(store, jobs, uploads).routes(), *job_routes(store, jobs)]
 
 
-def _let_workers_answer(routes: Sequence[APIRoute], workers: Workers, settings: Settings) -> None:
-    heavy = Pool(settings.query_workers, settings.query_queue, settings.query_seconds, "query_seconds")
-    long = Pool(1, settings.query_queue, settings.job_seconds, "job_seconds")
+def _send_to_workers(routes: Sequence[APIRoute], workers: Workers, settings: Settings) -> None:
+    queries = Pool(settings.query_workers, settings.query_queue, settings.query_seconds, "query_seconds")
+    long_queries = Pool(1, settings.query_queue, settings.job_seconds, "job_seconds")
     for route in routes:
         if isinstance(route, EngineRoute):
-            route.app = Bounded(long if isinstance(route, LongRoute) else heavy, workers, settings.spill_path())
+            route.app = Bounded(long_queries if isinstance(route, LongRoute) else queries, workers, settings.spill_path())
 
 
 def _lifespan(
@@ -148,10 +149,10 @@ def _lifespan(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # Opened before the first request, by one thread; a part that is down now may be up later.
-        for part, error in (await run_in_threadpool(store.check)).items():
+        # Opens the catalog and the online store before the first request. What is down now may come up later.
+        for component, error in (await run_in_threadpool(store.check)).items():
             if error is not None:
-                log.warning("%s: %s", part, error)
+                log.warning("%s: %s", component, error)
         models.start()
         online_watch.start()
         warming_up = asyncio.create_task(workers.warm_up())

@@ -1,4 +1,4 @@
-"""Definitions as applied, and applying more of them: as data, never as Python."""
+"""List, plan, apply and remove definitions over HTTP; they are sent as JSON, never as Python code."""
 
 from typing import Any
 
@@ -20,13 +20,13 @@ TAG = "definitions"
 
 
 class Definitions:
-    """Entities, sources, views and services."""
+    """The routes of entities, sources, views and services."""
 
     def __init__(self, store: FeatureStore) -> None:
         self._store = store
 
     def routes(self) -> list[APIRoute]:
-        """What is served."""
+        """The routes of definitions."""
         return [
             get("/v1/entities", self.list_entities, TAG, response_model=list[responses.Entity]),
             get("/v1/sources", self.list_sources, TAG, response_model=list[responses.Source]),
@@ -42,11 +42,11 @@ class Definitions:
         ]
 
     def list_entities(self) -> list[dict[str, Any]]:
-        """The applied entities."""
+        """All applied entities."""
         return to_dicts(self._store.entities())
 
     def list_sources(self) -> list[dict[str, Any]]:
-        """The applied sources."""
+        """All applied sources."""
         return to_dicts(self._store.sources())
 
     def list_views(self) -> list[dict[str, Any]]:
@@ -58,7 +58,7 @@ class Definitions:
         return self._store.view(name).to_dict()
 
     def list_services(self) -> list[dict[str, Any]]:
-        """Every service at the version that is served."""
+        """The served version of every service."""
         return to_dicts(self._store.services())
 
     def get_service(self, name: str) -> dict[str, Any]:
@@ -66,23 +66,23 @@ class Definitions:
         return self._store.service(name).to_dict()
 
     def remove_view(self, name: str, dry_run: bool = False) -> dict[str, Any]:
-        """Remove a view with all its versions. 409 names what needs one of them, and nothing was removed."""
+        """Remove a view with all its versions. 409 if something still uses one of them; then nothing is removed."""
         return self._store.remove_view(name, dry_run).to_dict()
 
     def remove_version(self, name: str, version: int, dry_run: bool = False) -> dict[str, Any]:
-        """Remove an older version of a view with its table and its online rows. 409 names what needs it."""
+        """Remove an older version of a view with its table and its online rows. 409 if something still uses it."""
         return self._store.remove_version(name, version, dry_run).to_dict()
 
     def remove_service(self, name: str, dry_run: bool = False) -> dict[str, Any]:
-        """Remove a service with all its versions. Models that were trained with it stay."""
+        """Remove a service with all its versions. Models that were trained with it are kept."""
         return self._store.remove_service(name, dry_run).to_dict()
 
     async def plan(self, request: Request) -> dict[str, Any]:
-        """What applying these definitions would change; nothing is written. 422 names every problem of every definition."""
+        """What applying these definitions would change; nothing is written. 422 lists every problem of every definition."""
         return await run_in_threadpool(self._plan, await json_body.read_typed(request, PlanBody))
 
     async def apply(self, request: Request) -> dict[str, Any]:
-        """Register new versions and make their empty tables: all of them or none."""
+        """Register new versions of definitions and create their empty tables, all of them or none."""
         return await run_in_threadpool(self._apply, await json_body.read_typed(request, ApplyBody))
 
     def _plan(self, body: PlanBody) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class Definitions:
 
 
 def objects(body: DefinitionsBody) -> list[Definition]:
-    """The definition objects of a checked document."""
+    """The definition objects of a validated request body."""
     return documents.definition_objects(body.model_dump())
 
 

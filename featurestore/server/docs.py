@@ -1,4 +1,4 @@
-"""The page that shows the API: Swagger UI from this server alone, so that reading it tells nobody, and nobody else's script runs in it."""
+"""The page /docs: Swagger UI with all files from this server, so that no third party sees who reads it or runs scripts in it."""
 
 from collections.abc import Callable, Collection
 from importlib.resources import files
@@ -28,7 +28,7 @@ PAGE = """\
 </body>
 </html>
 """
-# Without `validatorUrl` Swagger UI would show the description to a server of its makers.
+# By default, Swagger UI sends the description to validator.swagger.io; `validatorUrl: null` prevents it.
 START = """\
 window.onload = () => SwaggerUIBundle({
   url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null, persistAuthorization: false,
@@ -39,15 +39,15 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
-KINDS = {"css": "text/css", "js": "text/javascript", "png": "image/png"}
+MEDIA_TYPES = {"css": "text/css", "js": "text/javascript", "png": "image/png"}
 FILES = {"swagger-ui.css": "swagger-ui.css", "swagger-ui.js": "swagger-ui-bundle.js", "favicon.png": "favicon-32x32.png"}
 PATHS = ("/docs", "/docs/start.js", *(f"/docs/{name}" for name in FILES))
 
 
-class Described(FastAPI):
-    """An application whose description says that it asks for a token, so that the page lets one be entered.
+class Application(FastAPI):
+    """FastAPI whose OpenAPI description declares the bearer token, so that the page has a field for it.
 
-    `front` is given the application itself, and gives what answers in its place or passes requests on to it.
+    `front` wraps the ASGI application: it returns one that answers some requests itself and passes the others on.
     """
 
     def __init__(self, *, token: bool, open_paths: Collection[str], front: Callable[[ASGIApp], ASGIApp], **more: Any) -> None:
@@ -56,11 +56,11 @@ class Described(FastAPI):
         self._front = front(super().__call__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
+        """Call the wrapped application."""
         await self._front(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
-        """The description, made once."""
+        """The OpenAPI description, built once."""
         document = super().openapi()
         if self._token and "security" not in document:
             document.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
@@ -72,10 +72,10 @@ class Described(FastAPI):
 
 
 class Docs:
-    """The page and what it is made of."""
+    """The routes of the page and of its files."""
 
     def routes(self) -> list[APIRoute]:
-        """What is served, and described nowhere."""
+        """The routes, which the OpenAPI description leaves out."""
         return [
             get("/docs", self.page, "docs", include_in_schema=False),
             get("/docs/start.js", self.start, "docs", include_in_schema=False),
@@ -83,16 +83,16 @@ class Docs:
         ]
 
     async def page(self) -> Response:
-        """The page itself."""
+        """The HTML page."""
         return Response(PAGE, media_type="text/html", headers={"Content-Security-Policy": POLICY})
 
     async def start(self) -> Response:
-        """What begins it: scripts in a page are not run here."""
-        return Response(START, media_type=KINDS["js"])
+        """The script that starts Swagger UI; the content security policy forbids inline scripts."""
+        return Response(START, media_type=MEDIA_TYPES["js"])
 
     def file(self, name: str) -> Response:
-        """A file of Swagger UI."""
+        """A static file of Swagger UI."""
         if name not in FILES:
             raise NotFound("file", name, FILES)
         content = (files("fastapi_swagger") / "resources" / FILES[name]).read_bytes()
-        return Response(content, media_type=KINDS[name.rpartition(".")[2]], headers={"Cache-Control": "max-age=3600"})
+        return Response(content, media_type=MEDIA_TYPES[name.rpartition(".")[2]], headers={"Cache-Control": "max-age=3600"})

@@ -1,4 +1,4 @@
-"""Errors as JSON: `{"error": {"type", "message", "details"}}`, without what an engine or another library said."""
+"""Errors as JSON: `{"error": {"type", "message", "details"}}`, without the messages of DuckDB and other libraries."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,56 +7,56 @@ from featurestore.errors import FeatureStoreError
 from featurestore.masking import scrub
 from featurestore.server.hidden_paths import without_paths
 
-# What an engine said in its own words is for the log of the server, not for its callers.
 PRIVATE = "reason"
+"""The error detail with the message of another library, such as DuckDB: it is logged and not sent to clients."""
 LISTED = 20
-"""Most entries of a list in an error; `more` in its details has the count of the rest."""
+"""Maximum number of entries of a list in an error; `more` in its details has the number of the others."""
 TEXT, LINE = 1_000, 4_000
-"""Most characters of a text in the details, and of a line of the message."""
-ELSEWHERE = "the server's log says why"
+"""Maximum number of characters of a string in the details, and of a line of the message."""
+SEE_LOG = "the server's log says why"
 
 
 def document(kind: str, message: str, details: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The body of an error, which repeats no more than a part of what was too long."""
-    told, more = {}, {}
+    """The body of an error, with long strings and lists cut."""
+    shown, more = {}, {}
     for name, value in (details or {}).items():
         if isinstance(value, list | tuple) and len(value) > LISTED:
             more[name] = len(value) - LISTED
             value = value[:LISTED]
-        told[name] = shortened(value)
+        shown[name] = shorten(value)
     if more:
-        told["more"] = more
-    return {"error": {"type": kind, "message": _in_lines(message), "details": told}}
+        shown["more"] = more
+    return {"error": {"type": kind, "message": _shorten_lines(message), "details": shown}}
 
 
-def shortened(value: Any) -> Any:
-    """The same with long texts cut, in lists and objects too."""
+def shorten(value: Any) -> Any:
+    """A copy of a JSON-like value with long strings cut."""
     if isinstance(value, str):
         return value if len(value) <= TEXT else f"{value[:TEXT]}..."
     if isinstance(value, list | tuple):
-        return [shortened(item) for item in value]
-    return {shortened(name): shortened(item) for name, item in value.items()} if isinstance(value, dict) else value
+        return [shorten(item) for item in value]
+    return {shorten(name): shorten(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
-def _in_lines(message: str) -> str:
+def _shorten_lines(message: str) -> str:
     lines = message.split("\n")
     cut = [line if len(line) <= LINE else f"{line[:LINE]}..." for line in lines[: LISTED + 1]]
     return "\n".join([*cut, *([f"  and {len(lines) - len(cut)} more"] if len(lines) > len(cut) else [])])
 
 
 def document_of(error: FeatureStoreError) -> dict[str, Any]:
-    """The body of one of our errors, without what an engine or another library said."""
+    """The body of a FeatureStoreError, without the messages of other libraries."""
     details = {name: value for name, value in error.details.items() if name != PRIVATE}
     message = error.message
-    for words in (str(error.details.get(PRIVATE) or ""), _foreign_words(error.__cause__)):
-        # An error's own words are without secrets, so those of its cause are looked for without them too.
-        for said in (words, scrub(words)):
-            if said and said in message:
-                message = message.replace(said, ELSEWHERE)
+    for text in (str(error.details.get(PRIVATE) or ""), _library_message(error.__cause__)):
+        # Secrets are masked in the error's message, so the library's message is searched for in masked form too.
+        for quoted in (text, scrub(text)):
+            if quoted and quoted in message:
+                message = message.replace(quoted, SEE_LOG)
     return document(type(error).__name__, without_paths(message), without_paths(details))
 
 
-def _foreign_words(cause: BaseException | None) -> str:
-    """What a library or the system said, which may tell of paths, hosts and statements; our own words are fit for callers."""
-    foreign = isinstance(cause, OSError) or type(cause).__module__.partition(".")[0] not in ("featurestore", "builtins")
-    return str(cause) if foreign else ""
+def _library_message(cause: BaseException | None) -> str:
+    """The message of another library or the system, which may contain paths, hosts and SQL; empty for errors of this package."""
+    is_foreign = isinstance(cause, OSError) or type(cause).__module__.partition(".")[0] not in ("featurestore", "builtins")
+    return str(cause) if is_foreign else ""

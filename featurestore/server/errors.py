@@ -1,4 +1,4 @@
-"""One place turns errors into HTTP: a status, and `{"error": {"type", "message", "details"}}`."""
+"""The HTTP responses to errors: a status, and the body `{"error": {"type", "message", "details"}}`."""
 
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
@@ -45,69 +45,74 @@ STATUSES: Mapping[type[FeatureStoreError], int] = {
     NotYet: 501,
     MissingExtra: 503,
 }
-"""The status of an error is that of its nearest class in here."""
+"""The HTTP status by error class; an error has the status of its nearest base class in this mapping."""
 
 NAMES = {401: "Unauthorized", 404: "NotFound", 405: "MethodNotAllowed", 413: "TooLarge"}
+"""The error type by status, for errors of the web framework."""
 
 
 def status_of(error: FeatureStoreError) -> int:
-    """The HTTP status of one of our errors."""
-    return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 500)
+    """The HTTP status of a FeatureStoreError."""
+    return next((STATUSES[cls] for cls in type(error).__mro__ if cls in STATUSES), 500)
 
 
 def response(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    """An error's body as a response; what JSON cannot hold becomes text."""
+    """The response with an error body; values that JSON does not have become strings."""
     content = json_encoding.dumps(body, default=json_encoding.plain, option=orjson.OPT_NON_STR_KEYS)
     return Response(content, status, headers, "application/json")
 
 
-async def ours(request: Request, error: FeatureStoreError) -> Response:
-    """The response to an error of the tree; one of the server's side is also logged."""
+async def handle_error(request: Request, error: FeatureStoreError) -> Response:
+    """The response to a FeatureStoreError. Errors that the server's operator has to fix are also logged."""
     status = status_of(error)
     if error.details.get("left"):
-        log.debug("the client of a request left")
+        log.debug("the client of a request disconnected")
     elif isinstance(error, Timeout):
         log.warning("a request to %s was stopped: %s", printable(request.scope["path"]), error)
     elif status >= 500 or PRIVATE in error.details:
-        # What is not installed is told whole by the message; where it was missed is of no use to anybody.
+        # The message says which package to install; the traceback of the import adds nothing.
         cause = None if isinstance(error, MissingExtra) else error.__cause__
         log.warning("%s %s: %s", request.method, printable(request.scope["path"]), error, exc_info=cause)
     return response(status, document_of(error), {"Retry-After": "5"} if isinstance(error, NotReady) else None)
 
 
-async def invalid(request: Request, error: RequestValidationError) -> Response:
-    """The response to a body or parameter of a wrong shape."""
+async def handle_invalid_request(request: Request, error: RequestValidationError) -> Response:
+    """The response to a body or parameter that does not match its model."""
     problems = [{"field": _path(problem["loc"])[:TEXT], "message": _sentence(problem)[:TEXT]} for problem in error.errors()]
-    lines = "; ".join(
+    summary = "; ".join(
         f"{problem['field'][:100]}: {problem['message']}" if problem["field"] else problem["message"] for problem in problems[:LISTED]
     )
     if len(problems) > LISTED:
-        lines += f"; and {len(problems) - LISTED} more"
-    kind = request.headers.get("content-type", "")
-    hint = "" if request.method == "GET" or "json" in kind or "multipart" in kind else "; send it with Content-Type: application/json"
-    return response(422, document("RequestError", f"the request has a wrong shape: {lines}{hint}", {"problems": problems}))
+        summary += f"; and {len(problems) - LISTED} more"
+    content_type = request.headers.get("content-type", "")
+    hint = (
+        ""
+        if request.method == "GET" or "json" in content_type or "multipart" in content_type
+        else "; send it with Content-Type: application/json"
+    )
+    return response(422, document("RequestError", f"the request has a wrong shape: {summary}{hint}", {"problems": problems}))
 
 
-async def http(request: Request, error: HTTPException) -> Response:
-    """The response to what the web framework refuses: unknown routes, methods, oversized bodies."""
+async def handle_http_error(request: Request, error: HTTPException) -> Response:
+    """The response to an error of the web framework: an unknown path, a wrong method or a body that is too large."""
     message = str(error.detail)
     if error.status_code == 404:
-        message = f"there is no {request.method} {request.url.path}; /openapi.json lists what there is"
+        message = f"there is no {request.method} {request.url.path}; /openapi.json lists all paths"
     if error.status_code == 405:
         message = f"{request.url.path} does not take {request.method}"
     return response(error.status_code, document(NAMES.get(error.status_code, "RequestError"), message), error.headers)
 
 
 HANDLERS: Mapping[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
-    FeatureStoreError: ours,
-    RequestValidationError: invalid,
-    HTTPException: http,
+    FeatureStoreError: handle_error,
+    RequestValidationError: handle_invalid_request,
+    HTTPException: handle_http_error,
 }
-"""What the application registers."""
+"""The exception handlers of the application."""
 
 
 def _path(location: Any) -> str:
-    """`("body", "entities", 0)` as `entities[0]`; where a parameter stands is told, for a body it is clear."""
+    """The location of a problem as text: `("body", "entities", 0)` becomes `entities[0]`, `("query", "wait")` becomes `query.wait`."""
     text = ""
     for part in location[1:] if location and location[0] == "body" else location:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)

@@ -15,7 +15,7 @@ from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import FeatureStoreError
 from featurestore.pipelines.lookup_derived import DerivedFeatures
 from featurestore.pipelines.lookup_json import Answer, LookupWriter, look_up
-from featurestore.server.doors import ANSWERED, Admission
+from featurestore.server.admission import RESPONSE_HEADERS, Admission
 from featurestore.server.lookup_body import LookupBodyReader
 from featurestore.server.metrics import Metrics
 from featurestore.server.middleware import Authorization
@@ -72,7 +72,7 @@ class FastLookups:
             await self._app(scope, _receive_again(events, receive), send)
             return
         length = str(len(answer.content)).encode()
-        headers = [(b"content-length", length), (b"content-type", b"application/json"), *ANSWERED]
+        headers = [(b"content-length", length), (b"content-type", b"application/json"), *RESPONSE_HEADERS]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer.content})
         self._metrics.count_lookup(service, answer.counts)

@@ -1,4 +1,4 @@
-"""Whether the server is alive, whether it can do its work, and what it has been doing."""
+"""Probes for liveness and readiness, and the metrics."""
 
 from fastapi import Response
 from fastapi.routing import APIRoute
@@ -13,9 +13,9 @@ from featurestore.server.routing import get
 from featurestore.store import FeatureStore
 
 OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", *docs.PATHS)
-"""These ask for no token: probes have none, and the description of the API is no secret."""
-_SHOWN = ("lost", "filling")
-"""What is shown of an error's details: tables that the online store has lost, and the progress of filling it."""
+"""Paths that need no token: probes have none, and the description of the API is not secret."""
+_SHOWN_DETAILS = ("lost", "filling")
+"""The error details that /readyz shows: tables that the online store has lost, and the progress of filling it."""
 
 
 class Health:
@@ -26,7 +26,7 @@ class Health:
         self._metrics = metrics
 
     def routes(self) -> list[APIRoute]:
-        """What is served."""
+        """The routes of the probes and the metrics."""
         return [
             get("/healthz", self.healthz, "health", response_model=dict[str, str]),
             get("/readyz", self.readyz, "health", response_model=dict[str, str]),
@@ -34,27 +34,30 @@ class Health:
         ]
 
     async def healthz(self) -> dict[str, str]:
-        """The process answers."""
+        """Whether the process responds to requests."""
         return {"status": "ok"}
 
     def readyz(self) -> dict[str, str]:
-        """The parts that the server stands on, and what it can serve. 503 names parts that lookups and builds need and that are down.
+        """The state of each component that the server depends on, and of each function that it serves.
 
-        A verb is `ok`, `down`, or goes on with `what was loaded before`. Models and predictions are `not installed` without the extra.
+        503 names the components that are down and that lookups and builds need. A function is `ok`, `down`, or works only with
+        `what was loaded before`. Models and predictions are `not installed` without the extra.
         """
-        found: dict[str, FeatureStoreError | None] = {**self._store.check(), "models": self._models()}
-        states = {part: "ok" if error is None else str(error.details.get("state", "down")) for part, error in found.items()}
-        down = {part for part, state in states.items() if state != "ok"}
+        errors: dict[str, FeatureStoreError | None] = {**self._store.check(), "models": self._check_models()}
+        states = {component: "ok" if error is None else str(error.details.get("state", "down")) for component, error in errors.items()}
+        down = {component for component, state in states.items() if state != "ok"}
         serves = served_verbs(down)
         if not is_installed():
             states["models"] = serves["predictions"] = NOT_INSTALLED
-        needed = [part for part in found if part in down and part != "models"]
+        needed = [component for component in errors if component in down and component != "models"]
         if needed:
-            details = {name: error.details[name] for error in found.values() if error for name in _SHOWN if error.details.get(name)}
+            details = {
+                name: error.details[name] for error in errors.values() if error for name in _SHOWN_DETAILS if error.details.get(name)
+            }
             raise NotReady(f"{' and '.join(needed)} cannot be used", parts=states, serves=serves, **details)
         return {**states, **serves}
 
-    def _models(self) -> FeatureStoreError | None:
+    def _check_models(self) -> FeatureStoreError | None:
         try:
             check_tracking(self._store.settings)
         except FeatureStoreError as error:
@@ -62,5 +65,5 @@ class Health:
         return None
 
     def metrics(self) -> Response:
-        """Prometheus' text format."""
+        """All metrics in the Prometheus text format."""
         return Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST)

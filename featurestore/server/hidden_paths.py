@@ -1,4 +1,4 @@
-"""Mask paths of the server's machine in error responses: callers do not need them, and attackers may."""
+"""Mask file paths of the server in error responses: clients do not need them, and attackers could use them."""
 
 import os
 import re
@@ -14,12 +14,12 @@ from featurestore.settings import Settings
 HIDDEN = "<a path of the server>"
 _PATH = re.compile(r"(?<![\w:/.}>*])/(\w[\w.-]*)(?:/[^\s'\"(),;:]*)+")
 
-# The folders of every store that this process serves; they do not change.
+# The folders of all stores that this process serves. They are only added to.
 _roots: set[str] = set()
 
 
 def hide_paths_of(settings: Settings) -> None:
-    """From now on, mask all folders that these settings name."""
+    """Mask all folders of these settings from now on."""
     warehouse = settings.catalog_properties().get("warehouse", "")
     online = settings.online_url()
     folders = [
@@ -29,13 +29,13 @@ def hide_paths_of(settings: Settings) -> None:
         *(os.getcwd(), str(Path.home()), tempfile.gettempdir(), sys.prefix, sys.base_prefix),
     ]
     for path in folders:
-        for form in {path, os.path.realpath(path)} if path.startswith("/") else ():
-            if len(Path(form).parts) > 1:
-                _roots.add(form.rstrip("/"))
+        for folder in {path, os.path.realpath(path)} if path.startswith("/") else ():
+            if len(Path(folder).parts) > 1:
+                _roots.add(folder.rstrip("/"))
 
 
 def without_paths(value: Any) -> Any:
-    """A copy of a JSON-like value, with paths of the server masked in its texts."""
+    """A copy of a JSON-like value with paths of the server masked in its strings."""
     if isinstance(value, str):
         return _mask(value)
     if isinstance(value, Mapping):
@@ -47,5 +47,5 @@ def _mask(text: str) -> str:
     for root in sorted(_roots, key=len, reverse=True):
         if root in text:
             text = re.sub(rf"(?:file://)?{re.escape(root)}(?![\w.-])(?:/[^\s'\"(),;:]*)?", HIDDEN, text)
-    # Any other path, such as that of a library, if its first folder exists on this machine.
+    # Also any other path, such as that of a library, whose first folder exists on this machine.
     return _PATH.sub(lambda match: HIDDEN if os.path.isdir(f"/{match[1]}") else match[0], text)

@@ -1,4 +1,4 @@
-"""The routes of operations that run as jobs: start one, watch it, cancel it."""
+"""The routes that start, watch and cancel operations that run as jobs."""
 
 import uuid
 from typing import Any
@@ -18,7 +18,7 @@ from featurestore.store import FeatureStore
 
 
 class JobRoutes:
-    """The routes of one operation."""
+    """The routes of an operation."""
 
     def __init__(self, store: FeatureStore, jobs: Jobs, operation: Operation) -> None:
         self._store = store
@@ -26,7 +26,7 @@ class JobRoutes:
         self._operation = operation
 
     def routes(self) -> list[APIRoute]:
-        """POST, GET and DELETE; OpenAPI names them after the kind of job."""
+        """A POST, a GET and a DELETE route, with operation ids made from the kind of job."""
         operation = self._operation
         kind, path, tag, state = operation.kind, operation.path, operation.tag, operation.state
         return [
@@ -35,9 +35,9 @@ class JobRoutes:
                 self.start,
                 tag,
                 name=f"start_{kind}",
-                description=operation.what,
+                description=operation.summary,
                 status_code=202,
-                response_model=responses.Accepted,
+                response_model=responses.AcceptedJob,
                 openapi_extra=json_of(operation.body, not operation.has_default),
             ),
             get(
@@ -53,18 +53,18 @@ class JobRoutes:
                 self.cancel,
                 tag,
                 name=f"cancel_{kind}",
-                description=f"Cancel a {kind} that is queued or running. {operation.kept} 409 when it is done.",
+                description=f"Cancel a {kind} that is queued or running. {operation.after_cancel} 409 if it is done.",
                 response_model=state,
             ),
         ]
 
     async def start(self, request: Request) -> dict[str, Any]:
-        """Check the request and queue its job. Raises: what the check raises; NotReady if too many jobs are queued."""
+        """Check the request and queue its job. Raises: the errors of the check; NotReady if too many jobs are queued."""
         body, default = self._operation.body, self._operation.body() if self._operation.has_default else None
         return await run_in_threadpool(self._start, await json_body.read_typed(request, body, default))
 
     async def state(self, id: str, wait: Wait = 0) -> dict[str, Any]:
-        """The job, at its end or after `wait` seconds."""
+        """The state of the job when it ends, or after `wait` seconds."""
         return self._document(id, await self._jobs.ended(id, wait))
 
     async def cancel(self, id: str, wait: Wait = CANCEL_SECONDS) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""JSON bodies as their models: strictly read, checked against bounds, and off the event loop where they are large."""
+"""Parse JSON bodies into their models: strictly, within bounds, and outside the event loop if they are large."""
 
 from typing import Any, TypeVar
 
@@ -12,35 +12,38 @@ from featurestore.values import json_numbers
 Model = TypeVar("Model", bound=BaseModel)
 
 IN_LOOP_BYTES = 32 << 10
-"""Larger bodies are parsed in a thread: nobody else's lookup waits for them."""
+"""Larger bodies are parsed in a thread, so that lookups of other clients do not wait."""
 IN_THREAD_BYTES = 512 << 10
-"""Larger ones by another process, but for a worker's: a thread keeps the event loop from running while it parses."""
-MOST_TOLD = 1_000
-"""Of more problems than this, none is spelled out: that would take more memory than the body."""
+"""Larger bodies are parsed by another process, since a parsing thread would block the event loop. Worker processes use a thread."""
+MOST_PROBLEMS = 1_000
+"""More problems than this are only counted: to describe each would take more memory than the body."""
 
 _DIGITS = bytes.maketrans(b"123456789.E+", b"0000000000e-")
 _LONG = b"0" * 18
-"""Digits that a double may not hold as they are written."""
+"""Numbers with this many digits may change when they are parsed as doubles or 64-bit integers."""
 
 
 async def read(request: Request, model: type[Model]) -> Model:
-    """The request's body as a model. Raises: RequestValidationError with the problems."""
+    """The body of the request as a model. Raises: RequestValidationError with every problem."""
     content = await request.body()
     if len(content) <= IN_LOOP_BYTES:
         return parsed(model, content)
-    elsewhere = request.app.state.large_bodies
-    if len(content) <= IN_THREAD_BYTES or elsewhere is None:
+    large_bodies = request.app.state.large_bodies
+    if len(content) <= IN_THREAD_BYTES or large_bodies is None:
         return await run_in_threadpool(parsed, model, content)
-    found: Model = await elsewhere.read(model, content)
-    return found
+    body: Model = await large_bodies.read(model, content)
+    return body
 
 
 async def read_typed(request: Request, model: type[Model], default: Model | None = None) -> Model:
-    """The same of a body that says that it is JSON; `default` for no body at all, where there is one. Raises: RequestValidationError."""
+    """`read` for a request that must have Content-Type: application/json. An empty body is `default`, unless that is None.
+
+    Raises: RequestValidationError with every problem.
+    """
     if not await request.body() and default is not None:
         return default
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise RequestValidationError([{"type": "content_type", "loc": ("body",), "msg": "this is not sent as JSON"}])
+        raise RequestValidationError([{"type": "content_type", "loc": ("body",), "msg": "the body is not sent as JSON"}])
     return await read(request, model)
 
 
@@ -50,8 +53,9 @@ def parsed(model: type[Model], content: bytes) -> Model:
         body = model.model_validate_json(content)
     except ValidationError as error:
         raise refusal(error) from error
-    keys = getattr(body, "keys_told", None)
-    if keys is not None and content.count(b":") == keys() and has_plain_numbers(content):
+    # With as many colons as the model has keys, no key is repeated and no value is an object: one parse is enough.
+    count_keys = getattr(body, "count_keys", None)
+    if count_keys is not None and content.count(b":") == count_keys() and has_plain_numbers(content):
         return body
     try:
         document = json_numbers.loads(content)
@@ -63,7 +67,7 @@ def parsed(model: type[Model], content: bytes) -> Model:
 
 
 def checked(model: type[Model], values: Any) -> Model:
-    """Values as their model. Raises: RequestValidationError with every problem."""
+    """Parsed values as their model. Raises: RequestValidationError with every problem."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -71,14 +75,16 @@ def checked(model: type[Model], values: Any) -> Model:
 
 
 def refusal(error: ValidationError) -> RequestValidationError:
-    """The problems as the web framework knows them."""
+    """The problems as an error of the web framework."""
     count = error.error_count()
-    if count > MOST_TOLD:
-        return RequestValidationError([{"type": "too_many", "loc": ("body",), "msg": f"{count} values are wrong; send fewer to see which"}])
+    if count > MOST_PROBLEMS:
+        return RequestValidationError(
+            [{"type": "too_many", "loc": ("body",), "msg": f"{count} values are wrong; send fewer values to see which"}]
+        )
     return RequestValidationError(error.errors(include_url=False, include_input=False))
 
 
 def has_plain_numbers(content: bytes) -> bool:
-    """Whether all numbers are surely told as doubles and integers hold them. Takes less than parsing."""
+    """Whether all numbers certainly parse to doubles and 64-bit integers without loss. Cheaper than parsing them."""
     shape = content.translate(_DIGITS)
     return not (_LONG in shape or b"e000" in shape or b"e-000" in shape or b"NaN" in content or b"Infinity" in content)

@@ -1,4 +1,4 @@
-"""Prometheus metrics: what was asked and how long it took, what the lookups found, and how fresh each view is."""
+"""Prometheus metrics: requests and their durations, the results of lookups, and the freshness of each view."""
 
 import os
 import threading
@@ -21,10 +21,10 @@ from featurestore.store import FeatureStore
 log = logger_of(__name__)
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-LEFT = 499
-"""The status of a request whose client left before it was answered; nobody was sent it."""
+CLIENT_DISCONNECTED = 499
+"""The status counted for a request whose client disconnected before the response; it is never sent."""
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""The variable that makes prometheus-client keep counters in files, so that any of several server processes can tell all."""
+"""The environment variable that makes prometheus-client keep counters in files, so that each server process can report all of them."""
 
 
 class Metrics:
@@ -44,17 +44,17 @@ class Metrics:
         )
         self._rows = Counter(
             "featurestore_online_rows",
-            "Entities looked up online, by what was found",
+            "Entities looked up online, by status",
             ("service", "view", "status"),
             registry=self._registry,
         )
 
-        # Kept here, since to look up a series by its labels takes longer than to count.
+        # Cached, because looking up a series by its labels takes longer than counting.
         self._by_request: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._by_lookup: dict[tuple[str, str, str], Counter] = {}
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request. `route` is the path as declared, so that names in paths do not make new series."""
+        """Count a request. `route` is the path template, so that each name in a path does not create a new series."""
         key = (method, route, status)
         series = self._by_request.get(key)
         if series is None:
@@ -63,7 +63,7 @@ class Metrics:
         series[1].observe(seconds)
 
     def count_lookup(self, service: str, counts: Iterable[tuple[tuple[str, str], int]]) -> None:
-        """Count the entities of a lookup, given as (view, status) and their number; PRESENT, NOT_FOUND, EXPIRED or STALE."""
+        """Count the entities of a lookup. `counts` has pairs of (view, status) and a number, with statuses such as PRESENT."""
         for (view, status), count in counts:
             key = (service, view, status)
             series = self._by_lookup.get(key)
@@ -72,7 +72,7 @@ class Metrics:
             series.inc(count)
 
     def text(self) -> bytes:
-        """Everything in Prometheus' text format; with several server processes, of all of them."""
+        """All metrics in the Prometheus text format, of all server processes if there are several."""
         registry = self._registry
         if SHARED_FOLDER in os.environ:
             registry = CollectorRegistry()
@@ -83,25 +83,22 @@ class Metrics:
 
 
 AGES = (
-    ("run_age", "materialized_at", "Now less the last run of the view that changed anything or moved its watermark"),
-    ("watermark_age", "materialized_through", "Now less the view's watermark: up to when events would have been seen"),
+    ("run_age", "materialized_at", "Seconds since the last run of the view that appended rows or moved its watermark"),
+    ("watermark_age", "materialized_through", "Seconds since the view's watermark, up to which its source was read"),
     (
         "freshness",
         "newest_event",
-        "Now less the newest event of the view's source: grows where a source has died, however often runs go over it",
+        "Seconds since the newest event of the view's source; grows if the source gets no new rows, even if the view is materialized",
     ),
 )
-"""Metrics by view: name, what of a view is so old, help."""
+"""The metrics by view: name, field of ViewInfo, help."""
 
-
-PATIENCE_SECONDS = 0.5
-"""How long a scrape waits for the catalog, if it was read before."""
+READ_WAIT_SECONDS = 0.5
+"""How long a scrape waits for the catalog, once it has been read."""
 
 
 class Freshness(Collector):
-    """Reads from the catalog, whenever it is scraped, how old what is known of each view is; as it was the last time
-    where that takes long.
-    """
+    """Reads the views from the catalog at every scrape. If that takes long, the result of the previous read is used."""
 
     def __init__(self, store: FeatureStore) -> None:
         self._store = store
@@ -110,16 +107,16 @@ class Freshness(Collector):
         self._last: list[ViewInfo] | None = None
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing beforehand: registering must not read the catalog."""
+        """No metrics, so that registering the collector does not read the catalog."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Seconds since each view's last run, watermark and newest event, and whether the catalog could be read."""
+        """The ages of each view's last run, watermark and newest event, and whether the catalog could be read."""
         up = GaugeMetricFamily("featurestore_catalog_up", "Whether the catalog could be read")
         ages = {
             field: GaugeMetricFamily(f"featurestore_view_{name}_seconds", text, labels=["view", "version"]) for name, field, text in AGES
         }
-        views = self._views()
+        views = self._read_views()
         up.add_metric([], views is not None)
         for view in views or []:
             for field, age in ages.items():
@@ -129,26 +126,26 @@ class Freshness(Collector):
         yield up
         yield from ages.values()
 
-    def _views(self) -> list[ViewInfo] | None:
-        """The views; None where the catalog could not be read."""
+    def _read_views(self) -> list[ViewInfo] | None:
+        """The views; None if the catalog could not be read."""
         with self._lock:
             first = self._reading is None
             if self._reading is None or not self._reading.is_alive():
                 self._reading = threading.Thread(target=self._read, name="freshness", daemon=True)
                 self._reading.start()
             reading = self._reading
-        reading.join(None if first else PATIENCE_SECONDS)
+        reading.join(None if first else READ_WAIT_SECONDS)
         return self._last
 
     def _read(self) -> None:
         try:
             self._last = self._store.views()
         except FeatureStoreError as error:
-            log.warning("the catalog cannot be read for metrics: %s", error)
+            log.warning("the catalog cannot be read for the metrics: %s", error)
             self._last = None
 
 
-class Observed:
+class MetricsMiddleware:
     """Counts and times every request."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -159,21 +156,21 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = LEFT
-        began = time.perf_counter()
+        status = CLIENT_DISCONNECTED
+        started = time.perf_counter()
 
-        async def watched(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, watched)
+            await self._app(scope, receive, send_and_note)
         except BaseException:
             status = 500
             raise
         finally:
             route: Any = scope.get("route")
             path = getattr(route, "path", "unmatched")
-            self._metrics.request(scope["method"], path, status, time.perf_counter() - began)
+            self._metrics.request(scope["method"], path, status, time.perf_counter() - started)

@@ -1,4 +1,4 @@
-"""What every request passes: a boundary for the unexpected, the token, and the size limit; plain ASGI, for speed."""
+"""Middleware for unexpected errors, the token and the size limit; plain ASGI, for speed."""
 
 import asyncio
 import hmac
@@ -24,8 +24,8 @@ MIB = 1 << 20
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
-class Boundary:
-    """An unexpected error becomes a 500 with a request id; the traceback goes to the log under the same id."""
+class ErrorMiddleware:
+    """Turns an unexpected error into a 500 with a request id, and logs the traceback with the same id."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -36,67 +36,74 @@ class Boundary:
             return
         started = False
 
-        async def watched(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal started
             started = True
             await send(message)
 
         try:
-            await self._app(scope, receive, watched)
+            await self._app(scope, receive, send_and_note)
         except ClientDisconnect:
-            # Nobody is left to be answered, and nothing of ours went wrong.
-            log.debug("the client of %s %s left", scope["method"], printable(scope["path"]))
+            # The client does not want the response any more; that is not an error of the server.
+            log.debug("the client of %s %s disconnected", scope["method"], printable(scope["path"]))
         except asyncio.CancelledError:
-            log.warning("%s %s was not done when the server ended", scope["method"], printable(scope["path"]))
+            log.warning("%s %s had not finished when the server stopped", scope["method"], printable(scope["path"]))
             if started:
                 raise
-            message = "the server ends, and has not waited for this request; send it again when there is one"
+            message = "the server stopped before this request finished; send it again when the server has restarted"
             await response(503, document("NotReady", message))(scope, receive, send)
         except Exception as failed:
-            sent = Headers(scope=scope).get("x-request-id", "")
-            request_id = sent if _ID.fullmatch(sent) else uuid.uuid4().hex
+            client_id = Headers(scope=scope).get("x-request-id", "")
+            request_id = client_id if _ID.fullmatch(client_id) else uuid.uuid4().hex
             log.exception("request %s: %s %s failed", request_id, scope["method"], printable(scope["path"]))
             if started:
-                # Half an answer is out: only a broken connection tells the caller that the rest is missing.
+                # Part of the response was sent: only a broken connection tells the client that the rest is missing.
                 raise
             if memory.is_shortage(failed):
-                status, kind, message = 507, "OutOfResources", "the server has no memory for this; ask for less at once"
+                status, kind, message = (
+                    507,
+                    "OutOfResources",
+                    "the server has too little memory for this request; ask for fewer rows at once",
+                )
             else:
                 status, kind = 500, "InternalError"
-                message = f"the server failed at this request; its log says more under request id {request_id}"
+                message = f"internal error of the server; see its log for request id {request_id}"
             answer = response(status, document(kind, message, {"request_id": request_id}), {"X-Request-Id": request_id})
             await answer(scope, receive, send)
 
 
 class Authorization:
-    """Whether a request has the header `Authorization: Bearer <token>`; compared in constant time."""
+    """The check of the header `Authorization: Bearer <token>`, in constant time."""
 
     def __init__(self, token: str) -> None:
         self._expected = f"Bearer {token}".encode()
 
     def allows(self, scope: Scope) -> bool:
-        """Whether the request has the token."""
-        sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-        return hmac.compare_digest(sent, self._expected)
+        """Whether the request has the right token."""
+        header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        return hmac.compare_digest(header, self._expected)
 
 
-class Token:
-    """Demands the token on all but the open paths."""
+class TokenMiddleware:
+    """Requires the token on all paths except `open_paths`."""
 
     def __init__(self, app: ASGIApp, authorization: Authorization, open_paths: Collection[str]) -> None:
         self._app, self._authorization = app, authorization
-        self._open = frozenset(open_paths)
+        self._open_paths = frozenset(open_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in self._open or self._authorization.allows(scope):
+        if scope["type"] != "http" or scope["path"] in self._open_paths or self._authorization.allows(scope):
             await self._app(scope, receive, send)
             return
-        body = document("Unauthorized", "this server asks for a token: send the header 'Authorization: Bearer <token>'")
+        body = document("Unauthorized", "this server requires a token; send the header 'Authorization: Bearer <token>'")
         await response(401, body, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
 
 
-class BodyGuard:
-    """Refuses bodies over `limit` bytes with 413, multipart uploads over `upload_limit`; by what arrives, not only by what is announced."""
+class BodyLimitMiddleware:
+    """Rejects bodies larger than `limit` bytes with 413, and multipart forms larger than `upload_limit`.
+
+    Both the Content-Length header and the bytes that arrive are checked, since the header may be missing or wrong.
+    """
 
     def __init__(self, app: ASGIApp, limit: int, upload_limit: int) -> None:
         self._app = app
@@ -109,27 +116,27 @@ class BodyGuard:
             return
         headers = dict(scope["headers"])
         limit = self._upload_limit if headers.get(b"content-type", b"").startswith(b"multipart/") else self._limit
-        refusal = _refusal(headers, limit)
+        refusal = _check_length(headers, limit)
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        arrived = 0
+        received = 0
 
-        async def counted() -> Message:
-            nonlocal arrived
+        async def receive_and_count() -> Message:
+            nonlocal received
             message = await receive()
-            arrived += len(message.get("body", b""))
-            if arrived > limit:
+            received += len(message.get("body", b""))
+            if received > limit:
                 raise HTTPException(413, _too_large(limit))
             return message
 
-        await self._app(scope, counted, send)
+        await self._app(scope, receive_and_count, send)
 
 
-def _refusal(headers: Mapping[bytes, bytes], limit: int) -> Response | None:
-    """The response to a request whose headers say enough; None for one to go on with."""
-    announced = headers.get(b"content-length", b"0")
-    if announced.isdigit() and int(announced) > limit:
+def _check_length(headers: Mapping[bytes, bytes], limit: int) -> Response | None:
+    """The error response if the Content-Length header is over the limit; else None."""
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length) > limit:
         return response(413, document("TooLarge", _too_large(limit), {"limit": limit}), {"Connection": "close"})
     return None
 

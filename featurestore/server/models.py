@@ -1,4 +1,4 @@
-"""Predictions of stamped models: keys in, features looked up here at the model's own versions, predictions out."""
+"""Predictions over HTTP: a request has keys, and the features are looked up in the versions that the model was trained on."""
 
 import logging
 import threading
@@ -26,14 +26,14 @@ TAG = "models"
 STOP_SECONDS = 5.0
 
 PARAMETERS = [
-    {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}, "description": "the registered model"},
-    {"name": "version", "in": "query", "schema": {"type": "string"}, "description": "its version; the newest when left out"},
-    {"name": "alias", "in": "query", "schema": {"type": "string"}, "description": "an alias instead of a version"},
+    {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}, "description": "name of the registered model"},
+    {"name": "version", "in": "query", "schema": {"type": "string"}, "description": "version of the model; defaults to the newest"},
+    {"name": "alias", "in": "query", "schema": {"type": "string"}, "description": "alias of a version, instead of `version`"},
 ]
 
 
 class Models:
-    """Models as they were logged with a training set."""
+    """The routes that list models and predict with them."""
 
     def __init__(self, store: FeatureStore, predictions: Predictions) -> None:
         self._store, self._predictions = store, predictions
@@ -43,23 +43,23 @@ class Models:
         self._loading = threading.Thread(target=self._load_aliased, name="models", daemon=True)
 
     def start(self) -> None:
-        """Load what aliases stand for, beside what is served: MLflow and a model's library take seconds."""
+        """Load all model versions with an alias in the background: importing MLflow and a model's library takes seconds."""
         self._loading.start()
 
     def stop(self) -> None:
-        """Load no further model; wait for the one that is being loaded, but not for an MLflow that does not answer."""
+        """Load no further models. Waits up to STOP_SECONDS for the one being loaded, since MLflow may not respond."""
         self._stopped.set()
         self._predictions.close()
         self._loading.join(STOP_SECONDS)
 
     def routes(self) -> list[APIRoute]:
-        """What is served."""
-        described = {"parameters": PARAMETERS, **body_of(("application/json", schema_of(InvocationBody)))}
-        told: dict[int, dict[str, Any]] = {200: {"model": responses.Predictions}}
+        """The routes of models."""
+        openapi = {"parameters": PARAMETERS, **body_of(("application/json", schema_of(InvocationBody)))}
+        documented: dict[int, dict[str, Any]] = {200: {"model": responses.Predictions}}
         path = "/v1/models/{name}/invocations"
         return [
             get("/v1/models", self.list_models, TAG, response_model=list[responses.Model]),
-            post(path, self.invoke_model, TAG, kind=BareRoute, responses=told, openapi_extra=described),
+            post(path, self.invoke_model, TAG, kind=BareRoute, responses=documented, openapi_extra=openapi),
         ]
 
     def list_models(self) -> list[dict[str, Any]]:
@@ -67,28 +67,28 @@ class Models:
         return to_dicts(self._store.models())
 
     async def invoke_model(self, request: Request) -> Response:
-        """Predict for rows of keys and request fields. Features sent along override the looked-up ones.
+        """Predict for rows of keys and request fields. Features in the request override the looked-up ones.
 
-        The model is loaded when it is first asked for, and kept. 503 says what to install where MLflow is missing, that the server is
-        busy with others, or that the model took too long.
+        The model is loaded at its first request and kept in memory. 503 if MLflow is not installed, if too many predictions are running,
+        or if the model took too long.
         """
         body = await json_body.read(request, InvocationBody)
-        wanted = request.query_params
+        query = request.query_params
         name = request.path_params["name"]
-        predict = partial(self._predict, name, wanted.get("version"), wanted.get("alias"), body)
+        predict = partial(self._predict, name, query.get("version"), query.get("alias"), body)
         return Response(await self._predictions.run(request, name, predict), media_type="application/json")
 
     def _predict(self, name: str, version: str | None, alias: str | None, body: InvocationBody) -> bytes:
-        found = self._models().get(name, version, alias).predict(body.rows()).to_dict()
+        prediction = self._loaded_models().get(name, version, alias).predict(body.rows()).to_dict()
         try:
-            return json_encoding.dumps(found)
+            return json_encoding.dumps(prediction)
         except TypeError as error:
-            raise RequestError(f"what the model {name} answers has no form in JSON", reason=str(error)) from error
+            raise RequestError(f"the predictions of the model {name} cannot be written as JSON", reason=str(error)) from error
 
-    def _models(self) -> "LoadedModels":
+    def _loaded_models(self) -> "LoadedModels":
         with self._lock:
             if self._loaded is None:
-                # Here and not above: a server that serves no models needs no MLflow, and starts faster without.
+                # Imported here: a server that serves no models does not need MLflow, and starts faster without it.
                 from featurestore.models import LoadedModels  # noqa: PLC0415
 
                 self._loaded = LoadedModels(self._store)
@@ -98,6 +98,6 @@ class Models:
         try:
             names = sorted({row.model for row in self._store.models() if row.version is not None})
             if names and not self._stopped.is_set():
-                self._models().load_aliased(names, self._stopped.is_set)
+                self._loaded_models().load_aliased(names, self._stopped.is_set)
         except FeatureStoreError as error:
-            log.warning("no model is loaded ahead of its first request: %s", error)
+            log.warning("models with an alias were not loaded at startup; each is loaded at its first request: %s", error)

@@ -1,4 +1,4 @@
-"""Online lookups in all their forms; those that `fast_lookups` has not answered already."""
+"""The route of online lookups, for all requests that `fast_lookups` does not answer itself."""
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -13,7 +13,7 @@ from featurestore.server.routing import BareRoute, body_of, post, schema_of
 from featurestore.store import FeatureStore
 
 READS_IN_LOOP = 600
-"""Up to so many reads of an LMDB store, about a millisecond of them, are done in the event loop: a thread hop costs more."""
+"""Up to this many reads of an LMDB store, about a millisecond, run in the event loop: switching to a thread takes longer."""
 
 PARAMETERS = [
     {"name": "service", "in": "path", "required": True, "schema": {"type": "string"}},
@@ -27,7 +27,7 @@ PARAMETERS = [
 
 
 class Online:
-    """Features of entities by their keys."""
+    """The route that looks up features of entities by their keys."""
 
     def __init__(self, store: FeatureStore, metrics: Metrics, lookups: Lookups) -> None:
         self._store, self._lookups = store, lookups
@@ -35,8 +35,8 @@ class Online:
         self._local = store.settings.online_url().startswith("lmdb://")
 
     def routes(self) -> list[APIRoute]:
-        """What is served."""
-        described = {"parameters": PARAMETERS, **body_of(("application/json", schema_of(OnlineBody)))}
+        """The route of online lookups."""
+        openapi = {"parameters": PARAMETERS, **body_of(("application/json", schema_of(OnlineBody)))}
         return [
             post(
                 PATH,
@@ -44,23 +44,23 @@ class Online:
                 "online",
                 kind=BareRoute,
                 responses={200: {"model": responses.OnlineFeatures}},
-                openapi_extra=described,
+                openapi_extra=openapi,
             )
         ]
 
     async def look_up(self, request: Request) -> Response:
-        """The newest features of each entity, in the order of the request: what a training set would hold at this moment."""
+        """The newest features of each entity, in the order of the request: the values that a training set has for the current time."""
         service = request.path_params["service"]
         full = request.query_params.get("full", "true").lower() not in ("false", "0", "no")
         body = await json_body.read(request, OnlineBody)
         plan = self._store.backend.cached_plan(service) if self._local else None
         if plan is not None and not plan.derived and len(body.entities) * len(plan.uses) <= READS_IN_LOOP:
-            found = self._store.online_features(plan, body.entities, body.request)
+            features = self._store.online_features(plan, body.entities, body.request)
         else:
-            found = await self._lookups.run(request, lambda: self._read(service, body))
-        counts = [((view, state), states.count(state)) for view, states in found.status.items() for state in set(states)]
+            features = await self._lookups.run(request, lambda: self._read(service, body))
+        counts = [((view, state), states.count(state)) for view, states in features.status.items() for state in set(states)]
         self._metrics.count_lookup(service, counts)
-        return Response(found.to_json(full), media_type="application/json")
+        return Response(features.to_json(full), media_type="application/json")
 
     def _read(self, service: str, body: OnlineBody) -> OnlineFeatures:
         return self._store.online_features(service, body.entities, body.request)

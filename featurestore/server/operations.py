@@ -1,4 +1,4 @@
-"""Long operations that run as jobs: for each, its path, what may be asked for, and what can be refused before it is queued."""
+"""The operations that run as jobs: the path, request body and result of each, and the checks before it is queued."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,15 +23,15 @@ from featurestore.store import FeatureStore
 from featurestore.values import times
 
 Check = Callable[[FeatureStore, Any], dict[str, Any]]
-"""Takes the body of a request and returns the JSON-ready request of its job. Raises early what the job would raise."""
+"""Turns a request body into the JSON-ready request of the job. Raises the errors of the job that can be found early."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """A kind of job with its routes below `path`: start, watch and cancel.
+    """A kind of job with routes below `path` that start, watch and cancel it.
 
-    `body` is the model of the request, `state` that of the answer; `check` refuses what cannot work. `what` describes the start.
-    `kept` describes what a cancelled job leaves.
+    `body` is the model of the request and `state` that of the response. `check` runs before the job is queued. `summary` and
+    `after_cancel` are texts of the OpenAPI description: what the job does, and what remains of a cancelled one.
     """
 
     kind: str
@@ -40,34 +40,34 @@ class Operation:
     body: type[Body]
     state: type[responses.JobState]
     check: Check
-    what: str
-    kept: str
+    summary: str
+    after_cancel: str
 
     @property
     def has_default(self) -> bool:
-        """Whether a request without a body is valid."""
+        """Whether the request body may be omitted."""
         return not any(field.is_required() for field in self.body.model_fields.values())
 
 
 def check_views(store: FeatureStore, body: PublicationBody | VerificationBody) -> dict[str, Any]:
-    """The request, if all of its views exist. Raises: NotFound with the nearest names."""
+    """The request, after checking that its views exist. Raises: NotFound with the nearest names."""
     for name in body.names or []:
         store.view(name)
     return body.model_dump()
 
 
 def check_materialization(store: FeatureStore, body: MaterializationBody) -> dict[str, Any]:
-    """The request, if its views exist and its bounds are times. Raises: NotFound; RequestError."""
+    """The request, after checking that its views exist and that its interval is valid. Raises: NotFound; RequestError."""
     for name in body.names or []:
         store.view(name)
-    for what, bound in (("start", body.start), ("end", body.end)):
+    for field, bound in (("start", body.start), ("end", body.end)):
         if bound is not None:
-            times.parse(bound, what)
+            times.parse(bound, field)
     return body.model_dump()
 
 
 def check_maintenance(store: FeatureStore, body: MaintenanceBody) -> dict[str, Any]:
-    """The request with its ages in microseconds. Raises: RequestError for what is not a duration."""
+    """The request with its ages in microseconds. Raises: RequestError if an age is not a duration."""
     fold = body.fold_older_than
     ages = {"older_than": _age("older_than", body.older_than), "fold_older_than": None if fold is None else _age("fold_older_than", fold)}
     return {**ages, "dry_run": body.dry_run}
@@ -81,8 +81,8 @@ def check_rebuild(store: FeatureStore, body: RebuildBody) -> dict[str, Any]:
 
 def check_comparison(store: FeatureStore, body: ComparisonBody) -> dict[str, Any]:
     """The request. Raises: as `check_rebuild`."""
-    for argument, address in (("a", body.a), ("b", body.b)):
-        store.backend.check_training_set(address, argument)
+    for field, id_or_uri in (("a", body.a), ("b", body.b)):
+        store.backend.check_training_set(id_or_uri, field)
     return body.model_dump()
 
 
@@ -108,9 +108,9 @@ OPERATIONS: Sequence[Operation] = (
         MaterializationBody,
         responses.Materialization,
         check_materialization,
-        "Bring views up to `end` (now), from their watermarks or from `start` on, in their feature tables and online.\n\n"
-        "The same interval again appends nothing. Materializations wait for one another.",
-        "Views that it has updated stay so, as do whole chunks of a backfill, from which the next run resumes.",
+        "Compute the features of views up to `end` (default: now), from their watermarks or from `start`, and write them to their feature "
+        "tables and the online store.\n\nRepeating an interval appends nothing. Materializations wait for one another.",
+        "Views that it has finished stay updated. Completed chunks of a backfill are kept, and the next run resumes after them.",
     ),
     Operation(
         handlers.PUBLICATION,
@@ -119,8 +119,8 @@ OPERATIONS: Sequence[Operation] = (
         PublicationBody,
         responses.Publication,
         check_views,
-        "Publish feature tables to the online store, as the next materialization would, without computing anything.",
-        "Tables that it has published stay so.",
+        "Publish feature tables to the online store, as the next materialization would, without computing features.",
+        "Tables that it has published stay published.",
     ),
     Operation(
         handlers.VERIFICATION,
@@ -139,8 +139,8 @@ OPERATIONS: Sequence[Operation] = (
         RebuildBody,
         responses.Rebuild,
         check_rebuild,
-        "Compute a training set again from its pinned snapshots alone, and compare. A model URI stands for the model's training set.\n\n"
-        "The job fails with DigestMismatch, naming the columns, if it does not come out the same.",
+        "Rebuild a training set from its pinned snapshots and compare the rows. A model URI stands for the model's training set.\n\n"
+        "If the rows differ, the job fails with DigestMismatch, which names the columns.",
         "It changes nothing.",
     ),
     Operation(
@@ -150,7 +150,7 @@ OPERATIONS: Sequence[Operation] = (
         ComparisonBody,
         responses.ComparisonState,
         check_comparison,
-        "Compare training set `b` with `a`: definitions, rows, values, drift, and their causes. Model URIs may stand for ids.",
+        "Compare training set `b` with `a`: definitions, rows, values, drift, and their causes. Each may be an id or a model URI.",
         "It changes nothing.",
     ),
     Operation(
@@ -161,7 +161,7 @@ OPERATIONS: Sequence[Operation] = (
         responses.Maintenance,
         check_maintenance,
         "Expire snapshots that nothing pins, remove orphan files, and compact small files into sorted ones.",
-        "Each table is done or as it was.",
+        "Each table is either maintained or unchanged.",
     ),
     Operation(
         handlers.REPAIR,
@@ -171,6 +171,6 @@ OPERATIONS: Sequence[Operation] = (
         responses.Repairs,
         check_repair,
         "Roll every table with missing files back to its last complete snapshot.",
-        "Each table is rolled back or as it was.",
+        "Each table is either rolled back or unchanged.",
     ),
 )

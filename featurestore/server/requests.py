@@ -1,4 +1,4 @@
-"""What requests may say: typed, and nothing unknown let through."""
+"""Typed request bodies; unknown fields are rejected."""
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -9,14 +9,16 @@ from featurestore.spines.grid import parse_grid
 from featurestore.values.frames import is_query
 
 MOST_ENTITIES = 10_000
-"""Most entities or records of one request."""
+"""Maximum number of entities or records in one request."""
 MOST_ROWS = 100_000
-"""Most rows of a spine in JSON; more come as a file."""
+"""Maximum number of rows of a JSON spine; larger spines are uploaded as files."""
 MOST_CELLS = 10_000_000
+"""Maximum rows times columns of a JSON spine."""
 MOST_PARTS = 10_000
-"""Most entries of any other list or object."""
+"""Maximum number of entries in any other list or object."""
 
 SNAPSHOT_IDS = 1 << 63
+"""Exclusive upper bound of snapshot ids, which are signed 64-bit integers."""
 
 Part = TypeVar("Part")
 Items = Annotated[list[Part], Field(max_length=MOST_PARTS)]
@@ -26,28 +28,28 @@ Records = Annotated[list[Record], Field(max_length=MOST_ENTITIES)]
 
 
 class Body(BaseModel):
-    """A request body; a misspelt field is refused, not ignored."""
+    """A request body. An unknown field is an error, so that a misspelled one is not ignored."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-class Words(Body):
-    """What people read; changing it changes no version."""
+class Metadata(Body):
+    """Descriptive fields; changing them does not create a new version."""
 
     description: str = ""
     owner: str = ""
     tags: Texts = {}
 
 
-class EntityBody(Words):
-    """A thing that has features."""
+class EntityBody(Metadata):
+    """An entity: what features describe, such as a customer, with its key columns."""
 
     name: str
     keys: Items[str] | str
 
 
 class CsvBody(Body):
-    """How CSV files are written, where it is not with commas, `1234.5` and ISO 8601 times."""
+    """The format of CSV files. The defaults are commas, numbers like `1234.5` and ISO 8601 times."""
 
     delimiter: str = ","
     quote: str = '"'
@@ -61,8 +63,8 @@ class CsvBody(Body):
     types: dict[str, str] = {}
 
 
-class SourceBody(Words):
-    """Rows with a time: exactly one of `table`, `path` and `sql`."""
+class SourceBody(Metadata):
+    """A source of rows with an event time. Give exactly one of `table`, `path` and `sql`."""
 
     name: str
     table: str | None = None
@@ -76,7 +78,7 @@ class SourceBody(Words):
 
 
 class Aggregation(Body):
-    """One windowed aggregation; see the `agg` functions."""
+    """A windowed aggregation; see the `agg` functions."""
 
     function: str
     column: str | None = None
@@ -87,26 +89,26 @@ class Aggregation(Body):
 
 
 class AggregationFeature(Body):
-    """A feature that is an aggregation."""
+    """A feature computed by an aggregation."""
 
     aggregation: Aggregation
 
 
 class ExpressionFeature(Body):
-    """A feature computed from other features of its view."""
+    """A feature computed from other features of the same view."""
 
     expression: str
 
 
 class Check(Body):
-    """A check of the rows of a run; it has a name of its own kind when none is given."""
+    """A data quality check that every run performs. `name` defaults to one made from the kind of check."""
 
     name: str | None = None
     severity: Literal["error", "warn"] = "error"
 
 
 class ThatCheck(Check):
-    """At least a share of the rows holds a condition in row SQL."""
+    """At least the fraction `at_least` of the rows satisfies the row SQL condition `sql`."""
 
     kind: Literal["that"]
     sql: str
@@ -114,7 +116,7 @@ class ThatCheck(Check):
 
 
 class NotNullCheck(Check):
-    """At least a share of the rows has a value of a feature."""
+    """At least the fraction `at_least` of the rows has a value for `feature`."""
 
     kind: Literal["not_null"]
     feature: str
@@ -122,7 +124,7 @@ class NotNullCheck(Check):
 
 
 class RowsCheck(Check):
-    """A run computes so many rows."""
+    """A run computes between `at_least` and `at_most` rows."""
 
     kind: Literal["rows"]
     at_least: int | None = None
@@ -130,7 +132,7 @@ class RowsCheck(Check):
 
 
 class FreshCheck(Check):
-    """The source has an event at most `within` before the end of the run's interval."""
+    """The newest event of the source is at most `within` older than the end of the run's interval."""
 
     kind: Literal["fresh"]
     within: str
@@ -139,8 +141,8 @@ class FreshCheck(Check):
 AnyCheck = Annotated[ThatCheck | NotNullCheck | RowsCheck | FreshCheck, Field(discriminator="kind")]
 
 
-class ViewBody(Words):
-    """A view, whole: with its entity and its source. A feature that is a text is row SQL."""
+class ViewBody(Metadata):
+    """A complete view, including its entity and source. A feature given as a string is row SQL."""
 
     name: str
     entity: EntityBody
@@ -154,7 +156,7 @@ class ViewBody(Words):
 
 
 class SelectionBody(Body):
-    """Some (`names`) or all features of a view, as a service lists them."""
+    """The features that a service takes from a view: those in `names`, or all of them."""
 
     view: ViewBody
     names: Items[str] | None = None
@@ -162,8 +164,8 @@ class SelectionBody(Body):
     keys: Texts = {}
 
 
-class ServiceBody(Words):
-    """A service, whole: with its views."""
+class ServiceBody(Metadata):
+    """A complete service, including its views."""
 
     name: str
     features: Items[SelectionBody]
@@ -172,7 +174,7 @@ class ServiceBody(Words):
 
 
 class DefinitionsBody(Body):
-    """Definitions as documents, as `featurestore.dsl.documents` writes them."""
+    """Definitions as JSON, in the format of `featurestore.dsl.documents`."""
 
     entities: Items[EntityBody] = []
     sources: Items[SourceBody] = []
@@ -181,30 +183,33 @@ class DefinitionsBody(Body):
 
 
 class PlanBody(Body):
-    """Definitions to hold against what is applied."""
+    """Definitions to compare with the applied ones."""
 
     definitions: DefinitionsBody
 
 
 class ApplyBody(PlanBody):
-    """Definitions to apply. With `base`, the one a plan told, only if nobody applied anything since."""
+    """Definitions to apply. With the `base` of a plan, they are applied only if nothing was applied since that plan."""
 
     base: str | None = None
 
 
 class OnlineBody(Body):
-    """Entities to look up, each its key columns and their values; `request` has one object for each, where the service asks for fields."""
+    """Entities to look up, each an object of key columns and values.
+
+    `request` has one object of request fields for each entity, if the service has request fields.
+    """
 
     entities: Records
     request: Records | None = None
 
-    def keys_told(self) -> int:
-        """The keys of all objects of the document, if it has no others than these and none twice."""
+    def count_keys(self) -> int:
+        """The number of keys in all objects of the JSON document, provided that no value is an object and no key is repeated."""
         return len(self.model_fields_set) + sum(map(len, self.entities)) + sum(map(len, self.request or ()))
 
 
 class GridBody(Body):
-    """Every key that the service's feature tables hold, at each of the times start, start + every, ... up to end."""
+    """A spine of all keys in the service's feature tables, at each of the times start, start + every, ... up to end."""
 
     start: str
     end: str
@@ -212,21 +217,21 @@ class GridBody(Body):
 
 
 class SpineBody(Body):
-    """Rows to join features with: exactly one of the four. A file is sent as multipart/form-data instead."""
+    """The rows to join features to. Give exactly one of the four fields; upload a file as multipart/form-data instead."""
 
     table: str | None = Field(None, description="an Iceberg table, `namespace.name`, or `namespace.name@snapshot`")
     sql: str | None = Field(None, description="one SELECT over Iceberg tables")
     rows: list[Record] | None = Field(None, max_length=MOST_ROWS, description="the rows themselves; times as ISO 8601")
-    grid: GridBody | None = Field(None, description="no rows of one's own: keys by times, in the column `timestamp`")
+    grid: GridBody | None = Field(None, description="every key at regular times, which are in the column `timestamp`")
 
     @model_validator(mode="after")
-    def _one(self) -> Self:
+    def _check_one_source(self) -> Self:
         if sum(part is not None for part in (self.table, self.sql, self.rows, self.grid)) != 1:
             raise ValueError("a spine is exactly one of table, sql, rows and grid")
         return self
 
-    def given(self) -> Any:
-        """As the store takes it."""
+    def to_spine(self) -> Any:
+        """The spine as an argument of the store's methods."""
         if self.grid is not None:
             return parse_grid(self.grid.start, self.grid.end, self.grid.every)
         if self.table is not None:
@@ -234,67 +239,69 @@ class SpineBody(Body):
         return self.rows if self.rows is not None else self.sql
 
     @model_validator(mode="after")
-    def _dense(self) -> Self:
-        # Columns are made of rows, with a null wherever a row does not say one: few rows of many names would take gigabytes.
+    def _check_size(self) -> Self:
+        # Every row becomes a value in every column, NULL where the row has none: a few rows with many names would take gigabytes.
         names = {name for row in self.rows or () for name in row}
         if len(names) * len(self.rows or ()) > MOST_CELLS:
             raise ValueError(f"{len(self.rows or ())} rows of {len(names)} columns; send so many as a Parquet or Arrow file")
         return self
 
     @model_validator(mode="after")
-    def _select(self) -> Self:
-        # The store takes any other text for the path of a file, and callers have no business with the server's files.
+    def _check_select(self) -> Self:
+        # The store would read any other string as a file path, and callers must not read the server's files.
         if self.sql is not None and not is_query(self.sql):
             raise ValueError("sql must be one SELECT")
         return self
 
 
 class JoinFields(Body):
-    """What to join with a spine, and how."""
+    """Which features to join to a spine, and as of when."""
 
     service: str
-    timestamp: str = Field(description="the spine's column with each row's time")
+    timestamp: str = Field(description="the spine column with the time of each row")
     known: Literal["now", "then"] = Field(
-        "now", description="`now`: the latest corrections; `then`: only what was known at each row's time"
+        "now", description="`now`: with all later corrections; `then`: only what was known at the time of each row"
     )
     snapshots: dict[str, str | int | None] | None = Field(
         None, max_length=MOST_PARTS, description="snapshot ids to pin, by feature table such as `orders_v1`"
     )
 
-    def pins(self) -> dict[str, int | None] | None:
-        """The snapshots as the store takes them."""
+    def snapshot_ids(self) -> dict[str, int | None] | None:
+        """The snapshot id by feature table; None if no snapshots are pinned."""
         if self.snapshots is None:
             return None
         return {table: None if snapshot is None else int(snapshot) for table, snapshot in self.snapshots.items()}
 
     @field_validator("snapshots")
     @classmethod
-    def _numbers(cls, given: dict[str, str | int | None] | None) -> dict[str, str | int | None] | None:
-        for table, snapshot in (given or {}).items():
+    def _check_snapshot_ids(cls, snapshots: dict[str, str | int | None] | None) -> dict[str, str | int | None] | None:
+        for table, snapshot in (snapshots or {}).items():
             text = str(snapshot)
             if snapshot is not None and not (text.isascii() and text.isdigit() and int(text) < SNAPSHOT_IDS):
                 raise ValueError(f"{table[:100]}: {text[:100]!r} is not a snapshot id")
-        return given
+        return snapshots
 
 
 class TrainingSetFields(JoinFields):
     """A training set without its spine."""
 
-    label: str | None = Field(None, description="the spine's column to learn")
-    name: str | None = Field(None, description="its name; the service's when left out")
+    label: str | None = Field(None, description="the spine column to predict")
+    name: str | None = Field(None, description="its name; defaults to the name of the service")
     split: dict[str, float | str | None] | None = Field(
-        None, max_length=MOST_PARTS, description="the share of each part, or the time at which it ends"
+        None, max_length=MOST_PARTS, description="by part of the split, its fraction of the rows or the time at which it ends"
     )
-    by: str | Items[str] | None = Field(None, description="the columns that shares go by; the service's keys when left out")
+    by: str | Items[str] | None = Field(
+        None, description="rows with equal values in these columns go to the same part; defaults to the keys of the service"
+    )
 
     def request(self, spine: Any) -> TrainingSetRequest:
-        """The request with this spine. Raises: RequestError naming the field."""
-        named = self.model_dump(include=set(TrainingSetFields.model_fields) - {"snapshots"})
-        return TrainingSetRequest.of(spine=spine, snapshots=self.pins(), **named)
+        """The training set request for a spine. Raises: RequestError naming the field."""
+        arguments = self.model_dump(include=set(TrainingSetFields.model_fields) - {"snapshots"})
+        return TrainingSetRequest.of(spine=spine, snapshots=self.snapshot_ids(), **arguments)
 
 
 class JoinBody(JoinFields):
-    """A join that is not stored."""
+    """A point-in-time join whose result is not stored."""
 
     spine: SpineBody
 
@@ -306,7 +313,7 @@ class TrainingSetBody(TrainingSetFields):
 
 
 class MaterializationBody(Body):
-    """Which views to bring up to date: all when no names are given. ISO 8601 times; see `FeatureStore.materialize`."""
+    """Which views to materialize, by default all, and for which interval of ISO 8601 times; see `FeatureStore.materialize`."""
 
     names: Items[str] | None = None
     start: str | None = None
@@ -314,9 +321,10 @@ class MaterializationBody(Body):
 
 
 class MaintenanceBody(Body):
-    """What to tidy: snapshots that nothing pins and files that nothing reaches, older than this; small files whatever their age.
+    """Options of table maintenance.
 
-    `fold_older_than` drops corrections superseded longer ago; left out, none.
+    Snapshots that nothing pins and orphan files are removed if they are older than `older_than`; small files are compacted at any age.
+    `fold_older_than` also drops row versions that were superseded longer ago; by default none are dropped.
     """
 
     older_than: Annotated[str, Field(examples=["7d"])] = "7d"
@@ -325,47 +333,47 @@ class MaintenanceBody(Body):
 
 
 class RebuildBody(Body):
-    """Which training set to rebuild: its id, or the URI of a model that was trained on it."""
+    """The training set to rebuild: its id, or the URI of a model that was trained on it."""
 
     id: str
 
 
 class ComparisonBody(Body):
-    """Two training sets, by id or by the URI of a model."""
+    """Two training sets to compare, each given by its id or by the URI of a model that was trained on it."""
 
     a: str
     b: str
 
 
 class PublicationBody(Body):
-    """Which views to publish: all when no names are given. `full` replaces all online rows of each table."""
+    """Which views to publish, by default all. `full` replaces all online rows of each table."""
 
     names: Items[str] | None = None
     full: bool = False
 
 
 class VerificationBody(Body):
-    """Which views to compare: all when no names are given. `sample` limits it to so many random rows of each table."""
+    """Which views to verify online, by default all. `sample` limits the comparison to that many random rows of each table."""
 
     names: Items[str] | None = None
     sample: Annotated[int, Field(ge=1)] | None = None
 
 
 class RepairBody(Body):
-    """A dry run only reports which tables have missing files."""
+    """Options of a repair. With `dry_run`, tables with missing files are only reported."""
 
     dry_run: bool = False
 
 
 class Split(Body):
-    """Rows as MLflow writes them in two parts."""
+    """Rows in MLflow's `dataframe_split` format: column names and lists of values."""
 
     columns: Items[str]
     data: Annotated[list[list[Any]], Field(max_length=MOST_ENTITIES)]
     index: Annotated[list[Any], Field(max_length=MOST_ENTITIES)] | None = None
 
     @model_validator(mode="after")
-    def _square(self) -> Self:
+    def _check_row_lengths(self) -> Self:
         for number, row in enumerate(self.data):
             if len(row) != len(self.columns):
                 raise ValueError(f"data[{number}] has {len(row)} values for {len(self.columns)} columns")
@@ -373,13 +381,13 @@ class Split(Body):
 
 
 class InvocationBody(Body):
-    """Rows to predict for, in one of MLflow's two forms: keys and request fields, and features that override looked-up ones."""
+    """Rows to predict for, in one of two MLflow formats: keys, request fields, and features that override looked-up ones."""
 
     dataframe_records: Records | None = None
     dataframe_split: Split | None = None
 
     @model_validator(mode="after")
-    def _one(self) -> Self:
+    def _check_one_format(self) -> Self:
         if (self.dataframe_records is None) == (self.dataframe_split is None):
             raise ValueError("give exactly one of dataframe_records and dataframe_split")
         return self

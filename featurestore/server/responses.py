@@ -1,4 +1,4 @@
-"""What responses say, for OpenAPI and its readers; whatever the store adds to them goes out as well."""
+"""Response bodies as OpenAPI describes them; fields that the store adds are sent too."""
 
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ class Answer(BaseModel):
 
 
 class ErrorDetail(BaseModel):
-    """What was wrong: `type` for programs, `message` for people, `details` with the facts in the message."""
+    """An error: `type` for programs, `message` for people, and `details` with the values that the message mentions."""
 
     type: str
     message: str
@@ -28,7 +28,7 @@ class ErrorAnswer(BaseModel):
 
 
 class Entity(Answer):
-    """An entity as applied."""
+    """An applied entity."""
 
     name: str
     keys: list[str]
@@ -36,7 +36,7 @@ class Entity(Answer):
 
 
 class Source(Answer):
-    """A source as applied."""
+    """An applied source."""
 
     name: str
     timestamp: str
@@ -60,12 +60,12 @@ class View(Answer):
     checks: dict[str, Literal["error", "warn"]] = Field(description="severity by check")
     snapshot_id: str | None
     materialized_through: str | None
-    materialized_at: str | None = Field(description="when the last run ended that brought anything, or the watermark further")
-    newest_event: str | None = Field(description="the time of the source's newest event, as of that run")
+    materialized_at: str | None = Field(description="end of the last run that appended rows or moved the watermark")
+    newest_event: str | None = Field(description="event time of the newest row of the source, as of that run")
 
 
 class ViewDetail(View):
-    """The same with its SQL, its definition, and a line for each version."""
+    """A view with its SQL, its definition and all of its versions."""
 
     sql: str
     definition: dict[str, Any]
@@ -73,7 +73,7 @@ class ViewDetail(View):
 
 
 class Service(Answer):
-    """A service at the version that is served."""
+    """The served version of a service."""
 
     name: str
     version: int
@@ -87,14 +87,14 @@ class Service(Answer):
 
 
 class ServiceDetail(Service):
-    """The same with its definition and all versions."""
+    """A service with its definition and all of its versions."""
 
     definition: dict[str, Any]
     versions: list[dict[str, Any]]
 
 
-class Read(Answer):
-    """A table or a pattern of files that a backfill reads whole; null where nothing tells the count beforehand."""
+class BackfillSource(Answer):
+    """A table or file pattern that a backfill reads in full. Counts that are not known in advance are null."""
 
     source: str
     snapshot_id: str | None
@@ -103,8 +103,8 @@ class Read(Answer):
     rows: int | None
 
 
-class Step(Answer):
-    """One step of a plan."""
+class PlanStep(Answer):
+    """A step of a plan."""
 
     action: str
     kind: str
@@ -112,61 +112,61 @@ class Step(Answer):
     version: int | None
     reason: str
     sql: str | None
-    diff: str | None = Field(description="unified difference of the SQL from the version before")
-    models: list[str] = Field(description="registered model versions that stay on an older version, such as `churn/3`")
-    reads: list[Read] = Field(description="what the backfill reads, of a view that needs one")
+    diff: str | None = Field(description="unified diff of the SQL against the previous version")
+    models: list[str] = Field(description="registered model versions that keep using an older version, such as `churn/3`")
+    reads: list[BackfillSource] = Field(description="what the backfill reads, if the view needs one")
 
 
-class Other(Answer):
-    """A definition that the catalog has and the plan's definitions have not; it is left alone."""
+class UnplannedDefinition(Answer):
+    """A definition that is in the catalog but not among the plan's definitions; applying the plan does not change it."""
 
     kind: str
     name: str
 
 
 class Plan(Answer):
-    """What applying would do, or what was done. `base` is what the plan was made on: give it back to apply."""
+    """What applying the definitions would change, or has changed. `base` is the catalog state of the plan; send it to apply."""
 
     changed: bool
     base: str | None
-    steps: list[Step]
-    others: list[Other]
+    steps: list[PlanStep]
+    others: list[UnplannedDefinition]
 
 
 class Removal(Answer):
-    """What was removed, or with `dry_run` would be."""
+    """What was removed, or would be removed with `dry_run`."""
 
     kind: Literal["view", "service"]
     name: str
     versions: list[int]
-    services: list[str] = Field(description="older versions of services that were bound to it and go along, such as `churn v1`")
+    services: list[str] = Field(description="older versions of services that used it and are removed with it, such as `churn v1`")
     files: int
     bytes: int
 
 
 class OnlineFeatures(Answer):
-    """A row of values for each entity, in the order of `features`. `status` and `timestamps` by view and entity."""
+    """One row of values for each entity, in the order of `features`. `status` and `timestamps` have one list by entity for each view."""
 
     features: list[str]
     rows: list[list[Any]]
     snapshots: dict[str, str | None]
     watermarks: dict[str, str | None]
-    edition: str | None = Field(None, description="number of the newest publish that values are from; views of one run share it")
-    types: list[str | None] | None = Field(None, description="DuckDB type by feature; null for derived ones")
-    derived_types: list[str] | None = Field(None, description="DuckDB type by derived feature, where there are any")
+    edition: str | None = Field(None, description="number of the newest publish among the values; views of one run share it")
+    types: list[str | None] | None = Field(None, description="DuckDB type of each feature; null for derived features")
+    derived_types: list[str] | None = Field(None, description="DuckDB type of each derived feature, if there are any")
     status: dict[str, list[Literal["PRESENT", "NOT_FOUND", "EXPIRED", "STALE"]]] | None = None
     timestamps: dict[str, list[str | None]] | None = None
 
 
-class Accepted(Answer):
-    """A job was taken: ask for it under `url`."""
+class AcceptedJob(Answer):
+    """A job that was queued; `url` has its state."""
 
     id: str
     state: State
     url: str
 
 
-class TrainingSetLine(Answer):
+class TrainingSetSummary(Answer):
     """A finished training set."""
 
     id: str
@@ -178,7 +178,7 @@ class TrainingSetLine(Answer):
 
 
 class TrainingSetState(Answer):
-    """Where a training set stands. `manifest` is there when it is done, `error` when it failed."""
+    """The state of a training set, with its `manifest` when it is done and the `error` if it failed."""
 
     id: str
     state: State
@@ -188,7 +188,7 @@ class TrainingSetState(Answer):
 
 
 class TrainingSetFiles(Answer):
-    """Where the rows lie: paths of the server, or addresses such as s3://bucket/key."""
+    """The files that contain the rows: paths on the server, or addresses such as s3://bucket/key."""
 
     table: str
     snapshot_id: str
@@ -196,11 +196,11 @@ class TrainingSetFiles(Answer):
 
 
 class ColumnStatistics(Answer):
-    """What one column looks like; `quantiles` by percent and `histogram` of numbers and times only."""
+    """Statistics of a column. Only numbers and times have `quantiles` (by percent) and a `histogram`."""
 
     type: str
     role: Literal["spine", "feature", "derived"]
-    count: int = Field(description="values that are not null")
+    count: int = Field(description="number of values that are not null")
     nulls: int
     distinct: int
     top: list[tuple[Any, int]] | None = Field(None, description="the most frequent values with their counts")
@@ -209,7 +209,7 @@ class ColumnStatistics(Answer):
 
 
 class Statistics(Answer):
-    """What the features and the label of a training set look like."""
+    """Statistics of the features and the label of a training set."""
 
     training_set: str
     rows: int
@@ -217,7 +217,7 @@ class Statistics(Answer):
 
 
 class Comparison(Answer):
-    """What the second training set has otherwise than the first; see `FeatureStore.compare`."""
+    """The differences of training set `b` from `a`; see `FeatureStore.compare`."""
 
     a: str
     b: str
@@ -226,8 +226,8 @@ class Comparison(Answer):
     features: dict[str, Any]
 
 
-class Rebuilt(Answer):
-    """A rebuild that gave the same rows, bit for bit."""
+class RebuildResult(Answer):
+    """A rebuild that produced the same rows, bit for bit."""
 
     id: str
     verified: Literal[True]
@@ -236,7 +236,7 @@ class Rebuilt(Answer):
 
 
 class CheckOutcome(Answer):
-    """What became of one check in one run."""
+    """The result of a data quality check in a run."""
 
     name: str
     severity: Literal["error", "warn"]
@@ -245,7 +245,7 @@ class CheckOutcome(Answer):
 
 
 class Run(Answer):
-    """What a materialization did to one view."""
+    """The result of materializing one view."""
 
     view: str
     table: str
@@ -263,7 +263,7 @@ class Run(Answer):
 
 
 class JobState(Answer):
-    """Where a job stands. `result` is there when it is done, `error` when it failed."""
+    """The state of a job, with its `result` when it is done and the `error` if it failed."""
 
     id: str
     state: State
@@ -273,13 +273,13 @@ class JobState(Answer):
 
 
 class Materialization(JobState):
-    """Where a materialization stands. `result` has a run for each view when it is done, also when others failed."""
+    """The state of a materialization. `result` has the runs of all views that succeeded, even if others failed."""
 
     result: list[Run] | None = None
 
 
-class Published(Answer):
-    """What was published of one version of a view; `snapshot_id` is null if it has no rows."""
+class PublishedView(Answer):
+    """What was published of a version of a view; `snapshot_id` is null if its table is empty."""
 
     view: str
     table: str
@@ -288,20 +288,20 @@ class Published(Answer):
 
 
 class Publication(JobState):
-    """Where a publication stands."""
+    """The state of a publication."""
 
-    result: list[Published] | None = None
+    result: list[PublishedView] | None = None
 
 
 class OnlineDifference(Answer):
-    """A key whose online row differs; a changed one has the feature, and its value `online` and in the `table`."""
+    """A key whose online row differs from the table. `changed` comes with the feature and its values `online` and in the `table`."""
 
     key: dict[str, Any]
     what: Literal["missing", "extra", "changed"]
 
 
 class OnlineComparison(Answer):
-    """The online rows of one version of a view, compared with its table."""
+    """The comparison of a view version's online rows with its feature table."""
 
     view: str
     table: str
@@ -310,30 +310,30 @@ class OnlineComparison(Answer):
     missing: int
     changed: int
     extra: int
-    differences: list[OnlineDifference] = Field(description="the first thousand")
+    differences: list[OnlineDifference] = Field(description="the first 1000 differences")
     same: bool
 
 
 class Verification(JobState):
-    """Where a verification of the online store stands."""
+    """The state of a verification of the online store."""
 
     result: list[OnlineComparison] | None = None
 
 
 class Rebuild(JobState):
-    """Where a rebuild stands; a mismatch is the error DigestMismatch."""
+    """The state of a rebuild. If the rows differ, it fails with DigestMismatch."""
 
-    result: Rebuilt | None = None
+    result: RebuildResult | None = None
 
 
 class ComparisonState(JobState):
-    """Where a comparison stands."""
+    """The state of a comparison."""
 
     result: Comparison | None = None
 
 
-class Upkeep(Answer):
-    """What was tidied in one table, or would be; `note` says what was left undone, and why."""
+class TableMaintenance(Answer):
+    """What maintenance removed and compacted in a table, or would with `dry_run`; `note` says what was not done, and why."""
 
     table: str
     snapshots: int
@@ -346,30 +346,30 @@ class Upkeep(Answer):
 
 
 class Maintenance(JobState):
-    """Where maintenance stands."""
+    """The state of table maintenance."""
 
-    result: list[Upkeep] | None = None
+    result: list[TableMaintenance] | None = None
 
 
 class Repair(Answer):
-    """A table with missing files: rolled back to a snapshot, null if the table is empty now, or with `dry_run` would be."""
+    """A table with missing files that was rolled back, or would be with `dry_run`, to the snapshot `back_to`: null if it is then empty."""
 
     table: str
     missing: int
     first: str | None
     back_to: str | None
-    training_sets: list[str] = Field(description="ids of those that need a missing file")
+    training_sets: list[str] = Field(description="ids of the training sets that need a missing file")
     todo: str
 
 
 class Repairs(JobState):
-    """Where a repair stands."""
+    """The state of a repair."""
 
     result: list[Repair] | None = None
 
 
 class Model(Answer):
-    """A version of a model, and what it was trained on; `version` is null for one that was never registered."""
+    """A model version and what it was trained on; `version` is null for a model that was never registered."""
 
     model: str
     version: str | None
@@ -380,7 +380,7 @@ class Model(Answer):
 
 
 class Predictions(Answer):
-    """A prediction for each row, and what it was made with."""
+    """One prediction for each row, with the model and the snapshots used."""
 
     predictions: list[Any]
     model: str

@@ -1,4 +1,4 @@
-"""Routes are explicit lists; these are the few words that all of them share."""
+"""Functions and route classes that build the explicit lists of routes."""
 
 import copy
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from pydantic import BaseModel
 
 from featurestore.server.responses import ErrorAnswer
 
-Wait = Annotated[float, Query(ge=0, le=60, description="seconds to wait for the end before answering with the state as it is")]
+Wait = Annotated[float, Query(ge=0, le=60, description="seconds to wait for the job to end before the current state is returned")]
 CANCEL_SECONDS = 15.0
-"""How long an answer waits for the end of what it cancels, if not told otherwise."""
+"""Default time that a cancellation waits for its job to end."""
 
-ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": ErrorAnswer, "description": "What was wrong"}}
+ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": ErrorAnswer, "description": "Error"}}
 
 
 def get(path: str, endpoint: Callable[..., Any], tag: str, **more: Any) -> APIRoute:
@@ -39,7 +39,7 @@ def _route(method: str, path: str, endpoint: Callable[..., Any], tag: str, *, ki
 
 
 class BareRoute(APIRoute):
-    """Hands the request to its endpoint and sends the response as it is: nothing is solved, validated or encoded on the way."""
+    """Calls its endpoint with the request and sends the response unchanged, without FastAPI's dependencies, validation and encoding."""
 
     def get_route_handler(self) -> Callable[..., Any]:
         """The endpoint itself."""
@@ -47,36 +47,36 @@ class BareRoute(APIRoute):
 
 
 class EngineRoute(APIRoute):
-    """Makes the engine work: has room for some requests at once and a deadline, and is answered by a worker."""
+    """A route that runs queries. A worker process answers it, with a limit on concurrent requests and a deadline."""
 
 
 class LongRoute(EngineRoute):
-    """The same of work that takes as long as a job."""
+    """An EngineRoute whose deadline is that of jobs."""
 
 
-def body_of(*kinds: tuple[str, dict[str, Any]]) -> dict[str, Any]:
-    """OpenAPI's words for a body in one of several content types."""
-    return {"requestBody": {"required": True, "content": {kind: {"schema": schema} for kind, schema in kinds}}}
+def body_of(*media_types: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    """The OpenAPI description of a request body, from pairs of media type and JSON schema."""
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema} for media_type, schema in media_types}}}
 
 
 def json_of(model: type[BaseModel], required: bool = True) -> dict[str, Any]:
-    """The same of a body in JSON."""
-    told = body_of(("application/json", schema_of(model)))
-    told["requestBody"]["required"] = required
-    return told
+    """The OpenAPI description of a JSON request body."""
+    description = body_of(("application/json", schema_of(model)))
+    description["requestBody"]["required"] = required
+    return description
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    """A model's JSON schema with the models inside it written out, since a route's own schema can refer to nothing."""
+    """A model's JSON schema with nested models inlined: FastAPI does not resolve references in `openapi_extra`."""
     schema = model.model_json_schema()
-    parts = schema.pop("$defs", {})
+    definitions = schema.pop("$defs", {})
 
-    def written_out(node: Any) -> Any:
+    def inline(node: Any) -> Any:
         if isinstance(node, dict) and "$ref" in node:
-            return written_out(copy.deepcopy(parts[node["$ref"].rpartition("/")[2]]))
+            return inline(copy.deepcopy(definitions[node["$ref"].rpartition("/")[2]]))
         if isinstance(node, dict):
-            return {name: written_out(value) for name, value in node.items()}
-        return [written_out(value) for value in node] if isinstance(node, list) else node
+            return {name: inline(value) for name, value in node.items()}
+        return [inline(value) for value in node] if isinstance(node, list) else node
 
-    found: dict[str, Any] = written_out(schema)
-    return found
+    inlined: dict[str, Any] = inline(schema)
+    return inlined

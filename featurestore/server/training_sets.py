@@ -1,4 +1,4 @@
-"""Training sets over HTTP: built as jobs, and streamed from the catalog when they are done."""
+"""Training sets over HTTP: a job builds them, and their rows are streamed from the catalog."""
 
 import functools
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ Columns = Annotated[list[str] | None, Query()]
 
 
 class TrainingSets:
-    """Routes that build, watch, read and verify training sets."""
+    """The routes that build, watch, read and rebuild training sets."""
 
     def __init__(self, store: FeatureStore, jobs: Jobs, uploads: UploadReader) -> None:
         self._store = store
@@ -37,10 +37,10 @@ class TrainingSets:
         self._uploads = uploads
 
     def routes(self) -> list[APIRoute]:
-        """What is served."""
-        both = spines.described(TrainingSetFields, TrainingSetBody)
-        joined = spines.described(JoinFields, JoinBody)
-        binary: Responses = {200: {"content": {kind: {} for kind in streams.MEDIA_TYPES.values()}}}
+        """The routes of training sets and point-in-time joins."""
+        build = spines.describe(TrainingSetFields, TrainingSetBody)
+        join = spines.describe(JoinFields, JoinBody)
+        binary: Responses = {200: {"content": {media_type: {} for media_type in streams.MEDIA_TYPES.values()}}}
         arrow: Responses = {200: {"content": {streams.MEDIA_TYPES["arrow"]: {}}}}
         return [
             post(
@@ -49,10 +49,10 @@ class TrainingSets:
                 TAG,
                 kind=EngineRoute,
                 status_code=202,
-                response_model=responses.Accepted,
-                openapi_extra=both,
+                response_model=responses.AcceptedJob,
+                openapi_extra=build,
             ),
-            get("/v1/training-sets", self.list_training_sets, TAG, response_model=list[responses.TrainingSetLine]),
+            get("/v1/training-sets", self.list_training_sets, TAG, response_model=list[responses.TrainingSetSummary]),
             get("/v1/training-sets/{id}", self.get_training_set, TAG, response_model=responses.TrainingSetState),
             delete("/v1/training-sets/{id}", self.cancel_training_set, TAG, response_model=responses.TrainingSetState),
             get(
@@ -65,7 +65,13 @@ class TrainingSets:
             ),
             get("/v1/training-sets/{id}/files", self.get_files, TAG, response_model=responses.TrainingSetFiles),
             get("/v1/training-sets/{id}/data", self.get_data, TAG, response_class=StreamingResponse, responses=binary),
-            post("/v1/training-sets/{id:path}/rebuild", self.rebuild_training_set, TAG, kind=LongRoute, response_model=responses.Rebuilt),
+            post(
+                "/v1/training-sets/{id:path}/rebuild",
+                self.rebuild_training_set,
+                TAG,
+                kind=LongRoute,
+                response_model=responses.RebuildResult,
+            ),
             post(
                 "/v1/point-in-time",
                 self.point_in_time,
@@ -73,15 +79,15 @@ class TrainingSets:
                 kind=EngineRoute,
                 response_class=StreamingResponse,
                 responses=arrow,
-                openapi_extra=joined,
+                openapi_extra=join,
             ),
         ]
 
     async def create_training_set(self, request: Request) -> dict[str, Any]:
-        """Join a spine with a service's features as of each row's time.
+        """Start a job that joins a service's features to a spine as of each row's time, and stores the rows.
 
-        The response has the id at once: a digest of the request, the spine and the snapshots. The same request on the same snapshots
-        has the same id, and an existing training set is not built again.
+        The response has the id: a digest of the request, the spine and the snapshots. The same request on the same snapshots has the
+        same id, and a training set that exists is not built again.
         """
         fields, spine = await spines.read(request, TrainingSetFields, TrainingSetBody, self._uploads)
         return await run_in_threadpool(self._start, fields, spine)
@@ -91,14 +97,14 @@ class TrainingSets:
         return to_dicts(self._store.training_sets())
 
     async def get_training_set(self, id: str, wait: Wait = 0) -> dict[str, Any]:
-        """State, progress and, when it is done, the manifest of a training set."""
+        """The state and progress of a training set, and its manifest when it is done."""
         await self._jobs.ended(id, wait)
         return await run_in_threadpool(self._state, id)
 
     async def cancel_training_set(self, id: str, wait: Wait = CANCEL_SECONDS) -> dict[str, Any]:
-        """Cancel a build that is queued or running; nothing of it remains, and the same request starts it again.
+        """Cancel a build that is queued or running. Nothing of it remains; the same request starts it again.
 
-        409 when it is done, or when only its commit was left, which is then completed.
+        409 if the training set is done, also if the build was already committing and has therefore been completed.
         """
         if self._job(id) is not None:
             await run_in_threadpool(self._jobs.cancel, id)
@@ -114,32 +120,32 @@ class TrainingSets:
 
     def get_files(self, id: str) -> dict[str, Any]:
         """The paths of the Parquet files of all rows, as the server sees them, with their table and snapshot."""
-        found = self._finished(id).files()
-        return {"table": found.table, "snapshot_id": str(found.snapshot_id), "files": list(found)}
+        files = self._finished(id).files()
+        return {"table": files.table, "snapshot_id": str(files.snapshot_id), "files": list(files)}
 
     def get_data(self, id: str, format: streams.Format = "arrow", split: str | None = None, columns: Columns = None) -> StreamingResponse:
-        """The rows in spine order, or those of one part of the split: the spine's columns, then the features; or `columns` of these.
+        """The rows in spine order: the spine columns, then the features. `split` selects one part of the split, `columns` some columns.
 
         `columns` may also include the row number `__fs_row` and, with a split, the part `__fs_split`.
         """
-        found = self._finished(id)
-        rows = (found if split is None else found.split(split)).reader(columns)
-        return _streamed(streams.chunks(rows, format), format, id)
+        training_set = self._finished(id)
+        rows = (training_set if split is None else training_set.split(split)).reader(columns)
+        return _stream(streams.chunks(rows, format), format, id)
 
     def rebuild_training_set(self, id: str) -> dict[str, Any]:
-        """Compute a training set again from its pinned snapshots alone, and wait for it; 409 names the columns that differ.
+        """Rebuild a training set from its pinned snapshots and wait for the result. 409 names the columns that differ.
 
         A model URI stands for the model's training set. `POST /v1/rebuilds` does the same as a job.
         """
         return rebuilt(self._store.rebuild(id))
 
     async def point_in_time(self, request: Request) -> StreamingResponse:
-        """The spine with a service's features as of each row's time, as an Arrow IPC stream; nothing is stored."""
+        """The spine joined with a service's features as of each row's time, as an Arrow IPC stream. Nothing is stored."""
         fields, spine = await spines.read(request, JoinFields, JoinBody, self._uploads)
         table = await run_in_threadpool(
-            self._store.point_in_time, fields.service, spine, fields.timestamp, known=fields.known, snapshots=fields.pins()
+            self._store.point_in_time, fields.service, spine, fields.timestamp, known=fields.known, snapshots=fields.snapshot_ids()
         )
-        return _streamed(streams.chunks(table.to_reader(65_536), "arrow"), "arrow", fields.service)
+        return _stream(streams.chunks(table.to_reader(65_536), "arrow"), "arrow", fields.service)
 
     def _start(self, fields: TrainingSetFields, spine: Any) -> dict[str, Any]:
         prepared = self._store.backend.prepare_training_set(fields.request(spine))
@@ -150,7 +156,7 @@ class TrainingSets:
         return {"id": job.id, "state": job.state, "url": url}
 
     def _finished(self, id: str) -> TrainingSet:
-        """The training set. Raises: NotReady while it is built, NotFound."""
+        """The training set. Raises: NotReady while its build is queued or running; NotFound."""
         job = self._job(id)
         if job is not None and job.live:
             raise NotReady(f"training set {id} is {job.state}; ask /v1/training-sets/{id} when it is done", state=job.state)
@@ -164,14 +170,14 @@ class TrainingSets:
         job = self._job(id)
         if job is not None and job.live:
             return {"id": id, "state": job.state, "progress": job.progress}
-        found = self._store.backend.find_training_set(id)
-        if found is None and job is not None and job.state in ("failed", "cancelled"):
+        training_set = self._store.backend.find_training_set(id)
+        if training_set is None and job is not None and job.state in ("failed", "cancelled"):
             return {"id": id, "state": job.state, "progress": job.progress, "error": job.error}
-        manifest = (found or self._store.get_training_set(id)).manifest
+        manifest = (training_set or self._store.get_training_set(id)).manifest
         rows = manifest["rows"]
         return {"id": id, "state": "done", "progress": {"stage": "done", "rows": rows, "total": rows}, "manifest": manifest}
 
 
-def _streamed(content: Iterator[bytes], form: streams.Format, name: str) -> StreamingResponse:
-    headers = {"Content-Disposition": f'attachment; filename="{name}.{form}"'}
-    return StreamingResponse(content, media_type=streams.MEDIA_TYPES[form], headers=headers)
+def _stream(content: Iterator[bytes], format: streams.Format, name: str) -> StreamingResponse:
+    headers = {"Content-Disposition": f'attachment; filename="{name}.{format}"'}
+    return StreamingResponse(content, media_type=streams.MEDIA_TYPES[format], headers=headers)

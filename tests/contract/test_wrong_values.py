@@ -11,7 +11,7 @@ import pytest
 from featurestore import FeatureStore, connect
 from featurestore.client import RemoteStore
 from tests import shop
-from tests.dsl.wrong_values import WRONG, faults
+from tests.definitions.wrong_values import WRONG, faults
 from tests.models.vendor import VENDOR_WARNINGS
 
 pytestmark = VENDOR_WARNINGS

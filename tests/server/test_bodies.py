@@ -94,7 +94,7 @@ def test_malformed_forms(served: Served, form: bytes, kind: str) -> None:
 def test_a_form_says_each_thing_once(served: Served) -> None:
     fields = {"service": ["churn", "other"], "timestamp": "asked_at"}
     answer = served.http.post("/v1/training-sets", data=fields, files={"spine": b"PAR1"})
-    assert "twice" in refused(answer, 400, "RequestError")["message"]
+    assert "is repeated" in refused(answer, 400, "RequestError")["message"]
 
 
 def test_snapshots_are_numbers_of_64_bits(served: Served) -> None:

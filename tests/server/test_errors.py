@@ -12,8 +12,8 @@ from starlette.requests import Request
 
 from featurestore import FeatureStore, Settings, errors
 from featurestore.server.error_body import document_of
-from featurestore.server.errors import STATUSES, ours, status_of
-from featurestore.server.middleware import Boundary
+from featurestore.server.errors import STATUSES, handle_error, status_of
+from featurestore.server.middleware import ErrorMiddleware
 from tests import shop
 from tests.server.conftest import Served
 
@@ -66,7 +66,7 @@ def test_what_is_not_installed_is_one_line_of_the_log(caplog: pytest.LogCaptureF
     for error, traced in ((errors.MissingExtra("mlflow", "mlflow"), False), (errors.NotReady("the catalog is away"), True)):
         error.__cause__ = ModuleNotFoundError("No module named 'mlflow'", name="mlflow")
         caplog.clear()
-        asyncio.run(ours(Request({"type": "http", "method": "GET", "path": "/v1/models"}), error))
+        asyncio.run(handle_error(Request({"type": "http", "method": "GET", "path": "/v1/models"}), error))
         [record] = caplog.records
         assert record.getMessage() == f"GET /v1/models: {error}"
         assert bool(record.exc_info) == traced
@@ -97,11 +97,11 @@ def test_malformed_bodies(served: Served, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "identity, gzip"])
-def test_a_packed_body_is_refused(served: Served, encoding: str) -> None:
+def test_a_compressed_body_is_refused(served: Served, encoding: str) -> None:
     body = gzip.compress(json.dumps({"entities": [{"customer_id": 1}]}).encode())
     headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
     answer = served.http.post("/v1/services/plain/online", content=body, headers=headers)
-    assert "send it as it is" in refused(answer, 415, "RequestError")["message"]
+    assert "send it uncompressed" in refused(answer, 415, "RequestError")["message"]
     assert answer.headers["accept-encoding"] == "identity"
     whole = {**headers, "Content-Encoding": "identity"}
     assert served.http.post("/v1/services/plain/online", content=gzip.decompress(body), headers=whole).is_success
@@ -179,7 +179,7 @@ def test_the_unexpected_becomes_a_request_id(caplog: pytest.LogCaptureFixture) -
 
     scope = {"type": "http", "method": "GET", "path": "/x", "headers": [(b"x-request-id", b"abc")]}
     with caplog.at_level(logging.ERROR):
-        asyncio.run(Boundary(broken)(scope, receive, send))
+        asyncio.run(ErrorMiddleware(broken)(scope, receive, send))
     assert sent[0]["status"] == 500
     assert b"abc" in sent[1]["body"]
     assert b"secret" not in sent[1]["body"]

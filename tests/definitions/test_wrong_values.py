@@ -16,7 +16,7 @@ from featurestore.dsl.documents import definitions_document
 from featurestore.dsl.loader import load_definitions
 from featurestore.dsl.view import Selection
 from featurestore.errors import DefinitionError
-from tests.dsl.wrong_values import faults
+from tests.definitions.wrong_values import faults
 from tests.worlds import STAMP, load_source
 
 Make = Callable[..., Any]
