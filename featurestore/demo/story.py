@@ -188,7 +188,7 @@ def show_lookup(narrator: Narrator, response: Mapping[str, Any]) -> None:
     narrator.table(["feature", ">value"], [[name, "NULL" if values[name] is None else f"{values[name]:.1f}"] for name in shown])
     status = ", ".join(f"{view} {states[0]}" for view, states in response["status"].items())
     narrator.say(f"[dim]{status}[/]")
-    narrator.say("[dim]The weather is from 2013 and its ttl is 6 hours, so it is stale and not served.[/]")
+    narrator.say("[dim]The weather is from 2013 and its ttl is 6 hours, so it has expired and is not served.[/]")
 
 
 def conclude(home: Path, definitions: Path, narrator: Narrator, results: Results) -> None:
