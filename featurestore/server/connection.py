@@ -1,4 +1,4 @@
-"""A connection that takes its time is closed: uvicorn bounds only the pause between two requests."""
+"""Close connections of slow clients: uvicorn itself limits only the pause between two requests."""
 
 import asyncio
 import fcntl
@@ -19,14 +19,18 @@ from featurestore.server.error_body import document
 from featurestore.settings import Settings
 
 HEAD_BYTES = 64 << 10
-"""Most bytes of a request in a row that are no body: headers, trailers, extensions of chunks."""
-LOOKS = 5
-"""How often a connection is looked at in the shorter of the two times."""
+"""Most consecutive bytes of a request that are not body: headers, trailers, chunk extensions."""
+CHECKS = 5
+"""How often a connection is checked within the shorter of the two time limits."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds for the headers of a request; for how many seconds a body or who takes an answer may stall, and bytes a second otherwise."""
+    """Limits for slow clients.
+
+    `headers` is the most seconds for the headers of a request. `rate` is the lowest rate of a body or a response, in bytes per second, and
+    `stall` the seconds by which a client may fall behind it.
+    """
 
     headers: float
     stall: float
@@ -34,51 +38,54 @@ class Patience:
 
 
 class Pace:
-    """How far a client is behind the lowest rate. Whoever is ahead gains nothing for later: a stall of so many seconds is too long."""
+    """Measures by how many bytes a client is behind the lowest rate.
 
-    def __init__(self, patience: Patience, most_seconds: float) -> None:
-        self._patience, self._most = patience, most_seconds
+    A client that is ahead gets no credit for later, so that a stall is always limited to `Patience.stall` seconds.
+    """
+
+    def __init__(self, patience: Patience, max_step: float) -> None:
+        self._patience, self._max_step = patience, max_step
         self._behind, self._since = 0.0, 0.0
 
     def begin(self, now: float) -> None:
-        """Nothing is held against the client so far."""
+        """Start to measure, with the client not behind."""
         self._behind, self._since = 0.0, now
 
     def skip(self, now: float) -> None:
-        """It was not the client's turn."""
+        """Do not count the time since the last call: the client could not transfer anything."""
         self._since = now
 
-    def moved(self, now: float, count: int) -> None:
-        """So many bytes since the last time. Time in which the server itself was busy elsewhere is not the client's."""
-        passed, self._since = min(now - self._since, self._most), now
-        self._behind = max(0.0, self._behind + passed * self._patience.rate - count)
+    def advance(self, now: float, count: int) -> None:
+        """Count the bytes transferred since the last call. At most `max_step` seconds count: in a longer gap the server was busy."""
+        elapsed, self._since = min(now - self._since, self._max_step), now
+        self._behind = max(0.0, self._behind + elapsed * self._patience.rate - count)
 
     @property
     def late(self) -> bool:
-        """Whether the client has lost more than a stall."""
+        """Whether the client is behind by more than the allowed stall."""
         return self._behind >= self._patience.stall * self._patience.rate
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """One connection. A timer looks at it now and then, so that a request costs no timer of its own."""
+    """One connection. A repeating timer checks it, so that no request needs its own timer."""
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], *, patience: Patience, **more: Any) -> None:
         super().__init__(config, server_state, app_state, **more)
         self._patience = patience
-        self._every = min(patience.headers, patience.stall) / LOOKS
+        self._interval = min(patience.headers, patience.stall) / CHECKS
         self._timer: asyncio.TimerHandle | None = None
         self._head_since: float | None = None
-        self._body, self._taking = Pace(patience, 2 * self._every), Pace(patience, 2 * self._every)
-        self._in_body = self._in_answer = False
+        self._body, self._response = Pace(patience, 2 * self._interval), Pace(patience, 2 * self._interval)
+        self._in_body = self._in_response = False
         self._running: RequestResponseCycle | None = None
-        self._loose = self._came = self._waiting = 0
+        self._head_bytes = self._received = self._pending = 0
         self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """See asyncio.Protocol. Headers are expected from the beginning."""
+        """See asyncio.Protocol. The time for the headers starts with the connection."""
         super().connection_made(transport)
         self._head_since = self.loop.time()
-        self._timer = self.loop.call_later(self._every, self._look)
+        self._timer = self.loop.call_later(self._interval, self._check)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
@@ -86,7 +93,7 @@ class PatientProtocol(HttpToolsProtocol):
             self._timer.cancel()
         running = self._running
         if running is not None and not running.response_complete:
-            # uvicorn tells the newest request alone, and the one that is answered may be another, which it came right behind.
+            # uvicorn notifies only the newest request, but with pipelining an earlier one may still be running.
             running.disconnected = True
             running.message_event.set()
         self.pipeline.clear()
@@ -97,130 +104,130 @@ class PatientProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
-        """See asyncio.Protocol. Refuses headers without end."""
+        """See asyncio.Protocol. Refuses headers that are too long."""
         if self._refused:
             return
-        self._loose += len(data)
-        self._came += len(data)
+        self._head_bytes += len(data)
+        self._received += len(data)
         super().data_received(data)
-        if self._loose > HEAD_BYTES and not self.transport.is_closing():
+        if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
             self._refuse_head()
 
     def on_message_begin(self) -> None:
-        """See httptools: the first byte of a request."""
+        """See httptools. The time for the headers starts with the first byte of a request."""
         super().on_message_begin()
         self._head_since = self.loop.time()
 
     def on_headers_complete(self) -> None:
-        """See httptools. Headers may come in one piece with their end."""
-        if self._loose > HEAD_BYTES and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
+        """See httptools. Refuses headers that are too long and arrive complete in one piece."""
+        if self._head_bytes > HEAD_BYTES and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
             self._refuse_head()
             return
-        self._loose = 0
+        self._head_bytes = 0
         self._head_since = None
         self._body.begin(self.loop.time())
-        self._in_body, self._came = True, 0
+        self._in_body, self._received = True, 0
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """See httptools."""
         if self._refused:
             return
-        self._loose = 0
+        self._head_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """See httptools."""
         if self._refused:
             return
-        self._loose = 0
+        self._head_bytes = 0
         self._in_body = False
         super().on_message_complete()
 
     def pause_writing(self) -> None:
-        """See asyncio.Protocol: the client does not take what it is sent."""
-        self._begin_taking(self.loop.time())
+        """See asyncio.Protocol. The client does not take the response as fast as it is written."""
+        self._begin_response(self.loop.time())
         super().pause_writing()
 
     def resume_writing(self) -> None:
         """See asyncio.Protocol."""
-        self._look_at_taking(self.loop.time())
-        self._in_answer = False
+        self._measure_response(self.loop.time())
+        self._in_response = False
         super().resume_writing()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = self.loop.time()
-        self._timer = self.loop.call_later(self._every, self._look)
+        self._timer = self.loop.call_later(self._interval, self._check)
         if self.transport.is_closing():
-            # An answer may still be on its way out; whoever does not take it is cut off as well.
-            if not self._in_answer:
-                self._begin_taking(now)
+            # The rest of a response may still be unsent; the client must take that in time as well.
+            if not self._in_response:
+                self._begin_response(now)
             self._head_since, self._in_body = None, False
-        if self._in_answer:
-            self._look_at_taking(now)
-            if self._taking.late:
+        if self._in_response:
+            self._measure_response(now)
+            if self._response.late:
                 self.transport.abort()
                 return
         if self._head_since is not None and self.cycle is not None and not self.cycle.response_complete:
-            # It came before the request ahead of it was answered.
+            # A pipelined request: its time starts when the request before it is answered.
             self._head_since = now
         if self._head_since is not None and now - self._head_since > self._patience.headers:
-            self._refuse(408, f"the request did not say what it wants in {self._patience.headers:g} s")
+            self._refuse(408, f"the headers of the request did not arrive within {self._patience.headers:g} s")
         elif self._in_body and self.flow.read_paused:
-            # It is the server that does not take more just now.
+            # The server has paused reading.
             self._body.skip(now)
-            self._came = 0
+            self._received = 0
         elif self._in_body:
-            self._body.moved(now, self._came)
-            self._came = 0
+            self._body.advance(now, self._received)
+            self._received = 0
             if self._body.late:
                 stall, rate = self._patience.stall, self._patience.rate
                 self._refuse(
-                    408, f"the body of the request came too slowly: it may stall for {stall:g} s, and brings {rate} bytes a second else"
+                    408, f"the body of the request arrived too slowly: it must keep {rate} bytes per second, and may stall for {stall:g} s"
                 )
 
-    def _begin_taking(self, now: float) -> None:
-        """An answer does not get out at once. What a client is behind is kept: answers come in parts."""
-        self._in_answer, self._waiting = True, self._unsent()
-        self._taking.skip(now)
+    def _begin_response(self, now: float) -> None:
+        """Start to measure how the client takes a response. What it is behind stays counted, as a response is written in parts."""
+        self._in_response, self._pending = True, self._unsent()
+        self._response.skip(now)
 
-    def _look_at_taking(self, now: float) -> None:
-        left = self._unsent()
-        # More than before where the application has written meanwhile.
-        self._taking.moved(now, max(0, self._waiting - left))
-        self._waiting = left
+    def _measure_response(self, now: float) -> None:
+        unsent = self._unsent()
+        # The difference is negative if the application has written more meanwhile.
+        self._response.advance(now, max(0, self._pending - unsent))
+        self._pending = unsent
 
     def _unsent(self) -> int:
-        """Bytes that the client's machine has not taken: those that the system holds for it are many, and leave in large parts."""
-        return int(self.transport.get_write_buffer_size()) + _queued(self.transport.get_extra_info("socket"))
+        """Bytes that the client has not acknowledged: in the transport's buffer, and in the system's, which may be large."""
+        return int(self.transport.get_write_buffer_size()) + _unacknowledged_bytes(self.transport.get_extra_info("socket"))
 
     def _refuse_head(self) -> None:
         self._refused = True
         self._refuse(431, f"the headers of the request take over {HEAD_BYTES >> 10} KiB")
 
     def _refuse(self, status: int, message: str) -> None:
-        """Answer, if nothing was answered yet, and close; whoever waits for more of the request is told that the client has gone."""
+        """Send an error, if no response has started, and close. An application that waits for the request sees a disconnected client."""
         cycle = self.cycle
-        waiting = cycle is not None and not cycle.response_complete
+        unfinished = cycle is not None and not cycle.response_complete
         answered = self._head_since is None and cycle is not None and cycle.response_started
         self._head_since, self._in_body = None, False
         if not answered and not self.transport.is_closing():
             body = orjson.dumps(document("Timeout" if status == 408 else "TooLarge", message))
             head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
             self.transport.write(STATUS_LINE[status] + head.encode() + body)
-        if waiting:
+        if unfinished:
             cycle.disconnected = True
             cycle.message_event.set()
         self.transport.close()
 
 
 def protocol_of(settings: Settings) -> Any:
-    """What uvicorn makes connections with: it calls for a class, and takes whatever makes one."""
+    """A factory of `PatientProtocol` with these settings. uvicorn's `http` option is typed as a class, but accepts any callable."""
     return partial(PatientProtocol, patience=Patience(settings.header_seconds, settings.stall_seconds, settings.rate_bytes()))
 
 
-def _queued(connection: socket.socket | None) -> int:
-    """The bytes that the system has of what was sent and not yet received; 0 where it does not tell."""
+def _unacknowledged_bytes(connection: socket.socket | None) -> int:
+    """Bytes in the system's send buffer that the client has not acknowledged; 0 where the system does not report it."""
     if connection is None or sys.platform != "linux":
         return 0
     try:

@@ -65,13 +65,13 @@ class JobRoutes:
 
     async def state(self, id: str, wait: Wait = 0) -> dict[str, Any]:
         """The state of the job when it ends, or after `wait` seconds."""
-        return self._document(id, await self._jobs.ended(id, wait))
+        return self._document(id, await self._jobs.wait_for_end(id, wait))
 
     async def cancel(self, id: str, wait: Wait = CANCEL_SECONDS) -> dict[str, Any]:
         """Cancel the job. Raises: Conflict if it is done."""
         self._document(id, self._jobs.get(id))
         await run_in_threadpool(self._jobs.cancel, id)
-        state = self._document(id, await self._jobs.ended(id, wait))
+        state = self._document(id, await self._jobs.wait_for_end(id, wait))
         if state["state"] == "done":
             raise Conflict(f"{id} is done: there is nothing to cancel")
         return state

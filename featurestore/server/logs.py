@@ -1,19 +1,19 @@
-"""What the server's processes log, and how: a line each to standard error, without any secret."""
+"""Logging of the server's processes: to standard error, with secrets masked and control characters escaped."""
 
 import logging
 
 from featurestore.masking import ScrubbingFormatter
 
-LONGEST = 200
+MAX_LENGTH = 200
 
 
-def printable(text: str, most: int = LONGEST) -> str:
-    """What someone else wrote, on one line and without what moves a terminal's cursor."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text[:most])
+def printable(text: str, max_length: int = MAX_LENGTH) -> str:
+    """Shorten untrusted text, and escape line breaks and control characters that could forge log lines or move a terminal's cursor."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text[:max_length])
 
 
 class LineFormatter(ScrubbingFormatter):
-    """Lines that follow the first are indented, so that nothing in a record passes for another one."""
+    """Indents all lines but the first, so that no text in a record looks like another record."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See logging.Formatter."""
@@ -22,7 +22,7 @@ class LineFormatter(ScrubbingFormatter):
 
 
 def begin() -> None:
-    """Log from now on, what other libraries say as well."""
+    """Configure logging for this process, including what libraries log."""
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)

@@ -1,4 +1,4 @@
-"""Predictions run the code of a user's model, which nothing can stop: in places and threads of their own, and for so long only."""
+"""Run predictions in their own limited pool of threads, with a deadline: the code of a user's model cannot be interrupted."""
 
 import asyncio
 import threading
@@ -15,53 +15,53 @@ from featurestore.server.bounds import Pool, wait_for
 from featurestore.settings import Settings
 
 Result = TypeVar("Result")
-Work = tuple[asyncio.AbstractEventLoop, Context, Callable[[], Any], "asyncio.Future[Any]"]
+Task = tuple[asyncio.AbstractEventLoop, Context, Callable[[], Any], "asyncio.Future[Any]"]
 
 
-class Workers:
-    """Threads, each begun when it is needed and used again, that keep no process from ending: what they run may never end."""
+class Threads:
+    """Reusable daemon threads, started on demand. Unlike those of an executor, they do not keep the process from exiting."""
 
     def __init__(self) -> None:
-        self._idle: list[SimpleQueue[Work | None]] = []
+        self._idle: list[SimpleQueue[Task | None]] = []
 
     def start(self, function: Callable[[], Result]) -> "asyncio.Future[Result]":
-        """Run the function beside the event loop, in the context of whoever calls."""
+        """Run the function in a thread, with a copy of the caller's context variables."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Result] = loop.create_future()
-        # The last one first: it has the model's libraries at hand.
-        inbox = self._idle.pop() if self._idle else self._begun()
+        # The last used thread first: its caches are warm.
+        inbox = self._idle.pop() if self._idle else self._start_thread()
         inbox.put((loop, copy_context(), function, done))
         return done
 
     def close(self) -> None:
-        """Let threads go that have nothing to do."""
+        """End the idle threads."""
         while self._idle:
             self._idle.pop().put(None)
 
-    def _begun(self) -> "SimpleQueue[Work | None]":
-        inbox: SimpleQueue[Work | None] = SimpleQueue()
-        threading.Thread(target=self._work, args=(inbox,), name="predictions", daemon=True).start()
+    def _start_thread(self) -> "SimpleQueue[Task | None]":
+        inbox: SimpleQueue[Task | None] = SimpleQueue()
+        threading.Thread(target=self._run_tasks, args=(inbox,), name="predictions", daemon=True).start()
         return inbox
 
-    def _work(self, inbox: "SimpleQueue[Work | None]") -> None:
-        while (work := inbox.get()) is not None:
-            loop, context, function, done = work
+    def _run_tasks(self, inbox: "SimpleQueue[Task | None]") -> None:
+        while (task := inbox.get()) is not None:
+            loop, context, function, done = task
             result: Any = None
             error: Exception | None = None
             try:
                 result = context.run(function)
-            except Exception as raised:  # noqa: BLE001 - whatever a model raises is for whoever waits
+            except Exception as raised:  # noqa: BLE001 - a model may raise anything; its caller gets it
                 error = raised
-            except BaseException as raised:  # noqa: BLE001 - a model that calls exit() ends no server
+            except BaseException as raised:  # noqa: BLE001 - a model that calls exit() must not end the server
                 error = RuntimeError(f"{type(raised).__name__}: {raised}")
             try:
-                loop.call_soon_threadsafe(self._ended, inbox, done, result, error)
+                loop.call_soon_threadsafe(self._finish, inbox, done, result, error)
             except RuntimeError:
-                # The server has ended.
+                # The event loop is closed: the server has ended.
                 return
-            del work, function, context, done, result, error
+            del task, function, context, done, result, error
 
-    def _ended(self, inbox: "SimpleQueue[Work | None]", done: "asyncio.Future[Any]", result: Any, error: Exception | None) -> None:
+    def _finish(self, inbox: "SimpleQueue[Task | None]", done: "asyncio.Future[Any]", result: Any, error: Exception | None) -> None:
         self._idle.append(inbox)
         if done.cancelled():
             return
@@ -72,31 +72,34 @@ class Workers:
 
 
 class Predictions:
-    """Room for some predictions at once, a queue that has an end, and a deadline. One that does not end keeps its place until it does."""
+    """Runs predictions: a limited number at once, a limited queue, and a deadline.
+
+    A prediction that is past its deadline keeps its slot until it ends, because its thread cannot be stopped.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._pool = Pool(settings.predict_workers, settings.predict_queue, settings.predict_seconds, "predict_seconds")
-        self._workers = Workers()
+        self._threads = Threads()
 
     async def run(self, request: Request, model: str, function: Callable[[], Result]) -> Result:
-        """The result of the function. Raises: Busy; Timeout when it took too long, or the client left."""
-        place = object()
-        await self._pool.enter(place)
+        """Run the function and return its result. Raises: Busy; Timeout at the deadline, or if the client left."""
+        slot = object()
+        await self._pool.enter(slot)
         watch = Watch()
         with use_watch(watch):
-            work = self._workers.start(function)
-        work.add_done_callback(lambda _: self._pool.leave(place))
-        return await wait_for(request, watch, work, self._pool.seconds, self._late(model))
+            task = self._threads.start(function)
+        task.add_done_callback(lambda _: self._pool.leave(slot))
+        return await wait_for(request, watch, task, self._pool.seconds, self._timeout_error(model))
 
     def close(self) -> None:
-        """Let go of what is idle."""
-        self._workers.close()
+        """End the idle threads."""
+        self._threads.close()
 
-    def _late(self, model: str) -> Timeout:
+    def _timeout_error(self, model: str) -> Timeout:
         seconds = self._pool.seconds
         return Timeout(
-            f"model {model} took longer than {seconds:g} s, which is the most that a prediction may take: nobody waits for it any more, and"
-            " it keeps its place until it ends; send fewer rows at once, or raise predict_seconds",
+            f"model {model} took longer than {seconds:g} s, the limit of predict_seconds; its result is discarded, and it occupies a slot"
+            " until it ends. Send fewer rows at once, or raise predict_seconds",
             model=model,
             seconds=seconds,
         )

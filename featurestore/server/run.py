@@ -1,4 +1,4 @@
-"""Running the server: a listening socket first, so that its address is known, then one uvicorn or several on it."""
+"""Run the server: open the listening socket first, so that its address is known, then start one or several uvicorn processes on it."""
 
 import functools
 import ipaddress
@@ -32,15 +32,15 @@ log = logger_of(__name__)
 
 BACKLOG = 2048
 GRACE_SECONDS = 10
-"""How long answers that are under way may take when the server ends."""
+"""How long running requests may take when the server shuts down."""
 HUNG_SECONDS = 60
-"""How long one of several processes may be silent before it is replaced: a job on a busy machine is no reason."""
+"""How long one of several processes may not respond before it is replaced; long, since a busy machine may delay it."""
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; `announce` is told the URL as soon as connections are taken.
+    """Serve until SIGINT or SIGTERM; `announce` is called with the URL once the server accepts connections.
 
-    Raises: RequestError when the address cannot be listened on, or should not be without a token.
+    Raises: RequestError if it cannot listen on the address, or must not do so without a token.
     """
     _refuse_anonymous(settings)
     listener = listen(settings.host, settings.port)
@@ -67,7 +67,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
                 "the token has less than %d characters and is guessed in no time; `openssl rand -hex 32` makes a good one", MIN_TOKEN_LENGTH
             )
         announce(url_of(settings.host, listener))
-        with private.owner_only_umask(), _ending_quietly(), JobWorker(settings):
+        with private.owner_only_umask(), _signals_ignored_at_exit(), JobWorker(settings):
             _run(config, listener)
 
 
@@ -81,38 +81,38 @@ def _run(config: uvicorn.Config, listener: socket.socket) -> None:
 
 
 def application(settings: Settings) -> FastAPI:
-    """The application of one server process, with a store of its own."""
+    """The application of one server process, with its own store."""
     logs.begin()
-    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
-    # Texts that an expression makes count for nothing in the engine's own limit.
+    threading.Thread(target=_exit_with_parent, name="parent", daemon=True).start()
+    # The engine's own limit does not count the texts that expressions create.
     memory.limit(settings.server_memory())
     return create_app(FeatureStore(settings=settings), close_store=True)
 
 
-def _end_with_parent() -> None:
-    """End this server process, one of several, when the one that began them was killed: the port would stay taken, and jobs undone."""
+def _exit_with_parent() -> None:
+    """End this process, one of several, if the parent that started them was killed: the port would stay in use, and no jobs would run."""
     if (parent := multiprocessing.parent_process()) is not None:
         parent.join()
-        # What is written to it from here on is lost with the files, which stay open.
+        # Metrics that are still written go to deleted files, which stay open.
         shutil.rmtree(os.environ[SHARED_FOLDER], ignore_errors=True)
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections; port 0 takes a free one. Raises: RequestError."""
+    """Open a socket that accepts connections; port 0 chooses a free port. Raises: RequestError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise RequestError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; give another --host or --port (0 takes a free one)",
+            f"cannot listen on {host}:{port}: {error.strerror or error}; pass another --host or --port (0 chooses a free one)",
             host=host,
             port=port,
         ) from error
 
 
 def url_of(host: str, listener: socket.socket) -> str:
-    """The address as a URL, with the port that was really taken."""
+    """The address as a URL, with the port that the listener uses."""
     port = listener.getsockname()[1]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -133,11 +133,11 @@ def _is_loopback(host: str) -> bool:
 
 
 @contextmanager
-def _ending_quietly() -> Iterator[None]:
-    """uvicorn ends on a signal and then raises it again for whoever was there before; to end as asked is no failure."""
-    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+def _signals_ignored_at_exit() -> Iterator[None]:
+    """Ignore the signal that uvicorn raises again for earlier handlers after it has shut down, so that the process exits with status 0."""
+    previous = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

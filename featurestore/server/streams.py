@@ -10,8 +10,8 @@ Format = Literal["arrow", "parquet"]
 MEDIA_TYPES = {"arrow": "application/vnd.apache.arrow.stream", "parquet": "application/vnd.apache.parquet"}
 
 
-class Outlet:
-    """A file in memory whose bytes are taken out after each write."""
+class OutputBuffer:
+    """An in-memory file from which the bytes are taken after each write."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -25,8 +25,8 @@ class Outlet:
         self._position += len(part)
         return len(part)
 
-    def taken(self) -> bytes:
-        """The bytes written since the last call."""
+    def take(self) -> bytes:
+        """Remove and return the bytes written since the last call."""
         parts, self._parts = self._parts, []
         return b"".join(parts)
 
@@ -38,18 +38,18 @@ class Outlet:
         """Nothing to do: there is no buffer."""
 
     def close(self) -> None:
-        """Mark the file closed; bytes that are left can still be taken."""
+        """Mark the file as closed; its remaining bytes can still be taken."""
         self.closed = True
 
 
 def chunks(rows: pa.RecordBatchReader, form: Format) -> Iterator[bytes]:
-    """The rows as bytes in a format, batch by batch."""
-    outlet = Outlet()
-    sink = pa.PythonFile(outlet, "w")
+    """Encode rows in a format, batch by batch."""
+    buffer = OutputBuffer()
+    sink = pa.PythonFile(buffer, "w")
     writer = pa.ipc.new_stream(sink, rows.schema) if form == "arrow" else pq.ParquetWriter(sink, rows.schema, compression="zstd")
     with writer:
-        yield outlet.taken()
+        yield buffer.take()
         for batch in rows:
             writer.write_batch(batch)
-            yield outlet.taken()
-    yield outlet.taken()
+            yield buffer.take()
+    yield buffer.take()

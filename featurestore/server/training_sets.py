@@ -13,7 +13,7 @@ from featurestore.errors import Conflict, NotReady
 from featurestore.pipelines.training_sets.spooled import spool
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.server import responses, spines, streams
-from featurestore.server.jobs.handlers import TRAINING_SET, rebuilt
+from featurestore.server.jobs.handlers import TRAINING_SET, rebuild_result
 from featurestore.server.jobs.job import Job
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.requests import JoinBody, JoinFields, TrainingSetBody, TrainingSetFields
@@ -98,7 +98,7 @@ class TrainingSets:
 
     async def get_training_set(self, id: str, wait: Wait = 0) -> dict[str, Any]:
         """The state and progress of a training set, and its manifest when it is done."""
-        await self._jobs.ended(id, wait)
+        await self._jobs.wait_for_end(id, wait)
         return await run_in_threadpool(self._state, id)
 
     async def cancel_training_set(self, id: str, wait: Wait = CANCEL_SECONDS) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class TrainingSets:
         """
         if self._job(id) is not None:
             await run_in_threadpool(self._jobs.cancel, id)
-            await self._jobs.ended(id, wait)
+            await self._jobs.wait_for_end(id, wait)
         state = await run_in_threadpool(self._state, id)
         if state["state"] == "done":
             raise Conflict(f"training set {id} is done: there is no build to cancel")
@@ -137,7 +137,7 @@ class TrainingSets:
 
         A model URI stands for the model's training set. `POST /v1/rebuilds` does the same as a job.
         """
-        return rebuilt(self._store.rebuild(id))
+        return rebuild_result(self._store.rebuild(id))
 
     async def point_in_time(self, request: Request) -> StreamingResponse:
         """The spine joined with a service's features as of each row's time, as an Arrow IPC stream. Nothing is stored."""

@@ -143,19 +143,19 @@ def test_a_client_that_reads_slowly(hasty: str, caplog: pytest.LogCaptureFixture
 @pytest.mark.parametrize("count, late", [(0, 36), (4_096, 42), (480_000, None), (500_000, None)])
 def test_so_many_bytes_every_half_minute(count: int, late: int | None) -> None:
     """Looked at every six seconds, of which the one to begin with and those in which the server was busy do not count."""
-    pace = Pace(Patience(headers=10, stall=30, rate=16_000), most_seconds=12)
+    pace = Pace(Patience(headers=10, stall=30, rate=16_000), max_step=12)
     pace.begin(6)
     found = []
     for now in range(12, 3_600, 6):
-        pace.moved(now, count if now % 30 == 0 else 0)
+        pace.advance(now, count if now % 30 == 0 else 0)
         found.extend([now] if pace.late else [])
     assert (found[0] if found else None) == late
 
 
 def test_time_in_which_the_server_is_busy_is_nobodys() -> None:
-    pace = Pace(Patience(headers=10, stall=30, rate=16_000), most_seconds=12)
+    pace = Pace(Patience(headers=10, stall=30, rate=16_000), max_step=12)
     pace.begin(0)
-    pace.moved(1_000, 0)
+    pace.advance(1_000, 0)
     assert not pace.late
 
 

@@ -19,7 +19,7 @@ from featurestore.engine.watch import time_limit
 from featurestore.errors import OutOfResources, RequestError, Timeout
 from featurestore.server.bounds import LOOKUPS_AT_ONCE
 from featurestore.server.forks import Forks
-from featurestore.server.workers.evaluations import KEPT, Evaluations
+from featurestore.server.workers.evaluations import MAX_IDLE, Evaluations
 from featurestore.server.workers.origin import EVALUATION, FORKS
 from tests import shop
 from tests.server.conftest import Served, serve
@@ -68,11 +68,11 @@ def test_what_nothing_stops_keeps_no_place(hurried: Served) -> None:
         answers = list(pool.map(lambda _: look_up(hurried, "stuck", word="a"), range(many)))
     for answer in answers:
         assert "query_seconds" in refused(answer, 503, "Timeout")["message"]
-    until(lambda: len(set(evaluating()) - before) <= KEPT)
+    until(lambda: len(set(evaluating()) - before) <= MAX_IDLE)
     with ThreadPoolExecutor(many) as pool:
         for answer in pool.map(lambda index: look_up(hurried, "words", word="a" * index, other=""), range(many)):
             assert answer.is_success, answer.text
-    until(lambda: len(set(evaluating()) - before) <= KEPT)
+    until(lambda: len(set(evaluating()) - before) <= MAX_IDLE)
 
 
 @pytest.mark.slow
@@ -130,7 +130,7 @@ def test_a_process_that_breaks_down_is_replaced(evaluations: Evaluations) -> Non
         working = pool.submit(evaluations.evaluate, [STUCK_CALL], {"x": ("BIGINT", [1])})
         until(lambda: processor_seconds(other) > 0.5)
         os.kill(other, signal.SIGKILL)
-        with pytest.raises(OutOfResources, match="broke down"):
+        with pytest.raises(OutOfResources, match="crashed"):
             working.result()
     assert evaluations.evaluate(["3"], {}) == [[3]]
 
@@ -152,11 +152,11 @@ def test_what_forks_is_replaced_where_it_is_stopped() -> None:
     forks = Forks("featurestore.server.workers.process", "evaluates")
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        forks.ask(EVALUATION, [theirs.fileno()])
+        forks.fork(EVALUATION, [theirs.fileno()])
         assert forks.process is not None
         stopped = forks.process.pid
         os.kill(stopped, signal.SIGSTOP)
-        other = forks.ask(EVALUATION, [theirs.fileno()])
+        other = forks.fork(EVALUATION, [theirs.fileno()])
         assert forks.process.pid != stopped
         assert other in children(forks.process.pid)
     forks.close()
@@ -183,7 +183,7 @@ def test_linear_work_on_much_is_done_where_it_can_be_ended(hurried: Served) -> N
 @pytest.mark.slow
 def test_a_process_ends_with_its_server_whatever_it_computes(evaluations: Evaluations) -> None:
     before = set(evaluating())
-    evaluation = evaluations._taken()
+    evaluation = evaluations._take()
     asking = threading.Thread(target=lambda: evaluation._connection.send(("evaluate", ([STUCK_CALL], {"x": ("BIGINT", [1])}))))
     asking.start()
     asking.join()

@@ -21,7 +21,7 @@ from featurestore.pipelines.training_sets.request import TrainingSetRequest
 from featurestore.pipelines.training_sets.spooled import spool
 from featurestore.server.jobs.handlers import TRAINING_SET
 from featurestore.server.jobs.job import Job
-from featurestore.server.jobs.job_store import JobFolder
+from featurestore.server.jobs.job_store import JobStore
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.jobs.worker import JobWorker, jobs_path
 from tests import shop
@@ -79,11 +79,11 @@ def ended(jobs: Jobs, id: str) -> Job:
 
 def frozen(store: FeatureStore, id: str) -> int:
     """The process of a job, stopped in the middle of the join."""
-    folder = JobFolder(jobs_path(store.settings))
-    until(lambda: (job := folder.get(id)) is not None and job.state == "running" and job.progress)
-    pid = int((folder.path(id) / "lock").read_text())
+    jobs = JobStore(jobs_path(store.settings))
+    until(lambda: (job := jobs.get(id)) is not None and job.state == "running" and job.progress)
+    pid = int((jobs.path(id) / "lock").read_text())
     os.kill(pid, signal.SIGSTOP)
-    job = folder.get(id)
+    job = jobs.get(id)
     assert job is not None
     assert job.progress is not None
     assert (job.state, job.progress["stage"] == FINISH) == ("running", False), "it was to be stopped before its end"
@@ -162,7 +162,7 @@ def test_jobs_outlive_a_server_that_is_killed(store: FeatureStore) -> None:
         for process in (server.pid, parent(parent(pid)), pid):
             os.kill(process, signal.SIGKILL)
         server.wait(30)
-    left = {name: JobFolder(jobs_path(store.settings)).get(id) for name, id in ids.items()}
+    left = {name: JobStore(jobs_path(store.settings)).get(id) for name, id in ids.items()}
     assert {name: job and job.state for name, job in left.items()} == {"running": "running", "waiting": "queued"}
     with serve(folder, FEATURESTORE_THREADS="1") as (server, url):
         assert upload(url, "running", spines["running"]) == ids["running"], "asking again finds the same job"

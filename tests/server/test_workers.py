@@ -143,7 +143,7 @@ def test_a_worker_that_breaks_down_is_told_of_and_replaced(own: Served, forked: 
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(own.http.post, "/v1/point-in-time", json=asked(STUCK))
         os.kill(working(own, forked), signal.SIGKILL)
-        assert "broke down" in refused(asking.result(), 507, "OutOfResources")["message"]
+        assert "crashed" in refused(asking.result(), 507, "OutOfResources")["message"]
     answer = own.http.post("/v1/point-in-time", json=asked(ONE))
     assert pa.ipc.open_stream(answer.content).read_all().num_rows == len(shop.order_rows()["customer_id"].unique())
     (idle,) = forked()

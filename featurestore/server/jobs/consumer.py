@@ -1,4 +1,4 @@
-"""The process that takes jobs from the queue and gives each a process of its own; a `JobWorker` runs it, and it ends with that one."""
+"""The job consumer: a process that takes jobs from the queue and runs each in a process of its own; `JobWorker` starts and ends it."""
 
 import json
 import logging
@@ -16,169 +16,174 @@ from featurestore.masking import logger_of
 from featurestore.server import logs
 from featurestore.server.error_body import document, document_of
 from featurestore.server.jobs import memory
-from featurestore.server.jobs.job_queue import LOOK_SECONDS, JobQueue
-from featurestore.server.jobs.job_store import JobFolder, spill_of
+from featurestore.server.jobs.job_queue import POLL_SECONDS, JobQueue
+from featurestore.server.jobs.job_store import JobStore, spill_path
 
 log = logger_of(__name__)
 
 RECOVER_SECONDS = 5.0
-"""How often jobs are looked for whose process, or whose place in the queue, is gone."""
-UNWIND_SECONDS = 10.0
-"""How long the process of a job may take to clean up when the server ends."""
+"""Interval between searches for jobs whose process, or whose entry in the queue, is gone."""
+SHUTDOWN_SECONDS = 10.0
+"""How long the process of a job may take to clean up when the server shuts down."""
 CANCEL_SECONDS = 60.0
-"""The same when it is cancelled."""
+"""How long the process of a job may take to clean up when the job is cancelled."""
 STDIN = 0
 
 
 class JobConsumer:
-    """Runs jobs until told to stop, each in a process forked from one that has imported all that jobs need and does nothing else."""
+    """Runs queued jobs until `stop`.
 
-    def __init__(self, root: Path, settings: str, workers: int, cap: int, spill: Path) -> None:
-        self._root, self._settings, self._cap, self._spill = root, settings, cap, spill
-        self._folder = JobFolder(root)
-        self._queue = JobQueue(root, self.job)
-        self._taker = self._queue.taker(workers)
-        self._forks = multiprocessing.get_context("forkserver")
-        self._forks.set_forkserver_preload(["featurestore.server.jobs.process"])
-        self._mine: dict[str, ForkServerProcess] = {}
+    The process of each job is forked from a fork server that has imported the modules that jobs need, so that jobs start fast.
+    """
+
+    def __init__(self, root: Path, settings: str, workers: int, job_memory: int, spill: Path) -> None:
+        self._root, self._settings, self._job_memory, self._spill = root, settings, job_memory, spill
+        self._jobs = JobStore(root)
+        self._queue = JobQueue(root, self.run_job)
+        self._consumer = self._queue.consumer(workers)
+        self._fork_server = multiprocessing.get_context("forkserver")
+        self._fork_server.set_forkserver_preload(["featurestore.server.jobs.process"])
+        self._processes: dict[str, ForkServerProcess] = {}
         self._stopping = threading.Event()
 
     def run(self) -> None:
-        """Until `stop`; jobs that still run then are queued again."""
-        self._folder.tidy()
-        threading.Thread(target=self._recover_ever, daemon=True).start()
-        self._taker.run()
-        self._unwind()
+        """Run jobs until `stop` is called; jobs that still run then are queued again."""
+        self._jobs.remove_expired()
+        threading.Thread(target=self._keep_recovering, daemon=True).start()
+        self._consumer.run()
+        self._requeue_running()
 
     def stop(self) -> None:
-        """Let `run` return. May be called from any thread."""
+        """Make `run` return. May be called from any thread."""
         self._stopping.set()
-        self._taker.stop()
+        self._consumer.stop()
 
-    def job(self, id: str) -> None:
-        """Run the job of this id to its end, in another process."""
-        job = self._folder.get(id)
-        if job is None or job.state != "queued" or id in self._mine or self._stopping.is_set():
+    def run_job(self, id: str) -> None:
+        """Run the job with this id in another process, and wait until it ends."""
+        job = self._jobs.get(id)
+        if job is None or job.state != "queued" or id in self._processes or self._stopping.is_set():
             return
-        process = self._forks.Process(target=_in_its_process, args=(self._settings, self._root, id), daemon=True)
-        self._mine[id] = process
+        process = self._fork_server.Process(target=_run_in_process, args=(self._settings, self._root, id), daemon=True)
+        self._processes[id] = process
         try:
             process.start()
-            most = self._wait(id, process)
-            self._despill(id)
+            peak = self._wait(id, process)
+            self._remove_spill(id)
             if not self._stopping.is_set():
-                self._settle(id, process.exitcode or 0, most)
+                self._record_exit(id, process.exitcode or 0, peak)
         finally:
-            self._mine.pop(id, None)
+            self._processes.pop(id, None)
 
     def recover(self) -> None:
-        """Queue again what a process that is gone has left."""
-        for seen in self._folder.all():
-            if not seen.live or seen.id in self._mine:
+        """Queue again the jobs whose process is gone."""
+        for candidate in self._jobs.all():
+            if not candidate.live or candidate.id in self._processes:
                 continue
-            with self._folder.changing():
-                job = self._folder.get(seen.id)
-                if job is not None and self._folder.abandoned(job):
-                    self._despill(job.id)
-                    job = self._folder.again(job)
-                    log.warning("the process of job %s was gone: it is %s", job.id, job.state)
+            with self._jobs.locked():
+                job = self._jobs.get(candidate.id)
+                if job is not None and self._jobs.is_abandoned(job):
+                    self._remove_spill(job.id)
+                    job = self._jobs.requeue(job)
+                    log.warning("the process of job %s is gone; the job is now %s", job.id, job.state)
             if job is not None and job.state == "queued" and job.id not in self._queue.waiting():
                 self._queue.put(job.id)
 
-    def _recover_ever(self) -> None:
+    def _keep_recovering(self) -> None:
         while not self._stopping.is_set():
             self.recover()
             self._stopping.wait(RECOVER_SECONDS)
 
     def _wait(self, id: str, process: ForkServerProcess) -> int:
-        """For the end of the process, which a cancellation brings on; the most bytes of data that it was seen to have."""
-        most = 0
+        """Wait until the process ends, and end it if the job is cancelled. Returns the most bytes of data measured meanwhile."""
+        peak = 0
         while process.exitcode is None:
-            process.join(LOOK_SECONDS)
-            most = max(most, memory.data(process.pid))
-            if process.exitcode is None and self._folder.to_cancel(id):
-                _end(process, CANCEL_SECONDS)
-        return most
+            process.join(POLL_SECONDS)
+            peak = max(peak, memory.data_bytes(process.pid))
+            if process.exitcode is None and self._jobs.cancel_requested(id):
+                _terminate(process, CANCEL_SECONDS)
+        return peak
 
-    def _settle(self, id: str, code: int, most: int) -> None:
-        """Record the end of a job whose process could not do so itself."""
-        with self._folder.changing():
-            job = self._folder.get(id)
+    def _record_exit(self, id: str, code: int, peak: int) -> None:
+        """Record the end of a job whose process ended without recording it."""
+        with self._jobs.locked():
+            job = self._jobs.get(id)
             if job is None or not job.live or (job.state == "queued" and code == 0):
                 return
-            if job.state == "running" and not self._folder.abandoned(job):
+            if job.state == "running" and not self._jobs.is_abandoned(job):
                 return
-            if self._folder.to_cancel(id):
-                self._folder.end(job, "cancelled")
+            if self._jobs.cancel_requested(id):
+                self._jobs.end(job, "cancelled")
                 return
-            log.error("the process of job %s ended with %s", id, _spelled(code))
-            self._folder.end(job, "failed", error=self._death(id, code, most))
+            log.error("the process of job %s ended with %s", id, _describe_exit(code))
+            self._jobs.end(job, "failed", error=self._exit_error(id, code, peak))
 
-    def _death(self, id: str, code: int, most: int) -> dict[str, Any]:
-        """The error of a job whose process ended with no word of its own. A library may break down where it gets no memory."""
+    def _exit_error(self, id: str, code: int, peak: int) -> dict[str, Any]:
+        """The error of a job whose process recorded none. A signal often means that a library crashed for lack of memory."""
         if -code == signal.SIGKILL:
-            found = document_of(memory.killed(most))
+            body = document_of(memory.kill_error(peak))
         elif code < 0:
-            found = document_of(memory.broken(_spelled(code), self._cap, most))
+            body = document_of(memory.crash_error(_describe_exit(code), self._job_memory, peak))
         else:
-            found = document("InternalError", f"the process of the job ended; the server's log says more under {id}")
-        error: dict[str, Any] = found["error"]
+            body = document("InternalError", f"the process of the job ended; the server's log says more under {id}")
+        error: dict[str, Any] = body["error"]
         return error
 
-    def _unwind(self) -> None:
-        """End what still runs; it is begun anew by the next consumer, and this run of it does not count."""
-        for id, process in list(self._mine.items()):
-            _end(process, UNWIND_SECONDS)
-            with self._folder.changing():
-                job = self._folder.get(id)
-                if job is not None and self._folder.abandoned(job):
-                    self._despill(id)
-                    self._folder.again(job, count=False)
+    def _requeue_running(self) -> None:
+        """End the jobs that still run and queue them for the next consumer; these runs do not count towards their limit."""
+        for id, process in list(self._processes.items()):
+            _terminate(process, SHUTDOWN_SECONDS)
+            with self._jobs.locked():
+                job = self._jobs.get(id)
+                if job is not None and self._jobs.is_abandoned(job):
+                    self._remove_spill(id)
+                    self._jobs.requeue(job, count=False)
 
-    def _despill(self, id: str) -> None:
-        """Delete what the queries of a job that is over have spilled."""
-        shutil.rmtree(spill_of(self._spill, id), ignore_errors=True)
+    def _remove_spill(self, id: str) -> None:
+        """Delete the files that the queries of an ended job spilled."""
+        shutil.rmtree(spill_path(self._spill, id), ignore_errors=True)
 
 
 def main() -> None:
-    """Be the process: what to do comes as a line of JSON on standard input, and the end with the end of that."""
+    """Run the consumer: read its parameters as a line of JSON from standard input, and stop when standard input is closed."""
     logs.begin()
-    with open(STDIN, "rb", buffering=0, closefd=False) as told:
-        wanted = json.loads(told.readline())
-    consumer = JobConsumer(Path(wanted["root"]), wanted["settings"], wanted["workers"], wanted["cap"], Path(wanted["spill"]))
+    with open(STDIN, "rb", buffering=0, closefd=False) as stdin:
+        parameters = json.loads(stdin.readline())
+    consumer = JobConsumer(
+        Path(parameters["root"]), parameters["settings"], parameters["workers"], parameters["job_memory"], Path(parameters["spill"])
+    )
 
-    def stop_at_the_end() -> None:
-        # Not by a file object: a thread that waits in one keeps the interpreter from ending.
+    def stop_at_end_of_input() -> None:
+        # os.read rather than a file object: a thread that waits in a file object keeps the interpreter from exiting.
         while os.read(STDIN, 1):
             pass
         consumer.stop()
 
     signal.signal(signal.SIGTERM, lambda *_: consumer.stop())
-    threading.Thread(target=stop_at_the_end, daemon=True).start()
+    threading.Thread(target=stop_at_end_of_input, daemon=True).start()
     with private.owner_only_umask():
         consumer.run()
     logging.shutdown()
-    # At once: a process that is only being started would be waited for. It sees that this one is gone.
+    # A normal exit would wait for processes that are still starting. They end by themselves once this process is gone.
     os._exit(0)
 
 
-def _in_its_process(settings: str, root: Path, id: str) -> None:
-    # Here and not above: what a job needs is imported once, by the process that its process is forked from, and not by this one.
+def _run_in_process(settings: str, root: Path, id: str) -> None:
+    # Imported here, so that only the fork server imports what jobs need, and the consumer does not.
     from featurestore.server.jobs.process import main as run  # noqa: PLC0415
 
     run(settings, root, id)
 
 
-def _end(process: ForkServerProcess, patience: float) -> None:
-    """Let it clean up, for so many seconds."""
+def _terminate(process: ForkServerProcess, seconds: float) -> None:
+    """Terminate a process, and kill it if it still runs after so many seconds."""
     if process.pid is None:
         return
     process.terminate()
-    process.join(patience)
+    process.join(seconds)
     if process.exitcode is None:
         process.kill()
         process.join()
 
 
-def _spelled(code: int) -> str:
+def _describe_exit(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"status {code}"

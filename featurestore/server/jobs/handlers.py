@@ -1,4 +1,4 @@
-"""What each kind of job does, from its JSON request, in a process that shares nothing with the server."""
+"""The function that runs each kind of job, from its JSON request, in the job's process."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -23,27 +23,27 @@ REPAIR = "repair"
 FILLING = "filling"
 
 Report = Callable[[dict[str, Any]], None]
-"""Called with JSON-ready progress."""
-Work = Callable[[FeatureStore, Path, Mapping[str, Any], Report], Any]
-"""Runs a job from its folder and its request. Returns its JSON-ready result, or a `PartialResult`."""
+"""Takes JSON-ready progress."""
+Handler = Callable[[FeatureStore, Path, Mapping[str, Any], Report], Any]
+"""Runs a job, from its folder and its request. Returns its JSON-ready result or a `PartialResult`."""
 
 
 @dataclass(frozen=True)
 class PartialResult:
-    """The JSON-ready result of a job that failed after it had done some of its work."""
+    """The result and the error of a job that failed after some of its work succeeded; the result is JSON-ready."""
 
     result: Any
     error: FeatureStoreError
 
 
 def training_set(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> None:
-    """Join and store a prepared training set, which is then in the catalog."""
+    """Join and store a prepared training set. It has no result: the training set is read from the catalog."""
     backend = store.backend
     backend.build_training_set(backend.load_spooled(folder), lambda progress: report(asdict(progress)))
 
 
 def materialization(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> list[dict[str, Any]] | PartialResult:
-    """Materialize views; the result of each that succeeded."""
+    """Materialize views; the results of those that succeeded."""
 
     def on_progress(progress: ViewProgress) -> None:
         report(asdict(progress))
@@ -64,8 +64,8 @@ def verification(store: FeatureStore, folder: Path, request: Mapping[str, Any], 
 
 
 def rebuild(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> dict[str, Any]:
-    """Rebuild a training set, which verifies it."""
-    return rebuilt(store.rebuild(request["id"]))
+    """Rebuild a training set and verify its digest."""
+    return rebuild_result(store.rebuild(request["id"]))
 
 
 def comparison(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> dict[str, Any]:
@@ -74,29 +74,29 @@ def comparison(store: FeatureStore, folder: Path, request: Mapping[str, Any], re
 
 
 def maintenance(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> list[dict[str, Any]]:
-    """Maintain every table; ages are in microseconds."""
-    fold = request["fold_older_than"]
+    """Run maintenance on all tables; the request's ages are in microseconds."""
+    drop_age = request["fold_older_than"]
     older_than = timedelta(microseconds=request["older_than"])
-    return to_dicts(store.maintain(older_than, request["dry_run"], None if fold is None else timedelta(microseconds=fold)))
+    return to_dicts(store.maintain(older_than, request["dry_run"], None if drop_age is None else timedelta(microseconds=drop_age)))
 
 
 def repair(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> list[dict[str, Any]]:
-    """Roll damaged tables back."""
+    """Roll back damaged tables."""
     return to_dicts(store.repair(request["dry_run"]))
 
 
 def filling(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> list[str] | None:
-    """Publish what the online store has lost, unless another server does."""
+    """Publish again what the online store has lost, unless another server is doing so."""
     return store.backend.fill_online()
 
 
-def rebuilt(training_set: TrainingSet) -> dict[str, Any]:
-    """The answer of a rebuild that came out the same."""
+def rebuild_result(training_set: TrainingSet) -> dict[str, Any]:
+    """The result of a rebuild whose digest matched."""
     manifest = training_set.manifest
     return {"id": training_set.id, "verified": True, "digest": training_set.digest, "rows": manifest["rows"], "manifest": manifest}
 
 
-WORKS: Mapping[str, Work] = {
+HANDLERS: Mapping[str, Handler] = {
     TRAINING_SET: training_set,
     MATERIALIZATION: materialization,
     PUBLICATION: publication,

@@ -1,4 +1,4 @@
-"""A job: work that outlives its request, with its state and its result."""
+"""A job: work that runs beyond its request, with its state and its result."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,7 +8,7 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 @dataclass(frozen=True)
 class Job:
-    """One recorded job. `runs` counts how often it was started; `error` has `type`, `message` and `details`."""
+    """The record of a job. `runs` is the number of times it was started; `error` has `type`, `message` and `details`."""
 
     id: str
     kind: str
@@ -21,5 +21,5 @@ class Job:
 
     @property
     def live(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether it is queued or running."""
         return self.state in ("queued", "running")

@@ -1,4 +1,4 @@
-"""The queue: ids of jobs in the order in which they came, kept by huey in a file."""
+"""A first-in, first-out queue of job ids, stored by huey in a SQLite file."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +12,12 @@ from huey.serializer import Serializer
 
 from featurestore import private
 
-LOOK_SECONDS = 0.1
-"""How often an idle worker looks for a job."""
+POLL_SECONDS = 0.1
+"""How often an idle worker thread looks for a job."""
 
 
 class JsonSerializer(Serializer):
-    """Messages as JSON: a queue's file is read by servers to come, and must not be able to run code."""
+    """Messages as JSON rather than pickles: the file outlives the server's version, and reading it must not run code."""
 
     def _serialize(self, data: Any) -> bytes:
         return orjson.dumps(list(data))
@@ -26,34 +26,34 @@ class JsonSerializer(Serializer):
         return Message(*orjson.loads(bytes(data)))
 
 
-class Taker(Consumer):
-    """huey's consumer, which leaves signals to the process that it is in."""
+class QueueConsumer(Consumer):
+    """huey's consumer without its signal handlers: the process that runs it installs its own."""
 
     def _set_signal_handlers(self) -> None:
-        """None."""
+        """Install none."""
 
 
 class JobQueue:
-    """A queue of one home folder; `run` does the job of an id, in a consumer."""
+    """The queue of one home folder. A consumer calls `run` with the id of each job."""
 
     def __init__(self, root: Path, run: Callable[[str], None]) -> None:
         private.make_folder(root)
         private.make_file(root / "queue.db")
         self._huey = SqliteHuey("jobs", filename=str(root / "queue.db"), results=False, serializer=JsonSerializer(), strict_fifo=True)
-        self._put = self._huey.task(name="job")(_named(run))
+        self._put = self._huey.task(name="job")(_as_task(run))
 
     def put(self, id: str) -> None:
-        """To the end of the queue. An id that is in it twice is no harm: by its second turn the job is not queued any more."""
+        """Append an id. A duplicate does no harm: when it is taken, the job is no longer queued, and is skipped."""
         self._put(id)
 
     def waiting(self) -> list[str]:
         """The ids in the queue, in order."""
         return [task.args[0] for task in self._huey.pending()]
 
-    def taker(self, workers: int) -> "Taker":
-        """What takes ids from the queue, in so many threads."""
-        return Taker(
-            self._huey, workers, periodic=False, initial_delay=LOOK_SECONDS, backoff=1, max_delay=LOOK_SECONDS, scheduler_interval=60
+    def consumer(self, workers: int) -> "QueueConsumer":
+        """A consumer that takes ids from the queue, with this number of threads."""
+        return QueueConsumer(
+            self._huey, workers, periodic=False, initial_delay=POLL_SECONDS, backoff=1, max_delay=POLL_SECONDS, scheduler_interval=60
         )
 
     def close(self) -> None:
@@ -61,8 +61,8 @@ class JobQueue:
         self._huey.storage.close()
 
 
-def _named(run: Callable[[str], None]) -> Callable[[str], None]:
-    """huey knows a task by the module and the name of its function, which must be the same for those who put and those who take."""
+def _as_task(run: Callable[[str], None]) -> Callable[[str], None]:
+    """Wrap `run` in a function of a fixed module and name: huey identifies tasks by these, in producers and consumers alike."""
 
     def job(id: str) -> None:
         run(id)

@@ -1,4 +1,4 @@
-"""Jobs on disk: a folder for each, with its record, its request, its spooled rows, and the lock of the process that runs it."""
+"""Jobs on disk: a folder for each, with its record, its request, its spooled rows, and the lock file of the process that runs it."""
 
 import fcntl
 import os
@@ -21,20 +21,20 @@ from featurestore.server.jobs.job import Job, State
 from featurestore.values import json_encoding
 
 KEEP = timedelta(days=7)
-"""How long the record of an ended job is kept."""
+"""How long the record of a job is kept after its end."""
 RUNS = 5
-"""How often a job is started: a job that brings its server down must not be restarted forever."""
+"""Most starts of a job, so that a job that crashes its server is not restarted forever."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _RECORD, _REQUEST, _LOCK, _CANCEL = "job.json", "request.json", "lock", "cancel"
-_STAYS = (_RECORD, _LOCK)
-_UNFINISHED = ".part"
+_KEPT_FILES = (_RECORD, _LOCK)
+_PARTIAL = ".part"
 
 Fill = Callable[[Path], None]
 """Writes input files of a job into a folder."""
 
 
-class JobFolder:
+class JobStore:
     """All jobs of one home folder, shared by all processes on the machine."""
 
     def __init__(self, root: Path) -> None:
@@ -50,33 +50,36 @@ class JobFolder:
             return None
 
     def all(self) -> list[Job]:
-        """All jobs, the oldest first."""
-        found = [job for entry in self._entries() if (job := self.get(entry.name)) is not None]
-        return sorted(found, key=lambda job: job.created_at)
+        """All jobs, oldest first."""
+        jobs = [job for entry in self._entries() if (job := self.get(entry.name)) is not None]
+        return sorted(jobs, key=lambda job: job.created_at)
 
     def add(self, id: str, kind: str, request: dict[str, Any], fill: Fill) -> tuple[Job, bool]:
-        """Record a queued job with the files of `fill`, and return it and True; or an existing live job with this id, and False."""
+        """Record a queued job, with the files that `fill` writes, and return it with True.
+
+        If a job with this id is queued or running already, return that job with False.
+        """
         job = Job(id, kind, "queued", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
-        made = self.root / f"{id}.{uuid.uuid4().hex}{_UNFINISHED}"
-        private.make_folder(made)
+        folder = self.root / f"{id}.{uuid.uuid4().hex}{_PARTIAL}"
+        private.make_folder(folder)
         try:
-            private.write(made / _REQUEST, json_encoding.dumps(request))
-            private.write(made / _RECORD, json_encoding.dumps(asdict(job)))
-            fill(made)
-            with self.changing():
-                held = self.get(id)
-                if held is not None and held.live:
-                    return held, False
-                # The process of the previous job with this id has recorded its end, though it may still be running.
+            private.write(folder / _REQUEST, json_encoding.dumps(request))
+            private.write(folder / _RECORD, json_encoding.dumps(asdict(job)))
+            fill(folder)
+            with self.locked():
+                existing = self.get(id)
+                if existing is not None and existing.live:
+                    return existing, False
+                # The previous job with this id has ended. Its process may still be exiting.
                 shutil.rmtree(self.path(id), ignore_errors=True)
-                made.rename(self.path(id))
+                folder.rename(self.path(id))
             return job, True
         finally:
-            shutil.rmtree(made, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def begin(self, id: str) -> Job | None:
-        """Mark a queued job as running and return it; None if it is no longer queued. The caller must hold its lock."""
-        with self.changing():
+        """Mark a queued job as running and return it; None if it is not queued any more. The caller must hold the job's lock."""
+        with self.locked():
             job = self.get(id)
             if job is None or job.state != "queued":
                 return None
@@ -88,26 +91,26 @@ class JobFolder:
         """Record how a job ended, and delete its input files."""
         self.write(replace(job, state=state, result=result, error=error))
         for path in self.path(job.id).iterdir():
-            if path.name not in _STAYS:
+            if path.name not in _KEPT_FILES:
                 path.unlink(missing_ok=True)
 
-    def again(self, job: Job, count: bool = True) -> Job:
-        """Queue a job again whose process is gone; or end it, if it was to be cancelled or was started too often.
+    def requeue(self, job: Job, count: bool = True) -> Job:
+        """Queue again a job whose process is gone; end it instead if it was to be cancelled or was started `RUNS` times.
 
-        With `count` False, the lost run does not count. To be called within `changing`.
+        With `count` False, the lost run does not count. Call this within `locked`.
         """
-        if self.to_cancel(job.id):
+        if self.cancel_requested(job.id):
             self.end(job, "cancelled")
         elif count and job.runs >= RUNS:
-            gone = NotReady(f"the server ended {job.runs} times while the job ran; send the request again to start it anew")
-            self.end(job, "failed", error={"type": type(gone).__name__, "message": gone.message, "details": {}})
+            lost = NotReady(f"the server ended {job.runs} times while the job ran; send the request again to restart it")
+            self.end(job, "failed", error={"type": type(lost).__name__, "message": lost.message, "details": {}})
         else:
             self.write(replace(job, state="queued", progress=None, runs=job.runs - (not count)))
         return self.get(job.id) or job
 
     def cancel(self, id: str) -> Job | None:
-        """Cancel a queued job, or request the end of a running one. Returns the job then; None if there is no record of it."""
-        with self.changing():
+        """Cancel a queued job, or request the cancellation of a running one. Returns the updated job; None if there is no record of it."""
+        with self.locked():
             job = self.get(id)
             if job is not None and job.state == "queued":
                 self.end(job, "cancelled")
@@ -115,20 +118,20 @@ class JobFolder:
                 (self.path(id) / _CANCEL).touch()
             return self.get(id)
 
-    def to_cancel(self, id: str) -> bool:
-        """Whether the end of a running job was requested."""
+    def cancel_requested(self, id: str) -> bool:
+        """Whether the cancellation of a running job was requested."""
         return (self.path(id) / _CANCEL).exists()
 
     def write(self, job: Job) -> None:
-        """Replace the record atomically."""
-        temporary = self.path(job.id) / f"{_RECORD}.{uuid.uuid4().hex}{_UNFINISHED}"
+        """Replace the record of a job atomically."""
+        temporary = self.path(job.id) / f"{_RECORD}.{uuid.uuid4().hex}{_PARTIAL}"
         private.write(temporary, json_encoding.dumps(asdict(job)))
         os.replace(temporary, self.path(job.id) / _RECORD)
 
     def request(self, id: str) -> dict[str, Any]:
         """The request of a job."""
-        found: dict[str, Any] = orjson.loads((self.path(id) / _REQUEST).read_bytes())
-        return found
+        request: dict[str, Any] = orjson.loads((self.path(id) / _REQUEST).read_bytes())
+        return request
 
     def path(self, id: str) -> Path:
         """The folder of a job."""
@@ -136,9 +139,9 @@ class JobFolder:
 
     @contextmanager
     def running(self, id: str) -> Iterator[bool]:
-        """Hold the job's lock for the block, which the system releases however the process ends; False if another process holds it.
+        """Hold the job's lock for the block; yields False if another process holds it.
 
-        The file contains the id of the process that held it last.
+        The system releases the lock however the process ends. The file contains the id of the last process that held it.
         """
         with (self.path(id) / _LOCK).open("ab") as file:
             try:
@@ -151,7 +154,7 @@ class JobFolder:
             file.flush()
             yield True
 
-    def abandoned(self, job: Job) -> bool:
+    def is_abandoned(self, job: Job) -> bool:
         """Whether a job is recorded as running, but no process runs it."""
         if job.state != "running":
             return False
@@ -163,18 +166,18 @@ class JobFolder:
             return True
 
     @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Change states within this block only: one process at a time."""
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of all jobs for the block. Only its holder may change the state of a job."""
         private.make_folder(self.root)
         private.make_file(self.root / _LOCK)
         with (self.root / _LOCK).open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def tidy(self) -> None:
-        """Delete the folders of jobs that ended long ago, and of jobs that were never completely written."""
+    def remove_expired(self) -> None:
+        """Delete the folders of jobs that ended longer than `KEEP` ago, and of jobs that were never written completely."""
         before = time.time() - KEEP.total_seconds()
-        with self.changing():
+        with self.locked():
             for entry in self._entries():
                 job = self.get(entry.name)
                 if entry.stat().st_mtime < before and (job is None or not job.live):
@@ -184,6 +187,6 @@ class JobFolder:
         return [entry for entry in self.root.iterdir() if entry.is_dir()] if self.root.is_dir() else []
 
 
-def spill_of(spill: Path, id: str) -> Path:
-    """The folder to which the queries of a job spill, in the common spill folder."""
+def spill_path(spill: Path, id: str) -> Path:
+    """The folder to which the queries of a job spill, within the spill folder of the settings."""
     return spill / f"job-{id}"

@@ -1,4 +1,4 @@
-"""What a process may have of memory: the bound, how much it has, and the error of a job that needs more."""
+"""Limits on a process's memory, what it uses, and the errors of jobs that run out of it."""
 
 import resource
 from pathlib import Path
@@ -6,34 +6,34 @@ from pathlib import Path
 from featurestore.errors import OutOfResources
 
 SHORTAGES = ("bad allocation", "bad_alloc", "can't start new thread", "Cannot allocate memory")
-"""How the libraries below say that the system gave them no memory."""
+"""Texts by which the libraries below report that an allocation failed."""
 
 
-def bound(most: int) -> None:
-    """Let this process have so many bytes of data, and let the system end it rather than the server when the machine has no more."""
-    limit(most)
+def limit_subprocess(max_bytes: int) -> None:
+    """Limit this process's data memory, and make the system kill it before the server when the machine runs out."""
+    limit(max_bytes)
     score = Path("/proc/self/oom_score_adj")
     if score.exists():
         score.write_text("1000")
 
 
-def limit(most: int) -> None:
-    """Refuse this process more than so many bytes of data: what asks for more fails, and the process goes on.
+def limit(max_bytes: int) -> None:
+    """Limit this process's data memory. An allocation beyond the limit fails, and the process continues.
 
-    Data is what the process may write and shares with no file, whether it has touched it or not. Only Linux keeps to the bound.
+    Data memory is private and writable, whether the process has touched it or not (RLIMIT_DATA). Only Linux enforces the limit.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+    resource.setrlimit(resource.RLIMIT_DATA, (max_bytes if hard == resource.RLIM_INFINITY else min(max_bytes, hard), hard))
 
 
-def unbound() -> None:
-    """Take the bound away: to write down that memory ran out takes some."""
+def lift_limit() -> None:
+    """Remove the limit, so that there is memory left to report that it ran out."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
-def data(pid: int | None) -> int:
-    """The bytes of data that a process has at this moment, as its bound counts them; 0 where the system does not tell."""
+def data_bytes(pid: int | None) -> int:
+    """The data memory that a process has now, as its limit counts it; 0 if the process is gone or the system does not report it."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
@@ -42,7 +42,7 @@ def data(pid: int | None) -> int:
 
 
 def is_shortage(error: BaseException | None) -> bool:
-    """Whether an error comes from an allocation that the system refused."""
+    """Whether an error, or one that caused it, is a failed allocation."""
     while error is not None:
         if isinstance(error, MemoryError) or any(words in str(error) for words in SHORTAGES):
             return True
@@ -50,25 +50,26 @@ def is_shortage(error: BaseException | None) -> bool:
     return False
 
 
-def shortage(most: int) -> OutOfResources:
-    """The error of a job that needed more than its bound."""
+def shortage_error(max_bytes: int) -> OutOfResources:
+    """The error of a job that needed more memory than its limit."""
     return OutOfResources(
-        f"the job needs more memory than the {most >> 20} MiB that its process may have; lower memory_limit, so that more is spilled,"
+        f"the job needs more memory than the {max_bytes >> 20} MiB that its process may use; lower memory_limit, so that more is spilled,"
         " or raise job_memory_limit"
     )
 
 
-def broken(how: str, most: int, seen: int) -> OutOfResources:
-    """The error of a job that broke down within its bound. What it had is seen now and then: its last moment seldom."""
+def crash_error(exit_status: str, max_bytes: int, peak: int) -> OutOfResources:
+    """The error of a job whose process crashed. `peak` is sampled, so that it seldom shows the moment of the crash."""
     return OutOfResources(
-        f"the process of the job broke down ({how}), as libraries do that get no memory: it may have {most >> 20} MiB, and was seen with"
-        f" {seen >> 20}. Lower memory_limit, so that more is spilled, or raise job_memory_limit; had it room, the server's log says more"
+        f"the process of the job crashed ({exit_status}), as libraries do when an allocation fails: its limit is {max_bytes >> 20} MiB, and"
+        f" the most that was measured is {peak >> 20} MiB. Lower memory_limit, so that more is spilled, or raise job_memory_limit;"
+        " if it had enough memory, see the server's log"
     )
 
 
-def killed(seen: int) -> OutOfResources:
-    """The error of a job that was killed from outside, with so many bytes of data."""
+def kill_error(peak: int) -> OutOfResources:
+    """The error of a job whose process was killed from outside."""
     return OutOfResources(
-        f"the process of the job was killed, as the system does where memory runs out; it had {seen >> 20} MiB. Lower memory_limit, so"
-        " that more is spilled"
+        f"the process of the job was killed, as the system does when memory runs out; the most that was measured is {peak >> 20} MiB. Lower"
+        " memory_limit, so that more is spilled"
     )

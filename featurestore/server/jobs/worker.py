@@ -1,4 +1,4 @@
-"""The consumer's process as a server keeps it: started with the server, begun anew when it dies, ended in whatever way the server ends."""
+"""Runs the job consumer as a subprocess of the server, and restarts it when it dies."""
 
 import json
 import os
@@ -16,61 +16,66 @@ from featurestore.settings import Settings
 log = logger_of(__name__)
 
 COMMAND = [sys.executable, "-P", "-c", "from featurestore.server.jobs.consumer import main; main()"]
-# Arrow's allocator would take a gigabyte of address space in one piece, which counts as data that a job has.
+# Arrow's allocator would reserve a gigabyte of address space at once, which counts as data memory of the job.
 ENVIRONMENT = {"MIMALLOC_ARENA_EAGER_COMMIT": "0"}
 
-PATIENCE_SECONDS = 20.0
-LONGEST_PAUSE_SECONDS = 60.0
+STOP_SECONDS = 20.0
+"""How long the consumer may take to end before it is killed."""
+MAX_PAUSE_SECONDS = 60.0
+"""Longest pause before a consumer that died is restarted."""
 
 
 class JobWorker:
-    """Runs the jobs of a home folder, for as long as it is open: a context manager around a server."""
+    """Context manager that runs the jobs of a home folder, from a server's start to its end.
+
+    The consumer stops when its standard input, a pipe from this process, is closed: so it ends even when the server is killed.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        wanted = {"settings": settings.to_json_with_secrets(), "workers": settings.job_workers, "cap": settings.job_memory()}
-        self._line = json.dumps({"root": str(jobs_path(settings)), "spill": str(settings.spill_path()), **wanted}).encode()
+        parameters = {"settings": settings.to_json_with_secrets(), "workers": settings.job_workers, "job_memory": settings.job_memory()}
+        self._line = json.dumps({"root": str(jobs_path(settings)), "spill": str(settings.spill_path()), **parameters}).encode()
         self._closing = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._keep, name="job worker", daemon=True)
+        self._thread = threading.Thread(target=self._keep_running, name="job worker", daemon=True)
 
     @property
     def pid(self) -> int | None:
-        """The consumer's process id; None while there is none."""
+        """The process id of the consumer; None before it has started."""
         return None if self._process is None else self._process.pid
 
     def close(self) -> None:
-        """End the consumer. A job that it runs is begun anew by the next one."""
+        """End the consumer. The next one restarts the jobs that were running."""
         with self._lock:
             self._closing.set()
             process = self._process
         if process is not None and process.stdin is not None:
             process.stdin.close()
             try:
-                process.wait(PATIENCE_SECONDS)
+                process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
         self._thread.join()
 
-    def _keep(self) -> None:
+    def _keep_running(self) -> None:
         pause = 1.0
         while not self._closing.is_set():
             code = self._run()
             if not self._closing.is_set():
-                log.error("the process that runs jobs ended with status %s; it is started again in %.0f s", code, pause)
+                log.error("the process that runs jobs ended with status %s; it will be restarted in %.0f s", code, pause)
                 self._closing.wait(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
     def _run(self) -> int | None:
-        """One consumer, from beginning to end; its status, None if it was not begun."""
+        """Run one consumer until it ends, and return its exit status; None if the server is closing and none was started."""
         with self._lock:
             if self._closing.is_set():
                 return None
-            # In a session of its own: Ctrl-C is the server's to answer.
+            # In its own session, so that Ctrl-C reaches the server only, which then ends the consumer.
             process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, env={**os.environ, **ENVIRONMENT}, start_new_session=True)
             self._process = process
         assert process.stdin is not None
-        # A consumer that ended before it read this tells by its status.
+        # If the consumer ended before it read this, its exit status says so.
         with suppress(BrokenPipeError):
             process.stdin.write(self._line + b"\n")
             process.stdin.flush()
@@ -82,10 +87,10 @@ class JobWorker:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
 
 def jobs_path(settings: Settings) -> Path:
-    """Where the jobs of these settings lie."""
+    """The folder of the jobs of these settings."""
     return settings.home_path() / "jobs"

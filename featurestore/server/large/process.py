@@ -1,4 +1,4 @@
-"""The process that reads large JSON bodies: a fork for each checks it in full, and hands it back in small parts."""
+"""The process that reads large JSON bodies: a fork for each body validates it and returns it in small parts."""
 
 import gc
 import io
@@ -17,26 +17,28 @@ from featurestore.server.forks import serve
 from featurestore.server.jobs import memory
 
 PART_VALUES = 20_000
-"""About so many values are handed back at once: the server does nothing else while it takes them in."""
-SHORT = 100
-"""Longer lists are handed back in parts."""
-MOST_VALUES = 3_000_000
-MOST_IN_ENTRY = 100_000
-"""Most values in one entry of a list."""
-MOST_KEYS = 10_000
-MOST_ELSE = 300_000
-"""Most values that are in no long list."""
+"""Approximate number of values in a part. While the server decodes a part, it does nothing else."""
+INLINE_ITEMS = 100
+"""Longer lists are returned in parts."""
+MAX_VALUES = 3_000_000
+"""Most values of all long lists together."""
+MAX_IN_ENTRY = 100_000
+"""Most values in an entry of a long list."""
+MAX_KEYS = 10_000
+"""Most keys of an object."""
+MAX_OUTSIDE_LISTS = 300_000
+"""Most values outside long lists."""
 HEADER = 8
-"""Bytes before each part that tell its length."""
-ELSEWHERE = "send so many as a Parquet or Arrow file, or in several requests"
+"""Bytes of the length before each part."""
+ALTERNATIVE = "send so many as a Parquet or Arrow file, or in several requests"
 
 
 class TooMuch(Exception):
-    """A body holds more than a server takes in at once."""
+    """A body has more values than the limits allow."""
 
 
 class Outline(pickle.Pickler):
-    """Writes a body without its long lists, which are `lists` by their numbers in what is written."""
+    """Pickles a body without its long lists, which it collects in `lists` and replaces by their index there."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, pickle.HIGHEST_PROTOCOL)
@@ -44,77 +46,81 @@ class Outline(pickle.Pickler):
         self._count = 0
 
     def persistent_id(self, value: Any) -> int | None:
-        """See pickle: it is asked for every value."""
+        """The index of a long list; None for any other value. pickle calls this for every value."""
         self._count += 1
-        if self._count > MOST_ELSE:
-            raise TooMuch(f"over {MOST_ELSE} values beside those of long lists; send fewer at once")
-        if type(value) is dict and len(value) > MOST_KEYS:
-            raise TooMuch(f"an object of {len(value)} keys, where {MOST_KEYS} are the most")
-        if type(value) is list and len(value) > SHORT:
+        if self._count > MAX_OUTSIDE_LISTS:
+            raise TooMuch(f"over {MAX_OUTSIDE_LISTS} values outside long lists; send fewer at once")
+        if type(value) is dict and len(value) > MAX_KEYS:
+            raise TooMuch(f"an object of {len(value)} keys, where {MAX_KEYS} are allowed")
+        if type(value) is list and len(value) > INLINE_ITEMS:
             self.lists.append(value)
             return len(self.lists) - 1
         return None
 
 
 def main() -> None:
-    """Be the process."""
+    """Run the fork server."""
     serve(work)
 
 
 def work(message: bytes, descriptors: Sequence[int]) -> None:
-    """Read one body: what is asked for, the body, and where to write what it is."""
-    asked, (source, sink) = json.loads(message), descriptors
-    signal.setitimer(signal.ITIMER_REAL, asked["seconds"])
-    memory.bound(memory.data(os.getpid()) + asked["memory"])
-    # Nothing here goes round in circles, and to look for that takes longer than all else.
+    """Read one body in a fork.
+
+    `message` has the model and the limits as JSON; `descriptors` are the body and a pipe for its parts.
+    """
+    options, (source, sink) = json.loads(message), descriptors
+    signal.setitimer(signal.ITIMER_REAL, options["seconds"])
+    memory.limit_subprocess(memory.data_bytes(os.getpid()) + options["memory"])
+    # There are no reference cycles here, and searching for them takes longer than all else.
     gc.disable()
-    with open(sink, "wb") as told, open(source, "rb") as body:
-        told.writelines(len(frame).to_bytes(HEADER, "big") + frame for frame in frames(getattr(requests, asked["model"]), body.read()))
+    with open(sink, "wb") as output, open(source, "rb") as body:
+        output.writelines(len(frame).to_bytes(HEADER, "big") + frame for frame in frames(getattr(requests, options["model"]), body.read()))
 
 
 def frames(model: type[requests.Body], content: bytes) -> Iterator[bytes]:
-    """A body in parts: its outline with the count of its long lists, a part of a list with its number at a time, and None at the end.
+    """Split a body into pickled frames: its outline with the number of long lists, then parts of these with their index, then None.
 
-    Of one that is refused the problems alone.
+    An invalid body yields one frame with its problems, then None.
     """
     try:
-        parts = list(_frames(json_body.parsed(model, content)))
+        parts = list(_body_frames(json_body.parsed(model, content)))
     except RequestValidationError as error:
-        parts = [_problems(error.errors())]
+        parts = [_problem_frame(error.errors())]
     except TooMuch as error:
-        parts = [_problems([{"type": "too_much", "loc": ("body",), "msg": f"it holds {error}"}])]
-    yield from (*parts, _pickled(None))
+        parts = [_problem_frame([{"type": "too_much", "loc": ("body",), "msg": f"it holds {error}"}])]
+    yield from (*parts, _pickle(None))
 
 
-def _frames(body: requests.Body) -> Iterator[bytes]:
+def _body_frames(body: requests.Body) -> Iterator[bytes]:
     file = io.BytesIO()
     outline = Outline(file)
     outline.dump(body)
-    yield _pickled({"outline": file.getvalue(), "lists": len(outline.lists)})
+    yield _pickle({"outline": file.getvalue(), "lists": len(outline.lists)})
     total = 0
     for number, entries in enumerate(outline.lists):
         rest = iter(entries)
-        while part := list(_part(rest)):
+        while part := list(_take_part(rest)):
             total += sum(map(weight, part))
-            if total > MOST_VALUES:
-                raise TooMuch(f"over {MOST_VALUES} values; {ELSEWHERE}")
-            yield _pickled((number, part))
+            if total > MAX_VALUES:
+                raise TooMuch(f"over {MAX_VALUES} values; {ALTERNATIVE}")
+            yield _pickle((number, part))
 
 
-def _part(entries: Iterator[Any]) -> Iterator[Any]:
+def _take_part(entries: Iterator[Any]) -> Iterator[Any]:
+    """Take entries from the iterator until they have `PART_VALUES` values."""
     taken = 0
     for entry in entries:
-        here = weight(entry)
-        if here > MOST_IN_ENTRY:
-            raise TooMuch(f"an entry of {here} values, where {MOST_IN_ENTRY} are the most; {ELSEWHERE}")
-        taken += here
+        entry_weight = weight(entry)
+        if entry_weight > MAX_IN_ENTRY:
+            raise TooMuch(f"an entry of {entry_weight} values, where {MAX_IN_ENTRY} are allowed; {ALTERNATIVE}")
+        taken += entry_weight
         yield entry
         if taken > PART_VALUES:
             return
 
 
 def weight(value: Any) -> int:
-    """How many values there are in a value, and it; a list or an object counts for two, as it takes more room."""
+    """The number of values in a value, including itself. A list or an object itself counts as two, because it takes more memory."""
     if isinstance(value, requests.Body):
         value = value.__dict__
     if isinstance(value, dict):
@@ -124,19 +130,19 @@ def weight(value: Any) -> int:
     return 1
 
 
-def _problems(found: Sequence[Any]) -> bytes:
-    """Problems without what they are about, of which only the words are told."""
-    told = [
+def _problem_frame(problems: Sequence[Any]) -> bytes:
+    """A frame with the problems of a body, without the input values that pydantic attaches to them."""
+    described = [
         {
-            "type": one["type"],
-            "loc": tuple(one["loc"]),
-            "msg": one["msg"],
-            "ctx": {name: str(value) for name, value in islice(one.get("ctx", {}).items(), 10)},
+            "type": problem["type"],
+            "loc": tuple(problem["loc"]),
+            "msg": problem["msg"],
+            "ctx": {name: str(value) for name, value in islice(problem.get("ctx", {}).items(), 10)},
         }
-        for one in found
+        for problem in problems
     ]
-    return _pickled({"problems": told})
+    return _pickle({"problems": described})
 
 
-def _pickled(value: Any) -> bytes:
+def _pickle(value: Any) -> bytes:
     return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)

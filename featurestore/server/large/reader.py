@@ -1,4 +1,4 @@
-"""Large JSON bodies are read by another process: to read one here would keep every other request waiting for as long."""
+"""Parse large JSON bodies in another process: parsing one here would block all other requests."""
 
 import io
 import json
@@ -16,29 +16,29 @@ from featurestore.server.requests import Body
 
 Model = TypeVar("Model", bound=Body)
 
-AT_ONCE = 2
-"""Bodies that one web process has read at once; the others wait."""
+MAX_CONCURRENT = 2
+"""Bodies that a web process has parsed at once; others wait."""
 SECONDS = 60.0
 MEMORY_BYTES = 2 << 30
 
 
-class Filled(pickle.Unpickler):
-    """Reads an outline, whose long lists are filled later."""
+class OutlineReader(pickle.Unpickler):
+    """Unpickles an outline, with the lists that are filled later in place of its long lists."""
 
     def __init__(self, outline: bytes, lists: list[list[Any]]) -> None:
         super().__init__(io.BytesIO(outline))
         self._lists = lists
 
-    def persistent_load(self, number: Any) -> list[Any]:
-        """See pickle."""
-        return self._lists[number]
+    def persistent_load(self, pid: Any) -> list[Any]:
+        """The list of this index."""
+        return self._lists[pid]
 
 
 class LargeBodies:
-    """Turns large bodies into their models. The process that reads them is started with the first."""
+    """Parses large bodies into their models. The process that reads them is started for the first body."""
 
     def __init__(self) -> None:
-        self._limiter = CapacityLimiter(AT_ONCE)
+        self._limiter = CapacityLimiter(MAX_CONCURRENT)
         self._forks = Forks("featurestore.server.large.process", "reads large bodies")
 
     async def read(self, model: type[Model], content: bytes) -> Model:
@@ -46,42 +46,42 @@ class LargeBodies:
         return await to_thread.run_sync(self.parsed, model, content, limiter=self._limiter)
 
     def parsed(self, model: type[Model], content: bytes) -> Model:
-        """The same, without waiting for others."""
+        """`read`, in this thread and without waiting for other bodies."""
         message = json.dumps({"model": model.__name__, "seconds": SECONDS, "memory": MEMORY_BYTES}).encode()
-        report, told = os.pipe()
-        with open(report, "rb") as frames:
+        frame_reader, frame_writer = os.pipe()
+        with open(frame_reader, "rb") as frames:
             try:
                 with tempfile.TemporaryFile(buffering=0) as body:
                     body.write(content)
                     body.seek(0)
-                    self._forks.ask(message, [body.fileno(), told])
+                    self._forks.fork(message, [body.fileno(), frame_writer])
             finally:
-                os.close(told)
-            found: Model = _body(frames)
-            return found
+                os.close(frame_writer)
+            parsed: Model = _read_body(frames)
+            return parsed
 
     def close(self) -> None:
-        """End the process that reads."""
+        """End the process that reads bodies."""
         self._forks.close()
 
 
-def _body(frames: IO[bytes]) -> Any:
-    first = _frame(frames)
+def _read_body(frames: IO[bytes]) -> Any:
+    first = _read_frame(frames)
     if "problems" in first:
         raise RequestValidationError(first["problems"])
     lists: list[list[Any]] = [[] for _ in range(first["lists"])]
-    body = Filled(first["outline"], lists).load()
-    while (part := _frame(frames)) is not None:
+    body = OutlineReader(first["outline"], lists).load()
+    while (part := _read_frame(frames)) is not None:
         number, entries = part
         lists[number].extend(entries)
     return body
 
 
-def _frame(frames: IO[bytes]) -> Any:
+def _read_frame(frames: IO[bytes]) -> Any:
     header = frames.read(HEADER)
     content = frames.read(int.from_bytes(header, "big")) if len(header) == HEADER else b""
     if not content:
-        most = f"{SECONDS:g} s or {MEMORY_BYTES >> 20} MiB of memory"
-        said = f"to read the body takes more than {most}; send rows as a Parquet or Arrow file, or in several requests"
-        raise RequestValidationError([{"type": "too_much", "loc": ("body",), "msg": said}])
-    return pickle.loads(content)  # noqa: S301 - it comes from a process of ours
+        limits = f"{SECONDS:g} s or {MEMORY_BYTES >> 20} MiB of memory"
+        message = f"reading the body takes more than {limits}; send rows as a Parquet or Arrow file, or in several requests"
+        raise RequestValidationError([{"type": "too_much", "loc": ("body",), "msg": message}])
+    return pickle.loads(content)  # noqa: S301 - written by our own process

@@ -1,4 +1,4 @@
-"""The process that reads uploads: a fork for each file, with bounds of memory and time, which dies for it."""
+"""The process that reads uploads: a fork with limited memory and time for each file, so that a malicious file crashes only its fork."""
 
 import errno
 import json
@@ -18,36 +18,39 @@ MALFORMED = "the spine's file is neither whole Parquet nor an Arrow IPC file or 
 
 
 def main() -> None:
-    """Be the process."""
+    """Run the fork server."""
     pa.set_memory_pool(pa.system_memory_pool())
     serve(work)
 
 
 def work(message: bytes, descriptors: Sequence[int]) -> None:
-    """Read one file: bounds, the file, the copy to write, and where to tell how it went."""
+    """Read one file in a fork.
+
+    `message` has the bounds as JSON; `descriptors` are the file, the copy to write, and a pipe for the outcome.
+    """
     bounds, (source, sink, report) = Bounds(**json.loads(message)), descriptors
     signal.setitimer(signal.ITIMER_REAL, bounds.seconds)
     bounds = bounds.of_file(source)
-    memory.bound(memory.data(os.getpid()) + bounds.memory)
+    memory.limit_subprocess(memory.data_bytes(os.getpid()) + bounds.memory)
     outcome = read(source, sink, bounds)
-    memory.unbound()
+    memory.lift_limit()
     os.write(report, json.dumps(outcome).encode())
 
 
 def read(source: int, sink: int, bounds: Bounds) -> dict[str, Any]:
-    """Copy the rows, and tell how it went: their number, or what is wrong and, in a library's own words, why."""
+    """Copy the rows. Returns `rows`, their number; or `error`, with the library's error as `reason`; or `full` if the disk is full."""
     try:
         return {"rows": copy(source, sink, bounds)}
     except Refused as error:
         return {"error": str(error)}
     except OSError as error:
-        return {"full": True} if error.errno in FULL else {"error": MALFORMED, "reason": _words(error)}
-    except Exception as error:  # noqa: BLE001 - whatever a forged file does to a library, its sender is told that it is one
+        return {"full": True} if error.errno in FULL else {"error": MALFORMED, "reason": _describe(error)}
+    except Exception as error:  # noqa: BLE001 - a forged file may raise anything; its sender gets an error about the file
         if memory.is_shortage(error):
-            most = bounds.memory // MIB
-            return {"error": f"reading the spine's file takes over {most} MiB of memory; write smaller row groups or batches"}
-        return {"error": MALFORMED, "reason": _words(error)}
+            limit = bounds.memory // MIB
+            return {"error": f"reading the spine's file takes over {limit} MiB of memory; write smaller row groups or batches"}
+        return {"error": MALFORMED, "reason": _describe(error)}
 
 
-def _words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error)[:500]}"

@@ -1,4 +1,4 @@
-"""Reading uploaded spines in a process of their own: a client's bytes may take down whoever reads them, but never the server."""
+"""Read uploaded spines in a separate process: a malicious file may crash the process that reads it, but not the server."""
 
 import io
 import json
@@ -23,14 +23,14 @@ FIELD = "spine"
 
 
 class Rows(io.FileIO):
-    """The copy of a file's rows, closed when nobody holds it any more: a request may be refused before they are looked at."""
+    """The copy of a file's rows, closed when it is garbage-collected: a refused request may never read it."""
 
     def __del__(self) -> None:
         self.close()
 
 
 class UploadReader:
-    """Turns uploaded files into rows that are checked in full. The process that reads them is started with the first."""
+    """Turns uploaded files into rows that are validated in full. The process that reads them is started for the first file."""
 
     def __init__(self, settings: Settings) -> None:
         self._bounds = Bounds(settings.spine_bytes(), MEMORY_BYTES, settings.spine_seconds)
@@ -45,14 +45,14 @@ class UploadReader:
         return await to_thread.run_sync(self.rows, file)
 
     def rows(self, file: IO[bytes]) -> pa.RecordBatchReader:
-        """The same, in this thread."""
+        """`read`, in this thread."""
         private.make_folder(self._folder)
-        with tempfile.TemporaryFile(dir=self._folder, buffering=0) as made:
-            copy = Rows(os.dup(made.fileno()), "r+")
+        with tempfile.TemporaryFile(dir=self._folder, buffering=0) as file_copy:
+            copy = Rows(os.dup(file_copy.fileno()), "r+")
         os.lseek(file.fileno(), 0, os.SEEK_SET)
         outcome = self._outcome(file.fileno(), copy.fileno())
         if "full" in outcome:
-            raise OutOfResources("the disk is full: the uploaded spine cannot be kept; free some space")
+            raise OutOfResources("the disk is full: the uploaded spine cannot be spooled; free some space")
         if "error" in outcome:
             raise RequestError(outcome["error"], field=FIELD, **({"reason": outcome["reason"]} if "reason" in outcome else {}))
         copy.seek(0)
@@ -60,23 +60,23 @@ class UploadReader:
         return pa.RecordBatchReader.from_batches(stream.schema, iter(stream))
 
     def close(self) -> None:
-        """End the process that reads."""
+        """End the process that reads files."""
         self._forks.close()
 
     def _outcome(self, source: int, sink: int) -> dict[str, Any]:
-        """What the process says of a file, or what its silence means."""
-        report, told = os.pipe()
-        with open(report, "rb", buffering=0) as answer:
+        """The outcome that the process reports for a file, or an error if it reports none."""
+        report, report_writer = os.pipe()
+        with open(report, "rb", buffering=0) as pipe:
             try:
-                self._forks.ask(json.dumps(asdict(self._bounds)).encode(), [source, sink, told])
+                self._forks.fork(json.dumps(asdict(self._bounds)).encode(), [source, sink, report_writer])
             finally:
-                os.close(told)
-            ready, _, _ = select.select([answer], [], [], self._bounds.seconds + GRACE_SECONDS)
-            said = answer.read() if ready else b""
-        if said:
-            outcome: dict[str, Any] = json.loads(said)
+                os.close(report_writer)
+            ready, _, _ = select.select([pipe], [], [], self._bounds.seconds + GRACE_SECONDS)
+            content = pipe.read() if ready else b""
+        if content:
+            outcome: dict[str, Any] = json.loads(content)
             return outcome
         return {
-            "error": f"the spine's file cannot be read: its reader broke down, or took longer than {self._bounds.seconds:g} s or more than"
+            "error": f"the spine's file cannot be read: its reader crashed, or took longer than {self._bounds.seconds:g} s or more than"
             f" {MEMORY_BYTES // MIB} MiB; the file may be damaged"
         }

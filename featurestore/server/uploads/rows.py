@@ -1,4 +1,4 @@
-"""The rows of a file that a client sent, checked in full and copied; runs in a process of its own, since nothing of the file is trusted."""
+"""Validate and copy the rows of an uploaded file; runs in a separate process, because the file is not trusted."""
 
 import os
 from collections.abc import Iterator
@@ -10,43 +10,43 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 BATCH_ROWS = 65_536
-MOST_COLUMNS = 10_000
-DEEPEST = 16
-"""Most types inside one another: lists of structs of lists."""
-LONGEST_NAME = 1_000
+MAX_COLUMNS = 10_000
+MAX_DEPTH = 16
+"""Most levels of nested types, such as lists of structs of lists."""
+MAX_NAME_LENGTH = 1_000
 ROW_BYTES = 8
-"""What a row counts for beside its cells, and a cell for one byte at least: files can claim rows without end that take no bytes."""
+"""Bytes that each row counts for in addition to its cells; a cell counts for at least one. A file may claim any number of empty rows."""
 GRACE_BYTES = 256 << 20
-MOST_RATIO = 1_000
-"""Rows may take this many times the bytes of their file, or GRACE_BYTES where that is more. Real spines stay below a hundred."""
+MAX_RATIO = 1_000
+"""Largest ratio of decoded rows to their file, unless they fit in GRACE_BYTES. Real spines stay below a hundred."""
 MIB = 1 << 20
 
 
 class Refused(Exception):
-    """The file cannot be taken; the message is fit for its sender."""
+    """The file is refused; the message may be shown to its sender."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Most decoded bytes of the rows, most bytes of memory and most seconds to read them."""
+    """Limits for one file: bytes of its decoded rows, bytes of memory, and seconds to read it."""
 
     decoded: int
     memory: int
     seconds: float
 
     def of_file(self, descriptor: int) -> "Bounds":
-        """The bounds of one open file: a small one has no business with as much as a large one."""
-        decoded = min(self.decoded, max(GRACE_BYTES, MOST_RATIO * os.fstat(descriptor).st_size))
+        """The bounds for one open file: a smaller file gets smaller bounds."""
+        decoded = min(self.decoded, max(GRACE_BYTES, MAX_RATIO * os.fstat(descriptor).st_size))
         return replace(self, decoded=decoded, memory=min(self.memory, 2 * decoded + GRACE_BYTES))
 
 
 def copy(source: int, sink: int, bounds: Bounds) -> int:
-    """Copy the rows of one open file to another, as an Arrow IPC stream of plain types; their number.
+    """Copy the rows of an open file to another, as an Arrow IPC stream of plain types. Returns their number.
 
-    A batch is validated in full before anything else looks at it. Raises: Refused, and whatever Arrow raises for a malformed file.
+    Each batch is validated in full before it is used. Raises: Refused, and whatever Arrow raises for a malformed file.
     """
     with open(source, "rb", buffering=0) as file, open(sink, "wb", buffering=0) as out:
-        schema, batches = _opened(file)
+        schema, batches = _open(file)
         plain = _plain_schema(schema)
         rows = size = 0
         with pa.ipc.new_stream(pa.PythonFile(out, "w"), plain, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
@@ -54,20 +54,20 @@ def copy(source: int, sink: int, bounds: Bounds) -> int:
                 size += batch.num_rows * (ROW_BYTES + batch.num_columns)
                 _check_size(size, bounds)
                 _validate(batch, plain)
-                flat = _flat(batch, plain)
-                size += flat.nbytes
+                converted = _to_plain(batch, plain)
+                size += converted.nbytes
                 _check_size(size, bounds)
-                writer.write_batch(flat)
-                rows += flat.num_rows
+                writer.write_batch(converted)
+                rows += converted.num_rows
     return rows
 
 
-def _opened(file: IO[bytes]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """Parquet, Arrow IPC file or Arrow IPC stream, told apart by how they begin."""
+def _open(file: IO[bytes]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The schema and batches of a Parquet file, Arrow IPC file or Arrow IPC stream, recognized by its first bytes."""
     head = file.read(6)
     file.seek(0)
     if head.startswith(b"PAR1"):
-        # Unbuffered, a row group would be read as a whole, however large it is.
+        # Without a buffer, a row group would be read as a whole, however large it is.
         parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=MIB)
         _check_count(parquet.metadata.num_columns)
         return parquet.schema_arrow, parquet.iter_batches(BATCH_ROWS, use_threads=False)
@@ -80,15 +80,15 @@ def _opened(file: IO[bytes]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
 
 
 def _check_count(columns: int) -> None:
-    if columns > MOST_COLUMNS:
-        raise Refused(f"the spine's file has {columns} columns; {MOST_COLUMNS} are the most")
+    if columns > MAX_COLUMNS:
+        raise Refused(f"the spine's file has {columns} columns; the limit is {MAX_COLUMNS}")
 
 
 def _check_size(size: int, bounds: Bounds) -> None:
     if size > bounds.decoded:
         raise Refused(
             f"the rows of the spine's file take over {bounds.decoded // MIB} MiB when decoded; the most is the server's spine_limit, and"
-            f" {MOST_RATIO} times the size of the file or {GRACE_BYTES // MIB} MiB. Send fewer rows, less compressed, or an Iceberg table"
+            f" {MAX_RATIO} times the size of the file or {GRACE_BYTES // MIB} MiB. Send fewer rows, less compressed, or an Iceberg table"
         )
 
 
@@ -101,30 +101,32 @@ def _plain_schema(schema: pa.Schema) -> pa.Schema:
             name = field.name
         except UnicodeDecodeError as error:
             raise Refused("a column's name in the spine's file is not UTF-8") from error
-        if not name or "\0" in name or len(name) > LONGEST_NAME:
-            raise Refused(f"a column's name in the spine's file is empty, has a NUL or is longer than {LONGEST_NAME} characters")
+        if not name or "\0" in name or len(name) > MAX_NAME_LENGTH:
+            raise Refused(f"a column's name in the spine's file is empty, has a NUL or is longer than {MAX_NAME_LENGTH} characters")
         fields.append(pa.field(name, _plain_type(field.type, name)))
     return pa.schema(fields)
 
 
-def _plain_type(kind: pa.DataType, name: str, depth: int = 0) -> pa.DataType:
+def _plain_type(arrow_type: pa.DataType, name: str, depth: int = 0) -> pa.DataType:
     is_ = pa.types
-    if depth > DEEPEST:
-        raise Refused(f"the column {name!r} of the spine's file nests types deeper than {DEEPEST}")
-    if isinstance(kind, pa.UuidType) or is_.is_null(kind):
+    if depth > MAX_DEPTH:
+        raise Refused(f"the column {name!r} of the spine's file nests types deeper than {MAX_DEPTH}")
+    if isinstance(arrow_type, pa.UuidType) or is_.is_null(arrow_type):
         return pa.string()
-    if isinstance(kind, pa.BaseExtensionType):
-        return _plain_type(kind.storage_type, name, depth + 1)
-    if is_.is_dictionary(kind) or is_.is_run_end_encoded(kind):
-        return _plain_type(kind.value_type, name, depth + 1)
-    if is_.is_list(kind) or is_.is_large_list(kind) or is_.is_fixed_size_list(kind):
-        value = _plain_type(kind.value_type, name, depth + 1)
-        return pa.large_list(value) if is_.is_large_list(kind) else pa.list_(value)
-    if is_.is_struct(kind):
-        return pa.struct([(field.name, _plain_type(field.type, name, depth + 1)) for field in kind])
-    if is_.is_nested(kind):
-        raise Refused(f"the column {name!r} of the spine's file is {_kind(kind)}, which a spine cannot hold; cast it or leave it out")
-    return kind
+    if isinstance(arrow_type, pa.BaseExtensionType):
+        return _plain_type(arrow_type.storage_type, name, depth + 1)
+    if is_.is_dictionary(arrow_type) or is_.is_run_end_encoded(arrow_type):
+        return _plain_type(arrow_type.value_type, name, depth + 1)
+    if is_.is_list(arrow_type) or is_.is_large_list(arrow_type) or is_.is_fixed_size_list(arrow_type):
+        value = _plain_type(arrow_type.value_type, name, depth + 1)
+        return pa.large_list(value) if is_.is_large_list(arrow_type) else pa.list_(value)
+    if is_.is_struct(arrow_type):
+        return pa.struct([(field.name, _plain_type(field.type, name, depth + 1)) for field in arrow_type])
+    if is_.is_nested(arrow_type):
+        raise Refused(
+            f"the column {name!r} of the spine's file is {_type_name(arrow_type)}, which a spine cannot hold; cast it or leave it out"
+        )
+    return arrow_type
 
 
 def _validate(batch: pa.RecordBatch, plain: pa.Schema) -> None:
@@ -138,29 +140,30 @@ def _validate(batch: pa.RecordBatch, plain: pa.Schema) -> None:
             ) from error
 
 
-def _flat(batch: pa.RecordBatch, plain: pa.Schema) -> pa.RecordBatch:
-    """The batch in the plain types; it has been validated."""
-    columns = [_flat_column(column, field) for column, field in zip(batch.columns, plain, strict=True)]
+def _to_plain(batch: pa.RecordBatch, plain: pa.Schema) -> pa.RecordBatch:
+    """Convert a validated batch to the plain types."""
+    columns = [_column_to_plain(column, field) for column, field in zip(batch.columns, plain, strict=True)]
     return pa.RecordBatch.from_arrays(columns, schema=plain)
 
 
-def _flat_column(column: pa.Array, field: pa.Field) -> pa.Array:
+def _column_to_plain(column: pa.Array, field: pa.Field) -> pa.Array:
     if column.type == field.type:
         return column
     if isinstance(column.type, pa.UuidType):
         return pa.array([None if value is None else str(value) for value in column.to_pylist()], field.type)
     if isinstance(column.type, pa.BaseExtensionType):
-        return _flat_column(column.storage, field)
+        return _column_to_plain(column.storage, field)
     if pa.types.is_run_end_encoded(column.type):
-        return _flat_column(pc.run_end_decode(column), field)
+        return _column_to_plain(pc.run_end_decode(column), field)
     try:
         return column.cast(field.type)
     except pa.ArrowNotImplementedError as error:
         raise Refused(
-            f"the column {field.name!r} of the spine's file is {_kind(column.type)}, which a spine cannot hold; cast it or leave it out"
+            f"the column {field.name!r} of the spine's file is {_type_name(column.type)}, which a spine cannot hold; cast it or leave it"
+            " out"
         ) from error
 
 
-def _kind(kind: pa.DataType) -> str:
-    """A type by name, without the names inside it."""
-    return str(kind).partition("<")[0]
+def _type_name(arrow_type: pa.DataType) -> str:
+    """The name of a type without its parameters, which may contain names of fields."""
+    return str(arrow_type).partition("<")[0]

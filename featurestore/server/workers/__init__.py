@@ -1,1 +1,1 @@
-"""Processes that do what makes the engine work, one request at a time each, and that can be ended whatever they do."""
+"""Processes that run queries, one request at a time each, so that any query can be ended by ending its process."""

@@ -1,4 +1,4 @@
-"""Requests that make the engine work: so many at once, each in a worker and with a deadline, and none for a client that has left."""
+"""Run the requests that need queries in worker processes: a limited number at once, each until its deadline or until its client leaves."""
 
 import asyncio
 import tempfile
@@ -20,24 +20,24 @@ from featurestore.server.uploads.process import FULL
 from featurestore.server.workers.messages import Ask, Part, Start
 from featurestore.server.workers.workers import Gone, Workers
 
-TAKING_SECONDS = 600.0
-"""How long a client may take to fetch an answer."""
+DOWNLOAD_SECONDS = 600.0
+"""How long a client may take to download a response."""
 IN_MEMORY_BYTES = 1 << 20
-"""Larger bodies wait on disk for their worker."""
+"""Request bodies larger than this are spooled to disk."""
 
-Leaving = asyncio.Task[None]
-"""Done when the client has left."""
+Disconnect = asyncio.Task[None]
+"""A task that ends when the client disconnects."""
 
 
 class BrokenOff(Exception):
-    """The worker ended in the middle of its answer: only a broken connection tells the client that the rest is missing."""
+    """The worker ended in the middle of its response. Only a broken connection can tell the client that the rest is missing."""
 
 
 class Bounded:
-    """An ASGI application that lets a worker answer, and gives requests room, a deadline, and an end when their client leaves.
+    """An ASGI application that forwards requests to workers.
 
-    A request takes room when its body is there, so that one that is sent slowly keeps nobody waiting. A worker that does not stop when
-    it is told to is ended.
+    It limits how many run at once, and stops a request at its deadline or when its client disconnects; a worker that does not stop is
+    killed. A request takes a slot once its body has arrived, so that a slow upload blocks no other request.
     """
 
     def __init__(self, pool: Pool, workers: Workers, spill: Path) -> None:
@@ -46,41 +46,44 @@ class Bounded:
     async def __call__(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
         private.make_folder(self._spill)
         with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, dir=str(self._spill)) as body:
-            if not await _spooled(receive, body):
+            if not await _spool(receive, body):
                 return
-            leaving = asyncio.create_task(_leave(receive))
-            sent = Sent(leaving, send)
+            disconnect = asyncio.create_task(_wait_for_disconnect(receive))
+            reply = ResponseSender(disconnect, send)
             try:
-                async with self._room(leaving):
-                    await self._answer(scope, body, sent)
-                await sent.finish()
+                async with self._slot(disconnect):
+                    await self._answer(scope, body, reply)
+                await reply.finish()
             except Busy as error:
                 await response(status_of(error), document_of(error), {"Retry-After": "5"})(scope, receive, send)
             finally:
-                leaving.cancel()
+                disconnect.cancel()
 
     @asynccontextmanager
-    async def _room(self, leaving: Leaving) -> AsyncIterator[None]:
-        """A place among the requests that are worked on. Raises: Busy, Timeout when the client left before there was one."""
-        place = object()
-        entering = asyncio.create_task(self._pool.enter(place))
+    async def _slot(self, disconnect: Disconnect) -> AsyncIterator[None]:
+        """Hold a slot of the pool for the block. Raises: Busy; Timeout if the client left before a slot was free."""
+        slot = object()
+        entering = asyncio.create_task(self._pool.enter(slot))
         try:
-            await asyncio.wait({entering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({entering, disconnect}, return_when=asyncio.FIRST_COMPLETED)
             if not entering.done():
                 raise client_left()
             entering.result()
             yield
         finally:
             if entering.cancel() is False and entering.exception() is None:
-                self._pool.leave(place)
+                self._pool.leave(slot)
 
-    async def _answer(self, scope: Scope, body: IO[bytes], sent: "Sent") -> None:
-        """Let a worker answer. Raises: Timeout when it took too long, or the client left; OutOfResources when it broke down; NotReady."""
+    async def _answer(self, scope: Scope, body: IO[bytes], reply: "ResponseSender") -> None:
+        """Forward the request to a worker and its response to the client.
+
+        Raises: Timeout at the deadline, or if the client left; OutOfResources if the worker crashed; NotReady if none could be started.
+        """
         ask = Ask(scope["method"], scope["path"], scope.get("raw_path") or b"", scope["query_string"], list(scope["headers"]))
         worker = await self._workers.begin(ask)
-        work = asyncio.create_task(worker.answer(body, sent.take))
+        work = asyncio.create_task(worker.answer(body, reply.take))
         try:
-            error = await self._overdue(work, sent)
+            error = await self._wait_for(work, reply)
             if error is not None:
                 worker.stop(error)
                 await asyncio.wait({work}, timeout=GRACE_SECONDS)
@@ -91,53 +94,53 @@ class Bounded:
                 work.cancel()
                 self._workers.end(worker)
         gone = not work.done() or isinstance(work.exception(), Gone)
-        if gone and not sent.begun:
-            raise error or _broken()
+        if gone and not reply.started:
+            raise error or _crash_error()
         if gone or not work.result():
             raise BrokenOff
 
-    async def _overdue(self, work: "asyncio.Task[bool]", sent: "Sent") -> Timeout | None:
-        """Wait for the work; the error of work that has to end before it is done."""
-        ends = {work, sent.leaving}
+    async def _wait_for(self, work: "asyncio.Task[bool]", reply: "ResponseSender") -> Timeout | None:
+        """Wait until the work ends. Returns the error with which to stop it if it must end early; None if it is done."""
+        ends = {work, reply.disconnect}
         await asyncio.wait(ends, timeout=self._pool.seconds, return_when=asyncio.FIRST_COMPLETED)
-        if sent.begun and not sent.leaving.done():
-            await asyncio.wait(ends, timeout=TAKING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if reply.started and not reply.disconnect.done():
+            await asyncio.wait(ends, timeout=DOWNLOAD_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             return None
-        return client_left() if sent.leaving.done() else self._pool.deadline()
+        return client_left() if reply.disconnect.done() else self._pool.timeout_error()
 
 
-class Sent:
-    """Hands a worker's answer to the client, for as long as it is there.
+class ResponseSender:
+    """Sends the response of a worker to the client until it disconnects.
 
-    The last part waits for `finish`: a client that has the whole answer may ask again at once, and needs the room of its first request.
+    The last part is sent by `finish`, after the slot is free: a client that has the whole response may send its next request at once.
     """
 
-    def __init__(self, leaving: Leaving, send: SendEvent) -> None:
-        self.leaving, self._send = leaving, send
-        self.begun = False
+    def __init__(self, disconnect: Disconnect, send: SendEvent) -> None:
+        self.disconnect, self._send = disconnect, send
+        self.started = False
         self._last: Part | None = None
 
     async def take(self, message: Start | Part) -> None:
-        """Send the next part of the answer, or keep it if it is the last."""
-        self.begun = True
+        """Send the next part of the response, or keep it for `finish` if it is the last."""
+        self.started = True
         if isinstance(message, Part) and not message.more:
             self._last = message
         else:
-            await self._pass_on(message)
+            await self._forward(message)
 
     async def finish(self) -> None:
-        """Send the last part. Raises: BrokenOff when the client does not take it in time."""
+        """Send the last part. Raises: BrokenOff if the client does not take it in time."""
         if self._last is None:
             return
         try:
-            async with asyncio.timeout(TAKING_SECONDS):
-                await self._pass_on(self._last)
+            async with asyncio.timeout(DOWNLOAD_SECONDS):
+                await self._forward(self._last)
         except TimeoutError as error:
             raise BrokenOff from error
 
-    async def _pass_on(self, message: Start | Part) -> None:
-        if self.leaving.done():
+    async def _forward(self, message: Start | Part) -> None:
+        if self.disconnect.done():
             return
         if isinstance(message, Start):
             await self._send({"type": "http.response.start", "status": message.status, "headers": message.headers})
@@ -145,15 +148,15 @@ class Sent:
             await self._send({"type": "http.response.body", "body": message.content, "more_body": message.more})
 
 
-def _broken() -> OutOfResources:
+def _crash_error() -> OutOfResources:
     return OutOfResources(
-        "the process that worked on this request broke down, as libraries do that get no memory; ask for less at once, lower"
-        " query_memory_limit, so that more is spilled, or raise server_memory_limit; had it room, the server's log may say more"
+        "the process that ran this request crashed, as libraries do when an allocation fails; request less data at once, lower"
+        " query_memory_limit, so that more is spilled, or raise server_memory_limit; if it had enough memory, see the server's log"
     )
 
 
-async def _spooled(receive: Receive, body: IO[bytes]) -> bool:
-    """Take in the body of a request, to be read from its beginning; False when the client left before it was there."""
+async def _spool(receive: Receive, body: IO[bytes]) -> bool:
+    """Copy the body of a request into a file, and rewind it; False if the client left before the body was complete."""
     size, more = 0, True
     while more:
         event = await receive()
@@ -164,21 +167,21 @@ async def _spooled(receive: Receive, body: IO[bytes]) -> bool:
         if size <= IN_MEMORY_BYTES:
             body.write(content)
         else:
-            await to_thread.run_sync(_kept, body, content)
+            await to_thread.run_sync(_write, body, content)
     body.seek(0)
     return True
 
 
-def _kept(body: IO[bytes], content: bytes) -> None:
+def _write(body: IO[bytes], content: bytes) -> None:
     try:
         body.write(content)
         body.flush()
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise OutOfResources("the disk is full: the body of the request cannot be kept; free some space", resource="disk") from error
+        raise OutOfResources("the disk is full: the body of the request cannot be spooled; free some space", resource="disk") from error
 
 
-async def _leave(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

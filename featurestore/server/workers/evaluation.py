@@ -1,4 +1,4 @@
-"""The process of an evaluation: an engine without files, and expressions over rows that a web process sends, one request at a time."""
+"""The evaluation process: computes expressions over rows that a web process sends, one request at a time, in an engine without files."""
 
 import os
 import pickle
@@ -12,39 +12,39 @@ from featurestore.errors import FeatureStoreError, OutOfResources
 from featurestore.server.jobs import memory
 
 ANSWER_BYTES = 64 << 20
-"""Most bytes of an answer: the web process takes it in whole."""
+"""Most bytes of a response: the web process reads it as a whole."""
 
 
 def work(descriptor: int) -> None:
-    """Answer over the socket until the other end is closed."""
-    threading.Thread(target=_end_with, args=(descriptor,), daemon=True).start()
+    """Answer requests over the socket until the other end is closed."""
+    threading.Thread(target=_exit_with, args=(descriptor,), daemon=True).start()
     with Connection(descriptor) as connection:
         engine_memory, process_memory = connection.recv()
-        memory.bound(process_memory)
+        memory.limit_subprocess(process_memory)
         evaluator = Evaluator(f"{engine_memory}B")
         while True:
             try:
-                what, arguments = connection.recv()
+                method, arguments = connection.recv()
             except EOFError:
                 return
             try:
-                answer = evaluator.evaluate(*arguments) if what == "evaluate" else evaluator.types_of(*arguments)
-                told = _pickled((answer, None))
+                answer = evaluator.evaluate(*arguments) if method == "evaluate" else evaluator.types_of(*arguments)
+                response = _pickle((answer, None))
             except FeatureStoreError as error:
-                told = _pickled((None, error))
-            connection.send_bytes(told)
+                response = _pickle((None, error))
+            connection.send_bytes(response)
 
 
-def _pickled(answer: Any) -> bytes:
-    """An answer as it is sent. Raises: OutOfResources when it is too large."""
-    told = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
-    if len(told) > ANSWER_BYTES:
+def _pickle(response: Any) -> bytes:
+    """Encode a response. Raises: OutOfResources if it is too large."""
+    encoded = pickle.dumps(response, pickle.HIGHEST_PROTOCOL)
+    if len(encoded) > ANSWER_BYTES:
         raise OutOfResources(f"the derived features take more than {ANSWER_BYTES >> 20} MiB; ask for fewer rows at once")
-    return told
+    return encoded
 
 
-def _end_with(descriptor: int) -> None:
-    """End this process when the other end of the socket is closed, whatever it computes: its web process may have been killed."""
+def _exit_with(descriptor: int) -> None:
+    """Exit as soon as the other end of the socket is closed, even during a computation: the web process may have been killed."""
     closed = select.poll()
     closed.register(descriptor, 0)
     closed.poll()

@@ -1,4 +1,4 @@
-"""Expressions over a few rows, in processes that can be ended: one call of `levenshtein` may take hours, which nothing interrupts."""
+"""Compute expressions over a few rows in processes that can be killed: a call of `levenshtein` may take hours and cannot be interrupted."""
 
 import os
 import signal
@@ -15,20 +15,20 @@ from featurestore.errors import FeatureStoreError, NotReady, OutOfResources
 from featurestore.server.workers.origin import EVALUATION, FORKS
 from featurestore.settings import Settings
 
-KEPT = 2
-"""Processes that are kept for later when nobody needs them."""
+MAX_IDLE = 2
+"""Most idle processes that are kept for later requests."""
 MEMORY_BYTES = 2 << 30
-"""Most memory of one of them: there may be as many as there are lookups at once."""
+"""Most memory of one process; there may be as many processes as concurrent lookups."""
 
 
 class Evaluation:
-    """A process that evaluates for one thread at a time."""
+    """The web process's side of an evaluation process, which serves one thread at a time."""
 
     def __init__(self, memory: int, process_memory: int) -> None:
-        """`memory`, in bytes, is for its engine, `process_memory` for all of it. Raises: NotReady."""
+        """`memory` limits the engine and `process_memory` the whole process, in bytes. Raises: NotReady."""
         ours, theirs = socket.socketpair()
         with theirs:
-            self._pid = FORKS.ask(EVALUATION, [theirs.fileno()])
+            self._pid = FORKS.fork(EVALUATION, [theirs.fileno()])
         self._connection = Connection(ours.detach())
         try:
             self._connection.send((memory, process_memory))
@@ -36,10 +36,10 @@ class Evaluation:
             self._connection.close()
             raise NotReady("the process that computes derived features ended at once; the server's log may say why") from error
 
-    def ask(self, what: str, arguments: Sequence[Any]) -> Any:
-        """What the method of the evaluator answers. Raises: its error; EOFError when the process has ended."""
+    def call(self, method: str, arguments: Sequence[Any]) -> Any:
+        """Call a method of the evaluator in the process. Raises: the error that it raises; EOFError if the process has ended."""
         try:
-            self._connection.send((what, arguments))
+            self._connection.send((method, arguments))
             answer, error = self._connection.recv()
         except ConnectionError as ended:
             raise EOFError from ended
@@ -49,21 +49,24 @@ class Evaluation:
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended while nobody asked it for anything: it says nothing by itself."""
+        """Whether an idle process has ended: it sends nothing unasked, so that anything to read is the end of the socket."""
         return self._connection.poll()
 
     def interrupt(self) -> None:
-        """End it, whatever it does."""
+        """Kill the process, whatever it does."""
         with suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Let it end: it reads until nobody is there."""
+        """Close the socket; the process then exits."""
         self._connection.close()
 
 
 class Evaluations:
-    """An evaluator whose work ends when its watch is stopped. As many processes as threads that evaluate; few are kept."""
+    """An evaluator that runs in processes, and kills one when the watch of its request is stopped.
+
+    There are as many processes as threads that evaluate at the same time; at most `MAX_IDLE` are kept when idle.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._memory, self._process_memory = settings.query_memory(), min(settings.server_memory(), MEMORY_BYTES)
@@ -71,36 +74,36 @@ class Evaluations:
         self._lock = Lock()
         self._closed = False
 
-    def evaluate(self, expressions: Sequence[str], given: ColumnValues, rows: int | None = None) -> list[list[Any]]:
-        """See Evaluator. Raises: OutOfResources when the process breaks down; what the watch was stopped with; NotReady."""
-        found: list[list[Any]] = self._ask("evaluate", (expressions, given, rows))
-        return found
+    def evaluate(self, expressions: Sequence[str], inputs: ColumnValues, rows: int | None = None) -> list[list[Any]]:
+        """See Evaluator. Raises: OutOfResources if the process crashes; the error with which the watch was stopped; NotReady."""
+        columns: list[list[Any]] = self._call("evaluate", (expressions, inputs, rows))
+        return columns
 
-    def types_of(self, expressions: Sequence[str], given: ColumnValues, rows: int = 1) -> tuple[str, ...]:
+    def types_of(self, expressions: Sequence[str], inputs: ColumnValues, rows: int = 1) -> tuple[str, ...]:
         """See Evaluator. Raises: as `evaluate`."""
-        found: tuple[str, ...] = self._ask("types_of", (expressions, given, rows))
-        return found
+        types: tuple[str, ...] = self._call("types_of", (expressions, inputs, rows))
+        return types
 
     def close(self) -> None:
-        """Let all processes go that nobody needs; those that work end with their work."""
+        """End idle processes. Busy ones end when their work does."""
         with self._lock:
             self._closed = True
             while self._idle:
                 self._idle.pop().close()
 
-    def _ask(self, what: str, arguments: Sequence[Any]) -> Any:
+    def _call(self, method: str, arguments: Sequence[Any]) -> Any:
         watch = current()
-        # One that waited for a thread until its deadline takes no process.
+        # A request whose deadline passed while it waited for a thread needs no process.
         watch.check()
-        evaluation = self._taken()
+        evaluation = self._take()
         try:
             with watch.over(evaluation):
-                answer = evaluation.ask(what, arguments)
+                answer = evaluation.call(method, arguments)
         except EOFError as error:
             evaluation.close()
             watch.check()
             raise OutOfResources(
-                "the process that computed derived features broke down, as libraries do that get no memory; send fewer rows at once"
+                "the process that computed derived features crashed, as libraries do when an allocation fails; send fewer rows at once"
             ) from error
         except FeatureStoreError:
             self._give_back(evaluation)
@@ -112,10 +115,10 @@ class Evaluations:
         self._give_back(evaluation)
         return answer
 
-    def _taken(self) -> Evaluation:
+    def _take(self) -> Evaluation:
         with self._lock:
             if self._closed:
-                raise NotReady("the server is ending")
+                raise NotReady("the server is shutting down")
             while self._idle:
                 if not (idle := self._idle.pop()).ended:
                     return idle
@@ -124,7 +127,7 @@ class Evaluations:
 
     def _give_back(self, evaluation: Evaluation) -> None:
         with self._lock:
-            if not self._closed and len(self._idle) < KEPT:
+            if not self._closed and len(self._idle) < MAX_IDLE:
                 self._idle.append(evaluation)
                 return
         evaluation.close()

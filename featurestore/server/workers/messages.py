@@ -1,13 +1,13 @@
-"""What a web process and its workers say to one another: messages of a few kinds over a socket, each with its length before it."""
+"""The messages between a web process and its workers: msgpack structs over a socket, each preceded by its length."""
 
 from asyncio import IncompleteReadError, StreamReader, StreamWriter
 
 import msgspec
 
 HEADER = 8
-"""Bytes before each message that tell its length."""
+"""Bytes of the length before each message."""
 PART_BYTES = 256 << 10
-"""Most bytes of a body that are sent at once."""
+"""Most bytes of a body in one message."""
 MOST_BYTES = 16 << 20
 """Most bytes of a message."""
 
@@ -15,7 +15,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Begin(msgspec.Struct, tag=True):
-    """To a worker, first of all: the settings as JSON with their secrets, the environment, and the working directory."""
+    """To a worker, before all else: the settings as JSON, including secrets, the environment, and the working directory."""
 
     settings: str
     environment: dict[str, str]
@@ -23,7 +23,7 @@ class Begin(msgspec.Struct, tag=True):
 
 
 class Ask(msgspec.Struct, tag=True):
-    """To a worker: a request, whose body it asks for in parts."""
+    """To a worker: a request without its body, of which the worker requests one part after the other."""
 
     method: str
     path: str
@@ -33,36 +33,36 @@ class Ask(msgspec.Struct, tag=True):
 
 
 class Part(msgspec.Struct, tag=True):
-    """The next part of a body, of the request or of the answer; `more` follow or not."""
+    """To and from a worker: the next part of the body of a request or response; `more` is whether others follow."""
 
     content: bytes
     more: bool
 
 
 class Stop(msgspec.Struct, tag=True):
-    """To a worker: the request has to end, with this error; `left` when its client has left."""
+    """To a worker: stop the request with this error. `details` has `left` if the client disconnected."""
 
     message: str
     details: dict[str, bool | float]
 
 
 class Taken(msgspec.Struct, tag=True):
-    """From a worker: it has begun with the request."""
+    """From a worker: it has accepted the request."""
 
 
 class More(msgspec.Struct, tag=True):
-    """From a worker: the next part of the request's body is wanted."""
+    """From a worker: send the next part of the request's body."""
 
 
 class Start(msgspec.Struct, tag=True):
-    """From a worker: the answer begins."""
+    """From a worker: the status and headers of the response."""
 
     status: int
     headers: Headers
 
 
 class Over(msgspec.Struct, tag=True):
-    """From a worker: the request is dealt with; `failed` in the middle of its answer."""
+    """From a worker: the request is finished; `failed` is whether its response broke off."""
 
     failed: bool = False
 
@@ -73,13 +73,13 @@ _DECODER = msgspec.msgpack.Decoder(Message)
 
 
 def send(writer: StreamWriter, message: Message) -> None:
-    """Write a message; `drain` is the caller's."""
+    """Write a message. The caller drains the writer."""
     content = msgspec.msgpack.encode(message)
     writer.write(len(content).to_bytes(HEADER, "big") + content)
 
 
 async def receive(reader: StreamReader) -> Message | None:
-    """The next message; None when whoever sends them is gone. Raises: ValueError when what comes is no message."""
+    """The next message; None if the other end is closed. Raises: ValueError for bytes that are no message."""
     try:
         size = int.from_bytes(await reader.readexactly(HEADER), "big")
         if size > MOST_BYTES:
@@ -87,5 +87,5 @@ async def receive(reader: StreamReader) -> Message | None:
         content = await reader.readexactly(size)
     except (IncompleteReadError, ConnectionError):
         return None
-    found: Message = _DECODER.decode(content)
-    return found
+    message: Message = _DECODER.decode(content)
+    return message

@@ -1,4 +1,4 @@
-"""The process that workers and evaluations of this process are forked from: it has imported all that they need, and runs nothing."""
+"""The fork server of workers and evaluations: a process that has imported what they need, and only forks."""
 
 import atexit
 import os
@@ -6,11 +6,11 @@ import os
 from featurestore.server.forks import Forks
 
 WORKER, EVALUATION = b"worker", b"evaluation"
-"""What a fork is to be."""
+"""The message of a fork request: what the fork becomes."""
 
-# Arrow's allocator would take a gigabyte of address space in one piece, which counts as data that a fork has.
+# Arrow's allocator would reserve a gigabyte of address space at once, which counts as data memory of the fork.
 ENVIRONMENT = {"MIMALLOC_ARENA_EAGER_COMMIT": "0"}
 
-FORKS = Forks("featurestore.server.workers.process", "does what makes the engine work", lambda: {**os.environ, **ENVIRONMENT})
-"""One for all applications of this process: what it has imported takes a second and a hundred megabytes."""
+FORKS = Forks("featurestore.server.workers.process", "runs queries", lambda: {**os.environ, **ENVIRONMENT})
+"""Shared by all applications of this process: its imports take a second and a hundred megabytes."""
 atexit.register(FORKS.close)

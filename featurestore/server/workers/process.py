@@ -1,4 +1,4 @@
-"""The process of a worker: a store and its routes, to which one request at a time comes from the web process that it belongs to."""
+"""The worker process: serves the routes of a feature store, one request at a time, to the web process that it belongs to."""
 
 import asyncio
 import gc
@@ -23,24 +23,24 @@ from featurestore.server.workers.origin import EVALUATION
 from featurestore.settings import Settings
 from featurestore.store import FeatureStore
 
-NICER = 5
+NICENESS = 5
 
 
 def main() -> None:
-    """Be the process that workers are forked from: it has imported all that they need."""
-    # To look through what is there for what is garbage would make each fork's copy of it.
+    """Run the fork server of workers and evaluations."""
+    # Garbage collection writes to every object that it visits, so that each fork would copy the memory of all modules.
     gc.freeze()
     forks.serve(work, quiet=False)
 
 
 def work(message: bytes, descriptors: Sequence[int]) -> None:
-    """Be a worker or an evaluation, until the web process at the other end of the socket is gone."""
+    """Run a worker or an evaluation until the web process at the other end of the socket is gone."""
     (connection,) = descriptors
     if message == EVALUATION:
         evaluation.work(connection)
         return
-    # Lookups and probes, which the web process answers, go first.
-    os.nice(NICER)
+    # Lower priority than the web process, which answers lookups and probes.
+    os.nice(NICENESS)
     asyncio.run(_work(socket.socket(fileno=connection)))
 
 
@@ -54,58 +54,58 @@ async def _work(connection: socket.socket) -> None:
         time.tzset()
         logs.begin()
         settings = Settings(**json.loads(begin.settings))
-        memory.bound(settings.server_memory())
+        memory.limit_subprocess(settings.server_memory())
         bounds = Bounds(
             memory=settings.query_memory(), spill=settings.query_spill(), result=settings.result_bytes(), spine=settings.spine_bytes()
         )
         await Worker(engine_app(FeatureStore(settings=settings)), bounds, reader, writer).run()
-    # At once: a thread that goes on would be waited for.
+    # A normal exit would wait for threads that still run.
     os._exit(0)
 
 
 class Worker:
-    """Hands what the web process sends to the request that is being answered."""
+    """Receives the messages of the web process and passes them to the current request."""
 
     def __init__(self, app: ASGIApp, bounds: Bounds, reader: StreamReader, writer: StreamWriter) -> None:
         self._app, self._bounds, self._reader, self._writer = app, bounds, reader, writer
 
     async def run(self) -> None:
-        """Until the web process is gone. It sends a request when it was told that the one before is over."""
-        answering, work = None, None
+        """Serve requests until the web process is gone. It sends a request only after the previous one is over."""
+        current, work = None, None
         while (message := await receive(self._reader)) is not None:
             if isinstance(message, Ask):
                 send(self._writer, Taken())
-                answering = Answering(Watch(self._bounds), self._writer)
-                work = asyncio.create_task(answering.answer(self._app, message))
-            elif answering is not None and work is not None and not work.done():
-                answering.take(message)
+                current = RequestRun(Watch(self._bounds), self._writer)
+                work = asyncio.create_task(current.answer(self._app, message))
+            elif current is not None and work is not None and not work.done():
+                current.take(message)
 
 
-class Answering:
-    """One request, and its answer to the web process."""
+class RequestRun:
+    """One request: connects the application with the messages of the web process."""
 
     def __init__(self, watch: Watch, writer: StreamWriter) -> None:
         self._watch, self._writer = watch, writer
         self._parts: asyncio.Queue[Part] = asyncio.Queue()
         self._stopped = asyncio.Event()
-        self._body_over = False
+        self._body_complete = False
         self._stopping: asyncio.Task[None] | None = None
 
     async def answer(self, app: ASGIApp, ask: Ask) -> None:
-        """Let the application answer."""
+        """Let the application respond to the request."""
         failed = False
         try:
             with use_watch(self._watch):
                 await app(_scope(ask), self._receive, self._send)
-        except Exception:  # noqa: BLE001 - the application has logged it, and broken its answer off
+        except Exception:  # noqa: BLE001 - the application has logged the error and broken off its response
             failed = True
         finally:
             if self._stopping is not None:
                 self._stopping.cancel()
-        await self._tell(Over(failed))
+        await self._reply(Over(failed))
 
     def take(self, message: Message) -> None:
-        """A message of the web process for this request: more of its body, or that it has to end."""
+        """Handle a message for this request: the next part of its body, or a stop."""
         if isinstance(message, Part):
             self._parts.put_nowait(message)
         elif isinstance(message, Stop) and self._stopping is None:
@@ -118,24 +118,24 @@ class Answering:
             await asyncio.sleep(INTERRUPT_INTERVAL)
 
     async def _receive(self) -> Event:
-        if self._body_over:
+        if self._body_complete:
             await self._stopped.wait()
             return {"type": "http.disconnect"}
-        await self._tell(More())
+        await self._reply(More())
         part = await self._parts.get()
-        self._body_over = not part.more
+        self._body_complete = not part.more
         return {"type": "http.request", "body": part.content, "more_body": part.more}
 
     async def _send(self, event: Event) -> None:
         if event["type"] == "http.response.start":
-            await self._tell(Start(event["status"], list(event["headers"])))
+            await self._reply(Start(event["status"], list(event["headers"])))
             return
         body, more = memoryview(event.get("body", b"")), event.get("more_body", False)
         for begin in range(0, max(1, len(body)), PART_BYTES):
             end = begin + PART_BYTES
-            await self._tell(Part(bytes(body[begin:end]), more or end < len(body)))
+            await self._reply(Part(bytes(body[begin:end]), more or end < len(body)))
 
-    async def _tell(self, message: Message) -> None:
+    async def _reply(self, message: Message) -> None:
         send(self._writer, message)
         await self._writer.drain()
 
