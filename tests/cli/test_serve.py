@@ -43,7 +43,7 @@ def test_it_says_where_answers_and_ends(filled: Path) -> None:
             assert store.online_features("churn", [{"customer_id": 13}], [{"basket": 1}]).status["customer_orders"] == ("PRESENT",)
         taken = CliRunner().invoke(main, ["serve", "--port", url.rpartition(":")[2]])
         assert taken.exit_code == 1
-        assert "give another --host or --port" in taken.stderr
+        assert "pass another --host or --port" in taken.stderr
         server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0
 

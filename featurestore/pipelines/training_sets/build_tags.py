@@ -28,6 +28,7 @@ def tag_snapshots(runtime: Runtime, prepared: PreparedTrainingSet, target: str) 
     name = TAG + prepared.id
     note = json.dumps({"at": times.text(times.now()), "training_set": target, "build": uuid.uuid4().hex})
     tagged: list[str] = []
+    writing = False
     try:
         for table, at in prepared.pinned.items():
             identifier = runtime.features_table(table)
@@ -35,10 +36,12 @@ def tag_snapshots(runtime: Runtime, prepared: PreparedTrainingSet, target: str) 
                 # Listed before it is tagged, since an interrupt may come in between. Only a tag with this note is removed.
                 tagged.append(identifier)
                 tags.set_tag(at.table, name, at.snapshot_id, note)
+        writing = True
         yield
     except BaseException as error:
-        # An interrupted or canceled build needs no tags. If its commit may have succeeded anyway, maintenance decides later.
-        if not outcome_unknown(error) and not _may_exist(runtime, target, name):
+        # An interrupted or canceled build needs no tags, also if it is not known whether the last one was set. If the commit of the
+        # training set may have succeeded, maintenance decides later.
+        if not (writing and outcome_unknown(error)) and not _may_exist(runtime, target, name):
             for identifier in tagged:
                 _remove_tag(runtime, identifier, name, note)
         raise

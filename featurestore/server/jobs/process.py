@@ -50,7 +50,7 @@ class JobRun:
     def __init__(self, jobs: JobStore, settings: Settings) -> None:
         self._jobs = jobs
         self._settings = settings
-        self._finishing = False
+        self._finishing = self._stopped = False
         self._job: Job | None = None
         self._reported_at = 0.0
 
@@ -68,6 +68,7 @@ class JobRun:
     def stop(self, signum: int, frame: FrameType | None) -> None:
         """Handle SIGTERM: unwind, so that partial files are deleted. Ignored once only the commit is left."""
         if not self._finishing:
+            self._stopped = True
             sys.exit(signum)
 
     def report(self, progress: dict[str, Any]) -> None:
@@ -91,14 +92,21 @@ class JobRun:
                 return outcome, None
             result, body = outcome.result, _error_body(job, outcome.error, max_bytes)
         except FeatureStoreError as failed:
+            self._exit_if_stopped(failed)
             result, body = None, _error_body(job, failed, max_bytes)
         except Exception as failed:  # the record of a job must show any failure
+            self._exit_if_stopped(failed)
             log.exception("job %s failed", job.id)
             unexpected = document("InternalError", f"the job failed unexpectedly; the server's log says more under {job.id}")
             result, body = None, document_of(memory.shortage_error(max_bytes)) if memory.is_shortage(failed) else unexpected
         memory.lift_limit()
         error: dict[str, Any] = body["error"]
         return result, error
+
+    def _exit_if_stopped(self, error: Exception) -> None:
+        """Exit if the job was stopped: libraries in C turn the exit that interrupts them into errors of their own."""
+        if self._stopped:
+            raise SystemExit(signal.SIGTERM) from error
 
 
 def _timeout_error(settings: Settings) -> Timeout:
