@@ -77,7 +77,28 @@ def _run(config: uvicorn.Config, listener: socket.socket) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="featurestore-metrics-") as folder:
         os.environ[SHARED_FOLDER] = folder
-        Multiprocess(config, [listener]).run()
+        _Supervisor(config, [listener]).run()
+
+
+class _Supervisor(Multiprocess):
+    """Runs several web processes. One that dies while it is asked whether it lives is replaced at once.
+
+    uvicorn keeps the answering end of each pipe open in this process too, so that it would wait for the answer until its time-out.
+    """
+
+    def init_processes(self) -> None:
+        """Start the processes."""
+        super().init_processes()
+        self._close_answering_ends()
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace the processes that died or do not answer."""
+        super().keep_subprocess_alive()
+        self._close_answering_ends()
+
+    def _close_answering_ends(self) -> None:
+        for process in self.processes:
+            process.child_conn.close()
 
 
 def application(settings: Settings) -> FastAPI:
