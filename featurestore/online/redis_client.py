@@ -74,6 +74,21 @@ class RedisClient:
             )
             raise NotReady(message, address=self.address) from error
 
+    def key(self, letter: bytes, table: str | None = None) -> bytes:
+        """A key name. Of the store: g generation, i identity, n counter, f right to fill. Of a table: t header, l lease, p sequences of
+        interrupted publishes, d obsolete row ids, s sample of its rows' keys. `rows_prefix` names rows.
+        """
+        return self.base + letter + (b"" if table is None else b":" + table.encode())
+
+    def rows_prefix(self, number: int) -> bytes:
+        """The prefix of the names of rows with this id."""
+        return self.base + b"r:%d:" % number
+
+    def header(self, table: str) -> bytes | None:
+        """The encoded header of a table, whether its rows can be read or not; None if there is no table."""
+        data: bytes | None = self.commands.get(self.key(b"t", table))
+        return data
+
     def eviction(self) -> str | None:
         """The policy by which the server evicts keys when its memory is full; None if it does not evict, or if that is unknown."""
         with self.errors():
