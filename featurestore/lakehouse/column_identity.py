@@ -3,9 +3,9 @@
 from collections.abc import Collection, Mapping
 
 from pyiceberg import types as ice
-from pyiceberg.table import Table
 
 from featurestore.lakehouse import tables
+from featurestore.lakehouse.table import Table
 
 
 def column_identities(table: Table, schema_id: int, names: Collection[str]) -> dict[str, str]:
@@ -19,7 +19,7 @@ def column_identities(table: Table, schema_id: int, names: Collection[str]) -> d
 
 def hold_in_every_schema(table: Table, current: Mapping[str, str]) -> bool:
     """Whether these columns have the same identity in every schema of the table."""
-    return all(column_identities(table, schema_id, current) == dict(current) for schema_id in table.schemas())
+    return all(column_identities(table, schema_id, current) == dict(current) for schema_id in table.iceberg.schemas())
 
 
 def name_in_schema(table: Table, schema_id: int, identity: str) -> str | None:

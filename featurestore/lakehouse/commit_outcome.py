@@ -1,6 +1,5 @@
 """Find out whether a commit whose response was lost has landed, even if others have committed on top of it."""
 
-from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata, TableMetadataV1
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import (
@@ -15,6 +14,8 @@ from pyiceberg.table.update import (
     TableUpdate,
 )
 
+from featurestore.lakehouse.table import Table
+
 
 def has_landed(before: Table, now: Table, updates: tuple[TableUpdate, ...]) -> bool | None:
     """Whether `updates`, built on the state `before`, are part of the state `now`; None if that cannot be determined.
@@ -24,22 +25,22 @@ def has_landed(before: Table, now: Table, updates: tuple[TableUpdate, ...]) -> b
     added = [update.snapshot for update in updates if isinstance(update, AddSnapshotUpdate)]
     if added:
         return _has_snapshot(now, added[-1])
-    return all(_is_applied(update, now.metadata) for update in updates)
+    return all(_is_applied(update, now.iceberg.metadata) for update in updates)
 
 
 def _has_snapshot(table: Table, other: Snapshot) -> bool | None:
-    if table.snapshot_by_id(other.snapshot_id) is not None:
+    if table.iceberg.snapshot_by_id(other.snapshot_id) is not None:
         return True
     number = other.sequence_number or 0
-    if isinstance(table.metadata, TableMetadataV1) or table.metadata.last_sequence_number < number:
+    if isinstance(table.iceberg.metadata, TableMetadataV1) or table.iceberg.metadata.last_sequence_number < number:
         return False
-    if any(other.sequence_number == number for other in table.snapshots()):
+    if any(other.sequence_number == number for other in table.iceberg.snapshots()):
         # Another writer got this sequence number.
         return False
     # The snapshot with that sequence number has expired: its files may still be in the current manifests.
-    current = table.current_snapshot()
-    for manifest in current.manifests(table.io) if current is not None else ():
-        if any(entry.snapshot_id == other.snapshot_id for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=False)):
+    current = table.iceberg.current_snapshot()
+    for manifest in current.manifests(table.iceberg.io) if current is not None else ():
+        if any(entry.snapshot_id == other.snapshot_id for entry in manifest.fetch_manifest_entry(table.iceberg.io, discard_deleted=False)):
             return True
     return None
 

@@ -20,7 +20,8 @@ from pyiceberg.exceptions import (
     ServiceUnavailableError,
     ValidationException,
 )
-from pyiceberg.table import Table, Transaction
+from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table import Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.update import AssertTableUUID, RemovePropertiesUpdate, SetPropertiesUpdate, TableUpdate
 
@@ -28,6 +29,7 @@ from featurestore.errors import CommitConflict, CommitUnknown, FeatureStoreError
 from featurestore.lakehouse.catalog_errors import UNREACHABLE, drop_connections, is_disk_full, to_store_error
 from featurestore.lakehouse.commit_outcome import has_landed
 from featurestore.lakehouse.requirements import StagedUpdates, as_loaded
+from featurestore.lakehouse.table import Table
 from featurestore.masking import logger_of
 
 logger = logger_of(__name__)
@@ -56,8 +58,9 @@ Stage = Callable[[Table], Transaction | None]
 def begin(table: Table) -> Transaction:
     """Start a transaction on the state that the handle shows; pyiceberg does not retry it, whatever the table's properties say."""
     policy = {"commit.retry.num-retries": "0"}
-    metadata = table.metadata.model_copy(update={"properties": {**table.metadata.properties, **policy}})
-    return _CachedTransaction(Table(table.name(), metadata, table.metadata_location, table.io, table.catalog, table.config))
+    shown = table.iceberg
+    metadata = shown.metadata.model_copy(update={"properties": {**shown.metadata.properties, **policy}})
+    return _CachedTransaction(IcebergTable(shown.name(), metadata, shown.metadata_location, shown.io, shown.catalog, shown.config))
 
 
 class _CachedTransaction(Transaction):
@@ -97,7 +100,7 @@ def commit(
             sent = True
             with sending():
                 execute(fresh, transaction)
-        _update_handle(table, fresh)
+        table.show(fresh)
         return sent
 
     def recover(conflict: CommitConflict) -> None:
@@ -106,7 +109,7 @@ def commit(
             raise conflict
         fresh = reload(fresh)
 
-    return retry(table_name(table), attempt, undone=undone, attempts=attempts, recover=recover)
+    return retry(table.name, attempt, undone=undone, attempts=attempts, recover=recover)
 
 
 def retry(
@@ -146,23 +149,23 @@ def execute(table: Table, transaction: Transaction) -> None:
     Any other error of ours, such as CommitConflict: nothing landed. An interrupt carries a note that the outcome is unknown.
     """
     updates = transaction._updates
-    requirements = (*transaction._requirements, AssertTableUUID(uuid=table.metadata.table_uuid))
+    requirements = (*transaction._requirements, AssertTableUUID(uuid=table.iceberg.metadata.table_uuid))
     for sent in range(1, SEND_ATTEMPTS + 1):
-        handle = transaction._table
+        handle = Table(transaction._table)
         try:
             # Not `commit_transaction`: it deletes the manifests of a commit that a server reports as failed, and that may have landed.
-            handle._do_commit(updates=updates, requirements=requirements)
+            handle.iceberg._do_commit(updates=updates, requirements=requirements)
         except Exception as error:  # noqa: BLE001 - any error may have come after the commit landed
             fresh = _resolve_outcome(table, transaction, updates, error, last=sent == SEND_ATTEMPTS)
             if fresh is None:
-                logger.info("sending a commit to %s again after: %s", table_name(table), error)
+                logger.info("sending a commit to %s again after: %s", table.name, error)
                 continue
             handle = fresh
         except BaseException as interrupt:
-            drop_connections(table.catalog)
+            drop_connections(table.iceberg.catalog)
             interrupt.add_note(_unknown_message(table, "it was interrupted"))
             raise
-        _update_handle(table, handle)
+        table.show(handle)
         return
 
 
@@ -173,21 +176,16 @@ def outcome_unknown(error: BaseException) -> bool:
 
 def reload(table: Table) -> Table:
     """Load a new handle of the table. Raises: CommitConflict if the table is gone; NotReady if it cannot be reached."""
-    name = table_name(table)
+    name = table.name
     try:
-        fresh = table.catalog.load_table(table.name())
+        fresh = Table(table.iceberg.catalog.load_table(table.iceberg.name()))
     except NoSuchTableError as error:
         raise CommitConflict(f"the table {name} is gone", table=name) from error
     except UNREACHABLE as error:
         raise to_store_error(error, f"loading {name}") from error
-    if fresh.metadata.table_uuid != table.metadata.table_uuid:
+    if fresh.uuid != table.uuid:
         raise CommitConflict(f"the table {name} was dropped and created again", table=name)
     return fresh
-
-
-def table_name(table: Table) -> str:
-    """The table's name, with its namespace."""
-    return ".".join(table.name())
 
 
 _UNKNOWN_PREFIX = "whether the commit to"
@@ -195,7 +193,7 @@ _UNKNOWN_PREFIX = "whether the commit to"
 
 def _unknown_message(table: Table, why: str) -> str:
     return (
-        f"{_UNKNOWN_PREFIX} {table_name(table)} landed is not known: {why}; nothing was deleted. Run the same again when the catalog"
+        f"{_UNKNOWN_PREFIX} {table.name} landed is not known: {why}; nothing was deleted. Run the same again when the catalog"
         " answers: what has landed is kept; files of what has not are removed by `featurestore maintain`"
     )
 
@@ -208,7 +206,7 @@ def _resolve_outcome(
     Raises: CommitUnknown; another error of ours if it is known that nothing landed.
     """
     refused = _is_refusal(table, error)
-    if not (refused and isinstance(table.catalog, MetastoreCatalog)):
+    if not (refused and isinstance(table.iceberg.catalog, MetastoreCatalog)):
         try:
             fresh = _reload_with_retries(table)
         except CommitConflict:
@@ -216,27 +214,27 @@ def _resolve_outcome(
             raise
         except FeatureStoreError as silence:
             reason = to_store_error(error, "the answer").details.get("reason")
-            raise CommitUnknown(_unknown_message(table, silence.message), table=table_name(table), reason=reason) from error
+            raise CommitUnknown(_unknown_message(table, silence.message), table=table.name, reason=reason) from error
         there = has_landed(table, fresh, updates)
         if there:
             return fresh
         if there is None or (last and not refused):
-            raise CommitUnknown(_unknown_message(table, "it is not visible yet"), table=table_name(table)) from error
+            raise CommitUnknown(_unknown_message(table, "it is not visible yet"), table=table.name) from error
     if not refused:
         return None
     # The commit did not land, so nothing refers to the files that the transaction wrote.
     for producer in transaction._snapshot_producers:
         producer._clean_all_uncommitted()
     if isinstance(error, UNREACHABLE) and not isinstance(error, ValueError):
-        raise to_store_error(error, f"committing to {table_name(table)}; nothing was written") from error
+        raise to_store_error(error, f"committing to {table.name}; nothing was written") from error
     raise CommitConflict(
-        f"another writer changed {table_name(table)} first ({error}); nothing was written, try again", table=table_name(table)
+        f"another writer changed {table.name} first ({error}); nothing was written, try again", table=table.name
     ) from error
 
 
 def _reload_with_retries(table: Table) -> Table:
     """Reload the table, with several attempts. Raises: as `reload`."""
-    drop_connections(table.catalog)
+    drop_connections(table.iceberg.catalog)
     for pause in RELOAD_DELAYS[:-1]:
         time.sleep(pause)
         try:
@@ -254,7 +252,7 @@ def _is_refusal(table: Table, error: Exception) -> bool:
     """
     if isinstance(error, CommitFailedException | ValidationException):
         return True
-    if isinstance(table.catalog, MetastoreCatalog):
+    if isinstance(table.iceberg.catalog, MetastoreCatalog):
         # Metadata are written before they are swapped in. The same updates applied to the state that the handle shows, so a ValueError
         # means that the table has changed since.
         return (isinstance(error, OSError) and is_disk_full(error)) or isinstance(error, ValueError)
@@ -265,10 +263,6 @@ def _is_refusal(table: Table, error: Exception) -> bool:
 
     answer = error.__cause__
     return isinstance(answer, HTTPError) and answer.response is not None and answer.response.status_code not in (408, 499)
-
-
-def _update_handle(table: Table, fresh: Table) -> None:
-    table.metadata, table.metadata_location = fresh.metadata, fresh.metadata_location
 
 
 def stage_properties(transaction: Transaction, table: Table, properties: Mapping[str, str], drop: Iterable[str] = ()) -> None:

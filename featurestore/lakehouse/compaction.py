@@ -8,7 +8,7 @@ from operator import itemgetter
 import pyarrow as pa
 from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.manifest import DataFile
-from pyiceberg.table import FileScanTask, Table, Transaction
+from pyiceberg.table import FileScanTask, Transaction
 from pyiceberg.table.snapshots import Operation, Summary
 from pyiceberg.table.update.snapshot import _OverwriteFiles
 from pyiceberg.typedef import EMPTY_DICT
@@ -20,6 +20,7 @@ from featurestore.lakehouse.casting import cast_batches
 from featurestore.lakehouse.catalog_errors import translating_errors
 from featurestore.lakehouse.commits import begin, commit, reload, stage_properties
 from featurestore.lakehouse.data_files import ROW_GROUP_ROWS, DataFiles, group_rows
+from featurestore.lakehouse.table import Table
 from featurestore.masking import logger_of
 
 logger = logger_of(__name__)
@@ -65,11 +66,11 @@ class FileGroup:
 
 def partitions(table: Table) -> list[FileGroup]:
     """The current files of each partition, ordered by partition; partitions with deleted rows or an older partition spec are left out."""
-    snapshot_id = tables.current_snapshot_id(table)
+    snapshot_id = table.snapshot_id
     by_partition: dict[str, list[FileScanTask]] = {}
     for task in [] if snapshot_id is None else scans.snapshot_files(table, snapshot_id):
         by_partition.setdefault(f"{task.file.spec_id} {task.file.partition}", []).append(task)
-    current = table.spec().spec_id
+    current = table.iceberg.spec().spec_id
     whole = [
         tasks for _, tasks in sorted(by_partition.items()) if all(task.file.spec_id == current and not task.delete_files for task in tasks)
     ]
@@ -87,7 +88,7 @@ class Rewrite:
     def __init__(self, table: Table) -> None:
         self._table = table
         # Columns added since the snapshot are not in its rows.
-        self._schema = type_mapping.arrow_schema(tables.schema_of(table, tables.current_snapshot_id(table)), ids=True)
+        self._schema = type_mapping.arrow_schema(tables.schema_of(table, table.snapshot_id), ids=True)
         self._new = DataFiles(table, self._schema)
         self._old: list[DataFile] = []
         self._rows = 0
@@ -104,7 +105,7 @@ class Rewrite:
         """
         rows = max(ROW_GROUP_ROWS, group.rows * TARGET_BYTES // max(group.bytes, 1))
         with self._new.discarded_on(BaseException):
-            for portion in _split_rows(cast_batches(batches, self._schema, ".".join(self._table.name())), rows):
+            for portion in _split_rows(cast_batches(batches, self._schema, self._table.name), rows):
                 self._new.write(portion, group_rows=group_rows(group.rows))
         self._old += [task.file for task in group.tasks]
         self._rows += group.rows
@@ -126,29 +127,30 @@ class Rewrite:
         def stage(fresh: Table) -> Transaction:
             nonlocal before, made
             self._refuse_gone(fresh)
-            before = tables.current_snapshot_id(fresh)
-            with translating_errors(f"writing the metadata of {'.'.join(fresh.name())}"):
+            before = fresh.snapshot_id
+            with translating_errors(f"writing the metadata of {fresh.name}"):
                 transaction, made = self._staged(fresh, notes)
             return transaction
 
         with self._new.discarded_on(BaseException):
             fresh = reload(self._table)
             commit(fresh, stage, undone="its files were not compacted", sending=self._new.sent)
-        self._table.metadata, self._table.metadata_location = fresh.metadata, fresh.metadata_location
+        self._table.show(fresh)
         return before, made
 
     def _refuse_gone(self, table: Table) -> None:
-        current = tables.current_snapshot_id(table)
+        current = table.snapshot_id
         paths = {task.file.file_path for task in ([] if current is None else scans.snapshot_files(table, current))}
         if not all(file.file_path in paths for file in self._old):
-            raise CommitConflict(f"{'.'.join(table.name())} was rewritten by another process meanwhile; this compaction was dropped")
+            raise CommitConflict(f"{table.name} was rewritten by another process meanwhile; this compaction was dropped")
 
     def _staged(self, table: Table, notes: Notes) -> tuple[Transaction, int]:
         summary, properties = notes(table)
         transaction = begin(table)
         stage_properties(transaction, table, properties)
-        update = transaction.update_snapshot(snapshot_properties=dict(summary))
-        with update.overwrite() if self.dropped else _Replace(Operation.OVERWRITE, transaction, table.io, None, dict(summary)) as snapshot:
+        overwrite = transaction.update_snapshot(snapshot_properties=dict(summary)).overwrite
+        io = table.iceberg.io
+        with overwrite() if self.dropped else _Replace(Operation.OVERWRITE, transaction, io, None, dict(summary)) as snapshot:
             # Without a filter pyiceberg would skip every manifest of an unpartitioned table when it looks for the files to drop.
             snapshot.delete_by_predicate(AlwaysTrue())
             for file in self._old:
@@ -169,7 +171,7 @@ def only_rewritten(table: Table, before: int | None, now: int | None) -> bool:
     """Whether every snapshot after `before`, up to `now`, only rewrote files."""
     current = now
     while current != before:
-        snapshot = table.snapshot_by_id(current) if current is not None else None
+        snapshot = table.iceberg.snapshot_by_id(current) if current is not None else None
         if snapshot is None or snapshot.summary is None or snapshot.summary.operation != Operation.REPLACE:
             return False
         current = snapshot.parent_snapshot_id

@@ -4,17 +4,18 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import pyarrow.fs as pafs
-from pyiceberg.table import Table, Transaction
+from pyiceberg.table import Transaction
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 from pyiceberg.table.update import AssertRefSnapshotId, RemoveSnapshotRefUpdate, SetSnapshotRefUpdate, TableUpdate
 
 from featurestore.errors import CommitConflict
-from featurestore.lakehouse import folders, tables
+from featurestore.lakehouse import folders
 from featurestore.lakehouse.catalog_errors import translating_errors
-from featurestore.lakehouse.commits import begin, commit, stage_properties, table_name
+from featurestore.lakehouse.commits import begin, commit, stage_properties
 from featurestore.lakehouse.local_io import parse_location
 from featurestore.lakehouse.requirements import StagedUpdates, add_requirements
+from featurestore.lakehouse.table import Table
 
 LOOKUP_BATCH = 1000
 """How many files are looked up by one request."""
@@ -24,27 +25,27 @@ LOOKUP_BATCH = 1000
 class Damage:
     """A table whose current snapshot, or a tagged one, lacks files.
 
-    `missing`: the missing files of the current snapshot; `back_to`: the last complete snapshot before it (None: there is none);
+    `missing`: the missing files of the current snapshot; `back_to`: the id of the last complete one (None: there is none);
     `tags`: the tags of incomplete snapshots.
     """
 
     missing: tuple[str, ...]
-    back_to: Snapshot | None
+    back_to: int | None
     tags: tuple[str, ...]
 
 
 def find_damage(table: Table) -> Damage | None:
     """Check the files of the current snapshot and the tagged ones; None if all exist. Raises: NotReady."""
     checker = _FileChecker(table)
-    current = table.current_snapshot()
-    tagged = {name: table.snapshot_by_id(snapshot_id) for name, snapshot_id in _tags(table).items()}
-    with translating_errors(f"looking for the files of {table_name(table)}"):
+    current = table.iceberg.current_snapshot()
+    tagged = {name: table.iceberg.snapshot_by_id(snapshot_id) for name, snapshot_id in _tags(table).items()}
+    with translating_errors(f"looking for the files of {table.name}"):
         missing = () if current is None else checker.missing(current)
         broken = tuple(name for name, snapshot in tagged.items() if snapshot is not None and checker.missing(snapshot))
         if not missing:
-            return Damage((), current, broken) if broken else None
-        whole = next((snapshot for snapshot in ancestors_of(current, table.metadata) if not checker.missing(snapshot)), None)
-    return Damage(missing, whole, broken)
+            return Damage((), table.snapshot_id, broken) if broken else None
+        whole = next((snapshot for snapshot in ancestors_of(current, table.iceberg.metadata) if not checker.missing(snapshot)), None)
+    return Damage(missing, None if whole is None else whole.snapshot_id, broken)
 
 
 def roll_back(table: Table, damage: Damage, properties: Mapping[str, str], drop: Collection[str]) -> None:
@@ -52,17 +53,17 @@ def roll_back(table: Table, damage: Damage, properties: Mapping[str, str], drop:
 
     Raises: CommitConflict if another writer was first.
     """
-    current = tables.current_snapshot_id(table)
+    current = table.snapshot_id
 
     def stage(fresh: Table) -> Transaction:
-        if tables.current_snapshot_id(fresh) != current:
-            raise CommitConflict(f"another writer changed {table_name(table)}; check it again", table=table_name(table))
+        if fresh.snapshot_id != current:
+            raise CommitConflict(f"another writer changed {table.name}; check it again", table=table.name)
         transaction = begin(fresh)
         stage_properties(transaction, fresh, properties, drop)
         update: TableUpdate = RemoveSnapshotRefUpdate(ref_name=MAIN_BRANCH)  # type: ignore[call-arg]
         if damage.back_to is not None:
             update = SetSnapshotRefUpdate(  # type: ignore[call-arg]
-                ref_name=MAIN_BRANCH, type=SnapshotRefType.BRANCH, snapshot_id=damage.back_to.snapshot_id
+                ref_name=MAIN_BRANCH, type=SnapshotRefType.BRANCH, snapshot_id=damage.back_to
             )
         StagedUpdates(transaction, [update], ()).commit()
         add_requirements(transaction, AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=current))  # type: ignore[call-arg]
@@ -72,7 +73,7 @@ def roll_back(table: Table, damage: Damage, properties: Mapping[str, str], drop:
 
 
 def _tags(table: Table) -> dict[str, int]:
-    return {name: ref.snapshot_id for name, ref in table.refs().items() if ref.snapshot_ref_type == SnapshotRefType.TAG}
+    return {name: ref.snapshot_id for name, ref in table.iceberg.refs().items() if ref.snapshot_ref_type == SnapshotRefType.TAG}
 
 
 class _FileChecker:
@@ -87,14 +88,14 @@ class _FileChecker:
         """The missing files of a snapshot; those that only a missing manifest list or manifest names are unknown."""
         if not self._look([snapshot.manifest_list]):
             return (snapshot.manifest_list,)
-        manifests = snapshot.manifests(self._table.io)
+        manifests = snapshot.manifests(self._table.iceberg.io)
         self._look([manifest.manifest_path for manifest in manifests])
         gone = [manifest.manifest_path for manifest in manifests if not self._there[manifest.manifest_path]]
         files: list[str] = []
         for manifest in manifests:
             path = manifest.manifest_path
             if self._there[path] and path not in self._of:
-                entries = manifest.fetch_manifest_entry(self._table.io, discard_deleted=True)
+                entries = manifest.fetch_manifest_entry(self._table.iceberg.io, discard_deleted=True)
                 self._of[path] = tuple(entry.data_file.file_path for entry in entries)
             files += self._of.get(path, ())
         self._look(files)
@@ -102,11 +103,11 @@ class _FileChecker:
 
     def _look(self, locations: Collection[str]) -> bool:
         """Whether all of these files exist."""
-        filesystem, _ = folders.filesystem(self._table.io, self._table.location())
+        filesystem, _ = folders.filesystem(self._table.iceberg.io, self._table.iceberg.location())
         unknown = [location for location in dict.fromkeys(locations) if location not in self._there]
         for start in range(0, len(unknown), LOOKUP_BATCH):
             several = unknown[start : start + LOOKUP_BATCH]
-            paths = [parse_location(location, self._table.io.properties)[2] for location in several]
+            paths = [parse_location(location, self._table.iceberg.io.properties)[2] for location in several]
             for location, info in zip(several, filesystem.get_file_info(paths), strict=True):
                 self._there[location] = info.type == pafs.FileType.File
         return all(self._there[location] for location in locations)

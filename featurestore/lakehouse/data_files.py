@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.manifest import DataFile
-from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 
 from featurestore.errors import FeatureStoreError, OutOfResources, RequestError
 from featurestore.lakehouse.catalog_errors import is_disk_full, to_store_error
 from featurestore.lakehouse.commits import outcome_unknown
 from featurestore.lakehouse.local_io import parse_location, pyarrow_io
+from featurestore.lakehouse.table import Table
 from featurestore.masking import logger_of
 
 logger = logger_of(__name__)
@@ -81,8 +81,8 @@ class DataFiles:
 
         Files in it are discarded with the rest.
         """
-        location = self._table.location_provider().new_data_location(self._name())
-        scheme, _, path = parse_location(location, self._table.io.properties)
+        location = self._table.iceberg.location_provider().new_data_location(self._name())
+        scheme, _, path = parse_location(location, self._table.iceberg.io.properties)
         if scheme != "file":
             return None
         self._folders[Path(path)] = location
@@ -98,8 +98,8 @@ class DataFiles:
             if folder is not None:
                 self.paths.append(f"{self._folders[folder]}/{path.relative_to(folder).as_posix()}")
                 continue
-            self.paths.append(self._table.location_provider().new_data_location(f"{self._name()}.parquet"))
-            with self._room(), path.open("rb") as source, self._table.io.new_output(self.paths[-1]).create(overwrite=True) as sink:
+            self.paths.append(self._table.iceberg.location_provider().new_data_location(f"{self._name()}.parquet"))
+            with self._room(), path.open("rb") as source, self._table.iceberg.io.new_output(self.paths[-1]).create(overwrite=True) as sink:
                 shutil.copyfileobj(source, sink, 1 << 20)
         self.rows += rows
 
@@ -122,7 +122,7 @@ class DataFiles:
 
     def _description(self, metadata: TableMetadata, path: str) -> DataFile:
         try:
-            found: DataFile = pyarrow_io().parquet_file_to_data_file(self._table.io, metadata, path)
+            found: DataFile = pyarrow_io().parquet_file_to_data_file(self._table.iceberg.io, metadata, path)
         except OverflowError as error:
             raise self._unholdable(path) or error from error
         # Iceberg has no bounds for list elements, so pyiceberg has not checked these.
@@ -132,7 +132,7 @@ class DataFiles:
 
     def _unholdable(self, path: str) -> RequestError | None:
         """The error that names the columns of a file with times that a table cannot store; None if there are none."""
-        with self._table.io.new_input(path).open() as opened:
+        with self._table.iceberg.io.new_input(path).open() as opened:
             names = " and ".join(f"'{name}'" for name in _columns_out_of_range(pq.read_metadata(opened)))
         if not names:
             return None
@@ -147,7 +147,7 @@ class DataFiles:
             return
         for path in self.paths:
             try:
-                self._table.io.delete(path)
+                self._table.iceberg.io.delete(path)
             except FileNotFoundError:
                 continue
             except OSError:
@@ -187,16 +187,14 @@ class DataFiles:
             yield
         except OSError as error:
             if is_disk_full(error):
-                raise OutOfResources(
-                    f"no space left to write to {'.'.join(self._table.name())}; nothing was written", resource="disk"
-                ) from error
-            raise to_store_error(error, f"writing to {'.'.join(self._table.name())}; nothing was written") from error
+                raise OutOfResources(f"no space left to write to {self._table.name}; nothing was written", resource="disk") from error
+            raise to_store_error(error, f"writing to {self._table.name}; nothing was written") from error
 
     def _write_file(self, batches: Iterator[pa.RecordBatch], group_rows: int) -> None:
-        path = self._table.location_provider().new_data_location(f"{self._name()}.parquet")
+        path = self._table.iceberg.location_provider().new_data_location(f"{self._name()}.parquet")
         self.paths.append(path)
         # The name is unique, so the check for an existing file would only cost a request.
-        sink = self._table.io.new_output(path).create(overwrite=True)
+        sink = self._table.iceberg.io.new_output(path).create(overwrite=True)
         try:
             groups = _row_groups(batches, group_rows)
             first = next(groups, self._schema.empty_table())

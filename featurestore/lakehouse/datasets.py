@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyiceberg.table import Table
 
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.lakehouse import scans, type_mapping
 from featurestore.lakehouse.scan_plan import projected_schema
+from featurestore.lakehouse.table import Table
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset

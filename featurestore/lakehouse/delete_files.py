@@ -3,19 +3,19 @@
 from collections.abc import Iterable
 
 from pyiceberg.manifest import DataFileContent, ManifestContent, ManifestFile
-from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from featurestore.errors import NotYet
 from featurestore.lakehouse.catalog_errors import to_store_error
+from featurestore.lakehouse.table import Table
 
 
 def load_manifests(table: Table, snapshot: Snapshot) -> list[ManifestFile]:
     """Load the data and delete manifests of a snapshot. Raises: NotReady."""
     try:
-        return snapshot.manifests(table.io)
+        return snapshot.manifests(table.iceberg.io)
     except OSError as error:
-        raise to_store_error(error, f"reading the metadata of {'.'.join(table.name())}") from error
+        raise to_store_error(error, f"reading the metadata of {table.name}") from error
 
 
 def refuse_equality_deletes(table: Table, load_manifests: Iterable[ManifestFile]) -> None:
@@ -26,10 +26,11 @@ def refuse_equality_deletes(table: Table, load_manifests: Iterable[ManifestFile]
     """
     try:
         for manifest in filter(_is_delete_manifest, load_manifests):
-            if any(entry.data_file.content == DataFileContent.EQUALITY_DELETES for entry in manifest.fetch_manifest_entry(table.io)):
+            entries = manifest.fetch_manifest_entry(table.iceberg.io)
+            if any(entry.data_file.content == DataFileContent.EQUALITY_DELETES for entry in entries):
                 raise equality_deletes_error(table)
     except OSError as error:
-        raise to_store_error(error, f"reading the metadata of {'.'.join(table.name())}") from error
+        raise to_store_error(error, f"reading the metadata of {table.name}") from error
 
 
 def adds_deletes(table: Table, snapshot: Snapshot) -> bool:
@@ -41,7 +42,7 @@ def adds_deletes(table: Table, snapshot: Snapshot) -> bool:
 
 def equality_deletes_error(table: Table) -> NotYet:
     """The error for a table with equality deletes."""
-    name = ".".join(table.name())
+    name = table.name
     return NotYet(f"{name} has equality deletes, which cannot be read yet: rewrite its files (compaction) and try again", table=name)
 
 

@@ -11,7 +11,7 @@ from featurestore.errors import NotReady
 from featurestore.lakehouse import folders, tables
 from featurestore.lakehouse.catalog_errors import UNREACHABLE, to_store_error, translating_errors
 from featurestore.lakehouse.local_io import pyarrow_io
-from featurestore.lakehouse.tables import Table
+from featurestore.lakehouse.table import Table
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class FolderContents:
 
 def identity_of(table: Table) -> TableIdentity:
     """The identity of the table that the handle shows."""
-    return TableIdentity(str(table.metadata.table_uuid), table.location())
+    return TableIdentity(table.uuid, table.iceberg.location())
 
 
 def find_same_table(catalog: Catalog, identifier: str, target: TableIdentity) -> Table | None:

@@ -9,13 +9,14 @@ snapshots then requires both tags: the mark is missing if anybody tagged since.
 import uuid
 
 from pyiceberg.catalog import MetastoreCatalog
-from pyiceberg.table import Table, Transaction
+from pyiceberg.table import Transaction
 from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.table.update import AssertRefSnapshotId, RemoveSnapshotRefUpdate, SetSnapshotRefUpdate, TableRequirement
 
 from featurestore.errors import CommitConflict
-from featurestore.lakehouse.commits import Stage, begin, commit, execute, reload, retry, table_name
+from featurestore.lakehouse.commits import Stage, begin, commit, execute, reload, retry
 from featurestore.lakehouse.requirements import StagedUpdates, add_requirements
+from featurestore.lakehouse.table import Table
 
 FENCE = "featurestore-fence"
 
@@ -25,10 +26,10 @@ def commit_fenced(table: Table, stage: Stage, *, undone: str = "nothing was chan
 
     Raises: CommitConflict after too many conflicts; else as `commits.execute` and what `stage` raises.
     """
-    if isinstance(table.catalog, MetastoreCatalog):
+    if isinstance(table.iceberg.catalog, MetastoreCatalog):
         fresh = reload(table)
         done = commit(fresh, stage, undone=undone)
-        table.metadata, table.metadata_location = fresh.metadata, fresh.metadata_location
+        table.show(fresh)
         return done
     sent = False
 
@@ -42,19 +43,19 @@ def commit_fenced(table: Table, stage: Stage, *, undone: str = "nothing was chan
             transaction = _with_fence_removed(fresh, stage(fresh) or begin(fresh), mark)
             sent = True
             execute(fresh, transaction)
-        table.metadata, table.metadata_location = fresh.metadata, fresh.metadata_location
+        table.show(fresh)
         return sent
 
     def recover(conflict: CommitConflict) -> None:
         if not sent:
             raise conflict
 
-    return retry(table_name(table), attempt, undone=undone, recover=recover)
+    return retry(table.name, attempt, undone=undone, recover=recover)
 
 
 def _with_fence_removed(table: Table, transaction: Transaction, mark: str) -> Transaction:
     """The transaction, which now also removes the fence and requires that nobody has removed it."""
-    fence_refs = {name: table.refs()[name].snapshot_id for name in (FENCE, mark)}
+    fence_refs = {name: table.iceberg.refs()[name].snapshot_id for name in (FENCE, mark)}
     StagedUpdates(transaction, [RemoveSnapshotRefUpdate(ref_name=name) for name in fence_refs], ()).commit()  # type: ignore[call-arg]
     add_requirements(transaction, *(_ref_requirement(name, snapshot_id) for name, snapshot_id in fence_refs.items()))
     return transaction
@@ -62,7 +63,7 @@ def _with_fence_removed(table: Table, transaction: Transaction, mark: str) -> Tr
 
 def remove_fence(transaction: Transaction, table: Table) -> None:
     """Stage the removal of the fence in a transaction that sets a tag; it fails if another fence is set before it lands."""
-    if isinstance(table.catalog, MetastoreCatalog):
+    if isinstance(table.iceberg.catalog, MetastoreCatalog):
         return
     fence_refs = _fence_refs(table)
     if fence_refs:
@@ -77,9 +78,9 @@ def is_fence(ref: str) -> bool:
 
 def _set_fence(table: Table, mark: str) -> Transaction:
     """Replace an existing fence: its process has died, or will notice."""
-    current = table.current_snapshot()
+    current = table.iceberg.current_snapshot()
     if current is None:
-        raise CommitConflict(f"{table_name(table)} has lost its snapshots; nothing was changed", table=table_name(table))
+        raise CommitConflict(f"{table.name} has lost its snapshots; nothing was changed", table=table.name)
     transaction = begin(table)
     fence_refs = _fence_refs(table)
     removed = [RemoveSnapshotRefUpdate(ref_name=name) for name in fence_refs if name != FENCE]  # type: ignore[call-arg]
@@ -93,7 +94,7 @@ def _set_fence(table: Table, mark: str) -> Transaction:
 
 
 def _fence_refs(table: Table) -> dict[str, int]:
-    return {name: ref.snapshot_id for name, ref in table.refs().items() if is_fence(name)}
+    return {name: ref.snapshot_id for name, ref in table.iceberg.refs().items() if is_fence(name)}
 
 
 def _ref_requirement(ref: str, snapshot_id: int | None) -> TableRequirement:

@@ -4,9 +4,9 @@ import json
 
 import pyarrow.fs as pafs
 from pyiceberg.io import FileIO
-from pyiceberg.table import Table
 
 from featurestore.lakehouse.local_io import LocalFirstIO, parse_location, pyarrow_io
+from featurestore.lakehouse.table import Table
 
 
 def filesystem(io: FileIO, location: str) -> tuple[pafs.FileSystem, str]:
@@ -22,8 +22,8 @@ def data_folders(*tables: Table) -> list[str]:
     """The local data folders of these tables; tables stored elsewhere have none."""
     paths: list[str] = []
     for table in tables:
-        for location in (f"{table.location()}/data", table.properties.get("write.data.path")):
-            scheme, _, path = parse_location(location, table.io.properties) if location else ("", "", "")
+        for location in (f"{table.iceberg.location()}/data", table.properties.get("write.data.path")):
+            scheme, _, path = parse_location(location, table.iceberg.io.properties) if location else ("", "", "")
             if scheme == "file":
                 paths.append(path)
     return paths

@@ -9,17 +9,18 @@ from pathlib import Path
 import pyarrow.fs as pafs
 from pyiceberg.manifest import ManifestFile
 from pyiceberg.serializers import FromInputFile
-from pyiceberg.table import Table, Transaction
+from pyiceberg.table import Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 from pyiceberg.table.update import AssertTableUUID, RemoveSnapshotsUpdate
 
 from featurestore.errors import CommitConflict, Conflict
 from featurestore.lakehouse import folders, tables
-from featurestore.lakehouse.commits import begin, commit, reload, retry, table_name
+from featurestore.lakehouse.commits import begin, commit, reload, retry
 from featurestore.lakehouse.fence import commit_fenced, is_fence
 from featurestore.lakehouse.local_io import parse_location
 from featurestore.lakehouse.requirements import StagedUpdates, as_loaded
+from featurestore.lakehouse.table import Table
 from featurestore.masking import logger_of
 
 logger = logger_of(__name__)
@@ -70,12 +71,12 @@ def expire_snapshots(
     def stage(fresh: Table) -> Transaction | None:
         old = _expirable(fresh, limit, reader, untagged)
         # Snapshots that an earlier attempt removed, whose response was lost, are counted too.
-        expired[:] = [*(snapshot_id for snapshot_id in expired if fresh.snapshot_by_id(snapshot_id) is None), *old]
+        expired[:] = [*(snapshot_id for snapshot_id in expired if fresh.iceberg.snapshot_by_id(snapshot_id) is None), *old]
         if dry_run or not old:
             return None
         transaction = begin(fresh)
         # Removing a snapshot also removes its tags: the commit must fail if one was set meanwhile.
-        requirements = (AssertTableUUID(uuid=fresh.metadata.table_uuid), *as_loaded(fresh, unreferenced=old))
+        requirements = (AssertTableUUID(uuid=fresh.iceberg.metadata.table_uuid), *as_loaded(fresh, unreferenced=old))
         removal = RemoveSnapshotsUpdate(snapshot_ids=list(old))  # type: ignore[call-arg]
         StagedUpdates(transaction, (removal,), requirements).commit()
         return transaction
@@ -97,12 +98,12 @@ def bound_metadata(table: Table) -> None:
 
     fresh = reload(table)
     commit(fresh, stage, undone="its properties were not changed")
-    table.metadata, table.metadata_location = fresh.metadata, fresh.metadata_location
+    table.show(fresh)
 
 
 def last_changed(table: Table, locations: Collection[str]) -> datetime | None:
     """When the newest of these files was written; None if none exists."""
-    filesystem, _ = folders.filesystem(table.io, table.location())
+    filesystem, _ = folders.filesystem(table.iceberg.io, table.iceberg.location())
     infos = filesystem.get_file_info([_path(table, location) for location in locations])
     return max((info.mtime for info in infos if info.type == pafs.FileType.File), default=None)
 
@@ -130,7 +131,7 @@ def remove_orphan_files(
 
 
 def _delete(table: Table, paths: Iterable[str]) -> None:
-    filesystem, home = folders.filesystem(table.io, table.location())
+    filesystem, home = folders.filesystem(table.iceberg.io, table.iceberg.location())
     for path in paths:
         # Commits delete old metadata files as well.
         with suppress(FileNotFoundError):
@@ -144,13 +145,14 @@ def _delete(table: Table, paths: Iterable[str]) -> None:
 
 
 def _expirable(table: Table, limit: int, reader: int | None, untagged: Collection[str]) -> tuple[int, ...]:
-    referenced = [ref.snapshot_id for name, ref in table.refs().items() if name not in untagged and not is_fence(name)]
-    kept = {table.metadata.current_snapshot_id, *referenced}
-    ids = [snapshot.snapshot_id for snapshot in ancestors_of(table.current_snapshot(), table.metadata)]
+    referenced = [ref.snapshot_id for name, ref in table.iceberg.refs().items() if name not in untagged and not is_fence(name)]
+    kept = {table.iceberg.metadata.current_snapshot_id, *referenced}
+    ids = [snapshot.snapshot_id for snapshot in ancestors_of(table.iceberg.current_snapshot(), table.iceberg.metadata)]
     if reader in ids:
         kept |= set(ids[: ids.index(reader) + 1])
     # Readers start on a snapshot while it is current, so its age counts from when it was superseded.
-    return tuple(snapshot_id for snapshot_id, when in _superseded_at(table.metadata).items() if when < limit and snapshot_id not in kept)
+    superseded = _superseded_at(table.iceberg.metadata)
+    return tuple(snapshot_id for snapshot_id, when in superseded.items() if when < limit and snapshot_id not in kept)
 
 
 def _milliseconds(when: datetime) -> int:
@@ -162,18 +164,18 @@ def _utc(when: datetime) -> datetime:
 
 
 def _path(table: Table, location: str) -> str:
-    return parse_location(location, table.io.properties)[2]
+    return parse_location(location, table.iceberg.io.properties)[2]
 
 
 def _list_files(table: Table) -> Iterator[pafs.FileInfo]:
     """Iceberg's files in the table's data and metadata folders; folders outside of the table's are skipped, since others may use them."""
-    provider = table.location_provider()
-    home = table.location().rstrip("/") + "/"
+    provider = table.iceberg.location_provider()
+    home = table.iceberg.location().rstrip("/") + "/"
     for folder in (provider.data_path, provider.metadata_path):
         if not folder.startswith(home):
             logger.info("orphan files are not removed from %s: it is outside of the table's folder", folder)
             continue
-        filesystem, path = folders.filesystem(table.io, folder)
+        filesystem, path = folders.filesystem(table.iceberg.io, folder)
         infos = filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True, recursive=True))
         yield from (info for info in infos if info.type == pafs.FileType.File and info.path.endswith(_REMOVABLE))
 
@@ -183,8 +185,8 @@ def _reload_reachable(table: Table, without: Collection[int], since: int) -> tup
     fresh = reload(table)
 
     def attempt() -> tuple[Table, set[str]]:
-        recent = _superseded_since(fresh.metadata, since)
-        kept = [snapshot for snapshot in fresh.snapshots() if snapshot.snapshot_id not in without or snapshot.snapshot_id in recent]
+        recent = _superseded_since(fresh.iceberg.metadata, since)
+        kept = [snapshot for snapshot in fresh.iceberg.snapshots() if snapshot.snapshot_id not in without or snapshot.snapshot_id in recent]
         try:
             return fresh, _reachable(fresh, kept) | _recently_expired_files(fresh, since)
         except FileNotFoundError as missing:
@@ -197,19 +199,19 @@ def _reload_reachable(table: Table, without: Collection[int], since: int) -> tup
         if fresh.metadata_location == seen:
             raise conflict
 
-    name = table_name(table)
+    name = table.name
     return retry(name, attempt, undone="no file was removed", recover=recover)
 
 
 def _recently_expired_files(table: Table, since: int) -> set[str]:
     """The files of expired snapshots that were current after `since`, from the older metadata files that still list them."""
-    present = {snapshot.snapshot_id for snapshot in table.snapshots()}
+    present = {snapshot.snapshot_id for snapshot in table.iceberg.snapshots()}
     expired: dict[int, Snapshot] = {}
-    for entry in table.metadata.metadata_log:
+    for entry in table.iceberg.metadata.metadata_log:
         if entry.timestamp_ms < since:
             continue
         try:
-            earlier = FromInputFile.table_metadata(table.io.new_input(entry.metadata_file))
+            earlier = FromInputFile.table_metadata(table.iceberg.io.new_input(entry.metadata_file))
         except FileNotFoundError:
             # A later commit has removed the oldest metadata file.
             continue
@@ -230,29 +232,27 @@ def _superseded_since(metadata: TableMetadata, since: int) -> set[int]:
 
 
 def _reachable(table: Table, snapshots: Iterable[Snapshot]) -> set[str]:
-    metadata = table.metadata
+    metadata = table.iceberg.metadata
     locations = {table.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
     locations |= {file.statistics_path for file in (*metadata.statistics, *metadata.partition_statistics)}
     manifests: dict[str, ManifestFile] = {}
     for snapshot in snapshots:
         locations.add(snapshot.manifest_list)
-        manifests |= {manifest.manifest_path: manifest for manifest in snapshot.manifests(table.io)}
+        manifests |= {manifest.manifest_path: manifest for manifest in snapshot.manifests(table.iceberg.io)}
     for path, manifest in manifests.items():
         locations.add(path)
-        locations |= {entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True)}
+        locations |= {entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.iceberg.io, discard_deleted=True)}
     return {_path(table, location) for location in locations}
 
 
 def _refuse_shared_folder(table: Table, orphans: list[pafs.FileInfo]) -> None:
     """Raise Conflict if another table shares the folder, as after a rename and a new table of the old name."""
-    filesystem, folder = folders.filesystem(table.io, table.location())
-    uuid, catalog = str(table.metadata.table_uuid), table.catalog
+    filesystem, folder = folders.filesystem(table.iceberg.io, table.iceberg.location())
+    uuid, catalog = table.uuid, table.iceberg.catalog
     if not any(folders.is_foreign(filesystem, info.path, uuid) for info in orphans if ".metadata.json" in info.path):
         return
     for namespace in catalog.list_namespaces():
         for identifier in catalog.list_tables(namespace):
-            other = catalog.load_table(identifier)
-            if other.metadata.table_uuid != table.metadata.table_uuid and _path(other, other.location()) == folder:
-                raise Conflict(
-                    f"{'.'.join(identifier)} and {'.'.join(table.name())} share the folder {table.location()}: no file was removed"
-                )
+            other = Table(catalog.load_table(identifier))
+            if other.uuid != table.uuid and _path(other, other.iceberg.location()) == folder:
+                raise Conflict(f"{'.'.join(identifier)} and {table.name} share the folder {table.iceberg.location()}: no file was removed")

@@ -6,9 +6,11 @@ from typing import Literal
 from pydantic import Field
 from pyiceberg.catalog import MetastoreCatalog
 from pyiceberg.exceptions import CommitFailedException
-from pyiceberg.table import Table, Transaction
+from pyiceberg.table import Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.update import TableRequirement, TableUpdate, UpdatesAndRequirements, UpdateTableMetadata, ValidatableTableRequirement
+
+from featurestore.lakehouse.table import Table
 
 
 class AsLoaded(ValidatableTableRequirement):
@@ -54,10 +56,10 @@ def as_loaded(
 
     Checked by every catalog that pyiceberg itself commits to; empty for a REST server, which only checks Iceberg's own requirements.
     """
-    if not isinstance(table.catalog, MetastoreCatalog):
+    if not isinstance(table.iceberg.catalog, MetastoreCatalog):
         return ()
     expected = {key: table.properties.get(key) for key in properties}
-    count = len(table.metadata.schemas) if schemas else None
+    count = len(table.iceberg.metadata.schemas) if schemas else None
     requirement = AsLoaded(properties=expected, free_refs=tuple(free_refs), unreferenced=tuple(unreferenced), schemas=count)
     return (requirement,)  # type: ignore[return-value]
 

@@ -9,11 +9,12 @@ from pyiceberg import types as ice
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
 from pyiceberg.manifest import DataFileContent, FileFormat
 from pyiceberg.schema import Schema
-from pyiceberg.table import FileScanTask, ManifestGroupPlanner, Table
+from pyiceberg.table import FileScanTask, ManifestGroupPlanner
 
 from featurestore.errors import NotFound, NotYet
 from featurestore.lakehouse import delete_files, tables
 from featurestore.lakehouse.catalog_errors import to_store_error
+from featurestore.lakehouse.table import Table
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FORMATS = (FileFormat.PARQUET, FileFormat.ORC)
@@ -37,7 +38,7 @@ def projected_schema(table: Table, snapshot_id: int | None, columns: Sequence[st
     fields = {field.name: field for field in schema.fields}
     for name in columns:
         if name not in fields:
-            raise NotFound("column", name, fields, where=".".join(table.name()))
+            raise NotFound("column", name, fields, where=table.name)
     return Schema(*(fields[name] for name in columns))
 
 
@@ -50,7 +51,7 @@ def plan_scan(table: Table, snapshot_id: int, time: TimeRange | None, schema_id:
     # Not `table.scan`: it would read the manifest list once more.
     manifests = delete_files.load_manifests(table, tables.snapshot(table, snapshot_id))
     delete_files.refuse_equality_deletes(table, manifests)
-    return collect_tasks(table, lambda: ManifestGroupPlanner(table.metadata, table.io, bounds).plan_files(manifests))
+    return collect_tasks(table, lambda: ManifestGroupPlanner(table.iceberg.metadata, table.iceberg.io, bounds).plan_files(manifests))
 
 
 def collect_tasks(table: Table, plan_files: Callable[[], Iterable[FileScanTask]]) -> list[FileScanTask]:
@@ -58,7 +59,7 @@ def collect_tasks(table: Table, plan_files: Callable[[], Iterable[FileScanTask]]
 
     Raises: NotYet for equality deletes and for file formats that cannot be read; NotReady.
     """
-    name = ".".join(table.name())
+    name = table.name
     try:
         tasks = list(plan_files())
     except ValueError as error:
@@ -75,8 +76,8 @@ def collect_tasks(table: Table, plan_files: Callable[[], Iterable[FileScanTask]]
 
 def _time_filter(table: Table, schema: Schema, time: TimeRange) -> BooleanExpression:
     """The time range as a filter on the current schema, which pyiceberg binds filters to; no filter if it lacks the column."""
-    field_id = tables.column_id(schema, time.column, ".".join(table.name()))
-    current = next((field for field in table.schema().fields if field.field_id == field_id), None)
+    field_id = tables.column_id(schema, time.column, table.name)
+    current = next((field for field in table.iceberg.schema().fields if field.field_id == field_id), None)
     if current is None:
         return AlwaysTrue()
     literals = [_literal(current.field_type, bound) for bound in (time.lower_us, time.upper_us)]

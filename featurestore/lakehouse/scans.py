@@ -11,7 +11,7 @@ from pyiceberg.conversions import from_bytes
 from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.manifest import DataFile, FileFormat
 from pyiceberg.schema import Schema
-from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table import FileScanTask
 from pyiceberg.table.snapshots import Operation, Snapshot
 
 from featurestore.compiler.relations import Column, IcebergFiles
@@ -21,6 +21,7 @@ from featurestore.lakehouse.casting import cast_batch
 from featurestore.lakehouse.delete_files import adds_deletes
 from featurestore.lakehouse.local_io import parse_location, pyarrow_io
 from featurestore.lakehouse.scan_plan import TimeRange, collect_tasks, plan_scan, projected_schema
+from featurestore.lakehouse.table import Table
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,11 @@ def ordered_file_paths(table: Table, snapshot_id: int, ordered_by: str) -> tuple
 
 def split_locations(table: Table, data: Sequence[DataFile]) -> tuple[list[tuple[str, str, str]], pafs.FileSystem]:
     """Scheme, host and path of each file, and the filesystem that opens the paths. Raises: NotYet if there is more than one."""
-    properties = table.io.properties
+    properties = table.iceberg.io.properties
     locations = [parse_location(file.file_path, properties) for file in data]
-    hosts = {(scheme, netloc) for scheme, netloc, _ in locations} or {parse_location(table.location(), properties)[:2]}
+    hosts = {(scheme, netloc) for scheme, netloc, _ in locations} or {parse_location(table.iceberg.location(), properties)[:2]}
     if len(hosts) > 1:
-        raise NotYet(f"the files of {'.'.join(table.name())} are on more than one filesystem; they can be read from only one")
+        raise NotYet(f"the files of {table.name} are on more than one filesystem; they can be read from only one")
     return locations, pyarrow_io().PyArrowFileIO(properties).fs_by_scheme(*hosts.pop())
 
 
@@ -120,9 +121,9 @@ def read_changes(
     if between is not None and all(_keeps_rows(table, snapshot) for snapshot in between):
         if not between:
             return Changes(relation(table, schema, []))
-        append_scan = table.incremental_append_scan(from_snapshot_id_exclusive=after, to_snapshot_id_inclusive=until)
+        append_scan = table.iceberg.incremental_append_scan(from_snapshot_id_exclusive=after, to_snapshot_id_inclusive=until)
         return Changes(relation(table, schema, collect_tasks(table, append_scan.plan_files)))
-    if table.snapshot_by_id(after) is None:
+    if table.iceberg.snapshot_by_id(after) is None:
         return Changes(None)
     before_files = {_identity(task): task for task in plan_scan(table, after, None)}
     after_files = {_identity(task): task for task in plan_scan(table, until, None)}
@@ -141,7 +142,7 @@ def _snapshots_between(table: Table, after: int, until: int) -> list[Snapshot] |
     snapshots: list[Snapshot] = []
     current: int | None = until
     while current != after:
-        snapshot = table.snapshot_by_id(current) if current is not None else None
+        snapshot = table.iceberg.snapshot_by_id(current) if current is not None else None
         if snapshot is None:
             return None
         snapshots.append(snapshot)
@@ -166,7 +167,7 @@ def relation(table: Table, schema: Schema, tasks: list[FileScanTask]) -> Iceberg
     local = tuple(path for path in paths if path is not None)
     if not readable or len(local) < len(paths) or any(field.initial_default is not None for field in schema.fields):
         return _stream(table, schema, tasks)
-    if table.metadata.name_mapping() is not None and not all(map(_has_field_ids, local)):
+    if table.iceberg.metadata.name_mapping() is not None and not all(map(_has_field_ids, local)):
         return _stream(table, schema, tasks)
     rows, size = sum(task.file.record_count for task in tasks), sum(task.file.file_size_in_bytes for task in tasks)
     return IcebergFiles(local, tuple(columns), rows=rows, bytes=size)
@@ -177,7 +178,7 @@ def _local_path(table: Table, task: FileScanTask) -> str | None:
     if task.delete_files or task.file.file_format != FileFormat.PARQUET:
         return None
     # The same rule as pyiceberg's: the path of a URI is not decoded.
-    scheme, _, path = parse_location(task.file.file_path, table.io.properties)
+    scheme, _, path = parse_location(task.file.file_path, table.iceberg.io.properties)
     return path if scheme == "file" else None
 
 
@@ -192,7 +193,7 @@ def _stream(table: Table, schema: Schema, tasks: list[FileScanTask]) -> pa.Recor
 
 
 def _batches(table: Table, schema: Schema, tasks: list[FileScanTask], arrow: pa.Schema) -> Iterator[pa.RecordBatch]:
-    name = ".".join(table.name())
+    name = table.name
     # One file at a time: pyiceberg reads ahead without limit when it gets all of them.
     for task in tasks:
         plain = _open_plain_file(table, schema, task)
@@ -203,7 +204,7 @@ def _batches(table: Table, schema: Schema, tasks: list[FileScanTask], arrow: pa.
                     columns = [batch.column(column) for column in names]
                     yield cast_batch(pa.RecordBatch.from_arrays(columns, arrow.names), arrow, name)
             continue
-        for batch in pyarrow_io().ArrowScan(table.metadata, table.io, schema, AlwaysTrue()).to_record_batches([task]):
+        for batch in pyarrow_io().ArrowScan(table.iceberg.metadata, table.iceberg.io, schema, AlwaysTrue()).to_record_batches([task]):
             yield cast_batch(batch, arrow, name)
 
 

@@ -8,13 +8,14 @@ import pyarrow.fs as pafs
 from pyiceberg import types as ice
 from pyiceberg.conversions import from_bytes
 from pyiceberg.manifest import FileFormat
-from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table import FileScanTask
 from pyiceberg.types import NestedField
 
 from featurestore.compiler.relations import Column, Extent, IcebergFiles
 from featurestore.errors import NotYet
 from featurestore.lakehouse import scans, type_mapping
 from featurestore.lakehouse.scan_plan import TimeRange, plan_scan, projected_schema
+from featurestore.lakehouse.table import Table
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from pyiceberg.exceptions import (
 )
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
-from pyiceberg.table import Table as Table
 from pyiceberg.table import Transaction
 from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.snapshots import Snapshot
@@ -26,6 +25,7 @@ from featurestore.lakehouse import leftovers, type_mapping
 from featurestore.lakehouse.catalog_errors import UNREACHABLE, to_store_error, translating_errors
 from featurestore.lakehouse.commits import begin, commit, stage_properties
 from featurestore.lakehouse.requirements import StagedUpdates
+from featurestore.lakehouse.table import Table
 
 CREATION = "featurestore.creation"
 """The table property with the unique id of the table's creation."""
@@ -52,7 +52,7 @@ def load(catalog: Catalog, identifier: str) -> Table:
         known = [f"{space}.{name}" for space in map(".".join, catalog.list_namespaces()) for name in list_tables(catalog, space)]
         raise NotFound("table", identifier, known)
     try:
-        return catalog.load_table(identifier)
+        return Table(catalog.load_table(identifier))
     except NoSuchTableError as error:
         known = [f"{namespace}.{name}" for name in list_tables(catalog, namespace)]
         raise NotFound("table", identifier, known) from error
@@ -73,7 +73,7 @@ def find(catalog: Catalog, identifier: str) -> Table | None:
     if "." not in identifier:
         return None
     try:
-        return catalog.load_table(identifier)
+        return Table(catalog.load_table(identifier))
     except NoSuchTableError:
         return None
     except UNREACHABLE as error:
@@ -107,7 +107,7 @@ def create(
     creation = uuid.uuid4().hex
     all_properties = {"format-version": "2", **METADATA_PROPERTIES, **(properties or {}), CREATION: creation}
     try:
-        return catalog.create_table(identifier, columns, partition_spec=spec, properties=all_properties)
+        return Table(catalog.create_table(identifier, columns, partition_spec=spec, properties=all_properties))
     except TableAlreadyExistsError as error:
         if (table := _find_created(catalog, identifier, creation)) is not None:
             return table
@@ -134,7 +134,7 @@ def create_if_absent(catalog: Catalog, identifier: str, schema: pa.Schema, *, mo
 def _find_created(catalog: Catalog, identifier: str, creation: str) -> Table | None:
     """Load the table if this creation made it; None if it does not exist or has another creation id. Raises: NotReady."""
     try:
-        table = catalog.load_table(identifier)
+        table = Table(catalog.load_table(identifier))
     except NoSuchTableError:
         return None
     except UNREACHABLE as error:
@@ -172,7 +172,7 @@ def properties_transaction(table: Table, properties: Mapping[str, str], drop: Co
         return None
     transaction = begin(table)
     stage_properties(transaction, table, changed, drop)
-    main = AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=current_snapshot_id(table))  # type: ignore[call-arg]
+    main = AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=table.snapshot_id)  # type: ignore[call-arg]
     StagedUpdates(transaction, (), (main,)).commit()
     return transaction
 
@@ -184,12 +184,12 @@ def add_column(table: Table, name: str, arrow_type: pa.DataType) -> None:
     """
 
     def stage(fresh: Table) -> Transaction | None:
-        if name in fresh.schema().column_names:
+        if name in fresh.iceberg.schema().column_names:
             return None
         transaction = begin(fresh)
         with transaction.update_schema() as update:
-            update.add_column(name, type_mapping.iceberg_type(arrow_type, count(fresh.metadata.last_column_id + 1), name))
-        main = AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=current_snapshot_id(fresh))  # type: ignore[call-arg]
+            update.add_column(name, type_mapping.iceberg_type(arrow_type, count(fresh.iceberg.metadata.last_column_id + 1), name))
+        main = AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=fresh.snapshot_id)  # type: ignore[call-arg]
         StagedUpdates(transaction, (), (main,)).commit()
         return transaction
 
@@ -207,17 +207,27 @@ def arrow_schema(table: Table, snapshot_id: int | None = None) -> pa.Schema:
 def schema_of(table: Table, snapshot_id: int | None) -> Schema:
     """The schema that a snapshot was written with; None: the current one. Raises: NotFound if there is no such snapshot."""
     if snapshot_id is None:
-        return table.schema()
+        return table.iceberg.schema()
     schema_id = snapshot(table, snapshot_id).schema_id
     # Snapshots of old writers have no schema id: the current schema is the best known.
-    return table.schemas().get(schema_id, table.schema()) if schema_id is not None else table.schema()
+    return table.iceberg.schemas().get(schema_id, table.iceberg.schema()) if schema_id is not None else table.iceberg.schema()
+
+
+def schema_id_of(table: Table, snapshot_id: int | None) -> int:
+    """The id of the schema that a snapshot was written with; None: of the current one. Raises: NotFound if there is no such snapshot."""
+    return schema_of(table, snapshot_id).schema_id
+
+
+def has_column(table: Table, snapshot_id: int | None, name: str) -> bool:
+    """Whether a snapshot (None: the current schema) has a column of this name. Raises: NotFound if there is no such snapshot."""
+    return name in schema_of(table, snapshot_id).column_names
 
 
 def schema_by_id(table: Table, schema_id: int) -> Schema:
     """A schema of the table, current or older. Raises: NotFound."""
-    schema = table.schemas().get(schema_id)
+    schema = table.iceberg.schemas().get(schema_id)
     if schema is None:
-        raise NotFound("schema", str(schema_id), map(str, sorted(table.schemas())), where=".".join(table.name()))
+        raise NotFound("schema", str(schema_id), map(str, sorted(table.iceberg.schemas())), where=table.name)
     return schema
 
 
@@ -228,21 +238,10 @@ def column_names(table: Table, schema_id: int) -> list[str]:
 
 def snapshot(table: Table, snapshot_id: int) -> Snapshot:
     """A snapshot's metadata. Raises: NotFound if it never existed or has expired."""
-    found = table.snapshot_by_id(snapshot_id)
+    found = table.iceberg.snapshot_by_id(snapshot_id)
     if found is None:
-        raise NotFound("snapshot", str(snapshot_id), map(str, snapshot_ids(table)), where=".".join(table.name()))
+        raise NotFound("snapshot", str(snapshot_id), map(str, table.snapshot_ids), where=table.name)
     return found
-
-
-def snapshot_ids(table: Table) -> list[int]:
-    """The ids of the table's remaining snapshots, oldest first."""
-    return [found.snapshot_id for found in sorted(table.snapshots(), key=lambda s: (s.sequence_number or 0, s.timestamp_ms))]
-
-
-def current_snapshot_id(table: Table) -> int | None:
-    """The id of the current snapshot; None if nothing was ever written."""
-    found = table.current_snapshot()
-    return found.snapshot_id if found else None
 
 
 def summary(table: Table, snapshot_id: int) -> dict[str, str]:

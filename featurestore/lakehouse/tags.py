@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from pyiceberg.table import Table, Transaction
+from pyiceberg.table import Transaction
 from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.table.update import AssertRefSnapshotId, RemovePropertiesUpdate, SetPropertiesUpdate
 from pyiceberg.table.update.snapshot import ManageSnapshots
@@ -12,6 +12,7 @@ from featurestore.lakehouse import tables
 from featurestore.lakehouse.commits import begin, commit
 from featurestore.lakehouse.fence import commit_fenced, is_fence, remove_fence
 from featurestore.lakehouse.requirements import StagedUpdates, add_requirements, as_loaded
+from featurestore.lakehouse.table import Table
 
 NOTE_PREFIX = "featurestore.tagged."
 """Prefix of the table property with the note of a tag; the tag's name follows."""
@@ -28,9 +29,9 @@ def set_tag(table: Table, name: str, snapshot_id: int, note: str | None = None) 
     def stage(fresh: Table) -> Transaction | None:
         nonlocal new
         tables.snapshot(fresh, snapshot_id)
-        ref = fresh.refs().get(name)
+        ref = fresh.iceberg.refs().get(name)
         if ref is not None and (ref.snapshot_ref_type != SnapshotRefType.TAG or ref.snapshot_id != snapshot_id):
-            raise Conflict(f"{name!r} of {'.'.join(table.name())} is the snapshot {ref.snapshot_id}, not {snapshot_id}", tag=name)
+            raise Conflict(f"{name!r} of {table.name} is the snapshot {ref.snapshot_id}, not {snapshot_id}", tag=name)
         new = ref is None
         if ref is not None and (note is None or fresh.properties.get(NOTE_PREFIX + name) == note):
             return None
@@ -56,10 +57,10 @@ def settle_tags(table: Table, kept: Collection[str], released: Collection[str]) 
     loaded = {name: table.properties.get(name) for name in names}
 
     def stage(fresh: Table) -> Transaction | None:
-        present = [name for name in released if name in fresh.refs()]
+        present = [name for name in released if name in fresh.iceberg.refs()]
         stored = [name for name in names if name in fresh.properties]
         if any(fresh.properties[name] != loaded[name] for name in stored):
-            raise CommitConflict(f"another build now uses a tag of {'.'.join(table.name())}; its tags were not changed")
+            raise CommitConflict(f"another build now uses a tag of {table.name}; its tags were not changed")
         if not present and not stored:
             return None
         transaction = begin(fresh)
@@ -80,5 +81,7 @@ def notes(table: Table) -> dict[str, str]:
 def tags(table: Table) -> dict[str, int]:
     """The snapshot ids of all tags that the handle shows, by tag name."""
     return {
-        name: ref.snapshot_id for name, ref in table.refs().items() if ref.snapshot_ref_type == SnapshotRefType.TAG and not is_fence(name)
+        name: ref.snapshot_id
+        for name, ref in table.iceberg.refs().items()
+        if ref.snapshot_ref_type == SnapshotRefType.TAG and not is_fence(name)
     }

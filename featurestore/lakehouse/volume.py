@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from pyiceberg.table import Table
-
 from featurestore.lakehouse import tables
+from featurestore.lakehouse.table import Table
 
 
 @dataclass(frozen=True)

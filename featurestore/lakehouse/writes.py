@@ -7,7 +7,7 @@ import pyarrow as pa
 from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.manifest import DataFile, ManifestContent
 from pyiceberg.schema import Schema
-from pyiceberg.table import Table, Transaction
+from pyiceberg.table import Transaction
 from pyiceberg.table.update import AddSchemaUpdate, AssertLastAssignedFieldId, AssertRefSnapshotId, AssertTableUUID, SetCurrentSchemaUpdate
 from pyiceberg.table.update.snapshot import ManageSnapshots
 from pyiceberg.transforms import MonthTransform
@@ -18,9 +18,10 @@ from featurestore.errors import Conflict, RequestError
 from featurestore.lakehouse import tables, type_mapping
 from featurestore.lakehouse.casting import cast_batches
 from featurestore.lakehouse.catalog_errors import translating_errors
-from featurestore.lakehouse.commits import ATTEMPTS, begin, commit, stage_properties, table_name
+from featurestore.lakehouse.commits import ATTEMPTS, begin, commit, stage_properties
 from featurestore.lakehouse.data_files import DataFiles
 from featurestore.lakehouse.requirements import StagedUpdates, add_requirements, as_loaded
+from featurestore.lakehouse.table import Table
 
 BATCH_ID = "featurestore.batch-id"
 """The key in a snapshot's summary with the id of rows that must be added only once."""
@@ -75,22 +76,22 @@ def append_retrying(
 
 
 def _has_batch(table: Table, id: str) -> bool:
-    return any(snapshot.summary is not None and snapshot.summary.get(BATCH_ID) == id for snapshot in table.snapshots())
+    return any(snapshot.summary is not None and snapshot.summary.get(BATCH_ID) == id for snapshot in table.iceberg.snapshots())
 
 
 def new_data_files(table: Table) -> DataFiles:
     """An empty set of data files of the table, to be filled and passed to `append_files`."""
-    return DataFiles(table, type_mapping.arrow_schema(table.schema(), ids=True))
+    return DataFiles(table, type_mapping.arrow_schema(table.iceberg.schema(), ids=True))
 
 
 def field_ids(table: Table) -> dict[str, FieldId]:
     """The field ids of the table's columns, for writing its Parquet files."""
-    return {field.name: _field_id(field.field_id, field.field_type) for field in table.schema().fields}
+    return {field.name: _field_id(field.field_id, field.field_type) for field in table.iceberg.schema().fields}
 
 
 def _write_files(table: Table, batches: pa.RecordBatchReader, month_of: str | None) -> DataFiles:
-    schema = type_mapping.arrow_schema(table.schema(), ids=True)
-    rows = cast_batches(batches, schema, ".".join(table.name()))
+    schema = type_mapping.arrow_schema(table.iceberg.schema(), ids=True)
+    rows = cast_batches(batches, schema, table.name)
     return DataFiles(table, schema).write(rows, month_of or _partition_column(table))
 
 
@@ -109,7 +110,7 @@ def _commit_files(
         nonlocal snapshot_id
         if once is not None and _has_batch(fresh, once):
             return None
-        with translating_errors(f"writing the metadata of {'.'.join(table.name())}"):
+        with translating_errors(f"writing the metadata of {table.name}"):
             transaction = begin(fresh)
             stage_properties(transaction, fresh, properties, drop)
             with transaction.update_snapshot(snapshot_properties=dict(summary)).merge_append() as snapshot:
@@ -131,12 +132,12 @@ def _field_id(field_id: int, iceberg_type: IcebergType) -> FieldId:
 
 
 def _partition_column(table: Table) -> str | None:
-    fields = table.spec().fields
+    fields = table.iceberg.spec().fields
     if not fields:
         return None
     if len(fields) == 1 and isinstance(fields[0].transform, MonthTransform):
-        return table.schema().find_column_name(fields[0].source_id)
-    raise RequestError(f"{'.'.join(table.name())} is partitioned by {table.spec()}; rows can be added to tables partitioned by month")
+        return table.iceberg.schema().find_column_name(fields[0].source_id)
+    raise RequestError(f"{table.name} is partitioned by {table.iceberg.spec()}; rows can be added to tables partitioned by month")
 
 
 def replace_rows(
@@ -152,8 +153,8 @@ def replace_rows(
     written. Older snapshots are unchanged. Returns the new snapshot's id, which the handle then shows.
     Raises: Conflict if the tag exists; TypeMismatch or RequestError naming a column; OutOfResources. No file is left then.
     """
-    identifier = table_name(table)
-    if tag in table.refs():
+    identifier = table.name
+    if tag in table.iceberg.refs():
         raise Conflict(f"{identifier} has a tag {tag!r} already", table=identifier, tag=tag)
     schema = _registered_schema(table, batches.schema)
     arrow = type_mapping.arrow_schema(schema, ids=True)
@@ -164,7 +165,7 @@ def replace_rows(
 
     def stage(fresh: Table) -> Transaction:
         nonlocal snapshot_id
-        if tag in fresh.refs():
+        if tag in fresh.iceberg.refs():
             raise Conflict(f"{identifier} has a tag {tag!r} already", table=identifier, tag=tag)
         with translating_errors(f"writing the metadata of {identifier}"):
             transaction, snapshot_id = _replacement(fresh, schema.schema_id, files, final_summary, tag)
@@ -186,15 +187,15 @@ def _registered_schema(table: Table, arrow: pa.Schema) -> Schema:
 
     def stage(fresh: Table) -> Transaction | None:
         nonlocal registered
-        for schema in sorted(fresh.schemas().values(), key=lambda schema: -schema.schema_id):
+        for schema in sorted(fresh.iceberg.schemas().values(), key=lambda schema: -schema.schema_id):
             if [(field.name, _shape(field.field_type)) for field in schema.fields] == [
                 (name, _shape(iceberg_type)) for name, iceberg_type in columns
             ]:
                 registered = schema
                 return None
         transaction = begin(fresh)
-        last = AssertLastAssignedFieldId(last_assigned_field_id=fresh.metadata.last_column_id)  # type: ignore[call-arg]
-        requirements = (AssertTableUUID(uuid=fresh.metadata.table_uuid), last, *as_loaded(fresh, schemas=True))
+        last = AssertLastAssignedFieldId(last_assigned_field_id=fresh.iceberg.metadata.last_column_id)  # type: ignore[call-arg]
+        requirements = (AssertTableUUID(uuid=fresh.iceberg.metadata.table_uuid), last, *as_loaded(fresh, schemas=True))
         registered = _new_schema(fresh, arrow)
         addition = AddSchemaUpdate(schema_=registered)  # type: ignore[call-arg]
         StagedUpdates(transaction, (addition,), requirements).commit()
@@ -210,15 +211,15 @@ def _registered_schema(table: Table, arrow: pa.Schema) -> Schema:
 
 def _new_schema(table: Table, arrow: pa.Schema) -> Schema:
     known_fields: dict[tuple[str, pa.DataType], NestedField] = {}
-    for schema in sorted(table.schemas().values(), key=lambda schema: schema.schema_id):
+    for schema in sorted(table.iceberg.schemas().values(), key=lambda schema: schema.schema_id):
         known_fields |= {(field.name, _shape(field.field_type)): field for field in schema.fields}
-    new_ids = iter(range(table.metadata.last_column_id + 1, 2**31))
+    new_ids = iter(range(table.iceberg.metadata.last_column_id + 1, 2**31))
     fields = []
     for column in arrow:
         iceberg_type = type_mapping.iceberg_type(column.type, new_ids, column.name)
         field = known_fields.get((column.name, _shape(iceberg_type)))
         fields.append(field or NestedField(next(new_ids), column.name, iceberg_type, required=False))
-    return Schema(*fields, schema_id=max(table.schemas()) + 1)
+    return Schema(*fields, schema_id=max(table.iceberg.schemas()) + 1)
 
 
 def _shape(iceberg_type: IcebergType) -> pa.DataType:
@@ -239,13 +240,13 @@ def _replacement(table: Table, schema_id: int, files: DataFiles, summary: Mappin
             snapshot.append_data_file(file)
     ManageSnapshots(transaction).create_tag(snapshot.snapshot_id, tag).commit()
     # The transaction keeps one requirement of each type, and the branch's comes first. In a table without snapshots that one is enough.
-    if table.current_snapshot() is not None:
+    if table.iceberg.current_snapshot() is not None:
         add_requirements(transaction, AssertRefSnapshotId(ref=tag, snapshot_id=None))  # type: ignore[call-arg]
     return transaction, snapshot.snapshot_id
 
 
 def _current_files(table: Table) -> list[DataFile]:
-    current = table.current_snapshot()
-    manifests: list[Any] = current.manifests(table.io) if current else []
+    current = table.iceberg.current_snapshot()
+    manifests: list[Any] = current.manifests(table.iceberg.io) if current else []
     data = [manifest for manifest in manifests if manifest.content == ManifestContent.DATA]
-    return [entry.data_file for manifest in data for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True)]
+    return [entry.data_file for manifest in data for entry in manifest.fetch_manifest_entry(table.iceberg.io, discard_deleted=True)]

@@ -53,7 +53,7 @@ def check_store(store: FeatureStore, stamp: Stamp) -> None:
             f"the store at {store.settings.home_path()} is not the one of training set {stamp.training_set}, which the model was trained on"
         )
         try:
-            uuid = str(tables.load(store.catalog, identifier).metadata.table_uuid)
+            uuid = tables.load(store.catalog, identifier).uuid
         except NotFound as error:
             raise Conflict(f"{where}: it has no table {identifier}; {_HINT}", table=identifier) from error
         if uuid != view["uuid"]:

@@ -112,4 +112,4 @@ def _as_of(store: FeatureStore, stamp: Stamp, rows: pa.Table, sent: SentFeatures
 def _current(store: FeatureStore, stamp: Stamp) -> dict[str, int | None]:
     """The current snapshots of the feature tables, to be recorded with the predictions."""
     namespace = store.settings.features_namespace
-    return {name: tables.current_snapshot_id(tables.load(store.catalog, f"{namespace}.{name}")) for name in stamp.views}
+    return {name: tables.load(store.catalog, f"{namespace}.{name}").snapshot_id for name in stamp.views}

@@ -17,6 +17,7 @@ from featurestore.dsl.value_types import checked_type
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import CommitConflict, Conflict, NotFound
 from featurestore.lakehouse import compaction, scans, tables, writes
+from featurestore.lakehouse.table import Table
 from featurestore.records import stored_definition
 from featurestore.records.runtime import Runtime
 from featurestore.values.times import text
@@ -168,7 +169,7 @@ def read_registry(runtime: Runtime) -> Registry:
     table = tables.find(runtime.catalog, registry_table(runtime))
     if table is None:
         return Registry({}, None)
-    snapshot_id = tables.current_snapshot_id(table)
+    snapshot_id = table.snapshot_id
     # Without the engine: it takes longer to open than these few rows take to read.
     table_rows = scans.read_snapshot(table, snapshot_id).read_all()
     # As integers: Arrow imports pandas to convert times, if it is installed.
@@ -207,8 +208,8 @@ def refuse_stale(runtime: Runtime, base: int | None) -> None:
         _refuse_stale(runtime, table, base, "apply")
 
 
-def _refuse_stale(runtime: Runtime, table: tables.Table, base: int | None, action: Literal["apply", "remove"]) -> None:
-    if compaction.only_rewritten(table, base, tables.current_snapshot_id(table)):
+def _refuse_stale(runtime: Runtime, table: Table, base: int | None, action: Literal["apply", "remove"]) -> None:
+    if compaction.only_rewritten(table, base, table.snapshot_id):
         return
     again = "since this plan was made; plan again" if action == "apply" else "meanwhile; nothing was removed, try again"
     rows = sorted((row for rows in read_registry(runtime).all_rows() for row in rows), key=lambda row: row.applied_at)

@@ -98,7 +98,7 @@ def _documents(runtime: Runtime, kind: str) -> list[dict[str, Any]]:
 def _view(runtime: Runtime, row: Applied) -> dict[str, Any]:
     table = tables.load(runtime.catalog, runtime.features_table(row.table))
     state = feature_table.state_of(table.properties)
-    snapshot_id = tables.current_snapshot_id(table)
+    snapshot_id = table.snapshot_id
     return {
         "name": row.name,
         "version": row.version,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from featurestore.lakehouse import tables
-from featurestore.lakehouse.tables import Table
+from featurestore.lakehouse.table import Table
 from featurestore.records import source_pins
 from featurestore.values import times
 
@@ -81,6 +81,6 @@ def state_of(properties: Mapping[str, str]) -> State:
 
 def state_at(table: Table, snapshot_id: int | None) -> State:
     """The state at a snapshot. For the current one it is the table's, which runs without new rows may have advanced."""
-    if snapshot_id == tables.current_snapshot_id(table):
+    if snapshot_id == table.snapshot_id:
         return state_of(table.properties)
     return State() if snapshot_id is None else state_of(tables.summary(table, snapshot_id))

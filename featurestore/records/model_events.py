@@ -85,7 +85,7 @@ def list_events(runtime: Runtime) -> list[dict[str, Any]]:
     table = tables.find(runtime.catalog, model_events_table(runtime.settings))
     if table is None:
         return []
-    records = scans.read_snapshot(table, tables.current_snapshot_id(table)).read_all().to_pylist()
+    records = scans.read_snapshot(table, table.snapshot_id).read_all().to_pylist()
     # Events of one commit have the same time: logged before registered.
     rows = sorted(records, key=lambda row: (row["at"], row["version"] is not None, row["version"] or "", row["event"]), reverse=True)
     texts = ("snapshots", "metrics")

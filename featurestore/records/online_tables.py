@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from featurestore.errors import CommitConflict, NotReady
 from featurestore.lakehouse import commits, tables
-from featurestore.lakehouse.tables import Table
+from featurestore.lakehouse.table import Table
 from featurestore.online.store import Cursor
 from featurestore.records import feature_table
 from featurestore.records.runtime import Runtime
@@ -22,12 +22,12 @@ _MOST_STORES = 20
 def cursor_of(table: Table) -> Cursor:
     """The cursor of an online table that has all rows of the feature table."""
     through = feature_table.state_of(table.properties).through
-    return Cursor(tables.current_snapshot_id(table), through, str(table.metadata.table_uuid))
+    return Cursor(table.snapshot_id, through, table.uuid)
 
 
 def is_foreign(cursor: Cursor, table: Table) -> bool:
     """Whether the rows online are of another table than this one: of the same name in another catalog, or removed since."""
-    return cursor.table_id is not None and cursor.table_id != str(table.metadata.table_uuid)
+    return cursor.table_id is not None and cursor.table_id != table.uuid
 
 
 def note_published(runtime: Runtime, table: Table) -> None:
@@ -43,7 +43,7 @@ def note_published(runtime: Runtime, table: Table) -> None:
     try:
         commits.commit(table, lambda fresh: tables.properties_transaction(fresh, properties(fresh)))
     except (CommitConflict, NotReady) as error:
-        log.warning("%s is published, but that could not be recorded; the next publish does it: %s", table.name()[-1], error)
+        log.warning("%s is published, but that could not be recorded; the next publish does it: %s", table.name.rpartition(".")[2], error)
 
 
 def _stores(properties: Mapping[str, str]) -> list[str]:

@@ -10,7 +10,7 @@ from featurestore.errors import NotFound
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.lakehouse.stored_files import StoredFiles, stored_files
-from featurestore.lakehouse.tables import Table
+from featurestore.lakehouse.table import Table
 from featurestore.records import feature_table
 from featurestore.records.feature_table import State
 from featurestore.records.runtime import Runtime
@@ -39,7 +39,7 @@ class Pinned:
     @property
     def deletions(self) -> bool:
         """Whether the snapshot has the column DELETED, which a table gets with its first tombstone."""
-        return self.snapshot_id is not None and DELETED in tables.schema_of(self.table, self.snapshot_id).column_names
+        return self.snapshot_id is not None and tables.has_column(self.table, self.snapshot_id, DELETED)
 
     def rows(self, columns: Sequence[str], lower: int | None, upper: int | None) -> Relation:
         """These columns of the rows, without files that are entirely outside of [lower, upper]."""
@@ -72,8 +72,8 @@ def pin(
     pinned: dict[str, Pinned] = {}
     for name in names:
         table = (loaded or {}).get(name) or tables.load(runtime.catalog, runtime.features_table(name))
-        snapshot_id = requested.get(name, tables.current_snapshot_id(table))
-        if snapshot_id is not None and snapshot_id not in tables.snapshot_ids(table):
-            raise NotFound("snapshot", str(snapshot_id), map(str, tables.snapshot_ids(table)), runtime.features_table(name))
+        snapshot_id = requested.get(name, table.snapshot_id)
+        if snapshot_id is not None and snapshot_id not in table.snapshot_ids:
+            raise NotFound("snapshot", str(snapshot_id), map(str, table.snapshot_ids), runtime.features_table(name))
         pinned[name] = Pinned(table, snapshot_id, feature_table.state_at(table, snapshot_id))
     return pinned

@@ -8,7 +8,7 @@ from itertools import chain
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import NotFound
 from featurestore.lakehouse import tables
-from featurestore.lakehouse.tables import Table
+from featurestore.lakehouse.table import Table
 from featurestore.records import definitions, feature_table
 from featurestore.records.definitions import Registry
 from featurestore.records.names import service_name

@@ -3,8 +3,7 @@
 The schema is the table's current one at that time: a schema change does not create a snapshot.
 """
 
-from featurestore.lakehouse import tables
-from featurestore.lakehouse.tables import Table
+from featurestore.lakehouse.table import Table
 
 
 def pin(snapshot: int | str | None, schema: int | None) -> str:
@@ -14,7 +13,7 @@ def pin(snapshot: int | str | None, schema: int | None) -> str:
 
 def current_pin(table: Table) -> str:
     """The pin of the current state of a table."""
-    return pin(tables.current_snapshot_id(table), table.metadata.current_schema_id)
+    return pin(table.snapshot_id, table.schema_id)
 
 
 def snapshot_text(pin: str) -> str:

@@ -8,7 +8,7 @@ from featurestore.dsl.source import Source
 from featurestore.errors import FeatureStoreError
 from featurestore.files import confinement, listing
 from featurestore.lakehouse import tables
-from featurestore.lakehouse.tables import Table
+from featurestore.lakehouse.table import Table
 from featurestore.records import source_pins
 from featurestore.records.runtime import Runtime
 
@@ -33,7 +33,7 @@ class PinnedSource:
         """The snapshot id and schema id at which to read a table; pins of early releases mean the schema of the snapshot."""
         pin = self.pins[name]
         snapshot, schema = source_pins.snapshot_id(pin), source_pins.schema_id(pin)
-        return snapshot, tables.schema_of(self.tables[name], snapshot).schema_id if schema is None else schema
+        return snapshot, tables.schema_id_of(self.tables[name], snapshot) if schema is None else schema
 
 
 def open_source(runtime: Runtime, source: Source) -> PinnedSource:
@@ -89,4 +89,4 @@ def _file_states(runtime: Runtime, path: str) -> dict[str, str]:
 
 def _has_pin(table: Table, pin: str) -> bool:
     snapshot, schema = source_pins.snapshot_id(pin), source_pins.schema_id(pin)
-    return (snapshot is None or snapshot in tables.snapshot_ids(table)) and (schema is None or schema in table.schemas())
+    return (snapshot is None or snapshot in table.snapshot_ids) and (schema is None or schema in table.schema_ids)

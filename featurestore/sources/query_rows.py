@@ -13,7 +13,7 @@ from featurestore.engine.rereadable import Rereadable
 from featurestore.engine.session import Relation, Session
 from featurestore.engine.watch import current, use_watch
 from featurestore.lakehouse.datasets import SnapshotStream, open_snapshot
-from featurestore.lakehouse.tables import Table
+from featurestore.lakehouse.table import Table
 from featurestore.records.runtime import Runtime
 from featurestore.sources.query import add_query
 

@@ -13,6 +13,7 @@ from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import NotFound, RequestError
 from featurestore.files.spine_files import open_spine_files
 from featurestore.lakehouse import scans, tables
+from featurestore.lakehouse.table import Table
 from featurestore.records.runtime import Runtime
 from featurestore.sources.query_rows import TableAt, open_query
 from featurestore.spines.bounds import check_spine
@@ -79,7 +80,7 @@ def open_rows(runtime: Runtime, given: Any, times: Sequence[str] = ()) -> Iterat
         if text.startswith("iceberg:"):
             name, at, snapshot = text.removeprefix("iceberg:").partition("@")
             table = tables.load(runtime.catalog, name)
-            yield scans.read_snapshot(table, _snapshot_id(table, snapshot) if at else tables.current_snapshot_id(table))
+            yield scans.read_snapshot(table, _snapshot_id(table, snapshot) if at else table.snapshot_id)
         elif frames.is_query(text):
             with _open_sql(runtime, text) as rows:
                 yield rows
@@ -96,13 +97,13 @@ def _open_sql(runtime: Runtime, text: str) -> Iterator[pa.RecordBatchReader]:
     except SqlProblem as error:
         raise RequestError(f"the spine's SQL cannot be used: {error}") from error
     loaded = {name: tables.load(runtime.catalog, name) for name in names}
-    at = {name: TableAt(table, tables.current_snapshot_id(table), None) for name, table in loaded.items()}
+    at = {name: TableAt(table, table.snapshot_id, None) for name, table in loaded.items()}
     with open_query(runtime, tree, at, "the spine's SQL") as rows:
         yield rows
 
 
-def _snapshot_id(table: tables.Table, text: str) -> int:
-    known = [str(snapshot) for snapshot in tables.snapshot_ids(table)]
+def _snapshot_id(table: Table, text: str) -> int:
+    known = [str(snapshot) for snapshot in table.snapshot_ids]
     if text not in known:
-        raise NotFound("snapshot", text, known, ".".join(table.name()))
+        raise NotFound("snapshot", text, known, table.name)
     return int(text)

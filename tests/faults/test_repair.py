@@ -44,8 +44,8 @@ def test_the_last_whole_snapshot_is_gone_back_to(store: FeatureStore) -> None:
     online = store.online_features("service", [{"k": 1}]).rows
     early = store.training_set("service", life.spine(), "t", name="early", snapshots=pinned(store, 1))
     late = store.training_set("service", life.spine(), "t", name="late")
-    table = store.catalog.load_table(names[0])
-    _, second, third = tables.snapshot_ids(table)
+    table = tables.load(store.catalog, names[0])
+    _, second, third = table.snapshot_ids
     lost = files_of(store, names[0], third) - files_of(store, names[0], second)
     for path in lost:
         local(path).unlink()
@@ -56,10 +56,10 @@ def test_the_last_whole_snapshot_is_gone_back_to(store: FeatureStore) -> None:
     (noted,) = [one["note"] for one in store.maintain(older_than=timedelta(0)) if one["note"]]
     assert "files of its current snapshot are missing" in noted
     assert "featurestore doctor --repair" in noted
-    assert second in tables.snapshot_ids(store.catalog.load_table(names[0])), "upkeep keeps what there is to go back to"
+    assert second in tables.load(store.catalog, names[0]).snapshot_ids, "upkeep keeps what there is to go back to"
 
     assert store.repair() == [told]
-    assert tables.current_snapshot_id(store.catalog.load_table(names[0])) == second
+    assert tables.load(store.catalog, names[0]).snapshot_id == second
     assert [one["missing"] for one in store.repair(dry_run=True)] == [0], "the pinned snapshot stays, and its training set is named"
     store.materialize(end="2026-01-08")
     assert {name: rows(store, name) for name in names} == whole
@@ -71,7 +71,7 @@ def test_the_last_whole_snapshot_is_gone_back_to(store: FeatureStore) -> None:
 
 
 def pinned(store: FeatureStore, index: int) -> dict[str, int | None]:
-    return {name: tables.snapshot_ids(store.catalog.load_table(f"features.{name}"))[index] for name in ("counts_v1", "last_v1")}
+    return {name: tables.load(store.catalog, f"features.{name}").snapshot_ids[index] for name in ("counts_v1", "last_v1")}
 
 
 @pytest.mark.slow
@@ -79,13 +79,13 @@ def pinned(store: FeatureStore, index: int) -> dict[str, int | None]:
 def test_a_table_of_which_nothing_is_whole_begins_anew(store: FeatureStore, what: str) -> None:
     name = "features.counts_v1"
     whole = rows(store, name)
-    table = store.catalog.load_table(name)
-    for snapshot_id in tables.snapshot_ids(table):
-        snapshot = table.snapshot_by_id(snapshot_id)
+    table = tables.load(store.catalog, name)
+    for snapshot_id in table.snapshot_ids:
+        snapshot = table.iceberg.snapshot_by_id(snapshot_id)
         assert snapshot is not None
         gone = {
             "data": files_of(store, name, snapshot_id) if what == "data" else set(),
-            "manifests": {manifest.manifest_path for manifest in snapshot.manifests(table.io)} if what == "manifests" else set(),
+            "manifests": {manifest.manifest_path for manifest in snapshot.manifests(table.iceberg.io)} if what == "manifests" else set(),
             "manifest list": {snapshot.manifest_list},
         }[what]
         for path in filter(lambda path: local(path).exists(), gone):
@@ -101,8 +101,8 @@ def test_a_table_of_which_nothing_is_whole_begins_anew(store: FeatureStore, what
 @pytest.mark.slow
 def test_the_registry_is_applied_again(store: FeatureStore) -> None:
     store.apply(life.declare("3d"))
-    table = store.catalog.load_table("registry.definitions")
-    first, second = tables.snapshot_ids(table)
+    table = tables.load(store.catalog, "registry.definitions")
+    first, second = table.snapshot_ids
     for path in files_of(store, "registry.definitions", second) - files_of(store, "registry.definitions", first):
         os.unlink(local(path))
     (told,) = store.repair()

@@ -140,15 +140,15 @@ def test_a_snapshot_pinned_while_it_expires_is_kept(request: pytest.FixtureReque
             store.apply(life.declare())
             for day in ("2026-01-03", "2026-01-05", "2026-01-07"):
                 store.materialize("last", end=day)
-            old = tables.snapshot_ids(store.catalog.load_table("features.last_v1"))[0]
+            old = tables.load(store.catalog, "features.last_v1").snapshot_ids[0]
             with meanwhile(store, lambda: tags.set_tag(tables.load(other.catalog, "features.last_v1"), "training-set-x", old)) as happened:
                 store.maintain(older_than=timedelta(0))
             assert happened
-            table = store.catalog.load_table("features.last_v1")
+            table = tables.load(store.catalog, "features.last_v1")
             assert tags.tags(table) == {"training-set-x": old}
-            assert table.scan(snapshot_id=old).to_arrow().num_rows
-            assert not any(name.startswith(FENCE) for name in table.refs()), "no fence stays up"
-            assert len(tables.snapshot_ids(table)) == 2, "the one that nobody wants is gone"
+            assert table.iceberg.scan(snapshot_id=old).to_arrow().num_rows
+            assert not any(name.startswith(FENCE) for name in table.iceberg.refs()), "no fence stays up"
+            assert len(table.snapshot_ids) == 2, "the one that nobody wants is gone"
 
 
 @pytest.mark.slow
@@ -158,7 +158,7 @@ def test_a_tag_that_is_let_go_while_another_build_takes_it(tmp_path: Path) -> No
         store.apply(life.declare())
         store.materialize("last", end="2026-01-03")
         table = tables.load(store.catalog, "features.last_v1")
-        snapshot = tables.current_snapshot_id(table)
+        snapshot = table.snapshot_id
         assert snapshot is not None
         tags.set_tag(table, "t", snapshot, "first")
         mine = tables.load(store.catalog, "features.last_v1")

@@ -6,11 +6,11 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-from pyiceberg.table import Table
 
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.lakehouse import tables, writes
 from featurestore.lakehouse.catalog import Catalog
+from featurestore.lakehouse.table import Table
 
 EVENTS = pa.schema([("k", pa.int64()), ("t", pa.timestamp("us", "UTC")), ("v", pa.string())])
 
@@ -56,7 +56,7 @@ def by_id(found: Any) -> list[dict[str, Any]]:
 
 def files(table: Table, folder: str = "data") -> set[str]:
     """The names of the files in one of a local table's folders."""
-    home = Path(table.location().removeprefix("file://")) / folder
+    home = Path(table.iceberg.location().removeprefix("file://")) / folder
     return {path.name for path in home.rglob("*") if path.is_file()}
 
 

@@ -18,12 +18,13 @@ from pyiceberg.manifest import (
     ManifestFile,
     ManifestWriterV2,
 )
-from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update.snapshot import _FastAppendFiles
 from pyiceberg.typedef import Record
 from pyiceberg.types import PrimitiveType
 from pyroaring import BitMap
+
+from featurestore.lakehouse.table import Table
 
 _FILE_PATH, _POSITION = 2147483546, 2147483545
 
@@ -61,10 +62,10 @@ def delete_rows(
 
 def delete_equal(table: Table, rows: pa.Table, columns: list[str], operation: Operation = Operation.OVERWRITE) -> None:
     """Delete the rows that are equal to one of these in some columns: the file has whole rows and their bounds, as Flink's have."""
-    ids = {field.name: field.field_id for field in table.schema().fields}
+    ids = {field.name: field.field_id for field in table.iceberg.schema().fields}
     given = rows.cast(pa.schema([_field(name, kind, ids[name]) for name, kind in zip(rows.schema.names, rows.schema.types, strict=True)]))
     bounds: dict[str, Any] = {"value_counts": {}, "null_value_counts": {}, "lower_bounds": {}, "upper_bounds": {}}
-    for field in table.schema().fields:
+    for field in table.iceberg.schema().fields:
         assert isinstance(field.field_type, PrimitiveType)
         column = rows.column(field.name).to_pylist()
         bounds["value_counts"][field.field_id], bounds["null_value_counts"][field.field_id] = len(column), 0
@@ -96,8 +97,8 @@ def delete_by_vector(table: Table, positions: list[int], operation: Operation = 
     }
     told = json.dumps(footer).encode()
     content = b"PFA1" + blob + b"PFA1" + told + len(told).to_bytes(4, "little") + bytes(4) + b"PFA1"
-    location = f"{table.location()}/data/{uuid.uuid4()}-deletes.puffin"
-    with table.io.new_output(location).create() as stream:
+    location = f"{table.iceberg.location()}/data/{uuid.uuid4()}-deletes.puffin"
+    with table.iceberg.io.new_output(location).create() as stream:
         stream.write(content)
     _commit(table, DataFileContent.POSITION_DELETES, operation, location, len(content), FileFormat.PUFFIN, len(positions))
 
@@ -105,7 +106,13 @@ def delete_by_vector(table: Table, positions: list[int], operation: Operation = 
 def add_foreign(table: Table, file_format: FileFormat) -> None:
     """Add a data file of another format, which is never opened."""
     _commit(
-        table, DataFileContent.DATA, Operation.APPEND, f"{table.location()}/data/other.{file_format.value.lower()}", 100, file_format, 1
+        table,
+        DataFileContent.DATA,
+        Operation.APPEND,
+        f"{table.iceberg.location()}/data/other.{file_format.value.lower()}",
+        100,
+        file_format,
+        1,
     )
 
 
@@ -114,12 +121,12 @@ def _field(name: str, kind: pa.DataType, number: int) -> pa.Field:
 
 
 def _data_file(table: Table, number: int) -> str:
-    return sorted(task.file.file_path for task in table.scan().plan_files())[number]
+    return sorted(task.file.file_path for task in table.iceberg.scan().plan_files())[number]
 
 
 def _parquet(table: Table, rows: pa.Table) -> tuple[str, int]:
-    location = f"{table.location()}/data/{uuid.uuid4()}-deletes.parquet"
-    output = table.io.new_output(location)
+    location = f"{table.iceberg.location()}/data/{uuid.uuid4()}-deletes.parquet"
+    output = table.iceberg.io.new_output(location)
     with output.create() as stream:
         pq.write_table(rows, stream)
     return location, len(output)
@@ -135,9 +142,9 @@ def _commit(
     rows: int,
     more: Mapping[str, Any] | None = None,
 ) -> None:
-    transaction = table.transaction()
+    transaction = table.iceberg.transaction()
     producer = (_FastAppendFiles if content == DataFileContent.DATA else _DeleteRows)(
-        operation=operation, transaction=transaction, io=table.io
+        operation=operation, transaction=transaction, io=table.iceberg.io
     )
     file = DataFile.from_args(
         content=content,

@@ -9,6 +9,7 @@ from sqlalchemy import create_engine, make_url, text
 from featurestore.errors import MissingExtra, NotReady
 from featurestore.lakehouse import scans, tables, writes
 from featurestore.lakehouse.catalog import open_catalog
+from featurestore.lakehouse.table import Table
 from featurestore.settings import Settings
 from tests.lakehouse import postgres
 from tests.lakehouse.data import EVENTS, by_id, events, files, reader
@@ -40,7 +41,7 @@ def test_any_folder_name_is_a_warehouse(tmp_path: Path, name: str, as_address: b
         snapshot = writes.append(table, reader(ROWS), summary={})
         found = scans.scan_snapshot(tables.load(catalog, "shop.orders"), snapshot)
         assert by_id(found) == ROWS.to_pylist()
-        assert table.scan().to_arrow().to_pylist() == ROWS.to_pylist()
+        assert table.iceberg.scan().to_arrow().to_pylist() == ROWS.to_pylist()
     assert len(list((warehouse / "shop/orders/data").iterdir())) == len(files(table)) == 1
 
 
@@ -48,9 +49,9 @@ def test_tables_that_pyiceberg_made_under_an_encoded_address_are_read(tmp_path: 
     # pyiceberg takes the address as it stands: the folder is really called "a%20b".
     with open_catalog(Settings(home=tmp_path)) as catalog:
         catalog.create_namespace("shop")
-        table = catalog.create_table("shop.orders", EVENTS, location=(tmp_path / "a b").as_uri())
-        table.append(ROWS)
-        assert by_id(scans.scan_snapshot(table, tables.current_snapshot_id(table))) == ROWS.to_pylist()
+        table = Table(catalog.create_table("shop.orders", EVENTS, location=(tmp_path / "a b").as_uri()))
+        table.iceberg.append(ROWS)
+        assert by_id(scans.scan_snapshot(table, table.snapshot_id)) == ROWS.to_pylist()
     assert (tmp_path / "a%20b").is_dir()
 
 

@@ -6,11 +6,11 @@ import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import DataFileContent
-from pyiceberg.table import Table
 
 from featurestore.errors import CommitConflict, OutOfResources, TypeMismatch
 from featurestore.lakehouse import compaction, scans, tables, writes
 from featurestore.lakehouse.compaction import MIN_SMALL_FILES, FileGroup, Rewrite
+from featurestore.lakehouse.table import Table
 from tests.lakehouse.data import EVENTS, by_id, events, files, reader
 from tests.lakehouse.deletes import delete_rows
 from tests.lakehouse.interference import dead_line, interfered
@@ -39,7 +39,7 @@ def rewritten(table: Table, drop: int = 0) -> Rewrite:
 
 
 def noted(table: Table) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    return {"by": "test"}, {"rows-seen": str(table.scan().count())}
+    return {"by": "test"}, {"rows-seen": str(table.iceberg.scan().count())}
 
 
 def keys(table: Table, snapshot: int | None) -> list[int]:
@@ -49,13 +49,13 @@ def keys(table: Table, snapshot: int | None) -> list[int]:
 @pytest.mark.parametrize("month_of", ["t", None])
 def test_many_files_become_one_and_no_row_changes(catalog: Catalog, month_of: str | None) -> None:
     table = scattered(catalog, 6, month_of)
-    before = tables.current_snapshot_id(table)
-    assert rewritten(table).commit(noted) == (before, tables.current_snapshot_id(table))
+    before = table.snapshot_id
+    assert rewritten(table).commit(noted) == (before, table.snapshot_id)
     fresh = tables.load(catalog, "features.f")
-    assert len(fresh.inspect.files()) == 1
-    assert keys(fresh, tables.current_snapshot_id(fresh)) == [1, 2, 3, 4, 5, 6], "in the order they were written in"
+    assert len(fresh.iceberg.inspect.files()) == 1
+    assert keys(fresh, fresh.snapshot_id) == [1, 2, 3, 4, 5, 6], "in the order they were written in"
     assert sorted(keys(fresh, before)) == [1, 2, 3, 4, 5, 6]
-    summary = tables.summary(fresh, fresh.metadata.current_snapshot_id or 0)
+    summary = tables.summary(fresh, fresh.iceberg.metadata.current_snapshot_id or 0)
     assert (summary["operation"], summary["by"], summary["total-records"], summary["total-data-files"]) == ("replace", "test", "6", "1")
     assert fresh.properties["rows-seen"] == "6"
     assert not [group for group in compaction.partitions(fresh) if group.fragmented()]
@@ -76,20 +76,20 @@ def test_partitions_are_apart_and_few_files_are_left_alone(catalog: Catalog) -> 
 
 def test_who_reads_what_was_appended_sees_no_change(catalog: Catalog) -> None:
     table = scattered(catalog, 6)
-    seen = tables.current_snapshot_id(table)
+    seen = table.snapshot_id
     assert seen is not None
     _, compacted = rewritten(table).commit(noted)
     nothing = scans.read_changes(table, seen, compacted)
     assert nothing.appended
     assert by_id(nothing.relation) == []
     writes.append(table, reader(events((7, "2026-01-06", "late"))), summary={})
-    late = tables.current_snapshot_id(table)
+    late = table.snapshot_id
     assert late is not None
     for after in (seen, compacted):
         found = scans.read_changes(table, after, late)
         assert found.appended
         assert [row["k"] for row in by_id(found.relation)] == [7]
-    early = scans.read_changes(table, tables.snapshot_ids(table)[3], late)
+    early = scans.read_changes(table, table.snapshot_ids[3], late)
     assert sorted(row["k"] for row in by_id(early.relation)) == [1, 2, 7]
     assert compaction.only_rewritten(table, seen, compacted)
     assert not compaction.only_rewritten(table, seen, late)
@@ -99,7 +99,7 @@ def test_who_reads_what_was_appended_sees_no_change(catalog: Catalog) -> None:
 
 def test_rows_that_are_dropped_are_an_overwrite(catalog: Catalog) -> None:
     table = scattered(catalog, 6)
-    before = tables.current_snapshot_id(table)
+    before = table.snapshot_id
     assert before is not None
     rewrite = rewritten(table, drop=2)
     assert rewrite.dropped == 2
@@ -118,7 +118,7 @@ def test_rows_appended_meanwhile_stay(catalog: Catalog) -> None:
         slow.before = lambda: writes.append_retrying(tables.load(catalog, "features.f"), reader(events((7, "2026-01-06", "x"))))
         _, made = rewrite.commit(noted)
     fresh = tables.load(catalog, "features.f")
-    assert tables.current_snapshot_id(fresh) == made
+    assert fresh.snapshot_id == made
     assert sorted(keys(fresh, made)) == [1, 2, 3, 4, 5, 6, 7]
     assert fresh.properties["rows-seen"] == "7", "noted for the state that it was committed on"
     assert len(files(fresh)) == 6 + 1 + 1
@@ -131,7 +131,7 @@ def test_of_two_rewrites_the_first_wins_and_the_other_leaves_nothing(both: Catal
     with pytest.raises(CommitConflict, match="rewritten by another process"):
         second.commit(noted)
     fresh = tables.load(both, "features.f")
-    assert tables.current_snapshot_id(fresh) == made
+    assert fresh.snapshot_id == made
     assert len(files(fresh)) == 6 + 1
 
 
@@ -159,14 +159,14 @@ def test_a_commit_whose_answer_is_lost_has_landed(catalog: Catalog) -> None:
         interrupted.after = dead_line
         _, made = rewritten(table).commit(noted)
     fresh = tables.load(catalog, "features.f")
-    assert tables.current_snapshot_id(fresh) == made
+    assert fresh.snapshot_id == made
     assert keys(fresh, made) == [1, 2, 3, 4, 5, 6]
 
 
 def test_partitions_with_deleted_rows_are_left_alone(catalog: Catalog) -> None:
     catalog.create_namespace("shop")
-    table = catalog.create_table("shop.orders", EVENTS)
-    table.append(events(*((number, "2026-01-01", "a") for number in range(6))))
+    table = Table(catalog.create_table("shop.orders", EVENTS))
+    table.iceberg.append(events(*((number, "2026-01-01", "a") for number in range(6))))
     delete_rows(table, DataFileContent.POSITION_DELETES, [0])
     assert compaction.partitions(tables.load(catalog, "shop.orders")) == []
 
@@ -183,5 +183,5 @@ def test_large_partitions_are_cut_into_files_of_the_target_size(catalog: Catalog
     rewrite = Rewrite(table)
     rewrite.write(group, reader(rows_of(table, group).sort_by("k"), size=2))
     _, made = rewrite.commit(noted)
-    assert sorted(table.inspect.files()["record_count"].to_pylist()) == [1, 3, 3]
+    assert sorted(table.iceberg.inspect.files()["record_count"].to_pylist()) == [1, 3, 3]
     assert sorted(keys(table, made)) == [1, 2, 3, 4, 5, 6, 7]

@@ -35,7 +35,7 @@ def test_exactly_one_append_wins(settings: Settings) -> None:
         run(2, writers.append_once, settings, outcomes)
         assert sorted(outcomes.get(timeout=5) for _ in range(2)) == ["lost", "won"]
         table = tables.load(catalog, "features.f")
-        assert table.scan().count() == 1
+        assert table.iceberg.scan().count() == 1
         assert len(files(table)) == 1
 
 
@@ -45,6 +45,6 @@ def test_a_log_of_four_processes_loses_nothing(settings: Settings) -> None:
         tables.create(catalog, "features.f", EVENTS)
         run(4, writers.log_rows, settings, 10)
         table = tables.load(catalog, "features.f")
-        found = table.scan().to_arrow()["k"].to_pylist()
+        found = table.iceberg.scan().to_arrow()["k"].to_pylist()
         assert sorted(found) == [number * 1000 + row for number in range(4) for row in range(10)]
         assert len(files(table)) == 40

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
-from pyiceberg.table import Table
 
 from featurestore.lakehouse import dropping, tables
+from featurestore.lakehouse.table import Table
 from featurestore.lakehouse.volume import Volume, volume
 
 ROWS = pa.table({"id": pa.array([1, 2, 3], pa.int64())})
@@ -15,12 +15,12 @@ ROWS = pa.table({"id": pa.array([1, 2, 3], pa.int64())})
 def filled(catalog: Catalog, name: str) -> Table:
     """A table of three rows in one file."""
     table = tables.create(catalog, name, ROWS.schema)
-    table.append(ROWS)
+    table.iceberg.append(ROWS)
     return table
 
 
 def folder(table: Table) -> Path:
-    return Path(table.location().removeprefix("file://"))
+    return Path(table.iceberg.location().removeprefix("file://"))
 
 
 def test_a_table_goes_with_its_folder(catalog: Catalog) -> None:
@@ -50,7 +50,7 @@ def test_a_new_table_of_the_old_name_stays(catalog: Catalog) -> None:
     wanted = dropping.identity_of(filled(catalog, "shop.orders"))
     catalog.drop_table("shop.orders")
     table = filled(catalog, "shop.orders")
-    assert table.location() == wanted.location
+    assert table.iceberg.location() == wanted.location
     assert dropping.drop_table(catalog, "shop.orders", wanted) == dropping.FolderContents(0, 0)
     assert catalog.load_table("shop.orders").scan().to_arrow() == ROWS
 
@@ -66,20 +66,20 @@ def test_a_folder_that_a_renamed_table_shares_stays(catalog: Catalog) -> None:
 
 def test_how_much_a_snapshot_holds(catalog: Catalog) -> None:
     table = filled(catalog, "shop.orders")
-    first = tables.current_snapshot_id(table)
-    (task,) = table.scan().plan_files()
+    first = table.snapshot_id
+    (task,) = table.iceberg.scan().plan_files()
     assert volume(table, first) == Volume(1, task.file.file_size_in_bytes, 3)
-    table.append(ROWS)
-    assert volume(table, tables.current_snapshot_id(table)).rows == 6
+    table.iceberg.append(ROWS)
+    assert volume(table, table.snapshot_id).rows == 6
     assert volume(table, first) == Volume(1, task.file.file_size_in_bytes, 3)
     assert volume(table, None) == Volume(0, 0, 0)
 
 
 def test_what_no_writer_noted_is_not_known(catalog: Catalog) -> None:
     table = filled(catalog, "shop.orders")
-    snapshot = table.current_snapshot()
+    snapshot = table.iceberg.current_snapshot()
     assert snapshot is not None
     assert snapshot.summary is not None
     bare = snapshot.model_copy(update={"summary": type(snapshot.summary)(snapshot.summary.operation)})
-    table.metadata = table.metadata.model_copy(update={"snapshots": [bare]})
+    table.iceberg.metadata = table.iceberg.metadata.model_copy(update={"snapshots": [bare]})
     assert volume(table, snapshot.snapshot_id) == Volume(None, None, None)

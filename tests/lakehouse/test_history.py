@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyiceberg.catalog import Catalog
-from pyiceberg.table import Table
 from pyiceberg.types import LongType
 
 from featurestore.lakehouse import scans, tables, writes
+from featurestore.lakehouse.table import Table
 from tests.lakehouse.data import by_id, reader
 
 # Columns a, b and c come, go and change places under the same names; k stays.
@@ -32,33 +32,33 @@ class World:
 
     def __init__(self, catalog: Catalog) -> None:
         catalog.create_namespace_if_not_exists("shop")
-        self.table: Table = catalog.create_table(f"shop.t{uuid4().hex}", pa.schema([("k", pa.int64()), ("a", pa.int64())]))
+        self.table = Table(catalog.create_table(f"shop.t{uuid4().hex}", pa.schema([("k", pa.int64()), ("a", pa.int64())])))
         self.rows: list[dict[str, Any]] = []
         self.next = 0
         self.snapshots: dict[int, list[dict[str, Any]]] = {}
         self.appends: list[tuple[int | None, int, list[dict[str, Any]] | None]] = []
 
     def act(self, action: str, what: Any) -> None:
-        columns = [field.name for field in self.table.schema().fields]
-        before = tables.current_snapshot_id(self.table)
+        columns = [field.name for field in self.table.iceberg.schema().fields]
+        before = self.table.snapshot_id
         added: list[dict[str, Any]] | None = None
         if action in ("append", "our append"):
             added = self._new_rows(what, columns)
             rows = pa.Table.from_pylist(added, tables.arrow_schema(self.table))
-            self.table.append(rows) if action == "append" else writes.append(self.table, reader(rows), summary={})
+            self.table.iceberg.append(rows) if action == "append" else writes.append(self.table, reader(rows), summary={})
             self.rows = self.rows + added
         elif action == "overwrite":
             # Over nothing it is an append, to Iceberg too.
             emptied, self.rows = not self.rows, self._new_rows(what, columns)
             added = self.rows if emptied else None
-            self.table.overwrite(pa.Table.from_pylist(self.rows, tables.arrow_schema(self.table)))
+            self.table.iceberg.overwrite(pa.Table.from_pylist(self.rows, tables.arrow_schema(self.table)))
         elif action == "delete":
             if any(row["k"] == what for row in self.rows):
-                self.table.delete(f"k == {what}")
+                self.table.iceberg.delete(f"k == {what}")
                 self.rows = [row for row in self.rows if row["k"] != what]
         else:
             self._evolve(action, what, columns)
-        after = tables.current_snapshot_id(self.table)
+        after = self.table.snapshot_id
         if after is not None and after != before:
             self.snapshots[after] = self.rows
             self.appends.append((before, after, added))
@@ -73,13 +73,13 @@ class World:
     def _evolve(self, action: str, what: str, columns: list[str]) -> None:
         with contextlib.ExitStack() as stack:
             if action == "add" and what not in columns:
-                stack.enter_context(self.table.update_schema()).add_column(what, LongType())
+                stack.enter_context(self.table.iceberg.update_schema()).add_column(what, LongType())
                 self.rows = [{**row, what: None} for row in self.rows]
             elif action == "drop" and what in columns:
-                stack.enter_context(self.table.update_schema()).delete_column(what)
+                stack.enter_context(self.table.iceberg.update_schema()).delete_column(what)
                 self.rows = [{name: value for name, value in row.items() if name != what} for row in self.rows]
             elif action == "rename" and what[0] in columns and what[1] not in columns:
-                stack.enter_context(self.table.update_schema()).rename_column(*what)
+                stack.enter_context(self.table.iceberg.update_schema()).rename_column(*what)
                 self.rows = [{what[1] if name == what[0] else name: value for name, value in row.items()} for row in self.rows]
 
 
@@ -95,7 +95,7 @@ def test_every_snapshot_is_read_as_it_was(catalog: Catalog, actions: list[tuple[
     world = World(catalog)
     for action in actions:
         world.act(*action)
-    table = tables.load(catalog, ".".join(world.table.name()))
+    table = tables.load(catalog, world.table.name)
     for snapshot, rows in world.snapshots.items():
         assert ordered(by_id(scans.scan_snapshot(table, snapshot))) == ordered(rows)
         assert ordered(scans.read_snapshot(table, snapshot).read_all().to_pylist()) == ordered(rows)
@@ -113,4 +113,4 @@ def test_the_oracle_can_fail(catalog: Catalog) -> None:
     world.act("append", 2)
     world.rows[0]["a"] += 1
     with pytest.raises(AssertionError):
-        assert ordered(by_id(scans.scan_snapshot(world.table, tables.current_snapshot_id(world.table)))) == ordered(world.rows)
+        assert ordered(by_id(scans.scan_snapshot(world.table, world.table.snapshot_id))) == ordered(world.rows)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import DataFileContent
-from pyiceberg.table import Table
 
 from featurestore.errors import Conflict, NotFound
 from featurestore.lakehouse import maintenance, scans, tables, tags, writes
 from featurestore.lakehouse.maintenance import RemovedFiles
+from featurestore.lakehouse.table import Table
 from tests.lakehouse.data import EVENTS, by_id, events, files, reader, replace_rows
 from tests.lakehouse.deletes import delete_rows
 from tests.lakehouse.interference import interfered
@@ -25,7 +25,7 @@ def snapshots(catalog: Catalog, count: int) -> tuple[Table, list[int]]:
     table = tables.create(catalog, "features.f", EVENTS, month_of="t")
     for number in range(count):
         writes.append(table, reader(events((number, f"2026-{number + 1:02}-01", "x"))), summary={})
-    return table, tables.snapshot_ids(table)
+    return table, table.snapshot_ids
 
 
 def keys(table: Table, snapshot: int) -> list[int]:
@@ -33,7 +33,7 @@ def keys(table: Table, snapshot: int) -> list[int]:
 
 
 def orphan(table: Table, name: str, size: int = 10) -> Path:
-    path = Path(table.location()) / name
+    path = Path(table.iceberg.location()) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"x" * size)
     return path
@@ -42,13 +42,13 @@ def orphan(table: Table, name: str, size: int = 10) -> Path:
 def test_expire_keeps_tags_branches_and_the_current(both: Catalog) -> None:
     table, made = snapshots(both, 5)
     tags.set_tag(table, "pinned", made[1])
-    with table.manage_snapshots() as manage:
+    with table.iceberg.manage_snapshots() as manage:
         manage.create_branch(made[2], "audit")
     assert maintenance.expire_snapshots(table, datetime.now(UTC) - timedelta(hours=1)).snapshots == 0
     assert maintenance.expire_snapshots(table, soon(), dry_run=True).snapshot_ids == (made[0], made[3])
-    assert tables.snapshot_ids(tables.load(both, "features.f")) == made
+    assert tables.load(both, "features.f").snapshot_ids == made
     assert maintenance.expire_snapshots(table, soon()).snapshots == 2
-    assert tables.snapshot_ids(table) == tables.snapshot_ids(tables.load(both, "features.f")) == [made[1], made[2], made[4]]
+    assert table.snapshot_ids == tables.load(both, "features.f").snapshot_ids == [made[1], made[2], made[4]]
     assert maintenance.expire_snapshots(table, soon()).snapshots == 0
     with pytest.raises(NotFound):
         scans.scan_snapshot(table, made[0])
@@ -61,13 +61,13 @@ def test_a_tag_set_while_expiring_saves_its_snapshot(both: Catalog) -> None:
         slow.before = lambda: tags.set_tag(tables.load(both, "features.f"), "late", made[0])
         assert maintenance.expire_snapshots(table, soon()).snapshot_ids == (made[1],)
     fresh = tables.load(both, "features.f")
-    assert tables.snapshot_ids(fresh) == [made[0], made[2]]
+    assert fresh.snapshot_ids == [made[0], made[2]]
     assert tags.tags(fresh) == {"late": made[0]}
 
 
 def test_the_age_of_a_snapshot_counts_from_when_another_took_its_place(catalog: Catalog) -> None:
     table, made = snapshots(catalog, 3)
-    when = {snapshot.snapshot_id: snapshot.timestamp_ms for snapshot in table.snapshots()}
+    when = {snapshot.snapshot_id: snapshot.timestamp_ms for snapshot in table.iceberg.snapshots()}
     between = datetime.fromtimestamp(when[made[2]] / 1000, UTC)
     assert when[made[1]] < when[made[2]]
     assert maintenance.expire_snapshots(table, between, dry_run=True).snapshot_ids == (made[0],)
@@ -93,7 +93,7 @@ def test_files_that_are_wanted_stay_and_emptied_folders_go(catalog: Catalog) -> 
     tables.set_properties(table, {"ready": held})
     swept = maintenance.remove_orphan_files(table, soon(), wanted=lambda properties: [properties["ready"]])
     assert swept == RemovedFiles(3, 30)
-    data = Path(table.location()) / "data"
+    data = Path(table.iceberg.location()) / "data"
     assert sorted(str(path.relative_to(data)) for path in data.rglob("*") if path.is_dir()) == ["run-0", "run-0/month=1"]
     assert maintenance.remove_orphan_files(table, soon()) == RemovedFiles(1, 10)
     assert [path for path in data.rglob("*") if path.is_dir()] == []
@@ -101,7 +101,7 @@ def test_files_that_are_wanted_stay_and_emptied_folders_go(catalog: Catalog) -> 
 
 def test_metadata_files_of_any_table_become_few(both: Catalog) -> None:
     both.create_namespace("features")
-    table = both.create_table("features.f", EVENTS, properties={"write.metadata.previous-versions-max": "3"})
+    table = Table(both.create_table("features.f", EVENTS, properties={"write.metadata.previous-versions-max": "3"}))
     maintenance.bound_metadata(table)
     assert table.properties["write.metadata.delete-after-commit.enabled"] == "true"
     assert table.properties["write.metadata.previous-versions-max"] == "3"
@@ -117,8 +117,8 @@ def test_sweep_takes_orphans_and_expired_files_alone(both: Catalog) -> None:
     for number in range(3):
         replace_rows(both, "training_sets.t", reader(events((number, "2026-01-01", "x"))), summary={}, tag=f"t{number}")
     table = tables.load(both, "training_sets.t")
-    made = tables.snapshot_ids(table)
-    with table.manage_snapshots() as manage:
+    made = table.snapshot_ids
+    with table.iceberg.manage_snapshots() as manage:
         manage.remove_tag("t0")
     maintenance.expire_snapshots(table, soon(), dry_run=False)
     orphan(table, "data/lost.parquet", 1000)
@@ -143,11 +143,11 @@ def test_what_may_still_be_read_is_not_swept_though_it_has_expired(both: Catalog
         replace_rows(both, "training_sets.t", reader(events((number, "2026-01-01", "x"))), summary={}, tag=f"t{number}")
     table = tables.load(both, "training_sets.t")
     for number in range(2):
-        with table.manage_snapshots() as manage:
+        with table.iceberg.manage_snapshots() as manage:
             manage.remove_tag(f"t{number}")
-    began = datetime.fromtimestamp(table.snapshots()[2].timestamp_ms / 1000, UTC)
+    began = datetime.fromtimestamp(table.iceberg.snapshots()[2].timestamp_ms / 1000, UTC)
     old = (began - timedelta(days=1)).timestamp()
-    for path in Path(table.location()).rglob("*"):
+    for path in Path(table.iceberg.location()).rglob("*"):
         os.utime(path, (old, old))
     planned = maintenance.expire_snapshots(table, soon(), dry_run=True)
     would = maintenance.remove_orphan_files(table, began, dry_run=True, without=planned.snapshot_ids)
@@ -176,23 +176,23 @@ def test_sweep_with_a_stale_handle_and_merged_manifests(both: Catalog) -> None:
     for number in range(8):
         writes.append(table, reader(events((number, f"2026-{number + 1:02}-01", "x"))), summary={})
     maintenance.remove_orphan_files(stale, soon(), dry_run=False)
-    for count, snapshot in enumerate(tables.snapshot_ids(table), start=1):
+    for count, snapshot in enumerate(table.snapshot_ids, start=1):
         assert keys(table, snapshot) == list(range(count))
     maintenance.expire_snapshots(table, soon(), dry_run=False)
     maintenance.remove_orphan_files(stale, soon(), dry_run=False)
-    assert keys(table, tables.snapshot_ids(table)[0]) == list(range(8))
+    assert keys(table, table.snapshot_ids[0]) == list(range(8))
     assert len(files(table)) == 8
 
 
 def test_sweep_keeps_delete_files(catalog: Catalog) -> None:
     catalog.create_namespace("shop")
-    table = catalog.create_table("shop.orders", EVENTS)
-    table.append(events((1, "2026-01-01", "a"), (2, "2026-01-01", "b")))
+    table = Table(catalog.create_table("shop.orders", EVENTS))
+    table.iceberg.append(events((1, "2026-01-01", "a"), (2, "2026-01-01", "b")))
     delete_rows(table, DataFileContent.POSITION_DELETES, [0])
-    table.refresh()
+    table.iceberg.refresh()
     maintenance.expire_snapshots(table, soon(), dry_run=False)
     maintenance.remove_orphan_files(table, soon(), dry_run=False)
-    assert keys(table, tables.snapshot_ids(table)[-1]) == [2]
+    assert keys(table, table.snapshot_ids[-1]) == [2]
 
 
 def test_what_a_lost_writer_left_is_swept(catalog: Catalog) -> None:
@@ -213,14 +213,14 @@ def test_a_folder_shared_after_a_rename_is_not_swept(both: Catalog) -> None:
     both.rename_table("features.f", "features.old")
     new, _ = snapshots(both, 1)
     old = tables.load(both, "features.old")
-    assert new.location() == old.location()
+    assert new.iceberg.location() == old.iceberg.location()
     for table in (new, old):
         with pytest.raises(Conflict, match=r"share the folder"):
             maintenance.remove_orphan_files(table, soon(), dry_run=False)
     assert keys(old, made[0]) == [0]
     both.drop_table("features.old")
     assert maintenance.remove_orphan_files(new, soon(), dry_run=False).files >= 4
-    assert keys(new, tables.snapshot_ids(new)[0]) == [0]
+    assert keys(new, new.snapshot_ids[0]) == [0]
 
 
 def test_data_outside_of_the_tables_folder_is_left_alone(catalog: Catalog, tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ def test_builds_follow_one_another_and_all_stay_readable(both: Catalog) -> None:
         assert list(content(both, snapshot)) == list(rows)
         assert tables.summary(table, snapshot)["n"] == str(number)
     assert tags.tags(table) == {f"t{n}": snapshot for n, snapshot in enumerate(made)}
-    assert tables.snapshot_ids(table) == made
-    assert table.scan().to_arrow().to_pydict() == builds[-1]
+    assert table.snapshot_ids == made
+    assert table.iceberg.scan().to_arrow().to_pydict() == builds[-1]
     ids = [{field.name: field.field_id for field in tables.schema_of(table, snapshot).fields} for snapshot in made]
     assert ids[0] == ids[3]
     assert ids[1] == {"label": 2, "k": 1, "new": 3}
@@ -109,7 +109,7 @@ def test_two_builders_with_other_columns_each_get_their_snapshot(both: Catalog) 
     assert content(both, made[0]) == {"k": [1], "mine": ["other"]}
     assert content(both, made[1]) == {"k": [2.5]}
     table = tables.load(both, NAME)
-    assert tables.current_snapshot_id(table) == mine
+    assert table.snapshot_id == mine
     assert tags.tags(table).keys() == {"start", "other", "third", "slow"}
     assert len(files(table)) == 4
 
@@ -120,9 +120,9 @@ def test_the_same_new_columns_at_the_same_time(both: Catalog) -> None:
         slow.before = lambda: build(both, {"k": [1], "x": [1]}, "other")
         mine = replace_rows(slow, NAME, reader({"x": [7], "k": [3]}), summary={}, tag="slow")
     assert content(both, mine) == {"x": [7], "k": [3]}
-    ids = [field.field_id for schema in tables.load(both, NAME).schemas().values() for field in schema.fields if field.name == "x"]
+    ids = [field.field_id for schema in tables.load(both, NAME).iceberg.schemas().values() for field in schema.fields if field.name == "x"]
     assert len(set(ids)) == 1
-    assert len(tables.load(both, NAME).schemas()) == 3
+    assert len(tables.load(both, NAME).iceberg.schemas()) == 3
 
 
 def test_failures_leave_no_file(catalog: Catalog) -> None:

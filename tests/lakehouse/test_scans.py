@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import DataFileContent
-from pyiceberg.table import Table
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import DoubleType, LongType, StringType
 
@@ -19,6 +18,7 @@ from featurestore.compiler.relations import Column, IcebergFiles
 from featurestore.errors import NotFound, NotYet
 from featurestore.lakehouse import scans, tables, writes
 from featurestore.lakehouse.scan_plan import TimeRange
+from featurestore.lakehouse.table import Table
 from tests.lakehouse.data import EVENTS, at, by_id, events, reader, replace_rows, us
 from tests.lakehouse.deletes import delete_rows
 
@@ -28,11 +28,11 @@ ROWS = events((1, "2026-01-01", "a"), (2, "2026-01-15", "b"), (3, "2026-02-01", 
 def user_table(catalog: Catalog, schema: pa.Schema = EVENTS) -> Table:
     """A table as a user makes one: with pyiceberg alone."""
     catalog.create_namespace_if_not_exists("shop")
-    return catalog.create_table("shop.orders", schema)
+    return Table(catalog.create_table("shop.orders", schema))
 
 
 def current(table: Table) -> int:
-    found = tables.current_snapshot_id(table)
+    found = table.snapshot_id
     assert found is not None
     return found
 
@@ -53,23 +53,23 @@ def test_nothing_written_yet(catalog: Catalog) -> None:
 def test_appends_of_users(both: Catalog, transform: Any) -> None:
     table = user_table(both)
     if transform is not None:
-        with table.update_spec() as update:
+        with table.iceberg.update_spec() as update:
             update.add_field("v", transform, "part")
-    table.append(ROWS)
+    table.iceberg.append(ROWS)
     more = events((4, "2026-03-01", "x/y z%"))
-    table.append(more)
+    table.iceberg.append(more)
     found = scans.scan_snapshot(table, current(table))
     assert isinstance(found, IcebergFiles)
     assert rows_of(found) == sorted(ROWS.to_pylist() + more.to_pylist(), key=repr)
     assert found.rows == 4
     assert found.bytes > 0
-    first = tables.snapshot_ids(table)[0]
+    first = table.snapshot_ids[0]
     assert rows_of(scans.scan_snapshot(table, first)) == ROWS.to_pylist()
 
 
 def test_columns_come_in_the_order_asked_for_and_wrong_ones_are_named(catalog: Catalog) -> None:
     table = user_table(catalog)
-    table.append(ROWS)
+    table.iceberg.append(ROWS)
     assert by_id(scans.scan_snapshot(table, current(table), columns=["v", "k"]))[0] == {"v": "a", "k": 1}
     assert scans.read_snapshot(table, current(table), columns=["v", "k"]).schema.names == ["v", "k"]
     with pytest.raises(NotFound, match=r"no column 'kk' in shop\.orders; did you mean 'k'"):
@@ -77,18 +77,18 @@ def test_columns_come_in_the_order_asked_for_and_wrong_ones_are_named(catalog: C
     with pytest.raises(NotFound, match="no snapshot '5'"):
         scans.scan_snapshot(table, 5)
     with pytest.raises(NotFound, match="no snapshot '5'"):
-        scans.scan_snapshot(table, 5, schema_id=table.schema().schema_id)
+        scans.scan_snapshot(table, 5, schema_id=table.iceberg.schema().schema_id)
 
 
 def test_rename_and_add_again_keeps_columns_apart(both: Catalog) -> None:
     table = user_table(both)
-    table.append(ROWS)
+    table.iceberg.append(ROWS)
     before = current(table)
-    with table.update_schema() as update:
+    with table.iceberg.update_schema() as update:
         update.rename_column("v", "old")
-    with table.update_schema() as update:
+    with table.iceberg.update_schema() as update:
         update.add_column("v", LongType())
-    table.append(pa.table({"k": [9], "t": [at("2026-04-01")], "old": ["d"], "v": [7]}))
+    table.iceberg.append(pa.table({"k": [9], "t": [at("2026-04-01")], "old": ["d"], "v": [7]}))
     assert rows_of(scans.scan_snapshot(table, before)) == ROWS.to_pylist()
     now = rows_of(scans.scan_snapshot(table, current(table), columns=["k", "old", "v"]))
     assert now == [{"k": k, "old": old, "v": v} for k, old, v in [(1, "a", None), (2, "b", None), (3, "c", None), (9, "d", 7)]]
@@ -96,17 +96,20 @@ def test_rename_and_add_again_keeps_columns_apart(both: Catalog) -> None:
 
 def test_wider_types_dropped_columns_and_moved_ones(catalog: Catalog) -> None:
     table = user_table(catalog, pa.schema([("i", pa.int32()), ("f", pa.float32()), ("l", pa.list_(pa.int32())), ("gone", pa.string())]))
-    table.append(
-        pa.table({"i": pa.array([1], pa.int32()), "f": pa.array([0.5], pa.float32()), "l": [[1]], "gone": ["x"]}, table.schema().as_arrow())
+    table.iceberg.append(
+        pa.table(
+            {"i": pa.array([1], pa.int32()), "f": pa.array([0.5], pa.float32()), "l": [[1]], "gone": ["x"]},
+            table.iceberg.schema().as_arrow(),
+        )
     )
     first = current(table)
-    with table.update_schema() as update:
+    with table.iceberg.update_schema() as update:
         update.update_column("i", LongType())
         update.update_column("f", DoubleType())
         update.update_column(("l", "element"), LongType())
         update.delete_column("gone")
         update.move_first("l")
-    table.append(pa.table({"l": [[2**40]], "i": [2**40], "f": [1e300]}))
+    table.iceberg.append(pa.table({"l": [[2**40]], "i": [2**40], "f": [1e300]}))
     assert rows_of(scans.scan_snapshot(table, current(table))) == [{"l": [2**40], "i": 2**40, "f": 1e300}, {"l": [1], "i": 1, "f": 0.5}]
     assert rows_of(scans.scan_snapshot(table, first)) == [{"i": 1, "f": 0.5, "l": [1], "gone": "x"}]
     assert tables.arrow_schema(table, first).names == ["i", "f", "l", "gone"]
@@ -114,28 +117,28 @@ def test_wider_types_dropped_columns_and_moved_ones(catalog: Catalog) -> None:
 
 def test_overwrites_and_deletes_of_users(catalog: Catalog) -> None:
     table = user_table(catalog)
-    table.append(ROWS)
-    table.delete("k == 2")
+    table.iceberg.append(ROWS)
+    table.iceberg.delete("k == 2")
     assert rows_of(scans.scan_snapshot(table, current(table))) == [ROWS.to_pylist()[0], ROWS.to_pylist()[2]]
     other = events((7, "2026-05-01", "z"))
-    table.overwrite(other)
+    table.iceberg.overwrite(other)
     assert rows_of(scans.scan_snapshot(table, current(table))) == other.to_pylist()
-    assert rows_of(scans.scan_snapshot(table, tables.snapshot_ids(table)[0])) == ROWS.to_pylist()
+    assert rows_of(scans.scan_snapshot(table, table.snapshot_ids[0])) == ROWS.to_pylist()
 
 
 def test_position_deletes_are_applied(catalog: Catalog) -> None:
     table = user_table(catalog)
-    table.append(ROWS)
+    table.iceberg.append(ROWS)
     delete_rows(table, DataFileContent.POSITION_DELETES, [0, 2])
     found = scans.scan_snapshot(table, current(table), columns=["v", "k"])
     assert not isinstance(found, IcebergFiles)
     assert found.read_all().to_pylist() == [{"v": "b", "k": 2}]
-    assert isinstance(scans.scan_snapshot(table, tables.snapshot_ids(table)[0]), IcebergFiles)
+    assert isinstance(scans.scan_snapshot(table, table.snapshot_ids[0]), IcebergFiles)
 
 
 def test_equality_deletes_say_what_to_do(catalog: Catalog) -> None:
     table = user_table(catalog)
-    table.append(ROWS)
+    table.iceberg.append(ROWS)
     delete_rows(table, DataFileContent.EQUALITY_DELETES, [0])
     with pytest.raises(NotYet, match="compaction"):
         scans.scan_snapshot(table, current(table))
@@ -144,11 +147,11 @@ def test_equality_deletes_say_what_to_do(catalog: Catalog) -> None:
 def test_files_without_field_ids_are_read_by_name(catalog: Catalog, tmp_path: Any) -> None:
     table = user_table(catalog)
     pq.write_table(ROWS, tmp_path / "foreign.parquet")
-    table.add_files([str(tmp_path / "foreign.parquet")])
+    table.iceberg.add_files([str(tmp_path / "foreign.parquet")])
     found = scans.scan_snapshot(table, current(table))
     assert not isinstance(found, IcebergFiles)
     assert found.read_all().to_pylist() == ROWS.to_pylist()
-    table.overwrite(ROWS)
+    table.iceberg.overwrite(ROWS)
     assert isinstance(scans.scan_snapshot(table, current(table)), IcebergFiles)
 
 
@@ -186,7 +189,7 @@ def test_every_type_by_field_id(catalog: Catalog, ours: bool) -> None:
     if ours:
         writes.append(table, reader(rows), summary={})
     else:
-        table.append(rows)
+        table.iceberg.append(rows)
     found = scans.scan_snapshot(table, current(table))
     assert isinstance(found, IcebergFiles)
     values = {name: value for name, (_, value) in ALL.items()}
@@ -198,20 +201,20 @@ def test_every_type_by_field_id(catalog: Catalog, ours: bool) -> None:
 def test_structs_and_maps_matter_only_when_asked_for(catalog: Catalog) -> None:
     kinds = pa.schema([("k", pa.int64()), ("s", pa.struct([("a", pa.int64())])), ("m", pa.map_(pa.string(), pa.int64()))])
     table = user_table(catalog, kinds)
-    table.append(pa.table({"k": [1], "s": [{"a": 2}], "m": [[("x", 3)]]}, kinds))
+    table.iceberg.append(pa.table({"k": [1], "s": [{"a": 2}], "m": [[("x", 3)]]}, kinds))
     assert by_id(scans.scan_snapshot(table, current(table), columns=["k"])) == [{"k": 1}]
     whole = scans.scan_snapshot(table, current(table))
     assert not isinstance(whole, IcebergFiles)
     assert whole.read_all().to_pylist() == [{"k": 1, "s": {"a": 2}, "m": [("x", 3)]}]
-    with table.update_schema() as update:
+    with table.iceberg.update_schema() as update:
         update.rename_column(("s", "a"), "b")
-    table.append(pa.table({"k": [2], "s": [{"b": 5}], "m": [None]}, table.schema().as_arrow()))
+    table.iceberg.append(pa.table({"k": [2], "s": [{"b": 5}], "m": [None]}, table.iceberg.schema().as_arrow()))
     assert sorted(row["s"]["b"] for row in by_id(scans.scan_snapshot(table, current(table)))) == [2, 5]
 
 
 def test_names_that_differ_in_case_only_come_as_a_reader(catalog: Catalog) -> None:
     table = user_table(catalog, pa.schema([("A", pa.int64()), ("a", pa.int64())]))
-    table.append(pa.table({"A": [1], "a": [2]}))
+    table.iceberg.append(pa.table({"A": [1], "a": [2]}))
     found = scans.scan_snapshot(table, current(table))
     assert not isinstance(found, IcebergFiles)
     assert found.read_all().to_pylist() == [{"A": 1, "a": 2}]
@@ -222,7 +225,7 @@ def test_names_that_differ_in_case_only_come_as_a_reader(catalog: Catalog) -> No
 def test_time_leaves_out_files(catalog: Catalog, kind: pa.DataType) -> None:
     table = user_table(catalog, pa.schema([("t", kind)]))
     for text in ("2026-01-01", "2026-02-01", "2026-03-01"):
-        table.append(pa.table({"t": pa.array([at(text).replace(tzinfo=None)], pa.timestamp("us")).cast(kind)}))
+        table.iceberg.append(pa.table({"t": pa.array([at(text).replace(tzinfo=None)], pa.timestamp("us")).cast(kind)}))
 
     def days(lower: str | None, upper: str | None) -> list[int]:
         time = TimeRange("t", us(lower) if lower else None, us(upper) if upper else None)
@@ -235,30 +238,30 @@ def test_time_leaves_out_files(catalog: Catalog, kind: pa.DataType) -> None:
     assert days(None, None) == [1, 2, 3]
     # Renamed since, or gone: the old snapshot is still read by its old name.
     old = current(table)
-    with table.update_schema() as update:
+    with table.iceberg.update_schema() as update:
         update.rename_column("t", "moved")
-    with table.update_schema() as update:
+    with table.iceberg.update_schema() as update:
         update.add_column("t", StringType())
     assert [row["t"].month for row in by_id(scans.scan_snapshot(table, old, time=TimeRange("t", us("2026-03-01"))))] == [3]
-    with table.update_schema() as update:
+    with table.iceberg.update_schema() as update:
         update.delete_column("moved")
     assert len(by_id(scans.scan_snapshot(table, old, time=TimeRange("t", us("2026-03-01"))))) == 3
 
 
 def test_changes_are_the_appended_rows(both: Catalog) -> None:
     table = user_table(both)
-    table.append(ROWS)
+    table.iceberg.append(ROWS)
     first = current(table)
     assert rows_of(scans.read_changes(table, None, first).relation) == ROWS.to_pylist()
     nothing = scans.read_changes(table, first, first, columns=["k"])
     assert nothing.appended
     assert by_id(nothing.relation) == []
     for number in range(4, 7):
-        table.append(events((number, "2026-04-01", "n")))
+        table.iceberg.append(events((number, "2026-04-01", "n")))
     found = scans.read_changes(table, first, current(table), columns=["k"])
     assert found.appended
     assert rows_of(found.relation) == [{"k": 4}, {"k": 5}, {"k": 6}]
-    part = scans.read_changes(table, first, tables.snapshot_ids(table)[2], columns=["k"])
+    part = scans.read_changes(table, first, table.snapshot_ids[2], columns=["k"])
     assert rows_of(part.relation) == [{"k": 4}, {"k": 5}]
 
 
@@ -266,7 +269,7 @@ def test_changes_are_the_appended_rows(both: Catalog) -> None:
 def test_changes_of_a_partitioned_table_and_over_merged_manifests(catalog: Catalog) -> None:
     table = tables.create(catalog, "features.f", EVENTS, month_of="t", properties={"commit.manifest.min-count-to-merge": "3"})
     made = [writes.append(table, reader(events((n, f"2026-{n + 1:02}-01", "x"))), summary={}) for n in range(9)]
-    assert len(table.current_snapshot().manifests(table.io)) < 4  # type: ignore[union-attr]
+    assert len(table.iceberg.current_snapshot().manifests(table.iceberg.io)) < 4  # type: ignore[union-attr]
     for after in range(8):
         for until in range(after, 9):
             found = scans.read_changes(table, made[after], made[until] or 0, columns=["k"])
@@ -276,19 +279,19 @@ def test_changes_of_a_partitioned_table_and_over_merged_manifests(catalog: Catal
 @pytest.mark.parametrize("change", ["overwrite", "delete", "position delete", "replace"])
 def test_changes_that_are_more_than_appends_say_so(catalog: Catalog, change: str) -> None:
     table = user_table(catalog)
-    table.append(ROWS)
+    table.iceberg.append(ROWS)
     first = current(table)
     if change == "overwrite":
-        table.overwrite(ROWS)
+        table.iceberg.overwrite(ROWS)
     elif change == "delete":
-        table.delete("k == 1")
+        table.iceberg.delete("k == 1")
     elif change == "replace":
         replace_rows(catalog, "shop.orders", reader(ROWS), summary={}, tag="x")
-        table.refresh()
+        table.iceberg.refresh()
     else:
         delete_rows(table, DataFileContent.POSITION_DELETES, [1])
     middle = current(table)
-    table.append(events((9, "2026-06-01", "z")))
+    table.iceberg.append(events((9, "2026-06-01", "z")))
     found = scans.read_changes(table, first, current(table))
     assert not found.appended
     came, went = ([tuple(row.items()) for row in rows_of(part)] for part in (found.relation, found.removed))
@@ -301,13 +304,13 @@ def test_changes_that_are_more_than_appends_say_so(catalog: Catalog, change: str
 def test_changes_from_a_snapshot_that_is_no_ancestor_or_gone(catalog: Catalog) -> None:
     table = user_table(catalog)
     for number in range(3):
-        table.append(events((number, "2026-01-01", "a")))
-    first, second, third = tables.snapshot_ids(table)
+        table.iceberg.append(events((number, "2026-01-01", "a")))
+    first, second, third = table.snapshot_ids
     assert [row["k"] for row in by_id(scans.read_changes(table, second, third).relation)] == [2]
     back = scans.read_changes(table, third, first)
     assert (rows_of(back.relation), sorted(row["k"] for row in rows_of(back.removed))) == ([], [1, 2])
     assert scans.read_changes(table, 12345, third) == scans.Changes(None)
-    table.maintenance.expire_snapshots().by_id(second).commit()
+    table.iceberg.maintenance.expire_snapshots().by_id(second).commit()
     over = scans.read_changes(table, first, third)
     assert over.appended
     assert sorted(row["k"] for row in rows_of(over.relation)) == [1, 2]

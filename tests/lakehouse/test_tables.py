@@ -23,12 +23,12 @@ from tests.lakehouse.data import EVENTS, at, events, reader
 def test_create_makes_all_columns_optional_and_partitions_by_month(both: Catalog) -> None:
     schema = pa.schema([pa.field("k", pa.int64(), nullable=False), pa.field("t", pa.timestamp("ns", "Europe/Berlin"), nullable=False)])
     table = tables.create(both, "features.orders_v1", schema, month_of="t", properties={"featurestore.x": "1"})
-    assert [field.required for field in table.schema().fields] == [False, False]
-    assert [str(field.transform) for field in table.spec().fields] == ["month"]
+    assert [field.required for field in table.iceberg.schema().fields] == [False, False]
+    assert [str(field.transform) for field in table.iceberg.spec().fields] == ["month"]
     assert table.properties["featurestore.x"] == "1"
-    assert table.format_version == 2
+    assert table.iceberg.format_version == 2
     assert tables.arrow_schema(table) == pa.schema([("k", pa.int64()), ("t", pa.timestamp("us", "UTC"))])
-    assert tables.current_snapshot_id(table) is None
+    assert table.snapshot_id is None
     assert tables.exists(both, "features.orders_v1")
 
 
@@ -65,7 +65,7 @@ def test_metadata_files_stay_few(catalog: Catalog) -> None:
     table = tables.create(catalog, "features.a", EVENTS)
     for number in range(30):
         tables.set_properties(table, {"n": str(number)})
-    assert len(table.metadata.metadata_log) == 20
+    assert len(table.iceberg.metadata.metadata_log) == 20
 
 
 def test_properties_are_swapped_only_if_unchanged(both: Catalog) -> None:
@@ -91,10 +91,10 @@ def test_properties_conflict_with_a_new_snapshot(catalog: Catalog) -> None:
 def test_snapshots_and_their_summaries(catalog: Catalog) -> None:
     table = tables.create(catalog, "features.a", EVENTS)
     made = [writes.append(table, reader(events((n, "2026-01-01", "a"))), summary={"n": str(n)}) for n in range(3)]
-    assert tables.snapshot_ids(table) == made
-    assert tables.current_snapshot_id(table) == made[-1]
-    assert [tables.summary(table, found)["n"] for found in tables.snapshot_ids(table)] == ["0", "1", "2"]
-    assert tables.summary(table, tables.snapshot_ids(table)[0])["operation"] == "append"
+    assert table.snapshot_ids == made
+    assert table.snapshot_id == made[-1]
+    assert [tables.summary(table, found)["n"] for found in table.snapshot_ids] == ["0", "1", "2"]
+    assert tables.summary(table, table.snapshot_ids[0])["operation"] == "append"
     with pytest.raises(NotFound, match="no snapshot '17'"):
         tables.arrow_schema(table, 17)
 
@@ -137,9 +137,9 @@ def test_every_type_comes_back(catalog: Catalog, kind: pa.DataType) -> None:
     given = pa.table({"x": pa.array([value, None], kind)})
     table = tables.create(catalog, "types.t", given.schema)
     writes.append(table, reader(given), summary={})
-    found = table.scan().to_arrow()
+    found = table.iceberg.scan().to_arrow()
     assert found["x"].to_pylist() == [value, None]
-    assert type_mapping.iceberg_schema(tables.arrow_schema(table)).as_struct() == table.schema().as_struct()
+    assert type_mapping.iceberg_schema(tables.arrow_schema(table)).as_struct() == table.iceberg.schema().as_struct()
 
 
 def metadata_files(catalog: Catalog) -> list[str]:

@@ -15,7 +15,7 @@ def two_snapshots(catalog: Catalog) -> list[int]:
     table = tables.create(catalog, "features.f", EVENTS)
     for _ in range(2):
         writes.append(table, reader(ROWS), summary={})
-    return tables.snapshot_ids(table)
+    return table.snapshot_ids
 
 
 def test_tags_are_set_once(both: Catalog) -> None:

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.io import OutputFile
 from pyiceberg.io.pyarrow import PyArrowFileIO
-from pyiceberg.table import Table
 
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.errors import CommitConflict, CommitUnknown, OutOfResources, RequestError, TypeMismatch
 from featurestore.lakehouse import scans, tables, writes
 from featurestore.lakehouse.data_files import ROW_GROUP_ROWS, DataFiles
+from featurestore.lakehouse.table import Table
 from featurestore.lakehouse.type_mapping import arrow_schema
 from tests.lakehouse.data import EVENTS, at, by_id, events, files, reader
 from tests.lakehouse.interference import dead_line, interfered
@@ -44,9 +44,9 @@ def test_one_file_a_month_with_summary_and_properties_in_one_commit(both: Catalo
     assert sorted(by_id(scans.scan_snapshot(fresh, snapshot)), key=lambda row: row["k"]) == ROWS.to_pylist()
     assert [pq.read_table(path)["k"].to_pylist() for path in paths(fresh, snapshot)] == [[1, 2], [3], [4]]
     assert fresh.properties["w"] == table.properties["w"] == "9"
-    assert tables.summary(fresh, tables.snapshot_ids(fresh)[0])["featurestore.run-id"] == "7"
-    assert [entry.metadata_file for entry in fresh.metadata.metadata_log] == [before]
-    assert {task.file.partition[0] for task in fresh.scan().plan_files()} == {672, 673, 685}
+    assert tables.summary(fresh, fresh.snapshot_ids[0])["featurestore.run-id"] == "7"
+    assert [entry.metadata_file for entry in fresh.iceberg.metadata.metadata_log] == [before]
+    assert {task.file.partition[0] for task in fresh.iceberg.scan().plan_files()} == {672, 673, 685}
 
 
 def test_a_dictionary_is_for_values_that_repeat(catalog: Catalog) -> None:
@@ -77,7 +77,7 @@ def test_the_files_are_what_iceberg_and_a_fast_reader_want(catalog: Catalog) -> 
     inner = outer.type.value_field
     ids = [field.metadata[b"PARQUET:field_id"] for field in (outer, inner, inner.type.value_field)]
     assert ids == [b"2", b"3", b"4"]
-    (task,) = table.scan().plan_files()
+    (task,) = table.iceberg.scan().plan_files()
     assert task.file.lower_bounds[1] == (0).to_bytes(8, "little")
     assert task.file.upper_bounds[1] == (count - 1).to_bytes(8, "little")
     assert task.file.record_count == count
@@ -90,7 +90,7 @@ def test_files_do_not_depend_on_how_rows_are_batched(tmp_path_factory: pytest.Te
     bounds = [0, *sorted(cuts), 20]
     batches = [batch for a, b in itertools.pairwise(bounds) for batch in rows.slice(a, b - a).to_batches()]
     table = _unwritten(tmp_path_factory.mktemp("w"))
-    schema = arrow_schema(table.schema(), ids=True)
+    schema = arrow_schema(table.iceberg.schema(), ids=True)
     contents = []
     for given_batches in (rows.to_batches(), batches):
         written = DataFiles(table, schema).write((batch.cast(schema) for batch in given_batches), "t")
@@ -117,13 +117,13 @@ def test_rows_are_streamed(catalog: Catalog) -> None:
 
     writes.append(table, pa.RecordBatchReader.from_batches(batch.schema, batches()), summary={})
     assert max(held) - held[0] < 10 * batch.nbytes
-    assert table.scan().count() == 4_000_000
+    assert table.iceberg.scan().count() == 4_000_000
 
 
 def test_no_rows_make_no_snapshot_but_properties_count(both: Catalog) -> None:
     table, stale = feature_table(both), tables.load(both, "features.f")
     assert writes.append(table, reader(ROWS.slice(0, 0)), summary={}, properties={"w": "1"}) is None
-    assert tables.snapshot_ids(table) == []
+    assert table.snapshot_ids == []
     assert tables.load(both, "features.f").properties["w"] == "1"
     location = table.metadata_location
     assert writes.append(table, reader(ROWS.slice(0, 0)), summary={}, properties={"w": "1"}) is None
@@ -145,7 +145,7 @@ def test_columns_are_taken_by_name_and_values_fitted(catalog: Catalog) -> None:
         "i": pa.array([5], pa.int64()),
     }
     writes.append(table, reader(rows), summary={})
-    assert table.scan().to_arrow().to_pylist() == [{"i": 5, "d": 7, "t": at("1970-01-01T00:00:00.000001"), "s": "x", "n": None}]
+    assert table.iceberg.scan().to_arrow().to_pylist() == [{"i": 5, "d": 7, "t": at("1970-01-01T00:00:00.000001"), "s": "x", "n": None}]
 
 
 @pytest.mark.parametrize(
@@ -196,11 +196,11 @@ class FullDisk(PyArrowFileIO):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
 def test_a_full_disk_says_so(catalog: Catalog) -> None:
     table = feature_table(catalog)
-    table.io = FullDisk(table.io.properties)
-    assert isinstance(table.io.new_output("x"), OutputFile)
+    table.iceberg.io = FullDisk(table.iceberg.io.properties)
+    assert isinstance(table.iceberg.io.new_output("x"), OutputFile)
     with pytest.raises(OutOfResources, match="no space left"):
         writes.append(table, reader(ROWS), summary={})
-    assert tables.snapshot_ids(tables.load(catalog, "features.f")) == []
+    assert tables.load(catalog, "features.f").snapshot_ids == []
 
 
 def test_a_stale_handle_loses_and_leaves_nothing(both: Catalog) -> None:
@@ -210,7 +210,7 @@ def test_a_stale_handle_loses_and_leaves_nothing(both: Catalog) -> None:
     with pytest.raises(CommitConflict, match="another writer"):
         writes.append(stale, reader(ROWS), summary={})
     assert (files(table), files(table, "metadata")) == before
-    assert len(tables.snapshot_ids(tables.load(both, "features.f"))) == 1
+    assert len(tables.load(both, "features.f").snapshot_ids) == 1
 
 
 def test_tags_and_other_properties_do_not_disturb_an_append(both: Catalog) -> None:
@@ -218,12 +218,16 @@ def test_tags_and_other_properties_do_not_disturb_an_append(both: Catalog) -> No
     first = writes.append(table, reader(ROWS), summary={})
     stale = tables.load(both, "features.f")
     assert first is not None
-    with table.manage_snapshots() as manage:
+    with table.iceberg.manage_snapshots() as manage:
         manage.create_tag(first, "pinned")
     tables.set_properties(table, {"featurestore.description": "new words"})
     assert writes.append(stale, reader(ROWS), summary={}, properties={"w": "1"}) is not None
     fresh = tables.load(both, "features.f")
-    assert (fresh.properties["featurestore.description"], fresh.properties["w"], "pinned" in fresh.refs()) == ("new words", "1", True)
+    assert (fresh.properties["featurestore.description"], fresh.properties["w"], "pinned" in fresh.iceberg.refs()) == (
+        "new words",
+        "1",
+        True,
+    )
 
 
 def test_the_lost_race_inside_of_the_commit(both: Catalog) -> None:
@@ -234,7 +238,7 @@ def test_the_lost_race_inside_of_the_commit(both: Catalog) -> None:
         with pytest.raises(CommitConflict):
             writes.append(table, reader(ROWS), summary={"by": "slow"})
     fresh = tables.load(both, "features.f")
-    assert [tables.summary(fresh, found)["by"] for found in tables.snapshot_ids(fresh)] == ["other"]
+    assert [tables.summary(fresh, found)["by"] for found in fresh.snapshot_ids] == ["other"]
     assert len(files(fresh)) == 3
 
 
@@ -244,7 +248,7 @@ def test_a_commit_whose_answer_is_lost_has_landed(catalog: Catalog) -> None:
         table = tables.load(slow, "features.f")
         slow.after = dead_line
         snapshot = writes.append(table, reader(ROWS), summary={})
-    assert tables.snapshot_ids(tables.load(catalog, "features.f")) == [snapshot]
+    assert tables.load(catalog, "features.f").snapshot_ids == [snapshot]
     assert len(files(table)) == 3
 
 
@@ -256,7 +260,7 @@ def test_a_commit_of_unknown_outcome_keeps_the_files(catalog: Catalog) -> None:
         with pytest.raises(CommitUnknown, match=r"whether the commit to features.f landed is not known.*Run the same again"):
             writes.append(table, reader(ROWS), summary={})
     assert len(files(table)) == 3
-    assert tables.snapshot_ids(tables.load(catalog, "features.f")) == []
+    assert tables.load(catalog, "features.f").snapshot_ids == []
 
 
 def test_a_commit_that_was_lost_on_its_way_is_sent_again(both: Catalog) -> None:
@@ -266,9 +270,9 @@ def test_a_commit_that_was_lost_on_its_way_is_sent_again(both: Catalog) -> None:
         shaky.before = dead_line
         snapshot = writes.append(table, reader(ROWS), summary={})
     fresh = tables.load(both, "features.f")
-    assert tables.snapshot_ids(fresh) == [snapshot]
+    assert fresh.snapshot_ids == [snapshot]
     assert len(files(fresh)) == 3
-    assert fresh.scan().count() == ROWS.num_rows
+    assert fresh.iceberg.scan().count() == ROWS.num_rows
 
 
 def test_retrying_appends_come_through(both: Catalog) -> None:
@@ -277,14 +281,14 @@ def test_retrying_appends_come_through(both: Catalog) -> None:
         slow.before = lambda: writes.append(tables.load(both, "features.f"), reader(ROWS), summary={})
         snapshot = writes.append_retrying(tables.load(slow, "features.f"), reader(ROWS), summary={"n": "2"})
     fresh = tables.load(both, "features.f")
-    assert tables.current_snapshot_id(fresh) == snapshot
-    assert fresh.scan().count() == 8
+    assert fresh.snapshot_id == snapshot
+    assert fresh.iceberg.scan().count() == 8
     assert writes.append_retrying(tables.load(both, "features.f"), reader(ROWS.slice(0, 0))) is None
 
 
 def test_a_table_that_is_partitioned_otherwise_is_refused(catalog: Catalog) -> None:
     table = tables.create(catalog, "shop.orders", EVENTS)
-    with table.update_spec() as update:
+    with table.iceberg.update_spec() as update:
         update.add_identity("v")
     with pytest.raises(RequestError, match="partitioned by month"):
         writes.append(table, reader(ROWS), summary={})

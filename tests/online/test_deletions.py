@@ -11,7 +11,7 @@ import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
 from featurestore.compiler.log_diff import DELETED
-from featurestore.lakehouse import writes
+from featurestore.lakehouse import tables, writes
 from featurestore.pipelines.materialization import publish
 from featurestore.records import feature_table
 from tests.worlds import STAMP, load_source
@@ -114,14 +114,14 @@ def test_known_then_sees_a_row_until_its_deletion_was_known(store: FeatureStore)
 @pytest.mark.slow
 def test_rows_of_nulls_of_before_stay_in_their_snapshots_and_go_with_the_next_computation(store: FeatureStore) -> None:
     """An older release said with a row of NULLs that a row was gone."""
-    table = store.catalog.load_table("features.v_v1")
+    table = tables.load(store.catalog, "features.v_v1")
     now = datetime.now(UTC)
     gone = pa.table(
         {"k": ["a"], "feature_timestamp": pa.array([T + timedelta(days=3)], STAMP), "created_timestamp": pa.array([now], STAMP)}
     )
     gone = gone.append_column("x", pa.nulls(1, pa.float64()))
     state = replace(feature_table.state_of(table.properties), corrections=1).to_properties()
-    batches = gone.select(table.schema().column_names).to_reader()
+    batches = gone.select(tables.arrow_schema(table).names).to_reader()
     writes.append(table, batches, summary=state, properties=state)
     source = store.catalog.load_table("raw.s")
     source.delete("id = 2")

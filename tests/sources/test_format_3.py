@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyiceberg.table import Table
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg
+from featurestore.lakehouse import tables
 from tests.lakehouse.deletes import delete_by_vector
 
 SECOND = 1_000_000_000
@@ -29,13 +29,13 @@ events = Source("events", table="third.events", timestamp="at")
 def store(tmp_path: Path) -> Iterator[FeatureStore]:
     """A store with a table of format 3, the last of whose rows is deleted by a vector."""
     with FeatureStore(home=tmp_path / "home") as store:
-        made = written(store)
-        delete_by_vector(made, [IDS.index(5)])
-        register(store, made)
+        write(store)
+        delete_by_vector(tables.load(store.catalog, "third.second"), [IDS.index(5)])
+        register(store)
         yield store
 
 
-def written(store: FeatureStore) -> Table:
+def write(store: FeatureStore) -> None:
     """The same table in format 2, whose data file has nanoseconds already; without bounds of columns, which would be microseconds."""
     store.catalog.create_namespace("third")
     micros = pa.array([n // 1000 for n in MOMENTS], pa.timestamp("us", "UTC"))
@@ -48,10 +48,9 @@ def written(store: FeatureStore) -> Table:
     fields = [pa.field(name, kind, metadata={b"PARQUET:field_id": str(at).encode()}) for at, (name, kind) in enumerate(kinds.items(), 1)]
     columns = [pa.array(IDS if name == "id" else MOMENTS, kind) for name, kind in kinds.items()]
     pq.write_table(pa.table(columns, schema=pa.schema(fields)), task.file.file_path.removeprefix("file://"))
-    return table
 
 
-def register(store: FeatureStore, table: Table) -> None:
+def register(store: FeatureStore) -> None:
     """The table's metadata as format 3 has them, under a name of their own."""
     path = Path(store.catalog.load_table("third.second").metadata_location.removeprefix("file://"))
     metadata = json.loads(path.read_text())

@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> Iterator[FeatureStore]:
 def rows(store: FeatureStore, sql: str) -> list[dict[str, object]]:
     parts = store._runtime
     table = tables.load(parts.catalog, "raw.events")
-    at = {"raw.events": TableAt(table, tables.current_snapshot_id(table), None)} if "events" in sql else {}
+    at = {"raw.events": TableAt(table, table.snapshot_id, None)} if "events" in sql else {}
     with open_query(parts, sqlglot.parse_one(sql, read="duckdb"), at, "the query") as found:
         return list(found.read_all().to_pylist())
 
@@ -51,7 +51,7 @@ def test_a_query_may_name_a_table_twice(store: FeatureStore, renamed: bool) -> N
     if renamed:
         rename(store)
     table = tables.load(store._runtime.catalog, "raw.events")
-    assert isinstance(open_snapshot(table, tables.current_snapshot_id(table)), SnapshotStream if renamed else Dataset)
+    assert isinstance(open_snapshot(table, table.snapshot_id), SnapshotStream if renamed else Dataset)
     column = "w" if renamed else "v"
     sql = f"SELECT x.k, x.{column} AS a, y.{column} AS b FROM raw.events x JOIN raw.events y ON x.k = y.k WHERE x.{column} < y.{column}"
     found = sorted(rows(store, sql), key=str)

@@ -15,7 +15,7 @@ from featurestore.errors import CommitConflict, Conflict, OutOfResources
 from featurestore.lakehouse import compaction, tables
 from featurestore.lakehouse.compaction import FileGroup, Rewrite
 from featurestore.lakehouse.folders import data_folders
-from featurestore.lakehouse.tables import Table
+from featurestore.lakehouse.table import Table
 from featurestore.pipelines.materialization.checkpoint import load_checkpoint
 from featurestore.pipelines.planning.apply import DEFINITION
 from featurestore.records import feature_table, stored_definition
@@ -80,7 +80,7 @@ def feature_layout(table: Table) -> Layout | None:
     document = table.properties.get(DEFINITION)
     if document is None:
         return None
-    with stored_definition.conflict_if_unreadable(f"the definition in the properties of table {'.'.join(table.name())}", WRITE_ANEW):
+    with stored_definition.conflict_if_unreadable(f"the definition in the properties of table {table.name}", WRITE_ANEW):
         view = documents.view(json.loads(document))
         versioned = view.every is None and view.source.created is not None
         return Layout(("created_timestamp",), tuple(view.entity.keys), not versioned)
@@ -118,7 +118,7 @@ def compact(runtime: Runtime, table: Table, layout: Layout, horizon: int | None,
                 return result
             before, snapshot_id = _rewrite(session, table, layout, jobs, drop_before)
         except OutOfResources as error:
-            error.message = f"compacting {'.'.join(table.name())}: {error.message}"
+            error.message = f"compacting {table.name}: {error.message}"
             raise
         except Conflict as error:
             return CompactionResult(note=f"not compacted: {error.message}")

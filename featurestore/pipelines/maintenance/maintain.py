@@ -10,7 +10,7 @@ from featurestore.engine import orphaned_spill
 from featurestore.errors import CommitConflict, Conflict
 from featurestore.lakehouse import maintenance, tables
 from featurestore.lakehouse.maintenance import RemovedFiles
-from featurestore.lakehouse.tables import Table
+from featurestore.lakehouse.table import Table
 from featurestore.online.store import Cursor
 from featurestore.pipelines.maintenance.compact import CompactionResult, Layout, compact, feature_layout, log_layout
 from featurestore.pipelines.maintenance.repair import REPAIR_COMMAND, check_table, table_identifiers

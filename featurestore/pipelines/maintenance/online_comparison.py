@@ -19,7 +19,7 @@ from featurestore.engine.session import Relation
 from featurestore.errors import CommitConflict, Conflict
 from featurestore.lakehouse import commits, scans, tables
 from featurestore.lakehouse.folders import data_folders
-from featurestore.lakehouse.tables import Table
+from featurestore.lakehouse.table import Table
 from featurestore.online.keys import decode_key, encode_key
 from featurestore.online.store import Cursor
 from featurestore.pipelines.materialization.publish import newest
@@ -118,8 +118,8 @@ def _compare_at(
     runtime: Runtime, applied: Applied, view: FeatureView, table: Table, cursor: Cursor | None, sample: int | None
 ) -> OnlineComparison:
     """Compare at the snapshot of `cursor`; a table that is not online, at its current snapshot: all its rows are missing."""
-    snapshot_id = tables.current_snapshot_id(table) if cursor is None else cursor.snapshot_id
-    if snapshot_id is not None and snapshot_id not in tables.snapshot_ids(table):
+    snapshot_id = table.snapshot_id if cursor is None else cursor.snapshot_id
+    if snapshot_id is not None and snapshot_id not in table.snapshot_ids:
         raise Conflict(
             f"the online store has {applied.table} at snapshot {snapshot_id}, which the table no longer has; run featurestore publish to"
             " bring it to the current one",
@@ -128,7 +128,7 @@ def _compare_at(
         )
     comparison = OnlineComparison(applied.name, applied.table, snapshot_id)
     columns, keys = list(applied.columns), tuple(view.entity.keys)
-    deletions = snapshot_id is not None and DELETED in tables.schema_of(table, snapshot_id).column_names
+    deletions = snapshot_id is not None and tables.has_column(table, snapshot_id, DELETED)
     unmatched = set(_draw(chain.from_iterable(runtime.online.keys(applied.table)), sample))
 
     def scan_columns(names: Sequence[str]) -> Relation:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from featurestore.errors import Conflict
 from featurestore.lakehouse import dropping, tables, tags
 from featurestore.lakehouse.dropping import FolderContents, TableIdentity
+from featurestore.lakehouse.table import Table
 from featurestore.pipelines.training_sets.listing import list_training_sets
 from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records import definitions, feature_table, model_events
@@ -189,7 +190,7 @@ def _identity(runtime: Runtime, row: Applied) -> dict[str, str]:
     return {} if table is None else asdict(dropping.identity_of(table))
 
 
-def _find(runtime: Runtime, row: Applied) -> tables.Table | None:
+def _find(runtime: Runtime, row: Applied) -> Table | None:
     name = runtime.features_table(row.table)
     if row.removed:
         identity = row.document[REMOVED]

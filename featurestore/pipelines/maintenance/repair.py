@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from featurestore.lakehouse import tables
 from featurestore.lakehouse.damage import Damage, find_damage, roll_back
-from featurestore.lakehouse.tables import Table
+from featurestore.lakehouse.table import Table
 from featurestore.pipelines.materialization.checkpoint import CHECKPOINT
 from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records import feature_table
@@ -81,7 +81,7 @@ def _roll_back(runtime: Runtime, identifier: str, table: Table, damage: Damage) 
         roll_back(table, damage, {}, ())
         runtime.online.touch()
         return
-    summary = {} if damage.back_to is None else tables.summary(table, damage.back_to.snapshot_id)
+    summary = {} if damage.back_to is None else tables.summary(table, damage.back_to)
     properties = feature_table.state_of(summary).to_properties()
     roll_back(table, damage, properties, [CHECKPOINT, *([] if TYPES in properties else [TYPES])])
     # The online rows are of the lost snapshot; the next run publishes them again.
@@ -97,8 +97,7 @@ def _describe(runtime: Runtime, identifier: str, damage: Damage) -> Repair:
         settings.registry_namespace: "run featurestore apply, which registers the definitions again",
     }.get(identifier.rpartition(".")[0], "rows logged since then are lost")
     ids = tuple(name.removeprefix(TAG) for name in damage.tags if name.startswith(TAG))
-    back_to = None if damage.back_to is None else damage.back_to.snapshot_id
     first = damage.missing[0] if damage.missing else None
     if not damage.missing:
         todo = "build them again: files of the snapshots that they pin are gone"
-    return Repair(identifier, len(damage.missing), first, back_to, ids, todo)
+    return Repair(identifier, len(damage.missing), first, damage.back_to, ids, todo)

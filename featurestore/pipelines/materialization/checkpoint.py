@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from featurestore.lakehouse.tables import Table
+from featurestore.lakehouse.table import Table
 
 CHECKPOINT = "featurestore.unfinished"
 

@@ -20,9 +20,9 @@ from featurestore.dsl.view import FeatureView
 from featurestore.engine.results import count, single_row
 from featurestore.engine.session import Session
 from featurestore.errors import RequestError, TypeMismatch
-from featurestore.lakehouse import scans, tables
+from featurestore.lakehouse import scans
 from featurestore.lakehouse.scan_plan import TimeRange
-from featurestore.lakehouse.tables import Table
+from featurestore.lakehouse.table import Table
 from featurestore.pipelines.materialization import chunks, source_columns
 from featurestore.pipelines.materialization.chunks import Chunk
 from featurestore.pipelines.materialization.interval import Span
@@ -229,7 +229,7 @@ def _add_source(task: Task, span: Span) -> int | None:
 def _store_rows_of_span(task: Task, span: Span) -> Handle:
     """Copy the feature table's rows of the span to a table of the session."""
     within = TimeRange("feature_timestamp", times.bound(span.lower), times.bound(span.upper))
-    table = task.session.add("__fs_table", scans.scan_snapshot(task.table, tables.current_snapshot_id(task.table), time=within))
+    table = task.session.add("__fs_table", scans.scan_snapshot(task.table, task.table.snapshot_id, time=within))
     deletions = DELETED in task.session.schema(table)
     rows = chunk_rows.stored_rows(table, list(task.columns), span.lower, span.upper, deletions=deletions)
     if span.affected is not None:

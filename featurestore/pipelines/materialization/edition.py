@@ -10,7 +10,7 @@ from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.errors import CommitConflict, FeatureStoreError
 from featurestore.lakehouse import commits, tables
-from featurestore.lakehouse.tables import Table
+from featurestore.lakehouse.table import Table
 from featurestore.online.store import Cursor, Edition
 from featurestore.pipelines.materialization.publish import OnRows, TableReader
 from featurestore.records import feature_table, online_tables, stored_definition

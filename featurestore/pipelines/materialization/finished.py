@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from featurestore.engine.session import Session
-from featurestore.lakehouse.tables import Table
+from featurestore.lakehouse.table import Table
 from featurestore.pipelines.materialization.checks import Outcome
 
 

@@ -20,7 +20,7 @@ from featurestore.engine.results import count
 from featurestore.engine.session import Relation, Session
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.folders import data_folders
-from featurestore.lakehouse.tables import Table
+from featurestore.lakehouse.table import Table
 from featurestore.online.store import Cursor, Edition
 from featurestore.records import feature_table, online_tables
 from featurestore.records.definitions import Applied
@@ -84,7 +84,7 @@ class TableReader:
         `session` is a session that may read the table's files; its tables are dropped. Without it, a new one is opened.
         """
         snapshot_id, columns, keys = cursor.snapshot_id, list(applied.columns), tuple(view.entity.keys)
-        deletions = snapshot_id is not None and DELETED in tables.schema_of(table, snapshot_id).column_names
+        deletions = snapshot_id is not None and tables.has_column(table, snapshot_id, DELETED)
         whole = _plan_once(lambda columns: scans.scan_snapshot(table, snapshot_id, columns=columns))
         if session is not None:
             session.clear()
@@ -122,7 +122,7 @@ def _is_behind(table: Table, online: Cursor | None) -> bool:
     """Whether the online table has a later state than the loaded feature table: another run was published meanwhile."""
     if online is None:
         return False
-    if online.snapshot_id is not None and table.snapshot_by_id(online.snapshot_id) is None:
+    if online.snapshot_id is not None and online.snapshot_id not in table.snapshot_ids:
         return True
     through = feature_table.state_of(table.properties).through
     return online.materialized_through is not None and (through is None or online.materialized_through > through)

@@ -19,6 +19,7 @@ from featurestore.errors import CheckFailed, RequestError
 from featurestore.lakehouse import tables, writes
 from featurestore.lakehouse.data_files import DataFiles
 from featurestore.lakehouse.folders import data_folders
+from featurestore.lakehouse.table import Table
 from featurestore.pipelines.materialization import checks, source_columns
 from featurestore.pipelines.materialization.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint
 from featurestore.pipelines.materialization.checks import Outcome, Tally
@@ -81,7 +82,7 @@ def run(
     view = replace(view, source=reading.with_known_types(view.source, feature_table.state_of(table.properties).types))
     interrupted = load_checkpoint(table)
     if interrupted is not None:
-        source = _reopen_source(runtime, view, interrupted, tables.current_snapshot_id(table))
+        source = _reopen_source(runtime, view, interrupted, table.snapshot_id)
         if source is not None:
             with _compute_in_session(runtime, applied, view, table, source, interrupted, report) as resumed:
                 first = resumed.result
@@ -92,7 +93,7 @@ def run(
     now = times.now()
     upper = now if end is None else min(end, now)
     source = open_source(runtime, view.source)
-    checkpoint = Checkpoint(now, start, upper, source.pins, tables.current_snapshot_id(table), _chunk_plan(runtime, view))
+    checkpoint = Checkpoint(now, start, upper, source.pins, table.snapshot_id, _chunk_plan(runtime, view))
     with _compute_in_session(runtime, applied, view, table, source, checkpoint, report) as finished:
         yield finished
 
@@ -114,7 +115,7 @@ def _reopen_source(runtime: Runtime, view: FeatureView, checkpoint: Checkpoint, 
     return open_source_at(runtime, view.source, checkpoint.pins)
 
 
-def _drop_checkpoint(table: tables.Table) -> None:
+def _drop_checkpoint(table: Table) -> None:
     """Drop a checkpoint that cannot be resumed. Nothing refers to its files any more, so maintenance removes them as orphans."""
     tables.set_properties(table, {}, [CHECKPOINT])
 
@@ -124,7 +125,7 @@ def _compute_in_session(
     runtime: Runtime,
     applied: Applied,
     view: FeatureView,
-    table: tables.Table,
+    table: Table,
     source: PinnedSource,
     checkpoint: Checkpoint,
     report: OnViewProgress,
@@ -142,7 +143,7 @@ def _compute_and_commit(
     session: Session,
     applied: Applied,
     view: FeatureView,
-    table: tables.Table,
+    table: Table,
     source: PinnedSource,
     checkpoint: Checkpoint,
     report: OnViewProgress,
@@ -275,7 +276,7 @@ def _next_state(
 
 
 @contextmanager
-def _drop_checkpoint_if_refused(table: tables.Table) -> Iterator[None]:
+def _drop_checkpoint_if_refused(table: Table) -> Iterator[None]:
     """Drop the checkpoint if the block refuses the source's data: a resumed run would fail on the same data, a new one reads them again."""
     try:
         yield

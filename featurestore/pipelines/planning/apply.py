@@ -10,7 +10,7 @@ import pyarrow as pa
 from featurestore.errors import CommitConflict, Conflict, FeatureStoreError
 from featurestore.lakehouse import commits, dropping, tables
 from featurestore.lakehouse.dropping import TableIdentity
-from featurestore.lakehouse.tables import Table
+from featurestore.lakehouse.table import Table
 from featurestore.masking import logger_of
 from featurestore.pipelines.planning.plan import Plan, make_plan
 from featurestore.records import definitions
@@ -92,10 +92,10 @@ def _ensure_table(runtime: Runtime, row: Applied, base: int | None) -> Table | N
     if (
         existing is not None
         and FINGERPRINT in existing.properties
-        and tables.current_snapshot_id(existing) is None
+        and existing.snapshot_id is None
         and not definitions.read_registry(runtime).has(row)
     ):
-        if times.now() - existing.metadata.last_updated_ms * 1000 > ABANDONED_SECONDS * 1_000_000:
+        if times.now() - existing.updated_us > ABANDONED_SECONDS * 1_000_000:
             # Left over from an apply that was killed.
             dropping.drop_table(runtime.catalog, name, dropping.identity_of(existing))
             return _create(runtime, row)

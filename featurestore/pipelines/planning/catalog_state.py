@@ -8,7 +8,7 @@ from featurestore.dsl.definitions import Definitions, object_title, owner_of
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import FeatureStoreError
 from featurestore.lakehouse import tables
-from featurestore.lakehouse.tables import Table
+from featurestore.lakehouse.table import Table
 from featurestore.records.definitions import Applied, Registry
 from featurestore.records.runtime import Runtime
 from featurestore.sources.pinned_source import PinnedSource, open_sources

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import FeatureStoreError, NotFound, RequestError
-from featurestore.lakehouse.tables import Table
+from featurestore.lakehouse.table import Table
 from featurestore.pipelines.materialization import source_columns
 from featurestore.records import feature_table, source_pins
 from featurestore.records.feature_table import State

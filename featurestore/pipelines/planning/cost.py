@@ -6,8 +6,7 @@ from functools import partial
 from typing import Any
 
 from featurestore.files.parquet_files import ParquetFiles
-from featurestore.lakehouse import tables
-from featurestore.lakehouse.tables import Table
+from featurestore.lakehouse.table import Table
 from featurestore.lakehouse.volume import volume
 from featurestore.records.runtime import Runtime
 from featurestore.sources import reading
@@ -58,7 +57,7 @@ def total(several: Iterable[Read], source: str = "") -> Read:
 
 
 def _table(name: str, table: Table) -> Read:
-    snapshot_id = tables.current_snapshot_id(table)
+    snapshot_id = table.snapshot_id
     size = volume(table, snapshot_id)
     return Read(name, snapshot_id, size.files, size.bytes, size.rows)
 

@@ -10,6 +10,7 @@ from featurestore.compiler.point_in_time import ROW
 from featurestore.errors import Conflict, NotFound
 from featurestore.joins.pinned import join_pinned
 from featurestore.lakehouse import tables, tags, writes
+from featurestore.lakehouse.table import Table
 from featurestore.pipelines.training_sets import build_tags, feature_statistics, manifest, splits
 from featurestore.pipelines.training_sets.listing import list_training_sets
 from featurestore.pipelines.training_sets.observer import OnRowsWritten, RowObserver
@@ -83,7 +84,7 @@ def _find_stored(runtime: Runtime, id: str) -> tuple[dict[str, Any], StoredRows]
     return None if table is None else _read_stored(runtime, table, id)
 
 
-def _read_stored(runtime: Runtime, table: tables.Table, id: str) -> tuple[dict[str, Any], StoredRows] | None:
+def _read_stored(runtime: Runtime, table: Table, id: str) -> tuple[dict[str, Any], StoredRows] | None:
     """As `_find_stored`, from a table that is already loaded."""
     snapshot_id = tags.tags(table).get(TAG + id)
     if snapshot_id is None:

@@ -9,6 +9,7 @@ from datetime import datetime
 from featurestore.errors import FeatureStoreError
 from featurestore.lakehouse import tables, tags
 from featurestore.lakehouse.commits import outcome_unknown
+from featurestore.lakehouse.table import Table
 from featurestore.masking import logger_of
 from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
 from featurestore.pipelines.training_sets.training_set import TAG
@@ -47,7 +48,7 @@ def tag_snapshots(runtime: Runtime, prepared: PreparedTrainingSet, target: str) 
         raise
 
 
-def settle(runtime: Runtime, table: tables.Table, before: datetime, dry_run: bool) -> list[str]:
+def settle(runtime: Runtime, table: Table, before: datetime, dry_run: bool) -> list[str]:
     """Settle the tags of builds that started before `before`: make those of existing training sets permanent, remove the others.
 
     Returns the ids of the training sets that do not exist, whose tags were removed, or in a dry run would be.

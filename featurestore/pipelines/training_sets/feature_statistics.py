@@ -131,6 +131,6 @@ def _load(runtime: Runtime, id: str) -> list[dict[str, Any]]:
     if table is None:
         return []
     with runtime.engine.session(data_folders(table)) as session:
-        rows = session.add("kept", scans.scan_snapshot(table, tables.current_snapshot_id(table)))
+        rows = session.add("kept", scans.scan_snapshot(table, table.snapshot_id))
         # Two processes that measured at the same time have both written rows.
         return list(session.batches(latest_statistics(rows, id)).read_all().to_pylist())

@@ -85,8 +85,8 @@ def peak_memory() -> int:
 
 def _view_entry(at: Pinned) -> dict[str, Any]:
     return {
-        "table": ".".join(at.table.name()),
-        "uuid": str(at.table.metadata.table_uuid),
+        "table": at.table.name,
+        "uuid": at.table.uuid,
         "snapshot_id": None if at.snapshot_id is None else str(at.snapshot_id),
         "fingerprint": at.table.properties.get("featurestore.fingerprint"),
         THROUGH.partition(".")[2].replace("-", "_"): times.text(at.state.through),

@@ -15,6 +15,7 @@ from featurestore.errors import FeatureStoreError
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.casting import cast_batch
 from featurestore.lakehouse.folders import data_folders
+from featurestore.lakehouse.table import Table
 from featurestore.pipelines.training_sets.files import Files
 from featurestore.pipelines.training_sets.splits import PART
 from featurestore.records.runtime import Runtime
@@ -27,7 +28,7 @@ class StoredRows:
     """A snapshot of a training set's table. `names` are the training set's columns in order, without internal ones."""
 
     runtime: Runtime
-    table: tables.Table
+    table: Table
     snapshot_id: int
     names: tuple[str, ...]
 
@@ -48,7 +49,7 @@ class StoredRows:
         """The data files, in the order of their rows."""
         addresses, filesystem = scans.ordered_file_paths(self.table, self.snapshot_id, ROW)
         schema = tables.arrow_schema(self.table, self.snapshot_id)
-        return Files(addresses, ".".join(self.table.name()), self.snapshot_id, filesystem, schema)
+        return Files(addresses, self.table.name, self.snapshot_id, filesystem, schema)
 
     def columns(self) -> dict[str, str]:
         """DuckDB's name for each column of the table: there, names may not differ in case only."""
@@ -87,6 +88,6 @@ class StoredRows:
                 continue
             numbers = batch.column(ROW).to_numpy()
             if numbers[0] <= last or (numbers[1:] <= numbers[:-1]).any():
-                raise FeatureStoreError(f"the rows of {'.'.join(self.table.name())} are not stored in row order; build it again")
+                raise FeatureStoreError(f"the rows of {self.table.name} are not stored in row order; build it again")
             last = numbers[-1]
-            yield cast_batch(batch, target, ".".join(self.table.name()))
+            yield cast_batch(batch, target, self.table.name)

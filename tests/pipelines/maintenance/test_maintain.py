@@ -13,7 +13,7 @@ import pytest
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
 from featurestore.compiler.query import text_query
 from featurestore.errors import RequestError
-from featurestore.lakehouse import compaction
+from featurestore.lakehouse import compaction, tables
 from featurestore.pipelines.maintenance import maintain
 from featurestore.pipelines.maintenance.compact import compact, feature_layout
 from featurestore.pipelines.maintenance.maintain import TableMaintenance
@@ -196,7 +196,7 @@ def test_known_then_is_exact_from_the_horizon_on(store: FeatureStore) -> None:
     moments = [horizon, datetime.now(UTC), horizon + DAY]
     values = [[row["x"] for row in seen(store, at, "then")] for at in moments]
     assert [found[9] for found in values] == [50.0, 60.0, 60.0]
-    table = store.catalog.load_table("features.last_v1")
+    table = tables.load(store.catalog, "features.last_v1")
     layout = feature_layout(table)
     assert layout is not None
     assert compact(store._runtime, table, layout, micros(horizon), dry_run=False).rows == 1

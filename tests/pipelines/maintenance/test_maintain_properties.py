@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pyiceberg.table import Table
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, agg
-from featurestore.lakehouse import compaction, scans
+from featurestore.lakehouse import compaction, scans, tables
 from featurestore.pipelines.maintenance import maintain
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from tests.worlds import STAMP, load_source, on_a_store
@@ -94,7 +94,7 @@ def spine() -> pa.Table:
 
 
 def content(store: FeatureStore, name: str, snapshot_id: int | None) -> pa.Table:
-    found = scans.read_snapshot(store.catalog.load_table(f"features.{name}"), snapshot_id).read_all()
+    found = scans.read_snapshot(tables.load(store.catalog, f"features.{name}"), snapshot_id).read_all()
     return found.sort_by([(column, "ascending") for column in ("k", "feature_timestamp", "created_timestamp")])
 
 

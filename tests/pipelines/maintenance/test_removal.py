@@ -12,7 +12,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from featurestore import Entity, FeatureService, FeatureStore, agg
 from featurestore.errors import CommitConflict, Conflict, NotFound
-from featurestore.lakehouse import tags
+from featurestore.lakehouse import tables, tags
 from featurestore.pipelines.maintenance import maintain, removal
 from featurestore.records import definitions, model_events
 from featurestore.records.runtime import Runtime
@@ -202,14 +202,13 @@ def test_a_pin_that_came_in_between_puts_everything_back(store: FeatureStore, mo
         patch.setattr(SqlCatalog, "drop_table", killed)
         with pytest.raises(Killed):
             store.remove_version("counts", 1)
-    table = store.catalog.load_table("features.counts_v1")
-    snapshot = table.current_snapshot()
-    assert snapshot is not None
-    tags.set_tag(table, "training-set-meanwhile-1", snapshot.snapshot_id)
+    table = tables.load(store.catalog, "features.counts_v1")
+    assert table.snapshot_id is not None
+    tags.set_tag(table, "training-set-meanwhile-1", table.snapshot_id)
     with pytest.raises(Conflict, match="pinned by the training set meanwhile-1"):
         store.remove_version("counts", 1)
     assert [version["version"] for version in store.view("counts")["versions"]] == [1, 2]
-    assert store.view("counts")["versions"][0]["snapshot_id"] == str(snapshot.snapshot_id)
+    assert store.view("counts")["versions"][0]["snapshot_id"] == str(table.snapshot_id)
 
 
 @pytest.mark.slow
@@ -217,8 +216,8 @@ def test_what_a_build_held_that_was_cut_off_stays_for_a_day(store: FeatureStore,
     move(store)
     note = {"at": datetime.now(UTC).isoformat(), "training_set": "training_sets.never", "build": "dead"}
     for name in ("counts_v1", "profile_v1"):
-        table = store.catalog.load_table(f"features.{name}")
-        tags.set_tag(table, "training-set-never-1", table.snapshots()[-1].snapshot_id, json.dumps(note))
+        table = tables.load(store.catalog, f"features.{name}")
+        tags.set_tag(table, "training-set-never-1", table.snapshot_ids[-1], json.dumps(note))
     refused = as_it_was(store, lambda: store.remove_version("counts", 1), "pinned by the unfinished build of never-1")
     assert refused.details["training_sets"] == ["never-1"]
     store.maintain()

@@ -41,7 +41,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
 
 def files(store: FeatureStore, table: str) -> list[Path]:
     loaded = tables.load(store.catalog, f"features.{table}")
-    found = scans.scan_snapshot(loaded, tables.current_snapshot_id(loaded))
+    found = scans.scan_snapshot(loaded, loaded.snapshot_id)
     assert isinstance(found, IcebergFiles)
     return [Path(path) for path in found.paths]
 

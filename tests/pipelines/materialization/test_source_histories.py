@@ -188,7 +188,7 @@ def test_a_run_that_died_before_its_first_tombstone(tmp_path: Path, monkeypatch:
     life.run()
     answers = life.answers(life.store)
     for view in ("newest", "counts"):
-        tables.add_column(life.store.catalog.load_table(f"features_old.{view}_v1"), DELETED, pa.bool_())
+        tables.add_column(tables.load(life.store.catalog, f"features_old.{view}_v1"), DELETED, pa.bool_())
     assert life.answers(life.store) == answers
     upkeep = {one["table"]: one["compacted_files"] for one in life.store.maintain()}
     assert upkeep["features_old.newest_v1"] > 1
