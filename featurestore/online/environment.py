@@ -1,7 +1,6 @@
-"""Manage LMDB files: open each once per process, close it around a fork, and stop access while its memory map grows."""
+"""One LMDB file of this process: opened when it is used, closed around a fork, and not accessed while its memory map grows."""
 
 import errno
-import os
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -15,12 +14,11 @@ import orjson
 
 from featurestore import private
 from featurestore.errors import NotReady, OutOfResources
+from featurestore.online.files import READERS, has_content, identity_of, is_full_disk, reserve_lock_file, status_of
 from featurestore.online.lmdb_pages import damage
 from featurestore.online.rw_lock import ReadWriteLock
 
 T = TypeVar("T")
-_FIRST_MAP_BYTES = 1 << 30
-_READERS = 1024
 _DAMAGE_ERRORS = (
     lmdb.CorruptedError,
     lmdb.IncompatibleError,
@@ -50,7 +48,12 @@ class Environment:
         self._bytes = 0
 
     def read(self, function: Callable[[lmdb.Transaction], T], empty: T) -> T:
-        """Call the function in a read transaction and return its result; `empty` if the store does not exist yet. Raises: NotReady."""
+        """Call the function in a read transaction and return its result; `empty` if the store does not exist yet.
+
+        The file's size is checked first: reading a page beyond the end of the file kills the process (SIGBUS). So the function should
+        be short. Raises: NotReady; OutOfResources if the map does not fit in memory.
+        """
+        self.follow()
         while True:
             self._lock_rw.acquire_read()
             try:
@@ -67,7 +70,7 @@ class Environment:
     def write(self, function: Callable[[lmdb.Transaction], T], need_bytes: int = 0) -> T:
         """Call the function in a write transaction and return its result. It is called again after the map was enlarged.
 
-        Raises: NotReady; OutOfResources if the disk is full.
+        Raises: NotReady; OutOfResources if the disk is full, or if the map does not fit in memory. Nothing was written then.
         """
         with self._writer:
             while True:
@@ -140,7 +143,7 @@ class Environment:
             self._lmdb.reader_check()
             with self._lmdb.begin(write=True) as transaction:
                 result = function(transaction)
-            status = _stat(self._data_file)
+            status = status_of(self._data_file)
             self._bytes = max(self._bytes, 0 if status is None else status.st_size)
             return result
         finally:
@@ -159,34 +162,35 @@ class Environment:
             raise NotReady(f"the online store at {self.path} is closed")
         with self._lock_rw.writing():
             if self._lmdb is not None and self._is_current():
-                self._lmdb.set_mapsize(0)
+                self._resize(0)
                 return True
             self._close()
-            if not self.writable and not _has_content(self._data_file):
+            if not self.writable and not has_content(self._data_file):
                 return False
             try:
                 if self.writable:
                     private.make_folder(self.path)
                 self._bytes = self._check_file()
+                reserve_lock_file(self.path / "lock.mdb")
                 self._lmdb = lmdb.open(
                     str(self.path),
                     map_size=self._map_bytes,
                     readonly=not self.writable,
                     create=self.writable,
-                    max_readers=_READERS,
+                    max_readers=READERS,
                     max_spare_txns=8,
                     mode=private.FILE_MODE,
                 )
             except (lmdb.Error, OSError) as error:
                 raise self._failure(error) from error
-            status = _stat(self._data_file)
-            self._file = None if status is None else _identity(status)
+            status = status_of(self._data_file)
+            self._file = None if status is None else identity_of(status)
             return True
 
     def _check_file(self) -> int:
         """The size of the file, 0 if there is none. Raises: NotReady if it is damaged."""
         file = self._data_file
-        if not _has_content(file):
+        if not has_content(file):
             return 0
         if (problem := damage(file)) is not None:
             raise self._damaged(problem)
@@ -194,8 +198,8 @@ class Environment:
 
     def _is_current(self) -> bool:
         """Whether the open file is still the one at the path, and was not truncated: LMDB itself never shortens a file."""
-        status = _stat(self._data_file)
-        if status is None or self._file != _identity(status) or status.st_size < self._bytes:
+        status = status_of(self._data_file)
+        if status is None or self._file != identity_of(status) or status.st_size < self._bytes:
             return False
         self._bytes = status.st_size
         return True
@@ -214,7 +218,21 @@ class Environment:
             while new_size < used + need_bytes:
                 new_size *= 2
             if new_size > size:
-                self._lmdb.set_mapsize(new_size)
+                self._resize(new_size)
+
+    def _resize(self, map_bytes: int) -> None:
+        """Map the file with another size; 0 is the size that another process has set. Raises: OutOfResources."""
+        assert self._lmdb is not None
+        try:
+            self._lmdb.set_mapsize(map_bytes)
+        except lmdb.Error as error:
+            # LMDB has unmapped the file by now, and would crash in the next read.
+            self._close()
+            raise OutOfResources(
+                f"the map of the online store at {self.path} cannot be enlarged ({error}); nothing was written. Raise the limit of the"
+                " process's address space (ulimit -v)",
+                resource="memory",
+            ) from error
 
     def _close(self) -> None:
         if self._lmdb is not None:
@@ -222,8 +240,11 @@ class Environment:
             self._lmdb = None
 
     def _failure(self, error: Exception) -> NotReady | OutOfResources:
-        if isinstance(error, lmdb.DiskError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space" in str(error):
-            return OutOfResources(f"the disk of the online store at {self.path} is full; nothing was written", resource="disk")
+        number = error.errno if isinstance(error, OSError) else getattr(error, "code", None)
+        # LMDB's error for a page that was written in part is EIO.
+        if isinstance(error, lmdb.DiskError) or number == errno.EIO or is_full_disk(number):
+            message = f"the disk of the online store at {self.path} is full or fails ({error}); nothing was written"
+            return OutOfResources(message, resource="disk")
         if isinstance(error, _DAMAGE_ERRORS):
             return self._damaged(f"{type(error).__name__}: {error}")
         message = f"the online store at {self.path} cannot be used ({error}); check that it is a writable folder"
@@ -232,81 +253,3 @@ class Environment:
     def _damaged(self, problem: str) -> NotReady:
         message = f"the online store at {self.path} is damaged or was written by another program: data.mdb: {problem}"
         return NotReady(f"{message}; delete the folder and run featurestore publish to fill it again", path=str(self.path))
-
-
-def _has_content(path: Path) -> bool:
-    try:
-        return path.stat().st_size > 0
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-
-
-def _stat(path: Path) -> os.stat_result | None:
-    """The file's status; None if it does not exist."""
-    try:
-        return path.stat()
-    except FileNotFoundError:
-        return None
-
-
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    """Device and inode of a file."""
-    return status.st_dev, status.st_ino
-
-
-class Environments:
-    """The open environments of this process, by path. The map of a new file has `first_map_bytes` and is doubled when full."""
-
-    def __init__(self, first_map_bytes: int = _FIRST_MAP_BYTES) -> None:
-        self._first_map_bytes = first_map_bytes
-        self._lock = threading.Lock()
-        self._by_path: dict[Path, Environment] = {}
-        self._hooked = False
-
-    def acquire(self, path: Path, *, writable: bool) -> Environment:
-        """The environment of this path; return it with `release`. Raises: NotReady."""
-        path = path.expanduser().resolve()
-        with self._lock:
-            if not self._hooked:
-                os.register_at_fork(before=self._before, after_in_parent=self._after_in_parent, after_in_child=self._after_in_child)
-                self._hooked = True
-            environment = self._by_path.get(path)
-            if environment is None:
-                environment = self._by_path[path] = Environment(path, self._first_map_bytes)
-            if writable:
-                environment.upgrade()
-            environment.users += 1
-        try:
-            environment.follow()
-            environment.open()
-        except NotReady:
-            self.release(environment)
-            raise
-        return environment
-
-    def release(self, environment: Environment) -> None:
-        """Return an environment; the last user closes the file."""
-        with self._lock:
-            environment.users -= 1
-            if not environment.users:
-                environment.close()
-                self._by_path.pop(environment.path, None)
-
-    def _before(self) -> None:
-        self._lock.acquire()
-        for environment in self._by_path.values():
-            environment.hold()
-
-    def _after_in_parent(self) -> None:
-        for environment in self._by_path.values():
-            environment.resume(child=False)
-        self._lock.release()
-
-    def _after_in_child(self) -> None:
-        for environment in self._by_path.values():
-            environment.resume(child=True)
-        self._lock = threading.Lock()
-
-
-# One for the whole process, since a file that is opened twice in a process loses its locks.
-ENVIRONMENTS = Environments()

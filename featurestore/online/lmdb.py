@@ -15,7 +15,7 @@ import pyarrow as pa
 from featurestore import private
 from featurestore.errors import RequestError
 from featurestore.online.edition import BufferedEdition, TableChange
-from featurestore.online.environment import ENVIRONMENTS, Environments
+from featurestore.online.environments import ENVIRONMENTS, Environments
 from featurestore.online.fill_lock import FillLock
 from featurestore.online.header import decode_header, next_header, readable_header
 from featurestore.online.publish_buffer import PublishBuffer
@@ -82,7 +82,6 @@ class LmdbStore:
 
     def read_encoded(self, requests: EncodedKeys) -> EncodedReads:
         """See OnlineStore.read_encoded."""
-        self._environment.follow()
         reads = self._environment.read(
             lambda txn: EncodedReads(_generation(txn), [self._read(txn, *request) for request in requests]), None
         )
@@ -101,7 +100,6 @@ class LmdbStore:
 
     def cursor(self, table: str) -> Cursor | None:
         """See OnlineStore.cursor."""
-        self._environment.follow()
         name = _header_key(table)
         data = self._environment.read(lambda txn: _get(txn, name), None)
         header = readable_header(data)
@@ -114,13 +112,11 @@ class LmdbStore:
 
     def identity(self) -> str | None:
         """See OnlineStore.identity."""
-        self._environment.follow()
         data = self._environment.read(partial(_get, key=_IDENTITY), None)
         return None if data is None else data.decode()
 
     def incomplete(self, tables: Collection[str]) -> dict[str, str]:
         """See OnlineStore.incomplete."""
-        self._environment.follow()
         return self._environment.read(partial(_incomplete, tables=tables, entries=self._environment.entries), dict[str, str]())
 
     def claim_filling(self) -> AbstractContextManager[Callable[[bytes], None] | None]:
@@ -135,7 +131,6 @@ class LmdbStore:
 
     def generation(self) -> int:
         """See OnlineStore.generation."""
-        self._environment.follow()
         return self._environment.read(_generation, 0)
 
     def check(self) -> None:

@@ -1,6 +1,5 @@
 """A buffer for the encoded rows of a publish, in memory and, beyond a limit, in a temporary file."""
 
-import errno
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from featurestore.errors import OutOfResources
+from featurestore.online.files import full_disk, is_full_disk
 
 _SCHEMA = pa.schema([("key", pa.binary()), ("row", pa.binary())])
 MEMORY_BYTES = 64 << 20
@@ -52,10 +51,8 @@ class PublishBuffer:
             if writer is not None:
                 writer.close()
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise OutOfResources(
-                    f"the disk is full at {self._folder or tempfile.gettempdir()}; nothing was published", resource="disk"
-                ) from error
+            if is_full_disk(error.errno):
+                raise full_disk(self._folder or tempfile.gettempdir(), "nothing was published") from error
             raise
 
     def _note_times(self, rows: pa.Array) -> None:

@@ -6,7 +6,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
-from featurestore.online.environment import Environments
+from featurestore.online.environments import Environments
 from featurestore.online.lmdb import LmdbStore
 from featurestore.online.redis import RedisStore
 from featurestore.online.store import Cursor, OnlineStore, Read

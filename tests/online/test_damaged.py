@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -47,6 +48,19 @@ for readonly in (True, False) if store is None else (None,):
             print(error)
         else:
             raise SystemExit("an answer from a damaged file")
+"""
+
+WITHIN = """
+import os, sys
+from featurestore.online.lmdb import LmdbStore
+
+store = LmdbStore(sys.argv[1])
+
+def read(transaction):
+    os.truncate(os.path.join(sys.argv[1], "data.mdb"), 2 * 4096)
+    return list(transaction.cursor().iternext())
+
+store._environment.read(read, None)
 """
 
 PAGES = """
@@ -158,6 +172,17 @@ def test_what_is_cut_off_under_an_open_process_is_said(folder: Path, name: str) 
     said = used(folder, name, "open")
     assert len(said) == 4
     assert all(f"{folder} is damaged" in line for line in said)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_by_a_file_cut_off_within_its_read_is_followed_by_one_that_says_so(folder: Path) -> None:
+    """The first is ended by the system. What replaces it must not be."""
+    command = [sys.executable, "-W", "ignore", "-c", WITHIN, str(folder)]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == -signal.SIGBUS
+    for readonly in (True, False):
+        with pytest.raises(NotReady, match="is damaged"):
+            LmdbStore(folder, readonly=readonly)
 
 
 def test_a_deleted_folder_is_filled_anew_by_the_process_that_found_it_damaged(folder: Path) -> None:

@@ -15,7 +15,7 @@ import redis
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
 from featurestore.errors import CommitConflict, NotReady
 from featurestore.online.edition import BufferedEdition
-from featurestore.online.environment import ENVIRONMENTS
+from featurestore.online.environments import ENVIRONMENTS
 from featurestore.online.factory import open_online
 from featurestore.online.header import decode_header
 from featurestore.online.key_sample import SIZE, KeySample

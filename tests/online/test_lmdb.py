@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from featurestore.errors import NotReady, RequestError
-from featurestore.online.environment import ENVIRONMENTS, Environments
+from featurestore.online.environments import ENVIRONMENTS, Environments
 from featurestore.online.factory import open_online
 from featurestore.online.lmdb import LmdbStore
 from featurestore.online.store import Cursor, OnlineStore

@@ -17,7 +17,7 @@ import redis
 
 from featurestore import Entity, FeatureStore, FeatureView, Settings, Source
 from featurestore.errors import CommitConflict, Conflict, NotFound, NotReady, RequestError
-from featurestore.online.environment import ENVIRONMENTS
+from featurestore.online.environments import ENVIRONMENTS
 from featurestore.online.header import decode_header
 from featurestore.online.keys import decode_key, encode_key
 from featurestore.online.store import Cursor
