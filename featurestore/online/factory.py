@@ -1,7 +1,7 @@
 """Open the online store at an address."""
 
 from featurestore.errors import RequestError
-from featurestore.online.store import OnlineStore
+from featurestore.online.store import AsyncReader, OnlineStore
 
 SCHEMES = ("lmdb", "redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 
@@ -28,3 +28,15 @@ def open_online(url: str, *, readonly: bool = False, allow_eviction: bool = Fals
     from featurestore.online.redis import RedisStore  # noqa: PLC0415
 
     return RedisStore(url, readonly=readonly, allow_eviction=allow_eviction)
+
+
+def open_async_reader(url: str) -> AsyncReader | None:
+    """A reader of the store at an address over the network; it connects when it is first used.
+
+    None for a store on this machine, whose reads take less time than a switch of tasks. Raises: RequestError for a wrong address.
+    """
+    if url.startswith("lmdb://"):
+        return None
+    from featurestore.online.redis_async import RedisAsyncReader  # noqa: PLC0415
+
+    return RedisAsyncReader(url)

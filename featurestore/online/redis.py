@@ -17,11 +17,12 @@ from featurestore.online.edition import BufferedEdition
 from featurestore.online.header import Header, decode_header, readable_header
 from featurestore.online.key_sample import KeySample
 from featurestore.online.redis_client import RedisClient
+from featurestore.online.redis_reads import RedisReads
 from featurestore.online.redis_rows import visible
 from featurestore.online.redis_writer import LEASE_SECONDS, RedisWriter
 from featurestore.online.rows import Shape
-from featurestore.online.store import ANY, Cursor, EncodedKeys, EncodedRead, EncodedReads, From, Read, first_generation
-from featurestore.online.stored_table import StoredTable, StoredTables, read_rows
+from featurestore.online.store import ANY, Cursor, EncodedKeys, EncodedReads, From, Read, first_generation
+from featurestore.online.stored_table import read_rows
 
 _SCAN_ROWS = 5000
 _FILL_SECONDS = 10.0
@@ -33,11 +34,11 @@ class RedisStore:
     def __init__(self, url: str, *, readonly: bool = False, allow_eviction: bool = False, lease_seconds: float = LEASE_SECONDS) -> None:
         """Raises: RequestError for an invalid address; NotReady if the server does not respond, or evicts rows."""
         self._client = RedisClient(url)
-        self._commands = self._client.commands
+        self._commands, self._names = self._client.commands, self._client.names
         self._readonly = readonly
         self._allow_eviction = allow_eviction
         self._writer = RedisWriter(self._client, lease_seconds)
-        self._tables = StoredTables(self._client.rows_prefix)
+        self._reads = RedisReads(self._names)
         try:
             self.check()
         except NotReady:
@@ -71,21 +72,12 @@ class RedisStore:
 
     def read_encoded(self, requests: EncodedKeys) -> EncodedReads:
         """See OnlineStore.read_encoded."""
-        headers = [self._client.key(b"g"), *(self._client.key(b"t", name) for name, _ in requests)]
         with self._client.errors():
             while True:
-                known = [self._tables.get(name) for name, _ in requests]
-                names = headers.copy()
-                for table, (_, keys) in zip(known, requests, strict=True):
-                    if table is not None:
-                        names += [table.prefix + key for key in keys if key is not None]
-                values = self._commands.mget(names)
-                tables = [self._tables.update(name, data) for (name, _), data in zip(requests, values[1:], strict=False)]
-                # If a table is new or was replaced, its rows have other key names than those that were fetched: read again.
-                if [_number(table) for table in known] == [_number(table) for table in tables]:
-                    rows = iter(values[len(headers) :])
-                    reads = [_encoded_read(table, keys, rows) for table, (_, keys) in zip(tables, requests, strict=True)]
-                    return EncodedReads(int(values[0] or 0), reads)
+                plan = self._reads.plan(requests)
+                reads = self._reads.decode(plan, self._commands.mget(plan.headers + plan.rows))
+                if reads is not None:
+                    return reads
 
     def decoding(self) -> AbstractContextManager[None]:
         """See OnlineStore.decoding."""
@@ -97,7 +89,7 @@ class RedisStore:
             header = self._header(table)
             if header is None:
                 return
-            prefix, position = self._client.rows_prefix(header.id), -1
+            prefix, position = self._names.rows_prefix(header.id), -1
             while position:
                 position, names = self._commands.scan(max(position, 0), match=prefix + b"*", count=_SCAN_ROWS)
                 rows = self._commands.mget(names) if names else []
@@ -117,7 +109,7 @@ class RedisStore:
     def identity(self) -> str | None:
         """See OnlineStore.identity."""
         with self._client.errors():
-            data = self._commands.get(self._client.key(b"i"))
+            data = self._commands.get(self._names.key(b"i"))
         return None if data is None else data.decode()
 
     def incomplete(self, tables: Collection[str]) -> dict[str, str]:
@@ -132,18 +124,18 @@ class RedisStore:
     def claim_filling(self) -> AbstractContextManager[Callable[[bytes], None] | None]:
         """See OnlineStore.claim_filling."""
         self._check_writable()
-        return self._client.claim(self._client.key(b"f"), _FILL_SECONDS)
+        return self._client.claim(self._names.key(b"f"), _FILL_SECONDS)
 
     def filling(self) -> bytes | None:
         """See OnlineStore.filling."""
         with self._client.errors():
-            claim, progress = self._commands.mget(self._client.key(b"f"), self._client.key(b"f", "progress"))
+            claim, progress = self._commands.mget(self._names.key(b"f"), self._names.key(b"f", "progress"))
         return None if claim is None else progress or b""
 
     def generation(self) -> int:
         """See OnlineStore.generation."""
         with self._client.errors():
-            return int(self._commands.get(self._client.key(b"g")) or 0)
+            return int(self._commands.get(self._names.key(b"g")) or 0)
 
     def check(self) -> None:
         """See OnlineStore.check."""
@@ -161,8 +153,8 @@ class RedisStore:
         """See OnlineStore.touch."""
         self._check_writable()
         with self._client.errors(), self._commands.pipeline(transaction=True) as pipeline:
-            pipeline.set(self._client.key(b"g"), first_generation(), nx=True)
-            pipeline.incr(self._client.key(b"g"))
+            pipeline.set(self._names.key(b"g"), first_generation(), nx=True)
+            pipeline.incr(self._names.key(b"g"))
             pipeline.execute()
 
     def close(self) -> None:
@@ -183,9 +175,9 @@ class RedisStore:
 
     def _missing(self, table: str) -> str | None:
         """Describe which sampled rows of a table are missing; None if none is."""
-        prefix_of = self._client.rows_prefix
+        prefix_of = self._names.rows_prefix
         while True:
-            data, sampled = self._commands.mget(self._client.key(b"t", table), self._client.key(b"s", table))
+            data, sampled = self._commands.mget(self._names.key(b"t", table), self._names.key(b"s", table))
             if data is None or sampled is None:
                 return None
             header, keys = decode_header(data), KeySample.decode(sampled).keys
@@ -193,16 +185,5 @@ class RedisStore:
             # Rows of the sample may have been deleted by a publish meanwhile: then the header has changed.
             if count == len(keys):
                 return None
-            if self._commands.get(self._client.key(b"t", table)) == data:
+            if self._commands.get(self._names.key(b"t", table)) == data:
                 return f"{len(keys) - count:,} of {len(keys):,} sampled rows are missing"
-
-
-def _encoded_read(table: StoredTable | None, keys: Sequence[bytes | None], values: Iterator[bytes | None]) -> EncodedRead:
-    """The rows of one table; consumes as many of the values as it has keys."""
-    if table is None:
-        return EncodedRead(None, [None] * len(keys))
-    return EncodedRead(table.state, [None if key is None else visible(next(values), table.header) for key in keys])
-
-
-def _number(table: StoredTable | None) -> int | None:
-    return table.header.id if table is not None else None

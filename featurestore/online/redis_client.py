@@ -1,26 +1,18 @@
 """The connection to Redis: an address with a key prefix, short timeouts, and errors of this package."""
 
 import contextlib
-import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-import msgspec
-import orjson
 import redis
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import LockError, OutOfMemoryError, RedisError, ResponseError, WatchError
+from redis.exceptions import LockError, ResponseError, WatchError
 from redis.retry import Retry
 
-from featurestore.errors import NotReady, OutOfResources, RequestError
-from featurestore.online.redis_sentinel import SENTINEL_SCHEMES, connect_by_sentinel
-from featurestore.redaction import location_of
+from featurestore.online.redis_address import ANSWER_SECONDS, CONNECT_SECONDS, SENTINEL_SCHEMES, RedisAddress
+from featurestore.online.redis_errors import redis_errors
+from featurestore.online.redis_sentinel import connect_by_sentinel
 
-DEFAULT_PREFIX = "featurestore"
-FORM = "write redis://user:password@host:port/db, with each of @ / : % # ? in user and password percent-encoded: %40 for @"
-_CONNECT_SECONDS = 1.0
-_ANSWER_SECONDS = 1.0
 # One retry is enough for an idle connection that the server has closed, and a server that is down is reported at once.
 _RETRIES = 1
 
@@ -30,63 +22,34 @@ class Lost(Exception):
 
 
 class RedisClient:
-    """A Redis database, or a part of one: all keys begin with `base`."""
+    """A Redis database, or the part of one whose keys have the names of this store."""
 
     def __init__(self, url: str) -> None:
         """Raises: RequestError for a wrong address; NotReady if the server does not respond."""
-        parts = urlsplit(url)
-        options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        prefix = options.pop("prefix", DEFAULT_PREFIX)
-        if not prefix:
-            raise RequestError("the prefix of the online store is empty; leave it out or write ?prefix=name")
-        # A quoted prefix has no colon, so no two prefixes share a key, and no character that SCAN takes for a pattern.
-        self.base = f"{quote(prefix, safe='')}:".encode()
-        self.address = location_of(url)
-        address = urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(options), ""))
-        connect = connect_by_sentinel if parts.scheme in SENTINEL_SCHEMES else redis.Redis.from_url
+        parsed = RedisAddress.parse(url)
+        self.names, self.address = parsed.names, parsed.location
+        connect = connect_by_sentinel if parsed.scheme in SENTINEL_SCHEMES else redis.Redis.from_url
         try:
             self.commands: Any = connect(
-                address,
+                parsed.url,
                 protocol=2,
-                socket_connect_timeout=_CONNECT_SECONDS,
-                socket_timeout=_ANSWER_SECONDS,
+                socket_connect_timeout=CONNECT_SECONDS,
+                socket_timeout=ANSWER_SECONDS,
                 health_check_interval=30,
                 retry=Retry(ExponentialBackoff(cap=0.1, base=0.05), _RETRIES),
             )
             with self.errors():
                 self.commands.ping()
         except (ValueError, TypeError):
-            raise RequestError(f"the address {self.address} of the online store is wrong; {FORM}") from None
+            raise parsed.wrong() from None
 
-    @contextlib.contextmanager
-    def errors(self) -> Iterator[None]:
+    def errors(self) -> contextlib.AbstractContextManager[None]:
         """Raise errors of the block as NotReady or OutOfResources."""
-        try:
-            yield
-        except OutOfMemoryError as error:
-            raise OutOfResources(f"Redis at {self.address} is out of memory: {error}; nothing was published") from error
-        except (msgspec.MsgspecError, orjson.JSONDecodeError, struct.error) as error:
-            message = f"Redis at {self.address} has invalid data under {self.base.decode()}* ({error})"
-            raise NotReady(f"{message}; run featurestore publish --full to replace it", address=self.address) from error
-        except RedisError as error:
-            message = (
-                f"Redis at {self.address} does not respond ({error}); check that it is running, the setting `online`, and the password"
-            )
-            raise NotReady(message, address=self.address) from error
-
-    def key(self, letter: bytes, table: str | None = None) -> bytes:
-        """A key name. Of the store: g generation, i identity, n counter, f right to fill. Of a table: t header, l lease, p sequences of
-        interrupted publishes, d obsolete row ids, s sample of its rows' keys. `rows_prefix` names rows.
-        """
-        return self.base + letter + (b"" if table is None else b":" + table.encode())
-
-    def rows_prefix(self, number: int) -> bytes:
-        """The prefix of the names of rows with this id."""
-        return self.base + b"r:%d:" % number
+        return redis_errors(self.address, self.names)
 
     def header(self, table: str) -> bytes | None:
         """The encoded header of a table, whether its rows can be read or not; None if there is no table."""
-        data: bytes | None = self.commands.get(self.key(b"t", table))
+        data: bytes | None = self.commands.get(self.names.key(b"t", table))
         return data
 
     def eviction(self) -> str | None:

@@ -43,7 +43,7 @@ class RedisPublish:
 
     def __init__(self, client: RedisClient, lease: Lease) -> None:
         self._client, self._lease = client, lease
-        self._commands = client.commands
+        self._commands, self._names = client.commands, client.names
 
     def run(self, table_changes: Sequence[TableChange]) -> dict[str, int]:
         """Publish all changes, and return the rows written by table. Raises: CommitConflict; Lost, and nothing is visible then."""
@@ -51,7 +51,7 @@ class RedisPublish:
         for publish in pending:
             self._remove(publish)
             self._write(publish)
-        self._makevisible(pending)
+        self._make_visible(pending)
         for publish in pending:
             self._unlink_removed(publish)
         return {publish.change.table: publish.written for publish in pending}
@@ -62,29 +62,29 @@ class RedisPublish:
         data = self._client.header(table)
         stored, stored_id = readable_header(data), None if data is None else decode_header(data).id
         check_since(table, change.since, None if stored is None else stored.cursor)
-        sequence = int(self._commands.incr(self._client.key(b"n")))
-        interrupted = tuple(int(number) for number in self._commands.lrange(self._client.key(b"p", table), 0, -1))
+        sequence = int(self._commands.incr(self._names.key(b"n")))
+        interrupted = tuple(int(number) for number in self._commands.lrange(self._names.key(b"p", table), 0, -1))
         header = next_header(
             stored, change.shape, change.cursor, replace=change.replace, new_id=lambda: sequence, sequence=sequence, interrupted=interrupted
         )
         with self._lease.step() as step:
-            step.rpush(self._client.key(b"p", table), sequence)
+            step.rpush(self._names.key(b"p", table), sequence)
             if stored is None or stored.id != header.id:
-                step.sadd(self._client.key(b"d", table), header.id)
+                step.sadd(self._names.key(b"d", table), header.id)
         kept = stored is not None and stored.id == header.id
         rows = stored.rows if kept and stored is not None and stored.shape.keys else 0
-        sample = KeySample.decode(self._commands.get(self._client.key(b"s", table)) if kept else None)
+        sample = KeySample.decode(self._commands.get(self._names.key(b"s", table)) if kept else None)
         return _Pending(change, stored, stored_id, header, rows, sample)
 
-    def _makevisible(self, pending: Sequence[_Pending]) -> None:
+    def _make_visible(self, pending: Sequence[_Pending]) -> None:
         """Write the headers of all tables in one step, with the next generation as their edition. Raises: Lost."""
-        generation = self._client.key(b"g")
+        generation = self._names.key(b"g")
         while True:
             before = self._commands.get(generation)
             edition = int(before or first_generation()) + 1
             try:
                 with self._lease.step({generation: before}) as step:
-                    step.set(self._client.key(b"i"), uuid4().hex, nx=True)
+                    step.set(self._names.key(b"i"), uuid4().hex, nx=True)
                     step.set(generation, edition)
                     for publish in pending:
                         self._write_header(step, publish, edition)
@@ -96,12 +96,12 @@ class RedisPublish:
 
     def _write_header(self, step: Any, publish: _Pending, edition: int) -> None:
         table = publish.change.table
-        step.srem(self._client.key(b"d", table), publish.header.id)
+        step.srem(self._names.key(b"d", table), publish.header.id)
         if publish.stored_id is not None and publish.stored_id != publish.header.id:
-            step.sadd(self._client.key(b"d", table), publish.stored_id)
-        step.delete(self._client.key(b"p", table))
-        step.set(self._client.key(b"s", table), publish.sample.encode())
-        step.set(self._client.key(b"t", table), msgspec.structs.replace(publish.header, rows=publish.rows, edition=edition).encode())
+            step.sadd(self._names.key(b"d", table), publish.stored_id)
+        step.delete(self._names.key(b"p", table))
+        step.set(self._names.key(b"s", table), publish.sample.encode())
+        step.set(self._names.key(b"t", table), msgspec.structs.replace(publish.header, rows=publish.rows, edition=edition).encode())
 
     def _remove(self, publish: _Pending) -> None:
         """Replace the stored rows with empty ones, which mean deleted; readers see the previous version until the header is written."""
@@ -131,7 +131,7 @@ class RedisPublish:
 
     def _stored_batches(self, encoded_keys: Sequence[bytes], header: Header) -> Iterator[tuple[list[bytes], list[bytes | None]]]:
         """Batches of keys, with their stored values."""
-        prefix = self._client.rows_prefix(header.id)
+        prefix = self._names.rows_prefix(header.id)
         for start in range(0, len(encoded_keys), _STEP_ROWS):
             keys = [prefix + key for key in encoded_keys[start : start + _STEP_ROWS]]
             yield keys, self._commands.mget(keys)
@@ -140,7 +140,7 @@ class RedisPublish:
         """Write the rows that are not older than the stored ones. A new table has none, so ascending keys need not be read first."""
         stored, header = publish.stored, publish.header
         fresh = stored is None or stored.id != header.id or not stored.shape.keys
-        prefix, last = self._client.rows_prefix(header.id), b""
+        prefix, last = self._names.rows_prefix(header.id), b""
         for key_array, row_array in publish.change.buffer:
             for start in range(0, len(key_array), _STEP_ROWS):
                 keys: list[bytes] = [prefix + key for key in key_array[start : start + _STEP_ROWS].to_pylist()]

@@ -20,6 +20,20 @@ def visible(data: bytes | None, header: Header) -> bytes | None:
     return data[12 + length :] or None
 
 
+def visible_rows(values: Sequence[bytes | None], header: Header) -> list[bytes | None]:
+    """`visible` of each value, without a call for each."""
+    unpack, newest, aborted = HEAD.unpack_from, header.sequence, header.aborted
+    rows: list[bytes | None] = []
+    for data in values:
+        if data is None:
+            rows.append(None)
+            continue
+        sequence, length = unpack(data)
+        row = data[12 : 12 + length] if sequence <= newest and sequence not in aborted else data[12 + length :]
+        rows.append(row or None)
+    return rows
+
+
 def changes(
     keys: Sequence[bytes], rows: Sequence[bytes], values: Sequence[bytes | None], stored: Header | None, header: Header
 ) -> tuple[dict[bytes, bytes], list[bytes]]:

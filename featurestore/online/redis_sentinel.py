@@ -3,17 +3,16 @@
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import redis
 from redis.connection import parse_url
 from redis.sentinel import Sentinel
 
-SENTINEL_SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
-"""Schemes of addresses of Sentinels, each with the scheme of the servers."""
+from featurestore.online.redis_address import SENTINEL_SCHEMES
+
 PORT = 26379
 
 
-def connect_by_sentinel(address: str, **options: Any) -> redis.Redis:
-    """A client of the master of `redis+sentinel://user:password@host:port,host:port/service/db?option=value`.
+def connect_by_sentinel(address: str, sentinel_class: Any = Sentinel, **options: Any) -> Any:
+    """A client, of the kind of the class of Sentinels, of the master of `redis+sentinel://user:password@host:port,host:port/service/db?option=value`.
 
     User, password and options are for the servers; the options `sentinel_username` and `sentinel_password` are for the Sentinels. The
     scheme's TLS is used for both. Raises: ValueError for a wrong address.
@@ -33,9 +32,8 @@ def connect_by_sentinel(address: str, **options: Any) -> redis.Redis:
     parsed = {name: value for name, value in parsed.items() if name not in ("host", "port")}
     tls = {"ssl": True, **{name: value for name, value in parsed.items() if name.startswith("ssl_")}} if connection_class else {}
     times = {name: options[name] for name in ("socket_connect_timeout", "socket_timeout")}
-    sentinels = Sentinel([_place(host) for host in hosts.split(",")], sentinel_kwargs={**times, **tls, **of_sentinels})  # type: ignore[no-untyped-call]
-    client: redis.Redis = sentinels.master_for(unquote(service), **{**options, **parsed, **tls})  # type: ignore[no-untyped-call]
-    return client
+    sentinels = sentinel_class([_place(host) for host in hosts.split(",")], sentinel_kwargs={**times, **tls, **of_sentinels})
+    return sentinels.master_for(unquote(service), **{**options, **parsed, **tls})
 
 
 def _place(text: str) -> tuple[str, int]:

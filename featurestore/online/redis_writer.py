@@ -30,7 +30,7 @@ class RedisWriter:
     """Changes tables of a store, each as its only writer."""
 
     def __init__(self, client: RedisClient, lease_seconds: float) -> None:
-        self._client, self._commands = client, client.commands
+        self._client, self._commands, self._names = client, client.commands, client.names
         self._lease_seconds = lease_seconds
         self._unlink_some = self._commands.register_script(_UNLINK_SOME)
 
@@ -49,7 +49,7 @@ class RedisWriter:
         names = "', '".join(tables)
 
         def attempt() -> T:
-            with self._client.lease([self._client.key(b"l", table) for table in tables], self._lease_seconds, _WAIT_SECONDS) as lease:
+            with self._client.lease([self._names.key(b"l", table) for table in tables], self._lease_seconds, _WAIT_SECONDS) as lease:
                 if lease is None:
                     message = f"another publish of '{names}' has been running for {_WAIT_SECONDS:.0f} s; retry when it has ended"
                     raise CommitConflict(message, table=tables[0])
@@ -63,22 +63,22 @@ class RedisWriter:
             message = f"gave up after other writers interrupted {_ATTEMPTS} publishes of '{names}'; nothing is visible."
             raise CommitConflict(f"{message} Retry when writers are idle.", table=tables[0]) from lost
         for table in tables:
-            self._delete_obsolete(table, self._commands.smembers(self._client.key(b"d", table)))
+            self._delete_obsolete(table, self._commands.smembers(self._names.key(b"d", table)))
         return result
 
     def _drop(self, lease: Lease, table: str) -> None:
         data = self._client.header(table)
         with lease.step() as step:
             if data is not None:
-                step.sadd(self._client.key(b"d", table), decode_header(data).id)
-            step.delete(self._client.key(b"t", table), self._client.key(b"p", table), self._client.key(b"s", table))
-            step.set(self._client.key(b"g"), first_generation(), nx=True)
-            step.incr(self._client.key(b"g"))
+                step.sadd(self._names.key(b"d", table), decode_header(data).id)
+            step.delete(self._names.key(b"t", table), self._names.key(b"p", table), self._names.key(b"s", table))
+            step.set(self._names.key(b"g"), first_generation(), nx=True)
+            step.incr(self._names.key(b"g"))
 
     def _delete_obsolete(self, table: str, numbers: set[bytes]) -> None:
         """Delete the rows of ids that no header refers to. After a crash, the table's next writer does this."""
         for number in numbers:
-            pattern, position = self._client.rows_prefix(int(number)) + b"*", 0
+            pattern, position = self._names.rows_prefix(int(number)) + b"*", 0
             while position := int(self._unlink_some(args=[position, pattern, _SCAN_ROWS])):
                 continue
-            self._commands.srem(self._client.key(b"d", table), number)
+            self._commands.srem(self._names.key(b"d", table), number)

@@ -215,6 +215,19 @@ class OnlineStore(Protocol):
         """Close files and connections. A closed store cannot be used again."""
 
 
+class AsyncReader(Protocol):
+    """Reads an online store from an event loop. It is used by one event loop only."""
+
+    async def read_encoded(self, requests: EncodedKeys) -> EncodedReads:
+        """As OnlineStore.read_encoded. Raises: NotReady, also if too many reads wait for an answer."""
+
+    def decoding(self) -> AbstractContextManager[None]:
+        """See OnlineStore.decoding."""
+
+    async def close(self) -> None:
+        """Close the connections. Reads that wait for an answer raise NotReady."""
+
+
 def check_since(table: str, since: From, current: Cursor | None) -> None:
     """Raises: CommitConflict if a table is not at the cursor that a publish expects."""
     if since is not ANY and since != current:

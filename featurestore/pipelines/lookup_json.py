@@ -17,10 +17,9 @@ import orjson
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.errors import NotReady
 from featurestore.online.rows import TIME_BIAS, VERSION_BYTES, decode_time
-from featurestore.online.store import EncodedKeys, EncodedRead, TableState
+from featurestore.online.store import AsyncReader, EncodedRead, EncodedReads, OnlineStore, TableState
 from featurestore.pipelines.lookup import EXPIRED, NOT_FOUND, PRESENT, newest_edition
 from featurestore.pipelines.lookup_derived import Columns, DerivedFeatures
-from featurestore.records.runtime import Runtime
 from featurestore.values import json_encoding, times
 
 MANY_TIMES = 8
@@ -75,17 +74,17 @@ class LookupWriter:
         return form.write([read.rows for read in reads], fields, now, full)
 
 
-def look_up(runtime: Runtime, writer: LookupWriter, keys: EncodedKeys, fields: Columns, full: bool, generation: int) -> Answer | None:
-    """The current answer for the encoded keys of each view of a plan, with at least one entity.
+def write_current(
+    store: OnlineStore | AsyncReader, writer: LookupWriter, reads: EncodedReads, fields: Columns, full: bool, generation: int
+) -> Answer | None:
+    """The current answer for what was read for each view of a plan, with at least one entity.
 
     None if the online store has another generation (the plan may be outdated) or lacks a table (`lookup` checks whether it is lost), or
     if the derived features need the engine. Raises: NotReady.
     """
-    online = runtime.online
-    reads = online.read_encoded(keys)
     if reads.generation != generation or any(read.table is None for read in reads.tables):
         return None
-    with online.decoding():
+    with store.decoding():
         return writer.write(reads.tables, fields, times.now(), full)
 
 

@@ -10,10 +10,11 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
-from starlette.types import ASGIApp
 
 from featurestore import verbs
 from featurestore.masking import logger_of
+from featurestore.online.factory import open_async_reader
+from featurestore.online.store import AsyncReader
 from featurestore.server import hidden_paths, spines
 from featurestore.server.admission import Admission, AdmissionMiddleware
 from featurestore.server.bounds import Lookups, Pool
@@ -81,9 +82,10 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
     ]
     engine_routes = _engine_routes(store, jobs)
     _send_to_workers(engine_routes, workers, store.settings)
+    reader = open_async_reader(store.settings.online_url())
     app = Application(
         token=authorization is not None,
-        front=lambda app: _with_fast_lookups(app, store, metrics, admission, authorization, body_limit),
+        front=lambda app: ErrorMiddleware(FastLookups(app, store, metrics, admission, authorization, body_limit, reader)),
         open_paths=OPEN_PATHS,
         title="featurestore",
         description=DESCRIPTION,
@@ -98,21 +100,12 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
         ],
         middleware=middleware,
         exception_handlers=dict(HANDLERS),
-        lifespan=_lifespan(store, OnlineWatch(store, jobs), large_bodies, workers, evaluations, models, close_store),
+        lifespan=_lifespan(store, OnlineWatch(store, jobs), large_bodies, workers, evaluations, models, reader, close_store),
         docs_url=None,
         redoc_url=None,
     )
     app.state.large_bodies = large_bodies
     return app
-
-
-def _with_fast_lookups(
-    app: ASGIApp, store: FeatureStore, metrics: Metrics, admission: Admission, authorization: Authorization | None, body_limit: int
-) -> ASGIApp:
-    """The application behind FastLookups if the online store is local. A store over the network would block the event loop."""
-    if not store.settings.online_url().startswith("lmdb://"):
-        return app
-    return ErrorMiddleware(FastLookups(app, store, metrics, admission, authorization, body_limit))
 
 
 def engine_app(store: FeatureStore) -> FastAPI:
@@ -145,6 +138,7 @@ def _lifespan(
     workers: Workers,
     evaluations: Evaluations,
     models: Models,
+    reader: AsyncReader | None,
     close_store: bool,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
@@ -159,6 +153,8 @@ def _lifespan(
         yield
         await warming_up
         await run_in_threadpool(online_watch.stop)
+        if reader is not None:
+            await reader.close()
         await workers.close()
         await run_in_threadpool(models.stop)
         await run_in_threadpool(evaluations.close)

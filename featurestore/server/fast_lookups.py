@@ -1,8 +1,8 @@
 """The fast path of online lookups: one ASGI callable in front of the framework, for requests that need nothing else.
 
-It answers what it fully understands: a plain JSON body for a service whose tables are all in the local store. Any
-other request, and any that is wrong, goes to the application with its body untouched, so that every error, limit and rare form has one
-implementation, the ordinary route.
+It answers what it fully understands: a plain JSON body for a service whose tables are all in the online store. Any other request, and any
+that is wrong, goes to the application with its body untouched, so that every error, limit and rare form has one implementation, the
+ordinary route.
 """
 
 import time
@@ -13,8 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import FeatureStoreError
+from featurestore.online.store import AsyncReader
 from featurestore.pipelines.lookup_derived import DerivedFeatures
-from featurestore.pipelines.lookup_json import Answer, LookupWriter, look_up
+from featurestore.pipelines.lookup_json import Answer, LookupWriter, write_current
 from featurestore.server.admission import RESPONSE_HEADERS, Admission
 from featurestore.server.lookup_body import LookupBodyReader
 from featurestore.server.metrics import Metrics
@@ -49,10 +50,13 @@ class FastLookups:
         admission: Admission,
         authorization: Authorization | None,
         body_limit: int,
+        reader: AsyncReader | None,
     ) -> None:
+        """`reader` reads an online store over the network; None for one that is read without waiting."""
         self._app = app
         self._runtime, self._services = store.backend.runtime, store.backend.services
         self._metrics, self._admission, self._authorization = metrics, admission, authorization
+        self._reader = reader
         self._body_limit = min(body_limit, BODY_BYTES)
         self._compiled: dict[str, _Compiled] = {}
 
@@ -67,7 +71,7 @@ class FastLookups:
             events.append(await receive())
         content = events[0].get("body", b"") if len(events) == 1 else b"".join([event.get("body", b"") for event in events])
         service = scope["path"][len(_BEGIN) : -len(_END)]
-        answer = self._answer(service, content, _FULL[scope["query_string"]])
+        answer = await self._answer(service, content, _FULL[scope["query_string"]])
         if answer is None:
             await self._app(scope, _receive_again(events, receive), send)
             return
@@ -89,7 +93,7 @@ class FastLookups:
             return False
         return self._admission.refusal(scope) is None and (self._authorization is None or self._authorization.allows(scope))
 
-    def _answer(self, service: str, content: bytes, full: bool) -> Answer | None:
+    async def _answer(self, service: str, content: bytes, full: bool) -> Answer | None:
         """The answer; None for a request that the ordinary route has to answer."""
         cached = self._services.cached_with_generation(service)
         if cached is None:
@@ -103,7 +107,11 @@ class FastLookups:
         if body is None or body.entities * len(body.keys) > READS:
             return None
         try:
-            return look_up(self._runtime, compiled.writer, body.keys, body.fields, full, generation)
+            online = self._reader
+            if online is None:
+                local = self._runtime.online
+                return write_current(local, compiled.writer, local.read_encoded(body.keys), body.fields, full, generation)
+            return write_current(online, compiled.writer, await online.read_encoded(body.keys), body.fields, full, generation)
         except FeatureStoreError:
             # The ordinary route meets the same error, and answers with it.
             return None

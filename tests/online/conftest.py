@@ -1,36 +1,28 @@
 """Fixtures: empty online stores, LMDB in a folder and Redis with a new prefix on a real server."""
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis
 
 from featurestore.online.factory import open_online
 from featurestore.online.store import OnlineStore
-from tests.online.redis_server import redis_server
+from tests.online.redis_server import empty_store, running_redis
 from tests.online.worlds import Opener
 
 
 @pytest.fixture(scope="session")
 def redis_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """host:port of a running Redis: the machine's own, or one started for this session."""
-    if _answers(6379):
-        yield "127.0.0.1:6379"
-        return
-    with redis_server(tmp_path_factory.mktemp("redis")) as address:
+    with running_redis(tmp_path_factory.mktemp("redis")) as address:
         yield address
 
 
 @pytest.fixture
 def redis_url(redis_address: str) -> Iterator[str]:
     """A Redis URL with a prefix that only this test uses; its keys are deleted afterwards."""
-    prefix = f"test-{uuid.uuid4().hex}"
-    yield f"redis://{redis_address}/0?prefix={prefix}"
-    with redis.Redis.from_url(f"redis://{redis_address}/0") as client:
-        for names in _batches(list(client.scan_iter(f"{prefix}*", count=10_000))):
-            client.unlink(*names)
+    with empty_store(redis_address) as url:
+        yield url
 
 
 @pytest.fixture(params=["lmdb", "redis"])
@@ -57,16 +49,3 @@ def opened(url: str) -> Iterator[Opener]:
 def store(opened: Opener) -> OnlineStore:
     """An empty store."""
     return opened()
-
-
-def _answers(port: int) -> bool:
-    try:
-        with redis.Redis(port=port, socket_connect_timeout=1) as client:
-            return bool(client.ping())
-    except redis.RedisError:
-        return False
-
-
-def _batches(names: list[bytes]) -> Iterator[list[bytes]]:
-    for start in range(0, len(names), 1000):
-        yield names[start : start + 1000]

@@ -133,8 +133,8 @@ def has_begun_to_write(url: str) -> Callable[[], bool]:
         before = data.stat().st_mtime_ns
         return lambda: data.stat().st_mtime_ns != before
     client = RedisClient(url)
-    counter, key = int(client.commands.get(client.base + b"n")), encode_key((0,)) or b""
-    old, new = (client.base + b"r:%d:" % number + key for number in (counter, counter + 1))
+    counter, key = int(client.commands.get(client.names.base + b"n")), encode_key((0,)) or b""
+    old, new = (client.names.base + b"r:%d:" % number + key for number in (counter, counter + 1))
     first = client.commands.get(old)
     return lambda: client.commands.mget([old, new]) != [first, None]
 

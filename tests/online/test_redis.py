@@ -32,7 +32,7 @@ def client(redis_url: str) -> Iterator[RedisClient]:
 
 
 def names(client: RedisClient) -> set[bytes]:
-    return {name.removeprefix(client.base) for name in client.commands.scan_iter(client.base + b"*")}
+    return {name.removeprefix(client.names.base) for name in client.commands.scan_iter(client.names.base + b"*")}
 
 
 def test_stores_of_different_prefixes_share_nothing(redis_url: str) -> None:
@@ -60,29 +60,29 @@ def test_rows_of_replaced_and_dropped_tables_are_deleted(store: OnlineStore, cli
 
 
 def test_a_writer_whose_lease_ran_out_writes_nothing_more(store: OnlineStore, client: RedisClient) -> None:
-    key = client.base + b"l:v"
+    key = client.names.base + b"l:v"
     with client.lease([key], seconds=0.05, wait_seconds=1) as lease:
         assert lease is not None
         with lease.step() as step:
-            step.set(client.base + b"x", 1)
+            step.set(client.names.base + b"x", 1)
         while client.commands.exists(key):
             pass
         publish_round(store, "v", 1, 3)
         with pytest.raises(Lost), lease.step() as step:
-            step.set(client.base + b"x", 2)
-    assert client.commands.get(client.base + b"x") == b"1"
+            step.set(client.names.base + b"x", 2)
+    assert client.commands.get(client.names.base + b"x") == b"1"
 
 
 def test_a_step_has_no_effect_when_the_lease_is_lost_in_it(client: RedisClient) -> None:
-    key = client.base + b"l:v"
+    key = client.names.base + b"l:v"
     with client.lease([key], seconds=5, wait_seconds=1) as lease:
         assert lease is not None
         with contextlib.ExitStack() as stack:
             stack.enter_context(pytest.raises(Lost))
             step = stack.enter_context(lease.step())
-            step.set(client.base + b"x", 1)
+            step.set(client.names.base + b"x", 1)
             client.commands.set(key, "another")
-    assert client.commands.get(client.base + b"x") is None
+    assert client.commands.get(client.names.base + b"x") is None
 
 
 def test_publishes_that_were_broken_off_never_count(store: OnlineStore, client: RedisClient) -> None:
@@ -92,7 +92,7 @@ def test_publishes_that_were_broken_off_never_count(store: OnlineStore, client: 
         with pytest.raises(OverflowError):
             store.publish("v", table([(0, number, 1, 7), (1, number, 1, 7)]), keys=["customer_id"], cursor=Cursor(1 << 70, None))
         assert numbers_in(store.read(ALL)[0]) == {1}
-    assert client.commands.llen(client.base + b"p:v") == 2
+    assert client.commands.llen(client.names.base + b"p:v") == 2
     store.publish("v", table([(0, 2, 2, 2)]), keys=["customer_id"], cursor=Cursor(2, 2))
     assert store.read(ALL)[0].rows == [Row(2, 2, (2,)), Row(1, 1, (1,)), Row(1, 1, (1,))]
     publish_round(store, "v", 3, 3)

@@ -4,6 +4,7 @@ import json
 import math
 import random
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,11 +14,13 @@ from uuid import UUID
 import httpx
 import pyarrow as pa
 import pytest
+import redis
 
-from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source
+from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
 from featurestore.pipelines.lookup_json import Answer
 from featurestore.server.fast_lookups import FastLookups
 from tests import shop
+from tests.online.redis_server import empty_store, redis_server, running_redis
 from tests.server.conftest import Served, serve
 
 COUNT = 40
@@ -60,12 +63,15 @@ def key_of(index: int) -> UUID:
     return UUID(int=index * 7919)
 
 
-@pytest.fixture(scope="module")
-def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+@pytest.fixture(scope="module", params=["lmdb", "redis"])
+def wide(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A service `all` over views with keys of several types and features of every type, and `few`, of some of them in another order."""
     ids = pa.array(range(COUNT), pa.int64())
     names = pa.array([f"{TEXTS[index % len(TEXTS)]}{index}" for index in range(COUNT)])
-    with FeatureStore(home=tmp_path_factory.mktemp("wide")) as store:
+    folder = tmp_path_factory.mktemp("wide")
+    with ExitStack() as stack:
+        online = stack.enter_context(empty_store(stack.enter_context(running_redis(folder)))) if request.param == "redis" else ""
+        store = stack.enter_context(FeatureStore(settings=Settings(home=folder, online=online or None)))
         uuids = pa.array([str(key_of(index)) for index in range(COUNT)])
         shop.add(store, "t.pairs", table({"id": ids, "name": names}, list(COLUMNS), lambda index: shop.days(index / 7)))
         shop.add(store, "t.ids", table({"id": ids}, ["number", "text"], shop.days))
@@ -116,8 +122,8 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     seen: list[bool] = []
     answer = FastLookups._answer
 
-    def watched(self: FastLookups, service: str, content: bytes, full: bool) -> Answer | None:
-        found = answer(self, service, content, full)
+    async def watched(self: FastLookups, service: str, content: bytes, full: bool) -> Answer | None:
+        found = await answer(self, service, content, full)
         seen.append(found is not None)
         return found
 
@@ -279,3 +285,29 @@ def test_a_new_version_is_served_at_once(tmp_path: Path, answered: list[bool]) -
         snapshots = {view["table"].removeprefix("features."): view["snapshot_id"] for view in store.views()}
         for _ in range(2):
             assert served.http.post(url, json=body).json()["snapshots"].items() <= snapshots.items()
+
+
+def test_a_lost_or_unavailable_redis_is_not_ready(tmp_path: Path, answered: list[bool]) -> None:
+    with ExitStack() as stack:
+        running = ExitStack()
+        address = stack.enter_context(running).enter_context(redis_server(tmp_path))
+        store = stack.enter_context(shop.open_shop(tmp_path / "home", online=f"redis://{address}/0", online_fill=False))
+        served = stack.enter_context(serve(store))
+
+        def ask() -> httpx.Response:
+            return served.http.post("/v1/services/plain/online", json={"entities": [{"customer_id": 1}]})
+
+        assert [ask().status_code for _ in range(2)] == [200, 200]
+        assert answered == [False, True]
+        with redis.Redis.from_url(f"redis://{address}/0") as client:
+            client.flushall()
+        lost = ask()
+        assert (lost.status_code, lost.json()["error"]["type"]) == (503, "NotReady")
+        assert "customer_orders" in lost.json()["error"]["message"]
+        store.publish(full=True)
+        assert [ask().status_code for _ in range(2)] == [200, 200]
+        assert answered[-1]
+        running.close()
+        gone = ask()
+        assert (gone.status_code, gone.json()["error"]["type"]) == (503, "NotReady")
+        assert f"redis://{address}/0 does not respond" in gone.json()["error"]["message"]
