@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
     from featurestore.engine.session import ExpressionEvaluator
+    from featurestore.models.registry_look import RegistryLook
     from featurestore.pipelines.lookup import OnlineFeatures
     from featurestore.pipelines.maintenance.maintain import TableMaintenance
     from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
@@ -59,7 +60,8 @@ class FeatureStore:
         if home is not None and settings is not None:
             raise RequestError("give FeatureStore either home= or settings=, not both; Settings includes a home")
         self.settings = settings if settings is not None else load_settings(home=home)
-        self._runtime = Runtime(self.settings)
+        self._runtime = Runtime(self.settings, look=self._look_at_models)
+        self._registry_look: RegistryLook | None = None
         self._online_tables = OnlineTables(self._runtime)
         self._services = Services(self._runtime, self._online_tables)
         self._lost_tables = LostTables(self._runtime, self._online_tables)
@@ -299,7 +301,11 @@ class FeatureStore:
         return verbs.list_training_sets(self._runtime)
 
     def models(self) -> list[ModelInfo]:
-        """Every version of every model that was logged with a training set, newest first, with its aliases."""
+        """Every version of every model that was logged with a training set, newest first, with its aliases, as MLflow has them now.
+
+        What was done through MLflow itself (versions registered, copied or deleted, aliases and stages set) is recorded in
+        `registry.models` first. If MLflow does not respond, they are listed as recorded, and that is logged as a warning.
+        """
         return describe.models(self._runtime)
 
     def check(self, write: bool = False) -> dict[str, FeatureStoreError | None]:
@@ -315,7 +321,8 @@ class FeatureStore:
     def close(self) -> None:
         """Close all connections. A closed store reopens them when it is used again."""
         self._runtime.close()
-        self._runtime = Runtime(self.settings)
+        self._runtime = Runtime(self.settings, look=self._look_at_models)
+        self._registry_look = None
         self._online_tables = OnlineTables(self._runtime)
         self._services = Services(self._runtime, self._online_tables)
         self._lost_tables = LostTables(self._runtime, self._online_tables)
@@ -328,6 +335,15 @@ class FeatureStore:
         for name in selected:
             known.get("view", name)
         return live_versions(self._runtime, known, selected, staged)
+
+    def _look_at_models(self, brief: bool) -> None:
+        """Record what happened to models in MLflow; nothing for a store that has no MLflow."""
+        if self._registry_look is None:
+            from featurestore.models.looking import open_look  # noqa: PLC0415 - as in `_id`
+
+            self._registry_look = open_look(self._runtime)
+        if self._registry_look is not None:
+            self._registry_look.look(brief)
 
     def _id(self, id_or_model_uri: str, what: str) -> str:
         if not is_model_uri(self._runtime, id_or_model_uri, what):

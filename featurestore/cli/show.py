@@ -82,11 +82,12 @@ LINES: Mapping[str, tuple[list[str], Line]] = {
         ],
     ),
     "models": (
-        ["model", "version", "aliases", "training set", "created"],
+        ["model", "version", "aliases", "stage", "training set", "created"],
         lambda row: [
             _bold(row["model"]),
             escape(row["version"] or "–"),
             _names(row["aliases"]) or "–",
+            escape(row["stage"] or "–"),
             escape(row["training_set"]),
             moment(row["at"]),
         ],

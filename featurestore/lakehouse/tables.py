@@ -1,7 +1,7 @@
 """Load, create and inspect tables by name; a handle shows the state of a table at the time it was loaded."""
 
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from itertools import count
 
 import pyarrow as pa
@@ -23,7 +23,7 @@ from pyiceberg.transforms import MonthTransform
 from featurestore.errors import Conflict, NotFound, NotReady, RequestError
 from featurestore.lakehouse import leftovers, type_mapping
 from featurestore.lakehouse.catalog_errors import UNREACHABLE, to_store_error, translating_errors
-from featurestore.lakehouse.commits import begin, commit, stage_properties
+from featurestore.lakehouse.commits import ATTEMPTS, begin, commit, stage_properties
 from featurestore.lakehouse.requirements import StagedUpdates
 from featurestore.lakehouse.table import Table
 
@@ -194,6 +194,23 @@ def add_column(table: Table, name: str, arrow_type: pa.DataType) -> None:
         return transaction
 
     commit(table, stage, attempts=1)
+
+
+def add_missing_columns(table: Table, columns: Sequence[pa.Field]) -> None:
+    """Add the columns that the table lacks, NULL in existing rows, whatever others commit meanwhile; the handle shows the new state."""
+
+    def stage(fresh: Table) -> Transaction | None:
+        missing = [column for column in columns if column.name not in fresh.iceberg.schema().column_names]
+        if not missing:
+            return None
+        transaction, ids = begin(fresh), count(fresh.iceberg.metadata.last_column_id + 1)
+        with transaction.update_schema() as update:
+            for column in missing:
+                update.add_column(column.name, type_mapping.iceberg_type(column.type, ids, column.name))
+        return transaction
+
+    if any(column.name not in table.iceberg.schema().column_names for column in columns):
+        commit(table, stage, attempts=ATTEMPTS)
 
 
 def arrow_schema(table: Table, snapshot_id: int | None = None) -> pa.Schema:

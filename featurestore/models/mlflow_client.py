@@ -32,8 +32,8 @@ _ADDRESS = re.compile(rf"models:/+{_PART}([/@]{_PART})?|runs:/+{_PART}/.+", re.D
 
 
 @contextmanager
-def asking(kind: str, name: str) -> Iterator[None]:
-    """A context that converts MLflow's errors about the object `kind` `name`.
+def asking(kind: str, name: str, uri: str | None = None) -> Iterator[None]:
+    """A context that converts MLflow's errors about the object `kind` `name`; `uri` None: at the tracking address in use.
 
     Raises: NotFound with the nearest registered models; NotReady if MLflow does not respond; RequestError for an invalid address, for which
     MLflow has the same error as for an unavailable server.
@@ -46,10 +46,10 @@ def asking(kind: str, name: str) -> Iterator[None]:
                 f"{name} is not the address of a model; write models:/name/1, models:/name@alias, models:/m-... or runs:/<run id>/model"
             ) from error
         if error.error_code not in _ABSENT:
-            raise NotReady(f"{_place()} did not respond to a request for {kind} {name}: {error}") from error
-        raise NotFound(kind, name, _known(name), _place()) from error
+            raise NotReady(f"{_place(uri)} did not respond to a request for {kind} {name}: {error}") from error
+        raise NotFound(kind, name, _known(name, uri), _place(uri)) from error
     except FileNotFoundError as error:
-        raise NotFound(kind, name, _known(name), _place()) from error
+        raise NotFound(kind, name, _known(name, uri), _place(uri)) from error
 
 
 def local_path(model_uri: str) -> str:
@@ -57,13 +57,16 @@ def local_path(model_uri: str) -> str:
     return mlflow.utils.file_utils.local_file_uri_to_path(model_uri) if model_uri.startswith("file:") else model_uri
 
 
-def _place() -> str:
-    return f"MLflow at {without_secrets(mlflow.get_tracking_uri())}"
+def _place(uri: str | None) -> str:
+    return f"MLflow at {without_secrets(uri or mlflow.get_tracking_uri())}"
 
 
-def _known(name: str) -> list[str]:
-    """The addresses of the registered models in the form of `name`."""
-    models = mlflow.MlflowClient().search_registered_models(max_results=100)
+def _known(name: str, uri: str | None) -> list[str]:
+    """The addresses of the registered models in the form of `name`; none if MLflow stops responding."""
+    try:
+        models = mlflow.MlflowClient(uri).search_registered_models(max_results=100)
+    except mlflow.exceptions.MlflowException:
+        return []
     if not name.startswith("models:/"):
         return [model.name for model in models]
     aliases = [f"models:/{model.name}@{alias}" for model in models for alias in model.aliases]

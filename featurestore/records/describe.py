@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from featurestore.lakehouse import tables
-from featurestore.records import definitions, feature_table, model_events, stored_definition
+from featurestore.records import definitions, feature_table, stored_definition
 from featurestore.records.definitions import Applied, Registry
 from featurestore.records.listings import (
     EntityInfo,
@@ -16,11 +16,12 @@ from featurestore.records.listings import (
     ViewDetail,
     ViewInfo,
 )
+from featurestore.records.recorded_models import RecordedModel, recorded_models
 from featurestore.records.runtime import Runtime
 from featurestore.records.serving_version import resolve_service
 from featurestore.values import times
 
-MODEL = ("model", "version", "training_set", "snapshots", "metrics", "model_id", "run_id", "at")
+MODEL = ("version", "training_set", "snapshots", "metrics", "model_id", "run_id", "at", "aliases", "stage")
 
 
 def entities(runtime: Runtime) -> list[EntityInfo]:
@@ -65,23 +66,12 @@ def service(runtime: Runtime, name: str) -> ServiceDetail:
 
 
 def models(runtime: Runtime) -> list[ModelInfo]:
-    """Every version of every recorded model with its current aliases, newest first."""
-    rows: dict[tuple[str, str | None, str | None], dict[str, Any]] = {}
-    aliases: dict[tuple[str, str], str | None] = {}
-    for event in reversed(model_events.list_events(runtime)):
-        if event["alias"] is not None:
-            aliases[event["model"], event["alias"]] = event["version"] if event["event"] == "alias set" else None
-            continue
-        if event["version"] is not None:
-            logged = [key for key in rows if key[1] is None and key[2] == event["model_id"]]
-            for key in logged:
-                del rows[key]
-        rows[event["model"], event["version"], event["model_id"]] = {name: event[name] for name in MODEL}
-    for (name, version, _), row in rows.items():
-        row["aliases"] = sorted(
-            alias for (model, alias), target in aliases.items() if model == name and version is not None and target == version
-        )
-    return [ModelInfo.from_dict(row) for row in reversed(rows.values())]
+    """Every version of every model of this store, newest first, as MLflow has them now."""
+    return [_model(model) for model in reversed(recorded_models(runtime))]
+
+
+def _model(model: RecordedModel) -> ModelInfo:
+    return ModelInfo.from_dict({"model": model.name, **{name: getattr(model, name) for name in MODEL}})
 
 
 def _documents(runtime: Runtime, kind: str) -> list[dict[str, Any]]:

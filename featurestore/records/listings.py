@@ -127,7 +127,7 @@ class ServiceDetail(ServiceInfo):
 class ModelInfo(Result):
     """A version of a model and what it was trained on; `version` is None for a model that was logged and never registered.
 
-    `snapshots` has the snapshot of each feature table, None for a table without rows.
+    `snapshots` has the snapshot of each feature table, None for a table without rows. `stage` is MLflow's, None for a version without one.
     """
 
     model: str
@@ -139,3 +139,4 @@ class ModelInfo(Result):
     run_id: str | None
     at: datetime
     aliases: tuple[str, ...]
+    stage: str | None = None

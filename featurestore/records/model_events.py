@@ -28,16 +28,23 @@ SCHEMA = pa.schema(
         ("alias", pa.string()),
         ("approver", pa.string()),
         ("at", pa.timestamp("us", tz="UTC")),
+        ("stage", pa.string()),
+        ("origin", pa.string()),
     ]
 )
+LATER = ("stage", "origin")
+"""Columns that tables of earlier releases lack until their next event."""
+OURS, ELSEWHERE = "featurestore", "mlflow"
+"""The origins of events: our own functions, or MLflow's, whose events are recorded when they are found."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """An event of a model: logged, registered, attached, alias set or alias removed.
+    """An event of a model: logged, registered, attached, deleted, alias set, alias removed or stage set.
 
     `model` is the registered name, or the logged name of a model that is not registered; `version` is None for the latter.
-    `snapshots` maps feature tables to snapshots, None for an empty table.
+    `snapshots` maps feature tables to snapshots, None for an empty table. `origin` is ELSEWHERE for what was done through MLflow itself:
+    then nobody is recorded as the approver, and the time is that at which it was found.
     """
 
     event: str
@@ -50,19 +57,12 @@ class Event:
     metrics: Mapping[str, float] = field(default_factory=dict)
     alias: str | None = None
     approver: str | None = None
+    stage: str | None = None
+    origin: str = OURS
 
     def of(self, event: str, model: str, version: str | None) -> "Event":
         """The same model's event under a registered name."""
         return replace(self, event=event, model=model, version=version)
-
-
-@dataclass(frozen=True)
-class RegisteredModel:
-    """A registered model version such as `churn/3`, with the feature tables and training sets of all its events."""
-
-    name: str
-    tables: frozenset[str]
-    training_sets: frozenset[str]
 
 
 def model_events_table(settings: Settings) -> str:
@@ -70,14 +70,25 @@ def model_events_table(settings: Settings) -> str:
     return f"{settings.registry_namespace}.models"
 
 
-def record_events(catalog: "Catalog", settings: Settings, events: Sequence[Event]) -> None:
-    """Append events, with the current time, in one commit; concurrent writers do not conflict."""
+def record_events(catalog: "Catalog", settings: Settings, events: Sequence[Event], once: str | None = None) -> None:
+    """Append events, with the current time, in one commit; concurrent writers do not conflict.
+
+    `once` is an id of these events: nothing is appended if they were recorded with it before.
+    """
     now = times.now()
+    # A microsecond apart, to keep their order.
     rows = [
-        {**vars(event), "snapshots": _texts(event.snapshots), "metrics": json.dumps(dict(event.metrics)), "at": now} for event in events
+        {
+            **vars(event),
+            "snapshots": _texts(event.snapshots),
+            "metrics": json.dumps(dict(event.metrics)),
+            "at": now + number,
+        }
+        for number, event in enumerate(events)
     ]
     table = tables.create_if_absent(catalog, model_events_table(settings), SCHEMA)
-    writes.append_retrying(table, pa.Table.from_pylist(rows, SCHEMA).to_reader(), summary={"featurestore.action": "model"})
+    tables.add_missing_columns(table, [SCHEMA.field(name) for name in LATER])
+    writes.append_retrying(table, pa.Table.from_pylist(rows, SCHEMA).to_reader(), summary={"featurestore.action": "model"}, once=once)
 
 
 def list_events(runtime: Runtime) -> list[dict[str, Any]]:
@@ -86,22 +97,11 @@ def list_events(runtime: Runtime) -> list[dict[str, Any]]:
     if table is None:
         return []
     records = scans.read_snapshot(table, table.snapshot_id).read_all().to_pylist()
-    # Events of one commit have the same time: logged before registered.
+    # Early releases gave the events of one commit the same time: logged before registered.
     rows = sorted(records, key=lambda row: (row["at"], row["version"] is not None, row["version"] or "", row["event"]), reverse=True)
     texts = ("snapshots", "metrics")
-    return [{**row, **{name: json.loads(row[name]) for name in texts}, "at": times.text(times.micros(row["at"]))} for row in rows]
-
-
-def registered_models(runtime: Runtime) -> list[RegisteredModel]:
-    """Every registered model version with an event, oldest first."""
-    tables_of: dict[str, frozenset[str]] = {}
-    sets_of: dict[str, frozenset[str]] = {}
-    for event in reversed(list_events(runtime)):
-        if event["version"] is not None:
-            name = f"{event['model']}/{event['version']}"
-            tables_of[name] = tables_of.get(name, frozenset()) | frozenset(event["snapshots"])
-            sets_of[name] = sets_of.get(name, frozenset()) | {event["training_set"]}
-    return [RegisteredModel(name, table_names, sets_of[name]) for name, table_names in tables_of.items()]
+    blank = dict.fromkeys(LATER)
+    return [{**blank, **row, **{name: json.loads(row[name]) for name in texts}, "at": times.text(times.micros(row["at"]))} for row in rows]
 
 
 def _texts(snapshots: Mapping[str, int | None]) -> str:

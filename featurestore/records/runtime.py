@@ -21,9 +21,11 @@ ComponentT = TypeVar("ComponentT")
 class Runtime:
     """The shared components, each opened once on first use. May be used from several threads."""
 
-    def __init__(self, settings: Settings, engine: "Engine | None" = None) -> None:
-        """`engine` is used instead of DuckDB; `close` closes it too."""
+    def __init__(self, settings: Settings, engine: "Engine | None" = None, look: Callable[[bool], None] | None = None) -> None:
+        """`engine` is used instead of DuckDB; `close` closes it too. `look` is what `look_at_models` calls."""
         self.settings = settings
+        self._look = look
+        self._for_requests = False
         self.source_folders: tuple[Path, ...] | None = None
         self._interruptible: ExpressionEvaluator | None = None
         self._lock = RLock()
@@ -37,6 +39,7 @@ class Runtime:
         runtime = copy.copy(self)
         runtime.source_folders = self.settings.source_folders
         runtime._interruptible = interruptible
+        runtime._for_requests = True
         return runtime
 
     @property
@@ -74,6 +77,13 @@ class Runtime:
     def features_table(self, name: str) -> str:
         """The catalog identifier of a feature table such as `customer_orders_v1`."""
         return f"{self.settings.features_namespace}.{name}"
+
+    def look_at_models(self) -> None:
+        """Record what happened to models in MLflow since the last look. If MLflow does not respond, what is recorded stays: then a request
+        of a server waits for it for a moment only.
+        """
+        if self._look is not None:
+            self._look(self._for_requests)
 
     def close(self) -> None:
         """Close the components that were opened."""

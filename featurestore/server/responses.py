@@ -376,6 +376,7 @@ class Model(Answer):
     training_set: str
     snapshots: dict[str, str | None]
     aliases: list[str]
+    stage: str | None
     at: str
 
 

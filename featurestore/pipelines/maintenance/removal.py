@@ -10,8 +10,9 @@ from featurestore.lakehouse.dropping import FolderContents, TableIdentity
 from featurestore.lakehouse.table import Table
 from featurestore.pipelines.training_sets.listing import list_training_sets
 from featurestore.pipelines.training_sets.training_set import TAG
-from featurestore.records import definitions, feature_table, model_events
+from featurestore.records import definitions, feature_table
 from featurestore.records.definitions import REMOVED, Applied, Registry
+from featurestore.records.recorded_models import registered_models
 from featurestore.records.runtime import Runtime
 from featurestore.records.serving_version import resolve_service
 from featurestore.values import times
@@ -122,7 +123,7 @@ def _obsolete_services(runtime: Runtime, known: Registry, view: str, rows: Seque
                 else:
                     reading.append(f"{service} v{row.version}")
     tables_of = {row.table for row in rows}
-    trained = [model.name for model in model_events.registered_models(runtime) if model.tables & tables_of]
+    trained = [model.label for model in registered_models(runtime) if model.tables & tables_of]
     pinning = [entry.id for entry in list_training_sets(runtime) if tables_of.intersection(entry.views)]
     unfinished = [id for row in rows for id in _pinning_ids(runtime, row) if id not in pinning]
     if reading or trained or pinning or unfinished:

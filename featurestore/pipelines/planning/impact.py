@@ -9,7 +9,8 @@ from featurestore.pipelines.planning import cost
 from featurestore.pipelines.planning.catalog_state import CatalogState
 from featurestore.pipelines.planning.step import Step
 from featurestore.pipelines.training_sets.listing import list_training_sets
-from featurestore.records import feature_table, model_events
+from featurestore.records import feature_table
+from featurestore.records.recorded_models import RecordedModel, registered_models
 from featurestore.records.runtime import Runtime
 from featurestore.values.humanize import format_names
 
@@ -50,19 +51,19 @@ def _with_waiting(step: Step, empty: set[str]) -> Step:
 def _with_models(runtime: Runtime, steps: Sequence[Step]) -> tuple[Step, ...]:
     if not any(step.action == "new version" for step in steps):
         return tuple(steps)
-    known = model_events.registered_models(runtime)
+    known = registered_models(runtime)
     services = {training_set["id"]: training_set["service"] for training_set in list_training_sets(runtime)} if known else {}
     return tuple(
         replace(step, models=_models_on_older_versions(step, known, services)) if step.action == "new version" else step for step in steps
     )
 
 
-def _models_on_older_versions(step: Step, known: Sequence[model_events.RegisteredModel], services: dict[str, str]) -> tuple[str, ...]:
+def _models_on_older_versions(step: Step, known: Sequence[RecordedModel], services: dict[str, str]) -> tuple[str, ...]:
     """Registered model versions that were trained on an older version of the step's view or service."""
     older = {f"{step.name}_v{version}" for version in range(1, step.version)}
     if step.kind == "view":
-        return tuple(model.name for model in known if model.tables & older)
-    return tuple(model.name for model in known if any(services.get(id) == step.name for id in model.training_sets))
+        return tuple(model.label for model in known if model.tables & older)
+    return tuple(model.label for model in known if any(services.get(id) == step.name for id in model.training_sets))
 
 
 def _joined(reason: str, more: str) -> str:

@@ -1,0 +1,141 @@
+"""Look at what MLflow says of models now, and record as events what was done through MLflow itself since the last look."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from featurestore.errors import FeatureStoreError
+from featurestore.masking import logger_of
+from featurestore.models import location
+from featurestore.models.answers import Answers
+from featurestore.models.mlflow_client import asking
+from featurestore.models.mlflow_registry import MlflowModels, MlflowRegistry, Stamped
+from featurestore.models.time_limits import limited
+from featurestore.pipelines.training_sets.listing import list_training_sets
+from featurestore.records import model_events
+from featurestore.records.model_events import ELSEWHERE, Event
+from featurestore.records.recorded_models import RecordedModel, models_after
+from featurestore.records.runtime import Runtime
+from featurestore.redaction import without_secrets
+
+log = logger_of(__name__)
+
+REQUEST_SECONDS = 1.0
+"""How long a request of a server waits for a look."""
+NEW_SECONDS = 5.0
+"""Requests of a server share the look of so many seconds."""
+RUNS_TRIED = 5
+
+
+class RegistryLook:
+    """The looks of one process at the MLflow of one store; it remembers what has not changed."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._lock = threading.Lock()
+        self._registries: dict[str, MlflowRegistry] = {}
+        self._foreign: set[str] = set()
+        self._requests = Answers(self._look, seconds=NEW_SECONDS, wait=REQUEST_SECONDS, grace=REQUEST_SECONDS)
+
+    def look(self, brief: bool) -> None:
+        """Record what happened since the last look. If MLflow does not respond, that is logged, and what is recorded stays.
+
+        `brief`: wait for a moment only, and share the look of others.
+        """
+        try:
+            uri = location.tracking_uri(self._runtime.settings)
+            if uri is None:
+                return
+            if brief:
+                self._requests.get(uri)
+            else:
+                self._look(uri)
+        except FeatureStoreError as error:
+            log.warning("models are listed as they were when MLflow last responded: %s", error)
+
+    def _look(self, uri: str) -> None:
+        with self._lock, limited(), asking("model", "registry", uri):
+            registry = self._registries.setdefault(uri, MlflowRegistry(uri))
+            found = registry.read()
+            events = model_events.list_events(self._runtime)
+            changes = list(self._changes(registry, found, events))
+            if changes:
+                model_events.record_events(self._runtime.catalog, self._runtime.settings, changes, once=_batch(changes, events))
+
+    def _changes(self, registry: MlflowRegistry, found: MlflowModels, events: Sequence[Mapping[str, Any]]) -> Iterator[Event]:
+        recorded = models_after(events)
+        own = {event["training_set"] for event in events}
+        logged = {model.model_id for model in recorded if model.version is None}
+        versions = {(model.name, model.version): model for model in recorded if model.version is not None}
+        for stamped in (*found.logged.values(), *found.versions.values()):
+            known = stamped.model_id in logged if stamped.version is None else (stamped.name, stamped.version) in versions
+            if not known and self._is_own(own, stamped.training_set):
+                event = _event("logged" if stamped.version is None else "registered", stamped)
+                yield replace(event, metrics=registry.metrics_of(stamped.run_id))
+        yield from self._deletions(registry, found, recorded)
+        for key, stamped in found.versions.items():
+            if self._is_own(own, stamped.training_set):
+                before = versions[key].stage if key in versions else None
+                if (before or "None") != stamped.stage:
+                    yield replace(_event("stage set", stamped), stage=stamped.stage)
+        yield from self._alias_changes(own, found, recorded)
+
+    def _deletions(self, registry: MlflowRegistry, found: MlflowModels, recorded: Sequence[RecordedModel]) -> Iterator[Event]:
+        gone = [model for model in recorded if not _exists(found, model)]
+        if not gone:
+            return
+        runs = list(dict.fromkeys(model.run_id for model in reversed(recorded) if model.run_id))[:RUNS_TRIED]
+        if len(gone) == len(recorded) and not registry.has_run(runs):
+            place = without_secrets(registry.uri)
+            log.warning(
+                "MLflow at %s knows no model of this store and no run of them; it is another MLflow, see featurestore doctor", place
+            )
+            return
+        for model in gone:
+            snapshots = {table: None if at is None else int(at) for table, at in model.snapshots.items()}
+            stamped = Stamped(model.name, model.version, model.model_id, model.run_id, model.training_set, snapshots)
+            yield from (replace(_event("alias removed", stamped), alias=alias) for alias in model.aliases)
+            yield _event("deleted", stamped)
+
+    def _alias_changes(self, own: set[str], found: MlflowModels, recorded: Sequence[RecordedModel]) -> Iterator[Event]:
+        before = {(model.name, alias): model for model in recorded for alias in model.aliases}
+        for (name, alias), version in found.aliases.items():
+            stamped = found.versions[name, version]
+            set_before = before.get((name, alias))
+            if (set_before is None or set_before.version != version) and self._is_own(own, stamped.training_set):
+                yield replace(_event("alias set", stamped), alias=alias)
+        for (name, alias), model in before.items():
+            # The aliases of deleted versions are removed with them.
+            if (name, alias) not in found.aliases and _exists(found, model):
+                yield replace(_event("alias removed", found.versions[name, str(model.version)]), alias=alias)
+
+    def _is_own(self, own: set[str], training_set: str) -> bool:
+        """Whether a training set is of this store: several stores may share an MLflow."""
+        if training_set in own:
+            return True
+        if training_set in self._foreign:
+            return False
+        listed = {entry.id for entry in list_training_sets(self._runtime)}
+        own |= listed
+        if training_set not in listed:
+            self._foreign.add(training_set)
+        return training_set in listed
+
+
+def _exists(found: MlflowModels, model: RecordedModel) -> bool:
+    return model.model_id in found.logged if model.version is None else (model.name, model.version) in found.versions
+
+
+def _event(event: str, stamped: Stamped) -> Event:
+    return Event(
+        event, stamped.name, stamped.version, stamped.model_id, stamped.run_id, stamped.training_set, stamped.snapshots, origin=ELSEWHERE
+    )
+
+
+def _batch(changes: Sequence[Event], events: Sequence[Mapping[str, Any]]) -> str:
+    """An id of these changes after these events: two processes that find them at the same time record them once."""
+    text = json.dumps([[len(events), events[0]["at"] if events else ""], *(list(map(str, vars(change).values())) for change in changes)])
+    return hashlib.sha256(text.encode()).hexdigest()

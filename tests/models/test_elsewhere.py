@@ -1,0 +1,117 @@
+"""What is done to models through MLflow itself: the store says what MLflow says, and records it."""
+
+from typing import Any
+
+import pytest
+
+from featurestore import FeatureStore, models
+from featurestore.models.mlflow_registry import MlflowRegistry
+from featurestore.models.registry_look import RegistryLook
+from featurestore.records import model_events
+from featurestore.records.listings import ModelInfo
+from tests.models.vendor import VENDOR_WARNINGS, mlflow
+from tests.models.worlds import World, definitions
+
+pytestmark = VENDOR_WARNINGS
+
+
+@pytest.fixture(scope="module")
+def named(world: World) -> Any:
+    """A model of its own, registered as elsewhere version 1."""
+    return models.log_model(world.model, training_set=world.training_set, registered_model_name="elsewhere", metrics={"auc": 0.5})
+
+
+@pytest.fixture
+def client(world: World, named: Any) -> Any:
+    """MLflow's own client."""
+    return mlflow.MlflowClient()
+
+
+def listed(store: FeatureStore, name: str) -> dict[str | None, ModelInfo]:
+    return {model.version: model for model in store.models() if model.model == name}
+
+
+def newest(store: FeatureStore, count: int) -> list[tuple[Any, ...]]:
+    events = model_events.list_events(store._runtime)[:count]
+    return [(event["event"], event["model"], event["version"], event["alias"], event["stage"], event["origin"]) for event in events]
+
+
+def test_an_alias_moved_through_mlflow_is_seen_and_recorded(world: World, client: Any) -> None:
+    models.set_alias("elsewhere", "champion", 1, approver="her", store=world.store)
+    assert listed(world.store, "elsewhere")["1"].aliases == ("champion",)
+    client.copy_model_version("models:/elsewhere/1", "elsewhere")
+    client.set_registered_model_alias("elsewhere", "champion", "2")
+    found = listed(world.store, "elsewhere")
+    assert (found["1"].aliases, found["2"].aliases) == ((), ("champion",))
+    assert newest(world.store, 2) == [
+        ("alias set", "elsewhere", "2", "champion", None, "mlflow"),
+        ("registered", "elsewhere", "2", None, None, "mlflow"),
+    ]
+    events = len(model_events.list_events(world.store._runtime))
+    assert listed(world.store, "elsewhere") == found
+    assert len(model_events.list_events(world.store._runtime)) == events
+    client.delete_registered_model_alias("elsewhere", "champion")
+    assert listed(world.store, "elsewhere")["2"].aliases == ()
+    assert newest(world.store, 1) == [("alias removed", "elsewhere", "2", "champion", None, "mlflow")]
+
+
+def test_versions_registered_copied_staged_and_deleted_are_seen(world: World, named: Any, client: Any) -> None:
+    mlflow.register_model(named.model_uri, "by-mlflow")
+    client.copy_model_version("models:/by-mlflow/1", "copied")
+    copy = listed(world.store, "copied")["1"]
+    assert copy.training_set == world.training_set.id
+    assert copy.snapshots == world.training_set.snapshots
+    assert copy.metrics == {"auc": 0.5}
+    with pytest.warns(FutureWarning):
+        client.transition_model_version_stage("by-mlflow", "1", "Production")
+    assert listed(world.store, "by-mlflow")["1"].stage == "Production"
+    client.rename_registered_model("copied", "renamed")
+    assert (list(listed(world.store, "copied")), list(listed(world.store, "renamed"))) == ([], ["1"])
+    client.delete_model_version("by-mlflow", "1")
+    assert listed(world.store, "by-mlflow") == {}
+    client.delete_registered_model("renamed")
+    assert listed(world.store, "renamed") == {}
+    assert ("deleted", "by-mlflow", "1", None, None, "mlflow") in newest(world.store, 5)
+
+
+def test_a_logged_model_deleted_in_mlflow_is_gone(world: World, client: Any) -> None:
+    info = models.log_model(world.model, training_set=world.training_set, name="short-lived")
+    assert list(listed(world.store, "short-lived")) == [None]
+    client.delete_logged_model(info.model_id)
+    assert listed(world.store, "short-lived") == {}
+
+
+def test_a_plan_names_the_versions_registered_through_mlflow(world: World, named: Any, client: Any) -> None:
+    mlflow.register_model(named.model_uri, "behind")
+    step = next(step for step in world.store.plan([definitions("60d")]).steps if step.name == "customer_orders")
+    assert "behind/1" in step.models
+    client.delete_registered_model("behind")
+    step = next(step for step in world.store.plan([definitions("60d")]).steps if step.name == "customer_orders")
+    assert "behind/1" not in step.models
+
+
+def test_only_versions_that_changed_are_read_again(world: World, named: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = MlflowRegistry(mlflow.get_tracking_uri())
+    before = registry.read()
+    asked: list[str] = []
+    search = mlflow.MlflowClient.search_model_versions
+
+    def noted(self: Any, filter_string: str | None = None, **more: Any) -> Any:
+        asked.append(filter_string or "")
+        return search(self, filter_string, **more)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "search_model_versions", noted)
+    mlflow.register_model(named.model_uri, "it's new")
+    asked.clear()
+    after = registry.read()
+    assert set(after.versions) - set(before.versions) == {("it's new", "1")}
+    # That which changed last before may have changed again in the same millisecond.
+    assert 'name = "it\'s new"' in asked
+    assert len(asked) <= 2
+
+
+def test_another_mlflow_deletes_nothing(world: World, named: Any, tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
+    before = model_events.list_events(world.store._runtime)
+    RegistryLook(world.store._runtime)._look(f"sqlite:///{tmp_path}/another.db")
+    assert "knows no model of this store" in caplog.text
+    assert model_events.list_events(world.store._runtime) == before
