@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, resolve
-from featurestore.compiler.query import Query, text_query
+from featurestore.compiler.parameters import PARAMETERS, SOURCE, Bound, Bounds, Parameter, bound_sql
+from featurestore.compiler.query import Query, from_sql, text_query
+from featurestore.compiler.relations import Handle
 from featurestore.compiler.zero_divisors import row_sql
 from featurestore.dsl.agg import Aggregation
 from featurestore.dsl.definitions import owner_of
@@ -13,8 +15,6 @@ from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import brief, near
 
-SOURCE = "__fs_source"
-EVENTS = "__fs_events"
 TIME = "__fs_time"
 CREATED = "__fs_created"
 DAY = 86_400_000_000
@@ -38,19 +38,58 @@ class Input:
 class Events:
     """How to read a view's source.
 
-    `reads` are the raw columns to project, `raw_keys` the raw key columns. `sql` selects from the relation SOURCE the keys,
-    TIME, CREATED (NULL if the source has none) and the inputs of rows with event times in [events_lower, events_upper]. `counts`
-    selects from the same relation one row per day, counted from 1970, in ascending order, and one with the day NULL for rows without
-    an event time: the number of rows, of rows with a NULL key, and of rows with an event time after `now`, and the newest event time
-    up to `now` of rows with keys. The bounds and `now` are DuckDB variables in UTC microseconds.
+    `reads` are the raw columns to project, `raw_keys` the raw key columns. `selected` is the SELECT list over them, `keep` the
+    condition of the rows that the definition keeps, `has_keys` that of rows without a NULL key, and `time` SQL of the event time.
     """
 
     reads: tuple[str, ...]
     keys: tuple[str, ...]
     raw_keys: tuple[str, ...]
     inputs: tuple[Input, ...]
-    sql: Query
-    counts: Query
+    selected: str
+    keep: str
+    has_keys: str
+    time: str
+
+    @property
+    def sql(self) -> Query:
+        """As `rows`, with parameters: for people, and for the types of the columns."""
+        return self.rows(SOURCE, PARAMETERS.events_lower, PARAMETERS.events_upper)
+
+    @property
+    def counts(self) -> Query:
+        """As `daily_counts`, with parameters: for people."""
+        return self.daily_counts(SOURCE, Parameter("now"))
+
+    def rows(self, source: Handle | str, lower: Bound, upper: Bound) -> Query:
+        """The events of the raw rows in `source` with event times in [lower, upper] (microseconds).
+
+        The columns are the keys, TIME, CREATED (NULL if the source has none) and the inputs.
+        """
+        return text_query(
+            f"SELECT {self.selected}\nFROM {from_sql(source)}\nWHERE {self.keep} AND {self.has_keys}"
+            f"\n  AND {self.time} BETWEEN make_timestamptz({bound_sql(lower)}) AND make_timestamptz({bound_sql(upper)})"
+        )
+
+    def within(self, source: Handle | str, bounds: Bounds) -> Query:
+        """As `rows`, within the bounds of a run."""
+        return self.rows(source, bounds.events_lower, bounds.events_upper)
+
+    def daily_counts(self, source: Handle | str, now: Bound) -> Query:
+        """The number of raw rows per day: one row per day, counted from 1970, in ascending order, and one with the day NULL for rows
+        without an event time.
+
+        `rows` counts the rows, `null_keys` those with a NULL key, and `future` those with an event time after `now` (microseconds).
+        `newest` is the newest event time up to `now` of rows with keys.
+        """
+        until = f"make_timestamptz({bound_sql(now)})"
+        return text_query(
+            f"SELECT {day_of(self.time)} AS day, count(*) AS rows, count(*) FILTER (WHERE NOT ({self.has_keys})) AS null_keys,"
+            f" count(*) FILTER (WHERE {self.time} > {until}) AS future,"
+            f" max(epoch_us({self.time})) FILTER (WHERE {self.has_keys} AND {self.time} <= {until}) AS newest"
+            f" FROM {from_sql(source)} WHERE {self.keep}"
+            " GROUP BY 1 ORDER BY 1"
+        )
 
 
 def compile_events(view: FeatureView, columns: Sequence[str]) -> Events:
@@ -73,11 +112,6 @@ def compile_events(view: FeatureView, columns: Sequence[str]) -> Events:
         f"CAST({known_at} AS TIMESTAMP WITH TIME ZONE) AS {CREATED}",
         *(f"{item.sql} AS {item.name}" for item in inputs),
     ]
-    has_keys = " AND ".join(f"{key} IS NOT NULL" for key in keys)
-    sql = (
-        f"SELECT {', '.join(selected)}\nFROM {SOURCE}\nWHERE {keep} AND {has_keys}"
-        f"\n  AND {time} BETWEEN make_timestamptz(getvariable('events_lower')) AND make_timestamptz(getvariable('events_upper'))"
-    )
     written = [item.text for item in inputs] + ([source.where] if source.where else [])
     read = raw_reads(source, columns, [name for text in written for name in column_names(parse_row(text))])
     read |= {_resolved(key, columns) for key in view.entity.keys}
@@ -87,14 +121,10 @@ def compile_events(view: FeatureView, columns: Sequence[str]) -> Events:
         keys=tuple(view.entity.keys),
         raw_keys=raw_keys,
         inputs=inputs,
-        sql=text_query(sql),
-        counts=text_query(
-            f"SELECT {day_of(time)} AS day, count(*) AS rows, count(*) FILTER (WHERE NOT ({has_keys})) AS null_keys,"
-            f" count(*) FILTER (WHERE {time} > make_timestamptz(getvariable('now'))) AS future,"
-            f" max(epoch_us({time})) FILTER (WHERE {has_keys} AND {time} <= make_timestamptz(getvariable('now'))) AS newest"
-            f" FROM {SOURCE} WHERE {keep}"
-            " GROUP BY 1 ORDER BY 1"
-        ),
+        selected=", ".join(selected),
+        keep=keep,
+        has_keys=" AND ".join(f"{key} IS NOT NULL" for key in keys),
+        time=time,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from featurestore.compiler.expressions import quoted
+from featurestore.compiler.parameters import RUN, Bound, bound_sql
 from featurestore.compiler.query import Query, Source, all_of, columns, number, same_columns, template, text_query
 from featurestore.compiler.relations import Handle
 from featurestore.compiler.zeros import differ_sql
@@ -48,10 +49,10 @@ _VERSIONS = template(
 _LIVE = template("SELECT $keys, feature_timestamp, created_timestamp FROM $versions WHERE NOT __fs_gone")
 _KNOWN_BY = template(f"SELECT * FROM $log WHERE {DELETED} IS NOT TRUE OR created_timestamp <= make_timestamptz($until)")
 _FIRST = template(
-    "SELECT $keys, feature_timestamp, coalesce(created_timestamp, make_timestamptz(getvariable('run'))) AS created_timestamp,"
+    "SELECT $keys, feature_timestamp, coalesce(created_timestamp, make_timestamptz($run)) AS created_timestamp,"
     f" $features, false AS {CORRECTION} FROM $rows"
 )
-_CREATED_AT_RUN = template("SELECT * REPLACE (make_timestamptz(getvariable('run')) AS created_timestamp) FROM $rows")
+_CREATED_AT_RUN = template("SELECT * REPLACE (make_timestamptz($run) AS created_timestamp) FROM $rows")
 _VANISHED = template(f"SELECT s.* FROM $stored_latest AS s ANTI JOIN $computed AS c ON $same WHERE NOT s.{DELETED}")
 
 
@@ -69,14 +70,16 @@ def live_rows(keys: Sequence[str], log: Source, until: int | None = None) -> Que
     return _LIVE(keys=columns(keys), versions=_VERSIONS(keys=columns(keys), log=known))
 
 
-def first_rows(keys: Sequence[str], features: Iterable[str], rows: Source) -> Query:
-    """The rows to append to a log with no rows in the interval; keys and feature_timestamp must be unique in `rows`."""
-    return _FIRST(keys=columns(keys), features=columns(features), rows=rows)
+def first_rows(keys: Sequence[str], features: Iterable[str], rows: Source, run: int) -> Query:
+    """The rows that a run at the time `run` (microseconds) appends to a log with no rows in the interval; keys and feature_timestamp
+    must be unique in `rows`.
+    """
+    return _FIRST(keys=columns(keys), features=columns(features), rows=rows, run=number(run))
 
 
-def with_created_at_run(rows: Source) -> Query:
-    """Rows with the time of the run as created_timestamp."""
-    return _CREATED_AT_RUN(rows=rows)
+def with_created_at_run(rows: Source, run: int) -> Query:
+    """Rows with the time of the run, in microseconds, as created_timestamp."""
+    return _CREATED_AT_RUN(rows=rows, run=number(run))
 
 
 def vanished_rows(keys: Sequence[str], stored_latest: Handle, computed: Handle) -> Query:
@@ -85,13 +88,15 @@ def vanished_rows(keys: Sequence[str], stored_latest: Handle, computed: Handle) 
     return _VANISHED(stored_latest=stored_latest, computed=computed, same=same)
 
 
-def appended_rows(keys: Sequence[str], features: Mapping[str, str], versioned: bool, relations: Compared = COMPARED) -> Query:
+def appended_rows(
+    keys: Sequence[str], features: Mapping[str, str], versioned: bool, relations: Compared = COMPARED, run: Bound = RUN
+) -> Query:
     """The rows to append. CORRECTION is true if the log already has the keys and feature_timestamp, DELETED is true in tombstones.
 
-    `features` maps names to types. `versioned`: the source has a created time, so each of its versions is kept. The variable `run` is
-    the run's time in UTC microseconds.
+    `features` maps names to types. `versioned`: the source has a created time, so each of its versions is kept. `run` is the run's
+    time in UTC microseconds.
     """
-    parts = [_corrections(keys, features, versioned, relations), _tombstones(keys, features, relations)]
+    parts = [_corrections(keys, features, versioned, relations, run), _tombstones(keys, features, relations, run)]
     if versioned:
         parts.insert(0, _new_versions(keys, features, relations))
     return text_query("\nUNION ALL\n".join(parts))
@@ -109,14 +114,14 @@ def _new_versions(keys: Sequence[str], features: Iterable[str], relations: Compa
     )
 
 
-def _corrections(keys: Sequence[str], features: Mapping[str, str], versioned: bool, relations: Compared) -> str:
+def _corrections(keys: Sequence[str], features: Mapping[str, str], versioned: bool, relations: Compared, run: Bound) -> str:
     """New and changed rows; of a versioned source only rows that changed without a newer version."""
     changed = " OR ".join(
         [f"h.{DELETED}", *(differ_sql(f"c.{quoted(name)}", f"h.{quoted(name)}", sql_type) for name, sql_type in features.items())]
     )
     newer = "(c.created_timestamp IS NOT NULL AND (h.created_timestamp IS NULL OR c.created_timestamp > h.created_timestamp))"
-    first = f"WHEN h.feature_timestamp IS NULL THEN coalesce(c.created_timestamp, {_run_time()})"
-    created = f"CASE {first} WHEN {newer} THEN c.created_timestamp ELSE {_correction_time('h')} END"
+    first = f"WHEN h.feature_timestamp IS NULL THEN coalesce(c.created_timestamp, {_run_time(run)})"
+    created = f"CASE {first} WHEN {newer} THEN c.created_timestamp ELSE {_correction_time('h', run)} END"
     condition = (
         f"h.feature_timestamp IS NOT NULL AND NOT {newer} AND ({changed})" if versioned else f"h.feature_timestamp IS NULL OR ({changed})"
     )
@@ -127,21 +132,21 @@ def _corrections(keys: Sequence[str], features: Mapping[str, str], versioned: bo
     )
 
 
-def _tombstones(keys: Sequence[str], features: Iterable[str], relations: Compared) -> str:
+def _tombstones(keys: Sequence[str], features: Iterable[str], relations: Compared, run: Bound) -> str:
     nulls = ", ".join(f"NULL AS {quoted(feature)}" for feature in features)
     return (
-        f"SELECT {_columns('v', keys)}, v.feature_timestamp, {_correction_time('v')} AS created_timestamp, {nulls},"
+        f"SELECT {_columns('v', keys)}, v.feature_timestamp, {_correction_time('v', run)} AS created_timestamp, {nulls},"
         f" true AS {CORRECTION}, true AS {DELETED}\nFROM {relations.vanished} v"
     )
 
 
-def _run_time() -> str:
-    return "make_timestamptz(getvariable('run'))"
+def _run_time(run: Bound) -> str:
+    return f"make_timestamptz({bound_sql(run)})"
 
 
-def _correction_time(alias: str) -> str:
+def _correction_time(alias: str, run: Bound) -> str:
     """The run's time, or one microsecond after the created time of the corrected row if that is later."""
-    return f"greatest({_run_time()}, {alias}.created_timestamp + INTERVAL 1 MICROSECOND)"
+    return f"greatest({_run_time(run)}, {alias}.created_timestamp + INTERVAL 1 MICROSECOND)"
 
 
 def _same_row(keys: Sequence[str], left: str, right: str) -> str:

@@ -9,21 +9,23 @@ from itertools import pairwise
 
 from featurestore.compiler import aggregates
 from featurestore.compiler.aggregates import BAND
-from featurestore.compiler.events import EVENTS, TIME
+from featurestore.compiler.events import TIME
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.features import WindowedFeature
 from featurestore.compiler.grid import GRID, GridPlan, created_timestamp, known_at, more_columns
+from featurestore.compiler.parameters import bound_sql
+from featurestore.compiler.query import from_sql
+from featurestore.compiler.relations import Handle
 
-POINT = "getvariable('point')"
 _CREATED = "__fs_c"
 
 
-def single_point(plan: GridPlan) -> str:
-    """A SELECT of the rows at the grid point `point` (a variable, UTC microseconds): keys, both times and every windowed feature,
-    bit for bit the rows that `windows` gives there.
+def single_point(plan: GridPlan, point: int, events: Handle) -> str:
+    """A SELECT of the rows at the grid point `point` (UTC microseconds): keys, both times and every windowed feature, bit for bit the
+    rows that `windows` gives there.
 
-    It reads the relation EVENTS once per band, and again for features that need the events in order. EVENTS must have every event of
-    the longest window and of one grid step before it.
+    It reads the relation `events` once per band, and again for features that need the events in order. `events` must have every event
+    of the longest window and of one grid step before it.
     """
     own = [
         f"{aggregate.value.format(*(_combined(part, feature) for part in aggregate.parts))} AS {quoted(feature.name)}"
@@ -31,14 +33,14 @@ def single_point(plan: GridPlan) -> str:
     ]
     other = [quoted(feature.name) for feature, _ in plan.ordered]
     times = f"make_timestamptz({GRID}) AS feature_timestamp, {created_timestamp(plan, GRID, _CREATED)} AS created_timestamp"
-    joined = f"(\n{_tiled(plan)}\n)"
+    joined = f"(\n{_tiled(plan, point, events)}\n)"
     if plan.ordered:
-        joined += f"\nJOIN (\n{_ordered(plan)}\n) USING ({plan.key_list})"
+        joined += f"\nJOIN (\n{_ordered(plan, point, events)}\n) USING ({plan.key_list})"
     columns = f"{plan.key_list}, {times}{more_columns([*own, *other])}"
-    return f"SELECT {columns}\nFROM (SELECT {POINT} AS {GRID}, * FROM {joined}){_within_bounds(plan)}"
+    return f"SELECT {columns}\nFROM (SELECT {bound_sql(point)} AS {GRID}, * FROM {joined}){_within_bounds(plan)}"
 
 
-def _tiled(plan: GridPlan) -> str:
+def _tiled(plan: GridPlan, point: int, events: Handle) -> str:
     """The keys whose values may have changed, because an event entered or left a window."""
     merged = dict.fromkeys(
         f"{part.merge.format(part.name, within=f'{BAND} < {feature.window}')} AS {_combined(part, feature)}"
@@ -48,29 +50,29 @@ def _tiled(plan: GridPlan) -> str:
     created = [f"max({_CREATED}) FILTER (WHERE {BAND} < {plan.longest}) AS {_CREATED}"] if plan.has_created else []
     moves = ", ".join(map(str, _moves(plan)))
     return (
-        f"SELECT {plan.key_list}{more_columns([*created, *merged])}\nFROM (\n{_bands(plan)}\n)"
+        f"SELECT {plan.key_list}{more_columns([*created, *merged])}\nFROM (\n{_bands(plan, point, events)}\n)"
         f"\nGROUP BY {plan.key_list}\nHAVING bool_or({BAND} IN ({moves}))"
     )
 
 
-def _bands(plan: GridPlan) -> str:
+def _bands(plan: GridPlan, point: int, events: Handle) -> str:
     """The partial aggregates of each band by key; a band is identified by the age of its youngest event, in microseconds."""
     ages = sorted({age for move in _moves(plan) for age in (move, move + plan.step)})
     columns = [f"{part.sql()} AS {part.name}" for part in plan.parts]
     created = [f"max({known_at()}) AS {_CREATED}"] if plan.has_created else []
     bands = [
-        f"SELECT {plan.key_list}, {age} AS {BAND}{more_columns([*columns, *created])}\nFROM {EVENTS}"
-        f"\nWHERE {TIME} >= {_ago(older)} AND {TIME} < {_ago(age)}\nGROUP BY {plan.key_list}"
+        f"SELECT {plan.key_list}, {age} AS {BAND}{more_columns([*columns, *created])}\nFROM {from_sql(events)}"
+        f"\nWHERE {TIME} >= {_ago(point, older)} AND {TIME} < {_ago(point, age)}\nGROUP BY {plan.key_list}"
         for age, older in pairwise(ages)
     ]
     return "\nUNION ALL\n".join(bands)
 
 
-def _ordered(plan: GridPlan) -> str:
+def _ordered(plan: GridPlan, point: int, events: Handle) -> str:
     """The features that need the events in order, for every key with an event in range."""
-    values = [f"{item.sql(f'{TIME} >= {_ago(feature.window)}')} AS {quoted(feature.name)}" for feature, item in plan.ordered]
-    reach = f"{TIME} >= {_ago(plan.longest + plan.step)} AND {TIME} < {_ago(0)}"
-    return f"SELECT {plan.key_list}{more_columns(values)}\nFROM {EVENTS}\nWHERE {reach}\nGROUP BY {plan.key_list}"
+    values = [f"{item.sql(f'{TIME} >= {_ago(point, feature.window)}')} AS {quoted(feature.name)}" for feature, item in plan.ordered]
+    reach = f"{TIME} >= {_ago(point, plan.longest + plan.step)} AND {TIME} < {_ago(point, 0)}"
+    return f"SELECT {plan.key_list}{more_columns(values)}\nFROM {from_sql(events)}\nWHERE {reach}\nGROUP BY {plan.key_list}"
 
 
 def _within_bounds(plan: GridPlan) -> str:
@@ -89,8 +91,8 @@ def _moves(plan: GridPlan) -> tuple[int, ...]:
     return (0, *plan.windows)
 
 
-def _ago(age: int) -> str:
-    return f"make_timestamptz({POINT} - {age})"
+def _ago(point: int, age: int) -> str:
+    return f"make_timestamptz({bound_sql(point - age)})"
 
 
 def _combined(part: aggregates.PartialAggregate, feature: WindowedFeature) -> str:

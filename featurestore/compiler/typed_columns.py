@@ -1,12 +1,13 @@
 """Queries that tell or set the types of columns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sqlglot import exp
 
 from featurestore.compiler.query import Query, Source, cast, column, named, source, template, text_expression
 
-_EXPRESSION = template("SELECT $expression AS v FROM $rows")
+UNTYPED = '"NULL"'
+"""DuckDB's type of a column that has only NULLs."""
 _NO_ROWS = template("SELECT * FROM $rows LIMIT 0")
 
 
@@ -16,9 +17,10 @@ def typed_nulls(types: Mapping[str, str]) -> Query:
     return Query(exp.Select(expressions=nulls or [named(exp.Literal.number(1), "__fs_one")]))
 
 
-def expression_over(rows: Source, sql: str) -> Query:
-    """A compiled expression over the columns of a relation, as `v`."""
-    return _EXPRESSION(rows=rows, expression=text_expression(sql))
+def expressions_over(rows: Source, expressions: Sequence[str]) -> Query:
+    """Compiled expressions over the columns of a relation, as `v0`, `v1` and so on."""
+    selected: list[exp.Expr] = [named(text_expression(sql), f"v{index}") for index, sql in enumerate(expressions)]
+    return Query(exp.Select(expressions=selected, from_=exp.From(this=source(rows))))
 
 
 def without_rows(rows: Source) -> Query:

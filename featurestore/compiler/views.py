@@ -8,31 +8,30 @@ from featurestore.compiler.events import CREATED, TIME, Events
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.features import ExpressionFeature, RowFeature, ViewFeature, features_of
 from featurestore.compiler.grid import grid_plan
+from featurestore.compiler.parameters import NAMES, PARAMETERS, Bounds, Relations
 from featurestore.compiler.query import Query, text_query, write_steps
+from featurestore.compiler.relations import Handle
 from featurestore.compiler.single_point import single_point
-from featurestore.compiler.windows import tile_facts, tile_steps, window_steps
+from featurestore.compiler.windows import grid_points, tile_facts, tile_steps, window_values
 from featurestore.compiler.zero_divisors import row_sql
 from featurestore.compiler.zeros import has_zeros, zero_signs
 from featurestore.dsl.view import FeatureView
 
 ROWS = "__fs_rows"
-VALUES = "__fs_values"
 
 
 @dataclass(frozen=True)
 class CompiledView:
-    """SQL that computes a view's rows with feature_timestamp in [lower, upper] (variables, UTC microseconds).
+    """SQL that computes a view's rows within bounds.
 
-    `once` and then `each` are (temporary table, its query), in order, over the relation SOURCE. The last table, ROWS, has the keys,
-    feature_timestamp, created_timestamp (NULL if the source has none) and the features; its rows are unique in keys,
-    feature_timestamp and created_timestamp. The tables of `once` can be partitioned by keys, and `each` be run on every partition.
-    `single_point` selects the same rows for lower = upper = `point`, a grid point, from the relation EVENTS; None for a row view.
-    `facts` is a SELECT over the tables of `once` (`windows.tile_facts`); None if there is nothing to find out.
+    `once` and then `each` are (temporary table, its query), in order. The last table, ROWS, has the keys, feature_timestamp,
+    created_timestamp (NULL if the source has none) and the features; its rows are unique in keys, feature_timestamp and
+    created_timestamp. The tables of `once` can be partitioned by keys, and `each` be run on every partition. `facts` is a SELECT over
+    the tables of `once` (`windows.tile_facts`); None if there is nothing to find out.
     """
 
     once: tuple[tuple[str, Query], ...]
     each: tuple[tuple[str, Query], ...]
-    single_point: Query | None = None
     facts: Query | None = None
 
     @property
@@ -46,22 +45,42 @@ class CompiledView:
         return write_steps(self.steps)
 
 
-def compile_view(view: FeatureView, events: Events, types: Mapping[str, str], shortcuts: Shortcuts = NONE) -> CompiledView:
-    """Compile a checked view; `types` has the DuckDB type of every column of the events."""
+def compile_view(
+    view: FeatureView,
+    events: Events,
+    types: Mapping[str, str],
+    shortcuts: Shortcuts = NONE,
+    bounds: Bounds = PARAMETERS,
+    relations: Relations = NAMES,
+) -> CompiledView:
+    """Compile a checked view to SQL that reads `relations.source` and creates the other relations.
+
+    `types` has the DuckDB type of every column of the events. Without `bounds` the SQL is for people, and for the types of its columns.
+    """
     if view.every is None:
-        return CompiledView((), ((ROWS, row_view_rows(view, events, types)),))
+        return CompiledView((), ((ROWS, row_view_rows(view, events, types, events.within(relations.source, bounds))),))
     plan = grid_plan(view, events, types, shortcuts)
-    (points, points_sql), (_, values) = window_steps(plan, VALUES)
+    once = tuple((name, text_query(sql)) for name, sql in tile_steps(plan, events, bounds, relations))
+    points = text_query(grid_points(plan, bounds, relations))
+    facts = tile_facts(plan, relations.tiles)
+    rows = _windowed_rows(view, events, window_values(plan, bounds, relations))
+    return CompiledView(once, ((str(relations.points), points), (ROWS, rows)), None if facts is None else text_query(facts))
+
+
+def rows_at_point(
+    view: FeatureView, events: Events, types: Mapping[str, str], shortcuts: Shortcuts, point: int, event_rows: Handle
+) -> Query:
+    """The rows of an aggregate view at one grid point (microseconds), from its events in the relation `event_rows`.
+
+    Otherwise as `compile_view` with both bounds at the point.
+    """
+    return _windowed_rows(view, events, single_point(grid_plan(view, events, types, shortcuts), point, event_rows))
+
+
+def _windowed_rows(view: FeatureView, events: Events, values: str) -> Query:
+    """All features of an aggregate view, from a SELECT of the windowed ones."""
     columns = [*map(quoted, events.keys), "feature_timestamp", "created_timestamp", *feature_columns(features_of(view), {})]
-    rows = f"SELECT {', '.join(columns)}\nFROM (\n{{}}\n)"
-    once = tuple((name, text_query(sql)) for name, sql in tile_steps(plan, events))
-    facts = tile_facts(plan)
-    return CompiledView(
-        once,
-        ((points, text_query(points_sql)), (ROWS, text_query(rows.format(values)))),
-        text_query(rows.format(single_point(plan))),
-        None if facts is None else text_query(facts),
-    )
+    return text_query(f"SELECT {', '.join(columns)}\nFROM (\n{values}\n)")
 
 
 def feature_columns(features: tuple[ViewFeature, ...], inputs: Mapping[str, str]) -> list[str]:
@@ -79,11 +98,12 @@ def feature_columns(features: tuple[ViewFeature, ...], inputs: Mapping[str, str]
     return columns
 
 
-def row_view_rows(view: FeatureView, events: Events, types: Mapping[str, str], unique: bool = False) -> Query:
+def row_view_rows(view: FeatureView, events: Events, types: Mapping[str, str], event_rows: Query, unique: bool = False) -> Query:
     """The rows of a row view, in which each source row is a feature row; of rows with equal keys and times, the greatest by features
     is kept.
 
-    `types` has the DuckDB type of every column of the events; of rows that differ only in the sign of zeros, 0.0 is greater.
+    `event_rows` are the events, and `types` has the DuckDB type of each of their columns. Of rows that differ only in the sign of
+    zeros, 0.0 is greater.
     `unique`: keys and times are unique in the events, so no rows need to be dropped.
     """
     features = features_of(view)
@@ -93,7 +113,7 @@ def row_view_rows(view: FeatureView, events: Events, types: Mapping[str, str], u
     sql_types = {feature.name: types[inputs[feature.sql]] for feature in features if isinstance(feature, RowFeature)}
     zeros = [zero_signs(quoted(name), sql_type) for name, sql_type in sql_types.items() if has_zeros(sql_type)]
     order = ", ".join([*(f"{quoted(feature.name)} DESC NULLS LAST" for feature in features), *zeros])
-    rows = f"SELECT {keys}, {TIME} AS feature_timestamp, {CREATED} AS created_timestamp, {', '.join(columns)}\nFROM (\n{events.sql}\n)"
+    rows = f"SELECT {keys}, {TIME} AS feature_timestamp, {CREATED} AS created_timestamp, {', '.join(columns)}\nFROM (\n{event_rows}\n)"
     if unique:
         return text_query(rows)
     first_of_equal = f"row_number() OVER (PARTITION BY {keys}, feature_timestamp, created_timestamp ORDER BY {order}) = 1"

@@ -7,34 +7,41 @@ on where a run started.
 """
 
 from featurestore.compiler import aggregates
-from featurestore.compiler.events import CREATED, EVENTS, TIME, Events
+from featurestore.compiler.events import CREATED, TIME, Events
 from featurestore.compiler.expressions import quoted
 from featurestore.compiler.features import WindowedFeature
 from featurestore.compiler.grid import GRID, GridPlan, created_timestamp, known_at, more_columns, same_columns, tile_of
+from featurestore.compiler.parameters import Bounds, Relations, bound_sql
+from featurestore.compiler.query import from_sql
+from featurestore.compiler.relations import Handle
 
-TILES = "__fs_tiles"
-POINTS = "__fs_points"
 
-
-def tile_steps(plan: GridPlan, events: Events) -> list[tuple[str, str]]:
+def tile_steps(plan: GridPlan, events: Events, bounds: Bounds, relations: Relations) -> list[tuple[str, str]]:
     """(table, SELECT) of the tables that are created once: the tiles, and before them the events if a feature needs them."""
+    rows = events.within(relations.source, bounds)
     # Only ordered aggregates read the events a second time; without these the events need not be stored.
     if plan.ordered:
-        return [(EVENTS, str(events.sql)), (TILES, _tiles(plan, EVENTS))]
-    return [(TILES, _tiles(plan, f"(\n{events.sql}\n)"))]
+        return [(str(relations.events), str(rows)), (str(relations.tiles), _tiles(plan, from_sql(relations.events)))]
+    return [(str(relations.tiles), _tiles(plan, f"(\n{rows}\n)"))]
 
 
-def window_steps(plan: GridPlan, values: str) -> list[tuple[str, str]]:
-    """(table, SELECT) of the points, and of `values`: keys, both times and every windowed feature at each point.
+def grid_points(plan: GridPlan, bounds: Bounds, relations: Relations) -> str:
+    """A SELECT of the keys and grid points at which values can change: the points of all tiles, and those within the bounds at which a
+    tile leaves a window.
 
-    The variables lower and upper (UTC microseconds) bound the points. `carry_in` adds, for every key with an event before lower, the
-    first grid point at or after lower, which carries the key's earlier history into a run that starts there.
+    `bounds.carry_in` carries each key's earlier history into a run that starts at `bounds.lower`.
     """
-    return [(POINTS, _points(plan)), (values, _values(plan))]
+    lower, tiles = bound_sql(bounds.lower), from_sql(relations.tiles)
+    first = f"({lower} + (({plan.step} - {lower} % {plan.step}) % {plan.step}))"
+    moved = [f"SELECT {plan.key_list}, {GRID} + {shift} AS {GRID} FROM {tiles}" for shift in plan.windows]
+    carried = f"SELECT {plan.key_list}, {first} AS {GRID} FROM {tiles} WHERE {bound_sql(bounds.carry_in)} AND {GRID} < {first}"
+    union = "\nUNION ALL ".join([*moved, carried])
+    within = f"SELECT * FROM (\n{union}\n) WHERE {_within(GRID, bounds)}"
+    return f"SELECT DISTINCT {plan.key_list}, {GRID} FROM (\nSELECT {plan.key_list}, {GRID} FROM {tiles}\nUNION ALL {within}\n)"
 
 
-def tile_facts(plan: GridPlan) -> str | None:
-    """A SELECT of one row over TILES: `fits`, whether every narrow sum stays in bounds in any window, and for every part that counts a
+def tile_facts(plan: GridPlan, tiles: Handle | str) -> str | None:
+    """A SELECT of one row over the tiles: `fits`, whether every narrow sum stays in bounds in any window, and for every part that counts a
     column, under its name, whether the count equals that of the rows. None: there is nothing to find out."""
     sums = [f"coalesce(sum(abs(CAST({part.name} AS DOUBLE))), 0) < {aggregates.NARROW:.1f}" for part in plan.parts if part.narrow]
     names = {part.name for part in plan.parts}
@@ -43,7 +50,7 @@ def tile_facts(plan: GridPlan) -> str | None:
     if not sums and not equal_counts:
         return None
     # For each key separately, since a window has only one.
-    by_key = f"SELECT {' AND '.join(sums) or 'true'} AS fits{more_columns(equal_counts)}\nFROM {TILES}\nGROUP BY {plan.key_list}"
+    by_key = f"SELECT {' AND '.join(sums) or 'true'} AS fits{more_columns(equal_counts)}\nFROM {from_sql(tiles)}\nGROUP BY {plan.key_list}"
     facts = [f"coalesce(bool_and({name}), true) AS {name}" for name in ("fits", *(count for count, _ in pairs))]
     return f"SELECT {', '.join(facts)} FROM (\n{by_key}\n)"
 
@@ -57,21 +64,13 @@ def _tiles(plan: GridPlan, events: str) -> str:
     )
 
 
-def _points(plan: GridPlan) -> str:
-    """The grid points of all tiles, and the points within the bounds where a tile leaves a window or history is carried in."""
-    first = f"(getvariable('lower') + (({plan.step} - getvariable('lower') % {plan.step}) % {plan.step}))"
-    moved = [f"SELECT {plan.key_list}, {GRID} + {shift} AS {GRID} FROM {TILES}" for shift in plan.windows]
-    carried = f"SELECT {plan.key_list}, {first} AS {GRID} FROM {TILES} WHERE getvariable('carry_in') AND {GRID} < {first}"
-    union = "\nUNION ALL ".join([*moved, carried])
-    within = f"SELECT * FROM (\n{union}\n) WHERE {_within(GRID)}"
-    return f"SELECT DISTINCT {plan.key_list}, {GRID} FROM (\nSELECT {plan.key_list}, {GRID} FROM {TILES}\nUNION ALL {within}\n)"
+def _within(point: str, bounds: Bounds) -> str:
+    return f"{point} BETWEEN {bound_sql(bounds.lower)} AND {bound_sql(bounds.upper)}"
 
 
-def _within(point: str) -> str:
-    return f"{point} BETWEEN getvariable('lower') AND getvariable('upper')"
-
-
-def _values(plan: GridPlan) -> str:
+def window_values(plan: GridPlan, bounds: Bounds, relations: Relations) -> str:
+    """A SELECT of keys, both times and every windowed feature at each point within the bounds."""
+    tiles, points = from_sql(relations.tiles), from_sql(relations.points)
     windows = ",\n  ".join(
         f"w{window} AS (PARTITION BY {plan.key_list} ORDER BY {GRID} RANGE BETWEEN {window - plan.step} PRECEDING AND CURRENT ROW)"
         for window in plan.windows
@@ -83,11 +82,11 @@ def _values(plan: GridPlan) -> str:
     known = "__fs_c" if plan.longest == plan.step else f"max(__fs_c) OVER w{plan.longest}"
     joined = (
         f"(\nSELECT {plan.key_list}, {GRID}, {created_timestamp(plan, GRID, known)} AS created_timestamp{more_columns(combined)}"
-        f"\nFROM {POINTS} LEFT JOIN {TILES} USING ({plan.key_list}, {GRID})"
+        f"\nFROM {points} LEFT JOIN {tiles} USING ({plan.key_list}, {GRID})"
         f"{f'{chr(10)}WINDOW {windows}' if windows else ''}\n) v"
     )
     if plan.ordered:
-        joined += f"\nJOIN (\n{_ordered(plan)}\n) o ON {same_columns((*plan.keys, GRID), 'v', 'o')}"
+        joined += f"\nJOIN (\n{_ordered(plan, bounds, relations)}\n) o ON {same_columns((*plan.keys, GRID), 'v', 'o')}"
     own = [
         f"{aggregate.value.format(*(_combined(part, feature) for part in aggregate.parts))} AS {quoted(feature.name)}"
         for feature, aggregate in plan.tiled
@@ -95,7 +94,7 @@ def _values(plan: GridPlan) -> str:
     other = [f"o.{quoted(feature.name)}" for feature, _ in plan.ordered]
     keys = ", ".join(f"v.{key}" for key in plan.keys)
     times = f"make_timestamptz(v.{GRID}) AS feature_timestamp, v.created_timestamp"
-    return f"SELECT {keys}, {times}{more_columns([*own, *other])}\nFROM {joined}\nWHERE {_within(f'v.{GRID}')}"
+    return f"SELECT {keys}, {times}{more_columns([*own, *other])}\nFROM {joined}\nWHERE {_within(f'v.{GRID}', bounds)}"
 
 
 def _over(plan: GridPlan, part: aggregates.PartialAggregate, feature: WindowedFeature) -> str:
@@ -107,7 +106,7 @@ def _combined(part: aggregates.PartialAggregate, feature: WindowedFeature) -> st
     return f"{part.name}_{feature.window // 1_000_000}"
 
 
-def _ordered(plan: GridPlan) -> str:
+def _ordered(plan: GridPlan, bounds: Bounds, relations: Relations) -> str:
     """The features that need the events in order: events and points of a key are merged, and a window is a frame that ends at a point."""
     time = f"epoch_us({TIME})"
     values = [f"{item.sql(over=f' OVER w{feature.window}')} AS {quoted(feature.name)}" for feature, item in plan.ordered]
@@ -120,7 +119,8 @@ def _ordered(plan: GridPlan) -> str:
     )
     return (
         f"SELECT * FROM (\nSELECT {plan.key_list}, {GRID}{more_columns(values)}\nFROM (\n"
-        f"SELECT {', '.join([plan.key_list, TIME, CREATED, *reads])} FROM {EVENTS}\n"
-        f"UNION ALL BY NAME SELECT {plan.key_list}, make_timestamptz({GRID}) AS {TIME}, {GRID} FROM {POINTS} WHERE {_within(GRID)}\n)"
+        f"SELECT {', '.join([plan.key_list, TIME, CREATED, *reads])} FROM {from_sql(relations.events)}\n"
+        f"UNION ALL BY NAME SELECT {plan.key_list}, make_timestamptz({GRID}) AS {TIME}, {GRID} FROM {from_sql(relations.points)}"
+        f" WHERE {_within(GRID, bounds)}\n)"
         f"\nWINDOW {windows}\n)\nWHERE {GRID} IS NOT NULL"
     )

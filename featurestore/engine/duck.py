@@ -135,7 +135,6 @@ class DuckSession:
     ) -> None:
         self._connection, self._watch, self._within, self._folder = connection, seen, within, folder
         self._failure: FeatureStoreError | None = None
-        self._variables: dict[str, str] = {}
         self._arrow: set[str] = set()
         self._created: dict[str, str] = {}
 
@@ -160,12 +159,6 @@ class DuckSession:
             sql_types = self._types(sql := self._register(name, relation))
         columns = [_micros(column, sql_type) for column, sql_type in sql_types.items()]
         return self._create("VIEW", name, f"SELECT {', '.join(columns)} FROM ({sql})")
-
-    def set(self, variables: Mapping[str, int | bool]) -> None:
-        for variable, value in variables.items():
-            if self._variables.get(variable) != (text := str(value).lower()):
-                self._execute(f"SET VARIABLE {quoted(variable)} = {text}", (duckdb.StatementType.SET,))
-                self._variables[variable] = text
 
     def create_table(self, name: str, query: Query) -> Handle:
         return self._create("TABLE", name, render(query))

@@ -38,9 +38,6 @@ class Session(Protocol):
         Raises: NotFound for files that do not exist; RequestError for files that cannot be read.
         """
 
-    def set(self, variables: Mapping[str, int | bool]) -> None:
-        """Set variables, which later queries read with `getvariable('name')`."""
-
     def create_table(self, name: str, query: Query) -> Handle:
         """Store the rows of a query in a temporary table, which replaces an earlier table or view of that name.
 

@@ -1,18 +1,19 @@
 """Check and compile a view against the names and types of its source's columns."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from featurestore.compiler import nanoseconds
 from featurestore.compiler.data_checks import check_field
-from featurestore.compiler.events import SOURCE, Events, compile_events, field_problems, input_sql, known_scope
+from featurestore.compiler.events import Events, compile_events, field_problems, input_sql, known_scope
 from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, resolve
 from featurestore.compiler.features import feature_names
 from featurestore.compiler.grid import type_problems
+from featurestore.compiler.parameters import NAMES, Bounds
 from featurestore.compiler.relations import Handle
 from featurestore.compiler.storage import storage_type
-from featurestore.compiler.typed_columns import expression_over, typed_nulls, without_rows
-from featurestore.compiler.views import CompiledView, compile_view
+from featurestore.compiler.typed_columns import UNTYPED, typed_nulls, without_rows
+from featurestore.compiler.views import compile_view
 from featurestore.compiler.zero_divisors import row_sql
 from featurestore.dsl.check import Condition
 from featurestore.dsl.definitions import owner_of
@@ -20,46 +21,44 @@ from featurestore.dsl.problems import FieldProblem, Owner
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
-from featurestore.errors import FeatureStoreError, RequestError
-
-BOUNDS = ("events_lower", "events_upper", "lower", "upper", "now", "run")
+from featurestore.errors import FeatureStoreError
+from featurestore.sources.expression_types import ExpressionTypes
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """A view compiled against its source; `columns` maps the feature table's columns to DuckDB types.
+    """A view compiled against its source: its events, the DuckDB types of their columns, and those of the feature table's `columns`.
 
     If there are `problems`, the rest is None or empty.
     """
 
     events: Events | None
-    compiled: CompiledView | None
+    types: Mapping[str, str]
     columns: dict[str, str]
     problems: tuple[FieldProblem, ...]
 
 
-def inspect_view(session: Session, view: FeatureView) -> Inspected:
-    """Compile a checked view against the relation SOURCE of the session, without reading rows."""
-    raw = raw_columns(session)
-    session.set({**dict.fromkeys(BOUNDS, 0), "carry_in": False})
-    wrong = [*field_problems(view, list(raw)), *_type_problems(session, view, raw)]
+def inspect_view(session: Session, view: FeatureView, raw: Handle) -> Inspected:
+    """Compile a checked view against the columns of its source, the relation `raw` of the session, without reading rows."""
+    columns = session.schema(raw)
+    wrong = [*field_problems(view, list(columns)), *_type_problems(ExpressionTypes(session, raw), view, columns)]
     if wrong:
         return failed_inspection(*wrong)
-    events = compile_events(view, list(raw))
-    types = session.schema(events.sql)
+    events = compile_events(view, list(columns))
+    types = session.schema(events.within(raw, _NO_TIME))
     if view.every is not None and (wrong := type_problems(view, events, types)):
         return failed_inspection(*wrong)
-    compiled = compile_view(view, events, types)
     try:
-        return _describe(session, view, events, compiled)
+        return _describe(session, view, events, types, raw)
     except FeatureStoreError as error:
         return failed_inspection(FieldProblem(owner_of(view), "features", error.message))
 
 
-def name_problems(session: Session, view: FeatureView) -> list[FieldProblem]:
-    """The unknown names in a view, which may have other problems; its source is checked."""
-    raw = list(raw_columns(session))
-    return [*field_problems(view, raw), *_source_type_problems(session, view.source, known_scope(view.source, raw))]
+def name_problems(session: Session, view: FeatureView, raw: Handle) -> list[FieldProblem]:
+    """The unknown names in a view, which may have other problems; its source, with the columns of `raw`, is checked."""
+    columns = list(session.schema(raw))
+    source_problems = _source_type_problems(ExpressionTypes(session, raw), view.source, known_scope(view.source, columns))
+    return [*field_problems(view, columns), *source_problems]
 
 
 def check_type_problems(session: Session, view: FeatureView, columns: Mapping[str, str]) -> list[FieldProblem]:
@@ -69,37 +68,32 @@ def check_type_problems(session: Session, view: FeatureView, columns: Mapping[st
     if not conditions:
         return []
     scope = {name: quoted(name) for name in columns}
-    session.create_view(SOURCE, typed_nulls(columns))
-    found = _expression_problems(session, scope, [(owner, field, check.sql) for field, check in conditions.items()])
+    types = ExpressionTypes(session, typed_nulls(columns))
+    found = _expression_problems(types, scope, [(owner, name, check.sql) for name, check in conditions.items()])
     wrong = {problem.field for problem in found}
-    for field, check in conditions.items():
-        if field not in wrong and (kind := _type_of(session, f"({row_sql(check.sql, scope)})")) != "BOOLEAN":
+    for name, check in conditions.items():
+        if name not in wrong and (kind := types.of(row_sql(check.sql, scope))) != "BOOLEAN":
             message = f"{check.sql!r} is {kind or 'no expression'}, not true or false; write a condition"
-            found.append(FieldProblem(owner, field, message))
+            found.append(FieldProblem(owner, name, message))
     return found
-
-
-def raw_columns(session: Session) -> dict[str, str]:
-    """The columns of SOURCE and their DuckDB types."""
-    return session.schema(Handle(SOURCE))
 
 
 def failed_inspection(*problems: FieldProblem) -> Inspected:
     """A view that cannot be compiled because of these problems."""
-    return Inspected(None, None, {}, problems)
+    return Inspected(None, {}, {}, problems)
 
 
-def _source_type_problems(session: Session, source: Source, scope: dict[str, str]) -> list[FieldProblem]:
+def _source_type_problems(types: ExpressionTypes, source: Source, scope: dict[str, str]) -> list[FieldProblem]:
     owner = owner_of(source)
     own = [(owner, f"columns.{name}", sql) for name, sql in source.columns.items()]
     if source.where:
         own.append((owner, "where", source.where))
-    found = _expression_problems(session, scope, own)
+    found = _expression_problems(types, scope, own)
     for role, column in (("timestamp", source.timestamp), ("created", source.created)):
         if (
             column
             and (name := resolve(column, scope))
-            and (not (kind := _type_of(session, scope[name]) or "wrong").startswith(("TIMESTAMP", "DATE")) or kind in nanoseconds.TYPES)
+            and (not (kind := types.of(scope[name]) or "wrong").startswith(("TIMESTAMP", "DATE")) or kind in nanoseconds.TYPES)
         ):
             found.append(FieldProblem(owner, role, f"'{column}' is {kind}, not a timestamp or date{_conversion_hint(column, kind)}"))
     return found
@@ -114,42 +108,48 @@ def _conversion_hint(column: str, kind: str) -> str:
     return f"; make one with columns={{'event_time': {made!r}}} and timestamp='event_time'" if made else ""
 
 
-def _expression_problems(session: Session, scope: dict[str, str], expressions: list[tuple[Owner, str, str]]) -> list[FieldProblem]:
+def _expression_problems(types: ExpressionTypes, scope: dict[str, str], expressions: list[tuple[Owner, str, str]]) -> list[FieldProblem]:
     """A problem for each expression (owner, field, SQL) whose columns exist, but have types for which it is not defined."""
     found: list[FieldProblem] = []
-    for owner, field, sql in expressions:
+    compiled: list[tuple[Owner, str, str, tuple[str, ...], str]] = []
+    for owner, name, sql in expressions:
         names = column_names(parse_row(sql))
-        if all(resolve(name, scope) for name in names) and _type_of(session, row_sql(sql, scope)) is None:
-            kinds = ", ".join(f"{name} is {_type_of(session, scope[str(resolve(name, scope))]) or 'itself wrong'}" for name in names)
-            found.append(FieldProblem(owner, field, f"{sql!r} does not work on these types: {kinds or 'it names no column'}"))
+        if all(resolve(column, scope) for column in names):
+            compiled.append((owner, name, sql, names, row_sql(sql, scope)))
+    types.learn([rendered for *_, rendered in compiled])
+    for owner, name, sql, names, rendered in compiled:
+        if types.of(rendered) is None:
+            kinds = ", ".join(f"{column} is {types.of(scope[str(resolve(column, scope))]) or 'itself wrong'}" for column in names)
+            found.append(FieldProblem(owner, name, f"{sql!r} does not work on these types: {kinds or 'it names no column'}"))
     return found
 
 
-def _type_of(session: Session, sql: str) -> str | None:
-    """The type of an expression over SOURCE; None if it is not defined for the types of its columns."""
-    try:
-        return next(iter(session.schema(expression_over(Handle(SOURCE), sql)).values()))
-    except RequestError:
-        return None
+_NO_TIME = Bounds(0, 0, 0, 0, carry_in=False)
 
 
-def _describe(session: Session, view: FeatureView, events: Events, compiled: CompiledView) -> Inspected:
+def _describe(session: Session, view: FeatureView, events: Events, types: Mapping[str, str], raw: Handle) -> Inspected:
     """Run every step without rows to learn the types of its columns."""
-    (*_, rows) = [session.create_table(name, without_rows(query)) for name, query in compiled.steps]
+    compiled = compile_view(view, events, types, bounds=_NO_TIME, relations=replace(NAMES, source=raw))
+    *steps, (name, rows) = compiled.steps
+    for table, query in steps:
+        session.create_table(table, without_rows(query))
     found = session.schema(rows)
+    if any(UNTYPED in kind for kind in found.values()):
+        # A column of nothing but NULL gets its type when it is stored.
+        found = session.schema(session.create_table(name, without_rows(rows)))
     problems: list[FieldProblem] = []
     columns: dict[str, str] = {}
     for column, kind in found.items():
         try:
             columns[column] = storage_type(kind)
         except SqlProblem as error:
-            owner, field = (view, f"features.{column}") if column in feature_names(view) else (view.entity, "keys")
-            problems.append(FieldProblem(owner_of(owner), field, f"'{column}' {error}"))
-    return failed_inspection(*problems) if problems else Inspected(events, compiled, columns, ())
+            owner, at = (view, f"features.{column}") if column in feature_names(view) else (view.entity, "keys")
+            problems.append(FieldProblem(owner_of(owner), at, f"'{column}' {error}"))
+    return failed_inspection(*problems) if problems else Inspected(events, types, columns, ())
 
 
-def _type_problems(session: Session, view: FeatureView, raw: dict[str, str]) -> list[FieldProblem]:
+def _type_problems(types: ExpressionTypes, view: FeatureView, raw: Mapping[str, str]) -> list[FieldProblem]:
     """Check each expression separately, so that a problem names its field."""
     scope = known_scope(view.source, list(raw))
-    inputs = _expression_problems(session, scope, [(owner_of(view), field, sql) for sql, field in input_sql(view)])
-    return [*_source_type_problems(session, view.source, scope), *inputs]
+    found = _source_type_problems(types, view.source, scope)
+    return [*found, *_expression_problems(types, scope, [(owner_of(view), name, sql) for sql, name in input_sql(view)])]

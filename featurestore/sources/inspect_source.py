@@ -19,11 +19,11 @@ def inspect_source(runtime: Runtime, view: FeatureView, source: PinnedSource | F
         return failed_inspection(FieldProblem(owner, "", source.message))
     with runtime.engine.brief() as session:
         try:
-            reading.add_source(runtime, session, source, rows=False)
+            raw = reading.add_source(runtime, session, source, rows=False).relation
             reading.require_keys(runtime, source, view.entity.keys)
         except FeatureStoreError as error:
             return failed_inspection(FieldProblem(owner, "", error.message))
-        inspected = inspect_view(session, view)
+        inspected = inspect_view(session, view, raw)
     unknown = [] if inspected.events is None else reading.unknown_types(runtime, source, inspected.events.reads)
     return failed_inspection(*problems_at(owner, "format", unknown)) if unknown else inspected
 
@@ -35,10 +35,10 @@ def inspect_names(runtime: Runtime, view: FeatureView, source: PinnedSource | Fe
         return [FieldProblem(owner, "", source.message)]
     with runtime.engine.brief() as session:
         try:
-            reading.add_source(runtime, session, source, rows=False)
+            raw = reading.add_source(runtime, session, source, rows=False).relation
         except FeatureStoreError as error:
             return [FieldProblem(owner, "", error.message)]
-        return name_problems(session, view)
+        return name_problems(session, view, raw)
 
 
 def inspect_checks(runtime: Runtime, view: FeatureView, columns: Mapping[str, str]) -> list[FieldProblem]:

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 
-from featurestore.compiler.events import SOURCE
 from featurestore.compiler.expressions import parse_query, resolve
-from featurestore.compiler.relations import Column, IcebergFiles, LocalFiles
+from featurestore.compiler.parameters import SOURCE
+from featurestore.compiler.relations import Column, Handle, IcebergFiles, LocalFiles
 from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.source import Source
 from featurestore.engine.session import Session
@@ -33,6 +33,14 @@ class TimeBounds:
     upper: int
 
 
+@dataclass(frozen=True)
+class SourceRows:
+    """A source's raw rows in a session; `cheap_rows` is their number in the table's files if these are cheap to read several times."""
+
+    relation: Handle
+    cheap_rows: int | None = None
+
+
 def add_source(
     runtime: Runtime,
     session: Session,
@@ -41,17 +49,17 @@ def add_source(
     bounds: TimeBounds | None = None,
     name: str = SOURCE,
     rows: bool = True,
-) -> int | None:
-    """Add the source's raw rows to a session as relation `name`; without `rows`, an empty relation with its columns.
+) -> SourceRows:
+    """Add the source's raw rows to a session as relation `name`, which replaces an earlier one of that name; without `rows`, an empty
+    relation with its columns.
 
-    `reads` limits the columns of a table source; `bounds` prunes files if the event time is a raw column. Returns the number of rows
-    in the table's files if they are cheap to read several times, else None. Raises: as `source_files`; NotFound for an expired snapshot.
+    `reads` limits the columns of a table source; `bounds` prunes files if the event time is a raw column. Raises: as `source_files`;
+    NotFound for an expired snapshot.
     """
     source = pinned.source
     if source.path is not None:
         files = source_files(runtime, pinned).relation
-        session.add(name, files if rows else _without_rows(_file_columns(runtime, files)))
-        return None
+        return SourceRows(session.add(name, files if rows else _without_rows(_file_columns(runtime, files))))
     if source.table is not None:
         table = pinned.tables[source.table]
         snapshot_id, schema_id = pinned.read_at(source.table)
@@ -60,15 +68,12 @@ def add_source(
         if bounds is not None and (raw := resolve(source.timestamp, known)) is not None:
             time = None if source.timestamp in source.columns else TimeRange(raw, times.bound(bounds.lower), times.bound(bounds.upper))
         relation = scans.scan_snapshot(table, snapshot_id if rows else None, columns=reads, time=time, schema_id=schema_id)
-        session.add(name, relation)
-        return relation.rows if isinstance(relation, IcebergFiles) else None
+        return SourceRows(session.add(name, relation), relation.rows if isinstance(relation, IcebergFiles) else None)
     tree = parse_query(source.sql or "")
-    read_at = {name: TableAt(table, *pinned.read_at(name)) for name, table in pinned.tables.items()}
+    read_at = {table_name: TableAt(table, *pinned.read_at(table_name)) for table_name, table in pinned.tables.items()}
     if rows:
-        session.add(name, query_rows(runtime, tree, read_at, "its SQL"))
-    else:
-        session.add(name, _without_rows(query_columns(runtime, tree, read_at, "its SQL")))
-    return None
+        return SourceRows(session.add(name, query_rows(runtime, tree, read_at, "its SQL")))
+    return SourceRows(session.add(name, _without_rows(query_columns(runtime, tree, read_at, "its SQL"))))
 
 
 def source_files(runtime: Runtime, pinned: PinnedSource) -> ParquetFiles | CsvFiles:

@@ -9,12 +9,15 @@ import pyarrow as pa
 from featurestore.compiler import check
 from featurestore.compiler.binding import ViewVersion, bind_service
 from featurestore.compiler.chunk_rows import cast_rows, sorted_by
-from featurestore.compiler.events import SOURCE, compile_events, field_problems
+from featurestore.compiler.events import compile_events, field_problems
 from featurestore.compiler.expressions import parse_query
 from featurestore.compiler.log_diff import with_created_at_run
+from featurestore.compiler.parameters import NAMES, SOURCE, Bounds
 from featurestore.compiler.query import all_rows
 from featurestore.compiler.relations import Handle
 from featurestore.compiler.service_plan import ServicePlan
+from featurestore.compiler.typed_columns import UNTYPED
+from featurestore.compiler.views import compile_view
 from featurestore.dsl.definitions import Definitions, gather, owner_of
 from featurestore.dsl.problems import FieldProblem
 from featurestore.dsl.service import FeatureService
@@ -22,13 +25,10 @@ from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import ValueSession
 from featurestore.errors import DefinitionError, FeatureStoreError, Problem, RequestError
-from featurestore.sources.bind import Inspected, check_type_problems, failed_inspection, inspect_view, raw_columns
+from featurestore.sources.bind import Inspected, check_type_problems, failed_inspection, inspect_view
 from featurestore.sources.query import add_query
 from featurestore.testing.source_rows import Schema, add_sources, relation_names
 from featurestore.values import times
-
-UNTYPED = '"NULL"'
-"""DuckDB's type of a column that has only NULLs."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,13 @@ def materialize_rows(
     views: dict[str, ViewVersion] = {}
     logs: dict[str, MemoryLog] = {}
     for view in definitions.views:
-        found = _inspected(session, view, rows, relations)
+        found, raw = _inspect(session, view, rows, relations)
         if found.problems:
             problems.extend(_explained(definitions, view, found))
             continue
         version = views[view.name] = ViewVersion(view, 1, found.columns)
         try:
-            logs[version.table] = MemoryLog(_compute(session, view, found, run), run)
+            logs[version.table] = MemoryLog(_compute(session, view, found, raw, run), run)
         except FeatureStoreError as error:
             error.message = f"view {view.name}: {error.message}"
             raise
@@ -93,19 +93,20 @@ def _explained(definitions: Definitions, view: FeatureView, found: Inspected) ->
     return [definitions.locate(replace(problem, message=f"{problem.message}{given}")) for problem in found.problems]
 
 
-def _inspected(session: ValueSession, view: FeatureView, rows: Mapping[str, Any], relations: Mapping[str, Handle]) -> Inspected:
-    """Inspect a view against its source, which stays open as SOURCE."""
+def _inspect(
+    session: ValueSession, view: FeatureView, rows: Mapping[str, Any], relations: Mapping[str, Handle]
+) -> tuple[Inspected, Handle | None]:
+    """Inspect a view against its source. Returns the relation with the source's raw rows, too; None if it cannot be opened."""
     try:
-        _open(session, view.source, {name: relations[name] for name in relation_names(view.source, rows)})
+        raw = _open(session, view.source, {name: relations[name] for name in relation_names(view.source, rows)})
     except RequestError as error:
-        return failed_inspection(FieldProblem(owner_of(view.source), "", error.message))
-    _refuse_untyped(session, view, relation_names(view.source, rows)[0])
-    return inspect_view(session, view)
+        return failed_inspection(FieldProblem(owner_of(view.source), "", error.message)), None
+    _refuse_untyped(view, relation_names(view.source, rows)[0], session.schema(raw))
+    return inspect_view(session, view, raw), raw
 
 
-def _refuse_untyped(session: ValueSession, view: FeatureView, name: str) -> None:
-    """Refuse columns that the view reads and that have only NULLs, whose type is unknown."""
-    raw = raw_columns(session)
+def _refuse_untyped(view: FeatureView, name: str, raw: Mapping[str, str]) -> None:
+    """Refuse columns that the view reads and that have only NULLs, whose type is unknown; `raw` are the source's columns."""
     if field_problems(view, list(raw)):
         return
     for column in compile_events(view, list(raw)).reads:
@@ -117,21 +118,20 @@ def _refuse_untyped(session: ValueSession, view: FeatureView, name: str) -> None
             )
 
 
-def _open(session: ValueSession, source: Source, relations: Mapping[str, Handle]) -> None:
+def _open(session: ValueSession, source: Source, relations: Mapping[str, Handle]) -> Handle:
     if source.sql is not None:
-        add_query(session, SOURCE, parse_query(source.sql), relations, "its SQL")
-        return
+        return add_query(session, SOURCE, parse_query(source.sql), relations, "its SQL")
     (relation,) = relations.values()
-    session.create_view(SOURCE, all_rows(relation))
+    return session.create_view(SOURCE, all_rows(relation))
 
 
-def _compute(session: ValueSession, view: FeatureView, found: Inspected, run: int) -> pa.Table:
+def _compute(session: ValueSession, view: FeatureView, found: Inspected, raw: Handle | None, run: int) -> pa.Table:
     """All rows up to the run; its time is the created time of rows whose source has none."""
-    if found.events is None or found.compiled is None:
+    if found.events is None or raw is None:
         raise TypeError(f"view {view.name} has problems and cannot be computed")
-    bounds = {"events_lower": times.FIRST, "events_upper": run, "lower": times.FIRST, "upper": run}
-    session.set({**bounds, "carry_in": False, "now": run, "run": run})
-    (*_, rows) = [session.create_table(name, query) for name, query in found.compiled.steps]
-    known = all_rows(rows) if view.source.created is not None else with_created_at_run(rows)
+    bounds = Bounds(times.FIRST, run, times.FIRST, run, carry_in=False)
+    compiled = compile_view(view, found.events, found.types, bounds=bounds, relations=replace(NAMES, source=raw))
+    (*_, rows) = [session.create_table(name, query) for name, query in compiled.steps]
+    known = all_rows(rows) if view.source.created is not None else with_created_at_run(rows, run)
     order = [*view.entity.keys, "feature_timestamp", "created_timestamp"]
     return session.batches(sorted_by(cast_rows(found.columns, known), order)).read_all()

@@ -10,9 +10,11 @@ import pyarrow as pa
 
 from featurestore import Entity, FeatureView, Settings, Source, agg
 from featurestore.compiler.aggregates import Shortcuts
-from featurestore.compiler.events import EVENTS, SOURCE, Events, compile_events
+from featurestore.compiler.events import Events, compile_events
+from featurestore.compiler.parameters import EVENTS, SOURCE, Bounds
 from featurestore.compiler.query import Query, text_query
-from featurestore.compiler.views import ROWS, CompiledView, compile_view
+from featurestore.compiler.relations import Handle
+from featurestore.compiler.views import ROWS, compile_view, rows_at_point
 from featurestore.engine.duck import DuckEngine
 from featurestore.engine.session import Session
 from featurestore.errors import RequestError
@@ -52,9 +54,7 @@ class Computer:
 
     def rows(self, lower: int, upper: int, reach: int, shortcuts: Shortcuts = ANY) -> list[Row] | None:
         """The rows of [lower, upper] from the events since `reach`; None where these shortcuts do not fit the events."""
-        variables = {"lower": lower, "upper": upper, "events_lower": reach, "events_upper": upper, "carry_in": False}
-        self.session.set(variables)
-        compiled = self._compiled(shortcuts)
+        compiled = compile_view(self.view, self.events, self._types(), shortcuts, Bounds(lower, upper, reach, upper, carry_in=False))
         if not self._make(compiled.once, shortcuts):
             return None
         if compiled.facts is not None and not self.session.batches(compiled.facts).read_all().to_pylist()[0]["fits"]:
@@ -65,13 +65,12 @@ class Computer:
 
     def rows_at(self, point: int, reach: int, shortcuts: Shortcuts = ANY) -> list[Row] | None:
         """The rows of one grid point, computed by itself; None where these shortcuts do not fit the events."""
-        self.session.set({"point": point, "events_lower": reach, "events_upper": point})
-        select = self._compiled(shortcuts).single_point
-        assert select is not None
-        return self._fetched("at_point") if self._make([(EVENTS, self.events.sql), ("at_point", select)], shortcuts) else None
+        select = rows_at_point(self.view, self.events, self._types(), shortcuts, point, Handle(EVENTS))
+        events = self.events.rows(SOURCE, reach, point)
+        return self._fetched("at_point") if self._make([(EVENTS, events), ("at_point", select)], shortcuts) else None
 
-    def _compiled(self, shortcuts: Shortcuts) -> CompiledView:
-        return compile_view(self.view, self.events, self.session.schema(self.events.sql), shortcuts)
+    def _types(self) -> dict[str, str]:
+        return self.session.schema(self.events.sql)
 
     def _make(self, tables: Sequence[tuple[str, Query]], shortcuts: Shortcuts) -> bool:
         try:

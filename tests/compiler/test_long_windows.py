@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from featurestore.compiler.parameters import POINTS, TILES
 from featurestore.compiler.relations import Handle
-from featurestore.compiler.windows import POINTS, TILES
 from tests import oracle
 from tests.compiler.computing import HOUR, Row, computer, make_view
 

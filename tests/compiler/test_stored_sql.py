@@ -13,6 +13,7 @@ from featurestore.compiler.check_service import service_problems
 from featurestore.compiler.derived import derived_columns, derived_trees
 from featurestore.compiler.events import compile_events
 from featurestore.compiler.expressions import SqlProblem
+from featurestore.compiler.parameters import SOURCE
 from featurestore.compiler.service_plan import ServicePlan, ViewUse, service_plan_from_dict
 from featurestore.errors import RequestError
 
@@ -57,11 +58,10 @@ def test_fields_of_structs_are_read_where_the_source_is() -> None:
     events = compile_events(view, ["id", "at", "place", "other"])
     assert events.reads == ("id", "at", "place")
     with duckdb.connect() as connection:
-        connection.execute("SET VARIABLE events_lower = 0; SET VARIABLE events_upper = 253402300799000000")
         place = "{'city': 'Ulm', 'zip': 7}"
         # A table of the same name as a struct, so that a dotted name could be taken for its column.
         connection.execute(f"CREATE TABLE __fs_source AS SELECT 1 AS id, TIMESTAMPTZ '2026-01-01 00:00:00+00' AS at, {place} AS place")
-        assert connection.execute(f"SELECT __fs_i0, __fs_i1 FROM ({events.sql})").fetchall() == [("Ulm", 8)]
+        assert connection.execute(f"SELECT __fs_i0, __fs_i1 FROM ({events.rows(SOURCE, 0, 253402300799000000)})").fetchall() == [("Ulm", 8)]
 
 
 def test_a_field_of_a_feature_is_refused_in_words() -> None:

@@ -83,10 +83,6 @@ class RecordingSession:
         self.sent.append(Sent("add", name))
         return self.inner.add(name, relation)
 
-    def set(self, variables: Mapping[str, int | bool]) -> None:
-        self.sent.append(Sent("set", ", ".join(variables)))
-        self.inner.set(variables)
-
     def create_table(self, name: str, query: Query) -> Handle:
         self.sent.append(Sent("create_table", name, render(query)))
         return self.inner.create_table(name, query)
@@ -155,9 +151,6 @@ class CannedSession:
 
     def add(self, name: str, relation: Relation) -> Handle:
         return Handle(name)
-
-    def set(self, variables: Mapping[str, int | bool]) -> None:
-        """Nothing reads variables."""
 
     def create_table(self, name: str, query: Query) -> Handle:
         return Handle(name)

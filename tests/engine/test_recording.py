@@ -1,6 +1,8 @@
 """The pipelines run on any engine: they use only the methods of the protocol."""
 
+import re
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -15,6 +17,7 @@ from featurestore.pipelines.planning.derived_types import derived_type_problems
 from featurestore.records import definitions, stored_definition
 from featurestore.records.runtime import Runtime
 from featurestore.settings import Settings
+from featurestore.values import times
 from tests import shop
 from tests.engine.recording import CannedEngine, RecordingEngine, Sent
 
@@ -53,10 +56,18 @@ def test_a_run_and_its_publish_share_one_session(own_shop: FeatureStore, engine:
 
 def test_a_run_reads_its_source_within_its_interval(own_shop: FeatureStore, engine: RecordingEngine) -> None:
     shop.add(own_shop, "shop.orders", shop.order_rows())
-    assert materialized(own_shop, engine, shop.customer_orders).rows_appended > 0
+    done = materialized(own_shop, engine, shop.customer_orders)
+    assert done.rows_appended > 0
     (sent,) = engine.sent
     (tiles, *_) = [call for call in sent if (call.method, call.name) == ("create_table", "__fs_tiles")]
-    assert "getvariable('events_lower')" in tiles.sql
+    bounds = re.search(r"BETWEEN make_timestamptz\(CAST\((-?\d+) AS BIGINT\)\) AND make_timestamptz\(CAST\((\d+) AS BIGINT\)\)", tiles.sql)
+    assert bounds is not None
+    lower, upper = map(int, bounds.groups())
+    assert done.start is not None
+    assert done.end is not None
+    assert times.moment(lower) == done.start - timedelta(days=31), "the longest window and a step of the grid"
+    assert done.start <= times.moment(upper) <= done.end
+    assert not [call for call in sent if "getvariable" in call.sql], "a bound that no query was given"
 
 
 def test_types_of_derived_features_are_asked_of_the_engine() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from featurestore.compiler import changed_keys
-from featurestore.compiler.events import SOURCE, Events
+from featurestore.compiler.events import Events
 from featurestore.compiler.query import Query, all_rows
 from featurestore.compiler.relations import Handle
 from featurestore.engine.results import single_row
@@ -35,18 +35,17 @@ def find_affected_keys(session: Session, events: Events, changes: Changes, throu
     Rows that were removed and added again with the same values in the columns that the view reads do not count.
     `changes.relation` must not be None.
     """
-    session.set({"events_lower": times.FIRST, "events_upper": through})
     assert changes.relation is not None
-    added = _events(session, events, "__fs_added", changes.relation)
+    added = _events(session, events, "__fs_added", changes.relation, through)
     changed = all_rows(added)
     if changes.removed is not None:
-        removed = _events(session, events, "__fs_removed", changes.removed)
+        removed = _events(session, events, "__fs_removed", changes.removed, through)
         changed = changed_keys.event_difference(added, removed, session.schema(added))
     keys = session.create_table("__fs_affected_keys", changed_keys.changed_keys(events.keys, changed))
     first = single_row(session, changed_keys.first_change(keys))["first"]
     return None if first is None else AffectedKeys(keys, int(first))
 
 
-def _events(session: Session, events: Events, name: str, rows: Relation) -> Handle:
-    session.add(SOURCE, rows)
-    return session.create_table(name, events.sql)
+def _events(session: Session, events: Events, name: str, rows: Relation, through: int) -> Handle:
+    raw = session.add("__fs_changed_rows", rows)
+    return session.create_table(name, events.rows(raw, times.FIRST, through))

@@ -108,16 +108,15 @@ def newest_event(runtime: Runtime, session: Session, view: FeatureView, source: 
     """The time of the source's newest event at or before `end`, within the range of the view's freshness checks; in microseconds.
 
     None without freshness checks, or without such an event. It is read from the source, since the computed rows do not show it: an
-    aggregate view also has rows at times when events leave its windows, and a run may start after the newest event. Replaces SOURCE
-    in the session.
+    aggregate view also has rows at times when events leave its windows, and a run may start after the newest event. Replaces the
+    source's rows in the session.
     """
     reach = [microseconds(check.within) for check in view.checks if isinstance(check, Freshness)]
     if not reach:
         return None
     begin = max(end - max(reach), times.FIRST)
-    reading.add_source(runtime, session, source, events.reads, reading.TimeBounds(begin, end))
-    session.set({"events_lower": begin, "events_upper": end})
-    newest = single_row(session, newest_event_query(events.sql))["newest"]
+    raw = reading.add_source(runtime, session, source, events.reads, reading.TimeBounds(begin, end)).relation
+    newest = single_row(session, newest_event_query(events.rows(raw, begin, end)))["newest"]
     return None if newest is None else int(newest)
 
 

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field, replace
 from featurestore.compiler import chunk_rows
 from featurestore.compiler.aggregates import WAYS, Shortcuts
 from featurestore.compiler.chunk_rows import cast_rows
-from featurestore.compiler.events import DAY, EVENTS, SOURCE, Events
+from featurestore.compiler.events import DAY, Events
 from featurestore.compiler.expressions import SqlProblem
 from featurestore.compiler.features import feature_names
 from featurestore.compiler.grid import grid_step
 from featurestore.compiler.log_diff import DELETED
+from featurestore.compiler.parameters import EVENTS, NAMES, Relations
 from featurestore.compiler.query import Query, all_rows
 from featurestore.compiler.relations import Handle
 from featurestore.compiler.storage import storage_type
-from featurestore.compiler.views import CompiledView, compile_view, row_view_rows
-from featurestore.compiler.windows import TILES
+from featurestore.compiler.views import CompiledView, compile_view, row_view_rows, rows_at_point
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.results import count, single_row
 from featurestore.engine.session import Session
@@ -72,15 +72,17 @@ class Task:
 class OpenSpan:
     """A span that is ready to be computed. `types` are those of the events' columns.
 
-    `stored` has the feature table's rows of the span, and `fresh` is whether there are none. `shared` are session tables with the rows
-    of all keys, by the names that the compiled view reads; each chunk copies the rows of its keys.
+    `stored` has the feature table's rows of the span, and `fresh` is whether there are none. `compiled` is the computation of a span
+    that is divided by keys, else None. Its `shared` are session tables with the rows of all keys, by the names that it reads; each
+    chunk copies the rows of its keys. `events` are those of a span that is divided by grid points.
     """
 
-    compiled: CompiledView
     chunks: tuple[Chunk, ...]
     types: Mapping[str, str]
     stored: Handle
     fresh: bool
+    compiled: CompiledView | None = None
+    events: Handle | None = None
     shared: Mapping[str, Handle] = field(default_factory=dict)
 
 
@@ -96,13 +98,15 @@ class ChunkRows:
 class SourceCounts:
     """The number of a source's rows per day since 1970, and of the rows that are left out: with a NULL key, and in the future.
 
-    `newest` is the time of the newest event up to the time of the run, in microseconds; None if there is none.
+    `newest` is the time of the newest event up to the time of the run, in microseconds; None if there is none. `relation` has the raw
+    rows that were counted, until the next ones are added.
     """
 
     days: tuple[tuple[int, int], ...]
     null_keys: int
     future: int
     newest: int | None
+    relation: Handle
 
 
 def count_source(task: Task, span: Span, newest: int | None) -> SourceCounts:
@@ -122,15 +126,14 @@ def count_source(task: Task, span: Span, newest: int | None) -> SourceCounts:
 
 
 def _count(task: Task, bounds: reading.TimeBounds | None) -> SourceCounts:
-    reading.add_source(task.runtime, task.session, task.source, task.events.reads, bounds)
-    task.session.set({"now": task.run})
-    rows = task.session.batches(task.events.counts).read_all().to_pylist()
+    raw = reading.add_source(task.runtime, task.session, task.source, task.events.reads, bounds).relation
+    rows = task.session.batches(task.events.daily_counts(raw, task.run)).read_all().to_pylist()
     days = tuple((int(row["day"]), int(row["rows"])) for row in rows if row["day"] is not None)
     if rows and not days:
         source = task.view.source
         raise RequestError(f"no row of source {source.name} has a value in its timestamp column '{source.timestamp}'; nothing was written")
     newest = max((int(row["newest"]) for row in rows if row["newest"] is not None), default=None)
-    return SourceCounts(days, sum(int(row["null_keys"]) for row in rows), sum(int(row["future"]) for row in rows), newest)
+    return SourceCounts(days, sum(int(row["null_keys"]) for row in rows), sum(int(row["future"]) for row in rows), newest, raw)
 
 
 def open_span(task: Task, span: Span, counts: SourceCounts) -> OpenSpan:
@@ -138,34 +141,33 @@ def open_span(task: Task, span: Span, counts: SourceCounts) -> OpenSpan:
 
     Raises: TypeMismatch when the source's types no longer fit the table's.
     """
-    task.session.set({**span.variables(), "run": task.run})
     stored = _store_rows_of_span(task, span)
     fresh = not count(task.session, stored)
-    types = task.session.schema(task.events.sql)
+    types = task.session.schema(task.events.within(counts.relation, span.bounds))
     days = [(day, rows) for day, rows in counts.days if span.lower // DAY <= day <= span.upper // DAY]
     if task.view.every is None:
         max_rows = chunks.max_chunk_rows(task.runtime.settings, len(task.columns))
         months = tuple(chunks.split_by_month(span, days, max_rows, fresh))
-        return OpenSpan(compile_view(task.view, task.events, types), months, types, stored, fresh)
+        return OpenSpan(months, types, stored, fresh)
     points = chunks.split_by_point(span, grid_step(task.view)) if fresh and span.affected is None and not span.carry_in else []
     if points:
-        _create_events(task, span)
-        return OpenSpan(compile_view(task.view, task.events, types), tuple(points), types, stored, fresh)
+        events = _create_events(task, span)
+        return OpenSpan(tuple(points), task.session.schema(events), stored, fresh, events=events)
     return _open_tiled_span(task, span, types, stored, fresh, len(days))
 
 
 def _open_tiled_span(task: Task, span: Span, types: dict[str, str], stored: Handle, fresh: bool, days: int) -> OpenSpan:
     compiled, made = _create_tiles(task, span, types)
     # Aggregates that need the events in order read the events themselves.
-    events = sum(count(task.session, table) for table in made if table.name != TILES)
-    tiles = sum(count(task.session, table) for table in made if table.name == TILES)
+    events = sum(count(task.session, table) for table in made if table.name != NAMES.tiles)
+    tiles = sum(count(task.session, table) for table in made if table.name == NAMES.tiles)
     max_rows = chunks.max_chunk_rows(task.runtime.settings, len(task.columns))
     moves = 1 + len({window for feature in task.view.declared.values() for window in getattr(feature, "over", ())})
     parts = chunks.split_by_key(span, events + tiles * moves, days, max_rows)
     shared: dict[str, Handle] = {}
     if len(parts) > 1:
         shared = {table.name: task.session.rename_table(table, f"__fs_shared{table.name}") for table in made}
-    return OpenSpan(compiled, tuple(parts), types, stored, fresh, shared)
+    return OpenSpan(tuple(parts), types, stored, fresh, compiled, shared=shared)
 
 
 def chunk_of(task: Task, opened: OpenSpan, chunk: Chunk, unique: bool = False) -> ChunkRows:
@@ -174,16 +176,15 @@ def chunk_of(task: Task, opened: OpenSpan, chunk: Chunk, unique: bool = False) -
     `unique`: no two events of a row view share keys and time, so the query need not drop duplicates.
     """
     session = task.session
-    session.set({**chunk.span.variables(), "point": chunk.span.lower})
     rows = chunk_rows.rows_between(opened.stored, chunk.span.lower, chunk.span.upper)
     stored = session.create_view("__fs_stored", _rows_of_bucket(task, chunk, rows))
-    *steps, (_, query) = opened.compiled.each
     if chunk.point:
-        query = all_rows(_create_point(task))
-    elif task.view.every is None:
-        query = row_view_rows(task.view, task.events, opened.types, unique)
-        _add_source(task, chunk.span)
+        query = all_rows(_create_point(task, opened, chunk.span.lower))
+    elif opened.compiled is None:
+        event_rows = task.events.within(_add_source(task, chunk.span).relation, chunk.span.bounds)
+        query = row_view_rows(task.view, task.events, opened.types, event_rows, unique)
     else:
+        *steps, (_, query) = opened.compiled.each
         for name, table in opened.shared.items():
             session.create_table(name, _rows_of_bucket(task, chunk, all_rows(table)))
         for name, step in steps:
@@ -196,34 +197,30 @@ def chunk_of(task: Task, opened: OpenSpan, chunk: Chunk, unique: bool = False) -
 
 def events_are_unique(task: Task, chunk: Chunk) -> bool:
     """Whether no two events of a row view's chunk share keys and time."""
-    task.session.set(chunk.span.variables())
-    _add_source(task, chunk.span)
-    return not count(task.session, chunk_rows.repeated_event(task.events.sql, task.keys))
+    raw = _add_source(task, chunk.span).relation
+    return not count(task.session, chunk_rows.repeated_event(task.events.within(raw, chunk.span.bounds), task.keys))
 
 
 def _create_events(task: Task, span: Span) -> Handle:
-    """Create EVENTS, which each grid point reads several times: as a table, or as a view if the files are too large to copy."""
-    rows = _add_source(task, span)
+    """Create the events, which each grid point reads several times: as a table, or as a view if the files are too large to copy."""
+    raw = _add_source(task, span)
+    rows, event_rows = raw.cheap_rows, task.events.within(raw.relation, span.bounds)
     large = rows is not None and rows * 16 * (len(task.keys) + 2 + len(task.events.inputs)) > task.session.memory // 4
     create = task.session.create_view if large else task.session.create_table
     if task.view.source.created is not None:
-        return create(EVENTS, task.events.sql)
-    known = create("__fs_events_without_created", chunk_rows.without_created(task.events.sql))
+        return create(EVENTS, event_rows)
+    known = create("__fs_events_without_created", chunk_rows.without_created(event_rows))
     return task.session.create_view(EVENTS, chunk_rows.with_unknown_created(known))
 
 
-def _add_source(task: Task, span: Span) -> int | None:
-    """Make SOURCE readable once: the rows of the span's events, only of the affected keys if there are any.
-
-    Returns as `reading.add_source`.
-    """
+def _add_source(task: Task, span: Span) -> reading.SourceRows:
+    """Add the raw rows of the span's events, only of the affected keys if there are any; they may be readable once only."""
     bounds = reading.TimeBounds(span.events_lower, span.events_upper)
     if span.affected is None:
         return reading.add_source(task.runtime, task.session, task.source, task.events.reads, bounds)
-    every_key = Handle("__fs_source_of_all_keys")
-    rows = reading.add_source(task.runtime, task.session, task.source, task.events.reads, bounds, every_key.name)
-    task.session.create_view(SOURCE, span.affected.source_rows(task.events, every_key))
-    return rows
+    raw = reading.add_source(task.runtime, task.session, task.source, task.events.reads, bounds, "__fs_source_of_all_keys")
+    affected = task.session.create_view("__fs_source_of_affected_keys", span.affected.source_rows(task.events, raw.relation))
+    return replace(raw, relation=affected)
 
 
 def _store_rows_of_span(task: Task, span: Span) -> Handle:
@@ -240,8 +237,9 @@ def _store_rows_of_span(task: Task, span: Span) -> Handle:
 def _create_tiles(task: Task, span: Span, types: dict[str, str]) -> tuple[CompiledView, list[Handle]]:
     """Create the tiles of a span, and compile the view with the shortcuts that they allow."""
     for shortcuts in WAYS:
+        relations = replace(NAMES, source=_add_source(task, span).relation)
         try:
-            made, facts = _try_tiles(task, span, types, shortcuts)
+            made, facts = _try_tiles(task, span, types, shortcuts, relations)
         except RequestError:
             # The values may be too large for this way of summing. The last way raises any other error again.
             if shortcuts.any_value:
@@ -250,23 +248,23 @@ def _create_tiles(task: Task, span: Span, types: dict[str, str]) -> tuple[Compil
         if facts["fits"]:
             break
     filled = frozenset(name for name, value in facts.items() if value and name != "fits")
-    return compile_view(task.view, task.events, types, replace(shortcuts, filled=filled)), made
+    return compile_view(task.view, task.events, types, replace(shortcuts, filled=filled), span.bounds, relations), made
 
 
-def _try_tiles(task: Task, span: Span, types: dict[str, str], shortcuts: Shortcuts) -> tuple[list[Handle], dict[str, bool]]:
+def _try_tiles(
+    task: Task, span: Span, types: dict[str, str], shortcuts: Shortcuts, relations: Relations
+) -> tuple[list[Handle], dict[str, bool]]:
     """Create the tiles. Returns the tables and facts about them: `fits` is whether these shortcuts give exact results."""
-    compiled = compile_view(task.view, task.events, types, shortcuts)
-    _add_source(task, span)
+    compiled = compile_view(task.view, task.events, types, shortcuts, span.bounds, relations)
     made = [task.session.create_table(name, query) for name, query in compiled.once]
     return made, {"fits": True} if compiled.facts is None else single_row(task.session, compiled.facts)
 
 
-def _create_point(task: Task) -> Handle:
+def _create_point(task: Task, opened: OpenSpan, point: int) -> Handle:
     """Compute the rows of a grid point from the events, in a table of the session."""
-    types = task.session.schema(Handle(EVENTS))
+    assert opened.events is not None, "a span that is divided by grid points has its events"
     for shortcuts in WAYS:
-        query = compile_view(task.view, task.events, types, shortcuts).single_point
-        assert query is not None, "a row view has no grid points"
+        query = rows_at_point(task.view, task.events, opened.types, shortcuts, point, opened.events)
         try:
             return task.session.create_table("__fs_at_point", query)
         except RequestError:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from featurestore.compiler.events import Events
 from featurestore.compiler.grid import grid_step, longest_window
+from featurestore.compiler.parameters import Bounds
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.errors import RequestError
@@ -30,9 +31,10 @@ class Span:
     carry_in: bool = False
     affected: AffectedKeys | None = None
 
-    def variables(self) -> dict[str, int | bool]:
-        """The bounds as variables of compiled SQL."""
-        return {name: getattr(self, name) for name in ("lower", "upper", "events_lower", "events_upper", "carry_in")}
+    @property
+    def bounds(self) -> Bounds:
+        """The bounds of compiled SQL."""
+        return Bounds(self.lower, self.upper, self.events_lower, self.events_upper, self.carry_in)
 
 
 @dataclass(frozen=True)

@@ -34,11 +34,11 @@ def compare(task: Task, chunk: ChunkRows, fresh: bool) -> Difference:
     computed = session.create_table("__fs_computed", chunk.computed)
     rows = count(session, computed)
     if fresh and not versioned:
-        return Difference(log_diff.first_rows(keys, features, computed), computed, rows, 0, 0)
+        return Difference(log_diff.first_rows(keys, features, computed, task.run), computed, rows, 0, 0)
     stored_latest = session.create_view("__fs_stored_latest", log_diff.latest_versions(chunk.stored, keys))
     vanished = session.create_table("__fs_vanished", log_diff.vanished_rows(keys, stored_latest, computed))
     computed_latest = session.create_view("__fs_computed_latest", log_diff.latest_versions(computed, keys))
     compared = Compared(computed, computed_latest, chunk.stored, stored_latest, vanished)
-    appended = session.create_table("__fs_appended", log_diff.appended_rows(keys, features, versioned, compared))
+    appended = session.create_table("__fs_appended", log_diff.appended_rows(keys, features, versioned, compared, task.run))
     corrections, deletions = (count(session, part(appended)) for part in (chunk_rows.corrections, chunk_rows.tombstones))
     return Difference(all_rows(appended), computed, rows, corrections, deletions)

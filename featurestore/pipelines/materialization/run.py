@@ -150,12 +150,13 @@ def _compute_and_commit(
 ) -> RunResult:
     """Compute the remaining chunks, and commit all of them."""
     state = feature_table.state_of(table.properties)
-    events = source_columns.source_events(runtime, session, view, source, state)
+    raw = source_columns.add_columns(runtime, session, view, source)
+    events = source_columns.source_events(session, view, source, raw, state)
     types = reading.read_types(runtime, source, events.reads)
     columns = source_columns.read_columns(source, events.reads)
     changed = source_columns.have_changed(source, state, columns)
     if changed or (state.through is None and view.source.path is None):
-        source_columns.check_types(session, applied, view)
+        source_columns.check_types(session, applied, view, raw)
     task = Task(runtime, session, applied, view, events, table, source, checkpoint.run)
     report(ViewProgress(view.name, "read", 0, 1, checkpoint.rows))
     interval = choose(session, view, events, state, source, checkpoint.start, checkpoint.upper, changed)
@@ -247,7 +248,7 @@ def _write_directly(task: Task, opened: OpenSpan, chunk: Chunk, files: DataFiles
         return None
     if task.view.every is None and not chunk.of_one_month and not events_are_unique(task, chunk):
         return None
-    rows = first_rows(task.keys, task.features, chunk_of(task, opened, chunk, unique=True).computed)
+    rows = first_rows(task.keys, task.features, chunk_of(task, opened, chunk, unique=True).computed, task.run)
     # In the sorted file of one month, rows with equal keys and times are neighbors: searching the file takes a tenth of the time.
     return write(task, chunk, rows, files, alone=task.view.every is None and chunk.of_one_month)
 

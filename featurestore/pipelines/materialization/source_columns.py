@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from featurestore.compiler.events import Events, compile_events, field_problems
 from featurestore.compiler.expressions import resolve
+from featurestore.compiler.relations import Handle
 from featurestore.dsl.problems import FieldProblem
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
@@ -14,7 +15,7 @@ from featurestore.records.definitions import Applied
 from featurestore.records.feature_table import State
 from featurestore.records.runtime import Runtime
 from featurestore.sources import reading
-from featurestore.sources.bind import Inspected, inspect_view, raw_columns
+from featurestore.sources.bind import Inspected, inspect_view
 from featurestore.sources.pinned_source import PinnedSource
 from featurestore.sources.type_changes import TypeChange, type_changes
 
@@ -22,24 +23,32 @@ Columns = Mapping[str, Mapping[str, str]]
 """The identities of the columns that are read, by source table and column name; empty for a table that only a query reads."""
 
 
-def source_events(runtime: Runtime, session: Session, view: FeatureView, source: PinnedSource, state: State) -> Events:
-    """The events of a checked view, compiled for the columns of its source at its pinned snapshots.
+def add_columns(runtime: Runtime, session: Session, view: FeatureView, source: PinnedSource) -> Handle:
+    """Add the columns of a view's source at its pinned snapshots, without rows, to a session.
 
-    Raises: RequestError naming every missing column, and whether it was dropped or renamed; NotFound as `reading.add_source`.
+    Raises: RequestError for a source that cannot be read; NotFound as `reading.add_source`.
     """
     try:
-        reading.add_source(runtime, session, source, rows=False)
+        raw = reading.add_source(runtime, session, source, rows=False).relation
     except RequestError as error:
         # Errors of files already say what to do.
         advice = "" if view.source.path else "; change its definition and apply it, or give its tables their columns back"
         error.message = f"{_describe_source(view.source)}: {error.message}{advice}"
         raise
     reading.require_keys(runtime, source, view.entity.keys)
-    raw = list(raw_columns(session))
-    problems = field_problems(view, raw)
+    return raw
+
+
+def source_events(session: Session, view: FeatureView, source: PinnedSource, raw: Handle, state: State) -> Events:
+    """The events of a checked view, compiled for the columns of its source, the relation `raw`.
+
+    Raises: RequestError naming every missing column, and whether it was dropped or renamed.
+    """
+    columns = list(session.schema(raw))
+    problems = field_problems(view, columns)
     if problems:
         raise _missing(source, problems, state)
-    return compile_events(view, raw)
+    return compile_events(view, columns)
 
 
 def read_columns(source: PinnedSource, reads: Sequence[str]) -> Columns:
@@ -61,12 +70,12 @@ def have_changed(source: PinnedSource, state: State, columns: Columns) -> bool:
     return not column_identity.hold_in_every_schema(table, columns[name]) if before is None else dict(before) != dict(columns[name])
 
 
-def check_types(session: Session, applied: Applied, view: FeatureView) -> None:
-    """Check a view's expressions and types against the columns of SOURCE, before any row is read.
+def check_types(session: Session, applied: Applied, view: FeatureView, raw: Handle) -> None:
+    """Check a view's expressions and types against its source's columns, the relation `raw`, before any row is read.
 
     Raises: RequestError for an expression that is invalid for them; TypeMismatch for a column that does not fit its type in the table.
     """
-    inspected: Inspected = inspect_view(session, view)
+    inspected: Inspected = inspect_view(session, view, raw)
     if inspected.problems:
         problems = "; ".join(map(str, inspected.problems))
         raise RequestError(

@@ -4,10 +4,10 @@ from featurestore.compiler.derived import derived_sql
 from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, resolve
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.compiler.storage import base_type, storage_type
-from featurestore.compiler.typed_columns import expression_over, typed_nulls
+from featurestore.compiler.typed_columns import UNTYPED, typed_nulls
 from featurestore.dsl.problems import FieldProblem, Owner
-from featurestore.errors import RequestError
 from featurestore.records.runtime import Runtime
+from featurestore.sources.expression_types import ExpressionTypes
 
 
 def derived_type_problems(runtime: Runtime, plan: ServicePlan) -> list[FieldProblem]:
@@ -17,21 +17,24 @@ def derived_type_problems(runtime: Runtime, plan: ServicePlan) -> list[FieldProb
     looked_up = {name: sql_type for use in plan.uses for (_, name), sql_type in zip(use.features, use.feature_types, strict=True)}
     types = {**dict(plan.request), **looked_up}
     scope = {name: quoted(name) for name in types}
-    inputs = typed_nulls(types)
     owner = Owner("service", plan.service)
     problems: list[FieldProblem] = []
+    expressions = derived_sql(plan, scope)
     with runtime.engine.brief() as session:
-        for (name, sql), expression in zip(plan.derived, derived_sql(plan, scope), strict=True):
-            try:
-                (sql_type,) = session.schema(expression_over(inputs, expression)).values()
-                if base_type(sql_type) == "UHUGEINT":
-                    raise SqlProblem("has type UHUGEINT, which a training set cannot hold; CAST it to DECIMAL(38,0)")
-                storage_type("INTEGER" if sql_type.strip('"') == "NULL" else sql_type)
-            except RequestError:
-                read = [str(resolve(column, types)) for column in column_names(parse_row(sql))]
-                listed = ", ".join(f"{column} is {types[column]}" for column in read) or "it names no column"
-                message = f"{sql!r} does not work on these types: {listed}; cast what it reads"
-                problems.append(FieldProblem(owner, f"derived.{name}", message))
-            except SqlProblem as error:
-                problems.append(FieldProblem(owner, f"derived.{name}", f"{sql!r} {error}"))
+        asked = ExpressionTypes(session, typed_nulls(types))
+        asked.learn(expressions)
+        sql_types = list(map(asked.of, expressions))
+    for (name, sql), sql_type in zip(plan.derived, sql_types, strict=True):
+        if sql_type is None:
+            read = [str(resolve(column, types)) for column in column_names(parse_row(sql))]
+            listed = ", ".join(f"{column} is {types[column]}" for column in read) or "it names no column"
+            message = f"{sql!r} does not work on these types: {listed}; cast what it reads"
+            problems.append(FieldProblem(owner, f"derived.{name}", message))
+            continue
+        try:
+            if base_type(sql_type) == "UHUGEINT":
+                raise SqlProblem("has type UHUGEINT, which a training set cannot hold; CAST it to DECIMAL(38,0)")
+            storage_type("INTEGER" if sql_type == UNTYPED else sql_type)
+        except SqlProblem as error:
+            problems.append(FieldProblem(owner, f"derived.{name}", f"{sql!r} {error}"))
     return problems

@@ -8,6 +8,7 @@ from featurestore.compiler import check
 from featurestore.compiler.binding import ViewVersion, bind_service
 from featurestore.compiler.features import feature_names
 from featurestore.compiler.fingerprint import service_fingerprint, view_fingerprint
+from featurestore.compiler.views import compile_view
 from featurestore.dsl import documents
 from featurestore.dsl.definitions import KINDS, Definitions, object_title, owner_of
 from featurestore.dsl.service import FeatureService
@@ -164,7 +165,7 @@ def _next_version_step(
 ) -> Step | None:
     """The step to another version of a view: an earlier one with the same fingerprint and types, or a new one."""
     problems.extend(map(definitions.locate, inspected.problems))
-    if inspected.compiled is None:
+    if inspected.events is None:
         return None
     problems.extend(map(definitions.locate, inspect_checks(runtime, view, inspected.columns)))
     current = registry.latest("view", view.name)
@@ -187,7 +188,8 @@ def _next_version_step(
             )
     version = registry.next_version("view", view.name)
     own_rank = 0 if rank == version else rank
-    result = Applied("view", view.name, version, fingerprint, document, inspected.columns, {}, inspected.compiled.sql, rank=own_rank)
+    sql = compile_view(view, inspected.events, inspected.types).sql
+    result = Applied("view", view.name, version, fingerprint, document, inspected.columns, {}, sql, rank=own_rank)
     if current is None:
         count = len(feature_names(view))
         return Step("create", "view", view.name, version, f"new, {count} feature{'' if count == 1 else 's'}", result)
