@@ -12,6 +12,10 @@ ROW_FORMAT = 2
 """1 was MessagePack, 2 is JSON."""
 
 
+OLD_FORMAT = "its rows have the format of an earlier version"
+"""Why a table whose header is not readable counts as lost."""
+
+
 class Header(msgspec.Struct, frozen=True, array_like=True):
     """The header of a table. `id` is the prefix of its rows, `row_format` their encoding.
 

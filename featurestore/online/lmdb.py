@@ -17,7 +17,7 @@ from featurestore.errors import RequestError
 from featurestore.online.edition import BufferedEdition, TableChange
 from featurestore.online.environments import ENVIRONMENTS, Environments
 from featurestore.online.fill_lock import FillLock
-from featurestore.online.header import decode_header, next_header, readable_header
+from featurestore.online.header import OLD_FORMAT, Header, decode_header, next_header, readable_header
 from featurestore.online.publish_buffer import PublishBuffer
 from featurestore.online.rows import Shape, replaces
 from featurestore.online.store import ANY, Cursor, EncodedKeys, EncodedRead, EncodedReads, From, Read, check_since, first_generation
@@ -281,21 +281,27 @@ def _touch(txn: lmdb.Transaction) -> int:
 
 
 def _incomplete(txn: lmdb.Transaction, *, tables: Collection[str], entries: _Entries) -> dict[str, str]:
-    """Describe the missing rows by table. Counts the rows of `tables` only if the number of entries shows that any rows are missing."""
+    """Describe what is wrong, by table. Counts rows only if the number of entries shows that any are missing."""
     headers, not_rows = {}, 0
     for key, value in _entries_of_store(txn):
         if key.startswith(_HEADER):
             headers[key] = decode_header(value)
         not_rows += 1
     rows = [header.rows for header in headers.values()]
-    if None in rows or entries(txn) == not_rows + sum(filter(None, rows)):
-        return {}
-    missing = {}
-    for table in tables:
-        header = headers.get(_header_key(table))
-        if header is not None and header.rows is not None and (count := _count_rows(txn, header.id)) < header.rows:
-            missing[table] = f"{header.rows - count:,} of {header.rows:,} rows are missing"
-    return missing
+    whole = None in rows or entries(txn) == not_rows + sum(filter(None, rows))
+    asked = {table: headers[key] for table in tables if (key := _header_key(table)) in headers}
+    problems = {table: _problem(txn, header, count=not whole) for table, header in asked.items()}
+    return {table: problem for table, problem in problems.items() if problem is not None}
+
+
+def _problem(txn: lmdb.Transaction, header: Header, *, count: bool) -> str | None:
+    """What is wrong with a table: its format and, with `count`, its number of rows. None if nothing is."""
+    if not header.readable:
+        return OLD_FORMAT
+    if not count or header.rows is None:
+        return None
+    missing = header.rows - _count_rows(txn, header.id)
+    return f"{missing:,} of {header.rows:,} rows are missing" if missing > 0 else None
 
 
 def _entries_of_store(txn: lmdb.Transaction) -> Iterator[tuple[bytes, bytes]]:

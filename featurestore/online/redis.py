@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from featurestore.errors import NotReady, RequestError
 from featurestore.online.edition import BufferedEdition
-from featurestore.online.header import Header, decode_header, readable_header
+from featurestore.online.header import OLD_FORMAT, Header, decode_header, readable_header
 from featurestore.online.key_sample import KeySample
 from featurestore.online.redis_client import RedisClient
 from featurestore.online.redis_reads import RedisReads
@@ -178,9 +178,12 @@ class RedisStore:
         prefix_of = self._names.rows_prefix
         while True:
             data, sampled = self._commands.mget(self._names.key(b"t", table), self._names.key(b"s", table))
-            if data is None or sampled is None:
+            header = None if data is None else decode_header(data)
+            if header is not None and not header.readable:
+                return OLD_FORMAT
+            if header is None or sampled is None:
                 return None
-            header, keys = decode_header(data), KeySample.decode(sampled).keys
+            keys = KeySample.decode(sampled).keys
             count = self._commands.exists(*(prefix_of(header.id) + key for key in keys)) if keys else 0
             # Rows of the sample may have been deleted by a publish meanwhile: then the header has changed.
             if count == len(keys):

@@ -167,7 +167,10 @@ class OnlineStore(Protocol):
         """The random name that the first publish gave to the store; None before. Raises: NotReady."""
 
     def incomplete(self, tables: Collection[str]) -> dict[str, str]:
-        """The tables that have fewer rows than were published, each with a description of what is missing. Raises: NotReady."""
+        """The tables that have fewer rows than were published, or the format of an earlier version, each with a description of that.
+
+        Raises: NotReady.
+        """
 
     def claim_filling(self) -> AbstractContextManager[Callable[[bytes], None] | None]:
         """Claim the exclusive right, among all processes that use the store, to fill it during the block. Raises: NotReady.

@@ -107,20 +107,19 @@ class OnlineTables:
 
     def find_lost(self, names: Iterable[str]) -> dict[str, str]:
         """Those of the feature tables that the online store has lost, and why: one that was published to a store before and is missing,
-        is of another table, or has too few rows.
+        is of another table, has too few rows, or the format of an earlier version.
         """
         online = self._runtime.online
-        lost, present = {}, []
+        lost, others = {}, []
         for name in names:
             table, cursor = self._load(name), online.cursor(name)
-            if cursor is None:
-                if _stores(table.properties):
-                    lost[name] = "it is missing"
-            elif is_foreign(cursor, table):
+            if cursor is not None and is_foreign(cursor, table):
                 lost[name] = "its rows are of another table of this name"
-            else:
-                present.append(name)
-        return {**lost, **online.incomplete(present)}
+                continue
+            if cursor is None and _stores(table.properties):
+                lost[name] = "it is missing"
+            others.append(name)
+        return {**lost, **online.incomplete(others)}
 
     def _load(self, name: str) -> Table:
         return tables.load(self._runtime.catalog, self._runtime.features_table(name))

@@ -4,7 +4,7 @@ import threading
 
 from featurestore.errors import FeatureStoreError
 from featurestore.masking import logger_of
-from featurestore.server.jobs.handlers import FILLING
+from featurestore.server.jobs.job import FILLING
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.store import FeatureStore
 

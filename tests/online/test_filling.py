@@ -10,10 +10,11 @@ import pytest
 
 from featurestore import FeatureStore, Settings
 from featurestore.errors import NotReady
+from featurestore.online.header import OLD_FORMAT
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.jobs.worker import jobs_path
 from featurestore.server.online_watch import OnlineWatch
-from tests.online.test_incomplete import KEYS, opened, punch, values  # noqa: F401 - punch is a fixture
+from tests.online.test_incomplete import KEYS, age, opened, punch, values  # noqa: F401 - age and punch are fixtures
 from tests.online.test_lost import empty  # noqa: F401 - a fixture
 from tests.server.conftest import Served, serve
 from tests.server.test_errors import refused
@@ -42,7 +43,7 @@ def until(look: Callable[[], Any]) -> Any:
     pytest.fail(f"not within {SECONDS} s")
 
 
-@pytest.mark.parametrize("lose", ["empty", "punch"])
+@pytest.mark.parametrize("lose", ["empty", "punch", "age"])
 def test_a_probe_names_what_is_lost_until_it_is_filled(store: FeatureStore, lose: str, request: pytest.FixtureRequest) -> None:
     damage: Callable[[], None] = request.getfixturevalue(lose)
     with serve(store) as served:
@@ -106,6 +107,19 @@ def test_a_server_fills_nothing_where_the_setting_says_so(store: FeatureStore, t
             with pytest.raises(NotReady, match="v_v1"):
                 values(watched)
         jobs.close()
+
+
+def test_a_store_of_an_earlier_version_that_no_table_names_is_filled(store: FeatureStore, age: Callable[[], None]) -> None:  # noqa: F811
+    for name in ("v_v1", "w_v1"):
+        with store.catalog.load_table(f"features.{name}").transaction() as transaction:
+            transaction.remove_properties("featurestore.online-stores")
+    age()
+    with FeatureStore(settings=store.settings) as other:
+        assert other.backend.lost_tables.find() == dict.fromkeys(("v_v1", "w_v1"), OLD_FORMAT)
+        with pytest.raises(NotReady, match="v_v1"):
+            values(other)
+        assert other.backend.fill_online() == ["v_v1", "w_v1"]
+        assert [list(row) for row in values(other)] == ROWS
 
 
 def test_first_rows_that_are_on_their_way_are_not_filled(store: FeatureStore) -> None:

@@ -16,7 +16,7 @@ from featurestore.masking import logger_of
 from featurestore.server import logs
 from featurestore.server.error_body import document, document_of
 from featurestore.server.jobs import memory
-from featurestore.server.jobs.job_queue import POLL_SECONDS, JobQueue
+from featurestore.server.jobs.job_queue import POLL_SECONDS, JobQueues
 from featurestore.server.jobs.job_store import JobStore, spill_path
 
 log = logger_of(__name__)
@@ -39,8 +39,8 @@ class JobConsumer:
     def __init__(self, root: Path, settings: str, workers: int, job_memory: int, spill: Path) -> None:
         self._root, self._settings, self._job_memory, self._spill = root, settings, job_memory, spill
         self._jobs = JobStore(root)
-        self._queue = JobQueue(root, self.run_job)
-        self._consumer = self._queue.consumer(workers)
+        self._queues = JobQueues(root, self.run_job)
+        self._consumers = self._queues.consumers(workers)
         self._fork_server = multiprocessing.get_context("forkserver")
         self._fork_server.set_forkserver_preload(["featurestore.server.jobs.process"])
         self._processes: dict[str, ForkServerProcess] = {}
@@ -50,13 +50,18 @@ class JobConsumer:
         """Run jobs until `stop` is called; jobs that still run then are queued again."""
         self._jobs.remove_expired()
         threading.Thread(target=self._keep_recovering, daemon=True).start()
-        self._consumer.run()
+        threads = [threading.Thread(target=consumer.run) for consumer in self._consumers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
         self._requeue_running()
 
     def stop(self) -> None:
         """Make `run` return. May be called from any thread."""
         self._stopping.set()
-        self._consumer.stop()
+        for consumer in self._consumers:
+            consumer.stop()
 
     def run_job(self, id: str) -> None:
         """Run the job with this id in another process, and wait until it ends."""
@@ -85,8 +90,8 @@ class JobConsumer:
                     self._remove_spill(job.id)
                     job = self._jobs.requeue(job)
                     log.warning("the process of job %s is gone; the job is now %s", job.id, job.state)
-            if job is not None and job.state == "queued" and job.id not in self._queue.waiting():
-                self._queue.put(job.id)
+            if job is not None and job.state == "queued" and job.id not in self._queues.of(job.kind).waiting():
+                self._queues.of(job.kind).put(job.id)
 
     def _keep_recovering(self) -> None:
         while not self._stopping.is_set():

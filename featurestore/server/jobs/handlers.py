@@ -9,6 +9,7 @@ from typing import Any
 from featurestore.errors import FeatureStoreError
 from featurestore.pipelines.materialization.materialize import ViewProgress
 from featurestore.pipelines.training_sets.training_set import TrainingSet
+from featurestore.server.jobs.job import FILLING
 from featurestore.store import FeatureStore
 from featurestore.values.result import to_dicts
 
@@ -20,7 +21,6 @@ REBUILD = "rebuild"
 COMPARISON = "comparison"
 MAINTENANCE = "maintenance"
 REPAIR = "repair"
-FILLING = "filling"
 
 Report = Callable[[dict[str, Any]], None]
 """Takes JSON-ready progress."""

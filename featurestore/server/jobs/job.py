@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+FILLING = "filling"
+"""The kind, and the id, of the job that fills what the online store has lost."""
+
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 

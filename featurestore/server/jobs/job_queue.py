@@ -1,4 +1,4 @@
-"""A first-in, first-out queue of job ids, stored by huey in a SQLite file."""
+"""First-in, first-out queues of job ids, stored by huey in a SQLite file."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +11,7 @@ from huey.registry import Message
 from huey.serializer import Serializer
 
 from featurestore import private
+from featurestore.server.jobs.job import FILLING
 
 POLL_SECONDS = 0.1
 """How often an idle worker thread looks for a job."""
@@ -34,12 +35,12 @@ class QueueConsumer(Consumer):
 
 
 class JobQueue:
-    """The queue of one home folder. A consumer calls `run` with the id of each job."""
+    """One queue of a home folder. A consumer calls `run` with the id of each job."""
 
-    def __init__(self, root: Path, run: Callable[[str], None]) -> None:
+    def __init__(self, root: Path, name: str, run: Callable[[str], None]) -> None:
         private.make_folder(root)
         private.make_file(root / "queue.db")
-        self._huey = SqliteHuey("jobs", filename=str(root / "queue.db"), results=False, serializer=JsonSerializer(), strict_fifo=True)
+        self._huey = SqliteHuey(name, filename=str(root / "queue.db"), results=False, serializer=JsonSerializer(), strict_fifo=True)
         self._put = self._huey.task(name="job")(_as_task(run))
 
     def put(self, id: str) -> None:
@@ -59,6 +60,26 @@ class JobQueue:
     def close(self) -> None:
         """Close this thread's connection to the file."""
         self._huey.storage.close()
+
+
+class JobQueues:
+    """The queues of one home folder: one for most jobs, and one for the job that fills the online store, which must not wait for others."""
+
+    def __init__(self, root: Path, run: Callable[[str], None]) -> None:
+        self._jobs, self._filling = JobQueue(root, "jobs", run), JobQueue(root, "filling", run)
+
+    def of(self, kind: str) -> JobQueue:
+        """The queue of a kind of jobs."""
+        return self._filling if kind == FILLING else self._jobs
+
+    def consumers(self, workers: int) -> "list[QueueConsumer]":
+        """A consumer for each queue: the first one takes `workers` jobs at a time, the other the job that fills the online store."""
+        return [self._jobs.consumer(workers), self._filling.consumer(1)]
+
+    def close(self) -> None:
+        """Close this thread's connections to the file."""
+        self._jobs.close()
+        self._filling.close()
 
 
 def _as_task(run: Callable[[str], None]) -> Callable[[str], None]:

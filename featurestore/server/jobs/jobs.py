@@ -7,11 +7,11 @@ from typing import Any
 
 from featurestore.errors import NotReady
 from featurestore.server.jobs.job import Job
-from featurestore.server.jobs.job_queue import JobQueue
+from featurestore.server.jobs.job_queue import JobQueues
 from featurestore.server.jobs.job_store import Fill, JobStore
 
 WAITING = 16
-"""Most jobs in the queue."""
+"""Most jobs in a queue."""
 POLL_SECONDS = 0.05
 
 
@@ -20,7 +20,7 @@ class Jobs:
 
     def __init__(self, root: Path) -> None:
         self._store = JobStore(root)
-        self._queue = JobQueue(root, _refuse_to_run)
+        self._queues = JobQueues(root, _refuse_to_run)
 
     def start(self, id: str, kind: str, request: dict[str, Any], fill: Fill | None = None) -> Job:
         """Queue a job, or return the one with this id that is already queued or running.
@@ -30,11 +30,12 @@ class Jobs:
         existing = self.get(id)
         if existing is not None and existing.live:
             return existing
-        if len(self._queue.waiting()) >= WAITING:
+        queue = self._queues.of(kind)
+        if len(queue.waiting()) >= WAITING:
             raise NotReady(f"{WAITING} jobs are waiting already; try again when some are done")
         job, new = self._store.add(id, kind, request, fill or (lambda folder: None))
         if new:
-            self._queue.put(id)
+            queue.put(id)
         return job
 
     def get(self, id: str) -> Job | None:
@@ -57,7 +58,7 @@ class Jobs:
 
     def close(self) -> None:
         """Close the queue's file."""
-        self._queue.close()
+        self._queues.close()
 
 
 def _refuse_to_run(id: str) -> None:
