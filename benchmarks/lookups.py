@@ -86,9 +86,9 @@ def _post(client: httpx.Client, url: str, entities: Sequence[Mapping[str, Any]])
 
 
 def _serve(home: Path, announce: Callable[[str], None]) -> None:
-    from featurestore.server.run import serve  # noqa: PLC0415
+    from featurestore.server.run import run_server  # noqa: PLC0415
 
-    serve(Settings(home=home / "store", port=0), announce)
+    run_server(Settings(home=home / "store", port=0), announce)
 
 
 def _serve_by_hand(home: Path, announce: Callable[[str], None]) -> None:

@@ -156,9 +156,9 @@ def _micros(pairs: Sequence[tuple[float, float]]) -> tuple[str, str]:
 
 def _serve(home: Path, cores: set[int], announce: Callable[[str], None]) -> None:
     os.sched_setaffinity(0, cores)
-    from featurestore.server.run import serve  # noqa: PLC0415
+    from featurestore.server.run import run_server  # noqa: PLC0415
 
-    serve(Settings(home=home, port=0), announce)
+    run_server(Settings(home=home, port=0), announce)
 
 
 def _serve_constant(answer: bytes, cores: set[int], announce: Callable[[str], None]) -> None:

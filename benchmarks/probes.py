@@ -118,6 +118,6 @@ def _kind(answer: httpx.Response) -> str:
 
 
 def _serve(home: Path, announce: Callable[[str], None]) -> None:
-    from featurestore.server.run import serve  # noqa: PLC0415
+    from featurestore.server.run import run_server  # noqa: PLC0415
 
-    serve(Settings(home=home / "store", port=0, query_seconds=QUERY_SECONDS), announce)
+    run_server(Settings(home=home / "store", port=0, query_seconds=QUERY_SECONDS), announce)

@@ -65,9 +65,9 @@ def _downloaded(url: str) -> int:
 
 def _serve(home: Path, announce: Callable[[str], None]) -> None:
     # Here and not above: what imports this module needs no web framework.
-    from featurestore.server.run import serve  # noqa: PLC0415
+    from featurestore.server.run import run_server  # noqa: PLC0415
 
-    serve(Settings(home=home / "store", memory_limit=LIMIT, port=0), announce)
+    run_server(Settings(home=home / "store", memory_limit=LIMIT, port=0), announce)
 
 
 def _peak(pid: int) -> float:

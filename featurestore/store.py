@@ -15,10 +15,11 @@ from featurestore import verbs
 from featurestore.backend import Backend, is_model_uri
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl.csv_format import Csv
-from featurestore.errors import FeatureStoreError, RequestError
+from featurestore.errors import RequestError
 from featurestore.progress import MaterializationProgress, TrainingSetProgress, materialization_reporter, training_set_reporter
-from featurestore.records import definitions, describe, health
+from featurestore.records import definitions, describe
 from featurestore.records.definitions import Applied
+from featurestore.records.health import StoreHealth, check_components, error_of
 from featurestore.records.live_versions import live_versions
 from featurestore.records.lost_tables import LostTables
 from featurestore.records.names import service_name, view_name, view_names
@@ -308,15 +309,15 @@ class FeatureStore:
         """
         return describe.models(self._runtime)
 
-    def check(self, write: bool = False) -> dict[str, FeatureStoreError | None]:
-        """Check catalog, warehouse and online store with a small request to each: the error by name, None if there is none.
+    def check(self, write: bool = False) -> StoreHealth:
+        """Check catalog, warehouse and online store with a small request to each.
 
         An online store that has lost tables is an error too. With `write`, an object is written to the warehouse and removed.
         """
-        errors = health.check_components(self._runtime, check_flag(write, "write"))
+        errors = check_components(self._runtime, check_flag(write, "write"))
         if not any(errors.values()):
-            errors["online store"] = health.error_of(self._lost_tables.raise_lost)
-        return errors
+            errors["online store"] = error_of(self._lost_tables.raise_lost)
+        return StoreHealth(errors)
 
     def close(self) -> None:
         """Close all connections. A closed store reopens them when it is used again."""

@@ -38,9 +38,9 @@ def score(model_uri: str, spine: str, written: tuple[str, ...], at: str | None, 
     file_format = csv_format.parse_format(written)
     with context.store() as store:
         if context.url() is None:
-            from featurestore.models import score as scored  # noqa: PLC0415
+            from featurestore import models  # noqa: PLC0415
 
-            rows = scored(model_uri, spine, at, store=cast("FeatureStore", store), format=file_format)
+            rows = models.score(model_uri, spine, at, store=cast("FeatureStore", store), format=file_format)
         else:
             rows = cast("RemoteStore", store).score(model_uri, spine, at, format=file_format)
     if out is not None:

@@ -20,9 +20,9 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     the requests in progress.
     """
     # Imported here, since a web framework would slow down `--help`.
-    from featurestore.server.run import serve as run  # noqa: PLC0415
+    from featurestore.server.run import run_server  # noqa: PLC0415
 
-    run(context.settings(host=host, port=port, workers=workers), _announce)
+    run_server(context.settings(host=host, port=port, workers=workers), _announce)
 
 
 def _announce(url: str) -> None:

@@ -37,6 +37,7 @@ from featurestore.pipelines.training_sets.progress import BuildProgress
 from featurestore.pipelines.training_sets.request import TrainingSetRequest
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.progress import MaterializationProgress, TrainingSetProgress, materialization_reporter, training_set_reporter
+from featurestore.records.health import ServerHealth
 from featurestore.records.listings import EntityInfo, ModelInfo, ServiceDetail, ServiceInfo, SourceInfo, ViewDetail, ViewInfo
 from featurestore.records.names import service_name, view_name, view_names
 from featurestore.spines.join_request import JoinRequest
@@ -291,9 +292,9 @@ class RemoteStore:
         taken = None if model is None else self.get_training_set(model.training_set).plan.column_names
         return frame_like(spine, scoring.append_predictions(rows, taken, address, self.predict))
 
-    def parts(self) -> dict[str, str]:
-        """The state of each component of the server, by name. Raises: NotReady for one that cannot be reached."""
-        return self._calls.get_object("/readyz")
+    def parts(self) -> ServerHealth:
+        """The state of each component of the server, and of each verb that it serves. Raises: NotReady naming components that are down."""
+        return ServerHealth(self._calls.get_object("/readyz"))
 
     def entities(self) -> list[EntityInfo]:
         """The applied entities."""

@@ -20,7 +20,7 @@ from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import AssertRefSnapshotId
 from pyiceberg.transforms import MonthTransform
 
-from featurestore.errors import Conflict, NotFound, NotReady, RequestError
+from featurestore.errors import CommitConflict, Conflict, NotFound, NotReady, RequestError
 from featurestore.lakehouse import leftovers, type_mapping
 from featurestore.lakehouse.catalog_errors import UNREACHABLE, to_store_error, translating_errors
 from featurestore.lakehouse.commits import ATTEMPTS, begin, commit, stage_properties
@@ -122,13 +122,25 @@ def create(
 
 def create_if_absent(catalog: Catalog, identifier: str, schema: pa.Schema, *, month_of: str | None = None) -> Table:
     """Load a table, or create it as `create` does if it does not exist."""
+    return load_or_create(catalog, identifier, schema, month_of=month_of)[0]
+
+
+def load_or_create(
+    catalog: Catalog, identifier: str, schema: pa.Schema, *, month_of: str | None = None, properties: Mapping[str, str] | None = None
+) -> tuple[Table, bool]:
+    """As `create_if_absent`, with properties for a new table; also returns whether this call created it.
+
+    Raises: CommitConflict if other processes create and drop the table meanwhile; else as `create`.
+    """
     if (table := find(catalog, identifier)) is not None:
-        return table
+        return table, False
     try:
-        return create(catalog, identifier, schema, month_of=month_of)
-    except Conflict:
+        return create(catalog, identifier, schema, month_of=month_of, properties=properties), True
+    except Conflict as conflict:
         # Another process created it at the same time.
-        return load(catalog, identifier)
+        if (table := find(catalog, identifier)) is not None:
+            return table, False
+        raise CommitConflict(f"another process created {identifier} and dropped it again; try again", table=identifier) from conflict
 
 
 def _find_created(catalog: Catalog, identifier: str, creation: str) -> Table | None:

@@ -10,17 +10,19 @@ from featurestore.errors import MissingExtra
 
 if TYPE_CHECKING:
     from featurestore.models.attaching import attach
-    from featurestore.models.lineage import set_alias, trained_on
+    from featurestore.models.lineage import TrainedModel, set_alias, trained_on
     from featurestore.models.model_logging import log_model
     from featurestore.models.scoring import score
     from featurestore.models.serving import LoadedModel, LoadedModels
-    from featurestore.models.stamp import training_set
+    from featurestore.models.stamped_manifest import StampedManifest, training_set
     from featurestore.pipelines.prediction import Prediction
 
 __all__ = [
     "LoadedModel",
     "LoadedModels",
     "Prediction",
+    "StampedManifest",
+    "TrainedModel",
     "attach",
     "log_model",
     "score",
@@ -33,12 +35,14 @@ _HOMES = {
     "LoadedModel": "serving",
     "LoadedModels": "serving",
     "Prediction": "serving",
+    "StampedManifest": "stamped_manifest",
+    "TrainedModel": "lineage",
     "attach": "attaching",
     "log_model": "model_logging",
     "score": "scoring",
     "set_alias": "lineage",
     "trained_on": "lineage",
-    "training_set": "stamp",
+    "training_set": "stamped_manifest",
 }
 
 

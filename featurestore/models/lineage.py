@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from featurestore.models import stamp, tracking
@@ -10,13 +11,30 @@ from featurestore.models.store_access import check_store
 from featurestore.records import model_events
 from featurestore.settings import load_settings
 from featurestore.store import FeatureStore
+from featurestore.values.result import Result
 
 
-def trained_on(table: str, snapshot_id: int | str | None, store: FeatureStore | None = None) -> list[dict[str, Any]]:
+@dataclass(frozen=True, eq=False)
+class TrainedModel(Result):
+    """A version of a registered model, or a logged model that is not registered, with `version` None and no aliases.
+
+    `model_id` and `run_id` are MLflow's ids of the logged model and its run; `training_set` is the id of the training set.
+    """
+
+    model: str
+    version: str | None
+    aliases: tuple[str, ...]
+    model_uri: str
+    model_id: str
+    run_id: str
+    training_set: str
+
+
+def trained_on(table: str, snapshot_id: int | str | None, store: FeatureStore | None = None) -> list[TrainedModel]:
     """The models whose training set pinned this snapshot of a feature table; None: those for which the table was empty.
 
-    A dict for each registered version, and for each unregistered model with version None: model, version, aliases, model_id, model_uri,
-    run_id, training_set. `table` is a name such as features.customer_orders_v1, with or without the namespace.
+    Returns one result for each registered version, and one for each model that is not registered, by name and version. `table` is a
+    name such as features.customer_orders_v1, with or without the namespace.
     """
     check_store(store)
     tracking.use_tracking(None if store is None else store.settings)
@@ -85,10 +103,10 @@ def _logged(filter_: str) -> Iterator[Any]:
         yield from mlflow.search_logged_models(experiment_ids=experiments, filter_string=filter_, output_format="list")
 
 
-def _describe(name: str, version: str, entries: dict[str, Any]) -> dict[str, Any] | None:
+def _describe(name: str, version: str, entries: dict[str, Any]) -> TrainedModel | None:
     """The result for one model; None for a version that has been deleted."""
     if not version:
-        return {"model": name, "version": None, "aliases": [], "model_uri": f"models:/{entries['model_id']}", **entries}
+        return TrainedModel(name, None, (), f"models:/{entries['model_id']}", **entries)
     try:
         # Searches do not return aliases.
         aliases = mlflow.MlflowClient().get_model_version(name, version).aliases
@@ -96,4 +114,4 @@ def _describe(name: str, version: str, entries: dict[str, Any]) -> dict[str, Any
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return None
-    return {"model": name, "version": version, "aliases": list(aliases), "model_uri": f"models:/{name}/{version}", **entries}
+    return TrainedModel(name, version, tuple(aliases), f"models:/{name}/{version}", **entries)

@@ -1,7 +1,6 @@
 """The stamp: a record of a model's training set, in the model's artifacts and on its entries in MLflow."""
 
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import RequestError
 from featurestore.models import tracking
 from featurestore.models.inputs import Input
-from featurestore.models.mlflow_client import artifact_repository, asking, local_path, mlflow
+from featurestore.models.mlflow_client import asking, local_path, mlflow
 from featurestore.records import stored_definition
 from featurestore.settings import Settings
 
@@ -97,30 +96,17 @@ def read_stamp(folder: Path) -> Stamp:
     return stamp_from_dict(json.loads(path.read_text()))
 
 
-def training_set(model_uri: str, settings: Settings | None = None) -> dict[str, Any]:
-    """The manifest of the training set behind a model.
-
-    Raises: NotFound for an unknown model; RequestError for a model without a stamp.
-    """
-    training_set_id(model_uri, settings)
-    address = local_path(model_uri)
-    with tempfile.TemporaryDirectory() as folder, asking("model", model_uri):
-        # Through the repository, because MLflow does not accept addresses of files under models:/m-....
-        repository = artifact_repository.get_artifact_repository(address)
-        manifest: dict[str, Any] = json.loads(Path(repository.download_artifacts(f"{FOLDER}/{MANIFEST}", folder)).read_text())
-    return manifest
-
-
 def training_set_id(model_uri: str, settings: Settings | None = None) -> str:
     """The id of the training set behind a model: models:/name/1, models:/name@alias, models:/m-..., runs:/..., or a folder.
 
-    `settings` select MLflow; None: the one in use, else the configured one. Raises: as `training_set`.
+    `settings` select MLflow; None: the one in use, else the configured one. Raises: NotFound for an unknown model; RequestError for a model
+    without a stamp.
     """
     return str(stamped_info(model_uri, settings).metadata[PREFIX]["training_set"])
 
 
 def stamped_info(model_uri: str, settings: Settings | None = None) -> Any:
-    """MLflow's ModelInfo of a stamped model, with `Stamp.metadata` in its metadata. Raises: as `training_set`."""
+    """MLflow's ModelInfo of a stamped model, with `Stamp.metadata` in its metadata. Raises: as `training_set_id`."""
     tracking.use_tracking(settings)
     with asking("model", model_uri):
         info = mlflow.models.get_model_info(local_path(model_uri))

@@ -40,8 +40,9 @@ class Health:
     def readyz(self) -> dict[str, str]:
         """The state of each component that the server depends on, and of each function that it serves.
 
-        503 names the components that are down and that lookups and builds need. A function is `ok`, `down`, or works only with
-        `what was loaded before`. Models and predictions are `not installed` without the extra.
+        503 names the components that are down and that lookups and builds need. A function is `ok`, `down`, or `cached only`, which means
+        that it works for the services and models that the process has already loaded. Models and predictions are `not installed` without
+        the extra.
         """
         errors: dict[str, FeatureStoreError | None] = {**self._store.check(), "models": self._check_models()}
         states = {component: "ok" if error is None else str(error.details.get("state", "down")) for component, error in errors.items()}

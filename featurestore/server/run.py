@@ -37,7 +37,7 @@ HUNG_SECONDS = 60
 """How long one of several processes may not respond before it is replaced; long, since a busy machine may delay it."""
 
 
-def serve(settings: Settings, announce: Callable[[str], None]) -> None:
+def run_server(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; `announce` is called with the URL once the server accepts connections.
 
     Raises: RequestError if it cannot listen on the address, or must not do so without a token.

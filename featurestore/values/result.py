@@ -1,14 +1,16 @@
 """What a method of the store returns: an object with typed attributes, which can also be read like its JSON form."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from featurestore.values import times
 
 SNAPSHOT_ID: Mapping[str, Any] = {"snapshot id": True}
 """Metadata of fields with snapshot ids: text in JSON, since many JSON readers round integers of this size."""
+
+ValueT = TypeVar("ValueT")
 
 
 class Result:
@@ -51,6 +53,42 @@ class Result:
 
     # As a dict, which it equals.
     __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, eq=False)
+class NamedValues(Result, Generic[ValueT]):
+    """The base of results whose entries have names that are known only at run time, or are not names of attributes.
+
+    It reads like the mapping `entries`, with `keys`, `values` and `items`, so `dict(result)` and `**result` work too.
+    """
+
+    entries: Mapping[str, ValueT]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entries, as a dict."""
+        return dict(self.entries)
+
+    def keys(self) -> KeysView[str]:
+        """The names of the entries."""
+        return self.entries.keys()
+
+    def values(self) -> ValuesView[ValueT]:
+        """The entries without their names."""
+        return self.entries.values()
+
+    def items(self) -> ItemsView[str, ValueT]:
+        """The entries with their names."""
+        return self.entries.items()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """An entry; `default` if there is none of this name."""
+        return self.entries.get(name, default)
+
+    def __getitem__(self, name: str) -> ValueT:
+        return self.entries[name]
+
+    def __len__(self) -> int:
+        return len(self.entries)
 
 
 def to_dicts(results: Sequence[Result]) -> list[dict[str, Any]]:

@@ -229,6 +229,13 @@ def test_verbs_may_be_called_from_several_threads(own_shop: FeatureStore) -> Non
         assert found == [2] * 160
 
 
+def test_the_state_of_a_server(own_shop: FeatureStore) -> None:
+    with shop.serving(own_shop) as url, connect(url) as store:
+        state = store.parts()
+    assert (state["online store"], state.ok) == ("ok", True)
+    assert state == dict(state) == state.to_dict()
+
+
 def test_the_package_exports_it() -> None:
     assert featurestore.connect is connect
 

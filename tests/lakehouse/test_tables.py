@@ -6,6 +6,7 @@ import sqlite3
 import uuid
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -36,6 +37,34 @@ def test_create_twice(catalog: Catalog) -> None:
     tables.create(catalog, "features.a", EVENTS)
     with pytest.raises(Conflict, match=r"features\.a exists"):
         tables.create(catalog, "features.a", EVENTS)
+
+
+def test_a_table_is_created_once_and_then_loaded(catalog: Catalog) -> None:
+    table, created = tables.load_or_create(catalog, "features.a", EVENTS, properties={"by": "first"})
+    again, created_again = tables.load_or_create(catalog, "features.a", EVENTS, properties={"by": "second"})
+    assert (created, created_again, table.uuid) == (True, False, again.uuid)
+    assert again.properties["by"] == tables.create_if_absent(catalog, "features.a", EVENTS).properties["by"] == "first"
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_another_process_that_creates_the_table_first(catalog: Catalog, monkeypatch: pytest.MonkeyPatch, dropped: bool) -> None:
+    create_table = catalog.create_table
+
+    def create_second(identifier: str, *args: Any, **options: Any) -> Any:
+        create_table(identifier, EVENTS, properties={"by": "another"})
+        try:
+            return create_table(identifier, *args, **options)
+        finally:
+            if dropped:
+                catalog.drop_table(identifier)
+
+    monkeypatch.setattr(catalog, "create_table", create_second)
+    if dropped:
+        with pytest.raises(CommitConflict, match=r"created features\.a and dropped it again"):
+            tables.load_or_create(catalog, "features.a", EVENTS)
+        return
+    table, created = tables.load_or_create(catalog, "features.a", EVENTS)
+    assert (table.properties["by"], created) == ("another", False)
 
 
 def test_create_names_the_wrong_column(catalog: Catalog) -> None:

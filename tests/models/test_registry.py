@@ -23,7 +23,10 @@ def test_a_model_leads_to_its_training_set_by_any_address(world: World, logged: 
     models.set_alias("churn", "champion", 1, store=world.store)
     addresses = ("models:/churn/1", "models:/churn@champion", f"models:/{logged.model_id}", f"runs:/{logged.run_id}/churn")
     assert {training_set_id(uri) for uri in addresses} == {world.training_set.id}
-    assert models.training_set("models:/churn@champion") == world.training_set.manifest
+    manifest = models.training_set("models:/churn@champion")
+    assert manifest == manifest.to_dict() == dict(manifest) == world.training_set.manifest
+    assert (manifest.id, manifest.digest) == (world.training_set.id, world.training_set.digest)
+    assert (manifest.snapshots, manifest["sql"]) == (world.training_set.snapshots, world.training_set.sql)
     assert world.store.rebuild("models:/churn/1").digest == world.training_set.digest
     with pytest.raises(NotFound, match="churn/9"):
         training_set_id("models:/churn/9")
@@ -36,7 +39,8 @@ def test_a_snapshot_leads_to_the_models(world: World, logged: Any) -> None:
     mine = next(one for one in found if one["model"] == "churn" and one["version"] == "1")
     assert mine["model_id"] == logged.model_id
     assert mine["training_set"] == world.training_set.id
-    assert mine["model_uri"] == "models:/churn/1"
+    assert mine["model_uri"] == mine.model_uri == "models:/churn/1"
+    assert list(mine.to_dict()) == ["model", "version", "aliases", "model_uri", "model_id", "run_id", "training_set"]
     assert models.trained_on(table=table, snapshot_id=1) == []
 
 

@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from featurestore import FeatureStore, Settings
 from featurestore.errors import RequestError
 from featurestore.server.app import create_app
-from featurestore.server.run import serve
+from featurestore.server.run import run_server
 from tests import shop
 from tests.server.test_errors import refused
 
@@ -225,7 +225,7 @@ READING = {"healthz", "readyz", "metrics", "compare_training_sets", "page", "sta
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "features.example"])
 def test_an_open_server_must_be_meant(tmp_path: Path, host: str) -> None:
     with pytest.raises(RequestError, match=r"FEATURESTORE_TOKEN.*allow_anonymous"):
-        serve(Settings(home=tmp_path, host=host, port=0), lambda url: pytest.fail(f"it listens on {url}"))
+        run_server(Settings(home=tmp_path, host=host, port=0), lambda url: pytest.fail(f"it listens on {url}"))
 
 
 @pytest.mark.parametrize("given", [{"token": "x"}, {"allow_anonymous": True}])
@@ -234,6 +234,6 @@ def test_one_that_is_meant_listens(tmp_path: Path, given: dict[str, object], cap
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        serve(Settings(home=tmp_path, host="0.0.0.0", port=0, **given), stop)
+        run_server(Settings(home=tmp_path, host="0.0.0.0", port=0, **given), stop)
     assert ("is guessed in no time" in caplog.text) is ("token" in given)
     assert ("can read and change everything" in caplog.text) is ("token" not in given)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from featurestore.values import json_encoding
-from featurestore.values.result import SNAPSHOT_ID, Result, to_dicts
+from featurestore.values.result import SNAPSHOT_ID, NamedValues, Result, to_dicts
 
 MOMENT = datetime(2026, 3, 1, 12, 0, 0, 1, UTC)
 BIG = (1 << 62) + 1
@@ -74,3 +74,15 @@ def test_a_result_reads_like_a_dict() -> None:
     assert Part((), None, None) != WHOLE
     with pytest.raises(KeyError):
         WHOLE["other"]
+
+
+def test_named_values_read_like_their_mapping() -> None:
+    states = NamedValues({"online store": "ok", "keys": "down"})
+    assert (states["online store"], states["keys"], states.get("nothing", "?")) == ("ok", "down", "?")
+    assert dict(states) == dict(**states) == states.to_dict() == {"online store": "ok", "keys": "down"}
+    assert states == {"online store": "ok", "keys": "down"} != NamedValues({"keys": "down"})
+    assert (list(states), len(states), "keys" in states, "values" in states) == (["online store", "keys"], 2, True, False)
+    assert (list(states.keys()), list(states.values())) == (["online store", "keys"], ["ok", "down"])
+    assert list(states.items()) == [("online store", "ok"), ("keys", "down")]
+    with pytest.raises(KeyError, match="nothing"):
+        states["nothing"]

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
-from featurestore.compiler.chunk_rows import newest_event as newest_event_query
+from featurestore.compiler.chunk_rows import newest_event
 from featurestore.compiler.data_checks import BROKEN_ROWS, CHECKED_ROWS, EXAMPLE, count_violations, violation_conditions
 from featurestore.compiler.events import Events
 from featurestore.compiler.relations import Handle
@@ -104,7 +104,7 @@ def tally(session: Session, view: FeatureView, relation: Handle) -> Tally:
         raise
 
 
-def newest_event(runtime: Runtime, session: Session, view: FeatureView, source: PinnedSource, events: Events, end: int) -> int | None:
+def find_newest_event(runtime: Runtime, session: Session, view: FeatureView, source: PinnedSource, events: Events, end: int) -> int | None:
     """The time of the source's newest event at or before `end`, within the range of the view's freshness checks; in microseconds.
 
     None without freshness checks, or without such an event. It is read from the source, since the computed rows do not show it: an
@@ -116,12 +116,12 @@ def newest_event(runtime: Runtime, session: Session, view: FeatureView, source: 
         return None
     begin = max(end - max(reach), times.FIRST)
     raw = reading.add_source(runtime, session, source, events.reads, reading.TimeBounds(begin, end)).relation
-    newest = single_row(session, newest_event_query(events.rows(raw, begin, end)))["newest"]
+    newest = single_row(session, newest_event(events.rows(raw, begin, end)))["newest"]
     return None if newest is None else int(newest)
 
 
 def judge(view: FeatureView, tally: Tally, newest: int | None, end: int, continues: bool) -> tuple[Outcome, ...]:
-    """The outcome of each check of a view, in order, from the tally of all rows of a run and the result of `newest_event`.
+    """The outcome of each check of a view, in order, from the tally of all rows of a run and the result of `find_newest_event`.
 
     `end` is the end of the run's interval in microseconds. `continues`: the run starts at the watermark, where it is normal that there
     are no new rows.

@@ -3,10 +3,10 @@
 If rows of a key were deleted, the newest remaining row is read from the whole table; if none remains, the key is deleted online.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from dataclasses import replace as with_changes
 from typing import TypeAlias
 
 import pyarrow as pa
@@ -149,7 +149,7 @@ def _plan_once(read: Callable[[Sequence[str] | None], Relation], planned: "Relat
         planned = planned or read(None)
         known = {column.name: column for column in planned.columns} if isinstance(planned, IcebergFiles) else {}
         if isinstance(planned, IcebergFiles) and known.keys() >= set(columns):
-            return with_changes(planned, columns=tuple(known[name] for name in columns))
+            return dataclasses.replace(planned, columns=tuple(known[name] for name in columns))
         return read(columns)
 
     return log

@@ -258,7 +258,7 @@ def _judge_checks(task: Task, interval: Interval, checkpoint: Checkpoint, contin
     if not task.view.checks:
         return ()
     tally = Tally.from_dict(checkpoint.tally) if checkpoint.tally else Tally()
-    newest = checks.newest_event(task.runtime, task.session, task.view, task.source, task.events, interval.upper)
+    newest = checks.find_newest_event(task.runtime, task.session, task.view, task.source, task.events, interval.upper)
     outcomes = checks.judge(task.view, tally, newest, interval.upper, continues)
     checks.raise_on_errors(task.view, outcomes)
     return outcomes

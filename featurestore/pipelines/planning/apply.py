@@ -81,24 +81,21 @@ def _ensure_table(runtime: Runtime, row: Applied, base: int | None) -> Table | N
     """Create the empty feature table of a new version; None if it exists with the same fingerprint."""
     name = runtime.features_table(row.table)
     for pause in (*PAUSES, 0.0):
-        existing = _find_table(runtime, row)
-        if existing is None:
-            return _create(runtime, row)
-        if existing.properties.get(FINGERPRINT) == row.fingerprint:
+        table, created = _load_or_create(runtime, row)
+        if created:
+            return table
+        if table.properties.get(FINGERPRINT) == row.fingerprint:
             return None
         definitions.refuse_stale(runtime, base)
         # Another apply has created the table; it will be in the registry soon.
         time.sleep(pause)
-    if (
-        existing is not None
-        and FINGERPRINT in existing.properties
-        and existing.snapshot_id is None
-        and not definitions.read_registry(runtime).has(row)
-    ):
-        if times.now() - existing.updated_us > ABANDONED_SECONDS * 1_000_000:
+    if FINGERPRINT in table.properties and table.snapshot_id is None and not definitions.read_registry(runtime).has(row):
+        if times.now() - table.updated_us > ABANDONED_SECONDS * 1_000_000:
             # Left over from an apply that was killed.
-            dropping.drop_table(runtime.catalog, name, dropping.identity_of(existing))
-            return _create(runtime, row)
+            dropping.drop_table(runtime.catalog, name, dropping.identity_of(table))
+            table, created = _load_or_create(runtime, row)
+            if created or table.properties.get(FINGERPRINT) == row.fingerprint:
+                return table if created else None
         raise CommitConflict(
             f"another apply is creating {name}, or was interrupted while creating it; apply again, after {ABANDONED_SECONDS} seconds at the"
             " latest, when the leftover table is replaced",
@@ -107,24 +104,14 @@ def _ensure_table(runtime: Runtime, row: Applied, base: int | None) -> Table | N
     raise Conflict(f"table {name} exists and is not version {row.version} of view {row.name}; drop or rename that table, then apply again")
 
 
-def _find_table(runtime: Runtime, row: Applied) -> Table | None:
-    return tables.find(runtime.catalog, runtime.features_table(row.table))
-
-
-def _create(runtime: Runtime, row: Applied) -> Table | None:
+def _load_or_create(runtime: Runtime, row: Applied) -> tuple[Table, bool]:
+    """The feature table of a version, and whether this call created it. Raises: as `tables.load_or_create`."""
     schema = pa.schema(
         [(column, pa.uuid() if sql_type == "UUID" else plain_arrow_type(sql_type)) for column, sql_type in row.columns.items()]
     )
     properties = {DEFINITION: json.dumps(row.document), FINGERPRINT: row.fingerprint}
     name = runtime.features_table(row.table)
-    try:
-        return tables.create(runtime.catalog, name, schema, month_of="feature_timestamp", properties=properties)
-    except Conflict as error:
-        # Another apply has just created it; use it if it has the same fingerprint.
-        existing = _find_table(runtime, row)
-        if existing is not None and existing.properties.get(FINGERPRINT) == row.fingerprint:
-            return None
-        raise CommitConflict(f"another apply is creating {name}; try again", table=name) from error
+    return tables.load_or_create(runtime.catalog, name, schema, month_of="feature_timestamp", properties=properties)
 
 
 def _drop_created(runtime: Runtime, created: Mapping[str, tuple[Applied, TableIdentity]]) -> None:
@@ -135,13 +122,13 @@ def _drop_created(runtime: Runtime, created: Mapping[str, tuple[Applied, TableId
                 continue
             dropping.drop_table(runtime.catalog, name, identity)
             if definitions.read_registry(runtime).has(row):
-                _create(runtime, row)
+                _load_or_create(runtime, row)
     except FeatureStoreError:
         logger.warning("an empty table of a failed apply could not be dropped; the next apply uses it", exc_info=True)
 
 
 def _describe_table(runtime: Runtime, row: Applied) -> None:
     """Update the definition in an existing table's properties; create it again if another apply that failed has dropped it."""
-    table = _find_table(runtime, row) or _create(runtime, row) or tables.load(runtime.catalog, runtime.features_table(row.table))
+    table, _ = _load_or_create(runtime, row)
     if table.properties.get(DEFINITION) != json.dumps(row.document):
         tables.set_properties(table, {DEFINITION: json.dumps(row.document)})

@@ -174,9 +174,9 @@ def main() -> None:
 
 def _run_in_process(settings: str, root: Path, id: str) -> None:
     # Imported here, so that only the fork server imports what jobs need, and the consumer does not.
-    from featurestore.server.jobs.process import main as run  # noqa: PLC0415
+    from featurestore.server.jobs.process import run_job  # noqa: PLC0415
 
-    run(settings, root, id)
+    run_job(settings, root, id)
 
 
 def _terminate(process: ForkServerProcess, seconds: float) -> None:

@@ -32,7 +32,7 @@ log = logger_of(__name__)
 REPORT_SECONDS = 0.1
 
 
-def main(settings: str, root: Path, id: str) -> None:
+def run_job(settings: str, root: Path, id: str) -> None:
     """Run the job with this id, unless another process runs it or it was cancelled; `settings` is JSON."""
     logs.begin()
     threading.Thread(target=_exit_with_consumer, daemon=True).start()

@@ -47,7 +47,7 @@ def newest(store: FeatureStore, of: FeatureView, end: datetime) -> datetime | No
     source = open_source(parts, of.source)
     with parts.engine.session() as session:
         events = source_events(session, of, source, add_columns(parts, session, of, source), State())
-        found = checks.newest_event(parts, session, of, source, events, times.micros(end))
+        found = checks.find_newest_event(parts, session, of, source, events, times.micros(end))
     return None if found is None else times.moment(found)
 
 
