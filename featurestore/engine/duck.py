@@ -13,11 +13,10 @@ import duckdb
 import pyarrow as pa
 
 from featurestore import private
-from featurestore.compiler.expressions import literal, quoted
-from featurestore.compiler.nanoseconds import truncate_sql
-from featurestore.compiler.query import Query, render
-from featurestore.compiler.relations import FILE, FieldId, FilePart, Handle, IcebergFiles, LocalFiles
-from featurestore.dsl.csv_format import Csv
+from featurestore.compiler.file_rows import iceberg_rows, local_rows
+from featurestore.compiler.query import Query, all_rows, render
+from featurestore.compiler.relations import FieldId, Handle, IcebergFiles, LocalFiles
+from featurestore.compiler.session_rows import MEMORY_LIMIT, MONTH, by_month, in_microseconds, with_types
 from featurestore.engine import watch
 from featurestore.engine.arrow_types import refuse_inexact_types
 from featurestore.engine.connection import NO_FILES, AllowedFolders, allowed_folders, connect, connect_trusted
@@ -25,7 +24,7 @@ from featurestore.engine.duckdb_errors import translate_errors
 from featurestore.engine.evaluator import Evaluator
 from featurestore.engine.rereadable import Rereadable
 from featurestore.engine.session import Relation
-from featurestore.engine.statements import READS, WRITES, one_statement
+from featurestore.engine.statements import READS, WRITES, Kind, copy_to_parquet, create, describe, drop, one_statement, rename_table
 from featurestore.engine.watch import Watch
 from featurestore.errors import FeatureStoreError
 from featurestore.values import byte_sizes
@@ -33,9 +32,6 @@ from featurestore.values import byte_sizes
 if TYPE_CHECKING:
     from featurestore.settings import Settings
 
-# The lowest compression level makes files 1 % larger and saves a quarter of the time; a small dictionary limit saves another quarter
-# for mostly distinct values, and makes no file larger.
-PARQUET = "COMPRESSION zstd, COMPRESSION_LEVEL 1, DICTIONARY_SIZE_LIMIT 4096"
 SMALL_DATABASE_BYTES = 10**9
 """Default memory limit in bytes of databases without tables."""
 
@@ -136,7 +132,7 @@ class DuckSession:
         self._connection, self._watch, self._within, self._folder = connection, seen, within, folder
         self._failure: FeatureStoreError | None = None
         self._arrow: set[str] = set()
-        self._created: dict[str, str] = {}
+        self._created: dict[str, Kind] = {}
 
     @property
     def folder(self) -> Path:
@@ -145,30 +141,29 @@ class DuckSession:
 
     @property
     def memory(self) -> int:
-        ((text,),) = self._execute("SELECT current_setting('memory_limit')", READS)
+        ((text,),) = self._execute(render(MEMORY_LIMIT), READS)
         return byte_sizes.parse(text)
 
     def add(self, name: str, relation: Relation) -> Handle:
         if isinstance(relation, IcebergFiles):
             # The columns are known; DESCRIBE would open the files once more.
             sql_types = {column.name: column.sql_type for column in relation.columns}
-            sql = self._file_sql(name, _iceberg_sql(relation), relation.paths)
+            rows = self._from_files(name, iceberg_rows(relation), relation.paths)
         elif isinstance(relation, LocalFiles):
-            sql_types = self._types(sql := self._file_sql(name, _local_sql(relation), relation.paths))
+            sql_types = self.schema(rows := self._from_files(name, local_rows(relation), relation.paths))
         else:
-            sql_types = self._types(sql := self._register(name, relation))
-        columns = [_micros(column, sql_type) for column, sql_type in sql_types.items()]
-        return self._create("VIEW", name, f"SELECT {', '.join(columns)} FROM ({sql})")
+            sql_types = self.schema(rows := self._register(name, relation))
+        return self._create("VIEW", name, in_microseconds(rows, sql_types))
 
     def create_table(self, name: str, query: Query) -> Handle:
-        return self._create("TABLE", name, render(query))
+        return self._create("TABLE", name, query)
 
     def create_view(self, name: str, query: Query) -> Handle:
-        return self._create("VIEW", name, render(query))
+        return self._create("VIEW", name, query)
 
     def rename_table(self, table: Handle, name: str) -> Handle:
-        self._run(f"DROP TABLE IF EXISTS {quoted(name)}")
-        self._run(f"ALTER TABLE {quoted(table.name)} RENAME TO {quoted(name)}")
+        self._run(drop("TABLE", name))
+        self._run(rename_table(table.name, name))
         self._created[name] = self._created.pop(table.name)
         return Handle(name)
 
@@ -179,13 +174,12 @@ class DuckSession:
         for name in self._arrow:
             self._connection.unregister(name)
         self._arrow.clear()
-        for kind in ("view", "table"):
-            for (name,) in self._execute(f"SELECT {kind}_name FROM duckdb_{kind}s() WHERE temporary AND NOT internal", READS):
-                self._run(f"DROP {kind} {quoted(name)}")
+        for name, kind in self._created.items():
+            self._run(drop(kind, name))
         self._created.clear()
 
     def schema(self, query: Query | Handle) -> dict[str, str]:
-        return self._types(render(query))
+        return {str(row[0]): str(row[1]) for row in self._execute(describe(render(query)), READS)}
 
     def batches(self, query: Query | Handle, rows: int = 65_536) -> pa.RecordBatchReader:
         sql = render(query)
@@ -199,16 +193,15 @@ class DuckSession:
     def write(
         self, query: Query, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None = None
     ) -> tuple[int, list[Path]]:
-        sql = render(query)
         private.make_folder_like_parent(folder)
         if self._folder is None or self._within.covers(folder / "rows.parquet"):
-            rows, files = self._write(sql, folder, ids, group_rows, month_of)
+            rows, files = self._write(query, folder, ids, group_rows, month_of)
             private.match_folder_mode(folder)
             return rows, files
         # DuckDB may write only to the session's own folder; the files are moved from there.
         staging = self._folder / f"written-{uuid.uuid4().hex}"
         staging.mkdir()
-        rows, files = self._write(sql, staging, ids, group_rows, month_of)
+        rows, files = self._write(query, staging, ids, group_rows, month_of)
         targets = [folder / file.relative_to(staging) for file in files]
         for file, target in zip(files, targets, strict=True):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -216,27 +209,22 @@ class DuckSession:
         private.match_folder_mode(folder)
         return rows, targets
 
-    def _write(self, sql: str, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None) -> tuple[int, list[Path]]:
-        fields = ", ".join(f"{quoted(name)}: {_field_id(found)}" for name, found in ids.items())
-        options = f"FORMAT parquet, {PARQUET}, ROW_GROUP_SIZE {group_rows}, FIELD_IDS {{{fields}}}, RETURN_FILES true"
-        target = folder / "rows.parquet"
-        if month_of is not None:
-            time = quoted(month_of)
-            sql = f"SELECT *, year({time}) * 12 + month({time}) AS __fs_month FROM ({sql})"
-            options, target = f"{options}, PARTITION_BY (__fs_month)", folder
+    def _write(
+        self, query: Query, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None
+    ) -> tuple[int, list[Path]]:
+        if month_of is None:
+            copy = copy_to_parquet(query, folder / "rows.parquet", ids, group_rows)
+        else:
+            copy = copy_to_parquet(by_month(query, month_of), folder, ids, group_rows, partition=MONTH)
         full = "the disk is full: neither data files nor what queries spill can be written; free some space and run again"
-        copy = f"COPY ({sql}) TO {literal(str(target))} ({options})"
         ((rows, files),) = self._execute(copy, (duckdb.StatementType.COPY,), full)
         return int(rows), [Path(file) for file in sorted(files)] if rows else []
 
-    def _types(self, sql: str) -> dict[str, str]:
-        return {str(row[0]): str(row[1]) for row in self._execute(f"DESCRIBE {sql}", READS)}
-
-    def _create(self, kind: str, name: str, sql: str) -> Handle:
+    def _create(self, kind: Kind, name: str, query: Query) -> Handle:
         # DuckDB replaces a table by a table only, and a view by a view.
-        if self._created.get(name, kind) != kind:
-            self._run(f"DROP {self._created[name]} IF EXISTS {quoted(name)}")
-        self._run(f"CREATE OR REPLACE TEMP {kind} {quoted(name)} AS {sql}")
+        if (before := self._created.get(name, kind)) != kind:
+            self._run(drop(before, name))
+        self._run(create(kind, name, query))
         self._created[name] = kind
         return Handle(name)
 
@@ -272,7 +260,7 @@ class DuckSession:
             rows: list[tuple[Any, ...]] = self._connection.execute(one_statement(self._connection, sql, allowed)).fetchall()
             return rows
 
-    def _register(self, name: str, rows: Any) -> str:
+    def _register(self, name: str, rows: Any) -> Query:
         if isinstance(rows, pa.RecordBatchReader):
             rows = pa.RecordBatchReader.from_batches(rows.schema, self._forward(rows))
         elif isinstance(rows, Rereadable):
@@ -281,73 +269,24 @@ class DuckSession:
         with translate_errors(self._watch):
             self._connection.register(f"{name}__arrow", rows)
         self._arrow.add(f"{name}__arrow")
-        return f"SELECT * FROM {quoted(f'{name}__arrow')}"
+        return all_rows(Handle(f"{name}__arrow"))
 
-    def _file_sql(self, name: str, sql: str, paths: Iterable[str]) -> str:
-        """SQL that reads these files; files outside of the allowed folders are first copied into the session by a trusted connection."""
+    def _from_files(self, name: str, query: Query, paths: Iterable[str]) -> Query:
+        """A query that reads these files; files outside of the allowed folders are first copied into the session by a trusted
+        connection.
+        """
         if all(map(self._within.covers, paths)):
-            return sql
-        copied = quoted(f"{name}__copy")
+            return query
         with (
             translate_errors(self._watch),
             closing(connect_trusted({"threads": 2, "temp_directory": ""})) as trusted,
             self._watch.over(trusted),
         ):
             # Arrow changes some of DuckDB's types, such as UUID.
-            types = trusted.execute(one_statement(trusted, f"DESCRIBE {sql}", READS)).fetchall()
-            columns = ", ".join(f"CAST({quoted(column)} AS {sql_type}) AS {quoted(column)}" for column, sql_type, *_ in types)
-            rows = trusted.sql(one_statement(trusted, sql, READS)).to_arrow_reader(65_536)
-            self._run(f"CREATE OR REPLACE TEMP TABLE {copied} AS SELECT {columns} FROM ({self._register(name, rows)})")
+            described = trusted.execute(one_statement(trusted, describe(render(query)), READS)).fetchall()
+            types = {str(column): str(sql_type) for column, sql_type, *_ in described}
+            rows = trusted.sql(one_statement(trusted, render(query), READS)).to_arrow_reader(65_536)
+            copied = self._create("TABLE", f"{name}__copy", with_types(self._register(name, rows), types))
             self._connection.unregister(f"{name}__arrow")
             self._arrow.discard(f"{name}__arrow")
-        return f"SELECT * FROM {copied}"
-
-
-def _field_id(field_id: FieldId) -> str:
-    if isinstance(field_id, int):
-        return str(field_id)
-    list_id, element = field_id
-    return f"{{__duckdb_field_id: {list_id}, element: {_field_id(element)}}}"
-
-
-def _iceberg_sql(files: IcebergFiles) -> str:
-    if not files.paths:
-        columns = ", ".join(f"CAST(NULL AS {column.sql_type}) AS {quoted(column.name)}" for column in files.columns)
-        return f"SELECT {columns} WHERE false"
-    fields = ", ".join(
-        f"{column.id}: {{name: {literal(column.name)}, type: {literal(column.sql_type)}, default_value: NULL}}" for column in files.columns
-    )
-    paths = ", ".join(literal(path) for path in files.paths)
-    return f"SELECT {', '.join(quoted(column.name) for column in files.columns)} FROM read_parquet([{paths}], schema=MAP {{{fields}}})"
-
-
-def _local_sql(files: LocalFiles) -> str:
-    return "\nUNION ALL ".join(_part_sql(part, files.csv) for part in files.parts)
-
-
-def _part_sql(part: FilePart, csv: Csv | None) -> str:
-    selected = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in part.select) or "*"
-    paths = ", ".join(literal(path) for path in part.paths)
-    options = ["hive_partitioning = false"]
-    if any(FILE in sql for _, sql in part.select):
-        options.append(f"filename = {literal(FILE)}")
-    if csv is None:
-        return f"SELECT {selected} FROM read_parquet([{paths}], {', '.join(options)})"
-    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in part.header)
-    options += [
-        "auto_detect = false",
-        "header = true",
-        f"columns = {{{columns}}}",
-        f"delim = {literal(csv.delimiter)}",
-        f"quote = {literal(csv.quote)}",
-        f"escape = {literal(csv.escape)}",
-        f"nullstr = [{', '.join(map(literal, csv.null))}]",
-        f"encoding = {literal(csv.encoding)}",
-    ]
-    return f"SELECT {selected} FROM read_csv([{paths}], {', '.join(options)})"
-
-
-def _micros(column: str, sql_type: str) -> str:
-    name = quoted(column)
-    found = truncate_sql(name, sql_type)
-    return name if found is None else f"{found} AS {name}"
+        return all_rows(copied)

@@ -9,23 +9,17 @@ from typing import Any
 
 import duckdb
 
-from featurestore.compiler.expressions import quoted
+from featurestore.compiler.evaluation import SERIALIZED_PLAN, over_nulls, over_values
+from featurestore.compiler.query import render
 from featurestore.compiler.scalar.row_function import RowFunction, compile_rows
 from featurestore.engine.connection import connect
 from featurestore.engine.duckdb_errors import translate_errors
 from featurestore.engine.session import ColumnValues
-from featurestore.engine.statements import READS, one_statement
+from featurestore.engine.statements import READS, describe, one_statement
 from featurestore.engine.watch import current
 from featurestore.values.times import EPOCH
 from featurestore.values.value_types import ZONED
 
-VALUE_RANGES = {
-    "DATE": ("DATE '0001-01-01'", "DATE '9999-12-31'"),
-    "TIMESTAMP": ("TIMESTAMP '0001-01-01'", "TIMESTAMP '9999-12-31 23:59:59.999999'"),
-    ZONED: ("TIMESTAMPTZ '0001-01-01 00:00:00+00'", "TIMESTAMPTZ '9999-12-31 23:59:59.999999+00'"),
-    "HUGEINT": (f"-{10**38 - 1}", f"{10**38 - 1}"),
-}
-"""The range of each type in Python and in tables, for types whose range is larger in DuckDB."""
 KNOWN_QUERIES = 1000
 """Limit of queries whose types are cached."""
 MAX_COMPILED_WORK = 20_000
@@ -69,13 +63,11 @@ class Evaluator:
     def evaluate_in_engine(self, expressions: Sequence[str], given: ColumnValues, rows: int) -> list[list[Any]]:
         """As `evaluate`, always by DuckDB."""
         sql_types = self._query(expressions, given).types
-        checked = [_range_checked(sql, sql_type) for sql, sql_type in zip(expressions, sql_types, strict=True)]
-        # Zoned times are fetched as numbers: DuckDB needs a time-zone package to make datetime objects.
-        selected = [f"epoch_us({sql})" if sql_type == ZONED else sql for sql, sql_type in zip(checked, sql_types, strict=True)]
+        query = over_values(expressions, sql_types, {name: sql_type for name, (sql_type, _) in given.items()}, rows)
         values = [list(column) for _, column in given.values()]
         watch = current()
         with self._busy(), watch.over(cursor := self._cursor()), translate_errors(watch):
-            rows_found = cursor.execute(f"SELECT {', '.join(selected)} FROM ({_source(given, rows)})", values).fetchall()
+            rows_found = cursor.execute(render(query), values).fetchall()
         results = [list(column) for column in zip(*rows_found, strict=True)] if rows else [[] for _ in expressions]
         return [_to_datetimes(column) if sql_type == ZONED else column for column, sql_type in zip(results, sql_types, strict=True)]
 
@@ -129,37 +121,14 @@ class Evaluator:
 
 def _bind(cursor: duckdb.DuckDBPyConnection, expressions: Sequence[str], columns: Mapping[str, str]) -> _Query:
     """Check and bind expressions over columns of these types."""
-    nulls = [f"CAST(NULL AS {sql_type}) AS {quoted(name)}" for name, sql_type in columns.items()] or ["NULL AS __fs_one"]
-    selected = ", ".join(f"{sql} AS c{index}" for index, sql in enumerate(expressions))
-    query = f"SELECT {selected} FROM (SELECT {', '.join(nulls)})"
+    query = render(over_nulls(expressions, columns))
     # Checks the expressions once: the SELECT that computes them contains the same text.
     one_statement(cursor, query, READS)
-    types = tuple(str(row[1]) for row in cursor.execute(f"DESCRIBE {query}").fetchall())
+    types = tuple(str(row[1]) for row in cursor.execute(describe(query)).fetchall())
     if len(query) > MAX_COMPILED_SQL:
         return _Query(types, None)
-    ((document,),) = cursor.execute("SELECT json_serialize_plan($1)", [query]).fetchall()
+    ((document,),) = cursor.execute(render(SERIALIZED_PLAN), [query]).fetchall()
     return _Query(types, compile_rows(document, columns))
-
-
-def _range_checked(sql: str, sql_type: str) -> str:
-    """SQL that fails for a value that is out of range in Python, or in the table of a training set."""
-    scalar = sql_type.rstrip("[]")
-    bounds = VALUE_RANGES.get("TIMESTAMP" if scalar in ("TIMESTAMP_S", "TIMESTAMP_MS") else scalar)
-    if bounds is None:
-        return sql
-    minimum, maximum, depth = sql, sql, sql_type.count("[")
-    if depth:
-        flat = "flatten(" * (depth - 1) + sql + ")" * (depth - 1)
-        minimum, maximum = f"list_min({flat})", f"list_max({flat})"
-    return f"CASE WHEN {minimum} < {bounds[0]} OR {maximum} > {bounds[1]} THEN error('a value that no table holds') ELSE {sql} END"
-
-
-def _source(given: ColumnValues, rows: int) -> str:
-    """A SELECT of the columns, with their values as parameters; without columns, a SELECT of `rows` rows."""
-    if not given:
-        return f"SELECT unnest(range({rows})) AS __fs_one"
-    columns = [f"unnest(CAST(${index} AS {kind}[])) AS {quoted(name)}" for index, (name, (kind, _)) in enumerate(given.items(), 1)]
-    return f"SELECT {', '.join(columns)}"
 
 
 def _to_datetimes(column: list[int | None]) -> list[datetime | None]:

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from featurestore.compiler.expressions import quoted
+from featurestore.compiler.evaluation import value_rows
 from featurestore.compiler.relations import Handle
 from featurestore.engine.connection import connect
 from featurestore.engine.duck import DuckSession
 from featurestore.engine.duckdb_errors import translate_errors
-from featurestore.engine.statements import WRITES, one_statement
+from featurestore.engine.statements import WRITES, create, one_statement
 from featurestore.engine.watch import current
 
 
@@ -22,14 +22,12 @@ class MemorySession(DuckSession):
         Without Arrow, which imports pandas, if installed, to convert a list of values: that would take longer than all the rest.
         Raises: RequestError when a value does not have its column's type.
         """
-        selected = [
-            f"unnest({f'CAST(${index} AS {sql_type}[])' if sql_type else f'${index}'}) AS {quoted(column)}"
-            for index, (column, (sql_type, _)) in enumerate(columns.items(), 1)
-        ]
+        query = value_rows({column: sql_type for column, (sql_type, _) in columns.items()})
         with translate_errors():
             values = [list(column_values) for _, column_values in columns.values()]
-            statement = one_statement(self._connection, f"CREATE TEMP TABLE {quoted(name)} AS SELECT {', '.join(selected)}", WRITES)
+            statement = one_statement(self._connection, create("TABLE", name, query), WRITES)
             self._connection.execute(statement, values).fetchall()
+        self._created[name] = "TABLE"
         return Handle(name)
 
 

@@ -62,6 +62,11 @@ def scan_snapshot(
     return relation(table, schema, tasks)
 
 
+def names_of(relation: IcebergFiles | pa.RecordBatchReader) -> list[str]:
+    """The names of the columns of a scan."""
+    return [column.name for column in relation.columns] if isinstance(relation, IcebergFiles) else list(relation.schema.names)
+
+
 def snapshot_files(table: Table, snapshot_id: int) -> list[FileScanTask]:
     """All data files of a snapshot, with the delete files of each. Raises: as `scan_snapshot`."""
     return plan_scan(table, snapshot_id, None)

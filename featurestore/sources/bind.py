@@ -26,6 +26,14 @@ from featurestore.sources.expression_types import ExpressionTypes
 
 
 @dataclass(frozen=True)
+class RawColumns:
+    """A relation with the raw columns of a source, and their DuckDB types."""
+
+    relation: Handle
+    types: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Inspected:
     """A view compiled against its source: its events, the DuckDB types of their columns, and those of the feature table's `columns`.
 
@@ -38,26 +46,27 @@ class Inspected:
     problems: tuple[FieldProblem, ...]
 
 
-def inspect_view(session: Session, view: FeatureView, raw: Handle) -> Inspected:
-    """Compile a checked view against the columns of its source, the relation `raw` of the session, without reading rows."""
-    columns = session.schema(raw)
-    wrong = [*field_problems(view, list(columns)), *_type_problems(ExpressionTypes(session, raw), view, columns)]
+def inspect_view(session: Session, view: FeatureView, raw: RawColumns) -> Inspected:
+    """Compile a checked view against the columns of its source, without reading rows."""
+    columns = list(raw.types)
+    wrong = [*field_problems(view, columns), *_type_problems(ExpressionTypes(session, raw.relation, raw.types), view, columns)]
     if wrong:
         return failed_inspection(*wrong)
-    events = compile_events(view, list(columns))
-    types = session.schema(events.within(raw, _NO_TIME))
+    events = compile_events(view, columns)
+    types = session.schema(events.within(raw.relation, _NO_TIME))
     if view.every is not None and (wrong := type_problems(view, events, types)):
         return failed_inspection(*wrong)
     try:
-        return _describe(session, view, events, types, raw)
+        return _describe(session, view, events, types, raw.relation)
     except FeatureStoreError as error:
         return failed_inspection(FieldProblem(owner_of(view), "features", error.message))
 
 
-def name_problems(session: Session, view: FeatureView, raw: Handle) -> list[FieldProblem]:
-    """The unknown names in a view, which may have other problems; its source, with the columns of `raw`, is checked."""
-    columns = list(session.schema(raw))
-    source_problems = _source_type_problems(ExpressionTypes(session, raw), view.source, known_scope(view.source, columns))
+def name_problems(session: Session, view: FeatureView, raw: RawColumns) -> list[FieldProblem]:
+    """The unknown names in a view, which may have other problems; its source is checked."""
+    columns = list(raw.types)
+    asked = ExpressionTypes(session, raw.relation, raw.types)
+    source_problems = _source_type_problems(asked, view.source, known_scope(view.source, columns))
     return [*field_problems(view, columns), *source_problems]
 
 
@@ -68,7 +77,7 @@ def check_type_problems(session: Session, view: FeatureView, columns: Mapping[st
     if not conditions:
         return []
     scope = {name: quoted(name) for name in columns}
-    types = ExpressionTypes(session, typed_nulls(columns))
+    types = ExpressionTypes(session, typed_nulls(columns), columns)
     found = _expression_problems(types, scope, [(owner, name, check.sql) for name, check in conditions.items()])
     wrong = {problem.field for problem in found}
     for name, check in conditions.items():
@@ -148,8 +157,8 @@ def _describe(session: Session, view: FeatureView, events: Events, types: Mappin
     return failed_inspection(*problems) if problems else Inspected(events, types, columns, ())
 
 
-def _type_problems(types: ExpressionTypes, view: FeatureView, raw: Mapping[str, str]) -> list[FieldProblem]:
+def _type_problems(types: ExpressionTypes, view: FeatureView, raw: list[str]) -> list[FieldProblem]:
     """Check each expression separately, so that a problem names its field."""
-    scope = known_scope(view.source, list(raw))
+    scope = known_scope(view.source, raw)
     found = _source_type_problems(types, view.source, scope)
     return [*found, *_expression_problems(types, scope, [(owner_of(view), name, sql) for sql, name in input_sql(view)])]

@@ -1,8 +1,9 @@
 """Ask the engine for the types of expressions: for all of them in one query, since each query takes a millisecond."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
 
+from featurestore.compiler.expressions import quoted
 from featurestore.compiler.query import Query
 from featurestore.compiler.relations import Handle
 from featurestore.compiler.typed_columns import expressions_over
@@ -12,15 +13,19 @@ from featurestore.errors import RequestError
 
 @dataclass(frozen=True)
 class ExpressionTypes:
-    """The DuckDB types of compiled expressions over a relation; None for one that is not defined for the types of its columns."""
+    """The DuckDB types of compiled expressions over a relation; None for one that is not defined for the types of its `columns`."""
 
     session: Session
     rows: Handle | Query
+    columns: InitVar[Mapping[str, str]]
     _known: dict[str, str | None] = field(default_factory=dict)
+
+    def __post_init__(self, columns: Mapping[str, str]) -> None:
+        self._known.update({quoted(name): sql_type for name, sql_type in columns.items()})
 
     def learn(self, expressions: Sequence[str]) -> None:
         """Ask the engine for all types at once; if one of the expressions is wrong, for each by itself."""
-        distinct = list(dict.fromkeys(expressions))
+        distinct = [sql for sql in dict.fromkeys(expressions) if sql not in self._known]
         try:
             found: Sequence[str | None] = list(self.session.schema(expressions_over(self.rows, distinct)).values()) if distinct else []
         except RequestError:

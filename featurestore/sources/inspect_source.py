@@ -5,11 +5,18 @@ from collections.abc import Mapping
 from featurestore.dsl.definitions import owner_of
 from featurestore.dsl.problems import FieldProblem, problems_at
 from featurestore.dsl.view import FeatureView
+from featurestore.engine.session import Session
 from featurestore.errors import FeatureStoreError
 from featurestore.records.runtime import Runtime
 from featurestore.sources import reading
-from featurestore.sources.bind import Inspected, check_type_problems, failed_inspection, inspect_view, name_problems
+from featurestore.sources.bind import Inspected, RawColumns, check_type_problems, failed_inspection, inspect_view, name_problems
 from featurestore.sources.pinned_source import PinnedSource
+
+
+def add_columns(runtime: Runtime, session: Session, source: PinnedSource) -> RawColumns:
+    """Add the raw columns of a source, without rows, to a session. Raises: as `reading.add_source`."""
+    relation = reading.add_source(runtime, session, source, rows=False).relation
+    return RawColumns(relation, session.schema(relation))
 
 
 def inspect_source(runtime: Runtime, view: FeatureView, source: PinnedSource | FeatureStoreError) -> Inspected:
@@ -19,7 +26,7 @@ def inspect_source(runtime: Runtime, view: FeatureView, source: PinnedSource | F
         return failed_inspection(FieldProblem(owner, "", source.message))
     with runtime.engine.brief() as session:
         try:
-            raw = reading.add_source(runtime, session, source, rows=False).relation
+            raw = add_columns(runtime, session, source)
             reading.require_keys(runtime, source, view.entity.keys)
         except FeatureStoreError as error:
             return failed_inspection(FieldProblem(owner, "", error.message))
@@ -35,7 +42,7 @@ def inspect_names(runtime: Runtime, view: FeatureView, source: PinnedSource | Fe
         return [FieldProblem(owner, "", source.message)]
     with runtime.engine.brief() as session:
         try:
-            raw = reading.add_source(runtime, session, source, rows=False).relation
+            raw = add_columns(runtime, session, source)
         except FeatureStoreError as error:
             return [FieldProblem(owner, "", error.message)]
         return name_problems(session, view, raw)

@@ -25,7 +25,7 @@ from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import ValueSession
 from featurestore.errors import DefinitionError, FeatureStoreError, Problem, RequestError
-from featurestore.sources.bind import Inspected, check_type_problems, failed_inspection, inspect_view
+from featurestore.sources.bind import Inspected, RawColumns, check_type_problems, failed_inspection, inspect_view
 from featurestore.sources.query import add_query
 from featurestore.testing.source_rows import Schema, add_sources, relation_names
 from featurestore.values import times
@@ -101,8 +101,9 @@ def _inspect(
         raw = _open(session, view.source, {name: relations[name] for name in relation_names(view.source, rows)})
     except RequestError as error:
         return failed_inspection(FieldProblem(owner_of(view.source), "", error.message)), None
-    _refuse_untyped(view, relation_names(view.source, rows)[0], session.schema(raw))
-    return inspect_view(session, view, raw), raw
+    columns = RawColumns(raw, session.schema(raw))
+    _refuse_untyped(view, relation_names(view.source, rows)[0], columns.types)
+    return inspect_view(session, view, columns), raw
 
 
 def _refuse_untyped(view: FeatureView, name: str, raw: Mapping[str, str]) -> None:

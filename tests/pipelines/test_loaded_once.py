@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from sqlglot.parser import Parser
 
-from featurestore import FeatureStore, FeatureView, Settings, check
+from featurestore import FeatureStore, FeatureView, Settings, agg, check
 from featurestore.compiler import expressions
 from featurestore.lakehouse import tables
 from tests import shop
@@ -108,6 +109,19 @@ def test_a_materialization_loads_each_table_once_and_once_more_to_commit(store: 
     # Nothing was committed: what others have done to the feature table since the run began is to be published.
     assert fetched.loads == {REGISTRY: 1, PROFILES: 1, OF_PROFILES: 2}
     assert fetched.databases == 1
+
+
+@pytest.mark.parametrize("every", ["1d", "1h"])
+def test_a_materialization_of_windows_opens_one_session(store: FeatureStore, fetched: Fetched, every: str) -> None:
+    """By the day, and by the hour with a feature that reads the events again; then the time since, which is computed point by point."""
+    features = {"n": agg.count(over="7d")} | ({"median": agg.percentile("amount", q=0.5, over="7d")} if every == "1h" else {})
+    store.apply([FeatureView("windows", entity=shop.customer, source=shop.orders, every=every, features=features)])
+    for start, end in ((None, shop.NOW - timedelta(days=2)), (None, shop.NOW)):
+        fetched.forget()
+        (done,) = store.materialize("windows", start=start, end=end)
+        assert done.rows_appended > 0
+        assert fetched.loads[ORDERS] == 1
+        assert fetched.databases == 1
 
 
 def test_a_check_of_freshness_reads_in_the_session_of_the_run(store: FeatureStore, fetched: Fetched) -> None:

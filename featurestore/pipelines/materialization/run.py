@@ -151,7 +151,7 @@ def _compute_and_commit(
     """Compute the remaining chunks, and commit all of them."""
     state = feature_table.state_of(table.properties)
     raw = source_columns.add_columns(runtime, session, view, source)
-    events = source_columns.source_events(session, view, source, raw, state)
+    events = source_columns.source_events(view, source, raw, state)
     types = reading.read_types(runtime, source, events.reads)
     columns = source_columns.read_columns(source, events.reads)
     changed = source_columns.have_changed(source, state, columns)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from featurestore.compiler.events import Events, compile_events, field_problems
 from featurestore.compiler.expressions import resolve
-from featurestore.compiler.relations import Handle
 from featurestore.dsl.problems import FieldProblem
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
@@ -14,8 +13,8 @@ from featurestore.lakehouse import column_identity, tables
 from featurestore.records.definitions import Applied
 from featurestore.records.feature_table import State
 from featurestore.records.runtime import Runtime
-from featurestore.sources import reading
-from featurestore.sources.bind import Inspected, inspect_view
+from featurestore.sources import inspect_source, reading
+from featurestore.sources.bind import Inspected, RawColumns, inspect_view
 from featurestore.sources.pinned_source import PinnedSource
 from featurestore.sources.type_changes import TypeChange, type_changes
 
@@ -23,13 +22,13 @@ Columns = Mapping[str, Mapping[str, str]]
 """The identities of the columns that are read, by source table and column name; empty for a table that only a query reads."""
 
 
-def add_columns(runtime: Runtime, session: Session, view: FeatureView, source: PinnedSource) -> Handle:
+def add_columns(runtime: Runtime, session: Session, view: FeatureView, source: PinnedSource) -> RawColumns:
     """Add the columns of a view's source at its pinned snapshots, without rows, to a session.
 
     Raises: RequestError for a source that cannot be read; NotFound as `reading.add_source`.
     """
     try:
-        raw = reading.add_source(runtime, session, source, rows=False).relation
+        raw = inspect_source.add_columns(runtime, session, source)
     except RequestError as error:
         # Errors of files already say what to do.
         advice = "" if view.source.path else "; change its definition and apply it, or give its tables their columns back"
@@ -39,12 +38,12 @@ def add_columns(runtime: Runtime, session: Session, view: FeatureView, source: P
     return raw
 
 
-def source_events(session: Session, view: FeatureView, source: PinnedSource, raw: Handle, state: State) -> Events:
-    """The events of a checked view, compiled for the columns of its source, the relation `raw`.
+def source_events(view: FeatureView, source: PinnedSource, raw: RawColumns, state: State) -> Events:
+    """The events of a checked view, compiled for the raw columns of its source.
 
     Raises: RequestError naming every missing column, and whether it was dropped or renamed.
     """
-    columns = list(session.schema(raw))
+    columns = list(raw.types)
     problems = field_problems(view, columns)
     if problems:
         raise _missing(source, problems, state)
@@ -70,8 +69,8 @@ def have_changed(source: PinnedSource, state: State, columns: Columns) -> bool:
     return not column_identity.hold_in_every_schema(table, columns[name]) if before is None else dict(before) != dict(columns[name])
 
 
-def check_types(session: Session, applied: Applied, view: FeatureView, raw: Handle) -> None:
-    """Check a view's expressions and types against its source's columns, the relation `raw`, before any row is read.
+def check_types(session: Session, applied: Applied, view: FeatureView, raw: RawColumns) -> None:
+    """Check a view's expressions and types against the raw columns of its source, before any row is read.
 
     Raises: RequestError for an expression that is invalid for them; TypeMismatch for a column that does not fit its type in the table.
     """

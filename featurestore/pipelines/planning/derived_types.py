@@ -21,7 +21,7 @@ def derived_type_problems(runtime: Runtime, plan: ServicePlan) -> list[FieldProb
     problems: list[FieldProblem] = []
     expressions = derived_sql(plan, scope)
     with runtime.engine.brief() as session:
-        asked = ExpressionTypes(session, typed_nulls(types))
+        asked = ExpressionTypes(session, typed_nulls(types), types)
         asked.learn(expressions)
         sql_types = list(map(asked.of, expressions))
     for (name, sql), sql_type in zip(plan.derived, sql_types, strict=True):

@@ -46,7 +46,7 @@ def newest(store: FeatureStore, of: FeatureView, end: datetime) -> datetime | No
     parts = Runtime(store.settings)
     source = open_source(parts, of.source)
     with parts.engine.session() as session:
-        events = source_events(session, of, source, add_columns(parts, session, of, source), State())
+        events = source_events(of, source, add_columns(parts, session, of, source), State())
         found = checks.find_newest_event(parts, session, of, source, events, times.micros(end))
     return None if found is None else times.moment(found)
 
