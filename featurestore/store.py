@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from featurestore.engine.session import ExpressionEvaluator
     from featurestore.models.registry_look import RegistryLook
+    from featurestore.pipelines.lineage.impact_result import Impact
     from featurestore.pipelines.lookup import OnlineFeatures
     from featurestore.pipelines.maintenance.maintain import TableMaintenance
     from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
@@ -308,6 +309,15 @@ class FeatureStore:
         `registry.models` first. If MLflow does not respond, they are listed as recorded, and that is logged as a warning.
         """
         return describe.models(self._runtime)
+
+    def impact(self, table: str, column: str | None = None) -> Impact:
+        """What depends on a table or one of its columns: views with their features, services, training sets, models, logged predictions.
+
+        `table` is a source table, the path of a source's files, or a feature table such as features.customer_orders_v1. A feature depends
+        directly on the columns that its values are computed from, and indirectly on keys, times and conditions. Raises: NotFound with the
+        nearest names.
+        """
+        return verbs.find_impact(self._runtime, check_text(table, "table"), None if column is None else check_text(column, "column"))
 
     def check(self, write: bool = False) -> StoreHealth:
         """Check catalog, warehouse and online store with a small request to each.

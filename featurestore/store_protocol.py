@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from featurestore.dsl.csv_format import Csv
+    from featurestore.pipelines.lineage.impact_result import Impact
     from featurestore.pipelines.lookup import OnlineFeatures
     from featurestore.pipelines.maintenance.maintain import TableMaintenance
     from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
@@ -145,6 +146,9 @@ class Store(Protocol):
 
     def models(self) -> list[ModelInfo]:
         """Every version of every model that was logged with a training set, newest first."""
+
+    def impact(self, table: str, column: str | None = None) -> Impact:
+        """What depends on a table or one of its columns."""
 
     def close(self) -> None:
         """Close all connections."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from featurestore.dsl.loader import load_definitions as load_definitions
     from featurestore.joins.pinned import join_pinned as join_pinned
+    from featurestore.pipelines.lineage.impact import find_impact as find_impact
     from featurestore.pipelines.lookup import lookup as lookup
     from featurestore.pipelines.maintenance.maintain import maintain as maintain
     from featurestore.pipelines.maintenance.online_comparison import compare_views as compare_views
@@ -43,6 +44,7 @@ _HOMES = {
     "build_training_set": "pipelines.training_sets.build",
     "compare_training_sets": "pipelines.training_sets.comparison",
     "compare_views": "pipelines.maintenance.online_comparison",
+    "find_impact": "pipelines.lineage.impact",
     "find_training_set": "pipelines.training_sets.build",
     "get_training_set": "pipelines.training_sets.build",
     "fill_lost": "pipelines.materialization.filling",

@@ -38,6 +38,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Inspect": {
         "show": ("featurestore.cli.show", "List objects of a type, or show one of them."),
+        "impact": ("featurestore.cli.impact", "Show what depends on a table or a column."),
     },
 }
 

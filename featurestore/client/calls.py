@@ -23,9 +23,9 @@ class Calls:
         with reading_answer(self.transport.url):
             return check_object(answer)
 
-    def get_result(self, result_type: type[ResultT], path: str) -> ResultT:
+    def get_result(self, result_type: type[ResultT], path: str, **params: Any) -> ResultT:
         """One result."""
-        answer = self.transport.get(path)
+        answer = self.transport.get(path, **params)
         with reading_answer(self.transport.url):
             return result_type.from_dict(check_object(answer))
 

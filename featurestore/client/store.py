@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from featurestore.client import decoding, json_rows, scoring, spines
 from featurestore.client.calls import Calls
+from featurestore.client.governance import Governance
 from featurestore.client.transport import Transport, reading_answer
 from featurestore.compiler import check
 from featurestore.dsl.csv_format import Csv
@@ -76,7 +77,7 @@ def connect(url: str, token: str | None = None, timeout: float = 30.0) -> "Remot
     return RemoteStore(Transport(url, token, timeout))
 
 
-class RemoteStore:
+class RemoteStore(Governance):
     """A feature store behind a server. `FeatureStore` documents the methods that both have. Thread-safe."""
 
     def __init__(self, transport: Transport) -> None:

@@ -1,8 +1,8 @@
 """List, plan, apply and remove definitions over HTTP; they are sent as JSON, never as Python code."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
@@ -17,6 +17,7 @@ from featurestore.store import FeatureStore
 from featurestore.values.result import to_dicts
 
 TAG = "definitions"
+Name = Annotated[str, Query(min_length=1, max_length=2000)]
 
 
 class Definitions:
@@ -37,6 +38,7 @@ class Definitions:
             delete("/v1/views/{name}", self.remove_view, TAG, kind=EngineRoute, response_model=responses.Removal),
             delete("/v1/views/{name}/versions/{version}", self.remove_version, TAG, kind=EngineRoute, response_model=responses.Removal),
             delete("/v1/services/{name}", self.remove_service, TAG, kind=EngineRoute, response_model=responses.Removal),
+            get("/v1/impact", self.find_impact, TAG, kind=EngineRoute, response_model=responses.Impact),
             post("/v1/plan", self.plan, TAG, kind=EngineRoute, response_model=responses.Plan, openapi_extra=json_of(PlanBody)),
             post("/v1/apply", self.apply, TAG, kind=EngineRoute, response_model=responses.Plan, openapi_extra=json_of(ApplyBody)),
         ]
@@ -76,6 +78,10 @@ class Definitions:
     def remove_service(self, name: str, dry_run: bool = False) -> dict[str, Any]:
         """Remove a service with all its versions. Models that were trained with it are kept."""
         return self._store.remove_service(name, dry_run).to_dict()
+
+    def find_impact(self, table: Name, column: Name | None = None) -> dict[str, Any]:
+        """What depends on a table or one of its columns: views with their features, services, training sets, models, predictions."""
+        return self._store.impact(table, column).to_dict()
 
     async def plan(self, request: Request) -> dict[str, Any]:
         """What applying these definitions would change; nothing is written. 422 lists every problem of every definition."""

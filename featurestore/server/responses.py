@@ -380,6 +380,19 @@ class Model(Answer):
     at: str
 
 
+class Impact(Answer):
+    """What depends on a table or a column; features are `direct` where their values are computed from it, else `indirect`."""
+
+    table: str
+    column: str | None
+    views: list[dict[str, Any]] = Field(description="view, version, table, current, features, and the roles that it has in the view")
+    services: list[dict[str, Any]] = Field(description="service, version, current, features")
+    training_sets: list[dict[str, Any]] = Field(description="id, service, features, and whether its spine was read from it")
+    models: list[dict[str, Any]] = Field(description="model, version, aliases, training_set, features")
+    predictions: list[dict[str, Any]] = Field(description="table, model, version, rows")
+    untraced: list[str] = Field(description="versions of views whose stored SQL cannot be read, which may depend on it too")
+
+
 class Predictions(Answer):
     """One prediction for each row, with the model and the snapshots used."""
 

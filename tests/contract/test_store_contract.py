@@ -91,7 +91,7 @@ def parameters(method: Callable[..., object]) -> list[tuple[str, object, object]
 def test_what_both_have_is_shared() -> None:
     """A verb that a store and a client both have belongs into the protocol."""
     public = [
-        {name for name, value in vars(kind).items() if inspect.isfunction(value) and not name.startswith("_")}
+        {name for name, _ in inspect.getmembers(kind, inspect.isfunction) if not name.startswith("_")}
         for kind in (FeatureStore, RemoteStore, Store)
     ]
     assert public[0] & public[1] == public[2]
@@ -361,6 +361,16 @@ def test_listings(store: Verbs, home: FeatureStore) -> None:
         assert getattr(store, verb)() == getattr(home, verb)()
     assert store.view("customer_profile") == home.view("customer_profile")
     assert store.service("churn") == home.service("churn")
+
+
+def test_impact(store: Verbs, home: FeatureStore) -> None:
+    train(store, shop.spine())
+    found = store.impact("shop.orders", "amount")
+    assert found == home.impact("shop.orders", "amount")
+    assert found.views[0].features == {"spend_30d": "direct"}
+    assert any(one.features.get("basket_share") == "direct" for one in found.training_sets)
+    with pytest.raises(NotFound, match="did you mean 'amount'"):
+        store.impact("shop.orders", "amonut")
 
 
 def test_publish_and_verify_online(own: Verbs, own_shop: FeatureStore) -> None:

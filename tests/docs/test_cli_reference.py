@@ -1,4 +1,4 @@
-"""The page about the command line has every command and option, and no page names an unknown one."""
+"""The pages about the command line have every command and option, and no page names an unknown one."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,7 @@ def options(command: click.Command) -> set[str]:
 
 
 def test_every_command_and_option_is_described() -> None:
-    page = (ROOT / "docs" / "cli.md").read_text()
+    page = "".join((ROOT / "docs" / name).read_text() for name in ("cli.md", "cli-models.md"))
     parts = re.split(r"^### `featurestore ([a-z-]+).*`$", page, flags=re.MULTILINE)[1:]
     described = {
         name: {option for row in re.findall(r"^\| (`--[^|]*)", text, flags=re.MULTILINE) for option in re.findall(r"`(--[a-z-]+)", row)}

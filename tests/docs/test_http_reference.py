@@ -1,4 +1,4 @@
-"""The page about HTTP names every route and status, and nothing else."""
+"""The pages about HTTP name every route and status, and nothing else."""
 
 import re
 from pathlib import Path
@@ -11,6 +11,7 @@ from featurestore.server.app import create_app
 from featurestore.server.metrics import Metrics
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "http.md"
+MODELS_PAGE = PAGE.with_name("http-models.md")
 OWN = {"/openapi.json", "/docs", "/docs/start.js", "/docs/{name}"}
 """The description of the API, and the page that shows it."""
 
@@ -18,7 +19,8 @@ OWN = {"/openapi.json", "/docs", "/docs/start.js", "/docs/{name}"}
 def test_every_route_is_there(tmp_path: Path) -> None:
     routes = [route for route in create_app(FeatureStore(home=tmp_path)).routes if isinstance(route, Route)]
     known = {f"{method} {_plain(route.path)}" for route in routes if route.path not in OWN for method in route.methods or ()}
-    described = set(re.findall(r"^\| `((?:GET|POST|PUT|PATCH|DELETE) [^`]+)`", PAGE.read_text(), flags=re.MULTILINE))
+    text = PAGE.read_text() + MODELS_PAGE.read_text()
+    described = set(re.findall(r"^\| `((?:GET|POST|PUT|PATCH|DELETE) [^`]+)`", text, flags=re.MULTILINE))
     assert described == known
 
 

@@ -1,7 +1,7 @@
 """List training sets, from the tags of their tables."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -31,15 +31,19 @@ class TrainingSetInfo(Result):
 
 def list_training_sets(runtime: Runtime) -> list[TrainingSetInfo]:
     """Every training set, newest first."""
-    listed: list[TrainingSetInfo] = []
+    listed = [_info(manifest, int(manifest["snapshot_id"])) for manifest in read_manifests(runtime)]
+    return sorted(listed, key=lambda row: row.created_at, reverse=True)
+
+
+def read_manifests(runtime: Runtime) -> Iterator[dict[str, Any]]:
+    """The manifest of every training set, table by table."""
     namespace = runtime.settings.training_sets_namespace
     for name in tables.list_tables(runtime.catalog, namespace):
         table = tables.load(runtime.catalog, f"{namespace}.{name}")
         for tag, snapshot_id in tags.tags(table).items():
             entries = json.loads(tables.summary(table, snapshot_id).get(MANIFEST) or "{}")
             if tag.startswith(TAG) and entries:
-                listed.append(_info(entries, snapshot_id))
-    return sorted(listed, key=lambda row: row.created_at, reverse=True)
+                yield {**entries, "snapshot_id": str(snapshot_id)}
 
 
 def _info(entries: Mapping[str, Any], snapshot_id: int) -> TrainingSetInfo:

@@ -1,0 +1,72 @@
+"""`impact`: what depends on a table or a column."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import click
+from rich.markup import escape
+
+from featurestore.cli import context
+from featurestore.cli.help import Command
+from featurestore.cli.output import note, print_json, print_table, say
+from featurestore.values.humanize import format_count
+
+if TYPE_CHECKING:
+    from featurestore.pipelines.lineage.impact_result import Impact
+
+
+@click.command(cls=Command)
+@click.argument("table")
+@click.option("--column", metavar="NAME", help="Only what depends on this column of the table.")
+@context.shared
+def impact(table: str, column: str | None) -> None:
+    """Show what depends on a table or a column.
+
+    TABLE is a source table such as shop.orders, the path of a source's files, or a feature table such as
+    features.customer_orders_v1. Lists views with their features, services, training sets, models and logged predictions. A
+    feature is indirect if its values do not come from the column, but a key, a time or a condition does.
+    """
+    with context.store() as store:
+        found = store.impact(table, column)
+    if context.as_json():
+        print_json(found)
+        return
+    _show(found)
+
+
+def _show(found: "Impact") -> None:
+    rows = [
+        *(["view", f"{view.view} v{view.version}{_old(view.current)}", _features(view.features, view.roles)] for view in found.views),
+        *(["service", f"{one.service} v{one.version}{_old(one.current)}", _features(one.features)] for one in found.services),
+        *(
+            ["training set", one.id, ", ".join(filter(None, ["its spine" if one.spine else "", _features(one.features)]))]
+            for one in found.training_sets
+        ),
+        *(["model", _model(one.model, one.version, one.aliases), f"trained on {one.training_set}"] for one in found.models),
+        *(["predictions", _model(one.model, one.version), f"{format_count(one.rows)} rows in {one.table}"] for one in found.predictions),
+    ]
+    what = found.table if found.column is None else f"{found.table}, column {found.column}"
+    if rows:
+        print_table(
+            ["kind", "depends on it", "how"], [[f"[dim]{kind}[/]", f"[bold]{escape(name)}[/]", escape(how)] for kind, name, how in rows]
+        )
+    else:
+        say(f"[dim]nothing depends on {escape(what)}[/]")
+    if found.untraced:
+        note(f"[yellow]not traced[/]  {escape(', '.join(found.untraced))}: this release cannot read their stored SQL; apply them again")
+
+
+def _features(features: Mapping[str, str], roles: Sequence[str] = ()) -> str:
+    direct = [name for name, how in features.items() if how == "direct"]
+    indirect = [name for name, how in features.items() if how == "indirect"]
+    by = ", ".join(role for role in roles if role not in ("value", "rows"))
+    parts = [", ".join(direct)] if direct else []
+    return "; ".join([*parts, f"indirect{f' ({by})' if by else ''}: {', '.join(indirect)}"]) if indirect else "; ".join(parts)
+
+
+def _model(name: str, version: str | None, aliases: Sequence[str] = ()) -> str:
+    return f"{name}{'' if version is None else f' {version}'}{''.join(f' @{alias}' for alias in aliases)}"
+
+
+def _old(current: bool) -> str:
+    return "" if current else " (not current)"

@@ -1,0 +1,115 @@
+"""The lineage of views and services: the stored columns behind each feature, through the source's SQL and the definition's."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from featurestore.compiler.expressions import parse_query, parse_row, query_tables
+from featurestore.compiler.features import ExpressionFeature, RowFeature, features_of
+from featurestore.compiler.lineage import uses as lineage
+from featurestore.compiler.lineage.query_lineage import QueryTracer
+from featurestore.compiler.lineage.traced_scope import Scope
+from featurestore.compiler.lineage.uses import NONE, TracedRelation, Use, Uses, counted, in_role, stored_relation, union
+from featurestore.compiler.parsing import with_large_stack
+from featurestore.compiler.service_plan import ServicePlan
+from featurestore.dsl.source import Source
+from featurestore.dsl.view import FeatureView
+
+Tables = Mapping[str, Collection[str] | None]
+"""The columns of each stored table; None if they are not known."""
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """The uses behind each column of something computed: the features and keys of a view or a service, and the time columns of a view."""
+
+    features: Mapping[str, Uses]
+    keys: Mapping[str, Uses]
+    times: Mapping[str, Uses] = field(default_factory=dict)
+
+
+def source_tables(source: Source) -> tuple[str, ...]:
+    """The stored tables that a source reads, or the path of its files. Raises: SqlProblem for SQL that is not accepted."""
+    if source.sql is not None:
+        return query_tables(parse_query(source.sql))
+    return (str(source.table or source.path),)
+
+
+def trace_view(view: FeatureView, tables: Tables) -> Lineage:
+    """Trace the features and keys of a checked view. Raises: SqlProblem for SQL that is not accepted."""
+    return with_large_stack(lambda: _trace_view(view, tables), f"view {view.name}")
+
+
+def trace_service(plan: ServicePlan) -> Lineage:
+    """Trace the features and key columns of a service to the columns of its feature tables, named without their namespace."""
+    columns: dict[str, Uses] = dict.fromkeys((name for name, _ in plan.request), NONE)
+    keys: dict[str, Uses] = {}
+    for use in plan.uses:
+        looked_up = frozenset(Use(use.table, key, lineage.KEY) for key, _ in use.keys)
+        for key, column in use.keys:
+            keys[column] = keys.get(column, NONE) | {Use(use.table, key, lineage.KEY)}
+        columns.update({output: looked_up | {Use(use.table, feature)} for feature, output in use.features})
+    features = {name: columns[name] for name in plan.looked_up_names}
+    scope = Scope(relations={"": TracedRelation(tuple(columns.items()))})
+    for name, sql in plan.derived:
+        features[name] = with_large_stack(lambda sql=sql: _row_uses(sql, scope), sql)  # type: ignore[misc]
+    return Lineage(features, keys)
+
+
+def _trace_view(view: FeatureView, tables: Tables) -> Lineage:
+    source = view.source
+    raw = _source_relation(source, tables)
+    scope = _source_scope(source, raw)
+    keys = {key: _column_uses(key, scope) for key in view.entity.keys}
+    time = _column_uses(source.timestamp, scope)
+    created = _column_uses(source.created, scope) if source.created else NONE
+    always = union(
+        [
+            raw.rows,
+            in_role(union(keys.values()), lineage.KEY),
+            in_role(time, lineage.TIMESTAMP),
+            in_role(created, lineage.CREATED),
+            in_role(_row_uses(source.where, scope), lineage.FILTER),
+        ]
+    )
+    features: dict[str, Uses] = {}
+    for feature in features_of(view):
+        if isinstance(feature, ExpressionFeature):
+            features[feature.name] = _row_uses(feature.sql, Scope(relations={"": TracedRelation(tuple(features.items()))})) | always
+        elif isinstance(feature, RowFeature):
+            features[feature.name] = _row_uses(feature.sql, scope) | always
+        else:
+            aggregation = feature.aggregation
+            where = in_role(_row_uses(aggregation.where, scope), lineage.FILTER)
+            value = counted(raw.rows) if aggregation.column is None else _row_uses(aggregation.column, scope)
+            features[feature.name] = value | where | always
+    times = {"feature_timestamp": time, "created_timestamp": created}
+    return Lineage(features, {key: uses | always for key, uses in keys.items()}, {name: uses | always for name, uses in times.items()})
+
+
+def _source_relation(source: Source, tables: Tables) -> TracedRelation:
+    if source.sql is not None:
+        return QueryTracer(tables).query(parse_query(source.sql), {}, None)
+    name = str(source.table or source.path)
+    return stored_relation(name, tables.get(name))
+
+
+def _source_scope(source: Source, raw: TracedRelation) -> Scope:
+    """The names that row SQL over the source may use: raw columns, and those of `columns=`, which replace raw ones of the same name."""
+    columns = list(raw.columns)
+    for name, sql in source.columns.items():
+        scope = Scope(relations={"": TracedRelation(tuple(columns), NONE, raw.unlisted)})
+        columns.insert(0, (name, _row_uses(sql, scope)))
+    return Scope(relations={"": TracedRelation(tuple(columns), NONE, raw.unlisted)})
+
+
+def _row_uses(sql: str | None, scope: Scope) -> Uses:
+    return NONE if sql is None else QueryTracer({}).expression(parse_row(sql), scope, {})
+
+
+def _column_uses(name: str, scope: Scope) -> Uses:
+    """The uses behind a column that is named, not written as SQL."""
+    relation = scope.relations[""]
+    listed = relation.column(name)
+    if listed is not None:
+        return listed
+    return NONE if relation.unlisted is None else relation.unlisted(name)

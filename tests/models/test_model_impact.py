@@ -1,0 +1,24 @@
+"""Models and logged predictions that depend on a source column."""
+
+from typing import Any
+
+from featurestore import models
+from tests.models import worlds
+from tests.models.vendor import VENDOR_WARNINGS
+from tests.models.worlds import World
+
+pytestmark = VENDOR_WARNINGS
+
+
+def test_a_column_leads_to_models_and_their_predictions(world: World, logged: Any) -> None:
+    info = models.log_model(world.model, training_set=world.training_set, name="depending", registered_model_name="depending")
+    version = str(info.registered_model_version)
+    models.score(f"models:/depending/{version}", worlds.spine(5, label=False), log=True, store=world.store)
+    found = world.store.impact("shop.orders", "amount")
+    affected = {(model.model, model.version): dict(model.features) for model in found.models}
+    assert affected["churn", "1"] == affected["depending", version]
+    assert affected["churn", "1"] == {"o_spend_30d": "direct", "o_mean": "direct", "basket_vs_spend": "direct"}
+    assert [(one.table, one.version, one.rows) for one in found.predictions if one.model == "depending"] == [
+        ("inference.depending", version, 5)
+    ]
+    assert world.store.impact("shop.profiles", "vat").predictions == found.predictions

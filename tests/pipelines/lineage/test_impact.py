@@ -1,0 +1,140 @@
+"""What depends on a table: through queries, other feature tables, older versions and training sets."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from featurestore import Entity, Expression, FeatureService, FeatureStore, FeatureView, Source, agg
+from featurestore.errors import NotFound
+from featurestore.pipelines.lineage.impact_result import Impact
+from tests.worlds import STAMP, load_source
+
+customer = Entity("customer", keys="customer_id")
+AT = datetime(2026, 1, 5, tzinfo=UTC)
+JOINED = """
+WITH rates AS (SELECT currency, max(rate) AS rate FROM shop.rates WHERE valid GROUP BY currency)
+SELECT o.customer_id, o.ordered_at, o.amount * r.rate AS euros, o.note FROM shop.orders AS o LEFT JOIN rates AS r USING (currency)
+"""
+
+
+def views(over: str = "7d") -> FeatureService:
+    """Spend from a query, a profile from a file, and the spend of a week ago from the feature table of the spend."""
+    spend = FeatureView(
+        "spend",
+        entity=customer,
+        source=Source("orders", sql=JOINED, timestamp="ordered_at"),
+        every="1d",
+        features={"euros": agg.sum("euros", over=over), "n": agg.count(over=over), "mean": Expression(f"euros_{over} / n_{over}")},
+    )
+    profile = FeatureView(
+        "profile", entity=customer, source=Source("profiles", path="profiles.parquet", timestamp="seen_at"), features={"age": "age + 1"}
+    )
+    return FeatureService(
+        "churn", features=[spend, profile], request={"basket": "double"}, derived={"ratio": f"basket / euros_{over}", "b": "basket"}
+    )
+
+
+def chained() -> FeatureView:
+    source = Source("spends", table="features.spend_v1", timestamp="feature_timestamp", where="n_7d > 0")
+    return FeatureView("chained", entity=customer, source=source, features={"log_spend": "ln(euros_7d)", "one": "1"})
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
+    home = tmp_path_factory.mktemp("impact")
+    with pytest.MonkeyPatch.context() as patch, FeatureStore(home=home) as opened:
+        patch.chdir(home)
+        at = pa.array([AT], STAMP)
+        orders = {"customer_id": [1], "amount": [2.0], "currency": ["EUR"], "note": ["x"], "unread": [1]}
+        load_source(opened, "shop.orders", pa.table({**orders, "ordered_at": at}))
+        load_source(opened, "shop.rates", pa.table({"currency": ["EUR"], "rate": [1.0], "valid": [True]}))
+        load_source(opened, "shop.labels", pa.table({"customer_id": [1], "basket": [1.0], "at": at, "label": [True]}))
+        load_source(opened, "shop.alone", pa.table({"x": [1]}))
+        pq.write_table(pa.table({"customer_id": [1], "age": [30], "unread": [1], "seen_at": at}), "profiles.parquet")
+        opened.apply([views()])
+        opened.materialize(end="2026-01-10")
+        opened.apply([chained()])
+        opened.training_set("churn", "iceberg:shop.labels", timestamp="at", label="label", name="first")
+        opened.apply([views("14d")])
+        yield opened
+
+
+def features(found: Impact) -> dict[str, dict[str, Any]]:
+    return {f"{view.view} v{view.version}": dict(view.features) for view in found.views}
+
+
+def test_a_column_leads_to_the_features_computed_from_it(store: FeatureStore) -> None:
+    found = store.impact("shop.orders", "amount")
+    assert features(found) == {
+        "chained v1": {"log_spend": "direct"},
+        "spend v1": {"euros_7d": "direct", "mean": "direct"},
+        "spend v2": {"euros_14d": "direct", "mean": "direct"},
+    }
+    assert [(view.view, view.version, view.current, view.roles) for view in found.views if view.view == "spend"] == [
+        ("spend", 1, False, ("value",)),
+        ("spend", 2, True, ("value",)),
+    ]
+    assert {(one.version, one.current): dict(one.features) for one in found.services} == {
+        (1, False): {"euros_7d": "direct", "mean": "direct", "ratio": "direct"},
+        (2, True): {"euros_14d": "direct", "mean": "direct", "ratio": "direct"},
+    }
+    (training_set,) = found.training_sets
+    assert dict(training_set.features) == {"euros_7d": "direct", "mean": "direct", "ratio": "direct"}
+    assert not training_set.spine
+
+
+def test_a_condition_a_join_and_a_time_are_indirect(store: FeatureStore) -> None:
+    for table, column, role in (
+        ("shop.rates", "valid", "filter"),
+        ("shop.rates", "currency", "join"),
+        ("shop.orders", "ordered_at", "timestamp"),
+    ):
+        found = store.impact(table, column)
+        assert set(features(found)["spend v1"].values()) == {"indirect"}
+        assert role in next(view.roles for view in found.views if view.view == "spend")
+        # The rows of the feature table depend on it, so what counts or filters them does too.
+        assert set(features(found)["chained v1"].values()) == {"indirect"}
+
+
+def test_a_filter_over_a_feature_reaches_the_next_view(store: FeatureStore) -> None:
+    found = store.impact("features.spend_v1", "n_7d")
+    assert features(found)["chained v1"] == {"log_spend": "indirect", "one": "indirect"}
+    assert features(found)["spend v1"] == {"n_7d": "direct"}
+    assert store.impact("spend_v1", "n_7d") == found
+
+
+def test_a_column_that_nothing_reads(store: FeatureStore) -> None:
+    for table, column in (("shop.orders", "unread"), ("shop.orders", "note"), ("shop.alone", None)):
+        found = store.impact(table, column)
+        assert (found.views, found.services, found.training_sets, found.models) == ((), (), (), ())
+
+
+def test_a_whole_table_counts_its_rows(store: FeatureStore) -> None:
+    assert features(store.impact("shop.orders"))["spend v1"] == {"euros_7d": "direct", "n_7d": "direct", "mean": "direct"}
+
+
+def test_files_are_named_by_their_path(store: FeatureStore) -> None:
+    assert features(store.impact("profiles.parquet", "age")) == {"profile v1": {"age": "direct"}}
+
+
+def test_unknown_names_are_answered_with_the_nearest(store: FeatureStore) -> None:
+    with pytest.raises(NotFound, match=r"no table 'shop.ordres'; did you mean 'shop.orders'"):
+        store.impact("shop.ordres")
+    with pytest.raises(NotFound, match=r"no column 'amonut' in shop.orders; did you mean 'amount'"):
+        store.impact("shop.orders", "amonut")
+    with pytest.raises(NotFound, match=r"no column 'euros_8d' in features.spend_v1; did you mean 'euros_7d'"):
+        store.impact("features.spend_v1", "euros_8d")
+
+
+def test_a_table_that_was_dropped_keeps_its_dependents(tmp_path: Path) -> None:
+    with FeatureStore(home=tmp_path) as own:
+        load_source(own, "shop.gone", pa.table({"customer_id": [1], "x": [1], "at": pa.array([AT], STAMP)}))
+        source = Source("gone", sql="SELECT *, x * 2 AS y FROM shop.gone", timestamp="at")
+        own.apply([FeatureView("v", entity=customer, source=source, features=["x", "y"])])
+        own.catalog.drop_table("shop.gone")
+        assert features(own.impact("shop.gone", "x")) == {"v v1": {"x": "direct", "y": "direct"}}
