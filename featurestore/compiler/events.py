@@ -1,17 +1,13 @@
 """Events: a source's rows prepared for a view, with keys, event time, created time, and one column for each input."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, resolve
+from featurestore.compiler.bound_view import BoundView, bind_view
+from featurestore.compiler.expressions import SqlProblem, quoted, resolve
 from featurestore.compiler.parameters import PARAMETERS, SOURCE, Bound, Bounds, Parameter, bound_sql
 from featurestore.compiler.query import Query, from_sql, text_query
 from featurestore.compiler.relations import Handle
-from featurestore.compiler.zero_divisors import row_sql
-from featurestore.dsl.agg import Aggregation
-from featurestore.dsl.definitions import owner_of
-from featurestore.dsl.problems import FieldProblem, problems_at
-from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import brief, near
 
@@ -97,14 +93,20 @@ def compile_events(view: FeatureView, columns: Sequence[str]) -> Events:
 
     Raises: SqlProblem, whose message names the unknown column; `field_problems` finds them all.
     """
+    return events_of(bind_view(view, columns))
+
+
+def events_of(bound: BoundView) -> Events:
+    """The events of a view that is bound to the columns of its source. Raises: as `compile_events`."""
+    bound.require_names()
+    view, scope = bound.view, bound.scope
     source = view.source
-    scope = source_scope(source, columns)
-    raw_keys = tuple(_resolved(key, columns) for key in view.entity.keys)
+    raw_keys = tuple(_resolved(key, bound.columns) for key in view.entity.keys)
     keys = tuple(map(quoted, raw_keys))
-    inputs = tuple(Input(f"__fs_i{i}", sql, row_sql(sql, scope), field) for i, (sql, field) in enumerate(input_sql(view)))
+    inputs = tuple(Input(f"__fs_i{index}", row.text, str(row.sql), row.field) for index, row in enumerate(bound.inputs))
     time = f"CAST({scope[_resolved(source.timestamp, scope)]} AS TIMESTAMP WITH TIME ZONE)"
     known_at = scope[_resolved(source.created, scope)] if source.created else "NULL"
-    keep = f"({row_sql(source.where, scope)})" if source.where else "true"
+    keep = f"({bound.where.sql})" if bound.where else "true"
     named = [f"{sql} AS {quoted(key)}" for key, sql in zip(view.entity.keys, keys, strict=True)]
     selected = [
         *named,
@@ -112,12 +114,11 @@ def compile_events(view: FeatureView, columns: Sequence[str]) -> Events:
         f"CAST({known_at} AS TIMESTAMP WITH TIME ZONE) AS {CREATED}",
         *(f"{item.sql} AS {item.name}" for item in inputs),
     ]
-    written = [item.text for item in inputs] + ([source.where] if source.where else [])
-    read = raw_reads(source, columns, [name for text in written for name in column_names(parse_row(text))])
-    read |= {_resolved(key, columns) for key in view.entity.keys}
-    read |= raw_reads(source, columns, [name for name in (source.timestamp, source.created) if name])
+    names = [name for row in (*bound.inputs, *([bound.where] if bound.where else [])) for name in row.names or ()]
+    names += [name for name in (source.timestamp, source.created) if name]
+    read = {raw for name in names for raw in bound.reads[_resolved(name, bound.reads)]} | set(raw_keys)
     return Events(
-        reads=tuple(column for column in columns if column in read),
+        reads=tuple(column for column in bound.columns if column in read),
         keys=tuple(view.entity.keys),
         raw_keys=raw_keys,
         inputs=inputs,
@@ -131,85 +132,6 @@ def compile_events(view: FeatureView, columns: Sequence[str]) -> Events:
 def day_of(time: str) -> str:
     """SQL of the day of a time, counted from 1970 and floored; computed from year 1, because `//` truncates toward zero."""
     return f"((epoch_us({time}) + {FIRST_DAY * DAY}) // {DAY} - {FIRST_DAY})"
-
-
-def source_scope(source: Source, columns: Sequence[str]) -> dict[str, str]:
-    """Every name that row SQL over the source may use, mapped to its SQL over raw columns."""
-    scope = {column: quoted(column) for column in columns}
-    for name, sql in source.columns.items():
-        scope[name] = f"({row_sql(sql, scope)})"
-    return scope
-
-
-def raw_reads(source: Source, columns: Sequence[str], names: Sequence[str]) -> set[str]:
-    """The raw columns behind names used in row SQL over the source; a name of `columns=` stands for the columns that its SQL reads."""
-    reads = {column: {column} for column in columns}
-    for name, sql in source.columns.items():
-        reads[name] = {raw for column in column_names(parse_row(sql)) for raw in reads[_resolved(column, reads)]}
-    return {raw for name in names for raw in reads[_resolved(name, reads)]}
-
-
-def known_scope(source: Source, columns: Sequence[str]) -> dict[str, str]:
-    """As `source_scope`, without added columns that read an unknown name."""
-    known: dict[str, str] = {}
-    names = list(columns)
-    for name, sql in source.columns.items():
-        if all(resolve(column, names) for column in column_names(parse_row(sql))):
-            known[name] = sql
-            names.append(name)
-    return source_scope(replace(source, columns=known), columns)
-
-
-def input_sql(view: FeatureView) -> tuple[tuple[str, str], ...]:
-    """The distinct row SQL that features read, each with the first field of the definition that has it."""
-    fields: dict[str, str] = {}
-    for name, feature in view.declared.items():
-        if isinstance(feature, Aggregation):
-            for sql in (feature.column, feature.where):
-                if isinstance(sql, str):
-                    fields.setdefault(sql, f"features.{name}")
-        elif isinstance(feature, str):
-            fields.setdefault(feature, f"features.{name}")
-    return tuple(fields.items())
-
-
-def field_problems(view: FeatureView, columns: Sequence[str]) -> list[FieldProblem]:
-    """A problem for every name in a view that is unknown in its checked source with these raw columns."""
-    scope = dict.fromkeys([*columns, *view.source.columns], "")
-    problems = source_field_problems(view.source, columns)
-    for key in view.entity.keys:
-        if resolve(key, columns) is None:
-            hint = "; a key must be a raw column of the source" if key in scope else near(key, columns)
-            message = f"no column {brief(key)} in source {view.source.name}{hint}"
-            problems.append(FieldProblem(owner_of(view.entity), "keys", message))
-    for sql, field in input_sql(view):
-        problems.extend(problems_at(owner_of(view), field, _unknown_columns(sql, scope)))
-    return problems
-
-
-def source_field_problems(source: Source, columns: Sequence[str]) -> list[FieldProblem]:
-    """A problem for every name in a checked source that is not among its raw columns."""
-    owner = owner_of(source)
-    problems: list[FieldProblem] = []
-    scope = dict.fromkeys(columns, "")
-    for name, sql in source.columns.items():
-        problems.extend(problems_at(owner, f"columns.{name}", _unknown_columns(sql, scope)))
-        scope[name] = ""
-    for role, column in (("timestamp", source.timestamp), ("created", source.created)):
-        if column and resolve(column, scope) is None:
-            problems.append(FieldProblem(owner, role, f"no column {brief(column)}{near(column, scope)}"))
-    if source.where:
-        problems.extend(problems_at(owner, "where", _unknown_columns(source.where, scope)))
-    return problems
-
-
-def _unknown_columns(sql: str, scope: Mapping[str, str]) -> list[str]:
-    try:
-        names = column_names(parse_row(sql))
-    except SqlProblem:
-        # Invalid SQL is reported by the check of the definitions.
-        return []
-    return [f"no column {brief(name)}{near(name, scope)}" for name in names if resolve(name, scope) is None]
 
 
 def _resolved(name: str, names: Sequence[str] | Mapping[str, object]) -> str:

@@ -27,5 +27,9 @@ def guard_zero_divisors(tree: exp.Expr) -> exp.Expr:
 
 def row_sql(sql: str, columns: Mapping[str, str]) -> str:
     """DuckDB SQL of a row expression that does not fail on zero divisors. Raises: SqlProblem as `render`."""
-    tree = parse_row(sql)
+    return guarded_sql(parse_row(sql), columns)
+
+
+def guarded_sql(tree: exp.Expr, columns: Mapping[str, str]) -> str:
+    """As `row_sql`, of a parsed expression."""
     return render(guard_zero_divisors(tree) if tree.find(exp.IntDiv, exp.Mod) else tree, columns)

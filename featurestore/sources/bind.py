@@ -1,12 +1,13 @@
 """Check and compile a view against the names and types of its source's columns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from featurestore.compiler import nanoseconds
+from featurestore.compiler.bound_view import BoundView, RowSql, bind_row, field_problems
 from featurestore.compiler.data_checks import check_field
-from featurestore.compiler.events import Events, compile_events, field_problems, input_sql, known_scope
-from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, resolve
+from featurestore.compiler.events import Events, events_of
+from featurestore.compiler.expressions import SqlProblem, quoted, resolve
 from featurestore.compiler.features import feature_names
 from featurestore.compiler.grid import type_problems
 from featurestore.compiler.parameters import NAMES, Bounds
@@ -14,11 +15,9 @@ from featurestore.compiler.relations import Handle
 from featurestore.compiler.storage import storage_type
 from featurestore.compiler.typed_columns import UNTYPED, typed_nulls, without_rows
 from featurestore.compiler.views import compile_view
-from featurestore.compiler.zero_divisors import row_sql
 from featurestore.dsl.check import Condition
 from featurestore.dsl.definitions import owner_of
 from featurestore.dsl.problems import FieldProblem, Owner
-from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.errors import FeatureStoreError
@@ -46,13 +45,15 @@ class Inspected:
     problems: tuple[FieldProblem, ...]
 
 
-def inspect_view(session: Session, view: FeatureView, raw: RawColumns) -> Inspected:
-    """Compile a checked view against the columns of its source, without reading rows."""
-    columns = list(raw.types)
-    wrong = [*field_problems(view, columns), *_type_problems(ExpressionTypes(session, raw.relation, raw.types), view, columns)]
+def inspect_view(session: Session, bound: BoundView, raw: RawColumns) -> Inspected:
+    """Compile a checked view that is bound to the columns of its source, without reading rows."""
+    view, asked = bound.view, ExpressionTypes(session, raw.relation, raw.types)
+    # Each expression separately, so that a problem names its field.
+    inputs = _expression_problems(asked, bound.scope, [(owner_of(view), row) for row in bound.inputs])
+    wrong = [*field_problems(bound), *_source_type_problems(asked, bound), *inputs]
     if wrong:
         return failed_inspection(*wrong)
-    events = compile_events(view, columns)
+    events = events_of(bound)
     types = session.schema(events.within(raw.relation, _NO_TIME))
     if view.every is not None and (wrong := type_problems(view, events, types)):
         return failed_inspection(*wrong)
@@ -62,12 +63,9 @@ def inspect_view(session: Session, view: FeatureView, raw: RawColumns) -> Inspec
         return failed_inspection(FieldProblem(owner_of(view), "features", error.message))
 
 
-def name_problems(session: Session, view: FeatureView, raw: RawColumns) -> list[FieldProblem]:
+def name_problems(session: Session, bound: BoundView, raw: RawColumns) -> list[FieldProblem]:
     """The unknown names in a view, which may have other problems; its source is checked."""
-    columns = list(raw.types)
-    asked = ExpressionTypes(session, raw.relation, raw.types)
-    source_problems = _source_type_problems(asked, view.source, known_scope(view.source, columns))
-    return [*field_problems(view, columns), *source_problems]
+    return [*field_problems(bound), *_source_type_problems(ExpressionTypes(session, raw.relation, raw.types), bound)]
 
 
 def check_type_problems(session: Session, view: FeatureView, columns: Mapping[str, str]) -> list[FieldProblem]:
@@ -78,12 +76,14 @@ def check_type_problems(session: Session, view: FeatureView, columns: Mapping[st
         return []
     scope = {name: quoted(name) for name in columns}
     types = ExpressionTypes(session, typed_nulls(columns), columns)
-    found = _expression_problems(types, scope, [(owner, name, check.sql) for name, check in conditions.items()])
+    rows = [bind_row(name, check.sql, scope) for name, check in conditions.items()]
+    found = _expression_problems(types, scope, [(owner, row) for row in rows])
     wrong = {problem.field for problem in found}
-    for name, check in conditions.items():
-        if name not in wrong and (kind := types.of(row_sql(check.sql, scope))) != "BOOLEAN":
-            message = f"{check.sql!r} is {kind or 'no expression'}, not true or false; write a condition"
-            found.append(FieldProblem(owner, name, message))
+    for row in rows:
+        kind = None if row.sql is None else types.of(row.sql)
+        if row.field not in wrong and kind != "BOOLEAN":
+            message = f"{row.text!r} is {kind or 'no expression'}, not true or false; write a condition"
+            found.append(FieldProblem(owner, row.field, message))
     return found
 
 
@@ -92,12 +92,11 @@ def failed_inspection(*problems: FieldProblem) -> Inspected:
     return Inspected(None, {}, {}, problems)
 
 
-def _source_type_problems(types: ExpressionTypes, source: Source, scope: dict[str, str]) -> list[FieldProblem]:
+def _source_type_problems(types: ExpressionTypes, bound: BoundView) -> list[FieldProblem]:
+    source, scope = bound.view.source, bound.scope
     owner = owner_of(source)
-    own = [(owner, f"columns.{name}", sql) for name, sql in source.columns.items()]
-    if source.where:
-        own.append((owner, "where", source.where))
-    found = _expression_problems(types, scope, own)
+    own = (*bound.added, *([bound.where] if bound.where else []))
+    found = _expression_problems(types, scope, [(owner, row) for row in own])
     for role, column in (("timestamp", source.timestamp), ("created", source.created)):
         if (
             column
@@ -117,19 +116,16 @@ def _conversion_hint(column: str, kind: str) -> str:
     return f"; make one with columns={{'event_time': {made!r}}} and timestamp='event_time'" if made else ""
 
 
-def _expression_problems(types: ExpressionTypes, scope: dict[str, str], expressions: list[tuple[Owner, str, str]]) -> list[FieldProblem]:
-    """A problem for each expression (owner, field, SQL) whose columns exist, but have types for which it is not defined."""
+def _expression_problems(
+    types: ExpressionTypes, scope: Mapping[str, str], expressions: Sequence[tuple[Owner, RowSql]]
+) -> list[FieldProblem]:
+    """A problem for each expression whose columns exist, but have types for which it is not defined."""
     found: list[FieldProblem] = []
-    compiled: list[tuple[Owner, str, str, tuple[str, ...], str]] = []
-    for owner, name, sql in expressions:
-        names = column_names(parse_row(sql))
-        if all(resolve(column, scope) for column in names):
-            compiled.append((owner, name, sql, names, row_sql(sql, scope)))
-    types.learn([rendered for *_, rendered in compiled])
-    for owner, name, sql, names, rendered in compiled:
-        if types.of(rendered) is None:
-            kinds = ", ".join(f"{column} is {types.of(scope[str(resolve(column, scope))]) or 'itself wrong'}" for column in names)
-            found.append(FieldProblem(owner, name, f"{sql!r} does not work on these types: {kinds or 'it names no column'}"))
+    types.learn([row.sql for _, row in expressions if row.sql is not None])
+    for owner, row in expressions:
+        if row.sql is not None and types.of(row.sql) is None:
+            kinds = ", ".join(f"{name} is {types.of(scope[str(resolve(name, scope))]) or 'itself wrong'}" for name in row.names or ())
+            found.append(FieldProblem(owner, row.field, f"{row.text!r} does not work on these types: {kinds or 'it names no column'}"))
     return found
 
 
@@ -155,10 +151,3 @@ def _describe(session: Session, view: FeatureView, events: Events, types: Mappin
             owner, at = (view, f"features.{column}") if column in feature_names(view) else (view.entity, "keys")
             problems.append(FieldProblem(owner_of(owner), at, f"'{column}' {error}"))
     return failed_inspection(*problems) if problems else Inspected(events, types, columns, ())
-
-
-def _type_problems(types: ExpressionTypes, view: FeatureView, raw: list[str]) -> list[FieldProblem]:
-    """Check each expression separately, so that a problem names its field."""
-    scope = known_scope(view.source, raw)
-    found = _source_type_problems(types, view.source, scope)
-    return [*found, *_expression_problems(types, scope, [(owner_of(view), name, sql) for sql, name in input_sql(view)])]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from featurestore.compiler.bound_view import bind_view
 from featurestore.dsl.definitions import owner_of
 from featurestore.dsl.problems import FieldProblem, problems_at
 from featurestore.dsl.view import FeatureView
@@ -30,7 +31,7 @@ def inspect_source(runtime: Runtime, view: FeatureView, source: PinnedSource | F
             reading.require_keys(runtime, source, view.entity.keys)
         except FeatureStoreError as error:
             return failed_inspection(FieldProblem(owner, "", error.message))
-        inspected = inspect_view(session, view, raw)
+        inspected = inspect_view(session, bind_view(view, list(raw.types)), raw)
     unknown = [] if inspected.events is None else reading.unknown_types(runtime, source, inspected.events.reads)
     return failed_inspection(*problems_at(owner, "format", unknown)) if unknown else inspected
 
@@ -45,7 +46,7 @@ def inspect_names(runtime: Runtime, view: FeatureView, source: PinnedSource | Fe
             raw = add_columns(runtime, session, source)
         except FeatureStoreError as error:
             return [FieldProblem(owner, "", error.message)]
-        return name_problems(session, view, raw)
+        return name_problems(session, bind_view(view, list(raw.types)), raw)
 
 
 def inspect_checks(runtime: Runtime, view: FeatureView, columns: Mapping[str, str]) -> list[FieldProblem]:

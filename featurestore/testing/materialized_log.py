@@ -8,8 +8,9 @@ import pyarrow as pa
 
 from featurestore.compiler import check
 from featurestore.compiler.binding import ViewVersion, bind_service
+from featurestore.compiler.bound_view import BoundView, bind_view, field_problems
 from featurestore.compiler.chunk_rows import cast_rows, sorted_by
-from featurestore.compiler.events import compile_events, field_problems
+from featurestore.compiler.events import events_of
 from featurestore.compiler.expressions import parse_query
 from featurestore.compiler.log_diff import with_created_at_run
 from featurestore.compiler.parameters import NAMES, SOURCE, Bounds
@@ -102,18 +103,19 @@ def _inspect(
     except RequestError as error:
         return failed_inspection(FieldProblem(owner_of(view.source), "", error.message)), None
     columns = RawColumns(raw, session.schema(raw))
-    _refuse_untyped(view, relation_names(view.source, rows)[0], columns.types)
-    return inspect_view(session, view, columns), raw
+    bound = bind_view(view, list(columns.types))
+    _refuse_untyped(bound, relation_names(view.source, rows)[0], columns.types)
+    return inspect_view(session, bound, columns), raw
 
 
-def _refuse_untyped(view: FeatureView, name: str, raw: Mapping[str, str]) -> None:
+def _refuse_untyped(bound: BoundView, name: str, raw: Mapping[str, str]) -> None:
     """Refuse columns that the view reads and that have only NULLs, whose type is unknown; `raw` are the source's columns."""
-    if field_problems(view, list(raw)):
+    if field_problems(bound):
         return
-    for column in compile_events(view, list(raw)).reads:
+    for column in events_of(bound).reads:
         if raw[column] == UNTYPED:
             raise RequestError(
-                f"column '{column}' of source {view.source.name} is None in every row, so its type is unknown;"
+                f"column '{column}' of source {bound.view.source.name} is None in every row, so its type is unknown;"
                 f" give it: schema={{{name!r}: {{{column!r}: 'double'}}}}, or another type",
                 field=column,
             )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from featurestore.compiler.events import events_of
 from featurestore.compiler.log_diff import DELETED, first_rows
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
@@ -151,12 +152,13 @@ def _compute_and_commit(
     """Compute the remaining chunks, and commit all of them."""
     state = feature_table.state_of(table.properties)
     raw = source_columns.add_columns(runtime, session, view, source)
-    events = source_columns.source_events(view, source, raw, state)
+    bound = source_columns.bind_source(view, source, raw, state)
+    events = events_of(bound)
     types = reading.read_types(runtime, source, events.reads)
     columns = source_columns.read_columns(source, events.reads)
     changed = source_columns.have_changed(source, state, columns)
     if changed or (state.through is None and view.source.path is None):
-        source_columns.check_types(session, applied, view, raw)
+        source_columns.check_types(session, applied, bound, raw)
     task = Task(runtime, session, applied, view, events, table, source, checkpoint.run)
     report(ViewProgress(view.name, "read", 0, 1, checkpoint.rows))
     interval = choose(session, view, events, state, source, checkpoint.start, checkpoint.upper, changed)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from featurestore.compiler.events import Events, compile_events, field_problems
+from featurestore.compiler.bound_view import BoundView, bind_view, field_problems
 from featurestore.compiler.expressions import resolve
 from featurestore.dsl.problems import FieldProblem
 from featurestore.dsl.source import Source
@@ -38,16 +38,15 @@ def add_columns(runtime: Runtime, session: Session, view: FeatureView, source: P
     return raw
 
 
-def source_events(view: FeatureView, source: PinnedSource, raw: RawColumns, state: State) -> Events:
-    """The events of a checked view, compiled for the raw columns of its source.
+def bind_source(view: FeatureView, source: PinnedSource, raw: RawColumns, state: State) -> BoundView:
+    """A checked view, bound to the raw columns of its source.
 
     Raises: RequestError naming every missing column, and whether it was dropped or renamed.
     """
-    columns = list(raw.types)
-    problems = field_problems(view, columns)
-    if problems:
+    bound = bind_view(view, list(raw.types))
+    if problems := field_problems(bound):
         raise _missing(source, problems, state)
-    return compile_events(view, columns)
+    return bound
 
 
 def read_columns(source: PinnedSource, reads: Sequence[str]) -> Columns:
@@ -69,17 +68,17 @@ def have_changed(source: PinnedSource, state: State, columns: Columns) -> bool:
     return not column_identity.hold_in_every_schema(table, columns[name]) if before is None else dict(before) != dict(columns[name])
 
 
-def check_types(session: Session, applied: Applied, view: FeatureView, raw: RawColumns) -> None:
+def check_types(session: Session, applied: Applied, bound: BoundView, raw: RawColumns) -> None:
     """Check a view's expressions and types against the raw columns of its source, before any row is read.
 
     Raises: RequestError for an expression that is invalid for them; TypeMismatch for a column that does not fit its type in the table.
     """
-    inspected: Inspected = inspect_view(session, view, raw)
+    inspected: Inspected = inspect_view(session, bound, raw)
     if inspected.problems:
         problems = "; ".join(map(str, inspected.problems))
         raise RequestError(
-            f"{_describe_source(view.source)} has changed, and the view does not work on its columns: {problems}. Nothing was written."
-            " Change the definition and apply it, or give the source its columns back"
+            f"{_describe_source(bound.view.source)} has changed, and the view does not work on its columns: {problems}."
+            " Nothing was written. Change the definition and apply it, or give the source its columns back"
         )
     changed = type_changes(applied.columns, inspected.columns)
     if changed:

@@ -9,10 +9,11 @@ import pyarrow as pa
 import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg, check
+from featurestore.compiler.events import events_of
 from featurestore.dsl import documents
 from featurestore.errors import DefinitionError
 from featurestore.pipelines.materialization import checks
-from featurestore.pipelines.materialization.source_columns import add_columns, source_events
+from featurestore.pipelines.materialization.source_columns import add_columns, bind_source
 from featurestore.records import definitions
 from featurestore.records.feature_table import State
 from featurestore.records.runtime import Runtime
@@ -46,7 +47,7 @@ def newest(store: FeatureStore, of: FeatureView, end: datetime) -> datetime | No
     parts = Runtime(store.settings)
     source = open_source(parts, of.source)
     with parts.engine.session() as session:
-        events = source_events(of, source, add_columns(parts, session, of, source), State())
+        events = events_of(bind_source(of, source, add_columns(parts, session, of, source), State()))
         found = checks.find_newest_event(parts, session, of, source, events, times.micros(end))
     return None if found is None else times.moment(found)
 
