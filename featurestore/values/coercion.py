@@ -10,7 +10,7 @@ from typing import Any
 
 from featurestore.errors import TypeMismatch
 from featurestore.values.json_encoding import NAMES
-from featurestore.values.value_types import FLOATING, ZONED, decimal_digits, integer_limit
+from featurestore.values.value_types import FLOATING, ZONED, decimal_digits, integer_limit, type_name
 
 MAX_QUOTED = 100
 """Limit of characters of a value quoted in a message."""
@@ -35,7 +35,7 @@ def coerce(value: Any, sql_type: str, where: str) -> Any:
         return None
     if sql_type.endswith("[]") and isinstance(value, list | tuple):
         return [coerce(item, sql_type[:-2], f"{where}[{index}]") for index, item in enumerate(value)]
-    coerced = _COERCERS.get("[]" if sql_type.endswith("[]") else sql_type.partition("(")[0], _as_is)(value, sql_type)
+    coerced = _COERCERS.get(type_name(sql_type), _as_is)(value, sql_type)
     if coerced is None:
         raise TypeMismatch(
             f"{where}: {quote_value(value)} is {_type_name(value)}, but the column is {sql_type}", field=where, expected=sql_type

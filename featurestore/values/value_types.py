@@ -71,6 +71,11 @@ FLOATING = frozenset(value_type.sql for value_type in VALUE_TYPES if value_type.
 INTEGERS = frozenset(value_type.sql for value_type in VALUE_TYPES if value_type.python is int)
 
 
+def type_name(sql_type: str) -> str:
+    """The name of a type without its digits, "[]" for any list: DECIMAL for DECIMAL(10,2)."""
+    return "[]" if sql_type.endswith("[]") else sql_type.partition("(")[0]
+
+
 def decimal_digits(sql_type: str) -> tuple[int, int] | None:
     """The precision and the scale of a DECIMAL(p,s); None for any other type."""
     match = _DECIMAL.fullmatch(sql_type)
