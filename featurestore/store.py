@@ -27,6 +27,7 @@ from featurestore.records.online_tables import OnlineTables
 from featurestore.records.runtime import Runtime
 from featurestore.records.serving_version import Services
 from featurestore.settings import Settings, load_settings
+from featurestore.table_verbs import TableVerbs
 from featurestore.values import times
 from featurestore.values.arguments import Failures, Known, check_failures, check_flag, check_sample, check_text, check_version
 
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from featurestore.records.listings import EntityInfo, ModelInfo, ServiceDetail, ServiceInfo, SourceInfo, ViewDetail, ViewInfo
 
 
-class FeatureStore:
+class FeatureStore(TableVerbs):
     """A feature store over one Iceberg catalog and one online store.
 
     `home` is the folder of all default state; `settings` replaces all other configuration. Connections are opened on first use. The
@@ -114,7 +115,7 @@ class FeatureStore:
         """
         raised = check_failures(failures) == "raise"
         staged: set[str] = set()
-        versions = self._live_versions(names, staged)
+        versions = self._live_versions(names, staged, computed=True)
         bounds = [None if bound is None else times.parse(bound, what) for bound, what in ((start, "start"), (end, "end"))]
         with materialization_reporter(progress) as report:
             done = verbs.materialize_views(self._runtime, versions, bounds[0], bounds[1], report or _silent, staged)
@@ -338,14 +339,20 @@ class FeatureStore:
         self._services = Services(self._runtime, self._online_tables)
         self._lost_tables = LostTables(self._runtime, self._online_tables)
 
-    def _live_versions(self, names: str | Sequence[str] | None, staged: Collection[str] = ()) -> Iterator[Applied]:
-        """The versions of views to keep up to date; `staged` tables are about to be published. Raises: NotFound with the nearest names."""
+    def _live_versions(self, names: str | Sequence[str] | None, staged: Collection[str] = (), computed: bool = False) -> Iterator[Applied]:
+        """The versions of views to keep up to date; `staged` tables are about to be published. `computed`: not those of written tables.
+
+        Raises: NotFound with the nearest names; RequestError for a written table where a computed view is wanted.
+        """
         known = definitions.read_registry(self._runtime)
         requested = view_names(names)
         selected = known.names("view") if requested is None else requested
-        for name in selected:
-            known.get("view", name)
-        return live_versions(self._runtime, known, selected, staged)
+        written = {name for name in selected if known.get("view", name).written} if computed else set()
+        if requested is not None and written:
+            raise RequestError(
+                f"{min(written)} is a table made by create_table: its rows come from write_table, not from a source", field="names"
+            )
+        return live_versions(self._runtime, known, [name for name in selected if name not in written], staged)
 
     def _look_at_models(self, brief: bool) -> None:
         """Record what happened to models in MLflow; nothing for a store that has no MLflow."""

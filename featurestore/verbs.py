@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from featurestore.dsl.loader import load_definitions as load_definitions
     from featurestore.joins.pinned import join_pinned as join_pinned
+    from featurestore.pipelines.history import table_history as table_history
     from featurestore.pipelines.lineage.impact import find_impact as find_impact
     from featurestore.pipelines.lookup import lookup as lookup
     from featurestore.pipelines.maintenance.maintain import maintain as maintain
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from featurestore.pipelines.training_sets.rebuild import rebuild_training_set as rebuild_training_set
     from featurestore.pipelines.training_sets.request import TrainingSetRequest as TrainingSetRequest
     from featurestore.pipelines.training_sets.spooled import load_spooled as load_spooled
+    from featurestore.pipelines.written.create import TableRequest as TableRequest
+    from featurestore.pipelines.written.create import create_table as create_table
+    from featurestore.pipelines.written.write import write_table as write_table
     from featurestore.records.pinned import pin as pin
     from featurestore.spines.bounds import bounded_result as bounded_result
     from featurestore.spines.join_request import JoinRequest as JoinRequest
@@ -38,12 +42,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "JoinRequest": "spines.join_request",
     "Plan": "pipelines.planning.plan",
+    "TableRequest": "pipelines.written.create",
     "TrainingSetRequest": "pipelines.training_sets.request",
     "apply_plan": "pipelines.planning.apply",
     "bounded_result": "spines.bounds",
     "build_training_set": "pipelines.training_sets.build",
     "compare_training_sets": "pipelines.training_sets.comparison",
     "compare_views": "pipelines.maintenance.online_comparison",
+    "create_table": "pipelines.written.create",
     "find_impact": "pipelines.lineage.impact",
     "find_training_set": "pipelines.training_sets.build",
     "get_training_set": "pipelines.training_sets.build",
@@ -66,6 +72,8 @@ _HOMES = {
     "remove_view": "pipelines.maintenance.removal",
     "repair": "pipelines.maintenance.repair",
     "report_rows_written": "pipelines.training_sets.progress",
+    "table_history": "pipelines.history",
+    "write_table": "pipelines.written.write",
 }
 
 

@@ -42,6 +42,14 @@ def service_fingerprint(service: FeatureService, views: Mapping[str, str]) -> st
     )
 
 
+def written_fingerprint(view: FeatureView, columns: Mapping[str, str]) -> str:
+    """16 hexadecimal digits over a written table as it is created: its keys, its time, and the columns with their DuckDB types.
+
+    The table keeps it when it gets another column, since the columns that it has keep their meaning.
+    """
+    return _digest({**view_identity(view), "columns": list(columns.items())})
+
+
 def ttl_microseconds(view: FeatureView) -> int | None:
     """The view's ttl in microseconds; None when there is no limit."""
     return None if view.ttl in (None, 0) else microseconds(str(view.ttl)) or None

@@ -34,3 +34,8 @@ class Source:
     def __post_init__(self) -> None:
         if isinstance(self.path, os.PathLike):
             object.__setattr__(self, "path", os.fspath(self.path))
+
+    @property
+    def written(self) -> bool:
+        """Whether the rows are written by key, by `store.write_table`, instead of read from a place; definitions cannot declare that."""
+        return self.table is None and self.path is None and self.sql is None

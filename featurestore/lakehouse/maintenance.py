@@ -12,7 +12,7 @@ from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
-from pyiceberg.table.update import AssertTableUUID, RemoveSnapshotsUpdate
+from pyiceberg.table.update import AssertTableUUID, RemoveSnapshotsUpdate, SetPropertiesUpdate
 
 from featurestore.errors import CommitConflict, Conflict
 from featurestore.lakehouse import folders, tables
@@ -27,6 +27,9 @@ logger = logger_of(__name__)
 
 PendingFiles = Callable[[Mapping[str, str]], Collection[str]]
 """Returns, from a table's properties, the locations of files that no snapshot has yet, but a later commit will add."""
+
+ExpiryNote = Callable[[Mapping[str, str], int], Mapping[str, str]]
+"""Returns, from a table's properties and the number of snapshots that expire, the properties to set."""
 
 _REMOVABLE = (".parquet", ".orc", ".avro", ".metadata.json", ".metadata.json.gz", ".stats", ".puffin")
 
@@ -56,13 +59,25 @@ def no_files(properties: Mapping[str, str]) -> Collection[str]:
     return ()
 
 
+def no_note(properties: Mapping[str, str], snapshots: int) -> Mapping[str, str]:
+    """The properties of an expiry that is not recorded: none."""
+    return {}
+
+
 def expire_snapshots(
-    table: Table, older_than: datetime, dry_run: bool = False, *, reader: int | None = None, untagged: Collection[str] = ()
+    table: Table,
+    older_than: datetime,
+    dry_run: bool = False,
+    *,
+    reader: int | None = None,
+    untagged: Collection[str] = (),
+    note: ExpiryNote = no_note,
 ) -> ExpiredSnapshots:
     """Remove snapshots that were superseded before `older_than` (naive: UTC), except the heads of tags and branches.
 
     The snapshot `reader`, where an incremental reader stands, and all after it are kept as well. Files stay until
-    `remove_orphan_files`. `untagged`: tags to ignore, for dry runs. The handle then shows the new state.
+    `remove_orphan_files`. `untagged`: tags to ignore, for dry runs. The commit also sets the properties that `note` returns. The handle
+    then shows the new state.
     Raises: CommitConflict after too many conflicts.
     """
     limit = _milliseconds(older_than)
@@ -78,7 +93,9 @@ def expire_snapshots(
         # Removing a snapshot also removes its tags: the commit must fail if one was set meanwhile.
         requirements = (AssertTableUUID(uuid=fresh.iceberg.metadata.table_uuid), *as_loaded(fresh, unreferenced=old))
         removal = RemoveSnapshotsUpdate(snapshot_ids=list(old))  # type: ignore[call-arg]
-        StagedUpdates(transaction, (removal,), requirements).commit()
+        notes = note(fresh.properties, len(old))
+        updates = (removal, SetPropertiesUpdate(updates=dict(notes))) if notes else (removal,)
+        StagedUpdates(transaction, updates, requirements).commit()
         return transaction
 
     commit_fenced(table, stage, undone="no snapshot was expired")

@@ -273,6 +273,11 @@ def snapshot(table: Table, snapshot_id: int) -> Snapshot:
     return found
 
 
+def committed_us(table: Table, snapshot_id: int) -> int:
+    """When a snapshot was committed, in microseconds since the epoch. Raises: NotFound."""
+    return snapshot(table, snapshot_id).timestamp_ms * 1000
+
+
 def summary(table: Table, snapshot_id: int) -> dict[str, str]:
     """The summary of a snapshot: the writer's entries, Iceberg's counts, and the key `operation`. Raises: NotFound."""
     found = snapshot(table, snapshot_id).summary

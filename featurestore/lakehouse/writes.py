@@ -68,14 +68,15 @@ def append_retrying(
     `once` is an id of these rows, stored in the snapshot's summary: nothing is added if a snapshot of the table has it.
     Returns the new snapshot's id; None if nothing was added. Raises: as `append`.
     """
-    if once is not None and _has_batch(table, once):
+    if once is not None and has_batch(table, once):
         return None
     files = _write_files(table, batches, month_of)
     all_summary = {**(summary or {}), **({} if once is None else {BATCH_ID: once})}
     return _commit_files(table, files, all_summary, {}, (), attempts=ATTEMPTS, once=once) if files.rows else None
 
 
-def _has_batch(table: Table, id: str) -> bool:
+def has_batch(table: Table, id: str) -> bool:
+    """Whether a snapshot of the table says that it added the rows with this id."""
     return any(snapshot.summary is not None and snapshot.summary.get(BATCH_ID) == id for snapshot in table.iceberg.snapshots())
 
 
@@ -108,7 +109,7 @@ def _commit_files(
 
     def stage(fresh: Table) -> Transaction | None:
         nonlocal snapshot_id
-        if once is not None and _has_batch(fresh, once):
+        if once is not None and has_batch(fresh, once):
             return None
         with translating_errors(f"writing the metadata of {table.name}"):
             transaction = begin(fresh)

@@ -16,7 +16,7 @@ from featurestore.compiler.expressions import column_names, quoted, resolve
 from featurestore.compiler.linear import are_linear, expression_weight
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.engine.session import ColumnValues, ExpressionEvaluator
-from featurestore.errors import RequestError, near
+from featurestore.errors import NotReady, RequestError, near
 from featurestore.joins.derived_rows import derived_error
 from featurestore.online.store import Read, Row
 from featurestore.records.online_tables import OnlineTables
@@ -210,12 +210,19 @@ def _select_features(use: ViewUse, read: Read, status: Sequence[str], stale_valu
     nulls = (None,) * len(use.features)
     if not read.columns:
         return [nulls] * len(read.rows)
+    if lacking := [column for column, _ in use.features if column not in read.columns]:
+        raise online_column_missing(use.table, lacking[0])
     at = [read.columns.index(column) for column, _ in use.features]
     all_columns = at == list(range(len(read.columns)))
     return [
         nulls if row is None or state not in valid else row.values if all_columns else tuple([row.values[index] for index in at])
         for row, state in zip(read.rows, status, strict=True)
     ]
+
+
+def online_column_missing(table: str, column: str) -> NotReady:
+    """The error of a feature that was added to a table and is not published yet."""
+    return NotReady(f"the online rows of {table} do not have the feature '{column}' yet; run featurestore publish", table=table)
 
 
 def _request(plan: ServicePlan, entities: Sequence[Mapping[str, Any]], request: Sequence[Mapping[str, Any]] | None) -> dict[str, list[Any]]:

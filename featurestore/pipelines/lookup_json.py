@@ -18,7 +18,7 @@ from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.errors import NotReady
 from featurestore.online.rows import TIME_BIAS, VERSION_BYTES, decode_time
 from featurestore.online.store import AsyncReader, EncodedRead, EncodedReads, OnlineStore, TableState
-from featurestore.pipelines.lookup import EXPIRED, NOT_FOUND, PRESENT, newest_edition
+from featurestore.pipelines.lookup import EXPIRED, NOT_FOUND, PRESENT, newest_edition, online_column_missing
 from featurestore.pipelines.lookup_derived import Columns, DerivedFeatures
 from featurestore.values import json_encoding, times
 
@@ -189,7 +189,12 @@ def _selector(places: Sequence[int], width: int) -> Callable[[list[Any]], Sequen
 
 def _stored_columns(use: ViewUse, table: TableState | None) -> tuple[str, ...]:
     """The stored columns of a view's rows; for a table that never had rows, the requested columns, which are all NULL."""
-    return table.columns if table is not None and table.columns else tuple(column for column, _ in use.features)
+    features = tuple(column for column, _ in use.features)
+    if table is None or not table.columns:
+        return features
+    if lacking := [column for column in features if column not in table.columns]:
+        raise online_column_missing(use.table, lacking[0])
+    return table.columns
 
 
 def _templates(plan: ServicePlan, derived_types: Sequence[str], tables: Sequence[TableState | None]) -> tuple[bytes, bytes]:

@@ -74,6 +74,12 @@ class Applied:
         return REMOVED in self.document
 
     @property
+    def written(self) -> bool:
+        """Whether this is a version of a written table: a view whose rows are written by key."""
+        source = self.document.get("source")
+        return self.kind == "view" and isinstance(source, Mapping) and all(source.get(place) is None for place in ("table", "path", "sql"))
+
+    @property
     def table(self) -> str:
         """The name of the feature table of a view version."""
         return f"{self.name}_v{self.version}"

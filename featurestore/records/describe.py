@@ -109,7 +109,7 @@ def _view_definition(row: Applied) -> dict[str, Any]:
     not_features = {*view.entity.keys, "feature_timestamp", "created_timestamp"}
     with stored_definition.conflict_if_unreadable(f"view {row.name}, version {row.version}", view=row.name, version=row.version):
         return {
-            "kind": "row" if view.every is None else "aggregate",
+            "kind": "written" if view.source.written else "row" if view.every is None else "aggregate",
             "entity": view.entity.name,
             "keys": tuple(view.entity.keys),
             "source": view.source.name,

@@ -9,6 +9,9 @@ from featurestore.lakehouse.table import Table
 from featurestore.records import source_pins
 from featurestore.values import times
 
+DEFINITION = "featurestore.definition"
+"""The table property with the document of the view."""
+FINGERPRINT = "featurestore.fingerprint"
 FROM = "featurestore.materialized-from"
 THROUGH = "featurestore.materialized-through"
 SOURCES = "featurestore.source-snapshots"

@@ -56,7 +56,7 @@ class ViewInfo(Result):
     version: int
     table: str
     fingerprint: str
-    kind: Literal["row", "aggregate"]
+    kind: Literal["row", "aggregate", "written"]
     entity: str
     keys: tuple[str, ...]
     source: str

@@ -14,6 +14,7 @@ from featurestore.lakehouse.table import Table
 from featurestore.records import feature_table
 from featurestore.records.feature_table import State
 from featurestore.records.runtime import Runtime
+from featurestore.records.written_tables import is_written
 from featurestore.values import times
 from featurestore.values.arguments import check_snapshots
 
@@ -28,8 +29,8 @@ class Pinned:
 
     @property
     def through(self) -> int | None:
-        """The watermark in microseconds; None if nothing is materialized."""
-        return self.state.through
+        """The watermark in microseconds; None if nothing is materialized. A written table has all rows after its first write."""
+        return times.LAST if self.state.through is not None and is_written(self.table) else self.state.through
 
     @property
     def corrected(self) -> bool:

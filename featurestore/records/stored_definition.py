@@ -44,7 +44,9 @@ def checked_stored_view(name: str, version: int, document: Mapping[str, Any], co
     """As `stored_view`, with all checks of definitions. Raises: Conflict naming the view and each problem."""
     view = stored_view(name, version, document, columns)
     with conflict_if_unreadable(f"view {name}, version {version}", view=name, version=version):
-        problems = [*entity_problems(view.entity), *source_problems(view.source), *view_problems(view)]
+        # The source of a written table has no place to read from, which is a problem only of a declared one.
+        of_source = () if view.source.written else source_problems(view.source)
+        problems = [*entity_problems(view.entity), *of_source, *view_problems(view)]
     if problems:
         raise _refusal(name, version, problems)
     return view

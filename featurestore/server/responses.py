@@ -50,7 +50,7 @@ class View(Answer):
     version: int
     table: str
     fingerprint: str
-    kind: Literal["row", "aggregate"]
+    kind: Literal["row", "aggregate", "written"]
     entity: str
     keys: list[str]
     source: str

@@ -10,8 +10,8 @@ import pytest
 from featurestore import FeatureStore
 from featurestore.errors import Conflict, FeatureStoreError
 from featurestore.lakehouse import tables
-from featurestore.pipelines.planning.apply import DEFINITION
 from featurestore.records import definitions, stored_definition
+from featurestore.records.feature_table import DEFINITION
 from tests import shop
 from tests.server.conftest import serve
 from tests.server.test_errors import refused

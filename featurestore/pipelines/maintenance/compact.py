@@ -17,9 +17,8 @@ from featurestore.lakehouse.compaction import FileGroup, Rewrite
 from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.table import Table
 from featurestore.pipelines.materialization.checkpoint import load_checkpoint
-from featurestore.pipelines.planning.apply import DEFINITION
 from featurestore.records import feature_table, stored_definition
-from featurestore.records.feature_table import DROPPED_BEFORE
+from featurestore.records.feature_table import DEFINITION, DROPPED_BEFORE
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
 

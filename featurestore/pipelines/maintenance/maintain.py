@@ -17,6 +17,7 @@ from featurestore.pipelines.maintenance.repair import REPAIR_COMMAND, check_tabl
 from featurestore.pipelines.materialization.checkpoint import CHECKPOINT, checkpoint_files, load_checkpoint
 from featurestore.pipelines.training_sets import build_tags
 from featurestore.pipelines.training_sets.training_set import TAG
+from featurestore.records import expiries
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
 from featurestore.values.arguments import check_age
@@ -99,7 +100,9 @@ def _clear(
             notes.append(f"tags of interrupted builds removed: {format_names(unfinished_ids)} never became training sets")
         cursor = _cursor(runtime, identifier)
         reader = None if cursor is None else cursor.snapshot_id
-        expired = maintenance.expire_snapshots(table, before, dry_run, reader=reader, untagged=[TAG + id for id in unfinished_ids])
+        expired = maintenance.expire_snapshots(
+            table, before, dry_run, reader=reader, untagged=[TAG + id for id in unfinished_ids], note=expiries.with_expiry
+        )
         snapshots = expired.snapshots
         without, wanted = (expired.snapshot_ids if dry_run else ()), (maintenance.no_files if abandoned else checkpoint_files)
         removed = maintenance.remove_orphan_files(table, orphaned_before, dry_run, without=without, wanted=wanted)

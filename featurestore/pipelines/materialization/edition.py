@@ -85,7 +85,7 @@ class EditionPublisher:
         """
         name = applied.table
         table, cursor, since = self._reader.load_cursors(name, table)
-        replace = full or self._reader.must_replace(table, name, since)
+        replace = full or self._reader.must_replace(table, applied, view, since)
         if self._opened is not None:
             self._opened.discard(name)
         if since != cursor or replace:

@@ -12,6 +12,7 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from featurestore.compiler import newest_rows
+from featurestore.compiler.features import feature_names
 from featurestore.compiler.log_diff import DELETED, LIVE_COLUMNS
 from featurestore.compiler.query import Query, columns_of
 from featurestore.compiler.relations import Handle, IcebergFiles
@@ -64,9 +65,12 @@ class TableReader:
             table = tables.load(self._runtime.catalog, self._runtime.features_table(name))
         return table, online_tables.cursor_of(table), online
 
-    def must_replace(self, table: Table, name: str, online: Cursor | None) -> bool:
-        """Whether the online table must be written anew: it is absent, belongs to another feature table, or lacks rows."""
-        return online is None or online_tables.is_foreign(online, table) or bool(self._runtime.online.incomplete([name]))
+    def must_replace(self, table: Table, applied: Applied, view: FeatureView, online: Cursor | None) -> bool:
+        """Whether the online table must be written anew: it is absent, of another feature table or other columns, or lacks rows."""
+        if online is None or online_tables.is_foreign(online, table) or self._runtime.online.incomplete([applied.table]):
+            return True
+        (stored,) = self._runtime.online.read([(applied.table, [])])
+        return bool(stored.columns) and set(stored.columns) != set(feature_names(view))
 
     def read(
         self,

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from featurestore.compiler.events import events_of
 from featurestore.compiler.log_diff import DELETED, first_rows
+from featurestore.compiler.query import Query
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.errors import CheckFailed, RequestError
@@ -37,8 +38,9 @@ from featurestore.pipelines.materialization.compute import (
 from featurestore.pipelines.materialization.finished import FinishedRun, RunResult, combine
 from featurestore.pipelines.materialization.interval import Interval, choose
 from featurestore.pipelines.materialization.row_diff import compare
-from featurestore.pipelines.materialization.writing import write
+from featurestore.pipelines.materialization.writing import FeatureFiles
 from featurestore.records import feature_table
+from featurestore.records.authors import AUTHOR, RUN_ID, author
 from featurestore.records.definitions import Applied
 from featurestore.records.feature_table import State
 from featurestore.records.runtime import Runtime
@@ -190,7 +192,8 @@ def _compute_and_commit(
 def _summary(applied: Applied, interval: Interval, counts: SourceCounts, outcomes: Sequence[Outcome]) -> dict[str, str]:
     """The properties of a run in its snapshot's summary, apart from the table's state."""
     return {
-        "featurestore.run-id": uuid.uuid4().hex,
+        RUN_ID: uuid.uuid4().hex,
+        AUTHOR: author(),
         "featurestore.interval": f"{times.text(max(interval.lower, times.FIRST))}/{times.text(interval.upper)}",
         "featurestore.view-version": str(applied.version),
         NULL_KEYS: str(counts.null_keys),
@@ -229,7 +232,7 @@ def _compute_chunk(task: Task, opened: OpenSpan, chunk: Chunk, checkpoint: Check
         tally += checks.tally(task.session, task.view, difference.computed) if task.view.checks else Tally()
         if difference.deletions:
             tables.add_column(task.table, DELETED, pa.bool_())
-        appended = write(task, chunk, difference.rows, files, "created_timestamp", deletions=difference.deletions > 0) or 0
+        appended = _write(task, chunk, difference.rows, files, "created_timestamp", deletions=difference.deletions > 0) or 0
     return replace(
         checkpoint,
         done=(*checkpoint.done, str(chunk)),
@@ -252,7 +255,12 @@ def _write_directly(task: Task, opened: OpenSpan, chunk: Chunk, files: DataFiles
         return None
     rows = first_rows(task.keys, task.features, chunk_of(task, opened, chunk, unique=True).computed, task.run)
     # In the sorted file of one month, rows with equal keys and times are neighbors: searching the file takes a tenth of the time.
-    return write(task, chunk, rows, files, alone=task.view.every is None and chunk.of_one_month)
+    return _write(task, chunk, rows, files, alone=task.view.every is None and chunk.of_one_month)
+
+
+def _write(task: Task, chunk: Chunk, rows: Query, files: DataFiles, *more: str, alone: bool = False, deletions: bool = False) -> int | None:
+    writer = FeatureFiles(task.session, task.table, task.keys, task.columns)
+    return writer.write(rows, files, chunk.month_rows, *more, of_one_month=chunk.of_one_month, alone=alone, deletions=deletions)
 
 
 def _judge_checks(task: Task, interval: Interval, checkpoint: Checkpoint, continues: bool) -> tuple[Outcome, ...]:

@@ -14,15 +14,14 @@ from featurestore.lakehouse.table import Table
 from featurestore.masking import logger_of
 from featurestore.pipelines.planning.plan import Plan, make_plan
 from featurestore.records import definitions
+from featurestore.records.authors import created_property
 from featurestore.records.definitions import Applied
+from featurestore.records.feature_table import DEFINITION, FINGERPRINT
 from featurestore.records.runtime import Runtime
 from featurestore.spines.columns import plain_arrow_type
 from featurestore.values import times
 
 logger = logger_of(__name__)
-
-DEFINITION = "featurestore.definition"
-FINGERPRINT = "featurestore.fingerprint"
 
 ATTEMPTS = 20
 """Attempts of an apply: each lost attempt means that another apply was first."""
@@ -36,7 +35,7 @@ def apply_plan(runtime: Runtime, plan: Plan, *, as_shown: bool) -> Plan:
     """Execute a plan; if others apply first, plan again with the same definitions and execute that.
 
     With `as_shown`, only if the new plan is equal to the one that the user has seen. Returns the executed plan.
-    Raises: CommitConflict naming what others applied; else as `_execute`.
+    Raises: CommitConflict naming what others applied; else as `execute_plan`.
     """
     planned = plan
 
@@ -47,10 +46,10 @@ def apply_plan(runtime: Runtime, plan: Plan, *, as_shown: bool) -> Plan:
             raise conflict
 
     name = definitions.registry_table(runtime)
-    return commits.retry(name, lambda: _execute(runtime, planned), undone="nothing was applied", attempts=ATTEMPTS, recover=recover)
+    return commits.retry(name, lambda: execute_plan(runtime, planned), undone="nothing was applied", attempts=ATTEMPTS, recover=recover)
 
 
-def _execute(runtime: Runtime, plan: Plan) -> Plan:
+def execute_plan(runtime: Runtime, plan: Plan) -> Plan:
     """Execute the plan's steps; readers see all or none of them, since they are one commit.
 
     Raises: CommitConflict naming what others applied since the plan was made. After an error the registry is unchanged, and the created
@@ -109,7 +108,7 @@ def _load_or_create(runtime: Runtime, row: Applied) -> tuple[Table, bool]:
     schema = pa.schema(
         [(column, pa.uuid() if sql_type == "UUID" else plain_arrow_type(sql_type)) for column, sql_type in row.columns.items()]
     )
-    properties = {DEFINITION: json.dumps(row.document), FINGERPRINT: row.fingerprint}
+    properties = {DEFINITION: json.dumps(row.document), FINGERPRINT: row.fingerprint, **created_property()}
     name = runtime.features_table(row.table)
     return tables.load_or_create(runtime.catalog, name, schema, month_of="feature_timestamp", properties=properties)
 

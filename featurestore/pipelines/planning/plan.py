@@ -93,9 +93,10 @@ def make_plan(runtime: Runtime, definitions: Definitions) -> Plan:
 
     Raises: DefinitionError with all problems of all definitions, including SQL that does not fit the sources' columns.
     """
-    problems = [*definitions.problems, *check.definition_problems(definitions), *_forbidden_files(runtime, definitions)]
-    wrong = {problem.object for problem in problems}
     registry = read_registry(runtime)
+    problems = [*definitions.problems, *check.definition_problems(definitions), *_forbidden_files(runtime, definitions)]
+    problems.extend(_taken_names(registry, definitions))
+    wrong = {problem.object for problem in problems}
     steps = [
         *(_unversioned_step(registry, "entity", item.name, documents.document(item)) for item in definitions.entities),
         *(_unversioned_step(registry, "source", item.name, documents.document(item)) for item in definitions.sources),
@@ -128,6 +129,14 @@ def _forbidden_files(runtime: Runtime, definitions: Definitions) -> Iterator[Pro
             confinement.refuse_pattern(source.path, folders)
         except RequestError as error:
             yield definitions.problem("source", source.name, "path", error.message)
+
+
+def _taken_names(registry: Registry, definitions: Definitions) -> Iterator[Problem]:
+    """A problem for each view with the name of a table whose rows are written by key."""
+    for view in definitions.views:
+        if (current := registry.latest("view", view.name)) is not None and current.written:
+            message = "a table of this name was made by create_table; call the view something else, or remove the table with remove-view"
+            yield definitions.problem("view", view.name, "name", message)
 
 
 def _unversioned_step(registry: Registry, kind: str, name: str, document: Mapping[str, Any]) -> Step:
