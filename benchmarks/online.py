@@ -1,27 +1,33 @@
-"""Online lookups over HTTP against a constant answer: an ASGI callable that returns the same bytes, served by the same uvicorn.
+"""Online lookups over HTTP: from LMDB against a constant answer of the same bytes, and from Redis against a bare MGET and that answer.
 
-The server has one core and the client, which writes raw HTTP on one connection, has the other. Processor time is the server's.
+All are served by the same uvicorn. The server has one core; the client, which writes raw HTTP on one connection, has the other, and so
+has Redis. Processor time is the server's.
 """
 
 import os
 import random
-import socket
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import orjson
+import redis
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.http_client import Connection
 from benchmarks.join import DAYS, given_views
+from benchmarks.online_servers import serve_constant, serve_mget, serve_shared_mget, serve_store, two_cores
+from benchmarks.publish import REDIS, has_redis
 from benchmarks.servers import Running, running
-from featurestore import Settings
+from featurestore import FeatureStore, Settings
+from featurestore.online.keys import encode_key
+from featurestore.online.redis_address import RedisAddress
+from featurestore.online.redis_reads import RedisReads
 
 CALLS = 2000
 """Requests in one round."""
@@ -51,33 +57,124 @@ class Cost(NamedTuple):
     p50: float
 
 
+class Rival(NamedTuple):
+    """A server to compare with: a function that serves on some cores, as in online_servers, without the cores."""
+
+    name: str
+    serve: Callable[..., None]
+    arguments: tuple[Any, ...]
+
+
 def run(console: Console, rows: int, rounds: int) -> dict[str, float]:
-    """30 features over 3 views of `rows / 20` keys from LMDB, `CALLS` requests a round. Returns the ratios of processor time."""
+    """30 features over 3 views of `rows / 20` keys, `CALLS` requests a round. Returns the ratios of processor time."""
     keys = max(rows // 20, 100)
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, two_cores() as (server, client):
         home = Path(folder)
         given_views(home, rows, keys, DAYS)
-        with _two_cores() as (server, client), running(_serve, home / "store", server) as served:
-            os.sched_setaffinity(0, client)
-            costs = {name: _compare(served, case, list(_bodies(case, keys)), server, rounds) for name, case in CASES.items()}
-    return _report(console, costs)
+        os.sched_setaffinity(0, client)
+        with running(serve_store, home / "store", None, 1, server) as served:
+            costs = {
+                name: _compare(served, case, list(_bodies(case, keys)), server, rounds, lambda answer, _: [constant(answer)])
+                for name, case in CASES.items()
+            }
+        ratios = _report(console, "LMDB", ["constant"], costs)
+        derived, plain = costs["1 key, one derived feature"], costs["1 key"]
+        ratios["derived"] = _ratio([(one[0].processor, other[0].processor) for one, other in zip(derived, plain, strict=True)])
+        console.print(f"one derived feature against none, 1 key: {ratios['derived']:.2f} of the processor time")
+        if has_redis():
+            ratios |= _from_redis(console, home / "store", keys, server, rounds)
+    return ratios
 
 
-def _compare(served: Running, case: Case, bodies: Sequence[bytes], core: set[int], rounds: int) -> list[tuple[Cost, Cost]]:
-    """The costs of the lookups and of a constant answer of the same bytes, round by round; the first round is not counted."""
-    with closing(Connection(served.url)) as connection:
-        answer = connection.post(case.path, bodies[0])
-        with running(_serve_constant, answer, core) as constant, closing(Connection(constant.url)) as other:
-            costs = [(_cost(served, connection, case, bodies), _cost(constant, other, case, bodies)) for _ in range(rounds + 1)]
+def _from_redis(console: Console, home: Path, keys: int, server: set[int], rounds: int) -> dict[str, float]:
+    with published_to_redis(home) as online, running(serve_store, home, online, 1, server) as served:
+        tables = _tables(home, online)
+        costs = {
+            name: _compare(
+                served,
+                case,
+                list(_bodies(case, keys)),
+                server,
+                rounds,
+                lambda answer, bodies: [
+                    Rival("MGET, constant", serve_mget, (answer, REDIS, names := _names(online, tables, bodies))),
+                    Rival("shared MGET, constant", serve_shared_mget, (answer, REDIS, names)),
+                ],
+            )
+            for name, case in CASES.items()
+        }
+    ratios = _report(console, "Redis", ["MGET, constant", "shared MGET, constant"], costs)
+    return {f"Redis, {name}": ratio for name, ratio in ratios.items()}
+
+
+def constant(answer: bytes) -> Rival:
+    """A server of the same bytes."""
+    return Rival("constant", serve_constant, (answer,))
+
+
+@contextmanager
+def published_to_redis(home: Path) -> Iterator[str]:
+    """The address of an online store in Redis with all rows of the store in `home`; emptied after the block."""
+    prefix = "online-benchmark"
+    online = f"{REDIS}?prefix={prefix}"
+    with FeatureStore(settings=Settings(home=home, online=online)) as store:
+        store.publish(full=True)
+    try:
+        yield online
+    finally:
+        with redis.Redis.from_url(REDIS) as client:
+            names = list(client.scan_iter(f"{prefix}:*", count=10_000))
+            for start in range(0, len(names), 1000):
+                client.unlink(*names[start : start + 1000])
+
+
+def _tables(home: Path, online: str) -> list[str]:
+    """The feature tables of the service's views."""
+    with FeatureStore(settings=Settings(home=home, online=online)) as store:
+        return list(store.online_features("endless", [{"key": 0}]).snapshots)
+
+
+def _names(online: str, tables: Sequence[str], bodies: Sequence[bytes]) -> list[list[bytes]]:
+    """The keys that Redis is asked for by each request."""
+    address = RedisAddress.parse(online)
+    reads = RedisReads(address.names)
+    with redis.Redis.from_url(address.url) as client:
+        first = reads.plan([(table, []) for table in tables])
+        reads.decode(first, client.mget(first.headers))
+    names = []
+    for body in bodies:
+        encoded = [encode_key((entity["key"],)) for entity in orjson.loads(body)["entities"]]
+        plan = reads.plan([(table, encoded) for table in tables])
+        names.append(plan.headers + plan.rows)
+    return names
+
+
+def _compare(
+    served: Running,
+    case: Case,
+    bodies: Sequence[bytes],
+    core: set[int],
+    rounds: int,
+    rivals_of: Callable[[bytes, Sequence[bytes]], Sequence[Rival]],
+) -> list[list[Cost]]:
+    """The costs of the lookups and of each rival, round by round; the first round is not counted."""
+    with ExitStack() as stack:
+        with closing(Connection(served.url)) as connection:
+            connection.post(case.path, bodies[0])
+            answer = connection.post(case.path, bodies[0])
+        others = [stack.enter_context(running(rival.serve, *rival.arguments, core)) for rival in rivals_of(answer, bodies)]
+        costs = [[_cost(server, case, bodies) for server in (served, *others)] for _ in range(rounds + 1)]
     return costs[1:]
 
 
-def _cost(server: Running, connection: "Connection", case: Case, bodies: Sequence[bytes]) -> Cost:
-    waited, before = [], server.processor_seconds()
-    for call in range(CALLS):
-        began = time.perf_counter()
-        connection.post(case.path, bodies[call % len(bodies)])
-        waited.append(time.perf_counter() - began)
+def _cost(server: Running, case: Case, bodies: Sequence[bytes]) -> Cost:
+    # A new connection each time: the server closes one that is idle while the others have their turns.
+    with closing(Connection(server.url)) as connection:
+        waited, before = [], server.processor_seconds()
+        for call in range(CALLS):
+            began = time.perf_counter()
+            connection.post(case.path, bodies[call % len(bodies)])
+            waited.append(time.perf_counter() - began)
     return Cost((server.processor_seconds() - before) / CALLS, statistics.median(waited))
 
 
@@ -87,58 +184,18 @@ def _bodies(case: Case, keys: int) -> Iterator[bytes]:
         yield orjson.dumps({"entities": [{"key": chance.randrange(keys)} for _ in range(case.keys)]})
 
 
-class Connection:
-    """HTTP/1.1 on one connection that stays open, with as little work of the client as there can be."""
-
-    def __init__(self, url: str) -> None:
-        address = urlsplit(url)
-        self._host = address.netloc
-        self._socket = socket.create_connection((address.hostname or "", address.port or 80))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def post(self, path: str, body: bytes) -> bytes:
-        """The body of the answer. Raises: RuntimeError unless the status is 200."""
-        head = f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        self._socket.sendall(head.encode() + body)
-        received = self._socket.recv(1 << 20)
-        while (end := received.find(b"\r\n\r\n")) < 0:
-            received += self._socket.recv(1 << 20)
-        start = received.lower().index(b"content-length:") + 15
-        size = end + 4 + int(received[start : received.index(b"\r\n", start)])
-        while len(received) < size:
-            received += self._socket.recv(1 << 20)
-        if not received.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(received.decode(errors="replace"))
-        return received[end + 4 :]
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._socket.close()
-
-
-@contextmanager
-def _two_cores() -> Iterator[tuple[set[int], set[int]]]:
-    """A core for the server and one for the client; the same one if there is only one."""
-    available = os.sched_getaffinity(0)
-    cores = sorted(available)
-    try:
-        yield {cores[0]}, {cores[-1]}
-    finally:
-        os.sched_setaffinity(0, available)
-
-
-def _report(console: Console, costs: dict[str, list[tuple[Cost, Cost]]]) -> dict[str, float]:
-    title = "30 features over 3 views from LMDB, over HTTP; the constant answer has the same bytes"
-    table = Table("", "processor, us", "constant", "ratio", "p50, us", "constant", "ratio", title=title, title_justify="left")
+def _report(console: Console, store: str, rivals: Sequence[str], costs: dict[str, list[list[Cost]]]) -> dict[str, float]:
+    title = f"30 features over 3 views from {store}, over HTTP; rivals answer the same bytes"
+    table = Table("", "", "processor, us", "ratio", "p50, us", "ratio", title=title, title_justify="left")
     ratios: dict[str, float] = {}
     for name, rounds in costs.items():
-        processor, p50 = ([(ours[index], other[index]) for ours, other in rounds] for index in range(2))
-        ratios[name], waited = _ratio(processor), _ratio(p50)
-        table.add_row(name, *_micros(processor), f"{ratios[name]:.2f}", *_micros(p50), f"{waited:.2f}")
+        for place, server in enumerate(["lookups", *rivals]):
+            processor, p50 = ([(costs[0][index], costs[place][index]) for costs in rounds] for index in range(2))
+            figures = (f"{_micros(processor)}", f"{_ratio(processor):.2f}", f"{_micros(p50)}", f"{_ratio(p50):.2f}")
+            table.add_row(name if place == 0 else "", server, *figures)
+            if place:
+                ratios[name if place == 1 else f"{name}, {server}"] = _ratio(processor)
     console.print(table)
-    derived, plain = costs["1 key, one derived feature"], costs["1 key"]
-    ratios["derived"] = _ratio([(one[0].processor, other[0].processor) for one, other in zip(derived, plain, strict=True)])
-    console.print(f"one derived feature against none, 1 key: {ratios['derived']:.2f} of the processor time")
     return ratios
 
 
@@ -146,34 +203,5 @@ def _ratio(pairs: Sequence[tuple[float, float]]) -> float:
     return statistics.median(ours / other for ours, other in pairs)
 
 
-def _micros(pairs: Sequence[tuple[float, float]]) -> tuple[str, str]:
-    ours, other = (statistics.median(values) * 1e6 for values in zip(*pairs, strict=True))
-    return f"{ours:.0f}", f"{other:.0f}"
-
-
-# What imports this module needs no web framework.
-
-
-def _serve(home: Path, cores: set[int], announce: Callable[[str], None]) -> None:
-    os.sched_setaffinity(0, cores)
-    from featurestore.server.run import run_server  # noqa: PLC0415
-
-    run_server(Settings(home=home, port=0), announce)
-
-
-def _serve_constant(answer: bytes, cores: set[int], announce: Callable[[str], None]) -> None:
-    os.sched_setaffinity(0, cores)
-    import uvicorn  # noqa: PLC0415
-
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
-
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        while (await receive()).get("more_body"):
-            continue
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        announce(f"http://127.0.0.1:{listening.getsockname()[1]}")
-        config = uvicorn.Config(application, loop="uvloop", http="httptools", lifespan="off", access_log=False, log_config=None)
-        uvicorn.Server(config).run([listening])
+def _micros(pairs: Sequence[tuple[float, float]]) -> str:
+    return f"{statistics.median(other for _, other in pairs) * 1e6:.0f}"

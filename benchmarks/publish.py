@@ -38,7 +38,7 @@ def run(console: Console, rows: int, rounds: int) -> dict[str, float]:
         pairs = _encoded(_rows(rows, 0))
         places: dict[str, tuple[str, Callable[[], float]]] = {
             "LMDB": (f"lmdb://{folder}/online", lambda: _put_lmdb(Path(folder) / "bare", pairs)),
-            **({"Redis": (f"{REDIS}?prefix={PREFIX}", lambda: _set_redis(pairs))} if _has_redis() else {}),
+            **({"Redis": (f"{REDIS}?prefix={PREFIX}", lambda: _set_redis(pairs))} if has_redis() else {}),
         }
         for name, (address, put) in places.items():
             for _ in range(rounds):
@@ -115,7 +115,8 @@ def _bytes(folder: Path, name: str) -> int:
         return int(client.info("memory")["used_memory"])
 
 
-def _has_redis() -> bool:
+def has_redis() -> bool:
+    """Whether a Redis runs on this machine."""
     try:
         with redis.Redis.from_url(REDIS) as client:
             return bool(client.ping())

@@ -1,6 +1,7 @@
 """Read rows from Redis: which keys to fetch together with the headers of their tables, and what the values mean."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from featurestore.online.redis_address import RedisNames
@@ -34,7 +35,8 @@ class RedisReads:
         for table, (_, keys) in zip(known, requests, strict=True):
             if table is not None:
                 prefix = table.prefix
-                rows += [prefix + key + end for key in keys if key is not None]
+                named = [prefix + key for key in keys if key is not None]
+                rows += [name + end for name in named] if end else named
         return ReadPlan(requests, headers, rows, known)
 
     def decode(self, plan: ReadPlan, values: Sequence[bytes | None]) -> EncodedReads | None:
@@ -55,7 +57,8 @@ def _encoded_read(table: StoredTable | None, keys: Sequence[bytes | None], value
     """The rows of one table; consumes as many of the values as it has keys."""
     if table is None:
         return EncodedRead(None, [None] * len(keys))
-    return EncodedRead(table.state, visible_rows([None if key is None else next(values) for key in keys], table.header))
+    fetched = [None if key is None else next(values) for key in keys] if None in keys else list(islice(values, len(keys)))
+    return EncodedRead(table.state, visible_rows(fetched, table.header))
 
 
 def _number(table: StoredTable | None) -> int | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from struct import Struct
+from typing import cast
 
 from featurestore.online.header import Header
 from featurestore.online.rows import replaces
@@ -21,17 +22,16 @@ def visible(data: bytes | None, header: Header) -> bytes | None:
 
 
 def visible_rows(values: Sequence[bytes | None], header: Header) -> list[bytes | None]:
-    """`visible` of each value, without a call for each."""
-    unpack, newest, aborted = HEAD.unpack_from, header.sequence, header.aborted
-    rows: list[bytes | None] = []
-    for data in values:
-        if data is None:
-            rows.append(None)
-            continue
-        sequence, length = unpack(data)
-        row = data[12 : 12 + length] if sequence <= newest and sequence not in aborted else data[12 + length :]
-        rows.append(row or None)
-    return rows
+    """`visible` of each value; several times faster for values that are all there."""
+    if header.aborted or None in values:
+        return [visible(data, header) for data in values]
+    there = cast(Sequence[bytes], values)
+    newest = header.sequence
+    # An empty row is a deleted one.
+    return [
+        (data[12 : 12 + length] if sequence <= newest else data[12 + length :]) or None
+        for data, (sequence, length) in zip(there, map(HEAD.unpack_from, there), strict=True)
+    ]
 
 
 def changes(
