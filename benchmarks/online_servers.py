@@ -51,7 +51,7 @@ def serve_shared_mget(answer: bytes, url: str, names: Sequence[Sequence[bytes]],
 
     from featurestore.online.redis_shared import SharedConnections  # noqa: PLC0415
 
-    connections = SharedConnections(ConnectionPool.from_url(url, protocol=2))
+    connections = SharedConnections(ConnectionPool.from_url(url, protocol=2).make_connection)
     _serve(answer, lambda keys: connections.mget([keys]), cores, announce, names)
 
 

@@ -3,12 +3,12 @@
 from featurestore.errors import RequestError
 from featurestore.online.store import AsyncReader, OnlineStore
 
-SCHEMES = ("lmdb", "redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
+SCHEMES = ("lmdb", "redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 
 
 def open_online(url: str, *, readonly: bool = False, allow_eviction: bool = False) -> OnlineStore:
-    """The store at `lmdb://path`, `redis://host:port/db`, `rediss://...`, `unix://socket`, or `redis+sentinel://host,host/service/db`;
-    Redis takes `?prefix=`.
+    """The store at `lmdb://path`, `redis://host:port/db`, `rediss://...`, `unix://socket`, `redis+sentinel://host,host/service/db` or
+    `redis+cluster://host,host`; Redis takes `?prefix=`.
 
     An LMDB store that does not exist is created; with `readonly` it is empty until another process creates it.
 

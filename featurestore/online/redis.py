@@ -3,7 +3,8 @@
 A publish takes the next number of a counter as its sequence. It writes rows with their new version, marked with the sequence, and their
 previous version. Finally, it writes the headers of all tables, with the sequence and the cursor, in one step. A reader fetches headers
 and rows with one MGET, so from one state, and uses the new version of a row if its sequence is not greater than that of the header.
-Sequences of interrupted publishes are listed in the next header.
+Sequences of interrupted publishes are listed in the next header. In a cluster, where no MGET spans slots, a reader fetches the headers
+after the rows, and reads again if they have changed since they were fetched before.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -17,14 +18,13 @@ from featurestore.online.edition import BufferedEdition
 from featurestore.online.header import OLD_FORMAT, Header, decode_header, readable_header
 from featurestore.online.key_sample import KeySample
 from featurestore.online.redis_client import RedisClient
-from featurestore.online.redis_reads import RedisReads
+from featurestore.online.redis_reads import ATTEMPTS, RedisReads
 from featurestore.online.redis_rows import visible
 from featurestore.online.redis_writer import LEASE_SECONDS, RedisWriter
 from featurestore.online.rows import Shape
 from featurestore.online.store import ANY, Cursor, EncodedKeys, EncodedReads, From, Read, first_generation
 from featurestore.online.stored_table import read_rows
 
-_SCAN_ROWS = 5000
 _FILL_SECONDS = 10.0
 
 
@@ -73,11 +73,12 @@ class RedisStore:
     def read_encoded(self, requests: EncodedKeys) -> EncodedReads:
         """See OnlineStore.read_encoded."""
         with self._client.errors():
-            while True:
+            for _ in range(ATTEMPTS):
                 plan = self._reads.plan(requests)
-                reads = self._reads.decode(plan, self._commands.mget(plan.headers + plan.rows))
+                reads = self._reads.decode(plan, self._client.rows.fetch(plan.headers, plan.rows))
                 if reads is not None:
                     return reads
+        raise self._reads.changing(requests, self._client.address)
 
     def decoding(self) -> AbstractContextManager[None]:
         """See OnlineStore.decoding."""
@@ -89,11 +90,10 @@ class RedisStore:
             header = self._header(table)
             if header is None:
                 return
-            prefix, position = self._names.rows_prefix(header.id), -1
-            while position:
-                position, names = self._commands.scan(max(position, 0), match=prefix + b"*", count=_SCAN_ROWS)
-                rows = self._commands.mget(names) if names else []
-                yield [name.removeprefix(prefix) for name, row in zip(names, rows, strict=True) if visible(row, header) is not None]
+            for names in self._client.rows.find(self._names.rows_prefix(header.id)):
+                rows = self._client.rows.fetch((), names)
+                there = [name for name, row in zip(names, rows, strict=True) if visible(row, header) is not None]
+                yield self._names.keys_of(header.id, there)
 
     def cursor(self, table: str) -> Cursor | None:
         """See OnlineStore.cursor."""
@@ -175,7 +175,6 @@ class RedisStore:
 
     def _missing(self, table: str) -> str | None:
         """Describe which sampled rows of a table are missing; None if none is."""
-        prefix_of = self._names.rows_prefix
         while True:
             data, sampled = self._commands.mget(self._names.key(b"t", table), self._names.key(b"s", table))
             header = None if data is None else decode_header(data)
@@ -184,7 +183,7 @@ class RedisStore:
             if header is None or sampled is None:
                 return None
             keys = KeySample.decode(sampled).keys
-            count = self._commands.exists(*(prefix_of(header.id) + key for key in keys)) if keys else 0
+            count = self._client.rows.count(self._names.rows(header.id, keys)) if keys else 0
             # Rows of the sample may have been deleted by a publish meanwhile: then the header has changed.
             if count == len(keys):
                 return None

@@ -1,5 +1,6 @@
 """The address of a Redis store, and the names of the keys of a store with this address."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -21,8 +22,9 @@ CLUSTER_SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
 
 @dataclass(frozen=True)
 class RedisNames:
-    """The names of a store's keys, which begin with its prefix. In a Redis Cluster they have tags: all keys but rows share one slot, and
-    so do the rows of one key in all tables.
+    """The names of a store's keys, which begin with its prefix.
+
+    In a Redis Cluster they have tags: all keys but rows share one slot, and so do the rows of one key in all tables.
     """
 
     prefix: str
@@ -53,6 +55,16 @@ class RedisNames:
         """The beginning of the names of rows with this id; the encoded key and `row_end` follow."""
         # An encoded key never begins with a brace, so no tag is empty. If it contains one, the tag ends there, for all tables alike.
         return b"%b:r:%d:" % (self._quoted, number) + (b"{" if self.clustered else b"")
+
+    def rows(self, number: int, keys: Sequence[bytes]) -> list[bytes]:
+        """The names of the rows with this id of encoded keys."""
+        prefix, end = self.rows_prefix(number), self.row_end
+        return [prefix + key + end for key in keys] if end else [prefix + key for key in keys]
+
+    def keys_of(self, number: int, rows: Sequence[bytes]) -> list[bytes]:
+        """The encoded keys in the names of rows with this id."""
+        start, end = len(self.rows_prefix(number)), len(self.row_end)
+        return [name[start : len(name) - end] for name in rows]
 
 
 @dataclass(frozen=True)

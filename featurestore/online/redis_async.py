@@ -4,35 +4,38 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from redis.asyncio import Redis, Sentinel
+from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from featurestore.online.redis_address import ANSWER_SECONDS, CONNECT_SECONDS, SENTINEL_SCHEMES, RedisAddress
+from featurestore.online.redis_cluster import cluster_options
+from featurestore.online.redis_cluster_shared import ClusterConnections
 from featurestore.online.redis_errors import redis_errors
-from featurestore.online.redis_reads import RedisReads
+from featurestore.online.redis_reads import ATTEMPTS, RedisReads
 from featurestore.online.redis_sentinel import connect_by_sentinel
 from featurestore.online.redis_shared import SharedConnections
 from featurestore.online.store import EncodedKeys, EncodedReads
 
 
 class RedisAsyncReader:
-    """An AsyncReader of a Redis server, also of the master that Sentinels name."""
+    """An AsyncReader of a Redis server, of the master that Sentinels name, or of a cluster."""
 
     def __init__(self, url: str) -> None:
         """Raises: RequestError for a wrong address."""
         self._address = RedisAddress.parse(url)
         self._reads = RedisReads(self._address.names)
-        self._connections = SharedConnections(_client(self._address).connection_pool)
+        self._connections = _connections(self._address)
 
     async def read_encoded(self, requests: EncodedKeys) -> EncodedReads:
         """See AsyncReader.read_encoded."""
         with self.decoding():
-            while True:
+            for _ in range(ATTEMPTS):
                 plan = self._reads.plan(requests)
-                [values] = await self._connections.mget([plan.headers + plan.rows])
-                reads = self._reads.decode(plan, values)
+                reads = self._reads.decode(plan, await self._connections.fetch(plan.headers, plan.rows))
                 if reads is not None:
                     return reads
+        raise self._reads.changing(requests, self._address.location)
 
     def decoding(self) -> AbstractContextManager[None]:
         """See AsyncReader.decoding."""
@@ -43,8 +46,7 @@ class RedisAsyncReader:
         await self._connections.close()
 
 
-def _client(address: RedisAddress) -> Redis:
-    """A client that knows how to connect; it is not used for commands."""
+def _connections(address: RedisAddress) -> SharedConnections | ClusterConnections:
     options: dict[str, Any] = {
         "protocol": 2,
         "socket_connect_timeout": CONNECT_SECONDS,
@@ -52,9 +54,14 @@ def _client(address: RedisAddress) -> Redis:
         "retry": Retry(NoBackoff(), 0),
     }
     try:
+        if address.names.clustered:
+            nodes, more = cluster_options(address.url)
+            return ClusterConnections(lambda: RedisCluster(startup_nodes=[ClusterNode(*node) for node in nodes], **{**options, **more}))
         if address.scheme in SENTINEL_SCHEMES:
             client: Redis = connect_by_sentinel(address.url, Sentinel, **options)
-            return client
-        return Redis.from_url(address.url, **options)
+        else:
+            client = Redis.from_url(address.url, **options)
     except (ValueError, TypeError):
         raise address.wrong() from None
+    # The client only knows how to connect; it is not used for commands.
+    return SharedConnections(client.connection_pool.make_connection)

@@ -1,24 +1,24 @@
 """The connection to Redis: an address with a key prefix, short timeouts, and errors of this package."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import redis
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import LockError, ResponseError, WatchError
+from redis.cluster import RedisCluster
+from redis.exceptions import LockError, ResponseError
 from redis.retry import Retry
 
 from featurestore.online.redis_address import ANSWER_SECONDS, CONNECT_SECONDS, SENTINEL_SCHEMES, RedisAddress
+from featurestore.online.redis_cluster import ClusterRows, connect_to_cluster
 from featurestore.online.redis_errors import redis_errors
+from featurestore.online.redis_lease import Lease
 from featurestore.online.redis_sentinel import connect_by_sentinel
+from featurestore.online.redis_server_rows import RedisRows, ServerRows
 
 # One retry is enough for an idle connection that the server has closed, and a server that is down is reported at once.
 _RETRIES = 1
-
-
-class Lost(Exception):
-    """A writer's lease has expired and another took over, or the connection was lost during a step."""
 
 
 class RedisClient:
@@ -28,18 +28,18 @@ class RedisClient:
         """Raises: RequestError for a wrong address; NotReady if the server does not respond."""
         parsed = RedisAddress.parse(url)
         self.names, self.address = parsed.names, parsed.location
-        connect = connect_by_sentinel if parsed.scheme in SENTINEL_SCHEMES else redis.Redis.from_url
         try:
-            self.commands: Any = connect(
-                parsed.url,
-                protocol=2,
-                socket_connect_timeout=CONNECT_SECONDS,
-                socket_timeout=ANSWER_SECONDS,
-                health_check_interval=30,
-                retry=Retry(ExponentialBackoff(cap=0.1, base=0.05), _RETRIES),
-            )
             with self.errors():
+                self.commands: Any = _connector(parsed)(
+                    parsed.url,
+                    protocol=2,
+                    socket_connect_timeout=CONNECT_SECONDS,
+                    socket_timeout=ANSWER_SECONDS,
+                    health_check_interval=30,
+                    retry=Retry(ExponentialBackoff(cap=0.1, base=0.05), _RETRIES),
+                )
                 self.commands.ping()
+            self.rows: RedisRows = ClusterRows(self.commands) if self.names.clustered else ServerRows(self.commands)
         except (ValueError, TypeError):
             raise parsed.wrong() from None
 
@@ -53,15 +53,24 @@ class RedisClient:
         return data
 
     def eviction(self) -> str | None:
-        """The policy by which the server evicts keys when its memory is full; None if it does not evict, or if that is unknown."""
+        """The policy by which a server evicts keys when its memory is full; None if none does, or if that is unknown."""
+        everywhere: dict[str, Any] = {"target_nodes": RedisCluster.PRIMARIES} if self.names.clustered else {}
         with self.errors():
-            policy = _ask(lambda: self.commands.info("memory").get("maxmemory_policy"))
-            if policy is None:
-                policy = _ask(lambda: self.commands.config_get("maxmemory-policy").get("maxmemory-policy"))
-        return None if policy == "noeviction" else policy
+            answer = _ask(lambda: self.commands.info("memory", **everywhere))
+            policies = [policy for memory in self._each(answer) if (policy := memory.get("maxmemory_policy")) is not None]
+            if not policies:
+                answer = _ask(lambda: self.commands.config_get("maxmemory-policy", **everywhere))
+                policies = [memory.get("maxmemory-policy") for memory in self._each(answer)]
+        return next((policy for policy in policies if policy not in (None, "noeviction")), None)
+
+    def _each(self, answer: dict[str, Any] | None) -> list[dict[str, Any]]:
+        """The answers of the nodes, of which there is one outside a cluster; none if the question was refused."""
+        if answer is None:
+            return []
+        return list(answer.values()) if self.names.clustered else [answer]
 
     @contextlib.contextmanager
-    def lease(self, keys: Sequence[bytes], seconds: float, wait_seconds: float) -> Iterator["Lease | None"]:
+    def lease(self, keys: Sequence[bytes], seconds: float, wait_seconds: float) -> Iterator[Lease | None]:
         """An exclusive lease on all `keys`; None if one of them did not become free in time."""
         with contextlib.ExitStack() as stack:
             tokens = {}
@@ -102,49 +111,21 @@ class RedisClient:
                 _release(lock)
 
 
+def _connector(address: RedisAddress) -> Callable[..., Any]:
+    if address.scheme in SENTINEL_SCHEMES:
+        return connect_by_sentinel
+    return connect_to_cluster if address.names.clustered else redis.Redis.from_url
+
+
 def _release(lock: Any) -> None:
     # An expired lease cannot be released; the step that failed because of it has raised Lost.
     with contextlib.suppress(LockError):
         lock.release()
 
 
-class Lease:
-    """The right to write for a few seconds, renewed by every step. A step has no effect after another writer took over."""
-
-    def __init__(self, commands: Any, tokens: Mapping[bytes, bytes], milliseconds: int) -> None:
-        self._commands = commands
-        self._tokens = tokens
-        self._milliseconds = milliseconds
-
-    def is_held(self) -> bool:
-        """Whether no other writer has taken over."""
-        return bool(self._commands.mget(list(self._tokens)) == list(self._tokens.values()))
-
-    @contextlib.contextmanager
-    def step(self, unchanged: Mapping[bytes, bytes | None] | None = None) -> Iterator[Any]:
-        """A pipeline whose commands are executed atomically at the end of the block, if the keys of `unchanged` still have its values.
-
-        Raises: Lost, with no effect.
-        """
-        expected: dict[bytes, bytes | None] = {**self._tokens, **(unchanged or {})}
-        with self._commands.pipeline(transaction=True) as pipeline:
-            try:
-                pipeline.watch(*expected)
-                if pipeline.mget(list(expected)) != list(expected.values()):
-                    raise Lost
-                pipeline.multi()
-                for key in self._tokens:
-                    pipeline.pexpire(key, self._milliseconds)
-                yield pipeline
-                pipeline.execute()
-            except WatchError as error:
-                raise Lost from error
-
-
-def _ask(question: Callable[[], Any]) -> str | None:
+def _ask(question: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
     """The server's answer; None if this user may not ask, or the command was renamed."""
     try:
-        answer = question()
+        return question()
     except ResponseError:
         return None
-    return answer.decode() if isinstance(answer, bytes) else answer

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 import orjson
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import OutOfMemoryError, RedisClusterException, RedisError
 
 from featurestore.errors import NotReady, OutOfResources
 from featurestore.online.redis_address import RedisNames
@@ -22,6 +22,6 @@ def redis_errors(address: str, names: RedisNames) -> Iterator[None]:
     except (msgspec.MsgspecError, orjson.JSONDecodeError, struct.error) as error:
         message = f"Redis at {address} has invalid data under {names.base.decode()}* ({error})"
         raise NotReady(f"{message}; run featurestore publish --full to replace it", address=address) from error
-    except RedisError as error:
+    except (RedisError, RedisClusterException) as error:
         message = f"Redis at {address} does not respond ({error}); check that it is running, the setting `online`, and the password"
         raise NotReady(message, address=address) from error

@@ -10,7 +10,8 @@ import msgspec
 from featurestore.online.edition import TableChange
 from featurestore.online.header import Header, decode_header, next_header, readable_header
 from featurestore.online.key_sample import KeySample
-from featurestore.online.redis_client import Lease, Lost, RedisClient
+from featurestore.online.redis_client import RedisClient
+from featurestore.online.redis_lease import Lease, Lost
 from featurestore.online.redis_rows import HEAD, changes, visible
 from featurestore.online.store import check_since, first_generation
 
@@ -115,43 +116,39 @@ class RedisPublish:
                 if (before := visible(value, stored)) is not None
             }
             if changed:
-                with self._lease.step() as step:
-                    step.mset(changed)
+                self._client.rows.write(self._lease, changed, header.sequence)
                 publish.count(-len(changed))
         publish.sample.remove(publish.change.removed)
 
     def _unlink_removed(self, publish: _Pending) -> None:
         """Delete the keys of removed rows, once all readers see them as removed."""
         for keys, values in self._stored_batches(publish.change.removed, publish.header):
-            empty = (publish.header.sequence, 0)
-            removed = [key for key, value in zip(keys, values, strict=True) if value is not None and HEAD.unpack_from(value) == empty]
+            empty = HEAD.pack(publish.header.sequence, 0)
+            removed = [key for key, value in zip(keys, values, strict=True) if value is not None and value.startswith(empty)]
             if removed:
-                with self._lease.step() as step:
-                    step.unlink(*removed)
+                self._client.rows.unlink(self._lease, removed, empty)
 
     def _stored_batches(self, encoded_keys: Sequence[bytes], header: Header) -> Iterator[tuple[list[bytes], list[bytes | None]]]:
         """Batches of keys, with their stored values."""
-        prefix = self._names.rows_prefix(header.id)
         for start in range(0, len(encoded_keys), _STEP_ROWS):
-            keys = [prefix + key for key in encoded_keys[start : start + _STEP_ROWS]]
-            yield keys, self._commands.mget(keys)
+            keys = self._names.rows(header.id, encoded_keys[start : start + _STEP_ROWS])
+            yield keys, self._client.rows.fetch((), keys)
 
     def _write(self, publish: _Pending) -> None:
         """Write the rows that are not older than the stored ones. A new table has none, so ascending keys need not be read first."""
         stored, header = publish.stored, publish.header
         fresh = stored is None or stored.id != header.id or not stored.shape.keys
-        prefix, last = self._names.rows_prefix(header.id), b""
+        last = b""
         for key_array, row_array in publish.change.buffer:
             for start in range(0, len(key_array), _STEP_ROWS):
-                keys: list[bytes] = [prefix + key for key in key_array[start : start + _STEP_ROWS].to_pylist()]
+                keys = self._names.rows(header.id, key_array[start : start + _STEP_ROWS].to_pylist())
                 rows: list[bytes] = row_array[start : start + _STEP_ROWS].to_pylist()
                 fresh = fresh and keys[0] > last
                 last = keys[-1]
-                values: list[bytes | None] = [None] * len(keys) if fresh else self._commands.mget(keys)
+                values: list[bytes | None] = [None] * len(keys) if fresh else self._client.rows.fetch((), keys)
                 changed, added = changes(keys, rows, values, stored, header)
                 if changed:
-                    with self._lease.step() as step:
-                        step.mset(changed)
+                    self._client.rows.write(self._lease, changed, header.sequence)
                 publish.written += len(changed)
                 publish.count(len(added))
-                publish.sample.add([key[len(prefix) :] for key in added], publish.rows)
+                publish.sample.add(self._names.keys_of(header.id, added), publish.rows)

@@ -4,10 +4,14 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from featurestore.errors import NotReady
 from featurestore.online.redis_address import RedisNames
 from featurestore.online.redis_rows import visible_rows
 from featurestore.online.store import EncodedKeys, EncodedRead, EncodedReads
 from featurestore.online.stored_table import StoredTable, StoredTables
+
+ATTEMPTS = 100
+"""How often a read is begun again because a table has changed."""
 
 
 class ReadPlan(NamedTuple):
@@ -42,15 +46,24 @@ class RedisReads:
     def decode(self, plan: ReadPlan, values: Sequence[bytes | None]) -> EncodedReads | None:
         """The rows among the values of the planned keys, headers first.
 
-        None if a table is new or was replaced: its rows have other names than those that were fetched, so plan and fetch again.
+        None if a table is new or was replaced: its rows have other names than those that were fetched, so plan and fetch again. In a
+        cluster, None if any table has changed since the last read, since its rows were fetched before its header.
         """
         width = len(plan.headers)
         tables = [self._tables.update(name, data) for (name, _), data in zip(plan.requests, values[1:width], strict=True)]
-        if [_number(table) for table in plan.known] != [_number(table) for table in tables]:
+        if self._names.clustered:
+            if any(table is not known for table, known in zip(tables, plan.known, strict=True)):
+                return None
+        elif [_number(table) for table in plan.known] != [_number(table) for table in tables]:
             return None
         rows = iter(values[width:])
         reads = [_encoded_read(table, keys, rows) for table, (_, keys) in zip(tables, plan.requests, strict=True)]
         return EncodedReads(int(values[0] or 0), reads)
+
+    def changing(self, requests: EncodedKeys, address: str) -> NotReady:
+        """The error after ATTEMPTS reads during which tables changed."""
+        tables = ", ".join(dict.fromkeys(table for table, _ in requests))
+        return NotReady(f"{tables} in Redis at {address} changed during {ATTEMPTS} reads one after the other; try again", address=address)
 
 
 def _encoded_read(table: StoredTable | None, keys: Sequence[bytes | None], values: Iterator[bytes | None]) -> EncodedRead:

@@ -3,17 +3,17 @@
 import asyncio
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import hiredis
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from featurestore.online.redis_address import ANSWER_SECONDS, CONNECT_SECONDS
+from featurestore.online.redis_server_rows import Values
 
-Values = list[bytes | None]
 CONNECTIONS = 2
 """Connections of one process. One more than one, so that a large answer does not hold up all others."""
 BUSY = 2
@@ -130,12 +130,17 @@ class SharedConnection:
 class SharedConnections:
     """Up to CONNECTIONS connections to one server. They are opened when they are needed, also after they broke."""
 
-    def __init__(self, pool: ConnectionPool) -> None:
-        """`pool` knows how to connect, and holds no connections itself."""
-        self._pool = pool
+    def __init__(self, connector: Callable[[], AbstractConnection]) -> None:
+        """`connector` returns a new connection, which is not connected yet."""
+        self._connector = connector
         self._connections: list[SharedConnection | None] = [None] * CONNECTIONS
         self._opening: dict[int, asyncio.Task[SharedConnection]] = {}
         self._waiting = 0
+
+    async def fetch(self, headers: Sequence[bytes], names: Sequence[bytes]) -> Values:
+        """The values of headers and then of rows, from one state. Raises: as `mget`."""
+        [values] = await self.mget([[*headers, *names]])
+        return values
 
     async def mget(self, batches: Sequence[Sequence[bytes]]) -> list[Values]:
         """The values of each batch of keys, in one round trip. Sent once more if the connection breaks.
@@ -189,10 +194,10 @@ class SharedConnections:
             task.exception()
 
     async def _connect(self, place: int) -> SharedConnection:
-        connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        connection = self._connector()
         try:
             async with asyncio.timeout(CONNECT_SECONDS + ANSWER_SECONDS):
-                await connection.connect()
+                await connection.connect()  # type: ignore[no-untyped-call]
         except TimeoutError:
             raise RedisTimeoutError(f"no connection within {CONNECT_SECONDS + ANSWER_SECONDS:g} s") from None
         shared = self._connections[place] = SharedConnection(connection)

@@ -9,7 +9,8 @@ from redis.retry import Retry
 from featurestore.errors import CommitConflict
 from featurestore.online.edition import TableChange
 from featurestore.online.header import decode_header
-from featurestore.online.redis_client import Lease, Lost, RedisClient
+from featurestore.online.redis_client import RedisClient
+from featurestore.online.redis_lease import Lease, Lost
 from featurestore.online.redis_publish import RedisPublish
 from featurestore.online.store import first_generation
 
@@ -17,13 +18,6 @@ T = TypeVar("T")
 LEASE_SECONDS = 5.0
 _WAIT_SECONDS = 60.0
 _ATTEMPTS = 3
-_SCAN_ROWS = 5000
-# Runs on the server, since transferring the names would cost more than deleting the rows.
-_UNLINK_SOME = """
-local found = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
-for _, name in ipairs(found[2]) do redis.call('UNLINK', name) end
-return found[1]
-"""
 
 
 class RedisWriter:
@@ -32,7 +26,6 @@ class RedisWriter:
     def __init__(self, client: RedisClient, lease_seconds: float) -> None:
         self._client, self._commands, self._names = client, client.commands, client.names
         self._lease_seconds = lease_seconds
-        self._unlink_some = self._commands.register_script(_UNLINK_SOME)
 
     def commit(self, changes: Sequence[TableChange]) -> dict[str, int]:
         """Publish all changes in one step, and return the rows written by table. Raises: as Edition.commit."""
@@ -78,7 +71,5 @@ class RedisWriter:
     def _delete_obsolete(self, table: str, numbers: set[bytes]) -> None:
         """Delete the rows of ids that no header refers to. After a crash, the table's next writer does this."""
         for number in numbers:
-            pattern, position = self._names.rows_prefix(int(number)) + b"*", 0
-            while position := int(self._unlink_some(args=[position, pattern, _SCAN_ROWS])):
-                continue
+            self._client.rows.delete(self._names.rows_prefix(int(number)))
             self._commands.srem(self._names.key(b"d", table), number)

@@ -1,5 +1,6 @@
 """Fixtures: empty online stores, LMDB in a folder and Redis with a new prefix on a real server."""
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from featurestore.online.factory import open_online
 from featurestore.online.store import OnlineStore
-from tests.online.redis_server import empty_store, running_redis
+from tests.online.redis_server import empty_store, redis_cluster, running_redis
 from tests.online.worlds import Opener
 
 
@@ -27,8 +28,21 @@ def redis_url(redis_address: str) -> Iterator[str]:
 
 @pytest.fixture(params=["lmdb", "redis"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an empty store of each back end."""
-    return f"lmdb://{tmp_path / 'online'}" if request.param == "lmdb" else str(request.getfixturevalue("redis_url"))
+    """The address of an empty store of each back end; of "cluster" too, for tests that ask for it."""
+    return f"lmdb://{tmp_path / 'online'}" if request.param == "lmdb" else str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture(scope="session")
+def cluster_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """host:port of the nodes of a cluster that tests share."""
+    with redis_cluster(tmp_path_factory.mktemp("cluster")) as nodes:
+        yield nodes
+
+
+@pytest.fixture
+def cluster_url(cluster_nodes: list[str]) -> str:
+    """The URL of a store in the cluster with a prefix that only this test uses."""
+    return f"redis+cluster://{','.join(cluster_nodes[1:])}?prefix=test-{uuid.uuid4().hex}"
 
 
 @pytest.fixture

@@ -3,9 +3,10 @@
 import shutil
 import socket
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,7 @@ def redis_server(folder: Path, *options: str) -> Iterator[str]:
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("no redis-server: apt-get install redis-server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), *options]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
@@ -32,6 +31,41 @@ def redis_server(folder: Path, *options: str) -> Iterator[str]:
     finally:
         server.terminate()
         server.communicate()
+
+
+@contextmanager
+def redis_cluster(folder: Path, nodes: int = 3) -> Iterator[list[str]]:
+    """host:port of the nodes of a cluster, which share the slots and have no replicas."""
+    with ExitStack() as stack:
+        addresses = []
+        for number in range(nodes):
+            own = folder / f"node{number}"
+            own.mkdir()
+            # A node listens for the others on a second port, by default its own and 10000, which may be too great.
+            options = ["--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--cluster-node-timeout", "2000"]
+            addresses.append(stack.enter_context(redis_server(own, *options)))
+        program = shutil.which("redis-cli")
+        if program is None:
+            pytest.skip("no redis-cli: apt-get install redis-tools")
+        subprocess.run([program, "--cluster", "create", *addresses, "--cluster-yes"], check=True, capture_output=True)
+        for address in addresses:
+            wait_for_cluster(address)
+        yield addresses
+
+
+def wait_for_cluster(address: str) -> None:
+    """Return when a node says that all slots are served."""
+    end = time.monotonic() + 30
+    with redis.Redis.from_url(f"redis://{address}") as client:
+        while client.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+            assert time.monotonic() < end, f"{address} sees no whole cluster"
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @contextmanager

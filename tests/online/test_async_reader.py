@@ -15,7 +15,7 @@ from featurestore.errors import NotReady, RequestError
 from featurestore.online.factory import open_async_reader, open_online
 from featurestore.online.keys import encode_key
 from featurestore.online.redis_async import RedisAsyncReader
-from featurestore.online.redis_shared import CONNECTIONS, MOST_WAITING
+from featurestore.online.redis_shared import CONNECTIONS, MOST_WAITING, SharedConnections
 from featurestore.online.store import AsyncReader, EncodedKeys, EncodedReads
 from tests.online.processes import publish_round
 from tests.online.redis_server import redis_server
@@ -111,6 +111,7 @@ def test_an_error_of_the_server_is_that_of_one_read(redis_url: str) -> None:
 
     async def read_without_keys(reader: AsyncReader) -> EncodedReads:
         assert isinstance(reader, RedisAsyncReader)
+        assert isinstance(reader._connections, SharedConnections)
         with pytest.raises(redis.ResponseError, match="wrong number of arguments"):
             await reader._connections.mget([[]])
         return await reader.read_encoded(REQUESTS)

@@ -15,7 +15,7 @@ from featurestore.online.redis_client import RedisClient
 from featurestore.online.store import Cursor
 from tests.online import processes
 from tests.online.processes import numbers_in, open_small, publish_round
-from tests.online.worlds import table
+from tests.online.worlds import IN_A_CLUSTER_TOO, table
 
 KEYS = 3000
 
@@ -32,6 +32,7 @@ def spawned() -> Iterator[list[multiprocessing.process.BaseProcess]]:
 
 
 @pytest.mark.slow
+@IN_A_CLUSTER_TOO
 def test_reader_processes_see_whole_publishes_only(url: str, spawned: list[multiprocessing.process.BaseProcess]) -> None:
     context = multiprocessing.get_context("spawn")
     stop, results = context.Event(), context.Queue()
@@ -55,6 +56,7 @@ def test_reader_processes_see_whole_publishes_only(url: str, spawned: list[multi
 
 
 @pytest.mark.slow
+@IN_A_CLUSTER_TOO
 def test_threads_read_while_another_publishes(url: str) -> None:
     store = open_small(url)
     publish_round(store, "v", 1, KEYS)
@@ -81,6 +83,7 @@ def test_threads_read_while_another_publishes(url: str) -> None:
     assert not wrong
 
 
+@IN_A_CLUSTER_TOO
 def test_two_writers_take_turns(url: str) -> None:
     stores = [open_small(url), open_small(url)]
 

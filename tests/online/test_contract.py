@@ -11,7 +11,9 @@ import pytest
 
 from featurestore.errors import Conflict, RequestError, TypeMismatch
 from featurestore.online.store import Cursor, OnlineStore, Read, Row
-from tests.online.worlds import TIME, Opener, table, typed
+from tests.online.worlds import IN_A_CLUSTER_TOO, TIME, Opener, table, typed
+
+pytestmark = IN_A_CLUSTER_TOO
 
 CURSOR = Cursor(snapshot_id=7, materialized_through=1_000)
 AWARE = datetime(2020, 1, 1, tzinfo=UTC)

@@ -1,7 +1,6 @@
 """Redis behind Sentinels and Redis with TLS: real servers that the test starts."""
 
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -15,16 +14,10 @@ import redis
 from featurestore.errors import NotReady, RequestError
 from featurestore.online.factory import open_online
 from tests.online.processes import numbers_in, publish_round
-from tests.online.redis_server import redis_server
+from tests.online.redis_server import free_port, redis_server
 
 ALL = [("v", [(0,), (1,), (2,)])]
 SECONDS = 30.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

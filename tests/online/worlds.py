@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from featurestore.online.store import OnlineStore
 
 Opener = Callable[..., OnlineStore]
+IN_A_CLUSTER_TOO = pytest.mark.parametrize("url", ["lmdb", "redis", pytest.param("cluster", marks=pytest.mark.slow)], indirect=True)
 TIME = pa.timestamp("us", "UTC")
 
 
