@@ -14,6 +14,8 @@ from benchmarks.soak_world import KEYS, MODEL, VIEWS, Publisher
 
 TIMEOUT = 30.0
 """Seconds until an answer counts as missing."""
+IDLE_SECONDS = 3.0
+"""The server closes connections that are idle for five seconds: where this process was kept from sending, it opens another one."""
 UNKNOWN_KEY = -1
 _KINDS = {"lookup, 1 to 20 keys": 55, "lookup, 100 keys": 10, "derived, 1 to 20 keys": 25, "prediction": 10}
 LOST = "connection lost"
@@ -53,13 +55,18 @@ class Load:
 
     async def _keep_sending(self, chance: random.Random) -> None:
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        used_at = 0.0
         while not self._stopped:
             began = time.perf_counter()
+            if streams is not None and began - used_at > IDLE_SECONDS:
+                streams[1].close()
+                streams = None
             kind = chance.choices([*self._kinds], [*self._kinds.values()])[0]
             try:
                 async with asyncio.timeout(TIMEOUT):
                     streams = streams or await asyncio.open_connection(self._url.hostname, self._url.port)
                     await self._ask(*streams, kind, chance)
+                    used_at = time.perf_counter()
             except (OSError, asyncio.IncompleteReadError, TimeoutError):
                 self._count_error(LOST)
                 if streams is not None:
