@@ -5,6 +5,7 @@ FeatureStoreError
 ├── DefinitionError      definition files or objects are wrong; carries every problem at once
 ├── RequestError         the request was wrong: a spine, a value, an option
 │   ├── TypeMismatch     a value or column has a type that the definition does not allow
+│   ├── ModelError       a model raised an error for the rows, or gave no prediction for each
 │   └── TooLarge         the request or its result exceeds the server's limits of rows or bytes
 ├── NotFound             a view, service, table, training set, model or column does not exist
 ├── Conflict             the request contradicts the current state
@@ -80,6 +81,10 @@ class RequestError(FeatureStoreError):
 
 class TypeMismatch(RequestError):
     """A value or column has a type that the definition does not allow."""
+
+
+class ModelError(RequestError):
+    """A model raised an error for the rows that it got, or gave another number of predictions; its own words are in `reason`."""
 
 
 class TooLarge(RequestError):

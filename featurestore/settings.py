@@ -120,9 +120,7 @@ class Settings(BaseSettings):
     )
     query_spill_limit: str = Field(default="16GB", description="disk space to which the queries of a request may spill")
     result_limit: str = Field(default="1GiB", description="size limit of the rows of a response in the server's memory")
-    predict_seconds: float = Field(
-        default=60, gt=0, description="time limit in seconds of a prediction, including the time to load its model"
-    )
+    predict_seconds: float = Field(default=60, gt=0, description="time limit in seconds of a prediction, and of loading its model before")
     predict_workers: int = Field(default=4, ge=1, description="predictions that a server process runs at the same time")
     predict_queue: int = Field(default=64, ge=0, description="predictions that may wait until they can run; more are refused")
     header_seconds: float = Field(default=10, gt=0, description="time limit in seconds for receiving the headers of a request")
@@ -136,6 +134,9 @@ class Settings(BaseSettings):
     spine_limit: str = Field(default="8GiB", description="size limit of the decoded rows of an uploaded spine")
     spine_seconds: float = Field(default=300, gt=0, description="time limit in seconds for reading an uploaded spine")
     token: Token | None = Field(default=None, description="bearer token that clients must send; default: none")
+    default_alias: str = Field(
+        default="champion", min_length=1, description="alias of the model version that predicts for requests without version and alias"
+    )
     allow_pickle: bool = Field(default=True, description="load models whose files can execute code, such as pickles")
     allow_anonymous: bool = Field(default=False, description="let the server listen on other than loopback addresses without a token")
     allowed_hosts: tuple[str, ...] = Field(

@@ -265,18 +265,26 @@ class RemoteStore(Governance):
             return decoding.decode_online_features(answer)
 
     def predict(
-        self, model: str, records: Sequence[Mapping[str, Any]], version: int | str | None = None, alias: str | None = None
+        self,
+        model: str,
+        records: Sequence[Mapping[str, Any]],
+        version: int | str | None = None,
+        alias: str | None = None,
+        params: Mapping[str, Any] | None = None,
     ) -> Prediction:
         """Predict for rows of keys and request fields, with the newest features of the server's online store.
 
-        `model` is a registered name. Features in a record override the looked-up ones. Raises: NotFound; RequestError and
-        TypeMismatch naming the record and field.
+        `model` is a registered name; without `version` and `alias`, its approved version predicts (the setting `default_alias` of the
+        server). `params` are those of the model's signature. Features in a record override the looked-up ones. Raises: NotFound;
+        RequestError and TypeMismatch naming the record and field; ModelError for an error of the model.
         """
-        params = {} if version is None else {"version": str(check_version(version))}
+        wanted = {} if version is None else {"version": str(check_version(version))}
         if alias is not None:
-            params["alias"] = check_name(alias, "alias")
-        body = {"dataframe_records": json_rows.without_nan(json_rows.check_records(records))}
-        answer = self._post_json(f"/v1/models/{_path_part(model, 'model')}/invocations", body, params=params, unlimited=True)
+            wanted["alias"] = check_name(alias, "alias")
+        body: dict[str, Any] = {"dataframe_records": json_rows.without_nan(json_rows.check_records(records))}
+        if params is not None:
+            body["params"] = dict(params)
+        answer = self._post_json(f"/v1/models/{_path_part(model, 'model')}/invocations", body, params=wanted, unlimited=True)
         with reading_answer(self._transport.url):
             return Prediction.from_dict(decoding.check_object(answer))
 

@@ -11,7 +11,8 @@ from featurestore.errors import Conflict, RequestError
 from featurestore.models import bundle, locate_store, store_access, tracking
 from featurestore.models.mlflow_client import asking, local_path, mlflow
 from featurestore.models.model_logging import make_stamp, record_input, tag_version
-from featurestore.models.stamp import FOLDER, ORIGINAL, PREFIX, Stamp
+from featurestore.models.stamp import FOLDER, ORIGINAL, PREFIX, STAMP, Stamp, read_stamp
+from featurestore.models.time_limits import TRANSFER_SECONDS, limited
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.records import model_events
 from featurestore.store import FeatureStore
@@ -27,21 +28,25 @@ def attach(
 ) -> Any:
     """Stamp a logged model with its training set, as `log_model` does; the native model is not changed.
 
-    A model that already has this training set's stamp is not changed either. Returns MLflow's ModelInfo. Raises: NotFound;
+    A model that already has this training set's stamp is not changed, unless `inputs` differ from those of the stamp: then it gets another
+    stamp. Servers that have loaded it keep the old one until they restart. Returns MLflow's ModelInfo. Raises: NotFound;
     Conflict for a model stamped with another training set; RequestError as in `log_model`.
     """
     with store_access.store_of(training_set, store) as used_store:
         tracking.use_tracking_to_log(used_store.settings)
-        with asking("model", model_uri):
+        with limited(TRANSFER_SECONDS), asking("model", model_uri):
             info = mlflow.models.get_model_info(local_path(model_uri))
         stamped = (info.metadata or {}).get(PREFIX)
         if stamped is not None:
             if stamped["training_set"] != training_set.id:
                 raise Conflict(f"{model_uri} is already stamped with training set {stamped['training_set']}; a model has one training set")
-            return info
+            if inputs is None:
+                return info
         if info.model_id is None:
             raise RequestError(f"{model_uri} was logged by MLflow 2, whose models cannot be stamped; log it again with MLflow 3")
         stamp = _write(model_uri, info.model_id, training_set, used_store, missing, inputs)
+        if stamp is None:
+            return info
         client = mlflow.MlflowClient()
         client.set_logged_model_tags(info.model_id, stamp.tags())
         versions = _versions(info.model_id)
@@ -56,13 +61,19 @@ def attach(
 
 def _write(
     model_uri: str, model_id: str, training_set: TrainingSet, store: FeatureStore, missing: str, inputs: Sequence[str] | None
-) -> Stamp:
-    """Download the artifacts, wrap them, and upload the changed files."""
+) -> Stamp | None:
+    """Download the artifacts, wrap them, and upload the changed files; None if they have a stamp with these inputs."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(mlflow.artifacts.download_artifacts(local_path(model_uri), dst_path=str(Path(scratch, "model"))))
+        previous = read_stamp(folder) if (folder / FOLDER / STAMP).is_file() else None
+        if previous is not None:
+            if inputs is not None and list(inputs) == [column.name for column in previous.inputs]:
+                return None
+            shutil.copy(folder / FOLDER / ORIGINAL, folder / ORIGINAL)
+            shutil.rmtree(folder / FOLDER)
         meta = mlflow.models.Model.load(str(folder / ORIGINAL))
-        native = _native(folder, Path(scratch, "native"))
-        stamp = make_stamp(native, training_set, meta.signature, store, inputs=inputs, missing=missing)
+        native, by_name = _native(folder, Path(scratch, "native"))
+        stamp = make_stamp(native, training_set, meta.signature, store, inputs=inputs, missing=missing, by_name=by_name)
         locate_store.check_store(store, stamp)
         bundle.wrap(folder, meta, stamp, training_set.manifest, meta.signature)
         changed = Path(scratch, "changed")
@@ -72,12 +83,14 @@ def _write(
     return stamp
 
 
-def _native(folder: Path, links: Path) -> Any:
+def _native(folder: Path, links: Path) -> tuple[Any, bool]:
+    """The saved object, and whether it reads its columns by name: it is of the user's own code."""
     links.mkdir()
     for path in folder.iterdir():
         if path.name != ORIGINAL:
             (links / path.name).symlink_to(path)
-    return bundle.saved_object(bundle.open_native(folder / ORIGINAL, links))
+    model = bundle.open_native(folder / ORIGINAL, links)
+    return bundle.saved_object(model), model.loader_module == "mlflow.pyfunc.model"
 
 
 def _versions(model_id: str) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """The artifacts of a stamped model: the native files, an MLmodel that names our loader, and a folder with the stamp."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -7,12 +8,13 @@ import tempfile
 import weakref
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
-from featurestore.errors import MissingExtra, RequestError
+from featurestore.errors import Conflict, MissingExtra, RequestError, near
 from featurestore.models import pickles
 from featurestore.models.flavor import reads_matrix, takes_nullable
 from featurestore.models.mlflow_client import mlflow
@@ -25,6 +27,15 @@ _SINGLE_THREAD_ROWS = 256
 """Up to this many rows, one thread predicts faster than several."""
 _DISTRIBUTIONS = {"sklearn": "scikit-learn", "pytorch_lightning": "pytorch-lightning", "PIL": "pillow", "cv2": "opencv-python"}
 """Packages whose name in pip differs from their module's."""
+BESIDE = (
+    "registered_model_meta",
+    "input_example.json",
+    "serving_input_example.json",
+    "requirements.txt",
+    "conda.yaml",
+    "python_env.yaml",
+)
+"""Files that are not read for predictions; MLflow adds the first when it downloads a version, and may change the last three."""
 OWN_CONFIG = {"home": None, "catalog": None, "warehouse": None, "online": None, "missing": None}
 """Our keys of `model_config` in `mlflow.pyfunc.load_model`: MLflow passes only keys that the MLmodel lists."""
 
@@ -43,9 +54,10 @@ def wrap(folder: Path, meta: Any, stamp: Stamp, manifest: Mapping[str, Any], nat
     (folder / FOLDER).mkdir()
     meta.signature = native_signature
     meta.save(str(folder / FOLDER / ORIGINAL))
+    stamp = replace(stamp, files=digests_of(folder))
     kept = {name: flavor[name] for name in ("env", "python_version", "code") if name in flavor}
     meta.flavors[PYFUNC] = {"loader_module": LOADER, **kept, "config": {**(flavor.get("config") or {}), **OWN_CONFIG}}
-    meta.signature = serving_signature(stamp.plan, native_signature.outputs if native_signature is not None else None)
+    meta.signature = serving_signature(stamp.plan, native_signature)
     meta.metadata = {**(meta.metadata or {}), **stamp.metadata()}
     meta.save(str(folder / ORIGINAL))
     (folder / FOLDER / STAMP).write_text(json.dumps(stamp.to_dict(), indent=1))
@@ -63,6 +75,7 @@ class Native:
         MissingExtra if the model's library is not installed.
         """
         self.stamp = read_stamp(folder)
+        check_files(folder, self.stamp)
         if not allow_pickle:
             pickles.refuse_pickles(folder)
         links = tempfile.mkdtemp(prefix="featurestore-model-")
@@ -75,14 +88,59 @@ class Native:
         self.nullable = takes_nullable(self.model.loader_module)
         # Of MLflow's flavors, only scikit-learn's supports other methods than predict.
         self._predict = self.model.predict if self.stamp.predict_fn is None else getattr(saved_object(self.model), self.stamp.predict_fn)
+        self._params = getattr(self.model.metadata.signature, "params", None)
         # Created after the model's libraries are loaded, because it controls only those.
         self._threads = ThreadpoolController()
 
-    def predict(self, frame: Any) -> Any:
-        """The native model's result for a frame of its inputs."""
+    def check_params(self, params: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The parameters of the model's signature for a prediction. Raises: RequestError for an unknown one, or a value of another type."""
+        specs = {spec.name: spec for spec in self._params.params} if self._params is not None else {}
+        checked = {}
+        for name, value in (params or {}).items():
+            if name not in specs:
+                known = f"; its parameters are {', '.join(specs)}" if specs else "; its signature has no parameters"
+                raise RequestError(f"params: the model has no parameter '{name}'{near(name, specs)}{known}", field=f"params.{name}")
+            try:
+                checked[name] = mlflow.types.schema.ParamSpec.validate_param_spec(value, specs[name])
+            except mlflow.exceptions.MlflowException as error:
+                raise RequestError(
+                    f"params: '{name}' must be {specs[name].dtype}, not {type(value).__name__}", field=f"params.{name}"
+                ) from error
+        return checked
+
+    def predict(self, frame: Any, params: Mapping[str, Any] | None = None) -> Any:
+        """The native model's result for a frame of its inputs, and for parameters if its signature has some."""
         # OpenMP uses a thread per core even for one row, which takes tens of milliseconds on a busy machine.
         with self._threads.limit(limits=1, user_api="openmp") if len(frame) <= _SINGLE_THREAD_ROWS else nullcontext():
-            return self._predict(frame)
+            return self._predict(frame, params=dict(params)) if params else self._predict(frame)
+
+
+def digests_of(folder: Path) -> dict[str, str]:
+    """The SHA-256 digests of the files of a native model by their paths, without those that MLflow or we write beside them."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = {str(path.relative_to(folder)): path for path in paths}
+    others = (FOLDER, ORIGINAL, *BESIDE)
+    return {name: _digest(path) for name, path in names.items() if name == f"{FOLDER}/{ORIGINAL}" or name.partition("/")[0] not in others}
+
+
+def check_files(folder: Path, stamp: Stamp) -> None:
+    """Raises: Conflict naming a file of a model that is not the one that was stamped."""
+    if stamp.files is None:
+        return
+    found = digests_of(folder)
+    for name in sorted({*found, *stamp.files}):
+        if found.get(name) != stamp.files.get(name):
+            state = "is missing" if name not in found else "was added" if name not in stamp.files else "has other content"
+            raise Conflict(
+                f"the model's file {name} {state} since it was stamped (training set {stamp.training_set}): restore it, or log the model"
+                " again",
+                file=name,
+            )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def saved_object(model: Any) -> Any:
@@ -96,11 +154,12 @@ def saved_object(model: Any) -> Any:
 def open_native(original: Path, folder: Path, config: Mapping[str, Any] | None = None) -> Any:
     """Load a native model as MLflow's PyFuncModel, with its MLmodel copied to `folder`, which has its files.
 
-    The signature is dropped, because our frames already have the types of the training. Raises: MissingExtra naming the model's library
-    if it is not installed.
+    Only the parameters of the signature are kept, because our frames already have the types of the training. Raises: MissingExtra naming
+    the model's library if it is not installed.
     """
     meta: Any = mlflow.models.Model.load(str(original))
-    meta.signature = None
+    params = getattr(meta.signature, "params", None)
+    meta.signature = mlflow.models.ModelSignature(params=params) if params else None
     meta.saved_input_example_info = None
     meta.save(str(folder / ORIGINAL))
     listed = meta.flavors[PYFUNC].get("config") or {}

@@ -89,6 +89,11 @@ def find_flavor(model: Any, flavor: ModuleType | None) -> Flavor:
     return Flavor(module, parameters[0], {"serialization_format": written} if written and "serialization_format" in parameters else {})
 
 
+def reads_by_name(flavor: Flavor) -> bool:
+    """Whether models of the flavor read the columns of their frame by name: those of a user's own code."""
+    return flavor.module.__name__ == "mlflow.pyfunc"
+
+
 METHOD_OPTION = "pyfunc_predict_fn"
 PREDICT_METHODS = ("predict", "predict_proba", "predict_log_proba", "predict_joint_log_proba", "decision_function", "score_samples")
 """The methods of a model that answer for rows, by the names that scikit-learn gave them."""

@@ -14,6 +14,8 @@ from featurestore.redaction import without_secrets
 from featurestore.settings import Settings
 
 TIMEOUT_SECONDS = 5.0
+CONNECT_LIMITS = {"postgresql": {"connect_timeout": int(TIMEOUT_SECONDS)}, "mysql": {"connect_timeout": int(TIMEOUT_SECONDS)}}
+"""The arguments of database drivers that limit how long they wait for a connection."""
 
 
 def is_installed() -> bool:
@@ -26,6 +28,11 @@ def check_tracking(settings: Settings) -> str:
     uri = location.tracking_uri(settings)
     if uri is None:
         return f"{location.default_uri(settings)} (created when the first model is logged, unless that is logged elsewhere)"
+    return check_address(uri)
+
+
+def check_address(uri: str) -> str:
+    """The address of an MLflow without secrets, if it responds. Raises: NotReady."""
     shown = without_secrets(uri)
     try:
         if uri.startswith(("http://", "https://")):
@@ -54,7 +61,7 @@ def _query_database(uri: str) -> None:
             if not path.absolute().parent.is_dir():
                 raise FileNotFoundError(f"the folder {path.absolute().parent} does not exist")
             return
-    engine = create_engine(url)
+    engine = create_engine(url, connect_args=CONNECT_LIMITS.get(url.get_backend_name(), {}))
     try:
         with engine.connect() as connection:
             connection.execute(text("SELECT 1"))

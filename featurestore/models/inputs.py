@@ -49,16 +49,23 @@ class Input:
 
 
 def choose_inputs(
-    native: Any, signature: Any, manifest: Mapping[str, Any], plan: ServicePlan, requested: Sequence[str] | None
+    native: Any, signature: Any, manifest: Mapping[str, Any], plan: ServicePlan, requested: Sequence[str] | None, *, by_name: bool
 ) -> tuple[list[Input], bool]:
     """Determine the inputs of a model, and whether the model has their names.
 
-    Names come from `requested`, else the signature, else the model itself; a model without names reads the service's features in order.
-    Raises: RequestError for a column that is neither a feature nor a key or request field.
+    Names come from `requested`, else the signature, else the model itself. `by_name`: the model reads its columns by name, like an
+    mlflow.pyfunc.PythonModel; without names it gets all request fields and features.
+    Raises: RequestError for a column that is neither a feature nor a key or request field, and for a model whose columns nobody names.
     """
     declared = _declared(signature)
     own = list(declared) or _own_names(native)
-    names = list(requested) if requested is not None else own or list(plan.feature_names)
+    if requested is None and not own and not by_name:
+        raise RequestError(
+            "the model does not name the columns that it was trained on, and in another order they would give wrong predictions; pass"
+            f" inputs=[...], their names in the order of its matrix. {plan.service} has the features {', '.join(plan.feature_names)}",
+            field="inputs",
+        )
+    names = list(requested) if requested is not None else own or [*dict(plan.request), *plan.feature_names]
     if own and sorted(names) != sorted(own):
         raise RequestError(f"inputs={names} are not the columns that the model was trained on: {own}")
     _check_count(native, names, manifest)
@@ -66,7 +73,7 @@ def choose_inputs(
     keys = {column: kind for use in plan.uses for (_, column), kind in zip(use.keys, use.key_types, strict=True)}
     types.update({name: _SENT.get(kind, types.get(name, "")) for name, kind in (*keys.items(), *plan.request)})
     inputs = [_input(name, declared.get(name) or types.get(name, ""), manifest, plan) for name in own or names]
-    return inputs, bool(own) or not hasattr(native, "n_features_in_")
+    return inputs, bool(own) or by_name or not hasattr(native, "n_features_in_")
 
 
 def make_frame(inputs: Sequence[Input], columns: Mapping[str, Values], *, named: bool, matrix: bool, nullable: bool) -> Any:
@@ -124,8 +131,8 @@ def _check_count(native: Any, names: Sequence[str], manifest: Mapping[str, Any])
     count = getattr(native, "n_features_in_", len(names))
     if count != len(names):
         raise RequestError(
-            f"the model was trained on a matrix of {count} columns, and {manifest['service']['name']} has {len(names)} features;"
-            " train it on a DataFrame, or name its columns with inputs=[...]"
+            f"the model was trained on a matrix of {count} columns, but inputs={list(names)} names {len(names)}; name each of its columns,"
+            " in order, or train it on a DataFrame"
         )
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from featurestore.models import stamp, tracking
 from featurestore.models.mlflow_client import asking, mlflow
+from featurestore.models.mlflow_registry import MlflowRegistry
 from featurestore.models.store_access import check_store
+from featurestore.models.time_limits import limited
 from featurestore.records import model_events
 from featurestore.settings import load_settings
 from featurestore.store import FeatureStore
@@ -70,17 +72,21 @@ def set_alias(name: str, alias: str, version: int | str | None, *, approver: str
     """
     check_store(store)
     used_store = store if store is not None else FeatureStore()
-    tracking.use_tracking(used_store.settings)
+    with limited():
+        tracking.use_tracking(used_store.settings)
+        _set_alias(used_store, name, alias, version, approver)
+    if store is None:
+        used_store.close()
+
+
+def _set_alias(store: FeatureStore, name: str, alias: str, version: int | str | None, approver: str | None) -> None:
     client = mlflow.MlflowClient()
     with asking("model", f"models:/{name}{f'@{alias}' if version is None else f'/{version}'}"):
         target = client.get_model_version_by_alias(name, alias) if version is None else client.get_model_version(name, str(version))
-    info = stamp.stamped_info(f"models:/{name}/{target.version}", used_store.settings)
+    info = stamp.stamped_info(f"models:/{name}/{target.version}", store.settings)
     stamped = info.metadata[stamp.PREFIX]
-    with asking("model", name):
-        if version is None:
-            client.delete_registered_model_alias(name, alias)
-        else:
-            client.set_registered_model_alias(name, alias, str(target.version))
+    with asking("run", info.run_id or ""):
+        metrics = MlflowRegistry(mlflow.get_tracking_uri()).metrics_of(info.run_id)
     event = model_events.Event(
         event="alias removed" if version is None else "alias set",
         model=name,
@@ -89,12 +95,17 @@ def set_alias(name: str, alias: str, version: int | str | None, *, approver: str
         run_id=info.run_id,
         training_set=stamped["training_set"],
         snapshots={table.rpartition(".")[2]: None if at is None else int(at) for table, at in stamped["snapshots"].items()},
+        metrics=metrics,
         alias=alias,
         approver=approver,
     )
-    model_events.record_events(used_store.catalog, used_store.settings, [event])
-    if store is None:
-        used_store.close()
+    # Recorded first: an alias without its approver would be found as set by nobody. If MLflow then refuses, the next look says so.
+    model_events.record_events(store.catalog, store.settings, [event])
+    with asking("model", name):
+        if version is None:
+            client.delete_registered_model_alias(name, alias)
+        else:
+            client.set_registered_model_alias(name, alias, str(target.version))
 
 
 def _logged(filter_: str) -> Iterator[Any]:

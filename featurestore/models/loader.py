@@ -34,7 +34,7 @@ class KeyedModel:
         _refuse_rounded(frame, sql_types_of(self._native.stamp.plan))
         columns = {str(name): [to_python(value) for value in frame[name].tolist()] for name in frame.columns}
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        predictions, _ = predict.predict_online(self._native, self._store, rows, self._missing)
+        predictions, _ = predict.predict_online(self._native, self._store, rows, self._missing, self._native.check_params(params))
         return predictions
 
     def get_raw_model(self) -> Any:

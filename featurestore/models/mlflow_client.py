@@ -26,7 +26,9 @@ for _name in _MODULES:
 artifact_repository: Any = import_module(_REPOSITORIES)
 
 # MLflow reports unknown aliases and unreadable URIs as invalid parameters.
-_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
+UNAVAILABLE = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
+"""Codes of errors of a server that does not respond, or not as MLflow."""
 _PART = r"[^/@\s](?:[^/@]*[^/@\s])?"
 _ADDRESS = re.compile(rf"models:/+{_PART}([/@]{_PART})?|runs:/+{_PART}/.+", re.DOTALL)
 
@@ -45,11 +47,11 @@ def asking(kind: str, name: str, uri: str | None = None) -> Iterator[None]:
             raise RequestError(
                 f"{name} is not the address of a model; write models:/name/1, models:/name@alias, models:/m-... or runs:/<run id>/model"
             ) from error
-        if error.error_code not in _ABSENT:
-            raise NotReady(f"{_place(uri)} did not respond to a request for {kind} {name}: {error}") from error
-        raise NotFound(kind, name, _known(name, uri), _place(uri)) from error
+        if error.error_code not in ABSENT:
+            raise NotReady(f"{place(uri)} did not respond to a request for {kind} {name}: {error}") from error
+        raise NotFound(kind, name, _known(name, uri), place(uri)) from error
     except FileNotFoundError as error:
-        raise NotFound(kind, name, _known(name, uri), _place(uri)) from error
+        raise NotFound(kind, name, _known(name, uri), place(uri)) from error
 
 
 def local_path(model_uri: str) -> str:
@@ -57,7 +59,8 @@ def local_path(model_uri: str) -> str:
     return mlflow.utils.file_utils.local_file_uri_to_path(model_uri) if model_uri.startswith("file:") else model_uri
 
 
-def _place(uri: str | None) -> str:
+def place(uri: str | None = None) -> str:
+    """MLflow with its address, without passwords; `uri` None: the tracking address in use."""
     return f"MLflow at {without_secrets(uri or mlflow.get_tracking_uri())}"
 
 

@@ -7,14 +7,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from featurestore.errors import RequestError
+from featurestore.errors import NotReady, RequestError
 from featurestore.models import bundle, locate_store, store_access, tracking
 from featurestore.models.features import MISSING
-from featurestore.models.flavor import METHOD_OPTION, Flavor, check_categories, check_method, find_flavor, takes_method
+from featurestore.models.flavor import METHOD_OPTION, Flavor, check_categories, check_method, find_flavor, reads_by_name, takes_method
 from featurestore.models.inputs import choose_inputs
-from featurestore.models.mlflow_client import mlflow
+from featurestore.models.mlflow_client import UNAVAILABLE, mlflow, place
 from featurestore.models.signature import serving_signature
 from featurestore.models.stamp import Stamp
+from featurestore.models.time_limits import TRANSFER_SECONDS, limited
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.records import model_events
 from featurestore.store import FeatureStore
@@ -44,8 +45,8 @@ def log_model(
     does not have them. `input_example` has keys and request fields. `missing` says what to do with keys without features: score them with
     NULLs ("nan"), or raise an error ("error"). `pyfunc_predict_fn` is the model's method to call, such as "predict_proba". `store` is by
     default the training set's. Other arguments are passed to the flavor's save_model. Returns MLflow's ModelInfo.
-    Raises: RequestError if the model reads a column that cannot be looked up, or lacks the method; Conflict if the store is not the
-    training set's.
+    Raises: RequestError if the model reads a column that cannot be looked up, does not name its columns, or lacks the method; Conflict if
+    the store is not the training set's; NotReady within seconds if MLflow does not respond.
     """
     if missing not in MISSING:
         raise RequestError(f"missing={missing!r} must be 'nan' (a key without features is scored with NULLs) or 'error'", field="missing")
@@ -58,16 +59,19 @@ def log_model(
             kwargs[METHOD_OPTION] = pyfunc_predict_fn
         elif pyfunc_predict_fn != "predict":
             method = pyfunc_predict_fn
-        stamp = make_stamp(model, training_set, signature, used_store, inputs=inputs, missing=missing, predict_fn=method)
+        stamp = make_stamp(
+            model, training_set, signature, used_store, inputs=inputs, missing=missing, predict_fn=method, by_name=reads_by_name(chosen)
+        )
         locate_store.check_store(used_store, stamp)
-        tracking.use_tracking_to_log(used_store.settings)
-        stamped = _Stamped(chosen, model, stamp, training_set.manifest, signature, input_example)
-        with _run(name or training_set.name) as run_id:
-            info = _log(stamped, name or training_set.name, registered_model_name, kwargs)
-            record_input(run_id, training_set, stamp, info.model_id)
-            if metrics:
-                mlflow.log_metrics(dict(metrics), model_id=info.model_id)
-        _record(used_store, info, run_id, stamp, name or training_set.name, registered_model_name, metrics or {})
+        with _telling_what_to_do(training_set), limited(TRANSFER_SECONDS):
+            tracking.use_tracking_to_log(used_store.settings)
+            stamped = _Stamped(chosen, model, stamp, training_set.manifest, signature, input_example)
+            with _run(name or training_set.name) as run_id:
+                info = _log(stamped, name or training_set.name, registered_model_name, kwargs)
+                _record(used_store, info, run_id, stamp, name or training_set.name, registered_model_name, metrics or {})
+                record_input(run_id, training_set, stamp, info.model_id)
+                if metrics:
+                    mlflow.log_metrics(dict(metrics), model_id=info.model_id)
     return info
 
 
@@ -79,12 +83,13 @@ def make_stamp(
     *,
     inputs: Sequence[str] | None,
     missing: str,
+    by_name: bool,
     predict_fn: str | None = None,
 ) -> Stamp:
     """Make the stamp of a model. Raises: RequestError if the model reads a column that cannot be looked up."""
     check_categories(native)
     manifest, plan = training_set.manifest, training_set.plan
-    columns, named = choose_inputs(native, signature, manifest, plan, inputs)
+    columns, named = choose_inputs(native, signature, manifest, plan, inputs, by_name=by_name)
     return Stamp(
         training_set=training_set.id,
         digest=training_set.digest,
@@ -98,21 +103,26 @@ def make_stamp(
         missing=missing,
         store=locate_store.describe_store(store.settings),
         predict_fn=predict_fn,
+        part=training_set.part,
     )
 
 
 def record_input(run_id: str, training_set: TrainingSet, stamp: Stamp, model_id: str) -> None:
     """Log the training set as a dataset input of the run, and the model as trained on it."""
     snapshots = {view["table"]: view["snapshot_id"] for view in stamp.views.values()}
+    part, rows = training_set.part, training_set.manifest["rows"]
+    if part is not None:
+        rows = training_set.manifest["split"]["rows"][part]
     dataset = mlflow.entities.Dataset(
-        name=training_set.name,
+        # MLflow keeps one dataset for equal names and digests, with the rows of the first.
+        name=training_set.name if part is None else f"{training_set.name}.{part}",
         # MLflow truncates digests to 36 characters.
         digest=training_set.digest[:36],
         source_type="featurestore",
-        source=json.dumps({"training_set": training_set.id, "digest": training_set.digest, "snapshots": snapshots}),
-        profile=json.dumps({"num_rows": training_set.manifest["rows"]}),
+        source=json.dumps({"training_set": training_set.id, "digest": training_set.digest, "part": part, "snapshots": snapshots}),
+        profile=json.dumps({"num_rows": rows}),
     )
-    tags = [mlflow.entities.InputTag("mlflow.data.context", "training")]
+    tags = [mlflow.entities.InputTag("mlflow.data.context", part or "training")]
     mlflow.MlflowClient().log_inputs(
         run_id, datasets=[mlflow.entities.DatasetInput(dataset, tags)], models=[mlflow.entities.LoggedModelInput(model_id)]
     )
@@ -143,7 +153,7 @@ class _Stamped:
         """Called by MLflow; the input example is saved with the serving signature, to which it conforms."""
         arguments = {name: value for name, value in options.items() if name != "validate_serving_input"}
         if self._example is not None:
-            arguments |= {"input_example": self._example, "signature": serving_signature(self._stamp.plan)}
+            arguments |= {"input_example": self._example, "signature": serving_signature(self._stamp.plan, self._signature)}
         self._native.save(self._model, {**arguments, "path": path, "mlflow_model": mlflow_model})
         bundle.wrap(Path(path), mlflow_model, self._stamp, self._manifest, self._signature)
 
@@ -167,14 +177,34 @@ def _log(stamped: _Stamped, name: str, registered_model_name: str | None, option
 def _record(
     store: FeatureStore, info: Any, run_id: str, stamp: Stamp, name: str, registered: str | None, metrics: Mapping[str, float]
 ) -> None:
-    """Record the events of a logged, and perhaps registered, model."""
-    events = [model_events.Event("logged", name, None, info.model_id, run_id, stamp.training_set, stamp.snapshots, dict(metrics))]
+    """Record the events of a logged, and perhaps registered, model, with the metrics of its run so far.
+
+    If this process ends before, the next look at MLflow records them.
+    """
+    all_metrics = {**mlflow.MlflowClient().get_run(run_id).data.metrics, **metrics}
+    events = [model_events.Event("logged", name, None, info.model_id, run_id, stamp.training_set, stamp.snapshots, all_metrics)]
     if registered:
-        version = str(info.registered_model_version)
-        # Early releases of MLflow 3 do not copy tags to the version.
-        tag_version(registered, version, stamp)
-        events.append(events[0].of("registered", registered, version))
+        events.append(events[0].of("registered", registered, str(info.registered_model_version)))
     model_events.record_events(store.catalog, store.settings, events)
+    if registered:
+        # Early releases of MLflow 3 do not copy tags to the version.
+        tag_version(registered, str(info.registered_model_version), stamp)
+
+
+@contextmanager
+def _telling_what_to_do(training_set: TrainingSet) -> Iterator[None]:
+    """A context in which an MLflow that does not respond is an error that says what is lost and what is not. Raises: NotReady."""
+    try:
+        yield
+    except (NotReady, mlflow.exceptions.MlflowException) as error:
+        if not isinstance(error, NotReady) and error.error_code not in UNAVAILABLE:
+            raise
+        raise NotReady(
+            f"{place()} did not respond, so the model was not logged, or not completely. The training set {training_set.id} stays as it is:"
+            " when MLflow responds again, call log_model again with it (store.get_training_set(id)), or stamp the model that MLflow then"
+            f" has with models.attach(model_uri, training_set=...). {error}",
+            training_set=training_set.id,
+        ) from error
 
 
 @contextmanager

@@ -1,9 +1,53 @@
 """Resolve names, versions and aliases of registered models with MLflow."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from featurestore.errors import NotFound, RequestError
-from featurestore.models.mlflow_client import asking, local_path, mlflow
+from featurestore.errors import NotFound, NotReady, RequestError
+from featurestore.models.mlflow_client import ABSENT, asking, local_path, mlflow
+from featurestore.models.mlflow_registry import name_filter
+
+MOST_NAMED = 100
+"""Versions read for a message."""
+
+
+@dataclass(frozen=True)
+class RegisteredVersions:
+    """The aliases of a registered model with their versions, and its only version, None if it has several or none."""
+
+    name: str
+    aliases: Mapping[str, str]
+    only: str | None
+
+    def chosen(self, alias: str | None, default_alias: str) -> str:
+        """The version with this alias; None: that with the default alias, or else the only one.
+
+        Raises: NotFound with the existing aliases; NotReady for a model of several versions of which none is approved.
+        """
+        if alias is not None:
+            if alias not in self.aliases:
+                raise NotFound("alias", alias, self.aliases, f"model {self.name}")
+            return self.aliases[alias]
+        version = self.aliases.get(default_alias, self.only)
+        if version is None:
+            raise NotReady(
+                f"model {self.name} has several versions, or none, and no alias '{default_alias}', which says which one predicts: request a"
+                f" version or an alias, or approve one with models.set_alias({self.name!r}, {default_alias!r}, VERSION)",
+                model=self.name,
+                aliases=sorted(self.aliases),
+            )
+        return version
+
+
+def registered_versions(name: str) -> RegisteredVersions:
+    """What MLflow says of a registered model. Raises: NotFound with the nearest names; NotReady if MLflow does not respond."""
+    client = mlflow.MlflowClient()
+    with asking("model", name):
+        model = client.get_registered_model(name)
+        found = client.search_model_versions(name_filter(name), max_results=2)
+    aliases = {alias: str(version) for alias, version in model.aliases.items()}
+    return RegisteredVersions(name, aliases, str(found[0].version) if len(found) == 1 else None)
 
 
 def resolve_version(name: str, version: int | str | None = None, alias: str | None = None) -> str:
@@ -13,34 +57,28 @@ def resolve_version(name: str, version: int | str | None = None, alias: str | No
     """
     if version is not None and alias is not None:
         raise RequestError("pass version= or alias=, not both")
+    if alias is not None:
+        return registered_versions(name).chosen(alias, alias)
     client = mlflow.MlflowClient()
     with asking("model", name):
-        model = client.get_registered_model(name)
-    if alias is not None:
-        if alias not in model.aliases:
-            raise NotFound("alias", alias, model.aliases, f"model {name}")
-        return str(model.aliases[alias])
+        client.get_registered_model(name)
     if version is not None:
         with asking("version", str(version)):
             return _version(client, name, str(version))
-    newest = client.search_model_versions(f"name = '{name}'", max_results=1, order_by=["version_number DESC"])
+    with asking("model", name):
+        newest = client.search_model_versions(name_filter(name), max_results=1, order_by=["version_number DESC"])
     if not newest:
         raise NotFound("version", "newest", (), f"model {name}")
     return str(newest[0].version)
-
-
-def versions_by_alias(name: str) -> dict[str, str]:
-    """The aliases of a registered model and their versions. Raises: NotFound with the nearest names."""
-    with asking("model", name):
-        model = mlflow.MlflowClient().get_registered_model(name)
-    return {alias: str(version) for alias, version in model.aliases.items()}
 
 
 def _version(client: Any, name: str, version: str) -> str:
     try:
         return str(client.get_model_version(name, version).version)
     except mlflow.exceptions.MlflowException as error:
-        known = [str(existing.version) for existing in client.search_model_versions(f"name = '{name}'")]
+        if error.error_code not in ABSENT:
+            raise
+        known = [str(existing.version) for existing in client.search_model_versions(name_filter(name), max_results=MOST_NAMED)]
         raise NotFound("version", version, known, f"model {name}") from error
 
 

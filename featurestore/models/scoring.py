@@ -1,5 +1,6 @@
 """Batch scoring: add the features that a model reads and its predictions to the rows of a spine."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +16,7 @@ from featurestore.models.bundle import Native
 from featurestore.models.features import FeatureRows, SentFeatures
 from featurestore.models.mlflow_client import asking, local_path, mlflow
 from featurestore.models.stamp import Stamp
+from featurestore.models.time_limits import TRANSFER_SECONDS, limited
 from featurestore.models.values import sql_types_of, to_arrow, to_predictions, to_records
 from featurestore.settings import load_settings
 from featurestore.spines.file_format import with_format
@@ -32,6 +34,7 @@ def score(
     *,
     missing: str | None = None,
     log: bool | str = False,
+    params: Mapping[str, Any] | None = None,
     store: FeatureStore | None = None,
     format: Csv | None = None,
 ) -> Any:
@@ -41,7 +44,8 @@ def score(
     "training": the same, at the snapshots of the training; a datetime or ISO 8601 text: as of that time for all rows; "online": the newest
     from the online store. Feature columns in the spine override looked-up features. Versions of features and the treatment of corrections
     are those of the training set. `missing` None: the policy of the stamp. `log` appends the rows to the model's inference table; a text is
-    an id of the batch, which is appended once. `format`: the format of a spine in CSV files. Returns a pandas or polars frame for such a
+    an id of the batch, which is appended once. `params` are those of the
+    model's signature. `format`: the format of a spine in CSV files. Returns a pandas or polars frame for such a
     spine, else an Arrow table. Raises: NotFound, RequestError, TypeMismatch; Conflict if the store has other tables.
     """
     store_access.check_store(store)
@@ -51,13 +55,13 @@ def score(
     settings = load_settings() if store is None else store.settings
     tracking.use_tracking(None if store is None else settings)
     with TemporaryDirectory() as scratch:
-        with asking("model", model_uri):
+        with limited(TRANSFER_SECONDS), asking("model", model_uri):
             folder = mlflow.artifacts.download_artifacts(local_path(model_uri), dst_path=scratch)
         native = Native(Path(folder), allow_pickle=settings.allow_pickle)
         used_store = locate_store.find_store(native.stamp, store)
         try:
             rows = store_access.read_spine_rows(used_store, rows_source, [] if at == "online" else [native.stamp.timestamp])
-            looked_up, scored = _score(native, used_store, rows, at, missing)
+            looked_up, scored = _score(native, used_store, rows, at, missing, params)
             if log is not False:
                 batch = log if isinstance(log, str) else None
                 inference.record_predictions(used_store, native.stamp, model_uri, looked_up, scored.column(PREDICTION).to_pylist(), batch)
@@ -68,7 +72,7 @@ def score(
 
 
 def _score(
-    native: Native, store: FeatureStore, rows: pa.Table, at: str | datetime | None, missing: str | None
+    native: Native, store: FeatureStore, rows: pa.Table, at: str | datetime | None, missing: str | None, params: Mapping[str, Any] | None
 ) -> tuple[FeatureRows, pa.Table]:
     stamp = native.stamp
     if PREDICTION in rows.schema.names:
@@ -77,9 +81,8 @@ def _score(
     without_features = rows.drop_columns(list(sent))
     looked_up = _online(store, stamp, without_features, sent) if at == "online" else _as_of(store, stamp, without_features, sent, at)
     features.check_missing(stamp, missing or stamp.missing, looked_up.columns)
-    predictions = to_predictions(predict.predict(native, looked_up.columns)) if rows.num_rows else []
-    if len(predictions) != rows.num_rows:
-        raise RequestError(f"the model gave {len(predictions)} predictions for {rows.num_rows} rows")
+    predictions = to_predictions(predict.predict(native, looked_up.columns, native.check_params(params))) if rows.num_rows else []
+    predict.check_count(predictions, rows.num_rows)
     sql_types = sql_types_of(stamp.plan)
     columns: dict[str, Any] = dict(zip(without_features.schema.names, without_features.columns, strict=True))
     columns.update({name: to_arrow(looked_up.columns[name], sql_types.get(name)) for name in stamp.features})

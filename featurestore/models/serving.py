@@ -10,17 +10,23 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from featurestore.errors import FeatureStoreError, NotReady, RequestError, near
+from featurestore.errors import FeatureStoreError, RequestError, near
 from featurestore.masking import logger_of
 from featurestore.models import locate_store, model_versions, predict, tracking
+from featurestore.models.answers import Answers
 from featurestore.models.bundle import Native
 from featurestore.models.mlflow_client import asking, local_path, mlflow
+from featurestore.models.model_versions import RegisteredVersions
 from featurestore.models.stamp import Stamp
+from featurestore.models.time_limits import TRANSFER_SECONDS, limited
 from featurestore.models.values import to_predictions
 from featurestore.pipelines.prediction import Prediction
 from featurestore.store import FeatureStore
 
 logger = logger_of(__name__)
+
+WAIT_SECONDS = 12.0
+"""How long a request waits for MLflow's first answer about a model: two attempts of time_limits.ASK_SECONDS."""
 
 
 class LoadedModel:
@@ -33,7 +39,7 @@ class LoadedModel:
         tracking.use_tracking(store.settings)
         folder = tempfile.mkdtemp(prefix="featurestore-artifacts-")
         weakref.finalize(self, shutil.rmtree, folder, True)
-        with asking("model", model_uri):
+        with limited(TRANSFER_SECONDS), asking("model", model_uri):
             downloaded = mlflow.artifacts.download_artifacts(local_path(model_uri), dst_path=folder)
         self._native = Native(Path(downloaded), allow_pickle=store.settings.allow_pickle)
         self._store = store
@@ -46,16 +52,20 @@ class LoadedModel:
         """The model's stamp."""
         return self._native.stamp
 
-    def predict(self, records: Sequence[Mapping[str, Any]]) -> Prediction:
-        """Predict for records of keys and request fields; features in a record override looked-up features.
+    def predict(self, records: Sequence[Mapping[str, Any]], params: Mapping[str, Any] | None = None) -> Prediction:
+        """Predict for records of keys and request fields; features in a record override looked-up features. `params` are those of the
+        signature of the model.
 
-        Raises: RequestError and TypeMismatch naming the record and field.
+        Raises: RequestError and TypeMismatch naming the record and field, or the parameter; ModelError for an error of the model.
         """
         self._check(records)
         if not records:
             return Prediction([], self.name, self.version, {})
-        predictions, looked_up = predict.predict_online(self._native, self._store, records)
-        return Prediction(to_predictions(predictions), self.name, self.version, dict(looked_up.snapshots))
+        complete = self._native.check_params(params)
+        answer, looked_up = predict.predict_online(self._native, self._store, records, params=complete)
+        predictions = to_predictions(answer)
+        predict.check_count(predictions, len(records))
+        return Prediction(predictions, self.name, self.version, dict(looked_up.snapshots))
 
     def _check(self, records: Sequence[Mapping[str, Any]]) -> None:
         known = self.stamp.plan.column_names
@@ -73,16 +83,15 @@ class LoadedModel:
 class LoadedModels:
     """A cache of at most `limit` models, from which the least recently used is evicted.
 
-    The versions of aliases, and the newest versions, are resolved again after `seconds`; until then a server may use an earlier one.
+    What MLflow says of aliases is asked for again after `seconds`, by one thread for all requests. While MLflow does not respond, the
+    versions of its last answer predict.
     """
 
     def __init__(self, store: FeatureStore, limit: int = 8, seconds: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._limit = limit
-        self._seconds = seconds
-        self._clock = clock
         self._lock = threading.Lock()
-        self._versions: dict[tuple[str, str | None, str | None], tuple[float, str]] = {}
+        self._answers = Answers(self._ask, seconds=seconds, wait=WAIT_SECONDS, clock=clock)
         self._models: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
         self._loading: dict[tuple[str, str], threading.Lock] = {}
 
@@ -91,10 +100,9 @@ class LoadedModels:
 
         Errors are logged; requests report them again. `stopped` is called before each version; True ends the loading.
         """
-        tracking.use_tracking(self._store.settings)
         for name in names:
             try:
-                for alias in sorted(model_versions.versions_by_alias(name))[: self._limit]:
+                for alias in sorted(self._answers.get(name).aliases)[: self._limit]:
                     if stopped():
                         return
                     self.get(name, alias=alias)
@@ -102,18 +110,36 @@ class LoadedModels:
                 logger.warning("model %s is not loaded ahead of its first request: %s", name, error)
 
     def get(self, name: str, version: int | str | None = None, alias: str | None = None) -> LoadedModel:
-        """The model with a version number or alias, or its newest version; loaded on the first request.
+        """The model with a version number or alias, or the version with the setting `default_alias`, or else the only version; loaded on
+        the first request.
 
-        Raises: NotFound with the nearest names, versions or aliases; as LoadedModel.
+        Raises: NotFound with the nearest names, versions or aliases; NotReady if MLflow does not respond, or no version has the default
+        alias; as LoadedModel.
         """
-        cached = self._cached(name, str(version)) if version is not None and alias is None else None
-        if cached is not None:
-            return cached
-        resolved = self._resolve(name, None if version is None else str(version), alias)
-        cached = self._cached(name, resolved)
-        return self._load(name, resolved) if cached is None else cached
+        if version is not None and alias is not None:
+            raise RequestError("pass version= or alias=, not both")
+        number = str(version) if version is not None else self._chosen(self._answers.get(name), alias)
+        loaded = self._find(name, number)
+        return self._load(name, number) if loaded is None else loaded
 
-    def _cached(self, name: str, version: str) -> LoadedModel | None:
+    def find_loaded(self, name: str, version: int | str | None = None, alias: str | None = None) -> LoadedModel | None:
+        """The model that `get` returns, if it is in memory and MLflow need not be asked, or does not respond; None: call `get`."""
+        if version is not None and alias is not None:
+            return None
+        if version is not None:
+            return self._find(name, str(version))
+        known = self._answers.peek(name)
+        return None if known is None else self._find(name, self._chosen(known, alias))
+
+    def _chosen(self, known: RegisteredVersions, alias: str | None) -> str:
+        return known.chosen(alias, self._store.settings.default_alias)
+
+    def _ask(self, name: str) -> RegisteredVersions:
+        with limited():
+            tracking.use_tracking(self._store.settings)
+            return model_versions.registered_versions(name)
+
+    def _find(self, name: str, version: str) -> LoadedModel | None:
         with self._lock:
             cached = self._models.get((name, version))
             if cached is not None:
@@ -125,34 +151,20 @@ class LoadedModels:
         with self._lock:
             loading = self._loading.setdefault((name, version), threading.Lock())
         with loading:
-            cached = self._cached(name, version)
-            if cached is not None:
-                return cached
+            loaded = self._find(name, version)
+            if loaded is not None:
+                return loaded
             try:
-                cached = LoadedModel(f"models:/{name}/{version}", self._store, name, version)
+                with limited():
+                    tracking.use_tracking(self._store.settings)
+                    # Names the versions that exist if there is no such one.
+                    model_versions.resolve_version(name, version)
+                loaded = LoadedModel(f"models:/{name}/{version}", self._store, name, version)
                 with self._lock:
-                    self._models[name, version] = cached
+                    self._models[name, version] = loaded
                     while len(self._models) > self._limit:
                         self._models.popitem(last=False)
-                return cached
+                return loaded
             finally:
                 with self._lock:
                     self._loading.pop((name, version), None)
-
-    def _resolve(self, name: str, version: str | None, alias: str | None) -> str:
-        request = (name, version, alias)
-        now = self._clock()
-        cached = self._versions.get(request)
-        if cached is not None and now - cached[0] < self._seconds:
-            return cached[1]
-        tracking.use_tracking(self._store.settings)
-        try:
-            resolved = model_versions.resolve_version(name, version, alias)
-        except NotReady:
-            if cached is None:
-                raise
-            # A cached model does not need MLflow.
-            logger.warning("MLflow does not respond; model %s stays at version %s", name, cached[1])
-            resolved = cached[1]
-        self._versions[request] = (now, resolved)
-        return resolved

@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from featurestore.compiler.service_plan import ServicePlan
-from featurestore.errors import RequestError
+from featurestore.errors import Conflict, RequestError
 from featurestore.models import tracking
 from featurestore.models.inputs import Input
 from featurestore.models.mlflow_client import asking, local_path, mlflow
+from featurestore.models.time_limits import limited
 from featurestore.records import stored_definition
 from featurestore.settings import Settings
 
 PREFIX = "featurestore"
 FOLDER = "featurestore"
 """The folder in a model's artifacts with the stamp, the manifest and the native model's MLmodel."""
+VERSION = 2
+"""The newest version of the stamp's format: 2 has `part` and `files`."""
 STAMP, MANIFEST, ORIGINAL = "stamp.json", "manifest.json", "MLmodel"
 
 
@@ -27,7 +30,8 @@ class Stamp:
     `views` maps feature tables to their entries in the manifest (table, uuid, snapshot_id, fingerprint). `inputs` are the model's columns
     in order; `named` says whether the model has their names, or was trained on a bare matrix. `missing` is the policy for keys without
     features, "nan" or "error". `store` is the address of the store without secrets, as a hint. `predict_fn` is the native model's method
-    to call; None: the method that its MLflow flavor calls.
+    to call; None: the method that its MLflow flavor calls. `part` is the part of the training set's split that it was trained on; None: all
+    rows. `files` are the SHA-256 digests of the native model's files by their paths; None in stamps of early releases.
     """
 
     training_set: str
@@ -42,6 +46,8 @@ class Stamp:
     missing: str
     store: Mapping[str, Any]
     predict_fn: str | None = None
+    part: str | None = None
+    files: Mapping[str, str] | None = None
 
     @property
     def snapshots(self) -> dict[str, int | None]:
@@ -59,6 +65,7 @@ class Stamp:
         return {
             f"{PREFIX}.training_set": self.training_set,
             f"{PREFIX}.digest": self.digest,
+            **({} if self.part is None else {f"{PREFIX}.part": self.part}),
             f"{PREFIX}.service": self.plan.service,
             f"{PREFIX}.service_version": str(self.plan.version),
             f"{PREFIX}.fingerprint": self.plan.fingerprint,
@@ -69,15 +76,21 @@ class Stamp:
         """The summary for the metadata of the MLmodel file."""
         snapshots = {view["table"]: view["snapshot_id"] for view in self.views.values()}
         service = {"name": self.plan.service, "version": self.plan.version, "fingerprint": self.plan.fingerprint}
-        return {PREFIX: {"training_set": self.training_set, "digest": self.digest, "service": service, "snapshots": snapshots}}
+        part = {} if self.part is None else {"part": self.part}
+        return {PREFIX: {"training_set": self.training_set, "digest": self.digest, **part, "service": service, "snapshots": snapshots}}
 
     def to_dict(self) -> dict[str, Any]:
         """The stamp as JSON values, for `stamp_from_dict`."""
-        return {"stamp_version": 1, **asdict(self), "plan": self.plan.to_dict()}
+        return {"stamp_version": VERSION, **asdict(self), "plan": self.plan.to_dict()}
 
 
 def stamp_from_dict(document: Mapping[str, Any]) -> Stamp:
-    """The stamp that `Stamp.to_dict` wrote."""
+    """The stamp that `Stamp.to_dict` wrote. Raises: Conflict for one of a newer release."""
+    if document.get("stamp_version", 1) > VERSION:
+        raise Conflict(
+            f"the model's stamp has the version {document['stamp_version']}, and this release reads versions up to {VERSION}; install a"
+            " newer release of featurestore"
+        )
     values = {name: value for name, value in document.items() if name != "stamp_version"}
     inputs = tuple(Input(**column) for column in document["inputs"])
     return Stamp(**{**values, "plan": stored_definition.stored_plan(document["plan"], "the model's stamp"), "inputs": inputs})
@@ -108,7 +121,7 @@ def training_set_id(model_uri: str, settings: Settings | None = None) -> str:
 def stamped_info(model_uri: str, settings: Settings | None = None) -> Any:
     """MLflow's ModelInfo of a stamped model, with `Stamp.metadata` in its metadata. Raises: as `training_set_id`."""
     tracking.use_tracking(settings)
-    with asking("model", model_uri):
+    with limited(), asking("model", model_uri):
         info = mlflow.models.get_model_info(local_path(model_uri))
     if PREFIX not in (info.metadata or {}):
         raise RequestError(f"{model_uri} has no stamp; log it with models.log_model, or stamp it with models.attach")

@@ -9,7 +9,7 @@
 
 from featurestore import private
 from featurestore.errors import Conflict
-from featurestore.models import location
+from featurestore.models import health, location
 from featurestore.models.mlflow_client import mlflow
 from featurestore.redaction import without_secrets
 from featurestore.settings import Settings, load_settings
@@ -44,9 +44,11 @@ def use_tracking(store_settings: Settings | None) -> None:
 def use_tracking_to_log(settings: Settings) -> None:
     """As `use_tracking`, before a model is logged; an address that is not configured is recorded for other processes.
 
-    Raises: Conflict also for a run on MLflow's default address, if the models of the store are elsewhere.
+    Raises: Conflict also for a run on MLflow's default address, if the models of the store are elsewhere; NotReady within seconds if MLflow
+    does not respond.
     """
     use_tracking(settings)
+    health.check_address(mlflow.get_tracking_uri())
     if settings.mlflow_address() is not None:
         return
     here, recorded = location.absolute_uri(mlflow.get_tracking_uri()), location.recorded_uri(settings)

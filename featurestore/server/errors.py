@@ -15,6 +15,7 @@ from featurestore.errors import (
     FeatureStoreError,
     MaterializationFailed,
     MissingExtra,
+    ModelError,
     NotFound,
     NotReady,
     NotYet,
@@ -34,6 +35,7 @@ log = logger_of(__name__)
 STATUSES: Mapping[type[FeatureStoreError], int] = {
     DefinitionError: 422,
     TypeMismatch: 422,
+    ModelError: 422,
     RequestError: 400,
     TooLarge: 413,
     Timeout: 503,

@@ -5,6 +5,7 @@ from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from featurestore.errors import NOT_INSTALLED, FeatureStoreError, NotReady
+from featurestore.models.answers import Answers
 from featurestore.models.health import check_tracking, is_installed
 from featurestore.records.health import served_verbs
 from featurestore.server import docs
@@ -14,6 +15,8 @@ from featurestore.store import FeatureStore
 
 OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", *docs.PATHS)
 """Paths that need no token: probes have none, and the description of the API is not secret."""
+MODEL_SECONDS = 0.5
+"""How long a probe waits for the first check of MLflow."""
 _SHOWN_DETAILS = ("lost", "filling")
 """The error details that /readyz shows: tables that the online store has lost, and the progress of filling it."""
 
@@ -24,6 +27,7 @@ class Health:
     def __init__(self, store: FeatureStore, metrics: Metrics) -> None:
         self._store = store
         self._metrics = metrics
+        self._models: Answers[FeatureStoreError | None] = Answers(lambda _: self._check_models(), wait=MODEL_SECONDS, grace=MODEL_SECONDS)
 
     def routes(self) -> list[APIRoute]:
         """The routes of the probes and the metrics."""
@@ -44,7 +48,7 @@ class Health:
         that it works for the services and models that the process has already loaded. Models and predictions are `not installed` without
         the extra.
         """
-        errors: dict[str, FeatureStoreError | None] = {**self._store.check(), "models": self._check_models()}
+        errors: dict[str, FeatureStoreError | None] = {**self._store.check(), "models": self._models_error()}
         states = {component: "ok" if error is None else str(error.details.get("state", "down")) for component, error in errors.items()}
         down = {component for component, state in states.items() if state != "ok"}
         serves = served_verbs(down)
@@ -57,6 +61,13 @@ class Health:
             }
             raise NotReady(f"{' and '.join(needed)} cannot be used", parts=states, serves=serves, **details)
         return {**states, **serves}
+
+    def _models_error(self) -> FeatureStoreError | None:
+        """The error of the last check of MLflow, which is repeated in a thread of its own: a probe does not wait for MLflow."""
+        try:
+            return self._models.get("tracking")
+        except NotReady as error:
+            return error
 
     def _check_models(self) -> FeatureStoreError | None:
         try:

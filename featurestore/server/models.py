@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from featurestore.errors import FeatureStoreError, RequestError
+from featurestore.errors import FeatureStoreError, ModelError
 from featurestore.server import json_body, responses
 from featurestore.server.predictions import Predictions
 from featurestore.server.requests import InvocationBody
@@ -18,16 +18,20 @@ from featurestore.values import json_encoding
 from featurestore.values.result import to_dicts
 
 if TYPE_CHECKING:
-    from featurestore.models import LoadedModels
+    from featurestore.models import LoadedModel, LoadedModels
 
 log = logging.getLogger(__name__)
 
 TAG = "models"
 STOP_SECONDS = 5.0
 
+LOADS_AT_ONCE = 4
+"""Requests of a process that ask MLflow, or load models, at the same time. They wait in threads of their own."""
+VERSION = "version of the model; defaults to the one with the alias of the setting `default_alias`, or else the only one"
+
 PARAMETERS = [
     {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}, "description": "name of the registered model"},
-    {"name": "version", "in": "query", "schema": {"type": "string"}, "description": "version of the model; defaults to the newest"},
+    {"name": "version", "in": "query", "schema": {"type": "string"}, "description": VERSION},
     {"name": "alias", "in": "query", "schema": {"type": "string"}, "description": "alias of a version, instead of `version`"},
 ]
 
@@ -37,6 +41,7 @@ class Models:
 
     def __init__(self, store: FeatureStore, predictions: Predictions) -> None:
         self._store, self._predictions = store, predictions
+        self._loads = Predictions(store.settings, at_once=LOADS_AT_ONCE)
         self._lock = threading.Lock()
         self._loaded: LoadedModels | None = None
         self._stopped = threading.Event()
@@ -50,6 +55,7 @@ class Models:
         """Load no further models. Waits up to STOP_SECONDS for the one being loaded, since MLflow may not respond."""
         self._stopped.set()
         self._predictions.close()
+        self._loads.close()
         self._loading.join(STOP_SECONDS)
 
     def routes(self) -> list[APIRoute]:
@@ -73,17 +79,13 @@ class Models:
         or if the model took too long.
         """
         body = await json_body.read(request, InvocationBody)
-        query = request.query_params
-        name = request.path_params["name"]
-        predict = partial(self._predict, name, query.get("version"), query.get("alias"), body)
-        return Response(await self._predictions.run(request, name, predict), media_type="application/json")
-
-    def _predict(self, name: str, version: str | None, alias: str | None, body: InvocationBody) -> bytes:
-        prediction = self._loaded_models().get(name, version, alias).predict(body.rows()).to_dict()
-        try:
-            return json_encoding.dumps(prediction)
-        except TypeError as error:
-            raise RequestError(f"the predictions of the model {name} cannot be written as JSON", reason=str(error)) from error
+        name, query = request.path_params["name"], request.query_params
+        wanted = (name, query.get("version"), query.get("alias"))
+        model = None if self._loaded is None else self._loaded.find_loaded(*wanted)
+        if model is None:
+            # Not in the threads of predictions: MLflow may be slow, and models that are in memory go on predicting.
+            model = await self._loads.run(request, name, lambda: self._loaded_models().get(*wanted))
+        return Response(await self._predictions.run(request, name, partial(_predict, model, body)), media_type="application/json")
 
     def _loaded_models(self) -> "LoadedModels":
         with self._lock:
@@ -101,3 +103,11 @@ class Models:
                 self._loaded_models().load_aliased(names, self._stopped.is_set)
         except FeatureStoreError as error:
             log.warning("models with an alias were not loaded at startup; each is loaded at its first request: %s", error)
+
+
+def _predict(model: "LoadedModel", body: InvocationBody) -> bytes:
+    prediction = model.predict(body.rows(), body.params).to_dict()
+    try:
+        return json_encoding.dumps(prediction)
+    except TypeError as error:
+        raise ModelError(f"the predictions of the model {model.name} cannot be written as JSON", reason=str(error)) from error

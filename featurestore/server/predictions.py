@@ -77,8 +77,9 @@ class Predictions:
     A prediction that is past its deadline keeps its slot until it ends, because its thread cannot be stopped.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._pool = Pool(settings.predict_workers, settings.predict_queue, settings.predict_seconds, "predict_seconds")
+    def __init__(self, settings: Settings, at_once: int | None = None) -> None:
+        """`at_once` None: as many as the setting `predict_workers`."""
+        self._pool = Pool(at_once or settings.predict_workers, settings.predict_queue, settings.predict_seconds, "predict_seconds")
         self._threads = Threads()
 
     async def run(self, request: Request, model: str, function: Callable[[], Result]) -> Result:

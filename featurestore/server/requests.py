@@ -385,6 +385,7 @@ class InvocationBody(Body):
 
     dataframe_records: Records | None = None
     dataframe_split: Split | None = None
+    params: Annotated[dict[str, Any], Field(max_length=MOST_PARTS, description="parameters of the model's signature")] | None = None
 
     @model_validator(mode="after")
     def _check_one_format(self) -> Self:

@@ -3,14 +3,19 @@
 import copy
 from collections.abc import Callable
 from typing import Annotated, Any
+from urllib.parse import parse_qsl
 
 from fastapi import Query
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
 
+from featurestore.errors import RequestError, near
 from featurestore.server.responses import ErrorAnswer
 
 Wait = Annotated[float, Query(ge=0, le=60, description="seconds to wait for the job to end before the current state is returned")]
+PARAMETER_CHARACTERS = 100
+"""Characters of an unknown query parameter that its error repeats."""
 CANCEL_SECONDS = 15.0
 """Default time that a cancellation waits for its job to end."""
 
@@ -32,13 +37,35 @@ def delete(path: str, endpoint: Callable[..., Any], tag: str, **more: Any) -> AP
     return _route("DELETE", path, endpoint, tag, **more)
 
 
-def _route(method: str, path: str, endpoint: Callable[..., Any], tag: str, *, kind: type[APIRoute] = APIRoute, **more: Any) -> APIRoute:
+def _route(
+    method: str, path: str, endpoint: Callable[..., Any], tag: str, *, kind: "type[StrictRoute] | None" = None, **more: Any
+) -> APIRoute:
     name = more.pop("name", endpoint.__name__)
     responses = {**ERRORS, **more.pop("responses", {})}
-    return kind(path, endpoint, methods=[method], tags=[tag], name=name, operation_id=name, responses=responses, **more)
+    return (kind or StrictRoute)(path, endpoint, methods=[method], tags=[tag], name=name, operation_id=name, responses=responses, **more)
 
 
-class BareRoute(APIRoute):
+class StrictRoute(APIRoute):
+    """A route that refuses query parameters that it does not have: a misspelled one would otherwise be ignored."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        described = (self.openapi_extra or {}).get("parameters", ())
+        self._query = {parameter["name"] for parameter in described if parameter["in"] == "query"}
+        self._query |= {parameter.alias for parameter in self.dependant.query_params}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request. Raises: RequestError naming an unknown query parameter."""
+        if scope["query_string"]:
+            for name, _ in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True):
+                if name not in self._query:
+                    known = near(name[:PARAMETER_CHARACTERS], self._query) if self._query else "; it has none"
+                    shown = name[:PARAMETER_CHARACTERS]
+                    raise RequestError(f"{scope['method']} {self.path_format} has no query parameter {shown!r}{known}", field=shown)
+        await super().handle(scope, receive, send)
+
+
+class BareRoute(StrictRoute):
     """Calls its endpoint with the request and sends the response unchanged, without FastAPI's dependencies, validation and encoding."""
 
     def get_route_handler(self) -> Callable[..., Any]:
@@ -46,7 +73,7 @@ class BareRoute(APIRoute):
         return self.endpoint
 
 
-class EngineRoute(APIRoute):
+class EngineRoute(StrictRoute):
     """A route that runs queries. A worker process answers it, with a limit on concurrent requests and a deadline."""
 
 

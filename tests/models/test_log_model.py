@@ -148,8 +148,10 @@ def test_a_model_of_a_column_that_nobody_can_look_up_is_refused(world: World) ->
 def test_a_model_of_a_bare_matrix_needs_names(world: World) -> None:
     columns = world.inputs[:6]
     model = fit(world, columns, names=False)
-    with pytest.raises(RequestError, match=r"matrix of 6 columns.*inputs="):
+    with pytest.raises(RequestError, match=r"does not name the columns .*inputs="):
         models.log_model(model, training_set=world.training_set)
+    with pytest.raises(RequestError, match=r"matrix of 6 columns, but inputs=.* names 5"):
+        models.log_model(model, training_set=world.training_set, inputs=columns[:5])
     info = models.log_model(model, training_set=world.training_set, inputs=columns)
     assert len(mlflow.pyfunc.load_model(info.model_uri).predict(keys(3))) == 1
 

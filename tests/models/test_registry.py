@@ -104,7 +104,7 @@ def test_only_a_stamped_version_gets_an_alias(world: World) -> None:
 
 
 def test_a_stamp_survives_json(world: World) -> None:
-    stamp = make_stamp(world.model, world.training_set, None, world.store, inputs=None, missing="nan")
+    stamp = make_stamp(world.model, world.training_set, None, world.store, inputs=None, missing="nan", by_name=False)
     assert stamp_from_dict(stamp.to_dict()) == stamp
 
 

@@ -3,12 +3,13 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pandas as pd
 import pytest
 
-from featurestore import models
-from featurestore.errors import NotFound, NotReady, RequestError, TypeMismatch
+from featurestore import FeatureStore, models
+from featurestore.errors import ModelError, NotFound, NotReady, RequestError, TypeMismatch
 from featurestore.models import LoadedModels
-from tests.models.vendor import VENDOR_WARNINGS, mlflow
+from tests.models.vendor import VENDOR_WARNINGS, PythonModel, mlflow
 from tests.models.worlds import UNKNOWN, World, keys
 
 pytestmark = VENDOR_WARNINGS
@@ -37,7 +38,7 @@ def served(world: World) -> str:
 
 @pytest.mark.slow
 def test_it_says_what_the_pyfunc_says(world: World, served: str) -> None:
-    answer = LoadedModels(world.store).get(served).predict([RECORD, {**RECORD, "customer_id": UNKNOWN}])
+    answer = LoadedModels(world.store).get(served, version=2).predict([RECORD, {**RECORD, "customer_id": UNKNOWN}])
     wanted = mlflow.pyfunc.load_model("models:/served/2").predict(keys(3, UNKNOWN))
     assert answer.predictions == wanted.tolist()
     assert (answer.model, answer.version) == ("served", "2")
@@ -52,11 +53,23 @@ def test_features_sent_go_before(world: World, served: str) -> None:
     assert plain != sent
 
 
-def test_version_alias_or_newest(world: World, served: str) -> None:
+def test_version_alias_or_the_approved_one(world: World, served: str) -> None:
     held = LoadedModels(world.store)
-    assert held.get(served).version == "2"
+    assert held.get(served) is held.get(served, alias="champion")
     assert held.get(served, version=1).version == held.get(served, alias="champion").version == "1"
     assert held.get(served, version="1") is held.get(served, alias="champion")
+
+
+def test_without_an_approved_version_only_a_single_one_predicts(world: World) -> None:
+    models.log_model(world.model, training_set=world.training_set, registered_model_name="unapproved")
+    assert LoadedModels(world.store).get("unapproved").version == "1"
+    mlflow.MlflowClient().copy_model_version("models:/unapproved/1", "unapproved")
+    with pytest.raises(NotReady, match=r"several versions, or none, and no alias 'champion'.*models.set_alias\('unapproved', 'champion'"):
+        LoadedModels(world.store).get("unapproved")
+    settings = world.store.settings.model_copy(update={"default_alias": "live"})
+    mlflow.MlflowClient().set_registered_model_alias("unapproved", "live", "2")
+    with FeatureStore(settings=settings) as store:
+        assert LoadedModels(store).get("unapproved").version == "2"
 
 
 def test_a_moved_alias_is_seen_after_a_while(world: World, served: str) -> None:
@@ -74,17 +87,18 @@ def test_a_moved_alias_is_seen_after_a_while(world: World, served: str) -> None:
 def test_a_model_in_memory_needs_no_mlflow(world: World, served: str, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     held = LoadedModels(world.store, clock=clock)
-    newest, first = held.get(served), held.get(served, version=1)
+    newest, first = held.get(served, version=2), held.get(served)
 
     def refuse(*_: Any, **__: Any) -> None:
         raise mlflow.exceptions.MlflowException("connection refused")
 
     monkeypatch.setattr(mlflow.MlflowClient, "get_registered_model", refuse)
     clock.now = 100
-    assert held.get(served) is newest
-    assert held.get(served, version=1) is first
+    assert held.get(served, version=2) is newest
+    assert held.get(served) is held.get(served, alias="champion") is first
+    assert held.find_loaded(served) is first
     with pytest.raises(NotReady, match="did not respond to a request for model served: connection refused"):
-        held.get(served, alias="champion")
+        LoadedModels(world.store).get(served)
 
 
 def test_the_one_unused_for_longest_goes_first(world: World, served: str) -> None:
@@ -138,3 +152,33 @@ def test_many_threads_get_one_model(world: World, served: str) -> None:
         found = list(threads.map(ask, [3, 4, 5, 6] * 5))
     assert len({id(model) for model, _ in found}) == 1
     assert found[0][1] == found[4][1] == found[8][1]
+
+
+class Short(PythonModel):  # type: ignore[misc]
+    """A model that answers once, however many rows there are."""
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[float]:
+        """One prediction."""
+        return [1.0]
+
+
+class Looking(PythonModel):  # type: ignore[misc]
+    """A model that looks for a column that it does not get."""
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[float]:
+        """The age of each row."""
+        return list(model_input["age"])
+
+
+def test_an_answer_of_the_wrong_length_is_an_error(world: World) -> None:
+    models.log_model(Short(), training_set=world.training_set, registered_model_name="short")
+    model = LoadedModels(world.store).get("short")
+    assert model.predict([RECORD]).predictions == [1.0]
+    with pytest.raises(ModelError, match="gave 1 predictions for 2 rows"):
+        model.predict([RECORD, RECORD])
+
+
+def test_a_key_that_a_model_does_not_find_is_an_error_of_the_model(world: World) -> None:
+    models.log_model(Looking(), training_set=world.training_set, registered_model_name="looking", inputs=["basket"])
+    with pytest.raises(ModelError, match=r"looked for 'age' that is not in what it got \(KeyError\); it gets the columns basket"):
+        LoadedModels(world.store).get("looking").predict([RECORD])

@@ -63,7 +63,7 @@ def ask(served: Served, basket: float) -> httpx.Response:
 @pytest.mark.parametrize("basket", [RAISING, LEAVING, ODD])
 def test_what_a_model_raises_is_told_without_its_words(unsteady: Served, basket: float) -> None:
     assert ask(unsteady, 1.0).json()["predictions"] == [1.0]
-    error = refused(ask(unsteady, basket), 400, "RequestError")
+    error = refused(ask(unsteady, basket), 422, "ModelError")
     assert "the model" in error["message"]
     assert "secret" not in error["message"]
 
