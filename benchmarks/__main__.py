@@ -1,10 +1,13 @@
 """`python -m benchmarks [NAME]... [--rows N] [--rounds N]`: prints seconds and ratios."""
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 
 from rich.console import Console
 
 from benchmarks import (
+    against_feast,
     join,
     large_join,
     long_spine,
@@ -21,6 +24,7 @@ from benchmarks import (
     serving,
     storing,
     verbs,
+    workers,
 )
 
 BENCHMARKS = {
@@ -40,6 +44,8 @@ BENCHMARKS = {
     "probes": probes.run,
     "serving": serving.run,
     "verbs": verbs.run,
+    "workers": workers.run,
+    "feast": against_feast.run,
 }
 
 
@@ -49,12 +55,14 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; all when none is given")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows or events; 1000000")
     parser.add_argument("--rounds", type=int, default=3, help="counted rounds; 3")
+    parser.add_argument("--feast", metavar="PYTHON", help="the interpreter of an environment with Feast; one is made without it")
     given = parser.parse_args()
     unknown = set(given.names) - set(BENCHMARKS)
     if unknown:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
-    for name in given.names or BENCHMARKS:
-        BENCHMARKS[name](Console(), given.rows, given.rounds)
+    benchmarks: dict[str, Callable[[Console, int, int], object]] = {**BENCHMARKS, "feast": partial(against_feast.run, python=given.feast)}
+    for name in given.names or benchmarks:
+        benchmarks[name](Console(), given.rows, given.rounds)
 
 
 if __name__ == "__main__":

@@ -66,10 +66,14 @@ def load(url: str, path: str, bodies: Sequence[bytes], connections: int, count: 
     """Send `count` requests over connections that each wait for their answer and then send the next."""
     requests = [post_request(url, path, body) for body in bodies]
     with ExitStack() as stack, selectors.DefaultSelector() as selector:
-        opened = [Connection(url) for _ in range(connections)]
-        for connection in opened:
+        opened = []
+        for _ in range(connections):
+            connection = Connection(url)
             stack.callback(connection.close)
+            # One after the other, since a process that is woken accepts all connections that wait.
+            connection.post(path, bodies[0])
             selector.register(connection.socket, selectors.EVENT_READ, connection)
+            opened.append(connection)
         began, worked = time.perf_counter(), time.process_time()
         sent = answered = 0
         for connection in opened:

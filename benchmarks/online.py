@@ -74,7 +74,7 @@ def run(console: Console, rows: int, rounds: int) -> dict[str, float]:
         os.sched_setaffinity(0, client)
         with running(serve_store, home / "store", None, 1, server) as served:
             costs = {
-                name: _compare(served, case, list(_bodies(case, keys)), server, rounds, lambda answer, _: [constant(answer)])
+                name: _compare(served, case, list(make_bodies(case, keys)), server, rounds, lambda answer, _: [constant(answer)])
                 for name, case in CASES.items()
             }
         ratios = _report(console, "LMDB", ["constant"], costs)
@@ -93,7 +93,7 @@ def _from_redis(console: Console, home: Path, keys: int, server: set[int], round
             name: _compare(
                 served,
                 case,
-                list(_bodies(case, keys)),
+                list(make_bodies(case, keys)),
                 server,
                 rounds,
                 lambda answer, bodies: [
@@ -178,7 +178,8 @@ def _cost(server: Running, case: Case, bodies: Sequence[bytes]) -> Cost:
     return Cost((server.processor_seconds() - before) / CALLS, statistics.median(waited))
 
 
-def _bodies(case: Case, keys: int) -> Iterator[bytes]:
+def make_bodies(case: Case, keys: int) -> Iterator[bytes]:
+    """Distinct requests for random ones of so many keys."""
     chance = random.Random(case.keys)
     for _ in range(BODIES):
         yield orjson.dumps({"entities": [{"key": chance.randrange(keys)} for _ in range(case.keys)]})

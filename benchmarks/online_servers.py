@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
@@ -24,9 +25,17 @@ def two_cores() -> Iterator[tuple[set[int], set[int]]]:
         os.sched_setaffinity(0, available)
 
 
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
 def serve_store(home: Path, online: str | None, workers: int, cores: set[int], announce: Callable[[str], None]) -> None:
     """Serve a store; with `online` from that online store."""
     os.sched_setaffinity(0, cores)
+    # uvicorn would hand its number to the web processes, which do not have it.
+    sys.stdin = None
     from featurestore.server.run import run_server  # noqa: PLC0415
 
     run_server(Settings(home=home, online=online, port=0, workers=workers), announce)
