@@ -89,4 +89,7 @@ class RedisAddress:
 
     def wrong(self) -> RequestError:
         """The error of an address that redis-py refuses."""
-        return RequestError(f"the address {self.location} of the online store is wrong; {FORM}")
+        form = FORM.replace(
+            "redis://user:password@host:port/db", "redis+cluster://user:password@host:port,host:port, which has no database"
+        )
+        return RequestError(f"the address {self.location} of the online store is wrong; {form if self.names.clustered else FORM}")

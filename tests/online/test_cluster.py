@@ -224,8 +224,14 @@ def test_an_eviction_policy_of_any_node_is_refused(cluster_nodes: list[str], clu
 
 @pytest.mark.parametrize("address", ["redis+cluster:///", "redis+cluster://h/3", "redis+cluster://h:x", "redis+cluster://h?no_such=1"])
 def test_a_wrong_address_of_a_cluster_is_refused(address: str) -> None:
-    with pytest.raises(RequestError, match="online store is wrong"):
+    with pytest.raises(RequestError, match=r"online store is wrong; write redis\+cluster://"):
         open_online(address)
+
+
+def test_a_cluster_that_is_not_there_is_named_without_the_password() -> None:
+    with pytest.raises(NotReady, match=r"redis\+cluster://127\.0\.0\.1:1 does not respond") as caught:
+        open_online("redis+cluster://user:secret@127.0.0.1:1")
+    assert "secret" not in str(caught.value)
 
 
 def test_names_of_a_single_server_have_no_tags() -> None:
