@@ -1,25 +1,20 @@
 """`RemoteStore`: the methods of a feature store behind a server, with the arguments, results and errors of a local one."""
 
-import functools
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import Any, Self
-from urllib.parse import quote
+from typing import Any
 
-import pyarrow as pa
-
-from featurestore.client import decoding, json_rows, scoring, spines
-from featurestore.client.calls import Calls
+from featurestore.client import decoding, json_rows, scoring
 from featurestore.client.governance import Governance
+from featurestore.client.listings import path_part
+from featurestore.client.training_sets import RemoteTrainingSets
 from featurestore.client.transport import Transport, reading_answer
 from featurestore.compiler import check
 from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.documents import definitions_document
 from featurestore.dsl.loader import load_definitions
-from featurestore.errors import DefinitionError, NotFound
+from featurestore.errors import DefinitionError
 from featurestore.pipelines.lookup import OnlineFeatures
 from featurestore.pipelines.maintenance.maintain import TableMaintenance
 from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
@@ -30,22 +25,11 @@ from featurestore.pipelines.materialization.materialize import ViewProgress
 from featurestore.pipelines.materialization.outcome import Materializations
 from featurestore.pipelines.planning.plan import Plan
 from featurestore.pipelines.prediction import Prediction
-from featurestore.pipelines.training_sets import splits
-from featurestore.pipelines.training_sets.comparison_result import Comparison
-from featurestore.pipelines.training_sets.files import Files
-from featurestore.pipelines.training_sets.listing import TrainingSetInfo
-from featurestore.pipelines.training_sets.progress import BuildProgress
-from featurestore.pipelines.training_sets.request import TrainingSetRequest
-from featurestore.pipelines.training_sets.training_set import TrainingSet
-from featurestore.progress import MaterializationProgress, TrainingSetProgress, materialization_reporter, training_set_reporter
-from featurestore.records.health import ServerHealth
-from featurestore.records.listings import EntityInfo, ModelInfo, ServiceDetail, ServiceInfo, SourceInfo, ViewDetail, ViewInfo
+from featurestore.progress import MaterializationProgress, materialization_reporter
 from featurestore.records.names import service_name, view_name, view_names
-from featurestore.spines.join_request import JoinRequest
 from featurestore.values import json_encoding, times
 from featurestore.values.arguments import (
     Failures,
-    Known,
     check_age,
     check_failures,
     check_flag,
@@ -57,17 +41,6 @@ from featurestore.values.arguments import (
 from featurestore.values.pandas_frames import frame_like
 from featurestore.values.value_types import FLOATING
 
-JOB_PATHS: Mapping[str, str] = {
-    "materialization": "/v1/materializations",
-    "publication": "/v1/publications",
-    "verification": "/v1/verifications",
-    "rebuild": "/v1/rebuilds",
-    "comparison": "/v1/comparisons",
-    "maintenance": "/v1/maintenance",
-    "repair": "/v1/repairs",
-}
-"""The path of each kind of job, which its id begins with; the ids of training sets begin with their names."""
-
 
 def connect(url: str, token: str | None = None, timeout: float = 30.0) -> "RemoteStore":
     """The store behind a server, such as `http://host:8080`. Nothing is sent yet.
@@ -77,12 +50,8 @@ def connect(url: str, token: str | None = None, timeout: float = 30.0) -> "Remot
     return RemoteStore(Transport(url, token, timeout))
 
 
-class RemoteStore(Governance):
+class RemoteStore(RemoteTrainingSets, Governance):
     """A feature store behind a server. `FeatureStore` documents the methods that both have. Thread-safe."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self._calls = Calls(transport)
 
     def plan(self, definitions: Any) -> Plan:
         """What applying these definitions would change. Files are run here; the server receives their definitions as JSON."""
@@ -133,16 +102,16 @@ class RemoteStore(Governance):
     def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
         """Remove an older version of a view with its table and its online rows."""
         return self._calls.delete(
-            Removal, f"/v1/views/{_path_part(view_name(view), 'view')}/versions/{check_version(version)}", check_flag(dry_run, "dry_run")
+            Removal, f"/v1/views/{path_part(view_name(view), 'view')}/versions/{check_version(version)}", check_flag(dry_run, "dry_run")
         )
 
     def remove_view(self, view: str, dry_run: bool = False) -> Removal:
         """Remove a view with all its versions."""
-        return self._calls.delete(Removal, f"/v1/views/{_path_part(view_name(view), 'view')}", check_flag(dry_run, "dry_run"))
+        return self._calls.delete(Removal, f"/v1/views/{path_part(view_name(view), 'view')}", check_flag(dry_run, "dry_run"))
 
     def remove_service(self, service: str, dry_run: bool = False) -> Removal:
         """Remove a service with all its versions."""
-        return self._calls.delete(Removal, f"/v1/services/{_path_part(service_name(service), 'service')}", check_flag(dry_run, "dry_run"))
+        return self._calls.delete(Removal, f"/v1/services/{path_part(service_name(service), 'service')}", check_flag(dry_run, "dry_run"))
 
     def maintain(
         self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None
@@ -157,97 +126,6 @@ class RemoteStore(Governance):
         """Roll every table with missing files back to its last complete snapshot."""
         return self._calls.run_listing_job(Repair, "/v1/repairs", {"dry_run": check_flag(dry_run, "dry_run")})
 
-    def training_set(
-        self,
-        service: str,
-        spine: Any = None,
-        timestamp: str | None = None,
-        label: str | None = None,
-        name: str | None = None,
-        known: Known = "now",
-        snapshots: Mapping[str, int | None] | None = None,
-        split: splits.SplitRequest | None = None,
-        by: str | Sequence[str] | None = None,
-        start: datetime | str | None = None,
-        end: datetime | str | None = None,
-        every: str | None = None,
-        progress: TrainingSetProgress = None,
-        format: Csv | None = None,
-    ) -> TrainingSet:
-        """Join a spine with a service's features as of each row's time, store the result, and wait for it.
-
-        Frames and files of this machine are uploaded; "iceberg:..." and SQL name tables of the server, which also makes the spine of
-        `start`, `end` and `every`. `format` is the format of a spine's CSV files.
-        """
-        request = TrainingSetRequest.of(
-            service,
-            spine,
-            timestamp,
-            start=start,
-            end=end,
-            every=every,
-            format=format,
-            known=known,
-            snapshots=snapshots,
-            label=label,
-            name=name,
-            split=split,
-            by=by,
-        )
-        with spines.request_options(request) as options:
-            job = self._transport.post("/v1/training-sets", unlimited=True, **options)
-        with training_set_reporter(progress) as report:
-            done = self._calls.wait_for_job(job, None if report is None else lambda state: report(BuildProgress(**state)))
-        return self._training_set(done["manifest"])
-
-    def cancel(self, id: str) -> str:
-        """Cancel the job with this id; its state then: `cancelled`, or `failed` if it had failed before.
-
-        Nothing of a training set remains, and the same request builds it. Raises: NotFound; Conflict if it is done.
-        """
-        kind, _, _ = check_text(id, "id").rpartition("-")
-        # A training set may be named like a kind of job.
-        if kind in JOB_PATHS:
-            with suppress(NotFound):
-                return str(self._transport.delete(f"{JOB_PATHS[kind]}/{_path_part(id, 'id')}")["state"])
-        return str(self._transport.delete(f"/v1/training-sets/{_path_part(id, 'id')}")["state"])
-
-    def get_training_set(self, id: str) -> TrainingSet:
-        """A stored training set. Raises: NotFound with the nearest ids."""
-        return self._training_set(self._transport.wait_for_job(f"/v1/training-sets/{_path_part(id, 'id')}")["manifest"])
-
-    def rebuild(self, id_or_model_uri: str) -> TrainingSet:
-        """Compute a training set again on the server, from its pinned snapshots alone, and compare. Raises: DigestMismatch."""
-        result = self._calls.run_job("/v1/rebuilds", {"id": check_name(id_or_model_uri, "id_or_model_uri")})
-        with reading_answer(self._transport.url):
-            manifest = decoding.check_object(result["manifest"])
-        return self._training_set(manifest)
-
-    def compare(self, a: str, b: str) -> Comparison:
-        """The differences of training set `b` from `a`. A model URI stands for the model's training set."""
-        result = self._calls.run_job("/v1/comparisons", {"a": check_name(a, "a"), "b": check_name(b, "b")})
-        with reading_answer(self._transport.url):
-            return Comparison.from_dict(result)
-
-    def point_in_time(
-        self,
-        service: str,
-        spine: Any = None,
-        timestamp: str | None = None,
-        known: Known = "now",
-        snapshots: Mapping[str, int | None] | None = None,
-        start: datetime | str | None = None,
-        end: datetime | str | None = None,
-        every: str | None = None,
-        format: Csv | None = None,
-    ) -> pa.Table:
-        """The spine, or a grid as in `training_set`, with a service's features as of each row's time, not stored."""
-        request = JoinRequest.of(
-            service, spine, timestamp, start=start, end=end, every=every, format=format, known=known, snapshots=snapshots
-        )
-        with spines.request_options(request) as options:
-            return self._transport.rows("POST", "/v1/point-in-time", timeout=None, **options).read_all()
-
     def online_features(
         self, service: str, entities: Sequence[Mapping[str, Any]], request: Sequence[Mapping[str, Any]] | None = None
     ) -> OnlineFeatures:
@@ -260,7 +138,7 @@ class RemoteStore(Governance):
             described = self.service(name)
             floats = [name for name, sql_type in {**described.key_types, **described.request}.items() if sql_type in FLOATING]
             body = {argument: json_rows.without_nan(rows, floats) for argument, rows in body.items()}
-        answer = self._post_json(f"/v1/services/{_path_part(name, 'service')}/online", body)
+        answer = self._post_json(f"/v1/services/{path_part(name, 'service')}/online", body)
         with reading_answer(self._transport.url):
             return decoding.decode_online_features(answer)
 
@@ -284,7 +162,7 @@ class RemoteStore(Governance):
         body: dict[str, Any] = {"dataframe_records": json_rows.without_nan(json_rows.check_records(records))}
         if params is not None:
             body["params"] = dict(params)
-        answer = self._post_json(f"/v1/models/{_path_part(model, 'model')}/invocations", body, params=wanted, unlimited=True)
+        answer = self._post_json(f"/v1/models/{path_part(model, 'model')}/invocations", body, params=wanted, unlimited=True)
         with reading_answer(self._transport.url):
             return Prediction.from_dict(decoding.check_object(answer))
 
@@ -301,52 +179,6 @@ class RemoteStore(Governance):
         taken = None if model is None else self.get_training_set(model.training_set).plan.column_names
         return frame_like(spine, scoring.append_predictions(rows, taken, address, self.predict))
 
-    def parts(self) -> ServerHealth:
-        """The state of each component of the server, and of each verb that it serves. Raises: NotReady naming components that are down."""
-        return ServerHealth(self._calls.get_object("/readyz"))
-
-    def entities(self) -> list[EntityInfo]:
-        """The applied entities."""
-        return self._calls.get_results(EntityInfo, "/v1/entities")
-
-    def sources(self) -> list[SourceInfo]:
-        """The applied sources."""
-        return self._calls.get_results(SourceInfo, "/v1/sources")
-
-    def views(self) -> list[ViewInfo]:
-        """The newest version of every view, with its snapshot and watermark."""
-        return self._calls.get_results(ViewInfo, "/v1/views")
-
-    def view(self, name: str) -> ViewDetail:
-        """One view with all versions and the SQL of the newest. Raises: NotFound with the nearest names."""
-        return self._calls.get_result(ViewDetail, f"/v1/views/{_path_part(view_name(name), 'name')}")
-
-    def services(self) -> list[ServiceInfo]:
-        """Every service at the version that is served."""
-        return self._calls.get_results(ServiceInfo, "/v1/services")
-
-    def service(self, name: str) -> ServiceDetail:
-        """One service: features, request fields, key columns, versions. Raises: NotFound with the nearest names."""
-        return self._calls.get_result(ServiceDetail, f"/v1/services/{_path_part(service_name(name), 'name')}")
-
-    def training_sets(self) -> list[TrainingSetInfo]:
-        """Every training set, newest first."""
-        return self._calls.get_results(TrainingSetInfo, "/v1/training-sets")
-
-    def models(self) -> list[ModelInfo]:
-        """Every version of every model that was logged with a training set, newest first, with its aliases."""
-        return self._calls.get_results(ModelInfo, "/v1/models")
-
-    def close(self) -> None:
-        """Close all connections."""
-        self._transport.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
     def _send_definitions(self, path: str, definitions: Definitions, fields: Mapping[str, Any]) -> Plan:
         """The plan that the server answers. Raises: DefinitionError with the files and lines of the problems."""
         try:
@@ -359,21 +191,6 @@ class RemoteStore(Governance):
     def _post_json(self, path: str, body: Any, **options: Any) -> Any:
         """The answer to a body whose values may be dates, decimals and NaN."""
         return self._transport.post(path, content=json_encoding.dumps(body), headers={"Content-Type": "application/json"}, **options)
-
-    def _training_set(self, manifest: dict[str, Any]) -> TrainingSet:
-        with reading_answer(self._transport.url):
-            path = f"/v1/training-sets/{_path_part(manifest['id'], 'id')}"
-
-        def read(part: str | None = None, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
-            params = {"split": part, "columns": None if columns is None else list(columns)}
-            return self._transport.rows("GET", f"{path}/data", params={name: value for name, value in params.items() if value is not None})
-
-        def open_files() -> Files:
-            answer = self._transport.get(f"{path}/files")
-            with reading_answer(self._transport.url):
-                return Files(answer["files"], answer["table"], int(answer["snapshot_id"]))
-
-        return TrainingSet(manifest, read, open_files, functools.partial(self._transport.get, f"{path}/statistics", unlimited=True))
 
 
 def _load_checked(definitions: Any) -> Definitions:
@@ -393,8 +210,3 @@ def _time_text(value: datetime | str | None, argument: str) -> str | None:
 
 def _seconds(value: timedelta, argument: str) -> str:
     return f"{int(check_age(value, argument).total_seconds())}s"
-
-
-def _path_part(value: Any, argument: str) -> str:
-    """A name, quoted as a part of a path."""
-    return quote(check_name(value, argument), safe=":")

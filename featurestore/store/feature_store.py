@@ -1,42 +1,31 @@
-"""The feature store: its methods, wired to the pipelines that implement them."""
+"""`FeatureStore`: the methods that compute, join, look up and maintain."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from featurestore import verbs
-from featurestore.backend import Backend, is_model_uri
+from featurestore.backend import is_model_uri
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl.csv_format import Csv
 from featurestore.errors import RequestError
 from featurestore.progress import MaterializationProgress, TrainingSetProgress, materialization_reporter, training_set_reporter
-from featurestore.records import definitions, describe
+from featurestore.records import definitions
 from featurestore.records.definitions import Applied
-from featurestore.records.health import StoreHealth, check_components, error_of
 from featurestore.records.live_versions import live_versions
-from featurestore.records.lost_tables import LostTables
 from featurestore.records.names import service_name, view_name, view_names
-from featurestore.records.online_tables import OnlineTables
-from featurestore.records.runtime import Runtime
-from featurestore.records.serving_version import Services
-from featurestore.settings import Settings, load_settings
+from featurestore.store.listings import Listings
 from featurestore.table_verbs import TableVerbs
 from featurestore.values import times
 from featurestore.values.arguments import Failures, Known, check_failures, check_flag, check_sample, check_text, check_version
 
 if TYPE_CHECKING:
-    from pyiceberg.catalog import Catalog
-
     from featurestore.engine.session import ExpressionEvaluator
-    from featurestore.models.registry_look import RegistryLook
-    from featurestore.pipelines.lineage.impact_result import Impact
     from featurestore.pipelines.lookup import OnlineFeatures
     from featurestore.pipelines.maintenance.maintain import TableMaintenance
     from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
@@ -47,37 +36,15 @@ if TYPE_CHECKING:
     from featurestore.pipelines.planning.plan import Plan
     from featurestore.pipelines.training_sets import splits
     from featurestore.pipelines.training_sets.comparison_result import Comparison
-    from featurestore.pipelines.training_sets.listing import TrainingSetInfo
     from featurestore.pipelines.training_sets.training_set import TrainingSet
-    from featurestore.records.listings import EntityInfo, ModelInfo, ServiceDetail, ServiceInfo, SourceInfo, ViewDetail, ViewInfo
 
 
-class FeatureStore(TableVerbs):
+class FeatureStore(Listings, TableVerbs):
     """A feature store over one Iceberg catalog and one online store.
 
     `home` is the folder of all default state; `settings` replaces all other configuration. Connections are opened on first use. The
     store is thread-safe, and a context manager that closes it.
     """
-
-    def __init__(self, home: str | Path | None = None, *, settings: Settings | None = None) -> None:
-        if home is not None and settings is not None:
-            raise RequestError("give FeatureStore either home= or settings=, not both; Settings includes a home")
-        self.settings = settings if settings is not None else load_settings(home=home)
-        self._runtime = Runtime(self.settings, look=self._look_at_models)
-        self._registry_look: RegistryLook | None = None
-        self._online_tables = OnlineTables(self._runtime)
-        self._services = Services(self._runtime, self._online_tables)
-        self._lost_tables = LostTables(self._runtime, self._online_tables)
-
-    @property
-    def catalog(self) -> Catalog:
-        """The pyiceberg catalog, for example to load source tables."""
-        return self._runtime.catalog
-
-    @property
-    def backend(self) -> Backend:
-        """The stages of these methods, for servers. Not a stable interface."""
-        return Backend(self._runtime, self._services, self._lost_tables)
 
     def plan(self, definitions: Any) -> Plan:
         """What applying these definitions would change; nothing is written.
@@ -275,70 +242,6 @@ class FeatureStore(TableVerbs):
         plan = service if isinstance(service, ServicePlan) else self._services.current(service)
         return verbs.lookup(self._runtime, plan, entities, request, self._online_tables, policies=self._services.policies())
 
-    def entities(self) -> list[EntityInfo]:
-        """The applied entities."""
-        return describe.entities(self._runtime)
-
-    def sources(self) -> list[SourceInfo]:
-        """The applied sources."""
-        return describe.sources(self._runtime)
-
-    def views(self) -> list[ViewInfo]:
-        """The newest version of every view, with its snapshot and watermark."""
-        return describe.views(self._runtime)
-
-    def view(self, name: str) -> ViewDetail:
-        """One view with all versions and the SQL of the newest. Raises: NotFound with the nearest names."""
-        return describe.view(self._runtime, view_name(name))
-
-    def services(self) -> list[ServiceInfo]:
-        """Every service at the version that is served."""
-        return describe.services(self._runtime)
-
-    def service(self, name: str) -> ServiceDetail:
-        """One service: features, request fields, key columns, versions. Raises: NotFound with the nearest names."""
-        return describe.service(self._runtime, service_name(name))
-
-    def training_sets(self) -> list[TrainingSetInfo]:
-        """Every training set, newest first."""
-        return verbs.list_training_sets(self._runtime)
-
-    def models(self) -> list[ModelInfo]:
-        """Every version of every model that was logged with a training set, newest first, with its aliases, as MLflow has them now.
-
-        What was done through MLflow itself (versions registered, copied or deleted, aliases and stages set) is recorded in
-        `registry.models` first. If MLflow does not respond, they are listed as recorded, and that is logged as a warning.
-        """
-        return describe.models(self._runtime)
-
-    def impact(self, table: str, column: str | None = None) -> Impact:
-        """What depends on a table or one of its columns: views with their features, services, training sets, models, logged predictions.
-
-        `table` is a source table, the path of a source's files, or a feature table such as features.customer_orders_v1. A feature depends
-        directly on the columns that its values are computed from, and indirectly on keys, times and conditions. Raises: NotFound with the
-        nearest names.
-        """
-        return verbs.find_impact(self._runtime, check_text(table, "table"), None if column is None else check_text(column, "column"))
-
-    def check(self, write: bool = False) -> StoreHealth:
-        """Check catalog, warehouse and online store with a small request to each.
-
-        An online store that has lost tables is an error too. With `write`, an object is written to the warehouse and removed.
-        """
-        errors = check_components(self._runtime, check_flag(write, "write"))
-        if not any(errors.values()):
-            errors["online store"] = error_of(self._lost_tables.raise_lost)
-        return StoreHealth(errors)
-
-    def close(self) -> None:
-        """Close all connections. A closed store reopens them when it is used again."""
-        self._runtime.close()
-        self._runtime = Runtime(self.settings, look=self._look_at_models)
-        self._registry_look = None
-        self._online_tables = OnlineTables(self._runtime)
-        self._services = Services(self._runtime, self._online_tables)
-        self._lost_tables = LostTables(self._runtime, self._online_tables)
-
     def _live_versions(self, names: str | Sequence[str] | None, staged: Collection[str] = (), computed: bool = False) -> Iterator[Applied]:
         """The versions of views to keep up to date; `staged` tables are about to be published. `computed`: not those of written tables.
 
@@ -354,15 +257,6 @@ class FeatureStore(TableVerbs):
             )
         return live_versions(self._runtime, known, [name for name in selected if name not in written], staged)
 
-    def _look_at_models(self, brief: bool) -> None:
-        """Record what happened to models in MLflow; nothing for a store that has no MLflow."""
-        if self._registry_look is None:
-            from featurestore.models.looking import open_look  # noqa: PLC0415 - as in `_id`
-
-            self._registry_look = open_look(self._runtime)
-        if self._registry_look is not None:
-            self._registry_look.look(brief)
-
     def _id(self, id_or_model_uri: str, what: str) -> str:
         if not is_model_uri(self._runtime, id_or_model_uri, what):
             return id_or_model_uri
@@ -370,12 +264,6 @@ class FeatureStore(TableVerbs):
         from featurestore.models.stamp import training_set_id  # noqa: PLC0415
 
         return training_set_id(id_or_model_uri, self.settings)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
 
 
 def confine(store: FeatureStore, endable: ExpressionEvaluator | None = None) -> FeatureStore:
