@@ -9,11 +9,11 @@ STAMP := $(VENV)/.installed
 EXTRAS := mlflow postgres demo polars
 IMAGES := $(shell sed -n -E 's/^(FROM|    image:) ([a-z]+\/?[a-z]*:[^ @]+)@.*/\2/p' Dockerfile docker-compose.yml 2>/dev/null | sort -u)
 LOCK ?= --upgrade
-# Half an hour off the full hour, and on the other side of UTC than most: what reads the machine's zone by mistake is seen.
+# A zone with half an hour of offset, west of UTC: code that reads the machine's zone by mistake fails.
 TESTED_IN ?= America/St_Johns
 CHECKED := $(wildcard featurestore definitions tests benchmarks docs/shop hatch_build.py mkdocs_hooks.py)
 
-# The first of these that runs and is new enough; a pyenv shim may be on the PATH and still not run.
+# The first of these that runs and is new enough; a pyenv shim on the PATH may not run.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
@@ -45,7 +45,7 @@ lint: setup
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
 
-format: setup  ## put code into the form that `make lint` asks for
+format: setup  ## format code as `make lint` requires
 	$(BIN)/ruff check --fix-only --quiet $(CHECKED)
 	$(BIN)/ruff format $(CHECKED)
 
@@ -61,16 +61,15 @@ docs: setup  ## the documentation site, into build/site; a broken link or a miss
 quick: setup  ## the fast tests only
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-coverage: setup  ## run every test and report which lines and branches ran, processes of their own included; ONLY="-m 'not slow'" is passed on
+coverage: setup  ## run every test and report which lines and branches ran, also in the processes that tests start; also if a test fails; ONLY="-m 'not slow'" is passed on
 	rm -f .coverage .coverage.*
-	TZ=$(TESTED_IN) $(BIN)/coverage run -m pytest -n 2 --dist worksteal $(ONLY)
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report
+	@failed=0; TZ=$(TESTED_IN) $(BIN)/coverage run -m pytest -n 2 --dist worksteal $(ONLY) || failed=$$?; \
+		$(BIN)/coverage combine --quiet; $(BIN)/coverage report; exit $$failed
 
 bench: setup  ## the benchmarks; BENCH="..." is passed on
 	$(BIN)/python -m benchmarks $(BENCH)
 
-lock: setup  ## resolve requirements.lock anew from pyproject.toml, with hashes; LOCK= keeps the versions that are in it
+lock: setup  ## resolve requirements.lock again from pyproject.toml, with hashes; LOCK= keeps the versions that are in it
 	$(BIN)/uv pip compile --quiet $(LOCK) --universal --python-version 3.11 --no-header --no-annotate \
 		--generate-hashes $(EXTRAS:%=--extra %) --group dev --output-file requirements.lock pyproject.toml
 
@@ -78,6 +77,6 @@ digests:  ## print the images of Dockerfile and docker-compose.yml with the dige
 	@for image in $(IMAGES); do \
 		echo "$$image@$$(docker buildx imagetools inspect --format '{{.Manifest.Digest}}' $$image)"; done
 
-clean:  ## remove what the targets above made; .featurestore, where data lies, stays
+clean:  ## remove what the targets above made; data in .featurestore is kept
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.*
 	find featurestore definitions tests -name __pycache__ -type d -prune -exec rm -rf {} +

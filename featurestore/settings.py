@@ -101,7 +101,7 @@ class Settings(BaseSettings):
         default=None, description="folder for the data of queries that exceed memory_limit; default: spill/ in the home folder"
     )
     host: str = Field(default="127.0.0.1", description="address the server listens on")
-    port: int = Field(default=8080, ge=0, le=65535, description="port the server listens on; 0 takes a free one")
+    port: int = Field(default=8080, ge=0, le=65535, description="port the server listens on; 0 chooses a free one")
     workers: int = Field(default=1, ge=1, description="server processes")
     job_workers: int = Field(default=1, ge=1, description="jobs that a server runs at the same time")
     job_memory_limit: str | None = Field(

@@ -61,7 +61,7 @@ def test_checks_travel_with_their_views(own: Served) -> None:
     assert "checks[0]: no key or feature 'spent'" in error["message"]
 
 
-def test_every_problem_is_told(served: Served) -> None:
+def test_every_problem_is_reported(served: Served) -> None:
     document = definitions_document(gather(shop.DEFINITIONS))
     document["views"][0]["features"]["orders"]["aggregation"]["function"] = "counts"
     document["views"][1]["features"]["born"] = "no_such_column"

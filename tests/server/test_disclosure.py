@@ -72,7 +72,7 @@ def test_files_elsewhere_are_not_read(world: World, path: str) -> None:
     assert world.http.get("/v1/views").json() == []
 
 
-def test_whether_a_file_is_there_is_not_told(world: World) -> None:
+def test_the_existence_of_a_file_is_not_disclosed(world: World) -> None:
     there, none = (world.post("/v1/plan", world.definitions(f"{world.folder}/closed/{name}.parquet")).text for name in ("rows", "none"))
     assert there == none.replace("none", "rows")
 
@@ -84,7 +84,7 @@ def test_a_source_alone_is_refused_as_well(world: World) -> None:
     assert world.http.get("/v1/sources").json() == []
 
 
-def test_what_lies_in_a_folder_is_not_told(world: World) -> None:
+def test_the_content_of_a_folder_is_not_disclosed(world: World) -> None:
     answer = world.post("/v1/plan", world.definitions(f"{world.folder}/open/row.parquet"))
     assert answer.status_code in (404, 422)
     assert "rows.parquet" not in answer.text

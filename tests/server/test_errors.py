@@ -107,7 +107,7 @@ def test_a_compressed_body_is_refused(served: Served, encoding: str) -> None:
     assert served.http.post("/v1/services/plain/online", content=gzip.decompress(body), headers=whole).is_success
 
 
-def test_a_forgotten_content_type_is_told(served: Served) -> None:
+def test_a_missing_content_type_is_named(served: Served) -> None:
     error = refused(served.http.post("/v1/plan", content=b'{"definitions": {}}'), 422, "RequestError")
     assert "Content-Type: application/json" in error["message"]
 
@@ -118,7 +118,7 @@ def test_pages_of_other_sites_are_refused(served: Served) -> None:
         assert answer.status_code == status
 
 
-def test_a_wrong_type_is_told_by_its_place(served: Served) -> None:
+def test_a_wrong_type_is_reported_with_its_position(served: Served) -> None:
     body = {"entities": [{"customer_id": 1}, {"customer_id": "x"}], "request": [{"basket": 1}, {"basket": 2}]}
     error = refused(served.http.post("/v1/services/churn/online", json=body), 422, "TypeMismatch")
     assert error["message"].startswith("entities[1].customer_id")

@@ -66,7 +66,7 @@ def test_numbers_are_exactly_those_that_were_written(reader: LargeBodies) -> Non
         (b'{"entities": [{"a": ' + b"[" * 300 + b"]" * 300 + b"}]}", "recursion limit"),
     ],
 )
-def test_a_body_of_too_much_is_refused_in_words(reader: LargeBodies, content: bytes, told: str) -> None:
+def test_a_body_with_too_many_values_is_refused_with_a_message(reader: LargeBodies, content: bytes, told: str) -> None:
     with pytest.raises(RequestValidationError) as caught:
         reader.parsed(OnlineBody, content)
     (problem,) = caught.value.errors()

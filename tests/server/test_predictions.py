@@ -61,7 +61,7 @@ def ask(served: Served, basket: float) -> httpx.Response:
 
 
 @pytest.mark.parametrize("basket", [RAISING, LEAVING, ODD])
-def test_what_a_model_raises_is_told_without_its_words(unsteady: Served, basket: float) -> None:
+def test_an_error_of_a_model_is_reported_without_its_message(unsteady: Served, basket: float) -> None:
     assert ask(unsteady, 1.0).json()["predictions"] == [1.0]
     error = refused(ask(unsteady, basket), 422, "ModelError")
     assert "the model" in error["message"]

@@ -124,7 +124,7 @@ def test_finished_ones_are_known_to_the_next_server(served: Served) -> None:
     assert state["manifest"] == done["manifest"]
 
 
-def test_a_build_that_waits_is_cancelled_and_begun_anew(own: Served) -> None:
+def test_a_waiting_build_is_cancelled_and_restarted(own: Served) -> None:
     request = {**FIELDS, "spine": {"rows": ROWS}}
     accepted = own.http.post("/v1/training-sets", json=request).json()
     assert own.http.post("/v1/training-sets", json=request).json() == accepted, "it waits already"
@@ -214,7 +214,7 @@ def test_a_name_is_one_that_folders_and_tables_can_have(served: Served) -> None:
         ("snapshots", {"customer_orders_v1": "x"}, 422, "snapshots"),
     ],
 )
-def test_nonsense_is_refused_by_its_field(served: Served, path: str, field: str, value: Any, status: int, told: str) -> None:
+def test_wrong_values_are_refused_with_their_field(served: Served, path: str, field: str, value: Any, status: int, told: str) -> None:
     body = {"service": "churn", "timestamp": "ordered_at", "spine": {"sql": shop.SPINE_SQL}, field: value}
     details = refused(served.http.post(path, json=body), status, "RequestError")["details"]
     assert told == (details["field"] if status == 400 else details["problems"][0]["field"])

@@ -139,7 +139,7 @@ def test_the_client_of_what_nothing_stops_leaves(tmp_path: Path, forked: Callabl
         assert worker not in forked()
 
 
-def test_a_worker_that_breaks_down_is_told_of_and_replaced(own: Served, forked: Callable[[], list[int]]) -> None:
+def test_a_worker_that_breaks_down_is_logged_and_replaced(own: Served, forked: Callable[[], list[int]]) -> None:
     """A library that aborts and a system without memory end a worker like this."""
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(own.http.post, "/v1/point-in-time", json=asked(STUCK))
