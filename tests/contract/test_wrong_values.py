@@ -54,7 +54,7 @@ UNKNOWN = rf"\bno ({KINDS}) ['\"]|(view|service)="
 
 def verbs_of(kind: type[Verbs]) -> list[tuple[str, str]]:
     """Each verb with each of its arguments."""
-    public = {name: value for name, value in vars(kind).items() if inspect.isfunction(value) and not name.startswith("_")}
+    public = {name: value for name, value in inspect.getmembers(kind, inspect.isfunction) if not name.startswith("_")}
     found = [(verb, argument) for verb in public if verb not in OWN for argument in inspect.signature(public[verb]).parameters]
     return [(verb, argument) for verb, argument in found if argument != "self"]
 
