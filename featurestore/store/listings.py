@@ -8,15 +8,13 @@ from featurestore import verbs
 from featurestore.records import describe
 from featurestore.records.health import StoreHealth, check_components, error_of
 from featurestore.records.names import service_name, view_name
+from featurestore.store.connections import Connections
 from featurestore.values.arguments import check_flag, check_text
 
 if TYPE_CHECKING:
     from featurestore.pipelines.lineage.impact_result import Impact
     from featurestore.pipelines.training_sets.listing import TrainingSetInfo
     from featurestore.records.listings import EntityInfo, ModelInfo, ServiceDetail, ServiceInfo, SourceInfo, ViewDetail, ViewInfo
-
-
-from featurestore.store.connections import Connections
 
 
 class Listings(Connections):
