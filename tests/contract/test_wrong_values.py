@@ -43,10 +43,12 @@ GIVEN: Mapping[str, dict[str, Any]] = {
     "score": {"model_uri": "models:/none/1", "spine": shop.spine(), "at": "online"},
     "predict": {"model": "none", "records": [{"customer_id": 1}]},
     "check": {},
+    "impact": {"table": "shop.orders"},
+    "history": {"table": "shop.orders"},
 }
 """What each verb is given besides the argument that is looked at."""
-OWN = {"close"}
-"""What takes nothing."""
+OWN = {"close", "create_table", "write_table"}
+"""What takes nothing, and what writes tables, which tests/pipelines/written tests."""
 
 KINDS = "view|service|training set|feature table|folder or file of definitions|registered model|model|version"
 UNKNOWN = rf"\bno ({KINDS}) ['\"]|(view|service)="
