@@ -10,6 +10,7 @@ from featurestore.dsl import agg, check
 from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.entity import Entity
 from featurestore.dsl.expression import Expression
+from featurestore.dsl.lookup import FeatureLookup
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
@@ -24,6 +25,7 @@ __all__ = [
     "Csv",
     "Entity",
     "Expression",
+    "FeatureLookup",
     "FeatureService",
     "FeatureStore",
     "FeatureView",

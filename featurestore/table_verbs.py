@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from featurestore import verbs
+from featurestore.progress import TrainingSetProgress, training_set_reporter
 from featurestore.records import describe
 from featurestore.records.runtime import Runtime
-from featurestore.values.arguments import check_text
+from featurestore.values.arguments import Known, check_text
 
 if TYPE_CHECKING:
+    from featurestore.backend import Backend
+    from featurestore.dsl.lookup import FeatureLookup
     from featurestore.pipelines.history import TableEvent
+    from featurestore.pipelines.training_sets.splits import SplitRequest
+    from featurestore.pipelines.training_sets.training_set import TrainingSet
     from featurestore.pipelines.written.write import TableWrite, WriteMode
     from featurestore.records.listings import ViewDetail
 
@@ -20,6 +26,11 @@ class TableVerbs:
     """A part of `FeatureStore`."""
 
     _runtime: Runtime
+
+    @property
+    def backend(self) -> Backend:
+        """The stages of the methods; see `FeatureStore`."""
+        raise NotImplementedError
 
     def create_table(
         self,
@@ -62,3 +73,31 @@ class TableVerbs:
         catalog with its namespace. Raises: NotFound with the nearest names.
         """
         return verbs.table_history(self._runtime, check_text(table, "table"))
+
+    def create_training_set(
+        self,
+        frame: Any,
+        feature_lookups: FeatureLookup | Sequence[FeatureLookup],
+        label: str | None = None,
+        exclude_columns: str | Sequence[str] | None = None,
+        timestamp: str | None = None,
+        *,
+        name: str | None = None,
+        known: Known = "now",
+        split: SplitRequest | None = None,
+        by: str | Sequence[str] | None = None,
+        progress: TrainingSetProgress = None,
+    ) -> TrainingSet:
+        """Join a frame with features of written tables and views, and store the result, as `training_set` does for a service.
+
+        The lookups make a service, which is registered under a name with its fingerprint, so that models logged with the training set are
+        served and scored like any others. Columns of the frame that are neither keys, times, the label nor excluded are its request fields.
+        `exclude_columns` are not inputs of a model, but stay in the training set; `load_df` leaves them out.
+
+        `timestamp` is the frame's column with the time as of which features are looked up, where a lookup has no `timestamp_lookup_key` of
+        its own. Without any, the features are the current ones, as of the time of the call. Raises: NotFound, RequestError, TypeMismatch.
+        """
+        arguments = verbs.LookupArguments.of(feature_lookups, label, exclude_columns, timestamp)
+        with ExitStack() as stack, training_set_reporter(progress) as report:
+            request = verbs.request_of_lookups(self._runtime, stack, frame, arguments, name=name, known=known, split=split, by=by)
+            return self.backend.build_training_set(self.backend.prepare_training_set(request), report)

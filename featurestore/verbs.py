@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from featurestore.pipelines.history import table_history as table_history
     from featurestore.pipelines.lineage.impact import find_impact as find_impact
     from featurestore.pipelines.lookup import lookup as lookup
+    from featurestore.pipelines.lookups.lookup_service import LookupArguments as LookupArguments
+    from featurestore.pipelines.lookups.lookup_service import request_of_lookups as request_of_lookups
     from featurestore.pipelines.maintenance.maintain import maintain as maintain
     from featurestore.pipelines.maintenance.online_comparison import compare_views as compare_views
     from featurestore.pipelines.maintenance.removal import remove_service as remove_service
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "JoinRequest": "spines.join_request",
+    "LookupArguments": "pipelines.lookups.lookup_service",
     "Plan": "pipelines.planning.plan",
     "TableRequest": "pipelines.written.create",
     "TrainingSetRequest": "pipelines.training_sets.request",
@@ -71,6 +74,7 @@ _HOMES = {
     "remove_version": "pipelines.maintenance.removal",
     "remove_view": "pipelines.maintenance.removal",
     "repair": "pipelines.maintenance.repair",
+    "request_of_lookups": "pipelines.lookups.lookup_service",
     "report_rows_written": "pipelines.training_sets.progress",
     "table_history": "pipelines.history",
     "write_table": "pipelines.written.write",

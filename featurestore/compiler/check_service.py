@@ -33,7 +33,7 @@ def _features_faults(service: FeatureService, uses: dict[str, str]) -> Iterator[
         yield "is empty; a service needs at least one view"
     labels: list[str] = []
     for selection in service.selections:
-        label = selection.alias or selection.view.name
+        label = label_of(selection)
         if label in labels:
             yield f"'{label}' is listed twice; list its features once, or give one use an alias: view.aliased('name', keys={{...}})"
         labels.append(label)
@@ -108,9 +108,16 @@ def expanded_names(view: FeatureView) -> tuple[str, ...]:
     return tuple(names)
 
 
+def label_of(selection: Selection) -> str:
+    """The name of a selection in its service: that of the lookup, the alias, or the view's name."""
+    return selection.lookup.label if selection.lookup is not None else selection.alias or selection.view.name
+
+
 def output_names(selection: Selection) -> tuple[str, ...]:
     """The names of the selected features in the service, in the order of the selection."""
     names = expanded_names(selection.view) if selection.names is None else selection.names
+    if selection.lookup is not None:
+        return tuple(selection.lookup.rename.get(name, name) for name in names)
     return tuple(f"{selection.alias}_{name}" if selection.alias else name for name in names)
 
 

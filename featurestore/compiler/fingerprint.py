@@ -11,6 +11,7 @@ from featurestore.compiler.expressions import canonical_or_same
 from featurestore.compiler.features import ExpressionFeature, ViewFeature, WindowedFeature, features_of
 from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.durations import microseconds
+from featurestore.dsl.lookup import Lookup
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
 from featurestore.dsl.value_types import sql_type_of_name
@@ -33,6 +34,8 @@ def service_fingerprint(service: FeatureService, views: Mapping[str, str]) -> st
                     "keys": request_keys(item),
                     "as": output_names(item),
                     "names": item.names,
+                    # Left out if there is none, so that fingerprints from before lookups existed are unchanged.
+                    **({} if item.lookup is None else {"lookup": _lookup_identity(item.lookup)}),
                 }
                 for item in service.selections
             ],
@@ -55,6 +58,11 @@ def ttl_microseconds(view: FeatureView) -> int | None:
     return None if view.ttl in (None, 0) else microseconds(str(view.ttl)) or None
 
 
+def lookback_microseconds(lookup: Lookup) -> int | None:
+    """The lookback of a lookup in microseconds; None where the view's ttl holds."""
+    return None if lookup.lookback is None else microseconds(str(lookup.lookback))
+
+
 def view_identity(view: FeatureView) -> dict[str, Any]:
     """What a view means, as canonical JSON-ready data."""
     return {
@@ -64,6 +72,10 @@ def view_identity(view: FeatureView) -> dict[str, Any]:
         "ttl": ttl_microseconds(view),
         "features": [_feature_identity(feature) for feature in features_of(view)],
     }
+
+
+def _lookup_identity(lookup: Lookup) -> dict[str, Any]:
+    return {"timestamp": lookup.timestamp, "lookback": lookback_microseconds(lookup), "defaults": dict(lookup.defaults)}
 
 
 def _source_identity(source: Source) -> dict[str, Any]:

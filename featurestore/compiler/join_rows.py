@@ -23,6 +23,7 @@ from featurestore.compiler.relations import Handle
 from featurestore.compiler.service_plan import ServicePlan
 
 _SPINE = template(f"SELECT {ROW}, {T}, $keys FROM $spine")
+_SPINE_AT = template(f"SELECT * REPLACE ($time AS {T}) FROM $spine")
 _LOG = template("SELECT * FROM $log WHERE feature_timestamp <= make_timestamptz($upper)")
 _LOG_SINCE = template(
     "SELECT * FROM $log WHERE feature_timestamp <= make_timestamptz($upper) AND feature_timestamp >= make_timestamptz($lower)"
@@ -40,7 +41,12 @@ _KEYS_AT = template("SELECT DISTINCT $keys, make_timestamptz($time) AS __fs_at F
 _LOOKED_UP = template("SELECT s.*, $features FROM $spine AS s")
 
 
-def spine_of_view(spine: Handle, keys: Sequence[tuple[str, str]]) -> Query:
+def spine_at(spine: Handle, time: str | None) -> Source:
+    """The spine with the times of another column as T; None: as it is."""
+    return spine if time is None else _SPINE_AT(spine=spine, time=column(time))
+
+
+def spine_of_view(spine: Source, keys: Sequence[tuple[str, str]]) -> Query:
     """ROW, T and the keys of a spine under the names that the join of a view reads; `keys` has each column and its type in the log."""
     casts = [named(cast(column(name), sql_type), key_column(index)) for index, (name, sql_type) in enumerate(keys)]
     return _SPINE(spine=spine, keys=casts)
@@ -53,7 +59,7 @@ def log_between(log: Handle, lower: int | None, upper: int | None) -> Query:
     return _LOG(log=log, upper=number(upper)) if lower is None else _LOG_SINCE(log=log, lower=number(lower), upper=number(upper))
 
 
-def join_facts(spine: Handle, joined: Handle, through: int | None) -> Query:
+def join_facts(spine: Source, joined: Handle, through: int | None) -> Query:
     """One row of facts about the join of a view: how many spine rows have no match (`missing`) or lie `past` its watermark `through`.
 
     `feature` and `created` are the greatest distances of a match's times to its spine row's, in microseconds.

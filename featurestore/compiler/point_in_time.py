@@ -4,7 +4,12 @@ The spine relation has the columns ROW (a unique row number), T (the spine row's
 has the feature table's columns. Spine rows without a match get NULLs, and NULL keys match nothing.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 from featurestore.compiler.expressions import quoted
+from featurestore.compiler.literals import typed_literal
 from featurestore.compiler.log_diff import DELETED
 from featurestore.compiler.query import Query, from_sql, text_query
 from featurestore.compiler.service_plan import ViewUse
@@ -20,12 +25,21 @@ def key_column(index: int) -> str:
     return f"__fs_k{index}"
 
 
-def as_of_join(use: ViewUse, spine: Query | str, features: Query | str, *, known: str, corrected: bool, deletions: bool = False) -> Query:
+def as_of_join(
+    use: ViewUse,
+    spine: Query | str,
+    features: Query | str,
+    *,
+    known: str,
+    corrected: bool,
+    deletions: bool = False,
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+) -> Query:
     """A query of ROW, FEATURE_TIME, CREATED_TIME and the features under their output names, one row per spine row.
 
     `known` "now" uses the latest version of each row, "then" only versions created by t. `corrected` False means that the feature
     relation has one version of every row, so that "now" need not choose. `deletions`: the feature relation has the column DELETED,
-    which is true in tombstones.
+    which is true in tombstones. `defaults` are values that stand for NULL, by the output name of the feature.
     """
     spine, features = from_sql(spine), from_sql(features)
     keys = [quoted(key) for key, _ in use.keys]
@@ -45,7 +59,11 @@ def as_of_join(use: ViewUse, spine: Query | str, features: Query | str, *, known
         ("f.created_timestamp", CREATED_TIME),
         *((f"f.{quoted(c)}", quoted(n)) for c, n in use.features),
     ]
-    selected = ",\n  ".join(f"CASE WHEN {fresh} THEN {sql} END AS {name}" if fresh else f"{sql} AS {name}" for sql, name in columns)
+    types = {name: sql_type for (_, name), sql_type in zip(use.features, use.feature_types, strict=True)}
+    literals = {quoted(name): typed_literal(value, types[name]) for name, value in defaults.items()}
+    in_time = {name: f"CASE WHEN {fresh} THEN {sql} END" if fresh else sql for sql, name in columns}
+    filled = {name: f"coalesce({sql}, {literals[name]})" if name in literals else sql for name, sql in in_time.items()}
+    selected = ",\n  ".join(f"{sql} AS {name}" for name, sql in filled.items())
     return text_query(f"SELECT s.{ROW},\n  {selected}\nFROM {spine} s ASOF LEFT JOIN (\n{rows}\n) f ON {on} AND s.{T} >= {at}")
 
 

@@ -1,7 +1,7 @@
 """A service plan: a service resolved to versions of its views, used by the join and the lookup, and stored with models."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from featurestore.dsl.value_types import checked_type
@@ -27,6 +27,10 @@ class ViewUse:
     feature_types: tuple[str, ...]
     ttl: int | None
     every: str | None
+    time: str | None = None
+    """The spine's column with the time as of which to look up; None: that of the spine."""
+    defaults: tuple[tuple[str, Any], ...] = ()
+    """The features, by their names in the service, that have a value in place of NULL, and that value in its JSON form."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,21 @@ class ServicePlan:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form; `service_plan_from_dict` reads it."""
-        return asdict(self)
+        document = asdict(self)
+        for use in document["uses"]:
+            # Left out if they are not set, so that plans from before they existed are unchanged.
+            for name in [name for name in ("time", "defaults") if not use[name]]:
+                del use[name]
+        return document
+
+    def at_one_time(self) -> "ServicePlan":
+        """The same plan, with all views as of the spine's own time."""
+        return replace(self, uses=tuple(replace(use, time=None) for use in self.uses))
+
+    @property
+    def times(self) -> tuple[str, ...]:
+        """The spine's columns with times of their own, each once."""
+        return tuple(dict.fromkeys(use.time for use in self.uses if use.time is not None))
 
 
 def service_plan_from_dict(document: Mapping[str, Any]) -> ServicePlan:
@@ -85,6 +103,8 @@ def service_plan_from_dict(document: Mapping[str, Any]) -> ServicePlan:
                 "key_types": tuple(map(checked_type, use["key_types"])),
                 "feature_types": tuple(map(checked_type, use["feature_types"])),
                 "ttl": _checked_ttl(use["ttl"]),
+                "time": _checked_time(use.get("time")),
+                "defaults": _checked_defaults(use),
             }
         )
         for use in document["uses"]
@@ -95,6 +115,20 @@ def service_plan_from_dict(document: Mapping[str, Any]) -> ServicePlan:
 
 def _pairs(items: Any) -> tuple[tuple[str, str], ...]:
     return tuple((left, right) for left, right in items)
+
+
+def _checked_time(name: object) -> str | None:
+    if name is None or isinstance(name, str):
+        return name
+    raise ValueError(f"{name!r} is not the name of a column")
+
+
+def _checked_defaults(use: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    names = {name for _, name in _pairs(use["features"])}
+    defaults = tuple((name, value) for name, value in use.get("defaults") or ())
+    if not all(name in names and isinstance(value, str | int | float | bool) for name, value in defaults):
+        raise ValueError(f"{defaults!r} are not defaults of {sorted(names)}")
+    return defaults
 
 
 def _checked_ttl(number: object) -> int | None:

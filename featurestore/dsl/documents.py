@@ -10,6 +10,7 @@ from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.definitions import Definition, Definitions
 from featurestore.dsl.entity import Entity
 from featurestore.dsl.expression import Expression
+from featurestore.dsl.lookup import Lookup
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import Feature, FeatureView, Selection
@@ -37,7 +38,7 @@ def document(definition: Definition) -> dict[str, Any]:
             "checks": [_check_document(item) for item in definition.checks],
         }
     if isinstance(definition, FeatureService):
-        features = [{**_plain(item, "view"), "view": document(item.view)} for item in definition.selections]
+        features = [_selection_document(item) for item in definition.selections]
         return {**_plain(definition, "features"), "features": features}
     if isinstance(definition, Source):
         # Left out if there is none, so that documents registered before formats existed are unchanged.
@@ -75,8 +76,15 @@ def service(of: Mapping[str, Any]) -> FeatureService:
     features = []
     for item in of["features"]:
         names = item.get("names")
+        lookup = item.get("lookup")
         features.append(
-            Selection(view(item["view"]), None if names is None else tuple(names), item.get("alias"), dict(item.get("keys") or {}))
+            Selection(
+                view(item["view"]),
+                None if names is None else tuple(names),
+                item.get("alias"),
+                dict(item.get("keys") or {}),
+                None if lookup is None else Lookup(**lookup),
+            )
         )
     return FeatureService(**{**of, "features": features})
 
@@ -99,6 +107,12 @@ def definition_objects(of: Mapping[str, Any]) -> list[Definition]:
         *(view(item) for item in of.get("views", ())),
         *(service(item) for item in of.get("services", ())),
     ]
+
+
+def _selection_document(selection: Selection) -> dict[str, Any]:
+    # Left out if there is none, so that documents registered before lookups existed are unchanged.
+    lookup = {} if selection.lookup is None else {"lookup": _plain(selection.lookup)}
+    return {**_plain(selection, "view", "lookup"), **lookup, "view": document(selection.view)}
 
 
 def _plain(item: Any, *without: str) -> dict[str, Any]:

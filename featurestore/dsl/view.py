@@ -8,6 +8,7 @@ from featurestore.dsl.check import Check
 from featurestore.dsl.durations import as_text
 from featurestore.dsl.entity import Entity
 from featurestore.dsl.expression import Expression
+from featurestore.dsl.lookup import Lookup
 from featurestore.dsl.reserved_words import column_sql
 from featurestore.dsl.source import Source
 from featurestore.dsl.tuples import as_tuple
@@ -72,12 +73,16 @@ class FeatureView:
 
 @dataclass(frozen=True)
 class Selection:
-    """Some or all features of a view, as a service lists them: `names` None means all, in declared order."""
+    """Some or all features of a view, as a service lists them: `names` None means all, in declared order.
+
+    `lookup` is set in services that are made of feature lookups.
+    """
 
     view: FeatureView
     names: tuple[str, ...] | None = None
     alias: str | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
+    lookup: Lookup | None = None
 
     def __getitem__(self, names: str | tuple[str, ...]) -> "Selection":
         return replace(self, names=as_tuple(names))

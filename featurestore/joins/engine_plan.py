@@ -13,7 +13,7 @@ from featurestore.engine.results import single_row
 from featurestore.engine.session import Session
 from featurestore.joins.derived_rows import derived_rows
 from featurestore.joins.gather.view_log import BATCH
-from featurestore.joins.view_join import LOG, SPINE, Facts, ViewFacts, ViewJoin, spine_key_column, view_table
+from featurestore.joins.view_join import LOG, SPINE, Facts, ViewFacts, ViewJoin, spine_key_column, spine_time_column, view_table
 from featurestore.spines.spine import SpineRows
 from featurestore.values.int64 import row_numbers
 
@@ -64,6 +64,9 @@ def _join_columns(plan: ServicePlan, spine: SpineRows) -> pa.Table:
     columns: dict[str, pa.ChunkedArray | pa.Array] = {ROW: row_numbers(spine.rows), T: spine.times}
     for index, column in enumerate(spine.keys):
         columns[spine_key_column(index)] = spine.keys[column]
+    for use in plan.uses:
+        if (time_column := spine_time_column(plan, use)) is not None:
+            columns[time_column] = spine.times_of(use)
     for request_column, (name, _) in zip(_request_columns(plan), plan.request, strict=True):
         columns[request_column] = spine.request[name]
     return pa.table(columns)
@@ -71,5 +74,5 @@ def _join_columns(plan: ServicePlan, spine: SpineRows) -> pa.Table:
 
 def _facts(session: Session, spine: Handle, view: ViewJoin, joined: Handle) -> ViewFacts:
     """The facts of a view, from its table."""
-    row = single_row(session, join_facts(spine, joined, view.log.through))
+    row = single_row(session, join_facts(view.spine_in_time(spine), joined, view.log.through))
     return ViewFacts(row["missing"], row["past"], row["feature"], row["created"])

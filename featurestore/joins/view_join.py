@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from featurestore.compiler.join_rows import log_between, spine_of_view
+from featurestore.compiler.join_rows import log_between, spine_at, spine_of_view
 from featurestore.compiler.log_diff import DELETED
 from featurestore.compiler.point_in_time import as_of_join
-from featurestore.compiler.query import Query
+from featurestore.compiler.query import Query, Source
 from featurestore.compiler.relations import Handle
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.engine.session import Relation
 from featurestore.errors import Conflict
 from featurestore.joins.gather.row_groups import LogFiles
+from featurestore.records.defaults import default_values
 from featurestore.spines.spine import Spine
 from featurestore.values import times
 
@@ -92,7 +93,7 @@ class ViewJoin:
     """A use of a view with its log, from which `table` is made: a row for each spine row.
 
     `spine_keys` are the spine's key columns, each with its type in the log. `lower` and `upper` bound the relevant times in microseconds
-    (None: no bound). `first` is the spine's first time, None if it has none.
+    (None: no bound). `first` is the spine's first time, None if it has none. `time` is the spine's column with times of this view's own.
     """
 
     use: ViewUse
@@ -103,6 +104,7 @@ class ViewJoin:
     first: int | None
     lower: int | None
     upper: int | None
+    time: str | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -118,12 +120,17 @@ class ViewJoin:
         """The join with all features."""
         return as_of_join(
             self.use,
-            spine_of_view(spine, self.spine_keys),
+            spine_of_view(self.spine_in_time(spine), self.spine_keys),
             self.relevant_rows(log),
             known=self.known,
             corrected=self.log.corrected,
             deletions=self.log.deletions,
+            defaults=default_values(self.use),
         )
+
+    def spine_in_time(self, spine: Handle) -> Source:
+        """The spine with the times as of which this view is looked up."""
+        return spine_at(spine, self.time)
 
     def rows(self) -> Relation:
         """The log's rows; each call reads them again."""
@@ -144,9 +151,13 @@ def spine_key_column(index: int) -> str:
     return f"__fs_c{index}"
 
 
+def spine_time_column(plan: ServicePlan, use: ViewUse) -> str | None:
+    """The column in SPINE of the times of a use's own; None if it has none."""
+    return None if use.time is None else f"__fs_t{plan.times.index(use.time)}"
+
+
 def view_joins(plan: ServicePlan, spine: Spine, logs: Mapping[str, Log], known: str) -> list[ViewJoin]:
     """The plan's uses, each with its log."""
-    ends = spine.ends
     request_columns = spine.key_columns
     joins: list[ViewJoin] = []
     for index, use in enumerate(plan.uses):
@@ -154,7 +165,8 @@ def view_joins(plan: ServicePlan, spine: Spine, logs: Mapping[str, Log], known: 
             (spine_key_column(request_columns.index(column)), sql_type)
             for (_, column), sql_type in zip(use.keys, use.key_types, strict=True)
         )
+        ends = spine.ends if use.time is None else spine.ends_of(use.time)
         lower = None if ends is None or use.ttl is None else max(ends[0] - use.ttl, times.FIRST)
         first, upper = (None, None) if ends is None else ends
-        joins.append(ViewJoin(use, view_table(index), logs[use.table], known, keys, first, lower, upper))
+        joins.append(ViewJoin(use, view_table(index), logs[use.table], known, keys, first, lower, upper, spine_time_column(plan, use)))
     return joins

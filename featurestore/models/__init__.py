@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from featurestore.models.attaching import attach
     from featurestore.models.lineage import TrainedModel, set_alias, trained_on
     from featurestore.models.model_logging import log_model
-    from featurestore.models.scoring import score
+    from featurestore.models.scoring import score, score_batch
     from featurestore.models.serving import LoadedModel, LoadedModels
     from featurestore.models.stamped_manifest import StampedManifest, training_set
     from featurestore.pipelines.prediction import Prediction
@@ -26,6 +26,7 @@ __all__ = [
     "attach",
     "log_model",
     "score",
+    "score_batch",
     "set_alias",
     "trained_on",
     "training_set",
@@ -40,6 +41,7 @@ _HOMES = {
     "attach": "attaching",
     "log_model": "model_logging",
     "score": "scoring",
+    "score_batch": "scoring",
     "set_alias": "lineage",
     "trained_on": "lineage",
     "training_set": "stamped_manifest",

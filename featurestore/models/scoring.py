@@ -1,6 +1,7 @@
 """Batch scoring: add the features that a model reads and its predictions to the rows of a spine."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +28,27 @@ from featurestore.values.pandas_frames import frame_like
 PREDICTION = "prediction"
 
 
+BATCH = "batch"
+"""For `at`: as of each row's time where the rows have the columns of times, else as of now."""
+
+
+def score_batch(
+    model_uri: str,
+    frame: Any,
+    *,
+    missing: str | None = None,
+    log: bool | str = False,
+    params: Mapping[str, Any] | None = None,
+    store: FeatureStore | None = None,
+) -> Any:
+    """Score a frame of keys, as `score`: with the features as of each row's time if the frame has the training set's columns of times,
+    else with the current ones.
+
+    The frame has the lookup keys and the other columns of the training set's frame that the model reads; any further columns are kept.
+    """
+    return score(model_uri, frame, BATCH, missing=missing, log=log, params=params, store=store)
+
+
 def score(
     model_uri: str,
     spine: Any,
@@ -42,11 +64,11 @@ def score(
 
     `spine` is any spine that `training_set` accepts. `at` None: features as of each row's time, in the column of the training set's time;
     "training": the same, at the snapshots of the training; a datetime or ISO 8601 text: as of that time for all rows; "online": the newest
-    from the online store. Feature columns in the spine override looked-up features. Versions of features and the treatment of corrections
-    are those of the training set. `missing` None: the policy of the stamp. `log` appends the rows to the model's inference table; a text is
-    an id of the batch, which is appended once. `params` are those of the
-    model's signature. `format`: the format of a spine in CSV files. Returns a pandas or polars frame for such a
-    spine, else an Arrow table. Raises: NotFound, RequestError, TypeMismatch; Conflict if the store has other tables.
+    from the online store; "batch": as of each row's time if the spine has it, else as of now. Feature columns in the spine override
+    looked-up features. Versions of features and the treatment of corrections are those of the training set. `missing` None: the policy of
+    the stamp. `log` appends the rows to the model's inference table; a text is an id of the batch, which is appended once. `params` are
+    those of the model's signature. `format`: the format of a spine in CSV files. Returns a pandas or polars frame for such a spine, else
+    an Arrow table. Raises: NotFound, RequestError, TypeMismatch; Conflict if the store has other tables.
     """
     store_access.check_store(store)
     rows_source = with_format(spine, format)
@@ -100,11 +122,14 @@ def _online(store: FeatureStore, stamp: Stamp, rows: pa.Table, sent: SentFeature
 
 
 def _as_of(store: FeatureStore, stamp: Stamp, rows: pa.Table, sent: SentFeatures, at: str | datetime | None) -> FeatureRows:
+    if at == BATCH:
+        at = None if all(name in rows.schema.names for name in (stamp.timestamp, *stamp.plan.times)) else times.moment(times.now())
     if at == "training":
         return features.join_as_of(store, stamp, rows, stamp.timestamp, sent, stamp.snapshots)
     timestamp = stamp.timestamp
     if at is not None:
-        moment = times.parse(at, "at, unless it is 'online' or 'training':")
+        moment = times.parse(at, "at, unless it is 'online', 'training' or 'batch':")
+        stamp = replace(stamp, plan=stamp.plan.at_one_time())
         timestamp = "as_of"
         while timestamp in rows.schema.names:
             timestamp += "_"

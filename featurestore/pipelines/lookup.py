@@ -19,6 +19,7 @@ from featurestore.engine.session import ColumnValues, ExpressionEvaluator
 from featurestore.errors import NotReady, RequestError, near
 from featurestore.joins.derived_rows import derived_error
 from featurestore.online.store import Read, Row
+from featurestore.records.defaults import default_values
 from featurestore.records.online_tables import OnlineTables
 from featurestore.records.runtime import Runtime
 from featurestore.records.staleness import StalePolicy, refuse_stale
@@ -207,17 +208,20 @@ def _status(use: ViewUse, row: Row | None, present: int, valid: str) -> str:
 def _select_features(use: ViewUse, read: Read, status: Sequence[str], stale_values: bool) -> list[tuple[Any, ...]]:
     """The requested features of each entity: all NULL unless its row is PRESENT or, with `stale_values`, STALE."""
     valid = (PRESENT, STALE) if stale_values else (PRESENT,)
-    nulls = (None,) * len(use.features)
+    nulls = tuple(default_values(use).get(name) for _, name in use.features) if use.defaults else (None,) * len(use.features)
     if not read.columns:
         return [nulls] * len(read.rows)
     if lacking := [column for column, _ in use.features if column not in read.columns]:
         raise online_column_missing(use.table, lacking[0])
     at = [read.columns.index(column) for column, _ in use.features]
     all_columns = at == list(range(len(read.columns)))
-    return [
+    selected = [
         nulls if row is None or state not in valid else row.values if all_columns else tuple([row.values[index] for index in at])
         for row, state in zip(read.rows, status, strict=True)
     ]
+    if not use.defaults:
+        return selected
+    return [tuple([default if value is None else value for value, default in zip(row, nulls, strict=True)]) for row in selected]
 
 
 def online_column_missing(table: str, column: str) -> NotReady:

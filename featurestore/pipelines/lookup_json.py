@@ -20,6 +20,7 @@ from featurestore.online.rows import TIME_BIAS, VERSION_BYTES, decode_time
 from featurestore.online.store import AsyncReader, EncodedRead, EncodedReads, OnlineStore, TableState
 from featurestore.pipelines.lookup import EXPIRED, NOT_FOUND, PRESENT, newest_edition, online_column_missing
 from featurestore.pipelines.lookup_derived import Columns, DerivedFeatures
+from featurestore.records.defaults import default_values
 from featurestore.values import json_encoding, times
 
 MANY_TIMES = 8
@@ -100,6 +101,7 @@ class _Form:
         places = _places(plan, tables)
         self._select = _selector(places, sum(len(_stored_columns(use, table)) for use, table in zip(plan.uses, tables, strict=True)))
         self._derived = derived
+        self._defaults = _defaults(plan, places)
         self._inputs = [] if derived is None else [(name, places[plan.looked_up_names.index(name)]) for name in derived.inputs]
         self._brief, self._full = _templates(plan, () if derived is None else derived.types, tables)
         self._all_present = lru_cache(maxsize=16)(self._present)
@@ -148,11 +150,16 @@ class _Form:
         joined = values[0] if len(values) == 1 else map(b"".join, zip(*values, strict=True))
         texts = [row[1:] for row in joined]
         content = b"[[%b]]" % b"],[".join(texts)
-        if self._derived is None and self._select is None:
+        if self._derived is None and self._select is None and not self._defaults:
             return content
         rows: list[list[Any]] = orjson.loads(content)
+        for place, default in self._defaults:
+            for row in rows:
+                row[place] = default if row[place] is None else row[place]
         if self._select is not None:
             texts = [orjson.dumps(self._select(row))[1:-1] for row in rows]
+        elif self._defaults:
+            texts = [orjson.dumps(row)[1:-1] for row in rows]
         if self._derived is not None:
             looked_up = {name: [row[place] for row in rows] for name, place in self._inputs}
             derived = self._derived.compute(fields, looked_up, len(rows))
@@ -178,6 +185,13 @@ def _places(plan: ServicePlan, tables: Sequence[TableState | None]) -> list[int]
         places += [width + stored.index(column) for column, _ in use.features]
         width += len(stored)
     return places
+
+
+def _defaults(plan: ServicePlan, places: Sequence[int]) -> list[tuple[int, Any]]:
+    """The position of each looked-up feature with a default among the stored values of an entity, and the JSON value of the default."""
+    values = {name: value for use in plan.uses for name, value in default_values(use).items()}
+    found = zip(plan.looked_up_names, places, strict=True)
+    return [(place, orjson.loads(json_encoding.dumps(values[name]))) for name, place in found if name in values]
 
 
 def _selector(places: Sequence[int], width: int) -> Callable[[list[Any]], Sequence[Any]] | None:

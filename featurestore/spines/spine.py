@@ -7,7 +7,7 @@ from functools import cached_property
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from featurestore.compiler.service_plan import ServicePlan
+from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.errors import RequestError, brief, near
 from featurestore.spines.columns import as_key, as_time, as_value, storable
 from featurestore.spines.spool import Spool
@@ -28,6 +28,10 @@ class SpineRows:
     def times(self) -> pa.ChunkedArray:
         """The rows' times."""
         return self.table.column(self.table.schema.get_field_index(self.timestamp))
+
+    def times_of(self, use: ViewUse) -> pa.ChunkedArray:
+        """The times as of which a view is looked up."""
+        return self.times if use.time is None else self.table.column(self.table.schema.get_field_index(use.time))
 
     @property
     def rows(self) -> int:
@@ -66,7 +70,11 @@ class Spine:
     @cached_property
     def ends(self) -> tuple[int, int] | None:
         """The first and the last time in microseconds; None if all times are NULL."""
-        index = self.schema.get_field_index(self.timestamp)
+        return self.ends_of(self.timestamp)
+
+    def ends_of(self, time: str) -> tuple[int, int] | None:
+        """As `ends`, for another column of times."""
+        index = self.schema.get_field_index(time)
         ends = [end for table in self.tables() if (end := _ends(table.column(index))) is not None]
         return (min(first for first, _ in ends), max(last for _, last in ends)) if ends else None
 
@@ -108,8 +116,9 @@ def fit_rows(table: pa.Table, plan: ServicePlan, timestamp: str) -> SpineRows:
     """Convert rows for a service. Raises: RequestError and TypeMismatch naming a column that is missing, misnamed or of a wrong type."""
     _check_names(table.schema.names, plan, timestamp)
     columns: list[pa.ChunkedArray] = []
+    times = {timestamp, *plan.times}
     for field, column in zip(table.schema, table.columns, strict=True):
-        columns.append(as_time(column, field.name) if field.name == timestamp else storable(column, field.name))
+        columns.append(as_time(column, field.name) if field.name in times else storable(column, field.name))
     keys: dict[str, pa.ChunkedArray] = {}
     for use in plan.uses:
         for (_, name), kind in zip(use.keys, use.key_types, strict=True):
@@ -124,8 +133,9 @@ def _check_names(names: Sequence[str], plan: ServicePlan, timestamp: str) -> Non
         raise RequestError(f"the spine has two columns called '{repeated}'; rename one")
     if any(not name or "\0" in name for name in names):
         raise RequestError("the spine has a column without a name, or with a NUL in it; rename it")
-    if timestamp not in names:
-        raise RequestError(f"the spine has no timestamp column {brief(timestamp)}{near(timestamp, names)}", field=timestamp)
+    for time in (timestamp, *plan.times):
+        if time not in names:
+            raise RequestError(f"the spine has no timestamp column {brief(time)}{near(time, names)}", field=time)
     for column in plan.entity_columns:
         if column not in names:
             raise RequestError(

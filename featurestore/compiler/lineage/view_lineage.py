@@ -3,8 +3,9 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from featurestore.compiler.check import TIME_COLUMNS
 from featurestore.compiler.expressions import parse_query, parse_row, query_tables
-from featurestore.compiler.features import ExpressionFeature, RowFeature, features_of
+from featurestore.compiler.features import ExpressionFeature, RowFeature, feature_names, features_of
 from featurestore.compiler.lineage import uses as lineage
 from featurestore.compiler.lineage.query_lineage import QueryTracer
 from featurestore.compiler.lineage.traced_scope import Scope
@@ -31,7 +32,7 @@ def source_tables(source: Source) -> tuple[str, ...]:
     """The stored tables that a source reads, or the path of its files. Raises: SqlProblem for SQL that is not accepted."""
     if source.sql is not None:
         return query_tables(parse_query(source.sql))
-    return (str(source.table or source.path),)
+    return () if source.written else (str(source.table or source.path),)
 
 
 def trace_view(view: FeatureView, tables: Tables) -> Lineage:
@@ -57,6 +58,9 @@ def trace_service(plan: ServicePlan) -> Lineage:
 
 def _trace_view(view: FeatureView, tables: Tables) -> Lineage:
     source = view.source
+    if source.written:
+        # Its rows come from programs, and nothing stored is behind them.
+        return Lineage(*(dict.fromkeys(names, NONE) for names in (feature_names(view), view.entity.keys, TIME_COLUMNS)))
     raw = _source_relation(source, tables)
     scope = _source_scope(source, raw)
     keys = {key: _column_uses(key, scope) for key in view.entity.keys}

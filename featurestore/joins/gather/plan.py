@@ -5,6 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from featurestore.compiler.join_rows import in_row_order, typed_derived_items
 from featurestore.compiler.point_in_time import ROW
@@ -14,6 +15,7 @@ from featurestore.joins.derived_rows import derived_rows
 from featurestore.joins.gather.as_of import NEVER, to_micros
 from featurestore.joins.gather.view_log import BATCH, Match, Orders, ViewLog, open_log
 from featurestore.joins.view_join import Facts, ViewFacts, ViewJoin
+from featurestore.records.defaults import default_values
 from featurestore.spines.spine import SpineRows
 from featurestore.values.arrays import single_array
 from featurestore.values.int64 import Numbers, row_numbers
@@ -40,14 +42,13 @@ class GatherJoin:
         """The features of every view and the derived features, one row per spine row."""
         columns: list[pa.ChunkedArray] = []
         orders: Orders = {}
-        asked = to_micros(spine.times)
         # Match one view while another is sorted or taken from: the match is single-threaded, the rest is limited by memory bandwidth.
         with ThreadPoolExecutor(2) as thread:
             orders_made = [thread.submit(log.order) for log in self._logs]
             looked_up: list[Future[tuple[list[pa.ChunkedArray], ViewFacts]]] = []
             for log, made in zip(self._logs, orders_made, strict=True):
                 made.result()
-                looked_up.append(thread.submit(_look_up, log.view, log.match(spine, orders), asked))
+                looked_up.append(thread.submit(_look_up, log.view, log.match(spine, orders), to_micros(spine.times_of(log.view.use))))
         for log, found in zip(self._logs, looked_up, strict=True):
             features, facts = found.result()
             columns += features
@@ -91,6 +92,12 @@ def _look_up(view: ViewJoin, match: Match, asked: Numbers) -> tuple[list[pa.Chun
         there = match.times != NEVER
         match = match.without(there & (asked - np.where(there, match.times, asked) > view.use.ttl))
     created, *features = match.take(["created_timestamp", *(column for column, _ in view.use.features)])
+    if defaults := default_values(view.use):
+        names = [name for _, name in view.use.features]
+        features = [
+            pc.fill_null(column, pa.scalar(defaults[name], column.type)) if name in defaults else column
+            for name, column in zip(names, features, strict=True)
+        ]
     return features, _facts(view, asked, match.times, to_micros(created))
 
 

@@ -29,8 +29,8 @@ SORT_BYTES = 64
 BATCH = 65_536
 
 
-Orders: TypeAlias = dict[tuple[str, ...], SortedSpine]
-"""A spine sorted by keys and times, by the names of the key columns."""
+Orders: TypeAlias = dict[tuple[str | None, ...], SortedSpine]
+"""A spine sorted by keys and times, by the names of the key columns and of the column with times of their own, if any."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,13 @@ class ViewLog:
     def match(self, spine: SpineRows, orders: Orders) -> Match:
         """Match each row of the spine. `orders` caches the sorted spine for views with the same key columns."""
         log_keys, names = zip(*self.view.use.keys, strict=True)
-        keys = [spine.keys[name] for name in names]
-        if names not in orders:
-            orders[names] = self.order().near(keys, spine.times)
-        newest = self.order().seen(orders[names])
+        keys, spine_times = [spine.keys[name] for name in names], spine.times_of(self.view.use)
+        same = (*names, self.view.use.time)
+        if same not in orders:
+            orders[same] = self.order().near(keys, spine_times)
+        newest = self.order().seen(orders[same])
         sections, times = [(self._newest, newest.positions)], newest.times
-        left = np.flatnonzero((newest.positions == NO_ROW) & _matchable_rows(keys, spine.times))
+        left = np.flatnonzero((newest.positions == NO_ROW) & _matchable_rows(keys, spine_times))
         self._older, older = tee(self._older)
         while len(left) and (before := next(older, None)) is not None:
             section, read = before
@@ -102,7 +103,7 @@ class ViewLog:
             if not len(here):
                 continue
             order = _ordered(self.view, rows, section, held)
-            found = order.seen(order.near([key.take(to_arrow(here)) for key in keys], spine.times.take(to_arrow(here))))
+            found = order.seen(order.near([key.take(to_arrow(here)) for key in keys], spine_times.take(to_arrow(here))))
             own = np.full(spine.rows, NO_ROW)
             own[here] = found.positions
             sections.append((rows, own))

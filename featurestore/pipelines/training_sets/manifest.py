@@ -48,6 +48,8 @@ def describe_join(prepared: PreparedTrainingSet, joined: Joined) -> dict[str, An
         },
         "label": request.label,
         "known": request.known,
+        # Only in training sets of feature lookups.
+        **({"exclude_columns": list(request.exclude)} if request.exclude else {}),
         "split": None,
         "not_covered": {use: facts.not_covered for use, facts in joined.facts.items()},
         "past_watermark": {use: facts.past_watermark for use, facts in joined.facts.items()},

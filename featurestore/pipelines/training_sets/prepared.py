@@ -78,6 +78,7 @@ def _hash(request: TrainingSetRequest, plan: ServicePlan, pinned: Mapping[str, P
         "label": request.label,
         "known": request.known,
         # The order of the parts counts: each part starts where the one before ends.
+        **({"exclude": list(request.exclude)} if request.exclude else {}),
         **({} if split is None else {"split": [list(split.by), [list(part) for part in split.parts]]}),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -19,7 +19,8 @@ _NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_-]{{0,{MAX_NAME_LENGTH - 1}}}")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSetRequest(JoinRequest):
-    """A join to store: under `name` (default: the service's), with a `label` column, and split into parts.
+    """A join to store: under `name` (default: the service's), with a `label` column, and split into parts. `exclude` names columns
+    that are not inputs of a model.
 
     Raises: RequestError naming the argument.
     """
@@ -27,6 +28,7 @@ class TrainingSetRequest(JoinRequest):
     label: str | None = None
     name: str = ""
     split: Split | None = None
+    exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,14 +61,14 @@ class TrainingSetRequest(JoinRequest):
         snapshots = {table: None if snapshot is None else int(snapshot) for table, snapshot in document["snapshots"].items()}
         split = parse_split(document["split"], document["by"])
         kept = {name: document[name] for name in ("service", "timestamp", "known", "label", "name")}
-        return cls(**kept, spine=None, snapshots=snapshots, split=split)
+        return cls(**kept, spine=None, snapshots=snapshots, split=split, exclude=tuple(document.get("exclude", ())))
 
     def to_dict(self) -> dict[str, Any]:
         """All but the spine, JSON-ready: snapshot ids and times as text."""
         split = self.split
         parts = None if split is None else split.request()
         by = None if split is None or not split.by else list(split.by)
-        return {**super().to_dict(), "label": self.label, "name": self.name, "split": parts, "by": by}
+        return {**super().to_dict(), "label": self.label, "name": self.name, "split": parts, "by": by, "exclude": list(self.exclude)}
 
 
 def _check_name(name: str) -> None:

@@ -92,6 +92,11 @@ class TrainingSet:
         return str(self.manifest["spine"]["timestamp"])
 
     @property
+    def exclude_columns(self) -> list[str]:
+        """The columns that are not inputs of a model, as `create_training_set` was told; empty for other training sets."""
+        return list(self.manifest.get("exclude_columns", ()))
+
+    @property
     def features(self) -> list[str]:
         """The names of the features, derived ones included, in column order."""
         return [column["name"] for column in self.manifest["columns"] if column["role"] != "spine"]
@@ -137,6 +142,11 @@ class TrainingSet:
         and object, since numpy has no NULL for them. Raises: MissingExtra without pandas.
         """
         return to_frame(self.to_arrow(columns), numpy)
+
+    def load_df(self, *, numpy: bool = False) -> "pd.DataFrame":
+        """As `to_pandas`, without the excluded columns: what a model is trained on, and the label."""
+        excluded = set(self.exclude_columns)
+        return self.to_pandas([column["name"] for column in self.manifest["columns"] if column["name"] not in excluded], numpy=numpy)
 
     def to_torch(
         self,
