@@ -115,7 +115,7 @@ class _Form:
         # Encoded times sort like times: a row is expired if it is older than the ttl, to the microsecond.
         if any(first and min(encoded) < first for encoded, first in zip(rows, oldest, strict=True)):
             return self._write_some(stored, fields, oldest, full)
-        values = self._rows([[row[VERSION_BYTES:] for row in encoded] for encoded in rows], fields)
+        values = self._rows(rows, VERSION_BYTES, fields)
         status, counts = self._all_present(len(rows[0]))
         if values is None:
             return None
@@ -134,7 +134,7 @@ class _Form:
         ]
         by_view = zip(self._views, statuses, strict=True)
         counts = [((view.label, status), column.count(status)) for view, column in by_view for status in dict.fromkeys(column)]
-        rows = self._rows(values, fields)
+        rows = self._rows(values, 0, fields)
         if rows is None:
             return None
         if not full:
@@ -145,11 +145,10 @@ class _Form:
         """The statuses of `count` entities that have a row in each view: per view as JSON, and counted."""
         return [orjson.dumps([PRESENT] * count)] * len(self._views), [((view.label, PRESENT), count) for view in self._views]
 
-    def _rows(self, values: Sequence[list[bytes]], fields: Columns) -> bytes | None:
-        """The rows as JSON; None if the derived features need the engine."""
-        joined = values[0] if len(values) == 1 else map(b"".join, zip(*values, strict=True))
-        texts = [row[1:] for row in joined]
-        content = b"[[%b]]" % b"],[".join(texts)
+    def _rows(self, values: Sequence[Sequence[bytes]], start: int, fields: Columns) -> bytes | None:
+        """The rows as JSON, from the values of each view, which begin at byte `start`; None if the derived features need the engine."""
+        columns = [[row[start + 1 :] for row in values[0]], *([row[start:] for row in encoded] for encoded in values[1:])]
+        content = _concatenate(columns)
         if self._derived is None and self._select is None and not self._defaults:
             return content
         rows: list[list[Any]] = orjson.loads(content)
@@ -157,17 +156,26 @@ class _Form:
             for row in rows:
                 row[place] = default if row[place] is None else row[place]
         if self._select is not None:
-            texts = [orjson.dumps(self._select(row))[1:-1] for row in rows]
+            columns = [[orjson.dumps(self._select(row))[1:-1] for row in rows]]
         elif self._defaults:
-            texts = [orjson.dumps(row)[1:-1] for row in rows]
+            columns = [[orjson.dumps(row)[1:-1] for row in rows]]
         if self._derived is not None:
             looked_up = {name: [row[place] for row in rows] for name, place in self._inputs}
             derived = self._derived.compute(fields, looked_up, len(rows))
             if derived is None:
                 return None
-            more = [json_encoding.dumps(row)[1:-1] for row in zip(*derived, strict=True)]
-            texts = [b"%b,%b" % pair for pair in zip(texts, more, strict=True)]
-        return b"[[%b]]" % b"],[".join(texts)
+            columns.append([b",%b" % json_encoding.dumps(row)[1:-1] for row in zip(*derived, strict=True)])
+        return _concatenate(columns)
+
+
+def _concatenate(columns: Sequence[Sequence[bytes]]) -> bytes:
+    """JSON rows from columns of fragments; all but those of the first column begin with a comma. One join copies every byte once."""
+    step = len(columns) + 1
+    parts = [b"],["] * (step * len(columns[0]))
+    for index, fragments in enumerate(columns, 1):
+        parts[index::step] = fragments
+    parts[0] = b"[["
+    return b"".join([*parts, b"]]"])
 
 
 def _view(use: ViewUse, table: TableState | None) -> _View:
