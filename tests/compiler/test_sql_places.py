@@ -40,7 +40,7 @@ TALKS_OF_SQL = {
     "demo/spine.py": "the demo's own queries, as a user writes them",
     "models/health.py": "asks the database of MLflow, not the engine",
     "pipelines/materialization/materialize.py": "advice to a user",
-    "server/requests.py": "descriptions of fields, and advice",
+    "server/requests/spines.py": "descriptions of fields, and advice",
     "sources/bind.py": "advice to a user",
     "values/frames.py": "advice to a user",
 }

@@ -1,0 +1,35 @@
+"""Typed request bodies; unknown fields are rejected."""
+
+from featurestore.server.requests.body import Body
+from featurestore.server.requests.definitions import ApplyBody, DefinitionsBody, PlanBody
+from featurestore.server.requests.jobs import (
+    ComparisonBody,
+    MaintenanceBody,
+    MaterializationBody,
+    PublicationBody,
+    RebuildBody,
+    RepairBody,
+    VerificationBody,
+)
+from featurestore.server.requests.online import InvocationBody, OnlineBody
+from featurestore.server.requests.training_sets import JoinBody, JoinFields, TrainingSetBody, TrainingSetFields
+
+__all__ = [
+    "ApplyBody",
+    "Body",
+    "ComparisonBody",
+    "DefinitionsBody",
+    "InvocationBody",
+    "JoinBody",
+    "JoinFields",
+    "MaintenanceBody",
+    "MaterializationBody",
+    "OnlineBody",
+    "PlanBody",
+    "PublicationBody",
+    "RebuildBody",
+    "RepairBody",
+    "TrainingSetBody",
+    "TrainingSetFields",
+    "VerificationBody",
+]

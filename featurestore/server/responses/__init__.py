@@ -1,0 +1,47 @@
+"""Response bodies as OpenAPI describes them; fields that the store adds are sent too."""
+
+from featurestore.server.responses.answer import ErrorAnswer
+from featurestore.server.responses.definitions import Entity, Impact, Plan, Removal, Service, ServiceDetail, Source, View, ViewDetail
+from featurestore.server.responses.jobs import (
+    AcceptedJob,
+    ComparisonState,
+    JobState,
+    Maintenance,
+    Materialization,
+    Publication,
+    Rebuild,
+    Repairs,
+    Verification,
+)
+from featurestore.server.responses.online import Model, OnlineFeatures, Predictions
+from featurestore.server.responses.training_sets import RebuildResult, Statistics, TrainingSetFiles, TrainingSetState, TrainingSetSummary
+
+__all__ = [
+    "AcceptedJob",
+    "ComparisonState",
+    "Entity",
+    "ErrorAnswer",
+    "Impact",
+    "JobState",
+    "Maintenance",
+    "Materialization",
+    "Model",
+    "OnlineFeatures",
+    "Plan",
+    "Predictions",
+    "Publication",
+    "Rebuild",
+    "RebuildResult",
+    "Removal",
+    "Repairs",
+    "Service",
+    "ServiceDetail",
+    "Source",
+    "Statistics",
+    "TrainingSetFiles",
+    "TrainingSetState",
+    "TrainingSetSummary",
+    "Verification",
+    "View",
+    "ViewDetail",
+]

@@ -1,0 +1,42 @@
+"""Lookups, predictions, and the models behind them."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from featurestore.server.responses.answer import Answer
+
+
+class OnlineFeatures(Answer):
+    """One row of values for each entity, in the order of `features`. `status` and `timestamps` have one list by entity for each view."""
+
+    features: list[str]
+    rows: list[list[Any]]
+    snapshots: dict[str, str | None]
+    watermarks: dict[str, str | None]
+    edition: str | None = Field(None, description="number of the newest publish among the values; views of one run share it")
+    types: list[str | None] | None = Field(None, description="DuckDB type of each feature; null for derived features")
+    derived_types: list[str] | None = Field(None, description="DuckDB type of each derived feature, if there are any")
+    status: dict[str, list[Literal["PRESENT", "NOT_FOUND", "EXPIRED", "STALE"]]] | None = None
+    timestamps: dict[str, list[str | None]] | None = None
+
+
+class Model(Answer):
+    """A model version and what it was trained on; `version` is null for a model that was never registered."""
+
+    model: str
+    version: str | None
+    training_set: str
+    snapshots: dict[str, str | None]
+    aliases: list[str]
+    stage: str | None
+    at: str
+
+
+class Predictions(Answer):
+    """One prediction for each row, with the model and the snapshots used."""
+
+    predictions: list[Any]
+    model: str
+    version: str | None
+    snapshots: dict[str, str | None]
