@@ -20,8 +20,8 @@ from typing import NoReturn
 import lmdb
 import pyarrow as pa
 
-from featurestore.online.environments import Environments
-from featurestore.online.lmdb import LmdbStore
+from featurestore.online.lmdb.environments import Environments
+from featurestore.online.lmdb.store import LmdbStore
 from featurestore.online.store import Cursor
 
 TABLES = ("first", "second")

@@ -26,8 +26,8 @@ from benchmarks.publish import REDIS, has_redis
 from benchmarks.servers import Running, running
 from featurestore import FeatureStore, Settings
 from featurestore.online.keys import encode_key
-from featurestore.online.redis_address import RedisAddress
-from featurestore.online.redis_reads import RedisReads
+from featurestore.online.redis.address import RedisAddress
+from featurestore.online.redis.reads import RedisReads
 
 CALLS = 2000
 """Requests in one round."""

@@ -58,7 +58,7 @@ def serve_shared_mget(answer: bytes, url: str, names: Sequence[Sequence[bytes]],
     """As `serve_mget`, by the connections that lookups share."""
     from redis.asyncio import ConnectionPool  # noqa: PLC0415
 
-    from featurestore.online.redis_shared import SharedConnections  # noqa: PLC0415
+    from featurestore.online.redis.shared_connections import SharedConnections  # noqa: PLC0415
 
     connections = SharedConnections(ConnectionPool.from_url(url, protocol=2).make_connection)
     _serve(answer, lambda keys: connections.mget([keys]), cores, announce, names)

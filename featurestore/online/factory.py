@@ -22,10 +22,10 @@ def open_online(url: str, *, readonly: bool = False, allow_eviction: bool = Fals
         raise RequestError(f"the online store's {problem}; use lmdb://path or redis://host:port/db")
     # Imported here, so that a process loads only the library that it uses.
     if scheme == "lmdb":
-        from featurestore.online.lmdb import LmdbStore  # noqa: PLC0415
+        from featurestore.online.lmdb.store import LmdbStore  # noqa: PLC0415
 
         return LmdbStore(rest, readonly=readonly)
-    from featurestore.online.redis import RedisStore  # noqa: PLC0415
+    from featurestore.online.redis.store import RedisStore  # noqa: PLC0415
 
     return RedisStore(url, readonly=readonly, allow_eviction=allow_eviction)
 
@@ -37,6 +37,6 @@ def open_async_reader(url: str) -> AsyncReader | None:
     """
     if url.startswith("lmdb://"):
         return None
-    from featurestore.online.redis_async import RedisAsyncReader  # noqa: PLC0415
+    from featurestore.online.redis.async_reader import RedisAsyncReader  # noqa: PLC0415
 
     return RedisAsyncReader(url)

@@ -6,9 +6,9 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
-from featurestore.online.environments import Environments
-from featurestore.online.lmdb import LmdbStore
-from featurestore.online.redis import RedisStore
+from featurestore.online.lmdb.environments import Environments
+from featurestore.online.lmdb.store import LmdbStore
+from featurestore.online.redis.store import RedisStore
 from featurestore.online.store import Cursor, OnlineStore, Read
 from tests.online.worlds import table
 

@@ -14,8 +14,8 @@ import redis
 from featurestore.errors import NotReady, RequestError
 from featurestore.online.factory import open_async_reader, open_online
 from featurestore.online.keys import encode_key
-from featurestore.online.redis_async import RedisAsyncReader
-from featurestore.online.redis_shared import CONNECTIONS, MOST_WAITING, SharedConnections
+from featurestore.online.redis.async_reader import RedisAsyncReader
+from featurestore.online.redis.shared_connections import CONNECTIONS, MOST_WAITING, SharedConnections
 from featurestore.online.store import AsyncReader, EncodedKeys, EncodedReads
 from tests.online.processes import publish_round
 from tests.online.redis_server import redis_server

@@ -14,10 +14,10 @@ from featurestore.errors import NotReady, RequestError
 from featurestore.online.factory import open_async_reader, open_online
 from featurestore.online.header import decode_header
 from featurestore.online.keys import encode_key
-from featurestore.online.redis_address import RedisAddress
-from featurestore.online.redis_client import RedisClient
-from featurestore.online.redis_lease import Lost
-from featurestore.online.redis_rows import HEAD
+from featurestore.online.redis.address import RedisAddress
+from featurestore.online.redis.client import RedisClient
+from featurestore.online.redis.lease import Lost
+from featurestore.online.redis.rows import HEAD
 from featurestore.online.store import Cursor, EncodedKeys, EncodedReads, OnlineStore
 from featurestore.pipelines.lookup_json import Answer
 from featurestore.server.fast_lookups import FastLookups

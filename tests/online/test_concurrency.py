@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from featurestore.online.keys import encode_key
-from featurestore.online.redis_client import RedisClient
+from featurestore.online.redis.client import RedisClient
 from featurestore.online.store import Cursor
 from tests.online import processes
 from tests.online.processes import numbers_in, open_small, publish_round

@@ -13,8 +13,8 @@ import lmdb
 import pytest
 
 from featurestore.errors import NotReady
-from featurestore.online.lmdb import LmdbStore
-from featurestore.online.lmdb_pages import damage
+from featurestore.online.lmdb.pages import damage
+from featurestore.online.lmdb.store import LmdbStore
 from featurestore.online.store import Cursor, OnlineStore
 from tests.online.processes import publish_round
 from tests.online.worlds import table
@@ -24,7 +24,7 @@ PAGE = 4096
 USES = """
 import os, sys
 from featurestore.errors import NotReady
-from featurestore.online.lmdb import LmdbStore
+from featurestore.online.lmdb.store import LmdbStore
 from tests.online.test_damaged import DAMAGES, KEYS, uses
 
 folder, name, when = sys.argv[1:]
@@ -52,7 +52,7 @@ for readonly in (True, False) if store is None else (None,):
 
 WITHIN = """
 import os, sys
-from featurestore.online.lmdb import LmdbStore
+from featurestore.online.lmdb.store import LmdbStore
 
 store = LmdbStore(sys.argv[1])
 
@@ -68,7 +68,7 @@ import sys
 from pathlib import Path
 from random import Random
 from featurestore.errors import NotReady
-from featurestore.online.lmdb import LmdbStore
+from featurestore.online.lmdb.store import LmdbStore
 from tests.online.test_damaged import KEYS, PAGE
 
 folder, chance = Path(sys.argv[1]), Random(1)

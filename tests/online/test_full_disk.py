@@ -14,7 +14,7 @@ import pytest
 
 from featurestore.errors import OutOfResources
 from featurestore.online.files import reserve_lock_file
-from featurestore.online.lmdb import LmdbStore
+from featurestore.online.lmdb.store import LmdbStore
 from tests.online.processes import SMALL, numbers_in, publish_round
 
 MAP = """

@@ -15,11 +15,11 @@ import redis
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
 from featurestore.errors import CommitConflict, NotReady
 from featurestore.online.edition import BufferedEdition
-from featurestore.online.environments import ENVIRONMENTS
 from featurestore.online.factory import open_online
 from featurestore.online.header import decode_header
 from featurestore.online.key_sample import SIZE, KeySample
-from featurestore.online.redis_publish import RedisPublish
+from featurestore.online.lmdb.environments import ENVIRONMENTS
+from featurestore.online.redis.publish import RedisPublish
 from featurestore.online.store import Cursor, OnlineStore
 from tests.online.test_lost import rows
 from tests.online.worlds import table

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from featurestore.errors import NotReady, RequestError
-from featurestore.online.environments import ENVIRONMENTS, Environments
 from featurestore.online.factory import open_online
-from featurestore.online.lmdb import LmdbStore
+from featurestore.online.lmdb.environments import ENVIRONMENTS, Environments
+from featurestore.online.lmdb.store import LmdbStore
 from featurestore.online.store import Cursor, OnlineStore
 from tests.online.processes import numbers_in, open_small, publish_round
 from tests.online.worlds import table

@@ -8,9 +8,9 @@ import pytest
 
 from featurestore.errors import NotReady, RequestError
 from featurestore.online.factory import open_online
-from featurestore.online.redis import RedisStore
-from featurestore.online.redis_client import RedisClient
-from featurestore.online.redis_lease import Lost
+from featurestore.online.redis.client import RedisClient
+from featurestore.online.redis.lease import Lost
+from featurestore.online.redis.store import RedisStore
 from featurestore.online.store import Cursor, OnlineStore, Row
 from tests.online.processes import numbers_in, publish_round
 from tests.online.worlds import table

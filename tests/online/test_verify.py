@@ -17,9 +17,9 @@ import redis
 
 from featurestore import Entity, FeatureStore, FeatureView, Settings, Source
 from featurestore.errors import CommitConflict, Conflict, NotFound, NotReady, RequestError
-from featurestore.online.environments import ENVIRONMENTS
 from featurestore.online.header import decode_header
 from featurestore.online.keys import decode_key, encode_key
+from featurestore.online.lmdb.environments import ENVIRONMENTS
 from featurestore.online.store import Cursor
 from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
 from tests.cli.running import process

@@ -26,7 +26,7 @@ PRELOADED = [
     "tests.pipelines.materialization.killed",
     "pyiceberg.catalog.sql",
     "sqlalchemy.dialects.sqlite",
-    "featurestore.online.lmdb",
+    "featurestore.online.lmdb.store",
 ]
 
 

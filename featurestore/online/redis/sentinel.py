@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 from redis.connection import parse_url
 from redis.sentinel import Sentinel
 
-from featurestore.online.redis_address import SENTINEL_SCHEMES
+from featurestore.online.redis.address import SENTINEL_SCHEMES
 
 PORT = 26379
 

@@ -5,8 +5,8 @@ from itertools import islice
 from typing import NamedTuple
 
 from featurestore.errors import NotReady
-from featurestore.online.redis_address import RedisNames
-from featurestore.online.redis_rows import visible_rows
+from featurestore.online.redis.address import RedisNames
+from featurestore.online.redis.rows import visible_rows
 from featurestore.online.store import EncodedKeys, EncodedRead, EncodedReads
 from featurestore.online.stored_table import StoredTable, StoredTables
 

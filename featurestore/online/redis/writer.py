@@ -9,9 +9,9 @@ from redis.retry import Retry
 from featurestore.errors import CommitConflict
 from featurestore.online.edition import TableChange
 from featurestore.online.header import decode_header
-from featurestore.online.redis_client import RedisClient
-from featurestore.online.redis_lease import Lease, Lost
-from featurestore.online.redis_publish import RedisPublish
+from featurestore.online.redis.client import RedisClient
+from featurestore.online.redis.lease import Lease, Lost
+from featurestore.online.redis.publish import RedisPublish
 from featurestore.online.store import first_generation
 
 T = TypeVar("T")

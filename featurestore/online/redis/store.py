@@ -17,10 +17,10 @@ from featurestore.errors import NotReady, RequestError
 from featurestore.online.edition import BufferedEdition
 from featurestore.online.header import OLD_FORMAT, Header, decode_header, readable_header
 from featurestore.online.key_sample import KeySample
-from featurestore.online.redis_client import RedisClient
-from featurestore.online.redis_reads import ATTEMPTS, RedisReads
-from featurestore.online.redis_rows import visible
-from featurestore.online.redis_writer import LEASE_SECONDS, RedisWriter
+from featurestore.online.redis.client import RedisClient
+from featurestore.online.redis.reads import ATTEMPTS, RedisReads
+from featurestore.online.redis.rows import visible
+from featurestore.online.redis.writer import LEASE_SECONDS, RedisWriter
 from featurestore.online.rows import Shape
 from featurestore.online.store import ANY, Cursor, EncodedKeys, EncodedReads, From, Read, first_generation
 from featurestore.online.stored_table import read_rows

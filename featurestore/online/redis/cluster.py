@@ -11,9 +11,9 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterError, RedisError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from featurestore.online.redis_address import CLUSTER_SCHEMES
-from featurestore.online.redis_lease import Lease, Lost
-from featurestore.online.redis_server_rows import SCAN_ROWS, Values
+from featurestore.online.redis.address import CLUSTER_SCHEMES
+from featurestore.online.redis.lease import Lease, Lost
+from featurestore.online.redis.server_rows import SCAN_ROWS, Values
 
 _PORT = 6379
 # No transaction spans the slots of the lease and of a row, so a row itself refuses a writer that was replaced by a later one.

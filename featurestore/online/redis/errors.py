@@ -9,7 +9,7 @@ import orjson
 from redis.exceptions import OutOfMemoryError, RedisClusterException, RedisError
 
 from featurestore.errors import NotReady, OutOfResources
-from featurestore.online.redis_address import RedisNames
+from featurestore.online.redis.address import RedisNames
 
 
 @contextlib.contextmanager

@@ -11,8 +11,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from featurestore.online.redis_address import ANSWER_SECONDS, CONNECT_SECONDS
-from featurestore.online.redis_server_rows import Values
+from featurestore.online.redis.address import ANSWER_SECONDS, CONNECT_SECONDS
+from featurestore.online.redis.server_rows import Values
 
 CONNECTIONS = 2
 """Connections of one process. One more than one, so that a large answer does not hold up all others."""

@@ -8,13 +8,13 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from featurestore.online.redis_address import ANSWER_SECONDS, CONNECT_SECONDS, SENTINEL_SCHEMES, RedisAddress
-from featurestore.online.redis_cluster import cluster_options
-from featurestore.online.redis_cluster_shared import ClusterConnections
-from featurestore.online.redis_errors import redis_errors
-from featurestore.online.redis_reads import ATTEMPTS, RedisReads
-from featurestore.online.redis_sentinel import connect_by_sentinel
-from featurestore.online.redis_shared import SharedConnections
+from featurestore.online.redis.address import ANSWER_SECONDS, CONNECT_SECONDS, SENTINEL_SCHEMES, RedisAddress
+from featurestore.online.redis.cluster import cluster_options
+from featurestore.online.redis.cluster_connections import ClusterConnections
+from featurestore.online.redis.errors import redis_errors
+from featurestore.online.redis.reads import ATTEMPTS, RedisReads
+from featurestore.online.redis.sentinel import connect_by_sentinel
+from featurestore.online.redis.shared_connections import SharedConnections
 from featurestore.online.store import EncodedKeys, EncodedReads
 
 

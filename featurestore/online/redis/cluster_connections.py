@@ -9,9 +9,9 @@ from redis.crc import key_slot
 from redis.exceptions import ClusterDownError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from featurestore.online.redis_address import ANSWER_SECONDS, CONNECT_SECONDS
-from featurestore.online.redis_server_rows import Values
-from featurestore.online.redis_shared import SharedConnections
+from featurestore.online.redis.address import ANSWER_SECONDS, CONNECT_SECONDS
+from featurestore.online.redis.server_rows import Values
+from featurestore.online.redis.shared_connections import SharedConnections
 
 
 class ClusterConnections:

@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 from featurestore.errors import NotReady
-from featurestore.online.environment import Environment
+from featurestore.online.lmdb.environment import Environment
 
 _FIRST_MAP_BYTES = 1 << 30
 

@@ -10,9 +10,9 @@ import msgspec
 from featurestore.online.edition import TableChange
 from featurestore.online.header import Header, decode_header, next_header, readable_header
 from featurestore.online.key_sample import KeySample
-from featurestore.online.redis_client import RedisClient
-from featurestore.online.redis_lease import Lease, Lost
-from featurestore.online.redis_rows import HEAD, changes, visible
+from featurestore.online.redis.client import RedisClient
+from featurestore.online.redis.lease import Lease, Lost
+from featurestore.online.redis.rows import HEAD, changes, visible
 from featurestore.online.store import check_since, first_generation
 
 _STEP_ROWS = 2000

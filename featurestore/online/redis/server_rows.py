@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from featurestore.online.redis_lease import Lease
+from featurestore.online.redis.lease import Lease
 
 SCAN_ROWS = 5000
 Values = list[bytes | None]

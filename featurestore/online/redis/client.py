@@ -10,12 +10,12 @@ from redis.cluster import RedisCluster
 from redis.exceptions import LockError, ResponseError
 from redis.retry import Retry
 
-from featurestore.online.redis_address import ANSWER_SECONDS, CONNECT_SECONDS, SENTINEL_SCHEMES, RedisAddress
-from featurestore.online.redis_cluster import ClusterRows, connect_to_cluster
-from featurestore.online.redis_errors import redis_errors
-from featurestore.online.redis_lease import Lease
-from featurestore.online.redis_sentinel import connect_by_sentinel
-from featurestore.online.redis_server_rows import RedisRows, ServerRows
+from featurestore.online.redis.address import ANSWER_SECONDS, CONNECT_SECONDS, SENTINEL_SCHEMES, RedisAddress
+from featurestore.online.redis.cluster import ClusterRows, connect_to_cluster
+from featurestore.online.redis.errors import redis_errors
+from featurestore.online.redis.lease import Lease
+from featurestore.online.redis.sentinel import connect_by_sentinel
+from featurestore.online.redis.server_rows import RedisRows, ServerRows
 
 # One retry is enough for an idle connection that the server has closed, and a server that is down is reported at once.
 _RETRIES = 1

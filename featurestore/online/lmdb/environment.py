@@ -15,8 +15,8 @@ import orjson
 from featurestore import private
 from featurestore.errors import NotReady, OutOfResources
 from featurestore.online.files import READERS, has_content, identity_of, is_full_disk, reserve_lock_file, status_of
-from featurestore.online.lmdb_pages import damage
-from featurestore.online.rw_lock import ReadWriteLock
+from featurestore.online.lmdb.pages import damage
+from featurestore.online.lmdb.rw_lock import ReadWriteLock
 
 T = TypeVar("T")
 _DAMAGE_ERRORS = (

@@ -15,9 +15,9 @@ import pyarrow as pa
 from featurestore import private
 from featurestore.errors import RequestError
 from featurestore.online.edition import BufferedEdition, TableChange
-from featurestore.online.environments import ENVIRONMENTS, Environments
-from featurestore.online.fill_lock import FillLock
 from featurestore.online.header import OLD_FORMAT, Header, decode_header, next_header, readable_header
+from featurestore.online.lmdb.environments import ENVIRONMENTS, Environments
+from featurestore.online.lmdb.fill_lock import FillLock
 from featurestore.online.publish_buffer import PublishBuffer
 from featurestore.online.rows import Shape, replaces
 from featurestore.online.store import ANY, Cursor, EncodedKeys, EncodedRead, EncodedReads, From, Read, check_since, first_generation
