@@ -1,7 +1,7 @@
 """The features of a stamped model: looked up online or as of a time, and overridden by features from the caller."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 import pyarrow as pa
@@ -24,10 +24,15 @@ SentFeatures = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True)
 class FeatureRows:
-    """The columns of keys, request fields and features by name, and the snapshots of the feature tables."""
+    """The columns of keys, request fields and features by name, and the snapshots of the feature tables.
+
+    `sent` has the features from the caller. `as_of` is the time of each row; None: the time of the lookup.
+    """
 
     columns: Mapping[str, Values]
     snapshots: Mapping[str, int | None]
+    sent: SentFeatures = field(default_factory=dict)
+    as_of: pa.ChunkedArray | None = None
 
 
 def look_up_online(store: FeatureStore, stamp: Stamp, rows: Sequence[Mapping[str, Any]]) -> FeatureRows:
@@ -46,7 +51,7 @@ def look_up_online(store: FeatureStore, stamp: Stamp, rows: Sequence[Mapping[str
     own = {name: [coerce_value(row[name], sql_types[name], name) for row in rows] for name in (*plan.entity_columns, *dict(plan.request))}
     sent = {name for row in rows for name in row}.intersection(plan.feature_names)
     given = {name: [row.get(name) for row in rows] for name in sent}
-    return FeatureRows(with_overrides(store, stamp, {**own, **looked_up}, given), response.snapshots)
+    return FeatureRows(with_overrides(store, stamp, {**own, **looked_up}, given), response.snapshots, _without_missing(given))
 
 
 def join_as_of(
@@ -61,7 +66,8 @@ def join_as_of(
     known = cast('Literal["now", "then"]', stamp.known)
     joined = store.point_in_time(stamp.plan, rows, timestamp, known=known, snapshots=snapshots)
     columns = dict(zip(joined.schema.names, joined.columns, strict=True))
-    return FeatureRows(with_overrides(store, stamp, columns, given), snapshots or {})
+    overridden = with_overrides(store, stamp, columns, given)
+    return FeatureRows(overridden, snapshots or {}, _without_missing(given), columns[timestamp].cast(pa.timestamp("us", tz="UTC")))
 
 
 def with_overrides(store: FeatureStore, stamp: Stamp, columns: Mapping[str, Values], given: SentFeatures) -> Mapping[str, Values]:
@@ -70,8 +76,7 @@ def with_overrides(store: FeatureStore, stamp: Stamp, columns: Mapping[str, Valu
     Raises: TypeMismatch naming the feature.
     """
     _refuse_nan(given, sql_types_of(stamp.plan))
-    sent = {name: [to_python(value) for value in values] for name, values in given.items()}
-    sent = {name: values for name, values in sent.items() if any(value is not None for value in values)}
+    sent = _without_missing(given)
     if not sent:
         return columns
     plan, sql_types, result = stamp.plan, sql_types_of(stamp.plan), dict(columns)
@@ -106,6 +111,12 @@ def check_missing(stamp: Stamp, policy: str, columns: Mapping[str, Values]) -> N
                 raise RequestError(
                     f"row {row}: {use.label} has no features for {keys}; missing='error' forbids scoring without features", row=row
                 )
+
+
+def _without_missing(given: SentFeatures) -> SentFeatures:
+    """The sent features with None for every missing value, without those that no row has."""
+    sent = {name: [to_python(value) for value in values] for name, values in given.items()}
+    return {name: values for name, values in sent.items() if any(value is not None for value in values)}
 
 
 def _derived(value: Any, numeric: bool, name: str) -> Any:

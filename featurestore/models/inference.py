@@ -1,74 +1,129 @@
-"""The inference log: a row for each prediction, with keys, request fields, features and result."""
+"""The inference log: a row for each prediction, with typed columns for keys, request fields, features and result."""
 
 import json
 import re
-from collections.abc import Sequence
-from datetime import date, datetime
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 
-from featurestore.lakehouse import tables, writes
-from featurestore.models import model_versions
+from featurestore.lakehouse import tables, tags, writes
+from featurestore.lakehouse.table import Table
+from featurestore.models.bundle import Native
 from featurestore.models.features import FeatureRows
-from featurestore.models.stamp import Stamp
-from featurestore.models.values import to_list
+from featurestore.models.values import sql_types_of, to_arrow, to_list
 from featurestore.store import FeatureStore
 from featurestore.values import times
 
-# Features are JSON, so that all versions of a model can share one table.
+MOMENT = pa.timestamp("us", tz="UTC")
 SCHEMA = pa.schema(
     [
-        ("predicted_at", pa.timestamp("us", tz="UTC")),
+        ("predicted_at", MOMENT),
         ("model", pa.string()),
         ("version", pa.string()),
+        ("model_id", pa.string()),
+        ("run_id", pa.string()),
         ("training_set", pa.string()),
-        ("entity", pa.string()),
-        ("request", pa.string()),
-        ("features", pa.string()),
-        ("prediction", pa.string()),
+        ("as_of", MOMENT),
+        ("overridden", pa.list_(pa.string())),
         ("snapshots", pa.string()),
     ]
 )
+"""The columns of every inference table; those of the values are added beside them."""
+EARLY = ("entity", "request", "features")
+"""Columns of tables of early releases, which held values as JSON, as their `prediction` did; they are NULL in new rows."""
+PREDICTION = "prediction"
+TAG = "inference-"
+"""The prefix of the tags of snapshots that rows name."""
 
 
 def record_predictions(
-    store: FeatureStore, stamp: Stamp, model_uri: str, found: FeatureRows, predictions: Sequence[Any], batch: str | None = None
+    store: FeatureStore, native: Native, model: tuple[str, str | None], found: FeatureRows, predictions: pa.ChunkedArray, batch: str | None
 ) -> None:
     """Append a row for each prediction to `<inference namespace>.<model>`; concurrent writers do not conflict.
 
-    A `batch` that is already in the table is not added again. Characters of the model's name that a table name cannot have become _.
+    `model` is its name and version. A `batch` that is already in the table is not added again. The snapshots that the rows name are tagged
+    first, so that they never expire. Characters of the model's name that a table name cannot have become _.
     """
-    model, version = model_versions.name_and_version(model_uri)
-    identifier = f"{store.settings.inference_namespace}.{re.sub(r'[^A-Za-z0-9_]', '_', model)}"
+    name, version = model
+    identifier = f"{store.settings.inference_namespace}.{re.sub(r'[^A-Za-z0-9_]', '_', name)}"
     table = tables.create_if_absent(store.catalog, identifier, SCHEMA, month_of="predicted_at")
-    plan, count = stamp.plan, len(predictions)
+    tables.add_missing_columns(table, list(SCHEMA))
+    _keep_snapshots(store, found.snapshots)
+    stamp, count, now = native.stamp, len(predictions), times.now()
     snapshots = {table: None if snapshot is None else str(snapshot) for table, snapshot in found.snapshots.items()}
-    rows = {
-        "predicted_at": [times.now()] * count,
-        "model": [model] * count,
-        "version": [version] * count,
-        "training_set": [stamp.training_set] * count,
-        "entity": _documents(found, plan.entity_columns, count),
-        "request": _documents(found, [name for name, _ in plan.request], count),
-        "features": _documents(found, stamp.features, count),
-        "prediction": [_json(value) for value in predictions],
-        "snapshots": [_json(snapshots)] * count,
+    rows: dict[str, Any] = {
+        "predicted_at": pa.repeat(pa.scalar(now, MOMENT), count),
+        "model": _repeated(name, count),
+        "version": _repeated(version, count),
+        "model_id": _repeated(native.model.metadata.model_id, count),
+        "run_id": _repeated(native.model.metadata.run_id, count),
+        "training_set": _repeated(stamp.training_set, count),
+        "as_of": pa.repeat(pa.scalar(now, MOMENT), count) if found.as_of is None else found.as_of,
+        "overridden": _overridden(found, count),
+        "snapshots": _repeated(json.dumps(snapshots, separators=(",", ":")), count),
     }
-    reader = pa.table(rows, SCHEMA).to_reader()
-    writes.append_retrying(table, reader, summary={"featurestore.action": "score"}, once=batch)
+    rows |= _value_columns(table, {**_values(native, found), PREDICTION: _plain(predictions)})
+    for field in tables.arrow_schema(table):
+        rows.setdefault(field.name, pa.nulls(count, field.type))
+    writes.append_retrying(table, pa.table(rows).to_reader(), summary={"featurestore.action": "score"}, once=batch)
 
 
-def _documents(found: FeatureRows, names: Sequence[str], rows: int) -> list[str]:
-    columns = {name: to_list(found.columns[name]) for name in names}
-    return [_json({name: values[row] for name, values in columns.items()}) for row in range(rows)]
+def _keep_snapshots(store: FeatureStore, snapshots: Mapping[str, int | None]) -> None:
+    for name, snapshot in snapshots.items():
+        if snapshot is not None:
+            tags.set_tag(tables.load(store.catalog, f"{store.settings.features_namespace}.{name}"), f"{TAG}{snapshot}", snapshot)
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, default=_text, separators=(",", ":"))
+def _values(native: Native, found: FeatureRows) -> dict[str, pa.Array | pa.ChunkedArray]:
+    plan, sql_types = native.stamp.plan, sql_types_of(native.stamp.plan)
+    names = dict.fromkeys([*plan.entity_columns, *dict(plan.request), *native.stamp.features])
+    return {name: _plain(to_arrow(found.columns[name], sql_types.get(name))) for name in names}
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, datetime):
-        return str(times.text(times.micros(value)))
-    return value.isoformat() if isinstance(value, date) else str(value)
+def _value_columns(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values by the names of their columns, which the table then has.
+
+    A value has the column of its name; value_<name> if that is one of ours; <name>_<type> if the column has another type, as after a change
+    of the view or of the model.
+    """
+    while True:
+        known = {field.name: field.type for field in tables.arrow_schema(table)}
+        reserved = {*SCHEMA.names, *EARLY, *([PREDICTION] if EARLY[0] in known and known[EARLY[0]] == pa.string() else [])}
+        columns = {_column_name(name, array.type, known, reserved): array for name, array in values.items()}
+        missing = [pa.field(name, array.type) for name, array in columns.items() if name not in known]
+        if not missing:
+            return columns
+        # Another writer may have added one of the names with another type meanwhile.
+        tables.add_missing_columns(table, missing)
+
+
+def _column_name(name: str, arrow_type: pa.DataType, known: Mapping[str, pa.DataType], reserved: set[str]) -> str:
+    own = f"value_{name}" if name in reserved else name
+    if known.get(own, arrow_type) == arrow_type:
+        return own
+    return f"{own}_{re.sub(r'[^a-z0-9]+', '_', str(arrow_type).lower()).strip('_')}"
+
+
+def _plain(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """The values with the type of the column that they get; what Iceberg has no type for as JSON text."""
+    if pa.types.is_null(values.type):
+        return values.cast(pa.string())
+    if pa.types.is_struct(values.type):
+        return pa.array([None if value is None else json.dumps(value, default=str) for value in values.to_pylist()], pa.string())
+    plain = tables.stored_type(values.type)
+    return values if plain == values.type else values.cast(plain)
+
+
+def _overridden(found: FeatureRows, count: int) -> pa.Array:
+    """The features that the caller sent instead of the looked-up ones, for each row."""
+    if not found.sent:
+        return pa.repeat(pa.scalar([], pa.list_(pa.string())), count)
+    names = sorted(found.sent)
+    columns = [to_list(found.sent[name]) for name in names]
+    rows = [[name for name, column in zip(names, columns, strict=True) if column[row] is not None] for row in range(count)]
+    return pa.array(rows, pa.list_(pa.string()))
+
+
+def _repeated(value: str | None, count: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, pa.string()), count)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -76,16 +77,19 @@ def choose_inputs(
     return inputs, bool(own) or by_name or not hasattr(native, "n_features_in_")
 
 
-def make_frame(inputs: Sequence[Input], columns: Mapping[str, Values], *, named: bool, matrix: bool, nullable: bool) -> Any:
+def make_frame(
+    inputs: Sequence[Input], columns: Mapping[str, Values], *, named: bool, matrix: bool, nullable: bool, exact: bool = False
+) -> Any:
     """The model's columns with the types of the training: a DataFrame, or without `named` a bare array.
 
     `matrix` converts all columns to one block of doubles, which is several times faster, for models that do the same. `nullable` converts
     integers and booleans with NULL to pandas' nullable types, as `to_pandas` does, instead of doubles.
+    `exact` gives decimals as Decimal, as `to_pandas` does, where they are not converted to a block.
     """
     if matrix and all(column.numeric for column in inputs):
         block = np.column_stack([_doubles(columns[column.name]) for column in inputs])
         return pd.DataFrame(block, columns=[column.name for column in inputs], copy=False) if named else block
-    result = pd.DataFrame({column.name: _column(column, columns[column.name], named and nullable) for column in inputs})
+    result = pd.DataFrame({column.name: _column(column, columns[column.name], named and nullable, exact) for column in inputs})
     return result if named else result.to_numpy()
 
 
@@ -136,7 +140,9 @@ def _check_count(native: Any, names: Sequence[str], manifest: Mapping[str, Any])
         )
 
 
-def _column(column: Input, values: Values, nullable: bool) -> Any:
+def _column(column: Input, values: Values, nullable: bool, exact_decimals: bool) -> Any:
+    if column.type.startswith("decimal") and nullable and exact_decimals:
+        return _decimals(values)
     if not column.numeric:
         return _others(column, values)
     if column.type in _FLOATS:
@@ -185,6 +191,13 @@ def _doubles(values: Values) -> np.ndarray[Any, np.dtype[np.float64]]:
         return np.array(values, dtype=np.float64)
     numbers = values.cast(pa.uint8()) if pa.types.is_boolean(values.type) else values
     return np.asarray(numbers.cast(pa.float64(), safe=False).to_numpy())
+
+
+def _decimals(values: Values) -> Any:
+    """Decimals as objects, None for NULL; a caller's number that is no decimal by its digits."""
+    given = values.to_pylist() if isinstance(values, pa.ChunkedArray) else values
+    exact = [value if value is None or isinstance(value, Decimal) else Decimal(str(value)) for value in given]
+    return pd.Series(exact, dtype=object)
 
 
 def _others(column: Input, values: Values) -> Any:

@@ -104,6 +104,7 @@ def make_stamp(
         store=locate_store.describe_store(store.settings),
         predict_fn=predict_fn,
         part=training_set.part,
+        exact_decimals=True,
     )
 
 

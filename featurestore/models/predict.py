@@ -36,7 +36,9 @@ def predict(native: Native, columns: Mapping[str, Values], params: Mapping[str, 
     """
     stamp = native.stamp
     try:
-        frame = inputs.make_frame(stamp.inputs, columns, named=stamp.named, matrix=native.matrix, nullable=native.nullable)
+        frame = inputs.make_frame(
+            stamp.inputs, columns, named=stamp.named, matrix=native.matrix, nullable=native.nullable, exact=stamp.exact_decimals
+        )
         return native.predict(frame, params)
     except FeatureStoreError:
         raise

@@ -12,7 +12,7 @@ import pyarrow as pa
 from featurestore.dsl.csv_format import Csv
 from featurestore.errors import RequestError, near
 from featurestore.lakehouse import tables
-from featurestore.models import features, inference, locate_store, predict, store_access, tracking
+from featurestore.models import features, inference, locate_store, model_versions, predict, store_access, tracking
 from featurestore.models.bundle import Native
 from featurestore.models.features import FeatureRows, SentFeatures
 from featurestore.models.mlflow_client import asking, local_path, mlflow
@@ -77,8 +77,12 @@ def score(
     settings = load_settings() if store is None else store.settings
     tracking.use_tracking(None if store is None else settings)
     with TemporaryDirectory() as scratch:
-        with limited(TRANSFER_SECONDS), asking("model", model_uri):
-            folder = mlflow.artifacts.download_artifacts(local_path(model_uri), dst_path=scratch)
+        with limited(TRANSFER_SECONDS):
+            # An alias may move while rows are scored: then they name the version that scored them.
+            model = ("", None) if log is False else model_versions.name_and_version(model_uri)
+            address = model_uri if model[1] is None else f"models:/{model[0]}/{model[1]}"
+            with asking("model", model_uri):
+                folder = mlflow.artifacts.download_artifacts(local_path(address), dst_path=scratch)
         native = Native(Path(folder), allow_pickle=settings.allow_pickle)
         used_store = locate_store.find_store(native.stamp, store)
         try:
@@ -86,7 +90,7 @@ def score(
             looked_up, scored = _score(native, used_store, rows, at, missing, params)
             if log is not False:
                 batch = log if isinstance(log, str) else None
-                inference.record_predictions(used_store, native.stamp, model_uri, looked_up, scored.column(PREDICTION).to_pylist(), batch)
+                inference.record_predictions(used_store, native, model, looked_up, scored.column(PREDICTION), batch)
         finally:
             if store is None:
                 used_store.close()

@@ -19,7 +19,7 @@ PREFIX = "featurestore"
 FOLDER = "featurestore"
 """The folder in a model's artifacts with the stamp, the manifest and the native model's MLmodel."""
 VERSION = 2
-"""The newest version of the stamp's format: 2 has `part` and `files`."""
+"""The newest version of the stamp's format: 2 has `part`, `files` and `exact_decimals`."""
 STAMP, MANIFEST, ORIGINAL = "stamp.json", "manifest.json", "MLmodel"
 
 
@@ -32,6 +32,7 @@ class Stamp:
     features, "nan" or "error". `store` is the address of the store without secrets, as a hint. `predict_fn` is the native model's method
     to call; None: the method that its MLflow flavor calls. `part` is the part of the training set's split that it was trained on; None: all
     rows. `files` are the SHA-256 digests of the native model's files by their paths; None in stamps of early releases.
+    `exact_decimals`: the model gets decimals as Decimal, as `to_pandas` gives them; models of early releases get doubles.
     """
 
     training_set: str
@@ -48,6 +49,7 @@ class Stamp:
     predict_fn: str | None = None
     part: str | None = None
     files: Mapping[str, str] | None = None
+    exact_decimals: bool = False
 
     @property
     def snapshots(self) -> dict[str, int | None]:
@@ -116,6 +118,12 @@ def training_set_id(model_uri: str, settings: Settings | None = None) -> str:
     without a stamp.
     """
     return str(stamped_info(model_uri, settings).metadata[PREFIX]["training_set"])
+
+
+def stamped_digest(model_uri: str, settings: Settings | None = None) -> tuple[str, str]:
+    """The id and the digest of the training set behind a model, as its stamp has them. Raises: as `training_set_id`."""
+    stamped = stamped_info(model_uri, settings).metadata[PREFIX]
+    return str(stamped["training_set"]), str(stamped["digest"])
 
 
 def stamped_info(model_uri: str, settings: Settings | None = None) -> Any:

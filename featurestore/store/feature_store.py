@@ -13,7 +13,7 @@ from featurestore import verbs
 from featurestore.backend import is_model_uri
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl.csv_format import Csv
-from featurestore.errors import RequestError
+from featurestore.errors import DigestMismatch, RequestError
 from featurestore.progress import MaterializationProgress, TrainingSetProgress, materialization_reporter, training_set_reporter
 from featurestore.records import definitions
 from featurestore.records.definitions import Applied
@@ -261,9 +261,18 @@ class FeatureStore(Listings, TableVerbs):
         if not is_model_uri(self._runtime, id_or_model_uri, what):
             return id_or_model_uri
         # mlflow takes a second to import and may not be installed, and only a model URI needs it.
-        from featurestore.models.stamp import training_set_id  # noqa: PLC0415
+        from featurestore.models.stamp import stamped_digest  # noqa: PLC0415
 
-        return training_set_id(id_or_model_uri, self.settings)
+        id, digest = stamped_digest(id_or_model_uri, self.settings)
+        recorded = self.get_training_set(id).digest
+        if recorded != digest:
+            raise DigestMismatch(
+                f"the stamp of {id_or_model_uri} has the digest {digest} for training set {id}, which is recorded with {recorded}: the stamp"
+                " or the training set was changed; log the model again with the training set that it was trained on",
+                recorded=recorded,
+                stamped=digest,
+            )
+        return id
 
 
 def confine(store: FeatureStore, endable: ExpressionEvaluator | None = None) -> FeatureStore:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -12,9 +13,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import xgboost
+from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+from sklearn.tree import DecisionTreeClassifier
 
 from tests.models.vendor import VENDOR_WARNINGS, PythonModel, mlflow  # isort: skip - before anything else imports it
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, models
@@ -158,3 +162,46 @@ def test_the_type_of_a_column_is_that_of_training_where_the_values_fit_it() -> N
 def test_a_library_that_makes_an_array_of_its_frame_gets_doubles() -> None:
     assert column("int64", [3, None], nullable=False) == ("float64", [3.0, None])
     assert column("bool", [True, None], nullable=False) == ("float64", [1.0, None])
+
+
+@pytest.fixture(scope="module")
+def priced(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FeatureStore, TrainingSet]]:
+    """A store with decimals and booleans, some of them NULL, of twenty customers."""
+    settings = Settings(home=tmp_path_factory.mktemp("priced"), mlflow_tracking_uri=mlflow.get_tracking_uri())
+    with FeatureStore(settings=settings) as store:
+        count = range(20)
+        columns = {
+            "price": pa.array([None if n % 5 == 1 else Decimal(f"{n % 4}.10") for n in count], pa.decimal128(10, 2)),
+            "cost": pa.array([Decimal(f"{n % 3}.25") for n in count], pa.decimal128(10, 2)),
+            "active": [None if n % 5 == 0 else n % 2 == 0 for n in count],
+        }
+        load_source(store, "raw.a", pa.table({"customer_id": list(count), "t": pa.array([AT] * 20, STAMP), **columns}))
+        source = Source("a", table="raw.a", timestamp="t")
+        view = FeatureView("va", entity=Entity("customer", keys="customer_id"), source=source, features=list(columns))
+        store.apply([FeatureService("priced", features=[view])])
+        store.materialize(end="2026-03-20")
+        rows = pd.DataFrame({"customer_id": count, "now": pd.Timestamp("2026-03-10", tz="UTC"), "label": [n % 2 for n in count]})
+        yield store, store.training_set("priced", rows, timestamp="now", label="label")
+
+
+@pytest.mark.parametrize("columns", [["price"], ["cost", "active"], ["price", "cost", "active"]])
+@pytest.mark.parametrize("encoder", [OneHotEncoder, OrdinalEncoder])
+def test_encoders_see_at_scoring_what_they_saw_in_training(
+    priced: tuple[FeatureStore, TrainingSet], encoder: Any, columns: list[str]
+) -> None:
+    store, made = priced
+    rows = made.to_pandas()
+    model = make_pipeline(make_column_transformer((encoder(handle_unknown="error"), columns)), DecisionTreeClassifier(random_state=0))
+    model.fit(rows[columns], rows["label"])
+    info = models.log_model(model, training_set=made, pip_requirements=["scikit-learn"], store=store)
+    for at in ("training", "online"):
+        scored = models.score(info.model_uri, rows[["customer_id", "now"]], at=at, store=store)
+        assert scored["prediction"].tolist() == model.predict(rows[columns]).tolist()
+
+
+def test_decimals_of_models_that_early_releases_stamped_stay_doubles() -> None:
+    values = [Decimal("1.10"), None]
+    frame = partial(make_frame, [Input("price", "feature", "decimal128(10, 2)", True)], {"price": values}, named=True, matrix=False)
+    assert frame(nullable=True)["price"].dtype == np.float64
+    assert frame(nullable=True, exact=True)["price"].tolist() == values
+    assert frame(nullable=False, exact=True)["price"].dtype == np.float64

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from featurestore import FeatureStore, models
-from featurestore.errors import NotFound, RequestError
+from featurestore.errors import DigestMismatch, NotFound, RequestError
 from featurestore.models import locate_store
 from featurestore.models.model_logging import make_stamp
 from featurestore.models.stamp import stamp_from_dict, training_set_id
@@ -101,6 +101,16 @@ def test_only_a_stamped_version_gets_an_alias(world: World) -> None:
         models.set_alias("unstamped", "champion", 1, store=world.store)
     with pytest.raises(NotFound, match="models:/unstamped/5"):
         models.set_alias("unstamped", "champion", 5, store=world.store)
+
+
+def test_a_stamp_of_another_digest_is_found_by_rebuild(world: World, tmp_path: Path) -> None:
+    info = models.log_model(world.model, training_set=world.training_set)
+    folder = Path(mlflow.artifacts.download_artifacts(info.model_uri, dst_path=str(tmp_path)))
+    file = folder / "MLmodel"
+    file.write_text(file.read_text().replace(world.training_set.digest, "f" * 64))
+    assert world.store.rebuild(info.model_uri).digest == world.training_set.digest
+    with pytest.raises(DigestMismatch, match=rf"the stamp of .* has the digest f{{64}} for training set {world.training_set.id}"):
+        world.store.rebuild(str(folder))
 
 
 def test_a_stamp_survives_json(world: World) -> None:

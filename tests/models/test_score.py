@@ -13,6 +13,7 @@ import pytest
 
 from featurestore import Csv, models
 from featurestore.errors import NotFound, RequestError
+from featurestore.lakehouse import tables, writes
 from tests.faults.fault import Failure, Fault
 from tests.faults.wires import MOMENTS, Sql
 from tests.models import worlds
@@ -113,15 +114,53 @@ def test_what_is_wrong_is_named(logged: Any) -> None:
 def test_what_was_said_is_logged(world: World, logged: Any) -> None:
     models.score("models:/churn/1", keys(3, UNKNOWN), at="online", log=True)
     models.score("models:/churn/1", keys(4), at=worlds.END, log=True)
+    sent = keys(5).assign(age=90)
+    models.score("models:/churn/1", sent, at="online", log=True)
     rows = world.store.catalog.load_table("inference.churn").scan().to_arrow().to_pylist()
-    assert sorted(row["entity"] for row in rows) == ['{"customer_id":3}', '{"customer_id":4}', '{"customer_id":999}']
-    assert {(row["model"], row["version"], row["training_set"]) for row in rows} == {("churn", "1", world.training_set.id)}
+    assert sorted(row["customer_id"] for row in rows) == [3, 4, 5, 999]
+    named = {(row["model"], row["version"], row["model_id"], row["run_id"], row["training_set"]) for row in rows}
+    assert named == {("churn", "1", logged.model_id, logged.run_id, world.training_set.id)}
     snapshots = {table: str(snapshot) for table, snapshot in world.training_set.snapshots.items()}
     assert all(json.loads(row["snapshots"]) == snapshots for row in rows)
-    first = next(row for row in rows if row["entity"] == '{"customer_id":3}')
-    assert json.loads(first["features"])["age"] == 23
-    assert json.loads(first["request"]) == {"basket": 10.0, "asked_at": "2026-03-25T00:00:00.000000Z"}
-    assert json.loads(first["prediction"]) in (True, False)
+    first, second, third = (next(row for row in rows if row["customer_id"] == customer) for customer in (3, 4, 5))
+    assert (first["age"], third["age"], first["basket"]) == (23, 90, 10.0)
+    assert first["asked_at"] == datetime(2026, 3, 25, tzinfo=UTC)
+    assert [row["overridden"] for row in (first, second, third)] == [[], [], ["age"]]
+    assert (first["as_of"], second["as_of"]) == (first["predicted_at"], worlds.END)
+    assert {type(row["prediction"]) for row in rows} == {bool}
+
+
+def test_no_snapshot_that_a_row_names_expires(world: World, logged: Any) -> None:
+    models.score("models:/churn/1", keys(3), at="online", log=True)
+    for table, snapshot in world.training_set.snapshots.items():
+        assert f"inference-{snapshot}" in world.store.catalog.load_table(f"features.{table}").refs()
+
+
+def test_a_table_of_an_early_release_gets_typed_columns_beside_its_own(world: World) -> None:
+    models.log_model(world.model, training_set=world.training_set, registered_model_name="early")
+    names = ("model", "version", "training_set", "entity", "request", "features", "prediction", "snapshots")
+    schema = pa.schema([("predicted_at", pa.timestamp("us", tz="UTC")), *((name, pa.string()) for name in names)])
+    table = tables.create_if_absent(world.store.catalog, "inference.early", schema, month_of="predicted_at")
+    row = {"predicted_at": datetime(2026, 1, 1, tzinfo=UTC), "entity": '{"customer_id":1}', "prediction": "true"}
+    writes.append(table, pa.Table.from_pylist([row], schema).to_reader(), summary={})
+    models.score("models:/early/1", keys(3), at="online", log=True)
+    old, new = sorted(world.store.catalog.load_table("inference.early").scan().to_arrow().to_pylist(), key=lambda row: row["predicted_at"])
+    assert (old["entity"], old["prediction"], old["customer_id"]) == ('{"customer_id":1}', "true", None)
+    assert (new["entity"], new["prediction"], new["customer_id"]) == (None, None, 3)
+    assert new["value_prediction"] in (True, False)
+
+
+def test_versions_of_other_types_share_a_table(world: World, logged: Any) -> None:
+    likely = models.log_model(
+        world.model, training_set=world.training_set, registered_model_name="mixed", pyfunc_predict_fn="predict_proba"
+    )
+    models.log_model(world.model, training_set=world.training_set, registered_model_name="mixed")
+    for version in (1, 2):
+        models.score(f"models:/mixed/{version}", keys(3), at="online", log=True)
+    first, second = sorted(world.store.catalog.load_table("inference.mixed").scan().to_arrow().to_pylist(), key=lambda row: row["version"])
+    assert likely.registered_model_version == 1
+    assert (len(first["prediction"]), first["prediction_bool"]) == (2, None)
+    assert (second["prediction"], type(second["prediction_bool"])) == (None, bool)
 
 
 def test_a_batch_that_is_asked_for_again_is_logged_once(world: World, logged: Any) -> None:
