@@ -267,8 +267,8 @@ class FeatureStore(Listings, TableVerbs):
         recorded = self.get_training_set(id).digest
         if recorded != digest:
             raise DigestMismatch(
-                f"the stamp of {id_or_model_uri} has the digest {digest} for training set {id}, which is recorded with {recorded}: the stamp"
-                " or the training set was changed; log the model again with the training set that it was trained on",
+                f"the stamp of {id_or_model_uri} has the digest {digest} for training set {id}, which is recorded with {recorded}: the"
+                " stamp or the training set was changed; log the model again with the training set that it was trained on",
                 recorded=recorded,
                 stamped=digest,
             )
