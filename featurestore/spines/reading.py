@@ -1,10 +1,11 @@
 """Read a spine from memory, a stream, files, an Iceberg table, or SQL over Iceberg tables."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -27,12 +28,16 @@ MEMORY_BYTES = 256 << 20
 """Streams up to this size are kept in memory, larger ones in a file."""
 
 
+OpenRows: TypeAlias = "tuple[pa.Table | pa.RecordBatchReader, Mapping[str, Any] | None]"
+"""Rows with their origin."""
+
+
 def load_spine(runtime: Runtime, given: Any, plan: ServicePlan, timestamp: str) -> Spine:
     """Read the spine of a service. Raises: RequestError and TypeMismatch naming a column that is missing, misnamed or of a wrong type;
     NotFound for a file or table that does not exist.
     """
-    with open_rows(runtime, coerce_numbers(given, plan, timestamp) if isinstance(given, list) else given, [timestamp]) as rows:
-        return spine_of_rows(rows, plan, timestamp, runtime.settings.spill_path())
+    with open_rows(runtime, coerce_numbers(given, plan, timestamp) if isinstance(given, list) else given, [timestamp]) as (rows, origin):
+        return replace(spine_of_rows(rows, plan, timestamp, runtime.settings.spill_path()), origin=origin)
 
 
 def spine_of_rows(
@@ -61,36 +66,40 @@ def spine_of_rows(
 
 def read_rows(runtime: Runtime, given: Any, times: Sequence[str]) -> pa.Table:
     """Read a caller's spine, in any of the supported forms, as one table."""
-    with open_rows(runtime, given, times) as rows:
+    with open_rows(runtime, given, times) as (rows, _):
         return rows if isinstance(rows, pa.Table) else rows.read_all()
 
 
 @contextmanager
-def open_rows(runtime: Runtime, given: Any, times: Sequence[str] = ()) -> Iterator[pa.Table | pa.RecordBatchReader]:
-    """The rows as they are, if they are in memory; else a stream of them. `times` are the columns of times. Raises: as `load_spine`."""
+def open_rows(runtime: Runtime, given: Any, times: Sequence[str] = ()) -> Iterator[OpenRows]:
+    """The rows as they are, if they are in memory, else a stream of them; and their origin, as in `Spine`.
+
+    `times` are the columns of times. Raises: as `load_spine`.
+    """
     if isinstance(given, pa.RecordBatchReader):
-        yield given
+        yield given, None
     elif isinstance(given, SpineFiles):
         with open_spine_files(runtime.files, lambda: runtime.engine, given.pattern, given.format, times) as rows:
-            yield rows
+            yield rows, None
     elif (table := frames.to_arrow_table(given)) is not None:
-        yield table
+        yield table, None
     else:
         text = os.fspath(given).strip()
         if text.startswith("iceberg:"):
             name, at, snapshot = text.removeprefix("iceberg:").partition("@")
             table = tables.load(runtime.catalog, name)
-            yield scans.read_snapshot(table, _snapshot_id(table, snapshot) if at else table.snapshot_id)
+            snapshot_id = _snapshot_id(table, snapshot) if at else table.snapshot_id
+            yield scans.read_snapshot(table, snapshot_id), {"table": table.name, "snapshot_id": _text(snapshot_id)}
         elif frames.is_query(text):
-            with _open_sql(runtime, text) as rows:
-                yield rows
+            with _open_sql(runtime, text) as opened:
+                yield opened
         else:
             with open_spine_files(runtime.files, lambda: runtime.engine, text, times=times) as rows:
-                yield rows
+                yield rows, None
 
 
 @contextmanager
-def _open_sql(runtime: Runtime, text: str) -> Iterator[pa.RecordBatchReader]:
+def _open_sql(runtime: Runtime, text: str) -> Iterator[OpenRows]:
     try:
         tree = parse_query(text)
         names = query_tables(tree)
@@ -99,7 +108,11 @@ def _open_sql(runtime: Runtime, text: str) -> Iterator[pa.RecordBatchReader]:
     loaded = {name: tables.load(runtime.catalog, name) for name in names}
     at = {name: TableAt(table, table.snapshot_id, None) for name, table in loaded.items()}
     with open_query(runtime, tree, at, "the spine's SQL") as rows:
-        yield rows
+        yield rows, {"sql": text, "tables": {name: _text(table.snapshot_id) for name, table in loaded.items()}}
+
+
+def _text(snapshot_id: int | None) -> str | None:
+    return None if snapshot_id is None else str(snapshot_id)
 
 
 def _snapshot_id(table: Table, text: str) -> int:

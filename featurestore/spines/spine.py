@@ -1,8 +1,9 @@
 """A spine: the rows to train or score on, with converted times and keys, read in batches by the join."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -46,11 +47,16 @@ class SpineRows:
 
 @dataclass(frozen=True)
 class Spine:
-    """All rows of a spine, in order, in memory or in a file. `plan` is the service that they are converted for."""
+    """All rows of a spine, in order, in memory or in a file. `plan` is the service that they are converted for.
+
+    `origin` says where the rows were read, as JSON values: the `table` and its `snapshot_id`, or the `sql` with the snapshots of its
+    `tables`; None for rows of the caller's and of files.
+    """
 
     plan: ServicePlan
     timestamp: str
     source: SpineRows | Spool
+    origin: Mapping[str, Any] | None = None
 
     @property
     def schema(self) -> pa.Schema:

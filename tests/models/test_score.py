@@ -103,7 +103,7 @@ def test_what_is_wrong_is_named(logged: Any) -> None:
         sent = sent.assign(**{str(change["add"]): 1}) if "add" in change else sent
         with pytest.raises(RequestError, match=problem):
             models.score(logged.model_uri, sent, at="online")
-    with pytest.raises(RequestError, match="unless it is 'online' or 'training'"):
+    with pytest.raises(RequestError, match="unless it is 'online', 'training' or 'batch'"):
         models.score(logged.model_uri, keys(3), at="yesterday")
     with pytest.raises(RequestError, match="no features for customer_id=999"):
         models.score(logged.model_uri, keys(UNKNOWN), at="online", missing="error")

@@ -135,8 +135,9 @@ def _training_sets(
 
 def _is_spine(manifest: Mapping[str, Any], target: _Target) -> bool:
     """Whether the rows to train on were read from the target."""
-    read = manifest["spine"].get("table")
-    return read == target.table and (target.column is None or target.column in manifest["spine"]["columns"])
+    spine = manifest["spine"]
+    read = {*spine.get("tables", ()), spine.get("table")}
+    return target.table in read and (target.column is None or target.column in spine["columns"])
 
 
 def _models(

@@ -58,7 +58,7 @@ def request_of_lookups(runtime: Runtime, stack: ExitStack, frame: Any, arguments
     Columns of the frame that are neither keys, times, label nor excluded become request fields of the service, since a model reads them.
     Raises: RequestError, TypeMismatch and DefinitionError naming the argument or the column; NotFound.
     """
-    rows = stack.enter_context(open_rows(runtime, frame, [] if arguments.timestamp is None else [arguments.timestamp]))
+    rows, _ = stack.enter_context(open_rows(runtime, frame, [] if arguments.timestamp is None else [arguments.timestamp]))
 
     def attempt() -> tuple[FeatureService, str]:
         known = definitions.read_registry(runtime)

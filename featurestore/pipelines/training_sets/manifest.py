@@ -15,7 +15,7 @@ from featurestore.records.pinned import Pinned
 from featurestore.values import times
 from featurestore.values.humanize import format_duration
 
-VERSION = 3
+VERSION = 4
 """Increased when a field is added or changes its meaning."""
 
 LIBRARIES = ("duckdb", "pyarrow", "pyiceberg", "sqlglot")
@@ -45,6 +45,7 @@ def describe_join(prepared: PreparedTrainingSet, joined: Joined) -> dict[str, An
             "columns": spine.schema.names,
             "from": times.text(ends[0]) if ends else None,
             "to": times.text(ends[1]) if ends else None,
+            **(spine.origin or {}),
         },
         "label": request.label,
         "known": request.known,
