@@ -16,7 +16,7 @@ from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
 
 if TYPE_CHECKING:
-    from featurestore.client import connect
+    from featurestore.client import connect, connect_async
     from featurestore.settings import Settings
     from featurestore.store import FeatureStore
     from featurestore.store_protocol import Store
@@ -35,6 +35,7 @@ __all__ = [
     "agg",
     "check",
     "connect",
+    "connect_async",
 ]
 
 _LATER = {
@@ -42,6 +43,7 @@ _LATER = {
     "Settings": "featurestore.settings",
     "Store": "featurestore.store_protocol",
     "connect": "featurestore.client",
+    "connect_async": "featurestore.client",
 }
 
 

@@ -112,6 +112,21 @@ class Settings(BaseSettings):
     query_seconds: float = Field(default=60, gt=0, description="time limit in seconds of the queries of any other request")
     query_workers: int = Field(default=2, ge=1, description="requests whose queries a server process runs at the same time")
     query_queue: int = Field(default=16, ge=0, description="requests that may wait until their queries can run; more are refused")
+    lookup_workers: int = Field(
+        default=16, ge=1, description="lookups that a server process runs in threads at the same time; those that are quick need none"
+    )
+    lookup_queue: int = Field(default=256, ge=0, description="lookups that may wait for a thread; more are refused")
+    concurrent_requests: int = Field(
+        default=1024, ge=1, description="requests that a server process works on or has waiting, besides probes; more are refused"
+    )
+    entities_limit: int = Field(
+        default=10_000, ge=1, le=100_000, description="most entities of a lookup, or records of a prediction, in one request"
+    )
+    body_limit: str = Field(default="16MiB", description="size limit of the body of a request, except for uploads")
+    upload_limit: str = Field(default="4GiB", description="size limit of an uploaded spine, as it is sent")
+    gzip_from: str = Field(
+        default="64KiB", description="size from which JSON and Arrow answers are compressed for clients that accept gzip"
+    )
     query_memory_limit: str | None = Field(
         default=None, description="memory limit of the queries of a request; default: memory_limit, else an eighth of the machine's memory"
     )
@@ -151,7 +166,7 @@ class Settings(BaseSettings):
         """`values` as in `featurestore.toml`: texts are converted to secrets, paths and numbers."""
         super().__init__(**values)
 
-    @field_validator("lowest_rate", "spine_limit", "result_limit", "query_spill_limit")
+    @field_validator("lowest_rate", "spine_limit", "result_limit", "query_spill_limit", "body_limit", "upload_limit", "gzip_from")
     @classmethod
     def _size(cls, value: str) -> str:
         byte_sizes.parse(value)
@@ -248,6 +263,18 @@ class Settings(BaseSettings):
     def result_bytes(self) -> int:
         """The limit of the rows of a response in bytes."""
         return byte_sizes.parse(self.result_limit)
+
+    def body_bytes(self) -> int:
+        """The limit of the body of a request in bytes."""
+        return byte_sizes.parse(self.body_limit)
+
+    def upload_bytes(self) -> int:
+        """The limit of an uploaded spine in bytes, as it is sent."""
+        return byte_sizes.parse(self.upload_limit)
+
+    def gzip_bytes(self) -> int:
+        """The size from which answers are compressed, in bytes."""
+        return byte_sizes.parse(self.gzip_from)
 
     def rate_bytes(self) -> int:
         """The minimum transfer rate of a body or response in bytes per second."""

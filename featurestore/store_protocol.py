@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     from featurestore.dsl.csv_format import Csv
     from featurestore.pipelines.lineage.impact_result import Impact
-    from featurestore.pipelines.lookup import OnlineFeatures
     from featurestore.pipelines.maintenance.maintain import TableMaintenance
     from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
     from featurestore.pipelines.maintenance.removal import Removal
     from featurestore.pipelines.maintenance.repair import Repair
     from featurestore.pipelines.materialization.edition import Publication
     from featurestore.pipelines.materialization.outcome import Materializations
+    from featurestore.pipelines.online_features import OnlineFeatures
     from featurestore.pipelines.planning.plan import Plan
     from featurestore.pipelines.training_sets.comparison_result import Comparison
     from featurestore.pipelines.training_sets.listing import TrainingSetInfo

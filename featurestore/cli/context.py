@@ -95,7 +95,8 @@ def store() -> Iterator["Store"]:
         with private.owner_only_umask(), open_store(found) as opened:
             yield opened
     else:
-        with featurestore.connect(address, None if found.token is None else found.token.reveal()) as remote:
+        # Whoever waits at a terminal learns at once that a server is not ready.
+        with featurestore.connect(address, None if found.token is None else found.token.reveal(), retries=0) as remote:
             yield remote
 
 

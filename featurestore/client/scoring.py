@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +10,6 @@ import pyarrow as pa
 from featurestore.client.spines import open_rows
 from featurestore.dsl.csv_format import Csv
 from featurestore.errors import RequestError, brief
-from featurestore.pipelines.prediction import Prediction
 from featurestore.records.listings import ModelInfo
 from featurestore.spines.file_format import with_format
 from featurestore.values import frames
@@ -19,9 +18,6 @@ PREDICTION = "prediction"
 ROWS = 1_000
 """Rows per request, whose JSON body is far below the server's limit."""
 ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[0-9]+)|@(?P<alias>[^/@]+))")
-
-Predict = Callable[[str, Sequence[dict[str, Any]], str | None, str | None], Prediction]
-"""Predicts for records: the model's name, the records, and a version or an alias."""
 
 
 def parse_address(model_uri: Any) -> re.Match[str]:
@@ -64,10 +60,12 @@ def find_model(models: Sequence[ModelInfo], address: re.Match[str]) -> ModelInfo
     return None
 
 
-def append_predictions(rows: pa.Table, taken: Collection[str] | None, address: re.Match[str], predict: Predict) -> pa.Table:
-    """The rows with their predictions. Only the columns `taken` are sent, None: all; the others stay beside the predictions."""
+def batches(rows: pa.Table, taken: Collection[str] | None) -> Iterator[list[dict[str, Any]]]:
+    """The records to send, at most ROWS at once: only the columns `taken`, None: all; the others stay beside the predictions."""
     sent = rows if taken is None else rows.select([name for name in rows.schema.names if name in taken])
-    predictions: list[Any] = []
-    for batch in sent.to_batches(ROWS):
-        predictions.extend(predict(address["name"], batch.to_pylist(), address["version"], address["alias"]).predictions)
+    return (batch.to_pylist() for batch in sent.to_batches(ROWS))
+
+
+def append_predictions(rows: pa.Table, predictions: list[Any]) -> pa.Table:
+    """The rows with their predictions."""
     return rows.append_column(PREDICTION, pa.array(predictions))

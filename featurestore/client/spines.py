@@ -29,7 +29,7 @@ def request_options(request: JoinRequest) -> Iterator[dict[str, Any]]:
     Raises: RequestError, TypeMismatch and NotFound for a spine that cannot be read here.
     """
     spine = request.spine
-    fields = {name: value for name, value in request.to_dict().items() if value is not None}
+    fields = {name: value for name, value in request.to_dict().items() if value is not None and value != []}
     if isinstance(spine, SpineGrid):
         grid = {"start": times.text(spine.start), "end": times.text(spine.end), "every": f"{spine.every // 1_000_000}s"}
         yield {"json": {**fields, "spine": {"grid": grid}}}

@@ -1,212 +1,82 @@
 """`RemoteStore`: the methods of a feature store behind a server, with the arguments, results and errors of a local one."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Callable
+from functools import update_wrapper
+from types import TracebackType
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
-from featurestore.client import decoding, json_rows, scoring
-from featurestore.client.governance import Governance
-from featurestore.client.listings import path_part
-from featurestore.client.training_sets import RemoteTrainingSets
-from featurestore.client.transport import Transport, reading_answer
-from featurestore.compiler import check
-from featurestore.dsl.csv_format import Csv
-from featurestore.dsl.definitions import Definitions
-from featurestore.dsl.documents import definitions_document
-from featurestore.dsl.loader import load_definitions
-from featurestore.errors import DefinitionError
-from featurestore.pipelines.lookup import OnlineFeatures
-from featurestore.pipelines.maintenance.maintain import TableMaintenance
-from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
-from featurestore.pipelines.maintenance.removal import Removal
-from featurestore.pipelines.maintenance.repair import Repair
-from featurestore.pipelines.materialization.edition import Publication
-from featurestore.pipelines.materialization.materialize import ViewProgress
-from featurestore.pipelines.materialization.outcome import Materializations
-from featurestore.pipelines.planning.plan import Plan
-from featurestore.pipelines.prediction import Prediction
-from featurestore.progress import MaterializationProgress, materialization_reporter
-from featurestore.records.names import service_name, view_name, view_names
-from featurestore.values import json_encoding, times
-from featurestore.values.arguments import (
-    Failures,
-    check_age,
-    check_failures,
-    check_flag,
-    check_name,
-    check_sample,
-    check_text,
-    check_version,
-)
-from featurestore.values.pandas_frames import frame_like
-from featurestore.values.value_types import FLOATING
+from featurestore.client.connection import Connection
+from featurestore.client.retries import Retries
+from featurestore.client.steps import Exchange
+from featurestore.client.transport import Transport
+from featurestore.client.verbs import ServerVerbs
+
+P = ParamSpec("P")
+T = TypeVar("T")
+RETRIES = 2
 
 
-def connect(url: str, token: str | None = None, timeout: float = 30.0) -> "RemoteStore":
+def connect(url: str, token: str | None = None, timeout: float = 30.0, retries: int = RETRIES) -> "RemoteStore":
     """The store behind a server, such as `http://host:8080`. Nothing is sent yet.
 
-    `timeout` is the time limit of a response in seconds; jobs of the server may take longer.
+    `timeout` is the time limit of a response in seconds; jobs of the server may take longer. Requests that change nothing are sent up to
+    `retries` more times within it if the server cannot be reached, or answers 503 with Retry-After.
     """
-    return RemoteStore(Transport(url, token, timeout))
+    return RemoteStore(Transport(Connection(url, token, timeout, Retries(retries))))
 
 
-class RemoteStore(RemoteTrainingSets, Governance):
+def _blocking(verb: Callable[Concatenate[ServerVerbs, P], Exchange[T]]) -> "Callable[Concatenate[RemoteStore, P], T]":
+    """The method that runs an exchange in its caller's thread."""
+
+    def call(self: "RemoteStore", /, *arguments: P.args, **named: P.kwargs) -> T:
+        return self._transport.run(verb(self._verbs, *arguments, **named))
+
+    update_wrapper(call, verb)
+    return call
+
+
+class RemoteStore:
     """A feature store behind a server. `FeatureStore` documents the methods that both have. Thread-safe."""
 
-    def plan(self, definitions: Any) -> Plan:
-        """What applying these definitions would change. Files are run here; the server receives their definitions as JSON."""
-        checked = _load_checked(definitions)
-        return self._send_definitions("/v1/plan", checked, {})
+    def __init__(self, transport: Transport) -> None:
+        self._transport, self._verbs = transport, ServerVerbs(transport)
 
-    def apply(self, definitions: Any) -> Plan:
-        """Apply a plan or definitions, all or nothing. Raises: CommitConflict if definitions were applied since the plan was made."""
-        if not isinstance(definitions, Plan):
-            return self._send_definitions("/v1/apply", _load_checked(definitions), {})
-        base = None if definitions.base is None else str(definitions.base)
-        return self._send_definitions("/v1/apply", definitions.definitions, {"base": base})
+    plan = _blocking(ServerVerbs.plan)
+    apply = _blocking(ServerVerbs.apply)
+    materialize = _blocking(ServerVerbs.materialize)
+    publish = _blocking(ServerVerbs.publish)
+    verify_online = _blocking(ServerVerbs.verify_online)
+    remove_version = _blocking(ServerVerbs.remove_version)
+    remove_view = _blocking(ServerVerbs.remove_view)
+    remove_service = _blocking(ServerVerbs.remove_service)
+    maintain = _blocking(ServerVerbs.maintain)
+    repair = _blocking(ServerVerbs.repair)
+    training_set = _blocking(ServerVerbs.training_set)
+    cancel = _blocking(ServerVerbs.cancel)
+    get_training_set = _blocking(ServerVerbs.get_training_set)
+    rebuild = _blocking(ServerVerbs.rebuild)
+    compare = _blocking(ServerVerbs.compare)
+    point_in_time = _blocking(ServerVerbs.point_in_time)
+    online_features = _blocking(ServerVerbs.online_features)
+    predict = _blocking(ServerVerbs.predict)
+    score = _blocking(ServerVerbs.score)
+    parts = _blocking(ServerVerbs.parts)
+    entities = _blocking(ServerVerbs.entities)
+    sources = _blocking(ServerVerbs.sources)
+    views = _blocking(ServerVerbs.views)
+    view = _blocking(ServerVerbs.view)
+    services = _blocking(ServerVerbs.services)
+    service = _blocking(ServerVerbs.service)
+    training_sets = _blocking(ServerVerbs.training_sets)
+    models = _blocking(ServerVerbs.models)
+    impact = _blocking(ServerVerbs.impact)
 
-    def materialize(
-        self,
-        names: str | Sequence[str] | None = None,
-        start: datetime | str | None = None,
-        end: datetime | str | None = None,
-        progress: MaterializationProgress = None,
-        failures: Failures = "raise",
-    ) -> Materializations:
-        """Compute views up to `end`, and wait for it."""
-        raise_error = check_failures(failures) == "raise"
-        bounds = {"start": _time_text(start, "start"), "end": _time_text(end, "end")}
-        job = self._transport.post("/v1/materializations", {"names": view_names(names), **bounds})
-        with materialization_reporter(progress) as report:
-            on_progress = None if report is None else lambda state: report(ViewProgress(**state))
-            ended = self._calls.wait_for_job(job, on_progress, check=False)
-        with reading_answer(self._transport.url):
-            done, error = decoding.decode_materializations(ended)
-        if error is not None and (raise_error or not done.failures):
-            raise error
-        return done
+    def close(self) -> None:
+        """Close all connections."""
+        self._transport.close()
 
-    def publish(self, names: str | Sequence[str] | None = None, full: bool = False) -> list[Publication]:
-        """Publish feature tables to the online store, as the next `materialize` would, without computing anything."""
-        return self._calls.run_listing_job(Publication, "/v1/publications", {"names": view_names(names), "full": check_flag(full, "full")})
+    def __enter__(self) -> Self:
+        return self
 
-    def verify_online(self, names: str | Sequence[str] | None = None, sample: int | None = None) -> list[OnlineComparison]:
-        """Compare the online rows of views with the newest rows of their feature tables, bit for bit.
-
-        Values of differences are as JSON has them: decimals, dates and times are text.
-        """
-        return self._calls.run_listing_job(
-            OnlineComparison, "/v1/verifications", {"names": view_names(names), "sample": check_sample(sample)}
-        )
-
-    def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
-        """Remove an older version of a view with its table and its online rows."""
-        return self._calls.delete(
-            Removal, f"/v1/views/{path_part(view_name(view), 'view')}/versions/{check_version(version)}", check_flag(dry_run, "dry_run")
-        )
-
-    def remove_view(self, view: str, dry_run: bool = False) -> Removal:
-        """Remove a view with all its versions."""
-        return self._calls.delete(Removal, f"/v1/views/{path_part(view_name(view), 'view')}", check_flag(dry_run, "dry_run"))
-
-    def remove_service(self, service: str, dry_run: bool = False) -> Removal:
-        """Remove a service with all its versions."""
-        return self._calls.delete(Removal, f"/v1/services/{path_part(service_name(service), 'service')}", check_flag(dry_run, "dry_run"))
-
-    def maintain(
-        self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None
-    ) -> list[TableMaintenance]:
-        """Expire snapshots that nothing pins, remove orphan files, and compact small files; ages in whole seconds."""
-        body: dict[str, Any] = {"older_than": _seconds(older_than, "older_than"), "dry_run": check_flag(dry_run, "dry_run")}
-        if fold_older_than is not None:
-            body["fold_older_than"] = _seconds(fold_older_than, "fold_older_than")
-        return self._calls.run_listing_job(TableMaintenance, "/v1/maintenance", body)
-
-    def repair(self, dry_run: bool = False) -> list[Repair]:
-        """Roll every table with missing files back to its last complete snapshot."""
-        return self._calls.run_listing_job(Repair, "/v1/repairs", {"dry_run": check_flag(dry_run, "dry_run")})
-
-    def online_features(
-        self, service: str, entities: Sequence[Mapping[str, Any]], request: Sequence[Mapping[str, Any]] | None = None
-    ) -> OnlineFeatures:
-        """The newest features of each entity."""
-        name = service_name(service)
-        body = {"entities": json_rows.check_entities(entities, "entities")}
-        if request is not None:
-            body["request"] = json_rows.check_entities(request, "request")
-        if any(map(json_rows.has_nan, body.values())):
-            described = self.service(name)
-            floats = [name for name, sql_type in {**described.key_types, **described.request}.items() if sql_type in FLOATING]
-            body = {argument: json_rows.without_nan(rows, floats) for argument, rows in body.items()}
-        answer = self._post_json(f"/v1/services/{path_part(name, 'service')}/online", body)
-        with reading_answer(self._transport.url):
-            return decoding.decode_online_features(answer)
-
-    def predict(
-        self,
-        model: str,
-        records: Sequence[Mapping[str, Any]],
-        version: int | str | None = None,
-        alias: str | None = None,
-        params: Mapping[str, Any] | None = None,
-    ) -> Prediction:
-        """Predict for rows of keys and request fields, with the newest features of the server's online store.
-
-        `model` is a registered name; without `version` and `alias`, its approved version predicts (the setting `default_alias` of the
-        server). `params` are those of the model's signature. Features in a record override the looked-up ones. Raises: NotFound;
-        RequestError and TypeMismatch naming the record and field; ModelError for an error of the model.
-        """
-        wanted = {} if version is None else {"version": str(check_version(version))}
-        if alias is not None:
-            wanted["alias"] = check_name(alias, "alias")
-        body: dict[str, Any] = {"dataframe_records": json_rows.without_nan(json_rows.check_records(records))}
-        if params is not None:
-            body["params"] = dict(params)
-        answer = self._post_json(f"/v1/models/{path_part(model, 'model')}/invocations", body, params=wanted, unlimited=True)
-        with reading_answer(self._transport.url):
-            return Prediction.from_dict(decoding.check_object(answer))
-
-    def score(self, model_uri: str, spine: Any, at: str | None = "online", *, format: Csv | None = None) -> Any:
-        """The spine's rows in their order, then `prediction`: what a registered model predicts from the newest online features.
-
-        `model_uri` is models:/name/1 or models:/name@alias; `spine` a frame, an Arrow table or reader, a list of dicts, or files. Other
-        values of `at`, and tables and SQL, need a local store and `featurestore.models.score`. Returns a pandas or polars frame for one,
-        else an Arrow table. Raises: NotFound; RequestError and TypeMismatch naming the record and field.
-        """
-        address = scoring.parse_address(model_uri)
-        rows = scoring.read_rows(spine, at, format)
-        model = scoring.find_model(self.models(), address)
-        taken = None if model is None else self.get_training_set(model.training_set).plan.column_names
-        return frame_like(spine, scoring.append_predictions(rows, taken, address, self.predict))
-
-    def _send_definitions(self, path: str, definitions: Definitions, fields: Mapping[str, Any]) -> Plan:
-        """The plan that the server answers. Raises: DefinitionError with the files and lines of the problems."""
-        try:
-            answer = self._transport.post(path, {"definitions": definitions_document(definitions), **fields}, unlimited=True)
-        except DefinitionError as error:
-            raise decoding.with_locations(error, definitions) from None
-        with reading_answer(self._transport.url):
-            return decoding.decode_plan(answer, definitions)
-
-    def _post_json(self, path: str, body: Any, **options: Any) -> Any:
-        """The answer to a body whose values may be dates, decimals and NaN."""
-        return self._transport.post(path, content=json_encoding.dumps(body), headers={"Content-Type": "application/json"}, **options)
-
-
-def _load_checked(definitions: Any) -> Definitions:
-    """Load definitions and check them as far as that needs no server. Raises: DefinitionError with all problems."""
-    loaded = load_definitions(definitions)
-    problems = [*loaded.problems, *check.definition_problems(loaded)]
-    if problems:
-        raise DefinitionError(problems)
-    return loaded
-
-
-def _time_text(value: datetime | str | None, argument: str) -> str | None:
-    if value is None or isinstance(value, str):
-        return None if value is None else check_text(value, argument)
-    return times.text(times.parse(value, argument))
-
-
-def _seconds(value: timedelta, argument: str) -> str:
-    return f"{int(check_age(value, argument).total_seconds())}s"
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

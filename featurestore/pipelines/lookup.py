@@ -1,15 +1,9 @@
 """The online lookup: the newest row of each view per entity, and derived features with the same SQL as in training."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
-from math import isfinite
-from operator import itemgetter
 from typing import Any
-
-import orjson
-import pyarrow as pa
 
 from featurestore.compiler.derived import derived_sql, derived_trees
 from featurestore.compiler.expressions import column_names, quoted, resolve
@@ -19,96 +13,18 @@ from featurestore.engine.session import ColumnValues, ExpressionEvaluator
 from featurestore.errors import NotReady, RequestError, near
 from featurestore.joins.derived_rows import derived_error
 from featurestore.online.store import Read, Row
+from featurestore.pipelines.online_features import EXPIRED, NOT_FOUND, PRESENT, STALE, OnlineFeatures, newest_edition
 from featurestore.records.defaults import default_values
 from featurestore.records.online_tables import OnlineTables
 from featurestore.records.runtime import Runtime
 from featurestore.records.staleness import StalePolicy, refuse_stale
-from featurestore.spines.columns import plain_arrow_type
-from featurestore.values import json_encoding, times
+from featurestore.values import times
 from featurestore.values.coercion import coerce, is_exact_fit
-from featurestore.values.value_types import FLOATING
 
-PRESENT, NOT_FOUND, EXPIRED, STALE = "PRESENT", "NOT_FOUND", "EXPIRED", "STALE"
 BRIEF = 4_000_000
 """Most work that is computed in this thread, in expression nodes times rows and characters; it takes at most about a second."""
 CHARACTER = 20
 """Cost of one character of text, in rows of numbers. The worst case is casting text with a time zone to a time."""
-
-
-@dataclass(frozen=True)
-class OnlineFeatures:
-    """One row of feature values for each entity, in the order of the request.
-
-    `status` (PRESENT, NOT_FOUND, EXPIRED, STALE) and `timestamps` (microseconds; None without a row) have, by the label of each view,
-    one entry per entity. `snapshots` and `watermarks` have, by feature table, the published snapshot and watermark (microseconds); None if
-    nothing was published yet.
-    """
-
-    features: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
-    status: Mapping[str, tuple[str, ...]]
-    timestamps: Mapping[str, tuple[int | None, ...]]
-    snapshots: Mapping[str, int | None]
-    watermarks: Mapping[str, int | None]
-    types: tuple[str | None, ...]
-    """The DuckDB type of each feature; None for a derived one."""
-    derived_types: tuple[str, ...] = ()
-    """The DuckDB types of the derived features; empty if no entities were requested."""
-    edition: int | None = None
-    """The number of the newest publish that any of the values are from. Views that were materialized in one run were published as one
-    edition, and an answer has all of it or nothing. None if nothing was published yet, or by an older release.
-    """
-
-    def to_dict(self, full: bool = True) -> dict[str, Any]:
-        """The HTTP body: Python values, times as RFC 3339, snapshot ids as text.
-
-        `full` False omits types, status and timestamps.
-        """
-        return {**self._body(full), "rows": [list(row) for row in self.rows]}
-
-    def to_json(self, full: bool = True) -> bytes:
-        """The HTTP body as JSON."""
-        rows = json_encoding.dumps(self.rows, suspected=self._may_not_be_finite)
-        return orjson.dumps({**self._body(full), "rows": orjson.Fragment(rows)})
-
-    def _body(self, full: bool) -> dict[str, Any]:
-        body: dict[str, Any] = {
-            "features": list(self.features),
-            "rows": None,
-            "snapshots": {table: None if snapshot is None else str(snapshot) for table, snapshot in self.snapshots.items()},
-            "watermarks": {table: times.text(through) for table, through in self.watermarks.items()},
-            "edition": None if self.edition is None else str(self.edition),
-        }
-        if full:
-            body["types"] = list(self.types)
-            if self.derived_types:
-                body["derived_types"] = list(self.derived_types)
-            body["status"] = {label: list(states) for label, states in self.status.items()}
-            # Each distinct time is formatted once: on a grid, many rows have the same.
-            texts = times.texts(chain.from_iterable(self.timestamps.values()))
-            body["timestamps"] = {label: [texts[at] for at in all] for label, all in self.timestamps.items()}
-        return body
-
-    def _may_not_be_finite(self) -> bool:
-        """False if no float is NaN or infinite. Faster than checking each value."""
-        types = [*(sql_type for sql_type in self.types if sql_type is not None), *self.derived_types]
-        floats = [index for index, sql_type in enumerate(types) if sql_type in FLOATING]
-        if any("DOUBLE" in sql_type or "FLOAT" in sql_type for sql_type in types if sql_type not in FLOATING):
-            return True
-        if not floats:
-            return False
-        # The first index is repeated, so that itemgetter returns a tuple also for a single column.
-        cells = map(itemgetter(floats[0], *floats), self.rows)
-        # NaN and infinity propagate to the sum. filter drops NULL and 0.0; an overflow only causes an unnecessary check of each value.
-        return not isfinite(sum(map(sum, map(partial(filter, None), cells))))
-
-    def to_arrow(self) -> pa.Table:
-        """The feature values as a table, one row for each entity."""
-        columns: dict[str, pa.Array] = {}
-        for index, (name, sql_type) in enumerate(zip(self.features, self.types, strict=True)):
-            values = [row[index] for row in self.rows]
-            columns[name] = pa.array(values) if sql_type is None else pa.array(_uuids_as_text(values, sql_type), plain_arrow_type(sql_type))
-        return pa.table(columns)
 
 
 def lookup(
@@ -163,11 +79,6 @@ def lookup(
         derived_types=derived_types,
         edition=newest_edition(read.edition for read in reads),
     )
-
-
-def newest_edition(editions: Iterable[int | None]) -> int | None:
-    """The edition of an answer: the newest of its tables' editions. All are from one state of the store, so it changes if any does."""
-    return max((edition for edition in editions if edition is not None), default=None)
 
 
 def _keys_by_table(plan: ServicePlan, entities: Sequence[Mapping[str, Any]]) -> list[tuple[str, Sequence[tuple[Any, ...]]]]:

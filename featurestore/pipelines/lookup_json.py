@@ -18,8 +18,9 @@ from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.errors import NotReady
 from featurestore.online.rows import TIME_BIAS, VERSION_BYTES, decode_time
 from featurestore.online.store import AsyncReader, EncodedRead, EncodedReads, OnlineStore, TableState
-from featurestore.pipelines.lookup import EXPIRED, NOT_FOUND, PRESENT, newest_edition, online_column_missing
+from featurestore.pipelines.lookup import online_column_missing
 from featurestore.pipelines.lookup_derived import Columns, DerivedFeatures
+from featurestore.pipelines.online_features import EXPIRED, NOT_FOUND, PRESENT, newest_edition
 from featurestore.records.defaults import default_values
 from featurestore.values import json_encoding, times
 
@@ -36,7 +37,7 @@ Counts = list[tuple[tuple[str, str], int]]
 
 
 class Answer(NamedTuple):
-    """The JSON document, and the statuses in it."""
+    """The document, and the statuses in it."""
 
     content: bytes
     counts: Counts

@@ -18,18 +18,20 @@ from featurestore.online.store import AsyncReader
 from featurestore.server import hidden_paths, spines
 from featurestore.server.admission import Admission, AdmissionMiddleware
 from featurestore.server.bounds import Lookups, Pool
+from featurestore.server.compression import CompressionMiddleware
 from featurestore.server.content_types import ContentTypeMiddleware
 from featurestore.server.definitions import Definitions
 from featurestore.server.docs import Application, Docs
 from featurestore.server.errors import HANDLERS
 from featurestore.server.fast_lookups import FastLookups
-from featurestore.server.health import OPEN_PATHS, Health
+from featurestore.server.health import OPEN_PATHS, UNLIMITED_PATHS, Health
 from featurestore.server.job_routes import job_routes
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.jobs.worker import jobs_path
 from featurestore.server.large.reader import LargeBodies
+from featurestore.server.load import LoadMiddleware
 from featurestore.server.metrics import Metrics, MetricsMiddleware
-from featurestore.server.middleware import MIB, Authorization, BodyLimitMiddleware, ErrorMiddleware, TokenMiddleware
+from featurestore.server.middleware import Authorization, BodyLimitMiddleware, ErrorMiddleware, TokenMiddleware
 from featurestore.server.models import Models
 from featurestore.server.online import Online
 from featurestore.server.online_watch import OnlineWatch
@@ -55,13 +57,14 @@ little memory or disk space.
 """
 
 
-def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit: int = 4096 * MIB, close_store: bool = False) -> FastAPI:
-    """The ASGI application of a store. `body_limit` and `upload_limit` are the maximum bytes of a JSON body and of an uploaded spine.
+def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
+    """The ASGI application of a store.
 
     With `close_store`, the application closes the store when it shuts down; otherwise the caller does. Jobs stay queued until a
     `JobWorker` with the same settings runs them.
     """
     verbs.import_all()
+    settings = store.settings
     evaluations = Evaluations(store.settings)
     store = confine(store, evaluations)
     hidden_paths.hide_paths_of(store.settings)
@@ -76,8 +79,10 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
         Middleware(MetricsMiddleware, metrics=metrics),
         Middleware(AdmissionMiddleware, admission=admission),
         Middleware(ErrorMiddleware),
+        Middleware(LoadMiddleware, limit=settings.concurrent_requests, open_paths=UNLIMITED_PATHS),
         *([Middleware(TokenMiddleware, authorization=authorization, open_paths=OPEN_PATHS)] if authorization else []),
-        Middleware(BodyLimitMiddleware, limit=body_limit, upload_limit=upload_limit),
+        Middleware(BodyLimitMiddleware, limit=settings.body_bytes(), upload_limit=settings.upload_bytes()),
+        Middleware(CompressionMiddleware, smallest=settings.gzip_bytes()),
         Middleware(ContentTypeMiddleware, form_paths=spines.PATHS),
     ]
     engine_routes = _engine_routes(store, jobs)
@@ -85,7 +90,7 @@ def create_app(store: FeatureStore, *, body_limit: int = 16 * MIB, upload_limit:
     reader = open_async_reader(store.settings.online_url())
     app = Application(
         token=authorization is not None,
-        front=lambda app: ErrorMiddleware(FastLookups(app, store, metrics, admission, authorization, body_limit, reader)),
+        front=lambda app: ErrorMiddleware(FastLookups(app, store, metrics, admission, authorization, reader)),
         open_paths=OPEN_PATHS,
         title="featurestore",
         description=DESCRIPTION,

@@ -10,16 +10,24 @@ from anyio import CapacityLimiter
 from starlette.requests import Request
 
 from featurestore.engine.watch import INTERRUPT_INTERVAL, Watch, use_watch
-from featurestore.errors import Busy, Timeout
+from featurestore.errors import Busy, Timeout, TooLarge
 from featurestore.settings import Settings
 
 Result = TypeVar("Result")
 
 GRACE_SECONDS = 2.0
 """How long stopped work may take to end before its request gets an error without waiting for it."""
-LOOKUPS_AT_ONCE = 16
 FIRST_CHECK_SECONDS = 0.5
 """Work is first checked after this time, so that short lookups cost no check."""
+
+
+def check_entities(count: int, limit: int, what: str = "entities") -> None:
+    """Raises: TooLarge for a request of more entities, or of more records of a prediction, than `entities_limit`."""
+    if count > limit:
+        raise TooLarge(
+            f"the request has {count} {what}, more than {limit}, the limit of entities_limit; send them in several requests",
+            limit=limit,
+        )
 
 
 def client_left() -> Timeout:
@@ -52,7 +60,11 @@ class Pool:
     async def enter(self, borrower: object) -> None:
         """Wait for a slot. Raises: Busy if the queue is full, or no slot is free within `seconds`."""
         if self.limiter.available_tokens <= 0 and self.waiting >= self.queue:
-            raise Busy(f"the server runs {self.at_once} such requests already, and {self.queue} more wait; try again later")
+            raise Busy(
+                f"the server runs {self.at_once} such requests already, and {self.queue} more wait; try again later",
+                running=self.at_once,
+                waiting=self.queue,
+            )
         self.waiting += 1
         try:
             with anyio.fail_after(self.seconds):
@@ -121,17 +133,20 @@ async def _supervise(
 
 
 class Lookups:
-    """Runs lookups that would block the event loop in threads, with a deadline."""
+    """Runs lookups that would block the event loop in threads: a limited number at once, a limited queue, and a deadline."""
 
     def __init__(self, settings: Settings) -> None:
-        self._limiter, self._seconds = CapacityLimiter(LOOKUPS_AT_ONCE), settings.query_seconds
+        self._pool = Pool(settings.lookup_workers, settings.lookup_queue, settings.query_seconds, "query_seconds")
+        self._threads = CapacityLimiter(settings.lookup_workers)
 
     async def run(self, request: Request, function: Callable[[], Result]) -> Result:
         """Run the function in a thread and return its result.
 
-        Raises: Timeout at the deadline, or if the client left. The thread then runs until the function ends.
+        Raises: Busy; Timeout at the deadline, or if the client left. The thread then runs, and keeps its slot, until the function ends.
         """
-        watch = Watch()
+        slot, watch = object(), Watch()
+        await self._pool.enter(slot)
         with use_watch(watch):
-            work = asyncio.create_task(anyio.to_thread.run_sync(function, limiter=self._limiter))
-        return await wait_for(request, watch, work, self._seconds, _timeout_error(self._seconds, "query_seconds"))
+            work = asyncio.create_task(anyio.to_thread.run_sync(function, limiter=self._threads))
+        work.add_done_callback(lambda _: self._pool.leave(slot))
+        return await wait_for(request, watch, work, self._pool.seconds, self._pool.timeout_error())

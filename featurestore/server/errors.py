@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from featurestore.errors import (
+    Busy,
     Conflict,
     DefinitionError,
     FeatureStoreError,
@@ -53,6 +54,15 @@ NAMES = {401: "Unauthorized", 404: "NotFound", 405: "MethodNotAllowed", 413: "To
 """The error type by status, for errors of the web framework."""
 
 
+BUSY_SECONDS, NOT_READY_SECONDS = "1", "5"
+"""When a client should try again, in seconds: after a refusal for load, and while a component is down or not ready."""
+
+
+def retry_headers(error: FeatureStoreError) -> dict[str, str]:
+    """The Retry-After header of an error that passes by itself; none for others."""
+    return {"Retry-After": BUSY_SECONDS if isinstance(error, Busy) else NOT_READY_SECONDS} if isinstance(error, NotReady) else {}
+
+
 def status_of(error: FeatureStoreError) -> int:
     """The HTTP status of a FeatureStoreError."""
     return next((STATUSES[cls] for cls in type(error).__mro__ if cls in STATUSES), 500)
@@ -75,7 +85,7 @@ async def handle_error(request: Request, error: FeatureStoreError) -> Response:
         # The message says which package to install; the traceback of the import adds nothing.
         cause = None if isinstance(error, MissingExtra) else error.__cause__
         log.warning("%s %s: %s", request.method, printable(request.scope["path"]), error, exc_info=cause)
-    return response(status, document_of(error), {"Retry-After": "5"} if isinstance(error, NotReady) else None)
+    return response(status, document_of(error), retry_headers(error))
 
 
 async def handle_invalid_request(request: Request, error: RequestValidationError) -> Response:

@@ -17,7 +17,9 @@ from featurestore.online.store import AsyncReader
 from featurestore.pipelines.lookup_derived import DerivedFeatures
 from featurestore.pipelines.lookup_json import Answer, LookupWriter, write_current
 from featurestore.server.admission import RESPONSE_HEADERS, Admission
+from featurestore.server.compression import client_accepts_gzip, compress, compressed_headers
 from featurestore.server.lookup_body import LookupBodyReader
+from featurestore.server.media_types import ARROW_HEADER
 from featurestore.server.metrics import Metrics
 from featurestore.server.middleware import Authorization
 from featurestore.store import FeatureStore
@@ -49,7 +51,6 @@ class FastLookups:
         metrics: Metrics,
         admission: Admission,
         authorization: Authorization | None,
-        body_limit: int,
         reader: AsyncReader | None,
     ) -> None:
         """`reader` reads an online store over the network; None for one that is read without waiting."""
@@ -57,7 +58,8 @@ class FastLookups:
         self._runtime, self._services = store.backend.runtime, store.backend.services
         self._metrics, self._admission, self._authorization = metrics, admission, authorization
         self._reader = reader
-        self._body_limit = min(body_limit, BODY_BYTES)
+        self._body_limit = min(store.settings.body_bytes(), BODY_BYTES)
+        self._entities_limit, self._gzip_bytes = store.settings.entities_limit, store.settings.gzip_bytes()
         self._compiled: dict[str, _Compiled] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,10 +77,15 @@ class FastLookups:
         if answer is None:
             await self._app(scope, _receive_again(events, receive), send)
             return
-        length = str(len(answer.content)).encode()
-        headers = [(b"content-length", length), (b"content-type", b"application/json"), *RESPONSE_HEADERS]
+        content = answer.content
+        if len(content) >= self._gzip_bytes and client_accepts_gzip(scope):
+            content = await compress(content)
+            length = compressed_headers(len(content))
+        else:
+            length = ((b"content-length", str(len(content)).encode()),)
+        headers = [*length, (b"content-type", b"application/json"), *RESPONSE_HEADERS]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.content})
+        await send({"type": "http.response.body", "body": content})
         self._metrics.count_lookup(service, answer.counts)
         self._metrics.request("POST", PATH, 200, time.perf_counter() - began)
 
@@ -90,6 +97,8 @@ class FastLookups:
         headers = dict(scope["headers"])
         length = headers.get(b"content-length", b"")
         if not length.isdigit() or int(length) > self._body_limit or b"content-encoding" in headers or b"transfer-encoding" in headers:
+            return False
+        if ARROW_HEADER in headers.get(b"accept", b"").lower():
             return False
         return self._admission.refusal(scope) is None and (self._authorization is None or self._authorization.allows(scope))
 
@@ -104,7 +113,7 @@ class FastLookups:
         if compiled is None or compiled.plan is not plan:
             compiled = self._compiled[service] = self._compile(plan)
         body = None if compiled.reader is None else compiled.reader.read(content)
-        if body is None or body.entities * len(body.keys) > READS:
+        if body is None or body.entities * len(body.keys) > READS or body.entities > self._entities_limit:
             return None
         try:
             online = self._reader

@@ -17,6 +17,8 @@ OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", *docs.PATHS)
 """Paths that need no token: probes have none, and the description of the API is not secret."""
 MODEL_SECONDS = 0.5
 """How long a probe waits for the first check of MLflow."""
+UNLIMITED_PATHS = ("/healthz", "/readyz", "/metrics")
+"""Paths that are answered however many requests run."""
 _SHOWN_DETAILS = ("lost", "filling")
 """The error details that /readyz shows: tables that the online store has lost, and the progress of filling it."""
 

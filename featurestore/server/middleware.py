@@ -17,10 +17,10 @@ from featurestore.server.error_body import document
 from featurestore.server.errors import response
 from featurestore.server.jobs import memory
 from featurestore.server.logs import printable
+from featurestore.values.humanize import format_size
 
 log = logger_of(__name__)
 
-MIB = 1 << 20
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -115,8 +115,9 @@ class BodyLimitMiddleware:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        limit = self._upload_limit if headers.get(b"content-type", b"").startswith(b"multipart/") else self._limit
-        refusal = _check_length(headers, limit)
+        is_upload = headers.get(b"content-type", b"").startswith(b"multipart/")
+        limit, setting = (self._upload_limit, "upload_limit") if is_upload else (self._limit, "body_limit")
+        refusal = _check_length(headers, limit, setting)
         if refusal is not None:
             await refusal(scope, receive, send)
             return
@@ -127,19 +128,20 @@ class BodyLimitMiddleware:
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
-                raise HTTPException(413, _too_large(limit))
+                raise HTTPException(413, _too_large(limit, setting))
             return message
 
         await self._app(scope, receive_and_count, send)
 
 
-def _check_length(headers: Mapping[bytes, bytes], limit: int) -> Response | None:
+def _check_length(headers: Mapping[bytes, bytes], limit: int, setting: str) -> Response | None:
     """The error response if the Content-Length header is over the limit; else None."""
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length) > limit:
-        return response(413, document("TooLarge", _too_large(limit), {"limit": limit}), {"Connection": "close"})
+        return response(413, document("TooLarge", _too_large(limit, setting), {"limit": limit}), {"Connection": "close"})
     return None
 
 
-def _too_large(limit: int) -> str:
-    return f"the body is larger than {limit // MIB} MiB; send rows in several requests, or a spine as a Parquet file or an Iceberg table"
+def _too_large(limit: int, setting: str) -> str:
+    what = f"the body is larger than {format_size(limit)}, the limit of {setting}"
+    return f"{what}; send rows in several requests, or a spine as a Parquet file or an Iceberg table"

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 
 from featurestore.errors import FeatureStoreError, ModelError
 from featurestore.server import json_body, responses
+from featurestore.server.bounds import check_entities
 from featurestore.server.predictions import Predictions
 from featurestore.server.requests import InvocationBody
 from featurestore.server.routing import BareRoute, body_of, get, post, schema_of
@@ -79,13 +80,17 @@ class Models:
         or if the model took too long.
         """
         body = await json_body.read(request, InvocationBody)
+        rows = body.rows()
+        check_entities(len(rows), self._store.settings.entities_limit, "records")
         name, query = request.path_params["name"], request.query_params
         wanted = (name, query.get("version"), query.get("alias"))
         model = None if self._loaded is None else self._loaded.find_loaded(*wanted)
         if model is None:
             # Not in the threads of predictions: MLflow may be slow, and models that are in memory go on predicting.
             model = await self._loads.run(request, name, lambda: self._loaded_models().get(*wanted))
-        return Response(await self._predictions.run(request, name, partial(_predict, model, body)), media_type="application/json")
+        return Response(
+            await self._predictions.run(request, name, partial(_predict, model, rows, body.params)), media_type="application/json"
+        )
 
     def _loaded_models(self) -> "LoadedModels":
         with self._lock:
@@ -105,8 +110,8 @@ class Models:
             log.warning("models with an alias were not loaded at startup; each is loaded at its first request: %s", error)
 
 
-def _predict(model: "LoadedModel", body: InvocationBody) -> bytes:
-    prediction = model.predict(body.rows(), body.params).to_dict()
+def _predict(model: "LoadedModel", rows: list[dict[str, Any]], params: dict[str, Any] | None) -> bytes:
+    prediction = model.predict(rows, params).to_dict()
     try:
         return json_encoding.dumps(prediction)
     except TypeError as error:

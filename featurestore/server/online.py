@@ -1,12 +1,16 @@
 """The route of online lookups, for all requests that `fast_lookups` does not answer itself."""
 
+from functools import partial
+
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from featurestore.pipelines.lookup import OnlineFeatures
+from featurestore.compiler.service_plan import ServicePlan
+from featurestore.pipelines.lookup_json import Answer
 from featurestore.server import json_body, responses
-from featurestore.server.bounds import Lookups
+from featurestore.server.bounds import Lookups, check_entities
 from featurestore.server.fast_lookups import PATH
+from featurestore.server.media_types import ARROW, JSON, prefers_arrow
 from featurestore.server.metrics import Metrics
 from featurestore.server.requests import OnlineBody
 from featurestore.server.routing import BareRoute, body_of, post, schema_of
@@ -31,36 +35,37 @@ class Online:
 
     def __init__(self, store: FeatureStore, metrics: Metrics, lookups: Lookups) -> None:
         self._store, self._lookups = store, lookups
-        self._metrics = metrics
+        self._metrics, self._entities_limit = metrics, store.settings.entities_limit
         self._local = store.settings.online_url().startswith("lmdb://")
 
     def routes(self) -> list[APIRoute]:
         """The route of online lookups."""
-        openapi = {"parameters": PARAMETERS, **body_of(("application/json", schema_of(OnlineBody)))}
-        return [
-            post(
-                PATH,
-                self.look_up,
-                "online",
-                kind=BareRoute,
-                responses={200: {"model": responses.OnlineFeatures}},
-                openapi_extra=openapi,
-            )
-        ]
+        openapi = {"parameters": PARAMETERS, **body_of((JSON, schema_of(OnlineBody)))}
+        arrow = {"schema": {"type": "string", "format": "binary"}}
+        answer = {"model": responses.OnlineFeatures, "content": {ARROW: arrow}}
+        return [post(PATH, self.look_up, "online", kind=BareRoute, responses={200: answer}, openapi_extra=openapi)]
 
     async def look_up(self, request: Request) -> Response:
-        """The newest features of each entity, in the order of the request: the values that a training set has for the current time."""
+        """The newest features of each entity, in the order of the request: the values that a training set has for the current time.
+
+        With `Accept: application/vnd.apache.arrow.stream`, an Arrow stream: a column for each feature with its type; unless `full` is
+        false, `__fs_status.<view>` and `__fs_timestamp.<view>`; and in the schema's metadata, under `featurestore`, the rest of the JSON
+        body. Entity keys are not repeated in either form.
+        """
         service = request.path_params["service"]
         full = request.query_params.get("full", "true").lower() not in ("false", "0", "no")
+        arrow = prefers_arrow(request.headers.get("accept", ""))
         body = await json_body.read(request, OnlineBody)
+        check_entities(len(body.entities), self._entities_limit)
         plan = self._store.backend.cached_plan(service) if self._local else None
         if plan is not None and not plan.derived and len(body.entities) * len(plan.uses) <= READS_IN_LOOP:
-            features = self._store.online_features(plan, body.entities, body.request)
+            answer = self._answer(plan, body, full, arrow)
         else:
-            features = await self._lookups.run(request, lambda: self._read(service, body))
-        counts = [((view, state), states.count(state)) for view, states in features.status.items() for state in set(states)]
-        self._metrics.count_lookup(service, counts)
-        return Response(features.to_json(full), media_type="application/json")
+            answer = await self._lookups.run(request, partial(self._answer, service, body, full, arrow))
+        self._metrics.count_lookup(service, answer.counts)
+        return Response(answer.content, media_type=ARROW if arrow else JSON)
 
-    def _read(self, service: str, body: OnlineBody) -> OnlineFeatures:
-        return self._store.online_features(service, body.entities, body.request)
+    def _answer(self, service: str | ServicePlan, body: OnlineBody, full: bool, arrow: bool) -> Answer:
+        features = self._store.online_features(service, body.entities, body.request)
+        counts = [((view, state), states.count(state)) for view, states in features.status.items() for state in dict.fromkeys(states)]
+        return Answer(features.to_arrow_stream(full) if arrow else features.to_json(full), counts)

@@ -26,13 +26,13 @@ from featurestore.values.arguments import Failures, Known, check_failures, check
 
 if TYPE_CHECKING:
     from featurestore.engine.session import ExpressionEvaluator
-    from featurestore.pipelines.lookup import OnlineFeatures
     from featurestore.pipelines.maintenance.maintain import TableMaintenance
     from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
     from featurestore.pipelines.maintenance.removal import Removal
     from featurestore.pipelines.maintenance.repair import Repair
     from featurestore.pipelines.materialization.edition import Publication
     from featurestore.pipelines.materialization.outcome import Materializations
+    from featurestore.pipelines.online_features import OnlineFeatures
     from featurestore.pipelines.planning.plan import Plan
     from featurestore.pipelines.training_sets import splits
     from featurestore.pipelines.training_sets.comparison_result import Comparison

@@ -14,8 +14,8 @@ import pytest
 
 import featurestore
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, connect
+from featurestore.client.answers import ERROR_TYPES, decode_error
 from featurestore.client.store import RemoteStore
-from featurestore.client.transport import ERROR_TYPES, decode_error
 from featurestore.errors import FeatureStoreError, NotReady, RequestError
 from tests import forged, shop
 from tests.worlds import STAMP, load_source

@@ -9,6 +9,7 @@ import pytest
 
 from featurestore import FeatureStore
 from tests import shop
+from tests.server.wide import open_wide
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The shop behind a real server that does jobs. All tests here share it: they may add to it, but nothing of customers 1 and 2."""
     with shop.open_shop(tmp_path_factory.mktemp("shop")) as store, serve(store, jobs=True) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The store of `wide` behind a real server. Tests change nothing in it."""
+    with open_wide(tmp_path_factory.mktemp("wide")) as store, serve(store) as served:
+        yield served
 
 
 @pytest.fixture

@@ -137,7 +137,8 @@ def test_a_conflict(own: Served) -> None:
 
 
 def test_oversized_bodies(own: Served) -> None:
-    with shop.serving(own.store, body_limit=1 << 20, upload_limit=2 << 20) as url:
+    limits = own.store.settings.model_copy(update={"body_limit": "1MiB", "upload_limit": "2MiB"})
+    with FeatureStore(settings=limits) as store, shop.serving(store) as url:
         big = b'{"entities": [' + b" " * (1 << 20) + b"]}"
         refused(httpx.post(f"{url}/v1/services/churn/online", content=big), 413, "TooLarge")
         refused(httpx.post(f"{url}/v1/plan", content=iter([big]), headers={"content-type": "application/json"}), 413, "TooLarge")

@@ -17,7 +17,6 @@ from featurestore import FeatureService, FeatureStore
 from featurestore.engine.evaluator import Evaluator
 from featurestore.engine.watch import time_limit
 from featurestore.errors import OutOfResources, RequestError, Timeout
-from featurestore.server.bounds import LOOKUPS_AT_ONCE
 from featurestore.server.forks import Forks
 from featurestore.server.workers.evaluations import MAX_IDLE, Evaluations
 from featurestore.server.workers.origin import EVALUATION, FORKS
@@ -63,7 +62,7 @@ def evaluating() -> list[int]:
 @pytest.mark.slow
 def test_what_nothing_stops_keeps_no_place(hurried: Served) -> None:
     before = set(evaluating())
-    many = LOOKUPS_AT_ONCE + 2
+    many = hurried.store.settings.lookup_workers + 2
     with ThreadPoolExecutor(many) as pool:
         answers = list(pool.map(lambda _: look_up(hurried, "stuck", word="a"), range(many)))
     for answer in answers:

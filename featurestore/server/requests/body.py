@@ -4,15 +4,14 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MOST_ENTITIES = 10_000
-"""Maximum number of entities or records in one request."""
 MOST_PARTS = 10_000
 """Maximum number of entries in any other list or object."""
 Part = TypeVar("Part")
 Items = Annotated[list[Part], Field(max_length=MOST_PARTS)]
 Texts = Annotated[dict[str, str], Field(max_length=MOST_PARTS)]
 Record = dict[str, Any]
-Records = Annotated[list[Record], Field(max_length=MOST_ENTITIES)]
+Records = list[Record]
+"""Entities or records, of which routes take as many as `entities_limit`."""
 
 
 class Body(BaseModel):

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from featurestore.server.requests.body import MOST_ENTITIES, MOST_PARTS, Body, Items, Records
+from featurestore.server.requests.body import MOST_PARTS, Body, Items, Records
 
 
 class OnlineBody(Body):
@@ -25,8 +25,8 @@ class Split(Body):
     """Rows in MLflow's `dataframe_split` format: column names and lists of values."""
 
     columns: Items[str]
-    data: Annotated[list[list[Any]], Field(max_length=MOST_ENTITIES)]
-    index: Annotated[list[Any], Field(max_length=MOST_ENTITIES)] | None = None
+    data: list[list[Any]]
+    index: list[Any] | None = None
 
     @model_validator(mode="after")
     def _check_row_lengths(self) -> Self:

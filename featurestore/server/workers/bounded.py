@@ -15,7 +15,7 @@ from featurestore import private
 from featurestore.errors import Busy, OutOfResources, Timeout
 from featurestore.server.bounds import GRACE_SECONDS, Pool, client_left
 from featurestore.server.error_body import document_of
-from featurestore.server.errors import response, status_of
+from featurestore.server.errors import response, retry_headers, status_of
 from featurestore.server.uploads.process import FULL
 from featurestore.server.workers.messages import Ask, Part, Start
 from featurestore.server.workers.workers import Gone, Workers
@@ -55,7 +55,7 @@ class Bounded:
                     await self._answer(scope, body, reply)
                 await reply.finish()
             except Busy as error:
-                await response(status_of(error), document_of(error), {"Retry-After": "5"})(scope, receive, send)
+                await response(status_of(error), document_of(error), retry_headers(error))(scope, receive, send)
             finally:
                 disconnect.cancel()
 
