@@ -98,7 +98,7 @@ def _known_then(keys: list[str], values: list[str], features: str) -> str:
 def _living_then(keys: list[str], values: list[str], features: str) -> str:
     """As `_known_then`, for rows that end when a tombstone of the same keys and feature_timestamp becomes known.
 
-    At each time at which a row begins or ends, the greatest row begun so far is current if it has not ended. If it has, which is
+    At each time at which a row begins or ends, the greatest row that has begun is current if it has not ended. If it has, which is
     rare, the greatest row that has not ended is searched for; there may be none.
     """
     key_list = ", ".join(keys)

@@ -1,4 +1,4 @@
-"""Answers of a service that hangs, fails and recovers: one question at a time, and nobody waits for what is silent."""
+"""Answers of a service that hangs, fails and recovers: one call at a time, and no caller waits for a service that does not respond."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

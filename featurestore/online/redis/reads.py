@@ -11,7 +11,7 @@ from featurestore.online.store import EncodedKeys, EncodedRead, EncodedReads
 from featurestore.online.stored_table import StoredTable, StoredTables
 
 ATTEMPTS = 100
-"""How often a read is begun again because a table has changed."""
+"""How often a read is repeated because a table has changed."""
 
 
 class ReadPlan(NamedTuple):

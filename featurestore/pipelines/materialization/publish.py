@@ -66,7 +66,7 @@ class TableReader:
         return table, online_tables.cursor_of(table), online
 
     def must_replace(self, table: Table, applied: Applied, view: FeatureView, online: Cursor | None) -> bool:
-        """Whether the online table must be written anew: it is absent, of another feature table or other columns, or lacks rows."""
+        """Whether the online table must be rewritten: it is absent, of another feature table or other columns, or lacks rows."""
         if online is None or online_tables.is_foreign(online, table) or self._runtime.online.incomplete([applied.table]):
             return True
         (stored,) = self._runtime.online.read([(applied.table, [])])

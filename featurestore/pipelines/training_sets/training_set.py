@@ -93,7 +93,7 @@ class TrainingSet:
 
     @property
     def exclude_columns(self) -> list[str]:
-        """The columns that are not inputs of a model, as `create_training_set` was told; empty for other training sets."""
+        """The columns that `create_training_set` excludes from the inputs of a model; empty for other training sets."""
         return list(self.manifest.get("exclude_columns", ()))
 
     @property
