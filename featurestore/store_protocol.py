@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from featurestore.dsl.csv_format import Csv
+    from featurestore.pipelines.lineage.audit_result import Audit
     from featurestore.pipelines.lineage.impact_result import Impact
+    from featurestore.pipelines.lineage.replay_result import Replay
     from featurestore.pipelines.maintenance.maintain import TableMaintenance
     from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
     from featurestore.pipelines.maintenance.removal import Removal
     from featurestore.pipelines.maintenance.repair import Repair
+    from featurestore.pipelines.maintenance.retention import RetainedSnapshot
     from featurestore.pipelines.materialization.edition import Publication
     from featurestore.pipelines.materialization.outcome import Materializations
     from featurestore.pipelines.online_features import OnlineFeatures
@@ -149,6 +152,15 @@ class Store(Protocol):
 
     def impact(self, table: str, column: str | None = None) -> Impact:
         """What depends on a table or one of its columns."""
+
+    def explain_retention(self) -> list[RetainedSnapshot]:
+        """Every snapshot of every table, with what keeps it alive."""
+
+    def replay(self, request_id: str) -> Replay:
+        """Compute a logged prediction again, and compare it with the log."""
+
+    def audit(self, uri: str, deep: bool = False) -> Audit:
+        """The chain behind a model, with every link verified."""
 
     def close(self) -> None:
         """Close all connections."""

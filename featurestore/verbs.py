@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.maintenance.removal import remove_version as remove_version
     from featurestore.pipelines.maintenance.removal import remove_view as remove_view
     from featurestore.pipelines.maintenance.repair import repair as repair
+    from featurestore.pipelines.maintenance.retention import explain_retention as explain_retention
     from featurestore.pipelines.materialization.edition import publish_views as publish_views
     from featurestore.pipelines.materialization.filling import fill_lost as fill_lost
     from featurestore.pipelines.materialization.outcome import materialize_views as materialize_views
@@ -53,6 +54,7 @@ _HOMES = {
     "compare_training_sets": "pipelines.training_sets.comparison",
     "compare_views": "pipelines.maintenance.online_comparison",
     "create_table": "pipelines.written.create",
+    "explain_retention": "pipelines.maintenance.retention",
     "find_impact": "pipelines.lineage.impact",
     "find_training_set": "pipelines.training_sets.build",
     "get_training_set": "pipelines.training_sets.build",

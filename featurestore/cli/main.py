@@ -36,6 +36,14 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "score": ("featurestore.cli.models", "Score rows with a logged model."),
         "serve": ("featurestore.cli.serve", "Serve the store over HTTP."),
     },
+    "Govern": {
+        "promote": ("featurestore.cli.promotion", "Give an alias to a version of a model, if it is verified."),
+        "demote": ("featurestore.cli.promotion", "Remove an alias of a model."),
+        "rollback": ("featurestore.cli.promotion", "Give an alias back to the version that had it before."),
+        "archive": ("featurestore.cli.promotion", "Mark a version of a model as not to be promoted."),
+        "replay": ("featurestore.cli.replay", "Compute a logged prediction again, and compare."),
+        "audit": ("featurestore.cli.audit", "Verify the chain behind a model."),
+    },
     "Inspect": {
         "show": ("featurestore.cli.show", "List objects of a type, or show one of them."),
         "impact": ("featurestore.cli.impact", "Show what depends on a table or a column."),

@@ -32,14 +32,18 @@ COLUMNS = {
 )
 @click.option("--fold-older-than", metavar="DURATION", help="Drop versions of rows superseded longer ago than this; default: none.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
+@click.option("--explain", is_flag=True, help="Only show what keeps which snapshot alive, and change nothing.")
 @context.shared
-def maintain(older_than: str, fold_older_than: str | None, dry_run: bool) -> None:
+def maintain(older_than: str, fold_older_than: str | None, dry_run: bool, explain: bool) -> None:
     """Compact small files, expire snapshots, remove orphan files.
 
     Snapshots that a training set pins are kept, however old. DURATION is a number and a unit, such as 7d or 12h.
     """
     age = _age("--older-than", older_than)
     drop_age = None if fold_older_than is None else _age("--fold-older-than", fold_older_than)
+    if explain:
+        _explain()
+        return
     with context.store() as store:
         done = store.maintain(age, dry_run, drop_age)
     if context.as_json():
@@ -66,3 +70,23 @@ def _row(table: "TableMaintenance") -> list[str]:
         format_size(getattr(table, name)) if name.endswith("bytes") else format_count(getattr(table, name)) for name in COLUMNS.values()
     ]
     return [escape(table.table), *cells]
+
+
+def _explain() -> None:
+    with context.store() as store:
+        retained = store.explain_retention()
+    if context.as_json():
+        print_json(retained)
+        return
+    print_table(
+        ["table", "snapshot", "committed", "kept by"],
+        [
+            [
+                escape(snapshot.table),
+                str(snapshot.snapshot_id),
+                f"{snapshot.committed_at:%Y-%m-%d %H:%M:%S}Z",
+                escape(", ".join(snapshot.by)) or "[dim]nothing: it expires when it is old enough[/]",
+            ]
+            for snapshot in retained
+        ],
+    )

@@ -116,6 +116,13 @@ class AsyncRemoteStore:
     training_sets = _awaitable(ServerVerbs.training_sets)
     models = _awaitable(ServerVerbs.models)
     impact = _awaitable(ServerVerbs.impact)
+    explain_retention = _awaitable(ServerVerbs.explain_retention)
+    replay = _awaitable(ServerVerbs.replay)
+    audit = _awaitable(ServerVerbs.audit)
+    promote = _awaitable(ServerVerbs.promote)
+    demote = _awaitable(ServerVerbs.demote)
+    rollback = _awaitable(ServerVerbs.rollback)
+    archive = _awaitable(ServerVerbs.archive)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -1,9 +1,16 @@
-"""The methods of a server about what depends on what, as exchanges: lineage of tables, models and predictions."""
+"""The methods of a server about models in use, as exchanges: lineage, promotions, audits, replays and retention."""
+
+from typing import Any
+from urllib.parse import quote
 
 from featurestore.client.calls import Calls
-from featurestore.client.steps import Exchange
+from featurestore.client.steps import Exchange, get, post
+from featurestore.errors import RequestError, brief
+from featurestore.pipelines.lineage.audit_result import AliasChange, Audit
 from featurestore.pipelines.lineage.impact_result import Impact
-from featurestore.values.arguments import check_text
+from featurestore.pipelines.lineage.replay_result import Replay
+from featurestore.pipelines.maintenance.retention import RetainedSnapshot
+from featurestore.values.arguments import check_flag, check_name, check_text, check_version
 
 
 class Governance:
@@ -15,3 +22,75 @@ class Governance:
         """What depends on a table or one of its columns."""
         named = {} if column is None else {"column": check_text(column, "column")}
         return self._calls.get_result(Impact, "/v1/impact", table=check_text(table, "table"), **named)
+
+    def explain_retention(self) -> Exchange[list[RetainedSnapshot]]:
+        """Every snapshot of every table of the store, with what keeps it alive."""
+        return self._calls.get_results(RetainedSnapshot, "/v1/retention")
+
+    def replay(self, request_id: str) -> Exchange[Replay]:
+        """Compute a logged prediction again on the server, and compare it with the log."""
+        return self._calls.read_result(Replay, get(f"/v1/predictions/{_part(request_id, 'request_id')}/replay", unlimited=True))
+
+    def audit(self, uri: str, deep: bool = False) -> Exchange[Audit]:
+        """The chain behind a registered model, from raw tables to predictions, with every link verified."""
+        name, selected = _registered(check_text(uri, "uri"))
+        path = f"/v1/models/{_part(name, 'uri')}/audit"
+        return self._calls.read_result(Audit, get(path, unlimited=True, **selected, deep=check_flag(deep, "deep")))
+
+    def promote(
+        self,
+        name: str,
+        version: int | str,
+        alias: str = "champion",
+        *,
+        approver: str,
+        require: str | None = None,
+        reason: str | None = None,
+        deep: bool = False,
+    ) -> Exchange[AliasChange]:
+        """Give an alias to a version of a model, if it is verified, as `models.promote`."""
+        body = {"version": str(check_version(version)), "require": _optional(require, "require"), "deep": check_flag(deep, "deep")}
+        return self._change(name, "promotions", alias, approver, reason, body)
+
+    def demote(self, name: str, alias: str = "champion", *, approver: str, reason: str | None = None) -> Exchange[AliasChange]:
+        """Remove an alias of a model, as `models.demote`."""
+        return self._change(name, "demotions", alias, approver, reason, {})
+
+    def rollback(self, name: str, alias: str = "champion", *, approver: str, reason: str | None = None) -> Exchange[AliasChange]:
+        """Give an alias back to the version that had it before, as `models.rollback`."""
+        return self._change(name, "rollbacks", alias, approver, reason, {})
+
+    def archive(
+        self, name: str, version: int | str, *, approver: str, reason: str | None = None, restore: bool = False
+    ) -> Exchange[AliasChange]:
+        """Mark a version of a model as not to be promoted, or restore it, as `models.archive`."""
+        body = {"version": str(check_version(version)), "restore": check_flag(restore, "restore")}
+        return self._change(name, "archivings", None, approver, reason, body)
+
+    def _change(
+        self, name: str, what: str, alias: str | None, approver: str, reason: str | None, body: dict[str, Any]
+    ) -> Exchange[AliasChange]:
+        named = {} if alias is None else {"alias": check_name(alias, "alias")}
+        decided = {"approver": check_name(approver, "approver"), "reason": _optional(reason, "reason")}
+        path = f"/v1/models/{_part(name, 'name')}/{what}"
+        return self._calls.read_result(AliasChange, post(path, {**body, **named, **decided}, unlimited=True))
+
+
+def _optional(value: str | None, argument: str) -> str | None:
+    return None if value is None else check_name(value, argument)
+
+
+def _part(name: str, argument: str) -> str:
+    return quote(check_name(name, argument), safe="")
+
+
+def _registered(uri: str) -> tuple[str, dict[str, Any]]:
+    """The name in a model URI, and what selects the version. Raises: RequestError for a model that is not registered."""
+    address = uri.removeprefix("models:/")
+    if uri.startswith("models:/") and "@" in address:
+        name, _, alias = address.rpartition("@")
+        return name, {"alias": alias}
+    name, _, version = address.rpartition("/")
+    if not uri.startswith("models:/") or not name:
+        raise RequestError(f"uri={brief(uri)}: a server audits registered models; write models:/name/1 or models:/name@alias", field="uri")
+    return name, {"version": version}

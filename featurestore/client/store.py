@@ -70,6 +70,13 @@ class RemoteStore:
     training_sets = _blocking(ServerVerbs.training_sets)
     models = _blocking(ServerVerbs.models)
     impact = _blocking(ServerVerbs.impact)
+    explain_retention = _blocking(ServerVerbs.explain_retention)
+    replay = _blocking(ServerVerbs.replay)
+    audit = _blocking(ServerVerbs.audit)
+    promote = _blocking(ServerVerbs.promote)
+    demote = _blocking(ServerVerbs.demote)
+    rollback = _blocking(ServerVerbs.rollback)
+    archive = _blocking(ServerVerbs.archive)
 
     def close(self) -> None:
         """Close all connections."""

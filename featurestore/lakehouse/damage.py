@@ -10,7 +10,7 @@ from pyiceberg.table.snapshots import Snapshot, ancestors_of
 from pyiceberg.table.update import AssertRefSnapshotId, RemoveSnapshotRefUpdate, SetSnapshotRefUpdate, TableUpdate
 
 from featurestore.errors import CommitConflict
-from featurestore.lakehouse import folders
+from featurestore.lakehouse import folders, tables
 from featurestore.lakehouse.catalog_errors import translating_errors
 from featurestore.lakehouse.commits import begin, commit, stage_properties
 from featurestore.lakehouse.local_io import parse_location
@@ -46,6 +46,13 @@ def find_damage(table: Table) -> Damage | None:
             return Damage((), table.snapshot_id, broken) if broken else None
         whole = next((snapshot for snapshot in ancestors_of(current, table.iceberg.metadata) if not checker.missing(snapshot)), None)
     return Damage(missing, None if whole is None else whole.snapshot_id, broken)
+
+
+def missing_files(table: Table, snapshot_id: int) -> tuple[str, ...]:
+    """The missing files of one snapshot; empty if all exist. Raises: NotFound if the table does not have the snapshot; NotReady."""
+    snapshot = tables.snapshot(table, snapshot_id)
+    with translating_errors(f"looking for the files of {table.name}"):
+        return _FileChecker(table).missing(snapshot)
 
 
 def roll_back(table: Table, damage: Damage, properties: Mapping[str, str], drop: Collection[str]) -> None:

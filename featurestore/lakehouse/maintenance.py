@@ -102,6 +102,14 @@ def expire_snapshots(
     return ExpiredSnapshots(tuple(expired))
 
 
+def retained_snapshots(table: Table) -> dict[int, datetime]:
+    """When each snapshot that is left was committed (UTC), oldest first."""
+    return {
+        snapshot.snapshot_id: datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC)
+        for snapshot in sorted(table.iceberg.snapshots(), key=lambda one: (one.sequence_number or 0, one.timestamp_ms))
+    }
+
+
 def bound_metadata(table: Table) -> None:
     """Set the properties that bound the number of metadata files, unless the table sets them itself.
 

@@ -8,7 +8,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from pyiceberg import types as ice
 from pyiceberg.conversions import from_bytes
-from pyiceberg.expressions import AlwaysTrue
+from pyiceberg.expressions import AlwaysTrue, EqualTo
 from pyiceberg.manifest import DataFile, FileFormat
 from pyiceberg.schema import Schema
 from pyiceberg.table import FileScanTask
@@ -18,6 +18,7 @@ from featurestore.compiler.relations import Column, IcebergFiles
 from featurestore.errors import NotYet
 from featurestore.lakehouse import type_mapping
 from featurestore.lakehouse.casting import cast_batch
+from featurestore.lakehouse.catalog_errors import translating_errors
 from featurestore.lakehouse.delete_files import adds_deletes
 from featurestore.lakehouse.local_io import parse_location, pyarrow_io
 from featurestore.lakehouse.scan_plan import TimeRange, collect_tasks, plan_scan, projected_schema
@@ -109,6 +110,15 @@ def read_snapshot(
     """As `scan_snapshot`, but always a stream of Arrow batches, with the types of `tables.arrow_schema`, in file order."""
     schema = projected_schema(table, snapshot_id, columns, schema_id)
     return _stream(table, schema, [] if snapshot_id is None else plan_scan(table, snapshot_id, None, schema_id))
+
+
+def read_equal(table: Table, column: str, value: str) -> pa.Table:
+    """The rows of the current snapshot whose text column has this value; files whose bounds exclude it are not read.
+
+    Raises: NotReady if files cannot be reached.
+    """
+    with translating_errors(f"reading {table.name}"):
+        return table.iceberg.scan(row_filter=EqualTo(column, value)).to_arrow()  # type: ignore[call-arg, arg-type]
 
 
 def read_changes(

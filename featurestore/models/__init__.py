@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from featurestore.models.attaching import attach
     from featurestore.models.lineage import TrainedModel, set_alias, trained_on
     from featurestore.models.model_logging import log_model
+    from featurestore.models.promotion import archive, demote, promote, rollback
     from featurestore.models.scoring import score, score_batch
     from featurestore.models.serving import LoadedModel, LoadedModels
     from featurestore.models.stamped_manifest import StampedManifest, training_set
@@ -23,8 +24,12 @@ __all__ = [
     "Prediction",
     "StampedManifest",
     "TrainedModel",
+    "archive",
     "attach",
+    "demote",
     "log_model",
+    "promote",
+    "rollback",
     "score",
     "score_batch",
     "set_alias",
@@ -38,8 +43,12 @@ _HOMES = {
     "Prediction": "serving",
     "StampedManifest": "stamped_manifest",
     "TrainedModel": "lineage",
+    "archive": "promotion",
     "attach": "attaching",
+    "demote": "promotion",
     "log_model": "model_logging",
+    "promote": "promotion",
+    "rollback": "promotion",
     "score": "scoring",
     "score_batch": "scoring",
     "set_alias": "lineage",

@@ -2,11 +2,13 @@
 
 import json
 import re
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from featurestore.lakehouse import tables, tags, writes
 from featurestore.lakehouse.table import Table
@@ -19,6 +21,7 @@ from featurestore.values import times
 MOMENT = pa.timestamp("us", tz="UTC")
 SCHEMA = pa.schema(
     [
+        ("request_id", pa.string()),
         ("predicted_at", MOMENT),
         ("model", pa.string()),
         ("version", pa.string()),
@@ -54,6 +57,7 @@ def record_predictions(
     stamp, count, now = native.stamp, len(predictions), times.now()
     snapshots = {table: None if snapshot is None else str(snapshot) for table, snapshot in found.snapshots.items()}
     rows: dict[str, Any] = {
+        "request_id": _request_ids(count),
         "predicted_at": pa.repeat(pa.scalar(now, MOMENT), count),
         "model": _repeated(name, count),
         "version": _repeated(version, count),
@@ -64,7 +68,7 @@ def record_predictions(
         "overridden": _overridden(found, count),
         "snapshots": _repeated(json.dumps(snapshots, separators=(",", ":")), count),
     }
-    rows |= _value_columns(table, {**_values(native, found), PREDICTION: _plain(predictions)})
+    rows |= _value_columns(table, {**_values(native, found), PREDICTION: plain_values(predictions)})
     for field in tables.arrow_schema(table):
         rows.setdefault(field.name, pa.nulls(count, field.type))
     writes.append_retrying(table, pa.table(rows).to_reader(), summary={"featurestore.action": "score"}, once=batch)
@@ -79,7 +83,7 @@ def _keep_snapshots(store: FeatureStore, snapshots: Mapping[str, int | None]) ->
 def _values(native: Native, found: FeatureRows) -> dict[str, pa.Array | pa.ChunkedArray]:
     plan, sql_types = native.stamp.plan, sql_types_of(native.stamp.plan)
     names = dict.fromkeys([*plan.entity_columns, *dict(plan.request), *native.stamp.features])
-    return {name: _plain(to_arrow(found.columns[name], sql_types.get(name))) for name in names}
+    return {name: plain_values(to_arrow(found.columns[name], sql_types.get(name))) for name in names}
 
 
 def _value_columns(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,8 +94,7 @@ def _value_columns(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
     """
     while True:
         known = {field.name: field.type for field in tables.arrow_schema(table)}
-        reserved = {*SCHEMA.names, *EARLY, *([PREDICTION] if EARLY[0] in known and known[EARLY[0]] == pa.string() else [])}
-        columns = {_column_name(name, array.type, known, reserved): array for name, array in values.items()}
+        columns = {column_of(name, array.type, known): array for name, array in values.items()}
         missing = [pa.field(name, array.type) for name, array in columns.items() if name not in known]
         if not missing:
             return columns
@@ -99,14 +102,16 @@ def _value_columns(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
         tables.add_missing_columns(table, missing)
 
 
-def _column_name(name: str, arrow_type: pa.DataType, known: Mapping[str, pa.DataType], reserved: set[str]) -> str:
+def column_of(name: str, arrow_type: pa.DataType, known: Mapping[str, pa.DataType]) -> str:
+    """The column of a value with this name and type in a table that has the columns `known`."""
+    reserved = {*SCHEMA.names, *EARLY, *([PREDICTION] if EARLY[0] in known and known[EARLY[0]] == pa.string() else [])}
     own = f"value_{name}" if name in reserved else name
     if known.get(own, arrow_type) == arrow_type:
         return own
     return f"{own}_{re.sub(r'[^a-z0-9]+', '_', str(arrow_type).lower()).strip('_')}"
 
 
-def _plain(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+def plain_values(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """The values with the type of the column that they get; what Iceberg has no type for as JSON text."""
     if pa.types.is_null(values.type):
         return values.cast(pa.string())
@@ -125,6 +130,12 @@ def _overridden(found: FeatureRows, count: int) -> pa.Array:
     columns = [to_list(found.sent[name]) for name in names]
     rows = [[name for name, column in zip(names, columns, strict=True) if column[row] is not None] for row in range(count)]
     return pa.array(rows, pa.list_(pa.string()))
+
+
+def _request_ids(count: int) -> pa.Array:
+    """An id for each row: one of the call and the number of the row, so that the ids of a file are near one another."""
+    numbers = pa.array(range(count), pa.int64()).cast(pa.string())
+    return pc.binary_join_element_wise(uuid.uuid4().hex, numbers, "-")
 
 
 def _repeated(value: str | None, count: int) -> pa.Array:

@@ -8,9 +8,10 @@ from typing import Any
 from featurestore.models import stamp, tracking
 from featurestore.models.mlflow_client import asking, mlflow
 from featurestore.models.mlflow_registry import MlflowRegistry
-from featurestore.models.store_access import check_store
+from featurestore.models.store_access import check_store, runtime_of
 from featurestore.models.time_limits import limited
 from featurestore.records import model_events
+from featurestore.records.alias_changes import AliasRecord
 from featurestore.settings import load_settings
 from featurestore.store import FeatureStore
 from featurestore.values.result import Result
@@ -68,7 +69,8 @@ def trained_on(table: str, snapshot_id: int | str | None, store: FeatureStore | 
 def set_alias(name: str, alias: str, version: int | str | None, *, approver: str | None = None, store: FeatureStore | None = None) -> None:
     """Set an alias of a registered model to a version, or remove it (version None), and record the approver.
 
-    Raises: NotFound for an unknown model, version or alias; RequestError for a model without a stamp.
+    Raises: NotFound for an unknown model, version or alias; RequestError for a model without a stamp; CommitConflict if another
+    change of the alias came first.
     """
     check_store(store)
     used_store = store if store is not None else FeatureStore()
@@ -81,6 +83,7 @@ def set_alias(name: str, alias: str, version: int | str | None, *, approver: str
 
 def _set_alias(store: FeatureStore, name: str, alias: str, version: int | str | None, approver: str | None) -> None:
     client = mlflow.MlflowClient()
+    record = AliasRecord(runtime_of(store), name, alias)
     with asking("model", f"models:/{name}{f'@{alias}' if version is None else f'/{version}'}"):
         target = client.get_model_version_by_alias(name, alias) if version is None else client.get_model_version(name, str(version))
     info = stamp.stamped_info(f"models:/{name}/{target.version}", store.settings)
@@ -100,12 +103,15 @@ def _set_alias(store: FeatureStore, name: str, alias: str, version: int | str | 
         approver=approver,
     )
     # Recorded first: an alias without its approver would be found as set by nobody. If MLflow then refuses, the next look says so.
-    model_events.record_events(store.catalog, store.settings, [event])
-    with asking("model", name):
-        if version is None:
-            client.delete_registered_model_alias(name, alias)
-        else:
-            client.set_registered_model_alias(name, alias, str(target.version))
+    record.append(event)
+    try:
+        with asking("model", name):
+            if version is None:
+                client.delete_registered_model_alias(name, alias)
+            else:
+                client.set_registered_model_alias(name, alias, str(target.version))
+    finally:
+        record.settle()
 
 
 def _logged(filter_: str) -> Iterator[Any]:

@@ -15,7 +15,7 @@ from featurestore.models.mlflow_client import asking
 from featurestore.models.mlflow_registry import MlflowModels, MlflowRegistry, Stamped
 from featurestore.models.time_limits import limited
 from featurestore.pipelines.training_sets.listing import list_training_sets
-from featurestore.records import model_events
+from featurestore.records import alias_changes, model_events
 from featurestore.records.model_events import ELSEWHERE, Event
 from featurestore.records.recorded_models import RecordedModel, models_after
 from featurestore.records.runtime import Runtime
@@ -28,6 +28,8 @@ REQUEST_SECONDS = 1.0
 NEW_SECONDS = 5.0
 """Requests of a server share the look of so many seconds."""
 RUNS_TRIED = 5
+READS = 5
+"""Reads of MLflow until no event was recorded meanwhile."""
 
 
 class RegistryLook:
@@ -59,11 +61,21 @@ class RegistryLook:
     def _look(self, uri: str) -> None:
         with self._lock, limited(), asking("model", "registry", uri):
             registry = self._registries.setdefault(uri, MlflowRegistry(uri))
-            found = registry.read()
-            events = model_events.list_events(self._runtime)
-            changes = list(self._changes(registry, found, events))
+            found, events, pending = self._read(registry)
+            changes = [event for event in self._changes(registry, found, events) if alias_changes.mark_of(event) not in pending]
             if changes:
                 model_events.record_events(self._runtime.catalog, self._runtime.settings, changes, once=_batch(changes, events))
+
+    def _read(self, registry: MlflowRegistry) -> tuple[MlflowModels, list[dict[str, Any]], set[str]]:
+        """What MLflow says, the events of the same time, and the marks of what is being changed: recorded, and not yet in MLflow."""
+        before = alias_changes.read_trail(self._runtime)
+        for _ in range(READS):
+            found = registry.read()
+            after = alias_changes.read_trail(self._runtime)
+            if after.snapshot_id == before.snapshot_id:
+                break
+            before = after
+        return found, after.events, {*before.pending, *after.pending}
 
     def _changes(self, registry: MlflowRegistry, found: MlflowModels, events: Sequence[Mapping[str, Any]]) -> Iterator[Event]:
         recorded = models_after(events)

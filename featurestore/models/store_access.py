@@ -10,6 +10,7 @@ from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import RequestError
 from featurestore.pipelines import lookup
 from featurestore.pipelines.training_sets.training_set import TrainingSet
+from featurestore.records.runtime import Runtime
 from featurestore.spines import reading
 from featurestore.store import FeatureStore
 
@@ -33,6 +34,11 @@ def store_of(training_set: TrainingSet, store: FeatureStore | None) -> Iterator[
         return
     with FeatureStore(settings=training_set.settings) as own:
         yield own
+
+
+def runtime_of(store: FeatureStore) -> Runtime:
+    """The runtime of a store."""
+    return store._runtime
 
 
 def read_spine_rows(store: FeatureStore, spine: Any, times: Sequence[str]) -> pa.Table:

@@ -41,6 +41,8 @@ REMOVED = "__fs_removed"
 """The entry of a document that marks its version as removed; its value lists what is still to be deleted."""
 RANK = "__fs_rank"
 """The entry of a stored document with the rank of its version, if that differs from the version number."""
+COMMIT = "__fs_commit"
+"""The entry of a stored document with the commit of its definition files."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class Applied:
 
     `columns` (of views) maps the columns of the feature table to DuckDB types; `bindings` (of services) maps views to versions;
     `sql` is the compiled SQL; `applied_at` is in microseconds. The version with the greatest rank is the current one. `rank` 0 means
-    the version number; a version that a rollback made current again has a greater rank.
+    the version number; a version that a rollback made current again has a greater rank. `commit` is the git commit of the definition
+    files, with "-dirty" if they had changes that were not committed; None if they are not in a repository, or not known.
     """
 
     kind: str
@@ -62,6 +65,7 @@ class Applied:
     sql: str = ""
     applied_at: int = 0
     rank: int = 0
+    commit: str | None = None
 
     @property
     def order(self) -> int:
@@ -200,12 +204,17 @@ def append_to_registry(runtime: Runtime, rows: Sequence[Applied], base: int | No
         {
             **{name: getattr(row, name) for name in ("kind", "name", "version", "fingerprint", "sql", "applied_at")},
             **{name: json.dumps(getattr(row, name)) for name in ("columns", "bindings")},
-            "document": json.dumps({**row.document, RANK: row.rank} if row.rank else row.document),
+            "document": json.dumps({**row.document, **_own_entries(row)}),
         }
         for row in rows
     ]
     batches = pa.Table.from_pylist(records, SCHEMA).to_reader()
     writes.append(table, batches, summary={"featurestore.action": action})
+
+
+def _own_entries(row: Applied) -> dict[str, Any]:
+    """The entries that are stored with a document, and are not part of it."""
+    return {name: value for name, value in ((RANK, row.rank), (COMMIT, row.commit)) if value}
 
 
 def refuse_stale(runtime: Runtime, base: int | None) -> None:
@@ -238,6 +247,7 @@ def _from_record(row: Mapping[str, Any]) -> Applied:
     ):
         texts = {name: dict(json.loads(row[name])) for name in ("document", "columns", "bindings")}
         rank = int(texts["document"].pop(RANK, 0))
+        commit = texts["document"].pop(COMMIT, None)
         # Types become part of SQL, and everybody with access to the catalog can write this table.
         texts["columns"] = {name: checked_type(kind) for name, kind in texts["columns"].items()}
     return Applied(
@@ -249,4 +259,5 @@ def _from_record(row: Mapping[str, Any]) -> Applied:
         sql=row["sql"],
         applied_at=row["applied_at"],
         rank=rank,
+        commit=None if commit is None else str(commit),
     )

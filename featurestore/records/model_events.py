@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from featurestore.lakehouse import scans, tables, writes
+from featurestore.lakehouse.table import Table
 from featurestore.records.runtime import Runtime
 from featurestore.settings import Settings
 from featurestore.values import times
@@ -30,9 +31,11 @@ SCHEMA = pa.schema(
         ("at", pa.timestamp("us", tz="UTC")),
         ("stage", pa.string()),
         ("origin", pa.string()),
+        ("reason", pa.string()),
+        ("details", pa.string()),
     ]
 )
-LATER = ("stage", "origin")
+LATER = ("stage", "origin", "reason", "details")
 """Columns that tables of earlier releases lack until their next event."""
 OURS, ELSEWHERE = "featurestore", "mlflow"
 """The origins of events: our own functions, or MLflow's, whose events are recorded when they are found."""
@@ -44,7 +47,8 @@ class Event:
 
     `model` is the registered name, or the logged name of a model that is not registered; `version` is None for the latter.
     `snapshots` maps feature tables to snapshots, None for an empty table. `origin` is ELSEWHERE for what was done through MLflow itself:
-    then nobody is recorded as the approver, and the time is that at which it was found.
+    then nobody is recorded as the approver, and the time is that at which it was found. `details` are those of a promotion, a demotion, a
+    rollback or an archiving (`action`): the version before, and the requirement with the values of its metrics.
     """
 
     event: str
@@ -59,6 +63,8 @@ class Event:
     approver: str | None = None
     stage: str | None = None
     origin: str = OURS
+    reason: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     def of(self, event: str, model: str, version: str | None) -> "Event":
         """The same model's event under a registered name."""
@@ -75,33 +81,50 @@ def record_events(catalog: "Catalog", settings: Settings, events: Sequence[Event
 
     `once` is an id of these events: nothing is appended if they were recorded with it before.
     """
+    rows = to_rows(events)
+    table = open_table(catalog, settings)
+    writes.append_retrying(table, pa.Table.from_pylist(rows, SCHEMA).to_reader(), summary={"featurestore.action": "model"}, once=once)
+
+
+def open_table(catalog: "Catalog", settings: Settings) -> Table:
+    """The table of events with all its columns; it is created if there is none."""
+    table = tables.create_if_absent(catalog, model_events_table(settings), SCHEMA)
+    tables.add_missing_columns(table, [SCHEMA.field(name) for name in LATER])
+    return table
+
+
+def to_rows(events: Sequence[Event]) -> list[dict[str, Any]]:
+    """The rows of events that happen now, a microsecond apart, to keep their order."""
     now = times.now()
-    # A microsecond apart, to keep their order.
-    rows = [
+    texts = ("metrics", "details")
+    return [
         {
             **vars(event),
             "snapshots": _texts(event.snapshots),
-            "metrics": json.dumps(dict(event.metrics)),
+            **{name: json.dumps(dict(getattr(event, name))) for name in texts},
             "at": now + number,
         }
         for number, event in enumerate(events)
     ]
-    table = tables.create_if_absent(catalog, model_events_table(settings), SCHEMA)
-    tables.add_missing_columns(table, [SCHEMA.field(name) for name in LATER])
-    writes.append_retrying(table, pa.Table.from_pylist(rows, SCHEMA).to_reader(), summary={"featurestore.action": "model"}, once=once)
 
 
 def list_events(runtime: Runtime) -> list[dict[str, Any]]:
     """All events, newest first, as JSON values: times as RFC 3339, snapshot ids as text."""
     table = tables.find(runtime.catalog, model_events_table(runtime.settings))
-    if table is None:
-        return []
+    return [] if table is None else events_of(table)
+
+
+def events_of(table: Table) -> list[dict[str, Any]]:
+    """As `list_events`, of a table as it was loaded."""
     records = scans.read_snapshot(table, table.snapshot_id).read_all().to_pylist()
     # Early releases gave the events of one commit the same time: logged before registered.
     rows = sorted(records, key=lambda row: (row["at"], row["version"] is not None, row["version"] or "", row["event"]), reverse=True)
-    texts = ("snapshots", "metrics")
-    blank = dict.fromkeys(LATER)
-    return [{**blank, **row, **{name: json.loads(row[name]) for name in texts}, "at": times.text(times.micros(row["at"]))} for row in rows]
+    return [_event(row) for row in rows]
+
+
+def _event(row: Mapping[str, Any]) -> dict[str, Any]:
+    texts = {name: json.loads(row.get(name) or "{}") for name in ("snapshots", "metrics", "details")}
+    return {**dict.fromkeys(LATER), **row, **texts, "at": times.text(times.micros(row["at"]))}
 
 
 def _texts(snapshots: Mapping[str, int | None]) -> str:

@@ -24,6 +24,7 @@ from featurestore.server.definitions import Definitions
 from featurestore.server.docs import Application, Docs
 from featurestore.server.errors import HANDLERS
 from featurestore.server.fast_lookups import FastLookups
+from featurestore.server.governance import Governance
 from featurestore.server.health import OPEN_PATHS, UNLIMITED_PATHS, Health
 from featurestore.server.job_routes import job_routes
 from featurestore.server.jobs.jobs import Jobs
@@ -125,7 +126,12 @@ def engine_app(store: FeatureStore) -> FastAPI:
 
 def _engine_routes(store: FeatureStore, jobs: Jobs) -> list[APIRoute]:
     uploads = UploadReader(store.settings)
-    return [*Definitions(store).routes(), *TrainingSets(store, jobs, uploads).routes(), *job_routes(store, jobs)]
+    return [
+        *Definitions(store).routes(),
+        *TrainingSets(store, jobs, uploads).routes(),
+        *Governance(store).routes(),
+        *job_routes(store, jobs),
+    ]
 
 
 def _send_to_workers(routes: Sequence[APIRoute], workers: Workers, settings: Settings) -> None:

@@ -95,8 +95,8 @@ def test_what_both_have_is_shared() -> None:
         for kind in (FeatureStore, RemoteStore, Store)
     ]
     assert public[0] & public[1] == public[2]
-    assert public[0] - public[2] == {"check", "create_table", "history", "write_table"}
-    assert public[1] - public[2] == {"cancel", "parts", "predict", "score"}
+    assert public[0] - public[2] == {"check", "create_table", "create_training_set", "history", "write_table"}
+    assert public[1] - public[2] == {"archive", "cancel", "demote", "parts", "predict", "promote", "rollback", "score"}
 
 
 def test_plan_and_apply(own: Verbs) -> None:

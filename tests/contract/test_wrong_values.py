@@ -44,13 +44,20 @@ GIVEN: Mapping[str, dict[str, Any]] = {
     "predict": {"model": "none", "records": [{"customer_id": 1}]},
     "check": {},
     "impact": {"table": "shop.orders"},
+    "explain_retention": {},
+    "audit": {"uri": "models:/none/1"},
+    "replay": {"request_id": "none-0"},
+    "promote": {"name": "none", "version": 1, "approver": "ann"},
+    "demote": {"name": "none", "approver": "ann"},
+    "rollback": {"name": "none", "approver": "ann"},
+    "archive": {"name": "none", "version": 1, "approver": "ann"},
     "history": {"table": "shop.orders"},
 }
 """What each verb is given besides the argument that is looked at."""
 OWN = {"close", "create_table", "write_table"}
 """What takes nothing, and what writes tables, which tests/pipelines/written tests."""
 
-KINDS = "view|service|training set|feature table|folder or file of definitions|registered model|model|version"
+KINDS = "prediction|view|service|training set|feature table|folder or file of definitions|registered model|model|version"
 UNKNOWN = rf"\bno ({KINDS}) ['\"]|(view|service)="
 
 

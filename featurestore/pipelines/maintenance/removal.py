@@ -8,6 +8,7 @@ from featurestore.errors import Conflict
 from featurestore.lakehouse import dropping, tables, tags
 from featurestore.lakehouse.dropping import FolderContents, TableIdentity
 from featurestore.lakehouse.table import Table
+from featurestore.pipelines.maintenance.retention import INFERENCE_TAG
 from featurestore.pipelines.training_sets.listing import list_training_sets
 from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records import definitions, feature_table
@@ -126,8 +127,9 @@ def _obsolete_services(runtime: Runtime, known: Registry, view: str, rows: Seque
     trained = [model.label for model in registered_models(runtime) if model.tables & tables_of]
     pinning = [entry.id for entry in list_training_sets(runtime) if tables_of.intersection(entry.views)]
     unfinished = [id for row in rows for id in _pinning_ids(runtime, row) if id not in pinning]
-    if reading or trained or pinning or unfinished:
-        raise _still_needed(view, sorted(versions), reading, trained, pinning, list(dict.fromkeys(unfinished)))
+    predicted = [row.table for row in rows if _has_predictions(runtime, row)]
+    if reading or trained or pinning or unfinished or predicted:
+        raise _still_needed(view, sorted(versions), reading, trained, pinning, list(dict.fromkeys(unfinished)), predicted)
     return obsolete
 
 
@@ -138,11 +140,13 @@ def _still_needed(
     trained: Sequence[str],
     pinning: Sequence[str],
     unfinished: Sequence[str] = (),
+    predicted: Sequence[str] = (),
 ) -> Conflict:
     reasons = [
         (services, "read by the service{s} {names} (apply another definition of it and materialize, or remove the service)"),
         (trained, "used for lookups by the registered model{s} {names}"),
         (pinning, "pinned by the training set{s} {names}"),
+        (predicted, "what logged predictions were computed from, and are replayed from ({names})"),
         (unfinished, "pinned by the unfinished build{s} of {names} (maintain releases an interrupted build after a day)"),
     ]
     messages = [text.format(s="" if len(names) == 1 else "s", names=format_names(names)) for names, text in reasons if names]
@@ -203,6 +207,12 @@ def _pinning_ids(runtime: Runtime, row: Applied) -> list[str]:
     """The ids of the training sets that pin a snapshot of the table, including those being built."""
     table = _find(runtime, row)
     return [] if table is None else [name.removeprefix(TAG) for name in tags.tags(table) if name.startswith(TAG)]
+
+
+def _has_predictions(runtime: Runtime, row: Applied) -> bool:
+    """Whether logged predictions were computed from a snapshot of the table."""
+    table = _find(runtime, row)
+    return table is not None and any(name.startswith(INFERENCE_TAG) for name in tags.tags(table))
 
 
 def _contents(runtime: Runtime, row: Applied) -> FolderContents:

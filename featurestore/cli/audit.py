@@ -1,0 +1,82 @@
+"""`audit`: the chain behind a model, from raw tables to its predictions, with every link verified."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.markup import escape
+
+from featurestore.cli import context
+from featurestore.cli.help import Command
+from featurestore.cli.output import note, print_json, say
+
+if TYPE_CHECKING:
+    from featurestore.pipelines.lineage.audit_result import Audit, Link
+
+SHOWN = (
+    "version",
+    "commit",
+    "snapshot_id",
+    "snapshots",
+    "materialized_through",
+    "rows",
+    "label",
+    "digest",
+    "metrics",
+    "approver",
+    "user",
+    "stage",
+)
+"""The facts of a link that are printed; --json has all."""
+
+
+@click.command(cls=Command)
+@click.argument("model_uri")
+@click.option("--deep", is_flag=True, help="Also compute the training set again from its pinned snapshots.")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write the chain as one page with a picture.")
+@context.shared
+def audit(model_uri: str, deep: bool, html: Path | None) -> None:
+    """Verify the chain behind a model.
+
+    The chain goes from raw tables to predictions. MODEL_URI is an MLflow URI, such as models:/churn@champion. Source tables
+    and snapshots, view versions, training set, run, version, aliases with approvers, and logged predictions are each
+    verified. Status 1, with the broken links named, if one is not as it was.
+    """
+    with context.store() as store:
+        found = store.audit(model_uri, deep)
+    if html is not None:
+        from featurestore.cli.audit_page import audit_page  # noqa: PLC0415 - only for this option
+
+        html.write_text(audit_page(found), encoding="utf-8")
+    if context.as_json():
+        print_json(found)
+    else:
+        _show(found)
+    if found.broken:
+        if not context.as_json():
+            note(f"[bold red]broken[/]  {escape(', '.join(found.broken))}")
+        click.get_current_context().exit(1)
+
+
+def _show(found: "Audit") -> None:
+    for link in found.links:
+        say(f"[{'red' if link.problems else 'green'}]{'✗' if link.problems else '✓'}[/] [bold]{escape(link.kind)}[/]  {escape(link.name)}")
+        for name, value in _facts(link).items():
+            say(f"    [dim]{name.replace('_', ' ')}[/]  {escape(_text(value))}")
+        for text in link.verified:
+            say(f"    [dim]verified: {escape(text)}[/]")
+        for text in link.problems:
+            say(f"    [red]{escape(text)}[/]")
+    if not found.broken:
+        deep = ", the training set computed again" if found.deep else ""
+        say(f"[green]verified[/]  {len(found.links)} links of {escape(found.uri)}{deep}")
+
+
+def _facts(link: "Link") -> dict[str, Any]:
+    return {name: link.facts[name] for name in SHOWN if link.facts.get(name) not in (None, {}, [])}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(inner)}" for name, inner in value.items())
+    return ", ".join(map(_text, value)) if isinstance(value, list | tuple) else str(value)

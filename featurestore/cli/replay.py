@@ -1,0 +1,60 @@
+"""`replay`: a logged prediction, computed again."""
+
+from typing import TYPE_CHECKING
+
+import click
+from rich.markup import escape
+
+from featurestore.cli import context
+from featurestore.cli.help import Command
+from featurestore.cli.output import print_facts, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from featurestore.pipelines.lineage.replay_result import Replay
+
+
+@click.command(cls=Command)
+@click.argument("request_id")
+@context.shared
+def replay(request_id: str) -> None:
+    """Compute a logged prediction again, and compare.
+
+    The features are joined as of the time of the prediction, at the snapshots that its row in inference.<model> names, and the
+    same version predicts. REQUEST_ID is the column request_id of that row. Status 1 if anything differs, with the reason.
+    """
+    with context.store() as store:
+        found = store.replay(request_id)
+    if context.as_json():
+        print_json(found)
+    else:
+        _show(found)
+    if not found.equal:
+        click.get_current_context().exit(1)
+
+
+def _show(found: "Replay") -> None:
+    version = "" if found.version is None else f" {found.version}"
+    print_facts(
+        {
+            "model": escape(f"{found.model}{version}"),
+            "keys": escape(", ".join(f"{name}={value}" for name, value in found.keys.items())),
+            "features as of": f"{found.as_of:%Y-%m-%d %H:%M:%S.%f}Z",
+        }
+    )
+    values = [*found.features, found.prediction]
+    print_table(
+        ["", "logged", "computed again", ""],
+        [
+            [
+                f"[bold]{escape(value.name)}[/]",
+                escape(str(value.logged)),
+                escape(str(value.replayed)),
+                "sent by the caller" if value.overridden else "" if value.equal else "[red]differs[/]",
+            ]
+            for value in values
+        ],
+    )
+    for text in found.why:
+        say(f"[red]{escape(text)}[/]")
+    if found.equal:
+        say("[green]equal[/]")

@@ -1,0 +1,92 @@
+"""Promotions and audits of models over HTTP; each runs in a worker process, since it reads snapshots and asks MLflow."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
+
+from featurestore.errors import RequestError
+from featurestore.server import json_body
+from featurestore.server.requests.body import Body
+from featurestore.server.requests.governance import ArchivingBody, DemotionBody, PromotionBody, RollbackBody
+from featurestore.server.responses import governance as bodies
+from featurestore.server.routing import LongRoute, get, json_of, post
+from featurestore.store import FeatureStore
+from featurestore.values.result import to_dicts
+
+TAG = "models"
+Selector = Annotated[str, Query(min_length=1, max_length=2000)]
+
+
+class Governance:
+    """The routes that change which version of a model has an alias, and verify the chain behind it."""
+
+    def __init__(self, store: FeatureStore) -> None:
+        self._store = store
+
+    def routes(self) -> list[APIRoute]:
+        """The routes of promotions and audits."""
+        changes: list[tuple[str, Callable[..., Any], type[Body]]] = [
+            ("promotions", self.promote_model, PromotionBody),
+            ("demotions", self.demote_model, DemotionBody),
+            ("rollbacks", self.roll_back_model, RollbackBody),
+            ("archivings", self.archive_model, ArchivingBody),
+        ]
+        return [
+            get("/v1/predictions/{request_id}/replay", self.replay_prediction, TAG, kind=LongRoute, response_model=bodies.Replay),
+            get("/v1/retention", self.explain_retention, "maintenance", response_model=list[bodies.RetainedSnapshot]),
+            get("/v1/models/{name}/audit", self.audit_model, TAG, kind=LongRoute, response_model=bodies.Audit),
+            *(
+                post(
+                    f"/v1/models/{{name}}/{what}",
+                    endpoint,
+                    TAG,
+                    kind=LongRoute,
+                    response_model=bodies.AliasChange,
+                    openapi_extra=json_of(body),
+                )
+                for what, endpoint, body in changes
+            ),
+        ]
+
+    def replay_prediction(self, request_id: str) -> dict[str, Any]:
+        """Compute a logged prediction again, from the snapshots and the time that its row names; `why` says what differs, and why."""
+        return self._store.replay(request_id).to_dict()
+
+    def explain_retention(self) -> list[dict[str, Any]]:
+        """Every snapshot of every table of the store, oldest first, with what keeps it alive; empty for one that expires in time."""
+        return to_dicts(self._store.explain_retention())
+
+    def audit_model(self, name: str, version: Selector | None = None, alias: Selector | None = None, deep: bool = False) -> dict[str, Any]:
+        """The chain behind a version of a model, from raw tables to predictions, each link verified; `broken` names the others."""
+        if (version is None) == (alias is None):
+            raise RequestError("give either ?version= or ?alias=, to say which version to audit", field="version")
+        return self._store.audit(f"models:/{name}/{version}" if alias is None else f"models:/{name}@{alias}", deep).to_dict()
+
+    async def promote_model(self, request: Request, name: str) -> dict[str, Any]:
+        """Give an alias to a version, if its stamp, training set, snapshots and metrics are verified. 409 names what is missing."""
+        return await self._change("promote", name, await json_body.read_typed(request, PromotionBody))
+
+    async def demote_model(self, request: Request, name: str) -> dict[str, Any]:
+        """Remove an alias, and record who did it and why."""
+        return await self._change("demote", name, await json_body.read_typed(request, DemotionBody))
+
+    async def roll_back_model(self, request: Request, name: str) -> dict[str, Any]:
+        """Give an alias back to the version that had it before the current one. 409 if there is none."""
+        return await self._change("rollback", name, await json_body.read_typed(request, RollbackBody))
+
+    async def archive_model(self, request: Request, name: str) -> dict[str, Any]:
+        """Mark a version as not to be promoted, or restore it. 409 if it has an alias."""
+        return await self._change("archive", name, await json_body.read_typed(request, ArchivingBody))
+
+    async def _change(self, action: str, name: str, body: Body) -> dict[str, Any]:
+        return await run_in_threadpool(self._run, action, name, body.model_dump())
+
+    def _run(self, action: str, name: str, options: dict[str, Any]) -> dict[str, Any]:
+        # Imported here: MLflow takes a second to import, and may not be installed.
+        from featurestore import models  # noqa: PLC0415
+
+        done: dict[str, Any] = getattr(models, action)(name, **options, store=self._store).to_dict()
+        return done

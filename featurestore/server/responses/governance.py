@@ -1,0 +1,79 @@
+"""Response bodies of promotions, audits, replays and retention."""
+
+from typing import Any
+
+from pydantic import Field
+
+from featurestore.server.responses.answer import Answer
+
+
+class AliasChange(Answer):
+    """A change of an alias, or of the stage of a version; `changed` is false if everything was so before."""
+
+    action: str
+    model: str
+    version: str | None
+    alias: str | None
+    before: str | None
+    approver: str
+    verified: list[str]
+    changed: bool
+    at: str
+
+
+class ReplayedValue(Answer):
+    """A feature or the prediction as it was logged and as it was computed again."""
+
+    name: str
+    logged: Any
+    replayed: Any
+    equal: bool
+    overridden: bool = Field(description="the caller had sent it, so it was taken from the log")
+
+
+class Replay(Answer):
+    """A logged prediction, computed again; if it is not equal, `why` says what differs, and why."""
+
+    request_id: str
+    table: str
+    model: str
+    version: str | None
+    predicted_at: str
+    as_of: str
+    keys: dict[str, Any]
+    snapshots: dict[str, str | None]
+    prediction: ReplayedValue
+    features: list[ReplayedValue]
+    equal: bool
+    why: list[str]
+
+
+class RetainedSnapshot(Answer):
+    """A snapshot of a table, and what keeps it alive; `by` is empty for one that expires when it is old enough."""
+
+    table: str
+    snapshot_id: str
+    committed_at: str
+    by: list[str]
+
+
+class Link(Answer):
+    """A link of the chain; it is broken if it has problems."""
+
+    kind: str
+    name: str
+    facts: dict[str, Any]
+    verified: list[str]
+    problems: list[str]
+
+
+class Audit(Answer):
+    """The chain behind a version of a model, from raw tables to predictions."""
+
+    uri: str
+    model: str
+    version: str | None
+    at: str
+    deep: bool
+    links: list[Link]
+    broken: list[str] = Field(description="kinds and names of the links with problems; empty if all were verified")
