@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from featurestore import verbs
 from featurestore.errors import RequestError
@@ -53,6 +54,14 @@ class Backend:
     def prepare_training_set(self, request: TrainingSetRequest) -> PreparedTrainingSet:
         """Read the spine, pin the snapshots and compute the id: the first stage of `training_set`."""
         return verbs.prepare_training_set(self.runtime, self.services.resolve(request.service), request)
+
+    def prepare_lookups(
+        self, frame: Any, lookups: Any, label: str | None, exclude: Any, timestamp: str | None, **more: Any
+    ) -> PreparedTrainingSet:
+        """As `prepare_training_set`, for the arguments of `create_training_set`: the first stage of that."""
+        arguments = verbs.LookupArguments.of(lookups, label, exclude, timestamp)
+        with ExitStack() as stack:
+            return self.prepare_training_set(verbs.request_of_lookups(self.runtime, stack, frame, arguments, **more))
 
     def load_spooled(self, folder: Path) -> PreparedTrainingSet:
         """Load what `spool` wrote to a folder, to build it in this process. Raises: NotFound if a pinned snapshot no longer exists."""

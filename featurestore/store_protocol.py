@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from featurestore.dsl.csv_format import Csv
+    from featurestore.dsl.lookup import FeatureLookup
+    from featurestore.pipelines.history import TableEvent
     from featurestore.pipelines.lineage.audit_result import Audit
     from featurestore.pipelines.lineage.impact_result import Impact
     from featurestore.pipelines.lineage.replay_result import Replay
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.training_sets.listing import TrainingSetInfo
     from featurestore.pipelines.training_sets.splits import SplitRequest
     from featurestore.pipelines.training_sets.training_set import TrainingSet
+    from featurestore.pipelines.written.write import TableWrite, WriteMode
     from featurestore.progress import MaterializationProgress, TrainingSetProgress
     from featurestore.records.listings import EntityInfo, ModelInfo, ServiceDetail, ServiceInfo, SourceInfo, ViewDetail, ViewInfo
     from featurestore.values.arguments import Failures, Known
@@ -55,6 +58,40 @@ class Store(Protocol):
         failures: Failures = "raise",
     ) -> Materializations:
         """Compute views up to `end`."""
+
+    def create_table(
+        self,
+        name: str,
+        keys: str | Sequence[str],
+        timestamp: str | None = None,
+        *,
+        schema: Any,
+        description: str = "",
+        tags: Mapping[str, str] | None = None,
+    ) -> ViewDetail:
+        """Create a feature table that is written by key."""
+
+    def write_table(self, name: str, frame: Any, mode: WriteMode = "merge", run_id: str | None = None) -> TableWrite:
+        """Write rows to a table by its keys."""
+
+    def history(self, table: str) -> list[TableEvent]:
+        """What happened to a table, the newest first."""
+
+    def create_training_set(
+        self,
+        frame: Any,
+        feature_lookups: FeatureLookup | Sequence[FeatureLookup],
+        label: str | None = None,
+        exclude_columns: str | Sequence[str] | None = None,
+        timestamp: str | None = None,
+        *,
+        name: str | None = None,
+        known: Known = "now",
+        split: SplitRequest | None = None,
+        by: str | Sequence[str] | None = None,
+        progress: TrainingSetProgress = None,
+    ) -> TrainingSet:
+        """Join a frame with features of written tables and views, and store the result."""
 
     def publish(self, names: str | Sequence[str] | None = None, full: bool = False) -> list[Publication]:
         """Publish feature tables to the online store."""

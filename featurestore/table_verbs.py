@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from featurestore import verbs
@@ -97,7 +96,7 @@ class TableVerbs:
         `timestamp` is the frame's column with the time as of which features are looked up, where a lookup has no `timestamp_lookup_key` of
         its own. Without any, the features are the current ones, as of the time of the call. Raises: NotFound, RequestError, TypeMismatch.
         """
-        arguments = verbs.LookupArguments.of(feature_lookups, label, exclude_columns, timestamp)
-        with ExitStack() as stack, training_set_reporter(progress) as report:
-            request = verbs.request_of_lookups(self._runtime, stack, frame, arguments, name=name, known=known, split=split, by=by)
-            return self.backend.build_training_set(self.backend.prepare_training_set(request), report)
+        more = {"name": name, "known": known, "split": split, "by": by}
+        with training_set_reporter(progress) as report:
+            prepared = self.backend.prepare_lookups(frame, feature_lookups, label, exclude_columns, timestamp, **more)
+            return self.backend.build_training_set(prepared, report)

@@ -22,6 +22,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Materialize": {
         "materialize": ("featurestore.cli.materialize", "Update views, in their tables and online."),
+        "write": ("featurestore.cli.history", "Write the rows of a file to a table, by its keys."),
         "publish": ("featurestore.cli.publish", "Publish feature tables to the online store."),
         "verify-online": ("featurestore.cli.verify_online", "Compare the online store with the feature tables."),
         "maintain": ("featurestore.cli.maintain", "Compact small files, expire snapshots, remove orphan files."),
@@ -46,6 +47,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Inspect": {
         "show": ("featurestore.cli.show", "List objects of a type, or show one of them."),
+        "history": ("featurestore.cli.history", "Show what happened to a table."),
         "impact": ("featurestore.cli.impact", "Show what depends on a table or a column."),
     },
 }

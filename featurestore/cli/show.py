@@ -52,7 +52,7 @@ LINES: Mapping[str, tuple[list[str], Line]] = {
             _bold(row["name"]),
             f"v{row['version']}",
             _names(row["keys"]),
-            row["every"] or "rows",
+            row["every"] or ("written" if row["kind"] == "written" else "rows"),
             format_count(len(row["features"])),
             moment(row["materialized_through"]) if row["materialized_through"] else "[yellow]never[/]",
             moment(row["newest_event"]) if row["newest_event"] else "–",

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -28,28 +28,38 @@ def request_options(request: JoinRequest) -> Iterator[dict[str, Any]]:
 
     Raises: RequestError, TypeMismatch and NotFound for a spine that cannot be read here.
     """
-    spine = request.spine
     fields = {name: value for name, value in request.to_dict().items() if value is not None and value != []}
-    if isinstance(spine, SpineGrid):
+    if isinstance(spine := request.spine, SpineGrid):
         grid = {"start": times.text(spine.start), "end": times.text(spine.end), "every": f"{spine.every // 1_000_000}s"}
         yield {"json": {**fields, "spine": {"grid": grid}}}
         return
+    with spine_options(spine, fields, [request.timestamp]) as options:
+        yield options
+
+
+@contextmanager
+def spine_options(spine: Any, fields: Mapping[str, Any], times: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """As `request_options`, for these fields; `times` are the spine's columns of times."""
     text = os.fspath(spine).strip() if isinstance(spine, str | os.PathLike) else None
     if text is not None and text.startswith("iceberg:"):
         yield {"json": {**fields, "spine": {"table": text.removeprefix("iceberg:")}}}
     elif text is not None and frames.is_query(text):
         yield {"json": {**fields, "spine": {"sql": text}}}
     else:
-        with (
-            open_rows(spine, [request.timestamp]) as rows,
-            tempfile.SpooledTemporaryFile(SPOOLED_BYTES) as file,
-        ):
-            with pa.ipc.new_stream(pa.PythonFile(file, "w"), rows.schema) as writer:
-                for batch in rows if isinstance(rows, pa.RecordBatchReader) else rows.to_batches(65_536):
-                    writer.write_batch(batch)
-            file.seek(0)
-            form = {name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in fields.items()}
-            yield {"data": form, "files": {"spine": ("spine.arrow", file, ARROW)}}
+        with open_rows(spine, times) as rows, upload(rows, fields, "spine") as options:
+            yield options
+
+
+@contextmanager
+def upload(rows: pa.Table | pa.RecordBatchReader, fields: Mapping[str, Any], name: str) -> Iterator[dict[str, Any]]:
+    """httpx's options for a form with these fields and the rows as a file in the field `name`."""
+    with tempfile.SpooledTemporaryFile(SPOOLED_BYTES) as file:
+        with pa.ipc.new_stream(pa.PythonFile(file, "w"), rows.schema) as writer:
+            for batch in rows if isinstance(rows, pa.RecordBatchReader) else rows.to_batches(65_536):
+                writer.write_batch(batch)
+        file.seek(0)
+        form = {field: value if isinstance(value, str) else orjson.dumps(value).decode() for field, value in fields.items()}
+        yield {"data": form, "files": {name: (f"{name}.arrow", file, ARROW)}}
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from featurestore.client.arguments import path_part, seconds_text, time_text
 from featurestore.client.decoding import check_object
 from featurestore.client.governance import Governance
 from featurestore.client.steps import Exchange, Request, Work, post
-from featurestore.client.training_sets import TrainingSetVerbs
+from featurestore.client.tables import TableVerbs
 from featurestore.compiler import check
 from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.definitions import Definitions
@@ -46,7 +46,7 @@ ARROW_ENTITIES = 200
 """From so many entities on, Arrow is faster to read, and the server does not answer JSON from stored bytes any more."""
 
 
-class ServerVerbs(TrainingSetVerbs, Governance):
+class ServerVerbs(TableVerbs, Governance):
     """The methods of a server, for threads and asyncio alike. `FeatureStore` documents those that a local store has, too."""
 
     def plan(self, definitions: Any) -> Exchange[Plan]:

@@ -38,6 +38,7 @@ from featurestore.server.online import Online
 from featurestore.server.online_watch import OnlineWatch
 from featurestore.server.predictions import Predictions
 from featurestore.server.routing import EngineRoute, LongRoute
+from featurestore.server.tables import Tables
 from featurestore.server.training_sets import TrainingSets
 from featurestore.server.uploads.reader import UploadReader
 from featurestore.server.workers.bounded import Bounded
@@ -128,6 +129,7 @@ def _engine_routes(store: FeatureStore, jobs: Jobs) -> list[APIRoute]:
     uploads = UploadReader(store.settings)
     return [
         *Definitions(store).routes(),
+        *Tables(store, uploads).routes(),
         *TrainingSets(store, jobs, uploads).routes(),
         *Governance(store).routes(),
         *job_routes(store, jobs),

@@ -8,20 +8,22 @@ from starlette.datastructures import FormData, UploadFile
 
 from featurestore.errors import RequestError
 from featurestore.server import json_body
-from featurestore.server.requests import JoinFields
+from featurestore.server.requests import Body
 from featurestore.server.routing import body_of, schema_of
 from featurestore.server.uploads.reader import UploadReader
 from featurestore.values import json_numbers
 
-PATHS = ("/v1/training-sets", "/v1/point-in-time")
+PATHS = ("/v1/training-sets", "/v1/point-in-time", "/v1/table-writes", "/v1/lookup-training-sets")
 """Paths that accept a multipart form."""
 MOST_FIELDS = 20
 
-Fields = TypeVar("Fields", bound=JoinFields)
+Fields = TypeVar("Fields", bound=Body)
 
 
-async def read(request: Request, form_model: type[Fields], json_model: type[Fields], uploads: UploadReader) -> tuple[Fields, Any]:
-    """The fields of the request, and its spine as an argument of the store's methods.
+async def read(
+    request: Request, form_model: type[Fields], json_model: type[Fields], uploads: UploadReader, field: str = "spine"
+) -> tuple[Fields, Any]:
+    """The fields of the request, and its spine as an argument of the store's methods; `field` is the form's field with the file.
 
     `json_model` is the model of a JSON body, `form_model` that of the text fields of a form. The form parser writes the uploaded file
     to disk, where another process reads it. Raises: RequestValidationError, RequestError.
@@ -34,24 +36,25 @@ async def read(request: Request, form_model: type[Fields], json_model: type[Fiel
         values: dict[str, Any] = {name: value for name, value in form.multi_items() if isinstance(value, str)}
         if len(values) < sum(isinstance(value, str) for _, value in form.multi_items()):
             raise RequestError("a field of the form is repeated; send each field once")
-        for name in ("snapshots", "split"):
+        for name in ("snapshots", "split", "feature_lookups"):
             if name in values:
                 values[name] = _parse_json(values[name], name)
-        if values.get("by", "").startswith("["):
-            values["by"] = _parse_json(values["by"], "by")
+        for name in ("by", "exclude_columns"):
+            if values.get(name, "").startswith("["):
+                values[name] = _parse_json(values[name], name)
         file = next((value for value in form.values() if isinstance(value, UploadFile)), None)
         if file is None:
-            raise RequestError("the form has no file; send the spine as a Parquet or Arrow IPC file in the field 'spine'", field="spine")
+            raise RequestError(f"the form has no file; send the rows as a Parquet or Arrow IPC file in the field '{field}'", field=field)
         return json_body.checked(form_model, values), await uploads.read(file.file)
     finally:
         await form.close()
 
 
-def describe(form_model: type[JoinFields], json_model: type[JoinFields]) -> dict[str, Any]:
+def describe(form_model: type[Body], json_model: type[Body], field: str = "spine") -> dict[str, Any]:
     """The OpenAPI description of the JSON body and the form."""
     form = schema_of(form_model)
-    form["properties"]["spine"] = {"type": "string", "format": "binary", "description": "a Parquet or Arrow IPC file"}
-    form["required"] = [*form.get("required", []), "spine"]
+    form["properties"][field] = {"type": "string", "format": "binary", "description": "a Parquet or Arrow IPC file"}
+    form["required"] = [*form.get("required", []), field]
     return body_of(("application/json", schema_of(json_model)), ("multipart/form-data", form))
 
 

@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 
 from featurestore.errors import Conflict, NotReady
+from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
 from featurestore.pipelines.training_sets.spooled import spool
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.server import responses, spines, streams
@@ -18,7 +19,9 @@ from featurestore.server.jobs.job import Job
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.requests import JoinBody, JoinFields, TrainingSetBody, TrainingSetFields
 from featurestore.server.routing import CANCEL_SECONDS, EngineRoute, LongRoute, Wait, delete, get, post
+from featurestore.server.table_bodies import LookupFields, LookupTrainingSetBody
 from featurestore.server.uploads.reader import UploadReader
+from featurestore.spines.written_numbers import without_written_numbers
 from featurestore.store import FeatureStore
 from featurestore.values.result import to_dicts
 
@@ -51,6 +54,15 @@ class TrainingSets:
                 status_code=202,
                 response_model=responses.AcceptedJob,
                 openapi_extra=build,
+            ),
+            post(
+                "/v1/lookup-training-sets",
+                self.create_lookup_training_set,
+                TAG,
+                kind=EngineRoute,
+                status_code=202,
+                response_model=responses.AcceptedJob,
+                openapi_extra=spines.describe(LookupFields, LookupTrainingSetBody),
             ),
             get("/v1/training-sets", self.list_training_sets, TAG, response_model=list[responses.TrainingSetSummary]),
             get("/v1/training-sets/{id}", self.get_training_set, TAG, response_model=responses.TrainingSetState),
@@ -91,6 +103,14 @@ class TrainingSets:
         """
         fields, spine = await spines.read(request, TrainingSetFields, TrainingSetBody, self._uploads)
         return await run_in_threadpool(self._start, fields, spine)
+
+    async def create_lookup_training_set(self, request: Request) -> dict[str, Any]:
+        """Start a job that joins a frame with features of written tables and views, and stores the rows.
+
+        The lookups make a service, which is registered under a name with its fingerprint. The id is watched at `/v1/training-sets/{id}`.
+        """
+        fields, spine = await spines.read(request, LookupFields, LookupTrainingSetBody, self._uploads)
+        return await run_in_threadpool(self._start_lookups, fields, spine)
 
     def list_training_sets(self) -> list[dict[str, Any]]:
         """Every finished training set, newest first."""
@@ -148,7 +168,16 @@ class TrainingSets:
         return _stream(streams.chunks(table.to_reader(65_536), "arrow"), "arrow", fields.service)
 
     def _start(self, fields: TrainingSetFields, spine: Any) -> dict[str, Any]:
-        prepared = self._store.backend.prepare_training_set(fields.request(spine))
+        return self._start_prepared(self._store.backend.prepare_training_set(fields.request(spine)))
+
+    def _start_lookups(self, fields: LookupFields, spine: Any) -> dict[str, Any]:
+        lookups = [lookup.to_lookup() for lookup in fields.feature_lookups]
+        more = {name: getattr(fields, name) for name in ("name", "known", "split", "by")}
+        rows = without_written_numbers(spine) if isinstance(spine, list) else spine
+        prepared = self._store.backend.prepare_lookups(rows, lookups, fields.label, fields.exclude_columns, fields.timestamp, **more)
+        return self._start_prepared(prepared)
+
+    def _start_prepared(self, prepared: PreparedTrainingSet) -> dict[str, Any]:
         url = f"/v1/training-sets/{prepared.id}"
         if self._store.backend.find_training_set(prepared.id) is not None:
             return {"id": prepared.id, "state": "done", "url": url}

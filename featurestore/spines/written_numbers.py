@@ -56,3 +56,13 @@ def _coerced(value: Any, sql_type: str, what: str) -> Any:
     if double in (float("inf"), float("-inf")):
         raise TypeMismatch(f"{what}: {quote_value(value)} is out of range of doubles", field=what, expected=sql_type)
     return double
+
+
+def without_written_numbers(rows: Sequence[Any]) -> list[Any]:
+    """Convert exact numbers to doubles, for rows whose columns have no types yet."""
+    return [
+        {name: float(value) if isinstance(value, NotANumber | WrittenNumber) else value for name, value in row.items()}
+        if isinstance(row, Mapping)
+        else row
+        for row in rows
+    ]

@@ -1,11 +1,12 @@
 """Check the arguments of the store's methods before anything is done."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias, cast
 
-from featurestore.errors import RequestError, brief
+from featurestore.errors import FeatureStoreError, RequestError, brief
 
 Known: TypeAlias = Literal["now", "then"]
 KNOWN: tuple[Known, ...] = ("now", "then")
@@ -14,6 +15,17 @@ UNREADABLE = re.compile("[\x00\ud800-\udfff]")
 """Characters that stored text may not contain: lone surrogates, which JSON allows, and NUL."""
 _DIGITS = 18
 _LONGEST_NAME = 2000
+
+
+@contextmanager
+def naming(argument: str) -> Iterator[None]:
+    """A context for code that speaks of an argument by another word: an error that does not name the argument begins with it."""
+    try:
+        yield
+    except FeatureStoreError as error:
+        if argument not in error.message:
+            error.message = f"{argument}: {error.message}"
+        raise
 
 
 def check_text(value: Any, argument: str) -> str:

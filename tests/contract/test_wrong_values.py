@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from featurestore import FeatureStore, connect
+from featurestore import FeatureLookup, FeatureStore, connect
 from featurestore.client import RemoteStore
 from tests import shop
 from tests.definitions.wrong_values import WRONG, faults
@@ -52,6 +52,7 @@ GIVEN: Mapping[str, dict[str, Any]] = {
     "rollback": {"name": "none", "approver": "ann"},
     "archive": {"name": "none", "version": 1, "approver": "ann"},
     "history": {"table": "shop.orders"},
+    "create_training_set": {"frame": [{"customer_id": 1}], "feature_lookups": FeatureLookup("customer_profile", "customer_id")},
 }
 """What each verb is given besides the argument that is looked at."""
 OWN = {"close", "create_table", "write_table"}

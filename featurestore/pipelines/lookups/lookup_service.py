@@ -15,7 +15,7 @@ from featurestore.dsl import documents
 from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.lookup import FeatureLookup, Lookup
 from featurestore.dsl.service import FeatureService
-from featurestore.errors import DefinitionError, RequestError, TypeMismatch, near
+from featurestore.errors import DefinitionError, RequestError, TypeMismatch, brief, near
 from featurestore.lakehouse import column_types, commits
 from featurestore.pipelines.lookups.selections import SelectedTable, select_tables
 from featurestore.pipelines.planning.apply import ATTEMPTS, execute_plan
@@ -27,7 +27,7 @@ from featurestore.records.definitions import Applied, Registry
 from featurestore.records.runtime import Runtime
 from featurestore.spines.reading import open_rows
 from featurestore.values import times
-from featurestore.values.arguments import check_column_names, check_text
+from featurestore.values.arguments import check_column_names, check_text, naming
 from featurestore.values.value_types import STORED_TYPES
 
 PREFIX = "lookup"
@@ -58,7 +58,8 @@ def request_of_lookups(runtime: Runtime, stack: ExitStack, frame: Any, arguments
     Columns of the frame that are neither keys, times, label nor excluded become request fields of the service, since a model reads them.
     Raises: RequestError, TypeMismatch and DefinitionError naming the argument or the column; NotFound.
     """
-    rows, _ = stack.enter_context(open_rows(runtime, frame, [] if arguments.timestamp is None else [arguments.timestamp]))
+    with naming("frame"):
+        rows, _ = stack.enter_context(open_rows(runtime, frame, [] if arguments.timestamp is None else [arguments.timestamp]))
 
     def attempt() -> tuple[FeatureService, str]:
         known = definitions.read_registry(runtime)
@@ -123,10 +124,11 @@ def _service(selected: Sequence[SelectedTable], schema: pa.Schema, arguments: Lo
     outputs = {name for selection in selections for name in output_names(selection)}
     for name in arguments.exclude:
         if name not in schema.names and name not in outputs:
-            raise RequestError(f"exclude_columns: no column '{name}'{near(name, [*schema.names, *outputs])}", field="exclude_columns")
+            raise RequestError(f"exclude_columns: no column {brief(name)}{near(name, [*schema.names, *outputs])}", field="exclude_columns")
     for name in (*looked_up, *own_times, *([] if arguments.timestamp is None else [arguments.timestamp])):
         if name not in schema.names:
-            raise RequestError(f"the frame has no column '{name}'{near(name, schema.names)}", field=name)
+            what = "timestamp: " if name == arguments.timestamp else ""
+            raise RequestError(f"{what}the frame has no column {brief(name)}{near(name, schema.names)}", field=name)
     used = {arguments.label, time, *arguments.exclude, *looked_up, *own_times}
     request = {field.name: _type_name(field) for field in schema if field.name not in used and field.name not in outputs}
     description = f"Lookups of {', '.join(dict.fromkeys(table.applied.name for table in selected))}"

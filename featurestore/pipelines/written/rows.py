@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +17,7 @@ from featurestore.values.storable import unstorable_values
 from featurestore.values.value_types import ZONED
 
 FRAME = "the frame"
+Values: TypeAlias = "pa.ChunkedArray | list[Any]"
 _TIME = "feature_timestamp"
 _ROW = "__fs_row"
 
@@ -56,32 +57,41 @@ def read_rows(given: Any, written: WrittenTable, now: int) -> GivenRows:
     Raises: RequestError for a missing, unknown or repeated column, a NULL key or time, a time after `now` (microseconds), and two rows
     with the same keys and time; TypeMismatch for a value that does not fit its column.
     """
+    read = _given_columns(given, written)
+    _check_names(list(read), written)
+    columns: dict[str, pa.ChunkedArray] = {}
+    for key in written.keys:
+        columns[key] = _without_null(_convert(read[key], key, written.applied.columns[key]), f"the key column '{key}'")
+    if written.timestamp is None:
+        columns[_TIME] = pa.chunked_array([pa.nulls(len(columns[written.keys[0]]), plain_arrow_type(ZONED))])
+    else:
+        columns[_TIME] = _checked_times(_convert(read[written.timestamp], written.timestamp, ZONED), written.timestamp, now)
+    present = [name for name in written.features if name in read]
+    columns |= {name: _convert(read[name], name, written.features[name]) for name in present}
+    _refuse_repeated(columns, [*written.keys, *([] if written.timestamp is None else [_TIME])], written)
+    return GivenRows(pa.table(columns), tuple(name for name in written.features if name not in present))
+
+
+def _given_columns(given: Any, written: WrittenTable) -> dict[str, Values]:
+    """The columns of a frame. Of a list of dicts, the values as they are, so that each is converted to the type of its column alone."""
+    if isinstance(given, list):
+        # An empty list has no columns.
+        needed = [*written.keys, *([written.timestamp] if written.timestamp else [])]
+        return dict(frames.rows_to_columns(given, FRAME)) if given else {name: [] for name in needed}
     table = frames.to_arrow_table(given, FRAME)
     if table is None:
         raise RequestError(f"{FRAME} is text; give {frames.MEMORY}", field="frame")
-    if not table.num_columns and not table.num_rows:
-        # An empty list of dicts has no columns.
-        table = pa.table({name: pa.array([], pa.null()) for name in [*written.keys, *([written.timestamp] if written.timestamp else [])]})
-    _check_names(table.schema.names, written)
-    columns: dict[str, pa.ChunkedArray] = {}
-    for key in written.keys:
-        columns[key] = _without_null(_convert(table.column(key), key, written.applied.columns[key]), f"the key column '{key}'")
-    if written.timestamp is None:
-        columns[_TIME] = pa.chunked_array([pa.nulls(table.num_rows, plain_arrow_type(ZONED))])
-    else:
-        columns[_TIME] = _checked_times(_convert(table.column(written.timestamp), written.timestamp, ZONED), written.timestamp, now)
-    present = [name for name in written.features if name in table.schema.names]
-    columns |= {name: _convert(table.column(name), name, written.features[name]) for name in present}
-    _refuse_repeated(columns, [*written.keys, *([] if written.timestamp is None else [_TIME])], written)
-    return GivenRows(pa.table(columns), tuple(name for name in written.features if name not in present))
+    if repeated := sorted({column for column in table.schema.names if table.schema.names.count(column) > 1}):
+        raise RequestError(f"{FRAME} has more than one column called {', '.join(map(repr, repeated))}", field=repeated[0])
+    return dict(zip(table.schema.names, table.columns, strict=True))
 
 
 def _check_names(names: Sequence[str], written: WrittenTable) -> None:
     name = written.view.name
     known = [*written.keys, *([written.timestamp] if written.timestamp else []), *written.features]
-    if repeated := sorted({column for column in names if list(names).count(column) > 1}):
-        raise RequestError(f"{FRAME} has more than one column called {', '.join(map(repr, repeated))}", field=repeated[0])
     for column in names:
+        if not isinstance(column, str):
+            raise RequestError(f"{FRAME} has a column called {quote_value(column)}; names must be text", field="frame")
         if column not in known:
             raise RequestError(
                 f"{FRAME} has a column '{column:.128}', which table {name} does not have{near(column, known)}; create_table adds columns",
@@ -93,19 +103,22 @@ def _check_names(names: Sequence[str], written: WrittenTable) -> None:
                 raise RequestError(f"{FRAME} has no {role} column '{column}', which table {name} needs{near(column, names)}", field=column)
 
 
-def _convert(column: pa.ChunkedArray, name: str, sql_type: str) -> pa.ChunkedArray:
+def _convert(column: Values, name: str, sql_type: str) -> pa.ChunkedArray:
     """The column in the type of the table: at once where Arrow does that exactly, else value by value. NaN of a frame is NULL."""
     target = plain_arrow_type(sql_type)
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if isinstance(column.type, pa.BaseExtensionType) and not isinstance(column.type, pa.UuidType):
-        column = column.cast(column.type.storage_type)
-    converted = _converted_at_once(column, target, sql_type)
+    converted = None if isinstance(column, list) else _converted_at_once(_decoded(column), target, sql_type)
     if converted is None:
         converted = _converted_by_value(column, name, target, sql_type)
     if (unstorable := unstorable_values(converted)) is not None:
         raise TypeMismatch(f"column '{name}' of {FRAME} holds {unstorable}, which no table holds", field=name)
     return converted
+
+
+def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_dictionary(column.type):
+        return column.cast(column.type.value_type)
+    plain = isinstance(column.type, pa.UuidType) or not isinstance(column.type, pa.BaseExtensionType)
+    return column if plain else column.cast(column.type.storage_type)
 
 
 def _converted_at_once(column: pa.ChunkedArray, target: pa.DataType, sql_type: str) -> pa.ChunkedArray | None:
@@ -139,9 +152,9 @@ def _micros(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
         return None
 
 
-def _converted_by_value(column: pa.ChunkedArray, name: str, target: pa.DataType, sql_type: str) -> pa.ChunkedArray:
+def _converted_by_value(column: Values, name: str, target: pa.DataType, sql_type: str) -> pa.ChunkedArray:
     try:
-        values = column.to_pylist()
+        values = column if isinstance(column, list) else column.to_pylist()
     except (OverflowError, ValueError) as error:
         raise TypeMismatch(f"column '{name}' of {FRAME} holds a time outside the years 1 to 9999", field=name) from error
     coerced = [coerce(value, sql_type, f"row {row} of {FRAME}, column '{name}'") for row, value in enumerate(values)]

@@ -100,7 +100,7 @@ def write_table(runtime: Runtime, name: str, frame: Any, mode: str, run_id: str 
     Raises: NotFound, Conflict, RequestError and TypeMismatch, with nothing written; CommitConflict after too many conflicts.
     """
     started = time.monotonic()
-    checked = _check_mode(mode)
+    checked = check_mode(mode)
     run = uuid.uuid4().hex if run_id is None else _check_run_id(run_id)
     applied = written_version(definitions.read_registry(runtime), check_text(name, "name"))
     given = read_rows(frame, load_written_table(runtime, applied), times.now())
@@ -122,7 +122,8 @@ def write_table(runtime: Runtime, name: str, frame: Any, mode: str, run_id: str 
     return TableWrite(applied.name, checked, *counts, run, time.monotonic() - started)
 
 
-def _check_mode(mode: Any) -> WriteMode:
+def check_mode(mode: Any) -> WriteMode:
+    """Check the mode of a write. Raises: RequestError."""
     for known in MODES:
         if mode == known:
             return known

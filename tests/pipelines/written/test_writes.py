@@ -119,7 +119,11 @@ REFUSED: list[tuple[Any, type[Exception], str]] = [
         RequestError,
         r"rows 0 and 1 of the frame have the same k=1, d=datetime.date\(2026, 1, 2\), at=",
     ),
-    ([{"k": 1, "d": "2026-01-02", "at": moment(1)}, {"k": "b", "d": "2026-01-02", "at": moment(1)}], TypeMismatch, "mixes types"),
+    (
+        [{"k": 1, "d": "2026-01-02", "at": moment(1)}, {"k": "b", "d": "2026-01-02", "at": moment(1)}],
+        TypeMismatch,
+        "row 1 of the frame, column 'k': 'b' is str, but the column is BIGINT",
+    ),
     ([{"k": 1, "d": "soon", "at": moment(1)}], TypeMismatch, "row 0 of the frame, column 'd': 'soon' is str, but the column is DATE"),
     (
         [{"k": 1, "d": "2026-01-02", "at": moment(1), "x": 2**31}],

@@ -1,0 +1,55 @@
+"""Tables that are written by key over HTTP: create, write, and what happened to any table."""
+
+from typing import Any
+
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
+
+from featurestore.server import json_body, responses, spines
+from featurestore.server.routing import EngineRoute, LongRoute, get, json_of, post
+from featurestore.server.table_bodies import TableBody, TableEvent, TableWrite, WriteBody, WriteFields
+from featurestore.server.uploads.reader import UploadReader
+from featurestore.store import FeatureStore
+from featurestore.values.result import to_dicts
+
+TAG = "tables"
+
+
+class Tables:
+    """The routes of tables that are written by key."""
+
+    def __init__(self, store: FeatureStore, uploads: UploadReader) -> None:
+        self._store, self._uploads = store, uploads
+
+    def routes(self) -> list[APIRoute]:
+        """The routes of tables."""
+        write = spines.describe(WriteFields, WriteBody, "rows")
+        return [
+            post("/v1/tables", self.create, TAG, kind=EngineRoute, response_model=responses.ViewDetail, openapi_extra=json_of(TableBody)),
+            post("/v1/table-writes", self.write, TAG, kind=LongRoute, response_model=TableWrite, openapi_extra=write),
+            get("/v1/tables/{name}/history", self.history, TAG, response_model=list[TableEvent]),
+        ]
+
+    async def create(self, request: Request) -> dict[str, Any]:
+        """Create a table whose rows are written by key, or add the columns that it lacks."""
+        body = await json_body.read_typed(request, TableBody)
+        return await run_in_threadpool(self._create, body)
+
+    async def write(self, request: Request) -> dict[str, Any]:
+        """Write rows to a table by its keys, in one commit, and publish them. 422 names the row and the column that is wrong."""
+        fields, rows = await spines.read(request, WriteFields, WriteBody, self._uploads, "rows")
+        return await run_in_threadpool(self._write, fields, rows)
+
+    def history(self, name: str) -> list[dict[str, Any]]:
+        """What happened to a table, the newest first: a view or written table, a feature table, or any table of the catalog."""
+        return to_dicts(self._store.history(name))
+
+    def _create(self, body: TableBody) -> dict[str, Any]:
+        table = self._store.create_table(
+            body.name, body.keys, body.timestamp, schema=body.columns, description=body.description, tags=body.tags
+        )
+        return table.to_dict()
+
+    def _write(self, fields: WriteFields, rows: Any) -> dict[str, Any]:
+        return self._store.write_table(fields.table, rows, fields.mode, fields.run_id).to_dict()
