@@ -9,6 +9,7 @@ from rich.markup import escape
 from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import note, print_json, say
+from featurestore.errors import RequestError
 
 if TYPE_CHECKING:
     from featurestore.pipelines.lineage.audit_result import Audit, Link
@@ -47,7 +48,7 @@ def audit(model_uri: str, deep: bool, html: Path | None) -> None:
     if html is not None:
         from featurestore.cli.audit_page import audit_page  # noqa: PLC0415 - only for this option
 
-        html.write_text(audit_page(found), encoding="utf-8")
+        _write(html, audit_page(found))
     if context.as_json():
         print_json(found)
     else:
@@ -56,6 +57,14 @@ def audit(model_uri: str, deep: bool, html: Path | None) -> None:
         if not context.as_json():
             note(f"[bold red]broken[/]  {escape(', '.join(found.broken))}")
         click.get_current_context().exit(1)
+
+
+def _write(file: Path, page: str) -> None:
+    """Write the page. Raises: RequestError if that is not possible."""
+    try:
+        file.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise RequestError(f"cannot write {file}: {error.strerror or error}", field="html") from error
 
 
 def _show(found: "Audit") -> None:

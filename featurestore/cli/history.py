@@ -20,10 +20,10 @@ MODES = ("merge", "append", "overwrite")
 @click.argument("table")
 @context.shared
 def history(table: str) -> None:
-    """Show what happened to a table, the newest first.
+    """Show what happened to a table.
 
-    TABLE is a view or a written table, a feature table such as customer_orders_v1, or any table of the catalog such as shop.orders.
-    Snapshots that maintenance has expired are not listed; each expiry is.
+    The newest is first. TABLE is a view or a written table, a feature table such as customer_orders_v1, or any table of the catalog
+    such as shop.orders. Snapshots that maintenance has expired are not listed; each expiry is.
     """
     with context.store() as store:
         events = store.history(table)
@@ -51,10 +51,10 @@ def history(table: str) -> None:
 @click.option("--run-id", metavar="ID", help="An id of this write; a second write with it adds nothing.")
 @context.shared
 def write(table: str, file: str, mode: "WriteMode", run_id: str | None) -> None:
-    """Write the rows of a Parquet or CSV file to a table, by its keys.
+    """Write the rows of a file to a table, by its keys.
 
-    TABLE was made by create_table. A merge corrects stored rows of the same keys and timestamp, an append refuses to, and an overwrite
-    deletes the rows that the file leaves out. The rows are published online.
+    FILE is Parquet or CSV. TABLE was made by create_table. A merge corrects stored rows of the same keys and timestamp, an append
+    refuses to, and an overwrite deletes the rows that the file leaves out. The rows are published online.
     """
     # Imported here: reading files loads the engine.
     from featurestore.client.spines import open_files  # noqa: PLC0415

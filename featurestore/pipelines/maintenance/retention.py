@@ -40,7 +40,7 @@ def _explain(runtime: Runtime, identifier: str, models: list[RecordedModel]) -> 
         by.setdefault(snapshot, []).extend(_reasons(tag, models))
     reader = _published(runtime, identifier)
     if reader is not None:
-        by.setdefault(reader, []).append("the online store, which was published from it")
+        by.setdefault(reader, []).append("the online store")
     for snapshot, at in maintenance.retained_snapshots(table).items():
         yield RetainedSnapshot(identifier, snapshot, at, tuple(by.get(snapshot, ())))
 
