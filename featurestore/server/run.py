@@ -61,10 +61,10 @@ def run_server(settings: Settings, announce: Callable[[str], None]) -> None:
     )
     with listener:
         if settings.token is None and not _is_loopback(settings.host):
-            log.warning("whoever can reach %s can read and change everything, as allow_anonymous says", settings.host)
+            log.warning("anyone who can reach %s can read and change everything, as allow_anonymous says", settings.host)
         if settings.token is not None and len(settings.token.reveal()) < MIN_TOKEN_LENGTH:
             log.warning(
-                "the token has less than %d characters and is guessed in no time; `openssl rand -hex 32` makes a good one", MIN_TOKEN_LENGTH
+                "the token has less than %d characters and is easy to guess; `openssl rand -hex 32` makes a good one", MIN_TOKEN_LENGTH
             )
         announce(url_of(settings.host, listener))
         with private.owner_only_umask(), _signals_ignored_at_exit(), JobWorker(settings):
@@ -141,7 +141,7 @@ def url_of(host: str, listener: socket.socket) -> str:
 def _refuse_anonymous(settings: Settings) -> None:
     if settings.token is None and not settings.allow_anonymous and not _is_loopback(settings.host):
         raise RequestError(
-            f"without a token, whoever can reach {settings.host or 'this machine'} could read and change everything:"
+            f"without a token, anyone who can reach {settings.host or 'this machine'} could read and change everything:"
             " set FEATURESTORE_TOKEN, listen on 127.0.0.1, or say allow_anonymous = true if something else keeps others out"
         )
 

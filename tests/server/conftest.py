@@ -34,7 +34,7 @@ def serve(store: FeatureStore, jobs: bool = False) -> Iterator[Served]:
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The shop behind a real server that does jobs. All tests here share it: they may add to it, but nothing of customers 1 and 2."""
+    """The shop behind a real server that runs jobs. All tests here share it; they may add rows, but not of customers 1 and 2."""
     with shop.open_shop(tmp_path_factory.mktemp("shop")) as store, serve(store, jobs=True) as opened:
         yield opened
 
@@ -48,6 +48,6 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture
 def own(own_shop: FeatureStore) -> Iterator[Served]:
-    """A shop of the test's own, whose server takes jobs and does none."""
+    """A shop for one test, whose server accepts jobs and runs none."""
     with serve(own_shop) as opened:
         yield opened

@@ -13,7 +13,7 @@ from tests.server.samples import SAMPLES
 
 
 def main(name: str, count: int, first: int) -> None:
-    """Write a line for each file from the `first` on: `valid` with rows, which are read back and checked, or what was wrong."""
+    """Write one line per file, starting with `first`: `valid` if its rows are read back and pass the checks, else its error."""
     pa.set_memory_pool(pa.system_memory_pool())
     for data in list(forged.mutated(SAMPLES[name], name, count))[first:]:
         with tempfile.TemporaryFile(buffering=0) as source, tempfile.TemporaryFile(buffering=0) as sink:

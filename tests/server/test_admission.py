@@ -24,7 +24,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server over an empty store that has another name as well."""
+    """A server over an empty store that also has another host name."""
     settings = Settings(home=tmp_path_factory.mktemp("home"), allowed_hosts=["features.example", "*.inside.example:8443"])
     with FeatureStore(settings=settings) as store, shop.serving(store) as address:
         yield address
@@ -32,7 +32,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def http(url: str) -> Iterator[httpx.Client]:
-    """One client for all: each would read the machine's certificates first."""
+    """One client for all tests, because each new one reads the machine's certificates first."""
     with httpx.Client(base_url=url, timeout=30) as client:
         yield client
 
@@ -44,14 +44,14 @@ def port_of(url: str) -> int:
 
 
 def raw(url: str, request: str) -> bytes:
-    """What a server answers to bytes that no client library would send."""
+    """The server's response to bytes that no client library would send."""
     with socket.create_connection(("127.0.0.1", port_of(url)), timeout=30) as connection:
         connection.sendall(request.replace("\n", "\r\n").encode("latin-1"))
         return b"".join(iter(lambda: connection.recv(65_536), b""))
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "localhost.", "127.0.0.1", "127.8.8.8", "[::1]", "features.example"])
-def test_names_of_ours(http: httpx.Client, url: str, host: str) -> None:
+def test_own_host_names_are_accepted(http: httpx.Client, url: str, host: str) -> None:
     for given in (host, f"{host}:{port_of(url)}", f"{host}:1"):
         assert http.get("/healthz", headers={"Host": given}).is_success
 
@@ -74,14 +74,14 @@ def test_names_of_ours(http: httpx.Client, url: str, host: str) -> None:
         ),
     ],
 )
-def test_a_name_that_leads_here_and_is_not_ours_is_refused(http: httpx.Client, url: str, host: str) -> None:
+def test_other_host_names_are_refused(http: httpx.Client, url: str, host: str) -> None:
     for path in ("/healthz", "/v1/views", "/docs", "/nothing"):
         answer = http.get(path, headers={"Host": host.replace("{port}", str(port_of(url)))})
         assert "allowed_hosts" in refused(answer, 400, "RequestError")["message"]
     assert http.get("/healthz", headers={"Host": "a.inside.example:8443"}).is_success
 
 
-def test_no_host_and_two_of_them(url: str) -> None:
+def test_requests_without_a_host_or_with_two_are_refused(url: str) -> None:
     for headers in ("", "Host: localhost\nHost: evil.example\n", "Host: localhost\nContent-Length: 2\nContent-Length: 2\n"):
         assert raw(url, f"GET /v1/views HTTP/1.1\n{headers}Connection: close\n\n").startswith(b"HTTP/1.1 400 ")
     assert raw(url, "GET /v1/views HTTP/1.1\nHost: localhost\nConnection: close\n\n").startswith(b"HTTP/1.1 200 ")
@@ -116,7 +116,7 @@ def test_pages_of_other_sites_read_nothing(http: httpx.Client) -> None:
     assert not [name for name in answer.headers if name.startswith("access-control-")]
 
 
-def test_our_own_pages_and_links_to_them(http: httpx.Client, url: str) -> None:
+def test_same_site_requests_and_links_are_accepted(http: httpx.Client, url: str) -> None:
     for headers in (
         {"Origin": url},
         {"Origin": "https://features.example"},
@@ -148,7 +148,7 @@ def test_bodies_in_another_form_are_refused(http: httpx.Client, kind: str | None
             assert "multipart/form-data" in refused(http.post(path, headers=headers, content=PLAN), 422, "RequestError")["message"]
 
 
-def test_answers_say_what_a_browser_may_not_do(http: httpx.Client) -> None:
+def test_responses_have_security_headers(http: httpx.Client) -> None:
     for answer in (
         http.get("/v1/views"),
         http.get("/v1/views/none"),
@@ -163,7 +163,7 @@ def test_answers_say_what_a_browser_may_not_do(http: httpx.Client) -> None:
 
 
 class Loads(HTMLParser):
-    """What a page loads and links to, and whether it runs anything that stands in it."""
+    """The addresses that a page loads and links to, and whether it runs inline scripts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -211,7 +211,7 @@ def test_the_page_of_the_api_loads_nothing_from_outside(http: httpx.Client) -> N
 
 
 def test_every_get_changes_nothing(tmp_path: Path) -> None:
-    """Where a GET could do something, a link would do it."""
+    """If a GET changed something, a link on another site could trigger it."""
     with FeatureStore(settings=Settings(home=tmp_path)) as store:
         routes = [route for route in create_app(store).routes if isinstance(route, APIRoute)]
     names = {str(route.operation_id) for route in routes if "GET" in (route.methods or ())}
@@ -223,17 +223,19 @@ READING = {"healthz", "readyz", "metrics", "compare_training_sets", "page", "sta
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "features.example"])
-def test_an_open_server_must_be_meant(tmp_path: Path, host: str) -> None:
+def test_a_public_address_without_a_token_is_refused(tmp_path: Path, host: str) -> None:
     with pytest.raises(RequestError, match=r"FEATURESTORE_TOKEN.*allow_anonymous"):
         run_server(Settings(home=tmp_path, host=host, port=0), lambda url: pytest.fail(f"it listens on {url}"))
 
 
 @pytest.mark.parametrize("given", [{"token": "x"}, {"allow_anonymous": True}])
-def test_one_that_is_meant_listens(tmp_path: Path, given: dict[str, object], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_public_address_with_a_token_or_allow_anonymous_is_accepted(
+    tmp_path: Path, given: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
     def stop(url: str) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run_server(Settings(home=tmp_path, host="0.0.0.0", port=0, **given), stop)
-    assert ("is guessed in no time" in caplog.text) is ("token" in given)
+    assert ("is easy to guess" in caplog.text) is ("token" in given)
     assert ("can read and change everything" in caplog.text) is ("token" not in given)

@@ -1,4 +1,4 @@
-"""Request bodies with repeated fields, without end, or with very many errors are refused with short messages."""
+"""Request bodies with repeated fields, unlimited nesting or very many errors are refused with short messages."""
 
 import pytest
 
@@ -15,12 +15,12 @@ BODIES = [
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_a_key_is_there_once(served: Served, body: bytes) -> None:
+def test_a_repeated_key_is_refused(served: Served, body: bytes) -> None:
     error = refused(served.http.post("/v1/services/churn/online", content=body, headers=JSON), 422, "RequestError")
     assert "is there twice" in error["message"]
 
 
-def test_a_key_of_a_body_of_any_route_is_there_once(served: Served) -> None:
+def test_a_repeated_key_is_refused_on_every_route(served: Served) -> None:
     for path, body in (
         ("/v1/plan", b'{"definitions": {"entities": [{"name": "a", "keys": "k", "tags": {"t": "1", "t": "2"}}]}}'),
         ("/v1/apply", b'{"definitions": {}, "base": null, "base": null}'),
@@ -50,7 +50,7 @@ def test_a_key_of_a_body_of_any_route_is_there_once(served: Served) -> None:
         ("/v1/point-in-time", {"service": "y" * 100_000, "timestamp": "t", "spine": {"rows": []}}),
     ],
 )
-def test_errors_are_no_longer_than_anyone_reads(served: Served, path: str, body: object) -> None:
+def test_errors_have_a_maximum_length(served: Served, path: str, body: object) -> None:
     answer = served.http.post(path, json=body)
     assert 400 <= answer.status_code < 500, answer.text[:300]
     details = answer.json()["error"]["details"]
@@ -68,7 +68,7 @@ def test_the_rest_of_a_list_is_counted(served: Served) -> None:
 @pytest.mark.parametrize(
     "deep", ["[" * 100_000, '{"a":' * 100_000, "[" * 150 + "]" * 150, '{"entities": ' + "[" * 5_000 + "]" * 5_000 + "}"]
 )
-def test_depth_has_an_end(served: Served, deep: str) -> None:
+def test_nesting_is_limited(served: Served, deep: str) -> None:
     for path in ("/v1/services/churn/online", "/v1/plan", "/v1/materializations", "/v1/training-sets", "/v1/models/any/invocations"):
         refused(served.http.post(path, content=deep.encode(), headers=JSON), 422, "RequestError")
 
@@ -91,7 +91,7 @@ def test_malformed_forms(served: Served, form: bytes, kind: str) -> None:
     assert answer.status_code in (400, 422), answer.text
 
 
-def test_a_form_says_each_thing_once(served: Served) -> None:
+def test_a_repeated_form_field_is_refused(served: Served) -> None:
     fields = {"service": ["churn", "other"], "timestamp": "asked_at"}
     answer = served.http.post("/v1/training-sets", data=fields, files={"spine": b"PAR1"})
     assert "is repeated" in refused(answer, 400, "RequestError")["message"]

@@ -50,13 +50,13 @@ def bounded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def memory() -> int:
-    """The bytes that this process, and so the server in it, has in memory."""
+    """The memory of this process, and so of the server in it, in bytes."""
     found = re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found[1]) << 10
 
 
-def test_endless_queries_keep_nobody_waiting(bounded: Served) -> None:
+def test_endless_queries_do_not_delay_other_requests(bounded: Served) -> None:
     before = memory()
     lookup = {"entities": [{"customer_id": 1}]}
     derived = {**lookup, "request": [{"basket": 1.0}]}
@@ -113,7 +113,7 @@ def test_endless_queries_keep_nobody_waiting(bounded: Served) -> None:
     assert bounded.http.post("/v1/point-in-time", json=asked(FEW)).is_success
 
 
-def test_an_answer_has_a_most_of_bytes(bounded: Served) -> None:
+def test_the_size_of_a_response_is_limited(bounded: Served) -> None:
     few = " ".join(f"CROSS JOIN shop.orders o{index}" for index in range(7))
     wide = f"SELECT a.customer_id, a.ordered_at AS asked_at, a.amount AS basket FROM shop.orders a {few}"
     error = refused(bounded.http.post("/v1/point-in-time", json=asked(wide)), 413, "TooLarge")
@@ -161,7 +161,7 @@ def test_a_lookup_has_a_deadline(tmp_path: Path) -> None:
 
 
 def test_a_job_has_a_deadline(tmp_path: Path, own_shop: FeatureStore) -> None:
-    """In `job_seconds` a job does not even start; the record says what to do."""
+    """A `job_seconds` that is too short to start a job; the record says what to do."""
     with shop.open_shop(tmp_path / "home", job_seconds=0.001) as store, serve(store, jobs=True) as served:
         job = served.http.post("/v1/materializations", json={}).json()
         state = served.http.get(job["url"], params={"wait": 50}).json()

@@ -24,7 +24,7 @@ POST = b"POST /v1/services/churn/online HTTP/1.1\r\nHost: localhost\r\nContent-T
 
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a server without patience."""
+    """The URL of a server with short time limits."""
     settings = Settings(home=tmp_path_factory.mktemp("home"), header_seconds=0.4, stall_seconds=0.4, lowest_rate="40KiB")
     with FeatureStore(settings=settings) as store, shop.serving(store) as url:
         yield url
@@ -38,7 +38,7 @@ def connected(url: str) -> Iterator[socket.socket]:
 
 
 def all_of(connection: socket.socket) -> bytes:
-    """What comes until the other side closes."""
+    """All bytes until the other side closes the connection."""
     parts = []
     while part := connection.recv(65_536):
         parts.append(part)
@@ -46,7 +46,7 @@ def all_of(connection: socket.socket) -> bytes:
 
 
 def send_until_refused(connection: socket.socket) -> None:
-    """A closed connection refuses what is sent, which can only be seen by sending."""
+    """Send until the connection refuses it: only a write shows that the other side has closed it."""
     until = time.monotonic() + 10
     while time.monotonic() < until:
         connection.sendall(b"G")
@@ -87,7 +87,7 @@ def test_a_second_request_has_its_own_time(hasty: str) -> None:
 
 
 @pytest.mark.parametrize("head", [b"GET /", b"GET / HTTP/1.1\r\nX-A: ", POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX-A: "])
-def test_headers_without_end(hasty: str, head: bytes) -> None:
+def test_headers_that_are_too_long(hasty: str, head: bytes) -> None:
     with connected(hasty) as connection:
         connection.sendall(head)
         answer = b""
@@ -101,7 +101,7 @@ def test_headers_without_end(hasty: str, head: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{}"])
-def test_headers_that_come_with_their_end(hasty: str, body: bytes) -> None:
+def test_long_headers_in_one_piece(hasty: str, body: bytes) -> None:
     with connected(hasty) as connection:
         head = POST + b"Content-Length: %d\r\nX-A: %s\r\n\r\n" % (len(body), b"a" * (HEAD_BYTES + 1))
         connection.sendall(head + body + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -122,7 +122,7 @@ def test_a_client_that_reads_nothing(hasty: str) -> None:
 
 
 def taken(connection: socket.socket, part: int, seconds: float) -> int:
-    """How many bytes come in this time, if so many are read every 20th of a second. A broken connection is one that cannot be sent to."""
+    """The number of bytes received in this time, reading up to `part` bytes every 50 ms. A broken connection refuses writes."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200)
     until, count = time.monotonic() + seconds, 0
@@ -134,15 +134,15 @@ def taken(connection: socket.socket, part: int, seconds: float) -> int:
 
 
 def test_a_client_that_reads_slowly(hasty: str, caplog: pytest.LogCaptureFixture) -> None:
-    """It takes eight parts in a stall, and would have the answer in an hour."""
+    """The client reads eight parts per stall limit, and would have the whole response in an hour."""
     with connected(hasty) as connection, pytest.raises((BrokenPipeError, ConnectionResetError)):
         taken(connection, 1024, 20)
     assert caplog.text == ""
 
 
 @pytest.mark.parametrize("count, late", [(0, 36), (4_096, 42), (480_000, None), (500_000, None)])
-def test_so_many_bytes_every_half_minute(count: int, late: int | None) -> None:
-    """Looked at every six seconds, of which the one to begin with and those in which the server was busy do not count."""
+def test_the_rate_is_measured_between_checks(count: int, late: int | None) -> None:
+    """The rate is checked every six seconds; the first interval, and those in which the server was busy, do not count."""
     pace = Pace(Patience(headers=10, stall=30, rate=16_000), max_step=12)
     pace.begin(6)
     found = []
@@ -152,7 +152,7 @@ def test_so_many_bytes_every_half_minute(count: int, late: int | None) -> None:
     assert (found[0] if found else None) == late
 
 
-def test_time_in_which_the_server_is_busy_is_nobodys() -> None:
+def test_time_in_which_the_server_is_busy_does_not_count() -> None:
     pace = Pace(Patience(headers=10, stall=30, rate=16_000), max_step=12)
     pace.begin(0)
     pace.advance(1_000, 0)
@@ -177,7 +177,7 @@ def test_a_slow_upload(hasty: str) -> None:
     assert b"too slowly" in answer
 
 
-def test_a_slow_upload_that_gets_on_is_waited_for(hasty: str) -> None:
+def test_a_slow_upload_with_progress_is_accepted(hasty: str) -> None:
     def slowly() -> Iterator[bytes]:
         yield b'{"entities": ['
         for _ in range(12):
@@ -189,7 +189,7 @@ def test_a_slow_upload_that_gets_on_is_waited_for(hasty: str) -> None:
     assert answer.status_code == 404
 
 
-def test_a_client_that_leaves_is_no_error(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_that_disconnects_is_not_logged_as_an_error(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     form = POST.replace(b"services/churn/online", b"training-sets").replace(b"application/json", b"multipart/form-data; boundary=x")
     with caplog.at_level(logging.WARNING):
         for head, body in ((POST, b"{"), (form, b"--x"), (POST.replace(b"services/churn/online", b"plan"), b"{")):
@@ -204,7 +204,7 @@ def test_a_client_that_leaves_is_no_error(served: Served, caplog: pytest.LogCapt
     assert not re.search(r'featurestore_requests_total\{[^}]*status="500"', metrics)
 
 
-def test_outside_text_is_one_line() -> None:
+def test_request_text_is_one_line_of_the_log() -> None:
     assert printable("/v1/a\n2026-01-01 ERROR x\x1b[31m\r\u2028é") == "/v1/a\\n2026-01-01 ERROR x\\x1b[31m\\r\\u2028é"
     assert len(printable("x" * 1_000)) == 200
     record = logging.LogRecord("x", logging.WARNING, "", 0, "%s", ("a\n2026-01-01 00:00:00 ERROR forged\x1b[2K\rb",), None)

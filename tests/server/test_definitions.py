@@ -1,4 +1,4 @@
-"""Definitions over HTTP: shown as applied, applied as data."""
+"""Definitions over HTTP: they are shown as applied, and applied as JSON."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from tests.server.conftest import Served
 from tests.server.test_errors import refused
 
 
-def test_they_are_shown_as_the_store_has_them(served: Served) -> None:
+def test_definitions_are_shown_as_in_the_store(served: Served) -> None:
     store, http = served.store, served.http
     assert http.get("/v1/entities").json() == store.entities()
     assert http.get("/v1/sources").json() == store.sources()

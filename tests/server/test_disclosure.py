@@ -20,13 +20,13 @@ ROWS = pa.table({"id": [1, 2], "at": pa.array([shop.days(3), shop.days(2)], pa.t
 
 
 def view(path: Path) -> FeatureView:
-    """A view over files."""
+    """The definitions of a view over files, as JSON."""
     source = Source("files", path=str(path), timestamp="at")
     return FeatureView("seen", entity=Entity("thing", keys="id"), source=source, features={"x": "x"})
 
 
 class World:
-    """A server that reads files below `open`, and what lies beside that."""
+    """A server that may read files below `open`, and files beside that folder."""
 
     def __init__(self, folder: Path, http: httpx.Client, store: FeatureStore) -> None:
         self.folder, self.http, self.store = folder, http, store
@@ -98,7 +98,7 @@ def test_files_below_a_named_folder_are_read(world: World) -> None:
 
 @pytest.mark.slow
 def test_a_job_reads_no_file_elsewhere(world: World) -> None:
-    """The link is laid after the definition was let in; the store at hand reads what it likes."""
+    """The link is created after the definition was accepted; a local store may still read through it."""
     inner = world.folder / "open" / "later"
     inner.mkdir()
     pq.write_table(ROWS, inner / "rows.parquet")
@@ -117,7 +117,7 @@ def test_a_job_reads_no_file_elsewhere(world: World) -> None:
         world.http.delete("/v1/views/seen")
 
 
-def test_the_store_at_hand_reads_what_it_likes(tmp_path: Path) -> None:
+def test_a_local_store_reads_any_folder(tmp_path: Path) -> None:
     pq.write_table(ROWS, tmp_path / "rows.parquet")
     with FeatureStore(home=tmp_path / "home") as store:
         store.plan([view(tmp_path / "rows.parquet")])
@@ -125,7 +125,7 @@ def test_the_store_at_hand_reads_what_it_likes(tmp_path: Path) -> None:
             store.plan([view(tmp_path / "row.parquet")])
 
 
-def test_pinned_files_are_looked_at_again(tmp_path: Path) -> None:
+def test_pinned_files_are_checked_again(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="source_folders"):
         confinement.refuse_outside(["/etc/passwd"], [tmp_path])
 
@@ -175,7 +175,7 @@ REFUSALS: list[tuple[str, str, Any]] = [
 
 
 def broken(home: Path, online: str | None) -> FeatureStore:
-    """A store whose folder holds a file where a folder should be, and a database that is none."""
+    """A store whose folder has a file in place of a folder, and an invalid database file."""
     home.mkdir()
     (home / "online").write_text("no folder")
     (home / "warehouse").write_text("no folder")
@@ -184,7 +184,7 @@ def broken(home: Path, online: str | None) -> FeatureStore:
 
 
 @pytest.mark.parametrize("online", [None, "lmdb:///proc/none"])
-def test_no_refusal_tells_a_path(tmp_path: Path, world: World, online: str | None) -> None:
+def test_no_error_discloses_a_path(tmp_path: Path, world: World, online: str | None) -> None:
     with broken(tmp_path / "my home", online) as store, shop.serving(store) as url, httpx.Client(base_url=url, timeout=60) as http:
         for client in (http, world.http):
             for method, path, body in [*REFUSALS, ("GET", "/readyz", None)]:

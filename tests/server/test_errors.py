@@ -21,7 +21,7 @@ TREE = [kind for kind in vars(errors).values() if isinstance(kind, type) and iss
 
 
 def refused(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]:
-    """The error of an answer, whose status, shape and type are as they should be."""
+    """The error of a response, after a check of its status, shape and type."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/json"
     body = answer.json()
@@ -44,13 +44,13 @@ def test_an_error_without_a_status_is_the_servers_fault() -> None:
     assert errors.FeatureStoreError not in STATUSES
 
 
-def test_what_an_engine_said_stays_here() -> None:
+def test_messages_of_the_engine_are_not_disclosed() -> None:
     error = errors.RequestError("the SQL does not work: Binder Error: no column x", reason="Binder Error: no column x", field="spine")
     message = "the SQL does not work: the server's log says why"
     assert document_of(error) == {"error": {"type": "RequestError", "message": message, "details": {"field": "spine"}}}
 
 
-def test_what_libraries_and_the_system_said_stays_here() -> None:
+def test_messages_of_libraries_and_the_system_are_not_disclosed() -> None:
     our_own = ValueError("'soon' is not a duration")
     for cause, told in (
         (FileNotFoundError(2, "No such file", "/srv/secret"), "the server's log says why"),
@@ -62,7 +62,7 @@ def test_what_libraries_and_the_system_said_stays_here() -> None:
         assert document_of(error)["error"]["message"] == f"the table x cannot be loaded: {told}; look"
 
 
-def test_what_is_not_installed_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_package_is_logged_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     for error, traced in ((errors.MissingExtra("mlflow", "mlflow"), False), (errors.NotReady("the catalog is away"), True)):
         error.__cause__ = ModuleNotFoundError("No module named 'mlflow'", name="mlflow")
         caplog.clear()
@@ -166,7 +166,7 @@ def test_a_token(own: Served) -> None:
             assert "security" not in told["paths"]["/v1/views"]["get"]
 
 
-def test_the_unexpected_becomes_a_request_id(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unexpected_error_is_answered_with_a_request_id(caplog: pytest.LogCaptureFixture) -> None:
     async def broken(scope: Any, receive: Any, send: Any) -> None:
         raise RuntimeError("a secret of ours")
 

@@ -35,7 +35,7 @@ WORDS = FeatureService(
 STUCK = FeatureService(
     "stuck", [shop.customer_orders["spend_30d"]], request={"word": "varchar"}, derived={"distance": f"levenshtein({LONG}, {LONG} || 'x')"}
 )
-"""One call, which the engine does not interrupt, takes hours."""
+"""A single call takes hours, and the engine does not interrupt it."""
 STUCK_CALL = "levenshtein(repeat(CAST(x AS VARCHAR), 1000000), repeat(CAST(x AS VARCHAR), 1000001))"
 LOUDER = FeatureService(
     "louder", [shop.customer_orders["spend_30d"]], request={"word": "varchar"}, derived={"loud": "upper(trim(word || ' '))"}
@@ -44,7 +44,7 @@ LOUDER = FeatureService(
 
 @pytest.fixture(scope="module")
 def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A shop with services of such features, whose server gives a lookup three seconds."""
+    """A shop with services of such features, whose server allows three seconds per lookup."""
     with shop.open_shop(tmp_path_factory.mktemp("shop"), query_seconds=3) as store:
         store.apply([*shop.DEFINITIONS, WORDS, STUCK, LOUDER])
         with serve(store) as served:
@@ -60,7 +60,7 @@ def evaluating() -> list[int]:
 
 
 @pytest.mark.slow
-def test_what_nothing_stops_keeps_no_place(hurried: Served) -> None:
+def test_an_evaluation_that_cannot_be_interrupted_frees_its_slot(hurried: Served) -> None:
     before = set(evaluating())
     many = hurried.store.settings.lookup_workers + 2
     with ThreadPoolExecutor(many) as pool:
@@ -116,7 +116,7 @@ def test_values_of_all_types_come_back_as_they_are(evaluations: Evaluations) -> 
 
 
 @pytest.mark.slow
-def test_a_process_that_breaks_down_is_replaced(evaluations: Evaluations) -> None:
+def test_a_process_that_crashes_is_replaced(evaluations: Evaluations) -> None:
     before = set(evaluating())
     assert evaluations.evaluate(["1"], {}) == [[1]]
     (idle,) = set(evaluating()) - before
@@ -147,7 +147,7 @@ def test_a_process_that_is_stopped_ends_at_the_deadline(evaluations: Evaluations
 
 
 @pytest.mark.slow
-def test_what_forks_is_replaced_where_it_is_stopped() -> None:
+def test_a_stopped_fork_server_is_replaced() -> None:
     forks = Forks("featurestore.server.workers.process", "evaluates")
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -162,14 +162,14 @@ def test_what_forks_is_replaced_where_it_is_stopped() -> None:
 
 
 @pytest.mark.slow
-def test_an_answer_has_a_bound(evaluations: Evaluations) -> None:
+def test_the_size_of_a_result_is_limited(evaluations: Evaluations) -> None:
     with pytest.raises(OutOfResources, match="64 MiB"):
         evaluations.evaluate([f"CAST({number} AS VARCHAR) || repeat('x', 1000000)" for number in range(70)], {})
     assert evaluations.evaluate(["1"], {}) == [[1]]
 
 
 @pytest.mark.slow
-def test_linear_work_on_much_is_done_where_it_can_be_ended(hurried: Served) -> None:
+def test_linear_functions_of_large_values_run_in_a_process_that_can_be_killed(hurried: Served) -> None:
     for pid in evaluating():
         os.kill(pid, signal.SIGKILL)
     until(lambda: not evaluating())

@@ -46,7 +46,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 def both(served: Served, service: str, body: Any, full: str = "true") -> tuple[httpx.Response, httpx.Response]:
-    """The answers of the fast path, where it has one, and of the ordinary route."""
+    """The responses of the fast path, if it has one, and of the regular route."""
     content = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
     url = f"/v1/services/{service}/online"
     headers = {"content-type": "application/json"}
@@ -99,7 +99,7 @@ def test_derived_features_are_those_of_the_ordinary_route(wide: Served, answered
     assert answered.count(True) >= 5
 
 
-def test_rows_that_are_all_there_are_written_at_once(wide: Served, answered: list[bool]) -> None:
+def test_rows_that_all_exist_are_written_in_one_step(wide: Served, answered: list[bool]) -> None:
     present = [{"id": index, "name": f"{TEXTS[index % len(TEXTS)]}{index}", "other": str(key_of(index))} for index in (1, 3, 4, 6)]
     wide.store.online_features("all", present)
     for rows in (present[:1], present * 5):
@@ -140,7 +140,7 @@ WRONG: list[Any] = [
 
 
 @pytest.mark.parametrize("body", WRONG, ids=lambda body: str(body)[:60])
-def test_what_is_wrong_or_rare_is_left_to_the_ordinary_route(wide: Served, body: Any) -> None:
+def test_invalid_and_rare_requests_are_left_to_the_regular_route(wide: Served, body: Any) -> None:
     wide.store.online_features("single", [{"id": 1}])
     fast, ordinary = both(wide, "single", body)
     assert fast.status_code == ordinary.status_code

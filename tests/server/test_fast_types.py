@@ -1,4 +1,4 @@
-"""Keys, request fields and inputs of derived features of every type: the fast path answers with the bytes of the ordinary route."""
+"""Keys, request fields and inputs of derived features of every type: the fast path returns the same bytes as the regular route."""
 
 import random
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ FIRST_ID = 0xA1B2C3D4E5F647A8B9CAD1E2F3A4B5C6
 
 
 def row(index: int) -> dict[str, Any]:
-    """Keys that differ in every type, and a feature of every type that NULL every fifth time."""
+    """Keys that differ in every type, and a feature of every type that is NULL in every fifth row."""
     there = index % 5 != 4
     return {
         "day": date(1969, 12, 28) + timedelta(days=index),
@@ -142,7 +142,7 @@ def spelled(value: Any, chance: random.Random) -> Any:
 
 
 def body_of(service: str, chance: random.Random, count: int, wrong: bool = True) -> dict[str, Any]:
-    """A request with keys that are there, and some that are not, are NULL or, with `wrong`, are no value of the type."""
+    """A request with existing keys, unknown ones, NULLs and, with `wrong`, values that do not have the type."""
     keys = {"by_all": ("price", "moment", "day"), "by_moment": ("moment",), "by_price": ("price",)}.get(service, ("day",))
     odd: dict[str, tuple[Any, ...]] = {"day": DATES, "moment": TIMES, "price": COSTS}
     entities, request = [], []

@@ -31,7 +31,7 @@ def test_probes(served: Served) -> None:
     assert served.http.get("/readyz").json() == dict.fromkeys([*parts, *verbs], "ok")
 
 
-def test_a_part_that_is_down_is_named(tmp_path: Path) -> None:
+def test_a_component_that_is_down_is_named(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, online="redis://127.0.0.1:1/0")
     with FeatureStore(settings=settings) as store, shop.serving(store) as url:
         error = refused(httpx.get(f"{url}/readyz", timeout=30), 503, "NotReady")
@@ -69,7 +69,7 @@ def test_metrics(own: Served) -> None:
     assert value(text, "featurestore_catalog_up") == 1
 
 
-def test_the_description_is_whole(served: Served) -> None:
+def test_the_openapi_description_is_complete(served: Served) -> None:
     document = served.http.get("/openapi.json").json()
     operations = [(path, method, one) for path, methods in document["paths"].items() for method, one in methods.items()]
     assert all(method in METHODS for _, method, _ in operations)
@@ -85,7 +85,7 @@ def test_the_description_is_whole(served: Served) -> None:
 
 
 def dangling(node: Any, document: Any) -> Any:
-    """References that lead nowhere."""
+    """References to schemas that do not exist."""
     if isinstance(node, dict):
         if isinstance(node.get("$ref"), str):
             target: Any = document

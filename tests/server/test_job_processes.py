@@ -48,21 +48,21 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
 
 @pytest.fixture
 def jobs(store: FeatureStore) -> Iterator[Jobs]:
-    """Its jobs; a test opens the worker itself."""
+    """The jobs of the shop; each test opens the worker itself."""
     opened = Jobs(jobs_path(store.settings))
     yield opened
     opened.close()
 
 
 def ask(store: FeatureStore, jobs: Jobs, name: str, spine: pa.Table) -> str:
-    """Ask for a training set as a server does."""
+    """Queue a training set as a server does."""
     prepared = store.backend.prepare_training_set(TrainingSetRequest.of("churn", spine, "asked_at", name=name))
     jobs.start(prepared.id, TRAINING_SET, {}, functools.partial(spool, prepared))
     return prepared.id
 
 
 def until(look: Callable[[], Any]) -> Any:
-    """What `look` gives as soon as it gives something."""
+    """The first result of `look` that is not empty."""
     pause = threading.Event()
     for _ in range(int(PATIENCE * 100)):
         if found := look():
@@ -72,7 +72,7 @@ def until(look: Callable[[], Any]) -> Any:
 
 
 def ended(jobs: Jobs, id: str) -> Job:
-    """The job when it is over."""
+    """The job after it has finished."""
     found: Job = until(lambda: (job := jobs.get(id)) is not None and not job.live and job)
     return found
 
@@ -96,7 +96,7 @@ def parent(pid: int) -> int:
 
 
 def files(store: FeatureStore, name: str) -> list[Path]:
-    """What lies in the warehouse, and in the folder that queries spill to, of a training set."""
+    """The files of a training set in the warehouse and in the spill folder."""
     home = store.settings.home_path()
     return [*(home / "warehouse" / "training_sets" / name).rglob("*.parquet"), *(home / "spill").glob(f"job-{name}-*")]
 
@@ -177,7 +177,7 @@ def test_jobs_outlive_a_server_that_is_killed(store: FeatureStore) -> None:
 
 
 def upload(url: str, name: str, spine: pa.Table) -> str:
-    """Ask a server for a training set; its id."""
+    """Request a training set from a server, and return its id."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, spine.schema) as writer:
         writer.write_table(spine)

@@ -1,4 +1,4 @@
-"""A job that is stopped while a library runs that turns the exit into an error of its own."""
+"""A job that is stopped while it runs a library that replaces the exit by its own error."""
 
 import signal
 from pathlib import Path

@@ -19,7 +19,7 @@ def store(tmp_path: Path) -> JobStore:
 
 
 def queued(store: JobStore, id: str = "a-1") -> Job:
-    """A job that waits, with rows of its own."""
+    """A queued job with its own rows."""
     job, _ = store.add(id, "test", {"x": 1}, lambda path: (path / "rows").touch())
     return job
 
@@ -46,7 +46,7 @@ def test_a_job_from_its_beginning_to_its_end(store: JobStore) -> None:
     assert files(store) == {"job.json", "lock"}
 
 
-def test_one_live_job_an_id(store: JobStore) -> None:
+def test_there_is_one_live_job_per_id(store: JobStore) -> None:
     job = queued(store)
     assert store.add("a-1", "test", {"x": 2}, lambda path: None) == (job, False)
     assert store.request("a-1") == {"x": 1}
@@ -55,7 +55,7 @@ def test_one_live_job_an_id(store: JobStore) -> None:
     assert (new, again.state, store.request("a-1")) == (True, "queued", {"x": 2})
 
 
-def test_what_cannot_be_spooled_leaves_nothing(store: JobStore) -> None:
+def test_a_spine_that_cannot_be_spooled_leaves_nothing(store: JobStore) -> None:
     def full(path: Path) -> None:
         (path / "rows").touch()
         raise OSError(28, "no space")
@@ -84,7 +84,7 @@ def test_a_queued_job_is_cancelled_at_once_and_a_running_one_is_asked(store: Job
     assert store.cancel("nothing") is None
 
 
-def test_a_job_whose_process_is_gone_is_queued_again_but_not_for_ever(store: JobStore) -> None:
+def test_a_job_whose_process_died_is_queued_again_a_few_times(store: JobStore) -> None:
     queued(store)
     for runs in range(1, module.RUNS + 1):
         job = store.begin("a-1")
@@ -98,7 +98,7 @@ def test_a_job_whose_process_is_gone_is_queued_again_but_not_for_ever(store: Job
     assert (given_up.state, given_up.error and given_up.error["type"]) == ("failed", "NotReady")
 
 
-def test_a_run_that_was_ended_in_order_does_not_count(store: JobStore) -> None:
+def test_a_regular_shutdown_does_not_count_as_an_attempt(store: JobStore) -> None:
     queued(store)
     job = store.begin("a-1")
     assert job is not None
@@ -117,7 +117,7 @@ def test_too_many_are_refused(tmp_path: Path) -> None:
     jobs.close()
 
 
-def test_old_ones_are_forgotten(store: JobStore) -> None:
+def test_old_jobs_are_deleted(store: JobStore) -> None:
     for id in ("old", "young", "waits"):
         queued(store, id)
     for id in ("old", "young"):
@@ -131,6 +131,6 @@ def test_old_ones_are_forgotten(store: JobStore) -> None:
 
 
 @pytest.mark.parametrize("id", ["", "..", "../x", "a/b", "a.b", "x" * 201, "a\x00"])
-def test_no_id_leads_out_of_the_folder(store: JobStore, id: str) -> None:
+def test_no_id_names_a_path_outside_of_the_folder(store: JobStore, id: str) -> None:
     assert store.get(id) is None
     assert store.cancel(id) is None

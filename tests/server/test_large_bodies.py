@@ -23,7 +23,7 @@ LISTS = b'{"entities": [{"a": [' + b"[]," * 1_600_000 + b"1]}]}"
 
 @pytest.fixture(scope="module")
 def reader() -> Iterator[LargeBodies]:
-    """What reads them, its process started."""
+    """The reader of large bodies, with its process started."""
     opened = LargeBodies()
     opened.parsed(OnlineBody, b'{"entities": []}')
     yield opened
@@ -72,8 +72,8 @@ def test_a_body_with_too_many_values_is_refused_with_a_message(reader: LargeBodi
     assert told in problem["msg"]
 
 
-def test_nobody_waits_while_one_is_read(reader: LargeBodies) -> None:
-    """A body that takes seconds: parsed in this process, it would hold every thread for as long."""
+def test_other_requests_do_not_wait_while_a_large_body_is_read(reader: LargeBodies) -> None:
+    """A body that takes seconds to parse: in this process, that would block every thread."""
     told: list[str] = []
 
     def read() -> None:

@@ -22,7 +22,7 @@ REQUESTS = 45
 RECORD = {"customer_id": 1, "basket": 40.0}
 
 
-def test_alias_requests_that_wait_keep_nobody_else_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_alias_requests_do_not_delay_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The user's own limits go before ours, which are longer.
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

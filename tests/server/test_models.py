@@ -34,7 +34,7 @@ RECORD = {"customer_id": 1, "basket": 40.0}
 
 @pytest.fixture(scope="module")
 def modelled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The shop with a model that has learnt the spend by heart, registered, its first version called champion."""
+    """The shop with a registered model that memorizes the spend, whose first version has the alias champion."""
     with shop.open_shop(tmp_path_factory.mktemp("shop")) as store, serve(store) as opened:
         made = opened.store.training_set("churn", shop.spine(), timestamp="asked_at", label="churned")
         rows = pd.DataFrame({"orders_7d": [2.0, 0.0, np.nan], "spend_30d": [80.0, 0.0, np.nan], "basket": [1.0, 1.0, 1.0]})
@@ -100,8 +100,8 @@ def test_a_rebuild_by_model(modelled: Served) -> None:
     assert answer.json()["id"] == modelled.store.training_sets()[0]["id"]
 
 
-def test_what_aliases_stand_for_is_loaded_before_it_is_asked_for(modelled: Served, caplog: pytest.LogCaptureFixture) -> None:
-    """The loader itself: in a server it runs beside the first requests, and nothing tells when it is done."""
+def test_models_behind_aliases_are_loaded_before_the_first_request(modelled: Served, caplog: pytest.LogCaptureFixture) -> None:
+    """The loader itself: in a server it runs concurrently with the first requests, without a signal when it is done."""
     loaded = models.LoadedModels(modelled.store)
     loaded.load_aliased(["spender", "no_such_model"], lambda: False)
     assert list(loaded._models) == [("spender", "1")]

@@ -22,7 +22,7 @@ NAMES = ["NaN", "Infinity", "-Infinity", None, 1.5]
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Keys 0 to 4 with one of VALUES each: as a double, a float, and in a list; and as derived from one of the request."""
+    """Keys 0 to 4 with one of VALUES each: as a double, as a float, in a list, and derived from a request field."""
     with FeatureStore(home=tmp_path_factory.mktemp("odd")) as store:
         columns = {
             "id": pa.array(range(5)),
@@ -49,13 +49,13 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             yield served
 
 
-def test_lookups_name_them(odd: Served) -> None:
+def test_lookups_return_their_names(odd: Served) -> None:
     body = {"entities": [{"id": id} for id in range(5)]}
     found = odd.http.post("/v1/services/plain/online", json=body).json()
     assert found["rows"] == [[name, name, [name, 2.0]] for name in NAMES]
 
 
-def test_request_fields_take_their_names_and_the_literals(odd: Served) -> None:
+def test_request_fields_accept_their_names_and_the_literals(odd: Served) -> None:
     for spelled in ('"NaN"', "NaN", '"Infinity"', "Infinity", '"-Infinity"', "-Infinity"):
         content = f'{{"entities": [{{"id": 4}}], "request": [{{"x": {spelled}}}]}}'
         found = odd.http.post("/v1/services/odd/online", content=content, headers={"Content-Type": "application/json"}).json()
@@ -74,13 +74,13 @@ def test_the_client_has_what_the_store_has(odd: Served) -> None:
     assert told.derived_types == own.derived_types == ("DOUBLE", "DOUBLE", "VARCHAR")
 
 
-def test_a_nan_of_a_frame_is_no_whole_number(odd: Served) -> None:
+def test_a_nan_in_a_frame_is_not_an_integer(odd: Served) -> None:
     with connect(odd.url) as remote:
         told = remote.online_features("plain", [{"id": NAN}])
     assert told.status == {"odd_rows": ("NOT_FOUND",)}
 
 
-def test_spines_in_json_take_their_names(odd: Served) -> None:
+def test_spines_in_json_accept_their_names(odd: Served) -> None:
     rows = [{"id": 4, "at": "2026-03-02", "x": name} for name in NAMES]
     body = {"service": "odd", "timestamp": "at", "spine": {"rows": rows}}
     answer = odd.http.post("/v1/point-in-time", json=body)
@@ -89,12 +89,12 @@ def test_spines_in_json_take_their_names(odd: Served) -> None:
     assert repr(found.column("asked").to_pylist()) == repr(VALUES)
 
 
-def test_keys_of_other_types_do_not_take_them(odd: Served) -> None:
+def test_keys_of_other_types_refuse_them(odd: Served) -> None:
     answer = odd.http.post("/v1/services/plain/online", json={"entities": [{"id": "NaN"}]})
     assert (answer.status_code, answer.json()["error"]["details"]["field"]) == (422, "entities[0].id")
 
 
-def test_predictions_name_them() -> None:
+def test_predictions_return_their_names() -> None:
     # As a model gives them: what the server's route encodes.
     said = {"predictions": [NAN, {"a": (INF, None)}, [-INF, 1]], "version": None}
     assert json.loads(json_encoding.dumps(said))["predictions"] == ["NaN", {"a": ["Infinity", None]}, ["-Infinity", 1]]
@@ -105,5 +105,5 @@ def test_nothing_else_changes(value: Any) -> None:
     assert json.loads(json_encoding.dumps(value)) == json.loads(json_encoding.dumps(value, suspected=lambda: False))
 
 
-def test_arrays_name_them() -> None:
+def test_arrays_return_their_names() -> None:
     assert json_encoding.dumps([np.array([NAN, 1.0]), np.float32(INF)]) == b'[["NaN",1.0],"Infinity"]'

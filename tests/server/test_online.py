@@ -14,7 +14,7 @@ PLAIN = "/v1/services/plain/online"
 
 
 def look_up(served: Served, url: str, ids: list[Any], **params: Any) -> dict[str, Any]:
-    """The answer for these customers."""
+    """The response for these customers."""
     body = {"entities": [{"customer_id": id} for id in ids], **({"request": [{"basket": 40}] * len(ids)} if url == URL else {})}
     answer = served.http.post(url, json=body, params=params)
     assert answer.is_success, answer.text
@@ -67,7 +67,7 @@ def test_it_equals_the_store(served: Served) -> None:
     assert answer["rows"][1][-1] is None
 
 
-def test_a_derived_time_beyond_the_calendar_is_the_callers(own: Served) -> None:
+def test_a_derived_time_outside_of_the_calendar_is_a_request_error(own: Served) -> None:
     since = {"since": "to_timestamp(seconds)"}
     own.store.apply([FeatureService("since", features=[shop.customer_orders], request={"seconds": "double"}, derived=since)])
     ask = {"entities": [{"customer_id": 1}]}
@@ -80,7 +80,7 @@ def test_a_derived_time_beyond_the_calendar_is_the_callers(own: Served) -> None:
 
 
 @pytest.mark.slow
-def test_what_another_process_applies_is_seen(own: Served) -> None:
+def test_definitions_applied_by_another_process_are_served(own: Served) -> None:
     assert look_up(own, PLAIN, [1])["features"][0] == "orders_7d"
     ratio = FeatureView(
         "customer_orders",

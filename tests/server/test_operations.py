@@ -10,7 +10,7 @@ from tests.server.test_errors import refused
 
 
 def run(served: Served, operation: str = "materializations", **body: Any) -> dict[str, Any]:
-    """Start one, wait for it, and return its state."""
+    """Start an operation, wait for it, and return its state."""
     answer = served.http.post(f"/v1/{operation}", json=body)
     assert answer.status_code == 202, answer.text
     state: dict[str, Any] = served.http.get(answer.json()["url"], params={"wait": 30}).json()
@@ -36,13 +36,13 @@ def test_all_views_and_nothing_new(served: Served) -> None:
     assert [(done["view"], done["rows_appended"]) for done in state["result"]] == [("customer_orders", 0), ("customer_profile", 0)]
 
 
-def test_what_cannot_work_is_refused(served: Served) -> None:
+def test_a_materialization_that_cannot_work_is_refused(served: Served) -> None:
     refused(served.http.post("/v1/materializations", json={"names": ["customer_order"]}), 404, "NotFound")
     refused(served.http.post("/v1/materializations", json={"start": "yesterday"}), 400, "RequestError")
     refused(served.http.get("/v1/materializations/materialization-0"), 404, "NotFound")
 
 
-def test_a_failed_one_says_why(served: Served) -> None:
+def test_a_failed_materialization_says_why(served: Served) -> None:
     state = run(served, names=["customer_orders"], start="2999-01-01")
     assert state["state"] == "failed"
     assert state["error"]["type"] == "RequestError"

@@ -24,7 +24,7 @@ from tests.server.conftest import Served, serve
 pytestmark = [pytest.mark.slow, *VENDOR_WARNINGS]
 
 ANSWER_BYTES = 16 << 10
-"""Most bytes of a refusal."""
+"""Maximum size of an error response, in bytes."""
 NASTY = [
     *("", " ", "..", "../../../etc/passwd", "..%2f..%2fetc", "a//b", "%00", "\x00", "\r\nX-A: b", "\x1b[31m"),
     *("'; DROP TABLE x; --", "\"; COPY (SELECT 1) TO '/x'; --", "\u202e\U0001f600", "\udcff", "<script>", "{0.__class__}"),
@@ -62,7 +62,7 @@ FIELDS = ["customer_id", "basket", "orders_7d", "spend_30d", "basket_share", "no
 
 @dataclass(frozen=True)
 class World:
-    """A served shop with a training set and a model, and what no answer may tell."""
+    """A served shop with a training set and a model, and texts that no response may disclose."""
 
     served: Served
     training_set: str
@@ -95,14 +95,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def good(world: World) -> dict[str, str]:
-    """A value for each parameter with which its route answers, and does nothing."""
+    """For each parameter, a valid value with which its route changes nothing."""
     made = world.training_set
     names = {"service": "plain", "name": "customer_orders", "version": "1", "id": made, "a": made, "b": made}
     return {**names, "dry_run": "true", "wait": "0", "format": "arrow", "columns": "customer_id", "full": "true"}
 
 
 def url(path: str, values: dict[str, str], query: dict[str, str]) -> str:
-    """A path with its parameters as a client may write them, lone surrogates as the bytes that they stand for."""
+    """A path with its parameters encoded as by a client; lone surrogates become the bytes that they stand for."""
 
     def written(text: str) -> str:
         return quote(text, safe="", errors="surrogateescape")
@@ -113,7 +113,7 @@ def url(path: str, values: dict[str, str], query: dict[str, str]) -> str:
 
 
 def routes(world: World) -> Iterator[tuple[str, str, dict[str, Any], dict[str, str], dict[str, str]]]:
-    """Each method of each path, with good values for what stands in its path and its query."""
+    """Each method of each path, with valid values for the parameters of its path and query."""
     known = good(world)
     for path, methods in world.served.http.get("/openapi.json").json()["paths"].items():
         for method, route in methods.items():
@@ -145,7 +145,7 @@ def test_every_parameter(world: World) -> None:
     assert world.served.http.get("/v1/views/customer_orders").is_success
 
 
-def test_parameters_that_come_twice_or_by_thousands(world: World) -> None:
+def test_repeated_parameters(world: World) -> None:
     for method, path, _, values, query in routes(world):
         if method != "get":
             continue

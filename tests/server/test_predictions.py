@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, *VENDOR_WARNINGS]
 
 ENDED = threading.Event()
 ENDLESS, RAISING, LEAVING, ODD = 0.0, -1.0, -2.0, -3.0
-"""Baskets at which the model never ends, raises, calls exit, and answers with what is no JSON."""
+"""Baskets for which the model never ends, raises, calls exit, and returns a value that is not JSON."""
 SECONDS = 1.0
 
 
@@ -42,7 +42,7 @@ class Unsteady(PythonModel):  # type: ignore[misc]
 
 @pytest.fixture(scope="module")
 def unsteady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server of the model, with little patience."""
+    """A server of the model with short time limits."""
     limits = {"predict_seconds": SECONDS, "predict_workers": 2, "predict_queue": 2}
     with shop.open_shop(tmp_path_factory.mktemp("shop"), **limits) as store, serve(store) as served:
         made = store.training_set("churn", shop.spine(), timestamp="asked_at", label="churned")
@@ -68,7 +68,7 @@ def test_an_error_of_a_model_is_reported_without_its_message(unsteady: Served, b
     assert "secret" not in error["message"]
 
 
-def test_a_model_that_never_ends_keeps_nobody_else_waiting(unsteady: Served) -> None:
+def test_a_model_that_never_ends_does_not_delay_others(unsteady: Served) -> None:
     assert ask(unsteady, 1.0).is_success
     ENDED.clear()
     lookup = {"entities": [{"customer_id": 1}]}

@@ -27,7 +27,7 @@ print(json.dumps(told))
 """
 
 
-def test_long_texts_of_sql_are_refused_and_the_server_goes_on(own_shop: FeatureStore) -> None:
+def test_long_texts_created_by_sql_are_refused_and_the_server_continues(own_shop: FeatureStore) -> None:
     made = ("repeat(repeat(amount::VARCHAR, 1000000), 400)", "replace(repeat('a' || amount, 50000), 'a', repeat('b', 50000))")
     queries = json.dumps([TEXTS.format(made=sql) for sql in made])
     command = [sys.executable, "-c", SERVER, str(own_shop.settings.home), str(MOST), queries]

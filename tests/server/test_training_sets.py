@@ -1,4 +1,4 @@
-"""Training sets over HTTP: all kinds of spines, an immediate id, streamed rows, and no loss if a server ends."""
+"""Training sets over HTTP: all kinds of spines, an immediate id, streamed rows, and nothing is lost when a server ends."""
 
 import io
 import shutil
@@ -23,7 +23,7 @@ ROWS = [{"customer_id": 1, "basket": 40.0, "asked_at": shop.days(1).isoformat(),
 
 
 def ask(http: httpx.Client, **request: Any) -> dict[str, Any]:
-    """Ask for a training set and wait for it; its state."""
+    """Request a training set, wait for it, and return its state."""
     answer = http.post("/v1/training-sets", **request)
     assert answer.status_code == 202, answer.text
     accepted = answer.json()
@@ -106,7 +106,7 @@ def test_they_are_listed_and_rebuilt(served: Served) -> None:
     assert rebuilt["digest"] == served.store.get_training_set(id).digest
 
 
-def test_point_in_time_is_answered_and_not_stored(served: Served) -> None:
+def test_point_in_time_returns_rows_and_stores_nothing(served: Served) -> None:
     before = served.store.training_sets()
     answer = served.http.post("/v1/point-in-time", json={"service": "plain", "timestamp": "ordered_at", "spine": {"sql": shop.SPINE_SQL}})
     rows = pa.ipc.open_stream(answer.content).read_all()
@@ -115,7 +115,7 @@ def test_point_in_time_is_answered_and_not_stored(served: Served) -> None:
     assert served.store.training_sets() == before
 
 
-def test_finished_ones_are_known_to_the_next_server(served: Served) -> None:
+def test_finished_training_sets_are_listed_by_the_next_server(served: Served) -> None:
     done = ask(served.http, json={**FIELDS, "spine": {"rows": ROWS}})
     shutil.rmtree(served.store.settings.home_path() / "jobs" / done["id"], ignore_errors=True)
     with shop.serving(served.store) as url:
@@ -190,7 +190,7 @@ def test_the_servers_own_files_are_out_of_reach(served: Served, tmp_path: Path) 
         assert served.http.get(f"/v1/training-sets/{id}").status_code == 404
 
 
-def test_a_name_is_one_that_folders_and_tables_can_have(served: Served) -> None:
+def test_a_name_must_be_valid_for_folders_and_tables(served: Served) -> None:
     request = {**FIELDS, "spine": {"rows": ROWS}}
     for name in ("..", "a/b", "a b", "a\n", "1a", "_a", "ä", "x" * 129, "x" * 300, "x" * 100_000):
         error = refused(served.http.post("/v1/training-sets", json={**request, "name": name}), 400, "RequestError")

@@ -34,7 +34,7 @@ MUTATIONS = 1_000
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UploadReader]:
-    """A reader of uploads with the usual bounds."""
+    """A reader of uploads with the default limits."""
     opened = UploadReader(Settings(home=tmp_path_factory.mktemp("home")))
     yield opened
     opened.close()
@@ -76,7 +76,7 @@ def test_small_files_of_endless_rows_are_refused(reader: UploadReader) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 4 << 20
 
 
-def test_a_bound_of_decoded_bytes(tmp_path: Path) -> None:
+def test_decoded_bytes_are_limited(tmp_path: Path) -> None:
     reader = UploadReader(Settings(home=tmp_path, spine_limit="1MiB"))
     rows = pa.table({"x": pa.array(range(100_000))})
     try:
@@ -99,7 +99,7 @@ def test_a_file_that_takes_too_long(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_reader_that_is_gone_is_replaced(tmp_path: Path) -> None:
+def test_a_reader_that_died_is_replaced(tmp_path: Path) -> None:
     reader = UploadReader(Settings(home=tmp_path))
     try:
         read(reader, SAMPLES["parquet"])
@@ -141,7 +141,7 @@ def test_mutated_files_are_refused_or_valid(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_takes_mutated_files(served: Served) -> None:
+def test_a_server_survives_mutated_files(served: Served) -> None:
     first = served.http.get("/healthz")
     for name, data in SAMPLES.items():
         for number, changed in enumerate(forged.mutated(data, name, 25)):

@@ -45,12 +45,12 @@ PRESENT = {
     "day": {'"0001-01-01"', '"9999-12-31"'},
     "moment": {'"0001-01-01"', '"0001-01-01T00:00:00Z"', '"9999-12-31T23:59:59.999999Z"'},
 }
-"""The spellings of keys that there are."""
+"""The JSON forms of existing keys."""
 
 
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A view and a service for each type of key, whose feature is the place of the key in its list."""
+    """A view and a service for each key type, whose feature is the index of the key in its list."""
     with FeatureStore(home=tmp_path_factory.mktemp("keyed")) as store:
         services = []
         for name, (kind, keys) in KEYS.items():

@@ -29,7 +29,7 @@ from tests.server.test_errors import refused
 ONE = "SELECT customer_id, max(ordered_at) AS asked_at, max(amount) AS basket FROM shop.orders GROUP BY customer_id"
 LONG = "repeat(CAST(amount AS VARCHAR), 200000)"
 STUCK = f"SELECT customer_id, ordered_at AS asked_at, levenshtein({LONG}, {LONG} || 'x') + amount AS basket FROM shop.orders"
-"""One call of a function, which the engine does not interrupt, takes hours."""
+"""A single function call takes hours, and the engine does not interrupt it."""
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ def children(pid: int) -> list[int]:
 
 
 def parents() -> dict[int, int]:
-    """The parent of every process, but of those that have ended."""
+    """The parent of every process that has not ended."""
     found = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         # One may end between the look at the folder and that at the file.
@@ -69,13 +69,13 @@ def workers() -> list[int]:
 
 @pytest.fixture
 def forked() -> Callable[[], list[int]]:
-    """Tells the workers of the test's own server: those that were not there before."""
+    """The workers of this test's server: those that did not exist before."""
     before = set(workers())
     return lambda: [worker for worker in workers() if worker not in before]
 
 
 def working(served: Served, forked: Callable[[], list[int]]) -> int:
-    """The process id of the one worker of the server, as soon as the engine works in it."""
+    """The process id of the server's only worker, once the engine runs in it."""
     spill = served.store.settings.spill_path()
     # The folder of the worker, and in it that of an engine session.
     until(lambda: len(forked()) == 1 and bool(list(spill.glob("session-*/session-*"))))
@@ -86,13 +86,13 @@ def working(served: Served, forked: Callable[[], list[int]]) -> int:
 
 
 def processor_seconds(pid: int) -> float:
-    """What a process has computed since it was forked."""
+    """The processor time of a process since it was forked."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) / os.sysconf("SC_CLK_TCK")
 
 
 def until(true: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait for what comes true by itself."""
+    """Wait until a condition becomes true."""
     deadline = os.times().elapsed + seconds
     while not true():
         assert os.times().elapsed < deadline
@@ -101,12 +101,12 @@ def until(true: Callable[[], bool], seconds: float = 20) -> None:
 
 @pytest.fixture
 def strict(tmp_path: Path) -> Iterator[Served]:
-    """A shop whose server lets a request work for long enough to get into what nothing stops."""
+    """A shop whose server gives a request enough time to reach a call that nothing interrupts."""
     with shop.open_shop(tmp_path / "home", query_seconds=4, query_queue=0) as store, serve(store) as served:
         yield served
 
 
-def test_what_nothing_stops_is_ended(strict: Served, forked: Callable[[], list[int]]) -> None:
+def test_a_request_that_cannot_be_interrupted_is_ended_with_its_worker(strict: Served, forked: Callable[[], list[int]]) -> None:
     places = strict.store.settings.query_workers
     with ThreadPoolExecutor(places) as pool:
         answers = list(pool.map(lambda _: strict.http.post("/v1/point-in-time", json=asked(STUCK)), range(places)))
@@ -130,7 +130,7 @@ def test_an_idle_worker_that_is_stopped_is_replaced(strict: Served, forked: Call
     until(lambda: idle not in forked())
 
 
-def test_the_client_of_what_nothing_stops_leaves(tmp_path: Path, forked: Callable[[], list[int]]) -> None:
+def test_a_request_that_cannot_be_interrupted_is_ended_when_its_client_disconnects(tmp_path: Path, forked: Callable[[], list[int]]) -> None:
     with shop.open_shop(tmp_path / "home", query_workers=1, query_queue=0) as store, serve(store) as served:
         with closing(http.client.HTTPConnection(served.http.base_url.host, served.http.base_url.port or 80)) as leaving:
             leaving.request("POST", "/v1/point-in-time", json.dumps(asked(STUCK)), {"Content-Type": "application/json"})
@@ -139,8 +139,8 @@ def test_the_client_of_what_nothing_stops_leaves(tmp_path: Path, forked: Callabl
         assert worker not in forked()
 
 
-def test_a_worker_that_breaks_down_is_logged_and_replaced(own: Served, forked: Callable[[], list[int]]) -> None:
-    """A library that aborts and a system without memory end a worker like this."""
+def test_a_worker_that_crashes_is_logged_and_replaced(own: Served, forked: Callable[[], list[int]]) -> None:
+    """A worker ends like this when a library aborts, and when the system runs out of memory."""
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(own.http.post, "/v1/point-in-time", json=asked(STUCK))
         os.kill(working(own, forked), signal.SIGKILL)
@@ -153,7 +153,7 @@ def test_a_worker_that_breaks_down_is_logged_and_replaced(own: Served, forked: C
     assert own.http.post("/v1/plan", json={"definitions": {}}).is_success
 
 
-def test_a_client_that_leaves_amid_an_answer_makes_room(tmp_path: Path) -> None:
+def test_a_client_that_disconnects_during_a_response_frees_its_worker(tmp_path: Path) -> None:
     few = " ".join(f"CROSS JOIN shop.orders o{index}" for index in range(7))
     wide = f"SELECT a.customer_id, a.ordered_at AS asked_at, a.amount AS basket FROM shop.orders a {few}"
     with shop.open_shop(tmp_path / "home", query_workers=1, query_queue=0) as store, serve(store) as served:
@@ -183,7 +183,7 @@ def test_workers_end_with_a_server_that_is_killed(own_shop: FeatureStore) -> Non
             server.kill()
 
 
-def test_all_of_several_processes_end_with_a_server_that_is_killed(own_shop: FeatureStore, tmp_path: Path) -> None:
+def test_all_web_processes_end_with_a_server_that_is_killed(own_shop: FeatureStore, tmp_path: Path) -> None:
     command = [*COMMAND, "serve", "--port", "0", "--home", str(own_shop.settings.home_path())]
     environment = {**os.environ, "FEATURESTORE_WORKERS": "2", "TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
@@ -207,7 +207,7 @@ def test_all_of_several_processes_end_with_a_server_that_is_killed(own_shop: Fea
             server.kill()
 
 
-def test_a_server_that_ends_tells_who_still_waits_and_leaves_nothing(own_shop: FeatureStore) -> None:
+def test_a_server_that_shuts_down_answers_waiting_clients_and_leaves_nothing(own_shop: FeatureStore) -> None:
     command = [*COMMAND, "serve", "--port", "0", "--home", str(own_shop.settings.home_path())]
     spill = own_shop.settings.spill_path()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
