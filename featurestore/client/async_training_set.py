@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AsyncTrainingSet:
-    """One row for each spine row. What needs no rows is at hand; the rest is awaited.
+    """One row for each spine row. Attributes that need no rows are available at once; methods that read rows are awaited.
 
     `blocking` is the same training set for threads, with all other attributes of `TrainingSet`, such as `plan` and `to_torch`.
     """

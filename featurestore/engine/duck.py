@@ -229,7 +229,7 @@ class DuckSession:
         return Handle(name)
 
     def _forward(self, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Pass batches to DuckDB, keeping an error of ours, of which DuckDB would raise only the text."""
+        """Pass batches to DuckDB, and keep a FeatureStoreError that they raise: DuckDB would raise only its text."""
         try:
             yield from rows
         except FeatureStoreError as error:

@@ -49,7 +49,7 @@ _REASON_LENGTH = 300
 
 
 def to_store_error(error: Exception, action: str) -> FeatureStoreError:
-    """Translate one of `UNREACHABLE` into an error of ours; `action` is what failed, such as `loading features.f`."""
+    """Translate one of `UNREACHABLE` into a FeatureStoreError; `action` is what failed, such as `loading features.f`."""
     if isinstance(error, FeatureStoreError):
         return error
     reason = _reason(error)

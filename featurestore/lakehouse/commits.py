@@ -146,7 +146,7 @@ def execute(table: Table, transaction: Transaction) -> None:
     """Send a transaction; the handle then shows the new state.
 
     Raises: CommitUnknown if the response was lost and the catalog cannot say whether the commit landed: none of its files may be deleted.
-    Any other error of ours, such as CommitConflict: nothing landed. An interrupt carries a note that the outcome is unknown.
+    Any other FeatureStoreError, such as CommitConflict: nothing landed. An interrupt carries a note that the outcome is unknown.
     """
     updates = transaction._updates
     requirements = (*transaction._requirements, AssertTableUUID(uuid=table.iceberg.metadata.table_uuid))
@@ -203,7 +203,7 @@ def _resolve_outcome(
 ) -> Table | None:
     """The reloaded table if the commit landed in spite of the error; None if it did not land and may be sent again.
 
-    Raises: CommitUnknown; another error of ours if it is known that nothing landed.
+    Raises: CommitUnknown; another FeatureStoreError if it is known that nothing landed.
     """
     refused = _is_refusal(table, error)
     if not (refused and isinstance(table.iceberg.catalog, MetastoreCatalog)):

@@ -1,4 +1,4 @@
-"""The last answers of a service that may not respond: one thread asks, and whoever needs an answer waits only while there is hope."""
+"""The last answers of a service that may not respond: one thread asks, and callers wait only while an answer can be expected."""
 
 import threading
 import time
@@ -23,11 +23,11 @@ class _Known(Generic[AnswerT]):
 
 
 class Answers(Generic[AnswerT]):
-    """Answers by name, asked for again when they are older than `seconds`.
+    """Answers of a service by name, refreshed when they are older than `seconds`.
 
-    One question is asked at a time, in a thread that serves nobody else; equal questions share its answer. A caller waits up to `wait`
-    seconds for a first answer, and up to `grace` for a newer one. While the service is silent (the current question waits for longer than
-    `grace`, or the last one failed less than `seconds` ago) nobody waits: there is the last answer, or an error at once.
+    One call runs at a time, in a dedicated thread; callers of the same name share its answer. A caller waits up to `wait`
+    seconds for a first answer, and up to `grace` for a newer one. While the service does not respond (the current call takes longer than
+    `grace`, or the last one failed less than `seconds` ago), callers get the last answer, or an error, without waiting.
     """
 
     def __init__(

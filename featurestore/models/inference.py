@@ -89,8 +89,8 @@ def _values(native: Native, found: FeatureRows) -> dict[str, pa.Array | pa.Chunk
 def _value_columns(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
     """The values by the names of their columns, which the table then has.
 
-    A value has the column of its name; value_<name> if that is one of ours; <name>_<type> if the column has another type, as after a change
-    of the view or of the model.
+    A value has the column of its name; value_<name> if the log itself has a column of that name; <name>_<type> if the column has another
+    type, as after a change of the view or of the model.
     """
     while True:
         known = {field.name: field.type for field in tables.arrow_schema(table)}

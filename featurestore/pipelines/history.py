@@ -19,8 +19,8 @@ from featurestore.values.result import SNAPSHOT_ID, Result
 class TableEvent(Result):
     """One change of a table.
 
-    `snapshot_id` is None for what made no snapshot: the creation of the table, and the expiry of snapshots. `by` is who did it (None if
-    that was not recorded), `rows` the number of rows that were added, and `run_id` the run of ours that made the snapshot.
+    `snapshot_id` is None for changes without a snapshot: the creation of the table, and the expiry of snapshots. `by` is the user (None if
+    that was not recorded), `rows` the number of added rows, and `run_id` the run that created the snapshot (None for other programs).
     """
 
     table: str

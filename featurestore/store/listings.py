@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Listings(Connections):
-    """The methods that describe what is there."""
+    """The methods that list and describe what the store has."""
 
     def entities(self) -> list[EntityInfo]:
         """The applied entities."""

@@ -86,7 +86,7 @@ CALLS: dict[str, tuple[Any, Make]] = {
 }
 CASES = [(call, argument) for call, (signature, _) in CALLS.items() for argument in names(signature)]
 
-# Where the one thing that a call takes is told by where it stands.
+# Where the only argument of a call is identified by its position.
 PLACES = {
     ("Expression", "sql"): r"features\.sum: ",
     ("check.that", "sql"): r"checks\[0\]: ",

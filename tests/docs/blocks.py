@@ -37,7 +37,7 @@ from featurestore.settings import load_settings
 SERVER = "localhost:8080"
 ERROR = "error  "
 OPTIONAL = {"daft": "daft", "pyspark": "pyspark", "ray": "ray[data]", "torch": "torch==2.13.0"}
-"""What is too large to be installed everywhere: a module, and what pip is told."""
+"""Packages that are too large to install everywhere: the module, and the requirement for pip."""
 IMPORTED = re.compile(r"^(?:import|from) (\w+)", re.MULTILINE)
 FILE = re.compile(r"# (\S+\.py)\n")
 COMMAND = re.compile(r"^\$ (?P<command>.*(?:\n> .*)*)\n?(?P<output>(?:(?!\$ ).*\n?)*)", re.MULTILINE)

@@ -78,6 +78,6 @@ def test_a_life_with_a_fault_at_every_commit(
         found = life.outcome(store)
     assert struck > 10
     if what == "interrupt":
-        # Whoever interrupts an append to a log, and asks again, is told twice of one thing: it lands once for each time it was asked.
+        # An append to a log that is interrupted and repeated lands once per call, so its rows are in the log twice.
         found["models"] = undisturbed["models"]
     assert found == undisturbed

@@ -27,7 +27,7 @@ class Wire(Protocol):
         """The settings of a store that reaches it."""
 
     def broken(self, store: FeatureStore, fault: Fault) -> Any:
-        """A block in which commits of the store fail as told."""
+        """A block in which commits of the store fail as requested."""
 
 
 class Sql:

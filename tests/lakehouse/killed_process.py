@@ -53,7 +53,7 @@ class DyingFiles:
 
 
 class DyingIO(PyArrowFileIO):
-    """Dies when a file is begun or deleted."""
+    """Exits when a file is created or deleted."""
 
     def __init__(self, properties: dict[str, str]) -> None:
         super().__init__(properties)

@@ -22,7 +22,7 @@ pytestmark = VENDOR_WARNINGS
 
 @pytest.fixture(autouse=True)
 def _unchosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As in a process in a folder of its own in which nobody has told MLflow anything."""
+    """As in a process with its own working folder and no MLflow settings."""
     before = mlflow.get_tracking_uri()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(mlflow, "last_active_run", lambda: None)

@@ -36,7 +36,7 @@ BIG = 2**53 + 1
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 INPUTS = ["visits", "active", "asked", "amount"]
 SEEN = [f"{BIG} True {BIG + 2} 0.5", "<NA> <NA> <NA> nan"]
-"""What a model has to be told of customers 1 and 2."""
+"""The expected model inputs of customers 1 and 2."""
 
 
 class Telling(PythonModel):  # type: ignore[misc]

@@ -19,7 +19,7 @@ pytestmark = VENDOR_WARNINGS
 
 @pytest.fixture(autouse=True)
 def _unchosen(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As in a process in which nobody has told MLflow anything, and no run was made."""
+    """As in a process without MLflow settings and without a run."""
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(None)
     monkeypatch.setattr(mlflow, "last_active_run", lambda: None)

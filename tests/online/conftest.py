@@ -47,7 +47,7 @@ def cluster_url(cluster_nodes: list[str]) -> str:
 
 @pytest.fixture
 def opened(url: str) -> Iterator[Opener]:
-    """Opens the store, as often as wanted, and closes all in the end."""
+    """Opens the store any number of times, and closes them all at the end."""
     stores: list[OnlineStore] = []
 
     def open_store(*, readonly: bool = False) -> OnlineStore:

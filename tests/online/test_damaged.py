@@ -210,7 +210,7 @@ def test_a_header_that_is_not_ours_is_damage(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_pages_of_something_else_give_the_same_answer_or_our_error(folder: Path) -> None:
-    """Free pages may hold anything; a page that is needed is told from zeros, text and noise."""
+    """Free pages may have any content; a page in use is distinguished from zeros, text and noise."""
     command = [sys.executable, "-W", "ignore", "-c", PAGES, str(folder)]
     ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert (ran.returncode, ran.stderr) == (0, "")

@@ -35,7 +35,7 @@ KEYS = st.lists(PARTS, min_size=1, max_size=3).map(tuple)
 
 
 def meaning(part: Any) -> tuple[str, Hashable]:
-    """What a part of a key is, told apart by plain Python equality."""
+    """The value of a key part, as plain Python equality distinguishes it."""
     if isinstance(part, bool | str | bytes | UUID):
         return type(part).__name__, part
     if isinstance(part, int | Decimal):

@@ -31,7 +31,7 @@ class Fetched:
         self.databases = 0
 
     def forget(self) -> None:
-        """Begin to count anew."""
+        """Reset the counts."""
         self.__init__()  # type: ignore[misc]
 
 

@@ -21,7 +21,7 @@ AGAIN = "apply its definition again"
 
 
 def forge(store: FeatureStore, kind: str, name: str, **changed: Any) -> None:
-    """Write the current version of a definition anew, with other entries in its document."""
+    """Write the current version of a definition again, with other entries in its document."""
     known = definitions.read_registry(store._runtime)
     row = known.get(kind, name)
     definitions.append_to_registry(

@@ -213,7 +213,7 @@ def test_a_wider_column_is_taken_or_makes_a_new_version(world: World, feature: s
 
 @pytest.mark.slow
 def test_a_narrower_source_fits_what_is_wider(world: World) -> None:
-    """A table that is made anew with narrower types: its values are values of the feature table's types."""
+    """A table that is created again with narrower types, whose values fit the types of the feature table."""
     wanted = service()
     wide = rows((1, 1, 10)).cast(SCHEMA.set(2, pa.field("v", pa.int64())))
     world.store.catalog.drop_table("raw.a")

@@ -34,7 +34,7 @@ Row = tuple[str, int, datetime, float | None, str | None]
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckSession]:
-    """One session for all: its relations are made anew by each test."""
+    """One session for all tests; each creates its relations again."""
     with DuckEngine(Settings(home=tmp_path_factory.mktemp("home"))).session() as opened:
         yield opened
 

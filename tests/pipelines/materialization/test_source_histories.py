@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 
 def services(source: str = "raw.s") -> list[FeatureService]:
-    """`plain` is of a source that does not tell when its rows became known, `told` of one that does."""
+    """The source of `plain` has no created time, that of `told` has one."""
     thing, plain = Entity("thing", keys="k"), Source("plain", table=source, timestamp="at")
     told = Source("told", table=source, timestamp="at", created="known")
     windows: dict[str, Any] = {"n": agg.count(over=["1h", "3h"]), "sum": agg.sum("x", over="3h"), "recent": agg.last_n("x", n=2, over="3h")}
@@ -70,7 +70,7 @@ class Life:
         return found
 
     def create(self) -> None:
-        """The source is dropped, if it is there, and made anew."""
+        """Drop the source, if it exists, and create it again."""
         if self.store.catalog.table_exists("raw.s"):
             self.store.catalog.drop_table("raw.s")
         self.store.catalog.create_table("raw.s", schema=SCHEMA).append(self.made(4))
