@@ -221,7 +221,7 @@ def test_every_get_changes_nothing(tmp_path: Path) -> None:
 
 READING = {
     *("healthz", "readyz", "metrics", "page", "start", "file"),
-    *("compare_training_sets", "find_impact", "audit_model", "explain_retention", "replay_prediction"),
+    *("compare_training_sets", "find_impact", "audit_model", "explain_retention", "replay_prediction", "history"),
 }
 """Operations that only read although their names do not begin with get or list."""
 

@@ -14,6 +14,8 @@ from fastapi.exceptions import RequestValidationError
 from featurestore.server import json_body
 from featurestore.server.large.reader import LargeBodies
 from featurestore.server.requests import InvocationBody, JoinBody, OnlineBody, PlanBody
+from featurestore.server.requests.governance import PromotionBody
+from featurestore.server.table_bodies import WriteBody
 from featurestore.values.json_numbers import NotANumber, WrittenNumber
 from tests.server.conftest import Served
 from tests.server.test_errors import refused
@@ -101,3 +103,10 @@ def test_over_http(served: Served) -> None:
     padded = orjson.dumps({"entities": entities}, option=orjson.OPT_INDENT_2) + b" " * json_body.IN_THREAD_BYTES
     answer = served.http.post("/v1/services/plain/online?full=false", content=padded, headers=headers)
     assert len(answer.json()["rows"]) == 10_000
+
+
+def test_models_are_found_in_any_module(reader: LargeBodies) -> None:
+    written = reader.parsed(WriteBody, orjson.dumps({"rows": [{"k": number} for number in range(30_000)], "table": "t", "mode": "append"}))
+    assert written.rows[-1] == {"k": 29_999}
+    promoted = reader.parsed(PromotionBody, orjson.dumps({"version": "1", "approver": "her"}))
+    assert promoted.version == "1"

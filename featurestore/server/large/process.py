@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from itertools import islice
 from typing import Any
 
@@ -66,15 +67,16 @@ def main() -> None:
 def work(message: bytes, descriptors: Sequence[int]) -> None:
     """Read one body in a fork.
 
-    `message` has the model and the limits as JSON; `descriptors` are the body and a pipe for its parts.
+    `message` has the model's module and name and the limits as JSON; `descriptors` are the body and a pipe for its parts.
     """
     options, (source, sink) = json.loads(message), descriptors
     signal.setitimer(signal.ITIMER_REAL, options["seconds"])
     memory.limit_subprocess(memory.data_bytes(os.getpid()) + options["memory"])
     # There are no reference cycles here, and searching for them takes longer than all else.
     gc.disable()
+    model = getattr(import_module(options["module"]), options["model"])
     with open(sink, "wb") as output, open(source, "rb") as body:
-        output.writelines(len(frame).to_bytes(HEADER, "big") + frame for frame in frames(getattr(requests, options["model"]), body.read()))
+        output.writelines(len(frame).to_bytes(HEADER, "big") + frame for frame in frames(model, body.read()))
 
 
 def frames(model: type[requests.Body], content: bytes) -> Iterator[bytes]:

@@ -47,7 +47,8 @@ class LargeBodies:
 
     def parsed(self, model: type[Model], content: bytes) -> Model:
         """`read`, in this thread and without waiting for other bodies."""
-        message = json.dumps({"model": model.__name__, "seconds": SECONDS, "memory": MEMORY_BYTES}).encode()
+        limits = {"seconds": SECONDS, "memory": MEMORY_BYTES}
+        message = json.dumps({"module": model.__module__, "model": model.__name__, **limits}).encode()
         frame_reader, frame_writer = os.pipe()
         with open(frame_reader, "rb") as frames:
             try:
