@@ -27,12 +27,14 @@ class FeatureRows:
     """The columns of keys, request fields and features by name, and the snapshots of the feature tables.
 
     `sent` has the features from the caller. `as_of` is the time of each row; None: the time of the lookup.
+    `status` has, for features that were looked up online, the status of each row by view.
     """
 
     columns: Mapping[str, Values]
     snapshots: Mapping[str, int | None]
     sent: SentFeatures = field(default_factory=dict)
     as_of: pa.ChunkedArray | None = None
+    status: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def look_up_online(store: FeatureStore, stamp: Stamp, rows: Sequence[Mapping[str, Any]]) -> FeatureRows:
@@ -51,7 +53,8 @@ def look_up_online(store: FeatureStore, stamp: Stamp, rows: Sequence[Mapping[str
     own = {name: [coerce_value(row[name], sql_types[name], name) for row in rows] for name in (*plan.entity_columns, *dict(plan.request))}
     sent = {name for row in rows for name in row}.intersection(plan.feature_names)
     given = {name: [row.get(name) for row in rows] for name in sent}
-    return FeatureRows(with_overrides(store, stamp, {**own, **looked_up}, given), response.snapshots, _without_missing(given))
+    columns = with_overrides(store, stamp, {**own, **looked_up}, given)
+    return FeatureRows(columns, response.snapshots, _without_missing(given), status=response.status)
 
 
 def join_as_of(

@@ -65,7 +65,8 @@ class LoadedModel:
         answer, looked_up = predict.predict_online(self._native, self._store, records, params=complete)
         predictions = to_predictions(answer)
         predict.check_count(predictions, len(records))
-        return Prediction(predictions, self.name, self.version, dict(looked_up.snapshots))
+        status = {label: list(states) for label, states in looked_up.status.items()}
+        return Prediction(predictions, self.name, self.version, dict(looked_up.snapshots), status)
 
     def _check(self, records: Sequence[Mapping[str, Any]]) -> None:
         known = self.stamp.plan.column_names

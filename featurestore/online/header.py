@@ -1,12 +1,12 @@
 """The header that an online store has for each table: its columns, its cursor, and which rows belong to it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from featurestore.errors import CommitConflict
 from featurestore.online.rows import Shape
-from featurestore.online.store import Cursor
+from featurestore.online.store import Cursor, StoreSize
 
 ROW_FORMAT = 2
 """1 was MessagePack, 2 is JSON."""
@@ -75,3 +75,9 @@ def next_header(
     if current.shape.keys and current.shape != shape:
         raise CommitConflict("another writer has published other columns to this table; nothing was published, try again")
     return Header(current.id, shape, cursor, sequence, (*current.aborted, *interrupted), row_format=ROW_FORMAT)
+
+
+def size_of(headers: Mapping[str, Header], used_bytes: int | None) -> StoreSize:
+    """How much a store holds of the tables with these headers."""
+    editions = [header.edition for header in headers.values() if header.edition is not None]
+    return StoreSize({table: header.rows for table, header in headers.items()}, used_bytes, max(editions, default=None))

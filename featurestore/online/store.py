@@ -109,8 +109,8 @@ class Edition(Protocol):
 class TableState:
     """The content of a table's header that readers need: key columns, other columns with their kinds (see value_types), cursor.
 
-    `edition` is the number of the table's last publish, None if unknown; later publishes of a store have greater numbers. A store
-    returns the same object until the header changes.
+    `edition` is the number of the table's last publish, None if unknown; later publishes of a store have greater numbers, which are their
+    times in microseconds since 1970 UTC, if the clock did not go back. A store returns the same object until the header changes.
     """
 
     keys: tuple[str, ...]
@@ -139,6 +139,18 @@ class EncodedReads(NamedTuple):
 
 EncodedKeys = Sequence[tuple[str, Sequence[bytes | None]]]
 """Tables, and the encoded keys to read from each; None for a key with a None part, which has no row."""
+
+
+class StoreSize(NamedTuple):
+    """How much an online store holds: by table the number of rows, None if it is unknown, and the bytes of the whole store.
+
+    `bytes` are those that the file uses, or the memory of the Redis servers; None if they do not tell. `edition` is the newest of the
+    tables, None if unknown.
+    """
+
+    rows: Mapping[str, int | None]
+    bytes: int | None
+    edition: int | None
 
 
 class OnlineStore(Protocol):
@@ -171,6 +183,9 @@ class OnlineStore(Protocol):
 
         Raises: NotReady.
         """
+
+    def size(self, tables: Collection[str]) -> StoreSize:
+        """How much the store holds of these tables. Those that it does not have are left out. Raises: NotReady."""
 
     def claim_filling(self) -> AbstractContextManager[Callable[[bytes], None] | None]:
         """Claim the exclusive right, among all processes that use the store, to fill it during the block. Raises: NotReady.
@@ -244,3 +259,11 @@ def first_generation() -> int:
     generation.
     """
     return time.time_ns() // 1000
+
+
+def next_generation(current: int | None) -> int:
+    """The generation after `current`, None or 0 if there was none: the time in microseconds, but always a greater number.
+
+    So an edition says when it was published.
+    """
+    return max((current or 0) + 1, first_generation())

@@ -4,7 +4,7 @@ The document equals that of `OnlineFeatures.to_json`. The values of stored rows 
 views only need to be concatenated.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
@@ -34,6 +34,11 @@ _TIME = Struct(">Q")
 
 Counts = list[tuple[tuple[str, str], int]]
 """How many entities have which status, by (label of the view, status)."""
+
+
+def count_statuses(status: Mapping[str, Sequence[str]]) -> Counts:
+    """How many entities have which status, of the statuses by view of an answer."""
+    return [((view, state), states.count(state)) for view, states in status.items() for state in dict.fromkeys(states)]
 
 
 class Answer(NamedTuple):

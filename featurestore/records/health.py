@@ -17,6 +17,9 @@ NEEDS = {
 }
 """The components that each verb needs. Lookups need the last two only for services that a process has not served yet."""
 
+WITHOUT_LOST = "all but lost tables"
+"""The state of a verb that works for services whose tables the online store has not lost."""
+
 CACHED_ONLY = "cached only"
 """The state of a verb that works only for services and models that the process has already loaded."""
 
@@ -61,11 +64,16 @@ def check_components(runtime: Runtime, write: bool = False) -> dict[str, Feature
     return errors
 
 
-def served_verbs(down: set[str]) -> dict[str, str]:
-    """The state of each verb while these components are down: `ok`, `down` or CACHED_ONLY."""
+def served_verbs(down: set[str], lost_tables: bool = False) -> dict[str, str]:
+    """The state of each verb while these components are down: `ok`, `down`, CACHED_ONLY, or with `lost_tables` WITHOUT_LOST.
+
+    An online store that has lost tables is not down: materializations run, and fill it.
+    """
     states = {verb: "down" if down.intersection(needed) else "ok" for verb, needed in NEEDS.items()}
     if states["lookups"] == "down" and "online store" not in down:
         states["lookups"] = CACHED_ONLY
+    if lost_tables and states["lookups"] == "ok":
+        states["lookups"] = WITHOUT_LOST
     states["predictions"] = states["lookups"] if states["lookups"] != "ok" or "models" not in down else CACHED_ONLY
     return states
 

@@ -41,6 +41,7 @@ from featurestore.server.routing import EngineRoute, LongRoute
 from featurestore.server.tables import Tables
 from featurestore.server.training_sets import TrainingSets
 from featurestore.server.uploads.reader import UploadReader
+from featurestore.server.warm_up import WarmUp
 from featurestore.server.workers.bounded import Bounded
 from featurestore.server.workers.evaluations import Evaluations
 from featurestore.server.workers.workers import Workers
@@ -74,7 +75,8 @@ def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
     jobs = Jobs(jobs_path(store.settings))
     large_bodies = LargeBodies()
     workers = Workers(store.settings)
-    models = Models(store, Predictions(store.settings))
+    models = Models(store, Predictions(store.settings), metrics)
+    warm_up = WarmUp(store, models.load_aliased)
     admission = Admission(store.settings.host, store.settings.allowed_hosts)
     authorization = Authorization(store.settings.token.reveal()) if store.settings.token else None
     middleware = [
@@ -101,13 +103,13 @@ def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
         routes=[
             *Online(store, metrics, Lookups(store.settings)).routes(),
             *Docs().routes(),
-            *Health(store, metrics).routes(),
+            *Health(store, metrics, warm_up).routes(),
             *engine_routes,
             *models.routes(),
         ],
         middleware=middleware,
         exception_handlers=dict(HANDLERS),
-        lifespan=_lifespan(store, OnlineWatch(store, jobs), large_bodies, workers, evaluations, models, reader, close_store),
+        lifespan=_lifespan(store, OnlineWatch(store, jobs), large_bodies, workers, evaluations, models, warm_up, reader, close_store),
         docs_url=None,
         redoc_url=None,
     )
@@ -151,6 +153,7 @@ def _lifespan(
     workers: Workers,
     evaluations: Evaluations,
     models: Models,
+    warm_up: WarmUp,
     reader: AsyncReader | None,
     close_store: bool,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
@@ -160,7 +163,7 @@ def _lifespan(
         for component, error in (await run_in_threadpool(store.check)).items():
             if error is not None:
                 log.warning("%s: %s", component, error)
-        models.start()
+        warm_up.start()
         online_watch.start()
         warming_up = asyncio.create_task(workers.warm_up())
         yield
@@ -169,7 +172,8 @@ def _lifespan(
         if reader is not None:
             await reader.close()
         await workers.close()
-        await run_in_threadpool(models.stop)
+        await run_in_threadpool(warm_up.stop)
+        models.close()
         await run_in_threadpool(evaluations.close)
         await run_in_threadpool(large_bodies.close)
         if close_store:

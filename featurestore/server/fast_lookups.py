@@ -86,8 +86,9 @@ class FastLookups:
         headers = [*length, (b"content-type", b"application/json"), *RESPONSE_HEADERS]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
-        self._metrics.count_lookup(service, answer.counts)
-        self._metrics.request("POST", PATH, 200, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        self._metrics.lookup(service, answer.counts, seconds)
+        self._metrics.request("POST", PATH, 200, seconds)
 
     def _is_plain(self, scope: Scope) -> bool:
         """Whether this is a lookup that may come in, and says how long its body is."""

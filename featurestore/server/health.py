@@ -11,6 +11,7 @@ from featurestore.records.health import served_verbs
 from featurestore.server import docs
 from featurestore.server.metrics import Metrics
 from featurestore.server.routing import get
+from featurestore.server.warm_up import WarmUp
 from featurestore.store import FeatureStore
 
 OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", *docs.PATHS)
@@ -26,8 +27,8 @@ _SHOWN_DETAILS = ("lost", "filling")
 class Health:
     """Probes and metrics."""
 
-    def __init__(self, store: FeatureStore, metrics: Metrics) -> None:
-        self._store = store
+    def __init__(self, store: FeatureStore, metrics: Metrics, warm_up: WarmUp) -> None:
+        self._store, self._warm_up = store, warm_up
         self._metrics = metrics
         self._models: Answers[FeatureStoreError | None] = Answers(lambda _: self._check_models(), wait=MODEL_SECONDS, grace=MODEL_SECONDS)
 
@@ -46,14 +47,17 @@ class Health:
     def readyz(self) -> dict[str, str]:
         """The state of each component that the server depends on, and of each function that it serves.
 
-        503 names the components that are down and that lookups and builds need. A function is `ok`, `down`, or `cached only`, which means
-        that it works for the services and models that the process has already loaded. Models and predictions are `not installed` without
-        the extra.
+        503 names the components that are down and that lookups and builds need, or says that services and models are still being loaded. A
+        function is `ok`, `down`, `cached only`, which means that it works for the services and models that the process has already
+        loaded, or `all but lost tables` while the online store is being filled. Models and predictions are `not installed` without the
+        extra.
         """
         errors: dict[str, FeatureStoreError | None] = {**self._store.check(), "models": self._models_error()}
         states = {component: "ok" if error is None else str(error.details.get("state", "down")) for component, error in errors.items()}
         down = {component for component, state in states.items() if state != "ok"}
-        serves = served_verbs(down)
+        # A store that has lost tables works, and says so; one that evicts keys must not be used.
+        lost = bool((error := errors.get("online store")) and error.details.get("lost"))
+        serves = served_verbs(down - {"online store"} if lost else down, lost)
         if not is_installed():
             states["models"] = serves["predictions"] = NOT_INSTALLED
         needed = [component for component in errors if component in down and component != "models"]
@@ -62,6 +66,8 @@ class Health:
                 name: error.details[name] for error in errors.values() if error for name in _SHOWN_DETAILS if error.details.get(name)
             }
             raise NotReady(f"{' and '.join(needed)} cannot be used", parts=states, serves=serves, **details)
+        if not self._warm_up.is_over():
+            raise NotReady("the server is loading services and models; try again in a moment", parts=states, serves=serves)
         return {**states, **serves}
 
     def _models_error(self) -> FeatureStoreError | None:

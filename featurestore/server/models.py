@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,10 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from featurestore.errors import FeatureStoreError, ModelError
+from featurestore.pipelines.lookup_json import Answer, count_statuses
 from featurestore.server import json_body, responses
 from featurestore.server.bounds import check_entities
+from featurestore.server.metrics import Metrics
 from featurestore.server.predictions import Predictions
 from featurestore.server.requests import InvocationBody
 from featurestore.server.routing import BareRoute, body_of, get, post, schema_of
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TAG = "models"
-STOP_SECONDS = 5.0
 
 LOADS_AT_ONCE = 4
 """Requests of a process that ask MLflow, or load models, at the same time. They wait in threads of their own."""
@@ -40,24 +42,25 @@ PARAMETERS = [
 class Models:
     """The routes that list models and predict with them."""
 
-    def __init__(self, store: FeatureStore, predictions: Predictions) -> None:
-        self._store, self._predictions = store, predictions
+    def __init__(self, store: FeatureStore, predictions: Predictions, metrics: Metrics) -> None:
+        self._store, self._predictions, self._metrics = store, predictions, metrics
         self._loads = Predictions(store.settings, at_once=LOADS_AT_ONCE)
         self._lock = threading.Lock()
         self._loaded: LoadedModels | None = None
-        self._stopped = threading.Event()
-        self._loading = threading.Thread(target=self._load_aliased, name="models", daemon=True)
 
-    def start(self) -> None:
-        """Load all model versions with an alias in the background: importing MLflow and a model's library takes seconds."""
-        self._loading.start()
+    def load_aliased(self, stopped: Callable[[], bool]) -> None:
+        """Load all model versions with an alias: importing MLflow and a model's library takes seconds. `stopped` ends it early."""
+        try:
+            names = sorted({row.model for row in self._store.models() if row.version is not None})
+            if names and not stopped():
+                self._loaded_models().load_aliased(names, stopped)
+        except FeatureStoreError as error:
+            log.warning("models with an alias were not loaded at startup; each is loaded at its first request: %s", error)
 
-    def stop(self) -> None:
-        """Load no further models. Waits up to STOP_SECONDS for the one being loaded, since MLflow may not respond."""
-        self._stopped.set()
+    def close(self) -> None:
+        """End the idle threads of predictions."""
         self._predictions.close()
         self._loads.close()
-        self._loading.join(STOP_SECONDS)
 
     def routes(self) -> list[APIRoute]:
         """The routes of models."""
@@ -88,9 +91,9 @@ class Models:
         if model is None:
             # Not in the threads of predictions: MLflow may be slow, and models that are in memory go on predicting.
             model = await self._loads.run(request, name, lambda: self._loaded_models().get(*wanted))
-        return Response(
-            await self._predictions.run(request, name, partial(_predict, model, rows, body.params)), media_type="application/json"
-        )
+        answer = await self._predictions.run(request, name, partial(_predict, model, rows, body.params))
+        self._metrics.count_rows(model.stamp.plan.service, answer.counts)
+        return Response(answer.content, media_type="application/json")
 
     def _loaded_models(self) -> "LoadedModels":
         with self._lock:
@@ -101,18 +104,10 @@ class Models:
                 self._loaded = LoadedModels(self._store)
             return self._loaded
 
-    def _load_aliased(self) -> None:
-        try:
-            names = sorted({row.model for row in self._store.models() if row.version is not None})
-            if names and not self._stopped.is_set():
-                self._loaded_models().load_aliased(names, self._stopped.is_set)
-        except FeatureStoreError as error:
-            log.warning("models with an alias were not loaded at startup; each is loaded at its first request: %s", error)
 
-
-def _predict(model: "LoadedModel", rows: list[dict[str, Any]], params: dict[str, Any] | None) -> bytes:
-    prediction = model.predict(rows, params).to_dict()
+def _predict(model: "LoadedModel", rows: list[dict[str, Any]], params: dict[str, Any] | None) -> Answer:
+    prediction = model.predict(rows, params)
     try:
-        return json_encoding.dumps(prediction)
+        return Answer(json_encoding.dumps(prediction.to_dict()), count_statuses(prediction.status))
     except TypeError as error:
         raise ModelError(f"the predictions of the model {model.name} cannot be written as JSON", reason=str(error)) from error

@@ -1,12 +1,13 @@
 """The route of online lookups, for all requests that `fast_lookups` does not answer itself."""
 
+import time
 from functools import partial
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from featurestore.compiler.service_plan import ServicePlan
-from featurestore.pipelines.lookup_json import Answer
+from featurestore.pipelines.lookup_json import Answer, count_statuses
 from featurestore.server import json_body, responses
 from featurestore.server.bounds import Lookups, check_entities
 from featurestore.server.fast_lookups import PATH
@@ -55,6 +56,7 @@ class Online:
         service = request.path_params["service"]
         full = request.query_params.get("full", "true").lower() not in ("false", "0", "no")
         arrow = prefers_arrow(request.headers.get("accept", ""))
+        began = time.perf_counter()
         body = await json_body.read(request, OnlineBody)
         check_entities(len(body.entities), self._entities_limit)
         plan = self._store.backend.cached_plan(service) if self._local else None
@@ -62,10 +64,9 @@ class Online:
             answer = self._answer(plan, body, full, arrow)
         else:
             answer = await self._lookups.run(request, partial(self._answer, service, body, full, arrow))
-        self._metrics.count_lookup(service, answer.counts)
+        self._metrics.lookup(service, answer.counts, time.perf_counter() - began)
         return Response(answer.content, media_type=ARROW if arrow else JSON)
 
     def _answer(self, service: str | ServicePlan, body: OnlineBody, full: bool, arrow: bool) -> Answer:
         features = self._store.online_features(service, body.entities, body.request)
-        counts = [((view, state), states.count(state)) for view, states in features.status.items() for state in dict.fromkeys(states)]
-        return Answer(features.to_arrow_stream(full) if arrow else features.to_json(full), counts)
+        return Answer(features.to_arrow_stream(full) if arrow else features.to_json(full), count_statuses(features.status))

@@ -1,6 +1,7 @@
 """The behavior of every online store."""
 
 import math
+import time
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -284,3 +285,19 @@ def test_a_readonly_store_sees_what_is_made_later(opened: Opener) -> None:
     assert reader.generation() == 0
     put(opened(), (1, 10, 20, 5))
     assert read(reader, (1,)) == [Row(10, 20, (5,))]
+
+
+def test_its_size_is_told_by_table(store: OnlineStore) -> None:
+    assert store.size(["v", "w"]).rows == {}
+    before = time.time_ns() // 1000
+    put(store, (1, 5, 5, 1.0), (2, 5, 5, 2.0))
+    put(store, (1, 5, 5, 1.0), name="w")
+    size = store.size(["v", "w", "x"])
+    assert size.rows == {"v": 2, "w": 1}
+    assert size.bytes is not None
+    assert size.bytes > 0
+    assert size.edition == store.generation()
+    assert size.edition >= before, "an edition is the time when it was published"
+    assert store.size(["v"]).edition is not None
+    put(store, (3, 5, 5, 1.0))
+    assert store.size(["v"]).rows == {"v": 3}

@@ -53,7 +53,12 @@ def test_a_probe_names_what_is_lost_until_it_is_filled(store: FeatureStore, lose
         details = refused(served.http.get("/readyz"), 503, "NotReady")["details"]
         assert set(details["lost"]) == {"v_v1", "w_v1"}
         assert details["parts"]["online store"] == "incomplete"
-        assert details["serves"]["lookups"] == "down"
+        assert details["serves"] == {
+            "lookups": "all but lost tables",
+            "training sets": "ok",
+            "materializations": "ok",
+            "predictions": "all but lost tables",
+        }
         assert refused(look_up(served), 503, "NotReady")["details"]["table"] == "v_v1"
         assert store.backend.fill_online() == ["v_v1", "w_v1"]
         assert served.http.get("/readyz").is_success

@@ -168,7 +168,9 @@ def test_other_services_methods_and_parameters_are_left_to_the_application(wide:
 def test_requests_and_rows_are_counted(wide: Served) -> None:
     def counted(text: str) -> dict[str, float]:
         lines = [
-            line.rpartition(" ") for line in text.splitlines() if line.startswith(("featurestore_requests_total", "featurestore_online"))
+            line.rpartition(" ")
+            for line in text.splitlines()
+            if line.startswith(("featurestore_requests_total", "featurestore_online_rows"))
         ]
         return {name: float(value) for name, _, value in lines if "online" in name}
 

@@ -69,6 +69,27 @@ def test_metrics(own: Served) -> None:
     assert value(text, "featurestore_catalog_up") == 1
 
 
+def test_metrics_of_lookups_and_the_online_store(own: Served) -> None:
+    own.store.materialize()
+    for path in ("/v1/services/plain/online", "/v1/services/plain/online?full=TRUE", "/v1/services/nothing/online"):
+        own.http.post(path, json={"entities": [{"customer_id": 1}]})
+    text = own.http.get("/metrics").text
+    assert value(text, "featurestore_online_seconds_count", service="plain") == 2
+    assert 0 < value(text, "featurestore_online_seconds_sum", service="plain") < 60
+    assert value(text, "featurestore_online_seconds_bucket", service="plain", le="30.0") == 2
+    # What is asked for and does not exist is no label.
+    assert "nothing" not in text
+    assert value(text, "featurestore_online_up") == 1
+    assert value(text, "featurestore_online_store_rows", table="customer_orders_v1") == 2
+    assert value(text, "featurestore_online_store_rows", table="customer_profile_v1") == 2
+    assert value(text, "featurestore_online_store_bytes") > 4096
+    age = value(text, "featurestore_online_edition_age_seconds")
+    assert 0 <= age < 600
+    shop.add(own.store, "shop.orders", shop.order_rows().slice(3, 1))
+    own.store.materialize()
+    assert value(own.http.get("/metrics").text, "featurestore_online_edition_age_seconds") < age + 600
+
+
 def test_the_openapi_description_is_complete(served: Served) -> None:
     document = served.http.get("/openapi.json").json()
     operations = [(path, method, one) for path, methods in document["paths"].items() for method, one in methods.items()]

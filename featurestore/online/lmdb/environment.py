@@ -100,6 +100,11 @@ class Environment:
         assert self._lmdb is not None
         return int(transaction.stat(self._lmdb.open_db(None, transaction))["entries"])
 
+    def used_bytes(self) -> int:
+        """The bytes of the file up to its last used page; the file itself is larger."""
+        assert self._lmdb is not None
+        return (int(self._lmdb.info()["last_pgno"]) + 1) * int(self._lmdb.stat()["psize"])
+
     def close(self) -> None:
         """Close the file in this process; the next use opens it again."""
         with self._lock_rw.writing():

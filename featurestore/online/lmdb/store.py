@@ -15,12 +15,23 @@ import pyarrow as pa
 from featurestore import private
 from featurestore.errors import RequestError
 from featurestore.online.edition import BufferedEdition, TableChange
-from featurestore.online.header import OLD_FORMAT, Header, decode_header, next_header, readable_header
+from featurestore.online.header import OLD_FORMAT, Header, decode_header, next_header, readable_header, size_of
 from featurestore.online.lmdb.environments import ENVIRONMENTS, Environments
 from featurestore.online.lmdb.fill_lock import FillLock
 from featurestore.online.publish_buffer import PublishBuffer
 from featurestore.online.rows import Shape, replaces
-from featurestore.online.store import ANY, Cursor, EncodedKeys, EncodedRead, EncodedReads, From, Read, check_since, first_generation
+from featurestore.online.store import (
+    ANY,
+    Cursor,
+    EncodedKeys,
+    EncodedRead,
+    EncodedReads,
+    From,
+    Read,
+    StoreSize,
+    check_since,
+    next_generation,
+)
 from featurestore.online.stored_table import StoredTables, read_rows
 
 # A row's key is the number of its table followed by the encoded key, so that a table is loaded in order and dropped as a range.
@@ -118,6 +129,10 @@ class LmdbStore:
     def incomplete(self, tables: Collection[str]) -> dict[str, str]:
         """See OnlineStore.incomplete."""
         return self._environment.read(partial(_incomplete, tables=tables, entries=self._environment.entries), dict[str, str]())
+
+    def size(self, tables: Collection[str]) -> StoreSize:
+        """See OnlineStore.size."""
+        return self._environment.read(partial(_size, tables=tables, used=self._environment.used_bytes), StoreSize({}, 0, None))
 
     def claim_filling(self) -> AbstractContextManager[Callable[[bytes], None] | None]:
         """See OnlineStore.claim_filling."""
@@ -275,7 +290,7 @@ def _generation(txn: lmdb.Transaction) -> int:
 
 def _touch(txn: lmdb.Transaction) -> int:
     """Increase the generation, and return the new one."""
-    generation = (_generation(txn) or first_generation()) + 1
+    generation = next_generation(_generation(txn))
     txn.put(_GENERATION, generation.to_bytes(8, "big"))
     return generation
 
@@ -292,6 +307,11 @@ def _incomplete(txn: lmdb.Transaction, *, tables: Collection[str], entries: _Ent
     asked = {table: headers[key] for table in tables if (key := _header_key(table)) in headers}
     problems = {table: _problem(txn, header, count=not whole) for table, header in asked.items()}
     return {table: problem for table, problem in problems.items() if problem is not None}
+
+
+def _size(txn: lmdb.Transaction, *, tables: Collection[str], used: Callable[[], int]) -> StoreSize:
+    headers = {table: header for table in tables if (header := readable_header(_get(txn, _header_key(table)))) is not None}
+    return size_of(headers, used())
 
 
 def _problem(txn: lmdb.Transaction, header: Header, *, count: bool) -> str | None:

@@ -54,14 +54,26 @@ class RedisClient:
 
     def eviction(self) -> str | None:
         """The policy by which a server evicts keys when its memory is full; None if none does, or if that is unknown."""
-        everywhere: dict[str, Any] = {"target_nodes": RedisCluster.PRIMARIES} if self.names.clustered else {}
         with self.errors():
-            answer = _ask(lambda: self.commands.info("memory", **everywhere))
-            policies = [policy for memory in self._each(answer) if (policy := memory.get("maxmemory_policy")) is not None]
+            policies = [policy for memory in self._memory() if (policy := memory.get("maxmemory_policy")) is not None]
             if not policies:
-                answer = _ask(lambda: self.commands.config_get("maxmemory-policy", **everywhere))
+                answer = _ask(lambda: self.commands.config_get("maxmemory-policy", **self._everywhere()))
                 policies = [memory.get("maxmemory-policy") for memory in self._each(answer)]
         return next((policy for policy in policies if policy not in (None, "noeviction")), None)
+
+    def used_bytes(self) -> int | None:
+        """The memory that all servers use, for whatever they hold; None if this user may not ask."""
+        with self.errors():
+            used = [int(memory["used_memory"]) for memory in self._memory() if "used_memory" in memory]
+        return sum(used) if used else None
+
+    def _memory(self) -> list[dict[str, Any]]:
+        """What each server says of its memory."""
+        return self._each(_ask(lambda: self.commands.info("memory", **self._everywhere())))
+
+    def _everywhere(self) -> dict[str, Any]:
+        """The arguments with which a command goes to all servers that hold rows."""
+        return {"target_nodes": RedisCluster.PRIMARIES} if self.names.clustered else {}
 
     def _each(self, answer: dict[str, Any] | None) -> list[dict[str, Any]]:
         """The answers of the nodes, of which there is one outside a cluster; none if the question was refused."""

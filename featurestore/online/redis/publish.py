@@ -13,7 +13,7 @@ from featurestore.online.key_sample import KeySample
 from featurestore.online.redis.client import RedisClient
 from featurestore.online.redis.lease import Lease, Lost
 from featurestore.online.redis.rows import HEAD, changes, visible
-from featurestore.online.store import check_since, first_generation
+from featurestore.online.store import check_since, next_generation
 
 _STEP_ROWS = 2000
 
@@ -82,7 +82,7 @@ class RedisPublish:
         generation = self._names.key(b"g")
         while True:
             before = self._commands.get(generation)
-            edition = int(before or first_generation()) + 1
+            edition = next_generation(int(before or 0))
             try:
                 with self._lease.step({generation: before}) as step:
                     step.set(self._names.key(b"i"), uuid4().hex, nx=True)

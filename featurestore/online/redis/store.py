@@ -15,14 +15,14 @@ import pyarrow as pa
 
 from featurestore.errors import NotReady, RequestError
 from featurestore.online.edition import BufferedEdition
-from featurestore.online.header import OLD_FORMAT, Header, decode_header, readable_header
+from featurestore.online.header import OLD_FORMAT, Header, decode_header, readable_header, size_of
 from featurestore.online.key_sample import KeySample
 from featurestore.online.redis.client import RedisClient
 from featurestore.online.redis.reads import ATTEMPTS, RedisReads
 from featurestore.online.redis.rows import visible
 from featurestore.online.redis.writer import LEASE_SECONDS, RedisWriter
 from featurestore.online.rows import Shape
-from featurestore.online.store import ANY, Cursor, EncodedKeys, EncodedReads, From, Read, first_generation
+from featurestore.online.store import ANY, Cursor, EncodedKeys, EncodedReads, From, Read, StoreSize, first_generation
 from featurestore.online.stored_table import read_rows
 
 _FILL_SECONDS = 10.0
@@ -120,6 +120,12 @@ class RedisStore:
                 if (missing := self._missing(table)) is not None:
                     incomplete[table] = missing
             return incomplete
+
+    def size(self, tables: Collection[str]) -> StoreSize:
+        """See OnlineStore.size."""
+        with self._client.errors():
+            headers = {table: header for table in tables if (header := self._header(table)) is not None}
+        return size_of(headers, self._client.used_bytes())
 
     def claim_filling(self) -> AbstractContextManager[Callable[[bytes], None] | None]:
         """See OnlineStore.claim_filling."""

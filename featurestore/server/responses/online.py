@@ -6,6 +6,8 @@ from pydantic import Field
 
 from featurestore.server.responses.answer import Answer
 
+Status = Literal["PRESENT", "NOT_FOUND", "EXPIRED", "STALE"]
+
 
 class OnlineFeatures(Answer):
     """One row of values for each entity, in the order of `features`. `status` and `timestamps` have one list by entity for each view."""
@@ -17,7 +19,7 @@ class OnlineFeatures(Answer):
     edition: str | None = Field(None, description="number of the newest publish among the values; views of one run share it")
     types: list[str | None] | None = Field(None, description="DuckDB type of each feature; null for derived features")
     derived_types: list[str] | None = Field(None, description="DuckDB type of each derived feature, if there are any")
-    status: dict[str, list[Literal["PRESENT", "NOT_FOUND", "EXPIRED", "STALE"]]] | None = None
+    status: dict[str, list[Status]] | None = None
     timestamps: dict[str, list[str | None]] | None = None
 
 
@@ -34,9 +36,10 @@ class Model(Answer):
 
 
 class Predictions(Answer):
-    """One prediction for each row, with the model and the snapshots used."""
+    """One prediction for each row, with the model and the snapshots used. `status` has one for each row, by view."""
 
     predictions: list[Any]
     model: str
     version: str | None
     snapshots: dict[str, str | None]
+    status: dict[str, list[Status]] = Field(default_factory=dict)
