@@ -158,15 +158,7 @@ class ServerVerbs(TableVerbs, Governance):
         server). `params` are those of the model's signature. Features in a record override the looked-up ones. Raises: NotFound;
         RequestError and TypeMismatch naming the record and field; ModelError for an error of the model.
         """
-        wanted = {} if version is None else {"version": str(check_version(version))}
-        if alias is not None:
-            wanted["alias"] = check_name(alias, "alias")
-        body: dict[str, Any] = {"dataframe_records": json_rows.without_nan(json_rows.check_records(records))}
-        if params is not None:
-            body["params"] = dict(params)
-        answer = yield _post_json(f"/v1/models/{path_part(model, 'model')}/invocations", body, params=wanted, unlimited=True)
-        with reading_answer(self._url):
-            return Prediction.from_dict(check_object(answer))
+        return self._predict(model, records, version, alias, params)
 
     def score(self, model_uri: str, spine: Any, at: str | None = "online", *, format: Csv | None = None) -> Exchange[Any]:
         """The spine's rows in their order, then `prediction`: what a registered model predicts from the newest online features.
@@ -181,9 +173,28 @@ class ServerVerbs(TableVerbs, Governance):
         taken = None if model is None else (yield from self.get_training_set(model.training_set)).plan.column_names
         predictions: list[Any] = []
         for records in scoring.batches(rows, taken):
-            prediction = yield from self.predict(address["name"], records, address["version"], address["alias"])
+            prediction = yield from self._predict(address["name"], records, address["version"], address["alias"], unlimited=True)
             predictions.extend(prediction.predictions)
         return (yield Work(lambda: frame_like(spine, scoring.append_predictions(rows, predictions))))
+
+    def _predict(
+        self,
+        model: str,
+        records: Sequence[Mapping[str, Any]],
+        version: int | str | None,
+        alias: str | None,
+        params: Mapping[str, Any] | None = None,
+        unlimited: bool = False,
+    ) -> Exchange[Prediction]:
+        wanted = {} if version is None else {"version": str(check_version(version))}
+        if alias is not None:
+            wanted["alias"] = check_name(alias, "alias")
+        body: dict[str, Any] = {"dataframe_records": json_rows.without_nan(json_rows.check_records(records))}
+        if params is not None:
+            body["params"] = dict(params)
+        answer = yield _post_json(f"/v1/models/{path_part(model, 'model')}/invocations", body, params=wanted, unlimited=unlimited)
+        with reading_answer(self._url):
+            return Prediction.from_dict(check_object(answer))
 
     def _send_definitions(self, path: str, definitions: Definitions, fields: Mapping[str, Any], safe: bool = False) -> Exchange[Plan]:
         """The plan that the server answers. Raises: DefinitionError with the files and lines of the problems."""

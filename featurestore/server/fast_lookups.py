@@ -59,6 +59,7 @@ class FastLookups:
         self._metrics, self._admission, self._authorization = metrics, admission, authorization
         self._reader = reader
         self._body_limit = min(store.settings.body_bytes(), BODY_BYTES)
+        self._reading, self._concurrent = 0, store.settings.concurrent_requests
         self._entities_limit, self._gzip_bytes = store.settings.entities_limit, store.settings.gzip_bytes()
         self._compiled: dict[str, _Compiled] = {}
 
@@ -121,7 +122,15 @@ class FastLookups:
             if online is None:
                 local = self._runtime.online
                 return write_current(local, compiled.writer, local.read_encoded(body.keys), body.fields, full, generation)
-            return write_current(online, compiled.writer, await online.read_encoded(body.keys), body.fields, full, generation)
+            # Beyond the limit, the ordinary route refuses: a store that has stopped must not gather requests.
+            if self._reading >= self._concurrent:
+                return None
+            self._reading += 1
+            try:
+                reads = await online.read_encoded(body.keys)
+            finally:
+                self._reading -= 1
+            return write_current(online, compiled.writer, reads, body.fields, full, generation)
         except FeatureStoreError:
             # The ordinary route meets the same error, and answers with it.
             return None

@@ -1,19 +1,24 @@
 """Limits of requests by settings: what exceeds one is refused in words, and others are served meanwhile."""
 
+import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import redis
 
 from featurestore import FeatureService
 from featurestore.server.media_types import ARROW
 from tests import shop
+from tests.online.redis_server import redis_server
 from tests.server.conftest import Served, serve
 from tests.server.test_errors import refused
 
@@ -114,3 +119,29 @@ def test_requests_at_once(limited: Served) -> None:
         assert limited.http.post(PLAIN, json=entities(1)).is_success
     while not limited.http.get("/v1/entities").is_success:
         assert time.monotonic() < deadline
+
+
+@pytest.mark.slow
+def test_a_paused_redis_gathers_no_requests(tmp_path: Path) -> None:
+    limits: dict[str, Any] = {"concurrent_requests": 3, "lookup_workers": 1, "lookup_queue": 1}
+    with (
+        redis_server(tmp_path) as address,
+        shop.open_shop(tmp_path / "home", online=f"redis://{address}/0", **limits) as store,
+        serve(store) as served,
+        redis.Redis.from_url(f"redis://{address}/0") as client,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        assert [served.http.post(PLAIN, json=entities(1)).status_code for _ in range(2)] == [200, 200]
+        process = client.info("server")["process_id"]
+        os.kill(process, signal.SIGSTOP)
+        try:
+            asked = [pool.submit(httpx.post, f"{served.url}{PLAIN}", json=entities(1), timeout=60) for _ in range(8)]
+            while not all(one.done() for one in asked):
+                assert served.http.get("/healthz").is_success
+        finally:
+            os.kill(process, signal.SIGCONT)
+        errors = [refused(one.result(), 503, one.result().json()["error"]["type"])["type"] for one in asked]
+        assert set(errors) == {"Busy", "NotReady"}
+        deadline = time.monotonic() + PATIENCE
+        while not served.http.post(PLAIN, json=entities(1)).is_success:
+            assert time.monotonic() < deadline
