@@ -55,6 +55,7 @@ class AsyncTransport:
 
     async def _send(self, request: Request) -> httpx.Response:
         """The response, of which the body is not read yet; requests that are safe are sent again after failures that pass."""
+        self.connection.check_open(self._client)
         attempts = self.connection.attempts(request)
         while True:
             outcome: httpx.Response | httpx.TransportError

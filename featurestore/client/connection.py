@@ -55,6 +55,11 @@ class Connection:
         limit = httpx.Timeout(self.timeout, read=self.seconds(request))
         return client.build_request(request.method, request.path, timeout=limit, **request.options)
 
+    def check_open(self, client: httpx.Client | httpx.AsyncClient) -> None:
+        """Raises: RequestError if the client was closed."""
+        if client.is_closed:
+            raise RequestError(f"this client of {self.shown_url} is closed; connect again")
+
     def attempts(self, request: Request) -> Attempts:
         """The attempts at a request, which all begin within the time limit."""
         return self.retries.attempts(request.safe, self.timeout)

@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 
 from featurestore.errors import FeatureStoreError, ModelError
 from featurestore.pipelines.lookup_json import Answer, count_statuses
+from featurestore.records import model_events
 from featurestore.server import json_body, responses
 from featurestore.server.bounds import check_entities
 from featurestore.server.metrics import Metrics
@@ -51,6 +52,9 @@ class Models:
     def load_aliased(self, stopped: Callable[[], bool]) -> None:
         """Load all model versions with an alias: importing MLflow and a model's library takes seconds. `stopped` ends it early."""
         try:
+            if not model_events.list_events(self._store.backend.runtime):
+                # No model was ever logged: there is nothing to ask MLflow, whose import takes seconds.
+                return
             names = sorted({row.model for row in self._store.models() if row.version is not None})
             if names and not stopped():
                 self._loaded_models().load_aliased(names, stopped)

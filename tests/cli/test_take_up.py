@@ -87,3 +87,6 @@ def accepts(place: tuple[str, int]) -> bool:
             return True
     except ConnectionRefusedError:
         return False
+    except ConnectionResetError:
+        # It was still waiting to be accepted when the server closed.
+        return True

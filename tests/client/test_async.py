@@ -252,6 +252,18 @@ def test_what_changes_something_is_sent_once(kind: str) -> None:
         asyncio.run(ask(server))
 
 
+@KINDS
+def test_a_closed_client_says_so(kind: str) -> None:
+    async def ask(server: Scripted) -> None:
+        async with either(kind, server.url) as store:
+            assert await store.views() == []
+        with pytest.raises(RequestError, match="is closed; connect again"):
+            await store.views()
+
+    with scripted("empty") as server:
+        asyncio.run(ask(server))
+
+
 def test_a_silent_server_is_given_up_in_time() -> None:
     async def ask(server: Scripted) -> None:
         async with connect_async(server.url, timeout=0.3) as store:
