@@ -20,8 +20,8 @@ class Governance:
 
     def impact(self, table: str, column: str | None = None) -> Exchange[Impact]:
         """What depends on a table or one of its columns."""
-        named = {} if column is None else {"column": check_text(column, "column")}
-        return self._calls.get_result(Impact, "/v1/impact", table=check_text(table, "table"), **named)
+        named = {} if column is None else {"column": check_name(column, "column")}
+        return self._calls.get_result(Impact, "/v1/impact", table=check_name(table, "table"), **named)
 
     def explain_retention(self) -> Exchange[list[RetainedSnapshot]]:
         """Every snapshot of every table of the store, with what keeps it alive."""

@@ -20,6 +20,13 @@ def check_records(rows: Any) -> list[Mapping[str, Any]]:
     return list(rows)
 
 
+def check_params(params: Any) -> dict[str, Any]:
+    """Check that `params` are an object with names. Raises: RequestError."""
+    if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
+        raise RequestError(f"params={brief(params)} is not an object of parameters of the model's signature", field="params")
+    return dict(params)
+
+
 def is_list(value: Any) -> bool:
     """Whether a value is a list or a tuple, or the like."""
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)

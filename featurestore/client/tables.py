@@ -24,7 +24,7 @@ from featurestore.pipelines.written.write import TableWrite, WriteMode, check_mo
 from featurestore.progress import TrainingSetProgress, training_set_reporter
 from featurestore.records.listings import ViewDetail
 from featurestore.values import frames
-from featurestore.values.arguments import Known, check_column_names, check_known, check_text, naming
+from featurestore.values.arguments import Known, check_column_names, check_known, check_tags, check_text, naming
 
 
 class TableVerbs(TrainingSetVerbs):
@@ -47,7 +47,7 @@ class TableVerbs(TrainingSetVerbs):
             "timestamp": None if timestamp is None else check_text(timestamp, "timestamp"),
             "schema": columns_of_schema(schema),
             "description": check_text(description, "description"),
-            "tags": dict(tags or {}),
+            "tags": check_tags(tags),
         }
         return self._calls.read_result(ViewDetail, post("/v1/tables", body, unlimited=True))
 

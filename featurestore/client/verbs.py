@@ -191,7 +191,7 @@ class ServerVerbs(TableVerbs, Governance):
             wanted["alias"] = check_name(alias, "alias")
         body: dict[str, Any] = {"dataframe_records": json_rows.without_nan(json_rows.check_records(records))}
         if params is not None:
-            body["params"] = dict(params)
+            body["params"] = json_rows.check_params(params)
         answer = yield _post_json(f"/v1/models/{path_part(model, 'model')}/invocations", body, params=wanted, unlimited=unlimited)
         with reading_answer(self._url):
             return Prediction.from_dict(check_object(answer))

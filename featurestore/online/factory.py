@@ -31,9 +31,9 @@ def open_online(url: str, *, readonly: bool = False, allow_eviction: bool = Fals
 
 
 def open_async_reader(url: str) -> AsyncReader | None:
-    """A reader of the store at an address over the network; it connects when it is first used.
+    """A reader of the store at an address over the network; it reads the address and connects when it is first used.
 
-    None for a store on this machine, whose reads take less time than a switch of tasks. Raises: RequestError for a wrong address.
+    None for a store on this machine, whose reads take less time than a switch of tasks.
     """
     if url.startswith("lmdb://"):
         return None

@@ -108,6 +108,15 @@ def check_column_names(value: Any, argument: str) -> list[str]:
     return [check_text(check_name, argument) for check_name in value] if several else [check_text(value, argument)]
 
 
+def check_tags(value: Any) -> dict[str, str]:
+    """Check that `tags` are an object of text; None means none."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(part, str) for pair in value.items() for part in pair):
+        raise RequestError(f"tags={brief(value)} is not an object of text", field="tags")
+    return {check_text(name, "tags"): check_text(text, "tags") for name, text in value.items()}
+
+
 def check_version(value: Any) -> int:
     """Check a version number, which MLflow gives as text."""
     if isinstance(value, bool) or not isinstance(value, int | str) or not str(value).isdecimal() or len(str(value)) > _DIGITS:

@@ -18,6 +18,7 @@ pytestmark = VENDOR_WARNINGS
 
 Verbs = FeatureStore | RemoteStore
 ROWS = {"service": "plain", "spine": shop.spine().slice(0, 2), "timestamp": "asked_at"}
+STOCK = {"keys": "id", "timestamp": "at", "schema": {"id": "long", "at": "timestamp", "x": "int"}}
 GRID = {"start": "2026-01-01", "end": "2026-01-02", "every": "1d"}
 
 GIVEN: Mapping[str, dict[str, Any]] = {
@@ -51,27 +52,31 @@ GIVEN: Mapping[str, dict[str, Any]] = {
     "demote": {"name": "none", "approver": "ann"},
     "rollback": {"name": "none", "approver": "ann"},
     "archive": {"name": "none", "version": 1, "approver": "ann"},
+    "create_table": {"name": "stock", **STOCK},
+    "write_table": {"name": "stock", "frame": [{"id": 1, "at": "2026-01-01T00:00:00Z", "x": 1}]},
     "history": {"table": "shop.orders"},
     "create_training_set": {"frame": [{"customer_id": 1}], "feature_lookups": FeatureLookup("customer_profile", "customer_id")},
 }
 """What each verb is given besides the argument that is looked at."""
-OWN = {"close", "create_table", "write_table"}
-"""What takes nothing, and what writes tables, which tests/pipelines/written tests."""
 
-KINDS = "prediction|view|service|training set|feature table|folder or file of definitions|registered model|model|version"
+KINDS = (
+    "prediction|table|key column|timestamp column|view|service|training set|feature table|folder or file of definitions|"
+    "registered model|model|version"
+)
 UNKNOWN = rf"\bno ({KINDS}) ['\"]|(view|service)="
 
 
 def verbs_of(kind: type[Verbs]) -> list[tuple[str, str]]:
     """Each verb with each of its arguments."""
     public = {name: value for name, value in inspect.getmembers(kind, inspect.isfunction) if not name.startswith("_")}
-    found = [(verb, argument) for verb in public if verb not in OWN for argument in inspect.signature(public[verb]).parameters]
+    found = [(verb, argument) for verb in public if verb != "close" for argument in inspect.signature(public[verb]).parameters]
     return [(verb, argument) for verb, argument in found if argument != "self"]
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
     with shop.open_shop(tmp_path_factory.mktemp("shop")) as store:
+        store.create_table("stock", **STOCK)
         yield store
 
 

@@ -1,6 +1,7 @@
 """Read a Redis store from an event loop: many lookups at once over a few connections, each with one round trip."""
 
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any
 
 from redis.asyncio import Redis, Sentinel
@@ -22,10 +23,19 @@ class RedisAsyncReader:
     """An AsyncReader of a Redis server, of the master that Sentinels name, or of a cluster."""
 
     def __init__(self, url: str) -> None:
-        """Raises: RequestError for a wrong address."""
-        self._address = RedisAddress.parse(url)
-        self._reads = RedisReads(self._address.names)
-        self._connections = _connections(self._address)
+        self._url = url
+
+    @cached_property
+    def _address(self) -> RedisAddress:
+        return RedisAddress.parse(self._url)
+
+    @cached_property
+    def _reads(self) -> RedisReads:
+        return RedisReads(self._address.names)
+
+    @cached_property
+    def _connections(self) -> SharedConnections | ClusterConnections:
+        return _connections(self._address)
 
     async def read_encoded(self, requests: EncodedKeys) -> EncodedReads:
         """See AsyncReader.read_encoded."""
@@ -43,7 +53,8 @@ class RedisAsyncReader:
 
     async def close(self) -> None:
         """See AsyncReader.close."""
-        await self._connections.close()
+        if "_connections" in self.__dict__:
+            await self._connections.close()
 
 
 def _connections(address: RedisAddress) -> SharedConnections | ClusterConnections:

@@ -15,7 +15,7 @@ from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.entity import Entity
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
-from featurestore.errors import Conflict, DefinitionError, RequestError, TypeMismatch, near
+from featurestore.errors import Conflict, DefinitionError, RequestError, TypeMismatch, brief, near
 from featurestore.lakehouse import commits, evolution
 from featurestore.online.keys import KINDS
 from featurestore.online.value_types import kind_of
@@ -151,14 +151,14 @@ def _refuse_changes(stored: WrittenTable, request: TableRequest) -> None:
 
 def _check_key(key: str, given: Mapping[str, str]) -> None:
     if key not in given:
-        raise RequestError(f"the schema has no key column '{key}'{near(key, given)}", field="keys")
+        raise RequestError(f"the schema has no key column {brief(key)}{near(key, given)}", field="keys")
     if (kind := kind_of(plain_arrow_type(given[key]), key)) not in KINDS:
         raise TypeMismatch(f"the key column '{key}' is {given[key]}; a key must not be of type {kind}", field=f"schema.{key}")
 
 
 def _check_timestamp(timestamp: str, keys: Sequence[str], given: Mapping[str, str]) -> None:
     if timestamp not in given:
-        raise RequestError(f"the schema has no timestamp column '{timestamp}'{near(timestamp, given)}", field="timestamp")
+        raise RequestError(f"the schema has no timestamp column {brief(timestamp)}{near(timestamp, given)}", field="timestamp")
     if timestamp in keys:
         raise RequestError(f"'{timestamp}' is a key, and cannot be the timestamp as well", field="timestamp")
     if given[timestamp] not in TIMES:
