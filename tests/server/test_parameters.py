@@ -97,7 +97,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def good(world: World) -> dict[str, str]:
     """For each parameter, a valid value with which its route changes nothing."""
     made = world.training_set
-    names = {"service": "plain", "name": "customer_orders", "version": "1", "id": made, "a": made, "b": made}
+    names = {"service": "plain", "name": "customer_orders", "version": "1", "id": made, "a": made, "b": made, "request_id": "none-0"}
     return {**names, "dry_run": "true", "wait": "0", "format": "arrow", "columns": "customer_id", "full": "true"}
 
 
@@ -120,7 +120,7 @@ def routes(world: World) -> Iterator[tuple[str, str, dict[str, Any], dict[str, s
             places = {place: [one for one in route.get("parameters", ()) if one["in"] == place] for place in ("path", "query")}
             values = {one["name"]: known[one["name"]] for one in places["path"]}
             if "models" in path:
-                values = {"name": "spender"}
+                values = {**values, "name": "spender"}
             yield method, path, route, values, {one["name"]: known.get(one["name"], "") for one in places["query"]}
 
 
