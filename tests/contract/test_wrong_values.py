@@ -18,7 +18,7 @@ pytestmark = VENDOR_WARNINGS
 
 Verbs = FeatureStore | RemoteStore
 ROWS = {"service": "plain", "spine": shop.spine().slice(0, 2), "timestamp": "asked_at"}
-STOCK = {"keys": "id", "timestamp": "at", "schema": {"id": "long", "at": "timestamp", "x": "int"}}
+STOCK: dict[str, Any] = {"keys": "id", "timestamp": "at", "schema": {"id": "long", "at": "timestamp", "x": "int"}}
 GRID = {"start": "2026-01-01", "end": "2026-01-02", "every": "1d"}
 
 GIVEN: Mapping[str, dict[str, Any]] = {

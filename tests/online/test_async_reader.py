@@ -166,9 +166,12 @@ def test_invalid_data_is_not_ready(redis_url: str, redis_address: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["redis://h/0?prefix=", "redis://h:x/0", "redis+sentinel://h"])
-def test_a_wrong_address_is_refused(url: str) -> None:
-    with pytest.raises(RequestError, match="online store"):
-        open_async_reader(url)
+def test_a_wrong_address_is_refused_at_the_first_read(url: str) -> None:
+    async def read(reader: AsyncReader) -> None:
+        with pytest.raises(RequestError, match="online store"):
+            await reader.read_encoded([("v", [b"k"])])
+
+    run(url, read)
 
 
 def test_a_local_store_is_read_without_waiting(tmp_path: Path) -> None:

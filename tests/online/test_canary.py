@@ -166,6 +166,9 @@ def test_what_does_not_answer_tells_no_secret(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FEATURESTORE_TOKEN", f"{CANARY}-token")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    # The server sets this for its process, and other tests start processes.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
     for name, value in given.items():
         monkeypatch.setenv(f"FEATURESTORE_{name.upper()}", value if isinstance(value, str) else json.dumps(value))
     seen = []

@@ -207,7 +207,14 @@ def test_a_table_that_is_not_online_lacks_all_its_rows(store: FeatureStore) -> N
 
 def test_the_snapshot_that_is_online_is_compared_and_not_a_newer_one(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     online = store._runtime.online
-    monkeypatch.setattr(online, "_commit", lambda changes: {change.table: 0 for change in changes})
+    open_edition = online.edition
+
+    def edition_that_writes_nothing() -> Any:
+        edition: Any = open_edition()
+        edition._commit = lambda changes: {change.table: 0 for change in changes}
+        return edition
+
+    monkeypatch.setattr(online, "edition", edition_that_writes_nothing)
     store.catalog.load_table("raw.s").append(rows(2).set_column(0, "k", pa.array([0, 1, 50], pa.int64())))
     store.materialize("v")
     monkeypatch.undo()

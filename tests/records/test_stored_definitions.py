@@ -3,8 +3,10 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from featurestore import FeatureStore
@@ -96,12 +98,14 @@ def test_a_view_that_somebody_changed_is_refused_by_name_until_it_is_applied_aga
 def test_over_http_it_is_a_conflict(own_shop: FeatureStore) -> None:
     asked: dict[str, Any] = {"entities": [{"customer_id": 1}]}
     spine = {"rows": [{"customer_id": 1, "asked_at": "2026-01-01T00:00:00Z", "basket": 1}]}
+    # Before a server starts: a service that it has bound is not read again.
+    forge(own_shop, "service", "plain", request=5)
+    with serve(own_shop) as served:
+        for answer in (served.http.post("/v1/services/plain/online", json=asked), served.http.get("/v1/services/plain")):
+            assert "service plain, version 1, cannot be read" in refused(answer, 409, "Conflict")["message"]
+    forge(own_shop, "view", PROFILE, ttl="1 OR true")
     with serve(own_shop) as served:
         get, post = served.http.get, served.http.post
-        forge(own_shop, "service", "plain", request=5)
-        for answer in (post("/v1/services/plain/online", json=asked), get("/v1/services/plain")):
-            assert "service plain, version 1, cannot be read" in refused(answer, 409, "Conflict")["message"]
-        forge(own_shop, "view", PROFILE, ttl="1 OR true")
         for answer in (
             post("/v1/services/churn/online", json={**asked, "request": [{"basket": 1}]}),
             post("/v1/point-in-time", json={"service": "churn", "timestamp": "asked_at", "spine": spine}),
@@ -125,10 +129,10 @@ def test_a_service_that_somebody_changed_is_applied_again(own_shop: FeatureStore
 
 @pytest.mark.parametrize("document", [["x"], 7, None, "x"])
 def test_a_row_that_holds_no_document_is_refused_by_name(own_shop: FeatureStore, document: Any) -> None:
-    known = definitions.read_registry(own_shop._runtime)
-    definitions.append_to_registry(
-        own_shop._runtime, [replace(known.get("view", PROFILE), document=document, applied_at=1 << 52)], known.snapshot_id
-    )
+    registry = own_shop.catalog.load_table(definitions.registry_table(own_shop._runtime))
+    [row] = [row for row in registry.scan().to_arrow().to_pylist() if (row["kind"], row["name"]) == ("view", PROFILE)]
+    row |= {"document": json.dumps(document), "applied_at": row["applied_at"] + timedelta(days=1)}
+    registry.append(pa.Table.from_pylist([row], registry.schema().as_arrow()))
     with pytest.raises(Conflict, match=f"view {PROFILE}, version 1"):
         own_shop.views()
 
