@@ -63,7 +63,7 @@ KINDS = (
     "prediction|table|key column|timestamp column|view|service|training set|feature table|folder or file of definitions|"
     "registered model|model|version"
 )
-UNKNOWN = rf"\bno ({KINDS}) ['\"]|(view|service)="
+UNKNOWN = rf"is a table made by create_table|\bno ({KINDS}) ['\"]|(view|service)="
 
 
 def verbs_of(kind: type[Verbs]) -> list[tuple[str, str]]:

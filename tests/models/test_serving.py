@@ -136,9 +136,9 @@ def test_what_is_wrong_in_a_record_is_named(world: World, served: str) -> None:
 
 
 def test_a_model_without_a_stamp_is_refused(world: World) -> None:
-    mlflow.sklearn.log_model(world.model, name="b", registered_model_name="unstamped", pip_requirements=[], serialization_format="pickle")
+    mlflow.sklearn.log_model(world.model, name="b", registered_model_name="bare_model", pip_requirements=[], serialization_format="pickle")
     with pytest.raises(RequestError, match="has no stamp"):
-        LoadedModels(world.store).get("unstamped")
+        LoadedModels(world.store).get("bare_model")
 
 
 def test_many_threads_get_one_model(world: World, served: str) -> None:
