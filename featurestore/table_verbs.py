@@ -58,7 +58,8 @@ class TableVerbs:
         `frame` is a pandas or polars frame, Arrow data, or a list of dicts. "merge" adds rows and corrects stored ones of the same keys
         and timestamp; features that the frame lacks keep their values. "append" only adds rows, and refuses to change one. "overwrite"
         leaves the rows of the frame and deletes the others. Nothing stored is changed: corrections and deletions are later versions, so
-        older snapshots and known="then" see what was. Equal rows add nothing, nor does a second write with the same `run_id`.
+        older snapshots and known="then" see what was. A second write with the same `run_id` adds nothing, nor do equal rows if the table
+        has a timestamp column; without one they are stored again, at the time of this write.
 
         Raises: RequestError and TypeMismatch naming row and column, with nothing written: NULL keys, repeated keys, unknown columns,
         values that do not fit.
