@@ -59,7 +59,7 @@ def write(table: str, file: str, mode: "WriteMode", run_id: str | None) -> None:
     # Imported here: reading files loads the engine.
     from featurestore.client.spines import open_files  # noqa: PLC0415
 
-    with context.store() as store, open_files(file) as rows:
+    with context.store() as store, open_files(file, noun="file of rows") as rows:
         done = store.write_table(table, rows, mode, run_id)
     if context.as_json():
         print_json(done)

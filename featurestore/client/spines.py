@@ -63,12 +63,14 @@ def upload(rows: pa.Table | pa.RecordBatchReader, fields: Mapping[str, Any], nam
 
 
 @contextmanager
-def open_files(path: str, csv: Csv | None = None, times: Sequence[str] = ()) -> Iterator[pa.RecordBatchReader]:
-    """Open the rows of files on this machine; `csv` is the format of CSV files, and `times` names their timestamp columns."""
+def open_files(path: str, csv: Csv | None = None, times: Sequence[str] = (), noun: str = "spine file") -> Iterator[pa.RecordBatchReader]:
+    """Open the rows of files on this machine; `csv` is the format of CSV files, `times` names their timestamp columns, and `noun` what the
+    files are in a message.
+    """
     # The engine is loaded only for CSV files.
     runtime = Runtime(Settings())
     try:
-        with open_spine_files(runtime.files, lambda: runtime.engine, path, csv, times) as rows:
+        with open_spine_files(runtime.files, lambda: runtime.engine, path, csv, times, noun) as rows:
             yield rows
     finally:
         runtime.close()

@@ -23,34 +23,39 @@ _ROWS = 65_536
 
 @contextmanager
 def open_spine_files(
-    files: FileCache, engine: Callable[[], Engine], pattern: str, csv: Csv | None = None, times: Sequence[str] = ()
+    files: FileCache,
+    engine: Callable[[], Engine],
+    pattern: str,
+    csv: Csv | None = None,
+    times: Sequence[str] = (),
+    noun: str = "spine file",
 ) -> Iterator[pa.RecordBatchReader]:
     """Open a stream of the rows of Parquet or CSV files, in the common types of all files.
 
-    `csv` is the format of CSV files, and `times` their time columns.
+    `csv` is the format of CSV files, `times` their time columns, and `noun` what the files are in a message.
 
     Raises: NotFound if no file matches; as `FileCache.open`; RequestError for files that cannot be read, also while streaming.
     """
     try:
         states = listing.file_states(listing.list_files(pattern))
     except NotFound as error:
-        raise NotFound("spine file", pattern, error.details["known"]) from error
+        raise NotFound(noun, pattern, error.details["known"]) from error
     opened = files.open(states, csv, times)
     if isinstance(opened, ParquetFiles):
-        yield pa.RecordBatchReader.from_batches(opened.schema, _batches(list(states), opened))
+        yield pa.RecordBatchReader.from_batches(opened.schema, _batches(list(states), opened, noun))
         return
     with engine().session(opened.relation.folders) as session:
         yield session.batches(session.add(_SPINE, _in_order(list(states), opened)))
 
 
-def _batches(paths: Sequence[str], opened: ParquetFiles) -> Iterator[pa.RecordBatch]:
+def _batches(paths: Sequence[str], opened: ParquetFiles, noun: str) -> Iterator[pa.RecordBatch]:
     for path in paths:
         try:
             with pq.ParquetFile(path, pre_buffer=False) as file:
                 for batch in file.iter_batches(_ROWS):
                     yield _with_schema(batch, path, opened.schema)
         except (pa.ArrowException, OSError) as error:
-            raise RequestError(f"the spine's file {path} cannot be read as Parquet", path=path, reason=str(error)) from error
+            raise RequestError(f"the {noun} {path} cannot be read as Parquet", path=path, reason=str(error)) from error
 
 
 def _with_schema(batch: pa.RecordBatch, path: str, schema: pa.Schema) -> pa.RecordBatch:

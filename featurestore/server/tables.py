@@ -7,8 +7,8 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
 from featurestore.server import json_body, responses, spines
+from featurestore.server.requests import TableBody, WriteBody, WriteFields
 from featurestore.server.routing import EngineRoute, LongRoute, get, json_of, post
-from featurestore.server.table_bodies import TableBody, TableEvent, TableWrite, WriteBody, WriteFields
 from featurestore.server.uploads.reader import UploadReader
 from featurestore.store import FeatureStore
 from featurestore.values.result import to_dicts
@@ -27,8 +27,8 @@ class Tables:
         write = spines.describe(WriteFields, WriteBody, "rows")
         return [
             post("/v1/tables", self.create, TAG, kind=EngineRoute, response_model=responses.ViewDetail, openapi_extra=json_of(TableBody)),
-            post("/v1/table-writes", self.write, TAG, kind=LongRoute, response_model=TableWrite, openapi_extra=write),
-            get("/v1/tables/{name}/history", self.history, TAG, response_model=list[TableEvent]),
+            post("/v1/table-writes", self.write, TAG, kind=LongRoute, response_model=responses.TableWrite, openapi_extra=write),
+            get("/v1/tables/{name}/history", self.history, TAG, response_model=list[responses.TableEvent]),
         ]
 
     async def create(self, request: Request) -> dict[str, Any]:

@@ -17,9 +17,15 @@ from featurestore.server import responses, spines, streams
 from featurestore.server.jobs.handlers import TRAINING_SET, rebuild_result
 from featurestore.server.jobs.job import Job
 from featurestore.server.jobs.jobs import Jobs
-from featurestore.server.requests import JoinBody, JoinFields, TrainingSetBody, TrainingSetFields
+from featurestore.server.requests import (
+    JoinBody,
+    JoinFields,
+    LookupFields,
+    LookupTrainingSetBody,
+    TrainingSetBody,
+    TrainingSetFields,
+)
 from featurestore.server.routing import CANCEL_SECONDS, EngineRoute, LongRoute, Wait, delete, get, post
-from featurestore.server.table_bodies import LookupFields, LookupTrainingSetBody
 from featurestore.server.uploads.reader import UploadReader
 from featurestore.spines.written_numbers import without_written_numbers
 from featurestore.store import FeatureStore

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,6 +26,14 @@ from featurestore.values import frames
 
 MEMORY_BYTES = 256 << 20
 """Streams up to this size are kept in memory, larger ones in a file."""
+
+
+@dataclass(frozen=True)
+class ReadRows:
+    """Rows that were read before, with their origin; a spine like any other."""
+
+    rows: pa.Table | pa.RecordBatchReader
+    origin: Mapping[str, Any] | None
 
 
 OpenRows: TypeAlias = "tuple[pa.Table | pa.RecordBatchReader, Mapping[str, Any] | None]"
@@ -76,7 +84,9 @@ def open_rows(runtime: Runtime, given: Any, times: Sequence[str] = ()) -> Iterat
 
     `times` are the columns of times. Raises: as `load_spine`.
     """
-    if isinstance(given, pa.RecordBatchReader):
+    if isinstance(given, ReadRows):
+        yield given.rows, given.origin
+    elif isinstance(given, pa.RecordBatchReader):
         yield given, None
     elif isinstance(given, SpineFiles):
         with open_spine_files(runtime.files, lambda: runtime.engine, given.pattern, given.format, times) as rows:

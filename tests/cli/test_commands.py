@@ -35,6 +35,12 @@ def test_plan_apply_and_plan_again(fresh: Path) -> None:
     assert as_json("apply")["changed"] is False
 
 
+def test_a_missing_file_of_rows_is_named(fresh: Path) -> None:
+    refused = run("write", "prices", "data/pries.csv")
+    assert refused.exit_code == 1
+    assert "no file of rows 'data/pries.csv'" in refused.stderr
+
+
 def test_a_change_is_shown_as_one(fresh: Path) -> None:
     assert run("apply").exit_code == 0
     file = fresh / "definitions" / "shop.py"

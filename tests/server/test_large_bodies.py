@@ -13,9 +13,8 @@ from fastapi.exceptions import RequestValidationError
 
 from featurestore.server import json_body
 from featurestore.server.large.reader import LargeBodies
-from featurestore.server.requests import InvocationBody, JoinBody, OnlineBody, PlanBody
+from featurestore.server.requests import InvocationBody, JoinBody, OnlineBody, PlanBody, WriteBody
 from featurestore.server.requests.governance import PromotionBody
-from featurestore.server.table_bodies import WriteBody
 from featurestore.values.json_numbers import NotANumber, WrittenNumber
 from tests.server.conftest import Served
 from tests.server.test_errors import refused

@@ -25,7 +25,7 @@ from featurestore.pipelines.training_sets.request import TrainingSetRequest
 from featurestore.records import definitions
 from featurestore.records.definitions import Applied, Registry
 from featurestore.records.runtime import Runtime
-from featurestore.spines.reading import open_rows
+from featurestore.spines.reading import ReadRows, open_rows
 from featurestore.values import times
 from featurestore.values.arguments import check_column_names, check_text, naming
 from featurestore.values.value_types import STORED_TYPES
@@ -59,7 +59,7 @@ def request_of_lookups(runtime: Runtime, stack: ExitStack, frame: Any, arguments
     Raises: RequestError, TypeMismatch and DefinitionError naming the argument or the column; NotFound.
     """
     with naming("frame"):
-        rows, _ = stack.enter_context(open_rows(runtime, frame, [] if arguments.timestamp is None else [arguments.timestamp]))
+        rows, origin = stack.enter_context(open_rows(runtime, frame, [] if arguments.timestamp is None else [arguments.timestamp]))
 
     def attempt() -> tuple[FeatureService, str]:
         known = definitions.read_registry(runtime)
@@ -72,7 +72,7 @@ def request_of_lookups(runtime: Runtime, stack: ExitStack, frame: Any, arguments
     spine, excluded = rows, arguments.exclude
     if time not in rows.schema.names:
         spine, excluded = _with_time(rows, time), (*excluded, time)
-    return TrainingSetRequest.of(service.name, spine, time, label=arguments.label, exclude=excluded, **more)
+    return TrainingSetRequest.of(service.name, ReadRows(spine, origin), time, label=arguments.label, exclude=excluded, **more)
 
 
 def _in_time(selected: list[SelectedTable], timestamp: str | None, schema: pa.Schema) -> tuple[list[SelectedTable], str]:

@@ -12,6 +12,7 @@ from featurestore.server.requests.jobs import (
     VerificationBody,
 )
 from featurestore.server.requests.online import InvocationBody, OnlineBody
+from featurestore.server.requests.tables import LookupFields, LookupTrainingSetBody, TableBody, WriteBody, WriteFields
 from featurestore.server.requests.training_sets import JoinBody, JoinFields, TrainingSetBody, TrainingSetFields
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "InvocationBody",
     "JoinBody",
     "JoinFields",
+    "LookupFields",
+    "LookupTrainingSetBody",
     "MaintenanceBody",
     "MaterializationBody",
     "OnlineBody",
@@ -29,7 +32,10 @@ __all__ = [
     "PublicationBody",
     "RebuildBody",
     "RepairBody",
+    "TableBody",
     "TrainingSetBody",
     "TrainingSetFields",
     "VerificationBody",
+    "WriteBody",
+    "WriteFields",
 ]

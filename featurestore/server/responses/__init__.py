@@ -14,6 +14,7 @@ from featurestore.server.responses.jobs import (
     Verification,
 )
 from featurestore.server.responses.online import Model, OnlineFeatures, Predictions
+from featurestore.server.responses.tables import TableEvent, TableWrite
 from featurestore.server.responses.training_sets import RebuildResult, Statistics, TrainingSetFiles, TrainingSetState, TrainingSetSummary
 
 __all__ = [
@@ -38,6 +39,8 @@ __all__ = [
     "ServiceDetail",
     "Source",
     "Statistics",
+    "TableEvent",
+    "TableWrite",
     "TrainingSetFiles",
     "TrainingSetState",
     "TrainingSetSummary",

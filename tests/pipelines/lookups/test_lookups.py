@@ -217,3 +217,13 @@ def test_a_service_of_lookups_holds_its_versions(store: FeatureStore) -> None:
     with pytest.raises(FeatureStoreError, match="view kept cannot be removed: read by the services lookup_"):
         store.remove_view("kept")
     assert store.rebuild(first.id).features == ["x"]
+
+
+def test_the_manifest_says_where_the_frame_was_read(store: FeatureStore) -> None:
+    lookup = FeatureLookup("timed", "who", ["x"])
+    of_table = store.create_training_set("iceberg:shop.orders", lookup, timestamp="at").manifest["spine"]
+    assert of_table["table"] == "shop.orders"
+    assert of_table["snapshot_id"].isdigit()
+    query = "SELECT who, amount FROM shop.orders"
+    of_query = store.create_training_set(query, lookup).manifest["spine"]
+    assert (of_query["sql"], list(of_query["tables"])) == (query, ["shop.orders"])

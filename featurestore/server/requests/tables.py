@@ -1,4 +1,4 @@
-"""Request and response bodies of tables that are written by key, and of feature lookups."""
+"""Tables to create and to write by key, and training sets of feature lookups."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from pydantic import Field
 from featurestore.dsl.lookup import FeatureLookup
 from featurestore.server.requests.body import MOST_PARTS, Body, Items, Record, Texts
 from featurestore.server.requests.spines import MOST_ROWS, SpineBody
-from featurestore.server.responses.answer import Answer
 
 
 class TableWords(Body):
@@ -88,30 +87,3 @@ class LookupTrainingSetBody(LookupFields):
     """A training set of feature lookups."""
 
     spine: SpineBody
-
-
-class TableWrite(Answer):
-    """The result of a write: how many rows were given, appended, corrected, deleted and published."""
-
-    table: str
-    mode: str
-    rows: int
-    rows_appended: int
-    corrections: int
-    deletions: int
-    snapshot_id: str | None
-    published: int
-    run_id: str
-    seconds: float
-
-
-class TableEvent(Answer):
-    """One change of a table; `snapshot_id` is null for what made no snapshot."""
-
-    table: str
-    snapshot_id: str | None
-    at: str
-    by: str | None
-    operation: str
-    rows: int
-    run_id: str | None

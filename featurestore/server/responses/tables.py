@@ -1,0 +1,30 @@
+"""Writes of tables, and what happened to a table."""
+
+from featurestore.server.responses.answer import Answer
+
+
+class TableWrite(Answer):
+    """The result of a write: how many rows were given, appended, corrected, deleted and published."""
+
+    table: str
+    mode: str
+    rows: int
+    rows_appended: int
+    corrections: int
+    deletions: int
+    snapshot_id: str | None
+    published: int
+    run_id: str
+    seconds: float
+
+
+class TableEvent(Answer):
+    """One change of a table; `snapshot_id` is null for what made no snapshot."""
+
+    table: str
+    snapshot_id: str | None
+    at: str
+    by: str | None
+    operation: str
+    rows: int
+    run_id: str | None
