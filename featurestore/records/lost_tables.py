@@ -25,13 +25,15 @@ class LostTables:
         self._runtime, self._online_tables = runtime, online_tables
         self._lock = threading.Lock()
         self._identity: str | None = None
+        self._lost: Mapping[str, str] = {}
         self._present: Sequence[str] = ()
         self._read_at = float("-inf")
 
     def find(self) -> Mapping[str, str]:
         """By table, what is wrong with it. Raises: NotReady if the online store or the catalog cannot be used."""
         with self._lock:
-            if self._online_tables.lost or self._seems_wrong():
+            # A lookup may have noticed first that a table is lost, or that it is filled.
+            if self._online_tables.lost or self._lost or self._seems_wrong():
                 self._read_catalog()
             return self._online_tables.lost
 
@@ -67,7 +69,7 @@ class LostTables:
         identity = self._runtime.online.identity()
         names = [applied.table for applied in self._live()]
         lost = self._online_tables.find_lost(names)
-        self._online_tables.lost = lost
+        self._online_tables.lost = self._lost = lost
         self._present = [name for name in names if name not in lost and self._runtime.online.cursor(name) is not None]
         self._identity, self._read_at = identity, time.monotonic()
 

@@ -6,6 +6,7 @@ import pytest
 
 from featurestore.errors import NotReady
 from featurestore.lakehouse import tables
+from featurestore.pipelines.materialization.filling import fill_lost
 from featurestore.records.lost_tables import LostTables
 from featurestore.records.online_tables import STORES, OnlineTables
 from featurestore.records.runtime import Runtime
@@ -28,6 +29,17 @@ def test_lost_tables_are_named_with_what_to_do(versioned: Runtime) -> None:
         with pytest.raises(NotReady) as raised:
             finder.raise_lost()
     assert (raised.value.details["state"], raised.value.details["filling"]) == ("being filled", {"view": "v", "rows": 1})
+
+
+def test_a_table_is_found_again_that_is_lost_after_a_lookup_was_first_to_see_it_filled(versioned: Runtime) -> None:
+    online = OnlineTables(versioned)
+    finder = LostTables(versioned, online)
+    for _ in range(2):
+        versioned.online.drop("v_v1")
+        assert finder.find() == {"v_v1": "it is missing"}
+        assert fill_lost(versioned, LostTables(versioned, OnlineTables(versioned))) == ["v_v1"], "as another process does"
+        online.verify(["v_v1"])
+        assert online.lost == finder.find() == {}
 
 
 def test_the_catalog_is_not_read_again_while_nothing_seems_wrong(versioned: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
