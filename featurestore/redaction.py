@@ -43,9 +43,9 @@ def without_secrets(text: str) -> str:
     if found is None:
         return _ASSIGNED.sub(rf"\1{HIDDEN}", text)
     parts = _parts(text[found.start() :], careful=True)
-    user = "" if parts.user is None else f"{_shown_user(parts)}@"
+    user = "" if parts.user is None else f"{_mask_user(parts)}@"
     head, question, query = parts.rest.partition("?")
-    return f"{text[: found.start()]}{parts.scheme}://{user}{head}{question}{_shown_query(query)}"
+    return f"{text[: found.start()]}{parts.scheme}://{user}{head}{question}{_mask_query(query)}"
 
 
 def location_of(address: str) -> str:
@@ -81,7 +81,7 @@ def percent_encoded(address: str) -> str:
     if parts.user is None:
         return address
     name, colon, password = parts.user.partition(":")
-    return f"{parts.scheme}://{_encoded(name)}{colon}{_encoded(password)}@{parts.rest}"
+    return f"{parts.scheme}://{_percent_encode(name)}{colon}{_percent_encode(password)}@{parts.rest}"
 
 
 def _parts(address: str, *, careful: bool) -> Parts:
@@ -112,27 +112,27 @@ def _split_at(text: str, at: int) -> tuple[str, str]:
     return text[:at], text[at + 1 :]
 
 
-def _shown_user(parts: Parts) -> str:
+def _mask_user(parts: Parts) -> str:
     name, colon, _ = (parts.user or "").partition(":")
     if colon:
         return f"{name}:{HIDDEN}"
     return HIDDEN if parts.scheme.lower() in TOKENS else name
 
 
-def _shown_query(query: str) -> str:
+def _mask_query(query: str) -> str:
     shown = []
     for item in re.split("([&;])", query):
         name, equals, value = item.partition("=")
-        shown.append(f"{name}={HIDDEN}" if equals and is_secret(unquote(name)) else f"{name}{equals}{_shown_value(value)}")
+        shown.append(f"{name}={HIDDEN}" if equals and is_secret(unquote(name)) else f"{name}{equals}{_mask_value(value)}")
     return "".join(shown)
 
 
-def _shown_value(value: str) -> str:
+def _mask_value(value: str) -> str:
     """Mask a parameter's value, which may be a URL, or have text such as `PWD=...`."""
     meant = unquote(value)
     return value if without_secrets(meant) == meant else quote(without_secrets(meant), safe="*:/@")
 
 
-def _encoded(text: str) -> str:
+def _percent_encode(text: str) -> str:
     """Percent-encode a text except for parts that are already encoded."""
     return "".join(part if _ESCAPED.fullmatch(part) else quote(part, safe="") for part in _ESCAPED.split(text))

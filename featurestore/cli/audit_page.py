@@ -65,14 +65,14 @@ def _picture(found: "Audit") -> str:
         for x, column in enumerate(columns)
         for y, (index, _) in enumerate(column)
     }
-    pairs = [(left, right) for here, there in pairwise(columns) for left in here for right in there if _linked(left[1], right[1])]
+    pairs = [(left, right) for here, there in pairwise(columns) for left in here for right in there if _is_linked(left[1], right[1])]
     lines = "".join(_line(places[left], places[right]) for (left, _), (right, _) in pairs)
     boxes = "".join(_box(index, link, *places[index]) for column in columns for index, link in column)
     size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="The chain">{lines}{boxes}</svg>'
 
 
-def _linked(left: "Link", right: "Link") -> bool:
+def _is_linked(left: "Link", right: "Link") -> bool:
     """Whether a link of one column leads to one of the next: a source leads to the views that read it."""
     sources = right.facts.get("sources")
     return sources is None or left.kind != "source" or left.name in sources

@@ -80,7 +80,7 @@ def url() -> str | None:
 def settings(**overrides: Any) -> "Settings":
     """The settings of this command line. Raises: RequestError for invalid ones."""
     # Imported here, since pydantic would slow down `--help`.
-    with _uncollected():
+    with _pause_garbage_collection():
         from featurestore.settings import load_settings  # noqa: PLC0415
 
     return load_settings(home=home(), **overrides)
@@ -102,13 +102,13 @@ def store() -> Iterator["Store"]:
 
 def open_store(settings: "Settings") -> "FeatureStore":
     """The store of these settings; the caller closes it."""
-    with _uncollected():
+    with _pause_garbage_collection():
         kind = featurestore.FeatureStore
     return kind(settings=settings)
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def _pause_garbage_collection() -> Iterator[None]:
     """Disable garbage collection during imports: imported objects stay, and scanning them repeatedly takes a tenth of a command's time."""
     gc.disable()
     try:

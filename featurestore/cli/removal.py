@@ -36,12 +36,12 @@ def remove(name: str, version: int | None, service: bool, dry_run: bool, yes: bo
         found = _do(store, name, version, service, dry_run=True)
         if not dry_run:
             if not yes:
-                click.confirm(f"remove {_described(found)}?", abort=True, err=True)
+                click.confirm(f"remove {_describe(found)}?", abort=True, err=True)
             found = _do(store, name, version, service, dry_run=False)
     if context.as_json():
         print_json(found.to_dict())
         return
-    say(f"[green]{'would remove' if dry_run else 'removed'}[/]  {escape(_described(found))}")
+    say(f"[green]{'would remove' if dry_run else 'removed'}[/]  {escape(_describe(found))}")
     if found.services:
         say(f"[dim]with older service versions that read it: {escape(', '.join(found.services))}[/]")
 
@@ -52,7 +52,7 @@ def _do(store: "Store", name: str, version: int | None, service: bool, dry_run: 
     return store.remove_view(name, dry_run) if version is None else store.remove_version(name, version, dry_run)
 
 
-def _described(found: "Removal") -> str:
+def _describe(found: "Removal") -> str:
     versions = ", ".join(f"v{version}" for version in found.versions)
     held = f": {format_plural(found.files, 'file')}, {format_plural(found.bytes, 'byte')}" if found.kind == "view" else ""
     return f"{found.kind} {found.name} {versions}{held}"

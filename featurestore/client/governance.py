@@ -33,7 +33,7 @@ class Governance:
 
     def audit(self, uri: str, deep: bool = False) -> Exchange[Audit]:
         """The chain behind a registered model, from raw tables to predictions, with every link verified."""
-        name, selected = _registered(check_text(uri, "uri"))
+        name, selected = _split_registered_uri(check_text(uri, "uri"))
         path = f"/v1/models/{_part(name, 'uri')}/audit"
         return self._calls.read_result(Audit, get(path, unlimited=True, **selected, deep=check_flag(deep, "deep")))
 
@@ -84,7 +84,7 @@ def _part(name: str, argument: str) -> str:
     return quote(check_name(name, argument), safe="")
 
 
-def _registered(uri: str) -> tuple[str, dict[str, Any]]:
+def _split_registered_uri(uri: str) -> tuple[str, dict[str, Any]]:
     """The name in a model URI, and what selects the version. Raises: RequestError for a model that is not registered."""
     address = uri.removeprefix("models:/")
     if uri.startswith("models:/") and "@" in address:

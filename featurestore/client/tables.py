@@ -83,7 +83,7 @@ class TableVerbs(TrainingSetVerbs):
         """Join a frame with features of written tables and views on the server, store the result, and wait for it."""
         parts = parse_split(split, by)
         fields = {
-            "feature_lookups": [_document(lookup) for lookup in _listed(feature_lookups)],
+            "feature_lookups": [_document(lookup) for lookup in _as_list(feature_lookups)],
             "label": None if label is None else check_text(label, "label"),
             "exclude_columns": None if exclude_columns is None else check_column_names(exclude_columns, "exclude_columns"),
             "timestamp": None if timestamp is None else check_text(timestamp, "timestamp"),
@@ -110,7 +110,7 @@ def _rows(frame: Any) -> pa.Table:
     return rows
 
 
-def _listed(lookups: Any) -> list[FeatureLookup]:
+def _as_list(lookups: Any) -> list[FeatureLookup]:
     listed = [lookups] if isinstance(lookups, FeatureLookup) else lookups
     if not isinstance(listed, list | tuple) or not listed or not all(isinstance(lookup, FeatureLookup) for lookup in listed):
         raise RequestError(f"feature_lookups={brief(lookups)} must be a list of FeatureLookup(...)", field="feature_lookups")

@@ -14,9 +14,9 @@ from featurestore.compiler.query import (
     column,
     columns,
     expression_template,
-    named,
     number,
     template,
+    with_name,
 )
 
 _WITHIN = "feature_timestamp BETWEEN make_timestamptz($lower) AND make_timestamptz($upper)"
@@ -107,4 +107,4 @@ def twins(rows: Source, keys: Sequence[str]) -> Query:
 
 def cast_rows(types: Mapping[str, str], rows: Source) -> Query:
     """The columns `types` (name -> DuckDB type) of a relation, each cast to its type."""
-    return _CAST(casts=[named(cast(column(name), sql_type), name) for name, sql_type in types.items()], rows=rows)
+    return _CAST(casts=[with_name(cast(column(name), sql_type), name) for name, sql_type in types.items()], rows=rows)

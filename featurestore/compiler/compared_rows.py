@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from featurestore.compiler.column_statistics import Scalar, scalar
-from featurestore.compiler.query import Query, Source, all_of, cast, column, columns, expression_template, named, number, template
+from featurestore.compiler.query import Query, Source, all_of, cast, column, columns, expression_template, number, template, with_name
 
 _NUMBERED = template("SELECT *, row_number() OVER (PARTITION BY $keys ORDER BY n) AS o FROM $rows")
 _COMMON = template("SELECT count(*) AS common, $changed FROM $first AS a JOIN $second AS b ON $same AND a.o = b.o")
@@ -36,7 +36,7 @@ def common_rows(first: Source, second: Source, keys: Pairs, features: Pairs) -> 
     """
     same = [exp.NullSafeEQ(this=column(left, "a"), expression=column(right, "b")) for left, right in keys]
     changed = [
-        named(_CHANGED(first=column(left, "a"), second=column(right, "b")), f"f{index}") for index, (left, right) in enumerate(features)
+        with_name(_CHANGED(first=column(left, "a"), second=column(right, "b")), f"f{index}") for index, (left, right) in enumerate(features)
     ]
     return _COMMON(first=first, second=second, same=all_of(same), changed=changed)
 

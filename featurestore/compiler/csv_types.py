@@ -67,7 +67,7 @@ def rule(column: str, column_type: str, csv: Csv) -> Rule:
         special = f"lower(ltrim({x}, '+-')) IN ('nan', 'inf', 'infinity')"
         value = f"TRY_CAST({_plain_number(x, csv)} AS {column_type})"
         number = f"{_matches(x, _number_pattern(csv, leading=True))} AND isfinite({value})"
-        return Rule(column_type, f"(({number}) OR {special})", value, _shown("a number", csv))
+        return Rule(column_type, f"(({number}) OR {special})", value, _describe_number("a number", csv))
     if column_type.startswith("DECIMAL"):
         return _decimal(x, column_type, csv)
     if column_type == "BOOLEAN":
@@ -98,26 +98,28 @@ def _decimal(x: str, column_type: str, csv: Csv) -> Rule:
     value = f"TRY_CAST({plain} AS {column_type})"
     places = f"length(rtrim(split_part({plain}, '.', 2), '0')) <= {scale}"
     number = _matches(x, _number_pattern(csv, leading=True, exponent=False))
-    return Rule(column_type, f"{number} AND {places} AND {value} IS NOT NULL", value, _shown(f"a number that fits {column_type}", csv))
+    return Rule(
+        column_type, f"{number} AND {places} AND {value} IS NOT NULL", value, _describe_number(f"a number that fits {column_type}", csv)
+    )
 
 
 def _date(x: str, csv: Csv) -> str:
     if csv.date is not None:
-        return _formatted(x, csv.date)
+        return _parse_time(x, csv.date)
     return f"CASE WHEN {_matches(x, ISO_DATE)} THEN TRY_CAST({x} AS DATE) END"
 
 
 def _times(x: str, csv: Csv) -> tuple[str, str]:
     """SQL of the value of a time without a zone, and of one with a zone."""
     if csv.timestamp is not None:
-        found = _formatted(x, csv.timestamp)
+        found = _parse_time(x, csv.timestamp)
         none = "CAST(NULL AS TIMESTAMP WITH TIME ZONE)"
         return ("CAST(NULL AS TIMESTAMP)", found) if "%z" in csv.timestamp else (found, none)
     naive = f"CASE WHEN {_matches(x, ISO_TIME)} THEN TRY_CAST({x} AS TIMESTAMP) END"
     return naive, f"CASE WHEN {_matches(x, f'{ISO_TIME} ?{ZONE}')} THEN TRY_CAST({x} AS TIMESTAMP WITH TIME ZONE) END"
 
 
-def _formatted(x: str, pattern: str) -> str:
+def _parse_time(x: str, pattern: str) -> str:
     found = f"try_strptime({x}, {literal(pattern)})"
     # %Y accepts `26` as the year 26.
     return f"CASE WHEN year({found}) >= 1000 THEN {found} END" if "%Y" in pattern else found
@@ -161,7 +163,7 @@ def _moment(csv: Csv) -> str:
     return f"a date or time{_as(csv.timestamp or csv.date, 'in ISO 8601, such as 2026-03-31T18:00:00Z')}"
 
 
-def _shown(what: str, csv: Csv) -> str:
+def _describe_number(what: str, csv: Csv) -> str:
     return what if csv.decimal == "." else f"{what} with '{csv.decimal}' before its decimals"
 
 

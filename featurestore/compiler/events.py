@@ -101,11 +101,11 @@ def events_of(bound: BoundView) -> Events:
     bound.require_names()
     view, scope = bound.view, bound.scope
     source = view.source
-    raw_keys = tuple(_resolved(key, bound.columns) for key in view.entity.keys)
+    raw_keys = tuple(_resolve(key, bound.columns) for key in view.entity.keys)
     keys = tuple(map(quoted, raw_keys))
     inputs = tuple(Input(f"__fs_i{index}", row.text, str(row.sql), row.field) for index, row in enumerate(bound.inputs))
-    time = f"CAST({scope[_resolved(source.timestamp, scope)]} AS TIMESTAMP WITH TIME ZONE)"
-    known_at = scope[_resolved(source.created, scope)] if source.created else "NULL"
+    time = f"CAST({scope[_resolve(source.timestamp, scope)]} AS TIMESTAMP WITH TIME ZONE)"
+    known_at = scope[_resolve(source.created, scope)] if source.created else "NULL"
     keep = f"({bound.where.sql})" if bound.where else "true"
     named = [f"{sql} AS {quoted(key)}" for key, sql in zip(view.entity.keys, keys, strict=True)]
     selected = [
@@ -116,7 +116,7 @@ def events_of(bound: BoundView) -> Events:
     ]
     names = [name for row in (*bound.inputs, *([bound.where] if bound.where else [])) for name in row.names or ()]
     names += [name for name in (source.timestamp, source.created) if name]
-    read = {raw for name in names for raw in bound.reads[_resolved(name, bound.reads)]} | set(raw_keys)
+    read = {raw for name in names for raw in bound.reads[_resolve(name, bound.reads)]} | set(raw_keys)
     return Events(
         reads=tuple(column for column in bound.columns if column in read),
         keys=tuple(view.entity.keys),
@@ -134,7 +134,7 @@ def day_of(time: str) -> str:
     return f"((epoch_us({time}) + {FIRST_DAY * DAY}) // {DAY} - {FIRST_DAY})"
 
 
-def _resolved(name: str, names: Sequence[str] | Mapping[str, object]) -> str:
+def _resolve(name: str, names: Sequence[str] | Mapping[str, object]) -> str:
     column = resolve(name, names)
     if column is None:
         raise SqlProblem(f"no column {brief(name)}{near(name, names)}")

@@ -30,7 +30,7 @@ def exact_sum(whole: str, fraction: str, rest: str, others: str) -> str:
         f"{{'s': {r}.s, 'd': {r}.d, 't': list_max(list_filter(range(1, {_LIMBS + 1}), lambda __fs_i: {r}.d[__fs_i] <> 0))}}",
         f"{{'s': {r}.s, 'd': {r}.d, 't': {r}.t, 'x': {_top_bits()}}}",
         f"{{'s': {r}.s, 'd': {r}.d, 't': {r}.t, 'x': {r}.x, 'p': {_power()}}}",
-        f"CASE WHEN {r}.t IS NULL THEN 0::DOUBLE ELSE {r}.s * {_rounded()} END",
+        f"CASE WHEN {r}.t IS NULL THEN 0::DOUBLE ELSE {r}.s * {_nearest_double()} END",
     )
     return f"{reduce(lambda values, step: f'list_transform({values}, lambda {r}: {step})', steps, f'[{limbs}]')}[1]"
 
@@ -81,7 +81,7 @@ def _power() -> str:
     return f"CASE {whens} ELSE {2**8}::HUGEINT END"
 
 
-def _rounded() -> str:
+def _nearest_double() -> str:
     """The double nearest to all limbs; if nonzero bits are dropped, the last kept bit is set (a sticky bit)."""
     d, t, x, p = (f"{_ROW}.{name}" for name in "dtxp")
     left_out = f"{x} % {p} <> 0 OR ({t} > 1 AND {d}[{t} - 1] % 2 <> 0) OR ({t} > 2 AND list_max({d}[1:{t} - 2]) > 0)"

@@ -8,7 +8,7 @@ from sqlglot import exp
 from featurestore.compiler import csv_types
 from featurestore.compiler.expressions import literal, quoted
 from featurestore.compiler.nanoseconds import truncate_sql
-from featurestore.compiler.query import Query, Source, column, named, source, template, text_expression, text_items
+from featurestore.compiler.query import Query, Source, column, source, template, text_expression, text_items, with_name
 from featurestore.compiler.relations import FILE
 from featurestore.dsl.csv_format import Csv
 
@@ -40,7 +40,7 @@ def csv_column(name: str, sql_type: str, csv: Csv) -> str:
 
 def text_kinds(rows: Source, kinds: Sequence[str]) -> Query:
     """One row with the bits of each of these expressions over all rows, as b0, b1, ..."""
-    items = [named(exp.BitwiseOrAgg(this=item), f"b{index}") for index, item in enumerate(text_items(kinds))]
+    items = [with_name(exp.BitwiseOrAgg(this=item), f"b{index}") for index, item in enumerate(text_items(kinds))]
     return Query(exp.Select(expressions=items, from_=exp.From(this=source(rows))))
 
 

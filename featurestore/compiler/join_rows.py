@@ -14,10 +14,10 @@ from featurestore.compiler.query import (
     column,
     columns,
     expression_template,
-    named,
     number,
     template,
     text_items,
+    with_name,
 )
 from featurestore.compiler.relations import Handle
 from featurestore.compiler.service_plan import ServicePlan
@@ -48,7 +48,7 @@ def spine_at(spine: Handle, time: str | None) -> Source:
 
 def spine_of_view(spine: Source, keys: Sequence[tuple[str, str]]) -> Query:
     """ROW, T and the keys of a spine under the names that the join of a view reads; `keys` has each column and its type in the log."""
-    casts = [named(cast(column(name), sql_type), key_column(index)) for index, (name, sql_type) in enumerate(keys)]
+    casts = [with_name(cast(column(name), sql_type), key_column(index)) for index, (name, sql_type) in enumerate(keys)]
     return _SPINE(spine=spine, keys=casts)
 
 
@@ -104,4 +104,4 @@ def in_row_order(rows: Source, items: Sequence[exp.Expr]) -> Query:
 
 def keys_at(log: Handle, keys: Sequence[tuple[str, str]], time: int) -> Query:
     """The distinct keys of a log, each (column, output name), with a time in microseconds as `__fs_at`."""
-    return _KEYS_AT(log=log, keys=[named(column(key), name) for key, name in keys], time=number(time))
+    return _KEYS_AT(log=log, keys=[with_name(column(key), name) for key, name in keys], time=number(time))

@@ -6,7 +6,7 @@ from functools import reduce
 from sqlglot import exp
 
 from featurestore.compiler.log_diff import live_rows
-from featurestore.compiler.query import Query, Source, all_of, column, columns, named, number, source, template
+from featurestore.compiler.query import Query, Source, all_of, column, columns, number, source, template, with_name
 from featurestore.compiler.service_plan import ViewUse
 
 _KEYS = template("SELECT DISTINCT $columns FROM $rows WHERE $condition AND feature_timestamp <= make_timestamptz($end)")
@@ -22,7 +22,7 @@ def keys_of_view(log: Source, use: ViewUse, names: Sequence[str], end: int, *, d
     keys = [key for key, _ in use.keys]
     key_of = {name: key for key, name in use.keys}
     return _KEYS(
-        columns=[named(column(key_of[name]), name) for name in names],
+        columns=[with_name(column(key_of[name]), name) for name in names],
         rows=live_rows(keys, log, until) if deletions else log,
         condition=all_of([exp.Not(this=exp.Is(this=column(key), expression=exp.Null())) for key in keys]),
         end=number(end),

@@ -103,7 +103,7 @@ def _count_rows_of(relation: Handle) -> Query:
 
 
 def _count_rows(rows: Source) -> Query:
-    counted = named(exp.Count(this=exp.Star(), big_int=True), "rows")
+    counted = with_name(exp.Count(this=exp.Star(), big_int=True), "rows")
     return Query(exp.Select(expressions=[counted], from_=exp.From(this=source(rows))))
 
 
@@ -134,7 +134,7 @@ def columns(names: Iterable[str], table: str | None = None) -> list[exp.Expr]:
     return [column(name, table) for name in names]
 
 
-def named(expression: exp.Expr, name: str) -> exp.Alias:
+def with_name(expression: exp.Expr, name: str) -> exp.Alias:
     """An expression under a column name."""
     return exp.Alias(this=expression, alias=identifier(name))
 
@@ -164,16 +164,16 @@ def template(sql: str) -> Callable[..., Query]:
 
     The text is parsed at the first call.
     """
-    return lambda **parts: Query(_fill(_parsed(sql), parts))
+    return lambda **parts: Query(_fill(_parse(sql), parts))
 
 
 def expression_template(sql: str) -> Callable[..., exp.Expr]:
     """As `template`, for expressions."""
-    return lambda **parts: _fill(_parsed(sql), parts)
+    return lambda **parts: _fill(_parse(sql), parts)
 
 
 @lru_cache(maxsize=512)
-def _parsed(sql: str) -> exp.Expr:
+def _parse(sql: str) -> exp.Expr:
     return sqlglot.parse_one(sql, dialect=DUCKDB)
 
 

@@ -21,7 +21,7 @@ class Relation:
     columns: tuple[str, ...]
     complete: bool
 
-    def renamed(self, columns: Iterable[str]) -> "Relation":
+    def with_column_names(self, columns: Iterable[str]) -> "Relation":
         """The relation with its first columns renamed."""
         new = tuple(columns)
         return Relation(self.name, (*new, *self.columns[len(new) :]), self.complete)
@@ -134,11 +134,11 @@ class _Binder:
             if clause.args.get("recursive") and isinstance(body, exp.SetOperation):
                 inner = self._with(body, known, around)
                 anchor = self.query(body.this, inner, around)
-                itself = Relation(name, *anchor).renamed(columns)
+                itself = Relation(name, *anchor).with_column_names(columns)
                 outputs = self._set_operation(body, {**inner, called: itself}, around, anchor)
             else:
                 outputs = self.query(body, known, around)
-            known[called] = Relation(name, *outputs).renamed(columns)
+            known[called] = Relation(name, *outputs).with_column_names(columns)
             alias.set("this", exp.to_identifier(name, quoted=True))
         return known
 
@@ -230,7 +230,7 @@ class _Binder:
     def _add(self, node: exp.Expr, called: str | None, alias: exp.Expr | None, relation: Relation, scope: Scope) -> None:
         columns = list(alias.args.get("columns") or ()) if alias is not None else []
         name = self._name()
-        renamed = Relation(name, relation.columns, relation.complete).renamed(column.name for column in columns)
+        renamed = Relation(name, relation.columns, relation.complete).with_column_names(column.name for column in columns)
         key = (called or name).lower()
         if key in scope.relations:
             raise SqlProblem(f"two tables are called '{called}' in one FROM; give one of them an alias of its own")

@@ -28,22 +28,22 @@ def single_point(plan: GridPlan, point: int, events: Handle) -> str:
     of the longest window and of one grid step before it.
     """
     own = [
-        f"{aggregate.value.format(*(_combined(part, feature) for part in aggregate.parts))} AS {quoted(feature.name)}"
+        f"{aggregate.value.format(*(_combined_name(part, feature) for part in aggregate.parts))} AS {quoted(feature.name)}"
         for feature, aggregate in plan.tiled
     ]
     other = [quoted(feature.name) for feature, _ in plan.ordered]
     times = f"make_timestamptz({GRID}) AS feature_timestamp, {created_timestamp(plan, GRID, _CREATED)} AS created_timestamp"
-    joined = f"(\n{_tiled(plan, point, events)}\n)"
+    joined = f"(\n{_select_tiled(plan, point, events)}\n)"
     if plan.ordered:
-        joined += f"\nJOIN (\n{_ordered(plan, point, events)}\n) USING ({plan.key_list})"
+        joined += f"\nJOIN (\n{_select_ordered(plan, point, events)}\n) USING ({plan.key_list})"
     columns = f"{plan.key_list}, {times}{more_columns([*own, *other])}"
     return f"SELECT {columns}\nFROM (SELECT {bound_sql(point)} AS {GRID}, * FROM {joined}){_within_bounds(plan)}"
 
 
-def _tiled(plan: GridPlan, point: int, events: Handle) -> str:
+def _select_tiled(plan: GridPlan, point: int, events: Handle) -> str:
     """The keys whose values may have changed, because an event entered or left a window."""
     merged = dict.fromkeys(
-        f"{part.merge.format(part.name, within=f'{BAND} < {feature.window}')} AS {_combined(part, feature)}"
+        f"{part.merge.format(part.name, within=f'{BAND} < {feature.window}')} AS {_combined_name(part, feature)}"
         for feature, aggregate in plan.tiled
         for part in aggregate.parts
     )
@@ -68,7 +68,7 @@ def _bands(plan: GridPlan, point: int, events: Handle) -> str:
     return "\nUNION ALL\n".join(bands)
 
 
-def _ordered(plan: GridPlan, point: int, events: Handle) -> str:
+def _select_ordered(plan: GridPlan, point: int, events: Handle) -> str:
     """The features that need the events in order, for every key with an event in range."""
     values = [f"{item.sql(f'{TIME} >= {_ago(point, feature.window)}')} AS {quoted(feature.name)}" for feature, item in plan.ordered]
     reach = f"{TIME} >= {_ago(point, plan.longest + plan.step)} AND {TIME} < {_ago(point, 0)}"
@@ -78,7 +78,7 @@ def _ordered(plan: GridPlan, point: int, events: Handle) -> str:
 def _within_bounds(plan: GridPlan) -> str:
     """The condition that fails for narrow sums beyond NARROW; integer overflow fails by itself, but only later."""
     tests: Iterable[str] = dict.fromkeys(
-        f"CASE WHEN abs({_combined(part, feature)}) >= {aggregates.NARROW} THEN error('a sum is too large') ELSE true END"
+        f"CASE WHEN abs({_combined_name(part, feature)}) >= {aggregates.NARROW} THEN error('a sum is too large') ELSE true END"
         for feature, aggregate in plan.tiled
         for part in aggregate.parts
         if part.narrow
@@ -95,5 +95,5 @@ def _ago(point: int, age: int) -> str:
     return f"make_timestamptz({bound_sql(point - age)})"
 
 
-def _combined(part: aggregates.PartialAggregate, feature: WindowedFeature) -> str:
+def _combined_name(part: aggregates.PartialAggregate, feature: WindowedFeature) -> str:
     return f"{part.name}_{feature.window // 1_000_000}"

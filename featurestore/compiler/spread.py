@@ -22,7 +22,7 @@ def stddev_sql(values: str, sql_type: str) -> str:
     """SQL of the standard deviation of a sorted list of `stddev_input` values; NULL if there are fewer than two."""
     r = _ROW
     middle = f"{{'v': {r}, 'm': {r}[(len({r}) + 1) // 2]}}"
-    steps = (middle, _exact(sql_type)) if sql_type in _INTEGERS or _is_exact(sql_type) else (middle, *_scaled())
+    steps = (middle, _exact(sql_type)) if sql_type in _INTEGERS or _is_exact(sql_type) else (middle, *_scaled_distances())
     return f"{reduce(lambda found, step: f'list_transform({found}, lambda {r}: {step})', steps, f'[{values}]')}[1]"
 
 
@@ -43,7 +43,7 @@ def _exact(sql_type: str) -> str:
     return f"list_stddev_samp(CASE WHEN {fits} THEN {near} ELSE {far} END)"
 
 
-def _scaled() -> tuple[str, str]:
+def _scaled_distances() -> tuple[str, str]:
     """Distances of doubles, scaled by a power of two if their squares would be infinite or zero."""
     r = _ROW
     near = f"CASE WHEN greatest(abs({r}.v[1]), abs({r}.v[-1])) > 1e150 THEN 1 / {_FAR} ELSE 1 END"

@@ -19,13 +19,13 @@ def superseded_rows(rows: Source, keys: Sequence[str], horizon: int) -> Query:
 
     A NULL created time counts as the oldest.
     """
-    return _WHERE_SUPERSEDED(rows=rows, condition=_superseded(keys, horizon))
+    return _WHERE_SUPERSEDED(rows=rows, condition=_superseded_condition(keys, horizon))
 
 
 def without_superseded(rows: Source, keys: Sequence[str], horizon: int) -> Query:
     """The rows of a log that are not `superseded_rows`."""
-    return _WHERE_NOT_SUPERSEDED(rows=rows, condition=_superseded(keys, horizon))
+    return _WHERE_NOT_SUPERSEDED(rows=rows, condition=_superseded_condition(keys, horizon))
 
 
-def _superseded(keys: Sequence[str], horizon: int) -> exp.Expr:
+def _superseded_condition(keys: Sequence[str], horizon: int) -> exp.Expr:
     return _SUPERSEDED(newest=_NEWEST_KNOWN(keys=columns(keys), horizon=number(horizon)))

@@ -77,7 +77,7 @@ def window_values(plan: GridPlan, bounds: Bounds, relations: Relations) -> str:
         if window != plan.step
     )
     combined = dict.fromkeys(
-        f"{_over(plan, part, feature)} AS {_combined(part, feature)}" for feature, aggregate in plan.tiled for part in aggregate.parts
+        f"{_over(plan, part, feature)} AS {_combined_name(part, feature)}" for feature, aggregate in plan.tiled for part in aggregate.parts
     )
     known = "__fs_c" if plan.longest == plan.step else f"max(__fs_c) OVER w{plan.longest}"
     joined = (
@@ -86,9 +86,9 @@ def window_values(plan: GridPlan, bounds: Bounds, relations: Relations) -> str:
         f"{f'{chr(10)}WINDOW {windows}' if windows else ''}\n) v"
     )
     if plan.ordered:
-        joined += f"\nJOIN (\n{_ordered(plan, bounds, relations)}\n) o ON {same_columns((*plan.keys, GRID), 'v', 'o')}"
+        joined += f"\nJOIN (\n{_select_ordered(plan, bounds, relations)}\n) o ON {same_columns((*plan.keys, GRID), 'v', 'o')}"
     own = [
-        f"{aggregate.value.format(*(_combined(part, feature) for part in aggregate.parts))} AS {quoted(feature.name)}"
+        f"{aggregate.value.format(*(_combined_name(part, feature) for part in aggregate.parts))} AS {quoted(feature.name)}"
         for feature, aggregate in plan.tiled
     ]
     other = [f"o.{quoted(feature.name)}" for feature, _ in plan.ordered]
@@ -102,11 +102,11 @@ def _over(plan: GridPlan, part: aggregates.PartialAggregate, feature: WindowedFe
     return part.name if feature.window == plan.step else part.combine.format(part.name, over=f"OVER w{feature.window}")
 
 
-def _combined(part: aggregates.PartialAggregate, feature: WindowedFeature) -> str:
+def _combined_name(part: aggregates.PartialAggregate, feature: WindowedFeature) -> str:
     return f"{part.name}_{feature.window // 1_000_000}"
 
 
-def _ordered(plan: GridPlan, bounds: Bounds, relations: Relations) -> str:
+def _select_ordered(plan: GridPlan, bounds: Bounds, relations: Relations) -> str:
     """The features that need the events in order: events and points of a key are merged, and a window is a frame that ends at a point."""
     time = f"epoch_us({TIME})"
     values = [f"{item.sql(over=f' OVER w{feature.window}')} AS {quoted(feature.name)}" for feature, item in plan.ordered]

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from featurestore.compiler.log_diff import DELETED
-from featurestore.compiler.query import Query, Source, all_of, column, columns, named, number, same_columns, template
+from featurestore.compiler.query import Query, Source, all_of, column, columns, number, same_columns, template, with_name
 from featurestore.compiler.relations import Handle
 
 _AT = template("SELECT * REPLACE (make_timestamptz($at) AS feature_timestamp) FROM $rows")
@@ -34,7 +34,7 @@ def merged_rows(
     if not lacking:
         return _GIVEN(given=given)
     names = [*keys, "feature_timestamp"]
-    items = [*columns(names, "g"), *(named(column(name, "s" if name in lacking else "g"), name) for name in features)]
+    items = [*columns(names, "g"), *(with_name(column(name, "s" if name in lacking else "g"), name) for name in features)]
     return _MERGED(items=items, given=given, stored=stored, same=all_of(same_columns(names if timed else keys, "g", "s")))
 
 

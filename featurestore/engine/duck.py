@@ -183,7 +183,7 @@ class DuckSession:
 
     def batches(self, query: Query | Handle, rows: int = 65_536) -> pa.RecordBatchReader:
         sql = render(query)
-        with self._translated():
+        with self._translating_errors():
             self._watch.check()
             relation = self._connection.sql(one_statement(self._connection, sql, READS))
             refuse_inexact_types(relation.columns, relation.types)
@@ -238,13 +238,13 @@ class DuckSession:
 
     def _watch_batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         """Read a stream of DuckDB's; an error in it arrives as an OSError with DuckDB's text."""
-        with self._translated():
+        with self._translating_errors():
             for batch in reader:
                 self._watch.check()
                 yield batch
 
     @contextmanager
-    def _translated(self, disk: str | None = None) -> Iterator[None]:
+    def _translating_errors(self, disk: str | None = None) -> Iterator[None]:
         try:
             with translate_errors(self._watch, disk):
                 yield
@@ -255,7 +255,7 @@ class DuckSession:
 
     def _execute(self, sql: str, allowed: tuple[duckdb.StatementType, ...], disk: str | None = None) -> list[tuple[Any, ...]]:
         """Run one statement of an allowed type, and return its rows."""
-        with self._translated(disk):
+        with self._translating_errors(disk):
             self._watch.check()
             rows: list[tuple[Any, ...]] = self._connection.execute(one_statement(self._connection, sql, allowed)).fetchall()
             return rows

@@ -26,7 +26,7 @@ def refuse_pattern(pattern: str, folders: Sequence[Path]) -> None:
     """Raise RequestError for a path or pattern that may lead outside of the folders; no folder is listed."""
     steps = pattern.split("/")
     if "://" in pattern or pattern.startswith(("~", "file:")) or ".." in steps or "\0" in pattern:
-        raise _refused(pattern)
+        raise _refusal(pattern)
     first_wildcard = next((number for number, step in enumerate(steps) if listing.is_pattern(step)), len(steps))
     refuse_outside(["/".join(steps[:first_wildcard]) or ("/" if pattern.startswith("/") else ".")], folders, pattern)
 
@@ -37,10 +37,10 @@ def refuse_outside(paths: Iterable[str], folders: Sequence[Path], pattern: str =
     for path in paths:
         resolved = Path(os.path.realpath(path))
         if not any(resolved.is_relative_to(folder) for folder in real):
-            raise _refused(pattern or path)
+            raise _refusal(pattern or path)
 
 
-def _refused(pattern: str) -> RequestError:
+def _refusal(pattern: str) -> RequestError:
     return RequestError(
         f"path '{pattern}': a server reads files only below the folders that its setting source_folders names, by a path without '..' or"
         " '~'; load the rows into an Iceberg table, or have that setting name their folder",

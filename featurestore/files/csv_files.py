@@ -56,7 +56,9 @@ def read_csv_files(engine: Engine, paths: Sequence[str], csv: Csv, times: Sequen
         name: folders.folder_type([path_values.get(name) for path_values in from_paths])
         for name in dict.fromkeys(name for path_values in from_paths for name in path_values)
     }
-    columns_of_files = [(*header, *_unnamed(header, path_values)) for header, path_values in zip(headers, from_paths, strict=True)]
+    columns_of_files = [
+        (*header, *_columns_from_paths(header, path_values)) for header, path_values in zip(headers, from_paths, strict=True)
+    ]
     columns = merge_columns(paths, columns_of_files)
     for name in csv.types:
         if name not in columns.names.values():
@@ -73,7 +75,7 @@ def read_csv_files(engine: Engine, paths: Sequence[str], csv: Csv, times: Sequen
     )
 
 
-def _unnamed(header: Sequence[str], from_paths: Mapping[str, str | None]) -> list[str]:
+def _columns_from_paths(header: Sequence[str], from_paths: Mapping[str, str | None]) -> list[str]:
     own = {name.lower() for name in header}
     return [name for name in from_paths if name.lower() not in own]
 
@@ -83,7 +85,7 @@ def _parts(
 ) -> list[_Part]:
     groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
     for path, header, own in zip(paths, headers, from_paths, strict=True):
-        groups.setdefault((header, tuple(_unnamed(header, own))), []).append(path)
+        groups.setdefault((header, tuple(_columns_from_paths(header, own))), []).append(path)
     names = columns.names
     return [
         _Part(tuple(found), header, {names[name.lower()]: name for name in header}, {names[name.lower()]: name for name in own})

@@ -111,7 +111,7 @@ def _lines(path: str, csv_format: Csv, text: io.TextIOWrapper) -> Iterator[tuple
             raise _wrong(path, line, f"cannot be read as CSV ({error}); is a quote missing?") from error
         except UnicodeError as error:
             # The reader decodes ahead of the lines that it returns.
-            raise _undecoded(path, csv_format, line) from error
+            raise _decode_error(path, csv_format, line) from error
         if cells is None:
             return
         if cells:
@@ -119,7 +119,7 @@ def _lines(path: str, csv_format: Csv, text: io.TextIOWrapper) -> Iterator[tuple
         line = records.line_num + 1
 
 
-def _undecoded(path: str, csv_format: Csv, line: int) -> RequestError:
+def _decode_error(path: str, csv_format: Csv, line: int) -> RequestError:
     """The error for the first line that cannot be decoded."""
     with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as raw:
         for number, content in enumerate(raw, start=1):

@@ -70,7 +70,7 @@ def widen(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
         return pa.decimal128(precision, scale) if precision <= 38 else None
     if is_.is_timestamp(left) and is_.is_timestamp(right):
         return pa.timestamp("us", left.tz) if left.tz == right.tz else None
-    return _nested(left, right)
+    return _widen_nested(left, right)
 
 
 def common_type(data_types: list[pa.DataType]) -> pa.DataType | None:
@@ -109,7 +109,7 @@ def _integer(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
     return _SIGNED.get(max(signed_type.bit_width, unsigned_type.bit_width * 2))
 
 
-def _nested(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
+def _widen_nested(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
     is_ = pa.types
     if is_.is_list(left) and is_.is_list(right):
         element = _inner(left.value_type, right.value_type)

@@ -71,7 +71,7 @@ def with_translated_errors(catalog: Catalog) -> Catalog:
     """Make a catalog raise our errors when it cannot be reached; its errors about tables and namespaces stay pyiceberg's."""
     for name in _CATALOG_CALLS:
         if hasattr(catalog, name):
-            setattr(catalog, name, _translated(catalog, name))
+            setattr(catalog, name, _translate(catalog, name))
     return catalog
 
 
@@ -133,7 +133,7 @@ def _messages() -> tuple[tuple[tuple[type[Exception], ...], str, str], ...]:
     )
 
 
-def _translated(catalog: Catalog, name: str) -> Callable[..., Any]:
+def _translate(catalog: Catalog, name: str) -> Callable[..., Any]:
     verb = name.replace("_", " ")
 
     @wraps(getattr(catalog, name))

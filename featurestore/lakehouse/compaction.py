@@ -58,7 +58,7 @@ class FileGroup:
         """The total size in bytes."""
         return sum(task.file.file_size_in_bytes for task in self.tasks)
 
-    def fragmented(self) -> "FileGroup | None":
+    def small_files(self) -> "FileGroup | None":
         """The small files of the group; None if they are too few to be worth a rewrite."""
         small = tuple(task for task in self.tasks if task.file.file_size_in_bytes < SMALL_BYTES)
         return FileGroup(self.snapshot_id, small) if len(small) >= MIN_SMALL_FILES else None
@@ -104,7 +104,7 @@ class Rewrite:
         Memory is bounded by one row group. Raises: TypeMismatch, RequestError, OutOfResources; every new file is deleted then.
         """
         rows = max(ROW_GROUP_ROWS, group.rows * TARGET_BYTES // max(group.bytes, 1))
-        with self._new.discarded_on(BaseException):
+        with self._new.discard_on(BaseException):
             for portion in _split_rows(cast_batches(batches, self._schema, self._table.name), rows):
                 self._new.write(portion, group_rows=group_rows(group.rows))
         self._old += [task.file for task in group.tasks]
@@ -129,12 +129,12 @@ class Rewrite:
             self._refuse_gone(fresh)
             before = fresh.snapshot_id
             with translating_errors(f"writing the metadata of {fresh.name}"):
-                transaction, made = self._staged(fresh, notes)
+                transaction, made = self._stage(fresh, notes)
             return transaction
 
-        with self._new.discarded_on(BaseException):
+        with self._new.discard_on(BaseException):
             fresh = reload(self._table)
-            commit(fresh, stage, undone="its files were not compacted", sending=self._new.sent)
+            commit(fresh, stage, undone="its files were not compacted", sending=self._new.sending_commit)
         self._table.show(fresh)
         return before, made
 
@@ -144,7 +144,7 @@ class Rewrite:
         if not all(file.file_path in paths for file in self._old):
             raise CommitConflict(f"{table.name} was rewritten by another process meanwhile; this compaction was dropped")
 
-    def _staged(self, table: Table, notes: Notes) -> tuple[Transaction, int]:
+    def _stage(self, table: Table, notes: Notes) -> tuple[Transaction, int]:
         summary, properties = notes(table)
         transaction = begin(table)
         stage_properties(transaction, table, properties)

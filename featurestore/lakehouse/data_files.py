@@ -71,7 +71,7 @@ class DataFiles:
 
         Raises: OutOfResources when the disk is full. After any failure the files are deleted.
         """
-        with self.discarded_on(BaseException), self._room():
+        with self.discard_on(BaseException), self._room():
             for group in _split_by_month(batches, month_of):
                 self._write_file(group, group_rows)
         return self
@@ -158,7 +158,7 @@ class DataFiles:
         self.paths, self.rows, self._folders = [], 0, {}
 
     @contextmanager
-    def discarded_on(self, *failures: type[BaseException]) -> Iterator[None]:
+    def discard_on(self, *failures: type[BaseException]) -> Iterator[None]:
         """Delete the files if the block raises one of these, which must mean that nothing was committed."""
         try:
             yield
@@ -172,7 +172,7 @@ class DataFiles:
         return f"{self._run}-{self._made - 1:05d}"
 
     @contextmanager
-    def sent(self) -> Iterator[None]:
+    def sending_commit(self) -> Iterator[None]:
         """Run a block that sends a commit of the files: from then on they are deleted only if the commit is known not to have landed."""
         self._sent = True
         try:

@@ -25,7 +25,7 @@ class BoundedSqlCatalog(SqlCatalog):
         connect = DRIVERS[self.engine.driver](seconds)
 
         @event.listens_for(self.engine, "do_connect")
-        def bounded(dialect: Any, record: Any, args: Any, options: dict[str, Any]) -> Any:
+        def connect_with_limit(dialect: Any, record: Any, args: Any, options: dict[str, Any]) -> Any:
             return connect(*args, **options)
 
         super()._init_catalog()
@@ -39,11 +39,11 @@ def _psycopg2(seconds: float) -> Callable[..., Any]:
 
     class BoundedCursor(cursor):  # type: ignore[misc]
         def execute(self, *args: Any, **options: Any) -> Any:
-            with _bounded(self.connection, seconds, psycopg2.OperationalError):
+            with _time_limit(self.connection, seconds, psycopg2.OperationalError):
                 return super().execute(*args, **options)
 
         def executemany(self, *args: Any, **options: Any) -> Any:
-            with _bounded(self.connection, seconds, psycopg2.OperationalError):
+            with _time_limit(self.connection, seconds, psycopg2.OperationalError):
                 return super().executemany(*args, **options)
 
     class BoundedConnection(connection):  # type: ignore[misc]
@@ -51,11 +51,11 @@ def _psycopg2(seconds: float) -> Callable[..., Any]:
             return super().cursor(*args, **{"cursor_factory": BoundedCursor, **options})
 
         def commit(self) -> None:
-            with _bounded(self, seconds, psycopg2.OperationalError):
+            with _time_limit(self, seconds, psycopg2.OperationalError):
                 super().commit()
 
         def rollback(self) -> None:
-            with _bounded(self, seconds, psycopg2.OperationalError):
+            with _time_limit(self, seconds, psycopg2.OperationalError):
                 super().rollback()
 
     return functools.partial(psycopg2.connect, connection_factory=BoundedConnection)
@@ -67,7 +67,7 @@ def _psycopg(seconds: float) -> Callable[..., Any]:
 
     class BoundedConnection(psycopg.Connection):  # type: ignore[misc]
         def wait(self, *args: Any, **options: Any) -> Any:
-            with _bounded(self, seconds, psycopg.OperationalError):
+            with _time_limit(self, seconds, psycopg.OperationalError):
                 return super().wait(*args, **options)
 
     connect: Callable[..., Any] = BoundedConnection.connect
@@ -79,7 +79,7 @@ DRIVERS = {"psycopg2": _psycopg2, "psycopg": _psycopg}
 
 
 @contextmanager
-def _bounded(connection: Any, seconds: float, error_type: type[Exception]) -> Iterator[None]:
+def _time_limit(connection: Any, seconds: float, error_type: type[Exception]) -> Iterator[None]:
     """Shut the connection down if the server does not answer in time; `error_type` is what the driver raises then."""
     late = threading.Event()
     timer = threading.Timer(seconds, _hang_up, (connection.fileno(), late))

@@ -120,8 +120,8 @@ def _commit_files(
         snapshot_id = snapshot.snapshot_id
         return transaction
 
-    with files.discarded_on(BaseException):
-        done = commit(table, stage, attempts=attempts, undone="nothing was written", sending=files.sent)
+    with files.discard_on(BaseException):
+        done = commit(table, stage, attempts=attempts, undone="nothing was written", sending=files.sending_commit)
     if not done:
         files.discard()
         return None
@@ -160,7 +160,7 @@ def replace_rows(
     schema = _registered_schema(table, batches.schema)
     arrow = type_mapping.arrow_schema(schema, ids=True)
     files = DataFiles(table, arrow).write(cast_batches(batches, arrow, identifier))
-    with files.discarded_on(BaseException):
+    with files.discard_on(BaseException):
         final_summary = summary() if callable(summary) else summary
     snapshot_id = 0
 
@@ -172,8 +172,8 @@ def replace_rows(
             transaction, snapshot_id = _replacement(fresh, schema.schema_id, files, final_summary, tag)
         return transaction
 
-    with files.discarded_on(BaseException):
-        commit(table, stage, undone="nothing was written", sending=files.sent)
+    with files.discard_on(BaseException):
+        commit(table, stage, undone="nothing was written", sending=files.sending_commit)
     return snapshot_id
 
 

@@ -85,7 +85,7 @@ def with_overrides(store: FeatureStore, stamp: Stamp, columns: Mapping[str, Valu
     plan, sql_types, result = stamp.plan, sql_types_of(stamp.plan), dict(columns)
     for name in plan.looked_up_names:
         if name in sent:
-            result[name] = _merged([coerce_value(value, sql_types[name], f"the feature '{name}'") for value in sent[name]], columns[name])
+            result[name] = _merge([coerce_value(value, sql_types[name], f"the feature '{name}'") for value in sent[name]], columns[name])
     if plan.derived and any(name in sent for name in plan.looked_up_names):
         fields = {name: to_list(result[name]) for name, _ in plan.request}
         computed = store_access.derive_features(store, plan, fields, [to_list(result[name]) for name in plan.looked_up_names])
@@ -93,7 +93,7 @@ def with_overrides(store: FeatureStore, stamp: Stamp, columns: Mapping[str, Valu
     for name, _ in plan.derived:
         if name in sent:
             numeric = next((column.numeric for column in stamp.inputs if column.name == name), False)
-            result[name] = _merged([_derived(value, numeric, name) for value in sent[name]], result[name])
+            result[name] = _merge([_convert_derived(value, numeric, name) for value in sent[name]], result[name])
     return result
 
 
@@ -122,7 +122,7 @@ def _without_missing(given: SentFeatures) -> SentFeatures:
     return {name: values for name, values in sent.items() if any(value is not None for value in values)}
 
 
-def _derived(value: Any, numeric: bool, name: str) -> Any:
+def _convert_derived(value: Any, numeric: bool, name: str) -> Any:
     """Convert a derived feature from the caller, which has no declared type: to a number if the model reads one."""
     if numeric and not isinstance(value, bool):
         return coerce(value, "DOUBLE", f"the feature '{name}'")
@@ -139,5 +139,5 @@ def _refuse_nan(given: SentFeatures, sql_types: Mapping[str, str]) -> None:
             )
 
 
-def _merged(sent: Sequence[Any], looked_up: Values) -> list[Any]:
+def _merge(sent: Sequence[Any], looked_up: Values) -> list[Any]:
     return [other if value is None else value for value, other in zip(sent, to_list(looked_up), strict=True)]

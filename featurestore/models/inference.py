@@ -59,14 +59,14 @@ def record_predictions(
     rows: dict[str, Any] = {
         "request_id": _request_ids(count),
         "predicted_at": pa.repeat(pa.scalar(now, MOMENT), count),
-        "model": _repeated(name, count),
-        "version": _repeated(version, count),
-        "model_id": _repeated(native.model.metadata.model_id, count),
-        "run_id": _repeated(native.model.metadata.run_id, count),
-        "training_set": _repeated(stamp.training_set, count),
+        "model": _repeat(name, count),
+        "version": _repeat(version, count),
+        "model_id": _repeat(native.model.metadata.model_id, count),
+        "run_id": _repeat(native.model.metadata.run_id, count),
+        "training_set": _repeat(stamp.training_set, count),
         "as_of": pa.repeat(pa.scalar(now, MOMENT), count) if found.as_of is None else found.as_of,
         "overridden": _overridden(found, count),
-        "snapshots": _repeated(json.dumps(snapshots, separators=(",", ":")), count),
+        "snapshots": _repeat(json.dumps(snapshots, separators=(",", ":")), count),
     }
     rows |= _value_columns(table, {**_values(native, found), PREDICTION: plain_values(predictions)})
     for field in tables.arrow_schema(table):
@@ -138,5 +138,5 @@ def _request_ids(count: int) -> pa.Array:
     return pc.binary_join_element_wise(uuid.uuid4().hex, numbers, "-")
 
 
-def _repeated(value: str | None, count: int) -> pa.Array:
+def _repeat(value: str | None, count: int) -> pa.Array:
     return pa.repeat(pa.scalar(value, pa.string()), count)

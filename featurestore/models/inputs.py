@@ -58,7 +58,7 @@ def choose_inputs(
     mlflow.pyfunc.PythonModel; without names it gets all request fields and features.
     Raises: RequestError for a column that is neither a feature nor a key or request field, and for a model whose columns nobody names.
     """
-    declared = _declared(signature)
+    declared = _signature_types(signature)
     own = list(declared) or _own_names(native)
     if requested is None and not own and not by_name:
         raise RequestError(
@@ -109,7 +109,7 @@ def _input(name: str, kind: str, manifest: Mapping[str, Any], plan: ServicePlan)
     return Input(name, role, kind, False)
 
 
-def _declared(signature: Any) -> dict[str, str]:
+def _signature_types(signature: Any) -> dict[str, str]:
     """The columns of a signature with the names of their Arrow types, "" for other types."""
     schema = getattr(signature, "inputs", None)
     if schema is None or not schema.has_input_names() or schema.is_tensor_spec():

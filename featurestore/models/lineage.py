@@ -47,7 +47,7 @@ def trained_on(table: str, snapshot_id: int | str | None, store: FeatureStore | 
     client = mlflow.MlflowClient()
     models: dict[tuple[str, str], dict[str, Any]] = {}
     with asking("feature table", table):
-        for model in _logged(filter_):
+        for model in _search_logged_models(filter_):
             versions = json.loads(model.tags.get("mlflow.modelVersions", "[]"))
             entries = {
                 "model_id": model.model_id,
@@ -114,7 +114,7 @@ def _set_alias(store: FeatureStore, name: str, alias: str, version: int | str | 
         record.settle()
 
 
-def _logged(filter_: str) -> Iterator[Any]:
+def _search_logged_models(filter_: str) -> Iterator[Any]:
     experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
     if experiments:
         yield from mlflow.search_logged_models(experiment_ids=experiments, filter_string=filter_, output_format="list")

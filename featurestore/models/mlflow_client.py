@@ -49,9 +49,9 @@ def asking(kind: str, name: str, uri: str | None = None) -> Iterator[None]:
             ) from error
         if error.error_code not in ABSENT:
             raise NotReady(f"{place(uri)} did not respond to a request for {kind} {name}: {error}") from error
-        raise NotFound(kind, name, _known(name, uri), place(uri)) from error
+        raise NotFound(kind, name, _registered_addresses(name, uri), place(uri)) from error
     except FileNotFoundError as error:
-        raise NotFound(kind, name, _known(name, uri), place(uri)) from error
+        raise NotFound(kind, name, _registered_addresses(name, uri), place(uri)) from error
 
 
 def local_path(model_uri: str) -> str:
@@ -64,7 +64,7 @@ def place(uri: str | None = None) -> str:
     return f"MLflow at {without_secrets(uri or mlflow.get_tracking_uri())}"
 
 
-def _known(name: str, uri: str | None) -> list[str]:
+def _registered_addresses(name: str, uri: str | None) -> list[str]:
     """The addresses of the registered models in the form of `name`; none if MLflow stops responding."""
     try:
         models = mlflow.MlflowClient(uri).search_registered_models(max_results=100)

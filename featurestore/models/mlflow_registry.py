@@ -1,6 +1,5 @@
 """What MLflow says of models and versions now: read in pages, and again only for the registered models that changed."""
 
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,7 +38,7 @@ class MlflowRegistry:
     """Reads the stamped models of one MLflow; it remembers the versions of registered models that have not changed since."""
 
     uri: str
-    _changed_at: dict[str, int] = field(default_factory=dict)
+    _update_times: dict[str, int] = field(default_factory=dict)
     _versions: dict[str, list[Any]] = field(default_factory=dict)
 
     @property
@@ -48,7 +47,10 @@ class MlflowRegistry:
 
     def read(self) -> MlflowModels:
         """All stamped models, their versions and aliases. The cost is that of the logged models and of the versions that changed."""
-        logged = {model.model_id: _stamped(model.name, None, model.model_id, model.source_run_id, model.tags) for model in self._logged()}
+        logged = {
+            model.model_id: _stamp_of(model.name, None, model.model_id, model.source_run_id, model.tags)
+            for model in self._search_logged_models()
+        }
         models = {model.name: model for model in _pages(self._client.search_registered_models)}
         self._read_versions(models)
         found = {(name, str(one.version)): one for name, versions in self._versions.items() for one in versions}
@@ -78,7 +80,7 @@ class MlflowRegistry:
             return False
         return True
 
-    def _logged(self) -> Iterator[Any]:
+    def _search_logged_models(self) -> Iterator[Any]:
         experiments = [experiment.experiment_id for experiment in _pages(self._client.search_experiments)]
         for first in range(0, len(experiments), PAGE):
             chunk, token = experiments[first : first + PAGE], None
@@ -93,8 +95,8 @@ class MlflowRegistry:
 
     def _read_versions(self, models: Mapping[str, Any]) -> None:
         """Read the versions of the models that are new, or changed since the newest change that was seen: those of the same moment too."""
-        seen = max(self._changed_at.values(), default=0)
-        changed = [name for name, model in models.items() if name not in self._versions or _changed_at(model) >= seen]
+        seen = max(self._update_times.values(), default=0)
+        changed = [name for name, model in models.items() if name not in self._versions or _update_time(model) >= seen]
         if not self._versions:
             self._versions = {name: [] for name in models}
             for one in _pages(self._client.search_model_versions):
@@ -103,7 +105,7 @@ class MlflowRegistry:
             for name in changed:
                 self._versions[name] = list(_pages(self._client.search_model_versions, filter_string=name_filter(name)))
         self._versions = {name: self._versions[name] for name in models}
-        self._changed_at = {name: _changed_at(model) for name, model in models.items()}
+        self._update_times = {name: _update_time(model) for name, model in models.items()}
 
 
 def name_filter(name: str) -> str:
@@ -119,12 +121,7 @@ def snapshots_of(tags: Mapping[str, str]) -> dict[str, int | None]:
     return {table: int(value) if value.isdigit() else None for table, value in found.items()}
 
 
-def registered_as(tags: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The registered versions of a logged model, from its tags."""
-    return [(entry["name"], str(entry["version"])) for entry in json.loads(tags.get("mlflow.modelVersions", "[]"))]
-
-
-def _stamped(name: str, version: str | None, model_id: str | None, run_id: str | None, tags: Mapping[str, str]) -> Stamped:
+def _stamp_of(name: str, version: str | None, model_id: str | None, run_id: str | None, tags: Mapping[str, str]) -> Stamped:
     return Stamped(name, version, model_id, run_id, tags[TRAINING_SET], snapshots_of(tags))
 
 
@@ -147,7 +144,7 @@ def _version(
     return None if origin is None else Stamped(*own[:2], origin.model_id, origin.run_id, origin.training_set, origin.snapshots, stage)
 
 
-def _changed_at(model: Any) -> int:
+def _update_time(model: Any) -> int:
     return int(model.last_updated_timestamp or 0)
 
 

@@ -67,7 +67,7 @@ def alias_links(facts: VersionFacts, events: Events, asked: str | None) -> Itera
 
 def traffic_links(facts: VersionFacts, events: Events) -> Iterator[Link]:
     """The periods of traffic that were recorded for the model."""
-    periods = [_shown(event) for event in events if event["model"] == facts.name and event["event"].startswith("traffic")]
+    periods = [_event_details(event) for event in events if event["model"] == facts.name and event["event"].startswith("traffic")]
     if periods:
         yield Link("traffic", facts.name, {"periods": periods})
 
@@ -92,7 +92,9 @@ def _alias_link(facts: VersionFacts, alias: str, history: Events) -> Link:
         elif approver is None:
             problems.append(f"the alias was set at {newest['at']} without an approver")
         problems += _metric_problems(facts, newest)
-    return Link("alias", alias, {"approver": approver, "history": [_shown(event) for event in history]}, tuple(verified), tuple(problems))
+    return Link(
+        "alias", alias, {"approver": approver, "history": [_event_details(event) for event in history]}, tuple(verified), tuple(problems)
+    )
 
 
 def _metric_problems(facts: VersionFacts, event: Mapping[str, Any]) -> Iterator[str]:
@@ -102,7 +104,7 @@ def _metric_problems(facts: VersionFacts, event: Mapping[str, Any]) -> Iterator[
             yield f"the metric {name} was {value} at the promotion, and is {facts.metrics.get(name)} now"
 
 
-def _shown(event: Mapping[str, Any]) -> dict[str, Any]:
+def _event_details(event: Mapping[str, Any]) -> dict[str, Any]:
     names = ("at", "event", "version", "alias", "approver", "reason", "origin", "details")
     return {name: event[name] for name in names if event[name] not in (None, {})}
 

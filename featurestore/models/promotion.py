@@ -46,7 +46,7 @@ def promote(
     """
     requirement = None if require is None else parse_requirement(check_name(require, "require"))
     change = _Change("promote", name, alias, approver, reason, require)
-    with _opened(store) as runtime:
+    with _open_runtime(store) as runtime:
         record = AliasRecord(runtime, name, alias)
         number = str(check_version(version))
         with read_facts(f"models:/{name}/{number}", runtime.settings) as facts:
@@ -55,7 +55,7 @@ def promote(
                 return change.result(number, before, changed=False)
             _refuse_archived(facts)
             problems, verified = _problems(runtime, facts, check_flag(deep, "deep"))
-            used, unmet = _required(requirement, facts)
+            used, unmet = _check_requirement(requirement, facts)
             if problems or unmet:
                 raise Conflict(
                     f"version {number} of model {name} was not promoted to '{alias}': {'; '.join([*problems, *unmet])}",
@@ -72,7 +72,7 @@ def demote(
 ) -> AliasChange:
     """Remove an alias of a registered model, and record who did it and why. Raises: NotFound if there is no such alias; CommitConflict."""
     change = _Change("demote", name, alias, approver, reason)
-    with _opened(store) as runtime:
+    with _open_runtime(store) as runtime:
         record = AliasRecord(runtime, name, alias)
         before = model_versions.resolve_version(name, alias=alias)
         with read_facts(f"models:/{name}/{before}", runtime.settings) as facts:
@@ -89,7 +89,7 @@ def rollback(
     had the alias, or it is not as it was; CommitConflict.
     """
     change = _Change("rollback", name, alias, approver, reason)
-    with _opened(store) as runtime:
+    with _open_runtime(store) as runtime:
         record = AliasRecord(runtime, name, alias)
         before = model_versions.resolve_version(name, alias=alias)
         number = _previous(record.events, before)
@@ -120,7 +120,7 @@ def archive(
     """
     change = _Change("restore" if check_flag(restore, "restore") else "archive", name, None, approver, reason)
     number, stage = str(check_version(version)), "None" if restore else ARCHIVED
-    with _opened(store) as runtime:
+    with _open_runtime(store) as runtime:
         record = AliasRecord(runtime, name, stage_subject(number))
         with read_facts(f"models:/{name}/{number}", runtime.settings) as facts:
             if (facts.stage or "None") == stage:
@@ -166,7 +166,7 @@ class _Change:
 
 
 @contextmanager
-def _opened(store: FeatureStore | None) -> Iterator[Runtime]:
+def _open_runtime(store: FeatureStore | None) -> Iterator[Runtime]:
     """The runtime of a store, after a look at MLflow, whose requests are limited."""
     check_store(store)
     used_store = store if store is not None else FeatureStore()
@@ -188,7 +188,7 @@ def _problems(runtime: Runtime, facts: VersionFacts, deep: bool) -> tuple[list[s
     return problems, [f"{link.title}: {verified}" for link in links for verified in link.verified]
 
 
-def _required(requirement: Requirement | None, facts: VersionFacts) -> tuple[dict[str, float], list[str]]:
+def _check_requirement(requirement: Requirement | None, facts: VersionFacts) -> tuple[dict[str, float], list[str]]:
     """The values of the metrics of a requirement, and why it is not met; empty if it is."""
     if requirement is None:
         return {}, []

@@ -64,10 +64,10 @@ def _replay(store: FeatureStore, native: Native, table: Table, row: Mapping[str,
     except FeatureStoreError as error:
         return _result(table, row, inputs, [], None, [f"it cannot be computed again: {error.message}"])
     again = {name: to_list(found.columns[name])[0] for name in stamp.features}
-    replayed = [_compared(name, logged[name], again[name], name in row["overridden"]) for name in stamp.features]
+    replayed = [_compare(name, logged[name], again[name], name in row["overridden"]) for name in stamp.features]
     predicted = inference.plain_values(pa.array([prediction]))
     column = inference.column_of(inference.PREDICTION, predicted.type, known)
-    result = _compared("prediction", row[column], predicted.to_pylist()[0])
+    result = _compare("prediction", row[column], predicted.to_pylist()[0])
     return _result(table, row, inputs, replayed, result, list(_reasons(replayed, result)))
 
 
@@ -77,7 +77,7 @@ def _free_name(name: str, taken: Collection[str]) -> str:
     return name
 
 
-def _compared(name: str, logged: Any, replayed: Any, overridden: bool = False) -> ReplayedValue:
+def _compare(name: str, logged: Any, replayed: Any, overridden: bool = False) -> ReplayedValue:
     return ReplayedValue(name, _plain(logged), _plain(replayed), _same(logged, replayed), overridden)
 
 

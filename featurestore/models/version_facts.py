@@ -59,7 +59,7 @@ def read_facts(model_uri: str, settings: Settings) -> Iterator[VersionFacts]:
             with asking("model", address):
                 registered = client.get_model_version(name, version)
             tags["version"] = dict(registered.tags)
-        logged = _logged(client, meta.model_id)
+        logged = _get_logged_model(client, meta.model_id)
         if logged is not None:
             tags["logged model"] = dict(logged.tags)
         run_id = meta.run_id or (registered.run_id if registered is not None else None)
@@ -86,7 +86,7 @@ def metrics_of(name: str, version: str) -> dict[str, float]:
     client = mlflow.MlflowClient()
     with asking("model", f"models:/{name}/{version}"):
         registered = client.get_model_version(name, version)
-    return _metrics(_run(client, registered.run_id), _logged(client, registered.model_id))
+    return _metrics(_run(client, registered.run_id), _get_logged_model(client, registered.model_id))
 
 
 def _metrics(run: Any, logged: Any) -> dict[str, float]:
@@ -94,7 +94,7 @@ def _metrics(run: Any, logged: Any) -> dict[str, float]:
     return {**of_run, **({} if logged is None else {metric.key: metric.value for metric in logged.metrics or ()})}
 
 
-def _logged(client: Any, model_id: str | None) -> Any:
+def _get_logged_model(client: Any, model_id: str | None) -> Any:
     """MLflow's logged model; None if there is none any more."""
     return None if not model_id else _existing(lambda: client.get_logged_model(model_id), f"models:/{model_id}")
 

@@ -47,12 +47,12 @@ def encode_key(parts: Sequence[Any]) -> bytes | None:
         if type(part) not in _PLAIN:
             if any(other is None for other in parts):
                 return None
-            return _bounded(_encode([_part(other) for other in parts]))
+            return _limit_length(_encode([_part(other) for other in parts]))
     try:
         encoded = _encode(parts)
     except (OverflowError, UnicodeEncodeError):
-        return _bounded(_encode([_part(part) for part in parts]))
-    return encoded if len(encoded) <= LIMIT else _bounded(encoded)
+        return _limit_length(_encode([_part(part) for part in parts]))
+    return encoded if len(encoded) <= LIMIT else _limit_length(encoded)
 
 
 def encode_plain_keys(columns: Sequence[Sequence[Any]]) -> list[bytes | None]:
@@ -60,7 +60,7 @@ def encode_plain_keys(columns: Sequence[Sequence[Any]]) -> list[bytes | None]:
     if any(None in column for column in columns):
         return [encode_key(parts) for parts in zip(*columns, strict=True)]
     keys: list[bytes | None] = [_encode(parts) for parts in zip(*columns, strict=True)]
-    return keys if max(map(len, keys)) <= LIMIT else [_bounded(key) for key in keys]  # type: ignore[arg-type]
+    return keys if max(map(len, keys)) <= LIMIT else [_limit_length(key) for key in keys]  # type: ignore[arg-type]
 
 
 def decode_key(encoded: bytes) -> tuple[Any, ...] | None:
@@ -86,7 +86,7 @@ def encode_keys(columns: Sequence[pa.Array], names: Sequence[str], kinds: Sequen
     encoded = cells.joined()
     if (pc.max(pc.binary_length(encoded)).as_py() or 0) <= LIMIT:
         return encoded
-    return pa.array([_bounded(key) for key in encoded.to_pylist()], pa.binary())
+    return pa.array([_limit_length(key) for key in encoded.to_pylist()], pa.binary())
 
 
 def _add(cells: MsgpackColumns, column: pa.Array, name: str, kind: str) -> None:
@@ -113,7 +113,7 @@ def _add(cells: MsgpackColumns, column: pa.Array, name: str, kind: str) -> None:
         cells.strings(array)
 
 
-def _bounded(encoded: bytes) -> bytes:
+def _limit_length(encoded: bytes) -> bytes:
     return encoded if len(encoded) <= LIMIT else _HASHED + hashlib.blake2b(encoded, digest_size=32).digest()
 
 

@@ -59,7 +59,7 @@ class MsgpackColumns:
 
     def shortest_integers(self, array: pa.Array) -> None:
         """Append each integer in its shortest form, as msgspec encodes a single one; NULL is not allowed."""
-        values = _filled(array)
+        values = _fill_nulls(array)
         cells = np.empty((self.rows, 9), np.uint8)
         cells[:, 1:] = big_endian(values, ">i8")
         keep = np.zeros((self.rows, 9), np.bool_)
@@ -73,7 +73,7 @@ class MsgpackColumns:
     def strings(self, array: pa.Array) -> None:
         """Append strings as str, binary values as bin, in their shortest form; nil for NULL."""
         text = pa.types.is_string(array.type)
-        lengths = _filled(pc.binary_length(array)).astype(np.int64)
+        lengths = _fill_nulls(pc.binary_length(array)).astype(np.int64)
         longest = int(lengths.max()) if len(lengths) else 0
         nulls = _nulls(array)
         if text and longest < 32:
@@ -145,6 +145,6 @@ def _nulls(array: pa.Array) -> Flags | None:
     return array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
 
 
-def _filled(array: pa.Array) -> NDArray[Any]:
+def _fill_nulls(array: pa.Array) -> NDArray[Any]:
     filled: NDArray[Any] = (pc.fill_null(array, 0) if array.null_count else array).to_numpy(zero_copy_only=False)
     return filled

@@ -118,7 +118,7 @@ def _encode_keys(part: pa.Table, shape: Shape) -> list[bytes]:
             part = part.filter(pc.is_valid(part.column(name)))
     if not part.num_rows:
         return []
-    keys: list[bytes] = encode_keys([_combined(part, name) for name in shape.keys], shape.keys, shape.key_kinds).to_pylist()
+    keys: list[bytes] = encode_keys([_combine_chunks(part, name) for name in shape.keys], shape.keys, shape.key_kinds).to_pylist()
     return keys
 
 
@@ -145,24 +145,24 @@ def _encode_part(part: pa.Table, shape: Shape) -> tuple[pa.Array, pa.Array] | No
     if not part.num_rows:
         return None
     part = part.combine_chunks()
-    keys = encode_keys([_combined(part, name) for name in shape.keys], shape.keys, shape.key_kinds)
+    keys = encode_keys([_combine_chunks(part, name) for name in shape.keys], shape.keys, shape.key_kinds)
     times = _times(part)
     newest = _newest(keys, times)
     if newest is not None:
         part, keys, times = part.take(newest).combine_chunks(), keys.take(newest), times[newest.to_numpy()]
     heads = pa.Array.from_buffers(pa.binary(VERSION_BYTES), part.num_rows, [None, pa.py_buffer(big_endian(times, ">u8"))])
-    stored = [to_stored(_combined(part, name), kind, name) for name, kind in zip(shape.columns, shape.kinds, strict=True)]
+    stored = [to_stored(_combine_chunks(part, name), kind, name) for name, kind in zip(shape.columns, shape.kinds, strict=True)]
     return keys, encode_values(heads.cast(pa.binary()), stored, shape.kinds)
 
 
-def _combined(part: pa.Table, name: str) -> pa.Array:
+def _combine_chunks(part: pa.Table, name: str) -> pa.Array:
     column = part.column(name)
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _times(part: pa.Table) -> Any:
     """Both times of each row as unsigned numbers of the same order; a NULL created_timestamp is 0."""
-    feature, created = (to_stored(_combined(part, name), "timestamp", name) for name in TIMES)
+    feature, created = (to_stored(_combine_chunks(part, name), "timestamp", name) for name in TIMES)
     if feature.null_count:
         raise TypeMismatch("feature_timestamp is NULL in a row; every row needs a feature_timestamp", column="feature_timestamp")
     times = np.empty((part.num_rows, 2), np.uint64)

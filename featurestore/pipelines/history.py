@@ -45,7 +45,7 @@ def table_history(runtime: Runtime, name: str) -> list[TableEvent]:
         at, by = times.parse(str(expiry["at"]), "at"), str(expiry["by"]) or None
         events.append(TableEvent(identifier, None, times.moment(at), by, f"expire {expiry['snapshots']} snapshots", 0, None))
     events.sort(key=lambda event: event.at, reverse=True)
-    created, creator = authors.created(table.properties)
+    created, creator = authors.creation(table.properties)
     if created is not None:
         events.append(TableEvent(identifier, None, times.moment(times.parse(created, "at")), creator, "create", 0, None))
     return events

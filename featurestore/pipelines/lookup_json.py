@@ -233,17 +233,17 @@ def _templates(plan: ServicePlan, derived_types: Sequence[str], tables: Sequence
     snapshots = {name: None if cursor is None or cursor.snapshot_id is None else str(cursor.snapshot_id) for name, cursor in cursors}
     watermarks = {name: None if cursor is None else times.text(cursor.materialized_through) for name, cursor in cursors}
     types = [*(sql_type for use in plan.uses for sql_type in use.feature_types), *(None for _ in derived_types)]
-    all_types = b',"types":' + _escaped(types) + (b',"derived_types":' + _escaped(derived_types) if derived_types else b"")
-    start = b'{"features":%b,"rows":' % _escaped(plan.feature_names)
+    all_types = b',"types":' + _escape(types) + (b',"derived_types":' + _escape(derived_types) if derived_types else b"")
+    start = b'{"features":%b,"rows":' % _escape(plan.feature_names)
     edition = newest_edition(None if table is None else table.edition for table in tables)
     edition_text = None if edition is None else str(edition)
-    middle = b',"snapshots":%b,"watermarks":%b,"edition":%b' % (_escaped(snapshots), _escaped(watermarks), _escaped(edition_text))
-    places = b",".join(_escaped(use.label) + b":%b" for use in plan.uses)
+    middle = b',"snapshots":%b,"watermarks":%b,"edition":%b' % (_escape(snapshots), _escape(watermarks), _escape(edition_text))
+    places = b",".join(_escape(use.label) + b":%b" for use in plan.uses)
     more = b'%b,"status":{%b},"timestamps":{%b}' % (all_types, places, places)
     return start + b"%b" + middle + b"}", start + b"%b" + middle + more + b"}"
 
 
-def _escaped(value: Any) -> bytes:
+def _escape(value: Any) -> bytes:
     """A value as JSON, escaped for a template."""
     return orjson.dumps(value).replace(b"%", b"%%")
 

@@ -27,7 +27,7 @@ def created_property() -> dict[str, str]:
     return {CREATED: json.dumps({"at": times.text(times.now()), "by": author()})}
 
 
-def created(properties: Mapping[str, str]) -> tuple[str | None, str | None]:
+def creation(properties: Mapping[str, str]) -> tuple[str | None, str | None]:
     """When (RFC 3339) and by whom a table was created; None for what its properties do not say."""
     noted = json.loads(properties.get(CREATED) or "{}")
     return noted.get("at"), noted.get("by") or None

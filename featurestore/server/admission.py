@@ -74,12 +74,12 @@ class Admission:
         if len(headers) < len(scope["headers"]):
             names = [name for name, _ in scope["headers"]]
             if (repeated := next((name for name in SINGLE_HEADERS if names.count(name) > 1), None)) is not None:
-                return _refused(f"the header {repeated.decode()} is repeated; send it once")
+                return _refusal(f"the header {repeated.decode()} is repeated; send it once")
         server = scope.get("server")
         if not self._is_this_server(headers.get(b"host", b""), None if server is None else str(server[0]).lower()):
-            return _refused("the Host header does not name this server; if it should, add the name to the setting allowed_hosts")
+            return _refusal("the Host header does not name this server; if it should, add the name to the setting allowed_hosts")
         if self._is_foreign(headers, scope["method"]):
-            return _refused("a page of another site sent this request; only pages of this server may send requests")
+            return _refusal("a page of another site sent this request; only pages of this server may send requests")
         return None
 
     def _is_named(self, host: bytes, server: str | None) -> bool:
@@ -127,5 +127,5 @@ def _is_local(name: str, server: str | None) -> bool:
     return address.is_loopback or name == server
 
 
-def _refused(message: str) -> Response:
+def _refusal(message: str) -> Response:
     return response(400, document("RequestError", message), {"Connection": "close"})

@@ -27,10 +27,10 @@ async def read(request: Request, model: type[Model]) -> Model:
     """The body of the request as a model. Raises: RequestValidationError with every problem."""
     content = await request.body()
     if len(content) <= IN_LOOP_BYTES:
-        return parsed(model, content)
+        return parse(model, content)
     large_bodies = request.app.state.large_bodies
     if len(content) <= IN_THREAD_BYTES or large_bodies is None:
-        return await run_in_threadpool(parsed, model, content)
+        return await run_in_threadpool(parse, model, content)
     body: Model = await large_bodies.read(model, content)
     return body
 
@@ -47,7 +47,7 @@ async def read_typed(request: Request, model: type[Model], default: Model | None
     return await read(request, model)
 
 
-def parsed(model: type[Model], content: bytes) -> Model:
+def parse(model: type[Model], content: bytes) -> Model:
     """A JSON body as its model. Raises: RequestValidationError with every problem."""
     try:
         body = model.model_validate_json(content)
@@ -63,10 +63,10 @@ def parsed(model: type[Model], content: bytes) -> Model:
         raise RequestValidationError([{"type": "json", "loc": ("body", error.key), "msg": str(error)}]) from error
     except (ValueError, RecursionError) as error:
         raise RequestValidationError([{"type": "json", "loc": ("body",), "msg": "not valid JSON"}]) from error
-    return checked(model, document)
+    return validate(model, document)
 
 
-def checked(model: type[Model], values: Any) -> Model:
+def validate(model: type[Model], values: Any) -> Model:
     """Parsed values as their model. Raises: RequestValidationError with every problem."""
     try:
         return model.model_validate(values)

@@ -142,11 +142,11 @@ class TrainingSets:
 
     def get_statistics(self, id: str) -> dict[str, Any]:
         """Statistics of the features and the label: counts, quantiles, histograms, frequent values."""
-        return self._finished(id).statistics
+        return self._get_finished(id).statistics
 
     def get_files(self, id: str) -> dict[str, Any]:
         """The paths of the Parquet files of all rows, as the server sees them, with their table and snapshot."""
-        files = self._finished(id).files()
+        files = self._get_finished(id).files()
         return {"table": files.table, "snapshot_id": str(files.snapshot_id), "files": list(files)}
 
     def get_data(self, id: str, format: streams.Format = "arrow", split: str | None = None, columns: Columns = None) -> StreamingResponse:
@@ -154,7 +154,7 @@ class TrainingSets:
 
         `columns` may also include the row number `__fs_row` and, with a split, the part `__fs_split`.
         """
-        training_set = self._finished(id)
+        training_set = self._get_finished(id)
         rows = (training_set if split is None else training_set.split(split)).reader(columns)
         return _stream(streams.chunks(rows, format), format, id)
 
@@ -190,7 +190,7 @@ class TrainingSets:
         job = self._jobs.start(prepared.id, TRAINING_SET, {}, functools.partial(spool, prepared))
         return {"id": job.id, "state": job.state, "url": url}
 
-    def _finished(self, id: str) -> TrainingSet:
+    def _get_finished(self, id: str) -> TrainingSet:
         """The training set. Raises: NotReady while its build is queued or running; NotFound."""
         job = self._job(id)
         if job is not None and job.live:

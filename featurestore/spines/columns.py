@@ -26,7 +26,7 @@ def plain_arrow_type(sql_type: str) -> pa.DataType:
 
 def as_time(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """Convert timestamps, dates or ISO 8601 text to UTC microseconds: no zone means UTC, nanoseconds are floored."""
-    column = _decoded(column)
+    column = _decode(column)
     arrow_type_ = column.type
     if pa.types.is_timestamp(arrow_type_) or pa.types.is_date(arrow_type_):
         return _check_calendar(_micros(column, name).cast(TIME), name)
@@ -67,13 +67,13 @@ def storable(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
     Raises: TypeMismatch for values that an Iceberg table cannot store exactly.
     """
-    stored = _stored(_decoded(column), name)
+    stored = _to_stored(_decode(column), name)
     if (unstorable := unstorable_values(stored)) is not None:
         raise TypeMismatch(f"the spine's column '{name}' holds {unstorable}, which no table holds; leave it out, or cast it", field=name)
     return stored
 
 
-def _stored(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+def _to_stored(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     kind = column.type
     if pa.types.is_timestamp(kind):
         return _micros(column, name).cast(pa.timestamp("us", tz=None if kind.tz is None else "UTC"))
@@ -108,7 +108,7 @@ def _storable_type(kind: pa.DataType, name: str, depth: int = 0) -> pa.DataType:
     raise TypeMismatch(f"the spine's column '{name}' has {kind}, which an Iceberg table cannot hold; cast it or leave it out", field=name)
 
 
-def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _decode(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_run_end_encoded(column.type):
         column = pc.run_end_decode(column)
     if pa.types.is_dictionary(column.type):

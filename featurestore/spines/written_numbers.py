@@ -32,7 +32,7 @@ def coerce_numbers(rows: Sequence[Any], plan: ServicePlan, timestamp: str) -> li
         return list(rows)
     return [
         {
-            name: _coerced(value, sql_types.get(name, "DOUBLE"), f"rows[{index}].{name}") if name in affected else value
+            name: _coerce(value, sql_types.get(name, "DOUBLE"), f"rows[{index}].{name}") if name in affected else value
             for name, value in row.items()
         }
         if isinstance(row, Mapping)
@@ -41,7 +41,7 @@ def coerce_numbers(rows: Sequence[Any], plan: ServicePlan, timestamp: str) -> li
     ]
 
 
-def _coerced(value: Any, sql_type: str, what: str) -> Any:
+def _coerce(value: Any, sql_type: str, what: str) -> Any:
     if type(value) is NotANumber and sql_type not in FLOATING:
         raise TypeMismatch(f"{what}: {value!r} is not {sql_type}; leave a missing value out, or send null", field=what, expected=sql_type)
     if type(value) is str and sql_type in FLOATING:

@@ -74,7 +74,7 @@ def materialize_rows(
     for view in definitions.views:
         found, raw = _inspect(session, view, rows, relations)
         if found.problems:
-            problems.extend(_explained(definitions, view, found))
+            problems.extend(_explain(definitions, view, found))
             continue
         version = views[view.name] = ViewVersion(view, 1, found.columns)
         try:
@@ -88,7 +88,7 @@ def materialize_rows(
     return MaterializedService(bind_service(service, 1, "", views), logs)
 
 
-def _explained(definitions: Definitions, view: FeatureView, found: Inspected) -> list[Problem]:
+def _explain(definitions: Definitions, view: FeatureView, found: Inspected) -> list[Problem]:
     """The problems of a view, with a note that its columns come from the given rows, which may be what is wrong."""
     given = f" (in the rows given for source {view.source.name})"
     return [definitions.locate(replace(problem, message=f"{problem.message}{given}")) for problem in found.problems]

@@ -58,7 +58,7 @@ def add_rows(session: ValueSession, relation: str, given: Any, what: str, types:
         if not columns:
             raise RequestError(f"{what} is empty, so its columns are not known; give a row, or the columns with their types in schema=")
         wanted = {resolve(name, columns): ZONED for name in times} | dict(types)
-        typed = {name: _typed(values, wanted.get(name), f"{what}: column '{name}'") for name, values in columns.items()}
+        typed = {name: _with_type(values, wanted.get(name), f"{what}: column '{name}'") for name, values in columns.items()}
         with _naming_rows(what):
             return session.add_values(relation, typed)
     table = frames.to_arrow_table(given, what)
@@ -82,7 +82,7 @@ def _naming_rows(what: str) -> Iterator[None]:
         raise
 
 
-def _typed(values: Sequence[Any], sql_type: str | None, what: str) -> tuple[str | None, list[Any]]:
+def _with_type(values: Sequence[Any], sql_type: str | None, what: str) -> tuple[str | None, list[Any]]:
     plain_values = [to_python(value) for value in values]
     return (
         (literal_type(plain_values, what), plain_values)
@@ -106,7 +106,7 @@ def _reads(source: Source, rows: Mapping[str, Any]) -> dict[str, set[str]]:
     times = {column for column in (source.timestamp, source.created) if column and column not in source.columns}
     if source.sql is not None:
         tree = parse_query(source.sql)
-        traced = {column.name for select in tree.find_all(exp.Select) for column in _selected(select, times)}
+        traced = {column.name for select in tree.find_all(exp.Select) for column in _selected_columns(select, times)}
         return dict.fromkeys(query_tables(tree), traced)
     return {source.table if source.table is not None and source.name not in rows else source.name: times}
 
@@ -119,7 +119,7 @@ def _refuse_missing(source: Source, rows: Mapping[str, Any]) -> None:
             raise RequestError(f"rows has none for {spelled}, which {reader} reads; give a list of dicts, also an empty one", field=name)
 
 
-def _selected(select: exp.Select, names: Collection[str]) -> Iterator[exp.Column]:
+def _selected_columns(select: exp.Select, names: Collection[str]) -> Iterator[exp.Column]:
     """The plain columns that a SELECT returns under these names."""
     for item in select.expressions:
         column = item.this if isinstance(item, exp.Alias) else item

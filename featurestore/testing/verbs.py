@@ -53,9 +53,9 @@ def feature_rows(
     if at is None and known != "now":
         raise RequestError(f"known={known!r} asks what is seen at a time, so it needs at=; without one every stored row comes")
     with memory_session() as session:
-        tested = _tested(session, FeatureService(selection.view.name, features=[selection]), rows, known, materialized_at, schema)
+        tested = _materialize(session, FeatureService(selection.view.name, features=[selection]), rows, known, materialized_at, schema)
         ((use,), (log,)) = (tested.plan.uses, tested.logs.values())
-        found = _stored(use, log) if at is None else _seen(session, tested, use, log, times.parse(at, "at"), known)
+        found = _stored_rows(use, log) if at is None else _rows_seen(session, tested, use, log, times.parse(at, "at"), known)
         return _rows(found if selection.view.source.created else found.drop_columns("created_timestamp"))
 
 
@@ -79,7 +79,7 @@ def training_rows(
     if not isinstance(service, FeatureService):
         raise RequestError(f"training_rows takes a service, a view or some features of a view, not {service!r}")
     with memory_session() as session:
-        tested = _tested(session, service, rows, known, materialized_at, schema)
+        tested = _materialize(session, service, rows, known, materialized_at, schema)
         if isinstance(spine, list) and not spine:
             return []
         given = session.batches(add_rows(session, "__fs_given_spine", spine, "the spine", {}, {timestamp})).read_all()
@@ -92,7 +92,7 @@ def utc(text: str) -> datetime:
     return times.moment(times.parse(text, "time"))
 
 
-def _tested(
+def _materialize(
     session: ValueSession, service: FeatureService, rows: Mapping[str, Any], known: Known, run: Time | None, schema: Schema | None
 ) -> MaterializedService:
     if not isinstance(rows, Mapping):
@@ -108,13 +108,13 @@ def _tested(
     return tested
 
 
-def _stored(use: ViewUse, log: MemoryLog) -> pa.Table:
+def _stored_rows(use: ViewUse, log: MemoryLog) -> pa.Table:
     """All rows, with the service's names of keys and features."""
     pairs = [*use.keys, ("feature_timestamp", "feature_timestamp"), ("created_timestamp", "created_timestamp"), *use.features]
     return pa.table({name: log.table.column(column) for column, name in pairs})
 
 
-def _seen(session: ValueSession, tested: MaterializedService, use: ViewUse, log: MemoryLog, at: int, known: Known) -> pa.Table:
+def _rows_seen(session: ValueSession, tested: MaterializedService, use: ViewUse, log: MemoryLog, at: int, known: Known) -> pa.Table:
     """The rows of a join of all keys at one time."""
     given = session.batches(keys_at(session.add("__fs_log", log.table), use.keys, at)).read_all()
     spine = SpineRows(given, "__fs_at", {name: given.column(name) for _, name in use.keys}, {})

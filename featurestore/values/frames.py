@@ -43,7 +43,7 @@ def to_arrow_table(rows: Any, label: str = SPINE) -> pa.Table | None:
     except _UNFIT as error:
         columns = rows_to_columns(rows, label) if isinstance(rows, list) else {name: rows[name] for name in rows.columns}
         raise TypeMismatch(
-            f"{label}'s column {_mixed(columns)} mixes types, or holds a value that no column does", reason=str(error)
+            f"{label}'s column {_find_mixed(columns)} mixes types, or holds a value that no column does", reason=str(error)
         ) from error
     raise RequestError(f"{label} is of type {type(rows).__name__}; give {MEMORY}{PLACES if label == SPINE else ''}")
 
@@ -74,7 +74,7 @@ def rows_to_columns(rows: list[Any], label: str = SPINE) -> dict[str, list[Any]]
     return {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
 
 
-def _mixed(columns: Mapping[str, Any]) -> str:
+def _find_mixed(columns: Mapping[str, Any]) -> str:
     """The first column whose values have no common Arrow type."""
     for name, values in columns.items():
         try:

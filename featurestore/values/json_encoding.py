@@ -26,31 +26,31 @@ def dumps(
 
     `suspected` may return False to skip the search for these, if it is known that there are none.
     """
-    content = orjson.dumps(value, default=default or spelled, option=option)
+    content = orjson.dumps(value, default=default or to_json_value, option=option)
     # orjson writes them as null, so without a null there are none. Searching for one byte is much faster than for four.
     if b"n" not in content or b"null" not in content or not suspected():
         return content
-    named = _named(value)
-    return content if named is value else orjson.dumps(named, default=default or spelled, option=option)
+    named = _name_non_finite(value)
+    return content if named is value else orjson.dumps(named, default=default or to_json_value, option=option)
 
 
-def _named(value: Any) -> Any:
+def _name_non_finite(value: Any) -> Any:
     """The value with floats that are not finite replaced by their names; the same object if there are none."""
     if isinstance(value, float):
         return value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):
-        fields = {name: _named(item) for name, item in value.items()}
+        fields = {name: _name_non_finite(item) for name, item in value.items()}
         return value if all(fields[name] is item for name, item in value.items()) else fields
     if isinstance(value, list | tuple):
-        listed = [_named(item) for item in value]
+        listed = [_name_non_finite(item) for item in value]
         return value if all(map(operator.is_, listed, value)) else listed
     if getattr(getattr(value, "dtype", None), "kind", "") == "f":
-        named = _named(items := value.tolist())
+        named = _name_non_finite(items := value.tolist())
         return value if named is items else named
     return value
 
 
-def spelled(value: Any) -> Any:
+def to_json_value(value: Any) -> Any:
     """The JSON form of a value of a type that JSON lacks. Raises TypeError."""
     if isinstance(value, Result):
         return value.to_dict()
@@ -70,6 +70,6 @@ def spelled(value: Any) -> Any:
 def plain(value: Any) -> Any:
     """As `spelled`, with text for all other values: for error details, which must never fail."""
     try:
-        return spelled(value)
+        return to_json_value(value)
     except TypeError:
         return str(value)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from featurestore import Entity, Expression, FeatureService, FeatureView, Source, agg
 from featurestore.compiler.binding import ViewVersion, bind_service
 from featurestore.compiler.expressions import SqlProblem, parse_query
+from featurestore.compiler.lineage.column_uses import TracedRelation, Uses
 from featurestore.compiler.lineage.query_lineage import QueryTracer
-from featurestore.compiler.lineage.uses import TracedRelation, Uses
 from featurestore.compiler.lineage.view_lineage import source_tables, trace_service, trace_view
 from featurestore.dsl.agg import Aggregation
 

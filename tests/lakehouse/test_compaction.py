@@ -32,7 +32,7 @@ def rewritten(table: Table, drop: int = 0) -> Rewrite:
     """New files for every fragmented partition, sorted by k, the first rows dropped."""
     rewrite = Rewrite(table)
     for group in compaction.partitions(table):
-        small = group.fragmented()
+        small = group.small_files()
         if small is not None:
             rewrite.write(small, reader(rows_of(table, small).sort_by("k").slice(drop)))
     return rewrite
@@ -58,7 +58,7 @@ def test_many_files_become_one_and_no_row_changes(catalog: Catalog, month_of: st
     summary = tables.summary(fresh, fresh.iceberg.metadata.current_snapshot_id or 0)
     assert (summary["operation"], summary["by"], summary["total-records"], summary["total-data-files"]) == ("replace", "test", "6", "1")
     assert fresh.properties["rows-seen"] == "6"
-    assert not [group for group in compaction.partitions(fresh) if group.fragmented()]
+    assert not [group for group in compaction.partitions(fresh) if group.small_files()]
 
 
 def test_partitions_are_apart_and_few_files_are_left_alone(catalog: Catalog) -> None:
@@ -69,7 +69,7 @@ def test_partitions_are_apart_and_few_files_are_left_alone(catalog: Catalog) -> 
         (MIN_SMALL_FILES, MIN_SMALL_FILES),
         (MIN_SMALL_FILES - 1, MIN_SMALL_FILES - 1),
     ]
-    assert [group.fragmented() is None for group in compaction.partitions(table)] == [False, True]
+    assert [group.small_files() is None for group in compaction.partitions(table)] == [False, True]
     rewritten(table).commit(noted)
     assert [group.files for group in compaction.partitions(table)] == [1, MIN_SMALL_FILES - 1]
 

@@ -131,7 +131,7 @@ def test_of_two_promotions_at_once_one_is_refused(world: World, monkeypatch: pyt
     register(world, "raced", 0.1, 0.2)
     both_checked = threading.Barrier(2)
     outcomes: dict[int, AliasChange | FeatureStoreError] = {}
-    required = promotion._required
+    required = promotion._check_requirement
 
     def wait(*arguments: Any) -> Any:
         both_checked.wait(60)
@@ -143,7 +143,7 @@ def test_of_two_promotions_at_once_one_is_refused(world: World, monkeypatch: pyt
         except FeatureStoreError as error:
             outcomes[version] = error
 
-    monkeypatch.setattr(promotion, "_required", wait)
+    monkeypatch.setattr(promotion, "_check_requirement", wait)
     threads = [threading.Thread(target=attempt, args=(version,)) for version in (1, 2)]
     for thread in threads:
         thread.start()
@@ -159,22 +159,22 @@ def test_of_two_promotions_at_once_one_is_refused(world: World, monkeypatch: pyt
 
 def test_a_commit_of_another_alias_does_not_lose(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     register(world, "apart", 0.1)
-    required = promotion._required
+    required = promotion._check_requirement
 
     def meanwhile(*arguments: Any) -> Any:
         models.set_alias("apart", "challenger", 1, approver="eve", store=world.store)
         return required(*arguments)
 
-    monkeypatch.setattr(promotion, "_required", meanwhile)
+    monkeypatch.setattr(promotion, "_check_requirement", meanwhile)
     assert promote(world, "apart", 1).changed
-    monkeypatch.setattr(promotion, "_required", required)
+    monkeypatch.setattr(promotion, "_check_requirement", required)
 
     def same(*arguments: Any) -> Any:
         models.set_alias("apart", "second", 1, approver="eve", store=world.store)
         mlflow.MlflowClient().delete_registered_model_alias("apart", "second")
         return required(*arguments)
 
-    monkeypatch.setattr(promotion, "_required", same)
+    monkeypatch.setattr(promotion, "_check_requirement", same)
     with pytest.raises(CommitConflict, match="'second' of model apart was set to version 1 by eve"):
         promote(world, "apart", 1, alias="second")
 

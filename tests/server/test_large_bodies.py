@@ -26,7 +26,7 @@ LISTS = b'{"entities": [{"a": [' + b"[]," * 1_600_000 + b"1]}]}"
 def reader() -> Iterator[LargeBodies]:
     """The reader of large bodies, with its process started."""
     opened = LargeBodies()
-    opened.parsed(OnlineBody, b'{"entities": []}')
+    opened.parse(OnlineBody, b'{"entities": []}')
     yield opened
     opened.close()
 
@@ -40,16 +40,16 @@ def rows(count: int) -> list[dict[str, Any]]:
 def test_a_body_comes_as_it_was_sent(reader: LargeBodies) -> None:
     join = orjson.dumps({"service": "s", "timestamp": "at", "snapshots": {"t_v1": "7"}, "spine": {"rows": rows(20_000)}})
     assert len(join) > json_body.IN_THREAD_BYTES
-    assert reader.parsed(JoinBody, join) == json_body.parsed(JoinBody, join)
+    assert reader.parse(JoinBody, join) == json_body.parse(JoinBody, join)
     split = orjson.dumps({"dataframe_split": {"columns": ["a", "b"], "data": [[number, "x"] for number in range(10_000)]}})
-    assert reader.parsed(InvocationBody, split) == json_body.parsed(InvocationBody, split)
+    assert reader.parse(InvocationBody, split) == json_body.parse(InvocationBody, split)
     view = {"name": "v", "entity": {"name": "e", "keys": ["k"]}, "source": {"name": "s"}, "features": {"a": "a"}}
     plan = orjson.dumps({"definitions": {"views": [{**view, "name": f"v{number}"} for number in range(500)]}})
-    assert reader.parsed(PlanBody, plan) == json_body.parsed(PlanBody, plan)
+    assert reader.parse(PlanBody, plan) == json_body.parse(PlanBody, plan)
 
 
 def test_numbers_are_exactly_those_that_were_written(reader: LargeBodies) -> None:
-    body = reader.parsed(OnlineBody, b'{"entities": [{"a": 0.12345678901234567890123, "b": NaN, "c": 123456789012345678901234567890}]}')
+    body = reader.parse(OnlineBody, b'{"entities": [{"a": 0.12345678901234567890123, "b": NaN, "c": 123456789012345678901234567890}]}')
     (found,) = body.entities
     assert (type(found["a"]), found["a"]) == (WrittenNumber, Decimal("0.12345678901234567890123"))
     assert (type(found["b"]), math.isnan(found["b"])) == (NotANumber, True)
@@ -68,7 +68,7 @@ def test_numbers_are_exactly_those_that_were_written(reader: LargeBodies) -> Non
 )
 def test_a_body_with_too_many_values_is_refused_with_a_message(reader: LargeBodies, content: bytes, told: str) -> None:
     with pytest.raises(RequestValidationError) as caught:
-        reader.parsed(OnlineBody, content)
+        reader.parse(OnlineBody, content)
     (problem,) = caught.value.errors()
     assert told in problem["msg"]
 
@@ -79,7 +79,7 @@ def test_other_requests_do_not_wait_while_a_large_body_is_read(reader: LargeBodi
 
     def read() -> None:
         try:
-            reader.parsed(OnlineBody, LISTS)
+            reader.parse(OnlineBody, LISTS)
         except RequestValidationError as error:
             told.extend(problem["msg"] for problem in error.errors())
 
@@ -105,7 +105,7 @@ def test_over_http(served: Served) -> None:
 
 
 def test_models_are_found_in_any_module(reader: LargeBodies) -> None:
-    written = reader.parsed(WriteBody, orjson.dumps({"rows": [{"k": number} for number in range(30_000)], "table": "t", "mode": "append"}))
+    written = reader.parse(WriteBody, orjson.dumps({"rows": [{"k": number} for number in range(30_000)], "table": "t", "mode": "append"}))
     assert written.rows[-1] == {"k": 29_999}
-    promoted = reader.parsed(PromotionBody, orjson.dumps({"version": "1", "approver": "her"}))
+    promoted = reader.parse(PromotionBody, orjson.dumps({"version": "1", "approver": "her"}))
     assert promoted.version == "1"

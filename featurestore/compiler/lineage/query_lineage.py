@@ -4,9 +4,9 @@ from collections.abc import Callable, Collection, Mapping
 
 from sqlglot import exp
 
-from featurestore.compiler.lineage import uses as lineage
+from featurestore.compiler.lineage import column_uses
+from featurestore.compiler.lineage.column_uses import ALL_COLUMNS, NONE, TracedRelation, Uses, count_uses, in_role, stored_relation, union
 from featurestore.compiler.lineage.traced_scope import Scope
-from featurestore.compiler.lineage.uses import ALL_COLUMNS, NONE, TracedRelation, Uses, counted, in_role, stored_relation, union
 from featurestore.compiler.scopes import table_name
 
 Ctes = Mapping[str, TracedRelation]
@@ -28,7 +28,7 @@ class QueryTracer:
             return self._set_operation(node, left, self.query(node.expression, ctes, around), ctes, around)
         if isinstance(node, exp.Values):
             return self._values(node, Scope(around), ctes)
-        return self._limited(node, self.query(node.this, ctes, around), ctes, around)
+        return self._with_limit(node, self.query(node.this, ctes, around), ctes, around)
 
     def expression(self, node: object, scope: Scope, ctes: Ctes) -> Uses:
         """The uses behind the value of an expression."""
@@ -40,16 +40,16 @@ class QueryTracer:
         if isinstance(node, exp.Column):
             return self._column(node, scope)
         if isinstance(node, exp.Count) and (node.this is None or isinstance(node.this, exp.Star)):
-            return counted(frozenset(scope.rows))
+            return count_uses(frozenset(scope.rows))
         if isinstance(node, exp.Exists):
-            return in_role(self._children(node, scope, ctes), lineage.FILTER)
+            return in_role(self._children(node, scope, ctes), column_uses.FILTER)
         if isinstance(node, exp.Window):
             framed = [part for name, part in node.args.items() if name != "this"]
-            return self.expression(node.this, scope, ctes) | in_role(self._all(framed, scope, ctes), lineage.WINDOW)
+            return self.expression(node.this, scope, ctes) | in_role(self._all(framed, scope, ctes), column_uses.WINDOW)
         if isinstance(node, exp.Filter):
-            return self.expression(node.this, scope, ctes) | in_role(self.expression(node.expression, scope, ctes), lineage.FILTER)
+            return self.expression(node.this, scope, ctes) | in_role(self.expression(node.expression, scope, ctes), column_uses.FILTER)
         if isinstance(node, exp.Order) and not isinstance(node.parent, exp.WithinGroup):
-            return self.expression(node.this, scope, ctes) | in_role(self._all(node.expressions, scope, ctes), lineage.ORDER)
+            return self.expression(node.this, scope, ctes) | in_role(self._all(node.expressions, scope, ctes), column_uses.ORDER)
         return self._children(node, scope, ctes)
 
     def _children(self, node: exp.Expr, scope: Scope, ctes: Ctes) -> Uses:
@@ -67,7 +67,7 @@ class QueryTracer:
         if star or len(parts) > 1:
             for outer in scope.outward():
                 if (relation := outer.relations.get(parts[0].lower())) is not None:
-                    return relation.everything() if star else _named(relation, parts[1])
+                    return relation.everything() if star else _uses_of_name(relation, parts[1])
         for outer in scope.outward():
             if (uses := outer.column(parts[0])) is not None:
                 return uses
@@ -89,13 +89,13 @@ class QueryTracer:
             if clause.args.get("recursive") and isinstance(cte.this, exp.SetOperation):
                 known[called] = self._recursive(cte.this, called, columns, known, around)
             else:
-                known[called] = self.query(cte.this, known, around).renamed(columns)
+                known[called] = self.query(cte.this, known, around).with_column_names(columns)
         return known
 
     def _recursive(self, body: exp.SetOperation, called: str, columns: list[str], ctes: Ctes, around: Scope | None) -> TracedRelation:
         """A recursive CTE: its uses only grow with each round, until they are all found."""
         inner = self._with(body, ctes, around)
-        found = self.query(body.this, inner, around).renamed(columns)
+        found = self.query(body.this, inner, around).with_column_names(columns)
         while True:
             right = self.query(body.expression, {**inner, called: found}, around)
             grown = self._set_operation(body, found, right, inner, around)
@@ -112,13 +112,13 @@ class QueryTracer:
             unlisted = _unlisted_of([relation.unlisted for relation in (left, right) if relation.unlisted is not None])
             both = TracedRelation(columns, rows, unlisted)
             if node.args.get("distinct"):
-                both = TracedRelation(columns, rows | in_role(both.everything(), lineage.GROUP), unlisted)
+                both = TracedRelation(columns, rows | in_role(both.everything(), column_uses.GROUP), unlisted)
         else:
-            compared = in_role(left.everything() | right.everything(), lineage.FILTER)
+            compared = in_role(left.everything() | right.everything(), column_uses.FILTER)
             both = TracedRelation(left.columns, rows | compared, left.unlisted)
-        return self._limited(node, both, ctes, around)
+        return self._with_limit(node, both, ctes, around)
 
-    def _limited(self, node: exp.Expr, relation: TracedRelation, ctes: Ctes, around: Scope | None) -> TracedRelation:
+    def _with_limit(self, node: exp.Expr, relation: TracedRelation, ctes: Ctes, around: Scope | None) -> TracedRelation:
         """A relation with the ORDER BY and LIMIT of the query that gives it."""
         scope = Scope(around, {"": relation}, outputs=list(relation.columns))
         self._limit(node, scope, ctes)
@@ -129,8 +129,8 @@ class QueryTracer:
         distinct = node.args.get("distinct")
         on = distinct.args.get("on") if isinstance(distinct, exp.Distinct) else None
         if any(limits) or on is not None:
-            scope.rows |= in_role(self._keys(node.args.get("order"), scope, ctes), lineage.ORDER)
-        scope.rows |= in_role(self._all(limits, scope, ctes), lineage.FILTER)
+            scope.rows |= in_role(self._keys(node.args.get("order"), scope, ctes), column_uses.ORDER)
+        scope.rows |= in_role(self._all(limits, scope, ctes), column_uses.FILTER)
 
     def _keys(self, clause: exp.Expr | None, scope: Scope, ctes: Ctes) -> Uses:
         """The uses behind ORDER BY or GROUP BY, whose items may be numbers of outputs."""
@@ -159,15 +159,15 @@ class QueryTracer:
             if item.find(exp.AggFunc, exp.AnonymousAggFunc) is None:
                 grouped += [uses for _, uses in scope.outputs[before:]]
         for name in ("where", "having", "qualify"):
-            scope.rows |= in_role(self.expression(node.args.get(name), scope, ctes), lineage.FILTER)
-        scope.rows |= in_role(self._all(node.args.get("windows") or [], scope, ctes), lineage.WINDOW)
+            scope.rows |= in_role(self.expression(node.args.get(name), scope, ctes), column_uses.FILTER)
+        scope.rows |= in_role(self._all(node.args.get("windows") or [], scope, ctes), column_uses.WINDOW)
         if group := node.args.get("group"):
             keys = union(grouped) if group.args.get("all") else self._keys(group, scope, ctes)
-            scope.rows |= in_role(keys, lineage.GROUP)
+            scope.rows |= in_role(keys, column_uses.GROUP)
         if distinct := node.args.get("distinct"):
             on = distinct.args.get("on")
             keys = union(uses for _, uses in scope.outputs) if on is None else self.expression(on, scope, ctes)
-            scope.rows |= in_role(keys, lineage.GROUP)
+            scope.rows |= in_role(keys, column_uses.GROUP)
         self._limit(node, scope, ctes)
         unnamed = union(uses for name, uses in scope.outputs if name is None)
         unlisted = [*scope.unlisted, *([lambda _: unnamed] if unnamed else [])]
@@ -211,13 +211,13 @@ class QueryTracer:
             added = [name for name in scope.relations if name not in before]
             if join.args.get("kind") in ("SEMI", "ANTI"):
                 scope.hidden.update(added)
-            scope.rows |= in_role(self.expression(join.args.get("on"), scope, ctes), lineage.JOIN)
+            scope.rows |= in_role(self.expression(join.args.get("on"), scope, ctes), column_uses.JOIN)
             using = [column.name for column in join.args.get("using") or ()]
             if join.args.get("method") == "NATURAL":
                 using = [name for key in added for name, _ in scope.relations[key].columns if name and name.lower() in earlier]
             for name in using:
                 scope.shared.add(name.lower())
-                scope.rows |= in_role(scope.column(name) or _open_columns(scope, name), lineage.JOIN)
+                scope.rows |= in_role(scope.column(name) or _open_columns(scope, name), column_uses.JOIN)
 
     def _source(self, node: exp.Expr, scope: Scope, ctes: Ctes) -> None:
         """Add an item of FROM to the scope."""
@@ -239,7 +239,7 @@ class QueryTracer:
 
     def _add(self, called: str | None, alias: exp.Expr | None, relation: TracedRelation, scope: Scope) -> None:
         columns = [column.name for column in alias.args.get("columns") or ()] if alias is not None else []
-        scope.relations[(called or f" {len(scope.relations)}").lower()] = relation.renamed(columns)
+        scope.relations[(called or f" {len(scope.relations)}").lower()] = relation.with_column_names(columns)
         scope.rows |= relation.rows
 
     def _table(self, node: exp.Table, ctes: Ctes) -> TracedRelation:
@@ -252,7 +252,7 @@ class QueryTracer:
         return TracedRelation(tuple((f"col{index}", uses) for index, uses in enumerate(columns)))
 
 
-def _named(relation: TracedRelation, name: str) -> Uses:
+def _uses_of_name(relation: TracedRelation, name: str) -> Uses:
     listed = relation.column(name)
     if listed is not None:
         return listed

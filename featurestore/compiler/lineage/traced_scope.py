@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from featurestore.compiler.lineage.uses import TracedRelation, Use, Uses, union
+from featurestore.compiler.lineage.column_uses import TracedRelation, Use, Uses, union
 
 Outputs = list[tuple[str | None, Uses]]
 

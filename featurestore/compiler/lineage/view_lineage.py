@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from featurestore.compiler.check import TIME_COLUMNS
 from featurestore.compiler.expressions import parse_query, parse_row, query_tables
 from featurestore.compiler.features import ExpressionFeature, RowFeature, feature_names, features_of
-from featurestore.compiler.lineage import uses as lineage
+from featurestore.compiler.lineage import column_uses
+from featurestore.compiler.lineage.column_uses import NONE, TracedRelation, Use, Uses, count_uses, in_role, stored_relation, union
 from featurestore.compiler.lineage.query_lineage import QueryTracer
 from featurestore.compiler.lineage.traced_scope import Scope
-from featurestore.compiler.lineage.uses import NONE, TracedRelation, Use, Uses, counted, in_role, stored_relation, union
 from featurestore.compiler.parsing import with_large_stack
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl.source import Source
@@ -45,9 +45,9 @@ def trace_service(plan: ServicePlan) -> Lineage:
     columns: dict[str, Uses] = dict.fromkeys((name for name, _ in plan.request), NONE)
     keys: dict[str, Uses] = {}
     for use in plan.uses:
-        looked_up = frozenset(Use(use.table, key, lineage.KEY) for key, _ in use.keys)
+        looked_up = frozenset(Use(use.table, key, column_uses.KEY) for key, _ in use.keys)
         for key, column in use.keys:
-            keys[column] = keys.get(column, NONE) | {Use(use.table, key, lineage.KEY)}
+            keys[column] = keys.get(column, NONE) | {Use(use.table, key, column_uses.KEY)}
         columns.update({output: looked_up | {Use(use.table, feature)} for feature, output in use.features})
     features = {name: columns[name] for name in plan.looked_up_names}
     scope = Scope(relations={"": TracedRelation(tuple(columns.items()))})
@@ -69,10 +69,10 @@ def _trace_view(view: FeatureView, tables: Tables) -> Lineage:
     always = union(
         [
             raw.rows,
-            in_role(union(keys.values()), lineage.KEY),
-            in_role(time, lineage.TIMESTAMP),
-            in_role(created, lineage.CREATED),
-            in_role(_row_uses(source.where, scope), lineage.FILTER),
+            in_role(union(keys.values()), column_uses.KEY),
+            in_role(time, column_uses.TIMESTAMP),
+            in_role(created, column_uses.CREATED),
+            in_role(_row_uses(source.where, scope), column_uses.FILTER),
         ]
     )
     features: dict[str, Uses] = {}
@@ -83,8 +83,8 @@ def _trace_view(view: FeatureView, tables: Tables) -> Lineage:
             features[feature.name] = _row_uses(feature.sql, scope) | always
         else:
             aggregation = feature.aggregation
-            where = in_role(_row_uses(aggregation.where, scope), lineage.FILTER)
-            value = counted(raw.rows) if aggregation.column is None else _row_uses(aggregation.column, scope)
+            where = in_role(_row_uses(aggregation.where, scope), column_uses.FILTER)
+            value = count_uses(raw.rows) if aggregation.column is None else _row_uses(aggregation.column, scope)
             features[feature.name] = value | where | always
     times = {"feature_timestamp": time, "created_timestamp": created}
     return Lineage(features, {key: uses | always for key, uses in keys.items()}, {name: uses | always for name, uses in times.items()})

@@ -23,7 +23,7 @@ from featurestore.compiler.scalar.nodes import (
 )
 
 
-def _checked(compute: Callable[[int, int], int], low: int, high: int) -> Callable[[int, int], int]:
+def _check_range(compute: Callable[[int, int], int], low: int, high: int) -> Callable[[int, int], int]:
     def within(left: int, right: int) -> int:
         value = compute(left, right)
         if low <= value <= high:
@@ -33,7 +33,7 @@ def _checked(compute: Callable[[int, int], int], low: int, high: int) -> Callabl
     return within
 
 
-def rounded(compute: Callable[..., float]) -> Callable[..., float]:
+def round_to_float(compute: Callable[..., float]) -> Callable[..., float]:
     """A computation of doubles with its result as a float: for one operation on floats, rounding twice changes nothing."""
     return lambda *values: c_float(compute(*values)).value
 
@@ -45,9 +45,9 @@ def _linear(compute: Callable[[Any, Any], Any]) -> Maker:
         if types_of(node) != [node.type, node.type]:
             return None
         if node.type in FLOATING:
-            return strict_binary(parts, compute if node.type == DOUBLE else rounded(compute))
+            return strict_binary(parts, compute if node.type == DOUBLE else round_to_float(compute))
         limits = whole_range(node.type)
-        return None if limits is None else strict_binary(parts, _checked(compute, *limits))
+        return None if limits is None else strict_binary(parts, _check_range(compute, *limits))
 
     return make
 
@@ -59,7 +59,7 @@ def _minus(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
     if types_of(node) != [node.type]:
         return None
     if limits is not None:
-        negate = _checked(lambda value, _: -value, *limits)
+        negate = _check_range(lambda value, _: -value, *limits)
         return strict_unary(parts[0], lambda value: negate(value, 0))
     return strict_unary(parts[0], operator.neg) if node.type in FLOATING else None
 
@@ -73,7 +73,7 @@ def _times(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
         return _linear(operator.mul)(node, parts)
     if [part.name for part in types] != ["DECIMAL", "DECIMAL"] or types[0].scale + types[1].scale != node.type.scale:
         return None
-    return strict_binary(parts, _checked(operator.mul, *(whole_range(node.type) or (0, 0))))
+    return strict_binary(parts, _check_range(operator.mul, *(whole_range(node.type) or (0, 0))))
 
 
 def divide(left: float, right: float) -> float:
@@ -87,11 +87,11 @@ def divide(left: float, right: float) -> float:
 
 def _divide(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
     if node.type in FLOATING and types_of(node) == [node.type, node.type]:
-        return strict_binary(parts, divide if node.type == DOUBLE else rounded(divide))
+        return strict_binary(parts, divide if node.type == DOUBLE else round_to_float(divide))
     return None
 
 
-def _truncated(left: int, right: int) -> int:
+def _divide_truncating(left: int, right: int) -> int:
     if not right:
         raise ZeroDivisor
     return left // right if (left < 0) == (right < 0) else -(-left // right)
@@ -101,7 +101,7 @@ def _remainder(left: int, right: int) -> int:
     if right == -1:
         # The engine computes the quotient too, which may not fit the type.
         raise EngineNeeded
-    return left - right * _truncated(left, right)
+    return left - right * _divide_truncating(left, right)
 
 
 def _float_remainder(left: float, right: float) -> float:
@@ -114,7 +114,7 @@ def _float_remainder(left: float, right: float) -> float:
 def _divide_whole(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
     if types_of(node) != [node.type, node.type] or node.type.name not in INTEGER_RANGES:
         return None
-    return strict_binary(parts, _checked(_truncated, *INTEGER_RANGES[node.type.name]))
+    return strict_binary(parts, _check_range(_divide_truncating, *INTEGER_RANGES[node.type.name]))
 
 
 def _modulo(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:

@@ -43,10 +43,10 @@ class RowFunction:
     def evaluate(self, columns: Sequence[Sequence[Any]], rows: int) -> list[list[Any]] | None:
         """The values of each expression, one for each row; None if the engine has to compute them: some values may be errors."""
         try:
-            read = [_converted(reader, column) for reader, column in zip(self._readers, columns, strict=True)]
+            read = [_convert_all(reader, column) for reader, column in zip(self._readers, columns, strict=True)]
             inputs = list(zip(*read, strict=True)) if read else [()] * rows
             return [
-                _converted(writer, [compiled(row) for row in inputs])
+                _convert_all(writer, [compiled(row) for row in inputs])
                 for compiled, writer in zip(self._compiled, self._writers, strict=True)
             ]
         except EngineNeeded:
@@ -109,5 +109,5 @@ def _column_type(declared: str) -> SqlType:
     return SqlType(name, int(width), int(scale))
 
 
-def _converted(convert: Conversion, values: Sequence[Any]) -> list[Any]:
+def _convert_all(convert: Conversion, values: Sequence[Any]) -> list[Any]:
     return [None if value is None else convert(value) for value in values]

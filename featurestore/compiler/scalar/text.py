@@ -62,17 +62,17 @@ def substring(text: str, start: int, length: int = _LIMIT) -> str:
 
 
 def _left(text: str, count: int) -> str:
-    return text[: _bounded(count)]
+    return text[: _check_count(count)]
 
 
-def _bounded(count: int) -> int:
+def _check_count(count: int) -> int:
     if -_LIMIT < count < _LIMIT:
         return count
     raise EngineNeeded
 
 
 def _right(text: str, count: int) -> str:
-    count = _bounded(count)
+    count = _check_count(count)
     return text[max(len(text) - count, 0) :] if count >= 0 else text[-count:]
 
 
@@ -94,7 +94,7 @@ def _concat(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
     return evaluate
 
 
-def _joined(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
+def _concatenate(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
     """`||`, which is NULL if one text is."""
     return strict_binary(parts, lambda left, right: left + right) if types_of(node) == [VARCHAR, VARCHAR] else None
 
@@ -117,6 +117,6 @@ MAKERS: Mapping[str, Maker] = MappingProxyType(
         **dict.fromkeys(("ends_with", "suffix"), _of_text(str.endswith, VARCHAR)),
         "contains": _of_text(lambda text, sought: sought in text, VARCHAR),
         "concat": _concat,
-        "||": _joined,
+        "||": _concatenate,
     }
 )

@@ -25,7 +25,7 @@ _INTEGER = "INTEGER"
 _MOST_MICROS = 2**63
 
 
-def _shifted(micros: int, interval: Interval, sign: int) -> int:
+def _add_interval(micros: int, interval: Interval, sign: int) -> int:
     """A timestamp with an interval added or subtracted: first the months, to the last day of a month that is too short."""
     months, days, rest = interval
     checked_timestamp(micros)
@@ -59,7 +59,7 @@ def _with_interval(sign: int) -> Callable[[Node, tuple[Compiled, ...]], Compiled
         if types[1] != INTERVAL or types[0] not in {node.type, DATE}:
             return None
         factor = DAY if types[0] == DATE else 1
-        return strict_binary(parts, lambda time, interval: _shifted(time * factor, interval, sign))
+        return strict_binary(parts, lambda time, interval: _add_interval(time * factor, interval, sign))
 
     return make
 

@@ -104,7 +104,7 @@ class AsOf:
         order = np.argsort((np.maximum(codes, 0) >> cut).astype(np.uint16), kind="stable")
         return SortedSpine(order, [key.take(to_arrow(order)) for key in keys], times.take(to_arrow(order)))
 
-    def seen(self, asked: SortedSpine) -> Matches:
+    def match(self, asked: SortedSpine) -> Matches:
         """The match of each spine row, in the spine's original order."""
         rows = len(asked.order)
         positions, features = np.full(rows, NO_ROW), np.full(rows, NEVER) if self._of_features else None

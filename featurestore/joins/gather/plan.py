@@ -57,11 +57,11 @@ class GatherJoin:
         fields = [pa.field(name, column.type) for name, column in zip(self._plan.looked_up_names, columns, strict=True)]
         if not self._plan.derived:
             return pa.RecordBatchReader.from_batches(pa.schema(fields), _batches(pa.schema(fields), columns, spine.rows))
-        derived = self._derived([*columns, *(spine.request[name] for name, _ in self._plan.request)])
+        derived = self._compute_derived([*columns, *(spine.request[name] for name, _ in self._plan.request)])
         schema = pa.schema([*fields, *derived.schema])
         return pa.RecordBatchReader.from_batches(schema, _beside(schema, columns, derived))
 
-    def _derived(self, columns: Sequence[pa.ChunkedArray]) -> pa.RecordBatchReader:
+    def _compute_derived(self, columns: Sequence[pa.ChunkedArray]) -> pa.RecordBatchReader:
         """The derived features over these looked-up features and request fields."""
         plan = self._plan
         kinds = [kind for use in plan.uses for kind in use.feature_types] + [kind for _, kind in plan.request]

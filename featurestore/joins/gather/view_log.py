@@ -77,7 +77,7 @@ class ViewLog:
     def order(self) -> AsOf:
         """Sort the newest rows, once, before the first match; several views can be sorted concurrently."""
         if self._order is None:
-            self._order = _ordered(self.view, self._newest, Section((), self._since))
+            self._order = _sort_section(self.view, self._newest, Section((), self._since))
         return self._order
 
     def match(self, spine: SpineRows, orders: Orders) -> Match:
@@ -87,7 +87,7 @@ class ViewLog:
         same = (*names, self.view.use.time)
         if same not in orders:
             orders[same] = self.order().near(keys, spine_times)
-        newest = self.order().seen(orders[same])
+        newest = self.order().match(orders[same])
         sections, times = [(self._newest, newest.positions)], newest.times
         left = np.flatnonzero((newest.positions == NO_ROW) & _matchable_rows(keys, spine_times))
         self._older, older = tee(self._older)
@@ -102,8 +102,8 @@ class ViewLog:
             here = near[Keys(held).of([key.take(to_arrow(near)) for key in keys]) != UNKNOWN]
             if not len(here):
                 continue
-            order = _ordered(self.view, rows, section, held)
-            found = order.seen(order.near([key.take(to_arrow(here)) for key in keys], spine_times.take(to_arrow(here))))
+            order = _sort_section(self.view, rows, section, held)
+            found = order.match(order.near([key.take(to_arrow(here)) for key in keys], spine_times.take(to_arrow(here))))
             own = np.full(spine.rows, NO_ROW)
             own[here] = found.positions
             sections.append((rows, own))
@@ -137,7 +137,7 @@ def _rows(session: Session, view: ViewJoin, files: LogFiles, section: Section) -
     return file_rows(files, section.groups) or MemoryRows(_read_all(session, view, files.relation(paths)))
 
 
-def _ordered(view: ViewJoin, rows: LogRows, section: Section, keys: Sequence[pa.ChunkedArray] | None = None) -> AsOf:
+def _sort_section(view: ViewJoin, rows: LogRows, section: Section, keys: Sequence[pa.ChunkedArray] | None = None) -> AsOf:
     """Sort the rows in a section's time range; `keys` are their keys, if already read."""
     names = [] if keys is not None else [key for key, _ in view.use.keys]
     times = ["feature_timestamp", *(["created_timestamp"] if view.known == "then" or view.log.corrected else [])]

@@ -198,7 +198,7 @@ class Environment:
         if not has_content(file):
             return 0
         if (problem := damage(file)) is not None:
-            raise self._damaged(problem)
+            raise self._damage_error(problem)
         return file.stat().st_size
 
     def _is_current(self) -> bool:
@@ -251,10 +251,10 @@ class Environment:
             message = f"the disk of the online store at {self.path} is full or fails ({error}); nothing was written"
             return OutOfResources(message, resource="disk")
         if isinstance(error, _DAMAGE_ERRORS):
-            return self._damaged(f"{type(error).__name__}: {error}")
+            return self._damage_error(f"{type(error).__name__}: {error}")
         message = f"the online store at {self.path} cannot be used ({error}); check that it is a writable folder"
         return NotReady(message, path=str(self.path))
 
-    def _damaged(self, problem: str) -> NotReady:
+    def _damage_error(self, problem: str) -> NotReady:
         message = f"the online store at {self.path} is damaged or was written by another program: data.mdb: {problem}"
         return NotReady(f"{message}; delete the folder and run featurestore publish to fill it again", path=str(self.path))

@@ -40,7 +40,7 @@ class FillLock:
         finally:
             os.close(descriptor)
 
-    def shown(self) -> bytes | None:
+    def content(self) -> bytes | None:
         """The content of the file; None if no process has locked it."""
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)

@@ -142,7 +142,7 @@ class LmdbStore:
 
     def filling(self) -> bytes | None:
         """See OnlineStore.filling."""
-        return self._fill_lock.shown()
+        return self._fill_lock.content()
 
     def generation(self) -> int:
         """See OnlineStore.generation."""

@@ -65,10 +65,10 @@ class ClusterConnections:
         """Ask which node has which slot. All who need to know wait for the same answer."""
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask())
-            self._asking.add_done_callback(self._asked)
+            self._asking.add_done_callback(self._finish_asking)
         await asyncio.shield(self._asking)
 
-    def _asked(self, task: "asyncio.Task[None]") -> None:
+    def _finish_asking(self, task: "asyncio.Task[None]") -> None:
         self._asking = None
         if not task.cancelled():
             # Raised by those who wait for it, if any do; asyncio would log it otherwise.

@@ -184,10 +184,10 @@ class SharedConnections:
         task = self._opening.get(place)
         if task is None:
             task = self._opening[place] = asyncio.create_task(self._connect(place))
-            task.add_done_callback(lambda done: self._opened(place, done))
+            task.add_done_callback(lambda done: self._finish_opening(place, done))
         return task
 
-    def _opened(self, place: int, task: "asyncio.Task[SharedConnection]") -> None:
+    def _finish_opening(self, place: int, task: "asyncio.Task[SharedConnection]") -> None:
         del self._opening[place]
         if not task.cancelled():
             # Raised by those who wait for it, if any do; asyncio would log it otherwise.

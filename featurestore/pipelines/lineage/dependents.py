@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from featurestore.compiler.lineage.uses import ALL_COLUMNS, NO_COLUMN, VALUE, Uses
+from featurestore.compiler.lineage.column_uses import ALL_COLUMNS, NO_COLUMN, VALUE, Uses
 from featurestore.pipelines.lineage.impact_result import Dependence
 from featurestore.pipelines.lineage.store_lineage import TracedView
 

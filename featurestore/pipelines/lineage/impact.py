@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore.compiler.expressions import resolve
-from featurestore.compiler.lineage.uses import NO_COLUMN
+from featurestore.compiler.lineage.column_uses import NO_COLUMN
 from featurestore.compiler.lineage.view_lineage import trace_service
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import NotFound

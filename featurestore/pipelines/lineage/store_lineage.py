@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from featurestore.compiler.expressions import SqlProblem
-from featurestore.compiler.lineage.uses import Uses
+from featurestore.compiler.lineage.column_uses import Uses
 from featurestore.compiler.lineage.view_lineage import Lineage, source_tables, trace_view
 from featurestore.errors import Conflict
 from featurestore.lakehouse import tables

@@ -104,7 +104,7 @@ def compact(runtime: Runtime, table: Table, layout: Layout, horizon: int | None,
     refused = horizon is not None and corrected and not layout.droppable
     note = "superseded versions kept: the source has a created time for each and would add them again" if refused else None
     drop_before = horizon if corrected and layout.droppable else None
-    groups = [group for group in compaction.partitions(table) if drop_before is not None or group.fragmented()]
+    groups = [group for group in compaction.partitions(table) if drop_before is not None or group.small_files()]
     if not groups:
         return CompactionResult(note=note)
     with runtime.engine.session(data_folders(table)) as session:
@@ -129,7 +129,7 @@ def _job(session: Session, table: Table, group: FileGroup, layout: Layout, horiz
         rows = session.add(_FILES, compaction.read_group(table, group, [*layout.keys, *_TIMES]))
         if superseded := count(session, superseded_rows(rows, layout.keys, horizon)):
             return _Job(group, superseded)
-    small = group.fragmented()
+    small = group.small_files()
     return _Job(small) if small is not None else None
 
 

@@ -45,7 +45,7 @@ def remove_version(runtime: Runtime, view: str, version: int, dry_run: bool = Fa
     version or a service, a registered model or a training set needs it; NotReady if a store cannot be reached.
     """
     known = definitions.read_registry(runtime)
-    interrupted = [row for row in _interrupted(runtime, known, view) if row.version == version]
+    interrupted = [row for row in _unfinished_removals(runtime, known, view) if row.version == version]
     if interrupted:
         return _remove(runtime, known, view, interrupted, (), dry_run)
     row = known.get("view", view, version)
@@ -70,7 +70,7 @@ def _is_unused_draft(runtime: Runtime, known: Registry, row: Applied) -> bool:
 def remove_view(runtime: Runtime, view: str, dry_run: bool = False) -> Removal:
     """Remove a view with all its versions, including the current one. Raises: as `remove_version`."""
     known = definitions.read_registry(runtime)
-    interrupted = _interrupted(runtime, known, view)
+    interrupted = _unfinished_removals(runtime, known, view)
     if not interrupted:
         known.get("view", view)
     return _remove(runtime, known, view, interrupted, known.rows.get(("view", view), ()), dry_run)
@@ -129,11 +129,11 @@ def _obsolete_services(runtime: Runtime, known: Registry, view: str, rows: Seque
     unfinished = [id for row in rows for id in _pinning_ids(runtime, row) if id not in pinning]
     predicted = [row.table for row in rows if _has_predictions(runtime, row)]
     if reading or trained or pinning or unfinished or predicted:
-        raise _still_needed(view, sorted(versions), reading, trained, pinning, list(dict.fromkeys(unfinished)), predicted)
+        raise _usage_error(view, sorted(versions), reading, trained, pinning, list(dict.fromkeys(unfinished)), predicted)
     return obsolete
 
 
-def _still_needed(
+def _usage_error(
     view: str,
     versions: Sequence[int],
     services: Sequence[str],
@@ -167,14 +167,14 @@ def _refuse_pinned(runtime: Runtime, view: str, rows: Sequence[Applied], service
     if pinning:
         restored = [replace(row, document=_definition(row)) for row in (*rows, *services)]
         _write(runtime, restored, definitions.read_registry(runtime).snapshot_id)
-        raise _still_needed(view, [row.version for row in rows], (), (), pinning)
+        raise _usage_error(view, [row.version for row in rows], (), (), pinning)
 
 
 def _write(runtime: Runtime, rows: Sequence[Applied], base: int | None) -> None:
     definitions.append_to_registry(runtime, [replace(row, applied_at=times.now()) for row in rows], base, action="remove")
 
 
-def _interrupted(runtime: Runtime, known: Registry, view: str) -> list[Applied]:
+def _unfinished_removals(runtime: Runtime, known: Registry, view: str) -> list[Applied]:
     """The versions that are out of the registry, but whose table or files are still there."""
     rows = known.removed.get(("view", view), ())
     return [row for row in rows if _find(runtime, row) is not None or _contents(runtime, row).files]

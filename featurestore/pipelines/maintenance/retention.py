@@ -38,7 +38,7 @@ def _explain(runtime: Runtime, identifier: str, models: list[RecordedModel]) -> 
         by[table.snapshot_id] = ["current"]
     for tag, snapshot in sorted(tags.tags(table).items()):
         by.setdefault(snapshot, []).extend(_reasons(tag, models))
-    reader = _published(runtime, identifier)
+    reader = _published_snapshot(runtime, identifier)
     if reader is not None:
         by.setdefault(reader, []).append("the online store")
     for snapshot, at in maintenance.retained_snapshots(table).items():
@@ -60,7 +60,7 @@ def _reasons(tag: str, models: list[RecordedModel]) -> Iterator[str]:
         yield f"tag {tag}"
 
 
-def _published(runtime: Runtime, identifier: str) -> int | None:
+def _published_snapshot(runtime: Runtime, identifier: str) -> int | None:
     namespace, _, name = identifier.rpartition(".")
     if namespace != runtime.settings.features_namespace:
         return None

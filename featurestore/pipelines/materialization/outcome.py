@@ -103,7 +103,7 @@ def materialize_views(
                 if report_errors:
                     raise
                 log.exception("view %s could not be materialized", applied.name)
-                failures.append(Failure(applied.name, applied.table, _unexpected(applied.name, error)))
+                failures.append(Failure(applied.name, applied.table, _unexpected_error(applied.name, error)))
                 if _is_full(error):
                     break
         return _commit_edition(publisher, done, failures, report)
@@ -133,7 +133,7 @@ def _name_view(view: str, error: FeatureStoreError) -> FeatureStoreError:
     return error
 
 
-def _unexpected(view: str, error: Exception) -> FeatureStoreError:
+def _unexpected_error(view: str, error: Exception) -> FeatureStoreError:
     unexpected = FeatureStoreError(f"view {view}: it failed in a way that is not foreseen ({type(error).__name__}: {error})")
     unexpected.__cause__ = error
     return unexpected

@@ -168,7 +168,7 @@ def _compute_and_commit(
         return RunResult()
     counts = count_source(task, interval.spans[0], state.newest)
     files = writes.new_data_files(table)
-    with files.discarded_on(BaseException), _drop_checkpoint_if_refused(table):
+    with files.discard_on(BaseException), _drop_checkpoint_if_refused(table):
         for span in interval.spans:
             checkpoint = _compute_span(task, open_span(task, span, counts), checkpoint, files, report)
         reading.refuse_changed(source)

@@ -37,7 +37,7 @@ def _with_reads(runtime: Runtime, step: Step, state: CatalogState) -> Step:
         checkpoint = load_checkpoint(table)
         waits = WAITS if checkpoint is None else f"{WAITS}, which was interrupted or is running: {checkpoint.rows} rows are ready"
     reads = cost.reads(runtime, state.source(step.name))
-    return replace(step, reads=reads, reason=_joined(step.reason, waits))
+    return replace(step, reads=reads, reason=_join_reasons(step.reason, waits))
 
 
 def _with_waiting(step: Step, empty: set[str]) -> Step:
@@ -45,7 +45,7 @@ def _with_waiting(step: Step, empty: set[str]) -> Step:
     views = [name for name in step.result.bindings if name in empty]
     if not views or step.action in ("create", "new version"):
         return step
-    return replace(step, reason=_joined(step.reason, f"waits for {format_names(views)}"))
+    return replace(step, reason=_join_reasons(step.reason, f"waits for {format_names(views)}"))
 
 
 def _with_models(runtime: Runtime, steps: Sequence[Step]) -> tuple[Step, ...]:
@@ -66,5 +66,5 @@ def _models_on_older_versions(step: Step, known: Sequence[RecordedModel], servic
     return tuple(model.label for model in known if any(services.get(id) == step.name for id in model.training_sets))
 
 
-def _joined(reason: str, more: str) -> str:
+def _join_reasons(reason: str, more: str) -> str:
     return "; ".join(filter(None, (reason, more)))

@@ -17,7 +17,7 @@ from featurestore.engine.session import Session
 from featurestore.pipelines.training_sets.column_profile import BLOCK, TOP, Extent, Profile, ToJson, ValueCounts, Values, count_runs
 from featurestore.values import times
 from featurestore.values.int64 import sample_positions
-from featurestore.values.json_encoding import spelled
+from featurestore.values.json_encoding import to_json_value
 
 Statistics: TypeAlias = dict[str, Any]
 Summary: TypeAlias = tuple[Statistics, Extent, Iterator[ValueCounts]]
@@ -66,7 +66,7 @@ def in_memory(column: pa.ChunkedArray) -> Statistics:
     if not (is_number(arrow_type) or is_time(arrow_type)):
         return {**facts, **_count_values(values)}
     odd, extent, pieces = _fastest(values)(values)
-    return {**facts, **(odd if pa.types.is_floating(arrow_type) else {}), **_profiled(extent, pieces, arrow_type)}
+    return {**facts, **(odd if pa.types.is_floating(arrow_type) else {}), **_profile(extent, pieces, arrow_type)}
 
 
 def by_engine(session: Session, rows: Handle, column: str, arrow_type: pa.DataType) -> Statistics:
@@ -98,10 +98,10 @@ def _measure_ordered(session: Session, rows: Handle, column: str, arrow_type: pa
     else:
         ordered = session.batches(column_statistics.finite_values(values(), kind))
         pieces = count_runs(batch.column(0).to_numpy() for batch in ordered)
-    return {**facts, **_profiled(extent, pieces, arrow_type)}
+    return {**facts, **_profile(extent, pieces, arrow_type)}
 
 
-def _profiled(extent: Extent, pieces: Iterator[ValueCounts], arrow_type: pa.DataType) -> Statistics:
+def _profile(extent: Extent, pieces: Iterator[ValueCounts], arrow_type: pa.DataType) -> Statistics:
     return Profile(extent).consume(pieces).to_dict(_json_converter(arrow_type), moments=not is_time(arrow_type))
 
 
@@ -197,6 +197,6 @@ def _plain(value: Any) -> Any:
 
 def _text(value: Any) -> str:
     try:
-        return str(spelled(value))
+        return str(to_json_value(value))
     except TypeError:
         return str(value)

@@ -106,22 +106,22 @@ def _check_names(names: Sequence[str], written: WrittenTable) -> None:
 def _convert(column: Values, name: str, sql_type: str) -> pa.ChunkedArray:
     """The column in the type of the table: at once where Arrow does that exactly, else value by value. NaN of a frame is NULL."""
     target = plain_arrow_type(sql_type)
-    converted = None if isinstance(column, list) else _converted_at_once(_decoded(column), target, sql_type)
+    converted = None if isinstance(column, list) else _convert_at_once(_decode(column), target, sql_type)
     if converted is None:
-        converted = _converted_by_value(column, name, target, sql_type)
+        converted = _convert_by_value(column, name, target, sql_type)
     if (unstorable := unstorable_values(converted)) is not None:
         raise TypeMismatch(f"column '{name}' of {FRAME} holds {unstorable}, which no table holds", field=name)
     return converted
 
 
-def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _decode(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_dictionary(column.type):
         return column.cast(column.type.value_type)
     plain = isinstance(column.type, pa.UuidType) or not isinstance(column.type, pa.BaseExtensionType)
     return column if plain else column.cast(column.type.storage_type)
 
 
-def _converted_at_once(column: pa.ChunkedArray, target: pa.DataType, sql_type: str) -> pa.ChunkedArray | None:
+def _convert_at_once(column: pa.ChunkedArray, target: pa.DataType, sql_type: str) -> pa.ChunkedArray | None:
     source, is_ = column.type, pa.types
     if (source == target and sql_type != "UUID") or is_.is_null(source):
         return column.cast(target)
@@ -152,7 +152,7 @@ def _micros(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
         return None
 
 
-def _converted_by_value(column: Values, name: str, target: pa.DataType, sql_type: str) -> pa.ChunkedArray:
+def _convert_by_value(column: Values, name: str, target: pa.DataType, sql_type: str) -> pa.ChunkedArray:
     try:
         values = column if isinstance(column, list) else column.to_pylist()
     except (OverflowError, ValueError) as error:

@@ -154,7 +154,7 @@ def _append(session: Session, written: WrittenTable, given: GivenRows, mode: Wri
     if deletions:
         tables.add_column(table, DELETED, pa.bool_())
     files = writes.new_data_files(table)
-    with files.discarded_on(BaseException):
+    with files.discard_on(BaseException):
         writer = FeatureFiles(session, table, written.keys, written.applied.columns)
         writer.write(all_rows(appended), files, rows // at.months, "created_timestamp", deletions=deletions > 0)
         newest = max(filter(None, (state.newest, (at.ends or (0, 0))[1])), default=None)

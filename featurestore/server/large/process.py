@@ -85,7 +85,7 @@ def frames(model: type[requests.Body], content: bytes) -> Iterator[bytes]:
     An invalid body yields one frame with its problems, then None.
     """
     try:
-        parts = list(_body_frames(json_body.parsed(model, content)))
+        parts = list(_body_frames(json_body.parse(model, content)))
     except RequestValidationError as error:
         parts = [_problem_frame(error.errors())]
     except TooMuch as error:

@@ -43,9 +43,9 @@ class LargeBodies:
 
     async def read(self, model: type[Model], content: bytes) -> Model:
         """The body as its model. Raises: RequestValidationError with the problems; NotReady."""
-        return await to_thread.run_sync(self.parsed, model, content, limiter=self._limiter)
+        return await to_thread.run_sync(self.parse, model, content, limiter=self._limiter)
 
-    def parsed(self, model: type[Model], content: bytes) -> Model:
+    def parse(self, model: type[Model], content: bytes) -> Model:
         """`read`, in this thread and without waiting for other bodies."""
         limits = {"seconds": SECONDS, "memory": MEMORY_BYTES}
         message = json.dumps({"module": model.__module__, "model": model.__name__, **limits}).encode()

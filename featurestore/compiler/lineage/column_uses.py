@@ -46,7 +46,7 @@ class TracedRelation:
             known = next((other for other in listed if other.lower() == name.lower()), None)
         return None if known is None else listed[known]
 
-    def renamed(self, names: Iterable[str]) -> "TracedRelation":
+    def with_column_names(self, names: Iterable[str]) -> "TracedRelation":
         """The relation with its first columns renamed."""
         new = list(names)
         renamed = zip(new, (uses for _, uses in self.columns), strict=False)
@@ -65,7 +65,7 @@ def stored_relation(table: str, columns: Iterable[str] | None) -> TracedRelation
     return TracedRelation(listed, rows, None if columns is not None else lambda name: frozenset({Use(table, name)}))
 
 
-def counted(rows: Uses) -> Uses:
+def count_uses(rows: Uses) -> Uses:
     """The uses behind a count of rows."""
     return frozenset(replace(use, role=VALUE) for use in rows if use.role == ROWS)
 
