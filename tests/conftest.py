@@ -40,12 +40,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     yield
-    if os.environ.get("CI") and session.exitstatus == pytest.ExitCode.OK and _skipped(session.config):
+    if os.environ.get("CI") and session.exitstatus == pytest.ExitCode.OK and _skip_lines(session.config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    skipped = _skipped(terminalreporter.config) if os.environ.get("CI") else []
+    skipped = _skip_lines(terminalreporter.config) if os.environ.get("CI") else []
     if skipped:
         terminalreporter.section("skipped in CI, which fails the run", red=True)
         for line in skipped:
@@ -73,7 +73,7 @@ def own_shop(shop_template: worlds.Template) -> Iterator[FeatureStore]:
         yield store
 
 
-def _skipped(config: pytest.Config) -> list[str]:
+def _skip_lines(config: pytest.Config) -> list[str]:
     """Skipped tests and modules with their reasons; none in an xdist worker, which has no terminal."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if not isinstance(reporter, pytest.TerminalReporter):

@@ -17,7 +17,7 @@ def test_a_warehouse_on_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv("FEATURESTORE_WAREHOUSE", "s3://lake/doctor")
         done = run("doctor")
         assert done.exit_code == 0, done.stdout
-        assert s3.stored(endpoint, "lake/doctor") == set(), "the probe is gone"
+        assert s3.stored_names(endpoint, "lake/doctor") == set(), "the probe is gone"
         monkeypatch.setenv("FEATURESTORE_WAREHOUSE", "s3://nowhere/doctor")
         missing = run("doctor")
         assert (missing.exit_code, "no nowhere" in missing.stdout) == (1, True), missing.stdout

@@ -51,7 +51,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def scored(spine: str, url: str, form: list[str]) -> pa.Table:
+def score_into_file(spine: str, url: str, form: list[str]) -> pa.Table:
     """What the command writes."""
     options = [part for field in form for part in ("--format", field)]
     done = run("score", "models:/sum/1", "--spine", spine, "--at", "online", "--url", url, "--out", "scored.parquet", *options)
@@ -62,7 +62,7 @@ def scored(spine: str, url: str, form: list[str]) -> pa.Table:
 def test_rows_of_csv_files_are_read_as_their_format_says(home: FeatureStore, url: str, folder: Path) -> None:
     lines = ["customer_id;basket;code;day", "1;1,5;007;25.03.2026", "2;2;008;26.03.2026", "99;NA;NA;NA", "NA;3;x;NA"]
     (folder / "asked.csv").write_text("\n".join(lines) + "\n")
-    rows = scored("asked.csv", url, FORMAT)
+    rows = score_into_file("asked.csv", url, FORMAT)
     assert rows.schema.names == ["customer_id", "basket", "code", "day", "prediction"]
     assert rows.column("basket").to_pylist() == [1.5, 2.0, None, 3.0]
     assert rows.column("code").to_pylist() == ["007", "008", None, "x"]
@@ -77,13 +77,13 @@ def test_rows_of_csv_files_are_read_as_their_format_says(home: FeatureStore, url
 def test_files_of_more_rows_than_a_request_keep_their_order(url: str, folder: Path) -> None:
     count = 2 * ROWS + 1
     (folder / "many.csv").write_text("customer_id;basket\n" + "".join(f"99;{row},5\n" for row in range(count)))
-    rows = scored("many.csv", url, ["delimiter=;", "decimal=,"])
+    rows = score_into_file("many.csv", url, ["delimiter=;", "decimal=,"])
     assert rows.column("prediction").to_pylist() == [row + 0.5 for row in range(count)]
 
 
 def test_a_file_without_rows_has_no_predictions(url: str, folder: Path) -> None:
     pq.write_table(pa.table({"customer_id": pa.array([], pa.int64()), "basket": pa.array([], pa.float64())}), folder / "none.parquet")
-    rows = scored("none.parquet", url, [])
+    rows = score_into_file("none.parquet", url, [])
     assert (rows.num_rows, rows.schema.names) == (0, ["customer_id", "basket", "prediction"])
 
 

@@ -160,7 +160,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def scripted(*answers: int | str) -> Iterator[Scripted]:
+def open_scripted_server(*answers: int | str) -> Iterator[Scripted]:
     """A server with these answers."""
     with Scripted(answers) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -209,7 +209,7 @@ def test_a_busy_server_is_asked_again_when_it_says(kind: str) -> None:
             assert time.monotonic() - began >= 1
         assert server.asked == 3
 
-    with scripted(0, 1, "empty") as server:
+    with open_scripted_server(0, 1, "empty") as server:
         asyncio.run(ask(server))
 
 
@@ -223,7 +223,7 @@ def test_attempts_are_few_and_end_in_time(kind: str, answers: tuple[int | str, .
             assert type(error.value) is (NotReady if answers == ("gone",) else Busy)
         assert server.asked == asked
 
-    with scripted(*answers) as server:
+    with open_scripted_server(*answers) as server:
         asyncio.run(ask(server))
 
 
@@ -236,7 +236,7 @@ def test_a_connection_that_ended_meanwhile_is_replaced(kind: str) -> None:
         assert server.asked == 6
         assert len(server.connections) == 2
 
-    with scripted("empty", "empty", "gone", "empty") as server:
+    with open_scripted_server("empty", "empty", "gone", "empty") as server:
         asyncio.run(ask(server))
 
 
@@ -248,7 +248,7 @@ def test_what_changes_something_is_sent_once(kind: str) -> None:
                 await store.apply([])
         assert server.asked == 1
 
-    with scripted(0) as server:
+    with open_scripted_server(0) as server:
         asyncio.run(ask(server))
 
 
@@ -260,7 +260,7 @@ def test_a_closed_client_says_so(kind: str) -> None:
         with pytest.raises(RequestError, match="is closed; connect again"):
             await store.views()
 
-    with scripted("empty") as server:
+    with open_scripted_server("empty") as server:
         asyncio.run(ask(server))
 
 
@@ -273,7 +273,7 @@ def test_a_silent_server_is_given_up_in_time() -> None:
             assert time.monotonic() - began < 10
         assert server.asked == 1
 
-    with scripted("silent") as server:
+    with open_scripted_server("silent") as server:
         asyncio.run(ask(server))
 
 

@@ -61,13 +61,13 @@ class Computer:
             return None
         for name, query in compiled.each:
             self.session.create_table(name, query)
-        return self._fetched(ROWS)
+        return self._fetch(ROWS)
 
     def rows_at(self, point: int, reach: int, shortcuts: Shortcuts = ANY) -> list[Row] | None:
         """The rows of one grid point, computed by itself; None where these shortcuts do not fit the events."""
         select = rows_at_point(self.view, self.events, self._types(), shortcuts, point, Handle(EVENTS))
         events = self.events.rows(SOURCE, reach, point)
-        return self._fetched("at_point") if self._make([(EVENTS, events), ("at_point", select)], shortcuts) else None
+        return self._fetch("at_point") if self._make([(EVENTS, events), ("at_point", select)], shortcuts) else None
 
     def _types(self) -> dict[str, str]:
         return self.session.schema(self.events.sql)
@@ -82,7 +82,7 @@ class Computer:
             return False
         return True
 
-    def _fetched(self, relation: str) -> list[Row]:
+    def _fetch(self, relation: str) -> list[Row]:
         times = ", ".join(f"epoch_us({name}) AS {name}" for name in ("feature_timestamp", "created_timestamp"))
         table = self.session.batches(text_query(f"SELECT * REPLACE ({times}) FROM {relation} ORDER BY k, j, feature_timestamp")).read_all()
         return [dict(row) for row in table.to_pylist()]

@@ -15,13 +15,13 @@ class Expressions:
         leaves, forms = _KINDS[kind]
         if depth <= 0 or self.chance.random() < 0.15:
             return self.chance.choice(leaves)
-        return self._filled(self.chance.choice((*forms, *_SHARED)), kind, depth - 1)
+        return self._fill(self.chance.choice((*forms, *_SHARED)), kind, depth - 1)
 
     def any(self, depth: int) -> str:
         """An expression of any kind."""
         return self.of(self.chance.choice(tuple(_KINDS)), depth)
 
-    def _filled(self, form: str, kind: str, depth: int) -> str:
+    def _fill(self, form: str, kind: str, depth: int) -> str:
         """A form with each word in braces replaced: a kind, `same`, `any` (one kind, the same in the whole form), or a list of words."""
         other = self.chance.choice(tuple(_KINDS))
         parts: list[str] = []

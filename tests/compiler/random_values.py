@@ -115,7 +115,7 @@ def _numerals(chance: Random) -> str:
         return chance.choice(NUMERALS)
     if draw < 0.7:
         return repr(_double(chance))
-    return str(_integer(64)(chance)) if draw < 0.85 else str(_zoned(chance))
+    return str(_integer(64)(chance)) if draw < 0.85 else str(_zoned_time(chance))
 
 
 def _date(chance: Random) -> date:
@@ -129,7 +129,7 @@ def _date(chance: Random) -> date:
     return date.fromordinal(chance.randint(1, date.max.toordinal()))
 
 
-def _zoned(chance: Random) -> datetime:
+def _zoned_time(chance: Random) -> datetime:
     day = _date(chance)
     micros = chance.choice((0, 0, 1, 86_399_999_999, 43_200_000_000, 500_000, 3_600_000_000, chance.randrange(86_400_000_000)))
     return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(microseconds=micros)
@@ -150,5 +150,5 @@ _MAKERS: Mapping[str, Callable[[Random], Any]] = {
     "UUID": lambda chance: chance.choice(UUIDS),
     "BLOB": lambda chance: chance.choice((b"", b"\0", b"a", b"ab", b"\xff", chance.randbytes(3))),
     "DATE": _date,
-    "TIMESTAMP WITH TIME ZONE": _zoned,
+    "TIMESTAMP WITH TIME ZONE": _zoned_time,
 }

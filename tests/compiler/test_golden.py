@@ -78,7 +78,7 @@ def use(ttl: int | None) -> ViewUse:
     )
 
 
-def compiled(view: View) -> str:
+def compile_to_text(view: View) -> str:
     events = compile_events(view, list(COLUMNS))
     kinds = {"price": "DOUBLE", "pieces": "INTEGER", "status": "VARCHAR", "status = 'paid'": "BOOLEAN", "pieces > 1": "BOOLEAN"}
     types = {item.name: kinds.get(item.text, "BOOLEAN") for item in events.inputs}
@@ -94,7 +94,7 @@ JOINS = {
     "diff": log_diff.appended_rows(["shop", "customer_id"], {"status": "VARCHAR", "share": "DOUBLE"}, versioned=False),
     "diff_versioned": log_diff.appended_rows(["shop", "customer_id"], {"status": "VARCHAR", "shares": "FLOAT[]"}, versioned=True),
 }
-TEXTS = {**{f"view_{name}": compiled(view) for name, view in VIEWS.items()}, **{name: f"{sql};\n" for name, sql in JOINS.items()}}
+TEXTS = {**{f"view_{name}": compile_to_text(view) for name, view in VIEWS.items()}, **{name: f"{sql};\n" for name, sql in JOINS.items()}}
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS))

@@ -67,7 +67,7 @@ def trace(sql: str) -> TracedRelation:
     return QueryTracer(TABLES).query(parse_query(sql), {}, None)
 
 
-def shown(uses: Uses, rows: bool = False) -> set[str]:
+def use_texts(uses: Uses, rows: bool = False) -> set[str]:
     """`a.x` for a value, `a.x:filter` for another role, `a` for counted rows; rows that are read only if asked for."""
     texts = set()
     for use in uses:
@@ -80,7 +80,7 @@ def shown(uses: Uses, rows: bool = False) -> set[str]:
 @pytest.mark.parametrize("sql", QUERIES)
 def test_a_column_of_a_query_leads_to_stored_columns(sql: str) -> None:
     relation = trace(sql)
-    found = {name: shown(uses | relation.rows) for name, uses in relation.columns if name is not None}
+    found = {name: use_texts(uses | relation.rows) for name, uses in relation.columns if name is not None}
     assert found == {name: set(uses.split()) for name, uses in QUERIES[sql].items()}
 
 
@@ -166,7 +166,7 @@ def test_a_view_leads_through_its_source() -> None:
         "share": Expression("spend_7d / nullif(web_7d, 0)"),
     }
     view = FeatureView("orders", entity=customer, source=ORDERS, every="1d", features=features)
-    found = {name: shown(uses) for name, uses in trace_view(view, COLUMNS).features.items()}
+    found = {name: use_texts(uses) for name, uses in trace_view(view, COLUMNS).features.items()}
     spend, web = {"shop.orders.amount", "shop.orders.tax"}, {"shop.orders", "shop.orders.channel:filter"}
     assert found == {"spend_7d": spend | ALWAYS, "web_7d": web | ALWAYS, "share": spend | web | ALWAYS}
     assert trace_view(view, {}).features == trace_view(view, COLUMNS).features
@@ -186,7 +186,7 @@ def test_a_row_view_over_a_query() -> None:
         "shop.orders.customer_id:join",
         "shop.customers.customer_id:join",
     }
-    found = {name: shown(uses) - {"shop.customers.customer_id:key"} for name, uses in traced.features.items()}
+    found = {name: use_texts(uses) - {"shop.customers.customer_id:key"} for name, uses in traced.features.items()}
     assert found == {"country": {"shop.customers.country"} | always, "amount": {"shop.orders.amount"} | always}
 
 
@@ -200,7 +200,7 @@ def test_a_service_leads_to_feature_tables() -> None:
         derived={"d": "basket / o_tax", "e": "basket"},
     )
     plan = bind_service(service, 1, "f", {"orders": ViewVersion(view, 3, types)})
-    found = {name: shown(uses) for name, uses in trace_service(plan).features.items()}
+    found = {name: use_texts(uses) for name, uses in trace_service(plan).features.items()}
     assert found == {
         "o_amount": {"orders_v3.amount", "orders_v3.customer_id:key"},
         "o_tax": {"orders_v3.tax", "orders_v3.customer_id:key"},

@@ -79,7 +79,7 @@ QUERIES = [
 ]
 
 
-def filled(forms: list[str]) -> st.SearchStrategy[str]:
+def fill(forms: list[str]) -> st.SearchStrategy[str]:
     """A form with hostile parts in it, and now and then some more behind or in the middle."""
 
     @st.composite
@@ -102,7 +102,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def accepted(sql: str) -> str | None:
+def render_if_accepted(sql: str) -> str | None:
     """What is rendered of an expression, of its canonical spelling too; None when it is refused."""
     try:
         rendered = render(parse_row(sql), SCOPE)
@@ -122,14 +122,14 @@ def bare(sql: str) -> str | None:
 
 def _fuzz(connection: duckdb.DuckDBPyConnection, examples: int) -> None:
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-    @given(filled(FORMS))
+    @given(fill(FORMS))
     @example("CAST(1 AS \"oid); COPY (SELECT 1) TO '/x.csv'; --\")")
     def expressions(sql: str) -> None:
-        rendered = accepted(sql)
+        rendered = render_if_accepted(sql)
         assert rendered is None or duckdb_parser.objections(connection, rendered, COLUMNS) == []
 
     @settings(max_examples=examples // 2, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-    @given(filled(QUERIES))
+    @given(fill(QUERIES))
     def queries(sql: str) -> None:
         try:
             tree = parse_query(sql)
@@ -160,14 +160,14 @@ def test_honest_forms_are_accepted() -> None:
     for form in forms:
         for sign, part in honest.items():
             form = form.replace(sign, part)
-        assert accepted(form) is not None, form
+        assert render_if_accepted(form) is not None, form
 
 
 def test_the_judge_objects_once_the_wall_is_off(connection: duckdb.DuckDBPyConnection) -> None:
     found: list[str] = []
 
     @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
-    @given(filled(FORMS))
+    @given(fill(FORMS))
     @example("CAST(1 AS \"oid); COPY (SELECT 1) TO '/x.csv'; --\")")
     def search(objections: "partial[list[str]]", sql: str) -> None:
         rendered = bare(sql)

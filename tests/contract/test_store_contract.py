@@ -36,7 +36,7 @@ KINDS = ["home", pytest.param("http", marks=pytest.mark.slow)]
 
 
 @contextmanager
-def opened(kind: str, home: FeatureStore) -> Iterator[Verbs]:
+def open_store(kind: str, home: FeatureStore) -> Iterator[Verbs]:
     """The store as it is, or behind a real server."""
     if kind == "home":
         yield home
@@ -56,14 +56,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
 @pytest.fixture(scope="module", params=KINDS)
 def store(request: pytest.FixtureRequest, home: FeatureStore) -> Iterator[Verbs]:
     """That store, once at home and once behind a server."""
-    with opened(request.param, home) as verbs:
+    with open_store(request.param, home) as verbs:
         yield verbs
 
 
 @pytest.fixture(params=KINDS)
 def own(request: pytest.FixtureRequest, own_shop: FeatureStore) -> Iterator[Verbs]:
     """A store that the test may change, once at home and once behind a server."""
-    with opened(request.param, own_shop) as verbs:
+    with open_store(request.param, own_shop) as verbs:
         yield verbs
 
 

@@ -12,7 +12,7 @@ import pytest
 from featurestore import FeatureLookup, FeatureStore, Store, connect
 from featurestore.errors import Conflict, NotFound, RequestError, TypeMismatch
 from tests import forged, shop
-from tests.contract.test_store_contract import KINDS, opened
+from tests.contract.test_store_contract import KINDS, open_store
 
 SCHEMA = {"id": "long", "at": "timestamp", "amount": "decimal(10,2)", "tags": "string[]"}
 FRAME = pd.DataFrame({"id": [1, 2], "at": pd.to_datetime(["2026-01-01", "2026-01-02"], utc=True), "amount": [Decimal("1.50"), None]})
@@ -26,7 +26,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
 
 @pytest.fixture(scope="module", params=KINDS)
 def store(request: pytest.FixtureRequest, home: FeatureStore) -> Iterator[Store]:
-    with opened(request.param, home) as verbs:
+    with open_store(request.param, home) as verbs:
         yield verbs
 
 

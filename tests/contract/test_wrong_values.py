@@ -128,8 +128,8 @@ def test_a_store_is_opened_with_what_names_a_folder_or_is_settings(argument: str
 def test_a_client_is_made_with_what_is_an_address(argument: str) -> None:
     given = {"url": "http://localhost:1", "token": "a long enough token", "timeout": 1.0}
 
-    def used(value: Any) -> None:
+    def use_later(value: Any) -> None:
         with connect(**{**given, argument: value}) as remote:
             remote.views()
 
-    assert faults(used, rf"\b{argument}\b|cannot be reached|did not answer") == []
+    assert faults(use_later, rf"\b{argument}\b|cannot be reached|did not answer") == []

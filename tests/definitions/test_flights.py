@@ -128,14 +128,14 @@ OTHERS = {
 ASKED = {"carrier": "UA", "origin": "EWR", "dest": "MIA", "tailnum": "N1", "distance": 1085, "hour": 17, "late": True}
 
 
-def asked(flights: list[dict[str, Any]], *times: str) -> list[dict[str, Any]]:
+def features_of_flight(flights: list[dict[str, Any]], *times: str) -> list[dict[str, Any]]:
     """The features of the flight that is asked about, as of each time."""
     spine = [{**ASKED, "asked_at": at} for at in times]
     return training_rows(departure_delay, {**OTHERS, "raw.flights": flights}, spine, timestamp="asked_at")
 
 
 def test_the_service_joins_every_view_as_of_the_question() -> None:
-    (row,) = asked([*BEFORE, ITSELF], "2013-03-01T12:10")
+    (row,) = features_of_flight([*BEFORE, ITSELF], "2013-03-01T12:10")
     expected = {
         "carrier_delay_3h": 30.0,
         "carrier_delay_30d": 40.0,
@@ -162,11 +162,13 @@ def test_the_service_joins_every_view_as_of_the_question() -> None:
 @pytest.mark.slow
 def test_a_flight_never_sees_itself() -> None:
     an_hour_before_and_as_it_leaves = ("2013-03-01T12:10", "2013-03-01T13:10")
-    assert asked([*BEFORE, ITSELF], *an_hour_before_and_as_it_leaves) == asked(BEFORE, *an_hour_before_and_as_it_leaves)
+    assert features_of_flight([*BEFORE, ITSELF], *an_hour_before_and_as_it_leaves) == features_of_flight(
+        BEFORE, *an_hour_before_and_as_it_leaves
+    )
 
 
 def test_what_a_flight_does_is_seen_only_after_it_did_it() -> None:
-    left, landing, landed = asked([*BEFORE, ITSELF], "2013-03-01T13:15", "2013-03-01T16:00", "2013-03-01T17:00")
+    left, landing, landed = features_of_flight([*BEFORE, ITSELF], "2013-03-01T13:15", "2013-03-01T16:00", "2013-03-01T17:00")
     assert (left["origin_delay_1h"], left["carrier_delay_3h"]) == (250.0, 30.0)
     assert landing["carrier_delay_3h"] is None
     assert landed["carrier_delay_3h"] == 300.0

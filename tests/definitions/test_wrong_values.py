@@ -59,7 +59,7 @@ def of_check(function: Make) -> Make:
     return lambda **given: view(checks=[function(**{**CHECKS[function], **given})])
 
 
-def aliased(of: FeatureView | Selection) -> Make:
+def service_of_alias(of: FeatureView | Selection) -> Make:
     return lambda **given: service(features=[of.aliased(**{"alias": "r", "keys": {"id": "other"}, **given})])
 
 
@@ -79,8 +79,8 @@ CALLS: dict[str, tuple[Any, Make]] = {
     "Expression": (Expression, lambda **given: view(features={"a": "a", "sum": Expression(**given)})),
     "view[...]": (FeatureView.__getitem__, lambda names: service(features=[view()[names]])),
     "view.aliased(...)[...]": (Selection.__getitem__, lambda names: service(features=[view().aliased("r", {"id": "other"})[names]])),
-    "view.aliased": (FeatureView.aliased, aliased(view())),
-    "view[...].aliased": (Selection.aliased, aliased(view()["a"])),
+    "view.aliased": (FeatureView.aliased, service_of_alias(view())),
+    "view[...].aliased": (Selection.aliased, service_of_alias(view()["a"])),
     **{f"agg.{function.__name__}": (function, of_aggregation(function)) for function in AGGREGATIONS},
     **{f"check.{function.__name__}": (function, of_check(function)) for function in CHECKS},
 }
@@ -129,7 +129,7 @@ def test_a_wrong_argument_works_or_is_named(call: str, argument: str, store: Fea
     monkeypatch.chdir(tmp_path)
     make = CALLS[call][1]
 
-    def planned(value: Any) -> None:
+    def plan_value(value: Any) -> None:
         gathered = load_definitions([make(**{argument: value})])
         if problems := [*gathered.problems, *checking.definition_problems(gathered)]:
             raise DefinitionError(problems)
@@ -137,4 +137,4 @@ def test_a_wrong_argument_works_or_is_named(call: str, argument: str, store: Fea
         store.plan(load_definitions([make(**{argument: value})]))
         definitions_document(gathered)
 
-    assert faults(planned, PLACES.get((call, argument), rf"\b{argument}\b|no column 'x")) == []
+    assert faults(plan_value, PLACES.get((call, argument), rf"\b{argument}\b|no column 'x")) == []

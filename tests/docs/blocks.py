@@ -106,7 +106,7 @@ class Page:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Page]:
+def open_page(path: Path) -> Iterator[Page]:
     """A page; a server that its blocks started ends with it."""
     with ExitStack() as stack:
         yield Page(path, stack)

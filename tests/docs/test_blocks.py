@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from featurestore.errors import RequestError
-from tests.docs.blocks import opened
+from tests.docs.blocks import open_page
 
 FENCE = "```"
 
@@ -15,7 +15,7 @@ def run(tmp_path: Path, *blocks: tuple[str, str]) -> None:
     """Run a page of (info string, content) blocks in a folder of its own."""
     page = tmp_path / "page.md"
     page.write_text("\n\n".join(f"{FENCE}{info}\n{content}\n{FENCE}" for info, content in blocks))
-    with opened(page) as read:
+    with open_page(page) as read:
         for example in read.examples():
             example.evaluate()
 

@@ -12,7 +12,7 @@ from tests import shop
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "manifest.md").read_text()
 
 
-def described(title: str) -> set[str]:
+def described_names(title: str) -> set[str]:
     """The names in backticks in the first column of a section's tables."""
     text = re.split(r"^## ", PAGE, flags=re.MULTILINE)
     (section,) = [part for part in text if part.startswith(f"{title}\n")]
@@ -23,7 +23,7 @@ def described(title: str) -> set[str]:
 @pytest.mark.slow
 def test_every_field_is_described(own_shop: FeatureStore) -> None:
     made = own_shop.training_set("churn", shop.spine(), "asked_at", label="churned")
-    assert described("Fields") == set(made.manifest)
+    assert described_names("Fields") == set(made.manifest)
     assert f"| `manifest_version` | {manifest.VERSION}:" in PAGE
     said = {name for column in made.statistics["columns"].values() for name in column}
     section = PAGE.partition("## Statistics")[2]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.docs.blocks import OPTIONAL, opened
+from tests.docs.blocks import OPTIONAL, open_page
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -44,7 +44,7 @@ def test_blocks(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for name in QUIET:
         monkeypatch.setenv(name, "true")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    with opened(page) as blocks:
+    with open_page(page) as blocks:
         for example in blocks.examples():
             example.evaluate()
         if blocks.missing:

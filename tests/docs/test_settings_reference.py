@@ -11,14 +11,16 @@ ROOT = Path(__file__).parent.parent.parent
 
 def expected_rows() -> list[str]:
     """The table as the code has it."""
-    return [f"| `{name}` | {_shown(field.get_default(call_default_factory=True))} | {field.description} |" for name, field in _fields()]
+    return [
+        f"| `{name}` | {_default_text(field.get_default(call_default_factory=True))} | {field.description} |" for name, field in _fields()
+    ]
 
 
 def _fields() -> list[tuple[str, Any]]:
     return list(Settings.model_fields.items())
 
 
-def _shown(default: Any) -> str:
+def _default_text(default: Any) -> str:
     return "" if default in (None, {}) else f"`{default}`"
 
 

@@ -49,17 +49,17 @@ class RecordingEngine:
     @contextmanager
     def session(self, folders: Iterable[str | Path] = ()) -> Iterator[Session]:
         with self.inner.session(folders) as session:
-            yield self._recorded(session)
+            yield self._record(session)
 
     @contextmanager
     def brief(self) -> Iterator[Session]:
         with self.inner.brief() as session:
-            yield self._recorded(session)
+            yield self._record(session)
 
     def close(self) -> None:
         self.inner.close()
 
-    def _recorded(self, session: Session) -> "RecordingSession":
+    def _record(self, session: Session) -> "RecordingSession":
         self.sent.append([])
         return RecordingSession(session, self.sent[-1])
 

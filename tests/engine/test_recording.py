@@ -29,7 +29,7 @@ def engine(own_shop: FeatureStore) -> Iterator[RecordingEngine]:
     recording.close()
 
 
-def materialized(store: FeatureStore, engine: Engine, view: FeatureView) -> Materialization:
+def materialize(store: FeatureStore, engine: Engine, view: FeatureView) -> Materialization:
     runtime = Runtime(store.settings, engine)
     applied = definitions.read_registry(runtime).get("view", view.name)
     checked = stored_definition.checked_stored_view(applied.name, applied.version, applied.document, applied.columns)
@@ -45,7 +45,7 @@ def methods(sent: list[Sent]) -> list[str]:
 
 def test_a_run_and_its_publish_share_one_session(own_shop: FeatureStore, engine: RecordingEngine) -> None:
     shop.add(own_shop, "shop.profiles", shop.profile_rows().slice(0, 1))
-    done = materialized(own_shop, engine, shop.customer_profile)
+    done = materialize(own_shop, engine, shop.customer_profile)
     assert done.rows_appended == 0
     (sent,) = map(methods, engine.sent)
     cleared = sent.index("clear")
@@ -56,7 +56,7 @@ def test_a_run_and_its_publish_share_one_session(own_shop: FeatureStore, engine:
 
 def test_a_run_reads_its_source_within_its_interval(own_shop: FeatureStore, engine: RecordingEngine) -> None:
     shop.add(own_shop, "shop.orders", shop.order_rows())
-    done = materialized(own_shop, engine, shop.customer_orders)
+    done = materialize(own_shop, engine, shop.customer_orders)
     assert done.rows_appended > 0
     (sent,) = engine.sent
     (tiles, *_) = [call for call in sent if (call.method, call.name) == ("create_table", "__fs_tiles")]

@@ -80,7 +80,7 @@ def _end(*several: socket.socket) -> None:
 
 
 @contextmanager
-def proxied(host: str, port: int) -> Iterator[Proxy]:
+def open_proxy(host: str, port: int) -> Iterator[Proxy]:
     """A proxy to a server."""
     proxy = Proxy(host, port)
     thread = threading.Thread(target=proxy.run)

@@ -80,13 +80,13 @@ class Handler(BaseHTTPRequestHandler):
         if failure is not None and failure.moment == "before":
             self._fail(failure.what)
             return
-        status, found = self._done(parts, body)
+        status, found = self._run(parts, body)
         if failure is not None:
             self._fail(failure.what)
             return
         self._send(status, json.dumps(found).encode() if status != 204 else b"")
 
-    def _done(self, parts: list[str], body: dict[str, Any]) -> tuple[int, Any]:
+    def _run(self, parts: list[str], body: dict[str, Any]) -> tuple[int, Any]:
         try:
             with self.server.lock:
                 return _do(self.server.backing, self.command, parts, body)
@@ -151,20 +151,20 @@ def _do(catalog: SqlCatalog, method: str, parts: list[str], body: dict[str, Any]
                 sort_order=asked.write_order or UNSORTED_SORT_ORDER,
                 properties=asked.properties,
             )
-            return 200, _shown(made)
+            return 200, _table_body(made)
         case "POST", ["namespaces", namespace, "tables", name]:
             wanted = REQUIREMENTS.validate_python(body["requirements"]), UPDATES.validate_python(body["updates"])
             catalog.commit_table(catalog.load_table((namespace, name)), *wanted)
-            return 200, _shown(catalog.load_table((namespace, name)))
+            return 200, _table_body(catalog.load_table((namespace, name)))
         case "DELETE", ["namespaces", namespace, "tables", name]:
             catalog.drop_table((namespace, name))
             return 204, None
         case _, ["namespaces", namespace, "tables", name]:
-            return 200, _shown(catalog.load_table((namespace, name)))
+            return 200, _table_body(catalog.load_table((namespace, name)))
     raise ValueError(f"{method} {parts}")
 
 
-def _shown(table: Table) -> dict[str, Any]:
+def _table_body(table: Table) -> dict[str, Any]:
     return {"metadata-location": table.metadata_location, "metadata": json.loads(table.metadata.model_dump_json()), "config": {}}
 
 

@@ -20,17 +20,17 @@ def lead(store: FeatureStore, broken: Sql | Rest | None = None, failure: Failure
     with pytest.MonkeyPatch.context() as patch:
         # So few files are compacted that a life need not be long.
         patch.setattr(compaction, "MIN_SMALL_FILES", 2)
-        return _led(store, broken, failure)
+        return _raise_if_led(store, broken, failure)
 
 
-def _led(store: FeatureStore, broken: Sql | Rest | None, failure: Failure | None) -> int:
+def _raise_if_led(store: FeatureStore, broken: Sql | Rest | None, failure: Failure | None) -> int:
     life.begin(store)
     struck = 0
     for name, verb in life.verbs():
         if broken is None or failure is None or name in life.UNDISTURBED:
             verb(store)
         elif failure.what == "interrupt":
-            struck += interrupted(store, broken, failure, verb)
+            struck += interrupt_until_done(store, broken, failure, verb)
         else:
             # Each is sent twice: what was cut off at first, and what is sent again.
             fault = Fault(failure, times=1000, every=2)
@@ -40,7 +40,7 @@ def _led(store: FeatureStore, broken: Sql | Rest | None, failure: Failure | None
     return struck
 
 
-def interrupted(store: FeatureStore, broken: Sql | Rest, failure: Failure, verb: life.Verb) -> int:
+def interrupt_until_done(store: FeatureStore, broken: Sql | Rest, failure: Failure, verb: life.Verb) -> int:
     """Ask for a verb until it comes through, and interrupt it one commit later each time; returns how often it was."""
     for skip in range(TRIES):
         try:

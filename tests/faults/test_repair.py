@@ -42,7 +42,7 @@ def test_the_last_whole_snapshot_is_gone_back_to(store: FeatureStore) -> None:
     names = ("features.counts_v1", "features.last_v1")
     whole = {name: rows(store, name) for name in names}
     online = store.online_features("service", [{"k": 1}]).rows
-    early = store.training_set("service", life.spine(), "t", name="early", snapshots=pinned(store, 1))
+    early = store.training_set("service", life.spine(), "t", name="early", snapshots=snapshots_at(store, 1))
     late = store.training_set("service", life.spine(), "t", name="late")
     table = tables.load(store.catalog, names[0])
     _, second, third = table.snapshot_ids
@@ -70,7 +70,7 @@ def test_the_last_whole_snapshot_is_gone_back_to(store: FeatureStore) -> None:
     assert [run.rows_appended for run in store.materialize(end="2026-01-08")] == [0, 0]
 
 
-def pinned(store: FeatureStore, index: int) -> dict[str, int | None]:
+def snapshots_at(store: FeatureStore, index: int) -> dict[str, int | None]:
     return {name: tables.load(store.catalog, f"features.{name}").snapshot_ids[index] for name in ("counts_v1", "last_v1")}
 
 

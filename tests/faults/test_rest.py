@@ -24,14 +24,14 @@ def meanwhile(store: FeatureStore, what: Callable[[], object]) -> Iterator[list[
     catalog, happened = store.catalog, list[bool]()
     send = catalog.commit_table
 
-    def committed(table: Table, requirements: Any, updates: Any) -> Any:
+    def commit_once(table: Table, requirements: Any, updates: Any) -> Any:
         removes = any(update.action in ("remove-snapshots", "remove-properties") for update in updates)
         if removes and not happened and "features.last" in ".".join(table.name()):
             happened.append(True)
             what()
         return send(table, requirements, updates)
 
-    catalog.commit_table = committed  # type: ignore[method-assign]
+    catalog.commit_table = commit_once  # type: ignore[method-assign]
     try:
         yield happened
     finally:

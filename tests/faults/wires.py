@@ -64,7 +64,7 @@ def _failing(engine: Engine, fault: Fault, failure: Failure) -> Iterator[None]:
         if fault.strikes(kind) is not None:
             raise KeyboardInterrupt if failure.what == "interrupt" else OperationalError("COMMIT", {}, ConnectionResetError("cut"))
 
-    def executed(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+    def execute(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
         kind = next((kind for begin, kind in CHANGES.items() if statement.startswith(begin)), None)
         if kind is not None:
             if failure.moment == "before":
@@ -75,19 +75,19 @@ def _failing(engine: Engine, fault: Fault, failure: Failure) -> Iterator[None]:
         if failure.moment == "inside" and changing:
             strike(changing.popitem()[1])
 
-    def committed(session: Session) -> None:
+    def commit(session: Session) -> None:
         if failure.moment == "after" and changing and session.get_bind() is engine:
             strike(changing.popitem()[1])
 
-    event.listen(engine, "before_cursor_execute", executed)
+    event.listen(engine, "before_cursor_execute", execute)
     event.listen(engine, "commit", commits)
-    event.listen(Session, "after_commit", committed)
+    event.listen(Session, "after_commit", commit)
     try:
         yield
     finally:
-        event.remove(engine, "before_cursor_execute", executed)
+        event.remove(engine, "before_cursor_execute", execute)
         event.remove(engine, "commit", commits)
-        event.remove(Session, "after_commit", committed)
+        event.remove(Session, "after_commit", commit)
 
 
 class Rest:
@@ -159,6 +159,6 @@ def wire(kind: str, folder: Path, address: str | None = None) -> Iterator[Sql | 
     else:
         assert address is not None
         url = make_url(address)
-        with proxy.proxied(url.host or "127.0.0.1", url.port or 5432) as through, postgres.schema(address) as own:
+        with proxy.open_proxy(url.host or "127.0.0.1", url.port or 5432) as through, postgres.schema(address) as own:
             uri = make_url(own).set(host="127.0.0.1", port=through.port).render_as_string(hide_password=False)
             yield Sql({"type": "sql", "uri": uri}, through)

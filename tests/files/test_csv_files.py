@@ -212,7 +212,7 @@ def service(path: object, **more: Any) -> FeatureService:
     return FeatureService("s", features=[FeatureView("g", entity=Entity("e", keys="k"), source=source, features=["v"])])
 
 
-def asked(store: FeatureStore, when: str) -> list[Any]:
+def value_at(store: FeatureStore, when: str) -> list[Any]:
     return [row["v"] for row in store.point_in_time("s", [{"k": 1, "now": when}], "now").to_pylist()]
 
 
@@ -233,12 +233,12 @@ def test_a_later_row_never_changes_what_was_read(tmp_path: Path) -> None:
             file.write(text)
         with pytest.raises(RequestError, match=f"view g: source c: .*a.csv, line 4,? {said}|view g: .*a.csv, line 4 {said}"):
             store.materialize()
-        assert asked(store, "2026-03-10") == [2]
+        assert value_at(store, "2026-03-10") == [2]
         path.write_text("k,t,v\n1,2026-01-02,1\n1,2026-03-04,2\n")
     put(tmp_path / "d" / "b.csv", "k,t,v\n")
     put(tmp_path / "d" / "c.csv", "v,k,t\n4,1,2026-04-25\n")
     assert store.materialize()[0].corrections == 0
-    assert (asked(store, "2026-03-10"), asked(store, "2026-05-01")) == ([2], [4])
+    assert (value_at(store, "2026-03-10"), value_at(store, "2026-05-01")) == ([2], [4])
     # Of all rows gone the types are known.
     for name in "ac":
         put(tmp_path / "d" / f"{name}.csv", "k,t,v\n")
@@ -253,11 +253,11 @@ def test_declaring_a_format_is_a_new_version_and_survives(tmp_path: Path) -> Non
         store.apply([service(path)])
     store.apply([service(path, format=Csv(date="%m/%d/%Y", types={"v": "double"}))])
     store.materialize()
-    assert (asked(store, "2026-02-01"), asked(store, "2026-03-10")) == ([1.0], [2.0])
+    assert (value_at(store, "2026-02-01"), value_at(store, "2026-03-10")) == ([1.0], [2.0])
     with path.open("a") as file:
         file.write("1,04/25/2026,3\n")
     assert FeatureStore(home=tmp_path / "home").materialize()[0].corrections == 0
-    assert asked(store, "2026-03-10") == [2.0]
+    assert value_at(store, "2026-03-10") == [2.0]
     plan = store.plan([service(path, format=Csv(date="%m/%d/%Y", types={"v": "bigint"}))])
     assert [step.action for step in plan.steps if step.kind == "view"] == ["new version"]
     same = store.plan([service(path, format=Csv(date="%m/%d/%Y", types={"v": "double"}))])

@@ -15,38 +15,38 @@ def put(folder: Path, *names: str) -> None:
         (folder / name).write_bytes(b"x")
 
 
-def found(folder: Path, pattern: str) -> list[str]:
+def matching_files(folder: Path, pattern: str) -> list[str]:
     return [os.path.relpath(path, folder) for path in list_files(f"{folder}/{pattern}")]
 
 
 def test_what_writers_leave_is_no_file_of_a_pattern(tmp_path: Path) -> None:
     put(tmp_path, "a.parquet", ".b.parquet", "_c.parquet", ".d.parquet.tmp-1.parquet", ".a.parquet.crc", "a.parquet.crc")
     put(tmp_path, "_temporary/0/e.parquet", ".staging/f.parquet", "day/_g.parquet", "day/h.parquet", "_day=1/i.parquet")
-    assert found(tmp_path, "*.parquet") == ["a.parquet"]
-    assert found(tmp_path, "**/*.parquet") == ["_day=1/i.parquet", "a.parquet", "day/h.parquet"]
-    assert found(tmp_path, "*") == ["_day=1", "a.parquet", "day"]
-    assert found(tmp_path, "*/*.parquet") == ["_day=1/i.parquet", "day/h.parquet"]
+    assert matching_files(tmp_path, "*.parquet") == ["a.parquet"]
+    assert matching_files(tmp_path, "**/*.parquet") == ["_day=1/i.parquet", "a.parquet", "day/h.parquet"]
+    assert matching_files(tmp_path, "*") == ["_day=1", "a.parquet", "day"]
+    assert matching_files(tmp_path, "*/*.parquet") == ["_day=1/i.parquet", "day/h.parquet"]
     # What is written out is meant.
-    assert found(tmp_path, "_temporary/0/*.parquet") == ["_temporary/0/e.parquet"]
-    assert found(tmp_path, "_*.parquet") == ["_c.parquet"]
-    assert found(tmp_path, ".b.parquet") == [".b.parquet"]
+    assert matching_files(tmp_path, "_temporary/0/*.parquet") == ["_temporary/0/e.parquet"]
+    assert matching_files(tmp_path, "_*.parquet") == ["_c.parquet"]
+    assert matching_files(tmp_path, ".b.parquet") == [".b.parquet"]
 
 
 def test_names_that_look_like_patterns_are_names_where_they_are_there(tmp_path: Path) -> None:
     put(tmp_path, "x[1]/a.parquet", "x[1]/b.parquet", "x1/c.parquet", "x[1]/q?*.parquet", "y[z].parquet", "yz.parquet")
-    assert found(tmp_path, "x[1]/*.parquet") == ["x[1]/a.parquet", "x[1]/b.parquet", "x[1]/q?*.parquet"]
-    assert found(tmp_path, "y[z].parquet") == ["y[z].parquet"]
-    assert found(tmp_path, "x[0-9]/*.parquet") == ["x1/c.parquet"]
-    assert found(tmp_path, "x[[]1]/[ab].parquet") == ["x[1]/a.parquet", "x[1]/b.parquet"]
+    assert matching_files(tmp_path, "x[1]/*.parquet") == ["x[1]/a.parquet", "x[1]/b.parquet", "x[1]/q?*.parquet"]
+    assert matching_files(tmp_path, "y[z].parquet") == ["y[z].parquet"]
+    assert matching_files(tmp_path, "x[0-9]/*.parquet") == ["x1/c.parquet"]
+    assert matching_files(tmp_path, "x[[]1]/[ab].parquet") == ["x[1]/a.parquet", "x[1]/b.parquet"]
 
 
 def test_two_stars_go_through_all_folders_and_through_no_link(tmp_path: Path) -> None:
     put(tmp_path, "a.csv", "one/b.csv", "one/two/c.csv", "other/d.csv")
     (tmp_path / "one" / "again").symlink_to(tmp_path)
-    assert found(tmp_path, "**/*.csv") == ["a.csv", "one/b.csv", "one/two/c.csv", "other/d.csv"]
-    assert found(tmp_path, "**/two/*.csv") == ["one/two/c.csv"]
+    assert matching_files(tmp_path, "**/*.csv") == ["a.csv", "one/b.csv", "one/two/c.csv", "other/d.csv"]
+    assert matching_files(tmp_path, "**/two/*.csv") == ["one/two/c.csv"]
     # A link that is named is followed.
-    assert found(tmp_path, "one/again/*.csv") == ["one/again/a.csv"]
+    assert matching_files(tmp_path, "one/again/*.csv") == ["one/again/a.csv"]
 
 
 def test_paths_are_spelled_as_they_were_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

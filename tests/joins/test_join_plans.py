@@ -98,7 +98,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def joined(store: FeatureStore, given: pa.Table, known: str, room: int) -> tuple[pa.Table, object]:
+def join_rows(store: FeatureStore, given: pa.Table, known: str, room: int) -> tuple[pa.Table, object]:
     """The join by one plan, and what it says about the views."""
     plan = store.backend.service_plan("both")
     with store._runtime.engine.session() as session:
@@ -111,14 +111,14 @@ def joined(store: FeatureStore, given: pa.Table, known: str, room: int) -> tuple
 def test_both_plans_give_the_same(home: Path, known: str) -> None:
     given = spine(BATCH + 1000)
     with FeatureStore(home=home) as store:
-        spine_in_memory, said = joined(store, given, known, PLENTY)
+        spine_in_memory, said = join_rows(store, given, known, PLENTY)
         assert spine_in_memory.num_rows == given.num_rows
         assert spine_in_memory.column("label").equals(given.column("label"))
         assert 0 < spine_in_memory.column("mine_number").null_count < spine_in_memory.num_rows
     for threads in (1, 3):
         with FeatureStore(settings=Settings(home=home, threads=threads, memory_limit="250MB")) as store:
             for room in (PLENTY, 0):
-                again, once_more = joined(store, given, known, room)
+                again, once_more = join_rows(store, given, known, room)
                 assert again.schema == spine_in_memory.schema
                 assert again.equals(spine_in_memory), f"threads={threads}, room={room}"
                 assert once_more == said
@@ -128,12 +128,12 @@ def test_both_plans_give_the_same(home: Path, known: str) -> None:
 @pytest.mark.parametrize("room", [PLENTY, 0])
 def test_an_empty_spine_and_one_that_finds_nothing(home: Path, room: int) -> None:
     with FeatureStore(home=home) as store:
-        whole, _ = joined(store, spine(10), "now", room)
-        empty, _ = joined(store, spine(10).slice(0, 0), "now", room)
+        whole, _ = join_rows(store, spine(10), "now", room)
+        empty, _ = join_rows(store, spine(10).slice(0, 0), "now", room)
         assert empty.num_rows == 0
         assert empty.schema == whole.schema
         nobody = spine(10).set_column(3, "t", pa.nulls(10, STAMP))
-        found, _ = joined(store, nobody, "now", room)
+        found, _ = join_rows(store, nobody, "now", room)
         assert found.column("number").null_count == found.column("shouted").null_count == 10
 
 
@@ -141,9 +141,9 @@ def test_an_empty_spine_and_one_that_finds_nothing(home: Path, room: int) -> Non
 def test_room_is_asked_for_before_it_is_taken(home: Path) -> None:
     """A little room lets nothing be held, and the rows are the same."""
     with FeatureStore(home=home) as store:
-        plenty, _ = joined(store, spine(1000), "now", PLENTY)
+        plenty, _ = join_rows(store, spine(1000), "now", PLENTY)
         for room in (1, 300_000):
-            assert joined(store, spine(1000), "now", room)[0].equals(plenty)
+            assert join_rows(store, spine(1000), "now", room)[0].equals(plenty)
 
 
 def test_files_are_read_whole_only_where_they_are_what_the_snapshot_says(tmp_path: Path) -> None:

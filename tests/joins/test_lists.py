@@ -29,7 +29,7 @@ TYPES: dict[str, tuple[pa.DataType, list[Any]]] = {
 }
 
 
-def opened(home: Path) -> FeatureStore:
+def open_store(home: Path) -> FeatureStore:
     store = FeatureStore(settings=Settings(home=home))
     lists = {name: pa.array([values], pa.list_(kind)) for name, (kind, values) in TYPES.items()}
     single = pa.array([Decimal("2.25")], pa.decimal128(10, 2))
@@ -39,7 +39,7 @@ def opened(home: Path) -> FeatureStore:
 
 @pytest.mark.slow
 def test_lists_in_a_row_view(tmp_path: Path) -> None:
-    with opened(tmp_path) as store:
+    with open_store(tmp_path) as store:
         source = Source("s", table="raw.s", timestamp="at")
         view = FeatureView("v", entity=Entity("e", keys="k"), source=source, features=list(TYPES))
         store.apply([FeatureService("svc", features=[view])])
@@ -54,7 +54,7 @@ def test_lists_in_a_row_view(tmp_path: Path) -> None:
 
 
 def test_the_last_decimals(tmp_path: Path) -> None:
-    with opened(tmp_path) as store:
+    with open_store(tmp_path) as store:
         source, features = Source("s", table="raw.s", timestamp="at"), {"last": agg.last_n("price", n=2, over="90d")}
         view = FeatureView("v", entity=Entity("e", keys="k"), source=source, every="1d", features=features)
         store.apply([FeatureService("svc", features=[view])])
@@ -65,7 +65,7 @@ def test_the_last_decimals(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("column", ["decimals", "longs"])
 def test_lists_are_no_numbers(tmp_path: Path, column: str) -> None:
-    with opened(tmp_path) as store:
+    with open_store(tmp_path) as store:
         source = Source("s", table="raw.s", timestamp="at")
         view = FeatureView("v", entity=Entity("e", keys="k"), source=source, every="1d", features={"a": agg.sum(column, over="7d")})
         with pytest.raises(DefinitionError, match="takes numbers"):
@@ -112,14 +112,14 @@ def test_zeros_keep_their_signs_in_every_plan(tmp_path: Path, created: str | Non
                         assert repr(said) == repr(wanted * many), (known, many, room)
             # A change of sign alone is a change, and so is a row that goes.
             table.overwrite(
-                pa.concat_tables([source_rows.slice(0, source_rows.num_rows - 1), flipped(source_rows.slice(source_rows.num_rows - 1))])
+                pa.concat_tables([source_rows.slice(0, source_rows.num_rows - 1), flip_zeros(source_rows.slice(source_rows.num_rows - 1))])
             )
             (run,) = store.materialize()
             assert run.corrections == corrections
             wanted[2] = (-0.0, -0.0, [-0.0])
 
 
-def flipped(rows: pa.Table) -> pa.Table:
+def flip_zeros(rows: pa.Table) -> pa.Table:
     """Zeros with the other sign."""
     columns = {"x": [-0.0], "f": pa.array([-0.0], pa.float32()), "xs": [[-0.0]]}
     return pa.table({name: columns.get(name, rows.column(name)) for name in rows.column_names}, rows.schema)

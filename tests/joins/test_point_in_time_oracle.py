@@ -61,7 +61,7 @@ def small(store: FeatureStore) -> Iterator[FeatureStore]:
         yield other
 
 
-def spilled(service: str, store: FeatureStore, asked: pa.Table, known: str) -> pa.Table:
+def join_without_memory(service: str, store: FeatureStore, asked: pa.Table, known: str) -> pa.Table:
     """The join by the plan that holds nothing in memory."""
     plan = store.backend.service_plan(service)
     parts = store._runtime
@@ -102,7 +102,7 @@ def test_the_join_equals_brute_force(
     )
     result = store.point_in_time(f"view_{number}_service", asked, "t", known=known)  # type: ignore[arg-type]
     assert result.column("row_id").to_pylist() == list(range(len(spine)))
-    assert spilled(f"view_{number}_service", small, asked, known).equals(result)
+    assert join_without_memory(f"view_{number}_service", small, asked, known).equals(result)
     facts = [{"k1": row["key"][0], "k2": row["key"][1], **row} for row in [*rows, *later]]
     limit = TTL if ttl else None
     for row, found in zip(spine, result.to_pylist(), strict=True):

@@ -68,17 +68,17 @@ def write(folder: Path, files: Sequence[Sequence[Sequence[Row]]], unit: int = 1,
                 number += len(rows)
         times = [time * unit for rows in groups for _, time, _ in rows]
         extents.append(Extent(len(times), min(times), max(times)))
-    return stored(paths, extents, ALL if tombstones else ALL[:-1])
+    return iceberg_files(paths, extents, ALL if tombstones else ALL[:-1])
 
 
-def stored(paths: Sequence[str], extents: Sequence[Extent], columns: Sequence[Column]) -> StoredFiles:
+def iceberg_files(paths: Sequence[str], extents: Sequence[Extent], columns: Sequence[Column]) -> StoredFiles:
     def relation(chosen: Collection[str]) -> IcebergFiles:
         return IcebergFiles(tuple(chosen), tuple(columns), rows=sum(extent.rows for extent in extents))
 
     return StoredFiles(tuple(paths), tuple(extents), tuple(columns), relation)
 
 
-def found_in(section: Section) -> set[tuple[str, int]]:
+def row_groups_of(section: Section) -> set[tuple[str, int]]:
     return {(group.path, group.number) for group in section.groups}
 
 
@@ -94,7 +94,7 @@ def test_sections_have_all_rows_of_their_time_and_no_time_is_left_out(
         before: int | None = None
         for section in sections(log, lower, upper, first, most):
             assert before is None or section.since is None or section.since < before
-            there = found_in(section)
+            there = row_groups_of(section)
             for path, groups in zip(log.paths, files, strict=True):
                 for number, rows in enumerate(groups):
                     times = [time for _, time, _ in rows]
@@ -123,7 +123,7 @@ def test_sections_open_files_only_when_their_time_has_come(tmp_path: Path) -> No
     assert [section.rows for section in sections(log, 32, 39, 37, 1000)] == [15, 15, 10]
     assert [section.rows for section in sections(log, 32, 39, 37, 5)][:3] == [15, 5, 5]
     assert [section.rows for section in sections(log, None, 99, 50, 1000)][:2] == [5, 5]
-    assert list(sections(stored((), (), ALL), None, 39, 37, 1000)) == []
+    assert list(sections(iceberg_files((), (), ALL), None, 39, 37, 1000)) == []
 
 
 def test_keys_that_a_section_cannot_have_are_told_from_its_bounds(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ class Files:
 
     def files(self, columns: Sequence[str], lower: int | None, upper: int | None) -> StoredFiles:
         chosen = [column for name in columns for column in ALL if column.name == name]
-        return stored(self.stored.paths, self.stored.extents, chosen)
+        return iceberg_files(self.stored.paths, self.stored.extents, chosen)
 
     def rows(self, columns: Sequence[str], lower: int | None, upper: int | None) -> Relation:
         return self.files(columns, lower, upper).relation(self.stored.paths)
@@ -198,11 +198,11 @@ def test_gathering_by_sections_gives_what_the_engine_does(
             results.append((pa.Table.from_batches(found.batches, found.schema), found.facts))
     assert results[0][0].to_pylist() == results[1][0].to_pylist()
     assert results[0][1] == results[1][1]
-    seen_by = [seen_at(left, key, time, known, tombstones, ttl) for key, time in asked for ttl in (None, 7)]
+    seen_by = [visible_row(left, key, time, known, tombstones, ttl) for key, time in asked for ttl in (None, 7)]
     assert [value for row in results[0][0].to_pylist() for value in (row["value"], row["b"])] == seen_by
 
 
-def seen_at(files: list[list[list[Row]]], key: int, time: int, known: str, tombstones: bool, ttl: int | None) -> int | None:
+def visible_row(files: list[list[list[Row]]], key: int, time: int, known: str, tombstones: bool, ttl: int | None) -> int | None:
     """The number of the row that a key sees at a time, by the rule: of each moment the latest version counts, unless it is a tombstone."""
     latest: dict[int, tuple[int, int, bool]] = {}
     number = -1

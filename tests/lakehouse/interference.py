@@ -42,7 +42,7 @@ class Interfered(SqlCatalog):
         return response
 
 
-def interfered(catalog: Catalog) -> Interfered:
+def open_interfered(catalog: Catalog) -> Interfered:
     """A second catalog on the same tables."""
     return Interfered(CATALOG_NAME, **catalog.properties)
 

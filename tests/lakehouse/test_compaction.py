@@ -13,10 +13,10 @@ from featurestore.lakehouse.compaction import MIN_SMALL_FILES, FileGroup, Rewrit
 from featurestore.lakehouse.table import Table
 from tests.lakehouse.data import EVENTS, by_id, events, files, reader
 from tests.lakehouse.deletes import delete_rows
-from tests.lakehouse.interference import dead_line, interfered
+from tests.lakehouse.interference import dead_line, open_interfered
 
 
-def scattered(catalog: Catalog, rows: int, month_of: str | None = "t") -> Table:
+def make_scattered_table(catalog: Catalog, rows: int, month_of: str | None = "t") -> Table:
     """A table of a file per row, all of one month."""
     table = tables.create(catalog, "features.f", EVENTS, month_of=month_of)
     for number in range(rows):
@@ -38,7 +38,7 @@ def rewritten(table: Table, drop: int = 0) -> Rewrite:
     return rewrite
 
 
-def noted(table: Table) -> tuple[Mapping[str, str], Mapping[str, str]]:
+def count_rows(table: Table) -> tuple[Mapping[str, str], Mapping[str, str]]:
     return {"by": "test"}, {"rows-seen": str(table.iceberg.scan().count())}
 
 
@@ -48,9 +48,9 @@ def keys(table: Table, snapshot: int | None) -> list[int]:
 
 @pytest.mark.parametrize("month_of", ["t", None])
 def test_many_files_become_one_and_no_row_changes(catalog: Catalog, month_of: str | None) -> None:
-    table = scattered(catalog, 6, month_of)
+    table = make_scattered_table(catalog, 6, month_of)
     before = table.snapshot_id
-    assert rewritten(table).commit(noted) == (before, table.snapshot_id)
+    assert rewritten(table).commit(count_rows) == (before, table.snapshot_id)
     fresh = tables.load(catalog, "features.f")
     assert len(fresh.iceberg.inspect.files()) == 1
     assert keys(fresh, fresh.snapshot_id) == [1, 2, 3, 4, 5, 6], "in the order they were written in"
@@ -62,7 +62,7 @@ def test_many_files_become_one_and_no_row_changes(catalog: Catalog, month_of: st
 
 
 def test_partitions_are_apart_and_few_files_are_left_alone(catalog: Catalog) -> None:
-    table = scattered(catalog, MIN_SMALL_FILES)
+    table = make_scattered_table(catalog, MIN_SMALL_FILES)
     for number in range(MIN_SMALL_FILES - 1):
         writes.append(table, reader(events((100 + number, "2026-02-05", "x"))), summary={})
     assert [(group.files, group.rows) for group in compaction.partitions(table)] == [
@@ -70,15 +70,15 @@ def test_partitions_are_apart_and_few_files_are_left_alone(catalog: Catalog) -> 
         (MIN_SMALL_FILES - 1, MIN_SMALL_FILES - 1),
     ]
     assert [group.small_files() is None for group in compaction.partitions(table)] == [False, True]
-    rewritten(table).commit(noted)
+    rewritten(table).commit(count_rows)
     assert [group.files for group in compaction.partitions(table)] == [1, MIN_SMALL_FILES - 1]
 
 
 def test_who_reads_what_was_appended_sees_no_change(catalog: Catalog) -> None:
-    table = scattered(catalog, 6)
+    table = make_scattered_table(catalog, 6)
     seen = table.snapshot_id
     assert seen is not None
-    _, compacted = rewritten(table).commit(noted)
+    _, compacted = rewritten(table).commit(count_rows)
     nothing = scans.read_changes(table, seen, compacted)
     assert nothing.appended
     assert by_id(nothing.relation) == []
@@ -98,12 +98,12 @@ def test_who_reads_what_was_appended_sees_no_change(catalog: Catalog) -> None:
 
 
 def test_rows_that_are_dropped_are_an_overwrite(catalog: Catalog) -> None:
-    table = scattered(catalog, 6)
+    table = make_scattered_table(catalog, 6)
     before = table.snapshot_id
     assert before is not None
     rewrite = rewritten(table, drop=2)
     assert rewrite.dropped == 2
-    _, made = rewrite.commit(noted)
+    _, made = rewrite.commit(count_rows)
     assert tables.summary(table, made)["operation"] == "overwrite"
     assert keys(table, made) == [3, 4, 5, 6]
     assert len(keys(table, before)) == 6
@@ -111,12 +111,12 @@ def test_rows_that_are_dropped_are_an_overwrite(catalog: Catalog) -> None:
 
 
 def test_rows_appended_meanwhile_stay(catalog: Catalog) -> None:
-    scattered(catalog, 6)
-    with interfered(catalog) as slow:
+    make_scattered_table(catalog, 6)
+    with open_interfered(catalog) as slow:
         table = tables.load(slow, "features.f")
         rewrite = rewritten(table)
         slow.before = lambda: writes.append_retrying(tables.load(catalog, "features.f"), reader(events((7, "2026-01-06", "x"))))
-        _, made = rewrite.commit(noted)
+        _, made = rewrite.commit(count_rows)
     fresh = tables.load(catalog, "features.f")
     assert fresh.snapshot_id == made
     assert sorted(keys(fresh, made)) == [1, 2, 3, 4, 5, 6, 7]
@@ -125,18 +125,18 @@ def test_rows_appended_meanwhile_stay(catalog: Catalog) -> None:
 
 
 def test_of_two_rewrites_the_first_wins_and_the_other_leaves_nothing(both: Catalog) -> None:
-    table = scattered(both, 6)
+    table = make_scattered_table(both, 6)
     first, second = rewritten(tables.load(both, "features.f")), rewritten(table)
-    _, made = first.commit(noted)
+    _, made = first.commit(count_rows)
     with pytest.raises(CommitConflict, match="rewritten by another process"):
-        second.commit(noted)
+        second.commit(count_rows)
     fresh = tables.load(both, "features.f")
     assert fresh.snapshot_id == made
     assert len(files(fresh)) == 6 + 1
 
 
 def test_a_failure_leaves_no_file(catalog: Catalog) -> None:
-    table = scattered(catalog, 6)
+    table = make_scattered_table(catalog, 6)
     (group,) = compaction.partitions(table)
     wrong = rows_of(table, group).set_column(0, "k", pa.array(["x"] * 6))
     with pytest.raises(TypeMismatch):
@@ -144,20 +144,20 @@ def test_a_failure_leaves_no_file(catalog: Catalog) -> None:
     rewrite = rewritten(table)
     rewrite.discard()
     assert len(files(table)) == 6
-    with interfered(catalog) as full:
+    with open_interfered(catalog) as full:
         rewrite = rewritten(tables.load(full, "features.f"))
         full.before = lambda: (_ for _ in ()).throw(OSError(28, "No space left on device"))
         with pytest.raises(OutOfResources):
-            rewrite.commit(noted)
+            rewrite.commit(count_rows)
     assert len(files(table)) == 6
 
 
 def test_a_commit_whose_answer_is_lost_has_landed(catalog: Catalog) -> None:
-    scattered(catalog, 6)
-    with interfered(catalog) as interrupted:
+    make_scattered_table(catalog, 6)
+    with open_interfered(catalog) as interrupted:
         table = tables.load(interrupted, "features.f")
         interrupted.after = dead_line
-        _, made = rewritten(table).commit(noted)
+        _, made = rewritten(table).commit(count_rows)
     fresh = tables.load(catalog, "features.f")
     assert fresh.snapshot_id == made
     assert keys(fresh, made) == [1, 2, 3, 4, 5, 6]
@@ -177,11 +177,11 @@ def test_a_table_without_rows_has_nothing_to_compact(catalog: Catalog) -> None:
 
 def test_large_partitions_are_cut_into_files_of_the_target_size(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compaction, "ROW_GROUP_ROWS", 2)
-    table = scattered(catalog, 7)
+    table = make_scattered_table(catalog, 7)
     (group,) = compaction.partitions(table)
     monkeypatch.setattr(compaction, "TARGET_BYTES", 3 * group.bytes // 7)
     rewrite = Rewrite(table)
     rewrite.write(group, reader(rows_of(table, group).sort_by("k"), size=2))
-    _, made = rewrite.commit(noted)
+    _, made = rewrite.commit(count_rows)
     assert sorted(table.iceberg.inspect.files()["record_count"].to_pylist()) == [1, 3, 3]
     assert sorted(keys(table, made)) == [1, 2, 3, 4, 5, 6, 7]

@@ -12,7 +12,7 @@ from featurestore.lakehouse.volume import Volume, volume
 ROWS = pa.table({"id": pa.array([1, 2, 3], pa.int64())})
 
 
-def filled(catalog: Catalog, name: str) -> Table:
+def make_table(catalog: Catalog, name: str) -> Table:
     """A table of three rows in one file."""
     table = tables.create(catalog, name, ROWS.schema)
     table.iceberg.append(ROWS)
@@ -24,7 +24,7 @@ def folder(table: Table) -> Path:
 
 
 def test_a_table_goes_with_its_folder(catalog: Catalog) -> None:
-    table, other = filled(catalog, "shop.orders"), filled(catalog, "shop.orders_2")
+    table, other = make_table(catalog, "shop.orders"), make_table(catalog, "shop.orders_2")
     (folder(table) / "data" / "left-by-a-dead-writer.parquet").write_bytes(b"x" * 10)
     files = [path for path in folder(table).rglob("*") if path.is_file()]
     wanted = dropping.identity_of(table)
@@ -38,7 +38,7 @@ def test_a_table_goes_with_its_folder(catalog: Catalog) -> None:
 
 
 def test_what_is_left_of_a_dropped_one_goes(catalog: Catalog) -> None:
-    table = filled(catalog, "shop.orders")
+    table = make_table(catalog, "shop.orders")
     wanted = dropping.identity_of(table)
     catalog.drop_table("shop.orders")
     assert dropping.folder_contents(catalog, wanted).files > 0
@@ -47,25 +47,25 @@ def test_what_is_left_of_a_dropped_one_goes(catalog: Catalog) -> None:
 
 
 def test_a_new_table_of_the_old_name_stays(catalog: Catalog) -> None:
-    wanted = dropping.identity_of(filled(catalog, "shop.orders"))
+    wanted = dropping.identity_of(make_table(catalog, "shop.orders"))
     catalog.drop_table("shop.orders")
-    table = filled(catalog, "shop.orders")
+    table = make_table(catalog, "shop.orders")
     assert table.iceberg.location() == wanted.location
     assert dropping.drop_table(catalog, "shop.orders", wanted) == dropping.FolderContents(0, 0)
     assert catalog.load_table("shop.orders").scan().to_arrow() == ROWS
 
 
 def test_a_folder_that_a_renamed_table_shares_stays(catalog: Catalog) -> None:
-    filled(catalog, "shop.orders")
+    make_table(catalog, "shop.orders")
     catalog.rename_table("shop.orders", "shop.kept")
-    table = filled(catalog, "shop.orders")
+    table = make_table(catalog, "shop.orders")
     assert dropping.drop_table(catalog, "shop.orders", dropping.identity_of(table)) == dropping.FolderContents(0, 0)
     assert not catalog.table_exists("shop.orders")
     assert catalog.load_table("shop.kept").scan().to_arrow() == ROWS
 
 
 def test_how_much_a_snapshot_holds(catalog: Catalog) -> None:
-    table = filled(catalog, "shop.orders")
+    table = make_table(catalog, "shop.orders")
     first = table.snapshot_id
     (task,) = table.iceberg.scan().plan_files()
     assert volume(table, first) == Volume(1, task.file.file_size_in_bytes, 3)
@@ -76,7 +76,7 @@ def test_how_much_a_snapshot_holds(catalog: Catalog) -> None:
 
 
 def test_what_no_writer_noted_is_not_known(catalog: Catalog) -> None:
-    table = filled(catalog, "shop.orders")
+    table = make_table(catalog, "shop.orders")
     snapshot = table.iceberg.current_snapshot()
     assert snapshot is not None
     assert snapshot.summary is not None

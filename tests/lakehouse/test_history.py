@@ -83,7 +83,7 @@ class World:
                 self.rows = [{what[1] if name == what[0] else name: value for name, value in row.items()} for row in self.rows]
 
 
-def ordered(rows: list[dict[str, Any]]) -> list[Any]:
+def sort_rows(rows: list[dict[str, Any]]) -> list[Any]:
     return sorted((sorted(row.items()) for row in rows), key=repr)
 
 
@@ -97,15 +97,15 @@ def test_every_snapshot_is_read_as_it_was(catalog: Catalog, actions: list[tuple[
         world.act(*action)
     table = tables.load(catalog, world.table.name)
     for snapshot, rows in world.snapshots.items():
-        assert ordered(by_id(scans.scan_snapshot(table, snapshot))) == ordered(rows)
-        assert ordered(scans.read_snapshot(table, snapshot).read_all().to_pylist()) == ordered(rows)
+        assert sort_rows(by_id(scans.scan_snapshot(table, snapshot))) == sort_rows(rows)
+        assert sort_rows(scans.read_snapshot(table, snapshot).read_all().to_pylist()) == sort_rows(rows)
     for before, after, added in world.appends:
         if before is None or before not in world.snapshots:
             continue
         changes = scans.read_changes(table, before, after)
         assert changes.appended == (added is not None)
         if added is not None:
-            assert ordered(by_id(changes.relation)) == ordered(added)
+            assert sort_rows(by_id(changes.relation)) == sort_rows(added)
 
 
 def test_the_oracle_can_fail(catalog: Catalog) -> None:
@@ -113,4 +113,4 @@ def test_the_oracle_can_fail(catalog: Catalog) -> None:
     world.act("append", 2)
     world.rows[0]["a"] += 1
     with pytest.raises(AssertionError):
-        assert ordered(by_id(scans.scan_snapshot(world.table, world.table.snapshot_id))) == ordered(world.rows)
+        assert sort_rows(by_id(scans.scan_snapshot(world.table, world.table.snapshot_id))) == sort_rows(world.rows)

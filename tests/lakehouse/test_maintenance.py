@@ -14,7 +14,7 @@ from featurestore.lakehouse.maintenance import RemovedFiles
 from featurestore.lakehouse.table import Table
 from tests.lakehouse.data import EVENTS, by_id, events, files, reader, replace_rows
 from tests.lakehouse.deletes import delete_rows
-from tests.lakehouse.interference import interfered
+from tests.lakehouse.interference import open_interfered
 
 
 def soon() -> datetime:
@@ -56,7 +56,7 @@ def test_expire_keeps_tags_branches_and_the_current(both: Catalog) -> None:
 
 def test_a_tag_set_while_expiring_saves_its_snapshot(both: Catalog) -> None:
     _, made = snapshots(both, 3)
-    with interfered(both) as slow:
+    with open_interfered(both) as slow:
         table = tables.load(slow, "features.f")
         slow.before = lambda: tags.set_tag(tables.load(both, "features.f"), "late", made[0])
         assert maintenance.expire_snapshots(table, soon()).snapshot_ids == (made[1],)
@@ -197,7 +197,7 @@ def test_sweep_keeps_delete_files(catalog: Catalog) -> None:
 
 def test_what_a_lost_writer_left_is_swept(catalog: Catalog) -> None:
     _, made = snapshots(catalog, 1)
-    with interfered(catalog) as interrupted:
+    with open_interfered(catalog) as interrupted:
         table = tables.load(interrupted, "features.f")
         interrupted.before = lambda: (_ for _ in ()).throw(KeyboardInterrupt)
         with pytest.raises(KeyboardInterrupt):

@@ -12,7 +12,7 @@ from featurestore.compiler.relations import IcebergFiles
 from featurestore.errors import Conflict, RequestError, TypeMismatch
 from featurestore.lakehouse import scans, tables, tags
 from tests.lakehouse.data import by_id, files, reader, replace_rows
-from tests.lakehouse.interference import interfered
+from tests.lakehouse.interference import open_interfered
 
 NAME = "training_sets.churn"
 
@@ -42,7 +42,7 @@ def test_builds_follow_one_another_and_all_stay_readable(both: Catalog) -> None:
         {"k": ["now a string"], "label": [None]},
         {"k": [1], "label": [True]},
     ]
-    made = [build(both, pa.table(rows).cast(_typed(rows)), f"t{n}", n=str(n)) for n, rows in enumerate(builds)]
+    made = [build(both, pa.table(rows).cast(_schema_of(rows)), f"t{n}", n=str(n)) for n, rows in enumerate(builds)]
     table = tables.load(both, NAME)
     for number, (snapshot, rows) in enumerate(zip(made, builds, strict=True)):
         assert content(both, snapshot) == rows
@@ -57,7 +57,7 @@ def test_builds_follow_one_another_and_all_stay_readable(both: Catalog) -> None:
     assert ids[2] == {"k": 4, "label": 2}
 
 
-def _typed(rows: dict[str, Any]) -> pa.Schema:
+def _schema_of(rows: dict[str, Any]) -> pa.Schema:
     kinds = {"k": pa.string() if isinstance(rows["k"][0], str) else pa.int64(), "label": pa.bool_(), "new": pa.string()}
     return pa.schema([(name, kinds[name]) for name in rows])
 
@@ -95,7 +95,7 @@ def test_a_tag_is_never_taken_over(both: Catalog) -> None:
 
 def test_two_builders_with_other_columns_each_get_their_snapshot(both: Catalog) -> None:
     build(both, {"k": [0]}, "start")
-    with interfered(both) as slow:
+    with open_interfered(both) as slow:
         made: list[int] = []
 
         def other() -> dict[str, str]:
@@ -116,7 +116,7 @@ def test_two_builders_with_other_columns_each_get_their_snapshot(both: Catalog) 
 
 def test_the_same_new_columns_at_the_same_time(both: Catalog) -> None:
     build(both, {"k": [0]}, "start")
-    with interfered(both) as slow:
+    with open_interfered(both) as slow:
         slow.before = lambda: build(both, {"k": [1], "x": [1]}, "other")
         mine = replace_rows(slow, NAME, reader({"x": [7], "k": [3]}), summary={}, tag="slow")
     assert content(both, mine) == {"x": [7], "k": [3]}

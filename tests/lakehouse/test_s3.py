@@ -12,7 +12,7 @@ from featurestore.lakehouse import compaction, dropping, maintenance, scans, tab
 from featurestore.lakehouse.catalog import open_catalog
 from featurestore.settings import Settings
 from tests.lakehouse.data import EVENTS, events, reader, replace_rows
-from tests.s3 import ACCESS, filesystem, server, stored
+from tests.s3 import ACCESS, filesystem, server, stored_names
 
 ROWS = events((1, "2026-01-01", "a"), (2, "2026-02-01", "b"))
 
@@ -37,7 +37,7 @@ def test_a_warehouse_on_s3(endpoint: str, tmp_path: Path) -> None:
         with pytest.raises(CommitConflict):
             writes.append(stale, reader(ROWS), summary={})
         folder = "lake/ware house/features/f"
-        assert len(stored(endpoint, f"{folder}/data")) == 2
+        assert len(stored_names(endpoint, f"{folder}/data")) == 2
 
         second = writes.append(table, reader(events((3, "2026-03-01", "c"))), summary={})
         assert second is not None
@@ -50,7 +50,7 @@ def test_a_warehouse_on_s3(endpoint: str, tmp_path: Path) -> None:
         later = datetime.now(UTC) + timedelta(minutes=1)
         assert maintenance.expire_snapshots(table, later, dry_run=False).snapshots == 1
         assert maintenance.remove_orphan_files(table, later, dry_run=False).files >= 2
-        assert len(stored(endpoint, f"{folder}/data")) == 3
+        assert len(stored_names(endpoint, f"{folder}/data")) == 3
         assert sorted(scans.read_snapshot(table, second).read_all()["k"].to_pylist()) == [1, 2, 3]
 
     connection["s3.endpoint"] = "http://127.0.0.1:1"
@@ -75,7 +75,7 @@ def test_compaction_on_s3(endpoint: str, tmp_path: Path) -> None:
         soon = datetime.now(UTC) + timedelta(minutes=1)
         assert maintenance.expire_snapshots(table, soon).snapshots == 6
         assert maintenance.remove_orphan_files(table, soon).files > 6
-        assert len(stored(endpoint, "lake/compacted/features/f/data")) == 1
+        assert len(stored_names(endpoint, "lake/compacted/features/f/data")) == 1
         assert scans.read_snapshot(table, made).read_all()["k"].to_pylist() == [1, 2, 3, 4, 5, 6]
 
 
@@ -86,9 +86,9 @@ def test_a_table_dropped_on_s3(endpoint: str, tmp_path: Path) -> None:
         kept, gone = (tables.create(catalog, name, EVENTS, month_of="t") for name in ("features.f", "features.f_2"))
         for table in (kept, gone):
             writes.append(table, reader(ROWS), summary={})
-        files = stored(endpoint, "lake/dropped/features/f_2")
+        files = stored_names(endpoint, "lake/dropped/features/f_2")
         assert dropping.drop_table(catalog, "features.f_2", dropping.identity_of(gone)).files == len(files)
-        assert stored(endpoint, "lake/dropped/features/f_2") == set()
+        assert stored_names(endpoint, "lake/dropped/features/f_2") == set()
         assert not catalog.table_exists("features.f_2")
         assert dropping.drop_table(catalog, "features.f_2", dropping.identity_of(gone)) == dropping.FolderContents(0, 0)
         assert scans.read_snapshot(kept, kept.snapshot_id).read_all() == ROWS

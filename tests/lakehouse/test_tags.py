@@ -6,7 +6,7 @@ from pyiceberg.catalog import Catalog
 from featurestore.errors import CommitConflict, Conflict, NotFound
 from featurestore.lakehouse import tables, tags, writes
 from tests.lakehouse.data import EVENTS, events, reader
-from tests.lakehouse.interference import interfered
+from tests.lakehouse.interference import open_interfered
 
 ROWS = events((1, "2026-01-01", "a"))
 
@@ -51,7 +51,7 @@ def test_a_stale_handle_tags_as_well(both: Catalog) -> None:
 
 def test_two_writers_of_tags_at_once(both: Catalog) -> None:
     first, second = two_snapshots(both)
-    with interfered(both) as slow:
+    with open_interfered(both) as slow:
         table = tables.load(slow, "features.f")
         slow.before = lambda: tags.set_tag(tables.load(both, "features.f"), "other", second)
         tags.set_tag(table, "mine", first)
@@ -83,7 +83,7 @@ def test_a_note_comes_and_goes_with_its_tag(both: Catalog) -> None:
 def test_a_tag_taken_over_at_the_last_moment_is_not_taken_away(both: Catalog) -> None:
     first, _ = two_snapshots(both)
     tags.set_tag(tables.load(both, "features.f"), "a", first, "dead")
-    with interfered(both) as slow:
+    with open_interfered(both) as slow:
         table = tables.load(slow, "features.f")
         slow.before = lambda: tags.set_tag(tables.load(both, "features.f"), "a", first, "alive")
         with pytest.raises(CommitConflict):

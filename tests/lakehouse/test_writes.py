@@ -21,7 +21,7 @@ from featurestore.lakehouse.data_files import ROW_GROUP_ROWS, DataFiles
 from featurestore.lakehouse.table import Table
 from featurestore.lakehouse.type_mapping import arrow_schema
 from tests.lakehouse.data import EVENTS, at, by_id, events, files, reader
-from tests.lakehouse.interference import dead_line, interfered
+from tests.lakehouse.interference import dead_line, open_interfered
 
 ROWS = events((1, "2026-01-01", "a"), (2, "2026-01-31T23:59:59", "b"), (3, "2026-02-01", "c"), (4, "2027-02-01", "d"))
 
@@ -232,7 +232,7 @@ def test_tags_and_other_properties_do_not_disturb_an_append(both: Catalog) -> No
 
 def test_the_lost_race_inside_of_the_commit(both: Catalog) -> None:
     feature_table(both)
-    with interfered(both) as slow:
+    with open_interfered(both) as slow:
         table = tables.load(slow, "features.f")
         slow.before = lambda: writes.append(tables.load(both, "features.f"), reader(ROWS), summary={"by": "other"})
         with pytest.raises(CommitConflict):
@@ -244,7 +244,7 @@ def test_the_lost_race_inside_of_the_commit(both: Catalog) -> None:
 
 def test_a_commit_whose_answer_is_lost_has_landed(catalog: Catalog) -> None:
     feature_table(catalog)
-    with interfered(catalog) as slow:
+    with open_interfered(catalog) as slow:
         table = tables.load(slow, "features.f")
         slow.after = dead_line
         snapshot = writes.append(table, reader(ROWS), summary={})
@@ -254,7 +254,7 @@ def test_a_commit_whose_answer_is_lost_has_landed(catalog: Catalog) -> None:
 
 def test_a_commit_of_unknown_outcome_keeps_the_files(catalog: Catalog) -> None:
     feature_table(catalog)
-    with interfered(catalog) as dead:
+    with open_interfered(catalog) as dead:
         table = tables.load(dead, "features.f")
         dead.before = dead.die
         with pytest.raises(CommitUnknown, match=r"whether the commit to features.f landed is not known.*Run the same again"):
@@ -265,7 +265,7 @@ def test_a_commit_of_unknown_outcome_keeps_the_files(catalog: Catalog) -> None:
 
 def test_a_commit_that_was_lost_on_its_way_is_sent_again(both: Catalog) -> None:
     feature_table(both)
-    with interfered(both) as shaky:
+    with open_interfered(both) as shaky:
         table = tables.load(shaky, "features.f")
         shaky.before = dead_line
         snapshot = writes.append(table, reader(ROWS), summary={})
@@ -277,7 +277,7 @@ def test_a_commit_that_was_lost_on_its_way_is_sent_again(both: Catalog) -> None:
 
 def test_retrying_appends_come_through(both: Catalog) -> None:
     feature_table(both)
-    with interfered(both) as slow:
+    with open_interfered(both) as slow:
         slow.before = lambda: writes.append(tables.load(both, "features.f"), reader(ROWS), summary={})
         snapshot = writes.append_retrying(tables.load(slow, "features.f"), reader(ROWS), summary={"n": "2"})
     fresh = tables.load(both, "features.f")

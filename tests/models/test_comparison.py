@@ -28,7 +28,7 @@ def spine() -> pa.Table:
     return pa.concat_tables([worlds.spine(), late.set_column(late.schema.get_field_index("t"), "t", later)])
 
 
-def ordered(store: FeatureStore, *days: float) -> None:
+def add_orders(store: FeatureStore, *days: float) -> None:
     """New orders of every third customer, so many days after the start."""
     rows = [(customer, 7.0, START + day * DAY) for day in days for customer in range(0, worlds.CUSTOMERS, 3)]
     columns = [pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), (pa.int64(), pa.float64(), STAMP), strict=True)]
@@ -40,7 +40,7 @@ def log(store: FeatureStore) -> None:
     made = store.training_set("churn", spine=spine(), timestamp="t", label="churned")
     inputs = ["basket", "age", *(name for name in made.features if name not in ("age", "country"))]
     rows = made.to_pandas()
-    models.log_model(worlds.fitted(rows[inputs], rows["churned"]), training_set=made, name="compared", registered_model_name="compared")
+    models.log_model(worlds.fit(rows[inputs], rows["churned"]), training_set=made, name="compared", registered_model_name="compared")
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +51,10 @@ def store(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fe
         tracking.use_tracking(store.settings)
         worlds.fill(store)
         log(store)
-        ordered(store, 92, 93)
+        add_orders(store, 92, 93)
         store.materialize(end=END + 10 * DAY)
         log(store)
-        ordered(store, 40)
+        add_orders(store, 40)
         assert sum(run.corrections for run in store.materialize(end=END + 10 * DAY)) > 0
         log(store)
         store.apply([worlds.definitions("60d")])

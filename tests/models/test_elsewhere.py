@@ -27,7 +27,7 @@ def client(world: World, named: Any) -> Any:
     return mlflow.MlflowClient()
 
 
-def listed(store: FeatureStore, name: str) -> dict[str | None, ModelInfo]:
+def versions_of(store: FeatureStore, name: str) -> dict[str | None, ModelInfo]:
     return {model.version: model for model in store.models() if model.model == name}
 
 
@@ -38,47 +38,47 @@ def newest(store: FeatureStore, count: int) -> list[tuple[Any, ...]]:
 
 def test_an_alias_moved_through_mlflow_is_seen_and_recorded(world: World, client: Any) -> None:
     models.set_alias("elsewhere", "champion", 1, approver="her", store=world.store)
-    assert listed(world.store, "elsewhere")["1"].aliases == ("champion",)
+    assert versions_of(world.store, "elsewhere")["1"].aliases == ("champion",)
     client.copy_model_version("models:/elsewhere/1", "elsewhere")
     client.set_registered_model_alias("elsewhere", "champion", "2")
-    found = listed(world.store, "elsewhere")
+    found = versions_of(world.store, "elsewhere")
     assert (found["1"].aliases, found["2"].aliases) == ((), ("champion",))
     assert newest(world.store, 2) == [
         ("alias set", "elsewhere", "2", "champion", None, "mlflow"),
         ("registered", "elsewhere", "2", None, None, "mlflow"),
     ]
     events = len(model_events.list_events(world.store._runtime))
-    assert listed(world.store, "elsewhere") == found
+    assert versions_of(world.store, "elsewhere") == found
     assert len(model_events.list_events(world.store._runtime)) == events
     client.delete_registered_model_alias("elsewhere", "champion")
-    assert listed(world.store, "elsewhere")["2"].aliases == ()
+    assert versions_of(world.store, "elsewhere")["2"].aliases == ()
     assert newest(world.store, 1) == [("alias removed", "elsewhere", "2", "champion", None, "mlflow")]
 
 
 def test_versions_registered_copied_staged_and_deleted_are_seen(world: World, named: Any, client: Any) -> None:
     mlflow.register_model(named.model_uri, "by-mlflow")
     client.copy_model_version("models:/by-mlflow/1", "copied")
-    copy = listed(world.store, "copied")["1"]
+    copy = versions_of(world.store, "copied")["1"]
     assert copy.training_set == world.training_set.id
     assert copy.snapshots == world.training_set.snapshots
     assert copy.metrics == {"auc": 0.5}
     with pytest.warns(FutureWarning):
         client.transition_model_version_stage("by-mlflow", "1", "Production")
-    assert listed(world.store, "by-mlflow")["1"].stage == "Production"
+    assert versions_of(world.store, "by-mlflow")["1"].stage == "Production"
     client.rename_registered_model("copied", "renamed")
-    assert (list(listed(world.store, "copied")), list(listed(world.store, "renamed"))) == ([], ["1"])
+    assert (list(versions_of(world.store, "copied")), list(versions_of(world.store, "renamed"))) == ([], ["1"])
     client.delete_model_version("by-mlflow", "1")
-    assert listed(world.store, "by-mlflow") == {}
+    assert versions_of(world.store, "by-mlflow") == {}
     client.delete_registered_model("renamed")
-    assert listed(world.store, "renamed") == {}
+    assert versions_of(world.store, "renamed") == {}
     assert ("deleted", "by-mlflow", "1", None, None, "mlflow") in newest(world.store, 5)
 
 
 def test_a_logged_model_deleted_in_mlflow_is_gone(world: World, client: Any) -> None:
     info = models.log_model(world.model, training_set=world.training_set, name="short-lived")
-    assert list(listed(world.store, "short-lived")) == [None]
+    assert list(versions_of(world.store, "short-lived")) == [None]
     client.delete_logged_model(info.model_id)
-    assert listed(world.store, "short-lived") == {}
+    assert versions_of(world.store, "short-lived") == {}
 
 
 def test_a_plan_names_the_versions_registered_through_mlflow(world: World, named: Any, client: Any) -> None:

@@ -38,7 +38,7 @@ def trained(world: World) -> tuple[Any, Any, Any]:
     return training_set, model, info
 
 
-def predicted(model: Any, rows: list[tuple[float, float, int]]) -> list[float]:
+def predict(model: Any, rows: list[tuple[float, float, int]]) -> list[float]:
     """What the model says of (basket, spend_90d, visits)."""
     return list(model.predict(pd.DataFrame(rows, columns=["basket", "spend_90d", "visits"])))
 
@@ -55,7 +55,7 @@ def test_a_frame_of_keys_is_scored_with_current_features(world: World, trained: 
     keys = pd.DataFrame({"customer": [1, 4], "basket": [1.5, 2.5], "note": ["a", "b"]})
     scored = models.score_batch(info.model_uri, keys, store=world.store)
     assert list(scored) == ["customer", "basket", "note", "spend_90d", "visits", "prediction"]
-    assert scored["prediction"].tolist() == pytest.approx(predicted(model, [(1.5, 99.0, 9), (2.5, 0.0, 0)]))
+    assert scored["prediction"].tolist() == pytest.approx(predict(model, [(1.5, 99.0, 9), (2.5, 0.0, 0)]))
     online = models.score("models:/lookups/1", keys, at="online", store=world.store)
     assert online["prediction"].tolist() == scored["prediction"].tolist()
     answer = LoadedModel("models:/lookups/1", world.store).predict([{"customer": 1, "basket": 1.5}, {"customer": 4, "basket": 2.5}])
@@ -67,7 +67,7 @@ def test_a_frame_with_times_is_scored_as_of_them(world: World, trained: tuple[An
     keys = LABELS.drop(columns="y")
     scored = models.score_batch(info.model_uri, keys, store=world.store)
     assert scored["spend_90d"].tolist() == [2.0, 4.0, 6.0, 0.0]
-    assert scored["prediction"].tolist() == pytest.approx(predicted(model, [(1.0, 2.0, 1), (2.0, 4.0, 2), (3.0, 6.0, 0), (4.0, 0.0, 0)]))
+    assert scored["prediction"].tolist() == pytest.approx(predict(model, [(1.0, 2.0, 1), (2.0, 4.0, 2), (3.0, 6.0, 0), (4.0, 0.0, 0)]))
     late = models.score(info.model_uri, keys, at="2026-01-21", store=world.store)
     assert late["spend_90d"].tolist() == [99.0, 4.0, 6.0, 0.0]
 

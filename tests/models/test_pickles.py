@@ -52,7 +52,7 @@ def folder(skops: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(skops, tmp_path / "model"))
 
 
-def tampered(folder: Path, flavor: str, **values: Any) -> Path:
+def tamper(folder: Path, flavor: str, **values: Any) -> Path:
     meta = yaml.safe_load((folder / "MLmodel").read_text())
     meta["flavors"].setdefault(flavor, {}).update(values)
     (folder / "MLmodel").write_text(yaml.safe_dump(meta))
@@ -63,14 +63,14 @@ def booster(folder: Path, library: str, name: str, **values: Any) -> Path:
     for old in folder.glob("model.*"):
         old.unlink()
     (folder / name).write_bytes(b"{}")
-    tampered(folder, "python_function", loader_module=f"mlflow.{library}", data=name)
-    return tampered(folder, library, data=name, **values)
+    tamper(folder, "python_function", loader_module=f"mlflow.{library}", data=name)
+    return tamper(folder, library, data=name, **values)
 
 
 @pytest.mark.slow
 def test_formats_of_data_are_let_in(folder: Path) -> None:
     pickles.refuse_pickles(folder)
-    pickles.refuse_pickles(tampered(folder, "sklearn", skops_trusted_types=["sklearn.tree._tree.Tree"]))
+    pickles.refuse_pickles(tamper(folder, "sklearn", skops_trusted_types=["sklearn.tree._tree.Tree"]))
     for library, name, kind in (
         ("xgboost", "model.ubj", "xgboost.sklearn.XGBRegressor"),
         ("xgboost", "model.json", "xgboost.core.Booster"),
@@ -94,7 +94,7 @@ def test_formats_of_data_are_let_in(folder: Path) -> None:
 )
 def test_what_an_mlmodel_may_say(folder: Path, flavor: str, values: dict[str, Any], said: str) -> None:
     with pytest.raises(RequestError, match=f"(?s)refused.*{said}.*allow_pickle"):
-        pickles.refuse_pickles(tampered(folder, flavor, **values))
+        pickles.refuse_pickles(tamper(folder, flavor, **values))
 
 
 def test_what_a_boosters_mlmodel_may_say(folder: Path) -> None:

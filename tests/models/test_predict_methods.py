@@ -27,7 +27,7 @@ def xgboost_classifier(rows: Any, label: Any) -> Any:
     return xgboost.XGBClassifier(n_estimators=3, max_depth=2, n_jobs=1).fit(rows, label)
 
 
-@pytest.mark.parametrize("fit", [lightgbm_classifier, xgboost_classifier, worlds.fitted])
+@pytest.mark.parametrize("fit", [lightgbm_classifier, xgboost_classifier, worlds.fit])
 def test_probabilities_come_from_every_library(world: World, fit: Callable[[Any, Any], Any]) -> None:
     rows = world.training_set.to_pandas()
     inputs = rows[world.inputs].astype("float64")

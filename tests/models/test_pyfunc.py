@@ -25,7 +25,7 @@ def probabilities(world: World) -> str:
     return str(models.log_model(world.model, training_set=world.training_set, pyfunc_predict_fn="predict_proba").model_uri)
 
 
-def expected(world: World, sent: pd.DataFrame, **features: float) -> Any:
+def expected_predictions(world: World, sent: pd.DataFrame, **features: float) -> Any:
     """What the native model says about the newest features, looked up by the join and not by the online store."""
     at = worlds.END
     spine = sent.assign(t=at)
@@ -36,16 +36,17 @@ def expected(world: World, sent: pd.DataFrame, **features: float) -> Any:
 
 def test_from_keys_alone_it_says_what_the_native_model_says_of_the_features(world: World, probabilities: str) -> None:
     sent = keys(*range(worlds.CUSTOMERS), UNKNOWN)
-    assert (mlflow.pyfunc.load_model(probabilities).predict(sent) == expected(world, sent)).all()
+    assert (mlflow.pyfunc.load_model(probabilities).predict(sent) == expected_predictions(world, sent)).all()
 
 
 def test_a_feature_sent_goes_before_and_into_the_derived_ones(world: World, probabilities: str) -> None:
     loaded = mlflow.pyfunc.load_model(probabilities)
     sent = keys(3, 4)
-    wanted = expected(world, sent, o_spend_30d=5.0, basket_vs_spend=2.0)
+    wanted = expected_predictions(world, sent, o_spend_30d=5.0, basket_vs_spend=2.0)
     assert (loaded.predict(sent.assign(o_spend_30d=5)) == wanted).all()
     assert (
-        loaded.predict(sent.assign(o_spend_30d=5.0, basket_vs_spend=7.0)) == expected(world, sent, o_spend_30d=5.0, basket_vs_spend=7.0)
+        loaded.predict(sent.assign(o_spend_30d=5.0, basket_vs_spend=7.0))
+        == expected_predictions(world, sent, o_spend_30d=5.0, basket_vs_spend=7.0)
     ).all()
 
 
@@ -53,8 +54,8 @@ def test_a_null_sent_is_no_feature_sent(world: World, probabilities: str) -> Non
     loaded = mlflow.pyfunc.load_model(probabilities)
     sent = keys(3, 4)
     mixed = loaded.predict(sent.assign(age=[np.nan, 90.0]))
-    assert (mixed[0] == expected(world, sent)[0]).all()
-    assert (mixed[1] == expected(world, sent, age=90.0)[1]).all()
+    assert (mixed[0] == expected_predictions(world, sent)[0]).all()
+    assert (mixed[1] == expected_predictions(world, sent, age=90.0)[1]).all()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ pytestmark = VENDOR_WARNINGS
 NOW = datetime(2026, 3, 20, tzinfo=UTC)
 
 
-def logged(made: World, name: str) -> list[dict[str, Any]]:
+def logged_rows(made: World, name: str) -> list[dict[str, Any]]:
     """The rows of a model's log, by time and number."""
     rows: list[dict[str, Any]] = made.store.catalog.load_table(f"inference.{name}").scan().to_arrow().to_pylist()
     return sorted(rows, key=lambda row: (row["predicted_at"], int(row["request_id"].rpartition("-")[2])))
@@ -48,7 +48,7 @@ def test_predictions_are_replayed_after_the_catalog_has_moved_on(tmp_path: Path)
         )
         models.score("models:/lived/1", overriding, log=True, store=store)
         models.score("models:/lived/1", worlds.keys(1, 2, worlds.UNKNOWN), at="online", log=True, store=store)
-        rows = logged(made, "lived")
+        rows = logged_rows(made, "lived")
         assert len({row["request_id"] for row in rows}) == 27
         move_on(made)
         for row in rows[::2]:

@@ -16,7 +16,7 @@ from tests.models.worlds import DAY, END, World
 pytestmark = VENDOR_WARNINGS
 
 
-def kept(made: World, table: str) -> dict[int, tuple[str, ...]]:
+def reasons_by_snapshot(made: World, table: str) -> dict[int, tuple[str, ...]]:
     return {one.snapshot_id: one.by for one in made.store.explain_retention() if one.table == table}
 
 
@@ -35,14 +35,14 @@ def test_models_and_predictions_keep_their_snapshots(tmp_path: Path) -> None:
             store.materialize(end=END + (number + 1) * DAY)
             ids.append(tables.load(store.catalog, profile).snapshot_id)
         tags.set_tag(tables.load(store.catalog, profile), f"{INFERENCE_TAG}{ids[1]}", ids[1] or 0)
-        reasons = kept(made, profile)
+        reasons = reasons_by_snapshot(made, profile)
         assert reasons[first or 0] == (f"training set {made.training_set.id}", "model keeping/1 @champion")
         assert reasons[ids[1] or 0] == ("logged predictions",)
         assert reasons[ids[2] or 0] == ()
         assert "current" in reasons[ids[3] or 0]
         store.maintain(older_than=timedelta(0))
-        assert set(kept(made, profile)) >= {ids[0], ids[1], ids[3]}
-        assert ids[2] not in kept(made, profile)
+        assert set(reasons_by_snapshot(made, profile)) >= {ids[0], ids[1], ids[3]}
+        assert ids[2] not in reasons_by_snapshot(made, profile)
         assert store.audit("models:/keeping@champion").broken == ()
         with pytest.raises(Conflict, match="registered model keeping/1"):
             store.remove_view("customer_profile")

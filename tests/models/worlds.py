@@ -99,7 +99,7 @@ def build(home: Path, mlflow_tracking_uri: str | None = None) -> World:
     training_set = store.training_set("churn", spine=spine(), timestamp="t", label="churned")
     inputs = ["basket", "age", *(name for name in training_set.features if name not in ("age", "country"))]
     rows = training_set.to_pandas()
-    return World(home, store, training_set, fitted(rows[inputs], rows["churned"]), inputs)
+    return World(home, store, training_set, fit(rows[inputs], rows["churned"]), inputs)
 
 
 def keys(*customers: int | None, basket: float = 10.0) -> pd.DataFrame:
@@ -107,6 +107,6 @@ def keys(*customers: int | None, basket: float = 10.0) -> pd.DataFrame:
     return pd.DataFrame({"customer_id": customers, "basket": basket, "asked_at": "2026-03-25T00:00:00Z"})
 
 
-def fitted(rows: pd.DataFrame, label: "pd.Series[bool]") -> Any:
+def fit(rows: pd.DataFrame, label: "pd.Series[bool]") -> Any:
     """Small boosted trees, which take NULLs; is_company is NULL for unknown customers, so it is an object column."""
     return HistGradientBoostingClassifier(max_iter=5, random_state=0).fit(rows.astype("float64"), label)

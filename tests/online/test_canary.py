@@ -74,7 +74,7 @@ def forms(password: str) -> set[str]:
     return {CANARY, quote(password, safe=""), password}
 
 
-def told(text: str, password: str) -> list[str]:
+def forms_in(text: str, password: str) -> list[str]:
     return [form for form in forms(password) if form in text]
 
 
@@ -132,7 +132,7 @@ def test_passwords_of_any_signs_work_and_stay_secret(
     seen.append(ours(log))
     seen += [path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file()]
     assert len(seen) > 30
-    assert [text[:300] for text in seen if told(text, password)] == []
+    assert [text[:300] for text in seen if forms_in(text, password)] == []
 
 
 CLOSED: list[dict[str, Any]] = [

@@ -12,7 +12,7 @@ import pytest
 
 from featurestore.errors import Conflict, RequestError, TypeMismatch
 from featurestore.online.store import Cursor, OnlineStore, Read, Row
-from tests.online.worlds import IN_A_CLUSTER_TOO, TIME, Opener, table, typed
+from tests.online.worlds import IN_A_CLUSTER_TOO, TIME, Opener, table, table_of
 
 pytestmark = IN_A_CLUSTER_TOO
 
@@ -23,7 +23,7 @@ LONG_DECIMAL = Decimal("-1234567890123456789012345678.0123456789")
 IDENTIFIER = UUID("12345678-1234-5678-1234-567812345678")
 
 
-def read(store: OnlineStore, *keys: tuple[Any, ...], name: str = "v") -> list[Row | None]:
+def read_rows(store: OnlineStore, *keys: tuple[Any, ...], name: str = "v") -> list[Row | None]:
     [found] = store.read([(name, keys)])
     return found.rows
 
@@ -47,7 +47,7 @@ def test_published_rows_come_back_with_columns_and_cursor(store: OnlineStore) ->
 
 def test_of_many_rows_per_key_the_newest_stays(store: OnlineStore) -> None:
     put(store, (1, 10, 5, 1), (1, 30, 1, 3), (1, 20, 9, 2))
-    assert read(store, (1,)) == [Row(30, 1, (3,))]
+    assert read_rows(store, (1,)) == [Row(30, 1, (3,))]
 
 
 def test_an_older_row_never_overwrites(store: OnlineStore) -> None:
@@ -55,27 +55,27 @@ def test_an_older_row_never_overwrites(store: OnlineStore) -> None:
     assert put(store, (1, 9, 99, 2)) == 0
     assert put(store, (1, 10, 4, 3)) == 0
     assert put(store, (1, 10, None, 4)) == 0
-    assert read(store, (1,)) == [Row(10, 5, (1,))]
+    assert read_rows(store, (1,)) == [Row(10, 5, (1,))]
 
 
 def test_a_correction_of_the_same_time_overwrites(store: OnlineStore) -> None:
     put(store, (1, 10, None, 1))
     assert put(store, (1, 10, -5, 2)) == 1
     assert put(store, (1, 10, 6, 3)) == 1
-    assert read(store, (1,)) == [Row(10, 6, (3,))]
+    assert read_rows(store, (1,)) == [Row(10, 6, (3,))]
 
 
 def test_an_equal_pair_is_overwritten_by_the_last(store: OnlineStore) -> None:
     put(store, (1, 10, 5, 1), (1, 10, 5, 2))
-    assert read(store, (1,)) == [Row(10, 5, (2,))]
+    assert read_rows(store, (1,)) == [Row(10, 5, (2,))]
     put(store, (1, 10, 5, 3))
-    assert read(store, (1,)) == [Row(10, 5, (3,))]
+    assert read_rows(store, (1,)) == [Row(10, 5, (3,))]
 
 
 def test_times_before_1970_keep_their_order(store: OnlineStore) -> None:
     put(store, (1, -10, -7, 1))
     put(store, (1, -20, 5, 2))
-    assert read(store, (1,)) == [Row(-10, -7, (1,))]
+    assert read_rows(store, (1,)) == [Row(-10, -7, (1,))]
 
 
 def test_publishing_again_changes_nothing(store: OnlineStore) -> None:
@@ -99,19 +99,19 @@ def test_an_empty_publish_makes_the_table_known(store: OnlineStore) -> None:
     put(store, name="typed")
     assert store.read([("bare", [(1,)]), ("typed", [(1,)])]) == [Read((), CURSOR, [None]), Read(("orders",), CURSOR, [None])]
     put(store, (1, 1, 1, 1), name="bare")
-    assert read(store, (1,), name="bare") == [Row(1, 1, (1,))]
+    assert read_rows(store, (1,), name="bare") == [Row(1, 1, (1,))]
 
 
 def test_a_reader_of_batches_is_published_whole(store: OnlineStore) -> None:
     batches = [batch for start in (0, 50) for batch in table([(i % 60, i, 1, i) for i in range(start, start + 50)]).to_batches()]
     reader = pa.RecordBatchReader.from_batches(batches[0].schema, batches)
     assert store.publish("v", reader, keys=["customer_id"], cursor=CURSOR) >= 60
-    assert read(store, *[(i,) for i in range(60)]) == [Row(value := i + 60 if i < 40 else i, 1, (value,)) for i in range(60)]
+    assert read_rows(store, *[(i,) for i in range(60)]) == [Row(value := i + 60 if i < 40 else i, 1, (value,)) for i in range(60)]
 
 
 def test_keys_with_a_null_part_are_passed_over(store: OnlineStore) -> None:
     assert put(store, (None, 10, 20, 5), (2, 10, 20, 6)) == 1
-    assert read(store, (None,), (2,)) == [None, Row(10, 20, (6,))]
+    assert read_rows(store, (None,), (2,)) == [None, Row(10, 20, (6,))]
 
 
 def test_replace_leaves_only_the_new_rows(store: OnlineStore) -> None:
@@ -122,7 +122,7 @@ def test_replace_leaves_only_the_new_rows(store: OnlineStore) -> None:
     )
     store.publish("v", replacement, keys=["customer_id"], cursor=Cursor(9, 9), replace=True)
     assert store.read([("v", [(1,), (2,)])]) == [Read(("status",), Cursor(9, 9), [None, Row(1, 1, ("x",))])]
-    assert read(store, (1,), name="other") == [Row(10, 20, (7,))]
+    assert read_rows(store, (1,), name="other") == [Row(10, 20, (7,))]
 
 
 def test_replace_by_nothing_empties_the_table(store: OnlineStore) -> None:
@@ -137,9 +137,9 @@ def test_drop_forgets_rows_and_cursor(store: OnlineStore) -> None:
     store.drop("v")
     store.drop("never there")
     assert store.read([("v", [(1,)])]) == [Read((), None, [None])]
-    assert read(store, (1,), name="other") == [Row(10, 20, (6,))]
+    assert read_rows(store, (1,), name="other") == [Row(10, 20, (6,))]
     put(store, (2, 1, 1, 1))
-    assert read(store, (1,), (2,)) == [None, Row(1, 1, (1,))]
+    assert read_rows(store, (1,), (2,)) == [None, Row(1, 1, (1,))]
 
 
 def test_tables_and_keys_do_not_run_into_each_other(store: OnlineStore) -> None:
@@ -175,7 +175,7 @@ KEYS: list[tuple[pa.DataType, Any, Any]] = [
 def test_every_type_of_key(store: OnlineStore, type_: pa.DataType, written: Any, asked: Any) -> None:
     rows = table([(0, 1, 1, 1)]).set_column(0, "customer_id", pa.array([written], type_))
     store.publish("v", rows, keys=["customer_id"], cursor=CURSOR)
-    assert read(store, (asked,)) == [Row(1, 1, (1,))]
+    assert read_rows(store, (asked,)) == [Row(1, 1, (1,))]
 
 
 MOMENT = datetime(2020, 2, 29, 12, 30, 15, 123456, tzinfo=UTC)
@@ -206,15 +206,15 @@ VALUES: list[tuple[pa.DataType, list[Any], list[Any]]] = [
 
 @pytest.mark.parametrize("type_,written,expected", VALUES, ids=[str(case[0]) for case in VALUES])
 def test_every_type_of_value(store: OnlineStore, type_: pa.DataType, written: list[Any], expected: list[Any]) -> None:
-    store.publish("v", typed(pa.array(written, type_)), keys=["customer_id"], cursor=CURSOR)
-    found = [row.values[0] for row in read(store, *[(i,) for i in range(len(written))]) if row is not None]
+    store.publish("v", table_of(pa.array(written, type_)), keys=["customer_id"], cursor=CURSOR)
+    found = [row.values[0] for row in read_rows(store, *[(i,) for i in range(len(written))]) if row is not None]
     assert found == expected
     assert [type(value) for value in found] == [type(value) for value in expected]
 
 
 def test_nan_stays_nan(store: OnlineStore) -> None:
-    store.publish("v", typed(pa.array([math.nan])), keys=["customer_id"], cursor=CURSOR)
-    [row] = read(store, (0,))
+    store.publish("v", table_of(pa.array([math.nan])), keys=["customer_id"], cursor=CURSOR)
+    [row] = read_rows(store, (0,))
     assert row is not None
     assert math.isnan(row.values[0])
 
@@ -225,7 +225,7 @@ def test_other_columns_are_refused_until_replaced(store: OnlineStore) -> None:
         store.publish("v", table([(1, 11, 20, "x")], feature=pa.string()), keys=["customer_id"], cursor=CURSOR)
     with pytest.raises(Conflict, match="customer_id"):
         store.publish("v", table([("1", 11, 20, 5)], key=pa.string()), keys=["customer_id"], cursor=CURSOR)
-    assert read(store, (1,)) == [Row(10, 20, (5,))]
+    assert read_rows(store, (1,)) == [Row(10, 20, (5,))]
 
 
 def test_columns_in_another_order_are_the_same_columns(store: OnlineStore) -> None:
@@ -273,7 +273,7 @@ def test_several_stores_on_one_address_see_the_same(opened: Opener) -> None:
     put(first, (1, 10, 20, 5))
     put(second, (1, 11, 20, 6))
     first.close()
-    assert read(reader, (1,)) == read(second, (1,)) == [Row(11, 20, (6,))]
+    assert read_rows(reader, (1,)) == read_rows(second, (1,)) == [Row(11, 20, (6,))]
     for forbidden in (lambda: put(reader, (1, 1, 1, 1)), reader.touch, lambda: reader.drop("v")):
         with pytest.raises(RequestError, match="reading only"):
             forbidden()
@@ -284,7 +284,7 @@ def test_a_readonly_store_sees_what_is_made_later(opened: Opener) -> None:
     assert reader.read([("v", [(1,)])]) == [Read((), None, [None])]
     assert reader.generation() == 0
     put(opened(), (1, 10, 20, 5))
-    assert read(reader, (1,)) == [Row(10, 20, (5,))]
+    assert read_rows(reader, (1,)) == [Row(10, 20, (5,))]
 
 
 def test_its_size_is_told_by_table(store: OnlineStore) -> None:

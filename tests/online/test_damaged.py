@@ -149,7 +149,7 @@ def folder(sound: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sound, tmp_path / "online"))
 
 
-def used(folder: Path, name: str, when: str) -> list[str]:
+def use_in_process(folder: Path, name: str, when: str) -> list[str]:
     """What a process says that uses a damaged store in every way."""
     command = [sys.executable, "-W", "ignore", "-c", USES, str(folder), name, when]
     ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
@@ -161,7 +161,7 @@ def used(folder: Path, name: str, when: str) -> list[str]:
 @pytest.mark.parametrize("name", DAMAGES)
 def test_what_is_damaged_is_said_when_it_is_opened(folder: Path, name: str) -> None:
     DAMAGES[name](str(folder / "data.mdb"))
-    said = used(folder, name, "before")
+    said = use_in_process(folder, name, "before")
     assert len(said) == 2
     assert all(f"{folder} is damaged" in line and "delete the folder and run featurestore publish" in line for line in said)
 
@@ -169,7 +169,7 @@ def test_what_is_damaged_is_said_when_it_is_opened(folder: Path, name: str) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGES)
 def test_what_is_cut_off_under_an_open_process_is_said(folder: Path, name: str) -> None:
-    said = used(folder, name, "open")
+    said = use_in_process(folder, name, "open")
     assert len(said) == 4
     assert all(f"{folder} is damaged" in line for line in said)
 

@@ -38,7 +38,7 @@ def store(tmp_path: Path, url: str) -> Iterator[FeatureStore]:
         yield opened
 
 
-def seen(store: FeatureStore) -> tuple[list[Any], tuple[str, ...]]:
+def online_rows(store: FeatureStore) -> tuple[list[Any], tuple[str, ...]]:
     """The values online, which are those offline, and their status."""
     found = store.online_features("svc", ENTITIES)
     values = [row[0] for row in found.rows]
@@ -48,23 +48,23 @@ def seen(store: FeatureStore) -> tuple[list[Any], tuple[str, ...]]:
 
 @pytest.mark.slow
 def test_the_row_before_comes_back_and_a_key_without_rows_is_not_found(store: FeatureStore) -> None:
-    assert repr(seen(store)) == repr(([-0.0, 3.0, None], ("PRESENT",) * 3))
+    assert repr(online_rows(store)) == repr(([-0.0, 3.0, None], ("PRESENT",) * 3))
     table = store.catalog.load_table("raw.s")
     table.delete("id in (2, 3, 5)")
     (run,) = store.materialize()
     assert (run.rows_appended, run.corrections) == (3, 3)
-    assert seen(store) == ([1.0, None, 4.0], ("PRESENT", "NOT_FOUND", "PRESENT"))
+    assert online_rows(store) == ([1.0, None, 4.0], ("PRESENT", "NOT_FOUND", "PRESENT"))
     table.upsert(rows((1, "a", 0, 1.5)), join_cols=["id"])
     store.materialize()
-    assert seen(store) == ([1.5, None, 4.0], ("PRESENT", "NOT_FOUND", "PRESENT"))
+    assert online_rows(store) == ([1.5, None, 4.0], ("PRESENT", "NOT_FOUND", "PRESENT"))
     # A row that comes back is there again, as is one that is newer.
     table.append(rows((3, "b", 2, 3.0), (6, "a", 3, 7.0)))
     store.materialize()
-    assert seen(store) == ([7.0, 3.0, 4.0], ("PRESENT",) * 3)
+    assert online_rows(store) == ([7.0, 3.0, 4.0], ("PRESENT",) * 3)
     assert [run.rows_appended for run in store.materialize()] == [0]
     table.overwrite(rows((7, "c", 1, 9.0)))
     store.materialize()
-    assert seen(store) == ([None, None, 9.0], ("NOT_FOUND", "NOT_FOUND", "PRESENT"))
+    assert online_rows(store) == ([None, None, 9.0], ("NOT_FOUND", "NOT_FOUND", "PRESENT"))
 
 
 @pytest.mark.slow
@@ -81,10 +81,10 @@ def test_a_publish_that_never_came_is_made_up_for(store: FeatureStore, tmp_path:
         other.materialize()
         table.delete("id in (3, 6)")
         other.materialize()
-        assert seen(other) == ([1.0, 7.0, None], ("PRESENT",) * 3)
+        assert online_rows(other) == ([1.0, 7.0, None], ("PRESENT",) * 3)
     assert repr(store.online_features("svc", ENTITIES).rows) == repr(((-0.0,), (3.0,), (None,)))
     store.materialize()
-    assert seen(store) == ([1.0, 7.0, None], ("PRESENT",) * 3)
+    assert online_rows(store) == ([1.0, 7.0, None], ("PRESENT",) * 3)
 
 
 @pytest.mark.slow
@@ -93,7 +93,7 @@ def test_where_very_many_keys_lose_rows_all_are_published(store: FeatureStore, m
     store.catalog.load_table("raw.s").delete("id in (2, 3)")
     (run,) = store.materialize()
     assert run.published == 2
-    assert seen(store) == ([1.0, None, None], ("PRESENT", "NOT_FOUND", "PRESENT"))
+    assert online_rows(store) == ([1.0, None, None], ("PRESENT", "NOT_FOUND", "PRESENT"))
 
 
 @pytest.mark.slow
@@ -128,13 +128,13 @@ def test_rows_of_nulls_of_before_stay_in_their_snapshots_and_go_with_the_next_co
     made = store.training_set("svc", AFTER, "t", name="before")
     assert made.to_arrow().column("x").to_pylist() == [None, 3.0, None]
     store.materialize("v", start=T, end=now)
-    assert seen(store) == ([1.0, 3.0, None], ("PRESENT",) * 3)
+    assert online_rows(store) == ([1.0, 3.0, None], ("PRESENT",) * 3)
     assert DELETED in store.catalog.load_table("features.v_v1").schema().column_names
     assert store.rebuild(made.id).digest == made.digest
     later = store.training_set("svc", AFTER, "t", name="after")
     store.maintain(fold_older_than=timedelta(0))
     assert store.rebuild(later.id).digest == later.digest
-    assert seen(store) == ([1.0, 3.0, None], ("PRESENT",) * 3)
+    assert online_rows(store) == ([1.0, 3.0, None], ("PRESENT",) * 3)
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from tests import shop
 from tests.cli.running import process
 from tests.online.processes import publish_round
 from tests.online.redis_server import redis_server
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 
 EVICTING = ("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
 
@@ -72,7 +72,7 @@ def test_probe_and_doctor_tell_a_server_that_begins_to_evict(tmp_path: Path) -> 
             assert httpx.get(f"{url}/readyz", timeout=30).json()["online store"] == "ok"
             with redis.Redis.from_url(url_of(address)) as client:
                 client.config_set("maxmemory-policy", "allkeys-lfu")
-            error = refused(httpx.get(f"{url}/readyz", timeout=30), 503, "NotReady")
+            error = error_of(httpx.get(f"{url}/readyz", timeout=30), 503, "NotReady")
             assert error["message"] == "online store cannot be used"
             assert error["details"]["parts"]["online store"] == "evicts keys"
             assert error["details"]["serves"]["lookups"] == "down"

@@ -14,10 +14,10 @@ from featurestore.online.header import OLD_FORMAT
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.jobs.worker import jobs_path
 from featurestore.server.online_watch import OnlineWatch
-from tests.online.test_incomplete import KEYS, age, opened, punch, values  # noqa: F401 - age and punch are fixtures
+from tests.online.test_incomplete import KEYS, age, open_filled_store, punch, values  # noqa: F401 - age and punch are fixtures
 from tests.online.test_lost import empty  # noqa: F401 - a fixture
 from tests.server.conftest import Served, serve
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 
 ROWS = [[1, 1], [11, 11], [21, 21], [None, None]]
 SECONDS = 60.0
@@ -26,7 +26,7 @@ URL = "/v1/services/both/online"
 
 @pytest.fixture
 def store(tmp_path: Path, url: str) -> Iterator[FeatureStore]:
-    with opened(tmp_path / "home", url) as found:
+    with open_filled_store(tmp_path / "home", url) as found:
         yield found
 
 
@@ -50,7 +50,7 @@ def test_a_probe_names_what_is_lost_until_it_is_filled(store: FeatureStore, lose
         assert served.http.get("/readyz").is_success
         assert look_up(served).json()["rows"] == ROWS
         damage()
-        details = refused(served.http.get("/readyz"), 503, "NotReady")["details"]
+        details = error_of(served.http.get("/readyz"), 503, "NotReady")["details"]
         assert set(details["lost"]) == {"v_v1", "w_v1"}
         assert details["parts"]["online store"] == "incomplete"
         assert details["serves"] == {
@@ -59,7 +59,7 @@ def test_a_probe_names_what_is_lost_until_it_is_filled(store: FeatureStore, lose
             "materializations": "ok",
             "predictions": "all but lost tables",
         }
-        assert refused(look_up(served), 503, "NotReady")["details"]["table"] == "v_v1"
+        assert error_of(look_up(served), 503, "NotReady")["details"]["table"] == "v_v1"
         assert store.backend.fill_online() == ["v_v1", "w_v1"]
         assert served.http.get("/readyz").is_success
         assert look_up(served).json()["rows"] == ROWS
@@ -94,7 +94,7 @@ def test_one_process_at_a_time_fills_and_shows_how_far_it_is(store: FeatureStore
             assert show is not None
             show(b'{"view": "v", "rows": 1, "of": 3}')
             assert store.backend.fill_online() is None
-            details = refused(served.http.get("/readyz"), 503, "NotReady")["details"]
+            details = error_of(served.http.get("/readyz"), 503, "NotReady")["details"]
             assert details["parts"]["online store"] == "being filled"
             assert details["filling"] == {"view": "v", "rows": 1, "of": 3}
         assert online.filling() is None

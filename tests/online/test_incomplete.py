@@ -28,7 +28,7 @@ from tests.worlds import load_source
 KEYS = [{"k": number} for number in range(4)]
 
 
-def opened(home: Path, url: str, factor: int = 1) -> FeatureStore:
+def open_filled_store(home: Path, url: str, factor: int = 1) -> FeatureStore:
     """A store with the views v and w of the same rows, materialized; values times `factor`."""
     store = FeatureStore(settings=Settings(home=home, online=url))
     load_source(store, "raw.s", rows(0, 1, 2))
@@ -42,7 +42,7 @@ def opened(home: Path, url: str, factor: int = 1) -> FeatureStore:
 
 @pytest.fixture
 def store(tmp_path: Path, url: str) -> Iterator[FeatureStore]:
-    with opened(tmp_path / "home", url) as found:
+    with open_filled_store(tmp_path / "home", url) as found:
         yield found
 
 
@@ -114,7 +114,7 @@ def test_a_table_with_too_few_rows_is_not_ready_and_is_filled(store: FeatureStor
 
 
 def test_rows_of_another_catalog_are_not_served(store: FeatureStore, tmp_path: Path, url: str) -> None:
-    with opened(tmp_path / "other", url, factor=2) as other:
+    with open_filled_store(tmp_path / "other", url, factor=2) as other:
         assert values(other) == [(2, 2), (22, 22), (42, 42), (None, None)]
         with pytest.raises(NotReady, match="rows are of another table of this name"):
             values(store)
@@ -202,7 +202,7 @@ def test_a_redis_that_is_emptied_within_a_publish_is_filled_as_a_whole(
 ) -> None:
     """At each of its steps: after the cursor was compared, between rows, before and after the header."""
     address, _, prefix = redis_url.partition("?prefix=")
-    with opened(tmp_path / "home", redis_url) as store, redis.Redis.from_url(address) as client:
+    with open_filled_store(tmp_path / "home", redis_url) as store, redis.Redis.from_url(address) as client:
         for number, name in enumerate(("_begin", "_remove", "_write", "_make_visible", "_unlink_removed")):
             work, emptied = getattr(RedisPublish, name), list[int]()
 
@@ -222,7 +222,7 @@ def test_a_redis_that_is_emptied_within_a_publish_is_filled_as_a_whole(
 
 def test_a_folder_deleted_within_a_publish_is_filled_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "online"
-    with opened(tmp_path / "home", f"lmdb://{folder}") as store:
+    with open_filled_store(tmp_path / "home", f"lmdb://{folder}") as store:
         commit = BufferedEdition.commit
 
         def deleted(edition: BufferedEdition) -> Any:

@@ -161,27 +161,27 @@ def test_a_table_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
 
 def test_rows_of_a_header_that_does_not_say_how_new_they_are_are_looked_at(tmp_path: Path) -> None:
     store = open_online(f"lmdb://{tmp_path}")
-    published(store, [(1, 50, 50, 1), (2, 50, 50, 1)])
+    publish(store, [(1, 50, 50, 1), (2, 50, 50, 1)])
     environment = ENVIRONMENTS.acquire(tmp_path, writable=True)
     environment.write(forget_newest)
     ENVIRONMENTS.release(environment)
-    assert published(store, [(1, 40, 40, 2), (2, 60, 60, 2)]) == 1
-    assert published(store, [(1, 55, 55, 3), (2, 55, 55, 3)]) == 1
+    assert publish(store, [(1, 40, 40, 2), (2, 60, 60, 2)]) == 1
+    assert publish(store, [(1, 55, 55, 3), (2, 55, 55, 3)]) == 1
     assert values(store, (1,), (2,)) == [3, 2]
     store.close()
 
 
 def test_newer_rows_take_the_place_of_all_and_older_ones_of_none(tmp_path: Path) -> None:
     store = open_online(f"lmdb://{tmp_path}")
-    assert published(store, [(1, 50, 50, 1), (2, 50, 50, 1)]) == 2
-    assert published(store, [(1, 70, 70, 2), (1, 60, 60, 3)]) == 1
-    assert published(store, [(1, 60, 60, 4), (2, 60, 60, 4)]) == 1
-    assert published(store, [(1, 70, 70, 2), (2, 70, 70, 5)]) == 1
+    assert publish(store, [(1, 50, 50, 1), (2, 50, 50, 1)]) == 2
+    assert publish(store, [(1, 70, 70, 2), (1, 60, 60, 3)]) == 1
+    assert publish(store, [(1, 60, 60, 4), (2, 60, 60, 4)]) == 1
+    assert publish(store, [(1, 70, 70, 2), (2, 70, 70, 5)]) == 1
     assert values(store, (1,), (2,)) == [2, 5]
     store.close()
 
 
-def published(store: OnlineStore, rows: list[tuple[int, int, int, int]]) -> int:
+def publish(store: OnlineStore, rows: list[tuple[int, int, int, int]]) -> int:
     return store.publish("t", table(rows), keys=["customer_id"], cursor=Cursor(None, None))
 
 

@@ -15,7 +15,7 @@ from featurestore.online.store import Cursor
 from featurestore.pipelines.materialization import edition
 from featurestore.pipelines.materialization.edition import Publication
 from tests.server.conftest import serve
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 from tests.worlds import STAMP, load_source
 
 T = datetime(2026, 3, 1, tzinfo=UTC)
@@ -55,21 +55,21 @@ def empty(url: str) -> Callable[[], None]:
     return lose
 
 
-def seen(store: FeatureStore) -> list[int | None]:
+def online_values(store: FeatureStore) -> list[int | None]:
     return [row[0] for row in store.online_features("of_v", KEYS).rows]
 
 
 def test_what_was_lost_is_no_answer_and_is_filled_again(store: FeatureStore, empty: Callable[[], None]) -> None:
-    assert seen(store) == [1, 11, 21, None]
+    assert online_values(store) == [1, 11, 21, None]
     assert store.online_features("of_w", KEYS).status == {"w": ("NOT_FOUND",) * 4}
     empty()
     for _ in range(2):
         with pytest.raises(NotReady, match="v_v1, which is materialized") as caught:
-            seen(store)
+            online_values(store)
         assert caught.value.details["table"] == "v_v1"
         assert store.online_features("of_w", KEYS).status == {"w": ("NOT_FOUND",) * 4}
     assert [one.published for one in store.materialize("v")] == [3]
-    assert seen(store) == [1, 11, 21, None]
+    assert online_values(store) == [1, 11, 21, None]
     store.materialize("w")
     assert store.online_features("of_w", KEYS).status == {"w": ("PRESENT",) * 3 + ("NOT_FOUND",)}
 
@@ -91,7 +91,7 @@ def test_what_is_emptied_between_look_and_write_is_filled_as_a_whole(
     monkeypatch.setattr(online, "cursor", emptied)
     store.materialize("v")
     assert len(looks) > 1
-    assert seen(store) == [1, 11, 21, 32]
+    assert online_values(store) == [1, 11, 21, 32]
     assert [one.published for one in store.materialize("v")] == [0]
 
 
@@ -99,7 +99,7 @@ def test_a_publish_by_hand_fills_what_was_lost_and_with_full_what_has_holes(stor
     assert rows_of(store.publish()) == {"v_v1": 0, "w_v1": 0}
     empty()
     assert rows_of(store.publish("v")) == {"v_v1": 3}
-    assert seen(store) == [1, 11, 21, None]
+    assert online_values(store) == [1, 11, 21, None]
     assert store._runtime.online.cursor("w_v1") is None, "a table without a run is no table without rows"
     online = store._runtime.online
     held = online.cursor("v_v1")
@@ -107,11 +107,11 @@ def test_a_publish_by_hand_fills_what_was_lost_and_with_full_what_has_holes(stor
     lost = pa.table({"k": pa.array([1], pa.int64())})
     none = rows(0).slice(0, 0).rename_columns(["k", "feature_timestamp", "x"]).add_column(2, "created_timestamp", pa.array([], STAMP))
     online.publish("v_v1", none, keys=["k"], cursor=held, removed=lost)
-    assert seen(store) == [1, None, 21, None]
+    assert online_values(store) == [1, None, 21, None]
     assert rows_of(store.publish()) == {"v_v1": 0, "w_v1": 0}
-    assert seen(store) == [1, None, 21, None]
+    assert online_values(store) == [1, None, 21, None]
     assert rows_of(store.publish(["v", "w"], full=True)) == {"v_v1": 3, "w_v1": 0}
-    assert seen(store) == [1, 11, 21, None]
+    assert online_values(store) == [1, 11, 21, None]
     assert online.cursor("v_v1") == held
     with pytest.raises(NotFound, match="did you mean 'v'"):
         store.publish("vv")
@@ -138,7 +138,7 @@ def test_of_two_publishers_the_one_that_looked_first_does_not_set_back_the_other
 
         monkeypatch.setattr(online, "cursor", overtaken)
         store.materialize("v")
-        assert seen(store) == seen(other) == [1, 11, 21, 33]
+        assert online_values(store) == online_values(other) == [1, 11, 21, 33]
 
 
 def test_what_another_run_published_since_a_run_committed_is_not_set_back(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +157,7 @@ def test_what_another_run_published_since_a_run_committed_is_not_set_back(store:
         monkeypatch.setattr(online, "cursor", overtaken)
         (done,) = store.materialize("v")
         assert (done.rows_appended, done.published) == (1, 0)
-        assert seen(store) == seen(other) == [3, 11, 21, 32]
+        assert online_values(store) == online_values(other) == [3, 11, 21, 32]
 
 
 def test_who_is_overtaken_all_the_time_is_told(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +169,7 @@ def test_who_is_overtaken_all_the_time_is_told(store: FeatureStore, monkeypatch:
     assert applied["name"] == "v"
     monkeypatch.undo()
     assert edition.ATTEMPTS > 1
-    assert seen(store) == [1, 11, 21, None]
+    assert online_values(store) == [1, 11, 21, None]
 
 
 @pytest.mark.slow
@@ -179,7 +179,7 @@ def test_a_server_says_which_table_is_lost(store: FeatureStore, empty: Callable[
         assert served.http.post("/v1/services/of_v/online", json=body).is_success
         empty()
         for _ in range(2):
-            error = refused(served.http.post("/v1/services/of_v/online", json=body), 503, "NotReady")
+            error = error_of(served.http.post("/v1/services/of_v/online", json=body), 503, "NotReady")
             assert error["details"]["table"] == "v_v1"
         store.materialize("v")
         assert served.http.post("/v1/services/of_v/online", json=body).json()["rows"] == [[1], [11], [21], [None]]

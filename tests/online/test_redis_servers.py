@@ -64,7 +64,7 @@ def test_after_a_failover_the_new_master_is_used(tmp_path: Path) -> None:
         watching = servers.enter_context(sentinel(tmp_path, master))
         store = open_online(f"redis+sentinel://127.0.0.1:1,{watching}/main/0?prefix=x")
 
-        def published() -> bool:
+        def publish() -> bool:
             publish_round(store, "v", 2, 3)
             return True
 
@@ -74,7 +74,7 @@ def test_after_a_failover_the_new_master_is_used(tmp_path: Path) -> None:
             until(lambda: asked.sentinel_master("main")["num-slaves"])
         first.close()
         until(lambda: numbers_in(store.read(ALL)[0]) == {1})
-        until(published)
+        until(publish)
         assert numbers_in(store.read(ALL)[0]) == {2}
         with redis.Redis.from_url(f"redis://{replica}") as client:
             assert client.role()[0] == b"master"

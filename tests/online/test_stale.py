@@ -12,7 +12,7 @@ from featurestore.errors import DefinitionError, NotReady
 from featurestore.pipelines.lookup import lookup
 from featurestore.values import times
 from tests.server.conftest import serve
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 from tests.worlds import STAMP, load_source
 
 NOW = datetime.now(UTC)
@@ -80,7 +80,7 @@ def test_a_server_says_the_same(store: FeatureStore) -> None:
         for _ in range(3):
             assert remote.online_features("value", KEYS).status == {"v_value": ("STALE", "NOT_FOUND")}
             assert remote.online_features("null", KEYS).rows == ((None,), (None,))
-            body = refused(served.http.post("/v1/services/error/online", json={"entities": KEYS}), 503, "NotReady")
+            body = error_of(served.http.post("/v1/services/error/online", json={"entities": KEYS}), 503, "NotReady")
             assert body["details"]["status"] == "STALE"
         text = served.http.get("/metrics").text
         assert 'featurestore_online_rows_total{service="value",status="STALE",view="v_value"} 3.0' in text

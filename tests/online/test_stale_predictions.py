@@ -13,7 +13,7 @@ from featurestore import FeatureStore, Settings, connect, models
 from featurestore.errors import NotReady
 from tests.online.test_stale import MODES, NOW, ROWS, services
 from tests.server.conftest import Served, serve
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 from tests.worlds import load_source
 
 pytestmark = [pytest.mark.slow, *VENDOR_WARNINGS]
@@ -51,7 +51,7 @@ def test_predictions_do_what_the_view_says(served: Served) -> None:
         assert (null.predictions, null.status) == ([-1.0, -1.0], {"v_null": ["STALE", "NOT_FOUND"]})
         with pytest.raises(NotReady, match=r"view v_error is stale: it is materialized through .* ago"):
             remote.predict("error", RECORDS)
-    body = refused(served.http.post("/v1/models/error/invocations", json={"dataframe_records": RECORDS}), 503, "NotReady")
+    body = error_of(served.http.post("/v1/models/error/invocations", json={"dataframe_records": RECORDS}), 503, "NotReady")
     assert body["details"]["status"] == "STALE"
     assert served.http.post("/v1/models/value/invocations", json={"dataframe_records": []}).json()["status"] == {}
 

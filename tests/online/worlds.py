@@ -26,7 +26,7 @@ def table(rows: list[tuple[Any, ...]], *, key: pa.DataType | None = None, featur
     )
 
 
-def typed(array: pa.Array) -> pa.Table:
+def table_of(array: pa.Array) -> pa.Table:
     """One row per value, with keys 0, 1, ... and the values as the feature."""
     count = len(array)
     times = pa.array([1_000_000] * count, TIME)

@@ -16,7 +16,7 @@ from featurestore.records import definitions, stored_definition
 from featurestore.records.feature_table import DEFINITION
 from tests import shop
 from tests.server.conftest import serve
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 
 HOSTILE = "getenv('HOME')"
 AGAIN = "apply its definition again"
@@ -31,7 +31,7 @@ def forge(store: FeatureStore, kind: str, name: str, **changed: Any) -> None:
     )
 
 
-def counted(**aggregation: Any) -> dict[str, Any]:
+def features_document(**aggregation: Any) -> dict[str, Any]:
     """The features of the view of orders, with other entries."""
     sums = {"aggregation": {"function": "sum", "column": "amount", "over": ["30d"]}}
     return {"features": {"orders": {"aggregation": {"function": "count", "over": ["7d", "30d"], **aggregation}}, "spend": sums}}
@@ -56,8 +56,8 @@ PROFILE, ORDERS = "customer_profile", "customer_orders"
 CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     "row SQL": (PROFILE, {"features": {**READ, "country": HOSTILE}}, "features.country: function getenv"),
     "another feature": (PROFILE, {"features": {**READ, "more": "score"}}, "cannot be read"),
-    "an aggregated column": (ORDERS, counted(column=HOSTILE), "features.orders: column: function getenv"),
-    "a number": (ORDERS, counted(function="last_n", column="amount", n="1), (SELECT 1"), "features.orders: n="),
+    "an aggregated column": (ORDERS, features_document(column=HOSTILE), "features.orders: column: function getenv"),
+    "a number": (ORDERS, features_document(function="last_n", column="amount", n="1), (SELECT 1"), "features.orders: n="),
     "a filter": (PROFILE, source(where=HOSTILE), r"source profiles\.where: function getenv"),
     "a query": (PROFILE, source(table=None, sql="SELECT * FROM read_csv('/x')"), r"source profiles\.sql: "),
     "a check": (PROFILE, {"checks": [{"kind": "that", "name": "c", "sql": HOSTILE}]}, "checks.*getenv"),
@@ -102,7 +102,7 @@ def test_over_http_it_is_a_conflict(own_shop: FeatureStore) -> None:
     forge(own_shop, "service", "plain", request=5)
     with serve(own_shop) as served:
         for answer in (served.http.post("/v1/services/plain/online", json=asked), served.http.get("/v1/services/plain")):
-            assert "service plain, version 1, cannot be read" in refused(answer, 409, "Conflict")["message"]
+            assert "service plain, version 1, cannot be read" in error_of(answer, 409, "Conflict")["message"]
     forge(own_shop, "view", PROFILE, ttl="1 OR true")
     with serve(own_shop) as served:
         get, post = served.http.get, served.http.post
@@ -112,7 +112,7 @@ def test_over_http_it_is_a_conflict(own_shop: FeatureStore) -> None:
             get(f"/v1/views/{PROFILE}"),
             get("/v1/services/churn"),
         ):
-            assert f"view {PROFILE}, version 1, cannot be read" in refused(answer, 409, "Conflict")["message"]
+            assert f"view {PROFILE}, version 1, cannot be read" in error_of(answer, 409, "Conflict")["message"]
             assert "OR true" not in answer.text
         assert get("/metrics").is_success
 

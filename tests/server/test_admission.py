@@ -16,7 +16,7 @@ from featurestore.errors import RequestError
 from featurestore.server.app import create_app
 from featurestore.server.run import run_server
 from tests import shop
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 
 PLAN = b'{"definitions": {}}'
 JSON = {"Content-Type": "application/json"}
@@ -77,7 +77,7 @@ def test_own_host_names_are_accepted(http: httpx.Client, url: str, host: str) ->
 def test_other_host_names_are_refused(http: httpx.Client, url: str, host: str) -> None:
     for path in ("/healthz", "/v1/views", "/docs", "/nothing"):
         answer = http.get(path, headers={"Host": host.replace("{port}", str(port_of(url)))})
-        assert "allowed_hosts" in refused(answer, 400, "RequestError")["message"]
+        assert "allowed_hosts" in error_of(answer, 400, "RequestError")["message"]
     assert http.get("/healthz", headers={"Host": "a.inside.example:8443"}).is_success
 
 
@@ -104,12 +104,12 @@ def test_requests_without_a_host_or_with_two_are_refused(url: str) -> None:
 def test_pages_of_other_sites_change_nothing(http: httpx.Client, headers: dict[str, str]) -> None:
     for method, path in (("POST", "/v1/apply"), ("POST", "/v1/materializations"), ("DELETE", "/v1/views/x")):
         answer = http.request(method, path, headers={**headers, **JSON}, content=PLAN if path == "/v1/apply" else b"")
-        assert "another site" in refused(answer, 400, "RequestError")["message"]
+        assert "another site" in error_of(answer, 400, "RequestError")["message"]
 
 
 def test_pages_of_other_sites_read_nothing(http: httpx.Client) -> None:
     for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}):
-        refused(http.get("/v1/views", headers=headers), 400, "RequestError")
+        error_of(http.get("/v1/views", headers=headers), 400, "RequestError")
     asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     answer = http.request("OPTIONS", "/v1/apply", headers=asked)
     assert answer.is_error
@@ -142,10 +142,10 @@ def test_bodies_in_another_form_are_refused(http: httpx.Client, kind: str | None
     ):
         for content in (PLAN, iter([PLAN])):
             answer = http.post(path, headers=headers, content=content)
-            assert "Content-Type: application/json" in refused(answer, 422, "RequestError")["message"]
+            assert "Content-Type: application/json" in error_of(answer, 422, "RequestError")["message"]
     if kind is None or not kind.startswith("multipart"):
         for path in ("/v1/training-sets", "/v1/point-in-time"):
-            assert "multipart/form-data" in refused(http.post(path, headers=headers, content=PLAN), 422, "RequestError")["message"]
+            assert "multipart/form-data" in error_of(http.post(path, headers=headers, content=PLAN), 422, "RequestError")["message"]
 
 
 def test_responses_have_security_headers(http: httpx.Client) -> None:

@@ -15,7 +15,7 @@ from featurestore.values.arrow_types import ARROW_TYPES
 from featurestore.values.value_types import ZONED
 from tests import shop
 from tests.server.conftest import Served
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 from tests.server.wide import MADE, entities, key_of
 
 SERVICES = {"all": ("id", "name", "other"), "few": ("id", "name"), "single": ("id",), "made": ("id", "name")}
@@ -29,7 +29,7 @@ def ask(served: Served, service: str, rows: list[dict[str, Any]], accept: str, *
     return answer
 
 
-def read(answer: httpx.Response) -> pa.Table:
+def read_table(answer: httpx.Response) -> pa.Table:
     """The rows of an Arrow answer."""
     assert answer.headers["content-type"] == ARROW
     table = pa.ipc.open_stream(answer.content).read_all()
@@ -43,7 +43,7 @@ def test_it_equals_json_in_every_type(wide: Served, service: str) -> None:
     for count in (0, 1, 5, 60):
         rows = entities(chance, count, SERVICES[service])
         from_json = decoding.decode_online_features(ask(wide, service, rows, JSON).json())
-        from_arrow = decoding.decode_online_stream(read(ask(wide, service, rows, ARROW)))
+        from_arrow = decoding.decode_online_stream(read_table(ask(wide, service, rows, ARROW)))
         # Texts tell -0.0 from 0.0, and NaN equals NaN.
         assert repr(from_arrow.rows) == repr(from_json.rows)
         for name in OnlineFeatures.__dataclass_fields__.keys() - {"rows"}:
@@ -63,7 +63,7 @@ def test_types_are_those_of_the_join(wide: Served) -> None:
         }
     )
     joined = wide.store.point_in_time("made", spine, "at").drop_columns(["id", "name", "amount", "at"])
-    table = read(ask(wide, "made", rows, ARROW, full="false"))
+    table = read_table(ask(wide, "made", rows, ARROW, full="false"))
     assert table.column_names == joined.column_names
     # The item of a list has another name in each.
     for given, expected in zip(table.schema.types, joined.schema.types, strict=True):
@@ -73,7 +73,7 @@ def test_types_are_those_of_the_join(wide: Served) -> None:
 
 def test_a_short_answer_has_features_only(wide: Served) -> None:
     present = [{"id": 1, "name": "a1", "other": str(key_of(1))}]
-    full, brief = (read(ask(wide, "all", present, ARROW, full=full)) for full in ("true", "false"))
+    full, brief = (read_table(ask(wide, "all", present, ARROW, full=full)) for full in ("true", "false"))
     assert brief.column_names == [name for name in full.column_names if not name.startswith("__fs_")]
     assert [name for name in full.column_names if name.startswith("__fs_")] == [
         *(f"__fs_status.{label}" for label in ("pairs", "again", "third")),
@@ -107,5 +107,5 @@ def test_the_accept_header_chooses(wide: Served, accept: str, kind: str) -> None
 
 def test_errors_are_json(wide: Served) -> None:
     answer = wide.http.post("/v1/services/single/online", json={"entities": [{"idd": 1}]}, headers={"accept": ARROW})
-    refused(answer, 400, "RequestError")
+    error_of(answer, 400, "RequestError")
     assert answer.headers["content-type"] == JSON

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.server.conftest import Served
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 
 JSON = {"content-type": "application/json"}
 BODIES = [
@@ -16,7 +16,7 @@ BODIES = [
 
 @pytest.mark.parametrize("body", BODIES)
 def test_a_repeated_key_is_refused(served: Served, body: bytes) -> None:
-    error = refused(served.http.post("/v1/services/churn/online", content=body, headers=JSON), 422, "RequestError")
+    error = error_of(served.http.post("/v1/services/churn/online", content=body, headers=JSON), 422, "RequestError")
     assert "is there twice" in error["message"]
 
 
@@ -30,7 +30,7 @@ def test_a_repeated_key_is_refused_on_every_route(served: Served) -> None:
         ("/v1/point-in-time", b'{"service": "churn", "timestamp": "t", "spine": {"rows": [{"x": {"t": 1, "t": 2}}]}}'),
         ("/v1/models/any/invocations", b'{"dataframe_records": [{"a": 1, "a": 2}]}'),
     ):
-        assert "is there twice" in refused(served.http.post(path, content=body, headers=JSON), 422, "RequestError")["message"], path
+        assert "is there twice" in error_of(served.http.post(path, content=body, headers=JSON), 422, "RequestError")["message"], path
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_errors_have_a_maximum_length(served: Served, path: str, body: object) -
 
 
 def test_the_rest_of_a_list_is_counted(served: Served) -> None:
-    error = refused(served.http.post("/v1/services/churn/online", json={"entities": [3] * 500}), 422, "RequestError")
+    error = error_of(served.http.post("/v1/services/churn/online", json={"entities": [3] * 500}), 422, "RequestError")
     assert len(error["details"]["problems"]) == 20
     assert error["details"]["more"] == {"problems": 480}
     assert error["message"].endswith("; and 480 more")
@@ -70,7 +70,7 @@ def test_the_rest_of_a_list_is_counted(served: Served) -> None:
 )
 def test_nesting_is_limited(served: Served, deep: str) -> None:
     for path in ("/v1/services/churn/online", "/v1/plan", "/v1/materializations", "/v1/training-sets", "/v1/models/any/invocations"):
-        refused(served.http.post(path, content=deep.encode(), headers=JSON), 422, "RequestError")
+        error_of(served.http.post(path, content=deep.encode(), headers=JSON), 422, "RequestError")
 
 
 FORMS = [
@@ -94,10 +94,10 @@ def test_malformed_forms(served: Served, form: bytes, kind: str) -> None:
 def test_a_repeated_form_field_is_refused(served: Served) -> None:
     fields = {"service": ["churn", "other"], "timestamp": "asked_at"}
     answer = served.http.post("/v1/training-sets", data=fields, files={"spine": b"PAR1"})
-    assert "is repeated" in refused(answer, 400, "RequestError")["message"]
+    assert "is repeated" in error_of(answer, 400, "RequestError")["message"]
 
 
 def test_snapshots_are_numbers_of_64_bits(served: Served) -> None:
     for id in ("²", "9" * 400, 2**63, -1, "1.5", ""):
         body = {"service": "churn", "timestamp": "t", "spine": {"rows": []}, "snapshots": {"customer_orders_v1": id}}
-        refused(served.http.post("/v1/training-sets", json=body), 422, "RequestError")
+        error_of(served.http.post("/v1/training-sets", json=body), 422, "RequestError")

@@ -17,7 +17,7 @@ import pytest
 from featurestore import FeatureService, FeatureStore
 from tests import shop
 from tests.server.conftest import Served, serve
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 
 SECONDS = 3.0
 JOINS = " ".join(f"CROSS JOIN shop.orders o{index}" for index in range(20))
@@ -31,7 +31,7 @@ SLOW = {"slow": "levenshtein(repeat(CAST(basket AS VARCHAR), 4000), repeat(CAST(
 pytestmark = pytest.mark.slow
 
 
-def asked(sql: str) -> dict[str, Any]:
+def request_of(sql: str) -> dict[str, Any]:
     return {"service": "churn", "timestamp": "asked_at", "spine": {"sql": sql}}
 
 
@@ -79,7 +79,7 @@ def test_endless_queries_do_not_delay_other_requests(bounded: Served) -> None:
 
     def endless(number: int) -> httpx.Response:
         path = "/v1/training-sets" if number % 2 else "/v1/point-in-time"
-        return httpx.post(f"{bounded.url}{path}", json=asked((ENDLESS, GROWING, SORTED)[number % 3]), timeout=60)
+        return httpx.post(f"{bounded.url}{path}", json=request_of((ENDLESS, GROWING, SORTED)[number % 3]), timeout=60)
 
     def large(number: int) -> httpx.Response:
         path, content = large_bodies[number]
@@ -110,13 +110,13 @@ def test_endless_queries_do_not_delay_other_requests(bounded: Served) -> None:
     assert max(longest.values()) < 1, longest
     assert memory() - before < 1_500 << 20
     # And there is room again.
-    assert bounded.http.post("/v1/point-in-time", json=asked(FEW)).is_success
+    assert bounded.http.post("/v1/point-in-time", json=request_of(FEW)).is_success
 
 
 def test_the_size_of_a_response_is_limited(bounded: Served) -> None:
     few = " ".join(f"CROSS JOIN shop.orders o{index}" for index in range(7))
     wide = f"SELECT a.customer_id, a.ordered_at AS asked_at, a.amount AS basket FROM shop.orders a {few}"
-    error = refused(bounded.http.post("/v1/point-in-time", json=asked(wide)), 413, "TooLarge")
+    error = error_of(bounded.http.post("/v1/point-in-time", json=request_of(wide)), 413, "TooLarge")
     assert "training set" in error["message"]
 
 
@@ -125,7 +125,7 @@ def test_a_client_that_leaves_makes_room(tmp_path: Path) -> None:
         shop.open_shop(tmp_path / "home", query_workers=1, query_queue=0, query_seconds=60) as store,
         serve(store) as served,
     ):
-        body = json.dumps(asked(ENDLESS)).encode()
+        body = json.dumps(request_of(ENDLESS)).encode()
         address = urlsplit(served.url)
         head = (
             f"POST /v1/point-in-time HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: application/json\r\n"
@@ -138,7 +138,7 @@ def test_a_client_that_leaves_makes_room(tmp_path: Path) -> None:
                 client.settimeout(1)
                 with pytest.raises(TimeoutError):
                     client.recv(1)
-                refused(served.http.post("/v1/plan", json=plan), 503, "Busy")
+                error_of(served.http.post("/v1/plan", json=plan), 503, "Busy")
             left = time.monotonic()
             while served.http.post("/v1/plan", json=plan).status_code == 503:
                 assert time.monotonic() - left < 5
@@ -156,7 +156,7 @@ def test_a_lookup_has_a_deadline(tmp_path: Path) -> None:
         with serve(store) as served:
             began = time.monotonic()
             body = {"entities": [{"customer_id": 1}] * 30, "request": [{"basket": 1.0}] * 30}
-            refused(served.http.post("/v1/services/slow/online", json=body), 503, "Timeout")
+            error_of(served.http.post("/v1/services/slow/online", json=body), 503, "Timeout")
             assert time.monotonic() - began < 10
 
 

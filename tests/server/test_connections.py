@@ -31,7 +31,7 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextmanager
-def connected(url: str) -> Iterator[socket.socket]:
+def open_connection(url: str) -> Iterator[socket.socket]:
     place = urlsplit(url)
     with socket.create_connection((place.hostname or "", place.port or 0), timeout=10) as connection:
         yield connection
@@ -57,7 +57,7 @@ def send_until_refused(connection: socket.socket) -> None:
     "sent", [b"", b"GET", b"GET /healthz HTTP/1.1\r\nHost: loc", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-A: b\r\n"]
 )
 def test_headers_that_never_end(hasty: str, sent: bytes) -> None:
-    with connected(hasty) as connection:
+    with open_connection(hasty) as connection:
         connection.sendall(sent)
         assert all_of(connection).startswith(b"HTTP/1.1 408 ")
 
@@ -71,7 +71,7 @@ def test_headers_that_never_end(hasty: str, sent: bytes) -> None:
     ],
 )
 def test_a_body_that_never_comes(hasty: str, sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING), connected(hasty) as connection:
+    with caplog.at_level(logging.WARNING), open_connection(hasty) as connection:
         connection.sendall(sent)
         assert all_of(connection).startswith(b"HTTP/1.1 408 ")
     assert caplog.text == ""
@@ -79,7 +79,7 @@ def test_a_body_that_never_comes(hasty: str, sent: bytes, caplog: pytest.LogCapt
 
 
 def test_a_second_request_has_its_own_time(hasty: str) -> None:
-    with connected(hasty) as connection:
+    with open_connection(hasty) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
         connection.sendall(b"GET /heal")
@@ -88,7 +88,7 @@ def test_a_second_request_has_its_own_time(hasty: str) -> None:
 
 @pytest.mark.parametrize("head", [b"GET /", b"GET / HTTP/1.1\r\nX-A: ", POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX-A: "])
 def test_headers_that_are_too_long(hasty: str, head: bytes) -> None:
-    with connected(hasty) as connection:
+    with open_connection(hasty) as connection:
         connection.sendall(head)
         answer = b""
         try:
@@ -102,26 +102,26 @@ def test_headers_that_are_too_long(hasty: str, head: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{}"])
 def test_long_headers_in_one_piece(hasty: str, body: bytes) -> None:
-    with connected(hasty) as connection:
+    with open_connection(hasty) as connection:
         head = POST + b"Content-Length: %d\r\nX-A: %s\r\n\r\n" % (len(body), b"a" * (HEAD_BYTES + 1))
         connection.sendall(head + body + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         answer = all_of(connection)
         assert answer.startswith(b"HTTP/1.1 431 ")
         assert answer.count(b"HTTP/1.1") == 1
-    with connected(hasty) as connection:
+    with open_connection(hasty) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-A: %s\r\n\r\n" % (b"a" * (HEAD_BYTES // 2)))
         assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_client_that_reads_nothing(hasty: str) -> None:
-    with connected(hasty) as connection:
+    with open_connection(hasty) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200)
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             send_until_refused(connection)
 
 
-def taken(connection: socket.socket, part: int, seconds: float) -> int:
+def receive(connection: socket.socket, part: int, seconds: float) -> int:
     """The number of bytes received in this time, reading up to `part` bytes every 50 ms. A broken connection refuses writes."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200)
@@ -135,8 +135,8 @@ def taken(connection: socket.socket, part: int, seconds: float) -> int:
 
 def test_a_client_that_reads_slowly(hasty: str, caplog: pytest.LogCaptureFixture) -> None:
     """The client reads eight parts per stall limit, and would have the whole response in an hour."""
-    with connected(hasty) as connection, pytest.raises((BrokenPipeError, ConnectionResetError)):
-        taken(connection, 1024, 20)
+    with open_connection(hasty) as connection, pytest.raises((BrokenPipeError, ConnectionResetError)):
+        receive(connection, 1024, 20)
     assert caplog.text == ""
 
 
@@ -160,12 +160,12 @@ def test_time_in_which_the_server_is_busy_does_not_count() -> None:
 
 
 def test_a_client_that_reads_fast_enough(hasty: str) -> None:
-    with connected(hasty) as connection:
-        assert taken(connection, 16_384, 2) > 80_000
+    with open_connection(hasty) as connection:
+        assert receive(connection, 16_384, 2) > 80_000
 
 
 def test_a_slow_upload(hasty: str) -> None:
-    with connected(hasty) as connection:
+    with open_connection(hasty) as connection:
         connection.sendall(POST + b"Content-Length: 1000000\r\n\r\n")
         connection.settimeout(0.05)
         until, answer = time.monotonic() + 20, b""
@@ -193,7 +193,7 @@ def test_a_client_that_disconnects_is_not_logged_as_an_error(served: Served, cap
     form = POST.replace(b"services/churn/online", b"training-sets").replace(b"application/json", b"multipart/form-data; boundary=x")
     with caplog.at_level(logging.WARNING):
         for head, body in ((POST, b"{"), (form, b"--x"), (POST.replace(b"services/churn/online", b"plan"), b"{")):
-            with connected(str(served.http.base_url)) as connection:
+            with open_connection(str(served.http.base_url)) as connection:
                 connection.sendall(head + b"Content-Length: 100\r\n\r\n" + body)
         deadline = time.monotonic() + 10
         while 'status="499"' not in served.http.get("/metrics").text and time.monotonic() < deadline:

@@ -8,7 +8,7 @@ from featurestore.dsl.definitions import gather
 from featurestore.dsl.documents import definitions_document
 from tests import shop
 from tests.server.conftest import Served
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 
 
 def test_definitions_are_shown_as_in_the_store(served: Served) -> None:
@@ -54,10 +54,10 @@ def test_checks_travel_with_their_views(own: Served) -> None:
     assert own.http.post("/v1/apply", json={"definitions": document}).is_success
     assert own.store.view("customer_orders")["checks"] == {"fresh(2d)": "error"}
     document["views"][0]["checks"] = [{"kind": "fresh", "withn": "2d"}, {"kind": "that", "sql": "spent > 0"}]
-    error = refused(own.http.post("/v1/plan", json={"definitions": document}), 422, "RequestError")
+    error = error_of(own.http.post("/v1/plan", json={"definitions": document}), 422, "RequestError")
     assert "views[0].checks[0].fresh.withn: Extra inputs are not permitted" in error["message"]
     document["views"][0]["checks"].pop(0)
-    error = refused(own.http.post("/v1/plan", json={"definitions": document}), 422, "DefinitionError")
+    error = error_of(own.http.post("/v1/plan", json={"definitions": document}), 422, "DefinitionError")
     assert "checks[0]: no key or feature 'spent'" in error["message"]
 
 
@@ -65,5 +65,5 @@ def test_every_problem_is_reported(served: Served) -> None:
     document = definitions_document(gather(shop.DEFINITIONS))
     document["views"][0]["features"]["orders"]["aggregation"]["function"] = "counts"
     document["views"][1]["features"]["born"] = "no_such_column"
-    error = refused(served.http.post("/v1/plan", json={"definitions": document}), 422, "DefinitionError")
+    error = error_of(served.http.post("/v1/plan", json={"definitions": document}), 422, "DefinitionError")
     assert {problem["object"] for problem in error["details"]["problems"]} >= {"view 'customer_orders'", "view 'customer_profile'"}

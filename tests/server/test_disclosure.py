@@ -14,7 +14,7 @@ from featurestore import Entity, FeatureStore, FeatureView, Settings, Source
 from featurestore.errors import DefinitionError, RequestError
 from featurestore.files import confinement
 from tests import shop
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 
 ROWS = pa.table({"id": [1, 2], "at": pa.array([shop.days(3), shop.days(2)], pa.timestamp("us", tz="UTC")), "x": [1.0, 2.0]})
 
@@ -79,7 +79,7 @@ def test_the_existence_of_a_file_is_not_disclosed(world: World) -> None:
 
 def test_a_source_alone_is_refused_as_well(world: World) -> None:
     source = {"name": "files", "path": f"{world.folder}/closed/rows.parquet", "timestamp": "at"}
-    error = refused(world.post("/v1/apply", {"definitions": {"sources": [source]}}), 422, "DefinitionError")
+    error = error_of(world.post("/v1/apply", {"definitions": {"sources": [source]}}), 422, "DefinitionError")
     assert error["details"]["problems"][0]["field"] == "path"
     assert world.http.get("/v1/sources").json() == []
 
@@ -142,7 +142,7 @@ def test_only_mlflows_own_addresses_are_asked_for(world: World, address: str) ->
         world.http.post("/v1/comparisons", json={"a": address, "b": "x"}),
         world.http.post(f"/v1/training-sets/{address.replace('..', '%2E%2E')}/rebuild"),
     ]
-    error = refused(answers[0], 400, "RequestError")
+    error = error_of(answers[0], 400, "RequestError")
     assert "models:/" in error["message"]
     assert answers[1].status_code in (400, 404, 405)
     assert "MLflow" not in answers[1].text

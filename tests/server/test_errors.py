@@ -20,7 +20,7 @@ from tests.server.conftest import Served
 TREE = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.FeatureStoreError)]
 
 
-def refused(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]:
+def error_of(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]:
     """The error of a response, after a check of its status, shape and type."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/json"
@@ -73,18 +73,18 @@ def test_a_missing_package_is_logged_in_one_line(caplog: pytest.LogCaptureFixtur
 
 
 def test_unknown_routes_and_methods(served: Served) -> None:
-    refused(served.http.get("/v1/nothing"), 404, "NotFound")
-    refused(served.http.get("/v1/services/churn/online"), 405, "MethodNotAllowed")
+    error_of(served.http.get("/v1/nothing"), 404, "NotFound")
+    error_of(served.http.get("/v1/services/churn/online"), 405, "MethodNotAllowed")
 
 
 def test_unknown_names_offer_near_ones(served: Served) -> None:
-    error = refused(served.http.get("/v1/views/customer_order"), 404, "NotFound")
+    error = error_of(served.http.get("/v1/views/customer_order"), 404, "NotFound")
     assert "did you mean 'customer_orders'" in error["message"]
     assert error["details"]["kind"] == "view"
 
 
 def test_wrong_shapes_name_every_field(served: Served) -> None:
-    error = refused(
+    error = error_of(
         served.http.post("/v1/training-sets", json={"servce": "churn", "spine": {"rows": [], "sql": "SELECT 1"}}), 422, "RequestError"
     )
     assert {problem["field"] for problem in error["details"]["problems"]} == {"service", "timestamp", "spine", "servce"}
@@ -92,8 +92,8 @@ def test_wrong_shapes_name_every_field(served: Served) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"entities": 3}', b'{"entities": [3]}'])
 def test_malformed_bodies(served: Served, body: bytes) -> None:
-    refused(served.http.post("/v1/services/churn/online", content=body), 422, "RequestError")
-    refused(served.http.post("/v1/plan", content=body, headers={"content-type": "application/json"}), 422, "RequestError")
+    error_of(served.http.post("/v1/services/churn/online", content=body), 422, "RequestError")
+    error_of(served.http.post("/v1/plan", content=body, headers={"content-type": "application/json"}), 422, "RequestError")
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "identity, gzip"])
@@ -101,14 +101,14 @@ def test_a_compressed_body_is_refused(served: Served, encoding: str) -> None:
     body = gzip.compress(json.dumps({"entities": [{"customer_id": 1}]}).encode())
     headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
     answer = served.http.post("/v1/services/plain/online", content=body, headers=headers)
-    assert "send it uncompressed" in refused(answer, 415, "RequestError")["message"]
+    assert "send it uncompressed" in error_of(answer, 415, "RequestError")["message"]
     assert answer.headers["accept-encoding"] == "identity"
     whole = {**headers, "Content-Encoding": "identity"}
     assert served.http.post("/v1/services/plain/online", content=gzip.decompress(body), headers=whole).is_success
 
 
 def test_a_missing_content_type_is_named(served: Served) -> None:
-    error = refused(served.http.post("/v1/plan", content=b'{"definitions": {}}'), 422, "RequestError")
+    error = error_of(served.http.post("/v1/plan", content=b'{"definitions": {}}'), 422, "RequestError")
     assert "Content-Type: application/json" in error["message"]
 
 
@@ -120,17 +120,17 @@ def test_pages_of_other_sites_are_refused(served: Served) -> None:
 
 def test_a_wrong_type_is_reported_with_its_position(served: Served) -> None:
     body = {"entities": [{"customer_id": 1}, {"customer_id": "x"}], "request": [{"basket": 1}, {"basket": 2}]}
-    error = refused(served.http.post("/v1/services/churn/online", json=body), 422, "TypeMismatch")
+    error = error_of(served.http.post("/v1/services/churn/online", json=body), 422, "TypeMismatch")
     assert error["message"].startswith("entities[1].customer_id")
     body = {"entities": [{"customer": 1}], "request": [{"basket": 1}]}
-    refused(served.http.post("/v1/services/churn/online", json=body), 400, "RequestError")
+    error_of(served.http.post("/v1/services/churn/online", json=body), 400, "RequestError")
 
 
 def test_a_conflict(own: Served) -> None:
     base = own.http.post("/v1/plan", json={"definitions": {}}).json()["base"]
     entity = {"name": "seller", "keys": "seller_id"}
     assert own.http.post("/v1/apply", json={"definitions": {"entities": [entity]}, "base": base}).is_success
-    error = refused(
+    error = error_of(
         own.http.post("/v1/apply", json={"definitions": {"entities": [{**entity, "owner": "me"}]}, "base": base}), 409, "CommitConflict"
     )
     assert "plan again" in error["message"]
@@ -140,10 +140,10 @@ def test_oversized_bodies(own: Served) -> None:
     limits = own.store.settings.model_copy(update={"body_limit": "1MiB", "upload_limit": "2MiB"})
     with FeatureStore(settings=limits) as store, shop.serving(store) as url:
         big = b'{"entities": [' + b" " * (1 << 20) + b"]}"
-        refused(httpx.post(f"{url}/v1/services/churn/online", content=big), 413, "TooLarge")
-        refused(httpx.post(f"{url}/v1/plan", content=iter([big]), headers={"content-type": "application/json"}), 413, "TooLarge")
+        error_of(httpx.post(f"{url}/v1/services/churn/online", content=big), 413, "TooLarge")
+        error_of(httpx.post(f"{url}/v1/plan", content=iter([big]), headers={"content-type": "application/json"}), 413, "TooLarge")
         form = {"data": {"service": "churn", "timestamp": "asked_at"}, "files": {"spine": b" " * (3 << 20)}}
-        refused(httpx.post(f"{url}/v1/training-sets", **form), 413, "TooLarge")  # type: ignore[arg-type]
+        error_of(httpx.post(f"{url}/v1/training-sets", **form), 413, "TooLarge")  # type: ignore[arg-type]
         assert httpx.get(f"{url}/healthz").is_success
 
 
@@ -152,7 +152,7 @@ def test_a_token(own: Served) -> None:
     store = FeatureStore(settings=Settings(home=own.store.settings.home, token="s3cret-token"))
     with store, shop.serving(store) as url:
         for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "s3cret-token"}):
-            error = refused(httpx.get(f"{url}/v1/views", headers=given), 401, "Unauthorized")
+            error = error_of(httpx.get(f"{url}/v1/views", headers=given), 401, "Unauthorized")
             assert "s3cret-token" not in error["message"]
         assert httpx.get(f"{url}/metrics").status_code == 401
         assert httpx.get(f"{url}/v1/views", headers={"Authorization": "Bearer s3cret-token"}).is_success

@@ -22,7 +22,7 @@ from featurestore.server.workers.evaluations import MAX_IDLE, Evaluations
 from featurestore.server.workers.origin import EVALUATION, FORKS
 from tests import shop
 from tests.server.conftest import Served, serve
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 from tests.server.test_workers import children, processor_seconds, until
 
 LONG = "repeat(word, 1000000)"
@@ -66,7 +66,7 @@ def test_an_evaluation_that_cannot_be_interrupted_frees_its_slot(hurried: Served
     with ThreadPoolExecutor(many) as pool:
         answers = list(pool.map(lambda _: look_up(hurried, "stuck", word="a"), range(many)))
     for answer in answers:
-        assert "query_seconds" in refused(answer, 503, "Timeout")["message"]
+        assert "query_seconds" in error_of(answer, 503, "Timeout")["message"]
     until(lambda: len(set(evaluating()) - before) <= MAX_IDLE)
     with ThreadPoolExecutor(many) as pool:
         for answer in pool.map(lambda index: look_up(hurried, "words", word="a" * index, other=""), range(many)):

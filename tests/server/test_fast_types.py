@@ -131,7 +131,7 @@ def typed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             yield served
 
 
-def spelled(value: Any, chance: random.Random) -> Any:
+def json_form(value: Any, chance: random.Random) -> Any:
     """One of the JSON forms of a key."""
     if isinstance(value, datetime):
         return chance.choice([value.isoformat(), value.replace(tzinfo=None).isoformat(" "), f"{value.replace(tzinfo=None).isoformat()}Z"])
@@ -148,7 +148,7 @@ def body_of(service: str, chance: random.Random, count: int, wrong: bool = True)
     entities, request = [], []
     for _ in range(count):
         stored = row(chance.randrange(COUNT + 2))
-        entity = {name: spelled(stored[name], chance) for name in keys}
+        entity = {name: json_form(stored[name], chance) for name in keys}
         if wrong and chance.random() < 0.3:
             name = chance.choice(keys)
             entity[name] = chance.choice(odd[name])

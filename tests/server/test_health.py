@@ -11,7 +11,7 @@ import pytest
 from featurestore import FeatureStore, Settings
 from tests import shop
 from tests.server.conftest import Served
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 
 METHODS = {"get", "post", "delete"}
 
@@ -34,7 +34,7 @@ def test_probes(served: Served) -> None:
 def test_a_component_that_is_down_is_named(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, online="redis://127.0.0.1:1/0")
     with FeatureStore(settings=settings) as store, shop.serving(store) as url:
-        error = refused(httpx.get(f"{url}/readyz", timeout=30), 503, "NotReady")
+        error = error_of(httpx.get(f"{url}/readyz", timeout=30), 503, "NotReady")
         assert error["details"]["parts"] == {"catalog": "ok", "warehouse": "ok", "online store": "down", "models": "ok"}
         assert error["details"]["serves"] == {
             "lookups": "down",

@@ -71,7 +71,7 @@ def until(look: Callable[[], Any]) -> Any:
     raise AssertionError(f"not within {PATIENCE} seconds")
 
 
-def ended(jobs: Jobs, id: str) -> Job:
+def wait_for_end(jobs: Jobs, id: str) -> Job:
     """The job after it has finished."""
     found: Job = until(lambda: (job := jobs.get(id)) is not None and not job.live and job)
     return found
@@ -111,15 +111,15 @@ def test_a_cancelled_build_leaves_nothing_and_the_next_one_runs(store: FeatureSt
         assert asked is not None
         assert asked.state == "running"
         os.kill(pid, signal.SIGCONT)
-        assert ended(jobs, id).state == "cancelled"
+        assert wait_for_end(jobs, id).state == "cancelled"
         assert store.backend.find_training_set(id) is None
         assert files(store, "unwanted") == []
         assert {path.name for path in (jobs_path(store.settings) / id).iterdir()} == {"job.json", "lock"}
-        assert ended(jobs, after).state == "done"
+        assert wait_for_end(jobs, after).state == "done"
         now = {table: {name: ref for name, ref in store.catalog.load_table(table).refs().items() if after not in name} for table in tags}
         assert now == tags
         ask(store, jobs, "unwanted", many())
-        assert ended(jobs, id).state == "done"
+        assert wait_for_end(jobs, id).state == "done"
         assert store.get_training_set(id).manifest["rows"] == MANY
 
 
@@ -149,7 +149,7 @@ def test_a_job_outlives_what_runs_it(store: FeatureStore, jobs: Jobs) -> None:
         assert worker.pid is not None
         os.kill(worker.pid, signal.SIGKILL)
         os.kill(pid, signal.SIGCONT)
-        done = ended(jobs, id)
+        done = wait_for_end(jobs, id)
         assert (done.state, done.runs) == ("done", 2)
 
 

@@ -18,7 +18,7 @@ def store(tmp_path: Path) -> JobStore:
     return JobStore(tmp_path)
 
 
-def queued(store: JobStore, id: str = "a-1") -> Job:
+def queue_job(store: JobStore, id: str = "a-1") -> Job:
     """A queued job with its own rows."""
     job, _ = store.add(id, "test", {"x": 1}, lambda path: (path / "rows").touch())
     return job
@@ -29,7 +29,7 @@ def files(store: JobStore, id: str = "a-1") -> set[str]:
 
 
 def test_a_job_from_its_beginning_to_its_end(store: JobStore) -> None:
-    assert queued(store).state == "queued"
+    assert queue_job(store).state == "queued"
     assert files(store) == {"job.json", "request.json", "rows"}
     assert store.request("a-1") == {"x": 1}
     with store.running("a-1") as free:
@@ -47,7 +47,7 @@ def test_a_job_from_its_beginning_to_its_end(store: JobStore) -> None:
 
 
 def test_there_is_one_live_job_per_id(store: JobStore) -> None:
-    job = queued(store)
+    job = queue_job(store)
     assert store.add("a-1", "test", {"x": 2}, lambda path: None) == (job, False)
     assert store.request("a-1") == {"x": 1}
     store.cancel("a-1")
@@ -67,13 +67,13 @@ def test_a_spine_that_cannot_be_spooled_leaves_nothing(store: JobStore) -> None:
 
 
 def test_a_queued_job_is_cancelled_at_once_and_a_running_one_is_asked(store: JobStore) -> None:
-    queued(store)
+    queue_job(store)
     cancelled = store.cancel("a-1")
     assert cancelled is not None
     assert cancelled.state == "cancelled"
     assert files(store) == {"job.json"}
     assert store.begin("a-1") is None
-    queued(store, "a-2")
+    queue_job(store, "a-2")
     store.begin("a-2")
     asked = store.cancel("a-2")
     assert asked is not None
@@ -85,7 +85,7 @@ def test_a_queued_job_is_cancelled_at_once_and_a_running_one_is_asked(store: Job
 
 
 def test_a_job_whose_process_died_is_queued_again_a_few_times(store: JobStore) -> None:
-    queued(store)
+    queue_job(store)
     for runs in range(1, module.RUNS + 1):
         job = store.begin("a-1")
         assert job is not None
@@ -99,7 +99,7 @@ def test_a_job_whose_process_died_is_queued_again_a_few_times(store: JobStore) -
 
 
 def test_a_regular_shutdown_does_not_count_as_an_attempt(store: JobStore) -> None:
-    queued(store)
+    queue_job(store)
     job = store.begin("a-1")
     assert job is not None
     with store.locked():
@@ -119,7 +119,7 @@ def test_too_many_are_refused(tmp_path: Path) -> None:
 
 def test_old_jobs_are_deleted(store: JobStore) -> None:
     for id in ("old", "young", "waits"):
-        queued(store, id)
+        queue_job(store, id)
     for id in ("old", "young"):
         store.cancel(id)
     (store.root / "never.part").mkdir()

@@ -17,7 +17,7 @@ from featurestore.server.requests import InvocationBody, JoinBody, OnlineBody, P
 from featurestore.server.requests.governance import PromotionBody
 from featurestore.values.json_numbers import NotANumber, WrittenNumber
 from tests.server.conftest import Served
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 
 LISTS = b'{"entities": [{"a": [' + b"[]," * 1_600_000 + b"1]}]}"
 
@@ -96,7 +96,7 @@ def test_other_requests_do_not_wait_while_a_large_body_is_read(reader: LargeBodi
 def test_over_http(served: Served) -> None:
     headers = {"content-type": "application/json"}
     many = b'{"entities": [' + b'{"customer_id": 1}, ' * 40_000 + b"{}]}"
-    error = refused(served.http.post("/v1/services/plain/online", content=many, headers=headers), 413, "TooLarge")
+    error = error_of(served.http.post("/v1/services/plain/online", content=many, headers=headers), 413, "TooLarge")
     assert error["message"].startswith("the request has 40001 entities, more than 10000, the limit of entities_limit")
     entities = [{"customer_id": 1}] * 10_000
     padded = orjson.dumps({"entities": entities}, option=orjson.OPT_INDENT_2) + b" " * json_body.IN_THREAD_BYTES

@@ -20,7 +20,7 @@ from featurestore.server.media_types import ARROW
 from tests import shop
 from tests.online.redis_server import redis_server
 from tests.server.conftest import Served, serve
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 
 PLAIN, STUCK = "/v1/services/plain/online", "/v1/services/stuck/online"
 ENTITIES, REQUESTS = 5, 4
@@ -55,7 +55,7 @@ def test_entities_of_a_lookup(limited: Served, path: str, accept: str) -> None:
     headers = {"accept": accept}
     # Once without the limit, so that the plan is in memory and the fast path would answer.
     assert limited.http.post(path, json=entities(ENTITIES), headers=headers).is_success
-    error = refused(limited.http.post(path, json=entities(ENTITIES + 1), headers=headers), 413, "TooLarge")
+    error = error_of(limited.http.post(path, json=entities(ENTITIES + 1), headers=headers), 413, "TooLarge")
     assert error["message"] == "the request has 6 entities, more than 5, the limit of entities_limit; send them in several requests"
     assert error["details"] == {"limit": ENTITIES}
 
@@ -65,7 +65,7 @@ def test_records_of_a_prediction(limited: Served, form: str) -> None:
     records = [{"customer_id": 1}] * (ENTITIES + 1)
     split = {"columns": ["customer_id"], "data": [[1]] * (ENTITIES + 1)}
     body = {"dataframe_records": records} if form == "records" else {"dataframe_split": split}
-    error = refused(limited.http.post("/v1/models/any/invocations", json=body), 413, "TooLarge")
+    error = error_of(limited.http.post("/v1/models/any/invocations", json=body), 413, "TooLarge")
     assert "6 records, more than 5, the limit of entities_limit" in error["message"]
 
 
@@ -73,7 +73,7 @@ def test_bytes_of_a_body(limited: Served) -> None:
     body = b'{"entities": [' + b" " * 2000 + b"]}"
     for content in (body, iter([body])):
         answer = limited.http.post(PLAIN, content=content, headers={"content-type": "application/json"})
-        assert "larger than 2.0 KiB, the limit of body_limit" in refused(answer, 413, "TooLarge")["message"]
+        assert "larger than 2.0 KiB, the limit of body_limit" in error_of(answer, 413, "TooLarge")["message"]
 
 
 @pytest.mark.slow
@@ -88,7 +88,7 @@ def test_lookups_at_once(limited: Served) -> None:
             assert limited.http.post(PLAIN, json=entities(1)).is_success
             served += 1
         assert served > 10
-    errors = [refused(future.result(), 503, future.result().json()["error"]["type"]) for future in stuck]
+    errors = [error_of(future.result(), 503, future.result().json()["error"]["type"]) for future in stuck]
     assert sorted(error["type"] for error in errors) == ["Busy", "Busy", "Timeout"]
     assert [future.result().headers.get("retry-after") for future in stuck if future.result().json()["error"]["type"] == "Busy"] == [
         "1",
@@ -110,7 +110,7 @@ def test_requests_at_once(limited: Served) -> None:
             assert time.monotonic() < deadline
             connection = stack.enter_context(closing(socket.create_connection((address.hostname or "", address.port or 0))))
             connection.sendall(head.encode())
-        error = refused(answer, 503, "Busy")
+        error = error_of(answer, 503, "Busy")
         assert error["message"] == "the server works on 4 requests already, the limit of concurrent_requests; try again later"
         assert answer.headers["retry-after"] == "1"
         # Probes, metrics and quick lookups are answered all the same.
@@ -140,7 +140,7 @@ def test_a_paused_redis_gathers_no_requests(tmp_path: Path) -> None:
                 assert served.http.get("/healthz").is_success
         finally:
             os.kill(process, signal.SIGCONT)
-        errors = [refused(one.result(), 503, one.result().json()["error"]["type"])["type"] for one in asked]
+        errors = [error_of(one.result(), 503, one.result().json()["error"]["type"])["type"] for one in asked]
         assert set(errors) == {"Busy", "NotReady"}
         deadline = time.monotonic() + PATIENCE
         while not served.http.post(PLAIN, json=entities(1)).is_success:

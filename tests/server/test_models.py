@@ -24,7 +24,7 @@ from featurestore import connect, models
 from tests import shop
 from tests.cli.running import as_json
 from tests.server.conftest import Served, serve
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")]
 
@@ -86,13 +86,13 @@ def test_they_are_listed(modelled: Served) -> None:
 
 def test_wrong_requests(modelled: Served) -> None:
     post = modelled.http.post
-    refused(post("/v1/models/spende/invocations", json={"dataframe_records": [RECORD]}), 404, "NotFound")
-    refused(post(URL, json={"dataframe_records": [RECORD]}, params={"version": "9"}), 404, "NotFound")
-    refused(post(URL, json={"dataframe_records": [{"customer": 1}]}), 400, "RequestError")
-    refused(post(URL, json={"dataframe_records": [{**RECORD, "customer_id": "x"}]}), 422, "TypeMismatch")
-    refused(post(URL, json={}), 422, "RequestError")
-    refused(post(URL, json={"dataframe_split": {"columns": ["a"], "data": [[1, 2]]}}), 422, "RequestError")
-    refused(post("/v1/training-sets/models:/spende/1/rebuild"), 404, "NotFound")
+    error_of(post("/v1/models/spende/invocations", json={"dataframe_records": [RECORD]}), 404, "NotFound")
+    error_of(post(URL, json={"dataframe_records": [RECORD]}, params={"version": "9"}), 404, "NotFound")
+    error_of(post(URL, json={"dataframe_records": [{"customer": 1}]}), 400, "RequestError")
+    error_of(post(URL, json={"dataframe_records": [{**RECORD, "customer_id": "x"}]}), 422, "TypeMismatch")
+    error_of(post(URL, json={}), 422, "RequestError")
+    error_of(post(URL, json={"dataframe_split": {"columns": ["a"], "data": [[1, 2]]}}), 422, "RequestError")
+    error_of(post("/v1/training-sets/models:/spende/1/rebuild"), 404, "NotFound")
 
 
 def test_a_rebuild_by_model(modelled: Served) -> None:

@@ -7,7 +7,7 @@ import pytest
 from featurestore import Expression, FeatureService, FeatureStore, FeatureView
 from tests import shop
 from tests.server.conftest import Served
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 
 URL = "/v1/services/churn/online"
 PLAIN = "/v1/services/plain/online"
@@ -75,7 +75,7 @@ def test_a_derived_time_outside_of_the_calendar_is_a_request_error(own: Served) 
         answer = own.http.post("/v1/services/since/online", json={**ask, "request": [{"seconds": at}]})
         assert answer.json()["rows"][0][-1] == spelled
     for at in (253_402_300_800, -62_135_596_801, 10**12, 10**15):
-        error = refused(own.http.post("/v1/services/since/online", json={**ask, "request": [{"seconds": at}]}), 400, "RequestError")
+        error = error_of(own.http.post("/v1/services/since/online", json={**ask, "request": [{"seconds": at}]}), 400, "RequestError")
         assert error["message"].startswith("the derived feature 'since' (TO_TIMESTAMP(seconds)), which is TIMESTAMP WITH TIME ZONE, cannot")
 
 

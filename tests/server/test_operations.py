@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from tests import shop
 from tests.server.conftest import Served
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 
 
 def run(served: Served, operation: str = "materializations", **body: Any) -> dict[str, Any]:
@@ -37,9 +37,9 @@ def test_all_views_and_nothing_new(served: Served) -> None:
 
 
 def test_a_materialization_that_cannot_work_is_refused(served: Served) -> None:
-    refused(served.http.post("/v1/materializations", json={"names": ["customer_order"]}), 404, "NotFound")
-    refused(served.http.post("/v1/materializations", json={"start": "yesterday"}), 400, "RequestError")
-    refused(served.http.get("/v1/materializations/materialization-0"), 404, "NotFound")
+    error_of(served.http.post("/v1/materializations", json={"names": ["customer_order"]}), 404, "NotFound")
+    error_of(served.http.post("/v1/materializations", json={"start": "yesterday"}), 400, "RequestError")
+    error_of(served.http.get("/v1/materializations/materialization-0"), 404, "NotFound")
 
 
 def test_a_failed_materialization_says_why(served: Served) -> None:
@@ -53,7 +53,7 @@ def test_maintenance(served: Served) -> None:
     assert state["state"] == "done"
     assert "features.customer_orders_v1" in [table["table"] for table in state["result"]]
     assert served.http.post("/v1/maintenance").status_code == 202
-    refused(served.http.post("/v1/maintenance", json={"older_than": "soon"}), 400, "RequestError")
+    error_of(served.http.post("/v1/maintenance", json={"older_than": "soon"}), 400, "RequestError")
 
 
 def test_every_operation_is_a_job(served: Served) -> None:
@@ -74,17 +74,17 @@ def test_every_operation_is_a_job(served: Served) -> None:
 
 
 def test_an_operation_that_cannot_work_is_refused_before_it_is_queued(served: Served) -> None:
-    refused(served.http.post("/v1/rebuilds", json={"id": "plain-0"}), 404, "NotFound")
-    refused(served.http.post("/v1/comparisons", json={"a": "plain-0", "b": "x"}), 404, "NotFound")
-    refused(served.http.post("/v1/comparisons", json={"a": "plain-0"}), 422, "RequestError")
-    refused(served.http.post("/v1/publications", json={"names": ["customer_order"]}), 404, "NotFound")
-    refused(served.http.post("/v1/verifications", json={"sample": 0}), 422, "RequestError")
+    error_of(served.http.post("/v1/rebuilds", json={"id": "plain-0"}), 404, "NotFound")
+    error_of(served.http.post("/v1/comparisons", json={"a": "plain-0", "b": "x"}), 404, "NotFound")
+    error_of(served.http.post("/v1/comparisons", json={"a": "plain-0"}), 422, "RequestError")
+    error_of(served.http.post("/v1/publications", json={"names": ["customer_order"]}), 404, "NotFound")
+    error_of(served.http.post("/v1/verifications", json={"sample": 0}), 422, "RequestError")
 
 
 def test_a_job_is_found_under_its_own_kind_only(served: Served) -> None:
     id = served.http.post("/v1/repairs", json={"dry_run": True}).json()["id"]
     for path in ("materializations", "rebuilds", "comparisons", "maintenance"):
-        refused(served.http.get(f"/v1/{path}/{id}"), 404, "NotFound")
-        refused(served.http.delete(f"/v1/{path}/{id}"), 404, "NotFound")
+        error_of(served.http.get(f"/v1/{path}/{id}"), 404, "NotFound")
+        error_of(served.http.delete(f"/v1/{path}/{id}"), 404, "NotFound")
     assert served.http.get(f"/v1/repairs/{id}", params={"wait": 30}).json()["state"] == "done"
-    refused(served.http.delete(f"/v1/repairs/{id}"), 409, "Conflict")
+    error_of(served.http.delete(f"/v1/repairs/{id}"), 409, "Conflict")

@@ -104,12 +104,12 @@ def good(world: World) -> dict[str, str]:
 def url(path: str, values: dict[str, str], query: dict[str, str]) -> str:
     """A path with its parameters encoded as by a client; lone surrogates become the bytes that they stand for."""
 
-    def written(text: str) -> str:
+    def quote_path(text: str) -> str:
         return quote(text, safe="", errors="surrogateescape")
 
     for name, value in values.items():
-        path = path.replace("{" + name + "}", written(value))
-    return path + ("?" + "&".join(f"{name}={written(value)}" for name, value in query.items()) if query else "")
+        path = path.replace("{" + name + "}", quote_path(value))
+    return path + ("?" + "&".join(f"{name}={quote_path(value)}" for name, value in query.items()) if query else "")
 
 
 def routes(world: World) -> Iterator[tuple[str, str, dict[str, Any], dict[str, str], dict[str, str]]]:

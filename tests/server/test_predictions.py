@@ -15,7 +15,7 @@ from tests.models.vendor import VENDOR_WARNINGS, PythonModel  # isort: skip - be
 from featurestore import models
 from tests import shop
 from tests.server.conftest import Served, serve
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 
 pytestmark = [pytest.mark.slow, *VENDOR_WARNINGS]
 
@@ -63,7 +63,7 @@ def ask(served: Served, basket: float) -> httpx.Response:
 @pytest.mark.parametrize("basket", [RAISING, LEAVING, ODD])
 def test_an_error_of_a_model_is_reported_without_its_message(unsteady: Served, basket: float) -> None:
     assert ask(unsteady, 1.0).json()["predictions"] == [1.0]
-    error = refused(ask(unsteady, basket), 422, "ModelError")
+    error = error_of(ask(unsteady, basket), 422, "ModelError")
     assert "the model" in error["message"]
     assert "secret" not in error["message"]
 
@@ -87,7 +87,7 @@ def test_a_model_that_never_ends_does_not_delay_others(unsteady: Served) -> None
     assert "model unsteady took longer than 1 s" in told
     assert "predict_seconds" in told
     # Both places are still taken; then there is room again.
-    refused(ask(unsteady, 1.0), 503, "Busy")
+    error_of(ask(unsteady, 1.0), 503, "Busy")
     ENDED.set()
     until = time.monotonic() + 10
     while not ask(unsteady, 1.0).is_success:

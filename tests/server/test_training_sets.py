@@ -16,7 +16,7 @@ from featurestore.pipelines.training_sets.digest import table_digest
 from featurestore.pipelines.training_sets.progress import BuildProgress
 from tests import shop
 from tests.server.conftest import Served
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 
 FIELDS = {"service": "churn", "timestamp": "asked_at", "label": "churned"}
 ROWS = [{"customer_id": 1, "basket": 40.0, "asked_at": shop.days(1).isoformat(), "churned": True}]
@@ -95,7 +95,7 @@ def test_rows_come_as_arrow_and_as_parquet(served: Served) -> None:
     found = served.http.get(f"/v1/training-sets/{id}/data", params={"format": "parquet"})
     assert found.headers["content-type"] == "application/vnd.apache.parquet"
     assert table_digest(pq.read_table(io.BytesIO(found.content))) == expected
-    refused(served.http.get(f"/v1/training-sets/{id}/data", params={"format": "csv"}), 422, "RequestError")
+    error_of(served.http.get(f"/v1/training-sets/{id}/data", params={"format": "csv"}), 422, "RequestError")
 
 
 def test_they_are_listed_and_rebuilt(served: Served) -> None:
@@ -129,7 +129,7 @@ def test_a_waiting_build_is_cancelled_and_restarted(own: Served) -> None:
     accepted = own.http.post("/v1/training-sets", json=request).json()
     assert own.http.post("/v1/training-sets", json=request).json() == accepted, "it waits already"
     for part in ("data", "files", "statistics"):
-        refused(own.http.get(f"{accepted['url']}/{part}"), 503, "NotReady")
+        error_of(own.http.get(f"{accepted['url']}/{part}"), 503, "NotReady")
     assert own.http.delete(accepted["url"]).json()["state"] == "cancelled"
     assert own.http.get(accepted["url"]).json()["state"] == "cancelled"
     assert own.store.training_sets() == []
@@ -141,7 +141,7 @@ def test_a_waiting_build_is_cancelled_and_restarted(own: Served) -> None:
         with pytest.raises(NotFound):
             remote.cancel("materialization-0")
         job = own.http.post("/v1/materializations").json()
-        refused(own.http.delete(f"/v1/training-sets/{job['id']}"), 404, "NotFound")
+        error_of(own.http.delete(f"/v1/training-sets/{job['id']}"), 404, "NotFound")
         assert remote.cancel(job["id"]) == "cancelled"
 
 
@@ -162,7 +162,7 @@ def test_a_client_that_is_interrupted_says_how_to_cancel(served: Served) -> None
 
 def test_wrong_requests_are_refused_at_once(served: Served) -> None:
     def post(status: int, kind: str, **change: Any) -> dict[str, Any]:
-        return refused(served.http.post("/v1/training-sets", json={**FIELDS, "spine": {"rows": ROWS}, **change}), status, kind)
+        return error_of(served.http.post("/v1/training-sets", json={**FIELDS, "spine": {"rows": ROWS}, **change}), status, kind)
 
     assert "did you mean 'churn'" in post(404, "NotFound", service="chur")["message"]
     post(400, "RequestError", timestamp="when")
@@ -173,9 +173,9 @@ def test_wrong_requests_are_refused_at_once(served: Served) -> None:
     post(422, "RequestError", snapshots={"customer_orders_v1": "x"})
     post(404, "NotFound", snapshots={"customer_orders_v1": "1"})
     post(404, "NotFound", spine={"table": "shop.nothing"})
-    refused(served.http.post("/v1/training-sets", data=FIELDS), 422, "RequestError")
-    refused(served.http.post("/v1/training-sets", data=FIELDS, files={"spine": b"PAR1 but not really"}), 400, "RequestError")
-    refused(served.http.post("/v1/training-sets", data={"service": "churn"}, files={"spine": parquet(shop.spine())}), 422, "RequestError")
+    error_of(served.http.post("/v1/training-sets", data=FIELDS), 422, "RequestError")
+    error_of(served.http.post("/v1/training-sets", data=FIELDS, files={"spine": b"PAR1 but not really"}), 400, "RequestError")
+    error_of(served.http.post("/v1/training-sets", data={"service": "churn"}, files={"spine": parquet(shop.spine())}), 422, "RequestError")
 
 
 def test_the_servers_own_files_are_out_of_reach(served: Served, tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_the_servers_own_files_are_out_of_reach(served: Served, tmp_path: Path) 
 def test_a_name_must_be_valid_for_folders_and_tables(served: Served) -> None:
     request = {**FIELDS, "spine": {"rows": ROWS}}
     for name in ("..", "a/b", "a b", "a\n", "1a", "_a", "ä", "x" * 129, "x" * 300, "x" * 100_000):
-        error = refused(served.http.post("/v1/training-sets", json={**request, "name": name}), 400, "RequestError")
+        error = error_of(served.http.post("/v1/training-sets", json={**request, "name": name}), 400, "RequestError")
         assert "is not a valid name for a training set" in error["message"]
         assert len(error["message"]) < 1_000
     longest = "x" * 128
@@ -216,11 +216,11 @@ def test_a_name_must_be_valid_for_folders_and_tables(served: Served) -> None:
 )
 def test_wrong_values_are_refused_with_their_field(served: Served, path: str, field: str, value: Any, status: int, told: str) -> None:
     body = {"service": "churn", "timestamp": "ordered_at", "spine": {"sql": shop.SPINE_SQL}, field: value}
-    details = refused(served.http.post(path, json=body), status, "RequestError")["details"]
+    details = error_of(served.http.post(path, json=body), status, "RequestError")["details"]
     assert told == (details["field"] if status == 400 else details["problems"][0]["field"])
 
 
 @pytest.mark.parametrize("value", [["a"], 5, {"a": 1}, True])
 def test_a_label_is_the_name_of_a_column(served: Served, value: Any) -> None:
     body = {"service": "churn", "timestamp": "ordered_at", "spine": {"sql": shop.SPINE_SQL}, "label": value}
-    assert refused(served.http.post("/v1/training-sets", json=body), 422, "RequestError")["details"]["problems"][0]["field"] == "label"
+    assert error_of(served.http.post("/v1/training-sets", json=body), 422, "RequestError")["details"]["problems"][0]["field"] == "label"

@@ -18,7 +18,7 @@ from featurestore.server.uploads.reader import UploadReader
 from tests import forged, shop
 from tests.server.conftest import Served
 from tests.server.samples import ARROW_ROWS, SAMPLES
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 
 FIELDS = {"service": "churn", "timestamp": "asked_at"}
 FORGED = {
@@ -40,7 +40,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UploadReader]:
     opened.close()
 
 
-def read(reader: UploadReader, data: bytes) -> pa.Table:
+def read_upload(reader: UploadReader, data: bytes) -> pa.Table:
     with tempfile.TemporaryFile() as file:
         file.write(data)
         file.flush()
@@ -51,13 +51,13 @@ def read(reader: UploadReader, data: bytes) -> pa.Table:
 def test_forged_rows_are_refused_before_they_are_read(reader: UploadReader, name: str) -> None:
     data = FORGED[name](shop.spine())
     with pytest.raises(RequestError, match="the spine's file") as refusal:
-        read(reader, data)
+        read_upload(reader, data)
     assert refusal.value.details["field"] == "spine"
 
 
 def test_rows_come_in_plain_types(reader: UploadReader) -> None:
     for data in SAMPLES.values():
-        rows = read(reader, data)
+        rows = read_upload(reader, data)
         assert rows.num_rows == 60
         assert rows.schema.field("label").type == pa.string()
         assert rows.column("label").to_pylist() == ARROW_ROWS.column("label").to_pylist()
@@ -67,12 +67,12 @@ def test_rows_come_in_plain_types(reader: UploadReader) -> None:
 
 @pytest.mark.slow
 def test_small_files_of_endless_rows_are_refused(reader: UploadReader) -> None:
-    read(reader, SAMPLES["parquet"])
+    read_upload(reader, SAMPLES["parquet"])
     for name, data in forged.bombs():
         assert len(data) < 2 << 20, name
         with pytest.raises(RequestError, match="the spine's file"):
-            read(reader, data)
-    read(reader, SAMPLES["parquet"])
+            read_upload(reader, data)
+    read_upload(reader, SAMPLES["parquet"])
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 4 << 20
 
 
@@ -82,8 +82,8 @@ def test_decoded_bytes_are_limited(tmp_path: Path) -> None:
     try:
         for data in (forged.stream(rows, "zstd"), forged.file(rows), forged.parquet(rows)):
             with pytest.raises(RequestError, match=r"over 1 MiB when decoded; .* spine_limit"):
-                read(reader, data)
-        assert read(reader, forged.parquet(rows.slice(0, 1000))).num_rows == 1000
+                read_upload(reader, data)
+        assert read_upload(reader, forged.parquet(rows.slice(0, 1000))).num_rows == 1000
     finally:
         reader.close()
 
@@ -93,7 +93,7 @@ def test_a_file_that_takes_too_long(tmp_path: Path) -> None:
     reader = UploadReader(Settings(home=tmp_path, spine_seconds=0.001))
     try:
         with pytest.raises(RequestError, match=r"longer than 0\.001 s"):
-            read(reader, forged.stream(pa.table({"x": pa.array(range(3_000_000))}), "zstd"))
+            read_upload(reader, forged.stream(pa.table({"x": pa.array(range(3_000_000))}), "zstd"))
     finally:
         reader.close()
 
@@ -102,12 +102,12 @@ def test_a_file_that_takes_too_long(tmp_path: Path) -> None:
 def test_a_reader_that_died_is_replaced(tmp_path: Path) -> None:
     reader = UploadReader(Settings(home=tmp_path))
     try:
-        read(reader, SAMPLES["parquet"])
+        read_upload(reader, SAMPLES["parquet"])
         process = reader._forks.process
         assert process is not None
         process.kill()
         process.wait()
-        assert read(reader, SAMPLES["parquet"]).num_rows == 60
+        assert read_upload(reader, SAMPLES["parquet"]).num_rows == 60
     finally:
         reader.close()
 
@@ -115,10 +115,10 @@ def test_a_reader_that_died_is_replaced(tmp_path: Path) -> None:
 def test_odd_columns(reader: UploadReader) -> None:
     for name in ("", "a\0b", "x" * 2_000):
         with pytest.raises(RequestError, match="column's name"):
-            read(reader, forged.stream(pa.table({name: [1]})))
+            read_upload(reader, forged.stream(pa.table({name: [1]})))
     union = pa.UnionArray.from_sparse(pa.array([0, 0], pa.int8()), [pa.array([1, 2])])
     with pytest.raises(RequestError, match="cannot hold"):
-        read(reader, forged.stream(pa.table({"x": union})))
+        read_upload(reader, forged.stream(pa.table({"x": union})))
 
 
 @pytest.mark.slow
@@ -154,11 +154,11 @@ def test_a_server_survives_mutated_files(served: Served) -> None:
 
 @pytest.mark.parametrize("name", FORGED)
 def test_a_server_refuses_forged_files(served: Served, name: str) -> None:
-    error = refused(post(served.http, FORGED[name](shop.spine())), 400, "RequestError")
+    error = error_of(post(served.http, FORGED[name](shop.spine())), 400, "RequestError")
     assert "the spine's file" in error["message"]
     assert error["details"] == {"field": "spine"}
     form = {**FIELDS, "name": "forged"}
-    refused(served.http.post("/v1/training-sets", data=form, files={"spine": FORGED[name](shop.spine())}), 400, "RequestError")
+    error_of(served.http.post("/v1/training-sets", data=form, files={"spine": FORGED[name](shop.spine())}), 400, "RequestError")
 
 
 def post(http: httpx.Client, data: bytes) -> httpx.Response:

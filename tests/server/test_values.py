@@ -11,7 +11,7 @@ import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source
 from tests.server.conftest import Served, serve
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 from tests.worlds import STAMP, load_source
 
 JSON = {"content-type": "application/json"}
@@ -147,7 +147,7 @@ def test_numbers_are_as_exact_as_written(keyed: Served) -> None:
         body = f'{{"entities": [{{"id": {spelled}}}]}}'.encode()
         answer = keyed.http.post("/v1/services/decimal_service/online", content=body, headers=JSON)
         if status is None:
-            error = refused(answer, 422, "TypeMismatch")
+            error = error_of(answer, 422, "TypeMismatch")
             assert error["details"]["field"] == "entities[0].id"
         else:
             assert answer.json()["status"] == {"decimal_view": [status]}
@@ -161,4 +161,4 @@ def test_nan_is_a_value_of_doubles_only(keyed: Served) -> None:
         assert answer.status_code == 200
         body = f'{{"entities": [{{"id": {spelled}}}]}}'.encode()
         answer = keyed.http.post("/v1/services/bigint_service/online", content=body, headers=JSON)
-        assert refused(answer, 422, "TypeMismatch")["details"]["field"] == "entities[0].id"
+        assert error_of(answer, 422, "TypeMismatch")["details"]["field"] == "entities[0].id"

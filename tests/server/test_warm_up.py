@@ -13,7 +13,7 @@ from featurestore.server.metrics import SHARED_FOLDER
 from featurestore.server.models import Models
 from featurestore.server.warm_up import WarmUp
 from tests.server.conftest import serve
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 
 
 class Loading:
@@ -41,7 +41,7 @@ def test_a_probe_says_so_until_models_are_loaded(own_shop: FeatureStore, loading
     monkeypatch.setattr(Models, "load_aliased", lambda _, stopped: loading.load(stopped))
     with serve(own_shop) as served:
         assert loading.begun.wait(30)
-        error = refused(served.http.get("/readyz"), 503, "NotReady")
+        error = error_of(served.http.get("/readyz"), 503, "NotReady")
         assert error["message"] == "the server is loading services and models; try again in a moment"
         assert error["details"]["parts"]["catalog"] == "ok"
         assert served.http.get("/healthz").is_success

@@ -24,7 +24,7 @@ from featurestore.server.workers.workers import BEGIN_SECONDS
 from tests import shop
 from tests.cli.running import COMMAND
 from tests.server.conftest import Served, serve
-from tests.server.test_errors import refused
+from tests.server.test_errors import error_of
 
 ONE = "SELECT customer_id, max(ordered_at) AS asked_at, max(amount) AS basket FROM shop.orders GROUP BY customer_id"
 LONG = "repeat(CAST(amount AS VARCHAR), 200000)"
@@ -34,7 +34,7 @@ STUCK = f"SELECT customer_id, ordered_at AS asked_at, levenshtein({LONG}, {LONG}
 pytestmark = pytest.mark.slow
 
 
-def asked(sql: str) -> dict[str, Any]:
+def request_of(sql: str) -> dict[str, Any]:
     return {"service": "churn", "timestamp": "asked_at", "spine": {"sql": sql}}
 
 
@@ -109,9 +109,9 @@ def strict(tmp_path: Path) -> Iterator[Served]:
 def test_a_request_that_cannot_be_interrupted_is_ended_with_its_worker(strict: Served, forked: Callable[[], list[int]]) -> None:
     places = strict.store.settings.query_workers
     with ThreadPoolExecutor(places) as pool:
-        answers = list(pool.map(lambda _: strict.http.post("/v1/point-in-time", json=asked(STUCK)), range(places)))
+        answers = list(pool.map(lambda _: strict.http.post("/v1/point-in-time", json=request_of(STUCK)), range(places)))
     for answer in answers:
-        assert "query_seconds" in refused(answer, 503, "Timeout")["message"]
+        assert "query_seconds" in error_of(answer, 503, "Timeout")["message"]
     assert strict.http.post("/v1/plan", json={"definitions": {}}).is_success
     until(lambda: len(forked()) <= 1)
     spill = strict.store.settings.spill_path()
@@ -133,7 +133,7 @@ def test_an_idle_worker_that_is_stopped_is_replaced(strict: Served, forked: Call
 def test_a_request_that_cannot_be_interrupted_is_ended_when_its_client_disconnects(tmp_path: Path, forked: Callable[[], list[int]]) -> None:
     with shop.open_shop(tmp_path / "home", query_workers=1, query_queue=0) as store, serve(store) as served:
         with closing(http.client.HTTPConnection(served.http.base_url.host, served.http.base_url.port or 80)) as leaving:
-            leaving.request("POST", "/v1/point-in-time", json.dumps(asked(STUCK)), {"Content-Type": "application/json"})
+            leaving.request("POST", "/v1/point-in-time", json.dumps(request_of(STUCK)), {"Content-Type": "application/json"})
             worker = working(served, forked)
         until(lambda: served.http.post("/v1/plan", json={"definitions": {}}).is_success)
         assert worker not in forked()
@@ -142,10 +142,10 @@ def test_a_request_that_cannot_be_interrupted_is_ended_when_its_client_disconnec
 def test_a_worker_that_crashes_is_logged_and_replaced(own: Served, forked: Callable[[], list[int]]) -> None:
     """A worker ends like this when a library aborts, and when the system runs out of memory."""
     with ThreadPoolExecutor(1) as pool:
-        asking = pool.submit(own.http.post, "/v1/point-in-time", json=asked(STUCK))
+        asking = pool.submit(own.http.post, "/v1/point-in-time", json=request_of(STUCK))
         os.kill(working(own, forked), signal.SIGKILL)
-        assert "crashed" in refused(asking.result(), 507, "OutOfResources")["message"]
-    answer = own.http.post("/v1/point-in-time", json=asked(ONE))
+        assert "crashed" in error_of(asking.result(), 507, "OutOfResources")["message"]
+    answer = own.http.post("/v1/point-in-time", json=request_of(ONE))
     assert pa.ipc.open_stream(answer.content).read_all().num_rows == len(shop.order_rows()["customer_id"].unique())
     (idle,) = forked()
     os.kill(idle, signal.SIGKILL)
@@ -157,12 +157,12 @@ def test_a_client_that_disconnects_during_a_response_frees_its_worker(tmp_path: 
     few = " ".join(f"CROSS JOIN shop.orders o{index}" for index in range(7))
     wide = f"SELECT a.customer_id, a.ordered_at AS asked_at, a.amount AS basket FROM shop.orders a {few}"
     with shop.open_shop(tmp_path / "home", query_workers=1, query_queue=0) as store, serve(store) as served:
-        whole = served.http.post("/v1/point-in-time", json=asked(wide))
+        whole = served.http.post("/v1/point-in-time", json=request_of(wide))
         assert len(whole.content) > 4 << 20
-        with served.http.stream("POST", "/v1/point-in-time", json=asked(wide)) as answer:
+        with served.http.stream("POST", "/v1/point-in-time", json=request_of(wide)) as answer:
             assert next(answer.iter_raw(1024))
         until(lambda: served.http.post("/v1/plan", json={"definitions": {}}).is_success)
-        assert served.http.post("/v1/point-in-time", json=asked(wide)).content == whole.content
+        assert served.http.post("/v1/point-in-time", json=request_of(wide)).content == whole.content
 
 
 def test_workers_end_with_a_server_that_is_killed(own_shop: FeatureStore) -> None:
@@ -172,7 +172,7 @@ def test_workers_end_with_a_server_that_is_killed(own_shop: FeatureStore) -> Non
             assert server.stdout is not None
             url = server.stdout.readline().split()[-1]
             with ThreadPoolExecutor(1) as pool:
-                asking = pool.submit(httpx.post, f"{url}/v1/point-in-time", json=asked(STUCK), timeout=60)
+                asking = pool.submit(httpx.post, f"{url}/v1/point-in-time", json=request_of(STUCK), timeout=60)
                 until(lambda: bool(grandchildren(server.pid)))
                 workers = grandchildren(server.pid)
                 server.kill()
@@ -215,13 +215,13 @@ def test_a_server_that_shuts_down_answers_waiting_clients_and_leaves_nothing(own
             assert server.stdout is not None
             assert server.stderr is not None
             url = server.stdout.readline().split()[-1]
-            assert httpx.post(f"{url}/v1/point-in-time", json=asked(ONE), timeout=60).is_success
+            assert httpx.post(f"{url}/v1/point-in-time", json=request_of(ONE), timeout=60).is_success
             with ThreadPoolExecutor(2) as pool:
-                asking = [pool.submit(httpx.post, f"{url}/v1/point-in-time", json=asked(STUCK), timeout=60) for _ in range(2)]
+                asking = [pool.submit(httpx.post, f"{url}/v1/point-in-time", json=request_of(STUCK), timeout=60) for _ in range(2)]
                 until(lambda: len(list(spill.glob("session-*/session-*"))) == 2)
                 server.send_signal(signal.SIGTERM)
                 for one in asking:
-                    assert "send it again" in refused(one.result(), 503, "NotReady")["message"]
+                    assert "send it again" in error_of(one.result(), 503, "NotReady")["message"]
             assert server.wait(60) == 0
             assert "Traceback" not in server.stderr.read()
         finally:

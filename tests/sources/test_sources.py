@@ -31,7 +31,7 @@ def serve(store: FeatureStore, source: Source, keys: str | list[str] = "k", **mo
     return service
 
 
-def seen(store: FeatureStore, **columns: Any) -> list[dict[str, Any]]:
+def joined_rows(store: FeatureStore, **columns: Any) -> list[dict[str, Any]]:
     return [dict(row) for row in store.point_in_time("s", pa.table(columns), "t").to_pylist()]
 
 
@@ -49,7 +49,7 @@ def seen(store: FeatureStore, **columns: Any) -> list[dict[str, Any]]:
 def test_parquet_files_of_any_time_unit(store: FeatureStore, tmp_path: Path, times: pa.Array) -> None:
     pq.write_table(pa.table({"k": [1], "at": times, "x": [5]}), tmp_path / "part-0.parquet")
     serve(store, Source("f", path=str(tmp_path / "*.parquet"), timestamp="at"), features=["x"])
-    assert [row["x"] for row in seen(store, k=[1, 1], t=pa.array([T - timedelta(microseconds=1), T], STAMP))] == [None, 5]
+    assert [row["x"] for row in joined_rows(store, k=[1, 1], t=pa.array([T - timedelta(microseconds=1), T], STAMP))] == [None, 5]
 
 
 @pytest.mark.slow
@@ -60,7 +60,7 @@ def test_new_files_are_found_and_changed_ones_corrected(store: FeatureStore, tmp
     pq.write_table(pa.table({"k": [1], "at": pa.array([T], STAMP), "x": [6]}), tmp_path / "a.parquet")
     (run,) = store.materialize()
     assert (run.rows_appended, run.corrections) == (2, 1)
-    assert [row["x"] for row in seen(store, k=[1, 1], t=pa.array([T - HOUR, T], STAMP))] == [4, 6]
+    assert [row["x"] for row in joined_rows(store, k=[1, 1], t=pa.array([T - HOUR, T], STAMP))] == [4, 6]
     assert store.materialize()[0].rows_appended == 0
 
 
@@ -69,7 +69,7 @@ def test_csv_files(store: FeatureStore, tmp_path: Path) -> None:
     source = Source("f", path=str(tmp_path / "rows.csv"), timestamp="at", columns={"code": "k"})
     serve(store, source, features={"x": "x", "twice": "x * 2"})
     key = 7 if store.backend.service_plan("s").uses[0].key_types == ("BIGINT",) else "007"
-    assert [(row["x"], row["twice"]) for row in seen(store, k=[key], t=[T])] == [(1.5, 3.0)]
+    assert [(row["x"], row["twice"]) for row in joined_rows(store, k=[key], t=[T])] == [(1.5, 3.0)]
 
 
 @pytest.mark.slow
@@ -78,11 +78,11 @@ def test_one_query_over_several_tables(store: FeatureStore) -> None:
     items = load_source(store, "shop.items", pa.table({"item": ["a", "b"], "price": [1.5, 2.5]}))
     query = "SELECT o.k, o.at, i.price FROM shop.orders o JOIN shop.items i ON i.item = o.item WHERE i.price > 0"
     serve(store, Source("q", sql=query, timestamp="at"), features=["price"])
-    assert [row["price"] for row in seen(store, k=[1, 2], t=[T, T])] == [1.5, 2.5]
+    assert [row["price"] for row in joined_rows(store, k=[1, 2], t=[T, T])] == [1.5, 2.5]
     items.overwrite(pa.table({"item": ["a", "b"], "price": [9.0, 2.5]}))
     (run,) = store.materialize()
     assert (run.rows_appended, run.corrections) == (1, 1)
-    assert [row["price"] for row in seen(store, k=[1, 2], t=[T, T])] == [9.0, 2.5]
+    assert [row["price"] for row in joined_rows(store, k=[1, 2], t=[T, T])] == [9.0, 2.5]
 
 
 def test_a_query_whose_values_would_arrive_as_others_is_refused_when_it_is_planned(store: FeatureStore) -> None:
@@ -132,7 +132,7 @@ def test_keys_of_every_type(store: FeatureStore, kind: pa.DataType, value: Any, 
     serve(store, Source("s", table="raw.rows", timestamp="at"), keys=["k", "j"], every=every, features=features)
     name = "x" if every is None else "x_1h"
     spine = {"k": pa.array([value, other, None], kind), "j": ["p", "p", "p"], "t": pa.array([T + HOUR] * 3, STAMP)}
-    assert [row[name] for row in seen(store, **spine)] == [1.0, 2.0, None]
+    assert [row[name] for row in joined_rows(store, **spine)] == [1.0, 2.0, None]
     online = store.online_features("s", [{"k": asked, "j": "p"}, {"k": asked, "j": "q"}])
     if every is None:
         assert online.rows == ((1.0,), (None,))
@@ -172,7 +172,7 @@ def test_features_of_every_type_are_stored_joined_and_served(store: FeatureStore
         "j": ["x", None],
         "l": str(uuid.UUID(int=5)),
     }
-    (joined,) = seen(store, k=[1], t=[T])
+    (joined,) = joined_rows(store, k=[1], t=[T])
     assert {name: joined[name] for name in wanted} == wanted
     online = store.online_features("s", [{"k": 1}])
     assert {**dict(zip(online.features, online.rows[0], strict=True)), "l": str(uuid.UUID(int=5))} == wanted

@@ -52,7 +52,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
         yield opened
 
 
-def found(store: FeatureStore, service: str, hours: tuple[int, int], every: str) -> list[tuple[object, ...]]:
+def grid_rows(store: FeatureStore, service: str, hours: tuple[int, int], every: str) -> list[tuple[object, ...]]:
     """The rows of a training set, times as hours."""
     start, end = (pa.scalar(START + hour * HOUR, STAMP).as_py() for hour in hours)
     made = store.training_set(service, start=start, end=end, every=every).to_arrow()
@@ -63,7 +63,7 @@ def found(store: FeatureStore, service: str, hours: tuple[int, int], every: str)
 @pytest.mark.slow
 def test_each_key_at_each_time(store: FeatureStore) -> None:
     """Keys of all of the service's views with a row by the end, ordered by key and time; the end is one of the times."""
-    assert found(store, "customers", (0, 4), "2h") == [
+    assert grid_rows(store, "customers", (0, 4), "2h") == [
         (1, 0, None, 100),
         (1, 2, 10, 100),
         (1, 4, 11, 100),
@@ -74,19 +74,19 @@ def test_each_key_at_each_time(store: FeatureStore) -> None:
         (4, 2, None, 400),
         (4, 4, None, 400),
     ]
-    assert [row[:2] for row in found(store, "customers", (8, 9), "2h")] == [(1, 8), (2, 8), (3, 8), (4, 8)]
+    assert [row[:2] for row in grid_rows(store, "customers", (8, 9), "2h")] == [(1, 8), (2, 8), (3, 8), (4, 8)]
 
 
 def test_an_alias_has_its_own_key(store: FeatureStore) -> None:
-    assert found(store, "referrers", (1, 1), "1d") == [(1, 1, 10), (2, 1, 20)]
+    assert grid_rows(store, "referrers", (1, 1), "1d") == [(1, 1, 10), (2, 1, 20)]
 
 
 def test_a_key_with_many_rows_comes_once(store: FeatureStore) -> None:
-    assert found(store, "referrers", (4, 4), "1d") == [(1, 4, 11), (2, 4, 20)]
+    assert grid_rows(store, "referrers", (4, 4), "1d") == [(1, 4, 11), (2, 4, 20)]
 
 
 def test_the_widest_key_says_which_belong_together(store: FeatureStore) -> None:
-    assert found(store, "pairs", (2, 2), "1d") == [(1, 7, 2, 10, 100), (4, 7, 2, None, 400)]
+    assert grid_rows(store, "pairs", (2, 2), "1d") == [(1, 7, 2, 10, 100), (4, 7, 2, None, 400)]
 
 
 def test_it_is_a_training_set_like_any_other(store: FeatureStore) -> None:

@@ -32,7 +32,7 @@ def readings() -> pa.Table:
     return pa.table({"key": keys, "at": pa.array(times, STAMP), "value": random.standard_normal(4000), "text": [f"t{key}" for key in keys]})
 
 
-def asked(rows: int, first: int, days: int) -> pa.Table:
+def random_spine(rows: int, first: int, days: int) -> pa.Table:
     random = np.random.default_rng(rows)
     times = START + first * DAY + random.integers(0, days * DAY, rows)
     keys = pa.array(random.integers(0, 55, rows), mask=random.random(rows) < 0.05)
@@ -56,7 +56,7 @@ def stream(table: pa.Table, rows: int = 1000) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(table.schema, iter(table.to_batches(rows)))
 
 
-def joined(store: FeatureStore, spine: Spine, room: int, known: str = "now") -> tuple[pa.Table, object]:
+def join_spine(store: FeatureStore, spine: Spine, room: int, known: str = "now") -> tuple[pa.Table, object]:
     plan = store.backend.service_plan("both")
     with store._runtime.engine.session() as session:
         found = join(session, plan, spine, pin(store._runtime, plan), known, room=room)
@@ -66,9 +66,9 @@ def joined(store: FeatureStore, spine: Spine, room: int, known: str = "now") -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("known", ["now", "then"])
 def test_a_spine_in_a_file_is_joined_in_pieces_as_at_once(store: FeatureStore, tmp_path: Path, known: str) -> None:
-    given = asked(ROWS, 0, 400)
+    given = random_spine(ROWS, 0, 400)
     plan = store.backend.service_plan("both")
-    at_once, facts = joined(store, spine_of_rows(given, plan, "t", tmp_path), 1 << 30, known)
+    at_once, facts = join_spine(store, spine_of_rows(given, plan, "t", tmp_path), 1 << 30, known)
     spine = spine_of_rows(stream(given), plan, "t", tmp_path, memory_limit=100_000)
     assert isinstance(spine.source, Spool)
     assert list(tmp_path.iterdir()) == []
@@ -78,23 +78,23 @@ def test_a_spine_in_a_file_is_joined_in_pieces_as_at_once(store: FeatureStore, t
         at_once.select([0, 1, 2]).schema,
     )
     assert [piece.rows for piece in spine.pieces(50_000)] == [50_000, ROWS - 50_000]
-    in_pieces, again = joined(store, spine, 1 << 20, known)
+    in_pieces, again = join_spine(store, spine, 1 << 20, known)
     assert in_pieces.equals(at_once)
     assert again == facts
-    in_the_engine, once_more = joined(store, spine, 0, known)
+    in_the_engine, once_more = join_spine(store, spine, 0, known)
     assert in_the_engine.equals(at_once)
     assert once_more == facts
 
 
 def test_what_is_wrong_late_in_a_stream_is_told_before_anything_is_joined(store: FeatureStore, tmp_path: Path) -> None:
-    rows = asked(3000, 0, 30)
+    rows = random_spine(3000, 0, 30)
     wrong = rows.set_column(1, "t", pa.array([*["2024-01-05"] * 2999, "soon"]))
     with pytest.raises(TypeMismatch, match="'soon', which is not ISO 8601"):
         spine_of_rows(stream(wrong), store.backend.service_plan("both"), "t", tmp_path, memory_limit=1)
 
 
 def test_files_of_a_spine_are_streamed_and_their_types_brought_together(store: FeatureStore, tmp_path: Path) -> None:
-    given = asked(3000, 100, 200)
+    given = random_spine(3000, 100, 200)
     small = given.set_column(0, "key", given.column("key").cast(pa.int32()))
     pq.write_table(small.slice(0, 1000), tmp_path / "a.parquet")
     pq.write_table(given.slice(1000), tmp_path / "b.parquet", row_group_size=700)
@@ -104,9 +104,9 @@ def test_files_of_a_spine_are_streamed_and_their_types_brought_together(store: F
 
 @pytest.mark.parametrize("first, days", [(360, 5), (331, 3), (10, 4), (500, 3), (-20, 10)])
 def test_a_week_sees_what_came_before_it_however_long_ago(store: FeatureStore, tmp_path: Path, first: int, days: int) -> None:
-    spine = spine_of_rows(asked(700, first, days), store.backend.service_plan("both"), "t", tmp_path)
-    gathered, facts = joined(store, spine, 1 << 30)
-    spilled, again = joined(store, spine, 0)
+    spine = spine_of_rows(random_spine(700, first, days), store.backend.service_plan("both"), "t", tmp_path)
+    gathered, facts = join_spine(store, spine, 1 << 30)
+    spilled, again = join_spine(store, spine, 0)
     assert gathered.equals(spilled)
     assert facts == again
     if first > 330:

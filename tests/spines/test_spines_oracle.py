@@ -63,7 +63,7 @@ def iceberg(table: pa.Table, folder: Path, store: FeatureStore) -> str:
     return "iceberg:asked.spine"
 
 
-def pinned(table: pa.Table, folder: Path, store: FeatureStore) -> str:
+def write_source(table: pa.Table, folder: Path, store: FeatureStore) -> str:
     name = iceberg(table, folder, store)
     asked = store.catalog.load_table("asked.spine")
     snapshot = asked.current_snapshot()
@@ -88,7 +88,7 @@ FORMS: dict[str, Callable[[pa.Table, Path, FeatureStore], Any]] = {
     "polars lazily": lambda table, *_: pl.DataFrame(pl.from_arrow(table)).lazy(),
     "parquet": parquet,
     "iceberg": iceberg,
-    "iceberg at a snapshot": pinned,
+    "iceberg at a snapshot": write_source,
     "sql": sql,
 }
 STORED = ("iceberg", "iceberg at a snapshot", "sql")
@@ -167,7 +167,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("world"), 1)
 
 
-def shown(micros: int | None, unit: str) -> Any:
+def time_in_unit(micros: int | None, unit: str) -> Any:
     """A time as the unit has it, or the text of it."""
     if micros is None or unit != "text":
         return None if micros is None else micros * 1000 if unit.startswith("nano") else micros // UNITS[unit][1]
@@ -199,7 +199,7 @@ def test_every_spine_sees_what_brute_force_sees(
         # Rows tell of columns; without rows there are none, and the spine is refused.
         form = "arrow"
     spine = [*spine, *spine[: 3 * again]]
-    moments = pa.array([shown(row["when"], unit) for row in spine], UNITS[unit][0] if unit in ("text", "days") else pa.int64())
+    moments = pa.array([time_in_unit(row["when"], unit) for row in spine], UNITS[unit][0] if unit in ("text", "days") else pa.int64())
     columns = {
         "number": pa.array(range(len(spine)), pa.int64()),
         **{name: pa.array(range(len(spine)), pa.int64()) for name in sorted(extra)},

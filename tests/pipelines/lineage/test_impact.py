@@ -39,7 +39,7 @@ def views(over: str = "7d") -> FeatureService:
     )
 
 
-def chained() -> FeatureView:
+def chained_view() -> FeatureView:
     source = Source("spends", table="features.spend_v1", timestamp="feature_timestamp", where="n_7d > 0")
     return FeatureView("chained", entity=customer, source=source, features={"log_spend": "ln(euros_7d)", "one": "1"})
 
@@ -58,7 +58,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
         pq.write_table(pa.table({"customer_id": [1], "age": [30], "unread": [1], "seen_at": at}), "profiles.parquet")
         opened.apply([views()])
         opened.materialize(end="2026-01-10")
-        opened.apply([chained()])
+        opened.apply([chained_view()])
         opened.training_set("churn", "iceberg:shop.labels", timestamp="at", label="label", name="first")
         opened.apply([views("14d")])
         yield opened

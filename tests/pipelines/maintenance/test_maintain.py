@@ -84,7 +84,7 @@ def corrections(store: FeatureStore, table: str) -> tuple[int, int]:
     return said, len(held) - len({(row["k"], row["feature_timestamp"]) for row in held})
 
 
-def seen(store: FeatureStore, at: datetime, known: Any = "now") -> list[dict[str, Any]]:
+def training_rows(store: FeatureStore, at: datetime, known: Any = "now") -> list[dict[str, Any]]:
     spine = pa.table({"k": pa.array(range(10), pa.int64()), "t": pa.array([at] * 10, STAMP)})
     return list(store.point_in_time("service", spine, "t", known).to_pylist())
 
@@ -98,7 +98,7 @@ def graceless(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_small_files_become_one_sorted_file_and_nothing_else_changes(store: FeatureStore) -> None:
     before = {table: log(store, table) for table in ("last_v1", "versions_v1")}
-    values, online = seen(store, T + DAY), store.online_features("service", [{"k": 8}, {"k": 1}])
+    values, online = training_rows(store, T + DAY), store.online_features("service", [{"k": 8}, {"k": 1}])
     done = upkeep(store)
     assert done["features.last_v1"].to_dict() | {"compacted_bytes": 0} == {
         "table": "features.last_v1",
@@ -112,7 +112,7 @@ def test_small_files_become_one_sorted_file_and_nothing_else_changes(store: Feat
     }
     assert done["features.last_v1"]["compacted_bytes"] > 0
     assert {table: log(store, table) for table in before} == before
-    assert seen(store, T + DAY) == values
+    assert training_rows(store, T + DAY) == values
     (path,) = files(store, "features.last_v1")
     assert pq.read_table(path)["k"].to_pylist() == [8, 9]
     again = store.online_features("service", [{"k": 8}, {"k": 1}])
@@ -175,17 +175,17 @@ def test_corrections_are_folded_only_when_asked_and_counted(store: FeatureStore)
     for value in (50.0, 60.0):
         late(store, (9, T, value))
     assert corrections(store, "last_v1") == (2, 2)
-    values = seen(store, T + DAY)
+    values = training_rows(store, T + DAY)
     assert upkeep(store)["features.last_v1"]["folded_rows"] == 0
     assert corrections(store, "last_v1") == (2, 2)
     done = upkeep(store, fold_older_than=NOW)
     assert done["features.last_v1"]["folded_rows"] == 2
     assert corrections(store, "last_v1") == (0, 0)
-    assert seen(store, T + DAY) == values
+    assert training_rows(store, T + DAY) == values
     assert [(run.rows_appended, run.published) for run in store.materialize(start=T)] == [(0, 0)] * 2
     late(store, (9, T, 70.0))
     assert corrections(store, "last_v1") == (1, 1)
-    assert seen(store, T + DAY)[9]["x"] == 70.0
+    assert training_rows(store, T + DAY)[9]["x"] == 70.0
 
 
 @pytest.mark.slow
@@ -194,14 +194,14 @@ def test_known_then_is_exact_from_the_horizon_on(store: FeatureStore) -> None:
     horizon = datetime.now(UTC)
     late(store, (9, T, 60.0))
     moments = [horizon, datetime.now(UTC), horizon + DAY]
-    values = [[row["x"] for row in seen(store, at, "then")] for at in moments]
+    values = [[row["x"] for row in training_rows(store, at, "then")] for at in moments]
     assert [found[9] for found in values] == [50.0, 60.0, 60.0]
     table = tables.load(store.catalog, "features.last_v1")
     layout = feature_layout(table)
     assert layout is not None
     assert compact(store._runtime, table, layout, micros(horizon), dry_run=False).rows == 1
     assert corrections(store, "last_v1") == (1, 1)
-    assert [[row["x"] for row in seen(store, at, "then")] for at in moments] == values
+    assert [[row["x"] for row in training_rows(store, at, "then")] for at in moments] == values
     said = store.catalog.load_table("features.last_v1").properties["featurestore.folded-before"]
     assert datetime.fromisoformat(said) == horizon
 

@@ -59,7 +59,7 @@ def world(home: Path) -> FeatureStore:
     return store
 
 
-def seen(store: FeatureStore) -> list[dict[str, Any]]:
+def training_rows(store: FeatureStore) -> list[dict[str, Any]]:
     spine = pa.table({"k": [k for k in range(6) for _ in range(12)], "t": pa.array([T + t * HOUR for t in range(12)] * 6, STAMP)})
     return list(store.point_in_time("service", spine, "t").to_pylist())
 
@@ -88,7 +88,7 @@ def test_upkeep_that_dies_at_any_step_leaves_every_table_as_it_was(tmp_path: Pat
         # Now there is something to expire, to sweep and to compact.
         store.catalog.load_table("raw.s").append(rows(*((k, T, 9.0) for k in range(4))))
         store.materialize()
-        values = seen(store)
+        values = training_rows(store)
     shutil.copytree(home, copy)
     status, printed, errors = upkeep(home, 0)
     assert status == 0, errors
@@ -102,10 +102,10 @@ def test_upkeep_that_dies_at_any_step_leaves_every_table_as_it_was(tmp_path: Pat
         status, _, errors = upkeep(home, dies_at)
         assert status == killed_process.DIED, errors
         with FeatureStore(home=home) as store:
-            assert seen(store) == values, dies_at
+            assert training_rows(store) == values, dies_at
             assert [run.rows_appended for run in store.materialize()] == [0, 0]
             assert {one["note"] for one in store.maintain(older_than=timedelta(0), fold_older_than=timedelta(0))} == {None}
-            assert seen(store) == values
+            assert training_rows(store) == values
             assert store.rebuild(made["id"]).digest == made["digest"]
 
 
@@ -129,7 +129,7 @@ def test_upkeep_twice_at_once_beside_a_run_loses_nothing(tmp_path: Path) -> None
         fresh.apply([declare()])
         fresh.materialize()
         assert [run.rows_appended for run in store.materialize()] == [0, 0]
-        assert seen(store) == seen(fresh)
+        assert training_rows(store) == training_rows(fresh)
         assert store.rebuild(made["id"]).digest == made["digest"]
         online = store.online_features("service", [{"k": k} for k in range(6)])
         assert online.rows == fresh.online_features("service", [{"k": k} for k in range(6)]).rows

@@ -62,7 +62,7 @@ class World:
         for one in self.store.maintain(older_than=NOW):
             table = self.store.catalog.load_table(one["table"])
             there = {str(path) for folder in ("data", "metadata") for path in (home_of(table) / folder).rglob("*") if path.is_file()}
-            assert there == reached(table), one["table"]
+            assert there == reachable_files(table), one["table"]
 
     def train(self, known: Any) -> None:
         """A training set, and what it pins."""
@@ -102,7 +102,7 @@ def home_of(table: Table) -> Path:
     return Path(table.location().removeprefix("file://"))
 
 
-def reached(table: Table) -> set[str]:
+def reachable_files(table: Table) -> set[str]:
     """Every file that the table's metadata name, by Iceberg's own reading of them."""
     found = {table.metadata_location, *(entry.metadata_file for entry in table.metadata.metadata_log)}
     for snapshot in table.snapshots():

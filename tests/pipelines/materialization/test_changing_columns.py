@@ -116,7 +116,7 @@ def exchange(table: Table) -> None:
             change.rename_column(before, after)
 
 
-def nested(table: Table) -> None:
+def nest(table: Table) -> None:
     with table.update_schema() as change:
         change.delete_column("s.x")
     with table.update_schema() as change:
@@ -138,7 +138,7 @@ CASES: dict[str, tuple[FeatureService, Callable[[Table], None]]] = {
     "timestamp": (service(Source("a", table="raw.a", timestamp="c")), lambda table: again(table, "c", TimestamptzType())),
     "key": (service(), lambda table: again(table, "k", LongType())),
     "query": (service(Source("q", sql="SELECT k, t, v FROM raw.a", timestamp="t")), exchange),
-    "nested": (service(Source("q", sql="SELECT k, t, s.x AS x FROM raw.a", timestamp="t"), "x"), nested),
+    "nested": (service(Source("q", sql="SELECT k, t, s.x AS x FROM raw.a", timestamp="t"), "x"), nest),
 }
 
 

@@ -39,22 +39,22 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckSession]:
         yield opened
 
 
-def counted(session: DuckSession, of: FeatureView, *rows: Row) -> Tally:
+def tally_rows(session: DuckSession, of: FeatureView, *rows: Row) -> Tally:
     columns = zip(*rows, strict=True) if rows else ([] for _ in SCHEMA)
     table = pa.table([pa.array(list(column), field.type) for column, field in zip(columns, SCHEMA, strict=True)], SCHEMA)
     return checks.tally(session, of, session.add("computed", table))
 
 
-def judged(of: FeatureView, tally: Tally, newest: datetime | None = None, end: datetime = T) -> list[Outcome]:
+def judge(of: FeatureView, tally: Tally, newest: datetime | None = None, end: datetime = T) -> list[Outcome]:
     return list(checks.judge(of, tally, None if newest is None else times.micros(newest), times.micros(end), continues=False))
 
 
 def test_a_condition_names_how_many_rows_break_it_and_the_first(session: DuckSession) -> None:
     of = replace(view, checks=[check.that("Spend >= 0"), check.that("spend >= 0 AND status <> 'void'", name="sound", severity="warn")])
-    tally = counted(
+    tally = tally_rows(
         session, of, ("b", 7, T + DAY, -1.0, "paid"), ("a", 8, T, -2.0, "paid"), ("a", 9, T, 1.0, "void"), ("a", 1, T, 1.0, "paid")
     )
-    assert judged(of, tally) == [
+    assert judge(of, tally) == [
         Outcome("Spend >= 0", "error", False, "2 of 4 rows (50.0%) break Spend >= 0, e.g. shop=a, customer_id=8 at 2026-03-01T00:00:00Z"),
         Outcome(
             "sound",
@@ -67,7 +67,7 @@ def test_a_condition_names_how_many_rows_break_it_and_the_first(session: DuckSes
 
 def test_a_condition_that_is_null_holds_as_in_sql(session: DuckSession) -> None:
     of = replace(view, checks=[check.that("spend >= 0"), check.that("spend IS NOT NULL AND spend >= 0")])
-    first, second = judged(of, counted(session, of, ("a", 1, T, None, None), ("a", 2, T, 0.0, None)))
+    first, second = judge(of, tally_rows(session, of, ("a", 1, T, None, None), ("a", 2, T, 0.0, None)))
     assert first == Outcome("spend >= 0", "error", True, "none of 2 rows breaks spend >= 0")
     assert not second.passed
 
@@ -80,7 +80,7 @@ def test_a_share_is_taken_as_written(session: DuckSession) -> None:
         check.not_null("STATUS", at_least=0.93),
     ]
     of = replace(view, checks=[*limits, check.not_null("status", at_least=0.94)])
-    outcomes = judged(of, counted(session, of, *rows))
+    outcomes = judge(of, tally_rows(session, of, *rows))
     assert [outcome.passed for outcome in outcomes] == [True, False, True, False]
     assert outcomes[1].line.startswith(
         "spend = 1 (at_least=0.0701): 93 of 100 rows (93.0%) break spend = 1, e.g. shop=a, customer_id=10 at"
@@ -93,14 +93,14 @@ def test_a_share_is_taken_as_written(session: DuckSession) -> None:
 @pytest.mark.parametrize("limits,passed", [((3, None), True), ((4, None), False), ((None, 3), True), ((None, 2), False), ((3, 3), True)])
 def test_rows_are_those_of_the_run(session: DuckSession, limits: tuple[int | None, int | None], passed: bool) -> None:
     of = replace(view, checks=[check.rows(at_least=limits[0], at_most=limits[1])])
-    [outcome] = judged(of, counted(session, of, *[("a", number, T, 1.0, "paid") for number in range(3)]))
+    [outcome] = judge(of, tally_rows(session, of, *[("a", number, T, 1.0, "paid") for number in range(3)]))
     assert outcome.passed is passed
     assert outcome.message.startswith("the run computed 3 rows; expected at ")
 
 
 def test_no_rows_break_nothing(session: DuckSession) -> None:
     of = replace(view, checks=[check.that("spend > 0"), check.not_null("status"), check.rows(at_most=0)])
-    assert [outcome.passed for outcome in judged(of, counted(session, of))] == [True, True, True]
+    assert [outcome.passed for outcome in judge(of, tally_rows(session, of))] == [True, True, True]
 
 
 VALUES = st.tuples(st.sampled_from("ab"), st.integers(0, 3), st.integers(0, 5), st.sampled_from([-1.0, 0.0, None]))
@@ -112,8 +112,8 @@ VALUES = st.tuples(st.sampled_from("ab"), st.integers(0, 3), st.integers(0, 5), 
 def test_parts_add_up_to_the_whole(session: DuckSession, values: list[tuple[str, int, int, float | None]], cut: int) -> None:
     of = replace(view, checks=[check.that("spend >= 0"), check.not_null("spend")])
     rows: list[Row] = [(shop, key, T + DAY * days, spend, "paid") for shop, key, days, spend in values]
-    whole = counted(session, of, *rows)
-    assert counted(session, of, *rows[:cut]) + counted(session, of, *rows[cut:]) == whole
+    whole = tally_rows(session, of, *rows)
+    assert tally_rows(session, of, *rows[:cut]) + tally_rows(session, of, *rows[cut:]) == whole
     assert Tally.from_dict(json.loads(json.dumps(whole.to_dict()))) == whole
     for name, broken in (
         ("spend >= 0", [row for row in rows if row[3] == -1.0]),
@@ -129,13 +129,13 @@ def test_a_condition_that_fails_on_a_row_is_named(session: DuckSession) -> None:
     with pytest.raises(
         RequestError, match=r"check 'numbered' cannot be computed for some row; nothing was written\. Write it with TRY_CAST"
     ):
-        counted(session, of, ("a", 1, T, 1.0, "paid"))
+        tally_rows(session, of, ("a", 1, T, 1.0, "paid"))
 
 
 def test_errors_are_raised_together_and_warnings_are_not(session: DuckSession) -> None:
     strict: list[Check] = [check.that("spend > 0"), check.rows(at_least=5), check.rows(at_least=9, severity="warn")]
     of = replace(view, checks=strict)
-    outcomes = judged(of, counted(session, of, ("a", 1, T, -1.0, "paid")))
+    outcomes = judge(of, tally_rows(session, of, ("a", 1, T, -1.0, "paid")))
     with pytest.raises(CheckFailed) as caught:
         checks.raise_on_errors(of, outcomes)
     lines = str(caught.value).splitlines()
@@ -147,13 +147,13 @@ def test_errors_are_raised_together_and_warnings_are_not(session: DuckSession) -
     assert [failed["name"] for failed in caught.value.details["checks"]] == ["spend > 0", "rows(at_least=5)"]
     checks.raise_on_errors(of, outcomes[2:])
     named = replace(of, checks=[check.that("spend > 0", name="row")])
-    [outcome] = judged(named, counted(session, named, ("a", 1, T, -1.0, "paid")))
+    [outcome] = judge(named, tally_rows(session, named, ("a", 1, T, -1.0, "paid")))
     assert outcome.line.startswith("row: 1 of 1 row (100.0%) breaks spend > 0")
 
 
 def test_outcomes_stand_in_the_summary(session: DuckSession) -> None:
     of = replace(view, checks=[check.that("spend > 0", severity="warn"), check.rows(at_most=9)])
-    outcomes = judged(of, counted(session, of, ("a", 1, T, -1.0, "paid")))
+    outcomes = judge(of, tally_rows(session, of, ("a", 1, T, -1.0, "paid")))
     found = json.loads(checks.summary(outcomes)["featurestore.checks"])
     assert [Outcome.from_dict(one) for one in found] == outcomes
     assert checks.summary([]) == {}
@@ -169,8 +169,8 @@ def test_a_length_is_told_in_its_greatest_units() -> None:
         (2 * DAY + timedelta(microseconds=1), False, "2d"),
         (2 * DAY + timedelta(hours=3, minutes=4), False, "2d 3h"),
     ):
-        [outcome] = judged(of, Tally(), end - age, end)
+        [outcome] = judge(of, Tally(), end - age, end)
         assert outcome.passed is passed
         assert f", {said} before the end of the run; at most 2d is allowed" in outcome.message
-    [none] = judged(of, Tally(), None, end)
+    [none] = judge(of, Tally(), None, end)
     assert (none.passed, none.message) == (False, "source orders has no event in the 2d before 2026-03-02T00:00:00Z")

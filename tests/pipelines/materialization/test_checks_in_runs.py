@@ -56,7 +56,7 @@ def add(store: FeatureStore, *events: tuple[int, datetime, float]) -> None:
     store.catalog.load_table("shop.orders").append(rows(*events))
 
 
-def checked(view: FeatureView, *declared: Any) -> FeatureView:
+def with_checks(view: FeatureView, *declared: Any) -> FeatureView:
     return replace(view, checks=list(declared))
 
 
@@ -70,7 +70,7 @@ def everything(store: FeatureStore) -> tuple[Any, ...]:
 @pytest.mark.slow
 @pytest.mark.parametrize("chunk_rows", [None, pytest.param(1, marks=pytest.mark.slow)], ids=["at once", "in chunks"])
 def test_a_failed_check_stops_the_run_and_nothing_is_written(store: FeatureStore) -> None:
-    store.apply([checked(last, check.that("spend >= 0"), check.that("spend < 9", severity="warn"))])
+    store.apply([with_checks(last, check.that("spend >= 0"), check.that("spend < 9", severity="warn"))])
     add(store, (3, T + 2 * DAY, -1.0), (1, T + 40 * DAY, 10.0))
     before = everything(store)
     for _ in range(2):
@@ -91,10 +91,10 @@ def test_a_failed_check_stops_the_run_and_nothing_is_written(store: FeatureStore
 @pytest.mark.slow
 def test_a_run_goes_through_once_its_check_is_loosened(store: FeatureStore) -> None:
     add(store, (3, T + 2 * DAY, -1.0))
-    store.apply([checked(last, check.that("spend >= 0"))])
+    store.apply([with_checks(last, check.that("spend >= 0"))])
     with pytest.raises(CheckFailed):
         store.materialize(end=T + 4 * DAY)
-    store.apply([checked(last, check.that("spend >= 0", severity="warn"))])
+    store.apply([with_checks(last, check.that("spend >= 0", severity="warn"))])
     [done] = store.materialize(end=T + 4 * DAY)
     assert (done.rows_appended, done.published, store.view("last")["version"]) == (1, 1, 1)
     [outcome] = done.checks
@@ -103,7 +103,7 @@ def test_a_run_goes_through_once_its_check_is_loosened(store: FeatureStore) -> N
 
 @pytest.mark.slow
 def test_outcomes_are_recorded_with_the_snapshot(store: FeatureStore) -> None:
-    store.apply([checked(last, check.that("spend >= 0", severity="warn"), check.rows(at_least=1))])
+    store.apply([with_checks(last, check.that("spend >= 0", severity="warn"), check.rows(at_least=1))])
     add(store, (3, T + 3 * DAY, -1.0))
     [done] = store.materialize(end=T + 4 * DAY)
     snapshot = store.catalog.load_table("features.last_v1").current_snapshot()
@@ -117,7 +117,7 @@ def test_outcomes_are_recorded_with_the_snapshot(store: FeatureStore) -> None:
 
 @pytest.mark.slow
 def test_a_run_that_appends_nothing_is_held_against_the_checks_as_well(store: FeatureStore) -> None:
-    store.apply([checked(last, check.that("spend > 1"))])
+    store.apply([with_checks(last, check.that("spend > 1"))])
     assert [run.checks for run in store.materialize(end=T + 2 * DAY)] == [()]  # materialized that far: nothing to compute
     before = everything(store)
     with pytest.raises(CheckFailed, match=r"1 of 2 rows \(50\.0%\) breaks spend > 1, e\.g\. customer_id=1"):
@@ -127,7 +127,7 @@ def test_a_run_that_appends_nothing_is_held_against_the_checks_as_well(store: Fe
 
 @pytest.mark.slow
 def test_too_few_rows_fail_a_run_that_had_something_to_compute(store: FeatureStore) -> None:
-    store.apply([checked(last, check.rows(at_least=2))])
+    store.apply([with_checks(last, check.rows(at_least=2))])
     [done] = store.materialize("last", end=T + 3 * DAY)
     assert (done.rows_computed, [(one.passed, one.message) for one in done.checks]) == (0, [(True, "the run found nothing new to compute")])
     assert store.view("last")["materialized_through"] == "2026-03-04T00:00:00.000000Z"
@@ -145,7 +145,7 @@ def test_too_few_rows_fail_a_run_that_had_something_to_compute(store: FeatureSto
 
 @pytest.mark.slow
 def test_a_source_that_has_stopped_is_not_fresh(store: FeatureStore) -> None:
-    store.apply([checked(last, check.fresh(within="2d")), checked(counts, check.fresh(within="2d"))])
+    store.apply([with_checks(last, check.fresh(within="2d")), with_checks(counts, check.fresh(within="2d"))])
     done = {run.view: run for run in store.materialize(end=T + 3 * DAY)}
     assert {view: [outcome.passed for outcome in run.checks] for view, run in done.items()} == {"last": [True], "counts": [True]}
     assert done["last"].rows_computed == 0
@@ -157,7 +157,7 @@ def test_a_source_that_has_stopped_is_not_fresh(store: FeatureStore) -> None:
 
 @pytest.mark.slow
 def test_an_older_version_keeps_its_own_checks(store: FeatureStore) -> None:
-    other = FeatureService("other", features=[checked(last, check.that("spend >= 0", severity="warn"))])
+    other = FeatureService("other", features=[with_checks(last, check.that("spend >= 0", severity="warn"))])
     store.apply([other])
     wider = replace(last, features={"spend": "spend", "twice": "spend * 2"}, checks=[check.that("twice >= 0", severity="warn")])
     store.apply([FeatureService("service", features=[wider])])
@@ -169,13 +169,13 @@ def test_an_older_version_keeps_its_own_checks(store: FeatureStore) -> None:
 @pytest.mark.slow
 def test_the_command_line_shows_warnings_and_fails_on_errors(store: FeatureStore, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATURESTORE_HOME", str(home))
-    store.apply([checked(last, check.that("spend >= 0", severity="warn", name="no refunds"))])
+    store.apply([with_checks(last, check.that("spend >= 0", severity="warn", name="no refunds"))])
     add(store, (3, T + 3 * DAY, -1.0))
     shown = run("materialize", "last", "--end", "2026-03-05")
     assert shown.exit_code == 0
     assert "last: no refunds: 1 of 1 row (100.0%) breaks spend >= 0, e.g. customer_id=3" in " ".join(shown.stdout.split())
     assert as_json("show", "views", "last")["checks"] == {"no refunds": "warn"}
-    store.apply([checked(last, check.that("spend >= 0", name="no refunds"))])
+    store.apply([with_checks(last, check.that("spend >= 0", name="no refunds"))])
     refused = run("materialize", "last", "--start", "2026-03-01", "--end", "2026-03-05")
     assert refused.exit_code == 1
     assert "view last: 1 check failed; nothing was written:" in refused.stderr
@@ -186,10 +186,10 @@ def test_the_command_line_shows_warnings_and_fails_on_errors(store: FeatureStore
 def test_the_client_of_a_server_is_told_the_same(store: FeatureStore) -> None:
     add(store, (3, T + 3 * DAY, -1.0))
     with shop.serving(store, jobs=True) as url, connect(url, timeout=60) as remote:
-        remote.apply([checked(last, check.that("spend >= 0"))])
+        remote.apply([with_checks(last, check.that("spend >= 0"))])
         with pytest.raises(CheckFailed, match=r"view last: 1 check failed; nothing was written:\n  1 of 1 row"):
             remote.materialize(["last"], end=T + 4 * DAY)
-        remote.apply([checked(last, check.that("spend >= 0", severity="warn"))])
+        remote.apply([with_checks(last, check.that("spend >= 0", severity="warn"))])
         [done] = remote.materialize(["last"], end=T + 4 * DAY)
     [outcome] = done.checks
     assert (outcome.severity, outcome.passed) == ("warn", False)

@@ -17,7 +17,7 @@ def rows(*days: int) -> pa.Table:
     return pa.table({"k": pa.array(range(len(days)), pa.int64()), "at": pa.array(at, STAMP), "x": pa.array([1.0] * len(days))})
 
 
-def shown(day: int) -> str:
+def day_text(day: int) -> str:
     return (T + timedelta(days=day)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
@@ -32,24 +32,24 @@ def test_the_newest_event_is_that_of_the_source_as_it_is(tmp_path: Path, every: 
         store.apply([FeatureService("svc", features=[view])])
         assert (store.view("v")["newest_event"], store.view("v")["materialized_at"]) == (None, None)
         store.materialize(end=T + timedelta(days=4))
-        assert store.view("v")["newest_event"] == shown(5)
+        assert store.view("v")["newest_event"] == day_text(5)
         store.materialize()
         first = store.view("v")
         store.materialize()
         again = store.view("v")
-        assert first["newest_event"] == again["newest_event"] == shown(5)
+        assert first["newest_event"] == again["newest_event"] == day_text(5)
         assert first["materialized_through"] < again["materialized_through"]
         assert first["materialized_at"] < again["materialized_at"]
         table.append(rows(7))
         store.materialize()
-        assert store.view("v")["newest_event"] == shown(7)
+        assert store.view("v")["newest_event"] == day_text(7)
         # Late events are not newer; what lies in the future has not happened.
         table.append(pa.concat_tables([rows(1), rows(36_500)]))
         store.materialize()
-        assert store.view("v")["newest_event"] == shown(7)
+        assert store.view("v")["newest_event"] == day_text(7)
         table.delete(f"at = '{(T + timedelta(days=7)).isoformat()}'")
         store.materialize()
-        assert store.view("v")["newest_event"] == shown(5)
+        assert store.view("v")["newest_event"] == day_text(5)
 
 
 def test_a_run_that_changes_nothing_commits_nothing(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def year(rows: int) -> pa.Table:
     )
 
 
-def asked(first: int, days: int) -> pa.Table:
+def random_spine(first: int, days: int) -> pa.Table:
     random = np.random.default_rng(first)
     times = START + first * DAY + random.integers(0, days * DAY, 500)
     return pa.table({"key": [f"k{key}" for key in random.integers(0, 52, 500)], "t": pa.array(times, STAMP)})
@@ -98,7 +98,7 @@ def test_a_join_reads_of_s3_the_row_groups_that_it_needs(endpoint: str, tmp_path
             found: list[pa.Table] = []
             kinds: list[type] = []
             for first, days, room in ((200, 7, 1 << 30), (0, 365, 1 << 30), (0, 365, 5_000_000), (0, 365, 0)):
-                spine = spine_in_memory(fit_rows(asked(first, days), plan, "t"), plan)
+                spine = spine_in_memory(fit_rows(random_spine(first, days), plan, "t"), plan)
                 for known in ("now", "then"):
                     with store._runtime.engine.session() as session:
                         pinned = pin(store._runtime, plan)

@@ -49,7 +49,7 @@ def store(tmp_path: Path) -> Iterator[FeatureStore]:
         yield store
 
 
-def trained(store: FeatureStore) -> tuple[str, ...]:
+def training_features(store: FeatureStore) -> tuple[str, ...]:
     """The features that a training set gets."""
     return tuple(store.training_set("churn", SPINE, "t").features)
 
@@ -68,13 +68,13 @@ def just_begun(store: FeatureStore) -> tuple[str, ...]:
 
 
 def test_readers_keep_the_old_version_until_every_view_is_filled(store: FeatureStore) -> None:
-    assert (trained(store), looked_up(store), just_begun(store)) == (BEFORE, BEFORE, BEFORE)
+    assert (training_features(store), looked_up(store), just_begun(store)) == (BEFORE, BEFORE, BEFORE)
     seen: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = []
 
     def look(progress: ViewProgress) -> None:
         online = looked_up(store)
         assert progress.stage != "publish" or just_begun(store) == online
-        seen.append((progress.stage, trained(store), online))
+        seen.append((progress.stage, training_features(store), online))
 
     store.materialize("counts", progress=look)
     assert [stage for stage, *_ in seen].count("compute") > 2
@@ -84,7 +84,7 @@ def test_readers_keep_the_old_version_until_every_view_is_filled(store: FeatureS
     stages = [stage for stage, _, _ in seen]
     assert {online for _, _, online in seen[: stages.index("done")]} == {BEFORE}
     assert {offline for _, offline, _ in seen[: stages.index("publish")]} == {BEFORE}
-    assert (trained(store), looked_up(store), just_begun(store)) == (AFTER, AFTER, AFTER)
+    assert (training_features(store), looked_up(store), just_begun(store)) == (AFTER, AFTER, AFTER)
 
 
 def test_a_backfill_that_broke_off_moves_nobody(store: FeatureStore) -> None:
@@ -98,14 +98,16 @@ def test_a_backfill_that_broke_off_moves_nobody(store: FeatureStore) -> None:
     store.materialize("counts")
     with pytest.raises(KeyboardInterrupt):
         store.materialize("sums", progress=broken("compute", 2))
-    assert (trained(store), looked_up(store), just_begun(store)) == (BEFORE, BEFORE, BEFORE)
+    assert (training_features(store), looked_up(store), just_begun(store)) == (BEFORE, BEFORE, BEFORE)
     waiting = next(step for step in store.plan([new]).steps if step.name == "sums")
     assert re.fullmatch(r"waits for its backfill, which was interrupted or is running: [1-9]\d* rows are ready", waiting.reason)
     with pytest.raises(KeyboardInterrupt):
         store.materialize("sums", progress=broken("publish", 1))
-    assert (trained(store), looked_up(store), just_begun(store)) == (AFTER, BEFORE, BEFORE), "the table is whole, the online store is not"
+    assert (training_features(store), looked_up(store), just_begun(store)) == (AFTER, BEFORE, BEFORE), (
+        "the table is whole, the online store is not"
+    )
     store.materialize("sums")
-    assert (trained(store), looked_up(store), just_begun(store)) == (AFTER, AFTER, AFTER)
+    assert (training_features(store), looked_up(store), just_begun(store)) == (AFTER, AFTER, AFTER)
 
 
 def test_served_over_http(store: FeatureStore) -> None:

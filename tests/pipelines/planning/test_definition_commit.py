@@ -22,7 +22,7 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def recorded(store: FeatureStore) -> str | None:
+def recorded_commit(store: FeatureStore) -> str | None:
     runtime = Runtime(store.settings)
     commit = definitions.read_registry(runtime).get("view", "v").commit
     runtime.close()
@@ -37,7 +37,7 @@ def test_the_commit_is_recorded(tmp_path: Path) -> None:
         load_source(store, "raw.t", pa.table({"k": [1], "x": [1], "at": pa.array([0], STAMP)}))
         file.write_text(TEXT.replace("FEATURE", "x"))
         store.apply(str(folder))
-        assert recorded(store) is None
+        assert recorded_commit(store) is None
         git(folder, "init", "-q")
         git(folder, "add", ".")
         git(folder, "commit", "-qm", "one")
@@ -45,8 +45,8 @@ def test_the_commit_is_recorded(tmp_path: Path) -> None:
         git(folder, "commit", "-qam", "two")
         store.apply(str(folder))
         commit = git(folder, "rev-parse", "HEAD")
-        assert recorded(store) == commit
+        assert recorded_commit(store) == commit
         file.write_text(TEXT.replace("FEATURE", "x + 2"))
         store.apply(str(folder))
-        assert recorded(store) == f"{commit}-dirty"
+        assert recorded_commit(store) == f"{commit}-dirty"
         assert store.view("v").definition.get(definitions.COMMIT) is None

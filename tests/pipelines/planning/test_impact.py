@@ -30,7 +30,7 @@ def size(store: FeatureStore, table: str) -> int:
     return sum(task.file.file_size_in_bytes for task in store.catalog.load_table(table).scan().plan_files())
 
 
-def registered(store: FeatureStore, version: str, service: str = "churn") -> None:
+def register_model(store: FeatureStore, version: str, service: str = "churn") -> None:
     """What logging and registering a model leaves behind."""
     trained = store.training_set(service, SPINE, "t", name=f"set_{version}")
     event = model_events.Event("registered", "churn", version, "m-1", "run", trained.id, trained.snapshots)
@@ -113,8 +113,8 @@ def test_a_new_version_shows_how_its_sql_differs(store: FeatureStore) -> None:
 def test_models_of_older_versions_are_named(store: FeatureStore) -> None:
     store.apply([churn, FeatureService("other", features=[profile])])
     store.materialize()
-    registered(store, "1")
-    registered(store, "2", service="other")
+    register_model(store, "1")
+    register_model(store, "2", service="other")
     plan = store.plan([moved])
     assert step(plan, "view", "counts").models == ("churn/1",)
     assert step(plan, "service", "churn").models == ("churn/1",)

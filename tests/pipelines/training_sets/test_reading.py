@@ -23,7 +23,7 @@ ROWS = 150_000
 
 @pytest.mark.slow
 def test_from_a_disk(own_shop: FeatureStore) -> None:
-    made = built(own_shop)
+    made = build(own_shop)
     hold_rows(made)
     hold_files(own_shop, made)
     far = hold_server(own_shop, made)
@@ -35,14 +35,14 @@ def test_from_s3(tmp_path: Path) -> None:
     with server() as endpoint:
         settings: dict[str, Any] = {"warehouse": "s3://lake/warehouse", "catalog": connection(endpoint, tmp_path)}
         with shop.open_shop(tmp_path / "home", **settings) as store:
-            made = built(store)
+            made = build(store)
             hold_rows(made)
             hold_files(store, made)
             far = hold_server(store, made)
             assert far[0].startswith("s3://lake/warehouse/training_sets/plain/")
 
 
-def built(store: FeatureStore) -> TrainingSet:
+def build(store: FeatureStore) -> TrainingSet:
     """Customers in turn, of whom one is unknown and the others have a row of every type."""
     keys = pa.array([row % 3 for row in range(ROWS)], pa.int64())
     spine = pa.table({"customer_id": keys, "number": range(ROWS), "at": pa.array([shop.days(1)] * ROWS, shop.TIME)})

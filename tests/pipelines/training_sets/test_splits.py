@@ -39,7 +39,7 @@ def build(store: FeatureStore, split: Any, by: Any = None, rows: int = ROWS) -> 
     return store.training_set("people", spine(rows), "t", split=split, by=by)
 
 
-def expected(texts: list[str | None], shares: list[tuple[str, float]]) -> str:
+def expected_part(texts: list[str | None], shares: list[tuple[str, float]]) -> str:
     """The documented formula in plain Python."""
     content = "\x1f".join("\x00" if text is None else text for text in texts).encode()
     place = int.from_bytes(hashlib.md5(content, usedforsecurity=False).digest()[8:], "little") / 2**64
@@ -59,7 +59,7 @@ def test_equal_keys_are_in_one_part_which_the_formula_tells(store: FeatureStore,
     assert sum(map(len, found.values())) == ROWS
     for part, rows in found.items():
         keys = [[None if row[column] is None else str(row[column]) for column in columns] for row in rows]
-        assert {expected(key, list(shares.items())) for key in keys} <= {part}
+        assert {expected_part(key, list(shares.items())) for key in keys} <= {part}
         assert made.manifest["split"]["rows"][part] == len(rows)
     if by is None:
         assert 0.6 < len(found["train"]) / ROWS < 0.8
