@@ -27,7 +27,8 @@ class FeatureRows:
     """The columns of keys, request fields and features by name, and the snapshots of the feature tables.
 
     `sent` has the features from the caller. `as_of` is the time of each row; None: the time of the lookup.
-    `status` has, for features that were looked up online, the status of each row by view.
+    `status` has, for features that were looked up online, the status of each row by view, and `watermarks` (microseconds) those of the
+    feature tables.
     """
 
     columns: Mapping[str, Values]
@@ -35,6 +36,7 @@ class FeatureRows:
     sent: SentFeatures = field(default_factory=dict)
     as_of: pa.ChunkedArray | None = None
     status: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    watermarks: Mapping[str, int | None] = field(default_factory=dict)
 
 
 def look_up_online(store: FeatureStore, stamp: Stamp, rows: Sequence[Mapping[str, Any]]) -> FeatureRows:
@@ -54,7 +56,7 @@ def look_up_online(store: FeatureStore, stamp: Stamp, rows: Sequence[Mapping[str
     sent = {name for row in rows for name in row}.intersection(plan.feature_names)
     given = {name: [row.get(name) for row in rows] for name in sent}
     columns = with_overrides(store, stamp, {**own, **looked_up}, given)
-    return FeatureRows(columns, response.snapshots, _without_missing(given), status=response.status)
+    return FeatureRows(columns, response.snapshots, _without_missing(given), status=response.status, watermarks=response.watermarks)
 
 
 def join_as_of(

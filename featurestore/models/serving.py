@@ -12,7 +12,7 @@ from typing import Any
 
 from featurestore.errors import FeatureStoreError, RequestError, near
 from featurestore.masking import logger_of
-from featurestore.models import locate_store, model_versions, predict, tracking
+from featurestore.models import locate_store, model_versions, output_types, predict, tracking
 from featurestore.models.answers import Answers
 from featurestore.models.bundle import Native
 from featurestore.models.mlflow_client import asking, local_path, mlflow
@@ -22,6 +22,7 @@ from featurestore.models.time_limits import TRANSFER_SECONDS, limited
 from featurestore.models.values import to_predictions
 from featurestore.pipelines.prediction import Prediction
 from featurestore.store import FeatureStore
+from featurestore.values import times
 
 logger = logger_of(__name__)
 
@@ -52,6 +53,17 @@ class LoadedModel:
         """The model's stamp."""
         return self._native.stamp
 
+    @property
+    def output_type(self) -> tuple[str, int | None]:
+        """What the model predicts, as `output_types.output_type`."""
+        return output_types.output_type(self._native)
+
+    @property
+    def model_id(self) -> str | None:
+        """The id of the logged model in MLflow; None for one of an MLflow before version 3."""
+        identifier: str | None = self._native.model.metadata.model_id
+        return identifier
+
     def predict(self, records: Sequence[Mapping[str, Any]], params: Mapping[str, Any] | None = None) -> Prediction:
         """Predict for records of keys and request fields; features in a record override looked-up features. `params` are those of the
         signature of the model.
@@ -60,13 +72,31 @@ class LoadedModel:
         """
         self._check(records)
         if not records:
-            return Prediction([], self.name, self.version, {})
+            return Prediction([], self.name, self.version, {}, model_id=self.model_id)
         complete = self._native.check_params(params)
         answer, looked_up = predict.predict_online(self._native, self._store, records, params=complete)
         predictions = to_predictions(answer)
         predict.check_count(predictions, len(records))
-        status = {label: list(states) for label, states in looked_up.status.items()}
-        return Prediction(predictions, self.name, self.version, dict(looked_up.snapshots), status)
+        status: dict[str, list[str | None]] = {label: list(states) for label, states in looked_up.status.items()}
+        through = {table: None if at is None else times.moment(at) for table, at in looked_up.watermarks.items()}
+        return Prediction(
+            predictions, self.name, self.version, dict(looked_up.snapshots), status, model_id=self.model_id, watermarks=through
+        )
+
+    def positional_names(self, width: int) -> Sequence[str]:
+        """The names of the values of a row without names, in the order of MLflow's signature: keys and request fields, then features.
+
+        Raises: RequestError for a width that is neither that of the keys and request fields, nor that of all columns.
+        """
+        plan = self.stamp.plan
+        needed = [*plan.entity_columns, *(name for name, _ in plan.request)]
+        known = [*needed, *plan.feature_names]
+        if width not in (len(needed), len(known)):
+            raise RequestError(
+                f"rows without names have {width} values, but model {self.name} takes {len(needed)} ({', '.join(needed)}), or {len(known)}"
+                " with all its features; send rows with names"
+            )
+        return known[:width]
 
     def _check(self, records: Sequence[Mapping[str, Any]]) -> None:
         known = self.stamp.plan.column_names

@@ -36,9 +36,9 @@ Counts = list[tuple[tuple[str, str], int]]
 """How many entities have which status, by (label of the view, status)."""
 
 
-def count_statuses(status: Mapping[str, Sequence[str]]) -> Counts:
+def count_statuses(status: Mapping[str, Sequence[str | None]]) -> Counts:
     """How many entities have which status, of the statuses by view of an answer."""
-    return [((view, state), states.count(state)) for view, states in status.items() for state in dict.fromkeys(states)]
+    return [((view, state), states.count(state)) for view, states in status.items() for state in dict.fromkeys(states) if state]
 
 
 class Answer(NamedTuple):

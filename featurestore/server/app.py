@@ -33,7 +33,9 @@ from featurestore.server.large.reader import LargeBodies
 from featurestore.server.load import LoadMiddleware
 from featurestore.server.metrics import Metrics, MetricsMiddleware
 from featurestore.server.middleware import Authorization, BodyLimitMiddleware, ErrorMiddleware, TokenMiddleware
-from featurestore.server.models import Models
+from featurestore.server.models.inference import InferenceProtocol
+from featurestore.server.models.predictor import Predictor
+from featurestore.server.models.routes import Models
 from featurestore.server.online import Online
 from featurestore.server.online_watch import OnlineWatch
 from featurestore.server.predictions import Predictions
@@ -75,8 +77,8 @@ def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
     jobs = Jobs(jobs_path(store.settings))
     large_bodies = LargeBodies()
     workers = Workers(store.settings)
-    models = Models(store, Predictions(store.settings), metrics)
-    warm_up = WarmUp(store, models.load_aliased)
+    predictor = Predictor(store, Predictions(store.settings), metrics)
+    warm_up = WarmUp(store, predictor.load_aliased)
     admission = Admission(store.settings.host, store.settings.allowed_hosts)
     authorization = Authorization(store.settings.token.reveal()) if store.settings.token else None
     middleware = [
@@ -105,11 +107,12 @@ def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
             *Docs().routes(),
             *Health(store, metrics, warm_up).routes(),
             *engine_routes,
-            *models.routes(),
+            *Models(store, predictor).routes(),
+            *InferenceProtocol(settings, predictor).routes(),
         ],
         middleware=middleware,
         exception_handlers=dict(HANDLERS),
-        lifespan=_lifespan(store, OnlineWatch(store, jobs), large_bodies, workers, evaluations, models, warm_up, reader, close_store),
+        lifespan=_lifespan(store, OnlineWatch(store, jobs), large_bodies, workers, evaluations, predictor, warm_up, reader, close_store),
         docs_url=None,
         redoc_url=None,
     )
@@ -152,7 +155,7 @@ def _lifespan(
     large_bodies: LargeBodies,
     workers: Workers,
     evaluations: Evaluations,
-    models: Models,
+    predictor: Predictor,
     warm_up: WarmUp,
     reader: AsyncReader | None,
     close_store: bool,
@@ -173,7 +176,7 @@ def _lifespan(
             await reader.close()
         await workers.close()
         await run_in_threadpool(warm_up.stop)
-        models.close()
+        predictor.close()
         await run_in_threadpool(evaluations.close)
         await run_in_threadpool(large_bodies.close)
         if close_store:

@@ -10,15 +10,18 @@ from featurestore.models.health import check_tracking, is_installed
 from featurestore.records.health import served_verbs
 from featurestore.server import docs
 from featurestore.server.metrics import Metrics
+from featurestore.server.responses.inference import ServerLive, ServerReady
 from featurestore.server.routing import get
 from featurestore.server.warm_up import WarmUp
 from featurestore.store import FeatureStore
 
-OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", *docs.PATHS)
+LIVE, READY = "/v2/health/live", "/v2/health/ready"
+"""The probes of the Open Inference Protocol."""
+OPEN_PATHS = ("/healthz", "/readyz", LIVE, READY, "/openapi.json", *docs.PATHS)
 """Paths that need no token: probes have none, and the description of the API is not secret."""
 MODEL_SECONDS = 0.5
 """How long a probe waits for the first check of MLflow."""
-UNLIMITED_PATHS = ("/healthz", "/readyz", "/metrics")
+UNLIMITED_PATHS = ("/healthz", "/readyz", LIVE, READY, "/metrics")
 """Paths that are answered however many requests run."""
 _SHOWN_DETAILS = ("lost", "filling")
 """The error details that /readyz shows: tables that the online store has lost, and the progress of filling it."""
@@ -37,12 +40,23 @@ class Health:
         return [
             get("/healthz", self.healthz, "health", response_model=dict[str, str]),
             get("/readyz", self.readyz, "health", response_model=dict[str, str]),
+            get(LIVE, self.live, "health", response_model=ServerLive),
+            get(READY, self.ready, "health", response_model=ServerReady),
             get("/metrics", self.metrics, "health", response_class=Response),
         ]
 
     async def healthz(self) -> dict[str, str]:
         """Whether the process responds to requests."""
         return {"status": "ok"}
+
+    async def live(self) -> dict[str, bool]:
+        """Whether the process responds to requests."""
+        return {"live": True}
+
+    def ready(self) -> dict[str, bool]:
+        """Whether the server can answer requests; 503 as `/readyz` if it cannot."""
+        self.readyz()
+        return {"ready": True}
 
     def readyz(self) -> dict[str, str]:
         """The state of each component that the server depends on, and of each function that it serves.

@@ -2,17 +2,15 @@
 
 import asyncio
 import hmac
-import re
-import uuid
 from collections.abc import Collection, Mapping
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from featurestore.masking import logger_of
+from featurestore.server import request_ids
 from featurestore.server.error_body import document
 from featurestore.server.errors import response
 from featurestore.server.jobs import memory
@@ -20,8 +18,6 @@ from featurestore.server.logs import printable
 from featurestore.values.humanize import format_size
 
 log = logger_of(__name__)
-
-_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 class ErrorMiddleware:
@@ -53,8 +49,7 @@ class ErrorMiddleware:
             message = "the server stopped before this request finished; send it again when the server has restarted"
             await response(503, document("NotReady", message))(scope, receive, send)
         except Exception as failed:
-            client_id = Headers(scope=scope).get("x-request-id", "")
-            request_id = client_id if _ID.fullmatch(client_id) else uuid.uuid4().hex
+            request_id = request_ids.request_id_of(scope)
             log.exception("request %s: %s %s failed", request_id, scope["method"], printable(scope["path"]))
             if started:
                 # Part of the response was sent: only a broken connection tells the client that the rest is missing.
@@ -68,7 +63,7 @@ class ErrorMiddleware:
             else:
                 status, kind = 500, "InternalError"
                 message = f"internal error of the server; see its log for request id {request_id}"
-            answer = response(status, document(kind, message, {"request_id": request_id}), {"X-Request-Id": request_id})
+            answer = response(status, document(kind, message, {"request_id": request_id}), {request_ids.HEADER: request_id})
             await answer(scope, receive, send)
 
 

@@ -19,6 +19,7 @@ NOISY = (
     "docs/from-databricks.md",
     "docs/lookups.md",
     "docs/models.md",
+    "docs/predictions.md",
     "docs/quickstart.md",
     "docs/reading.md",
 )

@@ -51,7 +51,10 @@ def modelled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def test_a_client_and_the_command_line_get_the_same(modelled: Served, tmp_path: Path) -> None:
     answer = modelled.http.post(URL, json={"dataframe_records": [RECORD]}).json()
     with connect(modelled.url) as remote:
-        assert remote.predict("spender", [RECORD]) == remote.predict("spender", [RECORD], alias="champion") == answer
+        asked = remote.predict("spender", [RECORD]), remote.predict("spender", [RECORD], alias="champion")
+        ids = {answer.pop("request_id"), *(prediction.request_id for prediction in asked)}
+        assert [{**prediction.to_dict(), "request_id": None} for prediction in asked] == [{**answer, "request_id": None}] * 2
+        assert len(ids) == 3
     rows = tmp_path / "rows.parquet"
     pq.write_table(pa.Table.from_pylist([RECORD] * 3), rows)
     found = as_json("score", "models:/spender/2", "--spine", str(rows), "--at", "online", "--url", modelled.url)

@@ -10,7 +10,7 @@ from featurestore import FeatureStore
 from featurestore.errors import NotReady
 from featurestore.server import warm_up
 from featurestore.server.metrics import SHARED_FOLDER
-from featurestore.server.models import Models
+from featurestore.server.models.predictor import Predictor
 from featurestore.server.warm_up import WarmUp
 from tests.server.conftest import serve
 from tests.server.test_errors import error_of
@@ -38,7 +38,7 @@ def loading(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loading]:
 
 
 def test_a_probe_says_so_until_models_are_loaded(own_shop: FeatureStore, loading: Loading, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Models, "load_aliased", lambda _, stopped: loading.load(stopped))
+    monkeypatch.setattr(Predictor, "load_aliased", lambda _, stopped: loading.load(stopped))
     with serve(own_shop) as served:
         assert loading.begun.wait(30)
         error = error_of(served.http.get("/readyz"), 503, "NotReady")

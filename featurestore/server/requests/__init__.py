@@ -11,7 +11,8 @@ from featurestore.server.requests.jobs import (
     RepairBody,
     VerificationBody,
 )
-from featurestore.server.requests.online import InvocationBody, OnlineBody
+from featurestore.server.requests.online import OnlineBody
+from featurestore.server.requests.predictions import InferenceBody, InvocationBody
 from featurestore.server.requests.tables import LookupFields, LookupTrainingSetBody, TableBody, WriteBody, WriteFields
 from featurestore.server.requests.training_sets import JoinBody, JoinFields, TrainingSetBody, TrainingSetFields
 
@@ -20,6 +21,7 @@ __all__ = [
     "Body",
     "ComparisonBody",
     "DefinitionsBody",
+    "InferenceBody",
     "InvocationBody",
     "JoinBody",
     "JoinFields",

@@ -35,11 +35,29 @@ class Model(Answer):
     at: str
 
 
+class Arm(Answer):
+    """A version that predicted for some of the rows, and what it read."""
+
+    version: str | None
+    model_id: str | None
+    snapshots: dict[str, str | None]
+    watermarks: dict[str, str | None]
+
+
 class Predictions(Answer):
-    """One prediction for each row, with the model and the snapshots used. `status` has one for each row, by view."""
+    """One prediction for each row, with the model, the snapshots and the watermarks used. `status` has one for each row, by view.
+
+    If the traffic is split, `arms` has the alias that answered each row, `answered_by` the version behind each alias, and `version` and
+    `model_id` are null if there was more than one.
+    """
 
     predictions: list[Any]
     model: str
     version: str | None
+    model_id: str | None = Field(None, description="id of the logged model in MLflow")
+    request_id: str = Field(description="the header X-Request-ID if it was sent, else made by the server")
     snapshots: dict[str, str | None]
-    status: dict[str, list[Status]] = Field(default_factory=dict)
+    watermarks: dict[str, str | None] = Field(description="time through which each feature table was materialized")
+    status: dict[str, list[Status | None]] = Field(default_factory=dict)
+    arms: list[str] | None = None
+    answered_by: dict[str, Arm] | None = None

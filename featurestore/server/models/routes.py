@@ -1,0 +1,70 @@
+"""Predictions over HTTP: a request has keys, and the features are looked up in the versions that the model was trained on."""
+
+from dataclasses import replace
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from featurestore.pipelines.prediction import Prediction
+from featurestore.server import json_body, responses
+from featurestore.server.bounds import check_entities
+from featurestore.server.models.predictor import Predictor, Question, Selection
+from featurestore.server.request_ids import request_id_of
+from featurestore.server.requests import InvocationBody
+from featurestore.server.requests.body import Record
+from featurestore.server.requests.predictions import NamesOf
+from featurestore.server.routing import BareRoute, body_of, get, post, schema_of
+from featurestore.store import FeatureStore
+from featurestore.values import json_encoding
+from featurestore.values.result import to_dicts
+
+TAG = "models"
+PATH = "/v1/models/{name}/invocations"
+VERSION = "version of the model; defaults to the one with the alias of the setting `default_alias`, or else the only one"
+
+NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}, "description": "name of the registered model"}
+ALIAS = {"name": "alias", "in": "query", "schema": {"type": "string"}, "description": "alias of a version, instead of `version`"}
+PARAMETERS = [NAME, {"name": "version", "in": "query", "schema": {"type": "string"}, "description": VERSION}, ALIAS]
+
+
+class Models:
+    """The routes that list models and predict with them in MLflow's scoring protocol."""
+
+    def __init__(self, store: FeatureStore, predictor: Predictor) -> None:
+        self._store, self._predictor = store, predictor
+
+    def routes(self) -> list[APIRoute]:
+        """The routes of models."""
+        openapi = {"parameters": PARAMETERS, **body_of(("application/json", schema_of(InvocationBody)))}
+        documented: dict[int, dict[str, Any]] = {200: {"model": responses.Predictions}}
+        return [
+            get("/v1/models", self.list_models, TAG, response_model=list[responses.Model]),
+            post(PATH, self.invoke_model, TAG, kind=BareRoute, responses=documented, openapi_extra=openapi),
+        ]
+
+    def list_models(self) -> list[dict[str, Any]]:
+        """Every version of every model that was logged with a training set, newest first."""
+        return to_dicts(self._store.models())
+
+    async def invoke_model(self, request: Request) -> Response:
+        """Predict for rows of keys and request fields. Features in the request override the looked-up ones.
+
+        The model is loaded at its first request and kept in memory. 503 if MLflow is not installed, if too many predictions are running,
+        or if the model took too long.
+        """
+        body = await json_body.read(request, InvocationBody)
+        request_id = request_id_of(request.scope)
+        limit = self._store.settings.entities_limit
+
+        def rows(names_of: NamesOf) -> list[Record]:
+            found = body.rows(names_of)
+            check_entities(len(found), limit, "records")
+            return found
+
+        def encode(prediction: Prediction) -> bytes:
+            return json_encoding.dumps(replace(prediction, request_id=request_id).to_dict())
+
+        query = request.query_params
+        selected = Selection(request.path_params["name"], query.get("version"), query.get("alias"))
+        return await self._predictor.answer(request, selected, Question(rows, body.params, request_id, encode))
