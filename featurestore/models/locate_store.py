@@ -40,7 +40,7 @@ def find_store(stamp: Stamp, store: FeatureStore | None = None, places: Mapping[
     A store is configured if `featurestore.toml` or FEATURESTORE_* variables set one of PLACES. Raises: Conflict if its feature tables are
     not those of the training; NotReady if it cannot be reached.
     """
-    located = store if store is not None else FeatureStore(settings=_settings(stamp, places or {}))
+    located = store if store is not None else FeatureStore(settings=store_settings(stamp.store, "the model was trained", places))
     check_store(located, stamp)
     return located
 
@@ -63,17 +63,21 @@ def check_store(store: FeatureStore, stamp: Stamp) -> None:
 _HINT = "select the right one by settings (FEATURESTORE_HOME, FEATURESTORE_CATALOG), store=, or load_model's model_config"
 
 
-def _settings(stamp: Stamp, places: Mapping[str, Any]) -> Settings:
-    requested = {name: value for name, value in places.items() if value is not None}
+def store_settings(described: Mapping[str, Any], what: str, places: Mapping[str, Any] | None = None) -> Settings:
+    """The settings of `places`, else the configured ones, else those that `describe_store` described; `what` was done with the store.
+
+    Raises: NotReady if those need credentials, or there is no such store here.
+    """
+    requested = {name: value for name, value in (places or {}).items() if value is not None}
     if requested:
         return load_settings(**requested)
     configured = load_settings()
     if configured.model_fields_set & set(LOCATION_SETTINGS):
         return configured
-    hint = {name: stamp.store[name] for name in LOCATION_SETTINGS if name in stamp.store}
-    if not stamp.store["complete"]:
-        raise NotReady(f"the model was trained with the store at {hint['catalog']}, which needs credentials; {_HINT}")
+    hint = {name: described[name] for name in LOCATION_SETTINGS if name in described}
+    if not described["complete"]:
+        raise NotReady(f"{what} with the store at {hint['catalog']}, which needs credentials; {_HINT}")
     scheme, _, database = str(hint["catalog"].get("uri", "")).partition(":///")
     if scheme == "sqlite" and not Path(database).exists():
-        raise NotReady(f"the model was trained with the store in {hint['home']}, which does not exist here; {_HINT}")
+        raise NotReady(f"{what} with the store in {hint['home']}, which does not exist here; {_HINT}")
     return load_settings(**hint)

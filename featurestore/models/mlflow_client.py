@@ -27,10 +27,19 @@ artifact_repository: Any = import_module(_REPOSITORIES)
 
 # MLflow reports unknown aliases and unreadable URIs as invalid parameters.
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
+STAGED_VERSIONS = 1000
+"""Versions of a model among which those with a stage are looked for."""
 UNAVAILABLE = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 """Codes of errors of a server that does not respond, or not as MLflow."""
+LATEST = "latest"
+"""MLflow's word for the newest version in an address; any other word there is a stage."""
 _PART = r"[^/@\s](?:[^/@]*[^/@\s])?"
 _ADDRESS = re.compile(rf"models:/+{_PART}([/@]{_PART})?|runs:/+{_PART}/.+", re.DOTALL)
+_OF_STAGE = re.compile(rf"models:/+(?P<name>{_PART})/(?P<stage>(?!{LATEST}$){_PART})", re.IGNORECASE)
+
+
+# It has the code of an unavailable server.
+_EMPTY_STAGE = "No versions of model"
 
 
 @contextmanager
@@ -47,6 +56,9 @@ def asking(kind: str, name: str, uri: str | None = None) -> Iterator[None]:
             raise RequestError(
                 f"{name} is not the address of a model; write models:/name/1, models:/name@alias, models:/m-... or runs:/<run id>/model"
             ) from error
+        stage = _OF_STAGE.fullmatch(name)
+        if stage is not None and not stage["stage"].isdigit() and (error.error_code in ABSENT or str(error).startswith(_EMPTY_STAGE)):
+            raise no_such_stage(stage["name"], stage["stage"], uri) from error
         if error.error_code not in ABSENT:
             raise NotReady(f"{place(uri)} did not respond to a request for {kind} {name}: {error}") from error
         raise NotFound(kind, name, _registered_addresses(name, uri), place(uri)) from error
@@ -62,6 +74,22 @@ def local_path(model_uri: str) -> str:
 def place(uri: str | None = None) -> str:
     """MLflow with its address, without passwords; `uri` None: the tracking address in use."""
     return f"MLflow at {without_secrets(uri or mlflow.get_tracking_uri())}"
+
+
+def no_such_stage(name: str, stage: str, uri: str | None = None) -> NotFound:
+    """The error for the address of a stage in which a model has no version, with the stages that have one. Raises: as `asking`."""
+    with asking("model", name, uri):
+        mlflow.MlflowClient(uri).get_registered_model(name)
+        versions = mlflow.MlflowClient(uri).search_model_versions(name_filter(name), max_results=STAGED_VERSIONS)
+    stages = {str(version.current_stage) for version in versions} - {"None"}
+    where = f"model {name}; MLflow advises aliases, as in models:/{name}@champion, instead of stages"
+    return NotFound("version in stage", stage, stages, where)
+
+
+def name_filter(name: str) -> str:
+    """The filter of MLflow's searches for a registered model of this name."""
+    quote = '"' if "'" in name else "'"
+    return f"name = {quote}{name}{quote}"
 
 
 def _registered_addresses(name: str, uri: str | None) -> list[str]:

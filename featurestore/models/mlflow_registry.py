@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from featurestore.models.mlflow_client import mlflow
+from featurestore.models.mlflow_client import mlflow, name_filter
 from featurestore.models.stamp import PREFIX, snapshot_tag
 
 PAGE = 1000
@@ -13,7 +13,9 @@ TRAINING_SET = f"{PREFIX}.training_set"
 
 @dataclass(frozen=True)
 class Stamped:
-    """A logged model or a version with a stamp, by its tags. `stage` is "None" for a version without one."""
+    """A logged model or a version with a stamp, by its tags. `stage` is "None" for a version without one. `metrics` are those that MLflow
+    keeps with the logged model.
+    """
 
     name: str
     version: str | None
@@ -22,6 +24,7 @@ class Stamped:
     training_set: str
     snapshots: Mapping[str, int | None]
     stage: str = "None"
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,7 @@ class MlflowRegistry:
 
     def read(self) -> MlflowModels:
         """All stamped models, their versions and aliases. The cost is that of the logged models and of the versions that changed."""
-        logged = {
-            model.model_id: _stamp_of(model.name, None, model.model_id, model.source_run_id, model.tags)
-            for model in self._search_logged_models()
-        }
+        logged = {model.model_id: _stamp_of(model) for model in self._search_logged_models()}
         models = {model.name: model for model in _pages(self._client.search_registered_models)}
         self._read_versions(models)
         found = {(name, str(one.version)): one for name, versions in self._versions.items() for one in versions}
@@ -108,12 +108,6 @@ class MlflowRegistry:
         self._update_times = {name: _update_time(model) for name, model in models.items()}
 
 
-def name_filter(name: str) -> str:
-    """The filter of MLflow's searches for a registered model of this name."""
-    quote = '"' if "'" in name else "'"
-    return f"name = {quote}{name}{quote}"
-
-
 def snapshots_of(tags: Mapping[str, str]) -> dict[str, int | None]:
     """The snapshots in the tags of a stamp, by feature table without its namespace."""
     prefix = snapshot_tag("")
@@ -121,8 +115,11 @@ def snapshots_of(tags: Mapping[str, str]) -> dict[str, int | None]:
     return {table: int(value) if value.isdigit() else None for table, value in found.items()}
 
 
-def _stamp_of(name: str, version: str | None, model_id: str | None, run_id: str | None, tags: Mapping[str, str]) -> Stamped:
-    return Stamped(name, version, model_id, run_id, tags[TRAINING_SET], snapshots_of(tags))
+def _stamp_of(model: Any) -> Stamped:
+    newest = sorted(model.metrics or (), key=lambda metric: (metric.timestamp, metric.step or 0))
+    metrics = {metric.key: metric.value for metric in newest}
+    known = (model.model_id, model.source_run_id, model.tags[TRAINING_SET], snapshots_of(model.tags))
+    return Stamped(model.name, None, *known, metrics=metrics)
 
 
 def _version(
@@ -134,14 +131,17 @@ def _version(
     """
     own = (*key, version.model_id or None, version.run_id or None)
     stage = str(version.current_stage or "None")
+    origin: Stamped | None = logged.get(version.model_id or "") or logged.get(str(version.source).rpartition("/")[2])
     if TRAINING_SET in version.tags:
-        return Stamped(*own, version.tags[TRAINING_SET], snapshots_of(version.tags), stage)
-    origin: Stamped | None = logged.get(version.model_id or "")
+        metrics = {} if origin is None else origin.metrics
+        return Stamped(*own, version.tags[TRAINING_SET], snapshots_of(version.tags), stage, metrics)
     if origin is None and depth < 10 and str(version.source).startswith("models:/"):
         name, _, number = str(version.source).removeprefix("models:/").rpartition("/")
         copied = versions.get((name, number))
         origin = logged.get(number) if copied is None else _version((name, number), copied, logged, versions, depth + 1)
-    return None if origin is None else Stamped(*own[:2], origin.model_id, origin.run_id, origin.training_set, origin.snapshots, stage)
+    if origin is None:
+        return None
+    return Stamped(*own[:2], origin.model_id, origin.run_id, origin.training_set, origin.snapshots, stage, origin.metrics)
 
 
 def _update_time(model: Any) -> int:

@@ -1,6 +1,5 @@
 """Log a model to MLflow: save the native model with its flavor, then stamp its artifacts, tags and run."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,11 +8,12 @@ from typing import Any
 
 from featurestore.errors import NotReady, RequestError
 from featurestore.models import bundle, locate_store, store_access, tracking
+from featurestore.models.dataset import training_dataset
 from featurestore.models.features import MISSING
 from featurestore.models.flavor import METHOD_OPTION, Flavor, check_categories, check_method, find_flavor, reads_by_name, takes_method
 from featurestore.models.inputs import choose_inputs
 from featurestore.models.mlflow_client import UNAVAILABLE, mlflow, place
-from featurestore.models.signature import serving_signature
+from featurestore.models.signature import example_of_keys, serving_signature
 from featurestore.models.stamp import Stamp
 from featurestore.models.time_limits import TRANSFER_SECONDS, limited
 from featurestore.pipelines.training_sets.training_set import TrainingSet
@@ -42,9 +42,10 @@ def log_model(
     """Log a model to MLflow with the stamp of its training set, in the active run or a new one.
 
     `flavor` is a module of MLflow's, by default that of the model's class. `inputs` are the names of the model's columns, if the model
-    does not have them. `input_example` has keys and request fields. `missing` says what to do with keys without features: score them with
-    NULLs ("nan"), or raise an error ("error"). `pyfunc_predict_fn` is the model's method to call, such as "predict_proba". `store` is by
-    default the training set's. Other arguments are passed to the flavor's save_model. Returns MLflow's ModelInfo.
+    does not have them. `input_example` has keys and request fields; its columns that the service does not have are left
+    out. `missing` says what to do with keys without features: score them with NULLs ("nan"), or raise an error ("error").
+    `pyfunc_predict_fn` is the model's method to call, such as "predict_proba". `store` is by default the training set's. Other arguments
+    are passed to the flavor's save_model. Returns MLflow's ModelInfo.
     Raises: RequestError if the model reads a column that cannot be looked up, does not name its columns, or lacks the method; Conflict if
     the store is not the training set's; NotReady within seconds if MLflow does not respond.
     """
@@ -62,10 +63,11 @@ def log_model(
         stamp = make_stamp(
             model, training_set, signature, used_store, inputs=inputs, missing=missing, predict_fn=method, by_name=reads_by_name(chosen)
         )
+        example = None if input_example is None else example_of_keys(input_example, stamp.plan)
         locate_store.check_store(used_store, stamp)
         with _telling_what_to_do(training_set), limited(TRANSFER_SECONDS):
             tracking.use_tracking_to_log(used_store.settings)
-            stamped = _Stamped(chosen, model, stamp, training_set.manifest, signature, input_example)
+            stamped = _Stamped(chosen, model, stamp, training_set.manifest, signature, example)
             with _run(name or training_set.name) as run_id:
                 info = _log(stamped, name or training_set.name, registered_model_name, kwargs)
                 _record(used_store, info, run_id, stamp, name or training_set.name, registered_model_name, metrics or {})
@@ -110,20 +112,8 @@ def make_stamp(
 
 def record_input(run_id: str, training_set: TrainingSet, stamp: Stamp, model_id: str) -> None:
     """Log the training set as a dataset input of the run, and the model as trained on it."""
-    snapshots = {view["table"]: view["snapshot_id"] for view in stamp.views.values()}
-    part, rows = training_set.part, training_set.manifest["rows"]
-    if part is not None:
-        rows = training_set.manifest["split"]["rows"][part]
-    dataset = mlflow.entities.Dataset(
-        # MLflow keeps one dataset for equal names and digests, with the rows of the first.
-        name=training_set.name if part is None else f"{training_set.name}.{part}",
-        # MLflow truncates digests to 36 characters.
-        digest=training_set.digest[:36],
-        source_type="featurestore",
-        source=json.dumps({"training_set": training_set.id, "digest": training_set.digest, "part": part, "snapshots": snapshots}),
-        profile=json.dumps({"num_rows": rows}),
-    )
-    tags = [mlflow.entities.InputTag("mlflow.data.context", part or "training")]
+    dataset = training_dataset(training_set.manifest, training_set.part, stamp.store)._to_mlflow_entity()
+    tags = [mlflow.entities.InputTag("mlflow.data.context", training_set.part or "training")]
     mlflow.MlflowClient().log_inputs(
         run_id, datasets=[mlflow.entities.DatasetInput(dataset, tags)], models=[mlflow.entities.LoggedModelInput(model_id)]
     )

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from featurestore.errors import NotFound, NotReady, RequestError
-from featurestore.models.mlflow_client import ABSENT, asking, local_path, mlflow
-from featurestore.models.mlflow_registry import name_filter
+from featurestore.models.mlflow_client import ABSENT, LATEST, STAGED_VERSIONS, asking, local_path, mlflow, name_filter, no_such_stage
 
 MOST_NAMED = 100
 """Versions read for a message."""
@@ -82,11 +81,26 @@ def _version(client: Any, name: str, version: str) -> str:
         raise NotFound("version", version, known, f"model {name}") from error
 
 
+def version_in_stage(name: str, stage: str) -> str:
+    """The newest version in one of MLflow's stages, which it reads in any case. Raises: NotFound with the stages that have versions."""
+    with asking("model", name):
+        mlflow.MlflowClient().get_registered_model(name)
+        versions = mlflow.MlflowClient().search_model_versions(
+            name_filter(name), max_results=STAGED_VERSIONS, order_by=["version_number DESC"]
+        )
+    numbers = [str(version.version) for version in versions if str(version.current_stage).lower() == stage.lower()]
+    if not numbers:
+        raise no_such_stage(name, stage)
+    return numbers[0]
+
+
 def name_and_version(model_uri: str) -> tuple[str, str | None]:
     """The registered or logged name of the model at an address, and its version, None if the address has no registered name."""
     name, slash, version = model_uri.removeprefix("models:/").strip("/").rpartition("/")
     if model_uri.startswith("models:/") and slash:
-        return name, resolve_version(name) if version == "latest" else resolve_version(name, version)
+        if version.lower() == LATEST:
+            return name, resolve_version(name)
+        return name, resolve_version(name, version) if version.isdigit() else version_in_stage(name, version)
     name, at, alias = model_uri.removeprefix("models:/").rpartition("@")
     if model_uri.startswith("models:/") and at:
         return name, resolve_version(name, alias=alias)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -87,6 +88,7 @@ class RegistryLook:
             if not known and self._is_own(own, stamped.training_set):
                 event = _event("logged" if stamped.version is None else "registered", stamped)
                 yield replace(event, metrics=registry.metrics_of(stamped.run_id))
+        yield from self._new_metrics(registry, own, found, recorded)
         yield from self._deletions(registry, found, recorded)
         for key, stamped in found.versions.items():
             if self._is_own(own, stamped.training_set):
@@ -94,6 +96,21 @@ class RegistryLook:
                 if (before or "None") != stamped.stage:
                     yield replace(_event("stage set", stamped), stage=stamped.stage)
         yield from self._alias_changes(own, found, recorded)
+
+    def _new_metrics(
+        self, registry: MlflowRegistry, own: set[str], found: MlflowModels, recorded: Sequence[RecordedModel]
+    ) -> Iterator[Event]:
+        """Metrics that were logged after the model: what was recorded of it then lacks them."""
+        for model in recorded:
+            stamped = found.logged.get(model.model_id or "") if model.version is None else found.versions.get((model.name, model.version))
+            if stamped is None or not self._is_own(own, stamped.training_set):
+                continue
+            if all(_same(model.metrics.get(name), value) for name, value in stamped.metrics.items()):
+                continue
+            # Searches of MLflow return 0 for NaN.
+            metrics = {**model.metrics, **registry.metrics_of(stamped.run_id)}
+            if json.dumps(metrics, sort_keys=True) != json.dumps(dict(model.metrics), sort_keys=True):
+                yield replace(_event("metrics logged", stamped), metrics=metrics)
 
     def _deletions(self, registry: MlflowRegistry, found: MlflowModels, recorded: Sequence[RecordedModel]) -> Iterator[Event]:
         gone = [model for model in recorded if not _exists(found, model)]
@@ -135,6 +152,10 @@ class RegistryLook:
         if training_set not in listed:
             self._foreign.add(training_set)
         return training_set in listed
+
+
+def _same(recorded: float | None, value: float) -> bool:
+    return recorded is not None and (recorded == value or math.isnan(recorded))
 
 
 def _exists(found: MlflowModels, model: RecordedModel) -> bool:

@@ -43,7 +43,7 @@ OURS, ELSEWHERE = "featurestore", "mlflow"
 
 @dataclass(frozen=True)
 class Event:
-    """An event of a model: logged, registered, attached, deleted, alias set, alias removed or stage set.
+    """An event of a model: logged, registered, attached, metrics logged, deleted, alias set, alias removed or stage set.
 
     `model` is the registered name, or the logged name of a model that is not registered; `version` is None for the latter.
     `snapshots` maps feature tables to snapshots, None for an empty table. `origin` is ELSEWHERE for what was done through MLflow itself:

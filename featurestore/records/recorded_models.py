@@ -74,12 +74,13 @@ def _after(model: RecordedModel | None, event: Mapping[str, Any]) -> RecordedMod
     return RecordedModel(
         name=event["model"],
         version=event["version"],
-        model_id=event["model_id"],
+        # MLflow's searches of versions do not say it.
+        model_id=event["model_id"] or (model.model_id if model else None),
         run_id=event["run_id"],
         training_set=event["training_set"],
         snapshots=event["snapshots"],
         metrics=event["metrics"] or (model.metrics if model else {}),
-        at=model.at if model and event["event"] == "stage set" else event["at"],
+        at=model.at if model and event["event"] in ("stage set", "metrics logged") else event["at"],
         stage=None if stage == "None" else stage,
         tables=frozenset(event["snapshots"]) | (model.tables if model else frozenset()),
         training_sets=frozenset({event["training_set"]}) | (model.training_sets if model else frozenset()),

@@ -19,6 +19,7 @@ Address = Callable[[Any, Path], str]
 ADDRESSES: dict[str, Address] = {
     "version": lambda info, folder: f"models:/addressed/{info.registered_model_version}",
     "latest": lambda info, folder: "models:/addressed/latest",
+    "stage": lambda info, folder: "models:/addressed/production",
     "alias": lambda info, folder: "models:/addressed@champion",
     "logged model": lambda info, folder: f"models:/{info.model_id}",
     "run": lambda info, folder: f"runs:/{info.run_id}/addressed",
@@ -31,11 +32,14 @@ ADDRESSES: dict[str, Address] = {
 def addressed(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     info = models.log_model(world.model, training_set=world.training_set, name="addressed", registered_model_name="addressed")
     models.set_alias("addressed", "champion", info.registered_model_version, store=world.store)
+    with pytest.warns(FutureWarning):
+        mlflow.MlflowClient().transition_model_version_stage("addressed", info.registered_model_version, "Production")
     folder = tmp_path_factory.mktemp("downloaded")
     mlflow.artifacts.download_artifacts(f"models:/{info.model_id}", dst_path=str(folder / "model"))
     return info, folder
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize("form", ADDRESSES)
 def test_every_form_of_address_reaches_the_model(world: World, addressed: tuple[Any, Path], form: str) -> None:
     uri = ADDRESSES[form](*addressed)
@@ -44,7 +48,18 @@ def test_every_form_of_address_reaches_the_model(world: World, addressed: tuple[
     scored = models.score(uri, worlds.spine(rows=3), at="training", log=True, store=world.store)
     assert scored.num_rows == 3
     assert models.attach(uri, training_set=world.training_set, store=world.store) is not None
+    if form not in ("folder", "file"):
+        assert [link.kind for link in world.store.audit(uri).links][-1] == "predictions"
     assert world.store.compare(uri, world.training_set.id)["rows"]["common"]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("stage, said", [("Staging", "known: 'Production'"), ("Prodution", "did you mean 'Production'")])
+def test_a_stage_without_a_version_is_told_so(world: World, addressed: tuple[Any, Path], stage: str, said: str) -> None:
+    calls = (world.store.rebuild, world.store.audit, lambda at: models.score(at, worlds.spine(rows=1), at="training", store=world.store))
+    for call in calls:
+        with pytest.raises(NotFound, match=f"no version in stage .* in model addressed.*{said}"):
+            call(f"models:/addressed/{stage}")
 
 
 @pytest.mark.parametrize(

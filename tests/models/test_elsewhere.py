@@ -1,5 +1,6 @@
 """What is done to models through MLflow itself: the store says what MLflow says, and records it."""
 
+import math
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from tests.models.worlds import World, definitions
 pytestmark = VENDOR_WARNINGS
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def named(world: World) -> Any:
     """A model of its own, registered as elsewhere version 1."""
     return models.log_model(world.model, training_set=world.training_set, registered_model_name="elsewhere", metrics={"auc": 0.5})
@@ -53,6 +54,23 @@ def test_an_alias_moved_through_mlflow_is_seen_and_recorded(world: World, client
     client.delete_registered_model_alias("elsewhere", "champion")
     assert versions_of(world.store, "elsewhere")["2"].aliases == ()
     assert newest(world.store, 1) == [("alias removed", "elsewhere", "2", "champion", None, "mlflow")]
+
+
+def test_metrics_logged_after_the_model_are_recorded(world: World, client: Any) -> None:
+    with mlflow.start_run() as run:
+        info = models.log_model(
+            world.model, training_set=world.training_set, name="measured", registered_model_name="measured", metrics={"none": math.nan}
+        )
+        mlflow.log_metric("late", 0.5)
+    assert versions_of(world.store, "measured")["1"].metrics["late"] == 0.5
+    with mlflow.start_run(run_id=run.info.run_id):
+        mlflow.log_metric("late", 0.6)
+    found = versions_of(world.store, "measured")["1"]
+    assert (found.metrics["late"], found.model_id) == (0.6, info.model_id)
+    assert math.isnan(found.metrics["none"])
+    events = len(model_events.list_events(world.store._runtime))
+    assert versions_of(world.store, "measured")["1"].at == found.at
+    assert len(model_events.list_events(world.store._runtime)) == events
 
 
 def test_versions_registered_copied_staged_and_deleted_are_seen(world: World, named: Any, client: Any) -> None:

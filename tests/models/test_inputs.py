@@ -1,5 +1,6 @@
 """The columns and parameters of models that do not say them: asked for, or passed on, never guessed."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,9 @@ def test_the_part_that_a_model_was_trained_on_is_recorded(world: World) -> None:
     info = models.log_model(world.model, training_set=part, registered_model_name="parted")
     run = mlflow.get_run(info.run_id).inputs.dataset_inputs[0]
     rows = part.to_arrow().num_rows
-    assert (run.dataset.name, run.dataset.profile) == ("parted.train", f'{{"num_rows": {rows}}}')
+    assert run.dataset.name == f"training_sets.parted@{whole.manifest['snapshot_id']}.train"
+    assert json.loads(run.dataset.profile)["num_rows"] == rows
+    assert mlflow.data.get_source(run.dataset).load().num_rows == rows
     assert [tag.value for tag in run.tags] == ["train"]
     assert 0 < rows < whole.manifest["rows"]
     assert mlflow.MlflowClient().get_model_version("parted", "1").tags["featurestore.part"] == "train"

@@ -31,7 +31,7 @@ def test_a_model_is_stamped_in_four_places(world: World, logged: Any) -> None:
         assert tags[tag] == orders
     run = client.get_run(logged.run_id)
     dataset = run.inputs.dataset_inputs[0].dataset
-    assert (dataset.name, dataset.digest) == (ts.name, ts.digest[:36])
+    assert dataset.digest == ts.digest[:36]
     assert run.inputs.model_inputs[0].model_id == logged.model_id
     assert [found.info.run_id for found in client.search_runs(["0"], f"dataset.digest = '{ts.digest[:36]}'")].count(logged.run_id) == 1
 
@@ -82,6 +82,13 @@ def test_an_example_is_of_keys_too(world: World) -> None:
     loaded = mlflow.pyfunc.load_model(info.model_uri)
     assert loaded.input_example["customer_id"].tolist() == [3]
     assert len(loaded.predict(loaded.input_example)) == 1
+    rows = world.training_set.to_pandas()
+    info = models.log_model(world.model, training_set=world.training_set, input_example=rows.head(1))
+    assert "churned" not in mlflow.pyfunc.load_model(info.model_uri).input_example.columns
+    wrong: list[Any] = [rows[world.inputs].head(1), rows[world.inputs].head(1).to_numpy(), {"customer_id": 3}]
+    for refused in wrong:
+        with pytest.raises(RequestError, match=r"input_example: .*customer_id, basket, asked_at"):
+            models.log_model(world.model, training_set=world.training_set, input_example=refused)
 
 
 @pytest.mark.slow
