@@ -151,9 +151,9 @@ class MissingExtra(FeatureStoreError):
     """An optional dependency is not installed: one of our extras, or without `extra` a package that a user's model needs."""
 
     def __init__(self, package: str, extra: str | None = None, what: str = "this") -> None:
-        wanted = package if extra is None else f"'featurestore[{extra}]'"
+        requirement = package if extra is None else f"'featurestore[{extra}]'"
         super().__init__(
-            f"{what} needs the package {package}, which is not installed here: pip install {wanted}", package=package, extra=extra
+            f"{what} needs the package {package}, which is not installed here: pip install {requirement}", package=package, extra=extra
         )
 
 

@@ -80,7 +80,7 @@ def accessible_to_others(folder: Path, most: int) -> Iterator[Path]:
 
 def _is_open(path: Path) -> bool:
     try:
-        found = path.lstat()
+        status = path.lstat()
     except FileNotFoundError:
         return False
-    return not stat.S_ISLNK(found.st_mode) and bool(found.st_mode & OTHERS)
+    return not stat.S_ISLNK(status.st_mode) and bool(status.st_mode & OTHERS)

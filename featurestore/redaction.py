@@ -39,13 +39,13 @@ def is_secret(name: str) -> bool:
 
 def without_secrets(text: str) -> str:
     """Mask passwords, tokens and keys in the user and query of a URL, or of a text with a URL."""
-    found = _SCHEME.search(text)
-    if found is None:
+    match = _SCHEME.search(text)
+    if match is None:
         return _ASSIGNED.sub(rf"\1{HIDDEN}", text)
-    parts = _parts(text[found.start() :], careful=True)
+    parts = _parts(text[match.start() :], careful=True)
     user = "" if parts.user is None else f"{_mask_user(parts)}@"
     head, question, query = parts.rest.partition("?")
-    return f"{text[: found.start()]}{parts.scheme}://{user}{head}{question}{_mask_query(query)}"
+    return f"{text[: match.start()]}{parts.scheme}://{user}{head}{question}{_mask_query(query)}"
 
 
 def location_of(address: str) -> str:

@@ -44,18 +44,18 @@ def audit(model_uri: str, deep: bool, html: Path | None) -> None:
     verified. Status 1, with the broken links named, if one is not as it was.
     """
     with context.store() as store:
-        found = store.audit(model_uri, deep)
+        audit_result = store.audit(model_uri, deep)
     if html is not None:
         from featurestore.cli.audit_page import audit_page  # noqa: PLC0415 - only for this option
 
-        _write(html, audit_page(found))
+        _write(html, audit_page(audit_result))
     if context.as_json():
-        print_json(found)
+        print_json(audit_result)
     else:
-        _show(found)
-    if found.broken:
+        _show(audit_result)
+    if audit_result.broken:
         if not context.as_json():
-            note(f"[bold red]broken[/]  {escape(', '.join(found.broken))}")
+            note(f"[bold red]broken[/]  {escape(', '.join(audit_result.broken))}")
         click.get_current_context().exit(1)
 
 
@@ -67,8 +67,8 @@ def _write(file: Path, page: str) -> None:
         raise RequestError(f"cannot write {file}: {error.strerror or error}", field="html") from error
 
 
-def _show(found: "Audit") -> None:
-    for link in found.links:
+def _show(audit_result: "Audit") -> None:
+    for link in audit_result.links:
         say(f"[{'red' if link.problems else 'green'}]{'✗' if link.problems else '✓'}[/] [bold]{escape(link.kind)}[/]  {escape(link.name)}")
         for name, value in _facts(link).items():
             say(f"    [dim]{name.replace('_', ' ')}[/]  {escape(_text(value))}")
@@ -76,9 +76,9 @@ def _show(found: "Audit") -> None:
             say(f"    [dim]verified: {escape(text)}[/]")
         for text in link.problems:
             say(f"    [red]{escape(text)}[/]")
-    if not found.broken:
-        deep = ", the training set computed again" if found.deep else ""
-        say(f"[green]verified[/]  {len(found.links)} links of {escape(found.uri)}{deep}")
+    if not audit_result.broken:
+        deep = ", the training set computed again" if audit_result.deep else ""
+        say(f"[green]verified[/]  {len(audit_result.links)} links of {escape(audit_result.uri)}{deep}")
 
 
 def _facts(link: "Link") -> dict[str, Any]:

@@ -36,26 +36,26 @@ pre { overflow-x: auto; font-size: 12px; margin: .3rem 0; white-space: pre-wrap;
 """
 
 
-def audit_page(found: "Audit") -> str:
+def audit_page(audit: "Audit") -> str:
     """One page that needs no other file and no network."""
-    state = f"{len(found.broken)} of {len(found.links)} links are broken" if found.broken else f"all {len(found.links)} links verified"
-    deep = ", the training set computed again" if found.deep else ""
-    sections = "\n".join(_section(index, link) for index, link in enumerate(found.links))
+    state = f"{len(audit.broken)} of {len(audit.links)} links are broken" if audit.broken else f"all {len(audit.links)} links verified"
+    deep = ", the training set computed again" if audit.deep else ""
+    sections = "\n".join(_section(index, link) for index, link in enumerate(audit.links))
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>Audit of {escape(found.uri)}</title><style>{STYLE}</style></head><body>
-<h1>Audit of {escape(found.uri)}</h1>
-<p><strong class="{"bad" if found.broken else "good"}">{"✗" if found.broken else "✓"} {escape(state)}</strong>{escape(deep)}
-<span class="quiet">· {escape(found.model)} version {escape(found.version or "–")} · {escape(str(found.to_dict()["at"]))}</span></p>
-<div class="picture">{_picture(found)}</div>
+<title>Audit of {escape(audit.uri)}</title><style>{STYLE}</style></head><body>
+<h1>Audit of {escape(audit.uri)}</h1>
+<p><strong class="{"bad" if audit.broken else "good"}">{"✗" if audit.broken else "✓"} {escape(state)}</strong>{escape(deep)}
+<span class="quiet">· {escape(audit.model)} version {escape(audit.version or "–")} · {escape(str(audit.to_dict()["at"]))}</span></p>
+<div class="picture">{_picture(audit)}</div>
 {sections}
 </body></html>
 """
 
 
-def _picture(found: "Audit") -> str:
-    columns = [[(index, link) for index, link in enumerate(found.links) if link.kind in kinds] for kinds in COLUMNS]
+def _picture(audit: "Audit") -> str:
+    columns = [[(index, link) for index, link in enumerate(audit.links) if link.kind in column_kinds] for column_kinds in COLUMNS]
     columns = [column for column in columns if column]
     rows = max((len(column) for column in columns), default=1)
     height = rows * (HEIGHT + GAP_Y) - GAP_Y + 2 * MARGIN

@@ -89,14 +89,14 @@ def settings(**overrides: Any) -> "Settings":
 @contextmanager
 def store() -> Iterator["Store"]:
     """The store of this command line: local, or behind a server if its address is given, with the token of the settings."""
-    address, found = url(), settings()
+    address, loaded_settings = url(), settings()
     if address is None:
         # Files that libraries create in the home folder, and rows that a command writes elsewhere, are readable by the owner only.
-        with private.owner_only_umask(), open_store(found) as opened:
+        with private.owner_only_umask(), open_store(loaded_settings) as opened:
             yield opened
     else:
         # Whoever waits at a terminal learns at once that a server is not ready.
-        with featurestore.connect(address, None if found.token is None else found.token.reveal(), retries=0) as remote:
+        with featurestore.connect(address, None if loaded_settings.token is None else loaded_settings.token.reveal(), retries=0) as remote:
             yield remote
 
 

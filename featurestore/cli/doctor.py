@@ -60,8 +60,12 @@ def doctor(repair: bool) -> None:
         print_json({"healthy": not wrong, "findings": [asdict(finding) for finding in findings]})
     else:
         rows = [
-            [MARKS[one.state], f"[bold]{one.what}[/]", escape(one.seen) + (f"\n[yellow]{escape(one.todo)}[/]" if one.todo else "")]
-            for one in findings
+            [
+                MARKS[finding.state],
+                f"[bold]{finding.what}[/]",
+                escape(finding.seen) + (f"\n[yellow]{escape(finding.todo)}[/]" if finding.todo else ""),
+            ]
+            for finding in findings
         ]
         print_table(["", "", ""], rows)
         say(f"[bold red]{format_plural(len(wrong), 'problem')} found[/]" if wrong else "[green]no problems found[/]")
@@ -79,12 +83,12 @@ def _examine_server(address: str, repair: bool) -> Iterator[Finding]:
 
 def _examine_parts(shown: str, store: "RemoteStore") -> Iterator[Finding]:
     try:
-        found = store.parts()
+        parts = store.parts()
     except FeatureStoreError as error:
         yield Finding("server", "wrong", f"{shown}: {error.message}", "start it, or run featurestore doctor where it runs")
         return
     yield Finding("server", "ok", f"{shown} answers")
-    for part, state in found.items():
+    for part, state in parts.items():
         if state == "ok":
             yield Finding(part, "ok", state)
         elif state == NOT_INSTALLED:
@@ -163,13 +167,13 @@ def _stores(settings: "Settings", repair: bool) -> Iterator[Finding]:
         "online store": settings.online_url(),
     }
     with context.open_store(settings) as store:
-        found = store.check(write=True)
-        for part, error in found.items():
+        health = store.check(write=True)
+        for part, error in health.items():
             if error is None:
                 yield Finding(part, "ok", without_secrets(places[part]))
             else:
                 yield Finding(part, "wrong", str(error), f"start it, or correct the setting '{part.split()[0]}'")
-        if found["catalog"] is None and found["warehouse"] is None:
+        if health["catalog"] is None and health["warehouse"] is None:
             yield from _damages(store, repair)
             yield _views(store.views)
 
@@ -215,19 +219,19 @@ def _definitions(settings: "Settings") -> Finding:
     if not settings.definitions.exists():
         return Finding("definitions", "note", f"no folder {settings.definitions} here", "featurestore init writes an example")
     try:
-        found = load_definitions(settings.definitions)
+        definitions = load_definitions(settings.definitions)
     except FeatureStoreError as error:
         return Finding("definitions", "wrong", error.message, "correct the files")
-    problems = [*found.problems, *check.definition_problems(found)]
+    problems = [*definitions.problems, *check.definition_problems(definitions)]
     if problems:
         return Finding("definitions", "wrong", "\n".join(map(str, problems)), "correct the files; featurestore plan checks them again")
-    counts = f"{format_plural(len(found.views), 'view')} and {format_plural(len(found.services), 'service')} in {settings.definitions}"
-    return Finding("definitions", "ok", counts)
+    views, services = format_plural(len(definitions.views), "view"), format_plural(len(definitions.services), "service")
+    return Finding("definitions", "ok", f"{views} and {services} in {settings.definitions}")
 
 
 def _mlflow(settings: "Settings") -> Finding:
     try:
-        found = version("mlflow")
+        installed = version("mlflow")
     except PackageNotFoundError:
         return Finding("mlflow", "note", "not installed; models are not available", "pip install 'featurestore[mlflow]'")
     from featurestore.models import health  # noqa: PLC0415 - requests and SQLAlchemy take a while to import
@@ -236,4 +240,4 @@ def _mlflow(settings: "Settings") -> Finding:
         shown = health.check_tracking(settings)
     except FeatureStoreError as error:
         return Finding("mlflow", "wrong", str(error), "start it, or correct the setting mlflow_tracking_uri")
-    return Finding("mlflow", "ok", f"mlflow {found}, tracking at {shown}")
+    return Finding("mlflow", "ok", f"mlflow {installed}, tracking at {shown}")

@@ -27,33 +27,33 @@ def impact(table: str, column: str | None) -> None:
     feature is indirect if its values do not come from the column, but a key, a time or a condition does.
     """
     with context.store() as store:
-        found = store.impact(table, column)
+        result = store.impact(table, column)
     if context.as_json():
-        print_json(found)
+        print_json(result)
         return
-    _show(found)
+    _show(result)
 
 
-def _show(found: "Impact") -> None:
+def _show(result: "Impact") -> None:
     rows = [
-        *(["view", f"{view.view} v{view.version}{_old(view.current)}", _features(view.features, view.roles)] for view in found.views),
-        *(["service", f"{one.service} v{one.version}{_old(one.current)}", _features(one.features)] for one in found.services),
+        *(["view", f"{view.view} v{view.version}{_old(view.current)}", _features(view.features, view.roles)] for view in result.views),
+        *(["service", f"{one.service} v{one.version}{_old(one.current)}", _features(one.features)] for one in result.services),
         *(
             ["training set", one.id, ", ".join(filter(None, ["its spine" if one.spine else "", _features(one.features)]))]
-            for one in found.training_sets
+            for one in result.training_sets
         ),
-        *(["model", _model(one.model, one.version, one.aliases), f"trained on {one.training_set}"] for one in found.models),
-        *(["predictions", _model(one.model, one.version), f"{format_count(one.rows)} rows in {one.table}"] for one in found.predictions),
+        *(["model", _model(one.model, one.version, one.aliases), f"trained on {one.training_set}"] for one in result.models),
+        *(["predictions", _model(one.model, one.version), f"{format_count(one.rows)} rows in {one.table}"] for one in result.predictions),
     ]
-    what = found.table if found.column is None else f"{found.table}, column {found.column}"
+    what = result.table if result.column is None else f"{result.table}, column {result.column}"
     if rows:
         print_table(
             ["kind", "depends on it", "how"], [[f"[dim]{kind}[/]", f"[bold]{escape(name)}[/]", escape(how)] for kind, name, how in rows]
         )
     else:
         say(f"[dim]nothing depends on {escape(what)}[/]")
-    if found.untraced:
-        note(f"[yellow]not traced[/]  {escape(', '.join(found.untraced))}: this release cannot read their stored SQL; apply them again")
+    if result.untraced:
+        note(f"[yellow]not traced[/]  {escape(', '.join(result.untraced))}: this release cannot read their stored SQL; apply them again")
 
 
 def _features(features: Mapping[str, str], roles: Sequence[str] = ()) -> str:

@@ -32,33 +32,33 @@ def online(service: str, keys: tuple[str, ...], fields: tuple[str, ...]) -> None
         described = store.service(service)
         entities = _entities(keys, described["key_types"])
         request = [_pairs(fields, described["request"], "--request")] * len(entities)
-        found = store.online_features(service, entities, request)
+        features = store.online_features(service, entities, request)
     if context.as_json():
-        print_json(found.to_dict())
+        print_json(features.to_dict())
         return
-    _show(found, entities)
+    _show(features, entities)
 
 
-def _entities(keys: tuple[str, ...], kinds: dict[str, str]) -> list[dict[str, Any]]:
+def _entities(keys: tuple[str, ...], key_types: dict[str, str]) -> list[dict[str, Any]]:
     """Group key values into entities: a key that the current entity already has starts the next one."""
     entities: list[dict[str, Any]] = [{}]
     for text in keys:
-        pair = _pairs((text,), kinds, "KEY=VALUE")
+        pair = _pairs((text,), key_types, "KEY=VALUE")
         if entities[-1].keys() & pair.keys():
             entities.append({})
         entities[-1].update(pair)
     if not entities[0]:
-        raise click.UsageError(f"give the key of an entity: {' '.join(f'{key}=...' for key in kinds)}")
+        raise click.UsageError(f"give the key of an entity: {' '.join(f'{key}=...' for key in key_types)}")
     return entities
 
 
-def _pairs(texts: tuple[str, ...], kinds: dict[str, str], what: str) -> dict[str, Any]:
+def _pairs(texts: tuple[str, ...], types: dict[str, str], what: str) -> dict[str, Any]:
     pairs: dict[str, Any] = {}
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator or not name:
             raise click.UsageError(f"{what}: {text!r} is not NAME=VALUE")
-        pairs[name] = _value(value, kinds.get(name, ""))
+        pairs[name] = _value(value, types.get(name, ""))
     return pairs
 
 
@@ -72,12 +72,12 @@ def _value(text: str, kind: str) -> Any:
         return text
 
 
-def _show(found: "OnlineFeatures", entities: list[dict[str, Any]]) -> None:
+def _show(features: "OnlineFeatures", entities: list[dict[str, Any]]) -> None:
     names = ["feature", *(", ".join(f"{key}={value}" for key, value in entity.items()) for entity in entities)]
-    values = [[escape(name), *(_cell(row[index]) for row in found.rows)] for index, name in enumerate(found.features)]
+    values = [[escape(name), *(_cell(row[index]) for row in features.rows)] for index, name in enumerate(features.features)]
     print_table([escape(name) for name in names], values)
     say()
-    body = found.to_dict()
+    body = features.to_dict()
     status = [
         [
             escape(label),
@@ -86,7 +86,7 @@ def _show(found: "OnlineFeatures", entities: list[dict[str, Any]]) -> None:
                 for state, at in zip(states, body["timestamps"][label], strict=True)
             ),
         ]
-        for label, states in found.status.items()
+        for label, states in features.status.items()
     ]
     print_table(["view", *["" for _ in entities]], status)
     for table, through in body["watermarks"].items():

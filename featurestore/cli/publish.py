@@ -24,8 +24,16 @@ def publish(names: tuple[str, ...], full: bool) -> None:
     if context.as_json():
         print_json(done)
         return
-    rows = [[f"[bold]{escape(one.view)}[/]", escape(one.table), format_count(one.rows), str(one.snapshot_id or "–")] for one in done]
+    rows = [
+        [
+            f"[bold]{escape(publication.view)}[/]",
+            escape(publication.table),
+            format_count(publication.rows),
+            str(publication.snapshot_id or "–"),
+        ]
+        for publication in done
+    ]
     print_table(["view", "table", "rows", "snapshot"], rows, right=["rows"])
-    for one in done:
-        if one.snapshot_id is None:
-            say(f"[yellow]{escape(one.table)} has no rows to publish; run:[/] featurestore materialize")
+    for publication in done:
+        if publication.snapshot_id is None:
+            say(f"[yellow]{escape(publication.table)} has no rows to publish; run:[/] featurestore materialize")

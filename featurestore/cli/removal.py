@@ -33,17 +33,17 @@ def remove(name: str, version: int | None, service: bool, dry_run: bool, yes: bo
     if context.as_json() and not (yes or dry_run):
         raise click.UsageError("--json cannot ask for confirmation; add --yes or --dry-run")
     with context.store() as store:
-        found = _do(store, name, version, service, dry_run=True)
+        removal = _do(store, name, version, service, dry_run=True)
         if not dry_run:
             if not yes:
-                click.confirm(f"remove {_describe(found)}?", abort=True, err=True)
-            found = _do(store, name, version, service, dry_run=False)
+                click.confirm(f"remove {_describe(removal)}?", abort=True, err=True)
+            removal = _do(store, name, version, service, dry_run=False)
     if context.as_json():
-        print_json(found.to_dict())
+        print_json(removal.to_dict())
         return
-    say(f"[green]{'would remove' if dry_run else 'removed'}[/]  {escape(_describe(found))}")
-    if found.services:
-        say(f"[dim]with older service versions that read it: {escape(', '.join(found.services))}[/]")
+    say(f"[green]{'would remove' if dry_run else 'removed'}[/]  {escape(_describe(removal))}")
+    if removal.services:
+        say(f"[dim]with older service versions that read it: {escape(', '.join(removal.services))}[/]")
 
 
 def _do(store: "Store", name: str, version: int | None, service: bool, dry_run: bool) -> "Removal":
@@ -52,7 +52,7 @@ def _do(store: "Store", name: str, version: int | None, service: bool, dry_run: 
     return store.remove_view(name, dry_run) if version is None else store.remove_version(name, version, dry_run)
 
 
-def _describe(found: "Removal") -> str:
-    versions = ", ".join(f"v{version}" for version in found.versions)
-    held = f": {format_plural(found.files, 'file')}, {format_plural(found.bytes, 'byte')}" if found.kind == "view" else ""
-    return f"{found.kind} {found.name} {versions}{held}"
+def _describe(removal: "Removal") -> str:
+    versions = ", ".join(f"v{version}" for version in removal.versions)
+    contents = f": {format_plural(removal.files, 'file')}, {format_plural(removal.bytes, 'byte')}" if removal.kind == "view" else ""
+    return f"{removal.kind} {removal.name} {versions}{contents}"

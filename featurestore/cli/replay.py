@@ -23,25 +23,25 @@ def replay(request_id: str) -> None:
     same version predicts. REQUEST_ID is the column request_id of that row. Status 1 if anything differs, with the reason.
     """
     with context.store() as store:
-        found = store.replay(request_id)
+        result = store.replay(request_id)
     if context.as_json():
-        print_json(found)
+        print_json(result)
     else:
-        _show(found)
-    if not found.equal:
+        _show(result)
+    if not result.equal:
         click.get_current_context().exit(1)
 
 
-def _show(found: "Replay") -> None:
-    version = "" if found.version is None else f" {found.version}"
+def _show(result: "Replay") -> None:
+    version = "" if result.version is None else f" {result.version}"
     print_facts(
         {
-            "model": escape(f"{found.model}{version}"),
-            "keys": escape(", ".join(f"{name}={value}" for name, value in found.keys.items())),
-            "features as of": f"{found.as_of:%Y-%m-%d %H:%M:%S.%f}Z",
+            "model": escape(f"{result.model}{version}"),
+            "keys": escape(", ".join(f"{name}={value}" for name, value in result.keys.items())),
+            "features as of": f"{result.as_of:%Y-%m-%d %H:%M:%S.%f}Z",
         }
     )
-    values = [*found.features, found.prediction]
+    values = [*result.features, result.prediction]
     print_table(
         ["", "logged", "computed again", ""],
         [
@@ -54,7 +54,7 @@ def _show(found: "Replay") -> None:
             for value in values
         ],
     )
-    for text in found.why:
+    for text in result.why:
         say(f"[red]{escape(text)}[/]")
-    if found.equal:
+    if result.equal:
         say("[green]equal[/]")

@@ -121,16 +121,16 @@ def show(what: str, name: str | None, sql: bool) -> None:
     print_table(columns, [line(row) for row in rows], right=["features", "rows"])
 
 
-def _show_object(found: dict[str, Any], with_sql: bool) -> None:
+def _show_object(fields: dict[str, Any], with_sql: bool) -> None:
     if context.as_json():
-        print_json(found)
+        print_json(fields)
         return
-    sql, measured = found.get("sql"), found.get("statistics")
-    shown = {name: value for name, value in found.items() if name not in LONG and value not in ("", {}, [])}
+    sql, measured = fields.get("sql"), fields.get("statistics")
+    shown = {name: value for name, value in fields.items() if name not in LONG and value not in ("", {}, [])}
     print_facts({name.replace("_", " "): _value(value) for name, value in shown.items()})
     if measured:
         say()
-        print_table(MEASURED, [_measures(name, one) for name, one in measured["columns"].items()], right=MEASURED[1:-1])
+        print_table(MEASURED, [_measures(name, measures) for name, measures in measured["columns"].items()], right=MEASURED[1:-1])
     if sql and with_sql:
         say()
         print_sql(sql)

@@ -113,10 +113,10 @@ def write(made: "TrainingSet", path: Path) -> None:
 
 def _check_rows(spine: Mapping[str, str | None], grid: Mapping[str, str | None]) -> None:
     """Require either a spine or a grid, with all its options: the check that the Python API makes, in terms of options."""
-    given = [name for name, value in grid.items() if value is not None]
-    if spine["--spine"] is not None and given:
-        raise click.UsageError(f"give either --spine or {', '.join(grid)}, not --spine and {given[0]}")
-    if missing := [name for name, value in (grid if given else spine).items() if value is None]:
+    given_options = [name for name, value in grid.items() if value is not None]
+    if spine["--spine"] is not None and given_options:
+        raise click.UsageError(f"give either --spine or {', '.join(grid)}, not --spine and {given_options[0]}")
+    if missing := [name for name, value in (grid if given_options else spine).items() if value is None]:
         raise click.UsageError(f"give {' with '.join(spine)}, or {', '.join(grid)}: {missing[0]} is missing")
 
 
@@ -130,9 +130,9 @@ def _pins(snapshots: tuple[str, ...]) -> dict[str, int | None] | None:
     return pins or None
 
 
-def _split(given: tuple[str, ...]) -> dict[str, float | str | None] | None:
+def _split(texts: tuple[str, ...]) -> dict[str, float | str | None] | None:
     parts: dict[str, float | str | None] = {}
-    for part in given:
+    for part in texts:
         name, equals, value = part.partition("=")
         if not name or not equals:
             raise click.BadParameter(f"{part!r} is not PART=SHARE or PART=TIME, such as train=0.8", param_hint="--split")

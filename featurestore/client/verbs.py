@@ -186,13 +186,13 @@ class ServerVerbs(TableVerbs, Governance):
         params: Mapping[str, Any] | None = None,
         unlimited: bool = False,
     ) -> Exchange[Prediction]:
-        wanted = {} if version is None else {"version": str(check_version(version))}
+        query = {} if version is None else {"version": str(check_version(version))}
         if alias is not None:
-            wanted["alias"] = check_name(alias, "alias")
+            query["alias"] = check_name(alias, "alias")
         body: dict[str, Any] = {"dataframe_records": json_rows.without_nan(json_rows.check_records(records))}
         if params is not None:
             body["params"] = json_rows.check_params(params)
-        answer = yield _post_json(f"/v1/models/{path_part(model, 'model')}/invocations", body, params=wanted, unlimited=unlimited)
+        answer = yield _post_json(f"/v1/models/{path_part(model, 'model')}/invocations", body, params=query, unlimited=unlimited)
         with reading_answer(self._url):
             return Prediction.from_dict(check_object(answer))
 

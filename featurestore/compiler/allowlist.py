@@ -230,8 +230,8 @@ def _misuse(node: exp.Expr) -> str | None:
         name = node.name.lower()
         arguments = node.expressions
         if name == "list_aggregate" and not (len(arguments) >= 2 and _is_text(arguments[1], functions.LIST_AGGREGATES)):
-            given = arguments[1].name if len(arguments) > 1 else ""
-            return f"must name a deterministic aggregate, as text{near(given, functions.LIST_AGGREGATES)}"
+            modifier = arguments[1].name if len(arguments) > 1 else ""
+            return f"must name a deterministic aggregate, as text{near(modifier, functions.LIST_AGGREGATES)}"
         if name in functions.UNIT_FIRST and not (arguments and _is_unit(arguments[0])):
             return "must begin with a unit of time as a text, such as 'day'"
     return None

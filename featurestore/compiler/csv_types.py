@@ -112,17 +112,17 @@ def _date(x: str, csv: Csv) -> str:
 def _times(x: str, csv: Csv) -> tuple[str, str]:
     """SQL of the value of a time without a zone, and of one with a zone."""
     if csv.timestamp is not None:
-        found = _parse_time(x, csv.timestamp)
+        time = _parse_time(x, csv.timestamp)
         none = "CAST(NULL AS TIMESTAMP WITH TIME ZONE)"
-        return ("CAST(NULL AS TIMESTAMP)", found) if "%z" in csv.timestamp else (found, none)
+        return ("CAST(NULL AS TIMESTAMP)", time) if "%z" in csv.timestamp else (time, none)
     naive = f"CASE WHEN {_matches(x, ISO_TIME)} THEN TRY_CAST({x} AS TIMESTAMP) END"
     return naive, f"CASE WHEN {_matches(x, f'{ISO_TIME} ?{ZONE}')} THEN TRY_CAST({x} AS TIMESTAMP WITH TIME ZONE) END"
 
 
 def _parse_time(x: str, pattern: str) -> str:
-    found = f"try_strptime({x}, {literal(pattern)})"
+    time = f"try_strptime({x}, {literal(pattern)})"
     # %Y accepts `26` as the year 26.
-    return f"CASE WHEN year({found}) >= 1000 THEN {found} END" if "%Y" in pattern else found
+    return f"CASE WHEN year({time}) >= 1000 THEN {time} END" if "%Y" in pattern else time
 
 
 def _plain_number(x: str, csv: Csv) -> str:

@@ -109,7 +109,7 @@ def _living_then(keys: list[str], values: list[str], features: str) -> str:
     never = "TIMESTAMPTZ 'infinity'"
     row = "row(feature_timestamp, created_timestamp, __fs_ended)"
     dead = f"min(__fs_available) FILTER (WHERE {DELETED}) OVER (PARTITION BY {key_list}, feature_timestamp ORDER BY created_timestamp"
-    found = ", ".join([*(f"b.{key}" for key in keys), "b.__fs_available", "l.feature_timestamp", "l.created_timestamp"])
+    row_columns = ", ".join([*(f"b.{key}" for key in keys), "b.__fs_available", "l.feature_timestamp", "l.created_timestamp"])
     return (
         f"WITH known AS (SELECT *, greatest(feature_timestamp, created_timestamp) AS __fs_available FROM {features}"
         " WHERE created_timestamp IS NOT NULL),"
@@ -125,7 +125,7 @@ def _living_then(keys: list[str], values: list[str], features: str) -> str:
         f" WHERE s.__fs_row[3] <= s.__fs_available GROUP BY ALL),"
         f"\nbest AS (SELECT {key_list}, __fs_available, __fs_row[1] AS __fs_feature, __fs_row[2] AS __fs_made FROM seen"
         f" WHERE __fs_row[3] > __fs_available UNION ALL SELECT {key_list}, __fs_available, __fs_row[1], __fs_row[2] FROM left_over)"
-        f"\nSELECT {found}, {', '.join(f'l.{value}' for value in values)}"
+        f"\nSELECT {row_columns}, {', '.join(f'l.{value}' for value in values)}"
         f"\nFROM best b LEFT JOIN living l ON {same('b', 'l')}"
         " AND l.feature_timestamp = b.__fs_feature AND l.created_timestamp = b.__fs_made"
     )

@@ -27,7 +27,7 @@ def single_point(plan: GridPlan, point: int, events: Handle) -> str:
     It reads the relation `events` once per band, and again for features that need the events in order. `events` must have every event
     of the longest window and of one grid step before it.
     """
-    own = [
+    added = [
         f"{aggregate.value.format(*(_combined_name(part, feature) for part in aggregate.parts))} AS {quoted(feature.name)}"
         for feature, aggregate in plan.tiled
     ]
@@ -36,7 +36,7 @@ def single_point(plan: GridPlan, point: int, events: Handle) -> str:
     joined = f"(\n{_select_tiled(plan, point, events)}\n)"
     if plan.ordered:
         joined += f"\nJOIN (\n{_select_ordered(plan, point, events)}\n) USING ({plan.key_list})"
-    columns = f"{plan.key_list}, {times}{more_columns([*own, *other])}"
+    columns = f"{plan.key_list}, {times}{more_columns([*added, *other])}"
     return f"SELECT {columns}\nFROM (SELECT {bound_sql(point)} AS {GRID}, * FROM {joined}){_within_bounds(plan)}"
 
 

@@ -23,7 +23,7 @@ def stddev_sql(values: str, sql_type: str) -> str:
     r = _ROW
     middle = f"{{'v': {r}, 'm': {r}[(len({r}) + 1) // 2]}}"
     steps = (middle, _exact(sql_type)) if sql_type in _INTEGERS or _is_exact(sql_type) else (middle, *_scaled_distances())
-    return f"{reduce(lambda found, step: f'list_transform({found}, lambda {r}: {step})', steps, f'[{values}]')}[1]"
+    return f"{reduce(lambda sql, step: f'list_transform({sql}, lambda {r}: {step})', steps, f'[{values}]')}[1]"
 
 
 def _is_exact(sql_type: str) -> bool:

@@ -87,14 +87,14 @@ def window_values(plan: GridPlan, bounds: Bounds, relations: Relations) -> str:
     )
     if plan.ordered:
         joined += f"\nJOIN (\n{_select_ordered(plan, bounds, relations)}\n) o ON {same_columns((*plan.keys, GRID), 'v', 'o')}"
-    own = [
+    added = [
         f"{aggregate.value.format(*(_combined_name(part, feature) for part in aggregate.parts))} AS {quoted(feature.name)}"
         for feature, aggregate in plan.tiled
     ]
     other = [f"o.{quoted(feature.name)}" for feature, _ in plan.ordered]
     keys = ", ".join(f"v.{key}" for key in plan.keys)
     times = f"make_timestamptz(v.{GRID}) AS feature_timestamp, v.created_timestamp"
-    return f"SELECT {keys}, {times}{more_columns([*own, *other])}\nFROM {joined}\nWHERE {_within(f'v.{GRID}', bounds)}"
+    return f"SELECT {keys}, {times}{more_columns([*added, *other])}\nFROM {joined}\nWHERE {_within(f'v.{GRID}', bounds)}"
 
 
 def _over(plan: GridPlan, part: aggregates.PartialAggregate, feature: WindowedFeature) -> str:

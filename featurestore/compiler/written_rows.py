@@ -24,18 +24,18 @@ def rows_at(rows: Source, at: int) -> Query:
 
 
 def merged_rows(
-    given: Handle, stored: Source, keys: Sequence[str], features: Sequence[str], lacking: Collection[str], timed: bool
+    written: Handle, stored: Source, keys: Sequence[str], features: Sequence[str], lacking: Collection[str], timed: bool
 ) -> Query:
-    """The rows to store for the rows `given`; features that these are `lacking` have the values of the stored rows.
+    """The rows to store for the rows `written`; features that these are `lacking` have the values of the stored rows.
 
     `stored` has at most one row for each of the keys, and with `timed` for each of the keys and feature_timestamp. Without such a row
     the features are NULL.
     """
     if not lacking:
-        return _GIVEN(given=given)
+        return _GIVEN(given=written)
     names = [*keys, "feature_timestamp"]
     items = [*columns(names, "g"), *(with_name(column(name, "s" if name in lacking else "g"), name) for name in features)]
-    return _MERGED(items=items, given=given, stored=stored, same=all_of(same_columns(names if timed else keys, "g", "s")))
+    return _MERGED(items=items, given=written, stored=stored, same=all_of(same_columns(names if timed else keys, "g", "s")))
 
 
 def live(stored: Source) -> Query:
@@ -43,9 +43,9 @@ def live(stored: Source) -> Query:
     return _LIVE(stored=stored)
 
 
-def live_rows_of_other_keys(stored: Source, given: Source, keys: Sequence[str]) -> Query:
+def live_rows_of_other_keys(stored: Source, written: Source, keys: Sequence[str]) -> Query:
     """The stored rows, tombstones left out, whose keys are not among the rows given."""
-    return _OF_OTHER_KEYS(stored=stored, given=given, same=all_of(same_columns(keys, "s", "g")))
+    return _OF_OTHER_KEYS(stored=stored, given=written, same=all_of(same_columns(keys, "s", "g")))
 
 
 def changed_row(appended: Source, stored: Source, keys: Sequence[str]) -> Query:

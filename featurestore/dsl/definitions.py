@@ -119,5 +119,5 @@ def _reachable(item: Any, problems: list[Problem], places: Mapping[int, Place]) 
 
 def _problem(message: str, of: Definition, field_name: str, places: Mapping[int, Place]) -> Problem:
     kind = KINDS[type(of)]
-    found = {(kind, str(of.name)): places[id(of)]} if id(of) in places else {}
-    return Definitions(places=found).problem(kind, str(of.name), field_name, message)
+    place = {(kind, str(of.name)): places[id(of)]} if id(of) in places else {}
+    return Definitions(places=place).problem(kind, str(of.name), field_name, message)

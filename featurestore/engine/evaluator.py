@@ -45,35 +45,35 @@ class Evaluator:
         self._ended, self._running = threading.Condition(), 0
         self._queries: dict[tuple[tuple[str, ...], tuple[tuple[str, str], ...]], _Query] = {}
 
-    def evaluate(self, expressions: Sequence[str], given: ColumnValues, rows: int | None = None) -> list[list[Any]]:
+    def evaluate(self, expressions: Sequence[str], columns: ColumnValues, rows: int | None = None) -> list[list[Any]]:
         """The values of each expression, one for each row, in order.
 
-        `given` maps each column to its DuckDB type and its values, as many as there are rows, at least one. Expressions of no
+        `columns` maps each column to its DuckDB type and its values, as many as there are rows, at least one. Expressions of no
         column have a value for each of the `rows` all the same.
         Raises: RequestError when an expression fails on the values.
         """
-        rows = rows if rows is not None else len(next(iter(given.values()))[1]) if given else 1
-        function = self._query(expressions, given).function
+        rows = rows if rows is not None else len(next(iter(columns.values()))[1]) if columns else 1
+        function = self._query(expressions, columns).function
         if function is not None and function.nodes * rows <= MAX_COMPILED_WORK:
-            results = function.evaluate([values for _, values in given.values()], rows)
+            results = function.evaluate([values for _, values in columns.values()], rows)
             if results is not None:
                 return results
-        return self.evaluate_in_engine(expressions, given, rows)
+        return self.evaluate_in_engine(expressions, columns, rows)
 
-    def evaluate_in_engine(self, expressions: Sequence[str], given: ColumnValues, rows: int) -> list[list[Any]]:
+    def evaluate_in_engine(self, expressions: Sequence[str], columns: ColumnValues, rows: int) -> list[list[Any]]:
         """As `evaluate`, always by DuckDB."""
-        sql_types = self._query(expressions, given).types
-        query = over_values(expressions, sql_types, {name: sql_type for name, (sql_type, _) in given.items()}, rows)
-        values = [list(column) for _, column in given.values()]
+        sql_types = self._query(expressions, columns).types
+        query = over_values(expressions, sql_types, {name: sql_type for name, (sql_type, _) in columns.items()}, rows)
+        values = [list(column) for _, column in columns.values()]
         watch = current()
         with self._busy(), watch.over(cursor := self._cursor()), translate_errors(watch):
             rows_found = cursor.execute(render(query), values).fetchall()
         results = [list(column) for column in zip(*rows_found, strict=True)] if rows else [[] for _ in expressions]
         return [_to_datetimes(column) if sql_type == ZONED else column for column, sql_type in zip(results, sql_types, strict=True)]
 
-    def types_of(self, expressions: Sequence[str], given: ColumnValues, rows: int = 1) -> tuple[str, ...]:
-        """The DuckDB types of expressions; `given` as for `evaluate`."""
-        return self._query(expressions, given).types
+    def types_of(self, expressions: Sequence[str], columns: ColumnValues, rows: int = 1) -> tuple[str, ...]:
+        """The DuckDB types of expressions; `columns` as for `evaluate`."""
+        return self._query(expressions, columns).types
 
     def row_function(self, expressions: Sequence[str], columns: Mapping[str, str]) -> RowFunction | None:
         """Expressions over columns of these DuckDB types in Python; None if one is not proven to give the same values there."""
@@ -104,19 +104,19 @@ class Evaluator:
         cursor: duckdb.DuckDBPyConnection = self._local.cursor
         return cursor
 
-    def _query(self, expressions: Sequence[str], given: ColumnValues) -> _Query:
+    def _query(self, expressions: Sequence[str], columns: ColumnValues) -> _Query:
         """The types and the row function of expressions, cached."""
-        key = tuple(expressions), tuple([(name, sql_type) for name, (sql_type, _) in given.items()])
-        found = self._queries.get(key)
-        if found is None:
+        key = tuple(expressions), tuple([(name, sql_type) for name, (sql_type, _) in columns.items()])
+        query = self._queries.get(key)
+        if query is None:
             watch = current()
             with self._busy(), watch.over(cursor := self._cursor()), translate_errors(watch):
-                found = _bind(cursor, expressions, dict(key[1]))
+                query = _bind(cursor, expressions, dict(key[1]))
             if len(self._queries) >= KNOWN_QUERIES:
                 # Service versions change.
                 self._queries.clear()
-            self._queries[key] = found
-        return found
+            self._queries[key] = query
+        return query
 
 
 def _bind(cursor: duckdb.DuckDBPyConnection, expressions: Sequence[str], columns: Mapping[str, str]) -> _Query:

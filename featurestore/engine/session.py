@@ -85,10 +85,10 @@ class ValueSession(Session, Protocol):
 class ExpressionEvaluator(Protocol):
     """Computes SQL expressions over rows that are in memory."""
 
-    def evaluate(self, expressions: Sequence[str], given: ColumnValues, rows: int | None = None) -> list[list[Any]]:
+    def evaluate(self, expressions: Sequence[str], columns: ColumnValues, rows: int | None = None) -> list[list[Any]]:
         """The values of each expression, one for each row."""
 
-    def types_of(self, expressions: Sequence[str], given: ColumnValues, rows: int = 1) -> tuple[str, ...]:
+    def types_of(self, expressions: Sequence[str], columns: ColumnValues, rows: int = 1) -> tuple[str, ...]:
         """The DuckDB types of the expressions."""
 
 

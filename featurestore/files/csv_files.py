@@ -76,8 +76,8 @@ def read_csv_files(engine: Engine, paths: Sequence[str], csv: Csv, times: Sequen
 
 
 def _columns_from_paths(header: Sequence[str], from_paths: Mapping[str, str | None]) -> list[str]:
-    own = {name.lower() for name in header}
-    return [name for name in from_paths if name.lower() not in own]
+    in_header = {name.lower() for name in header}
+    return [name for name in from_paths if name.lower() not in in_header]
 
 
 def _parts(
@@ -88,8 +88,8 @@ def _parts(
         groups.setdefault((header, tuple(_columns_from_paths(header, own))), []).append(path)
     names = columns.names
     return [
-        _Part(tuple(found), header, {names[name.lower()]: name for name in header}, {names[name.lower()]: name for name in own})
-        for (header, own), found in groups.items()
+        _Part(tuple(group_paths), header, {names[name.lower()]: name for name in header}, {names[name.lower()]: name for name in own})
+        for (header, own), group_paths in groups.items()
     ]
 
 
@@ -118,11 +118,11 @@ def _text_kinds(
     session: Session, rows: Handle, names: Sequence[str], fixed: Mapping[str, str], csv: Csv, times: Sequence[str]
 ) -> list[int]:
     """The bit set of the kinds of texts in each column; for a declared column, 1 for texts that fit and 2 for others."""
-    kinds = [
+    columns = [
         fits_kind(name, fixed[name], csv) if name in csv.types else csv_types.kinds_sql(quoted(name), csv, time=name in times)
         for name in names
     ]
-    row = single_row(session, text_kinds(rows, kinds))
+    row = single_row(session, text_kinds(rows, columns))
     return [int(row[f"b{index}"] or 0) for index in range(len(names))]
 
 
@@ -135,8 +135,8 @@ def _is_compatible(bits: int, column_type: str, *, declared: bool) -> bool:
 
 
 def _text_part(part: _Part, names: Sequence[str]) -> FilePart:
-    own = [(name, file_column(part.own[name], None) if name in part.own else file_column(None, "VARCHAR")) for name in names]
-    return FilePart(part.paths, ((FILE, FILE), *own), part.header)
+    items = [(name, file_column(part.own[name], None) if name in part.own else file_column(None, "VARCHAR")) for name in names]
+    return FilePart(part.paths, ((FILE, FILE), *items), part.header)
 
 
 def _typed_part(part: _Part, columns: Columns, types: Mapping[str, str], from_folders: Mapping[str, str], csv: Csv) -> FilePart:
@@ -157,8 +157,8 @@ def _unreadable(parts: Sequence[_Part], csv: Csv, error: RequestError) -> Reques
     """The reason, with file and line, why DuckDB cannot read the files."""
     for part in parts:
         for path in part.paths:
-            if (found := csv_text.problem(path, csv, part.header)) is not None:
-                return found
+            if (problem := csv_text.problem(path, csv, part.header)) is not None:
+                return problem
     paths = [path for part in parts for path in part.paths]
     shown = paths[0] if len(paths) == 1 else f"{paths[0]} or another of {len(paths)} files"
     message = f"{shown} cannot be read as CSV; check that all lines end in the same way and all quotes are closed"

@@ -54,8 +54,8 @@ def _footer(path: str) -> Footer:
         read = pq.read_metadata(pa.BufferReader(raw))
         schema = read.schema.to_arrow_schema().remove_metadata()
     except (pa.ArrowException, OSError, ValueError) as error:
-        own = type(error) is ValueError
-        said = f": {error}" if own else f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+        is_ours = type(error) is ValueError
+        said = f": {error}" if is_ours else f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
         raise RequestError(
             f"the file {path} cannot be read as Parquet{said or '; is it whole, and Parquet?'}",
             path=path,

@@ -23,12 +23,12 @@ def list_files(pattern: str) -> list[str]:
     steps = [step for step in pattern.split("/") if step not in ("", ".")]
     if pattern.startswith("./"):
         folder = "./"
-    found = sorted(set(_below(folder, steps)))
-    if not found:
+    paths = sorted(set(_below(folder, steps)))
+    if not paths:
         parent = Path(pattern).parent
         known = [str(path) for path in parent.glob("*") if path.is_file() and not _is_hidden(path.name)] if parent.is_dir() else []
         raise NotFound("file", pattern, known)
-    return found
+    return paths
 
 
 def file_states(paths: list[str]) -> dict[str, str]:

@@ -75,7 +75,7 @@ def widen(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
 
 def common_type(data_types: list[pa.DataType]) -> pa.DataType | None:
     """The common type of several types, as `widen`."""
-    return reduce(lambda one, other: None if one is None else widen(one, other), map(plain, data_types[1:]), plain(data_types[0]))
+    return reduce(lambda common, other: None if common is None else widen(common, other), map(plain, data_types[1:]), plain(data_types[0]))
 
 
 def sql_type_of_arrow(data_type: pa.DataType) -> str | None:
@@ -118,8 +118,8 @@ def _widen_nested(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
         key, item = _inner(left.key_type, right.key_type), _inner(left.item_type, right.item_type)
         return None if key is None or item is None else pa.map_(key, item)
     if is_.is_struct(left) and is_.is_struct(right) and [field.name for field in left] == [field.name for field in right]:
-        kinds = [_inner(mine.type, theirs.type) for mine, theirs in zip(left, right, strict=True)]
-        return None if None in kinds else pa.struct([pa.field(field.name, kind) for field, kind in zip(left, kinds, strict=True)])
+        types = [_inner(mine.type, theirs.type) for mine, theirs in zip(left, right, strict=True)]
+        return None if None in types else pa.struct([pa.field(field.name, kind) for field, kind in zip(left, types, strict=True)])
     return None
 
 

@@ -71,7 +71,7 @@ class ViewFacts:
         return ViewFacts(
             self.not_covered + others.not_covered,
             self.past_watermark + others.past_watermark,
-            *(max(found) if found else None for found in distances),
+            *(max(both) if both else None for both in distances),
         )
 
     def proven(self, view: "ViewJoin") -> "ViewFacts":
@@ -109,8 +109,13 @@ class ViewJoin:
     @property
     def columns(self) -> list[str]:
         """The log's columns that the join reads."""
-        own = [*(key for key, _ in self.use.keys), "feature_timestamp", "created_timestamp", *([DELETED] if self.log.deletions else [])]
-        return list(dict.fromkeys([*own, *(name for name, _ in self.use.features)]))
+        log_columns = [
+            *(key for key, _ in self.use.keys),
+            "feature_timestamp",
+            "created_timestamp",
+            *([DELETED] if self.log.deletions else []),
+        ]
+        return list(dict.fromkeys([*log_columns, *(name for name, _ in self.use.features)]))
 
     def relevant_rows(self, log: Handle) -> Query:
         """The log's rows in the relevant time range."""

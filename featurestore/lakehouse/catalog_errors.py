@@ -56,7 +56,7 @@ def to_store_error(error: Exception, action: str) -> FeatureStoreError:
     if is_disk_full(error):
         return OutOfResources(f"{action}: no space left; free some, then run the same again", reason=reason, resource="disk")
     meaning, todo = next(
-        ((meaning, todo) for kinds, meaning, todo in _messages() if isinstance(error, kinds)), ("failed", "see the reason")
+        ((meaning, todo) for error_types, meaning, todo in _messages() if isinstance(error, error_types)), ("failed", "see the reason")
     )
     return NotReady(f"{action}: the catalog {meaning}; {todo}", reason=reason)
 

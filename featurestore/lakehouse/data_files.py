@@ -122,13 +122,13 @@ class DataFiles:
 
     def _description(self, metadata: TableMetadata, path: str) -> DataFile:
         try:
-            found: DataFile = pyarrow_io().parquet_file_to_data_file(self._table.iceberg.io, metadata, path)
+            data_file: DataFile = pyarrow_io().parquet_file_to_data_file(self._table.iceberg.io, metadata, path)
         except OverflowError as error:
             raise self._unholdable(path) or error from error
         # Iceberg has no bounds for list elements, so pyiceberg has not checked these.
         if any(pa.types.is_nested(field.type) for field in self._schema) and (unholdable := self._unholdable(path)) is not None:
             raise unholdable
-        return found
+        return data_file
 
     def _unholdable(self, path: str) -> RequestError | None:
         """The error that names the columns of a file with times that a table cannot store; None if there are none."""

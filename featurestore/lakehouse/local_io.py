@@ -29,8 +29,8 @@ def parse_location(location: str, properties: dict[str, Any]) -> tuple[str, str,
     path = local_path(location)
     if path is not None and "DEFAULT_SCHEME" not in properties:
         return "file", "", path
-    found: tuple[str, str, str] = pyarrow_io().PyArrowFileIO.parse_location(location, properties)
-    return found
+    parts: tuple[str, str, str] = pyarrow_io().PyArrowFileIO.parse_location(location, properties)
+    return parts
 
 
 def local_path(location: str) -> str | None:

@@ -106,7 +106,7 @@ def retained_snapshots(table: Table) -> dict[int, datetime]:
     """When each snapshot that is left was committed (UTC), oldest first."""
     return {
         snapshot.snapshot_id: datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC)
-        for snapshot in sorted(table.iceberg.snapshots(), key=lambda one: (one.sequence_number or 0, one.timestamp_ms))
+        for snapshot in sorted(table.iceberg.snapshots(), key=lambda snapshot: (snapshot.sequence_number or 0, snapshot.timestamp_ms))
     }
 
 

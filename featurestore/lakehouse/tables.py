@@ -272,10 +272,10 @@ def column_names(table: Table, schema_id: int) -> list[str]:
 
 def snapshot(table: Table, snapshot_id: int) -> Snapshot:
     """A snapshot's metadata. Raises: NotFound if it never existed or has expired."""
-    found = table.iceberg.snapshot_by_id(snapshot_id)
-    if found is None:
+    metadata = table.iceberg.snapshot_by_id(snapshot_id)
+    if metadata is None:
         raise NotFound("snapshot", str(snapshot_id), map(str, table.snapshot_ids), where=table.name)
-    return found
+    return metadata
 
 
 def committed_us(table: Table, snapshot_id: int) -> int:

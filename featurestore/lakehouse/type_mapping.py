@@ -151,7 +151,7 @@ def _simple(arrow_type: pa.DataType) -> ice.IcebergType | None:
         (is_.is_date(arrow_type), ice.DateType()),
         (is_.is_time(arrow_type), ice.TimeType()),
     ]
-    return next((found for holds, found in tests if holds), None)
+    return next((iceberg_type for holds, iceberg_type in tests if holds), None)
 
 
 def _integer(arrow_type: pa.DataType) -> ice.IcebergType:

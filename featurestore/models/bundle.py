@@ -127,10 +127,10 @@ def check_files(folder: Path, stamp: Stamp) -> None:
     """Raises: Conflict naming a file of a model that is not the one that was stamped."""
     if stamp.files is None:
         return
-    found = digests_of(folder)
-    for name in sorted({*found, *stamp.files}):
-        if found.get(name) != stamp.files.get(name):
-            state = "is missing" if name not in found else "was added" if name not in stamp.files else "has other content"
+    digests = digests_of(folder)
+    for name in sorted({*digests, *stamp.files}):
+        if digests.get(name) != stamp.files.get(name):
+            state = "is missing" if name not in digests else "was added" if name not in stamp.files else "has other content"
             raise Conflict(
                 f"the model's file {name} {state} since it was stamped (training set {stamp.training_set}): restore it, or log the model"
                 " again",
@@ -163,9 +163,9 @@ def open_native(original: Path, folder: Path, config: Mapping[str, Any] | None =
     meta.saved_input_example_info = None
     meta.save(str(folder / ORIGINAL))
     listed = meta.flavors[PYFUNC].get("config") or {}
-    own = {name: value for name, value in (config or {}).items() if name in listed}
+    options = {name: value for name, value in (config or {}).items() if name in listed}
     try:
-        return mlflow.pyfunc.load_model(str(folder), suppress_warnings=True, model_config=own or None)
+        return mlflow.pyfunc.load_model(str(folder), suppress_warnings=True, model_config=options or None)
     except ModuleNotFoundError as error:
         module = (error.name or "unknown").partition(".")[0]
         raise MissingExtra(_DISTRIBUTIONS.get(module, module), what="the model") from error

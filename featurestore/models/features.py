@@ -52,11 +52,13 @@ def look_up_online(store: FeatureStore, stamp: Stamp, rows: Sequence[Mapping[str
         dict(zip(response.features, zip(*response.rows, strict=True), strict=True)) if rows else dict.fromkeys(response.features, ())
     )
     sql_types = sql_types_of(plan)
-    own = {name: [coerce_value(row[name], sql_types[name], name) for row in rows] for name in (*plan.entity_columns, *dict(plan.request))}
+    request_values = {
+        name: [coerce_value(row[name], sql_types[name], name) for row in rows] for name in (*plan.entity_columns, *dict(plan.request))
+    }
     sent = {name for row in rows for name in row}.intersection(plan.feature_names)
-    given = {name: [row.get(name) for row in rows] for name in sent}
-    columns = with_overrides(store, stamp, {**own, **looked_up}, given)
-    return FeatureRows(columns, response.snapshots, _without_missing(given), status=response.status, watermarks=response.watermarks)
+    sent_values = {name: [row.get(name) for row in rows] for name in sent}
+    columns = with_overrides(store, stamp, {**request_values, **looked_up}, sent_values)
+    return FeatureRows(columns, response.snapshots, _without_missing(sent_values), status=response.status, watermarks=response.watermarks)
 
 
 def join_as_of(
@@ -64,24 +66,24 @@ def join_as_of(
     stamp: Stamp,
     rows: pa.Table,
     timestamp: str,
-    given: SentFeatures,
+    sent: SentFeatures,
     snapshots: Mapping[str, int | None] | None = None,
 ) -> FeatureRows:
     """Join the features as of each row's time, at these snapshots, by default the current ones."""
     known = cast('Literal["now", "then"]', stamp.known)
     joined = store.point_in_time(stamp.plan, rows, timestamp, known=known, snapshots=snapshots)
     columns = dict(zip(joined.schema.names, joined.columns, strict=True))
-    overridden = with_overrides(store, stamp, columns, given)
-    return FeatureRows(overridden, snapshots or {}, _without_missing(given), columns[timestamp].cast(pa.timestamp("us", tz="UTC")))
+    overridden = with_overrides(store, stamp, columns, sent)
+    return FeatureRows(overridden, snapshots or {}, _without_missing(sent), columns[timestamp].cast(pa.timestamp("us", tz="UTC")))
 
 
-def with_overrides(store: FeatureStore, stamp: Stamp, columns: Mapping[str, Values], given: SentFeatures) -> Mapping[str, Values]:
+def with_overrides(store: FeatureStore, stamp: Stamp, columns: Mapping[str, Values], sent: SentFeatures) -> Mapping[str, Values]:
     """Override features by the caller's values that are not NULL; derived features are computed again unless they were sent too.
 
     Raises: TypeMismatch naming the feature.
     """
-    _refuse_nan(given, sql_types_of(stamp.plan))
-    sent = _without_missing(given)
+    _refuse_nan(sent, sql_types_of(stamp.plan))
+    sent = _without_missing(sent)
     if not sent:
         return columns
     plan, sql_types, result = stamp.plan, sql_types_of(stamp.plan), dict(columns)
@@ -118,9 +120,9 @@ def check_missing(stamp: Stamp, policy: str, columns: Mapping[str, Values]) -> N
                 )
 
 
-def _without_missing(given: SentFeatures) -> SentFeatures:
+def _without_missing(sent: SentFeatures) -> SentFeatures:
     """The sent features with None for every missing value, without those that no row has."""
-    sent = {name: [to_python(value) for value in values] for name, values in given.items()}
+    sent = {name: [to_python(value) for value in values] for name, values in sent.items()}
     return {name: values for name, values in sent.items() if any(value is not None for value in values)}
 
 
@@ -133,8 +135,8 @@ def _convert_derived(value: Any, numeric: bool, name: str) -> Any:
     return float(value) if isinstance(value, WrittenNumber) else value
 
 
-def _refuse_nan(given: SentFeatures, sql_types: Mapping[str, str]) -> None:
-    for name, values in given.items():
+def _refuse_nan(sent: SentFeatures, sql_types: Mapping[str, str]) -> None:
+    for name, values in sent.items():
         if sql_types.get(name, "DOUBLE") not in FLOATING and any(type(value) is NotANumber for value in values):
             raise TypeMismatch(
                 f"the feature '{name}': NaN is not a value of {sql_types[name]}; send null instead", field=name, expected=sql_types[name]

@@ -67,13 +67,13 @@ class Flavor:
         options = {**self.defaults, **requested}
         if "conda_env" in options:
             return options
-        own = f"featurestore=={version('featurestore')}"
+        requirement = f"featurestore=={version('featurestore')}"
         listed = options.get("pip_requirements")
         if listed is None and hasattr(self.module, "get_default_pip_requirements"):
             cloudpickle = {"include_cloudpickle": True} if options.get("serialization_format") == "cloudpickle" else {}
             listed = self.module.get_default_pip_requirements(**cloudpickle)
         if isinstance(listed, list):
-            options["pip_requirements"] = [*listed, own, *(options.pop("extra_pip_requirements", None) or [])]
+            options["pip_requirements"] = [*listed, requirement, *(options.pop("extra_pip_requirements", None) or [])]
         return options
 
 

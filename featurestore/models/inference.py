@@ -42,7 +42,12 @@ TAG = "inference-"
 
 
 def record_predictions(
-    store: FeatureStore, native: Native, model: tuple[str, str | None], found: FeatureRows, predictions: pa.ChunkedArray, batch: str | None
+    store: FeatureStore,
+    native: Native,
+    model: tuple[str, str | None],
+    features: FeatureRows,
+    predictions: pa.ChunkedArray,
+    batch: str | None,
 ) -> None:
     """Append a row for each prediction to `<inference namespace>.<model>`; concurrent writers do not conflict.
 
@@ -53,9 +58,9 @@ def record_predictions(
     identifier = f"{store.settings.inference_namespace}.{re.sub(r'[^A-Za-z0-9_]', '_', name)}"
     table = tables.create_if_absent(store.catalog, identifier, SCHEMA, month_of="predicted_at")
     tables.add_missing_columns(table, list(SCHEMA))
-    _keep_snapshots(store, found.snapshots)
+    _keep_snapshots(store, features.snapshots)
     stamp, count, now = native.stamp, len(predictions), times.now()
-    snapshots = {table: None if snapshot is None else str(snapshot) for table, snapshot in found.snapshots.items()}
+    snapshots = {table: None if snapshot is None else str(snapshot) for table, snapshot in features.snapshots.items()}
     rows: dict[str, Any] = {
         "request_id": _request_ids(count),
         "predicted_at": pa.repeat(pa.scalar(now, MOMENT), count),
@@ -64,11 +69,11 @@ def record_predictions(
         "model_id": _repeat(native.model.metadata.model_id, count),
         "run_id": _repeat(native.model.metadata.run_id, count),
         "training_set": _repeat(stamp.training_set, count),
-        "as_of": pa.repeat(pa.scalar(now, MOMENT), count) if found.as_of is None else found.as_of,
-        "overridden": _overridden(found, count),
+        "as_of": pa.repeat(pa.scalar(now, MOMENT), count) if features.as_of is None else features.as_of,
+        "overridden": _overridden(features, count),
         "snapshots": _repeat(json.dumps(snapshots, separators=(",", ":")), count),
     }
-    rows |= _value_columns(table, {**_values(native, found), PREDICTION: plain_values(predictions)})
+    rows |= _value_columns(table, {**_values(native, features), PREDICTION: plain_values(predictions)})
     for field in tables.arrow_schema(table):
         rows.setdefault(field.name, pa.nulls(count, field.type))
     writes.append_retrying(table, pa.table(rows).to_reader(), summary={"featurestore.action": "score"}, once=batch)
@@ -80,10 +85,10 @@ def _keep_snapshots(store: FeatureStore, snapshots: Mapping[str, int | None]) ->
             tags.set_tag(tables.load(store.catalog, f"{store.settings.features_namespace}.{name}"), f"{TAG}{snapshot}", snapshot)
 
 
-def _values(native: Native, found: FeatureRows) -> dict[str, pa.Array | pa.ChunkedArray]:
+def _values(native: Native, features: FeatureRows) -> dict[str, pa.Array | pa.ChunkedArray]:
     plan, sql_types = native.stamp.plan, sql_types_of(native.stamp.plan)
     names = dict.fromkeys([*plan.entity_columns, *dict(plan.request), *native.stamp.features])
-    return {name: plain_values(to_arrow(found.columns[name], sql_types.get(name))) for name in names}
+    return {name: plain_values(to_arrow(features.columns[name], sql_types.get(name))) for name in names}
 
 
 def _value_columns(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,10 +110,10 @@ def _value_columns(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
 def column_of(name: str, arrow_type: pa.DataType, known: Mapping[str, pa.DataType]) -> str:
     """The column of a value with this name and type in a table that has the columns `known`."""
     reserved = {*SCHEMA.names, *EARLY, *([PREDICTION] if EARLY[0] in known and known[EARLY[0]] == pa.string() else [])}
-    own = f"value_{name}" if name in reserved else name
-    if known.get(own, arrow_type) == arrow_type:
-        return own
-    return f"{own}_{re.sub(r'[^a-z0-9]+', '_', str(arrow_type).lower()).strip('_')}"
+    column = f"value_{name}" if name in reserved else name
+    if known.get(column, arrow_type) == arrow_type:
+        return column
+    return f"{column}_{re.sub(r'[^a-z0-9]+', '_', str(arrow_type).lower()).strip('_')}"
 
 
 def plain_values(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
@@ -121,13 +126,13 @@ def plain_values(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArr
     return values if plain == values.type else values.cast(plain)
 
 
-def _overridden(found: FeatureRows, count: int) -> pa.Array:
+def _overridden(features: FeatureRows, count: int) -> pa.Array:
     """The features that the caller sent instead of the looked-up ones, for each row."""
-    if not found.sent:
+    if not features.sent:
         # A second faster for a million rows than to repeat an empty list.
         return pa.ListArray.from_arrays(pa.array(np.zeros(count + 1, np.int32)), pa.array([], pa.string()))
-    names = sorted(found.sent)
-    columns = [to_list(found.sent[name]) for name in names]
+    names = sorted(features.sent)
+    columns = [to_list(features.sent[name]) for name in names]
     rows = [[name for name, column in zip(names, columns, strict=True) if column[row] is not None] for row in range(count)]
     return pa.array(rows, pa.list_(pa.string()))
 

@@ -59,22 +59,22 @@ def choose_inputs(
     Raises: RequestError for a column that is neither a feature nor a key or request field, and for a model whose columns nobody names.
     """
     declared = _signature_types(signature)
-    own = list(declared) or _own_names(native)
-    if requested is None and not own and not by_name:
+    trained_names = list(declared) or _own_names(native)
+    if requested is None and not trained_names and not by_name:
         raise RequestError(
             "the model does not name the columns that it was trained on, and in another order they would give wrong predictions; pass"
             f" inputs=[...], their names in the order of its matrix. {plan.service} has the features {', '.join(plan.feature_names)}",
             field="inputs",
         )
-    names = list(requested) if requested is not None else own or [*dict(plan.request), *plan.feature_names]
-    if own and sorted(names) != sorted(own):
-        raise RequestError(f"inputs={names} are not the columns that the model was trained on: {own}")
+    names = list(requested) if requested is not None else trained_names or [*dict(plan.request), *plan.feature_names]
+    if trained_names and sorted(names) != sorted(trained_names):
+        raise RequestError(f"inputs={names} are not the columns that the model was trained on: {trained_names}")
     _check_count(native, names, manifest)
     types = {column["name"]: column["type"] for column in manifest["columns"]}
     keys = {column: kind for use in plan.uses for (_, column), kind in zip(use.keys, use.key_types, strict=True)}
     types.update({name: _SENT.get(kind, types.get(name, "")) for name, kind in (*keys.items(), *plan.request)})
-    inputs = [_input(name, declared.get(name) or types.get(name, ""), manifest, plan) for name in own or names]
-    return inputs, bool(own) or by_name or not hasattr(native, "n_features_in_")
+    inputs = [_input(name, declared.get(name) or types.get(name, ""), manifest, plan) for name in trained_names or names]
+    return inputs, bool(trained_names) or by_name or not hasattr(native, "n_features_in_")
 
 
 def make_frame(
@@ -195,8 +195,8 @@ def _doubles(values: Values) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 def _decimals(values: Values) -> Any:
     """Decimals as objects, None for NULL; a caller's number that is no decimal by its digits."""
-    given = values.to_pylist() if isinstance(values, pa.ChunkedArray) else values
-    exact = [value if value is None or isinstance(value, Decimal) else Decimal(str(value)) for value in given]
+    items = values.to_pylist() if isinstance(values, pa.ChunkedArray) else values
+    exact = [value if value is None or isinstance(value, Decimal) else Decimal(str(value)) for value in items]
     return pd.Series(exact, dtype=object)
 
 

@@ -57,7 +57,7 @@ def _refuse_rounded(frame: pd.DataFrame, sql_types: Mapping[str, str]) -> None:
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> KeyedModel:
     """The function that MLflow calls by its name; `model_config` may have home, catalog, warehouse, online and missing."""
     config = dict(model_config or {})
-    own = {name: config.pop(name, None) for name in OWN_CONFIG}
-    missing = own.pop("missing")
+    options = {name: config.pop(name, None) for name in OWN_CONFIG}
+    missing = options.pop("missing")
     native = Native(Path(path), config)
-    return KeyedModel(native, locate_store.find_store(native.stamp, places=own), missing)
+    return KeyedModel(native, locate_store.find_store(native.stamp, places=options), missing)

@@ -53,8 +53,14 @@ class MlflowRegistry:
         logged = {model.model_id: _stamp_of(model) for model in self._search_logged_models()}
         models = {model.name: model for model in _pages(self._client.search_registered_models)}
         self._read_versions(models)
-        found = {(name, str(one.version)): one for name, versions in self._versions.items() for one in versions}
-        versions = {key: stamped for key, one in found.items() if (stamped := _version(key, one, logged, found)) is not None}
+        by_version = {
+            (name, str(model_version.version)): model_version for name, versions in self._versions.items() for model_version in versions
+        }
+        versions = {
+            key: stamped
+            for key, model_version in by_version.items()
+            if (stamped := _version(key, model_version, logged, by_version)) is not None
+        }
         aliases = {
             (name, alias): str(version)
             for name, model in models.items()
@@ -99,8 +105,8 @@ class MlflowRegistry:
         changed = [name for name, model in models.items() if name not in self._versions or _update_time(model) >= seen]
         if not self._versions:
             self._versions = {name: [] for name in models}
-            for one in _pages(self._client.search_model_versions):
-                self._versions.setdefault(one.name, []).append(one)
+            for model_version in _pages(self._client.search_model_versions):
+                self._versions.setdefault(model_version.name, []).append(model_version)
         else:
             for name in changed:
                 self._versions[name] = list(_pages(self._client.search_model_versions, filter_string=name_filter(name)))
@@ -111,8 +117,8 @@ class MlflowRegistry:
 def snapshots_of(tags: Mapping[str, str]) -> dict[str, int | None]:
     """The snapshots in the tags of a stamp, by feature table without its namespace."""
     prefix = snapshot_tag("")
-    found = {name.removeprefix(prefix).rpartition(".")[2]: value for name, value in tags.items() if name.startswith(prefix)}
-    return {table: int(value) if value.isdigit() else None for table, value in found.items()}
+    snapshots = {name.removeprefix(prefix).rpartition(".")[2]: value for name, value in tags.items() if name.startswith(prefix)}
+    return {table: int(value) if value.isdigit() else None for table, value in snapshots.items()}
 
 
 def _stamp_of(model: Any) -> Stamped:

@@ -44,9 +44,9 @@ def registered_versions(name: str) -> RegisteredVersions:
     client = mlflow.MlflowClient()
     with asking("model", name):
         model = client.get_registered_model(name)
-        found = client.search_model_versions(name_filter(name), max_results=2)
+        versions = client.search_model_versions(name_filter(name), max_results=2)
     aliases = {alias: str(version) for alias, version in model.aliases.items()}
-    return RegisteredVersions(name, aliases, str(found[0].version) if len(found) == 1 else None)
+    return RegisteredVersions(name, aliases, str(versions[0].version) if len(versions) == 1 else None)
 
 
 def resolve_version(name: str, version: int | str | None = None, alias: str | None = None) -> str:

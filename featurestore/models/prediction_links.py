@@ -43,7 +43,7 @@ def prediction_links(runtime: Runtime, model: str, version: str | None) -> Itera
 
 def _ranges(table: Table, version: str | None) -> dict[str, dict[str, Any]]:
     """The number of rows and their first and last time, by their snapshots as JSON."""
-    found: dict[str, dict[str, Any]] = {}
+    ranges: dict[str, dict[str, Any]] = {}
     for batch in scans.read_snapshot(table, table.snapshot_id, columns=READ):
         rows = pa.table(batch)
         same = pc.is_null(rows["version"]) if version is None else pc.equal(rows["version"], version)
@@ -53,11 +53,11 @@ def _ranges(table: Table, version: str | None) -> dict[str, dict[str, Any]]:
             .aggregate([("predicted_at", "min"), ("predicted_at", "max"), ("predicted_at", "count")])
         )
         for group in grouped.to_pylist():
-            _add(found, group["snapshots"], group["predicted_at_min"], group["predicted_at_max"], group["predicted_at_count"])
-    return found
+            _add(ranges, group["snapshots"], group["predicted_at_min"], group["predicted_at_max"], group["predicted_at_count"])
+    return ranges
 
 
-def _add(found: dict[str, dict[str, Any]], snapshots: str, first: datetime, last: datetime, rows: int) -> None:
+def _add(ranges: dict[str, dict[str, Any]], snapshots: str, first: datetime, last: datetime, rows: int) -> None:
     begin, end = (times.text(times.micros(moment)) for moment in (first, last))
-    entry = found.setdefault(snapshots, {"snapshots": json.loads(snapshots), "rows": 0, "from": begin, "to": end})
+    entry = ranges.setdefault(snapshots, {"snapshots": json.loads(snapshots), "rows": 0, "from": begin, "to": end})
     entry.update({"rows": entry["rows"] + rows, "from": min(entry["from"], str(begin)), "to": max(entry["to"], str(end))})

@@ -242,17 +242,17 @@ def _holder(name: str, alias: str) -> str | None:
 
 def _previous(events: list[Mapping[str, Any]], current: str) -> str | None:
     """The version that had an alias before the current one, by its events, newest first: a rollback undoes the change before it."""
-    held: list[str] = []
+    versions: list[str] = []
     for event in reversed(events):
         if event["event"] != "alias set":
             continue
         if event["details"].get("action") == "rollback":
-            held = held[:-1] if event["version"] in held[:-1] else held
-        if not held or held[-1] != event["version"]:
-            held.append(event["version"])
-    while held and held[-1] == current:
-        held.pop()
-    return held[-1] if held else None
+            versions = versions[:-1] if event["version"] in versions[:-1] else versions
+        if not versions or versions[-1] != event["version"]:
+            versions.append(event["version"])
+    while versions and versions[-1] == current:
+        versions.pop()
+    return versions[-1] if versions else None
 
 
 def _event(

@@ -62,8 +62,8 @@ class RegistryLook:
     def _look(self, uri: str) -> None:
         with self._lock, limited(), asking("model", "registry", uri):
             registry = self._registries.setdefault(uri, MlflowRegistry(uri))
-            found, events, pending = self._read(registry)
-            changes = [event for event in self._changes(registry, found, events) if alias_changes.mark_of(event) not in pending]
+            models, events, pending = self._read(registry)
+            changes = [event for event in self._changes(registry, models, events) if alias_changes.mark_of(event) not in pending]
             if changes:
                 model_events.record_events(self._runtime.catalog, self._runtime.settings, changes, once=_batch(changes, events))
 
@@ -71,39 +71,39 @@ class RegistryLook:
         """What MLflow says, the events of the same time, and the marks of what is being changed: recorded, and not yet in MLflow."""
         before = alias_changes.read_trail(self._runtime)
         for _ in range(READS):
-            found = registry.read()
+            models = registry.read()
             after = alias_changes.read_trail(self._runtime)
             if after.snapshot_id == before.snapshot_id:
                 break
             before = after
-        return found, after.events, {*before.pending, *after.pending}
+        return models, after.events, {*before.pending, *after.pending}
 
-    def _changes(self, registry: MlflowRegistry, found: MlflowModels, events: Sequence[Mapping[str, Any]]) -> Iterator[Event]:
+    def _changes(self, registry: MlflowRegistry, models: MlflowModels, events: Sequence[Mapping[str, Any]]) -> Iterator[Event]:
         recorded = models_after(events)
-        own = {event["training_set"] for event in events}
+        known_sets = {event["training_set"] for event in events}
         logged = {model.model_id for model in recorded if model.version is None}
         versions = {(model.name, model.version): model for model in recorded if model.version is not None}
-        for stamped in (*found.logged.values(), *found.versions.values()):
+        for stamped in (*models.logged.values(), *models.versions.values()):
             known = stamped.model_id in logged if stamped.version is None else (stamped.name, stamped.version) in versions
-            if not known and self._is_own(own, stamped.training_set):
+            if not known and self._is_own(known_sets, stamped.training_set):
                 event = _event("logged" if stamped.version is None else "registered", stamped)
                 yield replace(event, metrics=registry.metrics_of(stamped.run_id))
-        yield from self._new_metrics(registry, own, found, recorded)
-        yield from self._deletions(registry, found, recorded)
-        for key, stamped in found.versions.items():
-            if self._is_own(own, stamped.training_set):
+        yield from self._new_metrics(registry, known_sets, models, recorded)
+        yield from self._deletions(registry, models, recorded)
+        for key, stamped in models.versions.items():
+            if self._is_own(known_sets, stamped.training_set):
                 before = versions[key].stage if key in versions else None
                 if (before or "None") != stamped.stage:
                     yield replace(_event("stage set", stamped), stage=stamped.stage)
-        yield from self._alias_changes(own, found, recorded)
+        yield from self._alias_changes(known_sets, models, recorded)
 
     def _new_metrics(
-        self, registry: MlflowRegistry, own: set[str], found: MlflowModels, recorded: Sequence[RecordedModel]
+        self, registry: MlflowRegistry, known_sets: set[str], models: MlflowModels, recorded: Sequence[RecordedModel]
     ) -> Iterator[Event]:
         """Metrics that were logged after the model: what was recorded of it then lacks them."""
         for model in recorded:
-            stamped = found.logged.get(model.model_id or "") if model.version is None else found.versions.get((model.name, model.version))
-            if stamped is None or not self._is_own(own, stamped.training_set):
+            stamped = models.logged.get(model.model_id or "") if model.version is None else models.versions.get((model.name, model.version))
+            if stamped is None or not self._is_own(known_sets, stamped.training_set):
                 continue
             if all(_same(model.metrics.get(name), value) for name, value in stamped.metrics.items()):
                 continue
@@ -112,8 +112,8 @@ class RegistryLook:
             if json.dumps(metrics, sort_keys=True) != json.dumps(dict(model.metrics), sort_keys=True):
                 yield replace(_event("metrics logged", stamped), metrics=metrics)
 
-    def _deletions(self, registry: MlflowRegistry, found: MlflowModels, recorded: Sequence[RecordedModel]) -> Iterator[Event]:
-        gone = [model for model in recorded if not _exists(found, model)]
+    def _deletions(self, registry: MlflowRegistry, models: MlflowModels, recorded: Sequence[RecordedModel]) -> Iterator[Event]:
+        gone = [model for model in recorded if not _exists(models, model)]
         if not gone:
             return
         runs = list(dict.fromkeys(model.run_id for model in reversed(recorded) if model.run_id))[:RUNS_TRIED]
@@ -129,26 +129,26 @@ class RegistryLook:
             yield from (replace(_event("alias removed", stamped), alias=alias) for alias in model.aliases)
             yield _event("deleted", stamped)
 
-    def _alias_changes(self, own: set[str], found: MlflowModels, recorded: Sequence[RecordedModel]) -> Iterator[Event]:
+    def _alias_changes(self, known_sets: set[str], models: MlflowModels, recorded: Sequence[RecordedModel]) -> Iterator[Event]:
         before = {(model.name, alias): model for model in recorded for alias in model.aliases}
-        for (name, alias), version in found.aliases.items():
-            stamped = found.versions[name, version]
+        for (name, alias), version in models.aliases.items():
+            stamped = models.versions[name, version]
             set_before = before.get((name, alias))
-            if (set_before is None or set_before.version != version) and self._is_own(own, stamped.training_set):
+            if (set_before is None or set_before.version != version) and self._is_own(known_sets, stamped.training_set):
                 yield replace(_event("alias set", stamped), alias=alias)
         for (name, alias), model in before.items():
             # The aliases of deleted versions are removed with them.
-            if (name, alias) not in found.aliases and _exists(found, model):
-                yield replace(_event("alias removed", found.versions[name, str(model.version)]), alias=alias)
+            if (name, alias) not in models.aliases and _exists(models, model):
+                yield replace(_event("alias removed", models.versions[name, str(model.version)]), alias=alias)
 
-    def _is_own(self, own: set[str], training_set: str) -> bool:
+    def _is_own(self, known_sets: set[str], training_set: str) -> bool:
         """Whether a training set is of this store: several stores may share an MLflow."""
-        if training_set in own:
+        if training_set in known_sets:
             return True
         if training_set in self._foreign:
             return False
         listed = {entry.id for entry in list_training_sets(self._runtime)}
-        own |= listed
+        known_sets |= listed
         if training_set not in listed:
             self._foreign.add(training_set)
         return training_set in listed
@@ -158,8 +158,8 @@ def _same(recorded: float | None, value: float) -> bool:
     return recorded is not None and (recorded == value or math.isnan(recorded))
 
 
-def _exists(found: MlflowModels, model: RecordedModel) -> bool:
-    return model.model_id in found.logged if model.version is None else (model.name, model.version) in found.versions
+def _exists(models: MlflowModels, model: RecordedModel) -> bool:
+    return model.model_id in models.logged if model.version is None else (model.name, model.version) in models.versions
 
 
 def _event(event: str, stamped: Stamped) -> Event:

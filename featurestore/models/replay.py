@@ -49,8 +49,8 @@ def _replay(store: FeatureStore, native: Native, table: Table, row: Mapping[str,
     stamp = native.stamp
     known = {field.name: field.type for field in tables.arrow_schema(table)}
     sql_types = sql_types_of(stamp.plan)
-    given = [*stamp.plan.entity_columns, *(name for name, _ in stamp.plan.request)]
-    inputs = {name: row[inference.column_of(name, plain_arrow_type(sql_types[name]), known)] for name in given}
+    input_names = [*stamp.plan.entity_columns, *(name for name, _ in stamp.plan.request)]
+    inputs = {name: row[inference.column_of(name, plain_arrow_type(sql_types[name]), known)] for name in input_names}
     logged_types = {name: _logged_type(name, sql_types.get(name), known) for name in stamp.features}
     logged = {name: row[inference.column_of(name, arrow_type, known)] for name, arrow_type in logged_types.items()}
     columns = {name: to_arrow([value], sql_types[name]) for name, value in inputs.items()}
@@ -59,11 +59,11 @@ def _replay(store: FeatureStore, native: Native, table: Table, row: Mapping[str,
     sent = {name: [logged[name]] for name in row["overridden"] if name in logged}
     snapshots = {name: None if at is None else int(at) for name, at in json.loads(row["snapshots"]).items()}
     try:
-        found = features.join_as_of(store, stamp, spine, time, sent, snapshots)
-        prediction = to_predictions(predict.predict(native, found.columns))[0]
+        rows = features.join_as_of(store, stamp, spine, time, sent, snapshots)
+        prediction = to_predictions(predict.predict(native, rows.columns))[0]
     except FeatureStoreError as error:
         return _result(table, row, inputs, [], None, [f"it cannot be computed again: {error.message}"])
-    again = {name: to_list(found.columns[name])[0] for name in stamp.features}
+    again = {name: to_list(rows.columns[name])[0] for name in stamp.features}
     replayed = [_compare(name, logged[name], again[name], name in row["overridden"]) for name in stamp.features]
     predicted = inference.plain_values(pa.array([prediction]))
     column = inference.column_of(inference.PREDICTION, predicted.type, known)

@@ -50,7 +50,7 @@ class Requirement:
     def values(self, metrics: Metrics) -> dict[str, float]:
         """The values of the metrics that it names. Raises: Conflict naming every one that is missing, with the nearest names."""
         missing = []
-        found = {}
+        values = {}
         for alias, name in self.metrics:
             known = metrics.get(alias)
             title = name if alias == OWN else f"{alias}.{name}"
@@ -59,10 +59,10 @@ class Requirement:
             elif name not in known:
                 missing.append(f"{'the version' if alias == OWN else alias} has no metric '{name}'{near(name, known)}")
             else:
-                found[title] = known[name]
+                values[title] = known[name]
         if missing:
             raise Conflict("; ".join(missing), metrics=[title for title, _ in self.metrics])
-        return found
+        return values
 
     def holds(self, metrics: Metrics) -> bool:
         """Whether it is true of these metrics; a comparison with NaN is not.
@@ -96,7 +96,7 @@ def _check_condition(node: ast.expr, text: str) -> None:
             _check_condition(part, text)
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         _check_condition(node.operand, text)
-    elif isinstance(node, ast.Compare) and all(type(one) in _COMPARISONS for one in node.ops):
+    elif isinstance(node, ast.Compare) and all(type(operator) in _COMPARISONS for operator in node.ops):
         for part in (node.left, *node.comparators):
             _check_number(part, text)
     else:
@@ -156,4 +156,4 @@ def _value(node: ast.expr, metrics: Metrics) -> float:
         return all(results) if isinstance(node.op, ast.And) else any(results)
     assert isinstance(node, ast.Compare)
     numbers = [_value(part, metrics) for part in (node.left, *node.comparators)]
-    return all(_COMPARISONS[type(one)](*pair) for one, pair in zip(node.ops, pairwise(numbers), strict=True))
+    return all(_COMPARISONS[type(operator)](*pair) for operator, pair in zip(node.ops, pairwise(numbers), strict=True))

@@ -32,8 +32,8 @@ def store_of(training_set: TrainingSet, store: FeatureStore | None) -> Iterator[
     if store is not None:
         yield store
         return
-    with FeatureStore(settings=training_set.settings) as own:
-        yield own
+    with FeatureStore(settings=training_set.settings) as opened:
+        yield opened
 
 
 def runtime_of(store: FeatureStore) -> Runtime:

@@ -50,14 +50,14 @@ def shape_of(schema: pa.Schema, keys: Sequence[str]) -> Shape:
             raise RequestError(f"the rows have no column '{name}'{near(name, schema.names)}", column=name)
     if not keys:
         raise RequestError("a table needs at least one key column")
-    kinds = {name: kind_of(schema.field(name).type, name) for name in schema.names}
+    types = {name: kind_of(schema.field(name).type, name) for name in schema.names}
     for name in keys:
-        if kinds[name] not in KINDS:
+        if types[name] not in KINDS:
             raise TypeMismatch(
                 f"key column '{name}' is {schema.field(name).type}; a key must be one of {', '.join(sorted(KINDS))}", column=name
             )
     columns = tuple(name for name in schema.names if name not in keys and name not in TIMES)
-    return Shape(tuple(keys), tuple(kinds[name] for name in keys), columns, tuple(kinds[name] for name in columns))
+    return Shape(tuple(keys), tuple(types[name] for name in keys), columns, tuple(types[name] for name in columns))
 
 
 def merge_shapes(new: Shape, current: Shape, table: str) -> Shape:

@@ -204,8 +204,8 @@ def _places(plan: ServicePlan, tables: Sequence[TableState | None]) -> list[int]
 def _defaults(plan: ServicePlan, places: Sequence[int]) -> list[tuple[int, Any]]:
     """The position of each looked-up feature with a default among the stored values of an entity, and the JSON value of the default."""
     values = {name: value for use in plan.uses for name, value in default_values(use).items()}
-    found = zip(plan.looked_up_names, places, strict=True)
-    return [(place, orjson.loads(json_encoding.dumps(values[name]))) for name, place in found if name in values]
+    name_places = zip(plan.looked_up_names, places, strict=True)
+    return [(place, orjson.loads(json_encoding.dumps(values[name]))) for name, place in name_places if name in values]
 
 
 def _selector(places: Sequence[int], width: int) -> Callable[[list[Any]], Sequence[Any]] | None:

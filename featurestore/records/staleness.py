@@ -28,14 +28,14 @@ class StalePolicy:
 
 def stale_policies(known: Registry) -> dict[str, StalePolicy]:
     """The policies of all versions of views that have one, by feature table."""
-    found = {}
+    policies = {}
     for (kind, _), versions in known.rows.items():
         for applied in versions if kind == "view" else ():
             after = applied.document.get("stale_after")
             if after is not None:
                 with conflict_if_unreadable(f"view {applied.name}, version {applied.version}", view=applied.name):
-                    found[applied.table] = StalePolicy(microseconds(after), str(applied.document.get("stale", "value")))
-    return found
+                    policies[applied.table] = StalePolicy(microseconds(after), str(applied.document.get("stale", "value")))
+    return policies
 
 
 def stale_from(policies: Mapping[str, StalePolicy], plan: ServicePlan, cursors: Mapping[str, Cursor | None]) -> int | None:

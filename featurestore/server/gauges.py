@@ -107,16 +107,16 @@ class OnlineSize(Collector):
         rows = GaugeMetricFamily("featurestore_online_store_rows", "Rows of a feature table in the online store", labels=["table"])
         size = GaugeMetricFamily("featurestore_online_store_bytes", "Bytes of the LMDB file in use, or memory of the Redis servers")
         age = GaugeMetricFamily("featurestore_online_edition_age_seconds", "Seconds since rows or watermarks were last published")
-        found = self._size.get()
-        up.add_metric([], found is not None)
-        if found is not None:
-            for table, count in found.rows.items():
+        store_size = self._size.get()
+        up.add_metric([], store_size is not None)
+        if store_size is not None:
+            for table, count in store_size.rows.items():
                 if count is not None:
                     rows.add_metric([table], count)
-            if found.bytes is not None:
-                size.add_metric([], found.bytes)
-            if found.edition is not None:
-                age.add_metric([], max(0.0, (times.now() - found.edition) / 1e6))
+            if store_size.bytes is not None:
+                size.add_metric([], store_size.bytes)
+            if store_size.edition is not None:
+                age.add_metric([], max(0.0, (times.now() - store_size.edition) / 1e6))
         yield from (up, rows, size, age)
 
     def _read(self) -> StoreSize:

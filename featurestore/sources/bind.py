@@ -77,14 +77,14 @@ def check_type_problems(session: Session, view: FeatureView, columns: Mapping[st
     scope = {name: quoted(name) for name in columns}
     types = ExpressionTypes(session, typed_nulls(columns), columns)
     rows = [bind_row(name, check.sql, scope) for name, check in conditions.items()]
-    found = _expression_problems(types, scope, [(owner, row) for row in rows])
-    wrong = {problem.field for problem in found}
+    problems = _expression_problems(types, scope, [(owner, row) for row in rows])
+    wrong = {problem.field for problem in problems}
     for row in rows:
         kind = None if row.sql is None else types.of(row.sql)
         if row.field not in wrong and kind != "BOOLEAN":
             message = f"{row.text!r} is {kind or 'no expression'}, not true or false; write a condition"
-            found.append(FieldProblem(owner, row.field, message))
-    return found
+            problems.append(FieldProblem(owner, row.field, message))
+    return problems
 
 
 def failed_inspection(*problems: FieldProblem) -> Inspected:
@@ -95,16 +95,16 @@ def failed_inspection(*problems: FieldProblem) -> Inspected:
 def _source_type_problems(types: ExpressionTypes, bound: BoundView) -> list[FieldProblem]:
     source, scope = bound.view.source, bound.scope
     owner = owner_of(source)
-    own = (*bound.added, *([bound.where] if bound.where else []))
-    found = _expression_problems(types, scope, [(owner, row) for row in own])
+    rows = (*bound.added, *([bound.where] if bound.where else []))
+    problems = _expression_problems(types, scope, [(owner, row) for row in rows])
     for role, column in (("timestamp", source.timestamp), ("created", source.created)):
         if (
             column
             and (name := resolve(column, scope))
             and (not (kind := types.of(scope[name]) or "wrong").startswith(("TIMESTAMP", "DATE")) or kind in nanoseconds.TYPES)
         ):
-            found.append(FieldProblem(owner, role, f"'{column}' is {kind}, not a timestamp or date{_conversion_hint(column, kind)}"))
-    return found
+            problems.append(FieldProblem(owner, role, f"'{column}' is {kind}, not a timestamp or date{_conversion_hint(column, kind)}"))
+    return problems
 
 
 def _conversion_hint(column: str, kind: str) -> str:
@@ -120,13 +120,13 @@ def _expression_problems(
     types: ExpressionTypes, scope: Mapping[str, str], expressions: Sequence[tuple[Owner, RowSql]]
 ) -> list[FieldProblem]:
     """A problem for each expression whose columns exist, but have types for which it is not defined."""
-    found: list[FieldProblem] = []
+    problems: list[FieldProblem] = []
     types.learn([row.sql for _, row in expressions if row.sql is not None])
     for owner, row in expressions:
         if row.sql is not None and types.of(row.sql) is None:
-            kinds = ", ".join(f"{name} is {types.of(scope[str(resolve(name, scope))]) or 'itself wrong'}" for name in row.names or ())
-            found.append(FieldProblem(owner, row.field, f"{row.text!r} does not work on these types: {kinds or 'it names no column'}"))
-    return found
+            causes = ", ".join(f"{name} is {types.of(scope[str(resolve(name, scope))]) or 'itself wrong'}" for name in row.names or ())
+            problems.append(FieldProblem(owner, row.field, f"{row.text!r} does not work on these types: {causes or 'it names no column'}"))
+    return problems
 
 
 _NO_TIME = Bounds(0, 0, 0, 0, carry_in=False)
@@ -138,13 +138,13 @@ def _describe(session: Session, view: FeatureView, events: Events, types: Mappin
     *steps, (name, rows) = compiled.steps
     for table, query in steps:
         session.create_table(table, without_rows(query))
-    found = session.schema(rows)
-    if any(UNTYPED in kind for kind in found.values()):
+    schema = session.schema(rows)
+    if any(UNTYPED in kind for kind in schema.values()):
         # A column of nothing but NULL gets its type when it is stored.
-        found = session.schema(session.create_table(name, without_rows(rows)))
+        schema = session.schema(session.create_table(name, without_rows(rows)))
     problems: list[FieldProblem] = []
     columns: dict[str, str] = {}
-    for column, kind in found.items():
+    for column, kind in schema.items():
         try:
             columns[column] = storage_type(kind)
         except SqlProblem as error:

@@ -27,10 +27,10 @@ class ExpressionTypes:
         """Ask the engine for all types at once; if one of the expressions is wrong, for each by itself."""
         distinct = [sql for sql in dict.fromkeys(expressions) if sql not in self._known]
         try:
-            found: Sequence[str | None] = list(self.session.schema(expressions_over(self.rows, distinct)).values()) if distinct else []
+            types: Sequence[str | None] = list(self.session.schema(expressions_over(self.rows, distinct)).values()) if distinct else []
         except RequestError:
-            found = list(map(self._ask, distinct))
-        self._known.update(zip(distinct, found, strict=True))
+            types = list(map(self._ask, distinct))
+        self._known.update(zip(distinct, types, strict=True))
 
     def of(self, sql: str) -> str | None:
         """The type of one expression."""

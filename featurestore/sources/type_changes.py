@@ -21,21 +21,21 @@ class TypeChange:
         return f"column '{self.column}' is {self.stored} in {table}, but the source now gives {self.found}"
 
 
-def type_changes(stored: Mapping[str, str], found: Mapping[str, str]) -> list[TypeChange]:
+def type_changes(stored: Mapping[str, str], current: Mapping[str, str]) -> list[TypeChange]:
     """The columns whose computed type does not fit the stored one; both map names to types of feature tables."""
-    return [TypeChange(name, stored[name], new) for name, new in found.items() if name in stored and not fits(new, stored[name])]
+    return [TypeChange(name, stored[name], new) for name, new in current.items() if name in stored and not fits(new, stored[name])]
 
 
-def fits(found: str, stored: str) -> bool:
-    """Whether every value of type `found` is also a value of type `stored`."""
-    if found == stored or (found, stored) in _EXACT:
+def fits(current: str, stored: str) -> bool:
+    """Whether every value of type `current` is also a value of type `stored`."""
+    if current == stored or (current, stored) in _EXACT:
         return True
-    if found.endswith("[]") and stored.endswith("[]"):
-        return fits(found[:-2], stored[:-2])
-    stored_digits, found_digits = decimal_digits(stored), decimal_digits(found)
+    if current.endswith("[]") and stored.endswith("[]"):
+        return fits(current[:-2], stored[:-2])
+    stored_digits, found_digits = decimal_digits(stored), decimal_digits(current)
     if stored_digits is None:
         return False
     precision, scale = stored_digits
-    if found in ("INTEGER", "BIGINT"):
-        return precision - scale >= len(str(integer_limit(found)))
+    if current in ("INTEGER", "BIGINT"):
+        return precision - scale >= len(str(integer_limit(current)))
     return found_digits is not None and precision - scale >= found_digits[0] - found_digits[1] and scale >= found_digits[1]

@@ -40,11 +40,11 @@ OpenRows: TypeAlias = "tuple[pa.Table | pa.RecordBatchReader, Mapping[str, Any] 
 """Rows with their origin."""
 
 
-def load_spine(runtime: Runtime, given: Any, plan: ServicePlan, timestamp: str) -> Spine:
+def load_spine(runtime: Runtime, spine: Any, plan: ServicePlan, timestamp: str) -> Spine:
     """Read the spine of a service. Raises: RequestError and TypeMismatch naming a column that is missing, misnamed or of a wrong type;
     NotFound for a file or table that does not exist.
     """
-    with open_rows(runtime, coerce_numbers(given, plan, timestamp) if isinstance(given, list) else given, [timestamp]) as (rows, origin):
+    with open_rows(runtime, coerce_numbers(spine, plan, timestamp) if isinstance(spine, list) else spine, [timestamp]) as (rows, origin):
         return replace(spine_of_rows(rows, plan, timestamp, runtime.settings.spill_path()), origin=origin)
 
 
@@ -72,29 +72,29 @@ def spine_of_rows(
     return Spine(plan, timestamp, spool)
 
 
-def read_rows(runtime: Runtime, given: Any, times: Sequence[str]) -> pa.Table:
+def read_rows(runtime: Runtime, spine: Any, times: Sequence[str]) -> pa.Table:
     """Read a caller's spine, in any of the supported forms, as one table."""
-    with open_rows(runtime, given, times) as (rows, _):
+    with open_rows(runtime, spine, times) as (rows, _):
         return rows if isinstance(rows, pa.Table) else rows.read_all()
 
 
 @contextmanager
-def open_rows(runtime: Runtime, given: Any, times: Sequence[str] = ()) -> Iterator[OpenRows]:
+def open_rows(runtime: Runtime, spine: Any, times: Sequence[str] = ()) -> Iterator[OpenRows]:
     """The rows as they are, if they are in memory, else a stream of them; and their origin, as in `Spine`.
 
     `times` are the columns of times. Raises: as `load_spine`.
     """
-    if isinstance(given, ReadRows):
-        yield given.rows, given.origin
-    elif isinstance(given, pa.RecordBatchReader):
-        yield given, None
-    elif isinstance(given, SpineFiles):
-        with open_spine_files(runtime.files, lambda: runtime.engine, given.pattern, given.format, times) as rows:
+    if isinstance(spine, ReadRows):
+        yield spine.rows, spine.origin
+    elif isinstance(spine, pa.RecordBatchReader):
+        yield spine, None
+    elif isinstance(spine, SpineFiles):
+        with open_spine_files(runtime.files, lambda: runtime.engine, spine.pattern, spine.format, times) as rows:
             yield rows, None
-    elif (table := frames.to_arrow_table(given)) is not None:
+    elif (table := frames.to_arrow_table(spine)) is not None:
         yield table, None
     else:
-        text = os.fspath(given).strip()
+        text = os.fspath(spine).strip()
         if text.startswith("iceberg:"):
             name, at, snapshot = text.removeprefix("iceberg:").partition("@")
             table = tables.load(runtime.catalog, name)

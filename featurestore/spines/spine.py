@@ -41,7 +41,7 @@ class SpineRows:
 
     def slice(self, start: int, rows: int) -> "SpineRows":
         """At most `rows` rows, starting at row number `start`."""
-        keys, request = ({name: column.slice(start, rows) for name, column in own.items()} for own in (self.keys, self.request))
+        keys, request = ({name: column.slice(start, rows) for name, column in columns.items()} for columns in (self.keys, self.request))
         return SpineRows(self.table.slice(start, rows), self.timestamp, keys, request)
 
 
@@ -104,7 +104,7 @@ class Spine:
         waiting: list[pa.Table] = []
         for table in self.source.tables():
             waiting.append(table)
-            while sum(one.num_rows for one in waiting) >= rows:
+            while sum(batch.num_rows for batch in waiting) >= rows:
                 whole = pa.concat_tables(waiting)
                 yield fit_rows(whole.slice(0, rows), self.plan, self.timestamp)
                 waiting = [whole.slice(rows)]

@@ -206,9 +206,7 @@ class FeatureStore(Listings, Governance, TableVerbs):
         A model URI stands for the model's training set. Raises: NotFound with the nearest ids; RequestError if their key columns
         differ.
         """
-        return verbs.compare_training_sets(
-            self._runtime, *(self.get_training_set(self._id(given, what)) for given, what in ((a, "a"), (b, "b")))
-        )
+        return verbs.compare_training_sets(self._runtime, *(self.get_training_set(self._id(id, what)) for id, what in ((a, "a"), (b, "b"))))
 
     def point_in_time(
         self,

@@ -72,26 +72,26 @@ def materialize_rows(
     views: dict[str, ViewVersion] = {}
     logs: dict[str, MemoryLog] = {}
     for view in definitions.views:
-        found, raw = _inspect(session, view, rows, relations)
-        if found.problems:
-            problems.extend(_explain(definitions, view, found))
+        inspected, raw = _inspect(session, view, rows, relations)
+        if inspected.problems:
+            problems.extend(_explain(definitions, view, inspected))
             continue
-        version = views[view.name] = ViewVersion(view, 1, found.columns)
+        version = views[view.name] = ViewVersion(view, 1, inspected.columns)
         try:
-            logs[version.table] = MemoryLog(_compute(session, view, found, raw, run), run)
+            logs[version.table] = MemoryLog(_compute(session, view, inspected, raw, run), run)
         except FeatureStoreError as error:
             error.message = f"view {view.name}: {error.message}"
             raise
-        problems.extend(map(definitions.locate, check_type_problems(session, view, found.columns)))
+        problems.extend(map(definitions.locate, check_type_problems(session, view, inspected.columns)))
     if problems:
         raise DefinitionError(problems)
     return MaterializedService(bind_service(service, 1, "", views), logs)
 
 
-def _explain(definitions: Definitions, view: FeatureView, found: Inspected) -> list[Problem]:
+def _explain(definitions: Definitions, view: FeatureView, inspected: Inspected) -> list[Problem]:
     """The problems of a view, with a note that its columns come from the given rows, which may be what is wrong."""
-    given = f" (in the rows given for source {view.source.name})"
-    return [definitions.locate(replace(problem, message=f"{problem.message}{given}")) for problem in found.problems]
+    note = f" (in the rows given for source {view.source.name})"
+    return [definitions.locate(replace(problem, message=f"{problem.message}{note}")) for problem in inspected.problems]
 
 
 def _inspect(
@@ -128,13 +128,13 @@ def _open(session: ValueSession, source: Source, relations: Mapping[str, Handle]
     return session.create_view(SOURCE, all_rows(relation))
 
 
-def _compute(session: ValueSession, view: FeatureView, found: Inspected, raw: Handle | None, run: int) -> pa.Table:
+def _compute(session: ValueSession, view: FeatureView, inspected: Inspected, raw: Handle | None, run: int) -> pa.Table:
     """All rows up to the run; its time is the created time of rows whose source has none."""
-    if found.events is None or raw is None:
+    if inspected.events is None or raw is None:
         raise TypeError(f"view {view.name} has problems and cannot be computed")
     bounds = Bounds(times.FIRST, run, times.FIRST, run, carry_in=False)
-    compiled = compile_view(view, found.events, found.types, bounds=bounds, relations=replace(NAMES, source=raw))
+    compiled = compile_view(view, inspected.events, inspected.types, bounds=bounds, relations=replace(NAMES, source=raw))
     (*_, rows) = [session.create_table(name, query) for name, query in compiled.steps]
     known = all_rows(rows) if view.source.created is not None else with_created_at_run(rows, run)
     order = [*view.entity.keys, "feature_timestamp", "created_timestamp"]
-    return session.batches(sorted_by(cast_rows(found.columns, known), order)).read_all()
+    return session.batches(sorted_by(cast_rows(inspected.columns, known), order)).read_all()

@@ -50,26 +50,26 @@ def relation_names(source: Source, rows: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(_reads(source, rows))
 
 
-def add_rows(session: ValueSession, relation: str, given: Any, what: str, types: Mapping[str, str], times: Collection[str]) -> Handle:
+def add_rows(session: ValueSession, relation: str, rows: Any, what: str, types: Mapping[str, str], times: Collection[str]) -> Handle:
     """Add rows as a relation. Columns in `types` get that DuckDB type; other columns in `times` are timestamps in UTC."""
-    if isinstance(given, list):
-        columns = frames.rows_to_columns(given, what)
-        columns.update({name: [None] * len(given) for name in types if name not in columns})
+    if isinstance(rows, list):
+        columns = frames.rows_to_columns(rows, what)
+        columns.update({name: [None] * len(rows) for name in types if name not in columns})
         if not columns:
             raise RequestError(f"{what} is empty, so its columns are not known; give a row, or the columns with their types in schema=")
-        wanted = {resolve(name, columns): ZONED for name in times} | dict(types)
-        typed = {name: _with_type(values, wanted.get(name), f"{what}: column '{name}'") for name, values in columns.items()}
+        wanted_types = {resolve(name, columns): ZONED for name in times} | dict(types)
+        typed = {name: _with_type(values, wanted_types.get(name), f"{what}: column '{name}'") for name, values in columns.items()}
         with _naming_rows(what):
             return session.add_values(relation, typed)
-    table = frames.to_arrow_table(given, what)
+    table = frames.to_arrow_table(rows, what)
     if table is None:
-        raise RequestError(f"{what} is {given!r}; give {frames.MEMORY}")
+        raise RequestError(f"{what} is {rows!r}; give {frames.MEMORY}")
     with _naming_rows(what):
         raw = session.add(f"{relation}_given", table)
-        found = session.schema(raw)
-        texts = {name: ZONED for name in (resolve(time, found) for time in times) if name is not None and found[name] == TEXT}
-        kinds = found | texts | dict(types)
-        return session.create_table(relation, typed_columns(raw, kinds, found))
+        schema = session.schema(raw)
+        texts = {name: ZONED for name in (resolve(time, schema) for time in times) if name is not None and schema[name] == TEXT}
+        all_types = schema | texts | dict(types)
+        return session.create_table(relation, typed_columns(raw, all_types, schema))
 
 
 @contextmanager

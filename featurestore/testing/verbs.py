@@ -55,8 +55,8 @@ def feature_rows(
     with memory_session() as session:
         tested = _materialize(session, FeatureService(selection.view.name, features=[selection]), rows, known, materialized_at, schema)
         ((use,), (log,)) = (tested.plan.uses, tested.logs.values())
-        found = _stored_rows(use, log) if at is None else _rows_seen(session, tested, use, log, times.parse(at, "at"), known)
-        return _rows(found if selection.view.source.created else found.drop_columns("created_timestamp"))
+        table = _stored_rows(use, log) if at is None else _rows_seen(session, tested, use, log, times.parse(at, "at"), known)
+        return _rows(table if selection.view.source.created else table.drop_columns("created_timestamp"))
 
 
 def training_rows(
@@ -82,8 +82,8 @@ def training_rows(
         tested = _materialize(session, service, rows, known, materialized_at, schema)
         if isinstance(spine, list) and not spine:
             return []
-        given = session.batches(add_rows(session, "__fs_given_spine", spine, "the spine", {}, {timestamp})).read_all()
-        joined = join(session, tested.plan, spine_in_memory(fit_rows(given, tested.plan, timestamp), tested.plan), tested.logs, known)
+        spine_table = session.batches(add_rows(session, "__fs_given_spine", spine, "the spine", {}, {timestamp})).read_all()
+        joined = join(session, tested.plan, spine_in_memory(fit_rows(spine_table, tested.plan, timestamp), tested.plan), tested.logs, known)
         return _rows(pa.Table.from_batches(joined.batches, joined.schema))
 
 
@@ -116,18 +116,18 @@ def _stored_rows(use: ViewUse, log: MemoryLog) -> pa.Table:
 
 def _rows_seen(session: ValueSession, tested: MaterializedService, use: ViewUse, log: MemoryLog, at: int, known: Known) -> pa.Table:
     """The rows of a join of all keys at one time."""
-    given = session.batches(keys_at(session.add("__fs_log", log.table), use.keys, at)).read_all()
-    spine = SpineRows(given, "__fs_at", {name: given.column(name) for _, name in use.keys}, {})
+    keys = session.batches(keys_at(session.add("__fs_log", log.table), use.keys, at)).read_all()
+    spine = SpineRows(keys, "__fs_at", {name: keys.column(name) for _, name in use.keys}, {})
     # Without room the join runs in DuckDB, and leaves the times of the joined rows in a temporary table.
     joined = join(session, tested.plan, spine_in_memory(spine, tested.plan), tested.logs, known, room=0)
-    found = pa.Table.from_batches(joined.batches, joined.schema)
+    joined_rows = pa.Table.from_batches(joined.batches, joined.schema)
     seen = session.batches(columns_of(view_table(0), [FEATURE_TIME, CREATED_TIME], [ROW])).read_all()
     return pa.table(
         {
-            **{name: found.column(name) for _, name in use.keys},
+            **{name: joined_rows.column(name) for _, name in use.keys},
             "feature_timestamp": seen.column(0),
             "created_timestamp": seen.column(1),
-            **{name: found.column(name) for _, name in use.features},
+            **{name: joined_rows.column(name) for _, name in use.features},
         }
     )
 

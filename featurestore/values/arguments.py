@@ -39,12 +39,12 @@ def check_text(value: Any, argument: str) -> str:
 
 def check_name(value: Any, argument: str) -> str:
     """Check that a value is text that can be part of a URL path."""
-    found = check_text(value, argument)
-    if not found.isprintable():
-        raise RequestError(f"{argument}={brief(found)} contains characters that cannot be printed", field=argument)
-    if not 0 < len(found) <= _LONGEST_NAME:
-        raise RequestError(f"{argument}={brief(found)} has {len(found)} characters; names have 1 to {_LONGEST_NAME}", field=argument)
-    return found
+    name = check_text(value, argument)
+    if not name.isprintable():
+        raise RequestError(f"{argument}={brief(name)} contains characters that cannot be printed", field=argument)
+    if not 0 < len(name) <= _LONGEST_NAME:
+        raise RequestError(f"{argument}={brief(name)} has {len(name)} characters; names have 1 to {_LONGEST_NAME}", field=argument)
+    return name
 
 
 def check_flag(value: Any, argument: str) -> bool:

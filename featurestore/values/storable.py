@@ -13,11 +13,11 @@ def unstorable_values(column: pa.Array | pa.ChunkedArray) -> str | None:
     """A description of the values in a column, also inside lists and structs, that a table cannot store; None if there are none."""
     arrow_type = column.type
     if isinstance(column, pa.ChunkedArray) and pa.types.is_nested(arrow_type):
-        return next((found for chunk in column.chunks if (found := unstorable_values(chunk)) is not None), None)
+        return next((problem for chunk in column.chunks if (problem := unstorable_values(chunk)) is not None), None)
     if pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type):
         return unstorable_values(column.flatten())
     if pa.types.is_struct(arrow_type):
-        return next((found for part in column.flatten() if (found := unstorable_values(part)) is not None), None)
+        return next((problem for part in column.flatten() if (problem := unstorable_values(part)) is not None), None)
     if pa.types.is_timestamp(arrow_type) and arrow_type.unit in _TICKS:
         return _outside(column.cast(pa.int64()), _TICKS[arrow_type.unit])
     if pa.types.is_date32(arrow_type):

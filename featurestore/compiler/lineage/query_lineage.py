@@ -95,13 +95,13 @@ class QueryTracer:
     def _recursive(self, body: exp.SetOperation, called: str, columns: list[str], ctes: Ctes, around: Scope | None) -> TracedRelation:
         """A recursive CTE: its uses only grow with each round, until they are all found."""
         inner = self._with(body, ctes, around)
-        found = self.query(body.this, inner, around).with_column_names(columns)
+        relation = self.query(body.this, inner, around).with_column_names(columns)
         while True:
-            right = self.query(body.expression, {**inner, called: found}, around)
-            grown = self._set_operation(body, found, right, inner, around)
-            if grown == found:
-                return found
-            found = grown
+            right = self.query(body.expression, {**inner, called: relation}, around)
+            grown = self._set_operation(body, relation, right, inner, around)
+            if grown == relation:
+                return relation
+            relation = grown
 
     def _set_operation(
         self, node: exp.SetOperation, left: TracedRelation, right: TracedRelation, ctes: Ctes, around: Scope | None
@@ -134,16 +134,16 @@ class QueryTracer:
 
     def _keys(self, clause: exp.Expr | None, scope: Scope, ctes: Ctes) -> Uses:
         """The uses behind ORDER BY or GROUP BY, whose items may be numbers of outputs."""
-        found: list[Uses] = []
+        key_uses: list[Uses] = []
         for item in [] if clause is None else clause.iter_expressions():
             key = item.this if isinstance(item, exp.Ordered) else item
             if isinstance(key, exp.Literal) and not key.is_string:
-                found.append(union(uses for number, (_, uses) in enumerate(scope.outputs, 1) if str(number) == key.name))
+                key_uses.append(union(uses for number, (_, uses) in enumerate(scope.outputs, 1) if str(number) == key.name))
             elif isinstance(key, exp.Var):
-                found.append(union(uses for _, uses in scope.outputs))
+                key_uses.append(union(uses for _, uses in scope.outputs))
             else:
-                found.append(self.expression(key, scope, ctes))
-        return union(found)
+                key_uses.append(self.expression(key, scope, ctes))
+        return union(key_uses)
 
     def _select(self, node: exp.Select, ctes: Ctes, around: Scope | None) -> TracedRelation:
         scope = Scope(around)

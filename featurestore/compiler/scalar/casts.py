@@ -36,8 +36,8 @@ def compile_cast(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
         return _null if part.operation == "constant" else None
     if part.type == node.type:
         return parts[0]
-    found = _conversion(part.type, node.type)
-    return None if found is None else strict_unary(parts[0], found)
+    conversion = _conversion(part.type, node.type)
+    return None if conversion is None else strict_unary(parts[0], conversion)
 
 
 def _null(_: Row) -> None:

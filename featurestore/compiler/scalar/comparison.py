@@ -77,8 +77,8 @@ def _distinct(negated: bool) -> Maker:
         equal, (first, second) = comparison("=", left), parts
 
         def evaluate(row: Row) -> bool:
-            one, other = first(row), second(row)
-            same = one is other if one is None or other is None else equal(one, other)
+            first_value, second_value = first(row), second(row)
+            same = first_value is second_value if first_value is None or second_value is None else equal(first_value, second_value)
             return same is negated
 
         return evaluate

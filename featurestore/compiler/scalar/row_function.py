@@ -87,7 +87,7 @@ def _compile(node: Node) -> Compiled | None:
         return None
     known = tuple(filter(None, parts))
     return next(
-        (found for makers in _MAKERS if node.operation in makers and (found := makers[node.operation](node, known)) is not None),
+        (compiled for makers in _MAKERS if node.operation in makers and (compiled := makers[node.operation](node, known)) is not None),
         None,
     )
 

@@ -31,10 +31,10 @@ def _change_case(change: Callable[[str], str]) -> Callable[[str], str]:
 
 def _of_text(compute: Callable[..., Any], *arguments: Any) -> Maker:
     """A function of text, and of arguments of these types, that is NULL if one of them is."""
-    wanted = [VARCHAR, *arguments]
+    types = [VARCHAR, *arguments]
 
     def make(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
-        if types_of(node) != wanted:
+        if types_of(node) != types:
             return None
 
         def evaluate(row: Row) -> Any:
@@ -48,7 +48,7 @@ def _of_text(compute: Callable[..., Any], *arguments: Any) -> Maker:
 
 def _either(*makers: Maker) -> Maker:
     """The first of several forms of a function that a call has."""
-    return lambda node, parts: next((found for make in makers if (found := make(node, parts)) is not None), None)
+    return lambda node, parts: next((compiled for make in makers if (compiled := make(node, parts)) is not None), None)
 
 
 def substring(text: str, start: int, length: int = _LIMIT) -> str:

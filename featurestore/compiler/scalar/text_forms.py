@@ -77,14 +77,14 @@ def _parse_integer(text: str, limits: tuple[int, int]) -> int:
 
 
 def _parse_decimal(text: str, target: SqlType) -> int:
-    found = _DECIMAL.fullmatch(text)
-    fraction = (found[3] or "") if found else ""
-    if found is None or len(fraction) > target.scale:
+    match = _DECIMAL.fullmatch(text)
+    fraction = (match[3] or "") if match else ""
+    if match is None or len(fraction) > target.scale:
         raise EngineNeeded
-    size = int(found[2] + fraction.ljust(target.scale, "0"))
+    size = int(match[2] + fraction.ljust(target.scale, "0"))
     if size >= 10**target.width:
         raise EngineNeeded
-    return -size if found[1] else size
+    return -size if match[1] else size
 
 
 def _parse_double(text: str) -> float:

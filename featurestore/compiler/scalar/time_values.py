@@ -50,21 +50,21 @@ def write_timestamp(micros: int) -> str:
 
 def parse_date(text: str) -> int:
     """The day of a date in the form YYYY-MM-DD. Raises: EngineNeeded."""
-    found = _DATE.fullmatch(text)
-    if found is None:
+    match = _DATE.fullmatch(text)
+    if match is None:
         raise EngineNeeded
     try:
-        return day_of(date(int(found[1]), int(found[2]), int(found[3])))
+        return day_of(date(int(match[1]), int(match[2]), int(match[3])))
     except ValueError:
         raise EngineNeeded from None
 
 
 def parse_timestamp(text: str) -> int:
     """The timestamp of a text in the form YYYY-MM-DD HH:MM:SS.ffffff+00; all but the date may be missing. Raises: EngineNeeded."""
-    found = _TIMESTAMP.fullmatch(text)
-    if found is None:
+    match = _TIMESTAMP.fullmatch(text)
+    if match is None:
         raise EngineNeeded
-    day, hour, minute, second, fraction = found.groups()
+    day, hour, minute, second, fraction = match.groups()
     micros = parse_date(day) * DAY
     if hour is None:
         return micros

@@ -104,25 +104,25 @@ class AsOf:
         order = np.argsort((np.maximum(codes, 0) >> cut).astype(np.uint16), kind="stable")
         return SortedSpine(order, [key.take(to_arrow(order)) for key in keys], times.take(to_arrow(order)))
 
-    def match(self, asked: SortedSpine) -> Matches:
+    def match(self, spine: SortedSpine) -> Matches:
         """The match of each spine row, in the spine's original order."""
-        rows = len(asked.order)
+        rows = len(spine.order)
         positions, features = np.full(rows, NO_ROW), np.full(rows, NEVER) if self._of_features else None
         if not len(self._ordered):
             return Matches(positions, features)
-        numbered, times = self._keys.of(asked.keys), to_micros(asked.times)
+        numbered, times = self._keys.of(spine.keys), to_micros(spine.times)
         # In batches that stay in the processor's cache.
         for start in range(0, rows, BATCH_ROWS):
-            part, held, moments = (column[start : start + BATCH_ROWS] for column in (asked.order, numbered, times))
-            places = np.searchsorted(self._ordered, self._codes(held, moments), side="right") - 1
-            found = (places >= 0) & (held >= 0) & (moments != NEVER)
+            part, keys, moments = (column[start : start + BATCH_ROWS] for column in (spine.order, numbered, times))
+            places = np.searchsorted(self._ordered, self._codes(keys, moments), side="right") - 1
+            matched = (places >= 0) & (keys >= 0) & (moments != NEVER)
             np.maximum(places, 0, out=places)
             # The code found is at or before the one searched: it has the same key, unless it is below the key's smallest code.
-            since = self._ordered[places] - held * self._times.size
-            found &= since >= 0
-            positions[part] = np.where(found, self._rows[places], NO_ROW)
+            since = self._ordered[places] - keys * self._times.size
+            matched &= since >= 0
+            positions[part] = np.where(matched, self._rows[places], NO_ROW)
             if features is not None:
-                features[part] = np.where(found, self._times.at(since), NEVER)
+                features[part] = np.where(matched, self._times.at(since), NEVER)
         return Matches(positions, features)
 
     def _codes(self, keys: Numbers, times: Numbers) -> Numbers:
@@ -156,8 +156,8 @@ def _latest_so_far(by_moment: Numbers, by_row: Numbers) -> Numbers:
     """
     place = np.empty(len(by_row), np.int64)
     place[by_row] = np.arange(len(by_row))
-    found: Numbers = by_row[np.maximum.accumulate(place[by_moment])] if len(by_row) else by_row
-    return found
+    latest: Numbers = by_row[np.maximum.accumulate(place[by_moment])] if len(by_row) else by_row
+    return latest
 
 
 def _latest_live_so_far(codes: Numbers, keys: Numbers, feature: Numbers, made: Numbers, deleted: Flags) -> Numbers:
@@ -190,16 +190,16 @@ def _greatest_covering(count: int, lower: Numbers, upper: Numbers, values: Numbe
     Each range is covered by two overlapping ranges whose length is a power of two; these are halved down to single positions.
     """
     level = np.frexp(upper - lower)[1] - 1
-    found = np.full(count, NO_ROW)
+    nodes = np.full(count, NO_ROW)
     for depth in range(int(level.max(initial=0)), -1, -1):
         width = 1 << depth
-        halves = found.copy()
-        np.maximum(halves[width:], found[:-width], out=halves[width:])
-        found = halves
+        halves = nodes.copy()
+        np.maximum(halves[width:], nodes[:-width], out=halves[width:])
+        nodes = halves
         chosen = level == depth
-        np.maximum.at(found, lower[chosen], values[chosen])
-        np.maximum.at(found, upper[chosen] - width, values[chosen])
-    return found
+        np.maximum.at(nodes, lower[chosen], values[chosen])
+        np.maximum.at(nodes, upper[chosen] - width, values[chosen])
+    return nodes
 
 
 def _latest(codes: Numbers) -> Flags:

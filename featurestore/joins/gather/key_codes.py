@@ -36,8 +36,8 @@ class Keys:
         """The code of each key; -1 for NULL and for unknown keys."""
         total = self._columns[0].of(columns[0])
         for column, numbered, met in zip(columns[1:], self._columns[1:], self._packed, strict=False):
-            own = numbered.of(column)
-            total = np.where((total < 0) | (own < 0), UNKNOWN, total * numbered.size + own)
+            codes = numbered.of(column)
+            total = np.where((total < 0) | (codes < 0), UNKNOWN, total * numbered.size + codes)
             total = total if met is None else _index_of(total, met)
         return total
 
@@ -80,8 +80,8 @@ class _DictionaryCodes:
         self.size = max(len(self._values), 1)
 
     def of(self, column: pa.ChunkedArray) -> Numbers:
-        own = column if column.type == self._values.type else column.cast(self._values.type)
-        return to_numpy(pc.index_in(own, value_set=self._values, skip_nulls=True).cast(pa.int64()), UNKNOWN)
+        values = column if column.type == self._values.type else column.cast(self._values.type)
+        return to_numpy(pc.index_in(values, value_set=self._values, skip_nulls=True).cast(pa.int64()), UNKNOWN)
 
 
 def _whole_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:

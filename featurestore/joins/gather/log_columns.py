@@ -96,13 +96,13 @@ class FileRows:
 
     def take(self, names: Sequence[str], positions: Numbers) -> list[pa.ChunkedArray]:
         """These columns of the rows at these positions. Raises: NotReady when a file cannot be read."""
-        wanted = np.zeros(len(self._groups), np.bool_)
+        is_read = np.zeros(len(self._groups), np.bool_)
         places = np.searchsorted(self._first, positions, side="right") - 1
-        wanted[places[positions != NO_ROW]] = True
-        if not wanted.all():
-            left_out = np.cumsum(np.where(wanted, 0, np.diff(self._first)))
+        is_read[places[positions != NO_ROW]] = True
+        if not is_read.all():
+            left_out = np.cumsum(np.where(is_read, 0, np.diff(self._first)))
             positions = np.where(positions == NO_ROW, NO_ROW, positions - left_out[places])
-        return self._columns(names, [group for group, found in zip(self._groups, wanted, strict=True) if found], _picks(positions))
+        return self._columns(names, [group for group, read in zip(self._groups, is_read, strict=True) if read], _picks(positions))
 
     def _columns(self, names: Sequence[str], groups: Sequence[RowGroup], picks: "Sequence[_Pick] | None") -> list[pa.ChunkedArray]:
         # Local columns are read and taken one by one, concurrently on all processors. Remote columns are read in few large requests, since
@@ -117,9 +117,9 @@ class FileRows:
             return list(chain.from_iterable(threads.map(some, together)))
 
     def _read(self, names: Sequence[str], groups: Sequence[RowGroup]) -> list[pa.ChunkedArray]:
-        files = [list(found) for _, found in groupby(groups, key=lambda group: group.path)]
+        files = [list(groups_of_file) for _, groups_of_file in groupby(groups, key=lambda group: group.path)]
         if self._filesystem is None:
-            tables = [self._table(names, found) for found in files]
+            tables = [self._table(names, groups_of_file) for groups_of_file in files]
         else:
             with ThreadPoolExecutor(REQUESTS) as threads:
                 tables = list(threads.map(partial(self._table, names), files))
@@ -170,8 +170,8 @@ class _Pick:
         if values.null_count or not len(values) or not pa.types.is_primitive(values.type):
             return values.take(self.indices)
         # All columns share the valid bits: checking them for each value would double the time.
-        found = pc.take(values, self.dense, boundscheck=False)
-        return pa.Array.from_buffers(values.type, len(found), [self.there, found.buffers()[1]])
+        taken = pc.take(values, self.dense, boundscheck=False)
+        return pa.Array.from_buffers(values.type, len(taken), [self.there, taken.buffers()[1]])
 
 
 def _picks(positions: Numbers) -> list[_Pick]:

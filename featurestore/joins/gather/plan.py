@@ -49,8 +49,8 @@ class GatherJoin:
             for log, made in zip(self._logs, orders_made, strict=True):
                 made.result()
                 looked_up.append(thread.submit(_look_up, log.view, log.match(spine, orders), to_micros(spine.times_of(log.view.use))))
-        for log, found in zip(self._logs, looked_up, strict=True):
-            features, facts = found.result()
+        for log, matches in zip(self._logs, looked_up, strict=True):
+            features, facts = matches.result()
             columns += features
             label = log.view.use.label
             self.facts[label] = facts.beside(self.facts.get(label)).proven(log.view)
@@ -64,12 +64,12 @@ class GatherJoin:
     def _compute_derived(self, columns: Sequence[pa.ChunkedArray]) -> pa.RecordBatchReader:
         """The derived features over these looked-up features and request fields."""
         plan = self._plan
-        kinds = [kind for use in plan.uses for kind in use.feature_types] + [kind for _, kind in plan.request]
+        types = [kind for use in plan.uses for kind in use.feature_types] + [kind for _, kind in plan.request]
         names = [*plan.looked_up_names, *(name for name, _ in plan.request)]
         inner = {f"__fs_g{index}": column for index, column in enumerate(columns)}
         rows = len(columns[0]) if columns else 0
         gathered = self._session.add("gathered", pa.table({ROW: row_numbers(rows), **inner}))
-        derived = typed_derived_items(plan, dict(zip(names, zip(inner, kinds, strict=True), strict=True)))
+        derived = typed_derived_items(plan, dict(zip(names, zip(inner, types, strict=True), strict=True)))
         return derived_rows(self._session, plan, in_row_order(gathered, derived), derived, gathered, BATCH)
 
 
@@ -102,10 +102,10 @@ def _look_up(view: ViewJoin, match: Match, asked: Numbers) -> tuple[list[pa.Chun
 
 
 def _facts(view: ViewJoin, asked: Numbers, seen: Numbers, created: Numbers) -> ViewFacts:
-    found = seen != NEVER
+    matched = seen != NEVER
     through = view.log.through
     past = len(asked) if through is None else int(((asked > through) & (asked != NEVER)).sum())
-    return ViewFacts(int((~found).sum()), past, *(_max_distance(times, asked) for times in (seen, np.where(found, created, NEVER))))
+    return ViewFacts(int((~matched).sum()), past, *(_max_distance(times, asked) for times in (seen, np.where(matched, created, NEVER))))
 
 
 def _max_distance(times: Numbers, asked: Numbers) -> int | None:
@@ -121,9 +121,9 @@ def _batches(schema: pa.Schema, columns: Sequence[pa.ChunkedArray], rows: int) -
 def _beside(schema: pa.Schema, columns: Sequence[pa.ChunkedArray], derived: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
     done = 0
     for batch in derived:
-        own = [single_array(column.slice(done, batch.num_rows)) for column in columns]
+        slices = [single_array(column.slice(done, batch.num_rows)) for column in columns]
         done += batch.num_rows
-        yield pa.RecordBatch.from_arrays([*own, *batch.columns], schema=schema)
+        yield pa.RecordBatch.from_arrays([*slices, *batch.columns], schema=schema)
 
 
 def _width(sql_type: str) -> int:

@@ -54,8 +54,8 @@ class RowGroup:
 
     def bounds(self, column: str) -> tuple[Any, Any] | None:
         """Lower and upper bound of a column; None if there are no statistics."""
-        found = None if self.footer is None else _statistics(self.footer, self.number, self.places.get(column))
-        return None if found is None else (found.min, found.max)
+        statistics = None if self.footer is None else _statistics(self.footer, self.number, self.places.get(column))
+        return None if statistics is None else (statistics.min, statistics.max)
 
     def bytes(self, column: str) -> int:
         """The size of a column in memory; 0 if it is unknown."""
@@ -63,8 +63,8 @@ class RowGroup:
             return 0
         group = self.footer.row_group(self.number)
         # The values of a list are at `column.list.element` or a similar path.
-        own = (place for path, place in self.places.items() if path.partition(".")[0] == column)
-        return sum(group.column(place).total_uncompressed_size for place in own)
+        column_places = (place for path, place in self.places.items() if path.partition(".")[0] == column)
+        return sum(group.column(place).total_uncompressed_size for place in column_places)
 
 
 def row_groups(files: LogFiles, path: str, extent: Extent) -> list[RowGroup]:
@@ -80,17 +80,17 @@ def row_groups(files: LogFiles, path: str, extent: Extent) -> list[RowGroup]:
     if not all(_same(schema, column) for column in files.columns):
         return [RowGroup(path, None, 0, extent)]
     places = {footer.schema.column(place).path: place for place in range(len(footer.schema))}
-    found: list[RowGroup] = []
+    groups: list[RowGroup] = []
     for number in range(footer.num_row_groups):
         times, rows = _statistics(footer, number, places.get(TIME)), footer.row_group(number).num_rows
         ends = (extent.lower_us, extent.upper_us) if times is None else (times.min_raw, times.max_raw)
-        found.append(RowGroup(path, footer, number, Extent(rows, *ends), places))
-    return found
+        groups.append(RowGroup(path, footer, number, Extent(rows, *ends), places))
+    return groups
 
 
 def _statistics(footer: pq.FileMetaData, number: int, place: int | None) -> pq.Statistics | None:
-    found = None if place is None else footer.row_group(number).column(place).statistics
-    return found if found is not None and found.has_min_max else None
+    statistics = None if place is None else footer.row_group(number).column(place).statistics
+    return statistics if statistics is not None and statistics.has_min_max else None
 
 
 def _same(schema: pa.Schema, column: Column) -> bool:

@@ -63,18 +63,18 @@ def sections(files: LogFiles, lower: int | None, upper: int, first: int, most: i
     seen, across = 0, list[RowGroup]()
     since: int | None = None
     while waiting or across:
-        taken, rows, wanted = list[RowGroup](), 0, min(max(seen, 1), most)
+        taken, rows, least_rows = list[RowGroup](), 0, min(max(seen, 1), most)
         while waiting and (
-            (rows < wanted if seen else -waiting[0][0] >= first or not taken)
+            (rows < least_rows if seen else -waiting[0][0] >= first or not taken)
             # Row groups with the same end time must be in the same section.
             or -waiting[0][0] == taken[-1].extent.upper_us
         ):
-            _, _, found = heappop(waiting)
-            if isinstance(found, RowGroup):
-                taken.append(found)
-                rows += found.extent.rows
+            _, _, earliest = heappop(waiting)
+            if isinstance(earliest, RowGroup):
+                taken.append(earliest)
+                rows += earliest.extent.rows
                 continue
-            for group in row_groups(files, found, extents[found]):
+            for group in row_groups(files, earliest, extents[earliest]):
                 if near(group.extent):
                     heappush(waiting, (-group.extent.upper_us, next(numbers), group))
         until, since = since, 1 - waiting[0][0] if waiting else None

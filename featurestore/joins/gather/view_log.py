@@ -49,8 +49,8 @@ class Match:
 
     def take(self, names: Sequence[str]) -> list[pa.ChunkedArray]:
         """These columns of each spine row's match, NULL for none."""
-        found = [rows.take(names, positions) for rows, positions in self.sections]
-        return [reduce(pc.coalesce, columns) for columns in zip(*found, strict=True)]
+        parts = [rows.take(names, positions) for rows, positions in self.sections]
+        return [reduce(pc.coalesce, columns) for columns in zip(*parts, strict=True)]
 
     def without(self, gone: Flags) -> "Match":
         """The match without the spine rows where `gone` is true."""
@@ -97,19 +97,19 @@ class ViewLog:
             if not len(near):
                 continue
             rows = read()
-            held = rows.read(log_keys).columns
+            section_keys = rows.read(log_keys).columns
             # Key columns are small: if a section does not have the keys, only its key columns are read.
-            here = near[Keys(held).of([key.take(to_arrow(near)) for key in keys]) != UNKNOWN]
+            here = near[Keys(section_keys).of([key.take(to_arrow(near)) for key in keys]) != UNKNOWN]
             if not len(here):
                 continue
-            order = _sort_section(self.view, rows, section, held)
-            found = order.match(order.near([key.take(to_arrow(here)) for key in keys], spine_times.take(to_arrow(here))))
-            own = np.full(spine.rows, NO_ROW)
-            own[here] = found.positions
-            sections.append((rows, own))
-            if times is not None and found.times is not None:
-                times[here] = found.times
-            left = left[own[left] == NO_ROW]
+            order = _sort_section(self.view, rows, section, section_keys)
+            matches = order.match(order.near([key.take(to_arrow(here)) for key in keys], spine_times.take(to_arrow(here))))
+            positions = np.full(spine.rows, NO_ROW)
+            positions[here] = matches.positions
+            sections.append((rows, positions))
+            if times is not None and matches.times is not None:
+                times[here] = matches.times
+            left = left[positions[left] == NO_ROW]
         return Match(sections, times)
 
 

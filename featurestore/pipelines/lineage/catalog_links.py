@@ -30,8 +30,8 @@ def training_set_link(runtime: Runtime, id: str, digest: str, deep: bool) -> Lin
         elif deep:
             rebuild_training_set(runtime, id)
             verified.append("computed again from its pinned snapshots, it has the digest of the stamp")
-        elif (found := _digest_of(stored)) != digest:
-            problems.append(f"the digest of its stored rows is {found}, but the stamp has {digest}")
+        elif (stored_digest := _digest_of(stored)) != digest:
+            problems.append(f"the digest of its stored rows is {stored_digest}, but the stamp has {digest}")
         else:
             verified.append("its stored rows have the digest of the stamp")
     except FeatureStoreError as error:
@@ -134,8 +134,8 @@ def _source_link(runtime: Runtime, table: str, pins: list[str]) -> Link:
     snapshots = [source_pins.snapshot_text(pin) or None for pin in pins]
     try:
         for snapshot in snapshots:
-            found = list(table_problems(runtime, table, None, snapshot))
-            problems += [f"{problem}; what was computed from it is pinned, but cannot be computed again" for problem in found]
+            missing = list(table_problems(runtime, table, None, snapshot))
+            problems += [f"{problem}; what was computed from it is pinned, but cannot be computed again" for problem in missing]
     except NotFound as error:
         problems.append(error.message)
     if not problems:

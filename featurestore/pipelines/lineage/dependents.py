@@ -22,10 +22,10 @@ class Dependents:
 
     def dependence(self, uses: Uses) -> Dependence | None:
         """How a column with these uses depends on the target; None if it does not."""
-        found = [(mark, use.role) for use in uses if (mark := self.mark(use.table, use.column)) is not None]
-        if not found:
+        marked = [(mark, use.role) for use in uses if (mark := self.mark(use.table, use.column)) is not None]
+        if not marked:
             return None
-        return "direct" if ("direct", VALUE) in found else "indirect"
+        return "direct" if ("direct", VALUE) in marked else "indirect"
 
     def roles(self, uses: Uses) -> set[str]:
         """The roles in which the target, or what depends on it, is used."""
@@ -43,11 +43,11 @@ class Dependents:
     def _mark(self, view: TracedView) -> bool:
         """Mark the columns of one feature table; whether there were any to mark."""
         marks = self._marks.get(view.table, {})
-        found = {name: how for name, uses in view.columns.items() if (how := self.dependence(uses)) is not None}
-        if "indirect" in found.values():
+        columns = {name: how for name, uses in view.columns.items() if (how := self.dependence(uses)) is not None}
+        if "indirect" in columns.values():
             # A key, a time or a condition decides which rows there are.
-            found[NO_COLUMN] = "indirect"
-        new = {name: how for name, how in found.items() if marks.get(name) not in (how, "direct")}
+            columns[NO_COLUMN] = "indirect"
+        new = {name: how for name, how in columns.items() if marks.get(name) not in (how, "direct")}
         if not new or ALL_COLUMNS in marks:
             return False
         self._marks[view.table] = {**marks, **new}

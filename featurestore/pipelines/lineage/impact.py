@@ -79,10 +79,10 @@ def _find_target(runtime: Runtime, store: StoreLineage, table: str, column: str 
     if column is None:
         return _Target(named, None)
     known = {*columns, *(name for name in used if name.isprintable() and name not in ("", "*"))}
-    found = resolve(column, known)
-    if found is None:
+    name = resolve(column, known)
+    if name is None:
         raise NotFound("column", column, known, named)
-    return _Target(named, found)
+    return _Target(named, name)
 
 
 def _views(known: Registry, store: StoreLineage, dependents: Dependents, target: _Target) -> Iterator[AffectedView]:
@@ -109,12 +109,12 @@ def _services(runtime: Runtime, known: Registry, dependents: Dependents) -> Iter
 
 
 def _service_features(runtime: Runtime, plan: ServicePlan, dependents: Dependents) -> Features:
-    found: dict[str, Dependence] = {}
+    features: dict[str, Dependence] = {}
     for name, uses in trace_service(plan).features.items():
         qualified = frozenset(replace(use, table=runtime.features_table(use.table)) for use in uses)
         if (how := dependents.dependence(qualified)) is not None:
-            found[name] = how
-    return found
+            features[name] = how
+    return features
 
 
 def _training_sets(
@@ -144,14 +144,14 @@ def _models(
     runtime: Runtime, stored: Collection[str], sets: Mapping[str, AffectedTrainingSet], dependents: Dependents
 ) -> list[AffectedModel]:
     """The models of affected training sets, and those whose training set is not `stored` any more and that read an affected table."""
-    found = []
+    models = []
     for model in describe.models(runtime):
         affected = sets.get(model.training_set)
         reads = any(dependents.mark(runtime.features_table(table), NO_COLUMN) for table in model.snapshots)
         if affected is not None or (reads and model.training_set not in stored):
             features = {} if affected is None else affected.features
-            found.append(AffectedModel(model.model, model.version, model.aliases, model.training_set, features))
-    return found
+            models.append(AffectedModel(model.model, model.version, model.aliases, model.training_set, features))
+    return models
 
 
 def _predictions(runtime: Runtime, models: Sequence[AffectedModel]) -> Iterator[AffectedPredictions]:

@@ -77,9 +77,9 @@ def request_of_lookups(runtime: Runtime, stack: ExitStack, frame: Any, arguments
 
 def _in_time(selected: list[SelectedTable], timestamp: str | None, schema: pa.Schema) -> tuple[list[SelectedTable], str]:
     """The lookups with their own times, and the spine's column of times: `timestamp`, or the one that all lookups name, or a new one."""
-    own = list(dict.fromkeys(_lookup(table).timestamp for table in selected))
-    named = [name for name in own if name is not None]
-    if timestamp is None and len(named) > 1 and None in own:
+    timestamps = list(dict.fromkeys(_lookup(table).timestamp for table in selected))
+    named = [name for name in timestamps if name is not None]
+    if timestamp is None and len(named) > 1 and None in timestamps:
         raise RequestError(
             f"some lookups have a timestamp_lookup_key ({', '.join(named)}) and others have none; give each one, or timestamp=",
             field="timestamp_lookup_key",

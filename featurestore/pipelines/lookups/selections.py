@@ -91,15 +91,15 @@ def _selection(known: Registry, applied: Applied, lookup: FeatureLookup, label: 
     return Selection(view, names, None, keys, Lookup(label, rename, timestamp, lookback, defaults))
 
 
-def _names(given: Any, names: Sequence[str], field: str) -> Mapping[str, Any]:
-    if given is None:
+def _names(mapping: Any, names: Sequence[str], field: str) -> Mapping[str, Any]:
+    if mapping is None:
         return {}
-    if not isinstance(given, Mapping):
-        raise RequestError(f"{field}={brief(given)} is not a dict of features", field=field)
-    for name in given:
+    if not isinstance(mapping, Mapping):
+        raise RequestError(f"{field}={brief(mapping)} is not a dict of features", field=field)
+    for name in mapping:
         if name not in names:
             raise RequestError(f"{field}: no feature {brief(name)} among those that are looked up{near(str(name), names)}", field=field)
-    return given
+    return mapping
 
 
 def _default(value: Any, sql_type: str, where: str) -> Any:
@@ -112,13 +112,13 @@ def _default(value: Any, sql_type: str, where: str) -> Any:
     return orjson.loads(json_encoding.dumps(coerced))
 
 
-def _lookup_keys(given: Any, keys: Sequence[str], field: str) -> dict[str, str]:
+def _lookup_keys(lookup_key: Any, keys: Sequence[str], field: str) -> dict[str, str]:
     """The frame's column of each key."""
-    if isinstance(given, Mapping):
-        if set(given) != set(keys) or not all(isinstance(column, str) for column in given.values()):
-            raise RequestError(f"{field}={brief(given)} must name a column for each key: {', '.join(keys)}", field=field)
-        return {key: str(given[key]) for key in keys}
-    columns = check_column_names(given, field)
+    if isinstance(lookup_key, Mapping):
+        if set(lookup_key) != set(keys) or not all(isinstance(column, str) for column in lookup_key.values()):
+            raise RequestError(f"{field}={brief(lookup_key)} must name a column for each key: {', '.join(keys)}", field=field)
+        return {key: str(lookup_key[key]) for key in keys}
+    columns = check_column_names(lookup_key, field)
     if len(columns) != len(keys):
         raise RequestError(f"{field} has {len(columns)} columns, and the table the keys {', '.join(keys)}; give one for each", field=field)
     return dict(zip(keys, columns, strict=True))

@@ -54,8 +54,8 @@ class Difference(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as they are; only those that its kind of difference has."""
-        found = {"key": dict(self.key), "what": self.what}
-        return {**found, "feature": self.feature, "online": self.online, "table": self.table} if self.what == "changed" else found
+        result = {"key": dict(self.key), "what": self.what}
+        return {**result, "feature": self.feature, "online": self.online, "table": self.table} if self.what == "changed" else result
 
 
 @dataclass(eq=False)

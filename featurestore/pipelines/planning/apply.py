@@ -83,8 +83,8 @@ def execute_plan(runtime: Runtime, plan: Plan) -> Plan:
 def _commits(plan: Plan) -> dict[tuple[str, str], str | None]:
     """The git commit of the file of each definition; each folder is asked once."""
     files = {key: Path(place.file) for key, place in plan.definitions.places.items() if place.file}
-    found = {folder: commit_of(folder) for folder in {file.parent for file in files.values()}}
-    return {key: found[file.parent] for key, file in files.items()}
+    commits = {folder: commit_of(folder) for folder in {file.parent for file in files.values()}}
+    return {key: commits[file.parent] for key, file in files.items()}
 
 
 def _ensure_table(runtime: Runtime, row: Applied, base: int | None) -> Table | None:

@@ -53,12 +53,12 @@ class TableRequest:
     ) -> Self:
         """The request of the arguments of `create_table`. Raises: RequestError, TypeMismatch and DefinitionError naming the column."""
         key_columns = check_column_names(keys, "keys")
-        given = columns_of_schema(schema)
+        types = columns_of_schema(schema)
         for key in key_columns:
-            _check_key(key, given)
+            _check_key(key, types)
         if timestamp is not None:
-            _check_timestamp(check_text(timestamp, "timestamp"), key_columns, given)
-        features = {column: sql_type for column, sql_type in given.items() if column not in key_columns and column != timestamp}
+            _check_timestamp(check_text(timestamp, "timestamp"), key_columns, types)
+        features = {column: sql_type for column, sql_type in types.items() if column not in key_columns and column != timestamp}
         view = FeatureView(
             check_text(name, "name"),
             entity=Entity(name, keys=key_columns),
@@ -72,7 +72,7 @@ class TableRequest:
         if problems:
             raise DefinitionError(problems)
         times = dict.fromkeys(check.TIME_COLUMNS, ZONED)
-        return cls(view, {**{key: given[key] for key in key_columns}, **times, **features})
+        return cls(view, {**{key: types[key] for key in key_columns}, **times, **features})
 
 
 def create_table(runtime: Runtime, request: TableRequest) -> None:
@@ -137,11 +137,11 @@ def _add_columns(stored: WrittenTable, row: Applied, added: Mapping[str, str]) -
 
 def _refuse_changes(stored: WrittenTable, request: TableRequest) -> None:
     """Raises: Conflict if the keys, the timestamp or the type of a column would change."""
-    name, wanted = request.view.name, request.view
+    name, requested = request.view.name, request.view
     advice = "give the new table another name, or remove this one with remove_view"
-    if list(wanted.entity.keys) != stored.keys:
-        raise Conflict(f"table {name} has the keys {', '.join(stored.keys)}, not {', '.join(wanted.entity.keys)}; {advice}", table=name)
-    if (wanted.source.timestamp or None) != stored.timestamp:
+    if list(requested.entity.keys) != stored.keys:
+        raise Conflict(f"table {name} has the keys {', '.join(stored.keys)}, not {', '.join(requested.entity.keys)}; {advice}", table=name)
+    if (requested.source.timestamp or None) != stored.timestamp:
         known = "the time of writing as its timestamp" if stored.timestamp is None else f"the timestamp column '{stored.timestamp}'"
         raise Conflict(f"table {name} has {known}; {advice}", table=name)
     for column, sql_type in request.columns.items():
@@ -149,19 +149,19 @@ def _refuse_changes(stored: WrittenTable, request: TableRequest) -> None:
             raise Conflict(f"column '{column}' of table {name} is {before}, not {sql_type}; {advice}", table=name, column=column)
 
 
-def _check_key(key: str, given: Mapping[str, str]) -> None:
-    if key not in given:
-        raise RequestError(f"the schema has no key column {brief(key)}{near(key, given)}", field="keys")
-    if (kind := kind_of(plain_arrow_type(given[key]), key)) not in KINDS:
-        raise TypeMismatch(f"the key column '{key}' is {given[key]}; a key must not be of type {kind}", field=f"schema.{key}")
+def _check_key(key: str, columns: Mapping[str, str]) -> None:
+    if key not in columns:
+        raise RequestError(f"the schema has no key column {brief(key)}{near(key, columns)}", field="keys")
+    if (kind := kind_of(plain_arrow_type(columns[key]), key)) not in KINDS:
+        raise TypeMismatch(f"the key column '{key}' is {columns[key]}; a key must not be of type {kind}", field=f"schema.{key}")
 
 
-def _check_timestamp(timestamp: str, keys: Sequence[str], given: Mapping[str, str]) -> None:
-    if timestamp not in given:
-        raise RequestError(f"the schema has no timestamp column {brief(timestamp)}{near(timestamp, given)}", field="timestamp")
+def _check_timestamp(timestamp: str, keys: Sequence[str], columns: Mapping[str, str]) -> None:
+    if timestamp not in columns:
+        raise RequestError(f"the schema has no timestamp column {brief(timestamp)}{near(timestamp, columns)}", field="timestamp")
     if timestamp in keys:
         raise RequestError(f"'{timestamp}' is a key, and cannot be the timestamp as well", field="timestamp")
-    if given[timestamp] not in TIMES:
+    if columns[timestamp] not in TIMES:
         raise TypeMismatch(
-            f"the timestamp column '{timestamp}' is {given[timestamp]}; give timestamps, dates or ISO 8601 text", field="timestamp"
+            f"the timestamp column '{timestamp}' is {columns[timestamp]}; give timestamps, dates or ISO 8601 text", field="timestamp"
         )

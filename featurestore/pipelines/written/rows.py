@@ -51,13 +51,13 @@ class GivenRows:
         return GivenRows(self.table.set_column(index, _TIME, column), self.lacking)
 
 
-def read_rows(given: Any, written: WrittenTable, now: int) -> GivenRows:
+def read_rows(frame: Any, written: WrittenTable, now: int) -> GivenRows:
     """Read a frame, Arrow data or a list of dicts.
 
     Raises: RequestError for a missing, unknown or repeated column, a NULL key or time, a time after `now` (microseconds), and two rows
     with the same keys and time; TypeMismatch for a value that does not fit its column.
     """
-    read = _given_columns(given, written)
+    read = _given_columns(frame, written)
     _check_names(list(read), written)
     columns: dict[str, pa.ChunkedArray] = {}
     for key in written.keys:
@@ -72,13 +72,13 @@ def read_rows(given: Any, written: WrittenTable, now: int) -> GivenRows:
     return GivenRows(pa.table(columns), tuple(name for name in written.features if name not in present))
 
 
-def _given_columns(given: Any, written: WrittenTable) -> dict[str, Values]:
+def _given_columns(frame: Any, written: WrittenTable) -> dict[str, Values]:
     """The columns of a frame. Of a list of dicts, the values as they are, so that each is converted to the type of its column alone."""
-    if isinstance(given, list):
+    if isinstance(frame, list):
         # An empty list has no columns.
         needed = [*written.keys, *([written.timestamp] if written.timestamp else [])]
-        return dict(frames.rows_to_columns(given, FRAME)) if given else {name: [] for name in needed}
-    table = frames.to_arrow_table(given, FRAME)
+        return dict(frames.rows_to_columns(frame, FRAME)) if frame else {name: [] for name in needed}
+    table = frames.to_arrow_table(frame, FRAME)
     if table is None:
         raise RequestError(f"{FRAME} is text; give {frames.MEMORY}", field="frame")
     if repeated := sorted({column for column in table.schema.names if table.schema.names.count(column) > 1}):

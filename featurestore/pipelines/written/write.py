@@ -103,14 +103,14 @@ def write_table(runtime: Runtime, name: str, frame: Any, mode: str, run_id: str 
     checked = check_mode(mode)
     run = uuid.uuid4().hex if run_id is None else _check_run_id(run_id)
     applied = written_version(definitions.read_registry(runtime), check_text(name, "name"))
-    given = read_rows(frame, load_written_table(runtime, applied), times.now())
+    prepared = read_rows(frame, load_written_table(runtime, applied), times.now())
     with ExitStack() as stack:
 
         def attempt() -> _Appended:
             with ExitStack() as opened:
                 written = load_written_table(runtime, applied)
                 session = opened.enter_context(runtime.engine.session(data_folders(written.table)))
-                appended = _append(session, written, given, checked, run)
+                appended = _append(session, written, prepared, checked, run)
                 # Kept open for the publish, which reads the same files.
                 stack.push(opened.pop_all())
             return appended
@@ -118,7 +118,7 @@ def write_table(runtime: Runtime, name: str, frame: Any, mode: str, run_id: str 
         done = commits.retry(runtime.features_table(applied.table), attempt, undone="nothing was written", attempts=ATTEMPTS)
         snapshot_id = done.written.table.snapshot_id
         published = _publish(runtime, done, snapshot_id)
-    counts = (given.table.num_rows, done.rows, done.corrections, done.deletions, snapshot_id, published)
+    counts = (prepared.table.num_rows, done.rows, done.corrections, done.deletions, snapshot_id, published)
     return TableWrite(applied.name, checked, *counts, run, time.monotonic() - started)
 
 
@@ -137,7 +137,7 @@ def _check_run_id(run_id: Any) -> str:
     return text
 
 
-def _append(session: Session, written: WrittenTable, given: GivenRows, mode: WriteMode, run_id: str) -> _Appended:
+def _append(session: Session, written: WrittenTable, prepared: GivenRows, mode: WriteMode, run_id: str) -> _Appended:
     """Append the rows that differ, in one commit on the state of the table that `written` shows."""
     table = written.table
     if writes.has_batch(table, run_id):
@@ -145,7 +145,7 @@ def _append(session: Session, written: WrittenTable, given: GivenRows, mode: Wri
     state = feature_table.state_of(table.properties)
     # Later than every row of the table, also where clocks differ: two writes never share a time.
     run = max(times.now(), (state.through or 0) + 1)
-    at = given.at(run) if written.timestamp is None else given
+    at = prepared.at(run) if written.timestamp is None else prepared
     attempt = _Attempt(session, written, at, mode, state, run)
     appended, rows = _appended_rows(attempt)
     if not rows:
@@ -159,7 +159,7 @@ def _append(session: Session, written: WrittenTable, given: GivenRows, mode: Wri
         writer.write(all_rows(appended), files, rows // at.months, "created_timestamp", deletions=deletions > 0)
         newest = max(filter(None, (state.newest, (at.ends or (0, 0))[1])), default=None)
         properties = State(through=run, corrections=state.corrections + corrections, newest=newest, ran=run).to_properties()
-        about = {OPERATION: mode, RUN_ID: run_id, writes.BATCH_ID: run_id, AUTHOR: author(), ROWS: str(given.table.num_rows)}
+        about = {OPERATION: mode, RUN_ID: run_id, writes.BATCH_ID: run_id, AUTHOR: author(), ROWS: str(prepared.table.num_rows)}
         writes.append_files(table, files, summary={**properties, **about}, properties=properties)
     return _Appended(written, session, rows, corrections, deletions)
 
@@ -167,12 +167,12 @@ def _append(session: Session, written: WrittenTable, given: GivenRows, mode: Wri
 def _appended_rows(attempt: _Attempt) -> tuple[Handle, int]:
     """The rows to append, in a table of the session, and their number."""
     session, written = attempt.session, attempt.written
-    given = session.create_table("__fs_given", all_rows(session.add("__fs_frame", attempt.given.table)))
-    stored = _stored_rows(attempt, given)
+    frame_rows = session.create_table("__fs_given", all_rows(session.add("__fs_frame", attempt.given.table)))
+    stored = _stored_rows(attempt, frame_rows)
     latest = session.create_table("__fs_stored_latest", log_diff.latest_versions(stored, attempt.keys))
     current = _current_rows(attempt, latest)
     merged = written_rows.merged_rows(
-        given, current, attempt.keys, list(written.features), attempt.given.lacking, timed=written.timestamp is not None
+        frame_rows, current, attempt.keys, list(written.features), attempt.given.lacking, timed=written.timestamp is not None
     )
     computed = session.create_table("__fs_computed", merged)
     vanished = session.create_table("__fs_vanished", _vanished_rows(attempt, latest, computed))
@@ -183,7 +183,7 @@ def _appended_rows(attempt: _Attempt) -> tuple[Handle, int]:
     return appended, count(session, appended)
 
 
-def _stored_rows(attempt: _Attempt, given: Handle) -> Handle:
+def _stored_rows(attempt: _Attempt, frame_rows: Handle) -> Handle:
     """The stored versions of the rows that the write may change: those of the keys and times given, and in an overwrite all rows."""
     table, keys = attempt.written.table, attempt.keys
     snapshot_id, lower, upper = table.snapshot_id, times.FIRST, times.LAST
@@ -199,7 +199,7 @@ def _stored_rows(attempt: _Attempt, given: Handle) -> Handle:
     log = attempt.session.add("__fs_log", scans.scan_snapshot(table, snapshot_id, columns=names, time=within))
     rows = chunk_rows.stored_rows(log, list(attempt.written.applied.columns), lower, upper, deletions=deletions)
     if not whole:
-        rows = newest_rows.rows_of_keys(rows, keys, given, "SEMI")
+        rows = newest_rows.rows_of_keys(rows, keys, frame_rows, "SEMI")
     return attempt.session.create_table("__fs_stored", rows)
 
 
