@@ -1,9 +1,10 @@
 """Settings from arguments, `FEATURESTORE_*` variables and `featurestore.toml`, in that order of precedence."""
 
 import json
+import math
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, field_validator
@@ -138,6 +139,21 @@ class Settings(BaseSettings):
     predict_seconds: float = Field(default=60, gt=0, description="time limit in seconds of a prediction, and of loading its model before")
     predict_workers: int = Field(default=4, ge=1, description="predictions that a server process runs at the same time")
     predict_queue: int = Field(default=64, ge=0, description="predictions that may wait until they can run; more are refused")
+    prediction_log: str = Field(
+        default="off",
+        description="prediction requests that a server logs to `inference.<model>`: `off`, `full`, or a fraction such as `0.1`",
+    )
+    prediction_spool: Literal["memory", "file", "fsync"] = Field(
+        default="file",
+        description="where predictions wait to be logged: in memory; in a file, which survives a killed process; or in one that is synced"
+        " before each answer, which also survives a power cut",
+    )
+    prediction_spool_limit: str = Field(
+        default="1GiB", description="size limit of the predictions that wait to be logged; more are counted and not logged"
+    )
+    prediction_log_seconds: float = Field(
+        default=60, gt=0, description="longest time in seconds until a prediction is in its table, while the catalog responds"
+    )
     header_seconds: float = Field(default=10, gt=0, description="time limit in seconds for receiving the headers of a request")
     stall_seconds: float = Field(
         default=30, gt=0, description="longest pause in seconds while a request body is received or a response is sent"
@@ -166,7 +182,28 @@ class Settings(BaseSettings):
         """`values` as in `featurestore.toml`: texts are converted to secrets, paths and numbers."""
         super().__init__(**values)
 
-    @field_validator("lowest_rate", "spine_limit", "result_limit", "query_spill_limit", "body_limit", "upload_limit", "gzip_from")
+    @field_validator("prediction_log", mode="before")
+    @classmethod
+    def _fraction(cls, value: Any) -> str:
+        fraction = {"off": 0.0, "full": 1.0}.get(str(value).strip().lower())
+        try:
+            fraction = float(value) if fraction is None else fraction
+        except (TypeError, ValueError):
+            fraction = math.nan
+        if isinstance(value, bool) or not 0 <= fraction <= 1:
+            raise ValueError("Input should be off, full, or a fraction between 0 and 1, such as 0.1")
+        return "off" if fraction == 0 else "full" if fraction == 1 else repr(fraction)
+
+    @field_validator(
+        "lowest_rate",
+        "spine_limit",
+        "prediction_spool_limit",
+        "result_limit",
+        "query_spill_limit",
+        "body_limit",
+        "upload_limit",
+        "gzip_from",
+    )
     @classmethod
     def _size(cls, value: str) -> str:
         byte_sizes.parse(value)
@@ -263,6 +300,15 @@ class Settings(BaseSettings):
     def result_bytes(self) -> int:
         """The limit of the rows of a response in bytes."""
         return byte_sizes.parse(self.result_limit)
+
+    def logged_fraction(self) -> float:
+        """The fraction of the prediction requests that a server logs."""
+        named = {"off": 0.0, "full": 1.0}
+        return named[self.prediction_log] if self.prediction_log in named else float(self.prediction_log)
+
+    def spool_bytes(self) -> int:
+        """The limit of the predictions that wait to be logged in bytes."""
+        return byte_sizes.parse(self.prediction_spool_limit)
 
     def body_bytes(self) -> int:
         """The limit of the body of a request in bytes."""

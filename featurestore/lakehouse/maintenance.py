@@ -31,6 +31,8 @@ PendingFiles = Callable[[Mapping[str, str]], Collection[str]]
 ExpiryNote = Callable[[Mapping[str, str], int], Mapping[str, str]]
 """Returns, from a table's properties and the number of snapshots that expire, the properties to set."""
 
+ACTION = "featurestore.action"
+"""The key in a snapshot's summary with what its writer did."""
 _REMOVABLE = (".parquet", ".orc", ".avro", ".metadata.json", ".metadata.json.gz", ".stats", ".puffin")
 
 
@@ -72,19 +74,20 @@ def expire_snapshots(
     reader: int | None = None,
     untagged: Collection[str] = (),
     note: ExpiryNote = no_note,
+    action: str | None = None,
 ) -> ExpiredSnapshots:
     """Remove snapshots that were superseded before `older_than` (naive: UTC), except the heads of tags and branches.
 
     The snapshot `reader`, where an incremental reader stands, and all after it are kept as well. Files stay until
-    `remove_orphan_files`. `untagged`: tags to ignore, for dry runs. The commit also sets the properties that `note` returns. The handle
-    then shows the new state.
+    `remove_orphan_files`. `untagged`: tags to ignore, for dry runs. The commit also sets the properties that `note` returns. With `action`,
+    only snapshots whose summary has it are removed. The handle then shows the new state.
     Raises: CommitConflict after too many conflicts.
     """
     limit = _milliseconds(older_than)
     expired: list[int] = []
 
     def stage(fresh: Table) -> Transaction | None:
-        old = _expirable(fresh, limit, reader, untagged)
+        old = tuple(one for one in _expirable(fresh, limit, reader, untagged) if action is None or _action(fresh, one) == action)
         # Snapshots that an earlier attempt removed, whose response was lost, are counted too.
         expired[:] = [*(snapshot_id for snapshot_id in expired if fresh.iceberg.snapshot_by_id(snapshot_id) is None), *old]
         if dry_run or not old:
@@ -178,6 +181,11 @@ def _expirable(table: Table, limit: int, reader: int | None, untagged: Collectio
     # Readers start on a snapshot while it is current, so its age counts from when it was superseded.
     superseded = _superseded_at(table.iceberg.metadata)
     return tuple(snapshot_id for snapshot_id, when in superseded.items() if when < limit and snapshot_id not in kept)
+
+
+def _action(table: Table, snapshot_id: int) -> str | None:
+    """What the writer of a snapshot says that it did; None if it says nothing."""
+    return tables.summary(table, snapshot_id).get(ACTION)
 
 
 def _milliseconds(when: datetime) -> int:

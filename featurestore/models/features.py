@@ -26,9 +26,9 @@ SentFeatures = Mapping[str, Sequence[Any]]
 class FeatureRows:
     """The columns of keys, request fields and features by name, and the snapshots of the feature tables.
 
-    `sent` has the features from the caller. `as_of` is the time of each row; None: the time of the lookup.
+    `sent` has the features from the caller. `as_of` is the time of each row; None: `at`, the time of an online lookup in microseconds.
     `status` has, for features that were looked up online, the status of each row by view, and `watermarks` (microseconds) those of the
-    feature tables.
+    feature tables; `edition` is that of the lookup, and `derived_types` has the DuckDB types of derived features.
     """
 
     columns: Mapping[str, Values]
@@ -37,6 +37,9 @@ class FeatureRows:
     as_of: pa.ChunkedArray | None = None
     status: Mapping[str, Sequence[str]] = field(default_factory=dict)
     watermarks: Mapping[str, int | None] = field(default_factory=dict)
+    at: int | None = None
+    edition: int | None = None
+    derived_types: Mapping[str, str] = field(default_factory=dict)
 
 
 def look_up_online(store: FeatureStore, stamp: Stamp, rows: Sequence[Mapping[str, Any]]) -> FeatureRows:
@@ -58,7 +61,18 @@ def look_up_online(store: FeatureStore, stamp: Stamp, rows: Sequence[Mapping[str
     sent = {name for row in rows for name in row}.intersection(plan.feature_names)
     sent_values = {name: [row.get(name) for row in rows] for name in sent}
     columns = with_overrides(store, stamp, {**request_values, **looked_up}, sent_values)
-    return FeatureRows(columns, response.snapshots, _without_missing(sent_values), status=response.status, watermarks=response.watermarks)
+    # There are none without rows.
+    derived_types = dict(zip((name for name, _ in plan.derived), response.derived_types, strict=False))
+    return FeatureRows(
+        columns,
+        response.snapshots,
+        _without_missing(sent_values),
+        status=response.status,
+        watermarks=response.watermarks,
+        at=response.at,
+        edition=response.edition,
+        derived_types=derived_types,
+    )
 
 
 def join_as_of(

@@ -1,27 +1,33 @@
-"""The inference log: a row for each prediction, with typed columns for keys, request fields, features and result."""
+"""The tables of logged predictions: a row for each prediction, with typed columns for keys, request fields, features and result."""
 
 import json
 import re
-import uuid
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from featurestore.lakehouse import tables, tags, writes
+from featurestore.errors import NotFound
+from featurestore.lakehouse import tables, tags
+from featurestore.lakehouse.casting import cast_batches
 from featurestore.lakehouse.table import Table
-from featurestore.models.bundle import Native
-from featurestore.models.features import FeatureRows
-from featurestore.models.values import sql_types_of, to_arrow, to_list
-from featurestore.store import FeatureStore
-from featurestore.values import times
+from featurestore.masking import logger_of
+from featurestore.pipelines.maintenance.retention import INFERENCE_TAG
+from featurestore.records.runtime import Runtime
+
+if TYPE_CHECKING:
+    from featurestore.models.stamp import Stamp
+
+log = logger_of(__name__)
 
 MOMENT = pa.timestamp("us", tz="UTC")
 SCHEMA = pa.schema(
     [
         ("request_id", pa.string()),
+        ("row_number", pa.int32()),
+        ("arm", pa.string()),
+        ("shadow", pa.bool_()),
         ("predicted_at", MOMENT),
         ("model", pa.string()),
         ("version", pa.string()),
@@ -30,68 +36,100 @@ SCHEMA = pa.schema(
         ("training_set", pa.string()),
         ("as_of", MOMENT),
         ("overridden", pa.list_(pa.string())),
+        ("parameters", pa.string()),
         ("snapshots", pa.string()),
+        ("statuses", pa.string()),
+        ("edition", pa.int64()),
     ]
 )
 """The columns of every inference table; those of the values are added beside them."""
 EARLY = ("entity", "request", "features")
 """Columns of tables of early releases, which held values as JSON, as their `prediction` did; they are NULL in new rows."""
 PREDICTION = "prediction"
-TAG = "inference-"
-"""The prefix of the tags of snapshots that rows name."""
 
 
-def record_predictions(
-    store: FeatureStore,
-    native: Native,
-    model: tuple[str, str | None],
-    features: FeatureRows,
-    predictions: pa.ChunkedArray,
-    batch: str | None,
-) -> None:
-    """Append a row for each prediction to `<inference namespace>.<model>`; concurrent writers do not conflict.
-
-    `model` is its name and version. A `batch` that is already in the table is not added again. The snapshots that the rows name are tagged
-    first, so that they never expire. Characters of the model's name that a table name cannot have become _.
+@dataclass(frozen=True)
+class LoggedModel:
+    """A version of a model whose predictions are logged. `columns` are the keys, request fields and features of its rows in order, each
+    with its DuckDB type; None for a derived feature, whose type the lookup says.
     """
-    name, version = model
-    identifier = f"{store.settings.inference_namespace}.{re.sub(r'[^A-Za-z0-9_]', '_', name)}"
-    table = tables.create_if_absent(store.catalog, identifier, SCHEMA, month_of="predicted_at")
+
+    name: str
+    version: str | None
+    model_id: str | None
+    run_id: str | None
+    training_set: str
+    columns: tuple[tuple[str, str | None], ...]
+
+
+@dataclass(frozen=True)
+class PredictionRows:
+    """Rows to be logged: the columns of SCHEMA that say something of them, and the values by name, each with a value for each row."""
+
+    facts: Mapping[str, pa.Array | pa.ChunkedArray]
+    values: Mapping[str, pa.Array | pa.ChunkedArray]
+
+
+def logged_model(stamp: "Stamp", metadata: Any, name: str, version: str | None) -> LoggedModel:
+    """The version of a model with this stamp; `metadata` is MLflow's, which has the ids of model and run."""
+    plan = stamp.plan
+    keys = {column: sql_type for use in plan.uses for (_, column), sql_type in zip(use.keys, use.key_types, strict=True)}
+    looked_up = {name: sql_type for use in plan.uses for (_, name), sql_type in zip(use.features, use.feature_types, strict=True)}
+    types = {**keys, **dict(plan.request), **looked_up}
+    names = dict.fromkeys([*plan.entity_columns, *dict(plan.request), *stamp.features])
+    columns = tuple((column, types.get(column)) for column in names)
+    return LoggedModel(name, version, metadata.model_id, metadata.run_id, stamp.training_set, columns)
+
+
+def inference_table(runtime: Runtime, model: str) -> str:
+    """The table with the logged predictions of a model; characters that a table name cannot have are _."""
+    return f"{runtime.settings.inference_namespace}.{re.sub(r'[^A-Za-z0-9_]', '_', model)}"
+
+
+def open_table(runtime: Runtime, identifier: str) -> Table:
+    """A table of logged predictions with the columns of SCHEMA; it is created if there is none."""
+    table = tables.create_if_absent(runtime.catalog, identifier, SCHEMA, month_of="predicted_at")
     tables.add_missing_columns(table, list(SCHEMA))
-    _keep_snapshots(store, features.snapshots)
-    stamp, count, now = native.stamp, len(predictions), times.now()
-    snapshots = {table: None if snapshot is None else str(snapshot) for table, snapshot in features.snapshots.items()}
-    rows: dict[str, Any] = {
-        "request_id": _request_ids(count),
-        "predicted_at": pa.repeat(pa.scalar(now, MOMENT), count),
-        "model": _repeat(name, count),
-        "version": _repeat(version, count),
-        "model_id": _repeat(native.model.metadata.model_id, count),
-        "run_id": _repeat(native.model.metadata.run_id, count),
-        "training_set": _repeat(stamp.training_set, count),
-        "as_of": pa.repeat(pa.scalar(now, MOMENT), count) if features.as_of is None else features.as_of,
-        "overridden": _overridden(features, count),
-        "snapshots": _repeat(json.dumps(snapshots, separators=(",", ":")), count),
+    return table
+
+
+def facts_of(model: LoggedModel, count: int) -> dict[str, pa.Array]:
+    """The columns that say which model predicted, for so many rows."""
+    return {name: repeated(getattr(model, name), count) for name in ("version", "model_id", "run_id", "training_set")} | {
+        "model": repeated(model.name, count)
     }
-    rows |= _value_columns(table, {**_values(native, features), PREDICTION: plain_values(predictions)})
-    for field in tables.arrow_schema(table):
-        rows.setdefault(field.name, pa.nulls(count, field.type))
-    writes.append_retrying(table, pa.table(rows).to_reader(), summary={"featurestore.action": "score"}, once=batch)
 
 
-def _keep_snapshots(store: FeatureStore, snapshots: Mapping[str, int | None]) -> None:
+def stored_rows(table: Table, parts: Sequence[PredictionRows]) -> pa.Table:
+    """The rows as the table stores them, part after part; the table then has all their columns."""
+    columns = [{**part.facts, **_value_columns(table, part.values)} for part in parts]
+    schema = tables.arrow_schema(table)
+    batches = []
+    for part in columns:
+        count = len(part["request_id"])
+        rows = pa.table({field.name: part[field.name] if field.name in part else pa.nulls(count, field.type) for field in schema})
+        batches += list(cast_batches(rows.to_reader(), schema, table.name))
+    return pa.Table.from_batches(batches, schema)
+
+
+def keep_snapshots(runtime: Runtime, snapshots: Mapping[str, int | None]) -> None:
+    """Tag the snapshots that logged predictions name, by feature table, so that they do not expire."""
     for name, snapshot in snapshots.items():
-        if snapshot is not None:
-            tags.set_tag(tables.load(store.catalog, f"{store.settings.features_namespace}.{name}"), f"{TAG}{snapshot}", snapshot)
+        if snapshot is None:
+            continue
+        try:
+            tags.set_tag(tables.load(runtime.catalog, runtime.features_table(name)), f"{INFERENCE_TAG}{snapshot}", snapshot)
+        except NotFound as error:
+            log.warning("predictions name a snapshot that has expired, and cannot be replayed: %s", error)
 
 
-def _values(native: Native, features: FeatureRows) -> dict[str, pa.Array | pa.ChunkedArray]:
-    plan, sql_types = native.stamp.plan, sql_types_of(native.stamp.plan)
-    names = dict.fromkeys([*plan.entity_columns, *dict(plan.request), *native.stamp.features])
-    return {name: plain_values(to_arrow(features.columns[name], sql_types.get(name))) for name in names}
+def snapshots_text(snapshots: Mapping[str, int | None]) -> str:
+    """The snapshots by feature table as the column `snapshots` has them."""
+    texts = {table: None if snapshot is None else str(snapshot) for table, snapshot in snapshots.items()}
+    return json.dumps(texts, separators=(",", ":"))
 
 
-def _value_columns(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
+def _value_columns(table: Table, values: Mapping[str, pa.Array | pa.ChunkedArray]) -> dict[str, Any]:
     """The values by the names of their columns, which the table then has.
 
     A value has the column of its name; value_<name> if the log itself has a column of that name; <name>_<type> if the column has another
@@ -110,10 +148,10 @@ def _value_columns(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
 def column_of(name: str, arrow_type: pa.DataType, known: Mapping[str, pa.DataType]) -> str:
     """The column of a value with this name and type in a table that has the columns `known`."""
     reserved = {*SCHEMA.names, *EARLY, *([PREDICTION] if EARLY[0] in known and known[EARLY[0]] == pa.string() else [])}
-    column = f"value_{name}" if name in reserved else name
-    if known.get(column, arrow_type) == arrow_type:
-        return column
-    return f"{column}_{re.sub(r'[^a-z0-9]+', '_', str(arrow_type).lower()).strip('_')}"
+    own = f"value_{name}" if name in reserved else name
+    if known.get(own, arrow_type) == arrow_type:
+        return own
+    return f"{own}_{re.sub(r'[^a-z0-9]+', '_', str(arrow_type).lower()).strip('_')}"
 
 
 def plain_values(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
@@ -126,22 +164,6 @@ def plain_values(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArr
     return values if plain == values.type else values.cast(plain)
 
 
-def _overridden(features: FeatureRows, count: int) -> pa.Array:
-    """The features that the caller sent instead of the looked-up ones, for each row."""
-    if not features.sent:
-        # A second faster for a million rows than to repeat an empty list.
-        return pa.ListArray.from_arrays(pa.array(np.zeros(count + 1, np.int32)), pa.array([], pa.string()))
-    names = sorted(features.sent)
-    columns = [to_list(features.sent[name]) for name in names]
-    rows = [[name for name, column in zip(names, columns, strict=True) if column[row] is not None] for row in range(count)]
-    return pa.array(rows, pa.list_(pa.string()))
-
-
-def _request_ids(count: int) -> pa.Array:
-    """An id for each row: one of the call and the number of the row, so that the ids of a file are near one another."""
-    numbers = pa.array(range(count), pa.int64()).cast(pa.string())
-    return pc.binary_join_element_wise(uuid.uuid4().hex, numbers, "-")
-
-
-def _repeat(value: str | None, count: int) -> pa.Array:
-    return pa.repeat(pa.scalar(value, pa.string()), count)
+def repeated(value: Any, count: int, arrow_type: pa.DataType | None = None) -> pa.Array:
+    """A column with the same value, by default a text, in each of so many rows."""
+    return pa.repeat(pa.scalar(value, arrow_type or pa.string()), count)

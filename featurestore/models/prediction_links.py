@@ -1,7 +1,6 @@
 """The last links of a chain: the logged predictions of a version, by the snapshots that they were computed from."""
 
 import json
-import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -11,17 +10,13 @@ import pyarrow.compute as pc
 
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.table import Table
+from featurestore.models.inference import inference_table
 from featurestore.pipelines.lineage import catalog_links
 from featurestore.pipelines.lineage.audit_result import Link
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
 
 READ = ("predicted_at", "version", "snapshots")
-
-
-def inference_table(runtime: Runtime, model: str) -> str:
-    """The table with the logged predictions of a model; characters that a table name cannot have are _."""
-    return f"{runtime.settings.inference_namespace}.{re.sub(r'[^A-Za-z0-9_]', '_', model)}"
 
 
 def prediction_links(runtime: Runtime, model: str, version: str | None) -> Iterator[Link]:

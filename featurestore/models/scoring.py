@@ -12,10 +12,11 @@ import pyarrow as pa
 from featurestore.dsl.csv_format import Csv
 from featurestore.errors import RequestError, near
 from featurestore.lakehouse import tables
-from featurestore.models import features, inference, locate_store, model_versions, predict, store_access, tracking
+from featurestore.models import features, locate_store, model_versions, predict, store_access, tracking
 from featurestore.models.bundle import Native
 from featurestore.models.features import FeatureRows, SentFeatures
 from featurestore.models.mlflow_client import asking, local_path, mlflow
+from featurestore.models.scored_rows import Scoring, record_predictions
 from featurestore.models.stamp import Stamp
 from featurestore.models.time_limits import TRANSFER_SECONDS, limited
 from featurestore.models.values import sql_types_of, to_arrow, to_predictions, to_records
@@ -89,12 +90,17 @@ def score(
             rows = store_access.read_spine_rows(used_store, rows_source, [] if at == "online" else [native.stamp.timestamp])
             looked_up, scored = _score(native, used_store, rows, at, missing, params)
             if log is not False:
-                batch = log if isinstance(log, str) else None
-                inference.record_predictions(used_store, native, model, looked_up, scored.column(PREDICTION), batch)
+                scoring = Scoring(*model, _alias_of(model_uri), native.check_params(params), log if isinstance(log, str) else None)
+                record_predictions(store_access.runtime_of(used_store), native, scoring, looked_up, scored.column(PREDICTION))
         finally:
             if store is None:
                 used_store.close()
     return frame_like(spine, scored)
+
+
+def _alias_of(model_uri: str) -> str | None:
+    """The alias that a model's address names; None if it names a version, or no registered model."""
+    return model_uri.rpartition("@")[2] if model_uri.startswith("models:/") and "@" in model_uri else None
 
 
 def _score(

@@ -12,11 +12,13 @@ from typing import Any
 
 from featurestore.errors import FeatureStoreError, RequestError, near
 from featurestore.masking import logger_of
-from featurestore.models import locate_store, model_versions, output_types, predict, tracking
+from featurestore.models import inference, locate_store, model_versions, output_types, predict, tracking
 from featurestore.models.answers import Answers
 from featurestore.models.bundle import Native
+from featurestore.models.features import FeatureRows
 from featurestore.models.mlflow_client import asking, local_path, mlflow
 from featurestore.models.model_versions import RegisteredVersions
+from featurestore.models.prediction_log.log import Finished
 from featurestore.models.stamp import Stamp
 from featurestore.models.time_limits import TRANSFER_SECONDS, limited
 from featurestore.models.values import to_predictions
@@ -47,6 +49,7 @@ class LoadedModel:
         self.name = name or model_uri
         self.version = version
         locate_store.check_store(store, self.stamp)
+        self.logged = inference.logged_model(self.stamp, self._native.model.metadata, self.name, version)
 
     @property
     def stamp(self) -> Stamp:
@@ -70,18 +73,23 @@ class LoadedModel:
 
         Raises: RequestError and TypeMismatch naming the record and field, or the parameter; ModelError for an error of the model.
         """
+        return self.finish(records, params).prediction
+
+    def finish(self, records: Sequence[Mapping[str, Any]], params: Mapping[str, Any] | None = None) -> Finished:
+        """As `predict`, with all that the predictions were made from, for the log."""
         self._check(records)
         if not records:
-            return Prediction([], self.name, self.version, {}, model_id=self.model_id)
+            return Finished(self, FeatureRows({}, {}), {}, Prediction([], self.name, self.version, {}, model_id=self.model_id))
         complete = self._native.check_params(params)
         answer, looked_up = predict.predict_online(self._native, self._store, records, params=complete)
         predictions = to_predictions(answer)
         predict.check_count(predictions, len(records))
         status: dict[str, list[str | None]] = {label: list(states) for label, states in looked_up.status.items()}
         through = {table: None if at is None else times.moment(at) for table, at in looked_up.watermarks.items()}
-        return Prediction(
+        prediction = Prediction(
             predictions, self.name, self.version, dict(looked_up.snapshots), status, model_id=self.model_id, watermarks=through
         )
+        return Finished(self, looked_up, complete, prediction)
 
     def positional_names(self, width: int) -> Sequence[str]:
         """The names of the values of a row without names, in the order of MLflow's signature: keys and request fields, then features.

@@ -78,6 +78,7 @@ def lookup(
         types=(*(sql_type for use in plan.uses for sql_type in use.feature_types), *(None for _ in plan.derived)),
         derived_types=derived_types,
         edition=newest_edition(read.edition for read in reads),
+        at=present,
     )
 
 

@@ -1,7 +1,7 @@
 """The answer to an online lookup, and its forms: JSON, Arrow tables and streams, frames."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from math import isfinite
@@ -47,6 +47,8 @@ class OnlineFeatures:
     """The number of the newest publish that any of the values are from. Views that were materialized in one run were published as one
     edition, and an answer has all of it or nothing. None if nothing was published yet, or by an older release.
     """
+    at: int | None = field(default=None, compare=False)
+    """The time of the lookup in microseconds, against which ttl and staleness were checked; None in an answer of a server."""
 
     def to_dict(self, full: bool = True) -> dict[str, Any]:
         """The HTTP body: Python values, times as RFC 3339, snapshot ids as text.

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 
 from featurestore import verbs
 from featurestore.masking import logger_of
+from featurestore.models.prediction_log.log import PredictionLog
 from featurestore.online.factory import open_async_reader
 from featurestore.online.store import AsyncReader
 from featurestore.server import hidden_paths, spines
@@ -77,7 +78,8 @@ def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
     jobs = Jobs(jobs_path(store.settings))
     large_bodies = LargeBodies()
     workers = Workers(store.settings)
-    predictor = Predictor(store, Predictions(store.settings), metrics)
+    prediction_log = PredictionLog(store, metrics.count_logged)
+    predictor = Predictor(store, Predictions(store.settings), metrics, prediction_log)
     warm_up = WarmUp(store, predictor.load_aliased)
     admission = Admission(store.settings.host, store.settings.allowed_hosts)
     authorization = Authorization(store.settings.token.reveal()) if store.settings.token else None
@@ -112,7 +114,9 @@ def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
         ],
         middleware=middleware,
         exception_handlers=dict(HANDLERS),
-        lifespan=_lifespan(store, OnlineWatch(store, jobs), large_bodies, workers, evaluations, predictor, warm_up, reader, close_store),
+        lifespan=_lifespan(
+            store, OnlineWatch(store, jobs), large_bodies, workers, evaluations, predictor, prediction_log, warm_up, reader, close_store
+        ),
         docs_url=None,
         redoc_url=None,
     )
@@ -156,6 +160,7 @@ def _lifespan(
     workers: Workers,
     evaluations: Evaluations,
     predictor: Predictor,
+    prediction_log: PredictionLog,
     warm_up: WarmUp,
     reader: AsyncReader | None,
     close_store: bool,
@@ -168,6 +173,7 @@ def _lifespan(
                 log.warning("%s: %s", component, error)
         warm_up.start()
         online_watch.start()
+        prediction_log.start()
         warming_up = asyncio.create_task(workers.warm_up())
         yield
         await warming_up
@@ -177,6 +183,7 @@ def _lifespan(
         await workers.close()
         await run_in_threadpool(warm_up.stop)
         predictor.close()
+        await run_in_threadpool(prediction_log.stop)
         await run_in_threadpool(evaluations.close)
         await run_in_threadpool(large_bodies.close)
         if close_store:

@@ -49,6 +49,10 @@ class Metrics:
             buckets=SECONDS,
         )
 
+        self._logged = Counter(
+            "featurestore_predictions_logged", "Rows of predictions for the log, by what happened", ("outcome",), registry=self._registry
+        )
+
         # Cached, because looking up a series by its labels takes longer than counting.
         self._by_request: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._by_lookup: dict[tuple[str, str, str], Counter] = {}
@@ -79,6 +83,11 @@ class Metrics:
             if series is None:
                 series = self._by_lookup[key] = self._rows.labels(*key)
             series.inc(count)
+
+    def count_logged(self, outcome: str, rows: int) -> None:
+        """Count rows for the prediction log: those that were spooled, those that were dropped, and those that are in their table."""
+        if rows:
+            self._logged.labels(outcome).inc(rows)
 
     def text(self) -> bytes:
         """All metrics in the Prometheus text format, of all server processes if there are several."""

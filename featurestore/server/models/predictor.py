@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request, Response
 
 from featurestore.errors import FeatureStoreError, ModelError
+from featurestore.models.prediction_log.log import PredictionLog
 from featurestore.pipelines.lookup_json import Answer, count_statuses
 from featurestore.pipelines.prediction import Prediction
 from featurestore.records import model_events
@@ -54,8 +55,8 @@ class Question:
 class Predictor:
     """The models of a server process."""
 
-    def __init__(self, store: FeatureStore, predictions: Predictions, metrics: Metrics) -> None:
-        self._store, self._predictions, self._metrics = store, predictions, metrics
+    def __init__(self, store: FeatureStore, predictions: Predictions, metrics: Metrics, prediction_log: PredictionLog) -> None:
+        self._store, self._predictions, self._metrics, self._prediction_log = store, predictions, metrics, prediction_log
         self._loads = Predictions(store.settings, at_once=LOADS_AT_ONCE)
         self._lock = threading.Lock()
         self._loaded: LoadedModels | None = None
@@ -90,7 +91,7 @@ class Predictor:
         """Predict, and return the response. Raises: as `find`; RequestError and TypeMismatch naming row and field; ModelError."""
         model = await self.find(request, selected)
         rows = question.rows(model.positional_names)
-        answer = await self._predictions.run(request, selected.name, partial(_predict, model, rows, question))
+        answer = await self._predictions.run(request, selected.name, partial(self._predict, model, rows, question, selected.alias))
         self._metrics.count_rows(model.stamp.plan.service, answer.counts)
         return Response(answer.content, media_type="application/json", headers={request_ids.HEADER: question.request_id})
 
@@ -103,11 +104,11 @@ class Predictor:
                 self._loaded = LoadedModels(self._store)
             return self._loaded
 
-
-def _predict(model: "LoadedModel", rows: list[Record], question: Question) -> Answer:
-    prediction = model.predict(rows, question.params)
-    try:
-        content = question.encode(prediction)
-    except TypeError as error:
-        raise ModelError(f"the predictions of the model {model.name} cannot be written as JSON", reason=str(error)) from error
-    return Answer(content, count_statuses(prediction.status))
+    def _predict(self, model: "LoadedModel", rows: list[Record], question: Question, alias: str | None) -> Answer:
+        finished = model.finish(rows, question.params)
+        try:
+            content = question.encode(finished.prediction)
+        except TypeError as error:
+            raise ModelError(f"the predictions of the model {model.name} cannot be written as JSON", reason=str(error)) from error
+        self._prediction_log.record(finished, question.request_id, arm=alias)
+        return Answer(content, count_statuses(finished.prediction.status))

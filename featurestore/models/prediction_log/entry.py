@@ -1,0 +1,137 @@
+"""An entry of the spool: the predictions of one request, encoded as msgpack in microseconds, and decoded to Arrow when they are logged."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from featurestore.models.inference import MOMENT, PREDICTION, LoggedModel, PredictionRows, facts_of, plain_values, repeated
+from featurestore.spines.columns import plain_arrow_type
+from featurestore.values import json_encoding
+from featurestore.values.coercion import coerce
+from featurestore.values.value_types import FLOATING, INTEGERS, ZONED
+
+_AS_THEY_ARE = frozenset({"BOOLEAN", "VARCHAR", "BLOB", "UUID", ZONED, *FLOATING, *INTEGERS})
+"""Types whose values msgpack keeps; values of others are texts, and converted again."""
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """The predictions of one request by one version. `layout` and `pins` are numbers of the spool's documents.
+
+    `at` is the time of the lookup and `predicted_at` that after the prediction, in microseconds. `rows` are the numbers of the rows in
+    the request; None: all, in order. `overridden` has the features that the caller sent, by row; None: none. `statuses` and `values` have
+    a list with an item for each row. `predictions_json`: the predictions are JSON texts, since their values have no other form.
+    """
+
+    layout: int
+    pins: int
+    request_id: str
+    arm: str | None
+    shadow: bool
+    at: int
+    predicted_at: int
+    edition: int | None
+    rows: Sequence[int] | None
+    overridden: Sequence[Sequence[str]] | None
+    parameters: str | None
+    statuses: Mapping[str, Sequence[str]]
+    derived_types: Mapping[str, str]
+    values: Sequence[Sequence[Any]]
+    predictions: Sequence[Any]
+    predictions_json: bool = False
+
+
+def _encode_other(value: Any) -> Any:
+    """The form of a value of a type that msgpack lacks: the Python value of a scalar of numpy, text for all others."""
+    return value.item() if hasattr(value, "item") else json_encoding.plain(value)
+
+
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=_encode_other)
+_DECODER = msgspec.msgpack.Decoder(Entry)
+
+
+def encode(entry: Entry) -> bytes:
+    """The entry as msgpack."""
+    try:
+        return _ENCODER.encode(entry)
+    except (OverflowError, TypeError, ValueError):
+        texts = [json.dumps(value, default=str) for value in entry.predictions]
+        return _ENCODER.encode(msgspec.structs.replace(entry, predictions=texts, predictions_json=True))
+
+
+def decode(body: bytes) -> Entry:
+    """The entry that `encode` wrote."""
+    return _DECODER.decode(body)
+
+
+def to_rows(model: LoggedModel, pins: str, entries: Sequence[Entry]) -> PredictionRows:
+    """The rows of entries of one layout, one set of snapshots and equal `kind_of`, in order.
+
+    Raises: TypeMismatch, pa.ArrowException or OverflowError for values that do not fit the types of the layout.
+    """
+    counts = [len(entry.predictions) for entry in entries]
+    count = sum(counts)
+    statuses = [text for entry, rows in zip(entries, counts, strict=True) for text in _status_texts(entry.statuses, rows)]
+    facts = {
+        **facts_of(model, count),
+        "request_id": _spread([entry.request_id for entry in entries], counts, pa.string()),
+        "row_number": pa.array([row for entry, rows in zip(entries, counts, strict=True) for row in entry.rows or range(rows)], pa.int32()),
+        "arm": _spread([entry.arm for entry in entries], counts, pa.string()),
+        "shadow": _spread([entry.shadow for entry in entries], counts, pa.bool_()),
+        "predicted_at": _spread([entry.predicted_at for entry in entries], counts, pa.int64()).cast(MOMENT),
+        "as_of": _spread([entry.at for entry in entries], counts, pa.int64()).cast(MOMENT),
+        "overridden": pa.array(
+            [names for entry, rows in zip(entries, counts, strict=True) for names in entry.overridden or [()] * rows],
+            pa.list_(pa.string()),
+        ),
+        "parameters": _spread([entry.parameters for entry in entries], counts, pa.string()),
+        "snapshots": repeated(pins, count),
+        "statuses": pa.array(statuses, pa.string()),
+        "edition": _spread([entry.edition for entry in entries], counts, pa.int64()),
+    }
+    types = [sql_type or entries[0].derived_types.get(name) for name, sql_type in model.columns]
+    columns = [[value for entry in entries for value in entry.values[index]] for index in range(len(types))]
+    values = {
+        name: plain_values(_column(column, sql_type, name))
+        for (name, _), column, sql_type in zip(model.columns, columns, types, strict=True)
+    }
+    predictions = plain_values(_predictions([value for entry in entries for value in entry.predictions]))
+    return PredictionRows(facts, {**values, PREDICTION: predictions})
+
+
+def kind_of(entry: Entry) -> tuple[Any, ...]:
+    """What entries must have in common to be converted together: the types of derived features and of predictions."""
+    return tuple(entry.derived_types.items()), tuple(dict.fromkeys(type(value) for value in entry.predictions))
+
+
+def _predictions(values: Sequence[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError):
+        return pa.array([json.dumps(value, default=str) for value in values], pa.string())
+
+
+def _column(values: Sequence[Any], sql_type: str | None, name: str) -> pa.Array:
+    """A column with the type of a DuckDB type; None, for a derived feature: with the type of its values."""
+    if sql_type is None:
+        return pa.array(values)
+    converted = values if sql_type in _AS_THEY_ARE else [coerce(value, sql_type, name) for value in values]
+    try:
+        return pa.array(converted, plain_arrow_type(sql_type))
+    except (KeyError, pa.ArrowException):
+        # The caller may send a derived feature of another type than the computed one.
+        return pa.array(values)
+
+
+def _status_texts(statuses: Mapping[str, Sequence[str]], rows: int) -> list[str | None]:
+    """The status of each row by view, as JSON."""
+    if not statuses:
+        return [None] * rows
+    return [json.dumps(dict(zip(statuses, states, strict=True)), separators=(",", ":")) for states in zip(*statuses.values(), strict=True)]
+
+
+def _spread(values: Sequence[Any], counts: Sequence[int], arrow_type: pa.DataType) -> pa.Array:
+    """A column with the value of each entry in each of its rows."""
+    return pa.array([value for value, rows in zip(values, counts, strict=True) for _ in range(rows)], arrow_type)

@@ -1,0 +1,249 @@
+"""The prediction log of a server process: finished predictions are handed over, spooled before they are answered, and flushed later."""
+
+import fcntl
+import hashlib
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from featurestore import private
+from featurestore.errors import FeatureStoreError
+from featurestore.masking import logger_of
+from featurestore.models import inference
+from featurestore.models.prediction_log import entry as entries
+from featurestore.models.prediction_log.entry import Entry
+from featurestore.models.prediction_log.flush import flush, keep_named_snapshots
+from featurestore.models.prediction_log.spool import FILE, FOLDER, Backlog, Spool
+from featurestore.pipelines.prediction import Prediction
+from featurestore.settings import Settings
+from featurestore.store import FeatureStore
+from featurestore.values import times
+
+if TYPE_CHECKING:
+    from featurestore.models.features import FeatureRows
+    from featurestore.models.serving import LoadedModel
+
+log = logger_of(__name__)
+
+LOOK_SECONDS = 1.0
+"""How often the thread looks whether snapshots are to be kept, or predictions to be flushed."""
+LONGEST_PAUSE = 60.0
+"""The longest pause in seconds between attempts, while the catalog does not respond."""
+FLUSH_ROWS = 50_000
+"""Rows that are flushed before prediction_log_seconds are over."""
+CLOSE_SECONDS = 5.0
+"""How long a server that ends waits for its last flush. What is in a file is flushed by the next server."""
+LOCK = "flush.lock"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A prediction with all that it was made from. `rows` are the looked-up columns and `params` the checked parameters of the model."""
+
+    model: "LoadedModel"
+    rows: "FeatureRows"
+    params: Mapping[str, Any]
+    prediction: Prediction
+
+
+SPOOLED, DROPPED, LOGGED = "spooled", "dropped", "logged"
+"""What happens to rows that are sampled, for the metrics."""
+
+
+class PredictionLog:
+    """The log of one server process. `record` may be called from several threads; it raises nothing.
+
+    With the setting `prediction_spool` "file" or "fsync", the processes of a home folder share a file, which one of them flushes.
+    """
+
+    def __init__(self, store: FeatureStore, count: Callable[[str, int], None] = lambda outcome, rows: None) -> None:
+        """`count` is called with what happened to how many rows."""
+        self._store, self._settings, self._count = store, store.settings, count
+        self._fraction = store.settings.logged_fraction()
+        self._lock = threading.Lock()
+        self._spool: Spool | None = None
+        # A model that is replaced is released, although it was logged.
+        self._layouts: WeakKeyDictionary[LoadedModel, int] = WeakKeyDictionary()
+        self._pins: dict[str, int] = {}
+        self._stopping, self._failing = threading.Event(), False
+        self._thread = threading.Thread(target=self._run, name="prediction log", daemon=True)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether any predictions are logged."""
+        return self._fraction > 0
+
+    def is_sampled(self, request_id: str) -> bool:
+        """Whether the predictions of a request are logged: by its id, so that all processes agree."""
+        if self._fraction in (0.0, 1.0):
+            return self._fraction == 1.0
+        return int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:8]) < self._fraction * 2**64
+
+    def record(
+        self, finished: Finished, request_id: str, *, arm: str | None = None, shadow: bool = False, rows: Sequence[int] | None = None
+    ) -> None:
+        """Log a prediction, if its request is sampled; with a spool in a file it is there when this returns.
+
+        `arm` is the alias that was chosen, `shadow` whether the prediction is not answered. `rows` are the numbers of its rows in the
+        request; None: all of them, in order. What does not fit is counted, and not logged.
+        """
+        count = len(finished.prediction.predictions)
+        if not count or not self.is_sampled(request_id):
+            return
+        try:
+            spool = self._opened()
+            body = entries.encode(self._entry(spool, finished, request_id, arm, shadow, rows))
+            spool.put(inference.inference_table(self._store.backend.runtime, finished.model.name), times.now(), count, body)
+        except (sqlite3.Error, FeatureStoreError, OverflowError, TypeError, ValueError) as error:
+            self._count(DROPPED, count)
+            self._warn("predictions are not logged: %s", error)
+        else:
+            self._count(SPOOLED, count)
+
+    def backlog(self) -> list[Backlog]:
+        """What waits to be flushed, by model; nothing if nothing was ever spooled."""
+        spool = self._spool
+        return [] if spool is None else spool.backlog()
+
+    def start(self) -> None:
+        """Begin to flush, if predictions are logged, or an earlier server has left some."""
+        if self.enabled or (self._settings.prediction_spool != "memory" and spool_path(self._settings).exists()):
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Flush, and end. Waits for CLOSE_SECONDS."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(CLOSE_SECONDS)
+
+    def _entry(self, spool: Spool, finished: Finished, request_id: str, arm: str | None, shadow: bool, rows: Sequence[int] | None) -> Entry:
+        model, found = finished.model, finished.rows
+        now = times.now()
+        snapshots = inference.snapshots_text(found.snapshots)
+        pins = self._pins.get(snapshots)
+        if pins is None:
+            pins = self._pins[snapshots] = spool.pins(snapshots)
+        layout = self._layouts.get(model)
+        if layout is None:
+            layout = self._layouts[model] = spool.layout(msgspec.json.encode(model.logged).decode())
+        return Entry(
+            layout=layout,
+            pins=pins,
+            request_id=request_id,
+            arm=arm,
+            shadow=shadow,
+            at=now if found.at is None else found.at,
+            predicted_at=now,
+            edition=found.edition,
+            rows=rows,
+            overridden=_overridden(found, len(finished.prediction.predictions)),
+            parameters=json.dumps(dict(finished.params), default=str) if finished.params else None,
+            statuses=found.status,
+            derived_types=found.derived_types,
+            values=[found.columns[name] for name, _ in model.logged.columns],
+            predictions=finished.prediction.predictions,
+        )
+
+    def _opened(self) -> Spool:
+        with self._lock:
+            if self._spool is None:
+                self._spool = open_spool(self._settings)
+            return self._spool
+
+    def _run(self) -> None:
+        pause = LOOK_SECONDS
+        while not self._stopping.wait(pause):
+            pause = LOOK_SECONDS if self._look() else min(2 * pause, LONGEST_PAUSE)
+        self._look(last=True)
+
+    def _look(self, last: bool = False) -> bool:
+        """Keep snapshots, and flush if it is time. Returns whether that worked."""
+        try:
+            spool = self._opened()
+            with flushing(self._settings) as alone:
+                if alone:
+                    keep_named_snapshots(self._store.backend.runtime, spool)
+                    if self._is_due(spool, last):
+                        self._count(LOGGED, flush(self._store.backend.runtime, spool))
+        except (FeatureStoreError, sqlite3.Error, OSError) as error:
+            self._warn("predictions wait to be logged: %s", error)
+            return False
+        self._failing = False
+        return True
+
+    def _is_due(self, spool: Spool, last: bool) -> bool:
+        waiting = spool.backlog()
+        oldest = min((one.oldest for one in waiting), default=None)
+        if oldest is None:
+            return False
+        old = times.now() - oldest >= self._settings.prediction_log_seconds * 1e6
+        return last or old or sum(one.rows for one in waiting) >= FLUSH_ROWS
+
+    def _warn(self, text: str, error: Exception) -> None:
+        """Log an error once for as long as it lasts."""
+        if not self._failing:
+            log.error(text, error)
+        self._failing = True
+
+
+def spool_path(settings: Settings) -> Path:
+    """The file of predictions that wait, of the servers with this home folder."""
+    return settings.home_path() / FOLDER / FILE
+
+
+def open_spool(settings: Settings) -> Spool:
+    """The spool of a server process, or a new one in memory. Raises: NotReady."""
+    path = None if settings.prediction_spool == "memory" else spool_path(settings)
+    return Spool(path, settings.spool_bytes(), sync=settings.prediction_spool == "fsync")
+
+
+@contextmanager
+def flushing(settings: Settings) -> Iterator[bool]:
+    """Hold the right to flush the file of a home folder, for the block; yields False if another process has it.
+
+    The right only saves work: a request that two processes flush is logged once.
+    """
+    if settings.prediction_spool == "memory":
+        yield True
+        return
+    path = settings.home_path() / FOLDER / LOCK
+    private.make_folder(path.parent)
+    private.make_file(path)
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def flush_file(store: FeatureStore) -> None:
+    """Flush what the servers with this home folder have spooled to a file, so that all their predictions are in the tables.
+
+    Raises: NotReady.
+    """
+    path = spool_path(store.settings)
+    if not path.exists():
+        return
+    spool = Spool(path, store.settings.spool_bytes())
+    try:
+        flush(store.backend.runtime, spool)
+    finally:
+        spool.close()
+
+
+def _overridden(found: "FeatureRows", count: int) -> list[list[str]] | None:
+    """The features that the caller sent, for each row; None if there are none."""
+    if not found.sent:
+        return None
+    names = sorted(found.sent)
+    return [[name for name in names if found.sent[name][row] is not None] for row in range(count)]
