@@ -40,8 +40,8 @@ def record_predictions(runtime: Runtime, native: Native, scoring: Scoring, found
     table = inference.open_table(runtime, inference.inference_table(runtime, scoring.name))
     inference.keep_snapshots(runtime, found.snapshots)
     count = len(predictions)
-    now = pa.repeat(pa.scalar(times.now(), pa.int64()), count).cast(MOMENT)
-    looked_up = now if found.at is None else pa.repeat(pa.scalar(found.at, pa.int64()), count).cast(MOMENT)
+    # Of an online lookup, the time against which ttl was checked.
+    now = pa.repeat(pa.scalar(times.now() if found.at is None else found.at, pa.int64()), count).cast(MOMENT)
     facts = {
         **inference.facts_of(model, count),
         "request_id": _request_ids(count),
@@ -49,7 +49,7 @@ def record_predictions(runtime: Runtime, native: Native, scoring: Scoring, found
         "arm": repeated(scoring.alias, count),
         "shadow": repeated(False, count, pa.bool_()),
         "predicted_at": now,
-        "as_of": looked_up if found.as_of is None else found.as_of,
+        "as_of": now if found.as_of is None else found.as_of,
         "overridden": _overridden(found, count),
         "parameters": repeated(json.dumps(dict(scoring.params), default=str) if scoring.params else None, count),
         "snapshots": repeated(inference.snapshots_text(found.snapshots), count),
