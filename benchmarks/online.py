@@ -1,5 +1,8 @@
 """Online lookups over HTTP: from LMDB against a constant answer of the same bytes, and from Redis against a bare MGET and that answer.
 
+The keys of a round are asked for several times, and the server keeps entities that it looked up; one that keeps nothing answers as if they
+were asked for the first time.
+
 All are served by the same uvicorn. The server has one core; the client, which writes raw HTTP on one connection, has the other, and so
 has Redis. Processor time is the server's.
 """
@@ -21,7 +24,7 @@ from rich.table import Table
 
 from benchmarks.http_client import Connection
 from benchmarks.join import DAYS, given_views
-from benchmarks.online_servers import serve_constant, serve_mget, serve_shared_mget, serve_store, two_cores
+from benchmarks.online_servers import serve_constant, serve_mget, serve_shared_mget, serve_store, serve_store_without_cache, two_cores
 from benchmarks.publish import REDIS, has_redis
 from benchmarks.servers import Running, running
 from featurestore import FeatureStore, Settings
@@ -72,12 +75,19 @@ def run(console: Console, rows: int, rounds: int) -> dict[str, float]:
         home = Path(folder)
         given_views(home, rows, keys, DAYS)
         os.sched_setaffinity(0, client)
+        first_time = Rival("nothing kept", serve_store_without_cache, (home / "store", None, 1))
         with running(serve_store, home / "store", None, 1, server) as served:
             costs = {
-                name: _compare(served, case, list(make_bodies(case, keys)), server, rounds, lambda answer, _: [constant(answer)])
+                name: _compare(
+                    served, case, list(make_bodies(case, keys)), server, rounds, lambda answer, _: [constant(answer), first_time]
+                )
                 for name, case in CASES.items()
             }
-        ratios = _report(console, "LMDB", ["constant"], costs)
+        ratios = _report(console, "LMDB", ["constant", first_time.name], costs)
+        for name, rounds_of_case in costs.items():
+            ratio = _ratio([(kept_none.processor, bare.processor) for _, bare, kept_none in rounds_of_case])
+            ratios[f"{name}, {first_time.name}, of constant"] = ratio
+            console.print(f"{name}, {first_time.name}: {ratio:.2f} of the processor time of the constant answer")
         derived, plain = costs["1 key, one derived feature"], costs["1 key"]
         ratios["derived"] = _ratio([(one[0].processor, other[0].processor) for one, other in zip(derived, plain, strict=True)])
         console.print(f"one derived feature against none, 1 key: {ratios['derived']:.2f} of the processor time")

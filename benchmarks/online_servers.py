@@ -31,14 +31,21 @@ def free_port() -> int:
         return int(listening.getsockname()[1])
 
 
-def serve_store(home: Path, online: str | None, workers: int, cores: set[int], announce: Callable[[str], None]) -> None:
+def serve_store(
+    home: Path, online: str | None, workers: int, cores: set[int], announce: Callable[[str], None], lookup_cache: str = "64MiB"
+) -> None:
     """Serve a store; with `online` from that online store."""
     os.sched_setaffinity(0, cores)
     # uvicorn would hand its number to the web processes, which do not have it.
     sys.stdin = None
     from featurestore.server.run import run_server  # noqa: PLC0415
 
-    run_server(Settings(home=home, online=online, port=0, workers=workers), announce)
+    run_server(Settings(home=home, online=online, port=0, workers=workers, lookup_cache=lookup_cache), announce)
+
+
+def serve_store_without_cache(home: Path, online: str | None, workers: int, cores: set[int], announce: Callable[[str], None]) -> None:
+    """As `serve_store`, for entities that are asked for the first time: nothing is kept of the lookups before."""
+    serve_store(home, online, workers, cores, announce, "0B")
 
 
 def serve_constant(answer: bytes, cores: set[int], announce: Callable[[str], None]) -> None:

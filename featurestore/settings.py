@@ -61,6 +61,8 @@ Properties = Annotated[
 ]
 """Properties by name, with secrets masked."""
 
+_SIZES = ("lowest_rate", "spine_limit", "result_limit", "query_spill_limit", "body_limit", "upload_limit", "gzip_from", "lookup_cache")
+
 
 class Settings(BaseSettings):
     """Locations and resource limits of a store. By default everything is in one folder."""
@@ -115,6 +117,10 @@ class Settings(BaseSettings):
     query_queue: int = Field(default=16, ge=0, description="requests that may wait until their queries can run; more are refused")
     lookup_workers: int = Field(
         default=16, ge=1, description="lookups that a server process runs in threads at the same time; those that are quick need none"
+    )
+    lookup_cache: str = Field(
+        default="64MiB",
+        description="memory in which a server process keeps the online rows that were looked up last; 0B keeps none",
     )
     lookup_queue: int = Field(default=256, ge=0, description="lookups that may wait for a thread; more are refused")
     concurrent_requests: int = Field(
@@ -203,6 +209,7 @@ class Settings(BaseSettings):
         "body_limit",
         "upload_limit",
         "gzip_from",
+        "lookup_cache",
     )
     @classmethod
     def _size(cls, value: str) -> str:
@@ -317,6 +324,10 @@ class Settings(BaseSettings):
     def upload_bytes(self) -> int:
         """The limit of an uploaded spine in bytes, as it is sent."""
         return byte_sizes.parse(self.upload_limit)
+
+    def lookup_cache_bytes(self) -> int:
+        """The setting `lookup_cache` in bytes."""
+        return byte_sizes.parse(self.lookup_cache)
 
     def gzip_bytes(self) -> int:
         """The size from which answers are compressed, in bytes."""

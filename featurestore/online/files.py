@@ -23,10 +23,10 @@ def has_content(path: Path) -> bool:
         return False
 
 
-def status_of(path: Path) -> os.stat_result | None:
+def status_of(path: Path | str) -> os.stat_result | None:
     """The file's status; None if it does not exist."""
     try:
-        return path.stat()
+        return os.stat(path)
     except FileNotFoundError:
         return None
 

@@ -24,10 +24,22 @@ class StoredTables:
     def __init__(self, prefix_of: Callable[[int], bytes]) -> None:
         self._prefix_of = prefix_of
         self._known: dict[str, StoredTable] = {}
+        self._at: dict[str, tuple[int, StoredTable | None]] = {}
 
     def get(self, name: str) -> StoredTable | None:
         """The table as of the last `update`; None if there was none."""
         return self._known.get(name)
+
+    def at(self, name: str, generation: int, read_header: Callable[[], bytes | None]) -> StoredTable | None:
+        """The table in a generation of the store, whose headers do not change within one; the header is read once for each.
+
+        0 is no generation: that of a store that never counted.
+        """
+        noted = self._at.get(name)
+        if noted is None or noted[0] != generation or not generation:
+            # One value, since several threads note what they read.
+            noted = self._at[name] = generation, self.update(name, read_header())
+        return noted[1]
 
     def update(self, name: str, data: bytes | None) -> StoredTable | None:
         """Note the header of a table that was just read, and return the table; None if it does not exist or cannot be read."""

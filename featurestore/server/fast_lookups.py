@@ -7,27 +7,32 @@ ordinary route.
 
 import time
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import FeatureStoreError
-from featurestore.online.store import AsyncReader
+from featurestore.online.store import AsyncReader, OnlineStore
+from featurestore.pipelines.entity_cache import EntityCache
 from featurestore.pipelines.lookup_derived import DerivedFeatures
-from featurestore.pipelines.lookup_json import Answer, LookupWriter, write_current
+from featurestore.pipelines.lookup_json import AGAIN, Again, Answer, LookupWriter
 from featurestore.server.admission import RESPONSE_HEADERS, Admission
 from featurestore.server.compression import client_accepts_gzip, compress, compressed_headers
-from featurestore.server.lookup_body import LookupBodyReader
+from featurestore.server.lookup_body import LookupBody, LookupBodyReader
+from featurestore.server.lookup_metrics import LookupMetrics
 from featurestore.server.media_types import ARROW_HEADER
 from featurestore.server.metrics import Metrics
 from featurestore.server.middleware import Authorization
 from featurestore.store import FeatureStore
+from featurestore.values import times
 
 BODY_BYTES = 32 << 10
 """Larger bodies are parsed off the event loop."""
 READS = 600
 """Most reads of one request: about half a millisecond of the event loop."""
+ATTEMPTS = 5
+"""How often a lookup is begun because what was kept is not valid anymore. It is dropped then, so the second attempt reads everything."""
 PATH = "/v1/services/{service}/online"
 _BEGIN, _, _END = PATH.partition("{service}")
 _FULL = {b"": True, b"full=true": True, b"full=false": False}
@@ -56,12 +61,13 @@ class FastLookups:
         """`reader` reads an online store over the network; None for one that is read without waiting."""
         self._app = app
         self._runtime, self._services = store.backend.runtime, store.backend.services
-        self._metrics, self._admission, self._authorization = metrics, admission, authorization
+        self._metrics, self._admission, self._authorization = LookupMetrics(metrics, PATH), admission, authorization
         self._reader = reader
         self._body_limit = min(store.settings.body_bytes(), BODY_BYTES)
         self._reading, self._concurrent = 0, store.settings.concurrent_requests
         self._entities_limit, self._gzip_bytes = store.settings.entities_limit, store.settings.gzip_bytes()
         self._compiled: dict[str, _Compiled] = {}
+        self._cache = EntityCache(store.settings.lookup_cache_bytes())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -87,9 +93,7 @@ class FastLookups:
         headers = [*length, (b"content-type", b"application/json"), *RESPONSE_HEADERS]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
-        seconds = time.perf_counter() - began
-        self._metrics.lookup(service, answer.counts, seconds)
-        self._metrics.request("POST", PATH, 200, seconds)
+        self._metrics.add(service, answer.counts, time.perf_counter() - began)
 
     def _is_plain(self, scope: Scope) -> bool:
         """Whether this is a lookup that may come in, and says how long its body is."""
@@ -108,37 +112,56 @@ class FastLookups:
         """The answer; None for a request that the ordinary route has to answer."""
         cached = self._services.cached_with_generation(service)
         if cached is None:
-            self._compiled.pop(service, None)
+            self._forget(service)
             return None
         plan, generation = cached
         compiled = self._compiled.get(service)
         if compiled is None or compiled.plan is not plan:
+            self._forget(service)
             compiled = self._compiled[service] = self._compile(plan)
         body = None if compiled.reader is None else compiled.reader.read(content)
         if body is None or body.entities * len(body.keys) > READS or body.entities > self._entities_limit:
             return None
         try:
-            online = self._reader
-            if online is None:
-                local = self._runtime.online
-                return write_current(local, compiled.writer, local.read_encoded(body.keys), body.fields, full, generation)
-            # Beyond the limit, the ordinary route refuses: a store that has stopped must not gather requests.
-            if self._reading >= self._concurrent:
-                return None
-            self._reading += 1
-            try:
-                reads = await online.read_encoded(body.keys)
-            finally:
-                self._reading -= 1
-            return write_current(online, compiled.writer, reads, body.fields, full, generation)
+            for _ in range(ATTEMPTS):
+                answer = await self._look_up(compiled.writer, body, full, generation)
+                if answer is not AGAIN:
+                    return answer
         except FeatureStoreError:
             # The ordinary route meets the same error, and answers with it.
+            pass
+        return None
+
+    async def _look_up(self, writer: LookupWriter, body: LookupBody, full: bool, generation: int) -> Answer | Literal[Again.AGAIN] | None:
+        """As `_answer`; AGAIN if entities were kept that are not valid anymore. Raises: NotReady."""
+        found = writer.find(body.keys)
+        store: OnlineStore | AsyncReader
+        if self._reader is None:
+            store = self._runtime.online
+            reads = store.read_encoded(found.missing)
+        # Beyond the limit, the ordinary route refuses: a store that has stopped must not gather requests.
+        elif self._reading >= self._concurrent:
             return None
+        else:
+            store = self._reader
+            self._reading += 1
+            try:
+                reads = await store.read_encoded(found.missing)
+            finally:
+                self._reading -= 1
+        if reads.generation != generation:  # The plan may be outdated.
+            return None
+        with store.decoding():
+            return writer.write(found, reads, body.fields, times.now(), full)
+
+    def _forget(self, service: str) -> None:
+        if (compiled := self._compiled.pop(service, None)) is not None:
+            compiled.writer.close()
 
     def _compile(self, plan: ServicePlan) -> _Compiled:
         derived = DerivedFeatures.of(self._runtime, plan) if plan.derived else None
         reader = LookupBodyReader.of(plan) if derived is not None or not plan.derived else None
-        return _Compiled(plan, reader, LookupWriter(plan, derived))
+        return _Compiled(plan, reader, LookupWriter(plan, derived, self._cache))
 
 
 def _receive_again(events: Iterable[Message], receive: Receive) -> Receive:

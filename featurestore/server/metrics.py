@@ -2,17 +2,17 @@
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from featurestore.server.durations import Durations
 from featurestore.server.gauges import Freshness, OnlineSize
 from featurestore.store import FeatureStore
 
-SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 CLIENT_DISCONNECTED = 499
 """The status counted for a request whose client disconnected before the response; it is never sent."""
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -27,12 +27,8 @@ class Metrics:
         self._gauges = (Freshness(store), OnlineSize(store))
         labels = ("method", "route", "status")
         self._requests = Counter("featurestore_requests", "HTTP requests", labels, registry=self._registry)
-        self._seconds = Histogram(
-            "featurestore_request_seconds",
-            "Seconds from request to response",
-            ("method", "route"),
-            registry=self._registry,
-            buckets=SECONDS,
+        self._seconds = Durations(
+            "featurestore_request_seconds", "Seconds from request to response", ("method", "route"), registry=self._registry
         )
         self._rows = Counter(
             "featurestore_online_rows",
@@ -41,12 +37,8 @@ class Metrics:
             registry=self._registry,
         )
 
-        self._lookup_seconds = Histogram(
-            "featurestore_online_seconds",
-            "Seconds of the lookups that were answered, by service",
-            ("service",),
-            registry=self._registry,
-            buckets=SECONDS,
+        self._lookup_seconds = Durations(
+            "featurestore_online_seconds", "Seconds of the lookups that were answered, by service", ("service",), registry=self._registry
         )
 
         self._logged = Counter(
@@ -54,34 +46,38 @@ class Metrics:
         )
 
         # Cached, because looking up a series by its labels takes longer than counting.
-        self._by_request: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        self._by_lookup: dict[tuple[str, str, str], Counter] = {}
-        self._by_service: dict[str, Histogram] = {}
+        self._by_request: dict[tuple[str, str, int], tuple[Counter, Durations]] = {}
+        self._by_entities: dict[tuple[str, str, str], Counter] = {}
+        self._by_service: dict[str, Durations] = {}
+        self._before_text: list[Callable[[], None]] = []
 
-    def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request. `route` is the path template, so that each name in a path does not create a new series."""
+    def before_text(self, flush: Callable[[], None]) -> None:
+        """Call a function, which counts what it has gathered, before the metrics are written as text."""
+        self._before_text.append(flush)
+
+    def requests(self, method: str, route: str, status: int, seconds: Sequence[float]) -> None:
+        """Count and time requests. `route` is the path template, so that each name in a path does not create a new series."""
         key = (method, route, status)
         series = self._by_request.get(key)
         if series is None:
             series = self._by_request[key] = self._requests.labels(*key), self._seconds.labels(method, route)
-        series[0].inc()
-        series[1].observe(seconds)
+        series[0].inc(len(seconds))
+        series[1].observe_all(seconds)
 
-    def lookup(self, service: str, counts: Iterable[tuple[tuple[str, str], int]], seconds: float) -> None:
-        """Count and time an answered lookup. `counts` as in `count_rows`. There is such a service, so that its name may be a label."""
+    def lookups(self, service: str, seconds: Sequence[float]) -> None:
+        """Time answered lookups. There is such a service, so that its name may be a label."""
         series = self._by_service.get(service)
         if series is None:
             series = self._by_service[service] = self._lookup_seconds.labels(service)
-        series.observe(seconds)
-        self.count_rows(service, counts)
+        series.observe_all(seconds)
 
     def count_rows(self, service: str, counts: Iterable[tuple[tuple[str, str], int]]) -> None:
-        """Count the entities that were looked up. `counts` has pairs of (view, status) and a number, with statuses such as PRESENT."""
+        """Count the entities that were looked up: pairs of (view, status) and a number, with statuses such as PRESENT."""
         for (view, status), count in counts:
             key = (service, view, status)
-            series = self._by_lookup.get(key)
+            series = self._by_entities.get(key)
             if series is None:
-                series = self._by_lookup[key] = self._rows.labels(*key)
+                series = self._by_entities[key] = self._rows.labels(*key)
             series.inc(count)
 
     def count_logged(self, outcome: str, rows: int) -> None:
@@ -91,6 +87,8 @@ class Metrics:
 
     def text(self) -> bytes:
         """All metrics in the Prometheus text format, of all server processes if there are several."""
+        for flush in self._before_text:
+            flush()
         registry = self._registry
         if SHARED_FOLDER in os.environ:
             registry = CollectorRegistry()
@@ -129,4 +127,4 @@ class MetricsMiddleware:
         finally:
             route: Any = scope.get("route")
             path = getattr(route, "path", "unmatched")
-            self._metrics.request(scope["method"], path, status, time.perf_counter() - started)
+            self._metrics.requests(scope["method"], path, status, [time.perf_counter() - started])

@@ -64,7 +64,8 @@ class Online:
             answer = self._answer(plan, body, full, arrow)
         else:
             answer = await self._lookups.run(request, partial(self._answer, service, body, full, arrow))
-        self._metrics.lookup(service, answer.counts, time.perf_counter() - began)
+        self._metrics.lookups(service, [time.perf_counter() - began])
+        self._metrics.count_rows(service, answer.counts)
         return Response(answer.content, media_type=ARROW if arrow else JSON)
 
     def _answer(self, service: str | ServicePlan, body: OnlineBody, full: bool, arrow: bool) -> Answer:

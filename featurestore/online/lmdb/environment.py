@@ -38,6 +38,8 @@ class Environment:
     def __init__(self, path: Path, map_bytes: int) -> None:
         self.path = path
         self._data_file = path / "data.mdb"
+        # Each read asks for the file's status, which takes twice as long for a Path.
+        self._data_name = str(self._data_file)
         self.writable = False
         self.users = 0
         self._map_bytes = map_bytes
@@ -203,7 +205,7 @@ class Environment:
 
     def _is_current(self) -> bool:
         """Whether the open file is still the one at the path, and was not truncated: LMDB itself never shortens a file."""
-        status = status_of(self._data_file)
+        status = status_of(self._data_name)
         if status is None or self._file != identity_of(status) or status.st_size < self._bytes:
             return False
         self._bytes = status.st_size

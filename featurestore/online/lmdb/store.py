@@ -93,9 +93,7 @@ class LmdbStore:
 
     def read_encoded(self, requests: EncodedKeys) -> EncodedReads:
         """See OnlineStore.read_encoded."""
-        reads = self._environment.read(
-            lambda txn: EncodedReads(_generation(txn), [self._read(txn, *request) for request in requests]), None
-        )
+        reads = self._environment.read(partial(self._read, requests=requests), None)
         return EncodedReads(0, [EncodedRead(None, [None] * len(keys)) for _, keys in requests]) if reads is None else reads
 
     def decoding(self) -> AbstractContextManager[None]:
@@ -175,13 +173,18 @@ class LmdbStore:
         if self._readonly:
             raise RequestError(f"the online store at {self._environment.path} was opened for reading only")
 
-    def _read(self, txn: lmdb.Transaction, name: str, keys: Sequence[bytes | None]) -> EncodedRead:
+    def _read(self, txn: lmdb.Transaction, requests: EncodedKeys) -> EncodedReads:
         get = _getter(txn)
-        table = self._tables.update(name, get(_header_key(name)))
-        if table is None:
-            return EncodedRead(None, [None] * len(keys))
-        prefix = table.prefix
-        return EncodedRead(table.state, [None if key is None else get(prefix + key) for key in keys])
+        generation = _generation(txn)
+        reads = []
+        for name, keys in requests:
+            table = self._tables.at(name, generation, partial(_get_header, get, name))
+            if table is None:
+                reads.append(EncodedRead(None, [None] * len(keys)))
+            else:
+                prefix = table.prefix
+                reads.append(EncodedRead(table.state, [None if key is None else get(prefix + key) for key in keys]))
+        return EncodedReads(generation, reads)
 
 
 def _publish(txn: lmdb.Transaction, *, changes: Sequence[TableChange], entries: _Entries) -> dict[str, int]:
@@ -276,6 +279,10 @@ def _getter(txn: lmdb.Transaction) -> _Get:
 
 def _get(txn: lmdb.Transaction, key: bytes) -> bytes | None:
     return _getter(txn)(key)
+
+
+def _get_header(get: _Get, name: str) -> bytes | None:
+    return get(_header_key(name))
 
 
 def _shape(txn: lmdb.Transaction, name: bytes) -> Shape:

@@ -13,7 +13,7 @@ from featurestore import Entity, FeatureLookup, FeatureStore, FeatureView, Sourc
 from featurestore.errors import DefinitionError, FeatureStoreError, NotFound, RequestError, TypeMismatch
 from featurestore.joins import join
 from featurestore.online.keys import encode_key
-from featurestore.pipelines.lookup_json import LookupWriter
+from featurestore.pipelines.lookup_json import Answer, LookupWriter
 from featurestore.values import times
 from tests import oracle
 from tests.pipelines.written.writing import moment
@@ -201,8 +201,10 @@ def test_the_same_default_online_as_offline(store: FeatureStore) -> None:
     assert offline[0] == offline[2]
     assert None not in offline[0]
     keys = [encode_key((key,)) for key in (1, 2, 3)]
-    direct = LookupWriter(plan).write(store._runtime.online.read_encoded([(plan.uses[0].table, keys)]).tables, {}, times.now(), True)
-    assert direct is not None
+    writer = LookupWriter(plan)
+    found = writer.find([(plan.uses[0].table, keys)])
+    direct = writer.write(found, store._runtime.online.read_encoded(found.missing), {}, times.now(), True)
+    assert isinstance(direct, Answer)
     assert orjson.loads(direct.content) == orjson.loads(answer.to_json())
 
 
