@@ -21,7 +21,7 @@ from featurestore.values import json_encoding, times
 
 Entity = tuple[bytes, bytes, tuple[Any, ...]]
 """What an answer needs of an entity: its looked-up features as JSON without brackets, the encoded feature_timestamp of each view one after
-the other, and the JSON values of the features that derived ones read.
+the other, and the JSON values of the features that derived ones read. Derived features that read no request fields are among the first.
 """
 Statuses = tuple[str, ...]
 """The status of an entity in each view."""
@@ -50,7 +50,7 @@ class LookupForm:
         self.views = [_view(use, table) for use, table in zip(plan.uses, tables, strict=True)]
         places = _places(plan, tables)
         self._select = _selector(places, sum(len(_stored_columns(use, table)) for use, table in zip(plan.uses, tables, strict=True)))
-        self._derived = derived
+        self._derived, self._derives_once = derived, derived is not None and not plan.request
         self._defaults = _defaults(plan, places)
         self._inputs = [] if derived is None else [(name, places[plan.looked_up_names.index(name)]) for name in derived.inputs]
         self.brief, self.full = _templates(plan, () if derived is None else derived.types, tables)
@@ -73,18 +73,32 @@ class LookupForm:
             next(present) if status is None else self._partial(row, status) for row, status in zip(by_entity, statuses, strict=True)
         ], statuses
 
+    def derive(self, entities: list[Entity]) -> list[Entity] | None:
+        """The entities with their derived features, if those read no request fields: they are computed once then.
+
+        None if they need the engine.
+        """
+        if not self._derives_once:
+            return entities
+        fragments = self._with_derived(entities, {})
+        return None if fragments is None else [(fragment, entity[1], ()) for fragment, entity in zip(fragments, entities, strict=True)]
+
     def rows(self, entities: Sequence[Entity], fields: Columns) -> bytes | None:
         """The rows of the answer as JSON, without the outermost brackets; None if the derived features need the engine."""
-        fragments = [entity[0] for entity in entities]
-        if self._derived is not None:
-            inputs = zip(*[entity[2] for entity in entities], strict=True) if self._inputs else ()
-            looked_up = {name: column for (name, _), column in zip(self._inputs, inputs, strict=True)}
-            derived = self._derived.compute(fields, looked_up, len(entities))
-            if derived is None:
-                return None
-            more = [json_encoding.dumps(row)[1:-1] for row in zip(*derived, strict=True)]
-            fragments = list(map(b"%b,%b".__mod__, zip(fragments, more, strict=True)))
-        return b"],[".join(fragments)
+        if self._derived is None or self._derives_once:
+            return b"],[".join([entity[0] for entity in entities])
+        fragments = self._with_derived(entities, fields)
+        return None if fragments is None else b"],[".join(fragments)
+
+    def _with_derived(self, entities: Sequence[Entity], fields: Columns) -> list[bytes] | None:
+        assert self._derived is not None
+        inputs = zip(*[entity[2] for entity in entities], strict=True) if self._inputs else ()
+        looked_up = {name: column for (name, _), column in zip(self._inputs, inputs, strict=True)}
+        derived = self._derived.compute(fields, looked_up, len(entities))
+        if derived is None:
+            return None
+        more = [json_encoding.dumps(row)[1:-1] for row in zip(*derived, strict=True)]
+        return [b"%b,%b" % (entity[0], values) for entity, values in zip(entities, more, strict=True)]
 
     def _whole(self, rows: Sequence[Sequence[bytes]]) -> list[Entity]:
         """The entities of rows that are all there."""

@@ -9,7 +9,7 @@ from enum import Enum
 from functools import lru_cache
 from itertools import repeat
 from operator import is_
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, cast
 
 import orjson
 
@@ -57,6 +57,13 @@ class Found(NamedTuple):
     entities: Sequence[Entity | None]
     missing: EncodedKeys
     form: LookupForm | None
+
+
+class _Completed(NamedTuple):
+    """All entities of a request, and their statuses; none if all are PRESENT in all views."""
+
+    entities: Sequence[Entity]
+    statuses: Sequence[Statuses | None]
 
 
 class LookupWriter:
@@ -107,18 +114,26 @@ class LookupWriter:
         oldest = [b"" if view.ttl is None else encode_time(now - view.ttl) for view in form.views]
         if found.form is not None and not self._is_valid(found, form, oldest):
             return AGAIN
-        new, statuses = form.entities([read.rows for read in reads.tables], oldest) if reads.tables[0].rows else ([], [])
-        if new:
-            self._keep(found, new, statuses)
-        entities = _fill(found.entities, new) if found.entities else new
-        rows = form.rows(entities, fields)
-        if rows is None:
+        completed = self._complete(form, found, reads, oldest)
+        rows = None if completed is None else form.rows(completed.entities, fields)
+        if completed is None or rows is None:
             return None
-        encoded = [entity[1] for entity in entities]
-        if not any(statuses):
-            states, counts = self._all_present(len(entities))
+        encoded = [entity[1] for entity in completed.entities]
+        if not any(completed.statuses):
+            states, counts = self._all_present(len(encoded))
             return Answer(form.full % (rows, *states, *time_texts(encoded, len(states))) if full else form.brief % rows, counts)
-        return self._write_some(form, rows, encoded, _place(found.entities, statuses), full)
+        return self._write_some(form, rows, encoded, completed.statuses, full)
+
+    def _complete(self, form: LookupForm, found: Found, reads: EncodedReads, oldest: Sequence[bytes]) -> _Completed | None:
+        """All entities, from those that were found and those that were read; None if their derived features need the engine."""
+        if not reads.tables[0].rows:
+            return _Completed(cast(Sequence[Entity], found.entities), ())
+        looked_up, statuses = form.entities([read.rows for read in reads.tables], oldest)
+        new = form.derive(looked_up)
+        if new is None:
+            return None
+        self._keep(found, new, statuses)
+        return _Completed(_fill(found.entities, new), _place(found.entities, statuses)) if found.entities else _Completed(new, statuses)
 
     def _current_form(self, tables: list[TableState | None]) -> LookupForm | None:
         form = self._form
@@ -165,7 +180,7 @@ class LookupWriter:
 def _place(entities: Sequence[Entity | None], statuses: Sequence[Statuses | None]) -> Sequence[Statuses | None]:
     """The statuses of those that were not found, at their positions among all entities."""
     rest = iter(statuses)
-    return [next(rest) if entity is None else None for entity in entities] if entities else statuses
+    return [next(rest) if entity is None else None for entity in entities]
 
 
 def _fill(entities: Sequence[Entity | None], others: Sequence[Entity]) -> list[Entity]:

@@ -54,7 +54,7 @@ def both(served: Served, service: str, body: Any, full: str = "true") -> tuple[h
     return fast, served.http.post(url, content=content, headers=headers, params={"full": full.upper()})
 
 
-SERVICES = {"all": ("id", "name", "other"), "few": ("id", "name"), "single": ("id",)}
+SERVICES = {"all": ("id", "name", "other"), "few": ("id", "name"), "single": ("id",), "sums": ("id", "name")}
 
 
 @pytest.mark.parametrize("service", SERVICES)

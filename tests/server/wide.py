@@ -1,4 +1,5 @@
-"""A store with views of every type, and services over them: `all`, `few` of them in another order, `single`, `derived` and `made`."""
+"""A store with views of every type, and services over them: `all`, `few` of them in another order,
+`single`, `derived`, `sums`, which are derived without request fields, and `made`."""
 
 import math
 import random
@@ -110,6 +111,11 @@ def open_wide(home: Path, online: str | None = None) -> Iterator[FeatureStore]:
                         "known": "number IS NOT NULL AND sure",
                         "year": "CAST(amount AS INTEGER) + 1",
                     },
+                ),
+                FeatureService(
+                    "sums",
+                    features=[pairs["text", "number", "large"], prefixed["number"]],
+                    derived={"sum": "number + large", "both": "again_number + number", "long": "coalesce(length(text), 0) > 4"},
                 ),
                 FeatureService("made", features=[pairs], request={"amount": "double"}, derived=MADE),
             ]

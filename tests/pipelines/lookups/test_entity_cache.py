@@ -12,6 +12,7 @@ from featurestore.compiler.service_plan import ServicePlan
 from featurestore.online.keys import encode_key
 from featurestore.online.store import Cursor, EncodedKeys
 from featurestore.pipelines.entity_cache import EntityCache
+from featurestore.pipelines.lookup_derived import DerivedFeatures
 from featurestore.pipelines.lookup_json import AGAIN, Answer, LookupWriter
 from featurestore.values import times
 from tests import shop
@@ -46,6 +47,10 @@ def keys_of(plan: ServicePlan, indices: list[int]) -> EncodedKeys:
     return [(use.table, lists[tuple(column for _, column in use.keys)]) for use in plan.uses]
 
 
+def derived_of(store: FeatureStore, plan: ServicePlan) -> DerivedFeatures | None:
+    return DerivedFeatures.of(store.backend.runtime, plan) if plan.derived else None
+
+
 def key_columns(plan: ServicePlan) -> set[tuple[str, ...]]:
     return {tuple(column for _, column in use.keys) for use in plan.uses}
 
@@ -71,11 +76,11 @@ def publish_numbers(store: FeatureStore, plan: ServicePlan, chance: random.Rando
 
 
 @pytest.mark.parametrize("limit", [0, 20_000, 1 << 20])
-@pytest.mark.parametrize("service", ["all", "few"])
+@pytest.mark.parametrize("service", ["all", "few", "sums"])
 def test_answers_are_those_without_a_cache(wide: FeatureStore, service: str, limit: int) -> None:
     chance = random.Random(f"{service} {limit}")
     plan, online, cache = plan_of(wide, service), wide._runtime.online, EntityCache(limit)
-    writer, other = LookupWriter(plan, cache=cache), LookupWriter(plan, cache=cache)
+    writer, other = LookupWriter(plan, derived_of(wide, plan), cache), LookupWriter(plan, derived_of(wide, plan), cache)
     now, found_some, attempts, answers = times.micros(shop.days(15)), 0, 0, 0
     for _ in range(150):
         if chance.random() < 0.1:
@@ -90,7 +95,7 @@ def test_answers_are_those_without_a_cache(wide: FeatureStore, service: str, lim
             ],
         )
         full = chance.random() < 0.5
-        plain = LookupWriter(plan)
+        plain = LookupWriter(plan, derived_of(wide, plan))
         expected = plain.write(plain.find(keys), online.read_encoded(keys), {}, now, full)
         used = chance.choice((writer, other))
         answer: Any = AGAIN
@@ -99,12 +104,13 @@ def test_answers_are_those_without_a_cache(wide: FeatureStore, service: str, lim
             found = used.find(keys)
             found_some += found.form is not None
             answer = used.write(found, online.read_encoded(found.missing), {}, now, full)
-        assert isinstance(answer, Answer)
+        # None: one of the derived features needs the engine.
         assert answer == expected
         assert cache.bytes <= limit
-        answers += 1
+        answers += isinstance(answer, Answer)
     assert (found_some > 20) == (limit > 0)
-    assert attempts <= 2 * answers
+    assert attempts <= 300
+    assert answers > 75
     writer.close()
     other.close()
     assert cache.bytes == 0
