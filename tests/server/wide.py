@@ -115,7 +115,7 @@ def open_wide(home: Path, online: str | None = None) -> Iterator[FeatureStore]:
                 FeatureService(
                     "sums",
                     features=[pairs["text", "number", "large"], prefixed["number"]],
-                    derived={"sum": "number + large", "both": "again_number + number", "long": "coalesce(length(text), 0) > 4"},
+                    derived={"sum": "large - 1", "both": "coalesce(again_number, number)", "long": "coalesce(length(text), 0) > 4"},
                 ),
                 FeatureService("made", features=[pairs], request={"amount": "double"}, derived=MADE),
             ]
