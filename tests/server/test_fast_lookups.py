@@ -60,7 +60,7 @@ SERVICES = {"all": ("id", "name", "other"), "few": ("id", "name"), "single": ("i
 @pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("full", ["true", "false"])
 def test_the_bytes_are_those_of_the_ordinary_route(wide: Served, answered: list[bool], service: str, full: str) -> None:
-    chance = random.Random(f"{service} {full}")
+    chance = random.Random(full)
     wide.store.online_features(service, entities(chance, 1, SERVICES[service]))
     fast_ones = 0
     for count in (1, 2, 3, 7, 8, 9, 40, 100):
