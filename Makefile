@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
+# Python keeps the bytecode of tests, which takes seconds to make, also where it is told not to.
+export PYTHONDONTWRITEBYTECODE :=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,13 +13,15 @@ IMAGES := $(shell sed -n -E 's/^(FROM|    image:) ([a-z]+\/?[a-z]*:[^ @]+)@.*/\2
 LOCK ?= --upgrade
 # A zone with half an hour of offset, west of UTC: code that reads the machine's zone by mistake fails.
 TESTED_IN ?= America/St_Johns
+# One worker more than the cores of a small machine: tests also wait, for servers, other processes and time limits.
+WORKERS ?= 3
 CHECKED := $(wildcard featurestore definitions tests benchmarks docs/shop hatch_build.py mkdocs_hooks.py)
 
 # The first of these that runs and is new enough; a pyenv shim on the PATH may not run.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
-.PHONY: help setup demo test lint format types imports docs quick coverage bench lock digests clean
+.PHONY: help setup demo test all-tests lint format types imports docs quick coverage bench lock digests clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1 \t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -38,8 +42,11 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup  ## a year of New York flights, from raw tables to a served prediction
 	$(BIN)/featurestore demo
 
-test: setup lint types imports docs  ## every check and every test, in the zone TESTED_IN
-	TZ=$(TESTED_IN) $(BIN)/python -m pytest -n 2 --dist worksteal
+test: setup lint  ## every check and every test, in the zone TESTED_IN
+	+$(MAKE) --no-print-directory --jobs 2 all-tests types imports docs
+
+all-tests: setup
+	TZ=$(TESTED_IN) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check $(CHECKED)
@@ -59,11 +66,11 @@ docs: setup  ## the documentation site, into build/site; a broken link or a miss
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 quick: setup  ## the fast tests only
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
 coverage: setup  ## run every test and report which lines and branches ran, also in the processes that tests start; also if a test fails; ONLY="-m 'not slow'" is passed on
 	rm -f .coverage .coverage.*
-	@failed=0; TZ=$(TESTED_IN) $(BIN)/coverage run -m pytest -n 2 --dist worksteal $(ONLY) || failed=$$?; \
+	@failed=0; TZ=$(TESTED_IN) $(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal $(ONLY) || failed=$$?; \
 		$(BIN)/coverage combine --quiet; $(BIN)/coverage report; exit $$failed
 
 bench: setup  ## the benchmarks; BENCH="..." is passed on

@@ -54,6 +54,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield served
 
 
+@pytest.mark.slow
 def test_reads_are_those_of_the_other_client(url: str) -> None:
     async def ask() -> None:
         async with connect_async(url) as store:

@@ -93,6 +93,7 @@ JOINS = st.sampled_from([("", "a.y"), ("JOIN s.b AS b USING (k)", "b.z"), ("LEFT
 VALUES = st.lists(st.tuples(*[st.integers(0, 3)] * 3), min_size=2, max_size=6)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     ITEMS,

@@ -89,6 +89,7 @@ def compare(evaluator: Evaluator, seeds: Sequence[int]) -> tuple[int, int, int]:
     return bound, compiled, known
 
 
+@pytest.mark.slow
 def test_random_expressions_have_the_bits_of_the_engine(evaluator: Evaluator) -> None:
     bound, compiled, known = compare(evaluator, range(250))
     assert compiled > 0.7 * bound

@@ -42,6 +42,7 @@ def close(found: Any, wanted: Any) -> bool:
     return bool(found == wanted)
 
 
+@pytest.mark.slow
 @settings(max_examples=45, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     functions=st.sampled_from(TOGETHER),

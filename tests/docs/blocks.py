@@ -30,9 +30,10 @@ from sybil.example import NotEvaluated
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 from sybil.region import Lexeme
 
+from featurestore import FeatureStore
 from featurestore.cli import main
-from featurestore.demo.serving import serving
 from featurestore.settings import load_settings
+from tests.shop import serving
 
 SERVER = "localhost:8080"
 ERROR = "error  "
@@ -91,8 +92,9 @@ class Page:
 
     def _server(self) -> str:
         if self._address is None:
-            client = self._stack.enter_context(serving(load_settings().home_path(), Path("server.log")))
-            self._address = f"{client.base_url.host}:{client.base_url.port}"
+            # In this process, as the commands are.
+            store = self._stack.enter_context(FeatureStore(settings=load_settings()))
+            self._address = self._stack.enter_context(serving(store, jobs=True)).removeprefix("http://")
         return self._address
 
     def _console(self, example: Example) -> str | None:

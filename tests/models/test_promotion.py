@@ -82,6 +82,7 @@ def test_what_is_missing_is_named(world: World) -> None:
     assert alias_of("lacking") is None
 
 
+@pytest.mark.slow
 def test_demotion_and_rollback(world: World) -> None:
     register(world, "rolled", 0.1, 0.2, 0.3)
     for version in (1, 2, 3):
@@ -100,6 +101,7 @@ def test_demotion_and_rollback(world: World) -> None:
     assert events(world, "rolled")[-1]["event"] == "alias removed"
 
 
+@pytest.mark.slow
 def test_an_archived_version_is_not_promoted(world: World) -> None:
     register(world, "archived", 0.1, 0.2)
     promote(world, "archived", 1)

@@ -35,6 +35,7 @@ def move_on(made: World) -> None:
     made.store.maintain(older_than=timedelta(0))
 
 
+@pytest.mark.slow
 def test_predictions_are_replayed_after_the_catalog_has_moved_on(tmp_path: Path) -> None:
     made = worlds.build(tmp_path / "moved")
     with made.store as store:

@@ -20,6 +20,7 @@ def reasons_by_snapshot(made: World, table: str) -> dict[int, tuple[str, ...]]:
     return {one.snapshot_id: one.by for one in made.store.explain_retention() if one.table == table}
 
 
+@pytest.mark.slow
 def test_models_and_predictions_keep_their_snapshots(tmp_path: Path) -> None:
     made = worlds.build(tmp_path / "kept")
     profile = "features.customer_profile_v1"

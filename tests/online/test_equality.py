@@ -97,6 +97,7 @@ def instants(newest: datetime) -> list[datetime]:
     return [time for time in times if time >= newest]
 
 
+@pytest.mark.slow
 def test_an_online_answer_is_the_as_of_join_at_its_instant(store: FeatureStore) -> None:
     # Aggregate views are complete up to the watermark: the newest grid point that any row leads to lies before all instants.
     seen: dict[str, set[str]] = {}

@@ -197,6 +197,7 @@ def test_views_of_one_run_are_of_one_edition(store: FeatureStore) -> None:
     assert store.online_features("both", KEYS).to_dict()["edition"] == str(after)
 
 
+@pytest.mark.slow
 def test_a_redis_that_is_emptied_within_a_publish_is_filled_as_a_whole(
     tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

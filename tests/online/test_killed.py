@@ -3,7 +3,10 @@
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.slow
 def test_kills_at_random_instants_leave_all_of_a_publish_or_nothing() -> None:
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.kills", "--kills", "12", "--rows", "1000"]
     ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
