@@ -9,8 +9,10 @@ from typing import Any
 
 from featurestore.errors import Conflict, RequestError
 from featurestore.models import bundle, locate_store, store_access, tracking
+from featurestore.models.missing import Missing, check_policy
 from featurestore.models.mlflow_client import asking, local_path, mlflow
 from featurestore.models.model_logging import make_stamp, record_input, tag_version
+from featurestore.models.run_artifacts import log_training_set
 from featurestore.models.stamp import FOLDER, ORIGINAL, PREFIX, STAMP, Stamp, read_stamp
 from featurestore.models.time_limits import TRANSFER_SECONDS, limited
 from featurestore.pipelines.training_sets.training_set import TrainingSet
@@ -22,7 +24,7 @@ def attach(
     model_uri: str,
     *,
     training_set: TrainingSet,
-    missing: str = "nan",
+    missing: Missing = "nan",
     inputs: Sequence[str] | None = None,
     store: FeatureStore | None = None,
 ) -> Any:
@@ -32,6 +34,7 @@ def attach(
     stamp. Servers that have loaded it keep the old one until they restart. Returns MLflow's ModelInfo. Raises: NotFound;
     Conflict for a model stamped with another training set; RequestError as in `log_model`.
     """
+    check_policy(missing)
     with store_access.store_of(training_set, store) as used_store:
         tracking.use_tracking_to_log(used_store.settings)
         with limited(TRANSFER_SECONDS), asking("model", model_uri):
@@ -55,12 +58,13 @@ def attach(
         run_id = client.get_logged_model(info.model_id).source_run_id
         if run_id:
             record_input(run_id, training_set, stamp, info.model_id)
+            log_training_set(run_id, training_set)
         _record(used_store, client.get_logged_model(info.model_id), run_id, versions, stamp)
         return mlflow.models.get_model_info(local_path(model_uri))
 
 
 def _write(
-    model_uri: str, model_id: str, training_set: TrainingSet, store: FeatureStore, missing: str, inputs: Sequence[str] | None
+    model_uri: str, model_id: str, training_set: TrainingSet, store: FeatureStore, missing: Missing, inputs: Sequence[str] | None
 ) -> Stamp | None:
     """Download the artifacts, wrap them, and upload the changed files; None if they have a stamp with these inputs."""
     with tempfile.TemporaryDirectory() as scratch:

@@ -9,14 +9,13 @@ import pyarrow as pa
 from featurestore.errors import RequestError, TypeMismatch
 from featurestore.models import store_access
 from featurestore.models.inputs import Values
+from featurestore.models.missing import POLICIES
 from featurestore.models.stamp import Stamp
 from featurestore.models.values import coerce_value, sql_types_of, to_list, to_python
 from featurestore.store import FeatureStore
 from featurestore.values.coercion import coerce
 from featurestore.values.json_numbers import NotANumber, WrittenNumber
 from featurestore.values.value_types import FLOATING
-
-MISSING = ("nan", "error")
 
 SentFeatures = Mapping[str, Sequence[Any]]
 """Features from the caller by name: a value for each row, None if the caller sent none."""
@@ -120,7 +119,7 @@ def check_missing(stamp: Stamp, policy: str, columns: Mapping[str, Values]) -> N
 
     Raises: RequestError naming row, view and keys, or for an unknown policy.
     """
-    if policy not in MISSING:
+    if policy not in POLICIES:
         raise RequestError(f"missing={policy!r} must be 'nan' (a key without features is scored with NULLs) or 'error'", field="missing")
     if policy == "nan":
         return

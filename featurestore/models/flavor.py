@@ -132,17 +132,6 @@ def takes_nullable(loader: str) -> bool:
     return loader in _NULLABLE_READERS or not loader.startswith("mlflow.")
 
 
-def check_categories(native: Any) -> None:
-    """Raises: RequestError for boosted trees trained on pandas categories, whose codes a lookup cannot reproduce."""
-    booster = native.get_booster() if hasattr(native, "get_booster") else getattr(native, "booster_", native)
-    by_code = "c" in (getattr(booster, "feature_types", None) or []) if type(booster).__module__.startswith("xgboost") else False
-    if by_code or getattr(booster, "pandas_categorical", None):
-        raise RequestError(
-            "the model was trained on pandas category columns, whose codes depend on the training frame; encode them in a sklearn Pipeline,"
-            " and log the pipeline"
-        )
-
-
 def _module(model: Any) -> ModuleType:
     if isinstance(model, mlflow.pyfunc.PythonModel | str):
         return import_module("mlflow.pyfunc")

@@ -1,7 +1,7 @@
 """The inputs of a model: its columns in order, and the conversion of values to the frame that it was trained on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import RequestError, near
+from featurestore.models.categories import Categories, categories_of
 from featurestore.values.value_types import STORED_TYPES
 
 Values: TypeAlias = "Sequence[Any] | pa.ChunkedArray"
@@ -35,13 +36,14 @@ class Input:
     """A column that a model reads.
 
     `role` is key, request or feature; `type` is the name of its Arrow type in the training set, or of the one that the model's signature
-    declares; `nullable` says whether it had a NULL in the training set.
+    declares; `nullable` says whether it had a NULL in the training set. `categories` are those of a pandas category column, in order.
     """
 
     name: str
     role: str
     type: str
     nullable: bool
+    categories: Categories | None = None
 
     @property
     def numeric(self) -> bool:
@@ -73,7 +75,11 @@ def choose_inputs(
     types = {column["name"]: column["type"] for column in manifest["columns"]}
     keys = {column: kind for use in plan.uses for (_, column), kind in zip(use.keys, use.key_types, strict=True)}
     types.update({name: _SENT.get(kind, types.get(name, "")) for name, kind in (*keys.items(), *plan.request)})
-    inputs = [_input(name, declared.get(name) or types.get(name, ""), manifest, plan) for name in trained_names or names]
+    categories = categories_of(native)
+    inputs = [
+        replace(_input(name, declared.get(name) or types.get(name, ""), manifest, plan), categories=categories.get(name))
+        for name in trained_names or names
+    ]
     return inputs, bool(trained_names) or by_name or not hasattr(native, "n_features_in_")
 
 
@@ -86,7 +92,7 @@ def make_frame(
     integers and booleans with NULL to pandas' nullable types, as `to_pandas` does, instead of doubles.
     `exact` gives decimals as Decimal, as `to_pandas` does, where they are not converted to a block.
     """
-    if matrix and all(column.numeric for column in inputs):
+    if matrix and all(column.numeric and column.categories is None for column in inputs):
         block = np.column_stack([_doubles(columns[column.name]) for column in inputs])
         return pd.DataFrame(block, columns=[column.name for column in inputs], copy=False) if named else block
     result = pd.DataFrame({column.name: _column(column, columns[column.name], named and nullable, exact) for column in inputs})
@@ -141,6 +147,10 @@ def _check_count(native: Any, names: Sequence[str], manifest: Mapping[str, Any])
 
 
 def _column(column: Input, values: Values, nullable: bool, exact_decimals: bool) -> Any:
+    if column.categories is not None:
+        # A value that is no category becomes NULL.
+        found = values.to_pandas() if isinstance(values, pa.ChunkedArray) else list(values)
+        return pd.Categorical(found, categories=list(column.categories))
     if column.type.startswith("decimal") and nullable and exact_decimals:
         return _decimals(values)
     if not column.numeric:

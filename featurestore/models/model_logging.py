@@ -6,13 +6,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from featurestore.errors import NotReady, RequestError
+from featurestore.errors import NotReady
 from featurestore.models import bundle, locate_store, store_access, tracking
 from featurestore.models.dataset import training_dataset
-from featurestore.models.features import MISSING
-from featurestore.models.flavor import METHOD_OPTION, Flavor, check_categories, check_method, find_flavor, reads_by_name, takes_method
+from featurestore.models.flavor import METHOD_OPTION, Flavor, check_method, find_flavor, reads_by_name, takes_method
 from featurestore.models.inputs import choose_inputs
+from featurestore.models.missing import Missing, check_policy, policy_and_defaults
 from featurestore.models.mlflow_client import UNAVAILABLE, mlflow, place
+from featurestore.models.run_artifacts import log_training_set
 from featurestore.models.signature import example_of_keys, serving_signature
 from featurestore.models.stamp import Stamp
 from featurestore.models.time_limits import TRANSFER_SECONDS, limited
@@ -33,7 +34,7 @@ def log_model(
     flavor: ModuleType | None = None,
     metrics: Mapping[str, float] | None = None,
     input_example: Any = None,
-    missing: str = "nan",
+    missing: Missing = "nan",
     inputs: Sequence[str] | None = None,
     pyfunc_predict_fn: str = "predict",
     store: FeatureStore | None = None,
@@ -43,14 +44,14 @@ def log_model(
 
     `flavor` is a module of MLflow's, by default that of the model's class. `inputs` are the names of the model's columns, if the model
     does not have them. `input_example` has keys and request fields; its columns that the service does not have are left
-    out. `missing` says what to do with keys without features: score them with NULLs ("nan"), or raise an error ("error").
+    out. `missing` says what the model gets where there is no feature: NULL ("nan"), the defaults in a dict by feature, or "error": keys
+    without features are refused.
     `pyfunc_predict_fn` is the model's method to call, such as "predict_proba". `store` is by default the training set's. Other arguments
     are passed to the flavor's save_model. Returns MLflow's ModelInfo.
     Raises: RequestError if the model reads a column that cannot be looked up, does not name its columns, or lacks the method; Conflict if
     the store is not the training set's; NotReady within seconds if MLflow does not respond.
     """
-    if missing not in MISSING:
-        raise RequestError(f"missing={missing!r} must be 'nan' (a key without features is scored with NULLs) or 'error'", field="missing")
+    check_policy(missing)
     with store_access.store_of(training_set, store) as used_store:
         signature = kwargs.pop("signature", None)
         chosen = find_flavor(model, flavor)
@@ -72,6 +73,7 @@ def log_model(
                 info = _log(stamped, name or training_set.name, registered_model_name, kwargs)
                 _record(used_store, info, run_id, stamp, name or training_set.name, registered_model_name, metrics or {})
                 record_input(run_id, training_set, stamp, info.model_id)
+                log_training_set(run_id, training_set)
                 if metrics:
                     mlflow.log_metrics(dict(metrics), model_id=info.model_id)
     return info
@@ -84,14 +86,14 @@ def make_stamp(
     store: FeatureStore,
     *,
     inputs: Sequence[str] | None,
-    missing: str,
+    missing: Missing,
     by_name: bool,
     predict_fn: str | None = None,
 ) -> Stamp:
     """Make the stamp of a model. Raises: RequestError if the model reads a column that cannot be looked up."""
-    check_categories(native)
     manifest, plan = training_set.manifest, training_set.plan
     columns, named = choose_inputs(native, signature, manifest, plan, inputs, by_name=by_name)
+    policy, defaults = policy_and_defaults(missing, plan, columns)
     return Stamp(
         training_set=training_set.id,
         digest=training_set.digest,
@@ -102,11 +104,12 @@ def make_stamp(
         known=manifest["known"],
         inputs=tuple(columns),
         named=named,
-        missing=missing,
+        missing=policy,
         store=locate_store.describe_store(store.settings),
         predict_fn=predict_fn,
         part=training_set.part,
         exact_decimals=True,
+        defaults=defaults,
     )
 
 

@@ -8,6 +8,7 @@ from featurestore.models import features, inputs
 from featurestore.models.bundle import Native
 from featurestore.models.features import FeatureRows
 from featurestore.models.inputs import Values
+from featurestore.models.missing import with_defaults
 from featurestore.models.stamp import Stamp
 from featurestore.models.values import to_list
 from featurestore.store import FeatureStore
@@ -36,8 +37,9 @@ def predict(native: Native, columns: Mapping[str, Values], params: Mapping[str, 
     """
     stamp = native.stamp
     try:
+        given = with_defaults(stamp.defaults, stamp.plan, stamp.inputs, columns)
         frame = inputs.make_frame(
-            stamp.inputs, columns, named=stamp.named, matrix=native.matrix, nullable=native.nullable, exact=stamp.exact_decimals
+            stamp.inputs, given, named=stamp.named, matrix=native.matrix, nullable=native.nullable, exact=stamp.exact_decimals
         )
         return native.predict(frame, params)
     except FeatureStoreError:

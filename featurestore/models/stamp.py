@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from featurestore.settings import Settings
 PREFIX = "featurestore"
 FOLDER = "featurestore"
 """The folder in a model's artifacts with the stamp, the manifest and the native model's MLmodel."""
-VERSION = 2
-"""The newest version of the stamp's format: 2 has `part`, `files` and `exact_decimals`."""
+VERSION = 3
+"""The newest version of the stamp's format: 2 has `part`, `files` and `exact_decimals`; 3, which only models that need it have, `defaults`
+and the categories of inputs.
+"""
 STAMP, MANIFEST, ORIGINAL = "stamp.json", "manifest.json", "MLmodel"
 
 
@@ -31,7 +33,8 @@ class Stamp:
     in order; `named` says whether the model has their names, or was trained on a bare matrix. `missing` is the policy for keys without
     features, "nan" or "error". `store` is the address of the store without secrets, as a hint. `predict_fn` is the native model's method
     to call; None: the method that its MLflow flavor calls. `part` is the part of the training set's split that it was trained on; None: all
-    rows. `files` are the SHA-256 digests of the native model's files by their paths; None in stamps of early releases.
+    rows. `files` are the SHA-256 digests of the native model's files by their paths; None in stamps of early releases. `defaults` are the
+    values that the model gets for NULLs, by feature, as JSON values.
     `exact_decimals`: the model gets decimals as Decimal, as `to_pandas` gives them; models of early releases get doubles.
     """
 
@@ -50,6 +53,7 @@ class Stamp:
     part: str | None = None
     files: Mapping[str, str] | None = None
     exact_decimals: bool = False
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def snapshots(self) -> dict[str, int | None]:
@@ -83,7 +87,13 @@ class Stamp:
 
     def to_dict(self) -> dict[str, Any]:
         """The stamp as JSON values, for `stamp_from_dict`."""
-        return {"stamp_version": VERSION, **asdict(self), "plan": self.plan.to_dict()}
+        values = asdict(self)
+        if self.defaults or any(column.categories for column in self.inputs):
+            return {"stamp_version": VERSION, **values, "plan": self.plan.to_dict()}
+        # As early releases read it.
+        del values["defaults"]
+        inputs = [{name: value for name, value in column.items() if name != "categories"} for column in values["inputs"]]
+        return {"stamp_version": 2, **values, "inputs": inputs, "plan": self.plan.to_dict()}
 
 
 def stamp_from_dict(document: Mapping[str, Any]) -> Stamp:
@@ -94,8 +104,13 @@ def stamp_from_dict(document: Mapping[str, Any]) -> Stamp:
             " newer release of featurestore"
         )
     values = {name: value for name, value in document.items() if name != "stamp_version"}
-    inputs = tuple(Input(**column) for column in document["inputs"])
+    inputs = tuple(_read_input(column) for column in document["inputs"])
     return Stamp(**{**values, "plan": stored_definition.stored_plan(document["plan"], "the model's stamp"), "inputs": inputs})
+
+
+def _read_input(column: Mapping[str, Any]) -> Input:
+    categories = column.get("categories")
+    return Input(**{**column, "categories": tuple(categories) if categories else None})
 
 
 def snapshot_tag(table: str) -> str:
