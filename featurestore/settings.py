@@ -61,8 +61,6 @@ Properties = Annotated[
 ]
 """Properties by name, with secrets masked."""
 
-_SIZES = ("lowest_rate", "spine_limit", "result_limit", "query_spill_limit", "body_limit", "upload_limit", "gzip_from", "lookup_cache")
-
 
 class Settings(BaseSettings):
     """Locations and resource limits of a store. By default everything is in one folder."""
