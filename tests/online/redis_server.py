@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import redis
@@ -34,8 +35,8 @@ def redis_server(folder: Path, *options: str) -> Iterator[str]:
 
 
 @contextmanager
-def redis_cluster(folder: Path, nodes: int = 3) -> Iterator[list[str]]:
-    """host:port of the nodes of a cluster, which share the slots and have no replicas."""
+def redis_cluster(folder: Path, nodes: int = 3, tls: "Certificate | None" = None) -> Iterator[list[str]]:
+    """host:port of the nodes of a cluster, which share the slots and have no replicas; with a certificate, they take TLS only."""
     with ExitStack() as stack:
         addresses = []
         for number in range(nodes):
@@ -43,22 +44,53 @@ def redis_cluster(folder: Path, nodes: int = 3) -> Iterator[list[str]]:
             own.mkdir()
             # A node listens for the others on a second port, by default its own and 10000, which may be too great.
             options = ["--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--cluster-node-timeout", "2000"]
-            addresses.append(stack.enter_context(redis_server(own, *options)))
+            if tls is None:
+                addresses.append(stack.enter_context(redis_server(own, *options)))
+            else:
+                port = free_port()
+                options += ["--port", "0", "--tls-port", str(port), "--tls-cluster", "yes", "--tls-auth-clients", "no", *tls.options]
+                stack.enter_context(redis_server(own, *options))
+                addresses.append(f"127.0.0.1:{port}")
         program = shutil.which("redis-cli")
         if program is None:
             pytest.skip("no redis-cli: apt-get install redis-tools")
-        subprocess.run([program, "--cluster", "create", *addresses, "--cluster-yes"], check=True, capture_output=True)
+        secure = [] if tls is None else ["--tls", "--cacert", str(tls.certificate)]
+        subprocess.run([program, *secure, "--cluster", "create", *addresses, "--cluster-yes"], check=True, capture_output=True)
         for address in addresses:
-            wait_for_cluster(address)
+            wait_for_cluster(f"redis://{address}" if tls is None else f"rediss://{address}?ssl_ca_certs={tls.certificate}")
         yield addresses
 
 
-def wait_for_cluster(address: str) -> None:
+def wait_for_cluster(url: str) -> None:
     """Return when a node says that all slots are served."""
     end = time.monotonic() + 30
-    with redis.Redis.from_url(f"redis://{address}") as client:
+    with redis.Redis.from_url(url) as client:
         while client.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
-            assert time.monotonic() < end, f"{address} sees no whole cluster"
+            assert time.monotonic() < end, f"{url} sees no whole cluster"
+
+
+class Certificate(NamedTuple):
+    """The files of a certificate of this machine, which signed itself."""
+
+    certificate: Path
+    key: Path
+
+    @property
+    def options(self) -> list[str]:
+        """The options of a Redis server with this certificate."""
+        return ["--tls-cert-file", str(self.certificate), "--tls-key-file", str(self.key), "--tls-ca-cert-file", str(self.certificate)]
+
+
+def make_certificate(folder: Path) -> Certificate:
+    """A certificate for localhost and 127.0.0.1."""
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("no openssl: apt-get install openssl")
+    files = Certificate(folder / "certificate.pem", folder / "key.pem")
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    made = ["-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", str(files.key), "-out", str(files.certificate)]
+    subprocess.run([program, "req", "-x509", *made, *subject], check=True, capture_output=True)
+    return files
 
 
 def free_port() -> int:

@@ -1,5 +1,6 @@
 """Redis behind Sentinels and Redis with TLS: real servers that the test starts."""
 
+import asyncio
 import shutil
 import subprocess
 import time
@@ -12,9 +13,11 @@ import pytest
 import redis
 
 from featurestore.errors import NotReady, RequestError
-from featurestore.online.factory import open_online
+from featurestore.online.factory import open_async_reader, open_online
+from featurestore.online.keys import encode_key
+from featurestore.online.store import EncodedKeys, EncodedReads
 from tests.online.processes import numbers_in, publish_round
-from tests.online.redis_server import free_port, redis_server
+from tests.online.redis_server import free_port, make_certificate, redis_cluster, redis_server
 
 ALL = [("v", [(0,), (1,), (2,)])]
 SECONDS = 30.0
@@ -95,20 +98,39 @@ def test_sentinels_that_are_not_there_are_named_without_the_password() -> None:
 
 @pytest.mark.slow
 def test_tls_is_verified_by_the_given_authority(tmp_path: Path) -> None:
-    program = shutil.which("openssl")
-    if program is None:
-        pytest.skip("no openssl: apt-get install openssl")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    made = ["-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([program, "req", "-x509", *made, *subject], check=True, capture_output=True)
-    port = free_port()
-    files = ["--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-ca-cert-file", str(certificate)]
-    with redis_server(tmp_path, "--tls-port", str(port), *files, "--tls-auth-clients", "no"):
+    tls, port = make_certificate(tmp_path), free_port()
+    with redis_server(tmp_path, "--tls-port", str(port), *tls.options, "--tls-auth-clients", "no"):
         url = f"rediss://127.0.0.1:{port}/0"
         with pytest.raises(NotReady, match="certificate"):
             open_online(url)
-        store = open_online(f"{url}?ssl_ca_certs={certificate}")
+        store = open_online(f"{url}?ssl_ca_certs={tls.certificate}")
         publish_round(store, "v", 1, 3)
         assert numbers_in(store.read(ALL)[0]) == {1}
         store.close()
+
+
+@pytest.mark.slow
+def test_a_cluster_takes_tls_on_all_connections(tmp_path: Path) -> None:
+    tls = make_certificate(tmp_path)
+    with redis_cluster(tmp_path, tls=tls) as nodes:
+        url = f"rediss+cluster://{','.join(nodes)}"
+        with pytest.raises(NotReady, match="certificate"):
+            open_online(url)
+        with pytest.raises(NotReady):
+            open_online(f"redis+cluster://{','.join(nodes)}")
+        trusting = f"{url}?ssl_ca_certs={tls.certificate}"
+        store = open_online(trusting)
+        publish_round(store, "v", 1, 3)
+        assert numbers_in(store.read(ALL)[0]) == {1}
+        encoded = [(name, [encode_key(key) for key in keys]) for name, keys in ALL]
+        assert asyncio.run(read_once(trusting, encoded)) == store.read_encoded(encoded)
+        store.close()
+
+
+async def read_once(url: str, encoded: EncodedKeys) -> EncodedReads:
+    reader = open_async_reader(url)
+    assert reader is not None
+    try:
+        return await reader.read_encoded(encoded)
+    finally:
+        await reader.close()
