@@ -4,15 +4,16 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
-from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from featurestore.errors import RequestError, near
 from featurestore.masking import Secret
 from featurestore.redaction import percent_encoded
+from featurestore.setting_types import Address, ByteSize, MemorySize, Properties, Token
 from featurestore.values import byte_sizes
 
 URL_VARIABLE = "FEATURESTORE_URL"
@@ -21,45 +22,6 @@ CATALOG_NAME = "featurestore"
 GIB = 1 << 30
 MIN_TOKEN_LENGTH = 8
 """A server warns of tokens with fewer characters, which are easy to guess."""
-
-
-def _token(value: Any) -> Secret:
-    text = _text(value)
-    if not text.strip():
-        raise ValueError("an empty token lets everybody in; omit it, or set one that is hard to guess")
-    if not text.isascii() or text != text.strip() or not text.isprintable():
-        raise ValueError("a token must be printable ASCII without surrounding spaces, because it is sent in a header")
-    return Secret(text)
-
-
-def _address(value: Any) -> Secret:
-    return Secret.address(_text(value))
-
-
-def _properties(value: Any) -> dict[str, Secret]:
-    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
-        raise ValueError("Input should be a table of properties and their values")
-    return {name: Secret.property(name, _text(inner, name)) for name, inner in value.items()}
-
-
-def _text(value: Any, name: str = "") -> str:
-    text = value.reveal() if isinstance(value, Secret) else value
-    if not isinstance(text, str):
-        raise ValueError(f"{name}: Input should be a valid string" if name else "Input should be a valid string")
-    return text
-
-
-_SHOWN = PlainSerializer(str, return_type=str)
-Token = Annotated[Secret, PlainValidator(_token), _SHOWN]
-"""A text that is always masked."""
-Address = Annotated[Secret, PlainValidator(_address), _SHOWN]
-"""A URL, shown without passwords."""
-Properties = Annotated[
-    dict[str, Secret],
-    PlainValidator(_properties),
-    PlainSerializer(lambda properties: {name: str(value) for name, value in properties.items()}),
-]
-"""Properties by name, with secrets masked."""
 
 
 class Settings(BaseSettings):
@@ -89,7 +51,7 @@ class Settings(BaseSettings):
         default=(), description='folders from which a server may read the files of sources, as in `["/data"]`; default: none'
     )
     definitions: Path = Field(default=Path("definitions"), description="folder of definition files")
-    memory_limit: str | None = Field(
+    memory_limit: MemorySize | None = Field(
         default=None, description="memory limit of a query, such as 4GB or 50%; default: DuckDB's, 80 % of the machine's memory"
     )
     threads: int | None = Field(default=None, ge=1, description="threads of a query; default: all cores")
@@ -105,7 +67,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8080, ge=0, le=65535, description="port the server listens on; 0 chooses a free one")
     workers: int = Field(default=1, ge=1, description="server processes")
     job_workers: int = Field(default=1, ge=1, description="jobs that a server runs at the same time")
-    job_memory_limit: str | None = Field(
+    job_memory_limit: MemorySize | None = Field(
         default=None,
         description="memory limit of the process of a job; default: twice memory_limit plus 1 GiB, else the machine's memory",
     )
@@ -116,7 +78,7 @@ class Settings(BaseSettings):
     lookup_workers: int = Field(
         default=16, ge=1, description="lookups that a server process runs in threads at the same time; those that are quick need none"
     )
-    lookup_cache: str = Field(
+    lookup_cache: ByteSize = Field(
         default="64MiB",
         description="memory in which a server process keeps the online rows that were looked up last; 0B keeps none",
     )
@@ -127,19 +89,19 @@ class Settings(BaseSettings):
     entities_limit: int = Field(
         default=10_000, ge=1, le=100_000, description="most entities of a lookup, or records of a prediction, in one request"
     )
-    body_limit: str = Field(default="16MiB", description="size limit of the body of a request, except for uploads")
-    upload_limit: str = Field(default="4GiB", description="size limit of an uploaded spine, as it is sent")
-    gzip_from: str = Field(
+    body_limit: ByteSize = Field(default="16MiB", description="size limit of the body of a request, except for uploads")
+    upload_limit: ByteSize = Field(default="4GiB", description="size limit of an uploaded spine, as it is sent")
+    gzip_from: ByteSize = Field(
         default="64KiB", description="size from which JSON and Arrow answers are compressed for clients that accept gzip"
     )
-    query_memory_limit: str | None = Field(
+    query_memory_limit: MemorySize | None = Field(
         default=None, description="memory limit of the queries of a request; default: memory_limit, else an eighth of the machine's memory"
     )
-    server_memory_limit: str | None = Field(
+    server_memory_limit: MemorySize | None = Field(
         default=None, description="memory limit of each server process; default: its share of three quarters of the machine's memory"
     )
-    query_spill_limit: str = Field(default="16GB", description="disk space to which the queries of a request may spill")
-    result_limit: str = Field(default="1GiB", description="size limit of the rows of a response in the server's memory")
+    query_spill_limit: ByteSize = Field(default="16GB", description="disk space to which the queries of a request may spill")
+    result_limit: ByteSize = Field(default="1GiB", description="size limit of the rows of a response in the server's memory")
     predict_seconds: float = Field(default=60, gt=0, description="time limit in seconds of a prediction, and of loading its model before")
     predict_workers: int = Field(default=4, ge=1, description="predictions that a server process runs at the same time")
     predict_queue: int = Field(default=64, ge=0, description="predictions that may wait until they can run; more are refused")
@@ -152,7 +114,7 @@ class Settings(BaseSettings):
         description="where predictions wait to be logged: in memory; in a file, which survives a killed process; or in one that is synced"
         " before each answer, which also survives a power cut",
     )
-    prediction_spool_limit: str = Field(
+    prediction_spool_limit: ByteSize = Field(
         default="1GiB", description="size limit of the predictions that wait to be logged; more are counted and not logged"
     )
     prediction_log_seconds: float = Field(
@@ -162,11 +124,11 @@ class Settings(BaseSettings):
     stall_seconds: float = Field(
         default=30, gt=0, description="longest pause in seconds while a request body is received or a response is sent"
     )
-    lowest_rate: str = Field(
+    lowest_rate: ByteSize = Field(
         default="16KiB",
         description="lowest rate, in bytes per second, at which a client sends a body or reads a response, apart from pauses",
     )
-    spine_limit: str = Field(default="8GiB", description="size limit of the decoded rows of an uploaded spine")
+    spine_limit: ByteSize = Field(default="8GiB", description="size limit of the decoded rows of an uploaded spine")
     spine_seconds: float = Field(default=300, gt=0, description="time limit in seconds for reading an uploaded spine")
     token: Token | None = Field(default=None, description="bearer token that clients must send; default: none")
     default_alias: str = Field(
@@ -197,29 +159,6 @@ class Settings(BaseSettings):
         if isinstance(value, bool) or not 0 <= fraction <= 1:
             raise ValueError("Input should be off, full, or a fraction between 0 and 1, such as 0.1")
         return "off" if fraction == 0 else "full" if fraction == 1 else repr(fraction)
-
-    @field_validator(
-        "lowest_rate",
-        "spine_limit",
-        "prediction_spool_limit",
-        "result_limit",
-        "query_spill_limit",
-        "body_limit",
-        "upload_limit",
-        "gzip_from",
-        "lookup_cache",
-    )
-    @classmethod
-    def _size(cls, value: str) -> str:
-        byte_sizes.parse(value)
-        return value
-
-    @field_validator("memory_limit", "query_memory_limit", "job_memory_limit", "server_memory_limit")
-    @classmethod
-    def _memory(cls, value: str | None) -> str | None:
-        if value is not None:
-            byte_sizes.parse_memory(value)
-        return value
 
     @classmethod
     def settings_customise_sources(

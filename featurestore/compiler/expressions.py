@@ -7,11 +7,12 @@ from functools import lru_cache
 
 from sqlglot import exp
 
-from featurestore.compiler import allowlist, scopes
+from featurestore.compiler import allowlist, name_binder
 from featurestore.compiler.parsing import SqlProblem, TooMuchSql, parse_statement, quote_sql, with_large_stack, write_sql
+from featurestore.compiler.projections import struct_field
 from featurestore.compiler.query import Query, text_query
 from featurestore.compiler.relations import Handle
-from featurestore.compiler.scopes import Relation, struct_field
+from featurestore.compiler.scopes import Relation
 from featurestore.errors import brief, near
 
 __all__ = (
@@ -169,15 +170,15 @@ def query_tables(tree: exp.Expr) -> tuple[str, ...]:
 
     Raises: SqlProblem for a table without a namespace or a table function.
     """
-    with_large_stack(lambda: scopes.bind_names(tree, None), "the query")
-    names = (scopes.table_name(table) for table in tree.find_all(exp.Table))
+    with_large_stack(lambda: name_binder.bind_names(tree, None), "the query")
+    names = (name_binder.table_name(table) for table in tree.find_all(exp.Table))
     return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
 def query_problems(tree: exp.Expr, columns: Mapping[str, Collection[str]]) -> list[str]:
     """A message for every column that is neither in a table in its scope (`columns`: table -> names) nor an alias there."""
     relations = {table: Relation(table, tuple(names), True) for table, names in columns.items()}
-    return with_large_stack(lambda: scopes.bind_names(tree, relations), "the query")[1]
+    return with_large_stack(lambda: name_binder.bind_names(tree, relations), "the query")[1]
 
 
 def render_query(tree: exp.Expr, tables: Mapping[str, str], columns: Mapping[str, Collection[str]] | None = None) -> str:
@@ -187,7 +188,7 @@ def render_query(tree: exp.Expr, tables: Mapping[str, str], columns: Mapping[str
     """
     known = columns or {}
     relations = {table: Relation(name, tuple(known.get(table, ())), table in known) for table, name in tables.items()}
-    bound, problems = with_large_stack(lambda: scopes.bind_names(tree, relations), "the query")
+    bound, problems = with_large_stack(lambda: name_binder.bind_names(tree, relations), "the query")
     if problems:
         raise SqlProblem("; ".join(problems))
     text = write_sql(bound, "the query")

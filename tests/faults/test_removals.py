@@ -38,8 +38,7 @@ def life_of_a_view() -> list[tuple[str, life.Verb]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind,moment", PLACES)
-@pytest.mark.parametrize("what", ["cut", "interrupt"])
+@pytest.mark.parametrize("what,kind,moment", PLACES)
 @pytest.mark.parametrize("struck", [("commit", "drop"), ("create",)], ids=lambda struck: struck[-1])
 def test_a_view_that_comes_and_goes_with_a_fault_at_every_change(
     request: pytest.FixtureRequest, tmp_path: Path, undisturbed: object, kind: str, what: str, moment: str, struck: tuple[str, ...]

@@ -7,7 +7,7 @@ from sqlglot import exp
 from featurestore.compiler.lineage import column_uses
 from featurestore.compiler.lineage.column_uses import ALL_COLUMNS, NONE, TracedRelation, Uses, count_uses, in_role, stored_relation, union
 from featurestore.compiler.lineage.traced_scope import Scope
-from featurestore.compiler.scopes import table_name
+from featurestore.compiler.name_binder import table_name
 
 Ctes = Mapping[str, TracedRelation]
 
