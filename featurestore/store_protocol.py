@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.lineage.audit_result import Audit
     from featurestore.pipelines.lineage.impact_result import Impact
     from featurestore.pipelines.lineage.replay_result import Replay
+    from featurestore.pipelines.lineage.traffic_result import Traffic
     from featurestore.pipelines.maintenance.maintain import TableMaintenance
     from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
     from featurestore.pipelines.maintenance.removal import Removal
@@ -195,6 +196,20 @@ class Store(Protocol):
 
     def replay(self, request_id: str) -> Replay:
         """Compute a logged prediction again, and compare it with the log."""
+
+    def traffic(self, name: str) -> Traffic:
+        """How the requests to a registered model are split."""
+
+    def set_traffic(
+        self,
+        name: str,
+        weights: Mapping[str, float],
+        shadow: str | Sequence[str] = (),
+        *,
+        approver: str | None = None,
+        reason: str | None = None,
+    ) -> Traffic:
+        """Split the requests to a registered model among aliases."""
 
     def audit(self, uri: str, deep: bool = False) -> Audit:
         """The chain behind a model, with every link verified."""

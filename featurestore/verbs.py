@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from featurestore.joins.pinned import join_pinned as join_pinned
     from featurestore.pipelines.history import table_history as table_history
     from featurestore.pipelines.lineage.impact import find_impact as find_impact
+    from featurestore.pipelines.lineage.traffic import find_traffic as find_traffic
     from featurestore.pipelines.lookup import lookup as lookup
     from featurestore.pipelines.lookups.lookup_service import LookupArguments as LookupArguments
     from featurestore.pipelines.lookups.lookup_service import request_of_lookups as request_of_lookups
@@ -58,6 +59,7 @@ _HOMES = {
     "find_impact": "pipelines.lineage.impact",
     "find_training_set": "pipelines.training_sets.build",
     "get_training_set": "pipelines.training_sets.build",
+    "find_traffic": "pipelines.lineage.traffic",
     "fill_lost": "pipelines.materialization.filling",
     "join_pinned": "joins.pinned",
     "list_training_sets": "pipelines.training_sets.listing",

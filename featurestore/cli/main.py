@@ -42,6 +42,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "demote": ("featurestore.cli.promotion", "Remove an alias of a model."),
         "rollback": ("featurestore.cli.promotion", "Give an alias back to the version that had it before."),
         "archive": ("featurestore.cli.promotion", "Mark a version of a model as not to be promoted."),
+        "traffic": ("featurestore.cli.traffic", "Split the requests to a model among its aliases."),
         "replay": ("featurestore.cli.replay", "Compute a logged prediction again, and compare."),
         "audit": ("featurestore.cli.audit", "Verify the chain behind a model."),
     },

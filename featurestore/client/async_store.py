@@ -122,6 +122,8 @@ class AsyncRemoteStore:
     impact = _awaitable(ServerVerbs.impact)
     explain_retention = _awaitable(ServerVerbs.explain_retention)
     replay = _awaitable(ServerVerbs.replay)
+    traffic = _awaitable(ServerVerbs.traffic)
+    set_traffic = _awaitable(ServerVerbs.set_traffic)
     audit = _awaitable(ServerVerbs.audit)
     promote = _awaitable(ServerVerbs.promote)
     demote = _awaitable(ServerVerbs.demote)

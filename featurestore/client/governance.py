@@ -1,15 +1,19 @@
 """The methods of a server about models in use, as exchanges: lineage, promotions, audits, replays and retention."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from featurestore.client.calls import Calls
-from featurestore.client.steps import Exchange, get, post
+from featurestore.client.steps import Exchange, get, post, put
 from featurestore.errors import RequestError, brief
 from featurestore.pipelines.lineage.audit_result import AliasChange, Audit
 from featurestore.pipelines.lineage.impact_result import Impact
 from featurestore.pipelines.lineage.replay_result import Replay
+from featurestore.pipelines.lineage.traffic_result import Traffic
 from featurestore.pipelines.maintenance.retention import RetainedSnapshot
+from featurestore.records import authors
+from featurestore.records.traffic_split import PLACES, check_shadow, check_weights
 from featurestore.values.arguments import check_flag, check_name, check_text, check_version
 
 
@@ -36,6 +40,30 @@ class Governance:
         name, selected = _split_registered_uri(check_text(uri, "uri"))
         path = f"/v1/models/{_part(name, 'uri')}/audit"
         return self._calls.read_result(Audit, get(path, unlimited=True, **selected, deep=check_flag(deep, "deep")))
+
+    def traffic(self, name: str) -> Exchange[Traffic]:
+        """How the requests to a registered model are split among aliases, with all periods before."""
+        return self._calls.get_result(Traffic, f"/v1/models/{_part(name, 'name')}/traffic")
+
+    def set_traffic(
+        self,
+        name: str,
+        weights: Mapping[str, float],
+        shadow: str | Sequence[str] = (),
+        *,
+        approver: str | None = None,
+        reason: str | None = None,
+    ) -> Exchange[Traffic]:
+        """Split the requests to a registered model among aliases; without `approver`, the user here is recorded."""
+        places, beside = check_weights(weights), check_shadow(shadow)
+        who = authors.author() or None if approver is None else check_name(approver, "approver")
+        body = {
+            "weights": {alias: count * 100 / PLACES for alias, count in places.items()},
+            "shadow": list(beside),
+            "approver": who,
+            "reason": _optional(reason, "reason"),
+        }
+        return self._calls.read_result(Traffic, put(f"/v1/models/{_part(name, 'name')}/traffic", body))
 
     def promote(
         self,

@@ -51,6 +51,11 @@ def post(path: str, body: Any = None, *, safe: bool = False, unlimited: bool = F
     return Request("POST", path, options, safe=safe, rows=rows, unlimited=unlimited)
 
 
+def put(path: str, body: Any) -> Request:
+    """A PUT of a JSON body; the server may take any time."""
+    return Request("PUT", path, {"json": body}, unlimited=True)
+
+
 def delete(path: str, **params: Any) -> Request:
     """A DELETE with these parameters of the query; the server may take any time."""
     return Request("DELETE", path, {"params": params}, unlimited=True)

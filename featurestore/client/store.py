@@ -76,6 +76,8 @@ class RemoteStore:
     impact = _blocking(ServerVerbs.impact)
     explain_retention = _blocking(ServerVerbs.explain_retention)
     replay = _blocking(ServerVerbs.replay)
+    traffic = _blocking(ServerVerbs.traffic)
+    set_traffic = _blocking(ServerVerbs.set_traffic)
     audit = _blocking(ServerVerbs.audit)
     promote = _blocking(ServerVerbs.promote)
     demote = _blocking(ServerVerbs.demote)

@@ -89,6 +89,13 @@ class Answers(Generic[AnswerT]):
             self._enqueue(name)
             return last.answer
 
+    def expire(self, name: str) -> None:
+        """Make the next caller ask again: something is known to have changed."""
+        with self._lock:
+            last = self._known.get(name)
+            if last is not None:
+                self._known[name] = _Known(float("-inf"), last.answer)
+
     def _silence(self) -> FeatureStoreError | None:
         """The error to raise while the service is silent; None if it may respond."""
         if self._failed is not None and self._clock() - self._failed[0] < self._seconds:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from featurestore.models import model_links
 from featurestore.models.prediction_links import prediction_links
 from featurestore.models.time_limits import TRANSFER_SECONDS, limited
+from featurestore.models.traffic_links import traffic_links
 from featurestore.models.version_facts import VersionFacts, read_facts
 from featurestore.pipelines.lineage import catalog_links
 from featurestore.pipelines.lineage.audit_result import Audit, Link
@@ -44,7 +45,7 @@ def _chain(runtime: Runtime, facts: VersionFacts, alias: str | None, deep: bool)
     yield model_links.run_link(facts)
     yield model_links.model_link(facts, events)
     yield from model_links.alias_links(facts, events, alias)
-    yield from model_links.traffic_links(facts, events)
+    yield from traffic_links(runtime, facts, events)
     yield from prediction_links(runtime, facts.name, facts.version)
 
 

@@ -65,13 +65,6 @@ def alias_links(facts: VersionFacts, events: Events, asked: str | None) -> Itera
         yield _alias_link(facts, alias, history)
 
 
-def traffic_links(facts: VersionFacts, events: Events) -> Iterator[Link]:
-    """The periods of traffic that were recorded for the model."""
-    periods = [_event_details(event) for event in events if event["model"] == facts.name and event["event"].startswith("traffic")]
-    if periods:
-        yield Link("traffic", facts.name, {"periods": periods})
-
-
 def _alias_link(facts: VersionFacts, alias: str, history: Events) -> Link:
     problems, verified = [], []
     newest = history[0] if history else None

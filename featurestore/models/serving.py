@@ -170,6 +170,15 @@ class LoadedModels:
         known = self._answers.peek(name)
         return None if known is None else self._find(name, self._chosen(known, alias))
 
+    def aliases(self, name: str, ask: bool = True) -> Mapping[str, str] | None:
+        """The versions of a model's aliases. Without `ask`, None if MLflow would have to be asked. Raises: as `get`."""
+        known = self._answers.get(name) if ask else self._answers.peek(name)
+        return None if known is None else known.aliases
+
+    def expire(self, name: str) -> None:
+        """Ask MLflow about a model again at its next request."""
+        self._answers.expire(name)
+
     def _chosen(self, known: RegisteredVersions, alias: str | None) -> str:
         return known.chosen(alias, self._store.settings.default_alias)
 

@@ -174,6 +174,7 @@ def _lifespan(
         warm_up.start()
         online_watch.start()
         prediction_log.start()
+        predictor.start()
         warming_up = asyncio.create_task(workers.warm_up())
         yield
         await warming_up
@@ -182,7 +183,7 @@ def _lifespan(
             await reader.close()
         await workers.close()
         await run_in_threadpool(warm_up.stop)
-        predictor.close()
+        await run_in_threadpool(predictor.close)
         await run_in_threadpool(prediction_log.stop)
         await run_in_threadpool(evaluations.close)
         await run_in_threadpool(large_bodies.close)

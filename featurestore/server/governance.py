@@ -10,9 +10,9 @@ from fastapi.routing import APIRoute
 from featurestore.errors import RequestError
 from featurestore.server import json_body
 from featurestore.server.requests.body import Body
-from featurestore.server.requests.governance import ArchivingBody, DemotionBody, PromotionBody, RollbackBody
+from featurestore.server.requests.governance import ArchivingBody, DemotionBody, PromotionBody, RollbackBody, TrafficBody
 from featurestore.server.responses import governance as bodies
-from featurestore.server.routing import LongRoute, get, json_of, post
+from featurestore.server.routing import EngineRoute, LongRoute, get, json_of, post, put
 from featurestore.store import FeatureStore
 from featurestore.values.result import to_dicts
 
@@ -37,6 +37,15 @@ class Governance:
         return [
             get("/v1/predictions/{request_id}/replay", self.replay_prediction, TAG, kind=LongRoute, response_model=bodies.Replay),
             get("/v1/retention", self.explain_retention, "maintenance", response_model=list[bodies.RetainedSnapshot]),
+            get("/v1/models/{name}/traffic", self.get_traffic, TAG, kind=EngineRoute, response_model=bodies.Traffic),
+            put(
+                "/v1/models/{name}/traffic",
+                self.set_traffic,
+                TAG,
+                kind=LongRoute,
+                response_model=bodies.Traffic,
+                openapi_extra=json_of(TrafficBody),
+            ),
             get("/v1/models/{name}/audit", self.audit_model, TAG, kind=LongRoute, response_model=bodies.Audit),
             *(
                 post(
@@ -64,6 +73,25 @@ class Governance:
         if (version is None) == (alias is None):
             raise RequestError("give either ?version= or ?alias=, to say which version to audit", field="version")
         return self._store.audit(f"models:/{name}/{version}" if alias is None else f"models:/{name}@{alias}", deep).to_dict()
+
+    def get_traffic(self, name: str) -> dict[str, Any]:
+        """How the requests to a model are split among aliases, with all periods before, newest first."""
+        return self._store.traffic(name).to_dict()
+
+    async def set_traffic(self, request: Request, name: str) -> dict[str, Any]:
+        """Split the requests to a model that name neither version nor alias; no weights remove the split.
+
+        All servers follow within a second. 404 names an unknown alias, 409 a change that came first.
+        """
+        body = await json_body.read_typed(request, TrafficBody)
+        return await run_in_threadpool(self._set_traffic, name, body)
+
+    def _set_traffic(self, name: str, body: TrafficBody) -> dict[str, Any]:
+        from featurestore.models.traffic import set_traffic  # noqa: PLC0415 - as in `_run`
+
+        # Not the store's method, which records the user of this process if nobody is named.
+        runtime = self._store.backend.runtime
+        return set_traffic(runtime, name, body.weights, body.shadow, body.approver, body.reason).to_dict()
 
     async def promote_model(self, request: Request, name: str) -> dict[str, Any]:
         """Give an alias to a version, if its stamp, training set, snapshots and metrics are verified. 409 names what is missing."""

@@ -32,6 +32,11 @@ def post(path: str, endpoint: Callable[..., Any], tag: str, **more: Any) -> APIR
     return _route("POST", path, endpoint, tag, **more)
 
 
+def put(path: str, endpoint: Callable[..., Any], tag: str, **more: Any) -> APIRoute:
+    """A PUT route."""
+    return _route("PUT", path, endpoint, tag, **more)
+
+
 def delete(path: str, endpoint: Callable[..., Any], tag: str, **more: Any) -> APIRoute:
     """A DELETE route."""
     return _route("DELETE", path, endpoint, tag, **more)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from featurestore import verbs
 from featurestore.backend import is_model_uri
+from featurestore.records import authors
 from featurestore.store.connections import Connections
 from featurestore.values.arguments import check_flag, check_name
 
 if TYPE_CHECKING:
     from featurestore.pipelines.lineage.audit_result import Audit
     from featurestore.pipelines.lineage.replay_result import Replay
+    from featurestore.pipelines.lineage.traffic_result import Traffic
     from featurestore.pipelines.maintenance.retention import RetainedSnapshot
     from featurestore.store.feature_store import FeatureStore
 
@@ -34,6 +37,36 @@ class Governance(Connections):
         from featurestore.models.replay import replay_prediction  # noqa: PLC0415
 
         return replay_prediction(cast("FeatureStore", self), check_name(request_id, "request_id"))
+
+    def traffic(self, name: str) -> Traffic:
+        """How the requests to a registered model are split among aliases, with all periods before.
+
+        Raises: NotFound with the nearest names.
+        """
+        return verbs.find_traffic(self._runtime, check_name(name, "name"))
+
+    def set_traffic(
+        self,
+        name: str,
+        weights: Mapping[str, float],
+        shadow: str | Sequence[str] = (),
+        *,
+        approver: str | None = None,
+        reason: str | None = None,
+    ) -> Traffic:
+        """Split the requests to a registered model that name neither version nor alias: {"champion": 90, "challenger": 10} in percent.
+
+        Each record goes to one alias by a stable hash of its entity keys. Versions with an alias in `shadow` are scored beside the others,
+        and logged, but never returned. All servers follow within a second, without a restart. No weights remove the split. Who (default:
+        the user), when and why is recorded in `registry.traffic`.
+
+        Raises: RequestError; NotFound for an unknown model or alias; CommitConflict, with nothing changed, if another change came first.
+        """
+        # As in `audit`.
+        from featurestore.models.traffic import set_traffic  # noqa: PLC0415
+
+        who = authors.author() or None if approver is None else approver
+        return set_traffic(self._runtime, name, weights, shadow, who, reason)
 
     def audit(self, uri: str, deep: bool = False) -> Audit:
         """The chain behind a model, from raw tables to its logged predictions: every link is verified, and `broken` names those that are

@@ -47,6 +47,8 @@ GIVEN: Mapping[str, dict[str, Any]] = {
     "impact": {"table": "shop.orders"},
     "explain_retention": {},
     "audit": {"uri": "models:/none/1"},
+    "traffic": {"name": "none"},
+    "set_traffic": {"name": "none", "weights": {}},
     "replay": {"request_id": "none-0"},
     "promote": {"name": "none", "version": 1, "approver": "ann"},
     "demote": {"name": "none", "approver": "ann"},

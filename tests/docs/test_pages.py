@@ -20,6 +20,7 @@ NOISY = (
     "docs/lookups.md",
     "docs/models.md",
     "docs/predictions.md",
+    "docs/traffic.md",
     "docs/quickstart.md",
     "docs/reading.md",
     "docs/scoring.md",

@@ -1,8 +1,7 @@
-"""Answer requests for predictions: find the model, load it if it is not in memory, and predict in the threads of predictions."""
+"""Answer requests for predictions: find the models, load those that are not in memory, and predict in the threads of predictions."""
 
-import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,24 +9,32 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request, Response
 
 from featurestore.errors import FeatureStoreError, ModelError
-from featurestore.models.prediction_log.log import PredictionLog
-from featurestore.pipelines.lookup_json import Answer, count_statuses
+from featurestore.masking import logger_of
+from featurestore.models.prediction_log.log import Finished, PredictionLog
+from featurestore.pipelines.lookup_json import count_statuses
 from featurestore.pipelines.prediction import Prediction
 from featurestore.records import model_events
+from featurestore.records.traffic import TrafficSplits
+from featurestore.records.traffic_split import TrafficSplit
 from featurestore.server import request_ids
 from featurestore.server.metrics import Metrics
+from featurestore.server.models import split_prediction
 from featurestore.server.predictions import Predictions
 from featurestore.server.requests.body import Record
 from featurestore.server.requests.predictions import NamesOf
+from featurestore.server.watcher import Watcher
 from featurestore.store import FeatureStore
 
 if TYPE_CHECKING:
     from featurestore.models import LoadedModel, LoadedModels
+    from featurestore.models.arms import ArmModel, Arms
 
-log = logging.getLogger(__name__)
+log = logger_of(__name__)
 
 LOADS_AT_ONCE = 4
 """Requests of a process that ask MLflow, or load models, at the same time. They wait in threads of their own."""
+TRAFFIC_SECONDS = 0.4
+"""How often a process looks for changed splits: all servers follow one within a second."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +60,17 @@ class Question:
 
 
 class Predictor:
-    """The models of a server process."""
+    """The models of a server process, and the splits of their traffic."""
 
     def __init__(self, store: FeatureStore, predictions: Predictions, metrics: Metrics, prediction_log: PredictionLog) -> None:
         self._store, self._predictions, self._metrics, self._prediction_log = store, predictions, metrics, prediction_log
         self._loads = Predictions(store.settings, at_once=LOADS_AT_ONCE)
         self._lock = threading.Lock()
         self._loaded: LoadedModels | None = None
+        self._arms: Arms | None = None
+        self._splits = TrafficSplits(store.backend.runtime, self._forget_aliases)
+        # A thread of its own: an online store that does not respond must not delay a change of traffic.
+        self._watcher = Watcher("traffic of models", TRAFFIC_SECONDS, self._splits.refresh)
 
     def load_aliased(self, stopped: Callable[[], bool]) -> None:
         """Load all model versions with an alias: importing MLflow and a model's library takes seconds. `stopped` ends it early."""
@@ -73,13 +84,25 @@ class Predictor:
         except FeatureStoreError as error:
             log.warning("models with an alias were not loaded at startup; each is loaded at its first request: %s", error)
 
+    def start(self) -> None:
+        """Begin to follow changes of traffic."""
+        self._watcher.start()
+
     def close(self) -> None:
-        """End the idle threads of predictions."""
+        """End the idle threads of predictions, and stop to follow changes of traffic."""
+        self._watcher.stop()
         self._predictions.close()
         self._loads.close()
 
     async def find(self, request: Request, selected: Selection) -> "LoadedModel":
-        """The model, loaded if it is not in memory. Raises: as `LoadedModels.get`; Busy, Timeout."""
+        """The model that answers, loaded if it is not in memory; of a split, the one that answers most.
+
+        Raises: as `LoadedModels.get`; Busy, Timeout.
+        """
+        split = await self._split(request, selected)
+        if split is not None:
+            arms = await self._find_arms(request, split)
+            return arms[max(split.answering, key=lambda alias: split.places[alias])].model
         wanted = (selected.name, selected.version, selected.alias)
         model = None if self._loaded is None else self._loaded.find_loaded(*wanted)
         if model is None:
@@ -89,11 +112,75 @@ class Predictor:
 
     async def answer(self, request: Request, selected: Selection, question: Question) -> Response:
         """Predict, and return the response. Raises: as `find`; RequestError and TypeMismatch naming row and field; ModelError."""
-        model = await self.find(request, selected)
-        rows = question.rows(model.positional_names)
-        answer = await self._predictions.run(request, selected.name, partial(self._predict, model, rows, question, selected.alias))
-        self._metrics.count_rows(model.stamp.plan.service, answer.counts)
-        return Response(answer.content, media_type="application/json", headers={request_ids.HEADER: question.request_id})
+        split = await self._split(request, selected)
+        if split is None:
+            model = await self.find(request, selected)
+            rows = question.rows(model.positional_names)
+            work = partial(self._predict, model, rows, question, selected.alias)
+        else:
+            arms = await self._find_arms(request, split)
+            rows = question.rows(split_prediction.positional_names(split, arms))
+            work = partial(self._predict_split, split, arms, rows, question)
+        content = await self._predictions.run(request, selected.name, work)
+        return Response(content, media_type="application/json", headers={request_ids.HEADER: question.request_id})
+
+    async def _split(self, request: Request, selected: Selection) -> TrafficSplit | None:
+        """The split that a request goes through; None if it names a version or alias, or there is none. Raises: NotReady."""
+        if selected.version is not None or selected.alias is not None:
+            return None
+        if not self._splits.is_loaded:
+            # At the first request, or while the catalog has not responded yet.
+            await self._loads.run(request, selected.name, self._splits.refresh)
+        return self._splits.of(selected.name)
+
+    async def _find_arms(self, request: Request, split: TrafficSplit) -> "Mapping[str, ArmModel]":
+        found = None if self._arms is None else self._arms.find(split, load=False)
+        if found is None:
+            found = await self._loads.run(request, split.model, lambda: self._load_arms(split))
+        return found
+
+    def _load_arms(self, split: TrafficSplit) -> "Mapping[str, ArmModel]":
+        loaded = self._loaded_models()
+        if self._arms is None:
+            # Imported here, as in `_loaded_models`.
+            from featurestore.models.arms import Arms  # noqa: PLC0415
+
+            self._arms = Arms(loaded)
+        found = self._arms.find(split, load=True)
+        if found is None:
+            raise AssertionError("what is loaded was found")
+        return found
+
+    def _predict(self, model: "LoadedModel", rows: list[Record], question: Question, alias: str | None) -> bytes:
+        finished = model.finish(rows, question.params)
+        content = _encoded(finished.prediction, question)
+        self._record(finished, question, alias)
+        return content
+
+    def _predict_split(self, split: TrafficSplit, arms: "Mapping[str, ArmModel]", rows: list[Record], question: Question) -> bytes:
+        parts: list[tuple[Finished, str, list[int]]] = []
+
+        def predict(arm: "ArmModel", part: list[Record], numbers: list[int]) -> Prediction:
+            finished = arm.model.finish(part, question.params)
+            parts.append((finished, arm.alias, numbers))
+            return finished.prediction
+
+        assigned = split_prediction.assign_rows(split, arms, rows)
+        content = _encoded(split_prediction.predict_split(split, assigned, rows, predict), question)
+        # All or nothing: what is not answered is not logged.
+        for finished, alias, numbers in parts:
+            self._record(finished, question, alias, numbers)
+        return content
+
+    def _record(self, finished: Finished, question: Question, alias: str | None, numbers: list[int] | None = None) -> None:
+        """Log a prediction that is answered, and count its lookups; `numbers` are those of its rows in the request, None: all."""
+        self._prediction_log.record(finished, question.request_id, arm=alias, rows=numbers)
+        self._metrics.count_rows(finished.model.stamp.plan.service, count_statuses(finished.prediction.status))
+
+    def _forget_aliases(self, name: str) -> None:
+        """Ask MLflow again about a model whose split has changed: an alias in it may be newer than the last answer."""
+        if self._loaded is not None:
+            self._loaded.expire(name)
 
     def _loaded_models(self) -> "LoadedModels":
         with self._lock:
@@ -104,11 +191,9 @@ class Predictor:
                 self._loaded = LoadedModels(self._store)
             return self._loaded
 
-    def _predict(self, model: "LoadedModel", rows: list[Record], question: Question, alias: str | None) -> Answer:
-        finished = model.finish(rows, question.params)
-        try:
-            content = question.encode(finished.prediction)
-        except TypeError as error:
-            raise ModelError(f"the predictions of the model {model.name} cannot be written as JSON", reason=str(error)) from error
-        self._prediction_log.record(finished, question.request_id, arm=alias)
-        return Answer(content, count_statuses(finished.prediction.status))
+
+def _encoded(prediction: Prediction, question: Question) -> bytes:
+    try:
+        return question.encode(prediction)
+    except TypeError as error:
+        raise ModelError(f"the predictions of the model {prediction.model} cannot be written as JSON", reason=str(error)) from error

@@ -7,6 +7,7 @@ from pydantic import Field
 from featurestore.server.requests.body import Body
 
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
+Percentage = Annotated[float, Field(strict=True)]
 Number = Annotated[str, Field(pattern=r"^[0-9]{1,18}$")]
 
 
@@ -14,6 +15,15 @@ class ApprovedBody(Body):
     """Who decides a change, and why; both are recorded."""
 
     approver: Text
+    reason: Text | None = None
+
+
+class TrafficBody(Body):
+    """A split of the requests to a model: percentages of aliases, and aliases that are scored beside. No weights remove it."""
+
+    weights: Annotated[dict[Text, Percentage], Field(max_length=100, description="percentages of aliases; together 100")]
+    shadow: Annotated[list[Text], Field(max_length=100, description="aliases that are scored beside, logged and never returned")] = []
+    approver: Text | None = Field(default=None, description="who decides this; recorded")
     reason: Text | None = None
 
 

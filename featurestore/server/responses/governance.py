@@ -21,6 +21,32 @@ class AliasChange(Answer):
     at: str
 
 
+class TrafficPeriod(Answer):
+    """A split, from `since` to `until` (null: it is in force); without weights, requests were not split."""
+
+    weights: dict[str, float]
+    shadow: list[str]
+    versions: dict[str, str]
+    approver: str | None
+    reason: str | None
+    since: str
+    until: str | None
+
+
+class Traffic(Answer):
+    """How the requests to a model are split; without weights, they are not. `keys` are the entity keys that are hashed."""
+
+    model: str
+    weights: dict[str, float]
+    shadow: list[str]
+    versions: dict[str, str]
+    keys: list[str]
+    approver: str | None
+    reason: str | None
+    since: str | None
+    history: list[TrafficPeriod]
+
+
 class ReplayedValue(Answer):
     """A feature or the prediction as it was logged and as it was computed again."""
 
