@@ -42,8 +42,8 @@ def test_calls_in_examples_are_routes(tmp_path: Path) -> None:
 def test_every_metric_is_described(tmp_path: Path) -> None:
     text = Metrics(FeatureStore(home=tmp_path)).text().decode()
     known = {name for name in re.findall(r"^# HELP (\w+)", text, flags=re.MULTILINE) if not name.endswith("_created")}
-    pages = [(PAGE.parent / name).read_text() for name in ("operations.md", "serving.md")]
-    described = {name for page in pages for name in re.findall(r"^\| `(featurestore_\w+)`", page, flags=re.MULTILINE)}
+    pages = [(PAGE.parent / name).read_text() for name in ("operations.md", "serving.md", "prediction-log.md")]
+    described = {name for page in pages for name in re.findall(r"^\| `(featurestore_\w+)(?:\{[^`]*\})?`", page, flags=re.MULTILINE)}
     assert described == known
 
 
