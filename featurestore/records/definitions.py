@@ -174,12 +174,14 @@ def registry_table(runtime: Runtime) -> str:
     return f"{runtime.settings.registry_namespace}.definitions"
 
 
-def read_registry(runtime: Runtime) -> Registry:
-    """Read the current state of the registry; empty if nothing was ever applied."""
+def read_registry(runtime: Runtime, known: Registry | None = None) -> Registry:
+    """Read the current state of the registry; empty if nothing was ever applied. `known` is returned if it is current."""
     table = tables.find(runtime.catalog, registry_table(runtime))
     if table is None:
         return Registry({}, None)
     snapshot_id = table.snapshot_id
+    if known is not None and known.snapshot_id == snapshot_id and snapshot_id is not None:
+        return known
     # Without the engine: it takes longer to open than these few rows take to read.
     table_rows = scans.read_snapshot(table, snapshot_id).read_all()
     # As integers: Arrow imports pandas to convert times, if it is installed.

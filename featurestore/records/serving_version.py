@@ -16,6 +16,7 @@ from featurestore.records.online_tables import OnlineTables
 from featurestore.records.runtime import Runtime
 from featurestore.records.staleness import StalePolicy, stale_from, stale_policies
 from featurestore.values import times
+from featurestore.values.single_flight import SingleFlight
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class Services:
     def __init__(self, runtime: Runtime, online_tables: OnlineTables) -> None:
         self._runtime, self._online_tables = runtime, online_tables
         self._lock = threading.Lock()
+        # After a publish, all requests need the same plans: one thread reads the catalog, and the others wait for what it finds.
+        self._plan_reads = SingleFlight[ServicePlan]()
+        self._policy_reads = SingleFlight[Mapping[str, StalePolicy]]()
+        self._registry: Registry | None = None
         self._plans: dict[str, ServicePlan] = {}
         self._stale_from: dict[str, int | None] = {}
         self._policies: tuple[int, Mapping[str, StalePolicy]] = (-1, {})
@@ -67,9 +72,11 @@ class Services:
     def policies(self) -> Mapping[str, StalePolicy]:
         """The policies of views that may be stale, by feature table; cached until something is applied or published."""
         generation = self._runtime.online.generation()
-        if self._policies[0] != generation:
-            self._policies = (generation, stale_policies(definitions.read_registry(self._runtime)))
-        return self._policies[1]
+        known_generation, policies = self._policies
+        if known_generation != generation:
+            policies = self._policy_reads.call(generation, lambda: stale_policies(self._read_registry()))
+            self._policies = (generation, policies)
+        return policies
 
     def current(self, name: str) -> ServicePlan:
         """The plan of the version to serve, cached until the online store changes. Raises: NotReady if that has lost a table."""
@@ -78,7 +85,10 @@ class Services:
         if cached is not None:
             return cached
         generation = self._generation
-        known = definitions.read_registry(self._runtime)
+        return self._plan_reads.call((name, generation), lambda: self._resolve_current(name, generation))
+
+    def _resolve_current(self, name: str, generation: int) -> ServicePlan:
+        known = self._read_registry()
         plan = resolve_service(self._runtime, known, name, online=True).plan
         # Checked now, so that a lookup with a cached plan reads only the online store.
         self._online_tables.verify(use.table for use in plan.uses)
@@ -90,6 +100,10 @@ class Services:
                 self._stale_from[name] = stale
                 self._plans[name] = plan
         return plan
+
+    def _read_registry(self) -> Registry:
+        self._registry = definitions.read_registry(self._runtime, self._registry)
+        return self._registry
 
 
 def resolve_service(runtime: Runtime, known: Registry, name: str, online: bool = False, staged: Collection[str] = ()) -> ResolvedService:

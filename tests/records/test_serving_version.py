@@ -49,6 +49,8 @@ def test_a_plan_is_cached_until_the_online_store_changes(versioned: Runtime) -> 
     versioned.online.touch()
     assert services.cached("of_v") is None
     assert services.cached_with_generation("of_v") is None
+    # Nothing was applied: what follows from the plan, such as compiled readers, is still valid.
+    assert services.current("of_v") is plan
 
 
 def test_a_plan_is_not_cached_if_the_online_store_has_lost_a_table(versioned: Runtime) -> None:
