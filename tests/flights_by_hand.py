@@ -132,21 +132,21 @@ class Asked:
 def demo(asked: Asked) -> dict[str, Values]:
     """Every feature of the demo's service, for each row of the spine; NaN for NULL."""
     parts = (_by_carrier, _by_route, _by_aircraft, _by_airport, _by_weather, _by_machine)
-    wanted = {name: values for part in parts for name, values in part(asked).items()}
+    expected = {name: values for part in parts for name, values in part(asked).items()}
     distance, hour = (asked.rows[name].to_numpy(np.float64) for name in ("distance", "hour"))
-    gust, speed = wanted["origin_weather_wind_gust"], wanted["origin_weather_wind_speed"]
+    gust, speed = expected["origin_weather_wind_gust"], expected["origin_weather_wind_speed"]
     derived = {
-        "delay_per_1000_miles": 1000 * wanted["route_delay_30d"] / distance,
-        "aircraft_age": 2013 - wanted["aircraft_built"],
+        "delay_per_1000_miles": 1000 * expected["route_delay_30d"] / distance,
+        "aircraft_age": 2013 - expected["aircraft_built"],
         "evening": (hour >= 17).astype(np.float64),
         "gustiness": np.where(np.isnan(gust), speed, gust) - speed,
     }
-    return wanted | derived
+    return expected | derived
 
 
-def same(found: pa.Table, wanted: dict[str, Values]) -> None:
+def same(found: pa.Table, expected: dict[str, Values]) -> None:
     """Every value of these columns, NULL where NaN is wanted; numbers to the last bit."""
-    for name, values in wanted.items():
+    for name, values in expected.items():
         column = found[name].cast(pa.float64(), safe=False)
         assert column.null_count == np.isnan(values).sum() == pc.sum(pc.is_null(column, nan_is_null=True)).as_py(), name
         differs = np.flatnonzero(column.to_numpy() != values)
@@ -205,15 +205,15 @@ def _by_airport(asked: Asked) -> dict[str, Values]:
     ]
     rows = pd.concat(moves).dropna(subset=["delay"])
     events = Events.of(rows.assign(delayed=(rows["delay"] > 15) * 1.0), ["airport"], "at", ["delay", "delayed"])
-    wanted: dict[str, Values] = {}
+    expected: dict[str, Values] = {}
     for end in ("origin", "dest"):
         keys, g = events.numbered(asked.rows, [end]), floor(asked.t, 15 * MINUTE)
         hour = events.before(keys, g, HOUR)
-        wanted[f"{end}_delay_1h"] = events.mean("delay", hour)
-        wanted[f"{end}_delay_3h"] = events.mean("delay", events.before(keys, g, 3 * HOUR))
+        expected[f"{end}_delay_1h"] = events.mean("delay", hour)
+        expected[f"{end}_delay_3h"] = events.mean("delay", events.before(keys, g, 3 * HOUR))
         if end == "origin":
-            wanted["origin_delayed_share"] = events.mean("delayed", hour)
-    return wanted
+            expected["origin_delayed_share"] = events.mean("delayed", hour)
+    return expected
 
 
 def _by_weather(asked: Asked) -> dict[str, Values]:
@@ -222,7 +222,7 @@ def _by_weather(asked: Asked) -> dict[str, Values]:
     rows = data.weather().to_pandas().sort_values(["time_hour", "airport", *names], na_position="first")
     rows = rows.drop_duplicates(["time_hour", "airport"], keep="last")
     spine = asked.rows.reset_index().sort_values("asked_at")
-    wanted: dict[str, Values] = {}
+    expected: dict[str, Values] = {}
     for end, columns in (("origin", names), ("dest", ["visib", "wind_gust"])):
         found = pd.merge_asof(
             spine,
@@ -234,8 +234,8 @@ def _by_weather(asked: Asked) -> dict[str, Values]:
             tolerance=pd.Timedelta("6h"),
             suffixes=("_asked", ""),
         ).sort_values("index")
-        wanted |= {f"{end}_weather_{name}": found[name].to_numpy(np.float64) for name in columns}
-    return wanted
+        expected |= {f"{end}_weather_{name}": found[name].to_numpy(np.float64) for name in columns}
+    return expected
 
 
 def _by_machine(asked: Asked) -> dict[str, Values]:

@@ -58,11 +58,11 @@ def test_the_command_line_keeps_to_its_owner(tmp_path: Path, monkeypatch: pytest
 def test_a_home_that_others_can_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".featurestore").mkdir(0o755)
-    home = next(one for one in as_json("doctor")["findings"] if one["what"] == "home")
+    home = next(finding for finding in as_json("doctor")["findings"] if finding["what"] == "home")
     assert home["state"] == "note"
     assert home["todo"].startswith("chmod -R go-rwx ")
     (tmp_path / ".featurestore").chmod(0o700)
-    assert next(one for one in as_json("doctor")["findings"] if one["what"] == "home")["state"] == "ok"
+    assert next(finding for finding in as_json("doctor")["findings"] if finding["what"] == "home")["state"] == "ok"
 
 
 def test_in_a_home_that_is_open_what_is_new_is_not(tmp_path: Path) -> None:

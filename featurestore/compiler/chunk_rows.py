@@ -21,7 +21,7 @@ from featurestore.compiler.query import (
 
 _WITHIN = "feature_timestamp BETWEEN make_timestamptz($lower) AND make_timestamptz($upper)"
 _BETWEEN = template(f"SELECT * FROM $rows WHERE {_WITHIN}")
-_OF_SHARE = template("SELECT * FROM $rows WHERE hash($keys) % $shares = $share")
+_OF_BUCKET = template("SELECT * FROM $rows WHERE hash($keys) % $buckets = $bucket")
 _ROWS = template("SELECT * FROM $rows WHERE $condition")
 _STORED = template(f"SELECT $columns, $deleted AS {DELETED} FROM $table WHERE {_WITHIN}")
 _DELETED = expression_template(f"coalesce({DELETED}, false)")
@@ -49,10 +49,10 @@ def rows_between(rows: Source, lower: int, upper: int) -> Query:
     return _BETWEEN(rows=rows, lower=number(lower), upper=number(upper))
 
 
-def rows_of_share(rows: Source, key_types: Mapping[str, str], share: int, shares: int) -> Query:
-    """The rows of one of `shares` parts of the keys, by a hash of the keys cast to these types."""
+def rows_of_bucket(rows: Source, key_types: Mapping[str, str], bucket: int, buckets: int) -> Query:
+    """The rows of one of `buckets` parts of the keys, by a hash of the keys cast to these types."""
     keys = [cast(column(name), sql_type) for name, sql_type in key_types.items()]
-    return _OF_SHARE(rows=rows, keys=keys, share=number(share), shares=number(shares))
+    return _OF_BUCKET(rows=rows, keys=keys, bucket=number(bucket), buckets=number(buckets))
 
 
 def repeated_event(events: Source, keys: Sequence[str]) -> Query:

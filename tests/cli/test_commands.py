@@ -117,7 +117,7 @@ def test_publish(fresh: Path) -> None:
     run("apply")
     assert "customer_orders_v1 has no rows to publish; run: featurestore materialize" in run("publish").stdout
     run("materialize")
-    assert [one["rows"] for one in as_json("publish")] == [0, 0]
+    assert [publication["rows"] for publication in as_json("publish")] == [0, 0]
     shutil.rmtree(fresh / ".featurestore" / "online")
     [filled] = as_json("publish", "customer_profile")
     assert filled["rows"] > 0
@@ -207,7 +207,7 @@ def test_show(example: Path) -> None:
         listed = run("show", what)
         assert listed.exit_code == 0
         assert name in listed.stdout
-        assert name in [one["name"] for one in as_json("show", what)]
+        assert name in [entry["name"] for entry in as_json("show", what)]
         assert as_json("show", what, name)["name"] == name
         assert run("show", what, name).exit_code == 0
         refused = run("show", what, f"{name}s")
@@ -220,7 +220,7 @@ def test_show(example: Path) -> None:
 
 def test_maintain(example: Path) -> None:
     assert "dry run" in run("maintain", "--older-than", "1d", "--dry-run").stdout
-    assert {one["table"] for one in as_json("maintain")} >= {"features.customer_orders_v1"}
+    assert {report["table"] for report in as_json("maintain")} >= {"features.customer_orders_v1"}
 
 
 def test_home_before_or_after_the_command(example: Path, tmp_path: Path) -> None:

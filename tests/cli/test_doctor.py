@@ -13,13 +13,13 @@ def test_all_is_well(example: Path) -> None:
     assert "no problems found" in shown.stdout
     found = as_json("doctor")
     assert found["healthy"] is True
-    assert {one["what"] for one in found["findings"]} == {
+    assert {finding["what"] for finding in found["findings"]} == {
         *("versions", "settings", "home", "disk", "catalog", "warehouse", "online store", "files", "views", "definitions", "mlflow"),
     }
 
 
 def test_what_is_to_be_done_next(fresh: Path) -> None:
-    views = next(one for one in as_json("doctor")["findings"] if one["what"] == "views")
+    views = next(finding for finding in as_json("doctor")["findings"] if finding["what"] == "views")
     assert (views["state"], views["todo"]) == ("note", "featurestore apply")
 
 

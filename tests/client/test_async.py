@@ -35,8 +35,13 @@ def test_signatures_are_those_of_the_other_client_and_of_a_store() -> None:
     assert here.keys() >= shared.keys()
     for name, method in here.items():
         assert inspect.iscoroutinefunction(method), name
-        expected = [(one.name, one.default, one.kind) for one in inspect.signature(shared.get(name, there[name])).parameters.values()]
-        assert [(one.name, one.default, one.kind) for one in inspect.signature(method).parameters.values()] == expected, name
+        expected = [
+            (parameter.name, parameter.default, parameter.kind)
+            for parameter in inspect.signature(shared.get(name, there[name])).parameters.values()
+        ]
+        assert [
+            (parameter.name, parameter.default, parameter.kind) for parameter in inspect.signature(method).parameters.values()
+        ] == expected, name
         assert method.__doc__ == there[name].__doc__
     assert verbs(ServerVerbs).keys() == there.keys() - {"close"}
 

@@ -59,9 +59,9 @@ def test_another_dialect_gets_another_text() -> None:
 def test_a_type_stays_what_it_is(sql_type: str) -> None:
     with duckdb.connect() as connection:
         connection.execute(f'CREATE TABLE t AS SELECT CAST(NULL AS {sql_type}) AS "c"')
-        wanted = connection.execute("DESCRIBE t").fetchall()[0][1]
-        found = connection.execute(f"DESCRIBE {cast_rows({'c': wanted}, Handle('t'))}").fetchall()[0][1]
-    assert found == wanted
+        expected = connection.execute("DESCRIBE t").fetchall()[0][1]
+        found = connection.execute(f"DESCRIBE {cast_rows({'c': expected}, Handle('t'))}").fetchall()[0][1]
+    assert found == expected
 
 
 def test_rows_are_sorted_by_day_first() -> None:

@@ -82,5 +82,5 @@ def test_integers_that_agree_in_their_first_digits(engine: duckdb.DuckDBPyConnec
 @given(values=st.lists(st.floats(-1e300, 1e300), min_size=2, max_size=30))
 def test_doubles_of_any_magnitude(engine: duckdb.DuckDBPyConnection, values: list[float]) -> None:
     found = of(engine, "DOUBLE", values)
-    wanted = exact(values) if len(set(values)) > 1 else 0.0
-    assert found == pytest.approx(wanted, rel=1e-13, abs=5e-324)
+    expected = exact(values) if len(set(values)) > 1 else 0.0
+    assert found == pytest.approx(expected, rel=1e-13, abs=5e-324)

@@ -36,10 +36,10 @@ def compute(tmp: Path, view: FeatureView, events: list[Row], lower: int, upper: 
     return rows
 
 
-def close(found: Any, wanted: Any) -> bool:
-    if isinstance(wanted, float) and isinstance(found, float):
-        return math.isclose(found, wanted, rel_tol=1e-9, abs_tol=1e-6)
-    return bool(found == wanted)
+def close(found: Any, expected: Any) -> bool:
+    if isinstance(expected, float) and isinstance(found, float):
+        return math.isclose(found, expected, rel_tol=1e-9, abs_tol=1e-6)
+    return bool(found == expected)
 
 
 @pytest.mark.slow
@@ -62,14 +62,14 @@ def test_every_aggregation_equals_a_full_recomputation_at_every_grid_point(
         # A view that does not read the created time orders events of one moment by their values.
         events = [{**event, "c": None} for event in events]
     keys = {(event["k"], event["j"]) for event in events if event["k"] is not None}
-    wanted = set()
+    expected = set()
     for key in keys:
         own = [event for event in events if (event["k"], event["j"]) == key]
         for g in oracle.grid_points(own, HOUR, LENGTHS.values()):
             if low <= g <= high:
-                wanted.add((*key, g))
+                expected.add((*key, g))
                 check_row(found[(*key, g)], functions, own, g, created)
-    assert set(found) == wanted
+    assert set(found) == expected
 
 
 def check_row(row: dict[str, Any], functions: tuple[str, ...], events: list[dict[str, Any]], g: int, created: bool) -> None:
@@ -77,8 +77,8 @@ def check_row(row: dict[str, Any], functions: tuple[str, ...], events: list[dict
         inside = oracle.window(events, g, length)
         assert row[f"rows_{label}"] == len(inside)
         for function in functions:
-            wanted = oracle.aggregate(function, inside, n=2, q=0.3)
-            assert close(row[f"{function}_{label}"], wanted), (function, label, g, row[f"{function}_{label}"], wanted)
+            expected = oracle.aggregate(function, inside, n=2, q=0.3)
+            assert close(row[f"{function}_{label}"], expected), (function, label, g, row[f"{function}_{label}"], expected)
     kept = [event for event in oracle.window(events, g, LENGTHS["3h"]) if event["keep"]]
     for function in functions:
         assert close(row[f"{function}_kept_3h"], oracle.aggregate(function, kept, n=2, q=0.3)), function

@@ -299,7 +299,7 @@ def test_the_same_request_gives_the_same_training_set(store: Verbs) -> None:
     assert train(store, shop.spine()).manifest == first.manifest
     assert train(store, shop.spine(), known="then").id != first.id
     assert train(store, shop.spine(), snapshots=first.snapshots).id == first.id
-    assert first.id in [one["id"] for one in store.training_sets()]
+    assert first.id in [training_set["id"] for training_set in store.training_sets()]
     assert store.get_training_set(first.id).manifest == first.manifest
 
 
@@ -368,7 +368,7 @@ def test_impact(store: Verbs, home: FeatureStore) -> None:
     found = store.impact("shop.orders", "amount")
     assert found == home.impact("shop.orders", "amount")
     assert found.views[0].features == {"spend_30d": "direct"}
-    assert any(one.features.get("basket_share") == "direct" for one in found.training_sets)
+    assert any(affected.features.get("basket_share") == "direct" for affected in found.training_sets)
     with pytest.raises(NotFound, match="did you mean 'amount'"):
         store.impact("shop.orders", "amonut")
 
@@ -376,10 +376,10 @@ def test_impact(store: Verbs, home: FeatureStore) -> None:
 def test_publish_and_verify_online(own: Verbs, own_shop: FeatureStore) -> None:
     shop.add(own_shop, "shop.orders", shop.order_rows().slice(3, 1))
     own_shop.materialize()
-    assert [(one.view, one.rows) for one in own.publish()] == [("customer_orders", 0), ("customer_profile", 0)]
+    assert [(result.view, result.rows) for result in own.publish()] == [("customer_orders", 0), ("customer_profile", 0)]
     (full,) = own.publish("customer_orders", full=True)
     assert (full.rows, full.snapshot_id) == (2, own_shop.view("customer_orders").snapshot_id)
-    assert [(one.view, one.rows, one.same, one.differences) for one in own.verify_online()] == [
+    assert [(result.view, result.rows, result.same, result.differences) for result in own.verify_online()] == [
         ("customer_orders", 2, True, []),
         ("customer_profile", 2, True, []),
     ]
@@ -408,7 +408,7 @@ def test_repair(own: Verbs, own_shop: FeatureStore) -> None:
 
 def test_maintain(own: Verbs) -> None:
     made = train(own, shop.spine())
-    assert {one.table for one in own.maintain(timedelta(0), dry_run=True)} >= {"features.customer_orders_v1", "training_sets.churn"}
+    assert {report.table for report in own.maintain(timedelta(0), dry_run=True)} >= {"features.customer_orders_v1", "training_sets.churn"}
     own.maintain(timedelta(0))
     assert own.rebuild(made.id).digest == made.digest
 

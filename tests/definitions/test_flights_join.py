@@ -50,11 +50,11 @@ def test_training_sets_of_january(tmp_path: Path) -> None:
         table.append(flights.filter(pc.invert(pc.fill_null(early, False))))
         store.materialize(end=AFTERWARDS)
         made = store.training_set("departure_delay", spine, "asked_at")
-        found, wanted = made.to_arrow(), by_hand.demo(asked)
+        found, expected = made.to_arrow(), by_hand.demo(asked)
         assert found.select(spine.column_names).equals(spine.cast(found.select(spine.column_names).schema))
-        assert set(wanted) == set(made.features)
-        by_hand.same(found, wanted)
-        assert all((~np.isnan(values)).any() for name, values in wanted.items() if not name.startswith("dest_weather"))
+        assert set(expected) == set(made.features)
+        by_hand.same(found, expected)
+        assert all((~np.isnan(values)).any() for name, values in expected.items() if not name.startswith("dest_weather"))
         landed = asked.flights.dropna(subset=["arr_delay"])
         for known in ("now", "then"):
             found = store.training_set("told", spine, "asked_at", name=known, known=known).to_arrow()
@@ -92,4 +92,6 @@ def filings(asked: Asked, rows: pd.DataFrame, known: str) -> dict[str, Values]:
             | {f"filed_delay_{name}": events.mean("arr_delay", window) for name, window in windows.items()}
         )
     run, place = by_hand.newest_known(stored, carriers.numbered(asked.rows, ["carrier"]), asked.t)
-    return {name: np.select([run == 0, run == 1], [one[name].take(place, mode="clip") for one in values], np.nan) for name in values[0]}
+    return {
+        name: np.select([run == 0, run == 1], [filing[name].take(place, mode="clip") for filing in values], np.nan) for name in values[0]
+    }

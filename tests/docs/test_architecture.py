@@ -14,7 +14,7 @@ SKETCHES = [
 
 
 def floors(contract: str) -> list[list[str]]:
-    (found,) = (one for one in CONTRACTS if one["name"] == contract)
+    (found,) = (entry for entry in CONTRACTS if entry["name"] == contract)
     return [[name.strip().removeprefix("featurestore.") for name in layer.split("|")] for layer in found["layers"]]
 
 
@@ -35,6 +35,8 @@ def test_each_library_has_its_place() -> None:
     for libraries, package in re.findall(r"^\| (`.*`) \| `([\w.]+)` \|$", PAGE, re.MULTILINE):
         for library in re.findall(r"`(\w+)`", libraries):
             (contract,) = (
-                one for one in CONTRACTS if library in one.get("forbidden_modules", []) and one["source_modules"] == ["featurestore"]
+                entry
+                for entry in CONTRACTS
+                if library in entry.get("forbidden_modules", []) and entry["source_modules"] == ["featurestore"]
             )
             assert f"featurestore.{package}.** -> {library}" in contract["ignore_imports"]

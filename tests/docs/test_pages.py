@@ -51,5 +51,5 @@ def test_blocks(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         for example in blocks.examples():
             example.evaluate()
         if blocks.missing:
-            wanted = " ".join(repr(OPTIONAL[name]) for name in blocks.missing)
-            pytest.skip(f"all ran but blocks that could not import {', '.join(map(repr, blocks.missing))}: pip install {wanted}")
+            expected = " ".join(repr(OPTIONAL[name]) for name in blocks.missing)
+            pytest.skip(f"all ran but blocks that could not import {', '.join(map(repr, blocks.missing))}: pip install {expected}")

@@ -74,9 +74,9 @@ def outcome(store: FeatureStore) -> dict[str, Any]:
         assert len(set(stripped)) == len(stripped), f"{name} has rows twice"
         found[name] = sorted(stripped)
     made = store.training_sets()
-    found["training sets"] = sorted((one["name"], one["digest"]) for one in made)
-    for one in made:
-        assert store.rebuild(one["id"]).digest == one["digest"]
+    found["training sets"] = sorted((training_set["name"], training_set["digest"]) for training_set in made)
+    for training_set in made:
+        assert store.rebuild(training_set["id"]).digest == training_set["digest"]
     found["definitions"] = sorted((view["name"], view["version"]) for view in store.views())
     found["online"] = store.online_features("service", [{"k": k} for k in range(4)]).to_dict()["rows"]
     found["models"] = len(model_events.list_events(store._runtime))

@@ -73,10 +73,10 @@ def _back(server: socket.socket, client: socket.socket, cut: threading.Event) ->
 
 
 def _end(*several: socket.socket) -> None:
-    for one in several:
+    for connection in several:
         with suppress(OSError):
-            one.shutdown(socket.SHUT_RDWR)
-        one.close()
+            connection.shutdown(socket.SHUT_RDWR)
+        connection.close()
 
 
 @contextmanager

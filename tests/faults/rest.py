@@ -153,8 +153,8 @@ def _do(catalog: SqlCatalog, method: str, parts: list[str], body: dict[str, Any]
             )
             return 200, _table_body(made)
         case "POST", ["namespaces", namespace, "tables", name]:
-            wanted = REQUIREMENTS.validate_python(body["requirements"]), UPDATES.validate_python(body["updates"])
-            catalog.commit_table(catalog.load_table((namespace, name)), *wanted)
+            expected = REQUIREMENTS.validate_python(body["requirements"]), UPDATES.validate_python(body["updates"])
+            catalog.commit_table(catalog.load_table((namespace, name)), *expected)
             return 200, _table_body(catalog.load_table((namespace, name)))
         case "DELETE", ["namespaces", namespace, "tables", name]:
             catalog.drop_table((namespace, name))

@@ -53,14 +53,14 @@ def test_the_last_whole_snapshot_is_gone_back_to(store: FeatureStore) -> None:
     (told,) = store.repair(dry_run=True)
     assert (told["table"], told["missing"], told["back_to"]) == (names[0], len(lost), str(second))
     assert told["training_sets"] == [late.id]
-    (noted,) = [one["note"] for one in store.maintain(older_than=timedelta(0)) if one["note"]]
+    (noted,) = [report["note"] for report in store.maintain(older_than=timedelta(0)) if report["note"]]
     assert "files of its current snapshot are missing" in noted
     assert "featurestore doctor --repair" in noted
     assert second in tables.load(store.catalog, names[0]).snapshot_ids, "upkeep keeps what there is to go back to"
 
     assert store.repair() == [told]
     assert tables.load(store.catalog, names[0]).snapshot_id == second
-    assert [one["missing"] for one in store.repair(dry_run=True)] == [0], "the pinned snapshot stays, and its training set is named"
+    assert [report["missing"] for report in store.repair(dry_run=True)] == [0], "the pinned snapshot stays, and its training set is named"
     store.materialize(end="2026-01-08")
     assert {name: rows(store, name) for name in names} == whole
     assert store.online_features("service", [{"k": 1}]).rows == online

@@ -43,9 +43,9 @@ def test_a_database_that_is_away_is_told_by_every_verb(request: pytest.FixtureRe
             store.materialize(end="2026-01-05")
             away(store.catalog.engine, reached, tmp_path / "home")  # type: ignore[attr-defined]
             for name, verb in ASKED.items():
-                for one in (store, later):
+                for opened in (store, later):
                     with pytest.raises(FeatureStoreError) as caught:
-                        verb(one)
+                        verb(opened)
                     assert isinstance(caught.value, NotReady), name
                     assert "check that it runs, and the setting catalog" in caught.value.message, name
             found = store.check()

@@ -106,7 +106,9 @@ NUMBERS = st.integers(-3, 3) | st.integers(-(2**31), 2**31)
     )
 )
 def test_online_and_offline_are_the_same_to_the_bit(store: FeatureStore, requests: list[dict[str, Any]]) -> None:
-    both(store, [{**one, "x": one["x"] % 1e6, "y": one["y"]} if math.isfinite(one["x"]) else one for one in requests])
+    both(
+        store, [{**request, "x": request["x"] % 1e6, "y": request["y"]} if math.isfinite(request["x"]) else request for request in requests]
+    )
 
 
 @pytest.mark.parametrize("sql", ["upper(v)", "s + interval 1 day", "date_trunc('day', v)", "{'a': v}"])
@@ -159,11 +161,11 @@ def test_the_last_values_that_a_table_holds_are_none_beyond(store: FeatureStore)
         "wide": "v - v - 99999999999999999999999999999999999999::HUGEINT",
     }
     store.apply([FeatureService("ends", features=[VIEW], derived=derived)])
-    wanted = [datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), date(1, 1, 1), [date(9999, 12, 31), None], None, -(10**38) + 1]
+    expected = [datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), date(1, 1, 1), [date(9999, 12, 31), None], None, -(10**38) + 1]
     found = store.online_features("ends", [{"k": 1}])
     online = dict(zip(found.features, found.rows[0], strict=True))
     (offline,) = store.point_in_time("ends", [{"k": 1, "now": AT}], timestamp="now").to_pylist()
-    assert [online[name] for name in derived] == [offline[name] for name in derived] == wanted
+    assert [online[name] for name in derived] == [offline[name] for name in derived] == expected
 
 
 def test_what_a_training_set_would_hold_as_another_number_is_refused_when_it_is_planned(store: FeatureStore) -> None:

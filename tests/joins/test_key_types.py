@@ -74,8 +74,8 @@ def life(store: FeatureStore, kind: pa.DataType, key: Callable[[int], Any], keys
         {field: value for field, value in row.items() if field not in ("k", "part")}
         for row in store.point_in_time(name, spine, "at").to_pylist()
     ]
-    wanted = [{field: value for field, value in row.items() if field in keys} for row in spine.to_pylist()]
-    online = store.online_features(name, wanted)
+    expected = [{field: value for field, value in row.items() if field in keys} for row in spine.to_pylist()]
+    online = store.online_features(name, expected)
     return [counted, joined, online.rows, [list(found) for found in online.status.values()]]
 
 

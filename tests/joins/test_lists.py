@@ -44,13 +44,13 @@ def test_lists_in_a_row_view(tmp_path: Path) -> None:
         view = FeatureView("v", entity=Entity("e", keys="k"), source=source, features=list(TYPES))
         store.apply([FeatureService("svc", features=[view])])
         store.materialize()
-        wanted = {name: values for name, (_, values) in TYPES.items()}
+        expected = {name: values for name, (_, values) in TYPES.items()}
         made = store.training_set("svc", [{"k": 1, "t": "2026-03-02"}], "t").to_arrow().select(list(TYPES)).to_pylist()
-        assert made == [wanted]
+        assert made == [expected]
         assert math.copysign(1, made[0]["doubles"][0]) == -1
         online = store.online_features("svc", [{"k": 1}])
-        assert dict(zip(online.features, online.rows[0], strict=True)) == wanted
-        assert online.to_arrow().to_pylist() == [wanted]
+        assert dict(zip(online.features, online.rows[0], strict=True)) == expected
+        assert online.to_arrow().to_pylist() == [expected]
 
 
 def test_the_last_decimals(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_zeros_keep_their_signs_in_every_plan(tmp_path: Path, created: str | Non
     )
     if created is None:
         source_rows = source_rows.filter(pa.array([True, False, True, True, True]))
-    wanted = [(-0.0, -0.0, [-0.0, 0.0, None]), (-0.0, -0.0, [-0.0]), (0.0, 0.0, [0.0])]
+    expected = [(-0.0, -0.0, [-0.0, 0.0, None]), (-0.0, -0.0, [-0.0]), (0.0, 0.0, [0.0])]
     with FeatureStore(settings=Settings(home=tmp_path)) as store:
         table = load_source(store, "raw.z", source_rows)
         source = Source("z", table="raw.z", timestamp="at", created=created)
@@ -98,7 +98,7 @@ def test_zeros_keep_their_signs_in_every_plan(tmp_path: Path, created: str | Non
         store.materialize()
         for corrections in (1, 0):
             found = store.online_features("svc", [{"k": key} for key in (1, 2, 3)]).rows
-            assert repr(found) == repr(tuple(wanted))
+            assert repr(found) == repr(tuple(expected))
             plan = store.backend.service_plan("svc")
             for known in ("now", "then"):
                 for many in (1, 100):
@@ -109,14 +109,14 @@ def test_zeros_keep_their_signs_in_every_plan(tmp_path: Path, created: str | Non
                         with store._runtime.engine.session() as session:
                             joined = join(session, plan, spine_in_memory(rows, plan), pin(store._runtime, plan), known, room=room)
                             said = [tuple(row[name] for name in ("x", "f", "xs")) for batch in joined.batches for row in batch.to_pylist()]
-                        assert repr(said) == repr(wanted * many), (known, many, room)
+                        assert repr(said) == repr(expected * many), (known, many, room)
             # A change of sign alone is a change, and so is a row that goes.
             table.overwrite(
                 pa.concat_tables([source_rows.slice(0, source_rows.num_rows - 1), flip_zeros(source_rows.slice(source_rows.num_rows - 1))])
             )
             (run,) = store.materialize()
             assert run.corrections == corrections
-            wanted[2] = (-0.0, -0.0, [-0.0])
+            expected[2] = (-0.0, -0.0, [-0.0])
 
 
 def flip_zeros(rows: pa.Table) -> pa.Table:

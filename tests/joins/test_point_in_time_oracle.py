@@ -106,8 +106,8 @@ def test_the_join_equals_brute_force(
     facts = [{"k1": row["key"][0], "k2": row["key"][1], **row} for row in [*rows, *later]]
     limit = TTL if ttl else None
     for row, found in zip(spine, result.to_pylist(), strict=True):
-        wanted = oracle.as_of(facts, row["key"], ["k1", "k2"], row["t"], ttl=limit, known=known, features=["x", "y"])
-        assert (found["x"], found["y"]) == ((wanted["x"], wanted["y"]) if wanted else (None, None))
+        expected = oracle.as_of(facts, row["key"], ["k1", "k2"], row["t"], ttl=limit, known=known, features=["x", "y"])
+        assert (found["x"], found["y"]) == ((expected["x"], expected["y"]) if expected else (None, None))
 
 
 @pytest.mark.slow
@@ -131,8 +131,8 @@ def test_a_source_without_a_created_column_is_known_since_the_run(
     then = store.point_in_time(f"view_{number}_service", asked, "t", known="then").to_pylist()
     facts = [{"k1": row["key"][0], "k2": row["key"][1], **row, "ct": None} for row in rows]
     for row, found in zip(spine, now, strict=True):
-        wanted = oracle.as_of(facts, row["key"], ["k1", "k2"], row["t"], ttl=None, known="now", features=["x", "y"])
-        assert (found["x"], found["y"]) == ((wanted["x"], wanted["y"]) if wanted else (None, None))
+        expected = oracle.as_of(facts, row["key"], ["k1", "k2"], row["t"], ttl=None, known="now", features=["x", "y"])
+        assert (found["x"], found["y"]) == ((expected["x"], expected["y"]) if expected else (None, None))
     assert all(row["x"] is None and row["y"] is None for row in then)
 
 

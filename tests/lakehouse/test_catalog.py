@@ -91,8 +91,8 @@ def test_a_postgres_that_hangs_is_told_in_time(tmp_path: Path, postgres_address:
 @pytest.mark.parametrize(
     "driver, wanted", [("psycopg2", r"'featurestore\[postgres\]'"), ("psycopg", "psycopg"), ("pg8000", "pg8000")], ids=str
 )
-def test_a_driver_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, driver: str, wanted: str) -> None:
+def test_a_driver_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, driver: str, expected: str) -> None:
     monkeypatch.setitem(sys.modules, driver, None)
     settings = Settings(home=tmp_path, catalog={"type": "sql", "uri": f"postgresql+{driver}://me@127.0.0.1:1/d"})
-    with pytest.raises(MissingExtra, match=rf"needs the package {driver}, which is not installed here: pip install {wanted}$"):
+    with pytest.raises(MissingExtra, match=rf"needs the package {driver}, which is not installed here: pip install {expected}$"):
         open_catalog(settings)

@@ -27,31 +27,31 @@ def test_a_table_goes_with_its_folder(catalog: Catalog) -> None:
     table, other = make_table(catalog, "shop.orders"), make_table(catalog, "shop.orders_2")
     (folder(table) / "data" / "left-by-a-dead-writer.parquet").write_bytes(b"x" * 10)
     files = [path for path in folder(table).rglob("*") if path.is_file()]
-    wanted = dropping.identity_of(table)
-    assert dropping.folder_contents(catalog, wanted) == dropping.FolderContents(len(files), sum(path.stat().st_size for path in files))
-    assert dropping.drop_table(catalog, "shop.orders", wanted).files == len(files)
+    expected = dropping.identity_of(table)
+    assert dropping.folder_contents(catalog, expected) == dropping.FolderContents(len(files), sum(path.stat().st_size for path in files))
+    assert dropping.drop_table(catalog, "shop.orders", expected).files == len(files)
     assert not folder(table).exists()
-    assert dropping.find_same_table(catalog, "shop.orders", wanted) is None
-    assert dropping.drop_table(catalog, "shop.orders", wanted) == dropping.FolderContents(0, 0), "again: there is nothing left to do"
+    assert dropping.find_same_table(catalog, "shop.orders", expected) is None
+    assert dropping.drop_table(catalog, "shop.orders", expected) == dropping.FolderContents(0, 0), "again: there is nothing left to do"
     assert catalog.load_table("shop.orders_2").scan().to_arrow() == ROWS
     assert folder(other).exists()
 
 
 def test_what_is_left_of_a_dropped_one_goes(catalog: Catalog) -> None:
     table = make_table(catalog, "shop.orders")
-    wanted = dropping.identity_of(table)
+    expected = dropping.identity_of(table)
     catalog.drop_table("shop.orders")
-    assert dropping.folder_contents(catalog, wanted).files > 0
-    assert dropping.drop_table(catalog, "shop.orders", wanted).files > 0
+    assert dropping.folder_contents(catalog, expected).files > 0
+    assert dropping.drop_table(catalog, "shop.orders", expected).files > 0
     assert not folder(table).exists()
 
 
 def test_a_new_table_of_the_old_name_stays(catalog: Catalog) -> None:
-    wanted = dropping.identity_of(make_table(catalog, "shop.orders"))
+    expected = dropping.identity_of(make_table(catalog, "shop.orders"))
     catalog.drop_table("shop.orders")
     table = make_table(catalog, "shop.orders")
-    assert table.iceberg.location() == wanted.location
-    assert dropping.drop_table(catalog, "shop.orders", wanted) == dropping.FolderContents(0, 0)
+    assert table.iceberg.location() == expected.location
+    assert dropping.drop_table(catalog, "shop.orders", expected) == dropping.FolderContents(0, 0)
     assert catalog.load_table("shop.orders").scan().to_arrow() == ROWS
 
 

@@ -86,11 +86,11 @@ def test_what_an_incremental_reader_needs_is_kept(catalog: Catalog) -> None:
 def test_files_that_are_wanted_stay_and_emptied_folders_go(catalog: Catalog) -> None:
     table, _ = snapshots(catalog, 1)
     chunk = [orphan(table, f"data/run-0/month={month}/{name}.parquet") for month in (1, 2) for name in "ab"]
-    held, when = str(chunk[0]), datetime(2026, 1, 2, tzinfo=UTC)
+    kept_file, when = str(chunk[0]), datetime(2026, 1, 2, tzinfo=UTC)
     os.utime(chunk[0], (when.timestamp(), when.timestamp()))
-    assert maintenance.last_changed(table, [held, f"{held}.lost"]) == when
-    assert maintenance.last_changed(table, [f"{held}.lost"]) is None
-    tables.set_properties(table, {"ready": held})
+    assert maintenance.last_changed(table, [kept_file, f"{kept_file}.lost"]) == when
+    assert maintenance.last_changed(table, [f"{kept_file}.lost"]) is None
+    tables.set_properties(table, {"ready": kept_file})
     swept = maintenance.remove_orphan_files(table, soon(), wanted=lambda properties: [properties["ready"]])
     assert swept == RemovedFiles(3, 30)
     data = Path(table.iceberg.location()) / "data"
@@ -126,11 +126,11 @@ def test_sweep_takes_orphans_and_expired_files_alone(both: Catalog) -> None:
     orphan(table, "metadata/snap-lost.avro", 10)
     other = [orphan(table, "metadata/version-hint.text"), orphan(table, "notes.parquet"), orphan(table, "data/readme.md")]
     before = files(table), files(table, "metadata")
-    wanted = maintenance.remove_orphan_files(table, soon(), dry_run=True)
+    expected = maintenance.remove_orphan_files(table, soon(), dry_run=True)
     assert (files(table), files(table, "metadata")) == before
-    assert maintenance.remove_orphan_files(table, soon(), dry_run=False) == wanted
-    assert wanted.files >= 5  # with the expired data file and its manifest and manifest list
-    assert wanted.bytes > 1020
+    assert maintenance.remove_orphan_files(table, soon(), dry_run=False) == expected
+    assert expected.files >= 5  # with the expired data file and its manifest and manifest list
+    assert expected.bytes > 1020
     assert len(files(table)) == 2 + 1
     assert all(path.exists() for path in other)
     assert [keys(table, snapshot) for snapshot in made[1:]] == [[1], [2]]

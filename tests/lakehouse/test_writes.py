@@ -108,15 +108,15 @@ def _unwritten(folder: Path) -> Table:
 def test_rows_are_streamed(catalog: Catalog) -> None:
     table = tables.create(catalog, "features.f", pa.schema([("x", pa.float64())]))
     batch = pa.record_batch({"x": pa.array(range(100_000), pa.float64())})
-    held: list[int] = []
+    in_memory: list[int] = []
 
     def batches() -> Iterator[pa.RecordBatch]:
         for _ in range(40):
-            held.append(pa.total_allocated_bytes())
+            in_memory.append(pa.total_allocated_bytes())
             yield batch
 
     writes.append(table, pa.RecordBatchReader.from_batches(batch.schema, batches()), summary={})
-    assert max(held) - held[0] < 10 * batch.nbytes
+    assert max(in_memory) - in_memory[0] < 10 * batch.nbytes
     assert table.iceberg.scan().count() == 4_000_000
 
 

@@ -56,7 +56,7 @@ def test_equal_questions_are_asked_once() -> None:
         waiting = [pool.submit(known.get, "a") for _ in range(8)]
         assert service.asked.acquire(timeout=30)
         service.open.set()
-        assert {one.result(30) for one in waiting} == {"a 1"}
+        assert {request.result(30) for request in waiting} == {"a 1"}
     assert service.questions == ["a"]
 
 

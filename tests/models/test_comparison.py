@@ -96,8 +96,12 @@ def late_rows_are_told_as_corrections(store: FeatureStore) -> None:
 
 def a_change_of_definition_is_told_with_its_difference(store: FeatureStore) -> None:
     found = store.compare("models:/compared/3", "models:/compared@champion")
-    assert next((one.get("view") or one["derived"], one["from"], one["to"]) for one in found["definitions"]) == ("customer_orders", 1, 2)
-    assert {one.get("view") or one["derived"] for one in found["definitions"]} == {"customer_orders", "basket_vs_spend"}
+    assert next((change.get("view") or change["derived"], change["from"], change["to"]) for change in found["definitions"]) == (
+        "customer_orders",
+        1,
+        2,
+    )
+    assert {change.get("view") or change["derived"] for change in found["definitions"]} == {"customer_orders", "basket_vs_spend"}
     assert found["features"]["gone"] == ["o_orders_30d", "o_spend_30d"]
     assert found["features"]["added"] == ["o_orders_60d", "o_spend_60d"]
     assert found["features"]["common"]["o_mean"]["because"] == ["definition: customer_orders_v1 became customer_orders_v2"]

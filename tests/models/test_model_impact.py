@@ -18,7 +18,7 @@ def test_a_column_leads_to_models_and_their_predictions(world: World, logged: An
     affected = {(model.model, model.version): dict(model.features) for model in found.models}
     assert affected["churn", "1"] == affected["depending", version]
     assert affected["churn", "1"] == {"o_spend_30d": "direct", "o_mean": "direct", "basket_vs_spend": "direct"}
-    assert [(one.table, one.version, one.rows) for one in found.predictions if one.model == "depending"] == [
-        ("inference.depending", version, 5)
-    ]
+    assert [
+        (prediction.table, prediction.version, prediction.rows) for prediction in found.predictions if prediction.model == "depending"
+    ] == [("inference.depending", version, 5)]
     assert world.store.impact("shop.profiles", "vat").predictions == found.predictions

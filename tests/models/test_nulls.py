@@ -132,9 +132,9 @@ def test_what_people_train_with_answers_as_by_itself(trained: tuple[FeatureStore
     assert [str(rows[name].dtype) for name in INPUTS] == ["Int64", "boolean", "Int64", "float64"]
     fitted = model.fit(rows[INPUTS], rows["label"])
     info = models.log_model(fitted, training_set=made, name="fitted", store=store)
-    wanted = fitted.predict(rows[INPUTS][:2]).tolist()
-    assert models.score(info.model_uri, spine(), at="training", store=store)["prediction"].tolist() == wanted
-    assert np.asarray(mlflow.pyfunc.load_model(info.model_uri).predict(spine().drop(columns="now"))).tolist() == wanted
+    expected = fitted.predict(rows[INPUTS][:2]).tolist()
+    assert models.score(info.model_uri, spine(), at="training", store=store)["prediction"].tolist() == expected
+    assert np.asarray(mlflow.pyfunc.load_model(info.model_uri).predict(spine().drop(columns="now"))).tolist() == expected
 
 
 def column(kind: str, values: Any, *, seen: bool = False, nullable: bool = True) -> tuple[str, list[Any]]:

@@ -107,12 +107,12 @@ def test_what_a_boosters_mlmodel_may_say(folder: Path) -> None:
 
 def archives() -> Iterator[tuple[str, bytes]]:
     """Files that hold a pickle, by names that they may have."""
-    held = pickle.dumps(Harm(Path("/nowhere")))
+    pickled = pickle.dumps(Harm(Path("/nowhere")))
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
-        archive.writestr("data.pkl", held)
-    yield from [("model.pkl", held), ("model.json", held), ("model.pth", stream.getvalue()), ("model.skops", stream.getvalue())]
-    yield from [("model.txt", stream.getvalue()), ("deep/model.joblib", b"x"), ("code/evil.py", b""), ("model", held), ("x.PKL", b"")]
+        archive.writestr("data.pkl", pickled)
+    yield from [("model.pkl", pickled), ("model.json", pickled), ("model.pth", stream.getvalue()), ("model.skops", stream.getvalue())]
+    yield from [("model.txt", stream.getvalue()), ("deep/model.joblib", b"x"), ("code/evil.py", b""), ("model", pickled), ("x.PKL", b"")]
 
 
 @pytest.mark.parametrize("name, content", list(archives()))

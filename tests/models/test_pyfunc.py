@@ -42,8 +42,8 @@ def test_from_keys_alone_it_says_what_the_native_model_says_of_the_features(worl
 def test_a_feature_sent_goes_before_and_into_the_derived_ones(world: World, probabilities: str) -> None:
     loaded = mlflow.pyfunc.load_model(probabilities)
     sent = keys(3, 4)
-    wanted = expected_predictions(world, sent, o_spend_30d=5.0, basket_vs_spend=2.0)
-    assert (loaded.predict(sent.assign(o_spend_30d=5)) == wanted).all()
+    expected = expected_predictions(world, sent, o_spend_30d=5.0, basket_vs_spend=2.0)
+    assert (loaded.predict(sent.assign(o_spend_30d=5)) == expected).all()
     assert (
         loaded.predict(sent.assign(o_spend_30d=5.0, basket_vs_spend=7.0))
         == expected_predictions(world, sent, o_spend_30d=5.0, basket_vs_spend=7.0)

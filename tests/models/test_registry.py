@@ -36,7 +36,7 @@ def test_a_snapshot_leads_to_the_models(world: World, logged: Any) -> None:
     table, snapshot = "features.customer_orders_v1", world.training_set.snapshots["customer_orders_v1"]
     found = models.trained_on(table=table, snapshot_id=snapshot, store=world.store)
     assert found == models.trained_on(table="customer_orders_v1", snapshot_id=str(snapshot))
-    mine = next(one for one in found if one["model"] == "churn" and one["version"] == "1")
+    mine = next(model for model in found if model["model"] == "churn" and model["version"] == "1")
     assert mine["model_id"] == logged.model_id
     assert mine["training_set"] == world.training_set.id
     assert mine["model_uri"] == mine.model_uri == "models:/churn/1"
@@ -52,7 +52,7 @@ def test_copies_are_found_and_deleted_versions_not(world: World) -> None:
     snapshot = world.training_set.snapshots["customer_profile_v1"]
 
     def names() -> set[str]:
-        return {one["model"] for one in models.trained_on("customer_profile_v1", snapshot) if one["version"]}
+        return {model["model"] for model in models.trained_on("customer_profile_v1", snapshot) if model["version"]}
 
     assert {"origin", "copy", "later"} <= names()
     client.delete_model_version("later", "1")
@@ -64,7 +64,7 @@ def test_every_event_is_recorded_newest_first(world: World) -> None:
     models.set_alias("audited", "champion", 1, approver="her", store=world.store)
     snapshot = world.training_set.snapshots["customer_orders_v1"]
     found = models.trained_on("customer_orders_v1", snapshot, store=world.store)
-    assert [one["aliases"] for one in found if one["model"] == "audited"] == [["champion"]]
+    assert [model["aliases"] for model in found if model["model"] == "audited"] == [["champion"]]
     models.set_alias("audited", "champion", None, approver="him", store=world.store)
     parts = Runtime(world.store.settings)
     events = [event for event in audit.list_events(parts) if event["model"] == "audited" or event["event"] == "logged"][:4]

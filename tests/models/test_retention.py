@@ -17,7 +17,7 @@ pytestmark = VENDOR_WARNINGS
 
 
 def reasons_by_snapshot(made: World, table: str) -> dict[int, tuple[str, ...]]:
-    return {one.snapshot_id: one.by for one in made.store.explain_retention() if one.table == table}
+    return {retained.snapshot_id: retained.by for retained in made.store.explain_retention() if retained.table == table}
 
 
 @pytest.mark.slow

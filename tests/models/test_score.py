@@ -25,11 +25,11 @@ pytestmark = VENDOR_WARNINGS
 
 def test_at_training_the_rows_are_those_of_the_training_set(world: World, logged: Any) -> None:
     scored = models.score(logged.model_uri, worlds.spine(label=False), at="training")
-    held = world.training_set.to_arrow()
+    stored = world.training_set.to_arrow()
     features = [name for name in world.inputs if name != "basket"]
     assert scored.schema.names == ["customer_id", "basket", "asked_at", "t", *features, "prediction"]
-    assert all(scored.column(name).to_pylist() == held.column(name).to_pylist() for name in features)
-    rows = held.to_pandas()[world.inputs].astype("float64")
+    assert all(scored.column(name).to_pylist() == stored.column(name).to_pylist() for name in features)
+    rows = stored.to_pandas()[world.inputs].astype("float64")
     assert scored.column("prediction").to_pylist() == world.model.predict(rows).tolist()
 
 
@@ -41,8 +41,8 @@ def test_without_at_features_are_as_of_each_row(world: World, logged: Any) -> No
 @pytest.mark.parametrize("at", [worlds.START + timedelta(days=40), "2026-02-10T00:00:00Z"])
 def test_at_a_time_the_spine_needs_none(world: World, logged: Any, at: datetime | str) -> None:
     scored = models.score(logged.model_uri, keys(3, 4, UNKNOWN), at=at)
-    wanted = world.store.point_in_time(world.training_set.plan, keys(3, 4, UNKNOWN).assign(t=worlds.START + timedelta(days=40)), "t")
-    assert list(scored["o_spend_30d"].dropna()) == [value for value in wanted.column("o_spend_30d").to_pylist() if value is not None]
+    expected = world.store.point_in_time(world.training_set.plan, keys(3, 4, UNKNOWN).assign(t=worlds.START + timedelta(days=40)), "t")
+    assert list(scored["o_spend_30d"].dropna()) == [value for value in expected.column("o_spend_30d").to_pylist() if value is not None]
     assert "as_of" not in scored
 
 
@@ -57,7 +57,7 @@ def test_online_and_as_of_now_agree(logged: Any) -> None:
 def test_a_frame_comes_back_as_it_came(logged: Any, tmp_path: Any) -> None:
     spine = worlds.spine(10, label=False)
     pq.write_table(spine, tmp_path / "spine.parquet")
-    wanted = models.score(logged.model_uri, spine)
+    expected = models.score(logged.model_uri, spine)
     forms: list[tuple[Any, Any]] = [
         (spine.to_pandas(), pd.DataFrame),
         (pl.from_arrow(spine), pl.DataFrame),
@@ -66,7 +66,7 @@ def test_a_frame_comes_back_as_it_came(logged: Any, tmp_path: Any) -> None:
     for given, kind in forms:
         scored = models.score(logged.model_uri, given)
         assert isinstance(scored, kind)
-        assert list(scored["prediction"].to_pylist() if kind is pa.Table else scored["prediction"]) == wanted["prediction"].to_pylist()
+        assert list(scored["prediction"].to_pylist() if kind is pa.Table else scored["prediction"]) == expected["prediction"].to_pylist()
     in_sql = models.score(logged.model_uri, "SELECT customer_id, 1.5 AS basket, ordered_at AS t, ordered_at AS asked_at FROM shop.orders")
     assert in_sql.num_rows == 600
 

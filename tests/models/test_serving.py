@@ -39,8 +39,8 @@ def served(world: World) -> str:
 @pytest.mark.slow
 def test_it_says_what_the_pyfunc_says(world: World, served: str) -> None:
     answer = LoadedModels(world.store).get(served, version=2).predict([RECORD, {**RECORD, "customer_id": UNKNOWN}])
-    wanted = mlflow.pyfunc.load_model("models:/served/2").predict(keys(3, UNKNOWN))
-    assert answer.predictions == wanted.tolist()
+    expected = mlflow.pyfunc.load_model("models:/served/2").predict(keys(3, UNKNOWN))
+    assert answer.predictions == expected.tolist()
     assert (answer.model, answer.version) == ("served", "2")
     assert answer.snapshots == world.training_set.snapshots
     assert answer.to_dict()["snapshots"] == {table: str(snapshot) for table, snapshot in world.training_set.snapshots.items()}
@@ -54,10 +54,10 @@ def test_features_sent_go_before(world: World, served: str) -> None:
 
 
 def test_version_alias_or_the_approved_one(world: World, served: str) -> None:
-    held = LoadedModels(world.store)
-    assert held.get(served) is held.get(served, alias="champion")
-    assert held.get(served, version=1).version == held.get(served, alias="champion").version == "1"
-    assert held.get(served, version="1") is held.get(served, alias="champion")
+    loaded_models = LoadedModels(world.store)
+    assert loaded_models.get(served) is loaded_models.get(served, alias="champion")
+    assert loaded_models.get(served, version=1).version == loaded_models.get(served, alias="champion").version == "1"
+    assert loaded_models.get(served, version="1") is loaded_models.get(served, alias="champion")
 
 
 def test_without_an_approved_version_only_a_single_one_predicts(world: World) -> None:
@@ -74,50 +74,50 @@ def test_without_an_approved_version_only_a_single_one_predicts(world: World) ->
 
 def test_a_moved_alias_is_seen_after_a_while(world: World, served: str) -> None:
     clock = Clock()
-    held = LoadedModels(world.store, seconds=5, clock=clock)
-    assert held.get(served, alias="champion").version == "1"
+    loaded_models = LoadedModels(world.store, seconds=5, clock=clock)
+    assert loaded_models.get(served, alias="champion").version == "1"
     models.set_alias(served, "champion", 2, approver="him", store=world.store)
     clock.now = 4
-    assert held.get(served, alias="champion").version == "1"
+    assert loaded_models.get(served, alias="champion").version == "1"
     clock.now = 6
-    assert held.get(served, alias="champion").version == "2"
+    assert loaded_models.get(served, alias="champion").version == "2"
     models.set_alias(served, "champion", 1, store=world.store)
 
 
 def test_a_model_in_memory_needs_no_mlflow(world: World, served: str, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    held = LoadedModels(world.store, clock=clock)
-    newest, first = held.get(served, version=2), held.get(served)
+    loaded_models = LoadedModels(world.store, clock=clock)
+    newest, first = loaded_models.get(served, version=2), loaded_models.get(served)
 
     def refuse(*_: Any, **__: Any) -> None:
         raise mlflow.exceptions.MlflowException("connection refused")
 
     monkeypatch.setattr(mlflow.MlflowClient, "get_registered_model", refuse)
     clock.now = 100
-    assert held.get(served, version=2) is newest
-    assert held.get(served) is held.get(served, alias="champion") is first
-    assert held.find_loaded(served) is first
+    assert loaded_models.get(served, version=2) is newest
+    assert loaded_models.get(served) is loaded_models.get(served, alias="champion") is first
+    assert loaded_models.find_loaded(served) is first
     with pytest.raises(NotReady, match="did not respond to a request for model served: connection refused"):
         LoadedModels(world.store).get(served)
 
 
 def test_the_one_unused_for_longest_goes_first(world: World, served: str) -> None:
-    held = LoadedModels(world.store, limit=1)
-    first = held.get(served, version=1)
-    held.get(served, version=2)
-    assert held.get(served, version=1) is not first
+    loaded_models = LoadedModels(world.store, limit=1)
+    first = loaded_models.get(served, version=1)
+    loaded_models.get(served, version=2)
+    assert loaded_models.get(served, version=1) is not first
 
 
 def test_what_is_not_there_is_named(world: World, served: str) -> None:
-    held = LoadedModels(world.store)
+    loaded_models = LoadedModels(world.store)
     with pytest.raises(NotFound, match=r"no model 'serve'.*did you mean 'served'"):
-        held.get("serve")
+        loaded_models.get("serve")
     with pytest.raises(NotFound, match="no version '7' in model served; known: '1', '2'"):
-        held.get(served, version=7)
+        loaded_models.get(served, version=7)
     with pytest.raises(NotFound, match="no alias 'champ' in model served; did you mean 'champion'"):
-        held.get(served, alias="champ")
+        loaded_models.get(served, alias="champ")
     with pytest.raises(RequestError, match="not both"):
-        held.get(served, version=1, alias="champion")
+        loaded_models.get(served, version=1, alias="champion")
 
 
 def test_what_is_wrong_in_a_record_is_named(world: World, served: str) -> None:
@@ -142,10 +142,10 @@ def test_a_model_without_a_stamp_is_refused(world: World) -> None:
 
 
 def test_many_threads_get_one_model(world: World, served: str) -> None:
-    held = LoadedModels(world.store)
+    loaded_models = LoadedModels(world.store)
 
     def ask(customer: int) -> Any:
-        model = held.get(served)
+        model = loaded_models.get(served)
         return model, model.predict([{**RECORD, "customer_id": customer}]).predictions
 
     with ThreadPoolExecutor(4) as threads:

@@ -39,12 +39,12 @@ def numbers_in(read: Read) -> set[int | None]:
 def watch(url: str, keys: int, started: Event, stop: Event, results: Any) -> None:
     """Read tables "first" and "second" until told to stop, and report reads, rounds seen, and what was wrong."""
     store = open_small(url, readonly=True)
-    wanted = [(name, [(key,) for key in range(0, keys, keys // 50)]) for name in ("first", "second")]
+    expected = [(name, [(key,) for key in range(0, keys, keys // 50)]) for name in ("first", "second")]
     seen: set[int | None] = set()
     wrong: list[str] = []
     reads, latest = 0, 0
     while not stop.is_set() and not wrong:
-        first, second = (numbers_in(read) for read in store.read(wanted))
+        first, second = (numbers_in(read) for read in store.read(expected))
         reads += 1
         seen |= first | second
         if len(first) != 1 or len(second) != 1:

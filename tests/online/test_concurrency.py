@@ -62,11 +62,11 @@ def test_threads_read_while_another_publishes(url: str) -> None:
     publish_round(store, "v", 1, KEYS)
     stop = threading.Event()
     wrong: list[object] = []
-    wanted = [("v", [(key,) for key in range(0, KEYS, 100)])]
+    expected = [("v", [(key,) for key in range(0, KEYS, 100)])]
 
     def watch() -> None:
         while not stop.is_set():
-            [read] = store.read(wanted)
+            [read] = store.read(expected)
             if len(numbers_in(read)) != 1:
                 wrong.append(read)
 
@@ -106,7 +106,7 @@ def test_two_writers_take_turns(url: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("mode,when", [("upsert", "writing"), ("replace", "writing"), ("upsert", "halfway")])
 def test_a_writer_killed_in_the_middle_leaves_the_old_state(url: str, mode: str, when: str) -> None:
-    keys, wanted = 20_000, [("v", [(key,) for key in range(0, 20_000, 100)])]
+    keys, expected = 20_000, [("v", [(key,) for key in range(0, 20_000, 100)])]
     store = open_small(url)
     started = time.monotonic()
     publish_round(store, "v", 1, keys)
@@ -121,10 +121,10 @@ def test_a_writer_killed_in_the_middle_leaves_the_old_state(url: str, mode: str,
             pass
         child.kill()
         done = "done" in child.stdout.read()
-    for state in (reader.read(wanted), store.read(wanted)):
+    for state in (reader.read(expected), store.read(expected)):
         assert numbers_in(state[0]) in (({2},) if done else ({1}, {2}))
     publish_round(store, "v", 3, keys)
-    assert numbers_in(reader.read(wanted)[0]) == {3}
+    assert numbers_in(reader.read(expected)[0]) == {3}
     store.close()
     reader.close()
 

@@ -150,7 +150,7 @@ def test_tables_and_keys_do_not_run_into_each_other(store: OnlineStore) -> None:
     )
     store.publish("pairs", pairs, keys=["x", "y"], cursor=CURSOR)
     found = store.read([("a", [(1,), ("1",), (True,)]), ("a:b", [(1,)]), ("pairs", [("a", "bc"), ("ab", "c"), ("bc", "a")])])
-    assert [[row and row.feature_timestamp for row in one.rows] for one in found] == [[10, None, None], [10], [1, 2, None]]
+    assert [[row and row.feature_timestamp for row in each_read.rows] for each_read in found] == [[10, None, None], [10], [1, 2, None]]
     assert found[1].rows == [Row(10, 20, (6,))]
 
 

@@ -115,7 +115,7 @@ def test_an_online_answer_is_the_as_of_join_at_its_instant(store: FeatureStore) 
             types = {key: KEYS[key][0] for key in keys}
             columns = {key: pa.array([entity[key] for entity in entities], types[key]) for key in keys}
             spine = pa.table(
-                {**columns, "x": pa.array([one["x"] for one in request], pa.float64()), "t": pa.array([at] * len(entities), STAMP)}
+                {**columns, "x": pa.array([fields["x"] for fields in request], pa.float64()), "t": pa.array([at] * len(entities), STAMP)}
             )
             joined = store.point_in_time(name, spine, "t").select(list(online.features))
             expected = [list(row) for row in zip(*(column.to_pylist() for column in joined.columns), strict=True)]

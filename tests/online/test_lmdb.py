@@ -192,5 +192,5 @@ def values(store: OnlineStore, *keys: tuple[int]) -> list[int | None]:
 
 def forget_newest(transaction: lmdb.Transaction) -> None:
     """Make the header what was written before it said so."""
-    held = msgspec.msgpack.decode(bytes(transaction.get(b"\xfftt") or b""))
-    transaction.put(b"\xfftt", msgspec.msgpack.encode(held[:-1]))
+    header = msgspec.msgpack.decode(bytes(transaction.get(b"\xfftt") or b""))
+    transaction.put(b"\xfftt", msgspec.msgpack.encode(header[:-1]))

@@ -68,7 +68,7 @@ def test_what_was_lost_is_no_answer_and_is_filled_again(store: FeatureStore, emp
             online_values(store)
         assert caught.value.details["table"] == "v_v1"
         assert store.online_features("of_w", KEYS).status == {"w": ("NOT_FOUND",) * 4}
-    assert [one.published for one in store.materialize("v")] == [3]
+    assert [run.published for run in store.materialize("v")] == [3]
     assert online_values(store) == [1, 11, 21, None]
     store.materialize("w")
     assert store.online_features("of_w", KEYS).status == {"w": ("PRESENT",) * 3 + ("NOT_FOUND",)}
@@ -92,7 +92,7 @@ def test_what_is_emptied_between_look_and_write_is_filled_as_a_whole(
     store.materialize("v")
     assert len(looks) > 1
     assert online_values(store) == [1, 11, 21, 32]
-    assert [one.published for one in store.materialize("v")] == [0]
+    assert [run.published for run in store.materialize("v")] == [0]
 
 
 def test_a_publish_by_hand_fills_what_was_lost_and_with_full_what_has_holes(store: FeatureStore, empty: Callable[[], None]) -> None:
@@ -102,23 +102,23 @@ def test_a_publish_by_hand_fills_what_was_lost_and_with_full_what_has_holes(stor
     assert online_values(store) == [1, 11, 21, None]
     assert store._runtime.online.cursor("w_v1") is None, "a table without a run is no table without rows"
     online = store._runtime.online
-    held = online.cursor("v_v1")
-    assert held is not None
+    cursor = online.cursor("v_v1")
+    assert cursor is not None
     lost = pa.table({"k": pa.array([1], pa.int64())})
     none = rows(0).slice(0, 0).rename_columns(["k", "feature_timestamp", "x"]).add_column(2, "created_timestamp", pa.array([], STAMP))
-    online.publish("v_v1", none, keys=["k"], cursor=held, removed=lost)
+    online.publish("v_v1", none, keys=["k"], cursor=cursor, removed=lost)
     assert online_values(store) == [1, None, 21, None]
     assert rows_of(store.publish()) == {"v_v1": 0, "w_v1": 0}
     assert online_values(store) == [1, None, 21, None]
     assert rows_of(store.publish(["v", "w"], full=True)) == {"v_v1": 3, "w_v1": 0}
     assert online_values(store) == [1, 11, 21, None]
-    assert online.cursor("v_v1") == held
+    assert online.cursor("v_v1") == cursor
     with pytest.raises(NotFound, match="did you mean 'v'"):
         store.publish("vv")
 
 
 def rows_of(done: list[Publication]) -> dict[str, int]:
-    return {one.table: one.rows for one in done}
+    return {publication.table: publication.rows for publication in done}
 
 
 def test_of_two_publishers_the_one_that_looked_first_does_not_set_back_the_other(

@@ -49,24 +49,24 @@ def _part_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 @given(steps=STEPS)
 def test_a_store_holds_what_a_dict_holds(store: OnlineStore, steps: list[tuple[str, list[tuple[Any, ...]], list[int | None]]]) -> None:
     name, model = next(NAMES), Model()
-    held: Cursor | None = None
+    cursor: Cursor | None = None
     for number, (action, rows, keys) in enumerate(steps):
         if action == "drop":
             store.drop(name)
-            model, held = {}, None
+            model, cursor = {}, None
         else:
-            held = Cursor(number, None)
+            cursor = Cursor(number, None)
             model = {} if action == "replace" else model
             removed = pa.table({"customer_id": pa.array(keys, pa.int64())}) if action == "remove" else None
             for key in keys if action == "remove" else ():
                 model.pop(key, None)  # type: ignore[arg-type]
             before = dict(model)
             bring_in(model, rows)
-            written = store.publish(name, table(rows), keys=["customer_id"], cursor=held, replace=action == "replace", removed=removed)
+            written = store.publish(name, table(rows), keys=["customer_id"], cursor=cursor, replace=action == "replace", removed=removed)
             assert written >= sum(before.get(key) != row for key, row in model.items())
         [found] = store.read([(name, [(key,) for key in range(-1, 3)])])
         assert found.rows == [model.get(key) for key in range(-1, 3)]
-        assert found.cursor == held
+        assert found.cursor == cursor
 
 
 @pytest.mark.slow

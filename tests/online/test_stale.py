@@ -108,7 +108,9 @@ def test_a_training_set_warns_of_times_at_which_lookups_would_be_stale(store: Fe
     warnings = store.training_set("value", spine, timestamp="seen", name="late").manifest["warnings"]
     assert [warning for warning in warnings if "view v_value is STALE for rows after" in warning]
     early = spine.set_column(1, "seen", pa.array([NOW - timedelta(hours=2)], STAMP))
-    assert not [one for one in store.training_set("value", early, timestamp="seen", name="early").manifest["warnings"] if "STALE" in one]
+    assert not [
+        warning for warning in store.training_set("value", early, timestamp="seen", name="early").manifest["warnings"] if "STALE" in warning
+    ]
 
 
 @pytest.mark.parametrize(

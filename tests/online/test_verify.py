@@ -56,7 +56,7 @@ ENTITIES = {"v": ["k"], "by_name": ["name"], "by_long": ["long_name"], "by_all":
 
 
 def column(kind: pa.DataType, values: list[Any]) -> pa.Array:
-    return pa.array([one.bytes for one in values], pa.binary(16)).cast(kind) if kind == pa.uuid() else pa.array(values, kind)
+    return pa.array([value.bytes for value in values], pa.binary(16)).cast(kind) if kind == pa.uuid() else pa.array(values, kind)
 
 
 def rows(number: int = COUNT) -> pa.Table:
@@ -132,7 +132,10 @@ class Raw:
 
 def by_table(found: list[OnlineComparison]) -> dict[str, tuple[int, int, int, int]]:
     """Rows compared, missing, changed, extra."""
-    return {one["table"].removesuffix("_v1"): (one["rows"], one["missing"], one["changed"], one["extra"]) for one in found}
+    return {
+        comparison["table"].removesuffix("_v1"): (comparison["rows"], comparison["missing"], comparison["changed"], comparison["extra"])
+        for comparison in found
+    }
 
 
 SOUND = (COUNT + 1, 0, 0, 0)
@@ -142,7 +145,7 @@ def test_every_type_is_equal_as_it_was_published(store: FeatureStore) -> None:
     store.materialize(list(ENTITIES))
     found = store.verify_online()
     assert by_table(found) == {**dict.fromkeys(ENTITIES, SOUND), "later": (0, 0, 0, 0)}
-    assert all(one["same"] and not one["differences"] for one in found)
+    assert all(comparison["same"] and not comparison["differences"] for comparison in found)
     assert by_table(store.verify_online("v", sample=3)) == {"v": (3, 0, 0, 0)}
     store.catalog.load_table("raw.s").append(rows(2))
     store.materialize("v")
@@ -195,14 +198,14 @@ def test_another_time_is_a_difference(store: FeatureStore, url: str) -> None:
     row = raw.row(1)
     raw.put(row[:7] + bytes([row[7] ^ 1]) + row[8:], 1)
     [found] = store.verify_online("v")
-    assert [(one["key"], one["feature"]) for one in found["differences"]] == [({"k": 1}, "feature_timestamp")]
+    assert [(comparison["key"], comparison["feature"]) for comparison in found["differences"]] == [({"k": 1}, "feature_timestamp")]
 
 
 def test_a_table_that_is_not_online_lacks_all_its_rows(store: FeatureStore) -> None:
     store._runtime.online.drop("v_v1")
     [found] = store.verify_online("v")
     assert by_table([found]) == {"v": (COUNT + 1, COUNT + 1, 0, 0)}
-    assert [one["what"] for one in found["differences"]] == ["missing"] * (COUNT + 1)
+    assert [comparison["what"] for comparison in found["differences"]] == ["missing"] * (COUNT + 1)
 
 
 def test_the_snapshot_that_is_online_is_compared_and_not_a_newer_one(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +250,7 @@ def test_bytes_that_are_no_row_are_our_error(store: FeatureStore, url: str) -> N
     raw = Raw(url, "v_v1")
     raw.put(raw.row(2)[:16] + b",1" * 20, 2)
     [found] = store.verify_online("v")
-    assert [(one["key"], one["online"]) for one in found["differences"]] == [({"k": 2}, "20 values")]
+    assert [(comparison["key"], comparison["online"]) for comparison in found["differences"]] == [({"k": 2}, "20 values")]
     for row in (b"x", raw.row(1)[:20]):
         raw.put(row, 1)
         with pytest.raises(NotReady, match=r"has invalid data|is damaged"):

@@ -198,7 +198,7 @@ def test_the_page_of_the_api_loads_nothing_from_outside(http: httpx.Client) -> N
         assert loaded.is_success
         assert len(loaded.content) > 100
         if place.endswith(".css"):
-            outside = [one for one in re.findall(r"url\(\s*['\"]?([^'\")]+)|@import\s+\S+", loaded.text) if not one.startswith("data:")]
+            outside = [link for link in re.findall(r"url\(\s*['\"]?([^'\")]+)|@import\s+\S+", loaded.text) if not link.startswith("data:")]
             assert outside == []
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'; script-src 'self';" in policy

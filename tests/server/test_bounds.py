@@ -89,19 +89,19 @@ def test_endless_queries_do_not_delay_other_requests(bounded: Served) -> None:
     with ThreadPoolExecutor(43) as pool:
         running = [pool.submit(endless, number) for number in range(40)]
         bodies = [pool.submit(large, number) for number in range(3)]
-        while not all(one.done() for one in [*running, *bodies]):
+        while not all(request.done() for request in [*running, *bodies]):
             for method, path, body in probes:
                 began = time.monotonic()
                 assert bounded.http.request(method, path, json=body).status_code == 200
                 seconds[path].append(time.monotonic() - began)
-    for one in running:
-        answer = one.result()
+    for request in running:
+        answer = request.result()
         error = answer.json()["error"]
         assert (answer.status_code, error["type"]) in [(503, "Timeout"), (503, "Busy"), (507, "OutOfResources"), (413, "TooLarge")]
         assert "query_seconds" in error["message"] or error["type"] != "Timeout"
-    kinds = {one.result().json()["error"]["type"] for one in running}
+    kinds = {request.result().json()["error"]["type"] for request in running}
     assert {"Timeout", "Busy"} <= kinds
-    assert all(one.result().status_code in (400, 413, 422, 503) for one in bodies), [one.result().text for one in bodies]
+    assert all(request.result().status_code in (400, 413, 422, 503) for request in bodies), [request.result().text for request in bodies]
     # But for one in twenty: clients, server and other tests share two processors.
     slow = {path: sorted(found)[len(found) * 19 // 20] for path, found in seconds.items()}
     assert max(slow.values()) < 1, slow

@@ -48,7 +48,7 @@ def test_checks_travel_with_their_views(own: Served) -> None:
     document = definitions_document(gather([strict]))
     applied = own.http.post("/v1/apply", json={"definitions": document}).json()
     assert {step["name"]: step["action"] for step in applied["steps"]}["customer_orders"] == "update words"
-    assert own.http.get("/v1/views/customer_orders").json()["checks"] == {one.name: "error" for one in every_kind}
+    assert own.http.get("/v1/views/customer_orders").json()["checks"] == {kind_of_check.name: "error" for kind_of_check in every_kind}
     assert not own.store.plan([strict]).changed
     document["views"][0]["checks"] = [{"kind": "fresh", "within": "2d"}]
     assert own.http.post("/v1/apply", json={"definitions": document}).is_success

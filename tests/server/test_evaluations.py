@@ -108,9 +108,9 @@ def test_values_of_all_types_come_back_as_they_are(evaluations: Evaluations) -> 
     evaluator = Evaluator("1GB")
     assert repr(evaluations.evaluate(EXPRESSIONS, GIVEN)) == repr(evaluator.evaluate(EXPRESSIONS, GIVEN))
     assert evaluations.types_of(EXPRESSIONS, GIVEN) == evaluator.types_of(EXPRESSIONS, GIVEN)
-    for one in (evaluations, evaluator):
+    for process in (evaluations, evaluator):
         with pytest.raises(RequestError, match="fails on these data") as caught:
-            one.evaluate(["CAST(repeat('x', 3) AS BIGINT)"], {})
+            process.evaluate(["CAST(repeat('x', 3) AS BIGINT)"], {})
         assert "Could not convert" in caught.value.details["reason"]
     evaluator.close()
 
@@ -122,7 +122,7 @@ def test_a_process_that_crashes_is_replaced(evaluations: Evaluations) -> None:
     (idle,) = set(evaluating()) - before
     os.kill(idle, signal.SIGKILL)
     # The last of its threads closes its socket.
-    until(lambda: all(one.ended for one in evaluations._idle))
+    until(lambda: all(process.ended for process in evaluations._idle))
     assert evaluations.evaluate(["2"], {}) == [[2]]
     (other,) = set(evaluating()) - before
     with ThreadPoolExecutor(1) as pool:

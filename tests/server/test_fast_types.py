@@ -112,7 +112,7 @@ def typed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Services with keys of each type, `by_day`, `by_moment`, `by_price` and `by_all`, and `derived`, with request fields of each type."""
     with FeatureStore(settings=Settings(home=tmp_path_factory.mktemp("typed"))) as store:
         rows = [row(index) for index in range(COUNT)]
-        columns = {name: pa.array([one[name] for one in rows], kind) for name, kind in KINDS.items()}
+        columns = {name: pa.array([entry[name] for entry in rows], kind) for name, kind in KINDS.items()}
         shop.add(store, "t.typed", pa.table({**columns, "stored_at": pa.array([shop.days(1)] * COUNT, TIME)}))
         source = Source("typed", table="t.typed", timestamp="stored_at")
         views = {

@@ -136,11 +136,11 @@ def test_a_paused_redis_gathers_no_requests(tmp_path: Path) -> None:
         os.kill(process, signal.SIGSTOP)
         try:
             asked = [pool.submit(httpx.post, f"{served.url}{PLAIN}", json=entities(1), timeout=60) for _ in range(8)]
-            while not all(one.done() for one in asked):
+            while not all(request.done() for request in asked):
                 assert served.http.get("/healthz").is_success
         finally:
             os.kill(process, signal.SIGCONT)
-        errors = [error_of(one.result(), 503, one.result().json()["error"]["type"])["type"] for one in asked]
+        errors = [error_of(request.result(), 503, request.result().json()["error"]["type"])["type"] for request in asked]
         assert set(errors) == {"Busy", "NotReady"}
         deadline = time.monotonic() + PATIENCE
         while not served.http.post(PLAIN, json=entities(1)).is_success:

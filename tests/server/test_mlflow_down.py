@@ -53,11 +53,11 @@ def test_waiting_alias_requests_do_not_delay_others(tmp_path: Path, monkeypatch:
             rounds = 0
             with ThreadPoolExecutor(REQUESTS) as pool:
                 asked = [pool.submit(predict, f"unknown{number}", "champion") for number in range(REQUESTS)]
-                while not all(one.done() for one in asked):
+                while not all(request.done() for request in asked):
                     for method, path, body in probes:
                         assert served.http.request(method, path, json=body).is_success, path
                     rounds += 1
-            answers = [one.result() for one in asked]
+            answers = [request.result() for request in asked]
             assert {(answer.status_code, answer.json()["error"]["type"]) for answer in answers} == {(503, "NotReady")}
             # Had one of the probes waited for MLflow, the first round had been the last.
             assert rounds > 2

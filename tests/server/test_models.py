@@ -84,7 +84,10 @@ def test_features_sent_along_override(modelled: Served) -> None:
 
 def test_they_are_listed(modelled: Served) -> None:
     found = modelled.http.get("/v1/models").json()
-    assert [(one["model"], one["version"], one["aliases"]) for one in found] == [("spender", "2", []), ("spender", "1", ["champion"])]
+    assert [(model["model"], model["version"], model["aliases"]) for model in found] == [
+        ("spender", "2", []),
+        ("spender", "1", ["champion"]),
+    ]
 
 
 def test_wrong_requests(modelled: Served) -> None:

@@ -70,7 +70,7 @@ def test_every_operation_is_a_job(served: Served) -> None:
     assert states["rebuilds"]["result"]["digest"] == made.digest
     assert states["comparisons"]["result"] == served.store.compare(made.id, made.id).to_dict()
     assert states["repairs"]["result"] == []
-    assert [one["same"] for one in states["verifications"]["result"]] == [True, True]
+    assert [comparison["same"] for comparison in states["verifications"]["result"]] == [True, True]
 
 
 def test_an_operation_that_cannot_work_is_refused_before_it_is_queued(served: Served) -> None:

@@ -117,11 +117,13 @@ def routes(world: World) -> Iterator[tuple[str, str, dict[str, Any], dict[str, s
     known = good(world)
     for path, methods in world.served.http.get("/openapi.json").json()["paths"].items():
         for method, route in methods.items():
-            places = {place: [one for one in route.get("parameters", ()) if one["in"] == place] for place in ("path", "query")}
-            values = {one["name"]: known[one["name"]] for one in places["path"]}
+            places = {
+                place: [parameter for parameter in route.get("parameters", ()) if parameter["in"] == place] for place in ("path", "query")
+            }
+            values = {parameter["name"]: known[parameter["name"]] for parameter in places["path"]}
             if "models" in path:
                 values = {**values, "name": "spender"}
-            yield method, path, route, values, {one["name"]: known.get(one["name"], "") for one in places["query"]}
+            yield method, path, route, values, {parameter["name"]: known.get(parameter["name"], "") for parameter in places["query"]}
 
 
 BODY = {"entities": [{"customer_id": 1}]}

@@ -76,11 +76,11 @@ def test_a_model_that_never_ends_does_not_delay_others(unsteady: Served) -> None
     rounds = 0
     with ThreadPoolExecutor(6) as pool:
         asked = [pool.submit(ask, unsteady, ENDLESS) for _ in range(6)]
-        while not all(one.done() for one in asked):
+        while not all(request.done() for request in asked):
             for method, path, body in probes:
                 assert unsteady.http.request(method, path, json=body).is_success
             rounds += 1
-    answers = [one.result() for one in asked]
+    answers = [request.result() for request in asked]
     assert sorted(answer.json()["error"]["type"] for answer in answers) == ["Busy"] * 4 + ["Timeout"] * 2
     assert {answer.status_code for answer in answers} == {503}
     told = next(answer.json()["error"]["message"] for answer in answers if answer.json()["error"]["type"] == "Timeout")

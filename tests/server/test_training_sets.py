@@ -100,7 +100,7 @@ def test_rows_come_as_arrow_and_as_parquet(served: Served) -> None:
 
 def test_they_are_listed_and_rebuilt(served: Served) -> None:
     id = ask(served.http, json={**FIELDS, "spine": {"rows": ROWS}})["id"]
-    assert id in [one["id"] for one in served.http.get("/v1/training-sets").json()]
+    assert id in [training_set["id"] for training_set in served.http.get("/v1/training-sets").json()]
     rebuilt = served.http.post(f"/v1/training-sets/{id}/rebuild").json()
     assert rebuilt["verified"] is True
     assert rebuilt["digest"] == served.store.get_training_set(id).digest

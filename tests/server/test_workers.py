@@ -55,11 +55,11 @@ def parents() -> dict[int, int]:
 
 
 def grandchildren(pid: int) -> list[int]:
-    return [one for child in children(pid) for one in children(child)]
+    return [each_pid for child in children(pid) for each_pid in children(child)]
 
 
 def descendants(pid: int) -> list[int]:
-    return [one for child in children(pid) for one in (child, *descendants(child))]
+    return [each_pid for child in children(pid) for each_pid in (child, *descendants(child))]
 
 
 def workers() -> list[int]:
@@ -193,13 +193,13 @@ def test_all_web_processes_end_with_a_server_that_is_killed(own_shop: FeatureSto
             # The one that runs jobs, the two that answer with what each forks from, and one that keeps count for Python.
             until(lambda: len(descendants(server.pid)) == 6, 60)
             assert httpx.get(f"{url}/healthz").is_success
-            (replaced, *_) = [one for one in children(server.pid) if children(one)]
+            (replaced, *_) = [pid for pid in children(server.pid) if children(pid)]
             os.kill(replaced, signal.SIGKILL)
             until(lambda: replaced not in children(server.pid) and len(descendants(server.pid)) == 6, HUNG_SECONDS / 2)
             assert httpx.get(f"{url}/healthz").is_success
             all_of_it = descendants(server.pid)
             server.kill()
-            until(lambda: not any(Path(f"/proc/{one}").exists() for one in all_of_it))
+            until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in all_of_it))
             with pytest.raises(httpx.ConnectError):
                 httpx.get(f"{url}/healthz")
             assert not list(tmp_path.glob("featurestore-metrics-*"))
@@ -220,8 +220,8 @@ def test_a_server_that_shuts_down_answers_waiting_clients_and_leaves_nothing(own
                 asking = [pool.submit(httpx.post, f"{url}/v1/point-in-time", json=request_of(STUCK), timeout=60) for _ in range(2)]
                 until(lambda: len(list(spill.glob("session-*/session-*"))) == 2)
                 server.send_signal(signal.SIGTERM)
-                for one in asking:
-                    assert "send it again" in error_of(one.result(), 503, "NotReady")["message"]
+                for client in asking:
+                    assert "send it again" in error_of(client.result(), 503, "NotReady")["message"]
             assert server.wait(60) == 0
             assert "Traceback" not in server.stderr.read()
         finally:

@@ -159,7 +159,7 @@ def test_features_of_every_type_are_stored_joined_and_served(store: FeatureStore
     stored = {name: pa.array(column.to_pylist(), pa.int64()) if name in ("b", "c") else column for name, column in columns.items()}
     load_source(store, "raw.rows", pa.table({"k": table["k"], "at": table["at"]} | stored))
     serve(store, Source("s", table="raw.rows", timestamp="at"), features=list(columns))
-    wanted = {
+    expected = {
         "a": True,
         "b": 7,
         "c": 2**31,
@@ -173,10 +173,10 @@ def test_features_of_every_type_are_stored_joined_and_served(store: FeatureStore
         "l": str(uuid.UUID(int=5)),
     }
     (joined,) = joined_rows(store, k=[1], t=[T])
-    assert {name: joined[name] for name in wanted} == wanted
+    assert {name: joined[name] for name in expected} == expected
     online = store.online_features("s", [{"k": 1}])
-    assert {**dict(zip(online.features, online.rows[0], strict=True)), "l": str(uuid.UUID(int=5))} == wanted
+    assert {**dict(zip(online.features, online.rows[0], strict=True)), "l": str(uuid.UUID(int=5))} == expected
     made = store.training_set("s", pa.table({"k": [1], "t": [T]}), "t")
     assert store.rebuild(made.id).digest == made.digest
-    assert {name: made.to_arrow().to_pylist()[0][name] for name in wanted} == wanted
+    assert {name: made.to_arrow().to_pylist()[0][name] for name in expected} == expected
     assert [run.rows_appended for run in store.materialize(start=T, end=T)] == [0]

@@ -102,7 +102,7 @@ def test_columns_of_every_type_come_back(store: FeatureStore) -> None:
     found = made.to_arrow()
     for name, column in SAME.items():
         assert repr(found[name].to_pylist()) == repr(column.to_pylist()), name
-    assert {name: plain(found[name]) for name in OTHERS} == {name: wanted for name, (_, wanted) in OTHERS.items()}
+    assert {name: plain(found[name]) for name in OTHERS} == {name: expected for name, (_, expected) in OTHERS.items()}
     assert table_digest(found) == made.digest
     assert store.rebuild(made.id).digest == made.digest
     assert store.training_set("service", spine.slice(1), "t").digest != made.digest

@@ -54,11 +54,11 @@ def test_a_snapshot_is_read_with_its_own_columns(changed: tuple[FeatureStore, in
     then = store.point_in_time("s", f"iceberg:raw.asked@{first}", "now")
     assert then.schema.names == ["k", "now", "note", "extra", "v"]
     assert [list(row.values()) for row in then.to_pylist()] == [[1, day(2), "a", 1.5, 10], [2, day(3), "b", 2.5, 20]]
-    wanted: list[Any] = [[1, day(1), "c", "x", day(5), 11], [1, day(2), "a", None, None, None], [2, day(3), "b", None, None, None]]
+    expected: list[Any] = [[1, day(1), "c", "x", day(5), 11], [1, day(2), "a", None, None, None], [2, day(3), "b", None, None, None]]
     for spine in (f"iceberg:raw.asked@{second}", "iceberg:raw.asked"):
         now = store.point_in_time("s", spine, "now")
         assert now.schema.names == ["k", "before", "remark", "extra", "now", "v"]
-        assert sorted((list(row.values()) for row in now.to_pylist()), key=str) == sorted(wanted, key=str)
+        assert sorted((list(row.values()) for row in now.to_pylist()), key=str) == sorted(expected, key=str)
     assert sorted(store.point_in_time("s", "iceberg:raw.asked", "before").column("v").to_pylist()) == [10, 10, 20]
 
 

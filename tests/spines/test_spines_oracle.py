@@ -126,7 +126,7 @@ class World:
         own, other = (
             oracle.as_of(self.rows, key, ["k1", "k2"], t, ttl=TTL, known=known, features=["x", "y"]) for key in ((k1, k2), (row["o1"], k2))
         )
-        bare = [{**one, "ct": self.made} for one in self.rows]
+        bare = [{**raw_row, "ct": self.made} for raw_row in self.rows]
         unknown = oracle.as_of(bare, (k2,), ["k2"], t, ttl=None, known=known, features=["x", "y"])
         pairs = [(found or {}).get(name) for found in (own, other) for name in ("x", "y")]
         return [*pairs, *self.counted(k1, t, known), (unknown or {}).get("x"), None]
@@ -214,5 +214,5 @@ def test_every_spine_sees_what_brute_force_sees(
     assert all(found[name].to_pylist() == list(range(len(spine))) for name in ("number", *extra))
     assert found["when"].cast(pa.int64()).to_pylist() == [row["when"] for row in spine]
     for row, values in zip(spine, found.select(FEATURES).to_pylist(), strict=True):
-        wanted = world.wanted(row, known)
-        assert list(values.values()) == wanted, (row, unit, form)
+        expected = world.wanted(row, known)
+        assert list(values.values()) == expected, (row, unit, form)

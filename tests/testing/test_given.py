@@ -61,7 +61,7 @@ def test_times_of_a_source_are_read_in_any_spelling() -> None:
     day = datetime(2026, 1, 1)  # noqa: DTZ001
     spellings = ["2026-01-01T02:00:00+02:00", "2026-01-01", date(2026, 1, 1), day, day.replace(tzinfo=UTC), pd.Timestamp(day)]
     found = feature_rows(view("v"), {"things": [row(k=k, at=moment, v=1) for k, moment in enumerate(spellings)]})
-    assert [one["feature_timestamp"] for one in found] == [utc("2026-01-01")] * len(spellings)
+    assert [row["feature_timestamp"] for row in found] == [utc("2026-01-01")] * len(spellings)
 
 
 def test_a_schema_says_what_literals_cannot() -> None:
@@ -82,7 +82,7 @@ def test_frames_and_arrow_tables_are_rows_too(frame: Any) -> None:
     schema = {"raw.things": {"money": "decimal(10,2)", "absent": "long"}}
     given = frame([row(v=1, money="3.5"), row(k=2, v=2, money="1")])
     found = feature_rows(view("v", "money", "absent"), {"raw.things": given}, schema=schema)
-    assert [(one["k"], one["feature_timestamp"], one["v"], one["money"], one["absent"]) for one in found] == [
+    assert [(row["k"], row["feature_timestamp"], row["v"], row["money"], row["absent"]) for row in found] == [
         (1, utc("2026-01-01"), 1, Decimal("3.50"), None),
         (2, utc("2026-01-01"), 2, Decimal("1.00"), None),
     ]

@@ -275,7 +275,7 @@ def _create_point(task: Task, opened: OpenSpan, point: int) -> Handle:
 
 def _rows_of_bucket(task: Task, chunk: Chunk, rows: Query) -> Query:
     """The rows whose keys are in the chunk's bucket."""
-    return rows if chunk.buckets == 1 else chunk_rows.rows_of_share(rows, task.key_types, chunk.bucket, chunk.buckets)
+    return rows if chunk.buckets == 1 else chunk_rows.rows_of_bucket(rows, task.key_types, chunk.bucket, chunk.buckets)
 
 
 def _check_types(task: Task, rows: Query) -> None:

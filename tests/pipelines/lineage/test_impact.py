@@ -79,7 +79,7 @@ def test_a_column_leads_to_the_features_computed_from_it(store: FeatureStore) ->
         ("spend", 1, False, ("value",)),
         ("spend", 2, True, ("value",)),
     ]
-    assert {(one.version, one.current): dict(one.features) for one in found.services} == {
+    assert {(affected.version, affected.current): dict(affected.features) for affected in found.services} == {
         (1, False): {"euros_7d": "direct", "mean": "direct", "ratio": "direct"},
         (2, True): {"euros_14d": "direct", "mean": "direct", "ratio": "direct"},
     }

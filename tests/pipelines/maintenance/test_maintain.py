@@ -64,7 +64,7 @@ def late(store: FeatureStore, *events: tuple[int, datetime, float]) -> dict[str,
 
 
 def upkeep(store: FeatureStore, **how: Any) -> dict[str, TableMaintenance]:
-    return {one.table: one for one in store.maintain(**how)}
+    return {report.table: report for report in store.maintain(**how)}
 
 
 def files(store: FeatureStore, table: str) -> list[str]:
@@ -122,7 +122,7 @@ def test_small_files_become_one_sorted_file_and_nothing_else_changes(store: Feat
         f"{view}_v1": store.view(view)["snapshot_id"] for view in ("last", "versions")
     }
     assert [(run.rows_appended, run.published) for run in store.materialize()] == [(0, 0)] * 2
-    assert {one["compacted_files"] for one in store.maintain()} == {0}
+    assert {report["compacted_files"] for report in store.maintain()} == {0}
     after = late(store, (20, T, 1.0))
     assert {view: run.published for view, run in after.items()} == {"last": 1, "versions": 1}, "the late row, and it alone"
 
@@ -159,15 +159,15 @@ def test_a_dry_run_says_what_a_run_then_does(store: FeatureStore) -> None:
     late(store, (9, T, 50.0))
     late(store, (9, T, 60.0))
     upkeep(store, older_than=NOW)
-    metadata = {one["table"]: store.catalog.load_table(one["table"]).metadata_location for one in store.maintain()}
+    metadata = {report["table"]: store.catalog.load_table(report["table"]).metadata_location for report in store.maintain()}
     before = sorted(store.settings.home_path().rglob("*"))
-    wanted = upkeep(store, older_than=NOW, dry_run=True, fold_older_than=NOW)
+    expected = upkeep(store, older_than=NOW, dry_run=True, fold_older_than=NOW)
     assert sorted(store.settings.home_path().rglob("*")) == before
     assert {table: store.catalog.load_table(table).metadata_location for table in metadata} == metadata
-    assert wanted["features.last_v1"]["snapshots"] == 1
-    assert wanted["features.last_v1"]["files"] >= 4
-    assert wanted["features.last_v1"]["folded_rows"] == 2
-    assert upkeep(store, older_than=NOW, fold_older_than=NOW) == wanted
+    assert expected["features.last_v1"]["snapshots"] == 1
+    assert expected["features.last_v1"]["files"] >= 4
+    assert expected["features.last_v1"]["folded_rows"] == 2
+    assert upkeep(store, older_than=NOW, fold_older_than=NOW) == expected
 
 
 @pytest.mark.slow
@@ -229,10 +229,10 @@ def test_a_pinned_snapshot_keeps_its_corrections_and_its_state(store: FeatureSto
     late(store, (9, T, 60.0))
     for _ in range(2):
         upkeep(store, older_than=NOW, fold_older_than=NOW)
-    for one in made:
-        assert store.rebuild(one.id).digest == one.digest
-        again = store.training_set("service", spine, "t", name="again", known=one.manifest["known"], snapshots=one.snapshots)
-        assert again.manifest["views"] == one.manifest["views"]
+    for report in made:
+        assert store.rebuild(report.id).digest == report.digest
+        again = store.training_set("service", spine, "t", name="again", known=report.manifest["known"], snapshots=report.snapshots)
+        assert again.manifest["views"] == report.manifest["views"]
     assert set(files(store, "training_sets.now")) == set(made[0].files())
 
 

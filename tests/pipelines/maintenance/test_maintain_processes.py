@@ -104,7 +104,7 @@ def test_upkeep_that_dies_at_any_step_leaves_every_table_as_it_was(tmp_path: Pat
         with FeatureStore(home=home) as store:
             assert training_rows(store) == values, dies_at
             assert [run.rows_appended for run in store.materialize()] == [0, 0]
-            assert {one["note"] for one in store.maintain(older_than=timedelta(0), fold_older_than=timedelta(0))} == {None}
+            assert {report["note"] for report in store.maintain(older_than=timedelta(0), fold_older_than=timedelta(0))} == {None}
             assert training_rows(store) == values
             assert store.rebuild(made["id"]).digest == made["digest"]
 

@@ -140,8 +140,8 @@ def compare(world: World, home: Path) -> None:
     with FeatureStore(settings=settings) as fresh:
         fresh.apply([declare()])
         fresh.materialize()
-        found, wanted = (one.point_in_time("service", spine(), "t") for one in (world.store, fresh))
-        assert found == wanted
+        found, expected = (one.point_in_time("service", spine(), "t") for one in (world.store, fresh))
+        assert found == expected
         keys = [{"k": k} for k in (1, 2, 3)]
         assert world.store.online_features("service", keys).rows == fresh.online_features("service", keys).rows
     for name in ("counts_v1", "last_v1", "told_v1"):

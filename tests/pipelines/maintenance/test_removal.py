@@ -226,7 +226,7 @@ def test_what_a_build_held_that_was_cut_off_stays_for_a_day(store: FeatureStore,
     store.catalog.load_table("shop.orders").append(rows(5))
     store.materialize()
     planned, done = (
-        {one["table"]: (one["snapshots"], one["note"]) for one in store.maintain(older_than=timedelta(0), dry_run=dry)}
+        {report["table"]: (report["snapshots"], report["note"]) for report in store.maintain(older_than=timedelta(0), dry_run=dry)}
         for dry in (True, False)
     )
     assert planned == done

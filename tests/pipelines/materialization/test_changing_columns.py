@@ -145,8 +145,8 @@ CASES: dict[str, tuple[FeatureService, Callable[[Table], None]]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("case, appended", [pair for pair in product(CASES, (True, False)) if pair != TIMELESS])
 def test_a_name_that_means_another_column_is_computed_anew(world: World, case: str, appended: bool) -> None:
-    wanted, change = CASES[case]
-    world.store.apply([wanted])
+    expected, change = CASES[case]
+    world.store.apply([expected])
     world.store.materialize(end=END)
     before = offline(world.store)
     change(world.source)
@@ -155,14 +155,14 @@ def test_a_name_that_means_another_column_is_computed_anew(world: World, case: s
     world.store.materialize(end=END)
     # Where nothing comes, a known time that is not known any more leaves the values as they are.
     assert (offline(world.store) == before) == (case == "created" and not appended)
-    world.as_new(wanted)
+    world.as_new(expected)
     assert [run.rows_appended for run in world.store.materialize(end=END)] == [0, 0]
 
 
 @pytest.mark.slow
 def test_a_column_that_was_added_again_is_another_one(world: World) -> None:
-    wanted = service()
-    world.store.apply([wanted])
+    expected = service()
+    world.store.apply([expected])
     world.store.materialize(end=END)
     again(world.source, "v", IntegerType())
     world.append((2, 6, 7))
@@ -175,8 +175,8 @@ def test_a_column_that_was_added_again_is_another_one(world: World) -> None:
 
 @pytest.mark.slow
 def test_what_an_earlier_release_noted_is_judged_by_the_schemas_that_the_source_had(world: World) -> None:
-    wanted = service()
-    world.store.apply([wanted])
+    expected = service()
+    world.store.apply([expected])
     world.store.materialize(end=END)
     again(world.source, "v", IntegerType())
     world.append((2, 6, 7))
@@ -184,15 +184,15 @@ def test_what_an_earlier_release_noted_is_judged_by_the_schemas_that_the_source_
         with world.store.catalog.load_table(f"features_old.{name}").transaction() as change:
             change.remove_properties(feature_table.SCHEMAS)
     world.store.materialize(end=END)
-    world.as_new(wanted)
+    world.as_new(expected)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("feature, kind", [("v", LongType()), ("f", DoubleType()), ("d", DecimalType(18, 2))])
 def test_a_wider_column_is_taken_or_makes_a_new_version(world: World, feature: str, kind: Any) -> None:
     """Sums have room for what is wider; the row view has not, and the plan says so before a run stops."""
-    wanted = service(feature=feature)
-    world.store.apply([wanted])
+    expected = service(feature=feature)
+    world.store.apply([expected])
     world.store.materialize(end=END)
     with world.source.update_schema() as change:
         change.update_column(feature, kind)
@@ -201,28 +201,28 @@ def test_a_wider_column_is_taken_or_makes_a_new_version(world: World, feature: s
     assert [failure.view for failure in done.failures] == ["row_view"]
     assert [run.view for run in done] == ["sums"]
     assert isinstance(done.error, TypeMismatch)
-    plan = world.store.plan([wanted])
+    plan = world.store.plan([expected])
     steps = {step.name: (step.action, step.version) for step in plan.steps if step.kind in ("view", "service")}
     assert steps == {"row_view": ("new version", 2), "sums": ("unchanged", 1), "svc": ("new version", 2)}
     assert "but the source now gives" in str(plan)
     world.store.apply(plan)
-    assert not world.store.plan([wanted]).changed
+    assert not world.store.plan([expected]).changed
     world.store.materialize(end=END)
-    world.as_new(wanted)
+    world.as_new(expected)
 
 
 @pytest.mark.slow
 def test_a_narrower_source_fits_what_is_wider(world: World) -> None:
     """A table that is created again with narrower types, whose values fit the types of the feature table."""
-    wanted = service()
+    expected = service()
     wide = rows((1, 1, 10)).cast(SCHEMA.set(2, pa.field("v", pa.int64())))
     world.store.catalog.drop_table("raw.a")
     world.store.catalog.create_table("raw.a", schema=wide.schema).append(wide)
-    world.store.apply([wanted])
+    world.store.apply([expected])
     world.store.materialize(end=END)
     world.store.catalog.drop_table("raw.a")
     world.store.catalog.create_table("raw.a", schema=SCHEMA).append(rows((1, 1, 11), (2, 2, 12)))
-    assert not world.store.plan([wanted]).changed
+    assert not world.store.plan([expected]).changed
     world.store.materialize(end=END)
     assert {(row["k"], row["x"]) for row in offline(world.store)} == {(1, 11), (2, None), (2, 12)}
 
@@ -293,7 +293,7 @@ def test_one_broken_view_keeps_no_other_from_being_brought_up_to_date(world: Wor
     assert world.store.point_in_time("svc", [{"k": 1, "now": day(4)}], timestamp="now")["w"].to_pylist() == [21]
     with pytest.raises(RequestError, match=r"2 of 3 views were not brought up to date:\n  view a: .*\n  view c: ") as caught:
         world.store.materialize(end=END)
-    assert [one["view"] for one in caught.value.details["failures"]] == ["a", "c"]
+    assert [failure["view"] for failure in caught.value.details["failures"]] == ["a", "c"]
     with pytest.raises(RequestError, match="neither 'raise' nor 'return'"):
         world.store.materialize(end=END, failures="ignore")  # type: ignore[arg-type]
 

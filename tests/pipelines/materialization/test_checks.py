@@ -155,7 +155,7 @@ def test_outcomes_stand_in_the_summary(session: DuckSession) -> None:
     of = replace(view, checks=[check.that("spend > 0", severity="warn"), check.rows(at_most=9)])
     outcomes = judge(of, tally_rows(session, of, ("a", 1, T, -1.0, "paid")))
     found = json.loads(checks.summary(outcomes)["featurestore.checks"])
-    assert [Outcome.from_dict(one) for one in found] == outcomes
+    assert [Outcome.from_dict(document) for document in found] == outcomes
     assert checks.summary([]) == {}
 
 

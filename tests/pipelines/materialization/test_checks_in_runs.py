@@ -81,7 +81,7 @@ def test_a_failed_check_stops_the_run_and_nothing_is_written(store: FeatureStore
             "  1 of 2 rows (50.0%) breaks spend >= 0, e.g. customer_id=3 at 2026-03-03T00:00:00Z\n"
         )
         assert caught.value.details["view"] == "last"
-        assert [one["name"] for one in caught.value.details["checks"]] == ["spend >= 0"]
+        assert [entry["name"] for entry in caught.value.details["checks"]] == ["spend >= 0"]
         assert everything(store) == before
     store.catalog.load_table("shop.orders").delete("spend < 0")
     [done] = store.materialize(end=T + 50 * DAY)
@@ -111,7 +111,7 @@ def test_outcomes_are_recorded_with_the_snapshot(store: FeatureStore) -> None:
     assert snapshot.summary is not None
     said = json.loads(snapshot.summary.additional_properties["featurestore.checks"])
     assert said == done.to_dict()["checks"] == [outcome.to_dict() for outcome in done.checks]
-    assert [(one["name"], one["passed"]) for one in said] == [("spend >= 0", False), ("rows(at_least=1)", True)]
+    assert [(entry["name"], entry["passed"]) for entry in said] == [("spend >= 0", False), ("rows(at_least=1)", True)]
     assert said[0]["message"] == "1 of 1 row (100.0%) breaks spend >= 0, e.g. customer_id=3 at 2026-03-04T00:00:00Z"
 
 
@@ -129,7 +129,10 @@ def test_a_run_that_appends_nothing_is_held_against_the_checks_as_well(store: Fe
 def test_too_few_rows_fail_a_run_that_had_something_to_compute(store: FeatureStore) -> None:
     store.apply([with_checks(last, check.rows(at_least=2))])
     [done] = store.materialize("last", end=T + 3 * DAY)
-    assert (done.rows_computed, [(one.passed, one.message) for one in done.checks]) == (0, [(True, "the run found nothing new to compute")])
+    assert (done.rows_computed, [(outcome.passed, outcome.message) for outcome in done.checks]) == (
+        0,
+        [(True, "the run found nothing new to compute")],
+    )
     assert store.view("last")["materialized_through"] == "2026-03-04T00:00:00.000000Z"
     for start, end in ((T + 3 * DAY, T + 4 * DAY), (T + DAY, T + 4 * DAY)):
         with pytest.raises(CheckFailed, match=r"the run computed [01] rows?; expected at least 2"):

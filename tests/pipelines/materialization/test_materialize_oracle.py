@@ -142,5 +142,5 @@ def test_a_history_that_begins_late_carries_its_keys_in(
     for row in store.point_in_time(f"service{number}", spine, "t").to_pylist():
         g = int(row["t"].timestamp()) * 1_000_000 // HOUR * HOUR
         own = [{**event, "x": float(event["x"])} for event in [*events, *later] if event["k"] == 1]
-        wanted = len(oracle.window(own, g, 3 * HOUR)) if any(event["t"] < g for event in own) else None
-        assert row["n_3h"] == wanted, (row, g)
+        expected = len(oracle.window(own, g, 3 * HOUR)) if any(event["t"] < g for event in own) else None
+        assert row["n_3h"] == expected, (row, g)

@@ -190,7 +190,7 @@ def test_a_run_that_died_before_its_first_tombstone(tmp_path: Path, monkeypatch:
     for view in ("newest", "counts"):
         tables.add_column(tables.load(life.store.catalog, f"features_old.{view}_v1"), DELETED, pa.bool_())
     assert life.answers(life.store) == answers
-    upkeep = {one["table"]: one["compacted_files"] for one in life.store.maintain()}
+    upkeep = {report["table"]: report["compacted_files"] for report in life.store.maintain()}
     assert upkeep["features_old.newest_v1"] > 1
     assert life.answers(life.store) == answers
     life.table.delete("k = 1")

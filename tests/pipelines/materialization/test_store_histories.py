@@ -80,15 +80,15 @@ class Life:
     def go(self) -> None:
         """One key's rows from some hour on are deleted."""
         table = self.store.catalog.load_table("raw.s")
-        if held := table.scan().to_arrow().to_pylist():
-            row = self.dice.choice(held)
+        if rows := table.scan().to_arrow().to_pylist():
+            row = self.dice.choice(rows)
             table.delete(f"k = {row['k']} and at >= '{row['at'].isoformat()}'")
 
     def change(self) -> None:
         """All values of the source are others."""
         table = self.store.catalog.load_table("raw.s")
-        held = table.scan().to_arrow()
-        table.overwrite(held.set_column(3, "x", pa.array([self.dice.random() for _ in range(held.num_rows)])).cast(SCHEMA))
+        rows = table.scan().to_arrow()
+        table.overwrite(rows.set_column(3, "x", pa.array([self.dice.random() for _ in range(rows.num_rows)])).cast(SCHEMA))
 
     def run(self) -> None:
         """Whatever came is materialized."""
@@ -119,8 +119,8 @@ class Life:
         """Versions that nobody needs any more go, and no others: when all is materialized, nobody reads an older one."""
         self.run()
         for view in ("counts", "last"):
-            *older, newest = sorted(one["version"] for one in self.store.view(view)["versions"])
-            pinned = [one for one in older if any(f"{view}_v{one}" in made.snapshots for made, _ in self.made.values())]
+            *older, newest = sorted(version["version"] for version in self.store.view(view)["versions"])
+            pinned = [number for number in older if any(f"{view}_v{number}" in made.snapshots for made, _ in self.made.values())]
             for version in (*pinned, newest):
                 with pytest.raises(Conflict):
                     self.store.remove_version(view, version)

@@ -90,12 +90,12 @@ def test_a_definition_applied_before_there_were_checks_is_unchanged(store: Featu
     store.apply([service])
     parts = Runtime(store.settings)
     known = definitions.read_registry(parts)
-    held = known.get("view", "spending")
-    older = {name: value for name, value in held.document.items() if name != "checks"}
+    applied = known.get("view", "spending")
+    older = {name: value for name, value in applied.document.items() if name != "checks"}
     within = known.get("service", "spending")
     selections = [{**item, "view": older} for item in within.document["features"]]
     definitions.append_to_registry(
-        parts, [replace(held, document=older), replace(within, document={**within.document, "features": selections})], known.snapshot_id
+        parts, [replace(applied, document=older), replace(within, document={**within.document, "features": selections})], known.snapshot_id
     )
     assert not store.plan([service]).changed
     assert store.view("spending")["checks"] == {}

@@ -67,7 +67,7 @@ def test_an_applied_view_waits_until_it_is_filled(store: FeatureStore) -> None:
     assert (step(plan, "view", "counts").reason, step(plan, "view", "counts").reads) == ("", ())
     assert step(plan, "service", "churn").reason == "waits for profile"
     store.materialize()
-    assert [(one.reason, one.reads) for one in store.plan([churn]).steps] == [("", ())] * 5
+    assert [(planned.reason, planned.reads) for planned in store.plan([churn]).steps] == [("", ())] * 5
     assert str(store.plan([churn])) == "5 definitions unchanged"
 
 
@@ -105,7 +105,7 @@ def test_a_new_version_shows_how_its_sql_differs(store: FeatureStore) -> None:
     changed = [line for line in diff.splitlines()[2:] if line[0] in "+-"]
     assert any("n_14d" in line for line in changed if line[0] == "+")
     assert not any("n_14d" in line for line in changed if line[0] == "-")
-    assert [one.name for one in plan.steps if one.diff] == ["counts"]
+    assert [planned.name for planned in plan.steps if planned.diff] == ["counts"]
     assert step(store.plan([replace(counts, owner="sales")]), "view", "counts").diff is None
 
 

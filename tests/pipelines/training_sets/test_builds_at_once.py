@@ -62,7 +62,10 @@ def same_and_others(settings: Settings) -> None:
     assert len(found) == BUILDERS * 3
     assert len(set(found)) == len(same) + BUILDERS, "one id, digest and snapshot for each request"
     with FeatureStore(settings=settings) as store:
-        listed = {(one["rows"], one["id"], one["digest"], one["snapshot_id"]) for one in store.training_sets()}
+        listed = {
+            (training_set["rows"], training_set["id"], training_set["digest"], training_set["snapshot_id"])
+            for training_set in store.training_sets()
+        }
         assert listed == set(found)
         table = store.catalog.load_table("training_sets.a")
         assert len(table.snapshots()) == len(listed)
@@ -81,6 +84,6 @@ def beside_runs_and_upkeep(settings: Settings) -> None:
     found = at_once(settings, [(builders.build, requests), (builders.change, len(requests))])
     with FeatureStore(settings=settings) as store:
         made = [store.get_training_set(id) for _, id, *_ in found]
-        assert len({one.snapshots["last_v1"] for one in made}) > 1
+        assert len({training_set.snapshots["last_v1"] for training_set in made}) > 1
         store.maintain(older_than=timedelta(0))
-        assert [store.rebuild(one.id).digest for one in made] == [digest for *_, digest, _ in found]
+        assert [store.rebuild(training_set.id).digest for training_set in made] == [digest for *_, digest, _ in found]

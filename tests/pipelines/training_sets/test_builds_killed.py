@@ -39,7 +39,7 @@ def kill(home: Path, name: str, rows: int, dies_at: int, seconds: float | None) 
 def whole(store: FeatureStore, id: str, digest: str) -> bool:
     """Whether the training set is there, and then wholly: its rows, its place in the list, and tags on all it pins."""
     found = store.backend.find_training_set(id)
-    listed = [one["digest"] for one in store.training_sets() if one["id"] == id]
+    listed = [training_set["digest"] for training_set in store.training_sets() if training_set["id"] == id]
     if found is None:
         assert listed == []
         return False
@@ -57,7 +57,7 @@ def pinning(store: FeatureStore) -> set[str]:
 def test_a_build_that_dies_at_any_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home, chance = tmp_path / "home", random.Random(20261121)
     builders.world(Settings(home=home))
-    killed, wanted = 0, {}
+    killed, expected = 0, {}
     with FeatureStore(home=home) as store:
         for number in range(len(STEPS) + BLIND):
             # Every fourth build makes its table, the others find it with what dead ones left.
@@ -70,33 +70,33 @@ def test_a_build_that_dies_at_any_step(tmp_path: Path, monkeypatch: pytest.Monke
             # Half of them nobody asks for again.
             if number % 2:
                 assert store.training_set("service", builders.spine(rows), "t", name=name).id == prepared.id
-                wanted[prepared.id] = digest
+                expected[prepared.id] = digest
             assert whole(store, prepared.id, digest) or not number % 2
         assert killed > len(STEPS) // 2
-        there = {one["id"] for one in store.training_sets()}
-        assert set(wanted) <= there
+        there = {training_set["id"] for training_set in store.training_sets()}
+        assert set(expected) <= there
         assert pinning(store) > there, "some that died after tagging came never"
         check_upkeep(store, monkeypatch)
-        for id, digest in wanted.items():
+        for id, digest in expected.items():
             assert store.rebuild(id).digest == digest
     with FeatureStore(settings=Settings(home=home, training_sets_namespace="undisturbed")) as other:
         made = other.training_set("service", builders.spine(rows), "t", name=name)
-        assert (made.id, made.digest) == (prepared.id, wanted[prepared.id])
+        assert (made.id, made.digest) == (prepared.id, expected[prepared.id])
 
 
 def check_upkeep(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Upkeep leaves young builds alone; of old ones that never came it leaves nothing."""
-    there, held = {one["id"] for one in store.training_sets()}, pinning(store)
+    there, held = {entry["id"] for entry in store.training_sets()}, pinning(store)
     store.maintain(older_than=timedelta(0))
     assert pinning(store) == held
     monkeypatch.setattr(maintain, "GRACE", timedelta(0))
-    planned = {one["note"] for one in store.maintain(older_than=timedelta(0), dry_run=True)}
+    planned = {entry["note"] for entry in store.maintain(older_than=timedelta(0), dry_run=True)}
     assert pinning(store) == held
-    done = {one["note"] for one in store.maintain(older_than=timedelta(0))}
+    done = {entry["note"] for entry in store.maintain(older_than=timedelta(0))}
     assert done == planned != {None}
-    assert pinning(store) == there == {one["id"] for one in store.training_sets()}
-    assert {one["note"] for one in store.maintain(older_than=timedelta(0))} == {None}
-    for name in {one["name"] for one in store.training_sets()}:
+    assert pinning(store) == there == {entry["id"] for entry in store.training_sets()}
+    assert {entry["note"] for entry in store.maintain(older_than=timedelta(0))} == {None}
+    for name in {entry["name"] for entry in store.training_sets()}:
         table = store.catalog.load_table(f"training_sets.{name}")
         files = {str(path) for path in Path(table.location().removeprefix("file://"), "data").rglob("*.parquet")}
         assert files == {entry["file_path"].removeprefix("file://") for entry in table.inspect.all_files().to_pylist()}

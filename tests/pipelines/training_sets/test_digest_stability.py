@@ -88,11 +88,11 @@ def test_compaction_and_folding_change_snapshots_and_no_digest(store: FeatureSto
     first = store.training_set("all", spine(), "t")
     done = [first]
     for fold in (None, timedelta(0)):
-        assert sum(one["compacted_files"] for one in store.maintain(fold_older_than=fold) if one["table"].startswith("features.")) > 0
+        assert sum(entry["compacted_files"] for entry in store.maintain(fold_older_than=fold) if entry["table"].startswith("features.")) > 0
         done.append(store.training_set("all", spine(), "t"))
         assert not set(done[-1].snapshots.items()) & set(done[-2].snapshots.items())
-    assert len({one.id for one in done}) == 3
-    assert {one.digest for one in done} == {first.digest}
+    assert len({entry.id for entry in done}) == 3
+    assert {entry.digest for entry in done} == {first.digest}
     assert store.rebuild(first.id).digest == first.digest
 
 

@@ -113,7 +113,7 @@ def test_batches_do_not_change_a_profile() -> None:
         Profile(extent).consume(count_runs(np.array_split(values, pieces))).to_dict(lambda value: value, moments=True)
         for pieces in (1, 2, 7, 100)
     ]
-    assert all(one == profiles[0] for one in profiles)
+    assert all(profile == profiles[0] for profile in profiles)
     assert profiles[0]["mean"] == pytest.approx(values.mean(), rel=1e-12)
     assert profiles[0]["stddev"] == pytest.approx(values.std(ddof=1), rel=1e-9)
 

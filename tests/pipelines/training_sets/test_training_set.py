@@ -81,7 +81,7 @@ def test_the_manifest_says_how_it_came_to_be(store: FeatureStore) -> None:
     }
     assert "ASOF" in made.sql
     assert store.get_training_set(made.id).manifest == manifest
-    assert [one["id"] for one in store.training_sets()] == [made.id]
+    assert [training_set["id"] for training_set in store.training_sets()] == [made.id]
     assert sum(pq.read_metadata(path).num_rows for path in made.files()) == 6
 
 
@@ -146,7 +146,7 @@ def test_a_changed_stored_row_is_a_digest_mismatch(store: FeatureStore) -> None:
     table.manage_snapshots().create_tag(current.snapshot_id, f"training-set-{made.id}").commit()
     with pytest.raises(DigestMismatch, match="basket, ratio; row 2: ratio") as caught:
         store.rebuild(made.id)
-    assert [one["row"] for one in caught.value.details["rows"]] == [2, 3, 4, 5]
+    assert [row["row"] for row in caught.value.details["rows"]] == [2, 3, 4, 5]
     assert caught.value.details["rows"][0]["columns"] == {"ratio": {"recorded": 10.0, "rebuilt": 11.0}}
 
 
@@ -185,7 +185,7 @@ def test_a_spine_from_before_a_fold_is_told(store: FeatureStore) -> None:
     orders = store.catalog.load_table("shop.orders")
     orders.append(events([0, 4], [100.0, 5.0]))
     store.materialize()
-    assert sum(one["folded_rows"] for one in store.maintain(fold_older_than=timedelta(0))) > 0
+    assert sum(report["folded_rows"] for report in store.maintain(fold_older_than=timedelta(0))) > 0
     then = store.training_set("churn", spine(), "t", known="then")
     assert [warning.partition(" superseded")[0] for warning in then.manifest["warnings"]] == [
         "versions of rows of spend_v1",
