@@ -42,7 +42,7 @@ def draw_distributions(title: str, statistics: Mapping[str, Any], label: str | N
 
 def _panel(name: str, column: Mapping[str, Any], x: int, y: int, is_label: bool) -> str:
     histogram, top = column.get("histogram"), column.get("top") or []
-    if histogram:
+    if histogram and histogram["edges"]:
         counts, ends = histogram["counts"], (_short(histogram["edges"][0]), _short(histogram["edges"][-1]))
     else:
         counts = [count for _, count in top]
