@@ -1,7 +1,7 @@
 """The features of a stamped model: looked up online or as of a time, and overridden by features from the caller."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 import pyarrow as pa
@@ -39,6 +39,16 @@ class FeatureRows:
     at: int | None = None
     edition: int | None = None
     derived_types: Mapping[str, str] = field(default_factory=dict)
+
+    def part(self, start: int, stop: int) -> "FeatureRows":
+        """The rows from `start` up to `stop`."""
+        return replace(
+            self,
+            columns={name: values[start:stop] for name, values in self.columns.items()},
+            sent={name: values[start:stop] for name, values in self.sent.items()},
+            as_of=None if self.as_of is None else self.as_of[start:stop],
+            status={label: states[start:stop] for label, states in self.status.items()},
+        )
 
 
 def look_up_online(store: FeatureStore, stamp: Stamp, rows: Sequence[Mapping[str, Any]]) -> FeatureRows:

@@ -45,6 +45,13 @@ class Metrics:
             "featurestore_predictions_logged", "Rows of predictions for the log, by what happened", ("outcome",), registry=self._registry
         )
 
+        self._shadow = Counter(
+            "featurestore_shadow_rows",
+            "Rows to be scored beside those that are answered, by what happened",
+            ("model", "outcome"),
+            registry=self._registry,
+        )
+
         # Cached, because looking up a series by its labels takes longer than counting.
         self._by_request: dict[tuple[str, str, int], tuple[Counter, Durations]] = {}
         self._by_entities: dict[tuple[str, str, str], Counter] = {}
@@ -84,6 +91,10 @@ class Metrics:
         """Count rows for the prediction log: those that were spooled, those that were dropped, and those that are in their table."""
         if rows:
             self._logged.labels(outcome).inc(rows)
+
+    def count_shadow(self, model: str, outcome: str, rows: int) -> None:
+        """Count rows that were scored beside, failed, or were dropped. The model has a split, so that its name may be a label."""
+        self._shadow.labels(model, outcome).inc(rows)
 
     def text(self) -> bytes:
         """All metrics in the Prometheus text format, of all server processes if there are several."""

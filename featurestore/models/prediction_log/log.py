@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -52,6 +52,12 @@ class Finished:
     rows: "FeatureRows"
     params: Mapping[str, Any]
     prediction: Prediction
+
+    def part(self, start: int, stop: int) -> "Finished":
+        """The rows from `start` up to `stop`."""
+        status = {label: states[start:stop] for label, states in self.prediction.status.items()}
+        prediction = replace(self.prediction, predictions=self.prediction.predictions[start:stop], status=status)
+        return Finished(self.model, self.rows.part(start, stop), self.params, prediction)
 
 
 SPOOLED, DROPPED, LOGGED = "spooled", "dropped", "logged"

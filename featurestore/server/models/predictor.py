@@ -1,12 +1,13 @@
 """Answer requests for predictions: find the models, load those that are not in memory, and predict in the threads of predictions."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request, Response
+from starlette.background import BackgroundTask
 
 from featurestore.errors import FeatureStoreError, ModelError
 from featurestore.masking import logger_of
@@ -19,6 +20,7 @@ from featurestore.records.traffic_split import TrafficSplit
 from featurestore.server import request_ids
 from featurestore.server.metrics import Metrics
 from featurestore.server.models import split_prediction
+from featurestore.server.models.shadows import Shadows, ShadowTask, score_and_log
 from featurestore.server.predictions import Predictions
 from featurestore.server.requests.body import Record
 from featurestore.server.requests.predictions import NamesOf
@@ -69,6 +71,7 @@ class Predictor:
         self._loaded: LoadedModels | None = None
         self._arms: Arms | None = None
         self._splits = TrafficSplits(store.backend.runtime, self._forget_aliases)
+        self._shadows = Shadows(self._find_shadows, partial(score_and_log, prediction_log), metrics.count_shadow)
         # A thread of its own: an online store that does not respond must not delay a change of traffic.
         self._watcher = Watcher("traffic of models", TRAFFIC_SECONDS, self._splits.refresh)
 
@@ -91,6 +94,7 @@ class Predictor:
     def close(self) -> None:
         """End the idle threads of predictions, and stop to follow changes of traffic."""
         self._watcher.stop()
+        self._shadows.close()
         self._predictions.close()
         self._loads.close()
 
@@ -121,8 +125,19 @@ class Predictor:
             arms = await self._find_arms(request, split)
             rows = question.rows(split_prediction.positional_names(split, arms))
             work = partial(self._predict_split, split, arms, rows, question)
-        content = await self._predictions.run(request, selected.name, work)
-        return Response(content, media_type="application/json", headers={request_ids.HEADER: question.request_id})
+        content, answered = await self._predictions.run(request, selected.name, work)
+        after = None
+        if split is not None and split.shadow and self._prediction_log.is_sampled(question.request_id):
+            # After the answer was sent: it must not wait for a thread that shares the interpreter.
+            task = ShadowTask(split, question.request_id, question.params, rows, range(len(rows)), answered)
+            after = BackgroundTask(self._score_beside, task)
+        return Response(content, media_type="application/json", headers={request_ids.HEADER: question.request_id}, background=after)
+
+    async def _score_beside(self, task: ShadowTask) -> None:
+        self._shadows.put(task)
+
+    def _find_shadows(self, split: TrafficSplit) -> "Sequence[ArmModel]":
+        return self._all_arms().shadows(split)
 
     async def _split(self, request: Request, selected: Selection) -> TrafficSplit | None:
         """The split that a request goes through; None if it names a version or alias, or there is none. Raises: NotReady."""
@@ -140,24 +155,30 @@ class Predictor:
         return found
 
     def _load_arms(self, split: TrafficSplit) -> "Mapping[str, ArmModel]":
+        found = self._all_arms().find(split, load=True)
+        if found is None:
+            raise AssertionError("what is loaded was found")
+        return found
+
+    def _all_arms(self) -> "Arms":
         loaded = self._loaded_models()
         if self._arms is None:
             # Imported here, as in `_loaded_models`.
             from featurestore.models.arms import Arms  # noqa: PLC0415
 
             self._arms = Arms(loaded)
-        found = self._arms.find(split, load=True)
-        if found is None:
-            raise AssertionError("what is loaded was found")
-        return found
+        return self._arms
 
-    def _predict(self, model: "LoadedModel", rows: list[Record], question: Question, alias: str | None) -> bytes:
+    def _predict(self, model: "LoadedModel", rows: list[Record], question: Question, alias: str | None) -> tuple[bytes, Sequence[str]]:
         finished = model.finish(rows, question.params)
         content = _encoded(finished.prediction, question)
         self._record(finished, question, alias)
-        return content
+        return content, ()
 
-    def _predict_split(self, split: TrafficSplit, arms: "Mapping[str, ArmModel]", rows: list[Record], question: Question) -> bytes:
+    def _predict_split(
+        self, split: TrafficSplit, arms: "Mapping[str, ArmModel]", rows: list[Record], question: Question
+    ) -> tuple[bytes, Sequence[str]]:
+        """The answer, and the alias that answered each row."""
         parts: list[tuple[Finished, str, list[int]]] = []
 
         def predict(arm: "ArmModel", part: list[Record], numbers: list[int]) -> Prediction:
@@ -166,11 +187,12 @@ class Predictor:
             return finished.prediction
 
         assigned = split_prediction.assign_rows(split, arms, rows)
-        content = _encoded(split_prediction.predict_split(split, assigned, rows, predict), question)
+        prediction = split_prediction.predict_split(split, assigned, rows, predict)
+        content = _encoded(prediction, question)
         # All or nothing: what is not answered is not logged.
         for finished, alias, numbers in parts:
             self._record(finished, question, alias, numbers)
-        return content
+        return content, prediction.arms or ()
 
     def _record(self, finished: Finished, question: Question, alias: str | None, numbers: list[int] | None = None) -> None:
         """Log a prediction that is answered, and count its lookups; `numbers` are those of its rows in the request, None: all."""
