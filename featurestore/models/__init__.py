@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from featurestore.models.lineage import TrainedModel, set_alias, trained_on
     from featurestore.models.model_logging import log_model
     from featurestore.models.promotion import archive, demote, promote, rollback
+    from featurestore.models.saved_scores import SavedPredictions
     from featurestore.models.scoring import score, score_batch
     from featurestore.models.serving import LoadedModel, LoadedModels
     from featurestore.models.stamped_manifest import StampedManifest, training_set
@@ -22,6 +23,7 @@ __all__ = [
     "LoadedModel",
     "LoadedModels",
     "Prediction",
+    "SavedPredictions",
     "StampedManifest",
     "TrainedModel",
     "archive",
@@ -41,6 +43,7 @@ _HOMES = {
     "LoadedModel": "serving",
     "LoadedModels": "serving",
     "Prediction": "serving",
+    "SavedPredictions": "saved_scores",
     "StampedManifest": "stamped_manifest",
     "TrainedModel": "lineage",
     "archive": "promotion",

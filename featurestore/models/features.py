@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
+import numpy as np
 import pyarrow as pa
 
-from featurestore.errors import RequestError, TypeMismatch
+from featurestore.errors import RequestError, TypeMismatch, near
 from featurestore.models import store_access
-from featurestore.models.inputs import Values
+from featurestore.models.inputs import Values, is_missing
 from featurestore.models.missing import POLICIES
 from featurestore.models.stamp import Stamp
 from featurestore.models.values import coerce_value, sql_types_of, to_list, to_python
@@ -96,8 +97,28 @@ def join_as_of(
     known = cast('Literal["now", "then"]', stamp.known)
     joined = store.point_in_time(stamp.plan, rows, timestamp, known=known, snapshots=snapshots)
     columns = dict(zip(joined.schema.names, joined.columns, strict=True))
+    return joined_features(store, stamp, columns, timestamp, sent, snapshots or {})
+
+
+def joined_features(
+    store: FeatureStore,
+    stamp: Stamp,
+    columns: Mapping[str, Any],
+    timestamp: str,
+    sent: SentFeatures,
+    snapshots: Mapping[str, int | None],
+) -> FeatureRows:
+    """The rows of a join, with the features that were sent instead of the joined ones."""
     overridden = with_overrides(store, stamp, columns, sent)
-    return FeatureRows(overridden, snapshots or {}, _without_missing(sent), columns[timestamp].cast(pa.timestamp("us", tz="UTC")))
+    return FeatureRows(overridden, snapshots, _without_missing(sent), columns[timestamp].cast(pa.timestamp("us", tz="UTC")))
+
+
+def check_columns(stamp: Stamp, names: Sequence[str]) -> None:
+    """Raises: RequestError for a key or request field that is not among the columns of a spine."""
+    for name in (*stamp.plan.entity_columns, *dict(stamp.plan.request)):
+        if name not in names:
+            problem = f"the spine has no column '{name}', which service {stamp.plan.service} needs{near(name, names)}"
+            raise RequestError(problem, field=name)
 
 
 def with_overrides(store: FeatureStore, stamp: Stamp, columns: Mapping[str, Values], sent: SentFeatures) -> Mapping[str, Values]:
@@ -124,8 +145,8 @@ def with_overrides(store: FeatureStore, stamp: Stamp, columns: Mapping[str, Valu
     return result
 
 
-def check_missing(stamp: Stamp, policy: str, columns: Mapping[str, Values]) -> None:
-    """With the policy "error", refuse a row for which a view has no feature.
+def check_missing(stamp: Stamp, policy: str, columns: Mapping[str, Values], first: int = 0) -> None:
+    """With the policy "error", refuse a row for which a view has no feature; `first` is the number of the first row.
 
     Raises: RequestError naming row, view and keys, or for an unknown policy.
     """
@@ -134,13 +155,15 @@ def check_missing(stamp: Stamp, policy: str, columns: Mapping[str, Values]) -> N
     if policy == "nan":
         return
     for use in stamp.plan.uses:
-        names = [name for _, name in use.features]
-        for row, values in enumerate(zip(*(to_list(columns[name]) for name in names), strict=True)):
-            if all(value is None for value in values):
-                keys = ", ".join(f"{name}={to_python(columns[name][row])!r}" for _, name in use.keys)
-                raise RequestError(
-                    f"row {row}: {use.label} has no features for {keys}; missing='error' forbids scoring without features", row=row
-                )
+        nulls = [is_missing(columns[name]) for _, name in use.features]
+        without = np.logical_and.reduce(nulls)
+        if nulls and without.any():
+            row = int(without.argmax())
+            keys = ", ".join(f"{name}={to_python(columns[name][row])!r}" for _, name in use.keys)
+            raise RequestError(
+                f"row {first + row}: {use.label} has no features for {keys}; missing='error' forbids scoring without features",
+                row=first + row,
+            )
 
 
 def _without_missing(sent: SentFeatures) -> SentFeatures:

@@ -157,7 +157,7 @@ def _column(column: Input, values: Values, nullable: bool, exact_decimals: bool)
         return _others(column, values)
     if column.type in _FLOATS:
         return _doubles(values).astype(_FLOATS[column.type], copy=False)
-    missing = _missing(values)
+    missing = is_missing(values)
     if column.type.startswith("decimal") or ((column.nullable or missing.any()) and not nullable):
         return _doubles(values)
     exact = _present(values)
@@ -175,7 +175,7 @@ def _column(column: Input, values: Values, nullable: bool, exact_decimals: bool)
     return pd.arrays.BooleanArray(filled, missing) if dtype.kind == "b" else pd.arrays.IntegerArray(filled, missing)
 
 
-def _missing(values: Values) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+def is_missing(values: Values) -> "np.ndarray[Any, np.dtype[np.bool_]]":
     """A mask of the NULLs."""
     if isinstance(values, pa.ChunkedArray):
         return np.asarray(values.is_null().to_numpy(), dtype=bool)

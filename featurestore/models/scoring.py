@@ -10,27 +10,24 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore.dsl.csv_format import Csv
-from featurestore.errors import RequestError, near
-from featurestore.lakehouse import tables
+from featurestore.errors import RequestError
 from featurestore.models import features, locate_store, model_versions, predict, store_access, tracking
 from featurestore.models.bundle import Native
 from featurestore.models.features import FeatureRows, SentFeatures
+from featurestore.models.inference import PREDICTION
 from featurestore.models.mlflow_client import asking, local_path, mlflow
+from featurestore.models.saved_scores import SavedCall, save_predictions
 from featurestore.models.scored_rows import Scoring, record_predictions
+from featurestore.models.scoring_times import BATCH, ONLINE, scoring_times
 from featurestore.models.stamp import Stamp
 from featurestore.models.time_limits import TRANSFER_SECONDS, limited
 from featurestore.models.values import sql_types_of, to_arrow, to_predictions, to_records
+from featurestore.progress import TrainingSetProgress, training_set_reporter
 from featurestore.settings import load_settings
 from featurestore.spines.file_format import with_format
 from featurestore.store import FeatureStore
-from featurestore.values import times
+from featurestore.values.arguments import check_flag, check_name
 from featurestore.values.pandas_frames import frame_like
-
-PREDICTION = "prediction"
-
-
-BATCH = "batch"
-"""For `at`: as of each row's time where the rows have the columns of times, else as of now."""
 
 
 def score_batch(
@@ -39,15 +36,19 @@ def score_batch(
     *,
     missing: str | None = None,
     log: bool | str = False,
+    save: bool = False,
+    run_id: str | None = None,
     params: Mapping[str, Any] | None = None,
     store: FeatureStore | None = None,
+    progress: TrainingSetProgress = None,
 ) -> Any:
     """Score a frame of keys, as `score`: with the features as of each row's time if the frame has the training set's columns of times,
     else with the current ones.
 
     The frame has the lookup keys and the other columns of the training set's frame that the model reads; any further columns are kept.
     """
-    return score(model_uri, frame, BATCH, missing=missing, log=log, params=params, store=store)
+    more: dict[str, Any] = {"missing": missing, "log": log, "save": save, "run_id": run_id, "params": params}
+    return score(model_uri, frame, BATCH, store=store, progress=progress, **more)
 
 
 def score(
@@ -57,9 +58,12 @@ def score(
     *,
     missing: str | None = None,
     log: bool | str = False,
+    save: bool = False,
+    run_id: str | None = None,
     params: Mapping[str, Any] | None = None,
     store: FeatureStore | None = None,
     format: Csv | None = None,
+    progress: TrainingSetProgress = None,
 ) -> Any:
     """Score the rows of a spine: returns its columns, the features that the model reads, and `prediction`, in the order of the spine.
 
@@ -67,35 +71,55 @@ def score(
     "training": the same, at the snapshots of the training; a datetime or ISO 8601 text: as of that time for all rows; "online": the newest
     from the online store; "batch": as of each row's time if the spine has it, else as of now. Feature columns in the spine override
     looked-up features. Versions of features and the treatment of corrections are those of the training set. `missing` None: the policy of
-    the stamp. `log` appends the rows to the model's inference table; a text is an id of the batch, which is appended once. `params` are
-    those of the model's signature. `format`: the format of a spine in CSV files. Returns a pandas or polars frame for such a spine, else
-    an Arrow table. Raises: NotFound, RequestError, TypeMismatch; Conflict if the store has other tables.
+    the stamp. `params` are those of the model's signature. `format`: the format of a spine in CSV files. Returns a pandas or polars frame
+    for such a spine, else an Arrow table.
+
+    With `save`, the rows are scored in parts, so that a spine may be larger than memory, and written to the model's inference table in one
+    snapshot; a second run with the same `run_id` adds nothing. Returns a SavedPredictions then. `progress` is called with the rows so far;
+    True shows a progress bar. `log` appends the rows as well and still returns them; a text is their `run_id`.
+
+    Raises: NotFound, RequestError, TypeMismatch; ModelError; Conflict if the store has other tables.
     """
     store_access.check_store(store)
     rows_source = with_format(spine, format)
-    if log == "" or not isinstance(log, bool | str):
-        raise RequestError(f"log={log!r} must be True, False, or the id of the batch as text", field="log")
+    batch = _batch(log, save, run_id)
     settings = load_settings() if store is None else store.settings
     tracking.use_tracking(None if store is None else settings)
-    with TemporaryDirectory() as scratch:
+    with TemporaryDirectory() as scratch, training_set_reporter(progress) as report:
         with limited(TRANSFER_SECONDS):
             # An alias may move while rows are scored: then they name the version that scored them.
-            model = ("", None) if log is False else model_versions.name_and_version(model_uri)
+            model = model_versions.name_and_version(model_uri) if log or save else ("", None)
             address = model_uri if model[1] is None else f"models:/{model[0]}/{model[1]}"
             with asking("model", model_uri):
                 folder = mlflow.artifacts.download_artifacts(local_path(address), dst_path=scratch)
         native = Native(Path(folder), allow_pickle=settings.allow_pickle)
+        scoring = Scoring(*model, _alias_of(model_uri), native.check_params(params), batch)
         used_store = locate_store.find_store(native.stamp, store)
         try:
-            rows = store_access.read_spine_rows(used_store, rows_source, [] if at == "online" else [native.stamp.timestamp])
-            looked_up, scored = _score(native, used_store, rows, at, missing, params)
+            if save:
+                return save_predictions(native, used_store, SavedCall(rows_source, at, missing, scoring, report))
+            rows = store_access.read_spine_rows(used_store, rows_source, [] if at == ONLINE else [native.stamp.timestamp])
+            looked_up, scored = _score(native, used_store, rows, at, missing, scoring.params)
             if log is not False:
-                scoring = Scoring(*model, _alias_of(model_uri), native.check_params(params), log if isinstance(log, str) else None)
                 record_predictions(store_access.runtime_of(used_store), native, scoring, looked_up, scored.column(PREDICTION))
         finally:
             if store is None:
                 used_store.close()
     return frame_like(spine, scored)
+
+
+def _batch(log: Any, save: Any, run_id: Any) -> str | None:
+    """The id of the rows to write; None if they have none. Raises: RequestError naming the argument."""
+    if log == "" or not isinstance(log, bool | str):
+        raise RequestError(f"log={log!r} must be True, False, or the id of the batch as text", field="log")
+    check_flag(save, "save")
+    if run_id is not None and not (save or log):
+        raise RequestError("run_id= names rows that are written: give save=True too", field="run_id")
+    if save and log:
+        raise RequestError("give save=True, which returns what was written, or log=, which returns the rows; not both", field="save")
+    if run_id is not None:
+        return check_name(run_id, "run_id")
+    return log if isinstance(log, str) else None
 
 
 def _alias_of(model_uri: str) -> str | None:
@@ -104,16 +128,16 @@ def _alias_of(model_uri: str) -> str | None:
 
 
 def _score(
-    native: Native, store: FeatureStore, rows: pa.Table, at: str | datetime | None, missing: str | None, params: Mapping[str, Any] | None
+    native: Native, store: FeatureStore, rows: pa.Table, at: str | datetime | None, missing: str | None, params: Mapping[str, Any]
 ) -> tuple[FeatureRows, pa.Table]:
     stamp = native.stamp
     if PREDICTION in rows.schema.names:
         raise RequestError(f"the spine has a column '{PREDICTION}', which is the name of the result; rename it", field=PREDICTION)
     sent = {name: rows.column(name).to_pylist() for name in stamp.plan.feature_names if name in rows.schema.names}
     without_features = rows.drop_columns(list(sent))
-    looked_up = _online(store, stamp, without_features, sent) if at == "online" else _as_of(store, stamp, without_features, sent, at)
+    looked_up = _online(store, stamp, without_features, sent) if at == ONLINE else _as_of(store, stamp, without_features, sent, at)
     features.check_missing(stamp, missing or stamp.missing, looked_up.columns)
-    predictions = to_predictions(predict.predict(native, looked_up.columns, native.check_params(params))) if rows.num_rows else []
+    predictions = to_predictions(predict.predict(native, looked_up.columns, params)) if rows.num_rows else []
     predict.check_count(predictions, rows.num_rows)
     sql_types = sql_types_of(stamp.plan)
     columns: dict[str, Any] = dict(zip(without_features.schema.names, without_features.columns, strict=True))
@@ -122,32 +146,12 @@ def _score(
 
 
 def _online(store: FeatureStore, stamp: Stamp, rows: pa.Table, sent: SentFeatures) -> FeatureRows:
+    features.check_columns(stamp, rows.schema.names)
     names = [*stamp.plan.entity_columns, *(name for name, _ in stamp.plan.request)]
-    for name in names:
-        if name not in rows.schema.names:
-            problem = f"the spine has no column '{name}', which service {stamp.plan.service} needs{near(name, rows.schema.names)}"
-            raise RequestError(problem, field=name)
     columns = {name: rows.column(name).to_pylist() for name in names}
     return features.look_up_online(store, stamp, to_records({**columns, **sent}, rows.num_rows))
 
 
 def _as_of(store: FeatureStore, stamp: Stamp, rows: pa.Table, sent: SentFeatures, at: str | datetime | None) -> FeatureRows:
-    if at == BATCH:
-        at = None if all(name in rows.schema.names for name in (stamp.timestamp, *stamp.plan.times)) else times.moment(times.now())
-    if at == "training":
-        return features.join_as_of(store, stamp, rows, stamp.timestamp, sent, stamp.snapshots)
-    timestamp = stamp.timestamp
-    if at is not None:
-        moment = times.parse(at, "at, unless it is 'online', 'training' or 'batch':")
-        stamp = replace(stamp, plan=stamp.plan.at_one_time())
-        timestamp = "as_of"
-        while timestamp in rows.schema.names:
-            timestamp += "_"
-        rows = rows.append_column(timestamp, pa.array([moment] * rows.num_rows, pa.timestamp("us", tz="UTC")))
-    return features.join_as_of(store, stamp, rows, timestamp, sent, _current(store, stamp))
-
-
-def _current(store: FeatureStore, stamp: Stamp) -> dict[str, int | None]:
-    """The current snapshots of the feature tables, to be recorded with the predictions."""
-    namespace = store.settings.features_namespace
-    return {name: tables.load(store.catalog, f"{namespace}.{name}").snapshot_id for name in stamp.views}
+    when = scoring_times(stamp, store, at, rows.schema.names)
+    return features.join_as_of(store, replace(stamp, plan=when.plan), when.add_column(rows), when.column, sent, when.snapshots)

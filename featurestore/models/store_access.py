@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from featurestore import verbs
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import RequestError
 from featurestore.pipelines import lookup
@@ -44,6 +45,25 @@ def runtime_of(store: FeatureStore) -> Runtime:
 def read_spine_rows(store: FeatureStore, spine: Any, times: Sequence[str]) -> pa.Table:
     """Read the rows of a spine: a frame, Arrow, a list of dicts, a path, an Iceberg table or SQL; `times` are its time columns."""
     return reading.read_rows(store._runtime, spine, times)
+
+
+@contextmanager
+def open_spine(store: FeatureStore, spine: Any, times: Sequence[str]) -> Iterator[pa.RecordBatchReader]:
+    """As `read_spine_rows`, as a stream."""
+    with reading.open_rows(store._runtime, spine, times) as (rows, _):
+        yield rows.to_reader() if isinstance(rows, pa.Table) else rows
+
+
+@contextmanager
+def open_join(
+    store: FeatureStore, plan: ServicePlan, rows: Any, timestamp: str, known: Any, snapshots: Mapping[str, int | None]
+) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
+    """The number of rows, and the rows with their features as of their times, as a stream; what is larger than memory is kept on disk."""
+    request = verbs.JoinRequest.of(plan.service, rows, timestamp, known=known, snapshots=snapshots)
+    pinned = verbs.pin(store._runtime, plan, request.snapshots)
+    spine = verbs.read_spine(store._runtime, request, plan, pinned)
+    with verbs.join_pinned(store._runtime, plan, spine, pinned, request.known) as joined:
+        yield spine.rows, joined.batches
 
 
 def derive_features(
