@@ -72,7 +72,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     uv("build", "--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", str(folder / "wheel"), ".")
     (wheel,) = (folder / "wheel").glob("*.whl")
     uv("venv", "--quiet", "--python", sys.executable, str(environment))
-    uv("pip", "install", "--quiet", "--compile-bytecode", "--python", str(environment / "bin" / "python"), str(wheel))
+    uv("pip", "install", "--quiet", "--python", str(environment / "bin" / "python"), str(wheel))
     Installed(environment, folder).printed("featurestore", "init", "shop")
     project = Installed(environment, folder / "shop")
     project.printed("featurestore", "apply")
