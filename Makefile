@@ -65,8 +65,8 @@ imports: setup
 docs: setup  ## the documentation site, into build/site; a broken link or a missing docstring target fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-quick: setup  ## the fast tests only
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
+quick: setup  ## the fast tests only; they hardly wait
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 coverage: setup  ## run every test and report which lines and branches ran, also in the processes that tests start; also if a test fails; ONLY="-m 'not slow'" is passed on
 	rm -f .coverage .coverage.*
