@@ -6,6 +6,7 @@ from itertools import count
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.exceptions import (
     NamespaceAlreadyExistsError,
     NoSuchNamespaceError,
@@ -19,6 +20,8 @@ from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import AssertRefSnapshotId
 from pyiceberg.transforms import MonthTransform
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from featurestore.errors import CommitConflict, Conflict, NotFound, NotReady, RequestError
 from featurestore.lakehouse import leftovers, type_mapping
@@ -78,6 +81,23 @@ def find(catalog: Catalog, identifier: str) -> Table | None:
         return None
     except UNREACHABLE as error:
         raise to_store_error(error, f"looking for {identifier}") from error
+
+
+def pointer(catalog: Catalog, identifier: str) -> str | None:
+    """The address of a table's metadata file, which each commit changes; None if there is no such table. Of an SQL catalog without reading
+    the file. Raises: NotReady if the catalog cannot be reached.
+    """
+    if not isinstance(catalog, SqlCatalog):
+        table = find(catalog, identifier)
+        return None if table is None else table.metadata_location
+    namespace, _, name = identifier.rpartition(".")
+    own = (IcebergTables.catalog_name == catalog.name, IcebergTables.table_namespace == namespace, IcebergTables.table_name == name)
+    try:
+        with Session(catalog.engine) as session:
+            location: str | None = session.scalar(select(IcebergTables.metadata_location).where(*own))
+    except UNREACHABLE as error:
+        raise to_store_error(error, f"looking for {identifier}") from error
+    return location
 
 
 def list_tables(catalog: Catalog, namespace: str) -> list[str]:

@@ -49,17 +49,18 @@ class Answers(Generic[AnswerT]):
         self._asked_at = 0.0
         self._failed: tuple[float, FeatureStoreError] | None = None
 
-    def get(self, name: str) -> AnswerT:
+    def get(self, name: str, patient: bool = False) -> AnswerT:
         """The answer for a name, not older than `seconds` if the service responds, else the last one.
 
-        Raises: NotReady if there is none; any other error that the question raises.
+        `patient`: wait for a first answer although the service does not respond at the moment. Raises: NotReady if there is none; any
+        other error that the question raises.
         """
         with self._lock:
             last = self._known.get(name)
             if last is not None and self._clock() - last.at < self._seconds:
                 return last.answer
             silent = self._silence()
-            if silent is not None:
+            if silent is not None and not (patient and last is None):
                 if last is None:
                     raise silent
                 self._enqueue(name)
@@ -95,6 +96,33 @@ class Answers(Generic[AnswerT]):
             last = self._known.get(name)
             if last is not None:
                 self._known[name] = _Known(float("-inf"), last.answer)
+
+    def put(self, name: str, answer: AnswerT) -> None:
+        """Take an answer that somebody else has got."""
+        with self._lock:
+            self._keep(name, answer)
+
+    def last(self, name: str) -> AnswerT | None:
+        """The last answer for a name, however old; None if there is none."""
+        with self._lock:
+            known = self._known.get(name)
+            return None if known is None else known.answer
+
+    def names(self) -> list[str]:
+        """The names that have an answer."""
+        with self._lock:
+            return list(self._known)
+
+    def ask(self, name: str) -> "Future[AnswerT]":
+        """Ask about a name, without waiting."""
+        with self._lock:
+            return self._enqueue(name)
+
+    def _keep(self, name: str, answer: AnswerT) -> None:
+        self._known[name] = _Known(self._clock(), answer)
+        self._known.move_to_end(name)
+        while len(self._known) > KEPT:
+            self._known.popitem(last=False)
 
     def _silence(self) -> FeatureStoreError | None:
         """The error to raise while the service is silent; None if it may respond."""
@@ -141,10 +169,7 @@ class Answers(Generic[AnswerT]):
             pending = self._pending.pop(name)
             if failure is None:
                 self._failed = None
-                self._known[name] = _Known(self._clock(), answer)  # type: ignore[arg-type]
-                self._known.move_to_end(name)
-                while len(self._known) > KEPT:
-                    self._known.popitem(last=False)
+                self._keep(name, answer)  # type: ignore[arg-type]
             elif isinstance(failure, NotReady):
                 self._failed = (self._clock(), failure)
                 waiting = [self._pending.pop(other) for other in self._queue]

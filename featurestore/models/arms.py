@@ -41,7 +41,7 @@ class Arms:
         found: dict[str, ArmModel] = {}
         for alias in split.answering:
             used = substitute if alias in gone else alias
-            model = self._loaded.get(split.model, known[used]) if load else self._loaded.find_loaded(split.model, known[used])
+            model = self._loaded.get(split.model, alias=used) if load else self._loaded.find_loaded(split.model, alias=used)
             if model is None:
                 return None
             found[alias] = ArmModel(used, model)
@@ -53,7 +53,7 @@ class Arms:
         Raises: as `LoadedModels.get`.
         """
         known = self._loaded.aliases(split.model) or {}
-        return [ArmModel(alias, self._loaded.get(split.model, known[alias])) for alias in split.shadow if alias in known]
+        return [ArmModel(alias, self._loaded.get(split.model, alias=alias)) for alias in split.shadow if alias in known]
 
     def _substitute(self, split: TrafficSplit, gone: list[str]) -> str:
         substitute = split.substitute(gone)

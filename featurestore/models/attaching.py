@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from featurestore.errors import Conflict, RequestError
-from featurestore.models import bundle, locate_store, store_access, tracking
+from featurestore.models import bundle, locate_store, pickles, store_access, tracking
 from featurestore.models.missing import Missing, check_policy
 from featurestore.models.mlflow_client import asking, local_path, mlflow
 from featurestore.models.model_logging import make_stamp, record_input, tag_version
@@ -75,6 +75,8 @@ def _write(
                 return None
             shutil.copy(folder / FOLDER / ORIGINAL, folder / ORIGINAL)
             shutil.rmtree(folder / FOLDER)
+        if not store.settings.allow_pickle:
+            pickles.refuse_pickles(folder)
         meta = mlflow.models.Model.load(str(folder / ORIGINAL))
         native, by_name = _native(folder, Path(scratch, "native"))
         stamp = make_stamp(native, training_set, meta.signature, store, inputs=inputs, missing=missing, by_name=by_name)

@@ -9,6 +9,7 @@ import pandas as pd
 from featurestore.errors import TypeMismatch
 from featurestore.models import bundle, locate_store, predict
 from featurestore.models.bundle import OWN_CONFIG, Native
+from featurestore.models.stamp import read_stamp
 from featurestore.models.values import sql_types_of, to_python
 from featurestore.store import FeatureStore
 
@@ -55,9 +56,16 @@ def _refuse_rounded(frame: pd.DataFrame, sql_types: Mapping[str, str]) -> None:
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> KeyedModel:
-    """The function that MLflow calls by its name; `model_config` may have home, catalog, warehouse, online and missing."""
+    """The function that MLflow calls by its name; `model_config` may have home, catalog, warehouse, online and missing.
+
+    The settings of the store say whether pickles are loaded, so that it is found first.
+    """
     config = dict(model_config or {})
     options = {name: config.pop(name, None) for name in OWN_CONFIG}
     missing = options.pop("missing")
-    native = Native(Path(path), config)
-    return KeyedModel(native, locate_store.find_store(native.stamp, places=options), missing)
+    store = locate_store.find_store(read_stamp(Path(path)), places=options)
+    try:
+        return KeyedModel(Native(Path(path), config, store.settings.allow_pickle), store, missing)
+    except BaseException:
+        store.close()
+        raise

@@ -51,7 +51,7 @@ class MlflowRegistry:
     def read(self) -> MlflowModels:
         """All stamped models, their versions and aliases. The cost is that of the logged models and of the versions that changed."""
         logged = {model.model_id: _stamp_of(model) for model in self._search_logged_models()}
-        models = {model.name: model for model in _pages(self._client.search_registered_models)}
+        models = {model.name: model for model in pages(self._client.search_registered_models)}
         self._read_versions(models)
         by_version = {
             (name, str(model_version.version)): model_version for name, versions in self._versions.items() for model_version in versions
@@ -87,7 +87,7 @@ class MlflowRegistry:
         return True
 
     def _search_logged_models(self) -> Iterator[Any]:
-        experiments = [experiment.experiment_id for experiment in _pages(self._client.search_experiments)]
+        experiments = [experiment.experiment_id for experiment in pages(self._client.search_experiments)]
         for first in range(0, len(experiments), PAGE):
             chunk, token = experiments[first : first + PAGE], None
             while True:
@@ -105,11 +105,11 @@ class MlflowRegistry:
         changed = [name for name, model in models.items() if name not in self._versions or _update_time(model) >= seen]
         if not self._versions:
             self._versions = {name: [] for name in models}
-            for model_version in _pages(self._client.search_model_versions):
+            for model_version in pages(self._client.search_model_versions):
                 self._versions.setdefault(model_version.name, []).append(model_version)
         else:
             for name in changed:
-                self._versions[name] = list(_pages(self._client.search_model_versions, filter_string=name_filter(name)))
+                self._versions[name] = list(pages(self._client.search_model_versions, filter_string=name_filter(name)))
         self._versions = {name: self._versions[name] for name in models}
         self._update_times = {name: _update_time(model) for name, model in models.items()}
 
@@ -154,7 +154,7 @@ def _update_time(model: Any) -> int:
     return int(model.last_updated_timestamp or 0)
 
 
-def _pages(search: Callable[..., Any], **arguments: Any) -> Iterator[Any]:
+def pages(search: Callable[..., Any], **arguments: Any) -> Iterator[Any]:
     token = None
     while True:
         page = search(**arguments, max_results=PAGE, page_token=token)

@@ -37,21 +37,28 @@ PICKLED = tuple(bytes([0x80, version]) for version in range(6))
 
 def refuse_pickles(folder: Path) -> None:
     """Raises: RequestError for a model whose files or loader could execute code: any but skops and the boosters' own formats."""
-    why = next(_reasons(folder), None)
+    flavors, loader = _flavors(folder)
+    why = next(_reasons(folder, flavors, loader), None)
     if why is not None:
+        flavor = LOADERS.get(loader, loader.removeprefix("mlflow."))
         raise RequestError(
-            f"the model is refused, because {why}, loading it could execute code, and the setting allow_pickle is false;"
-            " log it with serialization_format='skops', or in its library's own format"
+            f"the model of the flavor {flavor} is refused, because {why}, loading it could execute code, and the setting allow_pickle is"
+            " false; log it with serialization_format='skops', or in its library's own format",
+            flavor=flavor,
         )
 
 
-def _reasons(folder: Path) -> Iterator[str]:
+def _flavors(folder: Path) -> tuple[Mapping[str, Any], str]:
+    """The flavors in a model's MLmodel, and the module that loads it."""
     original = folder / FOLDER / ORIGINAL
     flavors: Mapping[str, Any] = mlflow.models.Model.load(str(original if original.is_file() else folder / ORIGINAL)).flavors
+    return flavors, str((flavors.get(PYFUNC) or {}).get("loader_module"))
+
+
+def _reasons(folder: Path, flavors: Mapping[str, Any], loader: str) -> Iterator[str]:
     pyfunc = flavors.get(PYFUNC) or {}
-    loader = str(pyfunc.get("loader_module"))
     if loader not in LOADERS:
-        yield f"it is loaded by {loader}"
+        yield f"it is loaded by {loader}{_describe_loading(pyfunc)}"
         return
     if pyfunc.get("code"):
         yield "it has Python files"
@@ -60,12 +67,22 @@ def _reasons(folder: Path) -> Iterator[str]:
     yield from _file_reasons(folder)
 
 
+def _describe_loading(pyfunc: Mapping[str, Any]) -> str:
+    """What a loader that is not of LOADERS does with which file, as far as the MLmodel says it."""
+    if code := pyfunc.get("model_code_path"):
+        return f", which runs its file {Path(str(code)).name}: a model from code is code"
+    if model := pyfunc.get("python_model"):
+        return f", which unpickles its file {model}"
+    return f", which may unpickle files below {data}" if (data := pyfunc.get("data")) else ""
+
+
 def _format_reasons(flavor: str, options: Mapping[str, Any]) -> Iterator[str]:
     if options.get("code"):
         yield "it has Python files"
     serialization = options.get("serialization_format", "pickle" if flavor == "sklearn" else None)
     if serialization not in (None, "skops"):
-        yield f"it is written with {serialization}"
+        file = options.get("pickled_model") or options.get("data")
+        yield f"its file {file} is written with {serialization}" if file else f"it is written with {serialization}"
     skops = serialization == "skops"
     class_name = str(options.get("model_class", CLASSES.get(flavor, ("",))[0]))
     if not skops and flavor in CLASSES and not class_name.startswith(CLASSES[flavor]):

@@ -7,12 +7,15 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
-from featurestore.errors import FeatureStoreError, RequestError, near
+from featurestore.errors import FeatureStoreError, NotFound, NotReady, RequestError, near
 from featurestore.masking import logger_of
 from featurestore.models import inference, locate_store, model_versions, output_types, predict, tracking
+from featurestore.models.alias_swap import AliasSwap, Behind
 from featurestore.models.answers import Answers
 from featurestore.models.bundle import Native
 from featurestore.models.features import FeatureRows
@@ -123,13 +126,26 @@ class LoadedModels:
     """A cache of at most `limit` models, from which the least recently used is evicted.
 
     What MLflow says of aliases is asked for again after `seconds`, by one thread for all requests. While MLflow does not respond, the
-    versions of its last answer predict.
+    versions of its last answer predict. With `followed`, somebody calls `refresh` with what MLflow says: then no request waits for MLflow
+    after the first one for a model, and when an alias moves, the version before answers until the new one is loaded.
     """
 
-    def __init__(self, store: FeatureStore, limit: int = 8, seconds: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: FeatureStore,
+        limit: int = 8,
+        seconds: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        followed: bool = False,
+    ) -> None:
         self._store = store
         self._limit = limit
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._swap = AliasSwap(self._is_loaded, self._load, self._release) if followed else None
+        self._pinned: set[tuple[str, str]] = set()
+        self._stamps: dict[str, object] = {}
+        self._expired: set[str] = set()
         self._answers = Answers(self._ask, seconds=seconds, wait=WAIT_SECONDS, clock=clock)
         self._models: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
         self._loading: dict[tuple[str, str], threading.Lock] = {}
@@ -141,7 +157,7 @@ class LoadedModels:
         """
         for name in names:
             try:
-                for alias in sorted(self._answers.get(name).aliases)[: self._limit]:
+                for alias in sorted(self._answers.get(name, patient=True).aliases)[: self._limit]:
                     if stopped():
                         return
                     self.get(name, alias=alias)
@@ -157,30 +173,109 @@ class LoadedModels:
         """
         if version is not None and alias is not None:
             raise RequestError("pass version= or alias=, not both")
-        number = str(version) if version is not None else self._chosen(self._answers.get(name), alias)
+        number = str(version) if version is not None else self._chosen(self._known(name), alias)
         loaded = self._find(name, number)
-        return self._load(name, number) if loaded is None else loaded
+        if loaded is None:
+            loaded = self._load(name, number)
+        if version is not None:
+            self._pin(name, number)
+        return loaded
 
     def find_loaded(self, name: str, version: int | str | None = None, alias: str | None = None) -> LoadedModel | None:
         """The model that `get` returns, if it is in memory and MLflow need not be asked, or does not respond; None: call `get`."""
         if version is not None and alias is not None:
             return None
         if version is not None:
+            self._pin(name, str(version))
             return self._find(name, str(version))
-        known = self._answers.peek(name)
+        known = self._known(name, ask=False)
         return None if known is None else self._find(name, self._chosen(known, alias))
 
     def aliases(self, name: str, ask: bool = True) -> Mapping[str, str] | None:
         """The versions of a model's aliases. Without `ask`, None if MLflow would have to be asked. Raises: as `get`."""
-        known = self._answers.get(name) if ask else self._answers.peek(name)
+        known = self._known(name, ask)
         return None if known is None else known.aliases
 
     def expire(self, name: str) -> None:
         """Ask MLflow about a model again at its next request."""
         self._answers.expire(name)
+        self._expired.add(name)
+
+    def names(self) -> list[str]:
+        """The registered models that were asked for."""
+        return self._answers.names()
+
+    def refresh(self, name: str, stamp: object, aliases: Mapping[str, str] | None) -> None:
+        """Take what MLflow says of a model's aliases; None: there is no such model. `stamp` is another one after each change.
+
+        Versions to which aliases have moved are loaded in the background.
+        """
+        if self._stamps.get(name) == stamp:
+            return
+        # What was first asked here may be newer than the first that somebody else was told.
+        known = name in self._stamps
+        if known and aliases is not None and self._store.settings.default_alias in aliases:
+            self._answers.put(name, RegisteredVersions(name, aliases, None))
+            self._stamps[name] = stamp
+            self._swap_all(name)
+            return
+
+        # Which version is the only one is not among the aliases.
+        def take(done: "Future[RegisteredVersions]") -> None:
+            if not isinstance(done.exception(), NotReady):
+                self._stamps[name] = stamp
+                self._swap_all(name)
+
+        self._answers.ask(name).add_done_callback(take)
+
+    def behind(self) -> list[Behind]:
+        """The aliases whose version could not be loaded, so that the version before still answers."""
+        return [] if self._swap is None else self._swap.behind()
+
+    def _swap_all(self, name: str) -> None:
+        known = self._answers.last(name)
+        for alias in self._swap.selections(name) if self._swap is not None and known is not None else ():
+            # An alias that was removed is an error of the next request for it.
+            with suppress(NotFound, NotReady):
+                self._chosen(known, alias)  # type: ignore[arg-type]
+
+    @overload
+    def _known(self, name: str) -> RegisteredVersions: ...
+
+    @overload
+    def _known(self, name: str, ask: bool) -> RegisteredVersions | None: ...
+
+    def _known(self, name: str, ask: bool = True) -> RegisteredVersions | None:
+        """What is known of a model. Without `ask`, None if MLflow would have to be asked, which it is here if it responds."""
+        if self._swap is None:
+            return self._answers.get(name) if ask else self._answers.peek(name)
+        last = None if name in self._expired else self._answers.last(name)
+        if last is not None or not ask:
+            return last
+        last = self._answers.get(name)
+        self._expired.discard(name)
+        return last
 
     def _chosen(self, known: RegisteredVersions, alias: str | None) -> str:
-        return known.chosen(alias, self._store.settings.default_alias)
+        default = self._store.settings.default_alias
+        version = known.chosen(alias, default)
+        if self._swap is None:
+            return version
+        return self._swap.select(known.name, default if alias is None and default in known.aliases else alias, version)
+
+    def _is_loaded(self, name: str, version: str) -> bool:
+        return (name, version) in self._models
+
+    def _pin(self, name: str, version: str) -> None:
+        """Keep a version that was asked for by its number, although no alias leads to it, as long as the cache has room for it."""
+        if (name, version) in self._models and (name, version) not in self._pinned:
+            with self._lock:
+                self._pinned = {*(self._pinned & set(self._models)), (name, version)}
+
+    def _release(self, name: str, version: str) -> None:
+        with self._lock:
+            if (name, version) not in self._pinned:
+                self._models.pop((name, version), None)
 
     def _ask(self, name: str) -> RegisteredVersions:
         with limited():

@@ -34,6 +34,7 @@ from featurestore.server.large.reader import LargeBodies
 from featurestore.server.load import LoadMiddleware
 from featurestore.server.metrics import Metrics, MetricsMiddleware
 from featurestore.server.middleware import Authorization, BodyLimitMiddleware, ErrorMiddleware, TokenMiddleware
+from featurestore.server.model_gauges import ModelGauges
 from featurestore.server.models.inference import InferenceProtocol
 from featurestore.server.models.predictor import Predictor
 from featurestore.server.models.routes import Models
@@ -80,6 +81,7 @@ def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
     workers = Workers(store.settings)
     prediction_log = PredictionLog(store, metrics.count_logged)
     predictor = Predictor(store, Predictions(store.settings), metrics, prediction_log)
+    metrics.add_gauges(ModelGauges(predictor.behind, prediction_log.backlog))
     warm_up = WarmUp(store, predictor.load_aliased)
     admission = Admission(store.settings.host, store.settings.allowed_hosts)
     authorization = Authorization(store.settings.token.reveal()) if store.settings.token else None
@@ -107,7 +109,7 @@ def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
         routes=[
             *Online(store, metrics, Lookups(store.settings)).routes(),
             *Docs().routes(),
-            *Health(store, metrics, warm_up).routes(),
+            *Health(store, metrics, warm_up, predictor.behind).routes(),
             *engine_routes,
             *Models(store, predictor).routes(),
             *InferenceProtocol(settings, predictor).routes(),

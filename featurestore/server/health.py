@@ -1,5 +1,7 @@
 """Probes for liveness and readiness, and the metrics."""
 
+from collections.abc import Callable, Sequence
+
 from fastapi import Response
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -30,8 +32,9 @@ _SHOWN_DETAILS = ("lost", "filling")
 class Health:
     """Probes and metrics."""
 
-    def __init__(self, store: FeatureStore, metrics: Metrics, warm_up: WarmUp) -> None:
-        self._store, self._warm_up = store, warm_up
+    def __init__(self, store: FeatureStore, metrics: Metrics, warm_up: WarmUp, behind: Callable[[], Sequence[object]]) -> None:
+        """`behind` returns the aliases whose version cannot be loaded, as texts show them."""
+        self._store, self._warm_up, self._behind = store, warm_up, behind
         self._metrics = metrics
         self._models: Answers[FeatureStoreError | None] = Answers(lambda _: self._check_models(), wait=MODEL_SECONDS, grace=MODEL_SECONDS)
 
@@ -64,7 +67,7 @@ class Health:
         503 names the components that are down and that lookups and builds need, or says that services and models are still being loaded. A
         function is `ok`, `down`, `cached only`, which means that it works for the services and models that the process has already
         loaded, or `all but lost tables` while the online store is being filled. Models and predictions are `not installed` without the
-        extra.
+        extra. `aliases` names those whose version cannot be loaded, so that the version before answers.
         """
         errors: dict[str, FeatureStoreError | None] = {**self._store.check(), "models": self._models_error()}
         states = {component: "ok" if error is None else str(error.details.get("state", "down")) for component, error in errors.items()}
@@ -74,6 +77,8 @@ class Health:
         serves = served_verbs(down - {"online store"} if lost else down, lost)
         if not is_installed():
             states["models"] = serves["predictions"] = NOT_INSTALLED
+        if behind := self._behind():
+            states["aliases"] = "; ".join(map(str, behind))
         needed = [component for component in errors if component in down and component != "models"]
         if needed:
             details = {

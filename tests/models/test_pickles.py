@@ -17,7 +17,7 @@ from featurestore.errors import RequestError
 from featurestore.models import pickles
 from featurestore.models.serving import LoadedModel
 from tests.models import worlds
-from tests.models.vendor import VENDOR_WARNINGS
+from tests.models.vendor import VENDOR_WARNINGS, mlflow
 from tests.models.worlds import World
 
 pytestmark = VENDOR_WARNINGS
@@ -134,3 +134,23 @@ def test_a_pickled_model_is_neither_served_nor_scored(world: World, logged: Any,
         with pytest.raises(RequestError, match="allow_pickle"):
             models.score(logged.model_uri, worlds.spine(label=False), at="training", store=store)
     assert LoadedModel(logged.model_uri, world.store).stamp.training_set == world.training_set.id
+
+
+def test_a_pickled_model_is_refused_by_mlflows_own_loading_and_named(world: World, logged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"home": str(world.home)}
+    monkeypatch.setenv("FEATURESTORE_ALLOW_PICKLE", "false")
+    named = "the model of the flavor sklearn is refused, because its file model.pkl is written with cloudpickle"
+    with pytest.raises(RequestError, match=named):
+        mlflow.pyfunc.load_model(logged.model_uri, model_config=config)
+    monkeypatch.setenv("FEATURESTORE_ALLOW_PICKLE", "true")
+    assert len(mlflow.pyfunc.load_model(logged.model_uri, model_config=config).predict(worlds.keys(3))) == 1
+
+
+def test_what_runs_or_unpickles_which_file_is_named(folder: Path) -> None:
+    for values, said in (
+        ({"model_code_path": "/home/me/model.py"}, "runs its file model.py: a model from code is code"),
+        ({"python_model": "python_model.pkl"}, r"unpickles its file python_model\.pkl"),
+        ({"python_model": None, "model_code_path": None, "data": "data"}, "may unpickle files below data"),
+    ):
+        with pytest.raises(RequestError, match=f"of the flavor pyfunc.model is refused, because it is loaded by .*{said}"):
+            pickles.refuse_pickles(tamper(folder, "python_function", loader_module="mlflow.pyfunc.model", **values))

@@ -15,6 +15,7 @@ from featurestore.models.prediction_log.log import Finished, PredictionLog
 from featurestore.pipelines.lookup_json import count_statuses
 from featurestore.pipelines.prediction import Prediction
 from featurestore.records import model_events
+from featurestore.records.recorded_models import models_after
 from featurestore.records.traffic import TrafficSplits
 from featurestore.records.traffic_split import TrafficSplit
 from featurestore.server import request_ids
@@ -29,6 +30,8 @@ from featurestore.store import FeatureStore
 
 if TYPE_CHECKING:
     from featurestore.models import LoadedModel, LoadedModels
+    from featurestore.models.alias_swap import Behind
+    from featurestore.models.alias_watch import AliasWatch
     from featurestore.models.arms import ArmModel, Arms
 
 log = logger_of(__name__)
@@ -69,6 +72,7 @@ class Predictor:
         self._loads = Predictions(store.settings, at_once=LOADS_AT_ONCE)
         self._lock = threading.Lock()
         self._loaded: LoadedModels | None = None
+        self._watch: AliasWatch | None = None
         self._arms: Arms | None = None
         self._splits = TrafficSplits(store.backend.runtime, self._forget_aliases)
         self._shadows = Shadows(self._find_shadows, partial(score_and_log, prediction_log), metrics.count_shadow)
@@ -78,12 +82,16 @@ class Predictor:
     def load_aliased(self, stopped: Callable[[], bool]) -> None:
         """Load all model versions with an alias: importing MLflow and a model's library takes seconds. `stopped` ends it early."""
         try:
-            if not model_events.list_events(self._store.backend.runtime):
+            runtime = self._store.backend.runtime
+            events = model_events.list_events(runtime)
+            if not events or stopped():
                 # No model was ever logged: there is nothing to ask MLflow, whose import takes seconds.
                 return
-            names = sorted({row.model for row in self._store.models() if row.version is not None})
-            if names and not stopped():
-                self._loaded_models().load_aliased(names, stopped)
+            loaded = self._loaded_models()
+            loaded.load_aliased(sorted({model.name for model in models_after(events) if model.version is not None}), stopped)
+            if not stopped():
+                # Lists of models need what MLflow says: the first look reads all versions.
+                runtime.look_at_models()
         except FeatureStoreError as error:
             log.warning("models with an alias were not loaded at startup; each is loaded at its first request: %s", error)
 
@@ -91,10 +99,16 @@ class Predictor:
         """Begin to follow changes of traffic."""
         self._watcher.start()
 
+    def behind(self) -> "Sequence[Behind]":
+        """The aliases whose version cannot be loaded, so that the version before still answers."""
+        return [] if self._loaded is None else self._loaded.behind()
+
     def close(self) -> None:
-        """End the idle threads of predictions, and stop to follow changes of traffic."""
+        """End the idle threads of predictions, and stop to follow changes of traffic and aliases."""
         self._watcher.stop()
         self._shadows.close()
+        if self._watch is not None:
+            self._watch.stop()
         self._predictions.close()
         self._loads.close()
 
@@ -209,8 +223,11 @@ class Predictor:
             if self._loaded is None:
                 # Imported here: a server that serves no models does not need MLflow, and starts faster without it.
                 from featurestore.models import LoadedModels  # noqa: PLC0415
+                from featurestore.models.alias_watch import AliasWatch  # noqa: PLC0415
 
-                self._loaded = LoadedModels(self._store)
+                self._loaded = LoadedModels(self._store, followed=True)
+                self._watch = AliasWatch(self._store, self._loaded)
+                self._watch.start()
             return self._loaded
 
 
