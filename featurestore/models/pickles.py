@@ -42,7 +42,7 @@ def refuse_pickles(folder: Path) -> None:
     if why is not None:
         flavor = LOADERS.get(loader, loader.removeprefix("mlflow."))
         raise RequestError(
-            f"the model of the flavor {flavor} is refused, because {why}, loading it could execute code, and the setting allow_pickle is"
+            f"the model of the flavor {flavor} is refused, because {why}: loading it could execute code, and the setting allow_pickle is"
             " false; log it with serialization_format='skops', or in its library's own format",
             flavor=flavor,
         )

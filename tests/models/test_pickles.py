@@ -149,8 +149,8 @@ def test_a_pickled_model_is_refused_by_mlflows_own_loading_and_named(world: Worl
 def test_what_runs_or_unpickles_which_file_is_named(folder: Path) -> None:
     for values, said in (
         ({"model_code_path": "/home/me/model.py"}, "runs its file model.py: a model from code is code"),
-        ({"python_model": "python_model.pkl"}, r"unpickles its file python_model\.pkl"),
-        ({"python_model": None, "model_code_path": None, "data": "data"}, "may unpickle files below data"),
+        ({"model_code_path": None, "python_model": "python_model.pkl"}, r"unpickles its file python_model\.pkl"),
+        ({"python_model": None, "data": "data"}, "may unpickle files below data"),
     ):
         with pytest.raises(RequestError, match=f"of the flavor pyfunc.model is refused, because it is loaded by .*{said}"):
             pickles.refuse_pickles(tamper(folder, "python_function", loader_module="mlflow.pyfunc.model", **values))
