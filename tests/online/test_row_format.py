@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from featurestore.online import header
-from featurestore.online.lmdb import store as lmdb_store
+from featurestore.online.lmdb import transactions
 from featurestore.online.redis import publish as redis_publish
 from featurestore.online.store import Cursor, OnlineStore
 from tests.online.worlds import table
@@ -17,7 +17,7 @@ def test_rows_of_an_earlier_format_count_as_lost(store: OnlineStore, monkeypatch
         return msgspec.structs.replace(header.next_header(*arguments, **options), row_format=1)
 
     with monkeypatch.context() as earlier:
-        for module in (lmdb_store, redis_publish):
+        for module in (transactions, redis_publish):
             earlier.setattr(module, "next_header", publish_earlier)
         store.publish("v", table([(key, 1, 1, key) for key in range(10)]), keys=["customer_id"], cursor=Cursor(1, 1))
     assert store.cursor("v") is None
