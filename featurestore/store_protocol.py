@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.lineage.audit_result import Audit
     from featurestore.pipelines.lineage.impact_result import Impact
     from featurestore.pipelines.lineage.replay_result import Replay
+    from featurestore.pipelines.lineage.traffic_comparison import TrafficComparison
     from featurestore.pipelines.lineage.traffic_result import Traffic
     from featurestore.pipelines.maintenance.maintain import TableMaintenance
     from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
@@ -210,6 +211,16 @@ class Store(Protocol):
         reason: str | None = None,
     ) -> Traffic:
         """Split the requests to a registered model among aliases."""
+
+    def compare_traffic(
+        self,
+        name: str,
+        since: datetime | str | None = None,
+        labels: Any = None,
+        label: str | None = None,
+        timestamp: str | None = None,
+    ) -> TrafficComparison:
+        """Compare the logged predictions of a model by alias, version and role."""
 
     def audit(self, uri: str, deep: bool = False) -> Audit:
         """The chain behind a model, with every link verified."""

@@ -25,7 +25,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "write": ("featurestore.cli.history", "Write the rows of a file to a table, by its keys."),
         "publish": ("featurestore.cli.publish", "Publish feature tables to the online store."),
         "verify-online": ("featurestore.cli.verify_online", "Compare the online store with the feature tables."),
-        "maintain": ("featurestore.cli.maintain", "Compact small files, expire snapshots, remove orphan files."),
+        "maintain": ("featurestore.cli.maintain", "Compact files, expire snapshots, remove orphan files."),
     },
     "Train": {
         "training-set": ("featurestore.cli.training_sets", "Join rows with features as of each row's time."),
@@ -43,6 +43,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "rollback": ("featurestore.cli.promotion", "Give an alias back to the version that had it before."),
         "archive": ("featurestore.cli.promotion", "Mark a version of a model as not to be promoted."),
         "traffic": ("featurestore.cli.traffic", "Split the requests to a model among its aliases."),
+        "compare-traffic": ("featurestore.cli.compare_traffic", "Compare what shares the traffic of a model."),
         "replay": ("featurestore.cli.replay", "Compute a logged prediction again, and compare."),
         "audit": ("featurestore.cli.audit", "Verify the chain behind a model."),
     },

@@ -35,7 +35,7 @@ COLUMNS = {
 @click.option("--explain", is_flag=True, help="Only show what keeps which snapshot alive, and change nothing.")
 @context.shared
 def maintain(older_than: str, fold_older_than: str | None, dry_run: bool, explain: bool) -> None:
-    """Compact small files, expire snapshots, remove orphan files.
+    """Compact files, expire snapshots, remove orphan files.
 
     Snapshots that a training set pins are kept, however old. DURATION is a number and a unit, such as 7d or 12h.
     """

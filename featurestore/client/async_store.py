@@ -124,6 +124,7 @@ class AsyncRemoteStore:
     replay = _awaitable(ServerVerbs.replay)
     traffic = _awaitable(ServerVerbs.traffic)
     set_traffic = _awaitable(ServerVerbs.set_traffic)
+    compare_traffic = _awaitable(ServerVerbs.compare_traffic)
     audit = _awaitable(ServerVerbs.audit)
     promote = _awaitable(ServerVerbs.promote)
     demote = _awaitable(ServerVerbs.demote)

@@ -1,20 +1,25 @@
 """The methods of a server about models in use, as exchanges: lineage, promotions, audits, replays and retention."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from os import PathLike
 from typing import Any
 from urllib.parse import quote
 
+from featurestore.client.arguments import time_text
 from featurestore.client.calls import Calls
 from featurestore.client.steps import Exchange, get, post, put
 from featurestore.errors import RequestError, brief
 from featurestore.pipelines.lineage.audit_result import AliasChange, Audit
 from featurestore.pipelines.lineage.impact_result import Impact
 from featurestore.pipelines.lineage.replay_result import Replay
+from featurestore.pipelines.lineage.traffic_comparison import TrafficComparison
 from featurestore.pipelines.lineage.traffic_result import Traffic
 from featurestore.pipelines.maintenance.retention import RetainedSnapshot
 from featurestore.records import authors
 from featurestore.records.traffic_split import PLACES, check_shadow, check_weights
-from featurestore.values.arguments import check_flag, check_name, check_text, check_version
+from featurestore.values import frames, json_encoding
+from featurestore.values.arguments import check_flag, check_name, check_text, check_version, naming
 
 
 class Governance:
@@ -65,6 +70,25 @@ class Governance:
         }
         return self._calls.read_result(Traffic, put(f"/v1/models/{_part(name, 'name')}/traffic", body))
 
+    def compare_traffic(
+        self,
+        name: str,
+        since: datetime | str | None = None,
+        labels: Any = None,
+        label: str | None = None,
+        timestamp: str | None = None,
+    ) -> Exchange[TrafficComparison]:
+        """Compare the logged predictions of a model; `labels` are a table or SQL of the server, or rows that are sent."""
+        body = {
+            "since": time_text(since, "since"),
+            "labels": None if labels is None else _label_source(labels),
+            "label": _optional(label, "label"),
+            "timestamp": _optional(timestamp, "timestamp"),
+        }
+        path, headers = f"/v1/models/{_part(name, 'name')}/traffic-comparisons", {"Content-Type": "application/json"}
+        request = post(path, content=json_encoding.dumps(body), headers=headers, safe=True, unlimited=True)
+        return self._calls.read_result(TrafficComparison, request)
+
     def promote(
         self,
         name: str,
@@ -102,6 +126,19 @@ class Governance:
         decided = {"approver": check_name(approver, "approver"), "reason": _optional(reason, "reason")}
         path = f"/v1/models/{_part(name, 'name')}/{what}"
         return self._calls.read_result(AliasChange, post(path, {**body, **named, **decided}, unlimited=True))
+
+
+def _label_source(labels: Any) -> dict[str, Any]:
+    """Labels as a server takes them. Raises: RequestError for what it cannot read."""
+    if isinstance(labels, str) and frames.is_query(labels):
+        return {"sql": labels}
+    if isinstance(labels, str) and labels.startswith("iceberg:"):
+        return {"table": labels.removeprefix("iceberg:")}
+    with naming("labels"):
+        rows = None if isinstance(labels, str | PathLike) else frames.to_arrow_table(labels)
+    if rows is None:
+        raise RequestError(f"labels={brief(labels)}: give 'iceberg:namespace.table', a SELECT, or a frame or list of rows", field="labels")
+    return {"rows": rows.to_pylist()}
 
 
 def _optional(value: str | None, argument: str) -> str | None:

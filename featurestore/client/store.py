@@ -78,6 +78,7 @@ class RemoteStore:
     replay = _blocking(ServerVerbs.replay)
     traffic = _blocking(ServerVerbs.traffic)
     set_traffic = _blocking(ServerVerbs.set_traffic)
+    compare_traffic = _blocking(ServerVerbs.compare_traffic)
     audit = _blocking(ServerVerbs.audit)
     promote = _blocking(ServerVerbs.promote)
     demote = _blocking(ServerVerbs.demote)

@@ -10,7 +10,14 @@ from fastapi.routing import APIRoute
 from featurestore.errors import RequestError
 from featurestore.server import json_body
 from featurestore.server.requests.body import Body
-from featurestore.server.requests.governance import ArchivingBody, DemotionBody, PromotionBody, RollbackBody, TrafficBody
+from featurestore.server.requests.governance import (
+    ArchivingBody,
+    DemotionBody,
+    PromotionBody,
+    RollbackBody,
+    TrafficBody,
+    TrafficComparisonBody,
+)
 from featurestore.server.responses import governance as bodies
 from featurestore.server.routing import EngineRoute, LongRoute, get, json_of, post, put
 from featurestore.store import FeatureStore
@@ -45,6 +52,14 @@ class Governance:
                 kind=LongRoute,
                 response_model=bodies.Traffic,
                 openapi_extra=json_of(TrafficBody),
+            ),
+            post(
+                "/v1/models/{name}/traffic-comparisons",
+                self.compare_traffic,
+                TAG,
+                kind=LongRoute,
+                response_model=bodies.TrafficComparison,
+                openapi_extra=json_of(TrafficComparisonBody),
             ),
             get("/v1/models/{name}/audit", self.audit_model, TAG, kind=LongRoute, response_model=bodies.Audit),
             *(
@@ -92,6 +107,13 @@ class Governance:
         # Not the store's method, which records the user of this process if nobody is named.
         runtime = self._store.backend.runtime
         return set_traffic(runtime, name, body.weights, body.shadow, body.approver, body.reason).to_dict()
+
+    async def compare_traffic(self, request: Request, name: str) -> dict[str, Any]:
+        """Compare the logged predictions of a model by alias, version and role: counts, distributions and, with labels, metrics."""
+        body = await json_body.read_typed(request, TrafficComparisonBody, TrafficComparisonBody())
+        labels = None if body.labels is None else body.labels.to_spine()
+        found = await run_in_threadpool(self._store.compare_traffic, name, body.since, labels, body.label, body.timestamp)
+        return found.to_dict()
 
     async def promote_model(self, request: Request, name: str) -> dict[str, Any]:
         """Give an alias to a version, if its stamp, training set, snapshots and metrics are verified. 409 names what is missing."""

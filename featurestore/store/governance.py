@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, cast
 
 from featurestore import verbs
 from featurestore.backend import is_model_uri
@@ -14,6 +15,7 @@ from featurestore.values.arguments import check_flag, check_name
 if TYPE_CHECKING:
     from featurestore.pipelines.lineage.audit_result import Audit
     from featurestore.pipelines.lineage.replay_result import Replay
+    from featurestore.pipelines.lineage.traffic_comparison import TrafficComparison
     from featurestore.pipelines.lineage.traffic_result import Traffic
     from featurestore.pipelines.maintenance.retention import RetainedSnapshot
     from featurestore.store.feature_store import FeatureStore
@@ -67,6 +69,26 @@ class Governance(Connections):
 
         who = authors.author() or None if approver is None else approver
         return set_traffic(self._runtime, name, weights, shadow, who, reason)
+
+    def compare_traffic(
+        self,
+        name: str,
+        since: datetime | str | None = None,
+        labels: Any = None,
+        label: str | None = None,
+        timestamp: str | None = None,
+    ) -> TrafficComparison:
+        """Compare the logged predictions of a model by alias, version and role: counts, distributions, and with `labels` metrics, each with
+        a 95 % confidence interval. At most a million predictions, `since` a time.
+
+        `labels` are rows in any form of a spine, with the column `label`. They are matched by a column `request_id` if they have one, else
+        by the entity keys: a prediction gets the first label at or after it by `timestamp`, or without that the only label of its keys.
+        Raises: NotFound; RequestError naming a column.
+        """
+        # As in `audit`.
+        from featurestore.models.traffic_comparison import compare_traffic  # noqa: PLC0415
+
+        return compare_traffic(cast("FeatureStore", self), name, since, labels, label, timestamp)
 
     def audit(self, uri: str, deep: bool = False) -> Audit:
         """The chain behind a model, from raw tables to its logged predictions: every link is verified, and `broken` names those that are

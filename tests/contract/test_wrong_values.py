@@ -48,6 +48,7 @@ GIVEN: Mapping[str, dict[str, Any]] = {
     "explain_retention": {},
     "audit": {"uri": "models:/none/1"},
     "traffic": {"name": "none"},
+    "compare_traffic": {"name": "none"},
     "set_traffic": {"name": "none", "weights": {}},
     "replay": {"request_id": "none-0"},
     "promote": {"name": "none", "version": 1, "approver": "ann"},

@@ -11,13 +11,16 @@ import pytest
 
 from tests.models.vendor import VENDOR_WARNINGS, PythonModel  # isort: skip - before anything else imports MLflow
 
-from featurestore import models
+from featurestore import connect, models
+from featurestore.errors import RequestError
 from featurestore.models.prediction_log.log import flush_file
 from featurestore.records.traffic_split import TrafficSplit
 from featurestore.server.models import shadows
 from featurestore.server.models.shadows import DROPPED, FAILED, SCORED, Shadows, ShadowTask
 from tests import shop
+from tests.cli.running import run
 from tests.server.conftest import Served, serve
+from tests.server.test_errors import error_of
 
 pytestmark = [*VENDOR_WARNINGS]
 
@@ -196,6 +199,23 @@ def test_a_shadow_is_logged_and_never_answers(shadowed: Served) -> None:
         (1, 0, "champion", False, "1", 1.0),
     ]
     assert {(row["customer_id"], row["basket"]) for row in rows} == {(0, 5.0), (1, 7.0), (0, 9.0)}
+    labels = [{"request_id": ids[0], "row_number": 0, "value": 5.5}, {"request_id": ids[0], "row_number": 1, "value": 7.5}]
+    here = shadowed.store.compare_traffic("leader", labels=labels, label="value")
+    with connect(shadowed.url) as remote:
+        assert remote.compare_traffic("leader", labels=labels, label="value") == here
+        assert [arm.rows for arm in remote.compare_traffic("leader", since="2100-01-01").arms] == []
+        with pytest.raises(RequestError, match="no column 'amount'"):
+            remote.compare_traffic("leader", labels="SELECT 1 AS x, '' AS request_id FROM shop.orders", label="amount")
+    assert [(arm.arm, arm.rows, arm.labeled, arm.metrics["mae"].value) for arm in here.arms] == [
+        ("champion", 3, 2, 5.5),
+        ("challenger", 3, 2, 0.5),
+    ]
+    shown = run("compare-traffic", "leader", "--url", shadowed.url)
+    assert shown.exit_code == 0
+    assert "challenger (shadow)" in shown.stdout
+    answer = shadowed.http.post("/v1/models/leader/traffic-comparisons", json={"labels": {"table": "a.b", "sql": "SELECT 1"}, "label": "x"})
+    error_of(answer, 422, "RequestError")
+    error_of(shadowed.http.post("/v1/models/none/traffic-comparisons", json={}), 404, "NotFound")
 
 
 @pytest.mark.slow

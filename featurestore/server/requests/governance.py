@@ -1,10 +1,11 @@
 """Request bodies of promotions, demotions, rollbacks and archivings."""
 
-from typing import Annotated
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from featurestore.server.requests.body import Body
+from featurestore.server.requests.body import Body, Record
+from featurestore.server.requests.spines import MOST_ROWS, SpineBody
 
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 Percentage = Annotated[float, Field(strict=True)]
@@ -25,6 +26,33 @@ class TrafficBody(Body):
     shadow: Annotated[list[Text], Field(max_length=100, description="aliases that are scored beside, logged and never returned")] = []
     approver: Text | None = Field(default=None, description="who decides this; recorded")
     reason: Text | None = None
+
+
+class LabelsBody(Body):
+    """Labels of predictions that were logged. Give exactly one of the three fields."""
+
+    table: str | None = Field(None, description="an Iceberg table, `namespace.name`, or `namespace.name@snapshot`")
+    sql: str | None = Field(None, description="one SELECT over Iceberg tables")
+    rows: list[Record] | None = Field(None, max_length=MOST_ROWS, description="the rows themselves; times as ISO 8601")
+
+    @model_validator(mode="after")
+    def _check_one_source(self) -> Self:
+        if sum(part is not None for part in (self.table, self.sql, self.rows)) != 1:
+            raise ValueError("labels are exactly one of table, sql and rows")
+        return self
+
+    def to_spine(self) -> Any:
+        """The labels as an argument of the store's methods."""
+        return SpineBody(table=self.table, sql=self.sql, rows=self.rows, grid=None).to_spine()
+
+
+class TrafficComparisonBody(Body):
+    """Compare the logged predictions of a model by alias, version and role, with labels if there are some."""
+
+    since: Text | None = Field(default=None, description="time of the first prediction, in ISO 8601; by default all")
+    labels: LabelsBody | None = None
+    label: Text | None = Field(default=None, description="column of the labels with the label")
+    timestamp: Text | None = Field(default=None, description="column of the labels with their time: a prediction gets the next one")
 
 
 class DemotionBody(ApprovedBody):

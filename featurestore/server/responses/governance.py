@@ -47,6 +47,40 @@ class Traffic(Answer):
     history: list[TrafficPeriod]
 
 
+class Estimate(Answer):
+    """A value with its confidence interval; null where there are too few rows for one."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+class ArmComparison(Answer):
+    """The logged predictions of one alias, version and role."""
+
+    arm: str | None
+    version: str | None
+    shadow: bool
+    rows: int
+    first: str
+    last: str
+    mean: Estimate | None
+    quantiles: dict[str, float]
+    shares: dict[str, Estimate]
+    labeled: int
+    metrics: dict[str, Estimate]
+
+
+class TrafficComparison(Answer):
+    """The arms of a model; `labels` says how rows and labels were matched."""
+
+    model: str
+    since: str | None
+    confidence: float
+    arms: list[ArmComparison]
+    labels: str | None
+
+
 class ReplayedValue(Answer):
     """A feature or the prediction as it was logged and as it was computed again."""
 
