@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("request_id")
+@click.option("--row", type=click.IntRange(min=0), help="number of the record in its request, from 0; default: the first")
 @context.shared
-def replay(request_id: str) -> None:
+def replay(request_id: str, row: int | None) -> None:
     """Compute a logged prediction again, and compare.
 
     The features are joined as of the time of the prediction, at the snapshots that its row in inference.<model> names, and the
     same version predicts. REQUEST_ID is the column request_id of that row. Status 1 if anything differs, with the reason.
     """
     with context.store() as store:
-        result = store.replay(request_id)
+        result = store.replay(request_id, row)
     if context.as_json():
         print_json(result)
     else:
@@ -36,7 +37,10 @@ def _show(result: "Replay") -> None:
     version = "" if result.version is None else f" {result.version}"
     print_facts(
         {
-            "model": escape(f"{result.model}{version}"),
+            "model": escape(
+                f"{result.model}{version}{'' if result.arm is None else f' @{result.arm}'}{' (shadow)' if result.shadow else ''}"
+            ),
+            "row": f"{result.row} of a request with {result.rows}",
             "keys": escape(", ".join(f"{name}={value}" for name, value in result.keys.items())),
             "features as of": f"{result.as_of:%Y-%m-%d %H:%M:%S.%f}Z",
         }
@@ -54,6 +58,8 @@ def _show(result: "Replay") -> None:
             for value in values
         ],
     )
+    for text in result.notes:
+        say(escape(text))
     for text in result.why:
         say(f"[red]{escape(text)}[/]")
     if result.equal:

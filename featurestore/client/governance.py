@@ -19,7 +19,7 @@ from featurestore.pipelines.maintenance.retention import RetainedSnapshot
 from featurestore.records import authors
 from featurestore.records.traffic_split import PLACES, check_shadow, check_weights
 from featurestore.values import frames, json_encoding
-from featurestore.values.arguments import check_flag, check_name, check_text, check_version, naming
+from featurestore.values.arguments import check_flag, check_name, check_row, check_text, check_version, naming
 
 
 class Governance:
@@ -36,9 +36,11 @@ class Governance:
         """Every snapshot of every table of the store, with what keeps it alive."""
         return self._calls.get_results(RetainedSnapshot, "/v1/retention")
 
-    def replay(self, request_id: str) -> Exchange[Replay]:
+    def replay(self, request_id: str, row: int | None = None) -> Exchange[Replay]:
         """Compute a logged prediction again on the server, and compare it with the log."""
-        return self._calls.read_result(Replay, get(f"/v1/predictions/{_part(request_id, 'request_id')}/replay", unlimited=True))
+        selected: dict[str, Any] = {} if row is None else {"row": check_row(row)}
+        path = f"/v1/predictions/{_part(request_id, 'request_id')}/replay"
+        return self._calls.read_result(Replay, get(path, unlimited=True, **selected))
 
     def audit(self, uri: str, deep: bool = False) -> Exchange[Audit]:
         """The chain behind a registered model, from raw tables to predictions, with every link verified."""

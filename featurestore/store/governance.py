@@ -10,7 +10,7 @@ from featurestore import verbs
 from featurestore.backend import is_model_uri
 from featurestore.records import authors
 from featurestore.store.connections import Connections
-from featurestore.values.arguments import check_flag, check_name
+from featurestore.values.arguments import check_flag, check_name, check_row
 
 if TYPE_CHECKING:
     from featurestore.pipelines.lineage.audit_result import Audit
@@ -30,15 +30,16 @@ class Governance(Connections):
         """
         return verbs.explain_retention(self._runtime)
 
-    def replay(self, request_id: str) -> Replay:
+    def replay(self, request_id: str, row: int | None = None) -> Replay:
         """Compute a logged prediction again, from the snapshots and the time that its row names, and compare it with the log bit for bit.
 
-        `why` of the result says what differs, and why. Raises: NotFound for an unknown request id.
+        `row` is the number of the record in its request; None: the first. `why` of the result says what differs, and why. Raises:
+        NotFound for an unknown request id or row.
         """
         # As in `audit`.
         from featurestore.models.replay import replay_prediction  # noqa: PLC0415
 
-        return replay_prediction(cast("FeatureStore", self), check_name(request_id, "request_id"))
+        return replay_prediction(cast("FeatureStore", self), check_name(request_id, "request_id"), check_row(row))
 
     def traffic(self, name: str) -> Traffic:
         """How the requests to a registered model are split among aliases, with all periods before.

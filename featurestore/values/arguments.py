@@ -13,6 +13,8 @@ KNOWN: tuple[Known, ...] = ("now", "then")
 Failures: TypeAlias = Literal["raise", "return"]
 UNREADABLE = re.compile("[\x00\ud800-\udfff]")
 """Characters that stored text may not contain: lone surrogates, which JSON allows, and NUL."""
+_ROWS = 2**31
+"""Numbers of rows are smaller."""
 _DIGITS = 18
 _LONGEST_NAME = 2000
 
@@ -122,3 +124,10 @@ def check_version(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | str) or not str(value).isdecimal() or len(str(value)) > _DIGITS:
         raise RequestError(f"version={brief(value)} is not a version number", field="version")
     return int(value)
+
+
+def check_row(value: Any) -> int | None:
+    """Check the number of a row, from 0; None stays None."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _ROWS):
+        raise RequestError(f"row={brief(value)} is not the number of a row; count from 0", field="row")
+    return value

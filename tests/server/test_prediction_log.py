@@ -22,7 +22,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from tests.models.vendor import VENDOR_WARNINGS, mlflow  # isort: skip - before anything else imports MLflow
 
-from featurestore import FeatureStore, Settings, models
+from featurestore import FeatureStore, Settings, connect, models
 from featurestore.models import LoadedModel
 from featurestore.models.prediction_log.log import PredictionLog, flush_file
 from tests import shop
@@ -155,3 +155,16 @@ def test_no_answered_prediction_is_lost_or_doubled_by_kills_of_a_server(home: Pa
         rows = Counter(row["request_id"] for row in logged(store))
         assert {rows[id] for id in answered} == {2}
         assert set(rows.values()) == {2}
+
+
+def test_an_answer_is_replayed_over_http_as_soon_as_it_is_there(home: Path) -> None:
+    settings = Settings(**settings_of(home, prediction_log_seconds=3600))
+    with FeatureStore(settings=settings) as store, shop.serving(store) as url, httpx.Client(base_url=url, timeout=60) as http:
+        ask(http, "", "replayed", 2)
+        found = http.get("/v1/predictions/replayed/replay", params={"row": 1}).raise_for_status().json()
+        assert (found["equal"], found["row"], found["rows"], found["prediction"]["replayed"]) == (True, 1, 2, 80.0)
+        with connect(url) as remote:
+            again = remote.replay("replayed", row=1)
+            assert (again.equal, again.why, again.notes) == (True, (), ())
+        unknown = http.get("/v1/predictions/replayed/replay", params={"row": 2})
+        assert (unknown.status_code, "no row '2' in the prediction replayed" in unknown.text) == (404, True)

@@ -27,6 +27,9 @@ class Replay(Result):
     """A logged prediction, computed again from the snapshots and the time that its row names.
 
     `equal` says whether the prediction and all features are bit for bit what was logged; otherwise `why` says what differs, and why.
+    `row` is the number of the record in its request, which had `rows`; `arm` is the alias that predicted, and `shadow` says that the
+    prediction was not answered. `parameters` are those that the caller sent. `notes` say what else made the features what they are: a
+    ttl, staleness, what the caller sent.
     """
 
     request_id: str
@@ -41,3 +44,9 @@ class Replay(Result):
     features: tuple[ReplayedValue, ...]
     equal: bool
     why: tuple[str, ...]
+    row: int = 0
+    rows: int = 1
+    arm: str | None = None
+    shadow: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

@@ -106,6 +106,12 @@ class Replay(Answer):
     features: list[ReplayedValue]
     equal: bool
     why: list[str]
+    row: int = Field(description="number of the record in its request")
+    rows: int = Field(description="records of the request that were logged")
+    arm: str | None = Field(description="alias that predicted; null for a version")
+    shadow: bool = Field(description="the prediction was made for comparison and not answered")
+    parameters: dict[str, Any]
+    notes: list[str] = Field(description="what else made the features what they are: a ttl, staleness, what the caller sent")
 
 
 class RetainedSnapshot(Answer):
