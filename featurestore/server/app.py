@@ -34,7 +34,6 @@ from featurestore.server.large.reader import LargeBodies
 from featurestore.server.load import LoadMiddleware
 from featurestore.server.metrics import Metrics, MetricsMiddleware
 from featurestore.server.middleware import Authorization, BodyLimitMiddleware, ErrorMiddleware, TokenMiddleware
-from featurestore.server.model_gauges import ModelGauges
 from featurestore.server.models.inference import InferenceProtocol
 from featurestore.server.models.predictor import Predictor
 from featurestore.server.models.routes import Models
@@ -81,7 +80,7 @@ def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
     workers = Workers(store.settings)
     prediction_log = PredictionLog(store, metrics.count_logged)
     predictor = Predictor(store, Predictions(store.settings), metrics, prediction_log)
-    metrics.add_gauges(ModelGauges(predictor.behind, prediction_log.backlog))
+    metrics.models.read_from(predictor.behind, prediction_log.backlog)
     warm_up = WarmUp(store, predictor.load_aliased)
     admission = Admission(store.settings.host, store.settings.allowed_hosts)
     authorization = Authorization(store.settings.token.reveal()) if store.settings.token else None

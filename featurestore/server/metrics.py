@@ -7,11 +7,11 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from featurestore.server.durations import Durations
 from featurestore.server.gauges import Freshness, OnlineSize
+from featurestore.server.model_gauges import ModelGauges
 from featurestore.store import FeatureStore
 
 CLIENT_DISCONNECTED = 499
@@ -25,7 +25,8 @@ class Metrics:
 
     def __init__(self, store: FeatureStore) -> None:
         self._registry = CollectorRegistry()
-        self._gauges: list[Collector] = [Freshness(store), OnlineSize(store)]
+        self.models = ModelGauges()
+        self._gauges = (Freshness(store), OnlineSize(store), self.models)
         labels = ("method", "route", "status")
         self._requests = Counter("featurestore_requests", "HTTP requests", labels, registry=self._registry)
         self._seconds = Durations(
@@ -87,10 +88,6 @@ class Metrics:
             if series is None:
                 series = self._by_entities[key] = self._rows.labels(*key)
             series.inc(count)
-
-    def add_gauges(self, collector: Collector) -> None:
-        """Read further metrics at each scrape."""
-        self._gauges.append(collector)
 
     def count_logged(self, outcome: str, rows: int) -> None:
         """Count rows for the prediction log: those that were spooled, those that were dropped, and those that are in their table."""

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 class ModelGauges(Collector):
     """What a server process knows of its models; all processes of a server share what waits to be logged."""
 
-    def __init__(self, behind: "Callable[[], Sequence[Behind]]", backlog: Callable[[], Sequence[Backlog]]) -> None:
+    def __init__(self) -> None:
+        self._behind: Callable[[], Sequence[Behind]] = tuple
+        self._backlog: Callable[[], Sequence[Backlog]] = tuple
+
+    def read_from(self, behind: "Callable[[], Sequence[Behind]]", backlog: Callable[[], Sequence[Backlog]]) -> None:
+        """Read the aliases whose version cannot be loaded, and the predictions that wait, from these functions."""
         self._behind, self._backlog = behind, backlog
 
     def describe(self) -> Iterable[Metric]:
