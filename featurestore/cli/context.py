@@ -103,8 +103,8 @@ def store() -> Iterator["Store"]:
 def open_store(settings: "Settings") -> "FeatureStore":
     """The store of these settings; the caller closes it."""
     with _pause_garbage_collection():
-        kind = featurestore.FeatureStore
-    return kind(settings=settings)
+        store_class = featurestore.FeatureStore
+    return store_class(settings=settings)
 
 
 @contextmanager

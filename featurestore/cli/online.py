@@ -62,9 +62,9 @@ def _pairs(texts: tuple[str, ...], types: dict[str, str], what: str) -> dict[str
     return pairs
 
 
-def _value(text: str, kind: str) -> Any:
+def _value(text: str, sql_type: str) -> Any:
     """Parse a value: as text for a VARCHAR key, else as a JSON number, boolean or null where possible."""
-    if kind == "VARCHAR":
+    if sql_type == "VARCHAR":
         return text
     try:
         return json.loads(text)

@@ -89,7 +89,7 @@ def derived_items(plan: ServicePlan, request: Sequence[str]) -> list[exp.Expr]:
 
 def typed_derived_items(plan: ServicePlan, inputs: Mapping[str, tuple[str, str]]) -> list[exp.Expr]:
     """The derived features over `inputs`: by name, the column and the type that it is cast to. Raises: as `derived_columns`."""
-    return text_items(derived_columns(plan, {name: f"CAST({quoted(source)} AS {kind})" for name, (source, kind) in inputs.items()}))
+    return text_items(derived_columns(plan, {name: f"CAST({quoted(source)} AS {sql_type})" for name, (source, sql_type) in inputs.items()}))
 
 
 def items_of(rows: Source, items: Sequence[exp.Expr]) -> Query:

@@ -43,30 +43,30 @@ MAX_ARRAY_VALUES = 10_000
 _ARGUMENTS = frozenset({"this", "expressions", "nested", "values"})
 
 
-def type_text(kind: exp.Expr) -> str | None:
+def type_text(node: exp.Expr) -> str | None:
     """The SQL of a type, or of a list, struct or map of types; None if it is not allowed or has too many values."""
-    text = _type_text(kind)
-    return None if text is None or _values(kind) > MAX_ARRAY_VALUES else text
+    text = _type_text(node)
+    return None if text is None or _values(node) > MAX_ARRAY_VALUES else text
 
 
-def _type_text(kind: exp.Expr) -> str | None:
-    if not isinstance(kind, exp.DataType) or {name for name, value in kind.args.items() if value} - _ARGUMENTS:
+def _type_text(node: exp.Expr) -> str | None:
+    if not isinstance(node, exp.DataType) or {name for name, value in node.args.items() if value} - _ARGUMENTS:
         return None
-    inside = kind.expressions
-    values = kind.args.get("values") or []
-    if kind.this == exp.DType.ARRAY and len(inside) == 1 and len(values) <= 1:
+    inside = node.expressions
+    values = node.args.get("values") or []
+    if node.this == exp.DType.ARRAY and len(inside) == 1 and len(values) <= 1:
         element, size = _type_text(inside[0]), [_whole(value) for value in values]
         return None if element is None or None in size else f"{element}[{size[0] if size else ''}]"
     if values:
         return None
-    if kind.this == exp.DType.DECIMAL:
+    if node.this == exp.DType.DECIMAL:
         return _decimal(inside)
-    if kind.this == exp.DType.STRUCT:
+    if node.this == exp.DType.STRUCT:
         return _struct(inside)
-    if kind.this == exp.DType.MAP and len(inside) == 2:
+    if node.this == exp.DType.MAP and len(inside) == 2:
         of = [_type_text(part) for part in inside]
         return None if None in of else f"MAP({of[0]}, {of[1]})"
-    return None if inside else PLAIN.get(kind.this)
+    return None if inside else PLAIN.get(node.this)
 
 
 def _decimal(inside: list[exp.Expr]) -> str | None:
@@ -88,18 +88,18 @@ def _struct(inside: list[exp.Expr]) -> str | None:
             or {k for k, v in part.args.items() if v} - {"this", "kind"}
         ):
             return None
-        kind = _type_text(part.args["kind"]) if part.args.get("kind") else None
-        if kind is None or not part.this.name:
+        field_type = _type_text(part.args["kind"]) if part.args.get("kind") else None
+        if field_type is None or not part.this.name:
             return None
-        fields.append(f"{part.this.sql(dialect='duckdb', identify=True)} {kind}")
+        fields.append(f"{part.this.sql(dialect='duckdb', identify=True)} {field_type}")
     return f"STRUCT({', '.join(fields)})" if fields else None
 
 
-def _values(kind: exp.Expr) -> int:
+def _values(node: exp.Expr) -> int:
     """The number of values in the fixed-size arrays of a type."""
-    sizes = [_whole(value) or 1 for value in kind.args.get("values") or ()]
-    inside = sum(_values(part) for part in kind.expressions if isinstance(part, exp.DataType))
-    fields = sum(_values(part.args["kind"]) for part in kind.expressions if isinstance(part, exp.ColumnDef))
+    sizes = [_whole(value) or 1 for value in node.args.get("values") or ()]
+    inside = sum(_values(part) for part in node.expressions if isinstance(part, exp.DataType))
+    fields = sum(_values(part.args["kind"]) for part in node.expressions if isinstance(part, exp.ColumnDef))
     return math.prod(sizes) * max(inside + fields, 1)
 
 

@@ -47,12 +47,12 @@ def too_many_digits(column: str, path: str, column_type: object) -> TypeMismatch
 
 def incompatible_types(column: str, first: tuple[str, object], other: tuple[str, object]) -> TypeMismatch:
     """The error for a column that two files (path, type) have in types that no type holds."""
-    (path, kind), (other_path, other_kind) = first, other
+    (path, data_type), (other_path, other_type) = first, other
     return TypeMismatch(
-        f"column '{column}' is {kind} in {path} and {other_kind} in {other_path}, and no type holds both without loss;"
+        f"column '{column}' is {data_type} in {path} and {other_type} in {other_path}, and no type holds both without loss;"
         " write the files with one type",
         column=column,
-        expected=str(kind),
-        found=str(other_kind),
+        expected=str(data_type),
+        found=str(other_type),
         files=[path, other_path],
     )

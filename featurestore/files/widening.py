@@ -63,7 +63,7 @@ def widen(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
     if is_.is_integer(left) and is_.is_integer(right):
         return _integer(left, right)
     if is_.is_floating(left) and is_.is_floating(right):
-        return max(left, right, key=lambda kind: kind.bit_width)
+        return max(left, right, key=lambda data_type: data_type.bit_width)
     if is_.is_decimal(left) and is_.is_decimal(right):
         scale = max(left.scale, right.scale)
         precision = max(left.precision - left.scale, right.precision - right.scale) + scale
@@ -102,9 +102,9 @@ def sql_type_of_arrow(data_type: pa.DataType) -> str | None:
 
 
 def _integer(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
-    signed = [pa.types.is_signed_integer(kind) for kind in (left, right)]
+    signed = [pa.types.is_signed_integer(data_type) for data_type in (left, right)]
     if signed[0] == signed[1]:
-        return max(left, right, key=lambda kind: kind.bit_width)
+        return max(left, right, key=lambda data_type: data_type.bit_width)
     signed_type, unsigned_type = (left, right) if signed[0] else (right, left)
     return _SIGNED.get(max(signed_type.bit_width, unsigned_type.bit_width * 2))
 
@@ -119,7 +119,7 @@ def _widen_nested(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
         return None if key is None or item is None else pa.map_(key, item)
     if is_.is_struct(left) and is_.is_struct(right) and [field.name for field in left] == [field.name for field in right]:
         types = [_inner(mine.type, theirs.type) for mine, theirs in zip(left, right, strict=True)]
-        return None if None in types else pa.struct([pa.field(field.name, kind) for field, kind in zip(left, types, strict=True)])
+        return None if None in types else pa.struct([pa.field(field.name, data_type) for field, data_type in zip(left, types, strict=True)])
     return None
 
 

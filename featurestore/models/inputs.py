@@ -73,8 +73,8 @@ def choose_inputs(
         raise RequestError(f"inputs={names} are not the columns that the model was trained on: {trained_names}")
     _check_count(native, names, manifest)
     types = {column["name"]: column["type"] for column in manifest["columns"]}
-    keys = {column: kind for use in plan.uses for (_, column), kind in zip(use.keys, use.key_types, strict=True)}
-    types.update({name: _SENT.get(kind, types.get(name, "")) for name, kind in (*keys.items(), *plan.request)})
+    keys = {column: sql_type for use in plan.uses for (_, column), sql_type in zip(use.keys, use.key_types, strict=True)}
+    types.update({name: _SENT.get(sql_type, types.get(name, "")) for name, sql_type in (*keys.items(), *plan.request)})
     categories = categories_of(native)
     inputs = [
         replace(_input(name, declared.get(name) or types.get(name, ""), manifest, plan), categories=categories.get(name))
@@ -99,11 +99,11 @@ def make_frame(
     return result if named else result.to_numpy()
 
 
-def _input(name: str, kind: str, manifest: Mapping[str, Any], plan: ServicePlan) -> Input:
+def _input(name: str, arrow_name: str, manifest: Mapping[str, Any], plan: ServicePlan) -> Input:
     if name == manifest["label"]:
         raise RequestError(f"the model was trained on '{name}', the label of {manifest['id']}; train it without the label", field=name)
     if name in plan.feature_names:
-        return Input(name, "feature", kind, bool(manifest["nulls"].get(name)))
+        return Input(name, "feature", arrow_name, bool(manifest["nulls"].get(name)))
     role = "request" if name in dict(plan.request) else "key" if name in plan.entity_columns else None
     if role is None:
         known = [*plan.entity_columns, *dict(plan.request), *plan.feature_names]
@@ -112,7 +112,7 @@ def _input(name: str, kind: str, manifest: Mapping[str, Any], plan: ServicePlan)
             f" make it a request field{near(name, known)}",
             field=name,
         )
-    return Input(name, role, kind, False)
+    return Input(name, role, arrow_name, False)
 
 
 def _signature_types(signature: Any) -> dict[str, str]:

@@ -251,7 +251,7 @@ def _from_record(row: Mapping[str, Any]) -> Applied:
         rank = int(texts["document"].pop(RANK, 0))
         commit = texts["document"].pop(COMMIT, None)
         # Types become part of SQL, and everybody with access to the catalog can write this table.
-        texts["columns"] = {name: checked_type(kind) for name, kind in texts["columns"].items()}
+        texts["columns"] = {name: checked_type(sql_type) for name, sql_type in texts["columns"].items()}
     return Applied(
         row["kind"],
         row["name"],

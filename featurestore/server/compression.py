@@ -69,9 +69,9 @@ class CompressionMiddleware:
 
     def _may_compress(self, message: Message) -> bool:
         headers = MutableHeaders(raw=list(message.get("headers", ())))
-        kind = headers.get("content-type", "").partition(";")[0]
+        media_type = headers.get("content-type", "").partition(";")[0]
         # A stream sends no length, and its parts must not wait for one another.
-        return kind in TYPES and "content-encoding" not in headers and int(headers.get("content-length", "0")) >= self._smallest
+        return media_type in TYPES and "content-encoding" not in headers and int(headers.get("content-length", "0")) >= self._smallest
 
 
 def _compress(content: bytes) -> bytes:

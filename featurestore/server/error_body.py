@@ -16,7 +16,7 @@ TEXT, LINE = 1_000, 4_000
 SEE_LOG = "the server's log says why"
 
 
-def document(kind: str, message: str, details: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def document(error_type: str, message: str, details: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The body of an error, with long strings and lists cut."""
     shown, more = {}, {}
     for name, value in (details or {}).items():
@@ -26,7 +26,7 @@ def document(kind: str, message: str, details: Mapping[str, Any] | None = None) 
         shown[name] = shorten(value)
     if more:
         shown["more"] = more
-    return {"error": {"type": kind, "message": _shorten_lines(message), "details": shown}}
+    return {"error": {"type": error_type, "message": _shorten_lines(message), "details": shown}}
 
 
 def shorten(value: Any) -> Any:

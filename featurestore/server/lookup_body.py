@@ -111,6 +111,6 @@ def _column(rows: Sequence[Any], attribute: str, sql_type: str) -> list[Any]:
 
 def _struct(fields: Sequence[tuple[str, Any]]) -> type[msgspec.Struct]:
     """A type of objects with these fields, all of them required, and the attributes f0, f1, ... in this order."""
-    attributes = [(f"f{index}", kind) for index, (_, kind) in enumerate(fields)]
+    attributes = [(f"f{index}", field_type) for index, (_, field_type) in enumerate(fields)]
     names = {f"f{index}": name for index, (name, _) in enumerate(fields)}
     return msgspec.defstruct("Row", attributes, rename=names, forbid_unknown_fields=True, gc=False)

@@ -55,15 +55,15 @@ class ErrorMiddleware:
                 # Part of the response was sent: only a broken connection tells the client that the rest is missing.
                 raise
             if memory.is_shortage(failed):
-                status, kind, message = (
+                status, error_type, message = (
                     507,
                     "OutOfResources",
                     "the server has too little memory for this request; ask for fewer rows at once",
                 )
             else:
-                status, kind = 500, "InternalError"
+                status, error_type = 500, "InternalError"
                 message = f"internal error of the server; see its log for request id {request_id}"
-            answer = response(status, document(kind, message, {"request_id": request_id}), {request_ids.HEADER: request_id})
+            answer = response(status, document(error_type, message, {"request_id": request_id}), {request_ids.HEADER: request_id})
             await answer(scope, receive, send)
 
 

@@ -80,9 +80,9 @@ def check_type_problems(session: Session, view: FeatureView, columns: Mapping[st
     problems = _expression_problems(types, scope, [(owner, row) for row in rows])
     wrong = {problem.field for problem in problems}
     for row in rows:
-        kind = None if row.sql is None else types.of(row.sql)
-        if row.field not in wrong and kind != "BOOLEAN":
-            message = f"{row.text!r} is {kind or 'no expression'}, not true or false; write a condition"
+        sql_type = None if row.sql is None else types.of(row.sql)
+        if row.field not in wrong and sql_type != "BOOLEAN":
+            message = f"{row.text!r} is {sql_type or 'no expression'}, not true or false; write a condition"
             problems.append(FieldProblem(owner, row.field, message))
     return problems
 
@@ -101,17 +101,19 @@ def _source_type_problems(types: ExpressionTypes, bound: BoundView) -> list[Fiel
         if (
             column
             and (name := resolve(column, scope))
-            and (not (kind := types.of(scope[name]) or "wrong").startswith(("TIMESTAMP", "DATE")) or kind in nanoseconds.TYPES)
+            and (not (sql_type := types.of(scope[name]) or "wrong").startswith(("TIMESTAMP", "DATE")) or sql_type in nanoseconds.TYPES)
         ):
-            problems.append(FieldProblem(owner, role, f"'{column}' is {kind}, not a timestamp or date{_conversion_hint(column, kind)}"))
+            problems.append(
+                FieldProblem(owner, role, f"'{column}' is {sql_type}, not a timestamp or date{_conversion_hint(column, sql_type)}")
+            )
     return problems
 
 
-def _conversion_hint(column: str, kind: str) -> str:
+def _conversion_hint(column: str, sql_type: str) -> str:
     """How to convert the column to a time, if its type allows that."""
-    if kind in nanoseconds.TYPES:
+    if sql_type in nanoseconds.TYPES:
         return " of microseconds; CAST its expression to TIMESTAMP"
-    way = {"VARCHAR": "CAST({} AS TIMESTAMP)", "BIGINT": "to_timestamp({})", "DOUBLE": "to_timestamp({})"}.get(kind)
+    way = {"VARCHAR": "CAST({} AS TIMESTAMP)", "BIGINT": "to_timestamp({})", "DOUBLE": "to_timestamp({})"}.get(sql_type)
     made = way and way.format(quoted(column))
     return f"; make one with columns={{'event_time': {made!r}}} and timestamp='event_time'" if made else ""
 
@@ -139,14 +141,14 @@ def _describe(session: Session, view: FeatureView, events: Events, types: Mappin
     for table, query in steps:
         session.create_table(table, without_rows(query))
     schema = session.schema(rows)
-    if any(UNTYPED in kind for kind in schema.values()):
+    if any(UNTYPED in sql_type for sql_type in schema.values()):
         # A column of nothing but NULL gets its type when it is stored.
         schema = session.schema(session.create_table(name, without_rows(rows)))
     problems: list[FieldProblem] = []
     columns: dict[str, str] = {}
-    for column, kind in schema.items():
+    for column, sql_type in schema.items():
         try:
-            columns[column] = storage_type(kind)
+            columns[column] = storage_type(sql_type)
         except SqlProblem as error:
             owner, at = (view, f"features.{column}") if column in feature_names(view) else (view.entity, "keys")
             problems.append(FieldProblem(owner_of(owner), at, f"'{column}' {error}"))

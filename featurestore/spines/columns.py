@@ -74,38 +74,42 @@ def storable(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 
 def _to_stored(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    kind = column.type
-    if pa.types.is_timestamp(kind):
-        return _micros(column, name).cast(pa.timestamp("us", tz=None if kind.tz is None else "UTC"))
-    target = _storable_type(kind, name)
+    arrow_type = column.type
+    if pa.types.is_timestamp(arrow_type):
+        return _micros(column, name).cast(pa.timestamp("us", tz=None if arrow_type.tz is None else "UTC"))
+    target = _storable_type(arrow_type, name)
     if pa.types.is_list(target) and pa.types.is_struct(target.value_type) and column.null_count:
         # pyiceberg reads them as empty lists.
-        raise TypeMismatch(f"the spine's column '{name}' is {kind} and holds NULL lists; give empty ones or leave it out", field=name)
+        raise TypeMismatch(f"the spine's column '{name}' is {arrow_type} and holds NULL lists; give empty ones or leave it out", field=name)
     try:
-        return column if target == kind else pc.cast(column, options=pc.CastOptions(target, allow_time_truncate=True))
+        return column if target == arrow_type else pc.cast(column, options=pc.CastOptions(target, allow_time_truncate=True))
     except pa.ArrowInvalid as error:
-        raise TypeMismatch(f"the spine's column '{name}' is {kind}, and does not fit {target}: {error}", field=name) from error
+        raise TypeMismatch(f"the spine's column '{name}' is {arrow_type}, and does not fit {target}: {error}", field=name) from error
 
 
-def _storable_type(kind: pa.DataType, name: str, depth: int = 0) -> pa.DataType:
+def _storable_type(arrow_type: pa.DataType, name: str, depth: int = 0) -> pa.DataType:
     is_ = pa.types
-    if kind in _STORABLE:
-        return _STORABLE[kind]
-    if is_.is_dictionary(kind):
-        return _storable_type(kind.value_type, name, depth)
-    if is_.is_timestamp(kind):
-        return pa.timestamp("us", tz=None if kind.tz is None else "UTC")
-    if is_.is_decimal(kind) and kind.precision <= MAX_DECIMAL_DIGITS:
-        return pa.decimal128(kind.precision, kind.scale)
-    if is_.is_list(kind) or is_.is_large_list(kind) or is_.is_fixed_size_list(kind):
-        value = _storable_type(kind.value_type, name, depth + 1)
+    if arrow_type in _STORABLE:
+        return _STORABLE[arrow_type]
+    if is_.is_dictionary(arrow_type):
+        return _storable_type(arrow_type.value_type, name, depth)
+    if is_.is_timestamp(arrow_type):
+        return pa.timestamp("us", tz=None if arrow_type.tz is None else "UTC")
+    if is_.is_decimal(arrow_type) and arrow_type.precision <= MAX_DECIMAL_DIGITS:
+        return pa.decimal128(arrow_type.precision, arrow_type.scale)
+    if is_.is_list(arrow_type) or is_.is_large_list(arrow_type) or is_.is_fixed_size_list(arrow_type):
+        value = _storable_type(arrow_type.value_type, name, depth + 1)
         if not is_.is_struct(value) or not depth:
             return pa.list_(value)
-    elif is_.is_struct(kind) and kind.num_fields:
-        return pa.struct([(field.name, _storable_type(field.type, name, depth + 1)) for field in kind])
-    elif not (is_.is_nested(kind) or is_.is_duration(kind) or is_.is_interval(kind) or is_.is_run_end_encoded(kind)):
-        return kind
-    raise TypeMismatch(f"the spine's column '{name}' has {kind}, which an Iceberg table cannot hold; cast it or leave it out", field=name)
+    elif is_.is_struct(arrow_type) and arrow_type.num_fields:
+        return pa.struct([(field.name, _storable_type(field.type, name, depth + 1)) for field in arrow_type])
+    elif not (
+        is_.is_nested(arrow_type) or is_.is_duration(arrow_type) or is_.is_interval(arrow_type) or is_.is_run_end_encoded(arrow_type)
+    ):
+        return arrow_type
+    raise TypeMismatch(
+        f"the spine's column '{name}' has {arrow_type}, which an Iceberg table cannot hold; cast it or leave it out", field=name
+    )
 
 
 def _decode(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -120,10 +124,10 @@ def _decode(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _micros(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """Convert dates and timestamps of any unit to UTC microseconds without a zone; floored, also before 1970."""
-    kind = column.type
-    if pa.types.is_timestamp(kind) and kind.tz is not None:
-        column = column.cast(pa.timestamp(kind.unit, tz="UTC")).cast(pa.timestamp(kind.unit))
-    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+    arrow_type = column.type
+    if pa.types.is_timestamp(arrow_type) and arrow_type.tz is not None:
+        column = column.cast(pa.timestamp(arrow_type.unit, tz="UTC")).cast(pa.timestamp(arrow_type.unit))
+    if pa.types.is_timestamp(arrow_type) and arrow_type.unit == "ns":
         column = pc.floor_temporal(column, unit="microsecond")
     try:
         return column.cast(pa.timestamp("us"))

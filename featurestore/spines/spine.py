@@ -127,9 +127,9 @@ def fit_rows(table: pa.Table, plan: ServicePlan, timestamp: str) -> SpineRows:
         columns.append(as_time(column, field.name) if field.name in times else storable(column, field.name))
     keys: dict[str, pa.ChunkedArray] = {}
     for use in plan.uses:
-        for (_, name), kind in zip(use.keys, use.key_types, strict=True):
-            keys[name] = as_key(columns[table.schema.names.index(name)], name, kind)
-    request = {name: as_value(columns[table.schema.names.index(name)], name, kind) for name, kind in plan.request}
+        for (_, name), sql_type in zip(use.keys, use.key_types, strict=True):
+            keys[name] = as_key(columns[table.schema.names.index(name)], name, sql_type)
+    request = {name: as_value(columns[table.schema.names.index(name)], name, sql_type) for name, sql_type in plan.request}
     return SpineRows(pa.Table.from_arrays(columns, names=table.schema.names), timestamp, keys, request)
 
 

@@ -143,10 +143,10 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
     return column.to_pylist() if naive == column.type else [_in_utc(value) for value in column.cast(naive).to_pylist()]
 
 
-def _without_zone(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_list(kind):
-        return pa.list_(_without_zone(kind.value_type))
-    return pa.timestamp(kind.unit) if pa.types.is_timestamp(kind) and kind.tz is not None else kind
+def _without_zone(arrow_type: pa.DataType) -> pa.DataType:
+    if pa.types.is_list(arrow_type):
+        return pa.list_(_without_zone(arrow_type.value_type))
+    return pa.timestamp(arrow_type.unit) if pa.types.is_timestamp(arrow_type) and arrow_type.tz is not None else arrow_type
 
 
 def _in_utc(value: Any) -> Any:

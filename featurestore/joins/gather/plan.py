@@ -64,7 +64,7 @@ class GatherJoin:
     def _compute_derived(self, columns: Sequence[pa.ChunkedArray]) -> pa.RecordBatchReader:
         """The derived features over these looked-up features and request fields."""
         plan = self._plan
-        types = [kind for use in plan.uses for kind in use.feature_types] + [kind for _, kind in plan.request]
+        types = [sql_type for use in plan.uses for sql_type in use.feature_types] + [sql_type for _, sql_type in plan.request]
         names = [*plan.looked_up_names, *(name for name, _ in plan.request)]
         inner = {f"__fs_g{index}": column for index, column in enumerate(columns)}
         rows = len(columns[0]) if columns else 0

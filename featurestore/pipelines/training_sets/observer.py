@@ -52,9 +52,9 @@ class RowObserver:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for pool in (self._digester, self._measurers):
-            pool.shutdown(cancel_futures=kind is not None)
+            pool.shutdown(cancel_futures=error_type is not None)
 
     def number_rows(
         self, batches: Iterator[pa.RecordBatch], schema: pa.Schema, on_rows_written: OnRowsWritten | None

@@ -152,8 +152,8 @@ def _refuse_changes(stored: WrittenTable, request: TableRequest) -> None:
 def _check_key(key: str, columns: Mapping[str, str]) -> None:
     if key not in columns:
         raise RequestError(f"the schema has no key column {brief(key)}{near(key, columns)}", field="keys")
-    if (kind := kind_of(plain_arrow_type(columns[key]), key)) not in KINDS:
-        raise TypeMismatch(f"the key column '{key}' is {columns[key]}; a key must not be of type {kind}", field=f"schema.{key}")
+    if (key_kind := kind_of(plain_arrow_type(columns[key]), key)) not in KINDS:
+        raise TypeMismatch(f"the key column '{key}' is {columns[key]}; a key must not be of type {key_kind}", field=f"schema.{key}")
 
 
 def _check_timestamp(timestamp: str, keys: Sequence[str], columns: Mapping[str, str]) -> None:
