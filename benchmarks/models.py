@@ -1,80 +1,155 @@
-"""A deep audit of a model, against the rebuild of its training set alone: what the other links of the chain cost."""
+"""Models against what they are made of: a prediction, batch scoring, logging, and a deep audit."""
 
+import logging
 import os
 import statistics
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-import numpy as np
-import pyarrow as pa
+import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, models
-from featurestore.pipelines.training_sets.training_set import TrainingSet
+from benchmarks.alone import alone
+from benchmarks.model_serving import measure_serving
+from benchmarks.model_world import FEATURES, NAME, ModelWorld, make_spine, make_world
+from benchmarks.timing import in_turns
+from featurestore import FeatureStore, Settings, models
 
-FEATURES = 10
-KEYS = 20_000
-DAY = 86_400_000_000
-TIME = pa.timestamp("us", tz="UTC")
+URI = f"models:/{NAME}/1"
+LIMIT = "512MB"
 
 
 def run(console: Console, rows: int, rounds: int) -> dict[str, float]:
-    """Half as many rows in the training set as `rows`, paired rounds. Returns the seconds of an audit against those of a rebuild."""
+    """Score `rows` rows, and audit a model of half as many. Returns the ratios by what was measured."""
     # Whoever runs benchmarks does not tell anybody.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    table = Table("", "seconds", "against a rebuild", title=f"audit of a model trained on {rows // 2:,} rows", title_justify="left")
-    with TemporaryDirectory() as folder, FeatureStore(home=Path(folder)) as store, warnings.catch_warnings():
+    table = Table("", "measured", "against", "ratio", "target", title=f"models, {rows:,} rows", title_justify="left")
+    ratios: dict[str, float] = {}
+
+    def add(what: str, measured: str, against: str, ratio: float, target: str) -> None:
+        ratios[what] = ratio
+        table.add_row(what, measured, against, f"{ratio:.2f}", target)
+
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
         # MLflow warns about its own code.
         warnings.simplefilter("ignore")
-        training_set = _train(store, rows // 2)
-        works: dict[str, Callable[[], object]] = {
-            "rebuild": lambda: store.rebuild(training_set.id),
-            "audit --deep": lambda: store.audit("models:/audited/1", deep=True),
-            "audit": lambda: store.audit("models:/audited/1"),
-        }
-        seconds: dict[str, list[float]] = {name: [] for name in works}
-        for counted in range(rounds + 1):
-            for name, work in works.items():
-                started = time.perf_counter()
-                work()
-                if counted:
-                    seconds[name].append(time.perf_counter() - started)
-    ratios = {name: statistics.median(a / b for a, b in zip(taken, seconds["rebuild"], strict=True)) for name, taken in seconds.items()}
-    for name, taken in seconds.items():
-        table.add_row(name, f"{statistics.median(taken):.2f}", f"{ratios[name]:.2f}")
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        home = Path(folder)
+        world = make_world(home / "store", rows // 2)
+        with world.store:
+            _audit(world, rounds, add)
+            _score(world, rows, rounds, add)
+            _log(world, rounds, add)
+            _serve(world, home, rounds, add)
+        _memory(home, rows, add)
     console.print(table)
     return ratios
 
 
-def _train(store: FeatureStore, rows: int) -> TrainingSet:
-    """A training set of so many rows, and a model of it that is registered."""
-    # Imported here: the other benchmarks run without scikit-learn.
-    from sklearn.linear_model import LinearRegression  # noqa: PLC0415
+Add = Callable[[str, str, str, float, str], None]
 
-    random = np.random.default_rng(1)
-    names = [f"f{number}" for number in range(FEATURES)]
-    source = {"key": np.arange(KEYS), **{name: random.random(KEYS) for name in names}, "at": pa.array(np.zeros(KEYS, np.int64), TIME)}
-    store.catalog.create_namespace("raw")
-    loaded = pa.table(source)
-    store.catalog.create_table("raw.profiles", schema=loaded.schema).append(loaded)
-    view = FeatureView(
-        "profile", entity=Entity("key", keys="key"), source=Source("profiles", table="raw.profiles", timestamp="at"), features=names
+
+def _audit(world: ModelWorld, rounds: int, add: Add) -> None:
+    works: list[tuple[str, Callable[[], object]]] = [
+        ("rebuild", lambda: world.store.rebuild(world.training_set.id)),
+        ("audit --deep", lambda: world.store.audit(URI, deep=True)),
+        ("audit", lambda: world.store.audit(URI)),
+    ]
+    taken = in_turns(works, rounds)
+    for name, target in (("audit --deep", "below 1.2"), ("audit", "")):
+        add(name, *_compared(taken[name], taken["rebuild"], "the rebuild"), target)
+
+
+def _score(world: ModelWorld, rows: int, rounds: int, add: Add) -> None:
+    spine, store, numbers = make_spine(rows).drop_columns(["label"]), world.store, iter(range(10**6))
+
+    def by_hand() -> object:
+        joined = store.point_in_time(NAME, spine, "t")
+        return world.model.predict(joined.select(list(FEATURES)).to_pandas())
+
+    works: list[tuple[str, Callable[[], object]]] = [
+        ("by hand", by_hand),
+        ("score", lambda: models.score(URI, spine, store=store)),
+        ("score, log=True", lambda: models.score(URI, spine, log=f"logged {next(numbers)}", store=store)),
+        ("score, save=True", lambda: models.score(URI, spine, save=True, run_id=f"saved {next(numbers)}", store=store)),
+    ]
+    taken = in_turns(works, rounds)
+    add("score", *_compared(taken["score"], taken["by hand"], "join and bare predict"), "below 1.3")
+    for name in ("score, log=True", "score, save=True"):
+        add(name, *_compared(taken[name], taken["score"], "score"), "below 1.5")
+
+
+def _log(world: ModelWorld, rounds: int, add: Add) -> None:
+    from featurestore.models.mlflow_client import mlflow  # noqa: PLC0415 - a second, for those who benchmark models only
+
+    options: dict[str, Any] = {"pip_requirements": [], "serialization_format": "cloudpickle"}
+    works: list[tuple[str, Callable[[], object]]] = [
+        ("mlflow", lambda: mlflow.sklearn.log_model(world.model, name="plain", **options)),
+        (
+            "featurestore",
+            lambda: models.log_model(world.model, training_set=world.training_set, name="stamped", store=world.store, **options),
+        ),
+    ]
+    taken = in_turns(works, max(rounds, 5))
+    added = statistics.median(ours - theirs for ours, theirs in zip(taken["featurestore"], taken["mlflow"], strict=True))
+    costs = {name: statistics.median(_processor(work) for _ in range(max(rounds, 5))) for name, work in works}
+    measured, against, ratio = _compared(taken["featurestore"], taken["mlflow"], "mlflow.sklearn.log_model")
+    more = f"{added:.2f} s more, {costs['featurestore'] - costs['mlflow']:.2f} s of processors"
+    add("log_model", f"{measured}, {more}", against, ratio, "below 0.2 s more")
+
+
+def _processor(work: Callable[[], object]) -> float:
+    """The processor time of a call, which other programs on the machine do not change."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def _serve(world: ModelWorld, home: Path, rounds: int, add: Add) -> None:
+    (ours, mine), (theirs, yours) = measure_serving(world, home, rounds).items()
+    add(
+        "prediction over HTTP",
+        f"{mine:.2f} ms {ours.partition(', ')[2]}",
+        f"{yours:.2f} ms: {theirs}",
+        yours / mine,
+        "above 3 times faster",
     )
-    store.apply([FeatureService("audited", features=[view])])
-    store.materialize()
-    spine = pa.table(
-        {
-            "key": random.integers(0, KEYS, rows),
-            "t": pa.array(DAY + random.integers(0, 365 * DAY, rows), TIME),
-            "label": random.random(rows),
-        }
-    )
-    training_set = store.training_set("audited", spine=spine, timestamp="t", label="label")
-    frame = training_set.to_pandas().head(1000)
-    model = LinearRegression().fit(frame[names], frame["label"])
-    models.log_model(model, training_set=training_set, registered_model_name="audited", store=store, pip_requirements=[])
-    return training_set
+
+
+def _memory(home: Path, rows: int, add: Add) -> None:
+    """The peak memory of a process that scores a spine, and of one that scores four times as many rows."""
+    part = _wide(100_000)
+    peaks = []
+    for times_ in (1, 4):
+        path = home / f"{times_}.parquet"
+        with pq.ParquetWriter(path, part.schema) as writer:
+            for _ in range(times_ * rows // part.num_rows):
+                writer.write_table(part)
+        peaks.append(alone(partial(_save, home / "store", str(path), f"{times_} times")).peak)
+    size = part.nbytes * (4 * rows // part.num_rows) / 1e9
+    what, against = f"{peaks[1]:.2f} GB for a spine of {size:.2f} GB", f"{peaks[0]:.2f} GB for a quarter of it"
+    add(f"peak of save=True, memory_limit={LIMIT}", what, against, peaks[1] / peaks[0], "below 1.3")
+
+
+def _wide(rows: int) -> Any:
+    """Rows with a text that nothing reads."""
+    spine = make_spine(rows).drop_columns(["label"])
+    return spine.append_column("note", [[f"{number:0120d}" for number in range(rows)]])
+
+
+def _save(home: Path, path: str, run_id: str) -> None:
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    with FeatureStore(settings=Settings(home=home, memory_limit=LIMIT)) as store, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        models.score(URI, path, save=True, run_id=run_id, store=store)
+
+
+def _compared(taken: list[float], others: list[float], what: str) -> tuple[str, str, float]:
+    ratio = statistics.median(one / other for one, other in zip(taken, others, strict=True))
+    return f"{statistics.median(taken):.2f} s", f"{statistics.median(others):.2f} s: {what}", ratio

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from featurestore.pipelines.lineage.audit_result import Audit, Link
 
-COLUMNS = (("source",), ("view",), ("training set",), ("run", "model"), ("alias", "traffic"), ("predictions",))
+COLUMNS = (("source", "dataset"), ("view",), ("training set",), ("run", "model"), ("alias", "traffic"), ("predictions",))
 """The columns of the picture, each with the kinds of links in it."""
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 200, 58, 50, 16, 12
 LETTERS = 22

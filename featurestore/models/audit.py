@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from featurestore.models import model_links
+from featurestore.models.dataset_links import dataset_links
 from featurestore.models.prediction_links import prediction_links
 from featurestore.models.time_limits import TRANSFER_SECONDS, limited
 from featurestore.models.traffic_links import traffic_links
@@ -43,6 +44,7 @@ def _chain(runtime: Runtime, facts: VersionFacts, alias: str | None, deep: bool)
     yield from catalog_links.view_links(runtime, known, stamp.views)
     yield catalog_links.training_set_link(runtime, stamp.training_set, stamp.digest, deep)
     yield model_links.run_link(facts)
+    yield from dataset_links(runtime, facts)
     yield model_links.model_link(facts, events)
     yield from model_links.alias_links(facts, events, alias)
     yield from traffic_links(runtime, facts, events)

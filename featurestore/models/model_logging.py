@@ -69,9 +69,11 @@ def log_model(
         with _telling_what_to_do(training_set), limited(TRANSFER_SECONDS):
             tracking.use_tracking_to_log(used_store.settings)
             stamped = _Stamped(chosen, model, stamp, training_set.manifest, signature, example)
+            going_on = mlflow.active_run()
             with _run(name or training_set.name) as run_id:
                 info = _log(stamped, name or training_set.name, registered_model_name, kwargs)
-                _record(used_store, info, run_id, stamp, name or training_set.name, registered_model_name, metrics or {})
+                measured = {**_metrics_of(going_on), **(metrics or {})}
+                _record(used_store, info, run_id, stamp, name or training_set.name, registered_model_name, measured)
                 record_input(run_id, training_set, stamp, info.model_id)
                 log_training_set(run_id, training_set)
                 if metrics:
@@ -168,15 +170,19 @@ def _log(stamped: _Stamped, name: str, registered_model_name: str | None, option
     )
 
 
+def _metrics_of(run: Any) -> dict[str, float]:
+    """The metrics of a run so far; None for a run that was just made, which has none."""
+    return {} if run is None else dict(mlflow.MlflowClient().get_run(run.info.run_id).data.metrics)
+
+
 def _record(
     store: FeatureStore, info: Any, run_id: str, stamp: Stamp, name: str, registered: str | None, metrics: Mapping[str, float]
 ) -> None:
-    """Record the events of a logged, and perhaps registered, model, with the metrics of its run so far.
+    """Record the events of a logged, and perhaps registered, model, with `metrics`, those of its run so far.
 
     If this process ends before, the next look at MLflow records them.
     """
-    all_metrics = {**mlflow.MlflowClient().get_run(run_id).data.metrics, **metrics}
-    events = [model_events.Event("logged", name, None, info.model_id, run_id, stamp.training_set, stamp.snapshots, all_metrics)]
+    events = [model_events.Event("logged", name, None, info.model_id, run_id, stamp.training_set, stamp.snapshots, metrics)]
     if registered:
         events.append(events[0].of("registered", registered, str(info.registered_model_version)))
     model_events.record_events(store.catalog, store.settings, events)

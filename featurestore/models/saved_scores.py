@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -111,7 +113,7 @@ class _Rows:
     def checked(self, first: pa.RecordBatch, schema: pa.Schema, parts: Iterator[FeatureRows]) -> Iterator[pa.RecordBatch]:
         """The first batch and those of the other parts. Raises: ModelError for a part that needs other columns than the first."""
         yield first
-        for batch in self.batches(parts):
+        for batch in _one_ahead(self.batches(parts)):
             if batch.schema != schema:
                 raise ModelError(
                     f"features of the rows up to {self.done} have other types than those of the rows before, as the spine sent them;"
@@ -139,6 +141,20 @@ class _Rows:
                 f"the model's predictions from row {self.done} on are {predictions.type}, and those before {self._prediction_type}; its"
                 " predict must return one type for all rows. Nothing was written"
             ) from error
+
+
+def _one_ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches, of which the next is predicted by another thread while the caller writes one."""
+    context = copy_context()
+
+    def following() -> pa.RecordBatch | None:
+        return context.run(lambda: next(batches, None))
+
+    with ThreadPoolExecutor(1, "score") as thread:
+        pending = thread.submit(following)
+        while (batch := pending.result()) is not None:
+            pending = thread.submit(following)
+            yield batch
 
 
 @contextmanager

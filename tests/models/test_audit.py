@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from featurestore import models
 from featurestore.cli.audit_page import audit_page
 from featurestore.errors import Conflict, NotFound
 from featurestore.lakehouse import maintenance, tables
+from featurestore.models import tracking
+from featurestore.models.dataset import load_iceberg
 from featurestore.pipelines.lineage.audit_result import Audit, Link
 from featurestore.values import times
 from tests.models import worlds
@@ -65,6 +68,26 @@ def test_a_whole_chain(audited: World) -> None:
     assert "CREATE TEMP TABLE" in orders.facts["sql"]
     assert "computed again" in links(found, "training set")[0].verified[0]
     assert Audit.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_data_that_was_logged_beside_the_training_set(audited: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATURESTORE_HOME", str(audited.home))
+    tracking.use_tracking(audited.store.settings)
+    profiles = audited.store.catalog.load_table("shop.profiles").current_snapshot()
+    assert profiles is not None
+    with mlflow.start_run():
+        mlflow.log_input(load_iceberg("shop.orders"), context="raw")
+        mlflow.log_input(mlflow.data.from_numpy(np.zeros(1), source="http://localhost/elsewhere.csv"), context="other")
+        mlflow.log_params({"profiles_table": "shop.profiles", "profiles_snapshot": profiles.snapshot_id})
+        mlflow.log_params({"path": "no.table@1", "a_table": "x.y"})
+        mlflow.log_param("gone", f"shop.profiles@{profiles.snapshot_id + 1}")
+        models.log_model(audited.model, training_set=audited.training_set, registered_model_name="beside")
+    found = {link.name: link for link in links(audited.store.audit("models:/beside/1"), "dataset")}
+    orders, known, gone = found.values()
+    assert (orders.name.partition("@")[0], orders.facts["logged"]) == ("shop.orders", [f"dataset {orders.name} as raw"])
+    assert (known.name, known.facts["logged"]) == (f"shop.profiles@{profiles.snapshot_id}", ["parameter profiles_table"])
+    assert orders.verified == known.verified == ("the catalog has this snapshot, with all files",)
+    assert gone.problems == (f"snapshot {profiles.snapshot_id + 1} of shop.profiles has expired",)
 
 
 def test_a_version_without_an_alias(audited: World) -> None:

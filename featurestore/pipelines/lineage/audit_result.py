@@ -12,8 +12,8 @@ from featurestore.values.result import Result
 class Link(Result):
     """A link of the chain from raw tables to predictions.
 
-    `kind` is source, view, training set, run, model, alias, traffic or predictions; `facts` is what is known of it, `verified` what was
-    checked and is as it was, `problems` what is not; then the link is broken.
+    `kind` is source, view, training set, run, dataset, model, alias, traffic or predictions; `facts` is what is known of it, `verified`
+    what was checked and is as it was, `problems` what is not; then the link is broken.
     """
 
     kind: str
