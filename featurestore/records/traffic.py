@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore.errors import CommitConflict
-from featurestore.lakehouse import commits, pointers, scans, tables, writes
+from featurestore.lakehouse import commits, scans, tables, writes
 from featurestore.lakehouse.table import Table
 from featurestore.records.runtime import Runtime
 from featurestore.records.traffic_split import TrafficSplit
@@ -111,7 +111,7 @@ class TrafficSplits:
         with self._lock:
             runtime = self._runtime
             identifier = traffic_table(runtime.settings)
-            pointer = pointers.metadata_location(runtime.catalog, identifier)
+            pointer = tables.pointer(runtime.catalog, identifier)
             if pointer == self._read_at and self._splits is not None:
                 return []
             table = None if pointer is None else tables.find(runtime.catalog, identifier)
