@@ -89,7 +89,7 @@ def test_a_postgres_that_hangs_is_told_in_time(tmp_path: Path, postgres_address:
 
 
 @pytest.mark.parametrize(
-    "driver, wanted", [("psycopg2", r"'featurestore\[postgres\]'"), ("psycopg", "psycopg"), ("pg8000", "pg8000")], ids=str
+    "driver, expected", [("psycopg2", r"'featurestore\[postgres\]'"), ("psycopg", "psycopg"), ("pg8000", "pg8000")], ids=str
 )
 def test_a_driver_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, driver: str, expected: str) -> None:
     monkeypatch.setitem(sys.modules, driver, None)
