@@ -63,7 +63,7 @@ class AliasWatch:
     def _watch(self) -> None:
         while not self._stopping.wait(TICK_SECONDS):
             try:
-                if self._asks() and self._is_time():
+                if self._models.asked.is_set() and self._asks() and self._is_time():
                     self._ask()
                     self._failing = False
                 self._read()

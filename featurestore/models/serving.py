@@ -141,6 +141,8 @@ class LoadedModels:
     ) -> None:
         self._store = store
         self._limit = limit
+        self.asked = threading.Event()
+        """Set when MLflow was first asked: it makes the tables of a new database then, which two threads cannot do at once."""
         self._lock = threading.RLock()
         self._swap = AliasSwap(self._is_loaded, self._load, self._release) if followed else None
         self._pinned: set[tuple[str, str]] = set()
@@ -278,9 +280,12 @@ class LoadedModels:
                 self._models.pop((name, version), None)
 
     def _ask(self, name: str) -> RegisteredVersions:
-        with limited():
-            tracking.use_tracking(self._store.settings)
-            return model_versions.registered_versions(name)
+        try:
+            with limited():
+                tracking.use_tracking(self._store.settings)
+                return model_versions.registered_versions(name)
+        finally:
+            self.asked.set()
 
     def _find(self, name: str, version: str) -> LoadedModel | None:
         with self._lock:
