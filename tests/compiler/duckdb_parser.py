@@ -72,8 +72,10 @@ def _objections(connection: duckdb.DuckDBPyConnection, sql: str, tables: set[str
 
 
 def _one_column(select: Mapping[str, Any], columns: Collection[str]) -> list[str]:
+    if select["type"] != "SELECT_NODE":
+        return [str(select["type"])]
     found = [] if len(select["select_list"]) == 1 else [f"{len(select['select_list'])} columns"]
-    if select["type"] != "SELECT_NODE" or select["from_table"]["type"] != "BASE_TABLE" or select["where_clause"] or select["modifiers"]:
+    if select["from_table"]["type"] != "BASE_TABLE" or select["where_clause"] or select["modifiers"]:
         found.append("more than one SELECT of one table")
     for node in _nodes(select):
         if node.get("class") == "COLUMN_REF" and (len(node["column_names"]) != 1 or node["column_names"][0] not in columns):

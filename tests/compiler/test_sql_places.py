@@ -35,12 +35,15 @@ ENGINE_STATEMENTS = {
 """Every statement of the engine; what it selects is a query of the compiler."""
 TEXT_MAKERS = {"text_query", "text_items", "text_expression", "template", "expression_template"}
 TALKS_OF_SQL = {
+    "cli/compare_traffic.py": "help",
     "cli/models.py": "help",
     "cli/training_sets.py": "help",
+    "client/governance.py": "advice to a user",
     "demo/spine.py": "the demo's own queries, as a user writes them",
     "models/health.py": "asks the database of MLflow, not the engine",
     "models/prediction_log/spool.py": "a SQLite file of its own, not the engine",
     "pipelines/materialization/materialize.py": "advice to a user",
+    "server/requests/governance.py": "description of a field",
     "server/requests/spines.py": "descriptions of fields, and advice",
     "sources/bind.py": "advice to a user",
     "values/frames.py": "advice to a user",

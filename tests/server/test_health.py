@@ -13,7 +13,7 @@ from tests import shop
 from tests.server.conftest import Served
 from tests.server.test_errors import error_of
 
-METHODS = {"get", "post", "delete"}
+METHODS = {"get", "post", "put", "delete"}
 
 
 def value(metrics: str, name: str, **labels: str) -> float:
