@@ -23,12 +23,16 @@ class Trained:
     auc: float
 
 
-def train(rows: pd.DataFrame, inputs: list[str]) -> Trained:
-    """Fit on the flights scheduled before HOLD_OUT_FROM."""
+ITERATIONS = 60
+"""The trees of the model."""
+
+
+def train(rows: pd.DataFrame, inputs: list[str], iterations: int = ITERATIONS) -> Trained:
+    """Fit so many trees on the flights scheduled before HOLD_OUT_FROM."""
     in_training = rows["scheduled_at"] < pd.Timestamp(HOLD_OUT_FROM)
     # The trees accept NULLs, but not a column of NULLs only (the weather at the destination), so a step before them drops constant
     # columns.
-    model = make_pipeline(VarianceThreshold(), HistGradientBoostingClassifier(max_iter=60, random_state=0))
+    model = make_pipeline(VarianceThreshold(), HistGradientBoostingClassifier(max_iter=iterations, random_state=0))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=RuntimeWarning, module="sklearn.feature_selection")
         model.fit(numbers(rows[in_training], inputs), rows.loc[in_training, LABEL])

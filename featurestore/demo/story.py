@@ -25,6 +25,10 @@ from featurestore.store import FeatureStore
 SERVED = "http://127.0.0.1:8080"
 """The default address of `featurestore serve`."""
 
+CHAMPION = f"models:/{spine.SERVICE}@champion"
+AUDITED = (("source",), ("view",), ("training set",), ("run", "model"), ("alias",), ("predictions",))
+"""The lines of an audit, each with its kinds of links."""
+
 
 @dataclass
 class Results:
@@ -48,7 +52,11 @@ def run_story(home: Path, definitions: Path, console: Console) -> dict[str, Any]
         trained = learn(store, training, narrator, results)
         uri = log_model_to_mlflow(trained, training, narrator, results)
         rebuild(store, uri, training, narrator)
-        score(store, uri, narrator, results)
+        promote(store, uri, narrator, results)
+        score(store, narrator, results)
+        audit(store, narrator, results)
+        replay(store, narrator, results)
+        split_traffic(store, training, narrator, results)
     serve(home, narrator, results)
     conclude(home, definitions, narrator, results)
     return results.values
@@ -128,19 +136,23 @@ def log_model_to_mlflow(trained: Trained, training: TrainingSet, narrator: Narra
     """Log the model to MLflow with its stamp; returns its URI."""
     with narrator.step("Log to MLflow, stamped with the training set"):
         with redirect_stderr(StringIO()):  # MLflow prints messages about tables and versions; errors are raised
-            info = models.log_model(
-                trained.model,
-                training_set=training,
-                name=spine.SERVICE,
-                registered_model_name=spine.SERVICE,
-                metrics={"holdout_auc": trained.auc},
-                pyfunc_predict_fn="predict_proba",
-            )
-        uri = str(info.model_uri)
+            info = _log_model(trained, training)
+        uri = f"models:/{spine.SERVICE}/{info.registered_model_version}"
         narrator.say(f"[bold]{uri}[/]")
         narrator.table(["trained on", ">snapshot"], [[table, str(snapshot)] for table, snapshot in training.snapshots.items()])
     results.add(model_uri=uri, snapshots={table: str(snapshot) for table, snapshot in training.snapshots.items()})
     return uri
+
+
+def _log_model(trained: Trained, training: TrainingSet) -> Any:
+    return models.log_model(
+        trained.model,
+        training_set=training,
+        name=spine.SERVICE,
+        registered_model_name=spine.SERVICE,
+        metrics={"holdout_auc": trained.auc},
+        pyfunc_predict_fn="predict_proba",
+    )
 
 
 def rebuild(store: FeatureStore, uri: str, training: TrainingSet, narrator: Narrator) -> None:
@@ -151,11 +163,67 @@ def rebuild(store: FeatureStore, uri: str, training: TrainingSet, narrator: Narr
         narrator.say(f"digest {again.digest[:16]}…, [bold green]{verdict}[/] the one in the stamp")
 
 
-def score(store: FeatureStore, uri: str, narrator: Narrator, results: Results) -> None:
-    """Score one day of flights by model URI, from keys and request fields."""
-    with narrator.step("Score the last day of the year by model URI, from keys alone"):
+def promote(store: FeatureStore, uri: str, narrator: Narrator, results: Results) -> None:
+    """Make the version the champion, if its stamp is verified and its AUC is as required."""
+    with narrator.step("Promote it: verified, compared, and recorded with who and why"):
+        done = models.promote(
+            spine.SERVICE,
+            uri.rpartition("/")[2],
+            approver="the demo",
+            reason="the point-in-time join keeps its promise",
+            require="holdout_auc > 0.7",
+            store=store,
+        )
+        used = ", ".join(f"{name} = {value:.3f}" for name, value in done.used.items())
+        narrator.say(f"[bold]{CHAMPION}[/] is version {done.version}: {len(done.verified)} facts verified, {used}")
+    results.add(promoted=done.to_dict())
+
+
+def audit(store: FeatureStore, narrator: Narrator, results: Results) -> None:
+    """Verify the chain behind the champion."""
+    with narrator.step("Audit: the chain from raw tables to these predictions"):
+        found = store.audit(CHAMPION)
+        for kinds in AUDITED:
+            names = [link.name for link in found.links if link.kind in kinds]
+            broken = [link for link in found.links if link.kind in kinds and link.problems]
+            narrator.say(f"{'[red]✗[/]' if broken else '[green]✓[/]'} {', '.join(kinds):<14} {escape(_shortened(names))}")
+    results.add(audit={"links": len(found.links), "broken": list(found.broken)})
+
+
+def replay(store: FeatureStore, narrator: Narrator, results: Results) -> None:
+    """Compute a prediction of the day again, from the snapshots that its row names."""
+    with narrator.step("Replay one of them: looked up again from its snapshots, and predicted again"):
+        request_id = store.catalog.load_table(f"inference.{spine.SERVICE}").scan(selected_fields=("request_id",), limit=1).to_arrow()
+        again = store.replay(request_id["request_id"][0].as_py())
+        verdict = "[bold green]equal, bit for bit[/]" if again.equal else f"[bold red]different: {escape('; '.join(again.why))}[/]"
+        narrator.say(f"{len(again.features)} features and the prediction: {verdict}")
+    results.add(replayed=again.equal)
+
+
+def split_traffic(store: FeatureStore, training: TrainingSet, narrator: Narrator, results: Results) -> None:
+    """Log a smaller model as the challenger, and give it a tenth of the traffic."""
+    with narrator.step("A smaller challenger gets a tenth of the traffic"):
+        smaller = learning.train(training.to_pandas(), [*spine.REQUEST, *training.features], iterations=20)
+        with redirect_stderr(StringIO()):  # as above
+            info = _log_model(smaller, training)
+        models.promote(
+            spine.SERVICE, info.registered_model_version, "challenger", approver="the demo", require="holdout_auc > 0.6", store=store
+        )
+        split = store.set_traffic(spine.SERVICE, {"champion": 90, "challenger": 10}, approver="the demo", reason="a trial")
+        weights = ", ".join(f"{alias} {weight:g}%" for alias, weight in sorted(split.weights.items(), key=lambda entry: -entry[1]))
+        narrator.say(f"{weights}, by a hash of the flight's keys; a running server takes it up within a second")
+    results.add(traffic=dict(split.weights))
+
+
+def _shortened(names: list[str]) -> str:
+    return ", ".join(names) if len(names) < 4 else f"{len(names)}: {', '.join(names[:3])}, …"
+
+
+def score(store: FeatureStore, narrator: Narrator, results: Results) -> None:
+    """Score one day of flights by model URI, from keys and request fields, and log the predictions."""
+    with narrator.step("Score the last day of the year by model URI, from keys alone, and log it"):
         # With store=, because FEATURESTORE_HOME may name another one.
-        scored = models.score(uri, spine.ONE_DAY, store=store)
+        scored = models.score(CHAMPION, spine.ONE_DAY, log=True, store=store)
         rows: pd.DataFrame = scored if isinstance(scored, pd.DataFrame) else scored.to_pandas()
         rows["late"] = [chance for _, chance in rows["prediction"]]
         worst = rows.sort_values("late", ascending=False).head(3)

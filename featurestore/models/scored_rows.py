@@ -17,8 +17,10 @@ from featurestore.models import inference
 from featurestore.models.bundle import Native
 from featurestore.models.features import FeatureRows
 from featurestore.models.inference import MOMENT, PREDICTION, LoggedModel, PredictionRows, plain_values, repeated
+from featurestore.models.inputs import Values
 from featurestore.models.values import to_arrow, to_list
 from featurestore.records.runtime import Runtime
+from featurestore.spines.columns import as_value
 from featurestore.values import times
 
 SUMMARY = {"featurestore.action": "score"}
@@ -96,8 +98,14 @@ def prediction_rows(
         "statuses": _statuses(found, count),
         "edition": repeated(found.edition, count, pa.int64()),
     }
-    values = {name: plain_values(to_arrow(found.columns[name], sql_type)) for name, sql_type in model.columns}
+    values = {name: plain_values(_declared(found.columns[name], name, sql_type)) for name, sql_type in model.columns}
     return PredictionRows(facts, {**values, PREDICTION: plain_values(predictions)})
+
+
+def _declared(values: Values, name: str, sql_type: str | None) -> pa.Array | pa.ChunkedArray:
+    """The values with the declared type, which replays look for: a spine may have integers for a double, as the join takes them."""
+    column = to_arrow(values, sql_type)
+    return as_value(column, name, sql_type) if sql_type is not None and isinstance(column, pa.ChunkedArray) else column
 
 
 def _statuses(found: FeatureRows, count: int) -> pa.Array:

@@ -169,6 +169,14 @@ def test_a_view_version_removed_behind_the_stores_back(tmp_path: Path) -> None:
     with made.store:
         models.log_model(made.model, training_set=made.training_set, registered_model_name="orphan")
         made.store.catalog.drop_table("features.customer_profile_v1")
+        gone = r"no table features\.customer_profile_v1"
+        for at in (None, "online"):
+            with pytest.raises(Conflict, match=gone):
+                models.score("models:/orphan/1", worlds.spine(3, label=False), at=at, store=made.store)
+        with pytest.raises(Conflict, match=gone):
+            models.score("models:/orphan/1", worlds.spine(3, label=False), save=True, store=made.store)
+        with pytest.raises(Conflict, match="customer_profile_v1"):
+            models.promote("orphan", 1, approver="ann", store=made.store)
         assert (
             "the table features.customer_profile_v1 does not exist any more" in broken(made, "models:/orphan/1")["view customer_profile_v1"]
         )

@@ -1,15 +1,18 @@
 """What is done to models through MLflow itself: the store says what MLflow says, and records it."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from featurestore import FeatureStore, models
+from featurestore.errors import NotFound
 from featurestore.models.mlflow_registry import MlflowRegistry
 from featurestore.models.registry_look import RegistryLook
 from featurestore.records import model_events
 from featurestore.records.listings import ModelInfo
+from tests.models import worlds
 from tests.models.vendor import VENDOR_WARNINGS, mlflow
 from tests.models.worlds import World, definitions
 
@@ -97,6 +100,30 @@ def test_a_logged_model_deleted_in_mlflow_is_gone(world: World, client: Any) -> 
     assert list(versions_of(world.store, "short-lived")) == [None]
     client.delete_logged_model(info.model_id)
     assert versions_of(world.store, "short-lived") == {}
+
+
+def test_what_needs_a_deleted_model_says_that_there_is_none(world: World, client: Any) -> None:
+    info = models.log_model(world.model, training_set=world.training_set, registered_model_name="deleted")
+    models.promote("deleted", 1, approver="ann", store=world.store)
+    client.delete_registered_model("deleted")
+    spine = worlds.spine(3)
+    calls: list[Callable[[str], Any]] = [
+        lambda uri: models.score(uri, spine, at="training", store=world.store),
+        lambda uri: models.score(uri, spine, at="training", save=True, store=world.store),
+        lambda uri: models.training_set(uri, world.store.settings),
+        lambda uri: models.attach(uri, training_set=world.training_set, store=world.store),
+        world.store.rebuild,
+        world.store.audit,
+    ]
+    for call in calls:
+        for uri in ("models:/deleted/1", "models:/deleted@champion", "models:/deleted/latest"):
+            with pytest.raises(NotFound, match="deleted"):
+                call(uri)
+    with pytest.raises(NotFound, match="deleted"):
+        models.promote("deleted", 1, approver="ann", store=world.store)
+    client.delete_logged_model(info.model_id)
+    with pytest.raises(NotFound, match=info.model_id):
+        models.score(f"models:/{info.model_id}", spine, at="training", store=world.store)
 
 
 def test_a_plan_names_the_versions_registered_through_mlflow(world: World, named: Any, client: Any) -> None:

@@ -73,7 +73,10 @@ def split_ids(rows: pa.Table) -> Iterator[pa.Array]:
 
 
 def test_a_saved_prediction_is_replayed(world: World, logged: Any) -> None:
-    models.score("models:/churn/1", worlds.spine(rows=90), save=True, run_id="replayed", store=world.store)
+    # A request field that is declared as double, as integers.
+    spine = worlds.spine(rows=90)
+    whole = spine.set_column(1, "basket", spine["basket"].cast(pa.int64()))
+    models.score("models:/churn/1", whole, save=True, run_id="replayed", store=world.store)
     rows = written(world, "churn").sort_by("request_id")
     assert world.store.replay(rows["request_id"][80].as_py()).equal
 

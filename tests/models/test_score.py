@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from featurestore import Csv, models
-from featurestore.errors import NotFound, RequestError
+from featurestore.errors import NotFound, RequestError, TypeMismatch
 from featurestore.lakehouse import tables, writes
 from tests.faults.fault import Failure, Fault
 from tests.faults.wires import MOMENTS, Sql
@@ -109,6 +109,12 @@ def test_what_is_wrong_is_named(logged: Any) -> None:
         models.score(logged.model_uri, keys(UNKNOWN), at="online", missing="error")
     with pytest.raises(NotFound, match=r"did you mean 'models:/churn/\d'"):
         models.score("models:/churm/1", keys(3))
+    with pytest.raises(NotFound, match="alias"):
+        models.score("models:/churn@nobody", keys(3), log=True)
+    with pytest.raises(TypeMismatch, match="o_mean"):
+        models.score(logged.model_uri, keys(3).assign(o_mean="many"), at="online")
+    with pytest.raises(TypeMismatch, match="basket"):
+        models.score(logged.model_uri, keys(3).assign(basket="many"), at="online")
 
 
 def test_what_was_said_is_logged(world: World, logged: Any) -> None:
