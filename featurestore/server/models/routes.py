@@ -12,8 +12,6 @@ from featurestore.server.bounds import check_entities
 from featurestore.server.models.predictor import Predictor, Question, Selection
 from featurestore.server.request_ids import request_id_of
 from featurestore.server.requests import InvocationBody
-from featurestore.server.requests.body import Record
-from featurestore.server.requests.predictions import NamesOf
 from featurestore.server.routing import BareRoute, body_of, get, post, schema_of
 from featurestore.store import FeatureStore
 from featurestore.values import json_encoding
@@ -54,17 +52,13 @@ class Models:
         or if the model took too long.
         """
         body = await json_body.read(request, InvocationBody)
+        # Before a model is looked for, which may load one.
+        check_entities(body.row_count, self._store.settings.entities_limit, "records")
         request_id = request_id_of(request.scope)
-        limit = self._store.settings.entities_limit
-
-        def rows(names_of: NamesOf) -> list[Record]:
-            found = body.rows(names_of)
-            check_entities(len(found), limit, "records")
-            return found
 
         def encode(prediction: Prediction) -> bytes:
             return json_encoding.dumps(replace(prediction, request_id=request_id).to_dict())
 
         query = request.query_params
         selected = Selection(request.path_params["name"], query.get("version"), query.get("alias"))
-        return await self._predictor.answer(request, selected, Question(rows, body.params, request_id, encode))
+        return await self._predictor.answer(request, selected, Question(body.rows, body.params, request_id, encode))

@@ -66,6 +66,15 @@ class InvocationBody(Body):
         """As `OnlineBody.count_keys`; a number that no document has for the other formats."""
         return -1 if self.dataframe_records is None else len(self.model_fields_set) + sum(map(len, self.dataframe_records))
 
+    @property
+    def row_count(self) -> int:
+        """The number of rows."""
+        if self.dataframe_split is not None:
+            return len(self.dataframe_split.data)
+        if isinstance(self.inputs, dict):
+            return len(next(iter(self.inputs.values()), ()))
+        return len(next(rows for rows in (self.dataframe_records, self.instances, self.inputs) if rows is not None))
+
     def rows(self, names_of: NamesOf) -> list[Record]:
         """The rows as dicts. `names_of` is called for rows without names only."""
         if self.dataframe_split is not None:
