@@ -22,7 +22,7 @@ from featurestore.models.inputs import Values
 from featurestore.models.scored_rows import SUMMARY, RequestIds, Scoring, prediction_rows
 from featurestore.models.scoring_times import ONLINE, ScoringTimes, scoring_times
 from featurestore.models.stamp import Stamp
-from featurestore.models.values import to_predictions, to_records
+from featurestore.models.values import to_prediction_array, to_records
 from featurestore.pipelines.training_sets.progress import BuildProgress, OnBuildProgress
 from featurestore.store import FeatureStore
 from featurestore.values.result import SNAPSHOT_ID, Result
@@ -124,9 +124,9 @@ class _Rows:
     def _score(self, found: FeatureRows) -> PredictionRows:
         native, count = self._native, len(next(iter(found.columns.values())))
         features.check_missing(native.stamp, self._call.missing or native.stamp.missing, found.columns, self.done)
-        predictions = to_predictions(predict.predict(native, found.columns, self._call.scoring.params))
+        predictions = to_prediction_array(predict.predict(native, found.columns, self._call.scoring.params))
         predict.check_count(predictions, count)
-        array = pa.chunked_array([pa.array(predictions)])
+        array = pa.chunked_array([predictions])
         if self._prediction_type is None:
             self._prediction_type = array.type
         elif array.type != self._prediction_type:

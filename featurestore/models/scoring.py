@@ -21,7 +21,7 @@ from featurestore.models.scored_rows import Scoring, record_predictions
 from featurestore.models.scoring_times import BATCH, ONLINE, scoring_times
 from featurestore.models.stamp import Stamp
 from featurestore.models.time_limits import TRANSFER_SECONDS, limited
-from featurestore.models.values import sql_types_of, to_arrow, to_predictions, to_records
+from featurestore.models.values import sql_types_of, to_arrow, to_prediction_array, to_records
 from featurestore.progress import TrainingSetProgress, training_set_reporter
 from featurestore.settings import load_settings
 from featurestore.spines.file_format import with_format
@@ -137,12 +137,12 @@ def _score(
     without_features = rows.drop_columns(list(sent))
     looked_up = _online(store, stamp, without_features, sent) if at == ONLINE else _as_of(store, stamp, without_features, sent, at)
     features.check_missing(stamp, missing or stamp.missing, looked_up.columns)
-    predictions = to_predictions(predict.predict(native, looked_up.columns, params)) if rows.num_rows else []
+    predictions = to_prediction_array(predict.predict(native, looked_up.columns, params) if rows.num_rows else [])
     predict.check_count(predictions, rows.num_rows)
     sql_types = sql_types_of(stamp.plan)
     columns: dict[str, Any] = dict(zip(without_features.schema.names, without_features.columns, strict=True))
     columns.update({name: to_arrow(looked_up.columns[name], sql_types.get(name)) for name in stamp.features})
-    return looked_up, pa.table({**columns, PREDICTION: pa.array(predictions)})
+    return looked_up, pa.table({**columns, PREDICTION: predictions})
 
 
 def _online(store: FeatureStore, stamp: Stamp, rows: pa.Table, sent: SentFeatures) -> FeatureRows:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -44,6 +45,19 @@ def to_predictions(result: Any) -> list[Any]:
         result = result[:, 0]
     values = result.tolist() if hasattr(result, "tolist") else list(result)
     return values if isinstance(values, list) else [values]
+
+
+def to_prediction_array(result: Any) -> pa.Array:
+    """A model's result as Arrow: the array of `to_predictions`, without making a Python value of each number of a numpy array."""
+    if isinstance(result, np.ndarray) and result.dtype.kind in "fiub" and result.ndim in (1, 2):
+        # As Python's numbers have them.
+        kinds: dict[str, Any] = {"f": np.float64, "b": np.bool_}
+        numbers: np.ndarray[Any, Any] = result.astype(kinds.get(result.dtype.kind, np.int64))
+        values = pa.array(numbers.ravel())
+        if result.ndim == 1 or result.shape[1] == 1:
+            return values
+        return pa.ListArray.from_arrays(pa.array(np.arange(len(result) + 1, dtype=np.int32) * result.shape[1]), values)
+    return pa.array(to_predictions(result))
 
 
 def to_arrow(values: Values, sql_type: str | None) -> pa.Array | pa.ChunkedArray:

@@ -30,6 +30,12 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saved_scores, "ONLINE_ROWS", 70)
 
 
+@pytest.fixture(scope="session")
+def saved(world: World) -> Any:
+    """A model of its own, whose rows are those of these tests."""
+    return models.log_model(world.model, training_set=world.training_set, name="saved", registered_model_name="saved")
+
+
 def written(world: World, model: str) -> pa.Table:
     """The rows of a model's table in the order of their numbers."""
     return world.store.catalog.load_table(f"inference.{model}").scan().to_arrow()
@@ -72,25 +78,25 @@ def split_ids(rows: pa.Table) -> Iterator[pa.Array]:
         yield pc.filter(rows["request_id"], pc.starts_with(rows["request_id"], prefix)).combine_chunks()
 
 
-def test_a_saved_prediction_is_replayed(world: World, logged: Any) -> None:
+def test_a_saved_prediction_is_replayed(world: World, saved: Any) -> None:
     # A request field that is declared as double, as integers.
     spine = worlds.spine(rows=90)
     whole = spine.set_column(1, "basket", spine["basket"].cast(pa.int64()))
-    models.score("models:/churn/1", whole, save=True, run_id="replayed", store=world.store)
-    rows = written(world, "churn").sort_by("request_id")
+    models.score("models:/saved/1", whole, save=True, run_id="replayed", store=world.store)
+    rows = written(world, "saved").sort_by("request_id")
     assert world.store.replay(rows["request_id"][80].as_py()).equal
 
 
-def test_a_run_is_known_when_its_snapshot_has_expired(world: World, logged: Any) -> None:
+def test_a_run_is_known_when_its_snapshot_has_expired(world: World, saved: Any) -> None:
     spine = worlds.spine(rows=5)
-    models.score("models:/churn/1", spine, save=True, run_id="old", store=world.store)
-    models.score("models:/churn/1", spine, save=True, run_id="new", store=world.store)
-    before = written(world, "churn").num_rows
+    models.score("models:/saved/1", spine, save=True, run_id="old", store=world.store)
+    models.score("models:/saved/1", spine, save=True, run_id="new", store=world.store)
+    before = written(world, "saved").num_rows
     world.store.maintain(older_than=timedelta(0))
-    assert snapshots(world, "churn") == 1
-    assert models.score("models:/churn/1", spine, save=True, run_id="old", store=world.store).rows == 0
-    assert models.score("models:/churn/1", spine, log="old", store=world.store).num_rows == 5
-    assert written(world, "churn").num_rows == before
+    assert snapshots(world, "saved") == 1
+    assert models.score("models:/saved/1", spine, save=True, run_id="old", store=world.store).rows == 0
+    assert models.score("models:/saved/1", spine, log="old", store=world.store).num_rows == 5
+    assert written(world, "saved").num_rows == before
 
 
 class Moody(PythonModel):  # type: ignore[misc]
@@ -118,19 +124,19 @@ def test_nothing_is_written_by_a_run_that_fails(world: World, mood: str, said: s
     assert tables.load(world.store.catalog, f"inference.{name}").snapshot_id is None
 
 
-def test_no_rows_are_no_snapshot(world: World, logged: Any) -> None:
-    before = snapshots(world, "churn") if world.store.catalog.table_exists("inference.churn") else 0
-    done = models.score("models:/churn/1", worlds.spine().slice(0, 0), save=True, run_id="empty", store=world.store)
+def test_no_rows_are_no_snapshot(world: World, saved: Any) -> None:
+    before = snapshots(world, "saved") if world.store.catalog.table_exists("inference.saved") else 0
+    done = models.score("models:/saved/1", worlds.spine().slice(0, 0), save=True, run_id="empty", store=world.store)
     assert (done.rows, done.snapshot_id, done.run_id) == (0, None, "empty")
-    assert snapshots(world, "churn") == before
+    assert snapshots(world, "saved") == before
 
 
-def test_what_is_wrong_is_named(world: World, logged: Any) -> None:
+def test_what_is_wrong_is_named(world: World, saved: Any) -> None:
     spine = worlds.spine(rows=100)
 
     def refused(rows: Any = spine, **arguments: Any) -> str:
         with pytest.raises((RequestError, NotFound)) as refusal:
-            models.score("models:/churn/1", rows, store=world.store, **arguments)
+            models.score("models:/saved/1", rows, store=world.store, **arguments)
         return str(refusal.value)
 
     assert "save=True too" in refused(run_id="r")
@@ -146,13 +152,13 @@ def test_what_is_wrong_is_named(world: World, logged: Any) -> None:
     assert "at, unless" in refused(save=True, at="yesterday")
 
 
-def test_the_command_says_what_was_written(world: World, logged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_says_what_was_written(world: World, saved: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATURESTORE_HOME", str(world.home))
     pq.write_table(worlds.spine(rows=20), "asked.parquet")
-    command = ("score", "models:/churn/1", "--spine", "asked.parquet", "--save", "--run-id", "by command")
+    command = ("score", "models:/saved/1", "--spine", "asked.parquet", "--save", "--run-id", "by command")
     done = as_json(*command)
     assert (done["rows"], done["run_id"]) == (20, "by command")
-    assert int(done["snapshot_id"]) == tables.load(world.store.catalog, "inference.churn").snapshot_id
+    assert int(done["snapshot_id"]) == tables.load(world.store.catalog, "inference.saved").snapshot_id
     assert "run by command was written before" in run(*command).stdout
     for more in (["--out", "x.parquet"], ["--url", "http://localhost:1"]):
         assert run(*command, *more).exit_code == 2
