@@ -104,6 +104,7 @@ def wrong_for(argument: str) -> dict[str, Any]:
     return {what: value for what, value in WRONG.items() if (argument, what) != ("progress", "function")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb, argument", verbs_of(FeatureStore))
 def test_a_wrong_argument_works_or_is_named(
     verb: str, argument: str, home: FeatureStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

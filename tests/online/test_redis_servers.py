@@ -90,6 +90,7 @@ def test_a_wrong_address_of_sentinels_is_refused(address: str) -> None:
         open_online(address)
 
 
+@pytest.mark.slow
 def test_sentinels_that_are_not_there_are_named_without_the_password() -> None:
     with pytest.raises(NotReady, match=r"redis\+sentinel://127\.0\.0\.1:1/main") as caught:
         open_online("redis+sentinel://user:secret@127.0.0.1:1/main")

@@ -93,6 +93,7 @@ def test_other_requests_do_not_wait_while_a_large_body_is_read(reader: LargeBodi
     assert longest < 0.5
 
 
+@pytest.mark.slow
 def test_over_http(served: Served) -> None:
     headers = {"content-type": "application/json"}
     many = b'{"entities": [' + b'{"customer_id": 1}, ' * 40_000 + b"{}]}"

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from tests import shop
 from tests.server.conftest import Served
@@ -56,6 +57,7 @@ def test_maintenance(served: Served) -> None:
     error_of(served.http.post("/v1/maintenance", json={"older_than": "soon"}), 400, "RequestError")
 
 
+@pytest.mark.slow
 def test_every_operation_is_a_job(served: Served) -> None:
     made = served.store.training_set("plain", shop.spine(), timestamp="asked_at")
     asked: dict[str, dict[str, Any]] = {

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from featurestore import FeatureStore
 from featurestore.settings import Settings
 
@@ -27,6 +29,7 @@ print(json.dumps(told))
 """
 
 
+@pytest.mark.slow
 def test_long_texts_created_by_sql_are_refused_and_the_server_continues(own_shop: FeatureStore) -> None:
     made = ("repeat(repeat(amount::VARCHAR, 1000000), 400)", "replace(repeat('a' || amount, 50000), 'a', repeat('b', 50000))")
     queries = json.dumps([TEXTS.format(made=sql) for sql in made])

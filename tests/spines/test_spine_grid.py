@@ -100,6 +100,7 @@ def test_it_is_a_training_set_like_any_other(store: FeatureStore) -> None:
     assert store.training_set("customers", spine, "asked_at", name="grid").id == made.id
 
 
+@pytest.mark.slow
 def test_a_server_makes_the_spine(store: FeatureStore) -> None:
     grid: dict[str, Any] = {"start": "2026-01-01", "end": datetime(2026, 1, 2, tzinfo=UTC), "every": "6h"}
     with shop.serving(store, jobs=True) as url, connect(url, timeout=60) as remote:

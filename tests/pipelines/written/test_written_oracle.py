@@ -77,6 +77,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield opened
 
 
+@pytest.mark.slow
 @given(writes=st.lists(WRITE, min_size=2, max_size=5), timed=st.booleans(), seed=st.integers(0, 10**6))
 @on_a_store(5)
 def test_lookups_see_what_the_log_says(store: FeatureStore, writes: list[Any], timed: bool, seed: int) -> None:
