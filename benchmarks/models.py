@@ -17,6 +17,7 @@ from rich.table import Table
 
 from benchmarks.alone import alone
 from benchmarks.model_serving import measure_serving
+from benchmarks.prediction_log import measure_logs
 from benchmarks.model_world import FEATURES, NAME, ModelWorld, make_spine, make_world
 from benchmarks.timing import in_turns
 from featurestore import FeatureStore, Settings, models
@@ -47,12 +48,21 @@ def run(console: Console, rows: int, rounds: int) -> dict[str, float]:
             _score(world, rows, rounds, add)
             _log(world, rounds, add)
             _serve(world, home, rounds, add)
+        _log_predictions(home / "store", rounds, add)
         _memory(home, rows, add)
     console.print(table)
     return ratios
 
 
 Add = Callable[[str, str, str, float, str], None]
+
+
+def _log_predictions(home: Path, rounds: int, add: Add) -> None:
+    taken = measure_logs(home, NAME, "key", 4 * rounds)
+    for name in ("memory", "file", "fsync"):
+        ratio = statistics.median(one / other for one, other in zip(taken[name], taken["off"], strict=True))
+        measured, against = (f"{statistics.median(taken[one]) * 1e6:.0f} us" for one in (name, "off"))
+        add(f"prediction_log, {name}", measured, f"no log {against}", ratio, "" if name == "fsync" else "below 1.1")
 
 
 def _audit(world: ModelWorld, rounds: int, add: Add) -> None:

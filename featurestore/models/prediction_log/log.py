@@ -37,8 +37,8 @@ LOOK_SECONDS = 1.0
 """How often the thread looks whether snapshots are to be kept, or predictions to be flushed."""
 LONGEST_PAUSE = 60.0
 """The longest pause in seconds between attempts, while the catalog does not respond."""
-FLUSH_ROWS = 50_000
-"""Rows that are flushed before prediction_log_seconds are over."""
+FLUSH_REQUESTS = 20_000
+"""Requests that are flushed before prediction_log_seconds are over."""
 CLOSE_SECONDS = 5.0
 """How long a server that ends waits for its last flush. What is in a file is flushed by the next server."""
 LOCK = "flush.lock"
@@ -76,6 +76,7 @@ class PredictionLog:
         self._fraction = store.settings.logged_fraction()
         self._lock = threading.Lock()
         self._spool: Spool | None = None
+        self._reader: Spool | None = None
         # A model that is replaced is released, although it was logged.
         self._layouts: WeakKeyDictionary[LoadedModel, int] = WeakKeyDictionary()
         self._pins: dict[str, int] = {}
@@ -169,11 +170,19 @@ class PredictionLog:
         while not self._stopping.wait(pause):
             pause = LOOK_SECONDS if self._look() else min(2 * pause, LONGEST_PAUSE)
         self._look(last=True)
+        if self._reader is not None and self._reader is not self._spool:
+            self._reader.close()
+
+    def _opened_to_flush(self) -> Spool:
+        """The spool as the thread reads it: a file by a connection of its own, so that requests do not wait for it."""
+        if self._reader is None:
+            self._reader = self._opened() if self._settings.prediction_spool == "memory" else open_spool(self._settings)
+        return self._reader
 
     def _look(self, last: bool = False) -> bool:
         """Keep snapshots, and flush if it is time. Returns whether that worked."""
         try:
-            spool = self._opened()
+            spool = self._opened_to_flush()
             with flushing(self._settings) as alone:
                 if alone:
                     keep_named_snapshots(self._store.backend.runtime, spool)
@@ -186,12 +195,11 @@ class PredictionLog:
         return True
 
     def _is_due(self, spool: Spool, last: bool) -> bool:
-        waiting = spool.backlog()
-        oldest = min((one.oldest for one in waiting), default=None)
-        if oldest is None:
+        waiting = spool.age()
+        if waiting is None:
             return False
-        old = times.now() - oldest >= self._settings.prediction_log_seconds * 1e6
-        return last or old or sum(one.rows for one in waiting) >= FLUSH_ROWS
+        oldest, requests = waiting
+        return last or requests >= FLUSH_REQUESTS or times.now() - oldest >= self._settings.prediction_log_seconds * 1e6
 
     def _warn(self, text: str, error: Exception) -> None:
         """Log an error once for as long as it lasts."""

@@ -21,7 +21,7 @@ WAIT_SECONDS = 0.5
 """How long a prediction waits for another process that writes to the file, before it is dropped."""
 LARGE_WAL = 4 << 20
 """Bytes of SQLite's log of changes from which they are moved into the database; requests do not do it, since that waits for the disk."""
-REMOVED_AT_ONCE = 2000
+REMOVED_AT_ONCE = 500
 """Requests removed in one transaction, which others wait for."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS spool (id TEXT NOT NULL);
@@ -109,6 +109,12 @@ class Spool:
         """What waits, by table."""
         query = "SELECT destination, count(*), sum(rows), min(at), max(number) FROM requests GROUP BY destination"
         return [Backlog(*row) for row in self._query(query)]
+
+    def age(self) -> tuple[int, int] | None:
+        """When the oldest request came (microseconds), and about how many wait, at little cost; None if none waits."""
+        first = next(self._query("SELECT number, at FROM requests ORDER BY number LIMIT 1"), None)
+        last = next(self._query("SELECT number FROM requests ORDER BY number DESC LIMIT 1"), None)
+        return None if first is None or last is None else (int(first[1]), int(last[0]) - int(first[0]) + 1)
 
     def read(self, table: str, after: int, rows: int) -> list[Waiting]:
         """The requests for a table after this number, in order, until they have so many rows; at least one."""
