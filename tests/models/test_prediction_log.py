@@ -102,7 +102,7 @@ def test_what_a_killed_flush_has_committed_is_not_appended_again(logging_store: 
     flush_file(logging_store)
     # The row is put back, as if the process had ended before it was removed.
     with sqlite3.connect(spool_path(logging_store.settings)) as connection:
-        body = entry.encode(log._entry(log._opened(), model.finish([RECORD]), "kept", None, False, None))
+        body = entry.encode(log._entry(log._opened(), model.finish([RECORD]), "kept", None, False, None, 1))
         note = tables.load(logging_store.catalog, f"inference.{spooled}").properties[UNTIL + log._opened().id]
         values = (json.loads(note)["number"], f"inference.{spooled}", body)
         connection.execute("INSERT INTO requests (number, at, destination, rows, body) VALUES (?, 0, ?, 1, ?)", values)

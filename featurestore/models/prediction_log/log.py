@@ -5,6 +5,7 @@ import hashlib
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -41,6 +42,8 @@ FLUSH_REQUESTS = 20_000
 """Requests that are flushed before prediction_log_seconds are over."""
 CLOSE_SECONDS = 5.0
 """How long a server that ends waits for its last flush. What is in a file is flushed by the next server."""
+PINS = 1024
+"""Sets of snapshots whose numbers a process remembers."""
 LOCK = "flush.lock"
 
 
@@ -79,7 +82,8 @@ class PredictionLog:
         self._reader: Spool | None = None
         # A model that is replaced is released, although it was logged.
         self._layouts: WeakKeyDictionary[LoadedModel, int] = WeakKeyDictionary()
-        self._pins: dict[str, int] = {}
+        self._pins: dict[tuple[tuple[str, int | None], ...], int] = {}
+        self._tables: dict[str, str] = {}
         self._stopping, self._failing = threading.Event(), False
         self._thread = threading.Thread(target=self._run, name="prediction log", daemon=True)
 
@@ -106,9 +110,10 @@ class PredictionLog:
         if not count or not self.is_sampled(request_id):
             return
         try:
-            spool = self._opened()
-            body = entries.encode(self._entry(spool, finished, request_id, arm, shadow, rows))
-            spool.put(inference.inference_table(self._store.backend.runtime, finished.model.name), times.now(), count, body)
+            spool = self._spool or self._opened()
+            now = time.time_ns() // 1000
+            body = entries.encode(self._entry(spool, finished, request_id, arm, shadow, rows, now))
+            spool.put(self._table_of(finished.model.name), now, count, body)
         except (sqlite3.Error, FeatureStoreError, OverflowError, TypeError, ValueError) as error:
             self._count(DROPPED, count)
             self._warn("predictions are not logged: %s", error)
@@ -131,13 +136,16 @@ class PredictionLog:
         if self._thread.is_alive():
             self._thread.join(CLOSE_SECONDS)
 
-    def _entry(self, spool: Spool, finished: Finished, request_id: str, arm: str | None, shadow: bool, rows: Sequence[int] | None) -> Entry:
+    def _entry(
+        self, spool: Spool, finished: Finished, request_id: str, arm: str | None, shadow: bool, rows: Sequence[int] | None, now: int
+    ) -> Entry:
         model, found = finished.model, finished.rows
-        now = times.now()
-        snapshots = inference.snapshots_text(found.snapshots)
+        snapshots = tuple(found.snapshots.items())
         pins = self._pins.get(snapshots)
         if pins is None:
-            pins = self._pins[snapshots] = spool.pins(snapshots)
+            if len(self._pins) >= PINS:
+                self._pins.clear()
+            pins = self._pins[snapshots] = spool.pins(inference.snapshots_text(found.snapshots))
         layout = self._layouts.get(model)
         if layout is None:
             layout = self._layouts[model] = spool.layout(msgspec.json.encode(model.logged).decode())
@@ -158,6 +166,12 @@ class PredictionLog:
             values=[found.columns[name] for name, _ in model.logged.columns],
             predictions=finished.prediction.predictions,
         )
+
+    def _table_of(self, model: str) -> str:
+        table = self._tables.get(model)
+        if table is None:
+            table = self._tables[model] = inference.inference_table(self._store.backend.runtime, model)
+        return table
 
     def _opened(self) -> Spool:
         with self._lock:
