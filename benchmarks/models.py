@@ -17,8 +17,8 @@ from rich.table import Table
 
 from benchmarks.alone import alone
 from benchmarks.model_serving import measure_serving
-from benchmarks.prediction_log import measure_logs
 from benchmarks.model_world import FEATURES, NAME, ModelWorld, make_spine, make_world
+from benchmarks.prediction_log import measure_logs
 from benchmarks.timing import in_turns
 from featurestore import FeatureStore, Settings, models
 

@@ -254,17 +254,17 @@ def flushing(settings: Settings) -> Iterator[bool]:
         yield True
 
 
-def flush_file(store: FeatureStore) -> None:
+def flush_file(store: FeatureStore) -> int:
     """Flush what the servers with this home folder have spooled to a file, so that all their predictions are in the tables.
 
-    Raises: NotReady.
+    Returns the number of rows. Raises: NotReady.
     """
     path = spool_path(store.settings)
     if not path.exists():
-        return
+        return 0
     spool = Spool(path, store.settings.spool_bytes())
     try:
-        flush(store.backend.runtime, spool)
+        return flush(store.backend.runtime, spool)
     finally:
         spool.close()
 
