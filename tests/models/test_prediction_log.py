@@ -195,3 +195,19 @@ def test_a_damaged_file_is_moved_aside(tmp_path: Path, caplog: pytest.LogCapture
     assert [(one.table, one.rows) for one in made.backlog()] == [("t", 1)]
     assert "is damaged (file is not a database): it was moved to" in caplog.text
     assert len(list(path.parent.glob("spool.db.damaged-*"))) == 1
+
+
+def test_a_spool_that_cannot_be_opened_fails_no_prediction(
+    world: World, spooled: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    blocked = tmp_path / "home"
+    blocked.mkdir()
+    (blocked / "predictions").write_text("not a folder")
+    finished = LoadedModels(world.store).get(spooled).finish([RECORD])
+    counted = []
+    with FeatureStore(settings=world.store.settings.model_copy(update={"prediction_log": "full", "home": blocked})) as store:
+        log = PredictionLog(store, lambda outcome, rows: counted.append((outcome, rows)))
+        log.record(finished, "one")
+        log.record(finished, "two")
+    assert counted == [(DROPPED, 1), (DROPPED, 1)]
+    assert caplog.text.count("predictions are not logged") == 1

@@ -114,7 +114,7 @@ class PredictionLog:
             now = time.time_ns() // 1000
             body = entries.encode(self._entry(spool, finished, request_id, arm, shadow, rows, now))
             spool.put(self._table_of(finished.model.name), now, count, body)
-        except (sqlite3.Error, FeatureStoreError, OverflowError, TypeError, ValueError) as error:
+        except (sqlite3.Error, FeatureStoreError, OSError, OverflowError, TypeError, ValueError) as error:
             self._count(DROPPED, count)
             self._warn("predictions are not logged: %s", error)
         else:
