@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 from featurestore.compiler.check_service import output_names, request_keys
@@ -51,6 +51,15 @@ def written_fingerprint(view: FeatureView, columns: Mapping[str, str]) -> str:
     The table keeps it when it gets another column, since the columns that it has keep their meaning.
     """
     return _digest({**view_identity(view), "columns": list(columns.items())})
+
+
+def written_fingerprints(view: FeatureView, columns: Mapping[str, str]) -> Iterator[str]:
+    """The fingerprints that a written table with these columns can have: that of all its features, then with fewer of those added last."""
+    names = list(view.declared)
+    for count in range(len(names), 0, -1):
+        added_later = set(names[count:])
+        kept = {name: sql_type for name, sql_type in columns.items() if name not in added_later}
+        yield written_fingerprint(replace(view, features=names[:count]), kept)
 
 
 def ttl_microseconds(view: FeatureView) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from featurestore.compiler.binding import ViewVersion, bind_service
-from featurestore.compiler.fingerprint import view_fingerprint
+from featurestore.compiler.fingerprint import view_fingerprint, written_fingerprints
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl import documents
 from featurestore.dsl.service import FeatureService
@@ -143,10 +143,17 @@ class Registry:
         return stored_definition.stored_view(applied.name, applied.version, applied.document, applied.columns)
 
     def current_fingerprint(self, applied: Applied) -> str | None:
-        """The fingerprint that a stored view has in this release; None if its document cannot be read."""
+        """The fingerprint that a stored view has in this release; None if its document cannot be read.
+
+        A written table keeps the one that it was created with, so that is computed with as many of its columns as it takes to find it.
+        """
         try:
             with _conflict_if_unreadable(applied):
-                return view_fingerprint(self.view(applied))
+                view = self.view(applied)
+                if not applied.written:
+                    return view_fingerprint(view)
+                computed = list(written_fingerprints(view, applied.columns))
+                return applied.fingerprint if applied.fingerprint in computed else computed[0]
         except Conflict:
             return None
 

@@ -1,5 +1,6 @@
 """Models that are trained on feature lookups: logged, scored in batch and online, and traced back to a written table."""
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -9,6 +10,8 @@ from sklearn.linear_model import LinearRegression
 from featurestore import FeatureLookup, models
 from featurestore.errors import RequestError
 from featurestore.models.serving import LoadedModel
+from featurestore.models.store_access import runtime_of
+from featurestore.records import definitions
 from tests.models.vendor import VENDOR_WARNINGS
 from tests.models.worlds import World
 from tests.pipelines.written.writing import moment
@@ -81,3 +84,19 @@ def test_the_model_is_traced_to_the_table_and_keeps_it(world: World, trained: tu
     other = LinearRegression().fit(frame, LABELS["y"])
     with pytest.raises(RequestError, match="'t', which is not a feature, request field or key of service lookup_"):
         models.log_model(other, training_set=training_set, name="bad", store=world.store)
+
+
+def test_the_model_is_promoted_and_its_chain_verified_after_the_table_got_a_column(world: World, trained: tuple[Any, Any, Any]) -> None:
+    assert models.promote("lookups", 1, approver="ann", store=world.store).changed
+    world.store.create_table("written", "id", "at", schema={**SCHEMA, "later": "double"})
+    audit = world.store.audit("models:/lookups@champion")
+    assert audit.broken == ()
+    (view,) = [link for link in audit.links if link.kind == "view"]
+    assert "its definition has the fingerprint of the manifest" in view.verified
+
+
+def test_a_written_table_whose_stored_columns_were_changed_has_another_fingerprint(world: World, trained: tuple[Any, Any, Any]) -> None:
+    known = definitions.read_registry(runtime_of(world.store))
+    row = known.get("view", "written")
+    assert known.current_fingerprint(row) == row.fingerprint
+    assert known.current_fingerprint(replace(row, columns={**row.columns, "spend": "BIGINT"})) != row.fingerprint
