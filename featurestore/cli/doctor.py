@@ -234,10 +234,23 @@ def _mlflow(settings: "Settings") -> Finding:
         installed = version("mlflow")
     except PackageNotFoundError:
         return Finding("mlflow", "note", "not installed; models are not available", "pip install 'featurestore[mlflow]'")
-    from featurestore.models import health  # noqa: PLC0415 - requests and SQLAlchemy take a while to import
+    # Requests and SQLAlchemy take a while to import.
+    from featurestore.models import health, location  # noqa: PLC0415
+    from featurestore.records import model_events  # noqa: PLC0415
+    from featurestore.store import FeatureStore  # noqa: PLC0415
 
     try:
         shown = health.check_tracking(settings)
     except FeatureStoreError as error:
         return Finding("mlflow", "wrong", str(error), "start it, or correct the setting mlflow_tracking_uri")
+    try:
+        with FeatureStore(settings=settings) as store:
+            recorded = model_events.logged_to(store.catalog, settings)
+    except FeatureStoreError:
+        # The finding about the catalog says what is wrong with it.
+        recorded = None
+    used = location.other_address(settings, recorded)
+    if used is not None:
+        seen = f"a model of this catalog was last logged to {recorded}, and this machine uses {used}"
+        return Finding("mlflow", "wrong", seen, f"set mlflow_tracking_uri to {recorded}, with its password if it has one")
     return Finding("mlflow", "ok", f"mlflow {installed}, tracking at {shown}")

@@ -74,6 +74,19 @@ def absolute_uri(uri: str) -> str:
     return uri if ":" in uri else Path(uri).absolute().as_uri()
 
 
+def public_address(uri: str) -> str:
+    """The address with an absolute path and without passwords, to be shown, recorded and compared."""
+    return without_secrets(absolute_uri(uri))
+
+
+def other_address(settings: Settings, recorded: str | None) -> str | None:
+    """The address that this machine uses, if the catalog has recorded another one; None if it is the same, or none is recorded."""
+    if recorded is None:
+        return None
+    used = public_address(tracking_uri(settings) or default_uri(settings))
+    return None if used == recorded else used
+
+
 _HINT = "set mlflow_tracking_uri to their address"
 
 

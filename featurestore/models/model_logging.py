@@ -7,7 +7,8 @@ from types import ModuleType
 from typing import Any
 
 from featurestore.errors import NotReady
-from featurestore.models import bundle, locate_store, store_access, tracking
+from featurestore.masking import logger_of
+from featurestore.models import bundle, locate_store, location, store_access, tracking
 from featurestore.models.dataset import training_dataset
 from featurestore.models.flavor import METHOD_OPTION, Flavor, check_method, find_flavor, reads_by_name, takes_method
 from featurestore.models.inputs import choose_inputs
@@ -20,6 +21,8 @@ from featurestore.models.time_limits import TRANSFER_SECONDS, limited
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.records import model_events
 from featurestore.store import FeatureStore
+
+log = logger_of(__name__)
 
 # Arguments of `Model.log`; all others are passed to the flavor's save_model.
 _LOG_OPTIONS = ("params", "tags", "step", "model_type", "await_registration_for", "resources", "auth_policy", "prompts")
@@ -186,6 +189,10 @@ def _record(
     if registered:
         events.append(events[0].of("registered", registered, str(info.registered_model_version)))
     model_events.record_events(store.catalog, store.settings, events)
+    here, before = location.public_address(mlflow.get_tracking_uri()), model_events.logged_to(store.catalog, store.settings)
+    if before is not None and before != here:
+        log.warning("the model before was logged to %s, and this one to %s; servers and commands look in one MLflow", before, here)
+    model_events.record_mlflow(store.catalog, store.settings, here)
     if registered:
         # Early releases of MLflow 3 do not copy tags to the version.
         tag_version(registered, str(info.registered_model_version), stamp)

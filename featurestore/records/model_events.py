@@ -35,6 +35,8 @@ SCHEMA = pa.schema(
         ("details", pa.string()),
     ]
 )
+MLFLOW = "featurestore.mlflow"
+"""The table property with the address of MLflow."""
 LATER = ("stage", "origin", "reason", "details")
 """Columns that tables of earlier releases lack until their next event."""
 OURS, ELSEWHERE = "featurestore", "mlflow"
@@ -84,6 +86,19 @@ def record_events(catalog: "Catalog", settings: Settings, events: Sequence[Event
     rows = to_rows(events)
     table = open_table(catalog, settings)
     writes.append_retrying(table, pa.Table.from_pylist(rows, SCHEMA).to_reader(), summary={"featurestore.action": "model"}, once=once)
+
+
+def logged_to(catalog: "Catalog", settings: Settings) -> str | None:
+    """The address of the MLflow to which a model of this catalog was last logged, without passwords; None if none was."""
+    table = tables.find(catalog, model_events_table(settings))
+    return None if table is None else table.properties.get(MLFLOW)
+
+
+def record_mlflow(catalog: "Catalog", settings: Settings, address: str) -> None:
+    """Record the address, without passwords, of the MLflow to which a model was logged: other machines find the catalog, not the home."""
+    table = open_table(catalog, settings)
+    if table.properties.get(MLFLOW) != address:
+        tables.set_properties(table, {MLFLOW: address})
 
 
 def open_table(catalog: "Catalog", settings: Settings) -> Table:

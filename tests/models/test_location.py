@@ -13,6 +13,7 @@ from featurestore import FeatureStore, Settings, models
 from featurestore.errors import Conflict, NotReady
 from featurestore.masking import Secret
 from featurestore.models import health, location, tracking
+from featurestore.records import model_events
 from tests.models import worlds
 from tests.models.vendor import VENDOR_WARNINGS, mlflow
 from tests.models.worlds import World
@@ -87,6 +88,21 @@ def test_what_is_named_goes_before_what_is_noted(tmp_path: Path, monkeypatch: py
         location.tracking_uri(settings.model_copy(update={"mlflow_tracking_uri": Secret.address("http://setting:5000")}))
         == "http://setting:5000"
     )
+
+
+def test_another_machine_over_the_same_catalog_is_told(world: World, logged: Any, tmp_path: Path) -> None:
+    place = model_events.logged_to(world.store.catalog, world.store.settings)
+    assert place is not None
+    assert place.startswith("sqlite:////")
+    assert location.other_address(world.store.settings, None) is None
+    properties = world.store.settings.catalog_properties()
+    there = Settings(home=tmp_path / "there", catalog=properties, warehouse=properties["warehouse"])
+    with FeatureStore(settings=there) as store:
+        recorded = model_events.logged_to(store.catalog, there)
+    assert recorded == place
+    assert location.other_address(there, recorded) == location.default_uri(there)
+    assert location.other_address(Settings(home=there.home, mlflow_tracking_uri=place), recorded) is None
+    assert location.public_address("http://ann:secret@host:5000") == "http://ann:***@host:5000"
 
 
 def test_a_note_is_its_owners_and_holds_no_password(tmp_path: Path) -> None:
