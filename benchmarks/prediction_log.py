@@ -34,10 +34,11 @@ def measure_logs(home: Path, model: str, key: str, rounds: int) -> dict[str, lis
                 seconds = _post(server, path, key)
                 if counted:
                     spent[name].append(seconds / REQUESTS)
-    with FeatureStore(home=home) as store:
-        began = time.process_time()
-        rows = flush_file(store)
-        flush = (time.process_time() - began) / max(rows, 1)
+        # Before the servers end, which flush then.
+        with FeatureStore(home=home) as store:
+            began = time.process_time()
+            rows = flush_file(store)
+            flush = (time.process_time() - began) / rows
     return {name: [one if name == "off" else one + flush for one in taken] for name, taken in spent.items()}
 
 
