@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from featurestore.models import stamp, tracking
-from featurestore.models.mlflow_client import asking, mlflow
+from featurestore.models.mlflow_client import asking, check_new_alias, mlflow
 from featurestore.models.mlflow_registry import MlflowRegistry
 from featurestore.models.store_access import check_store, runtime_of
 from featurestore.models.time_limits import limited
@@ -82,6 +82,8 @@ def set_alias(name: str, alias: str, version: int | str | None, *, approver: str
 
 
 def _set_alias(store: FeatureStore, name: str, alias: str, version: int | str | None, approver: str | None) -> None:
+    if version is not None:
+        check_new_alias(alias)
     client = mlflow.MlflowClient()
     record = AliasRecord(runtime_of(store), name, alias)
     with asking("model", f"models:/{name}{f'@{alias}' if version is None else f'/{version}'}"):

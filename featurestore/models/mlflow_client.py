@@ -9,7 +9,7 @@ from typing import Any
 from featurestore.errors import MissingExtra, NotFound, NotReady, RequestError
 from featurestore.redaction import without_secrets
 
-_MODULES = ("artifacts", "entities", "exceptions", "models", "pyfunc", "types.schema")
+_MODULES = ("artifacts", "entities", "exceptions", "models", "pyfunc", "types.schema", "utils.validation")
 _REPOSITORIES = "mlflow.store.artifact.artifact_repository_registry"
 
 try:
@@ -63,7 +63,21 @@ def asking(kind: str, name: str, uri: str | None = None) -> Iterator[None]:
             raise NotReady(f"{place(uri)} did not respond to a request for {kind} {name}: {error}") from error
         raise NotFound(kind, name, _registered_addresses(name, uri), place(uri)) from error
     except FileNotFoundError as error:
-        raise NotFound(kind, name, _registered_addresses(name, uri), place(uri)) from error
+        known = _registered_addresses(name, uri)
+        if name in known:
+            raise RequestError(
+                f"{name} is the name of a model, not the address of one; write models:/{name}/1 or models:/{name}@alias"
+            ) from error
+        raise NotFound(kind, name, known, place(uri)) from error
+
+
+def check_new_alias(alias: str) -> None:
+    """Raises: RequestError for an alias that MLflow would refuse, which must not be recorded first."""
+    try:
+        mlflow.utils.validation._validate_model_alias_name(alias)
+        mlflow.utils.validation._validate_model_alias_name_reserved(alias)
+    except mlflow.exceptions.MlflowException as error:
+        raise RequestError(f"alias: {error.message}", field="alias") from error
 
 
 def local_path(model_uri: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from featurestore.errors import Conflict, RequestError
 from featurestore.models import model_versions, tracking
 from featurestore.models.audit import stamp_links
-from featurestore.models.mlflow_client import asking, mlflow
+from featurestore.models.mlflow_client import asking, check_new_alias, mlflow
 from featurestore.models.requirement import OWN, Requirement, parse_requirement
 from featurestore.models.store_access import check_store, runtime_of
 from featurestore.models.time_limits import TRANSFER_SECONDS, limited
@@ -46,6 +46,7 @@ def promote(
     """
     requirement = None if require is None else parse_requirement(check_name(require, "require"))
     change = _Change("promote", name, alias, approver, reason, require)
+    check_new_alias(alias)
     with _open_runtime(store) as runtime:
         record = AliasRecord(runtime, name, alias)
         number = str(check_version(version))

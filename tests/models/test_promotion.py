@@ -159,6 +159,15 @@ def test_of_two_promotions_at_once_one_is_refused(world: World, monkeypatch: pyt
     assert [event["version"] for event in events(world, "raced")] == [str(winner)]
 
 
+@pytest.mark.parametrize("alias", ["v1", "Latest", "a b", "a" * 300])
+def test_an_alias_that_mlflow_does_not_allow_is_not_recorded(world: World, logged: Any, alias: str) -> None:
+    before = len(model_events.list_events(runtime_of(world.store)))
+    for change in (models.promote, models.set_alias):
+        with pytest.raises(RequestError, match=r"^alias: "):
+            change("churn", alias=alias, version=1, approver="ann", store=world.store)
+    assert len(model_events.list_events(runtime_of(world.store))) == before
+
+
 def test_a_commit_of_another_alias_does_not_lose(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     register(world, "apart", 0.1)
     required = promotion._check_requirement
