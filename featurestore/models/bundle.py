@@ -16,6 +16,7 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from featurestore.errors import Conflict, MissingExtra, RequestError, near
 from featurestore.models import pickles
+from featurestore.models.bare_estimator import without_names
 from featurestore.models.flavor import reads_matrix, takes_nullable
 from featurestore.models.mlflow_client import mlflow
 from featurestore.models.signature import serving_signature
@@ -87,10 +88,20 @@ class Native:
         self.matrix = reads_matrix(saved_object(self.model))
         self.nullable = takes_nullable(self.model.loader_module)
         # Of MLflow's flavors, only scikit-learn's supports other methods than predict.
-        self._predict = self.model.predict if self.stamp.predict_fn is None else getattr(saved_object(self.model), self.stamp.predict_fn)
+        method = self.stamp.predict_fn
+        self._predict = self.model.predict if method is None else getattr(saved_object(self.model), method)
+        numbers = all(column.numeric and column.categories is None for column in self.stamp.inputs)
+        bare = without_names(saved_object(self.model)) if self.matrix and numbers and self.stamp.named else None
+        # MLflow's wrapper calls `predict` and nothing else, unless the model was logged with another method.
+        self._predict_bare = None if bare is None else getattr(bare, method or _logged_method(self.model))
         self._params = getattr(self.model.metadata.signature, "params", None)
         # Created after the model's libraries are loaded, because it controls only those.
         self._threads = ThreadpoolController()
+
+    @property
+    def named(self) -> bool:
+        """Whether frames for `predict` have the names of the columns."""
+        return self.stamp.named and self._predict_bare is None
 
     def check_params(self, params: Mapping[str, Any] | None) -> dict[str, Any]:
         """The parameters of the model's signature for a prediction. Raises: RequestError for an unknown one, or a value of another type."""
@@ -112,7 +123,15 @@ class Native:
         """The native model's result for a frame of its inputs, and for parameters if its signature has some."""
         # OpenMP uses a thread per core even for one row, which takes tens of milliseconds on a busy machine.
         with self._threads.limit(limits=1, user_api="openmp") if len(frame) <= _SINGLE_THREAD_ROWS else nullcontext():
+            if self._predict_bare is not None:
+                # scikit-learn's models have no parameters: MLflow drops those of their signatures.
+                return self._predict_bare(frame)
             return self._predict(frame, params=dict(params)) if params else self._predict(frame)
+
+
+def _logged_method(model: Any) -> str:
+    """The method that MLflow calls for predictions of a scikit-learn model."""
+    return str(model.metadata.flavors[PYFUNC].get("predict_fn", "predict"))
 
 
 def digests_of(folder: Path) -> dict[str, str]:

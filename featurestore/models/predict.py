@@ -39,7 +39,7 @@ def predict(native: Native, columns: Mapping[str, Values], params: Mapping[str, 
     try:
         given = with_defaults(stamp.defaults, stamp.plan, stamp.inputs, columns)
         frame = inputs.make_frame(
-            stamp.inputs, given, named=stamp.named, matrix=native.matrix, nullable=native.nullable, exact=stamp.exact_decimals
+            stamp.inputs, given, named=native.named, matrix=native.matrix, nullable=native.nullable, exact=stamp.exact_decimals
         )
         return native.predict(frame, params)
     except FeatureStoreError:

@@ -1,0 +1,35 @@
+"""Estimators of scikit-learn without the names of their columns, which predict from a bare matrix.
+
+Of a frame, scikit-learn compares the names of all columns and converts it to a matrix again. That takes longer than many models need for a
+row, and our frames have the columns of the training in their order anyway.
+"""
+
+import copy
+from typing import Any
+
+_NAMES = "feature_names_in_"
+_OUTPUT = "_sklearn_output_config"
+"""Set by `set_output`: what an estimator returns may be a frame, whose names come from those of its input."""
+
+
+def without_names(native: Any) -> Any:
+    """A copy of a fitted estimator, or of a pipeline of such, that shares all but the names of its columns with it.
+
+    For models that `flavor.reads_matrix`. None for one that does not know names, is not scikit-learn's own, or returns frames.
+    """
+    if type(native).__module__ == "sklearn.pipeline":
+        steps = [(name, step if step == "passthrough" else _bare(step)) for name, step in native.steps]
+        if any(step is None for _, step in steps) or _OUTPUT in vars(native):
+            return None
+        bare = copy.copy(native)
+        bare.steps = steps
+        return bare if hasattr(native, _NAMES) else None
+    return _bare(native) if _NAMES in vars(native) else None
+
+
+def _bare(estimator: Any) -> Any:
+    if not type(estimator).__module__.startswith("sklearn.") or _OUTPUT in vars(estimator) or hasattr(estimator, "steps"):
+        return None
+    bare = copy.copy(estimator)
+    vars(bare).pop(_NAMES, None)
+    return bare
