@@ -94,9 +94,11 @@ class TooLarge(RequestError):
 class NotFound(FeatureStoreError):
     """Something named in the request does not exist; the message suggests the nearest existing names."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str] = (), where: str = "") -> None:
-        names = sorted(known)
-        super().__init__(f"no {kind} {brief(name)}{f' in {where}' if where else ''}{near(name, names)}", kind=kind, name=name, known=names)
+    def __init__(self, kind: str, name: str, known: Iterable[str] | None = (), where: str = "") -> None:
+        """`known` None: there are too many to name."""
+        names = sorted(known or ())
+        nearest = "" if known is None else near(name, names)
+        super().__init__(f"no {kind} {brief(name)}{f' in {where}' if where else ''}{nearest}", kind=kind, name=name, known=names)
 
 
 class Conflict(FeatureStoreError):

@@ -82,8 +82,12 @@ def _save(
         print_json(done)
         return
     if done.snapshot_id is None:
-        why = "has no rows" if run_id is None else f"has no rows, or run {run_id} was written before"
-        say(f"nothing was written to {escape(done.table)}: the spine {escape(why)}")
+        why = (
+            f"run {run_id} was written before; to write other predictions, such as those of another version, give another --run-id"
+            if done.repeated
+            else "the spine has no rows"
+        )
+        say(f"nothing was written to {escape(done.table)}: {escape(why)}")
         return
     facts = {"rows": format_count(done.rows), "table": escape(done.table), "snapshot": str(done.snapshot_id)}
     print_facts({**facts, "model": escape(f"{done.model} {done.version or ''}".strip()), "seconds": f"{done.seconds:.1f}"})

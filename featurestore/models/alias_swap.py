@@ -18,17 +18,18 @@ Selection = tuple[str, str | None]
 
 @dataclass(frozen=True)
 class Behind:
-    """An alias whose version could not be loaded, so that the version before still answers."""
+    """An alias whose version could not be loaded, so that the version before still answers; `answering` None: there was none."""
 
     model: str
     alias: str | None
     version: str
-    answering: str
+    answering: str | None
     error: str
 
     def __str__(self) -> str:
         at = "" if self.alias is None else f"@{self.alias}"
-        return f"{self.model}{at}: version {self.version} cannot be loaded ({self.error}), version {self.answering} answers; see the log"
+        answers = "requests for it fail" if self.answering is None else f"version {self.answering} answers"
+        return f"{self.model}{at}: version {self.version} cannot be loaded ({self.error}), {answers}; see the log"
 
 
 class AliasSwap:

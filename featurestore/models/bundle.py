@@ -71,11 +71,13 @@ class Native:
     It is loaded from a folder of links with its own MLmodel. The links exist as long as this object, since models may read files later.
     """
 
-    def __init__(self, folder: Path, config: Mapping[str, Any] | None = None, allow_pickle: bool = True) -> None:
-        """Raises: RequestError for a model without a stamp, or, without `allow_pickle`, for one that could execute code;
+    def __init__(
+        self, folder: Path, config: Mapping[str, Any] | None = None, allow_pickle: bool = True, address: str = "the model"
+    ) -> None:
+        """Raises: RequestError naming the address of a model without a stamp, or, without `allow_pickle`, for one that could execute code;
         MissingExtra if the model's library is not installed.
         """
-        self.stamp = read_stamp(folder)
+        self.stamp = read_stamp(folder, address)
         check_files(folder, self.stamp)
         if not allow_pickle:
             pickles.refuse_pickles(folder)

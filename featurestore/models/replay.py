@@ -199,7 +199,7 @@ def _find_row(store: FeatureStore, request_id: str, row: int | None) -> tuple[Ta
         found = _rows_of(store, request_id)
     if found is None:
         off = "" if store.settings.logged_fraction() else "; predictions of a server are only logged with the setting prediction_log"
-        raise NotFound("prediction", request_id, (), f"the tables of {store.settings.inference_namespace}{off}")
+        raise NotFound("prediction", request_id, None, f"the tables of {store.settings.inference_namespace}{off}")
     table, rows = found
     # Those that were answered first, and of a request that was repeated with the same id the last.
     rows.sort(key=lambda one: one["predicted_at"], reverse=True)

@@ -40,7 +40,8 @@ OVERRIDE = "override "
 class SavedPredictions(Result):
     """Predictions that were written to `table` in the snapshot `snapshot_id`.
 
-    `rows` is their number: 0, with no snapshot, if the run with this id had been written before, or if there were no rows.
+    `rows` is their number: 0, with no snapshot, if there were no rows, or if the run with this id had been written before, by whichever
+    version and of whichever spine: then `repeated` is True.
     """
 
     table: str
@@ -50,6 +51,7 @@ class SavedPredictions(Result):
     run_id: str | None
     seconds: float
     snapshot_id: int | None = field(metadata=SNAPSHOT_ID)
+    repeated: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def save_predictions(native: Native, store: FeatureStore, call: SavedCall) -> Sa
     ids = RequestIds(table.name, scoring.batch)
     known = (table.name, scoring.name, scoring.version)
     if ids.are_in(table):
-        return SavedPredictions(*known, 0, scoring.batch, time.monotonic() - started, None)
+        return SavedPredictions(*known, 0, scoring.batch, time.monotonic() - started, None, repeated=True)
     with _open_parts(native.stamp, store, call) as (total, parts):
         rows = _Rows(native, store, call, table, ids, total)
         first = next(rows.batches(parts), None)
@@ -84,7 +86,8 @@ def save_predictions(native: Native, store: FeatureStore, call: SavedCall) -> Sa
             stream = pa.RecordBatchReader.from_batches(schema, rows.checked(first, schema, parts))
             snapshot = writes.append_retrying(table, stream, summary=SUMMARY, once=scoring.batch)
     written = rows.done if snapshot is not None else 0
-    return SavedPredictions(*known, written, scoring.batch, time.monotonic() - started, snapshot)
+    repeated = first is not None and snapshot is None
+    return SavedPredictions(*known, written, scoring.batch, time.monotonic() - started, snapshot, repeated)
 
 
 class _Rows:

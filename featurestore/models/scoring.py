@@ -92,7 +92,7 @@ def score(
             address = model_uri if model[1] is None else f"models:/{model[0]}/{model[1]}"
             with asking("model", model_uri):
                 folder = mlflow.artifacts.download_artifacts(local_path(address), dst_path=scratch)
-        native = Native(Path(folder), allow_pickle=settings.allow_pickle)
+        native = Native(Path(folder), allow_pickle=settings.allow_pickle, address=model_uri)
         scoring = Scoring(*model, _alias_of(model_uri), native.check_params(params), batch)
         used_store = locate_store.find_store(native.stamp, store)
         try:

@@ -47,7 +47,7 @@ class LoadedModel:
         weakref.finalize(self, shutil.rmtree, folder, True)
         with limited(TRANSFER_SECONDS), asking("model", model_uri):
             downloaded = mlflow.artifacts.download_artifacts(local_path(model_uri), dst_path=folder)
-        self._native = Native(Path(downloaded), allow_pickle=store.settings.allow_pickle)
+        self._native = Native(Path(downloaded), allow_pickle=store.settings.allow_pickle, address=model_uri)
         self._store = store
         self.name = name or model_uri
         self.version = version
@@ -145,6 +145,7 @@ class LoadedModels:
         """Set when MLflow was first asked: it makes the tables of a new database then, which two threads cannot do at once."""
         self._lock = threading.RLock()
         self._swap = AliasSwap(self._is_loaded, self._load, self._release) if followed else None
+        self._not_loaded: list[Behind] = []
         self._pinned: set[tuple[str, str]] = set()
         self._stamps: dict[str, object] = {}
         self._expired: set[str] = set()
@@ -159,12 +160,18 @@ class LoadedModels:
         """
         for name in names:
             try:
-                for alias in sorted(self._answers.get(name, patient=True).aliases)[: self._limit]:
-                    if stopped():
-                        return
-                    self.get(name, alias=alias)
+                aliases = self._answers.get(name, patient=True).aliases
             except FeatureStoreError as error:
                 logger.warning("model %s is not loaded ahead of its first request: %s", name, error)
+                continue
+            for alias, version in sorted(aliases.items())[: self._limit]:
+                if stopped():
+                    return
+                try:
+                    self.get(name, alias=alias)
+                except FeatureStoreError as error:
+                    logger.warning("version %s of model %s is not loaded ahead of its first request: %s", version, name, error)
+                    self._not_loaded.append(Behind(name, alias, version, None, type(error).__name__))
 
     def get(self, name: str, version: int | str | None = None, alias: str | None = None) -> LoadedModel:
         """The model with a version number or alias, or the version with the setting `default_alias`, or else the only version; loaded on
@@ -231,8 +238,14 @@ class LoadedModels:
         self._answers.ask(name).add_done_callback(take)
 
     def behind(self) -> list[Behind]:
-        """The aliases whose version could not be loaded, so that the version before still answers."""
-        return [] if self._swap is None else self._swap.behind()
+        """The aliases whose version could not be loaded: the version before still answers, or none."""
+        never = [behind for behind in self._not_loaded if self._is_still(behind)]
+        return never if self._swap is None else [*never, *self._swap.behind()]
+
+    def _is_still(self, behind: Behind) -> bool:
+        known = self._answers.last(behind.model)
+        named = known is not None and behind.alias is not None and known.aliases.get(behind.alias) == behind.version
+        return named and not self._is_loaded(behind.model, behind.version)
 
     def _swap_all(self, name: str) -> None:
         known = self._answers.last(name)

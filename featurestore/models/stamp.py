@@ -118,11 +118,11 @@ def snapshot_tag(table: str) -> str:
     return f"{PREFIX}.snapshot.{table}"
 
 
-def read_stamp(folder: Path) -> Stamp:
-    """Read the stamp in the folder of a model's artifacts. Raises: RequestError if there is none."""
+def read_stamp(folder: Path, address: str = "the model") -> Stamp:
+    """Read the stamp in the folder of a model's artifacts. Raises: RequestError naming the model's address if there is none."""
     path = folder / FOLDER / STAMP
     if not path.is_file():
-        raise RequestError("this model has no stamp; log it with models.log_model, or stamp it with models.attach")
+        raise RequestError(f"{address} has no stamp; log it with models.log_model, or stamp it with models.attach")
     return stamp_from_dict(json.loads(path.read_text()))
 
 

@@ -51,7 +51,7 @@ def read_facts(model_uri: str, settings: Settings) -> Iterator[VersionFacts]:
     with tempfile.TemporaryDirectory(prefix="featurestore-audit-") as scratch:
         with asking("model", model_uri):
             folder = Path(mlflow.artifacts.download_artifacts(local_path(address), dst_path=scratch))
-        stamp = read_stamp(folder)
+        stamp = read_stamp(folder, model_uri)
         meta = mlflow.models.Model.load(str(folder / ORIGINAL))
         client = mlflow.MlflowClient()
         registered, tags = None, {}

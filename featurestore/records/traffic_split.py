@@ -86,7 +86,7 @@ def check_weights(weights: Any) -> dict[str, int]:
     total = sum(places.values())
     if places and total != PLACES:
         shown = ", ".join(f"{alias}={places[alias] / 100:g}" for alias in places)
-        raise RequestError(f"weights: {shown} add up to {total / 100:g}, and must to 100", field="weights")
+        raise RequestError(f"weights: {shown} add up to {total / 100:g}; they must add up to 100", field="weights")
     return dict(sorted(places.items()))
 
 

@@ -137,8 +137,24 @@ def test_what_is_wrong_in_a_record_is_named(world: World, served: str) -> None:
 
 def test_a_model_without_a_stamp_is_refused(world: World) -> None:
     mlflow.sklearn.log_model(world.model, name="b", registered_model_name="bare_model", pip_requirements=[], serialization_format="pickle")
-    with pytest.raises(RequestError, match="has no stamp"):
+    with pytest.raises(RequestError, match="models:/bare_model/1 has no stamp"):
         LoadedModels(world.store).get("bare_model")
+
+
+def test_an_alias_that_cannot_be_loaded_at_the_start_is_named(world: World, served: str) -> None:
+    mlflow.sklearn.log_model(world.model, name="c", registered_model_name="bare_live", pip_requirements=[], serialization_format="pickle")
+    client = mlflow.MlflowClient()
+    client.set_registered_model_alias("bare_live", "live", "1")
+    loaded = LoadedModels(world.store)
+    loaded.load_aliased(["bare_live", served], lambda: False)
+    [behind] = loaded.behind()
+    assert str(behind) == "bare_live@live: version 1 cannot be loaded (RequestError), requests for it fail; see the log"
+    assert loaded.find_loaded(served, alias="champion") is not None, "the others are loaded"
+    client.delete_registered_model_alias("bare_live", "live")
+    loaded.expire("bare_live")
+    with pytest.raises(RequestError):
+        loaded.get("bare_live")
+    assert loaded.behind() == []
 
 
 def test_many_threads_get_one_model(world: World, served: str) -> None:

@@ -91,7 +91,7 @@ def test_aliases_without_weight_get_nothing_and_replace_nobody() -> None:
 
 
 WRONG = [
-    ({"a": 90, "b": 9}, "a=90, b=9 add up to 99, and must to 100"),
+    ({"a": 90, "b": 9}, "a=90, b=9 add up to 99; they must add up to 100"),
     ({"a": -10, "b": 110}, "a=-10 is not a percentage"),
     ({"a": float("nan")}, "a=nan is not a percentage"),
     ({"a": float("inf")}, "a=inf is not a percentage"),
