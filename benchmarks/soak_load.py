@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -59,7 +60,7 @@ class Load:
         while not self._stopped:
             began = time.perf_counter()
             if streams is not None and began - used_at > IDLE_SECONDS:
-                streams[1].close()
+                await _close(streams[1])
                 streams = None
             kind = chance.choices([*self._kinds], [*self._kinds.values()])[0]
             try:
@@ -70,11 +71,11 @@ class Load:
             except (OSError, asyncio.IncompleteReadError, TimeoutError):
                 self._count_error(LOST)
                 if streams is not None:
-                    streams[1].close()
+                    await _close(streams[1])
                 streams = None
             await asyncio.sleep(max(0.0, self._pause - (time.perf_counter() - began)))
         if streams is not None:
-            streams[1].close()
+            await _close(streams[1])
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: str, chance: random.Random) -> None:
         count = 100 if "100" in kind else chance.randint(1, 20)
@@ -114,6 +115,12 @@ class Load:
     def _count_error(self, error: str) -> None:
         self.seen.errors[error] += 1
         self.seen.failed_at = time.monotonic()
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 def _runs(document: dict[str, Any]) -> set[int]:

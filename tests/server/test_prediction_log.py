@@ -39,7 +39,7 @@ CLIENTS = 3
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of a shop with a registered model."""
     home = tmp_path_factory.mktemp("shop")
-    with shop.open_shop(home) as store:
+    with shop.open_shop(home, mlflow_tracking_uri=mlflow_of(home)) as store:
         made = store.training_set("churn", shop.spine(), timestamp="asked_at", label="churned")
         rows = pd.DataFrame({"orders_7d": [2.0, 0.0, np.nan], "spend_30d": [80.0, 0.0, np.nan], "basket": [1.0, 1.0, 1.0]})
         tree = DecisionTreeRegressor().fit(rows, [80.0, 0.0, 0.0])
@@ -52,7 +52,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings_of(home: Path, **more: Any) -> dict[str, Any]:
     """The settings of a server whose log is flushed at once."""
-    return {"home": home, "prediction_log": "full", "prediction_log_seconds": 0.01, **more}
+    return {"home": home, "mlflow_tracking_uri": mlflow_of(home), "prediction_log": "full", "prediction_log_seconds": 0.01, **more}
+
+
+def mlflow_of(home: Path) -> str:
+    """The MLflow of the shop. It is named, since a process inherits the address that was last used in this one."""
+    return f"sqlite:///{home}/mlflow.db"
 
 
 def serve(settings: dict[str, Any], parent: Connection) -> None:
