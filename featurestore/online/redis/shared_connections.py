@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
@@ -35,6 +36,7 @@ class SharedConnection:
         self._waiting: deque[_Waiting] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._error: Exception | None = None
+        self._closing = False
         self._reading = self._loop.create_task(self._read())
 
     @property
@@ -71,6 +73,7 @@ class SharedConnection:
 
     async def close(self) -> None:
         """Close the connection. Reads without an answer raise ConnectionError."""
+        self._closing = True
         self._fail(RedisConnectionError("the connection was closed"))
         self._reading.cancel()
         await asyncio.wait([self._reading])
@@ -91,12 +94,14 @@ class SharedConnection:
         except (RedisError, OSError) as error:
             self._fail(error if isinstance(error, RedisError) else RedisConnectionError(str(error)))
         finally:
-            await self._connection.disconnect(nowait=True)
+            # A broken connection is dropped. With TLS, one that is closed in order is open until the server has answered that.
+            with suppress(RedisError):
+                await self._connection.disconnect(nowait=not self._closing)
 
     async def _next(self) -> tuple[Values, ResponseError | None]:
         """The next answer, or the error that the server answers with."""
         try:
-            values: Values = await self._connection.read_response(disable_decoding=True, timeout=math.inf)
+            values: Values = await self._connection.read_response(disable_decoding=True, timeout=math.inf, disconnect_on_error=False)
         except ResponseError as error:
             return [], error
         return values, None
