@@ -129,7 +129,7 @@ class FastLookups:
                     return answer
         except FeatureStoreError:
             # The ordinary route meets the same error, and answers with it.
-            pass
+            return None
         return None
 
     async def _look_up(self, writer: LookupWriter, body: LookupBody, full: bool, generation: int) -> Answer | Literal[Again.AGAIN] | None:

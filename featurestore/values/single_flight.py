@@ -2,16 +2,22 @@
 
 import threading
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
 
+WAIT_SECONDS = 30.0
+
 
 class SingleFlight(Generic[Value]):
-    """Calls that many threads need at the same time, and that only one of them makes."""
+    """Calls that many threads need at the same time, and that only one of them makes.
 
-    def __init__(self) -> None:
+    Whoever has waited for `wait_seconds` makes a call of its own: the other may hang, or its thread may have stayed behind in a fork.
+    """
+
+    def __init__(self, wait_seconds: float = WAIT_SECONDS) -> None:
+        self._wait_seconds = wait_seconds
         self._lock = threading.Lock()
         self._under_way: dict[Hashable, Future[Value]] = {}
 
@@ -22,7 +28,7 @@ class SingleFlight(Generic[Value]):
             if waiting is None:
                 self._under_way[key] = Future[Value]()
         if waiting is not None:
-            return waiting.result()
+            return waiting.result() if wait([waiting], self._wait_seconds).done else function()
         try:
             value = function()
         except BaseException as error:

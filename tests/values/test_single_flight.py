@@ -55,6 +55,16 @@ def test_callers_share_the_result_of_the_call_under_way() -> None:
     assert slow.calls == before + 1
 
 
+def test_nobody_waits_for_ever() -> None:
+    flights, hanging = SingleFlight[int](wait_seconds=0.01), Slow(lambda: 7)
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(flights.call, "key", hanging)
+        assert hanging.began.wait(30)
+        assert flights.call("key", lambda: 8) == 8
+        hanging.may_end.set()
+        assert first.result(30) == 7
+
+
 def test_callers_share_its_error_and_the_next_call_is_made_again() -> None:
     errors = iter([ValueError("down")])
 
