@@ -27,6 +27,8 @@ CALLS = 200
 RECORDS = (1, 20)
 """Records of a request."""
 ALONE, SHADOWED = "alone", "shadowed"
+SCORED_SECONDS = 300.0
+"""Most seconds that shadows take for the records of a round; those that are dropped are never scored."""
 SCORED = re.compile(rb'featurestore_shadow_rows_total\{model="shadowed",outcome="scored"\} ([0-9.e+]+)')
 
 
@@ -69,7 +71,10 @@ def _ask(url: str, model: str, records: int) -> list[float]:
             started = time.perf_counter()
             connection.post(f"/v1/models/{model}/invocations", body)
             seconds.append(time.perf_counter() - started)
+    until = time.monotonic() + SCORED_SECONDS
     while model == SHADOWED and _scored(url) < before + CALLS * records:
+        if time.monotonic() > until:
+            raise RuntimeError(f"shadows scored {_scored(url) - before:,.0f} of {CALLS * records:,} records in {SCORED_SECONDS:g} s")
         time.sleep(0.05)
     return seconds
 
