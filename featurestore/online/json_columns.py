@@ -106,7 +106,8 @@ def _numbers(columns: Sequence[NDArray[Any]], number_type: type[np.generic]) -> 
         matrix[:, index] = column
     content = orjson.dumps(matrix.reshape(-1), option=orjson.OPT_SERIALIZE_NUMPY)
     # "[1,2,3,4]" becomes ",1,2,3,4", where each row starts with a comma.
-    data = np.frombuffer(b",%b" % content[1:-1], np.uint8)
+    data = np.frombuffer(content, np.uint8, len(content) - 1).copy()
+    data[0] = _COMMA[0]
     starts = np.flatnonzero(data == _COMMA[0])[:: len(columns)]
     offsets = pa.array(np.append(starts, len(data)), pa.int32())
     return pa.Array.from_buffers(pa.binary(), len(matrix), [None, offsets.buffers()[1], pa.py_buffer(data)])

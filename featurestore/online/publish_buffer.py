@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from featurestore.online.files import full_disk, is_full_disk
 
 _SCHEMA = pa.schema([("key", pa.binary()), ("row", pa.binary())])
-MEMORY_BYTES = 64 << 20
+MEMORY_BYTES = 256 << 20
 """Encoded rows that an edition keeps in memory; the others go to a temporary file."""
 TIME_BYTES = 8
 """The first bytes of a row, which encode its feature_timestamp and sort like it."""

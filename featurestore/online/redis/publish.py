@@ -1,6 +1,7 @@
 """A publish to Redis: rows beside their previous versions, and then the headers that make them visible, in one step."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -13,6 +14,7 @@ from featurestore.online.key_sample import KeySample
 from featurestore.online.redis.client import RedisClient
 from featurestore.online.redis.lease import Lease, Lost
 from featurestore.online.redis.rows import HEAD, changes, visible
+from featurestore.online.redis.server_rows import Values
 from featurestore.online.store import check_since, next_generation
 
 _STEP_ROWS = 2000
@@ -139,16 +141,30 @@ class RedisPublish:
         stored, header = publish.stored, publish.header
         fresh = stored is None or stored.id != header.id or not stored.shape.keys
         last = b""
-        for key_array, row_array in publish.change.buffer:
-            for start in range(0, len(key_array), _STEP_ROWS):
-                keys = self._names.rows(header.id, key_array[start : start + _STEP_ROWS].to_pylist())
-                rows: list[bytes] = row_array[start : start + _STEP_ROWS].to_pylist()
-                fresh = fresh and keys[0] > last
-                last = keys[-1]
-                values: list[bytes | None] = [None] * len(keys) if fresh else self._client.rows.fetch((), keys)
-                changed, added = changes(keys, rows, values, stored, header)
-                if changed:
-                    self._client.rows.write(self._lease, changed, header.sequence)
-                publish.written += len(changed)
-                publish.count(len(added))
-                publish.sample.add(self._names.keys_of(header.id, added), publish.rows)
+        with ThreadPoolExecutor(1, "read-ahead") as pool:
+            for key_array, row_array in publish.change.buffer:
+                names = self._names.rows(header.id, key_array.to_pylist())
+                fresh = fresh and names[0] > last
+                last = names[-1]
+                batches = [names[start : start + _STEP_ROWS] for start in range(0, len(names), _STEP_ROWS)]
+                none: Iterator[Values] = ([None] * len(keys) for keys in batches)
+                stored_values = none if fresh else self._read_ahead(pool, batches)
+                start = 0
+                for keys, values in zip(batches, stored_values, strict=True):
+                    rows: list[bytes] = row_array[start : start + _STEP_ROWS].to_pylist()
+                    start += len(keys)
+                    changed, added = changes(keys, rows, values, stored, header)
+                    if changed:
+                        self._client.rows.write(self._lease, changed, header.sequence)
+                    publish.written += len(changed)
+                    publish.count(len(added))
+                    publish.sample.add(self._names.keys_of(header.id, added), publish.rows)
+
+    def _read_ahead(self, pool: ThreadPoolExecutor, batches: Sequence[list[bytes]]) -> Iterator[Values]:
+        """The stored values of each batch of keys, all of them different: the next batch is read while one is worked on."""
+        following = pool.submit(self._client.rows.fetch, (), batches[0])
+        for batch in batches[1:]:
+            values = following.result()
+            following = pool.submit(self._client.rows.fetch, (), batch)
+            yield values
+        yield following.result()

@@ -5,7 +5,7 @@ from struct import Struct
 from typing import cast
 
 from featurestore.online.header import Header
-from featurestore.online.rows import replaces
+from featurestore.online.rows import VERSION_BYTES
 
 HEAD = Struct(">QI")
 """The sequence, and the length of the row; the rest of the value is the previous row. An empty row is a deleted one."""
@@ -39,34 +39,30 @@ def changes(
 ) -> tuple[dict[bytes, bytes], list[bytes]]:
     """The values to write by key, and the keys of rows that the table did not have before."""
     changed, added = dict[bytes, bytes](), list[bytes]()
+    pack, unpack, sequence = HEAD.pack, HEAD.unpack_from, header.sequence
+    kept = stored if stored is not None and stored.id == header.id else None
+    complete = -1 if kept is None or kept.aborted else kept.sequence
     for key, row, old in zip(keys, rows, values, strict=True):
-        data = _new_value(row, old, stored, header)
-        if data is not None:
-            changed[key] = data
-            if old is None or _latest(old, stored, header) is None:
-                added.append(key)
+        if old is None:
+            current = before = None
+        else:
+            written, length = unpack(old)
+            if written <= complete and length:
+                # The usual case, which `_versions` would answer alike: the row of an earlier publish.
+                current = before = old[12 : 12 + length]
+            else:
+                current, before = _versions(old, kept, header)
+        if current is None:
+            added.append(key)
+        if current is None or (current[:VERSION_BYTES] <= row[:VERSION_BYTES] and current != row):
+            changed[key] = pack(sequence, len(row)) + row + (before or b"")
     return changed, added
 
 
-def _latest(old: bytes | None, stored: Header | None, header: Header) -> bytes | None:
-    """The version of a row that this publish has written, else the visible version; None if there is neither."""
-    if old is None:
-        return None
+def _versions(old: bytes, kept: Header | None, header: Header) -> tuple[bytes | None, bytes | None]:
+    """The version that this publish has written, else the visible one; and the one that was visible before. None: there is none."""
     sequence, length = HEAD.unpack_from(old)
     if sequence == header.sequence:
-        return old[12 : 12 + length] or None
-    return visible(old, stored) if stored is not None and stored.id == header.id else None
-
-
-def _new_value(row: bytes, old: bytes | None, stored: Header | None, header: Header) -> bytes | None:
-    """The value to write for a published row; None if the stored row is kept."""
-    before = current = None
-    if old is not None:
-        sequence, length = HEAD.unpack_from(old)
-        if sequence == header.sequence:
-            current, before = old[12 : 12 + length], old[12 + length :]
-        elif stored is not None and stored.id == header.id:
-            before = current = visible(old, stored)
-    if not replaces(row, current):
-        return None
-    return HEAD.pack(header.sequence, len(row)) + row + (before or b"")
+        return old[12 : 12 + length] or None, old[12 + length :] or None
+    before = None if kept is None else visible(old, kept)
+    return before, before
