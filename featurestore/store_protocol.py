@@ -111,7 +111,7 @@ class Store(Protocol):
         """Remove a service with all its versions."""
 
     def maintain(
-        self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None
+        self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, drop_superseded_after: timedelta | None = None
     ) -> list[TableMaintenance]:
         """Expire snapshots, remove orphan files, compact small ones."""
 

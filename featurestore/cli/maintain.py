@@ -21,7 +21,7 @@ COLUMNS = {
     "freed": "bytes",
     "files compacted": "compacted_files",
     "of size": "compacted_bytes",
-    "rows dropped": "folded_rows",
+    "rows dropped": "dropped_rows",
 }
 """The printed columns: heading and field of the result."""
 
@@ -30,17 +30,17 @@ COLUMNS = {
 @click.option(
     "--older-than", default="7d", show_default=True, metavar="DURATION", help="Minimum age of snapshots to expire and files to remove."
 )
-@click.option("--fold-older-than", metavar="DURATION", help="Drop versions of rows superseded longer ago than this; default: none.")
+@click.option("--drop-superseded-after", metavar="DURATION", help="Drop versions of rows superseded longer ago than this; default: none.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
 @click.option("--explain", is_flag=True, help="Only show what keeps which snapshot alive, and change nothing.")
 @context.shared
-def maintain(older_than: str, fold_older_than: str | None, dry_run: bool, explain: bool) -> None:
+def maintain(older_than: str, drop_superseded_after: str | None, dry_run: bool, explain: bool) -> None:
     """Compact files, expire snapshots, remove orphan files.
 
     Snapshots that a training set pins are kept, however old. DURATION is a number and a unit, such as 7d or 12h.
     """
     age = _age("--older-than", older_than)
-    drop_age = None if fold_older_than is None else _age("--fold-older-than", fold_older_than)
+    drop_age = None if drop_superseded_after is None else _age("--drop-superseded-after", drop_superseded_after)
     if explain:
         _explain()
         return

@@ -111,12 +111,12 @@ class ServerVerbs(TableVerbs, Governance):
         return self._calls.delete(Removal, f"/v1/services/{path_part(service_name(service), 'service')}", check_flag(dry_run, "dry_run"))
 
     def maintain(
-        self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None
+        self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, drop_superseded_after: timedelta | None = None
     ) -> Exchange[list[TableMaintenance]]:
         """Expire snapshots that nothing pins, remove orphan files, and compact small files; ages in whole seconds."""
         body: dict[str, Any] = {"older_than": seconds_text(older_than, "older_than"), "dry_run": check_flag(dry_run, "dry_run")}
-        if fold_older_than is not None:
-            body["fold_older_than"] = seconds_text(fold_older_than, "fold_older_than")
+        if drop_superseded_after is not None:
+            body["drop_superseded_after"] = seconds_text(drop_superseded_after, "drop_superseded_after")
         return self._calls.run_listing_job(TableMaintenance, "/v1/maintenance", body)
 
     def repair(self, dry_run: bool = False) -> Exchange[list[Repair]]:

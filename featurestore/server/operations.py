@@ -68,8 +68,11 @@ def check_materialization(store: FeatureStore, body: MaterializationBody) -> dic
 
 def check_maintenance(store: FeatureStore, body: MaintenanceBody) -> dict[str, Any]:
     """The request with its ages in microseconds. Raises: RequestError if an age is not a duration."""
-    fold = body.fold_older_than
-    ages = {"older_than": _age("older_than", body.older_than), "fold_older_than": None if fold is None else _age("fold_older_than", fold)}
+    superseded = body.drop_superseded_after
+    ages = {
+        "older_than": _age("older_than", body.older_than),
+        "drop_superseded_after": None if superseded is None else _age("drop_superseded_after", superseded),
+    }
     return {**ages, "dry_run": body.dry_run}
 
 

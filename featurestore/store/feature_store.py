@@ -124,16 +124,16 @@ class FeatureStore(Listings, Governance, TableVerbs):
         return verbs.remove_service(self._runtime, service_name(service), check_flag(dry_run, "dry_run"))
 
     def maintain(
-        self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, fold_older_than: timedelta | None = None
+        self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, drop_superseded_after: timedelta | None = None
     ) -> list[TableMaintenance]:
         """Expire snapshots that nothing pins, remove orphan files, and compact small files into sorted ones.
 
-        Only snapshots and files older than `older_than` are removed. With `fold_older_than`, versions of rows that were superseded
+        Only snapshots and files older than `older_than` are removed. With `drop_superseded_after`, versions of rows that were superseded
         longer ago than that are dropped from the feature tables' new snapshots: `known="then"` is exact only for later times.
 
         Returns one result per table; in a dry run, what would be done.
         """
-        return verbs.maintain(self._runtime, older_than, check_flag(dry_run, "dry_run"), fold_older_than)
+        return verbs.maintain(self._runtime, older_than, check_flag(dry_run, "dry_run"), drop_superseded_after)
 
     def repair(self, dry_run: bool = False) -> list[Repair]:
         """Roll every table with missing files back to its last complete snapshot; a dry run changes nothing.

@@ -114,7 +114,7 @@ def test_predictions_of_a_server_are_replayed_after_a_long_life(tmp_path: Path) 
         move_on(made)
         store.apply([worlds.definitions("7d")])
         store.materialize(end=END + 2 * DAY)
-        store.maintain(older_than=timedelta(0), fold_older_than=timedelta(0))
+        store.maintain(older_than=timedelta(0), drop_superseded_after=timedelta(0))
         for row in range(3):
             found = store.replay("http-1", row)
             assert found.equal, found.why

@@ -132,7 +132,7 @@ def test_rows_of_nulls_of_before_stay_in_their_snapshots_and_go_with_the_next_co
     assert DELETED in store.catalog.load_table("features.v_v1").schema().column_names
     assert store.rebuild(made.id).digest == made.digest
     later = store.training_set("svc", AFTER, "t", name="after")
-    store.maintain(fold_older_than=timedelta(0))
+    store.maintain(drop_superseded_after=timedelta(0))
     assert store.rebuild(later.id).digest == later.digest
     assert online_rows(store) == ([1.0, 3.0, None], ("PRESENT",) * 3)
 

@@ -36,7 +36,7 @@ class TableMaintenance(Result):
     """What maintenance did to one table, or in a dry run would do.
 
     `snapshots` were expired; `files` (`bytes`) are orphan files that were removed; `compacted_files` (`compacted_bytes`) were replaced
-    by fewer; `folded_rows` superseded versions were dropped from the current snapshot. `note` says what was skipped, and why; None if
+    by fewer; `dropped_rows` superseded versions were dropped from the current snapshot. `note` says what was skipped, and why; None if
     nothing was.
     """
 
@@ -46,21 +46,26 @@ class TableMaintenance(Result):
     bytes: int
     compacted_files: int
     compacted_bytes: int
-    folded_rows: int
+    dropped_rows: int
     note: str | None
 
 
-def maintain(runtime: Runtime, older_than: timedelta, dry_run: bool, fold_older_than: timedelta | None = None) -> list[TableMaintenance]:
+def maintain(
+    runtime: Runtime, older_than: timedelta, dry_run: bool, drop_superseded_after: timedelta | None = None
+) -> list[TableMaintenance]:
     """Expire snapshots, remove orphan files and compact small ones, in every table of the store.
 
     Tagged snapshots, and so every training set and what it pins, are kept. Files younger than a day are never removed, whatever
-    `older_than`: a write may be in progress. With `fold_older_than`, versions of rows that were superseded longer ago than that are
+    `older_than`: a write may be in progress. With `drop_superseded_after`, versions of rows that were superseded longer ago than that are
     dropped; without it every version is kept.
     """
-    for name, value in (("older_than", older_than), ("fold_older_than", timedelta(0) if fold_older_than is None else fold_older_than)):
+    for name, value in (
+        ("older_than", older_than),
+        ("drop_superseded_after", timedelta(0) if drop_superseded_after is None else drop_superseded_after),
+    ):
         check_age(value, name)
     present = datetime.now(UTC)
-    horizon = None if fold_older_than is None else times.micros(present - fold_older_than)
+    horizon = None if drop_superseded_after is None else times.micros(present - drop_superseded_after)
     names = list(table_identifiers(runtime))
     # Removing comes before compacting, so that maintenance can free space on a full disk.
     cleared = {name: _clear(runtime, name, present - older_than, present - max(older_than, GRACE), dry_run) for name in names}

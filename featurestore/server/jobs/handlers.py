@@ -75,7 +75,7 @@ def comparison(store: FeatureStore, folder: Path, request: Mapping[str, Any], re
 
 def maintenance(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> list[dict[str, Any]]:
     """Run maintenance on all tables; the request's ages are in microseconds."""
-    drop_age = request["fold_older_than"]
+    drop_age = request["drop_superseded_after"]
     older_than = timedelta(microseconds=request["older_than"])
     return to_dicts(store.maintain(older_than, request["dry_run"], None if drop_age is None else timedelta(microseconds=drop_age)))
 

@@ -19,11 +19,11 @@ class MaintenanceBody(Body):
     """Options of table maintenance.
 
     Snapshots that nothing pins and orphan files are removed if they are older than `older_than`; small files are compacted at any age.
-    `fold_older_than` also drops row versions that were superseded longer ago; by default none are dropped.
+    `drop_superseded_after` also drops row versions that were superseded longer ago; by default none are dropped.
     """
 
     older_than: Annotated[str, Field(examples=["7d"])] = "7d"
-    fold_older_than: Annotated[str | None, Field(examples=["365d"])] = None
+    drop_superseded_after: Annotated[str | None, Field(examples=["365d"])] = None
     dry_run: bool = False
 
 

@@ -73,7 +73,7 @@ class TableMaintenance(Answer):
     bytes: int
     compacted_files: int
     compacted_bytes: int
-    folded_rows: int
+    dropped_rows: int
     note: str | None
 
 

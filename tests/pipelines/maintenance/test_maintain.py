@@ -107,7 +107,7 @@ def test_small_files_become_one_sorted_file_and_nothing_else_changes(store: Feat
         "bytes": 0,
         "compacted_files": 2,
         "compacted_bytes": 0,
-        "folded_rows": 0,
+        "dropped_rows": 0,
         "note": None,
     }
     assert done["features.last_v1"]["compacted_bytes"] > 0
@@ -161,13 +161,13 @@ def test_a_dry_run_says_what_a_run_then_does(store: FeatureStore) -> None:
     upkeep(store, older_than=NOW)
     metadata = {report["table"]: store.catalog.load_table(report["table"]).metadata_location for report in store.maintain()}
     before = sorted(store.settings.home_path().rglob("*"))
-    expected = upkeep(store, older_than=NOW, dry_run=True, fold_older_than=NOW)
+    expected = upkeep(store, older_than=NOW, dry_run=True, drop_superseded_after=NOW)
     assert sorted(store.settings.home_path().rglob("*")) == before
     assert {table: store.catalog.load_table(table).metadata_location for table in metadata} == metadata
     assert expected["features.last_v1"]["snapshots"] == 1
     assert expected["features.last_v1"]["files"] >= 4
-    assert expected["features.last_v1"]["folded_rows"] == 2
-    assert upkeep(store, older_than=NOW, fold_older_than=NOW) == expected
+    assert expected["features.last_v1"]["dropped_rows"] == 2
+    assert upkeep(store, older_than=NOW, drop_superseded_after=NOW) == expected
 
 
 @pytest.mark.slow
@@ -176,10 +176,10 @@ def test_corrections_are_folded_only_when_asked_and_counted(store: FeatureStore)
         late(store, (9, T, value))
     assert corrections(store, "last_v1") == (2, 2)
     values = training_rows(store, T + DAY)
-    assert upkeep(store)["features.last_v1"]["folded_rows"] == 0
+    assert upkeep(store)["features.last_v1"]["dropped_rows"] == 0
     assert corrections(store, "last_v1") == (2, 2)
-    done = upkeep(store, fold_older_than=NOW)
-    assert done["features.last_v1"]["folded_rows"] == 2
+    done = upkeep(store, drop_superseded_after=NOW)
+    assert done["features.last_v1"]["dropped_rows"] == 2
     assert corrections(store, "last_v1") == (0, 0)
     assert training_rows(store, T + DAY) == values
     assert [(run.rows_appended, run.published) for run in store.materialize(start=T)] == [(0, 0)] * 2
@@ -212,8 +212,8 @@ def test_versions_that_the_source_would_bring_again_are_not_folded(store: Featur
     store.catalog.load_table("raw.s").append(pa.Table.from_pylist(known, SCHEMA))
     store.materialize()
     assert corrections(store, "versions_v1") == (2, 2)
-    done = upkeep(store, fold_older_than=NOW)["features.versions_v1"]
-    assert (done["folded_rows"], done["compacted_files"]) == (0, 3)
+    done = upkeep(store, drop_superseded_after=NOW)["features.versions_v1"]
+    assert (done["dropped_rows"], done["compacted_files"]) == (0, 3)
     assert "superseded versions kept: the source has a created time for each" in done["note"]
     assert corrections(store, "versions_v1") == (2, 2)
     assert {run.view: run.rows_appended for run in store.materialize(start=T)}["versions"] == 0
@@ -228,7 +228,7 @@ def test_a_pinned_snapshot_keeps_its_corrections_and_its_state(store: FeatureSto
     made = [store.training_set("service", spine, "t", name=known, known=known) for known in ("now", "then")]
     late(store, (9, T, 60.0))
     for _ in range(2):
-        upkeep(store, older_than=NOW, fold_older_than=NOW)
+        upkeep(store, older_than=NOW, drop_superseded_after=NOW)
     for report in made:
         assert store.rebuild(report.id).digest == report.digest
         again = store.training_set("service", spine, "t", name="again", known=report.manifest["known"], snapshots=report.snapshots)
@@ -289,8 +289,8 @@ def test_what_killed_queries_spilled_goes(store: FeatureStore) -> None:
 
 def test_a_negative_age_is_refused(tmp_path: Path) -> None:
     store = FeatureStore(home=tmp_path)
-    with pytest.raises(RequestError, match=r"fold_older_than .* is negative"):
-        store.maintain(fold_older_than=-HOUR)
+    with pytest.raises(RequestError, match=r"drop_superseded_after .* is negative"):
+        store.maintain(drop_superseded_after=-HOUR)
     with pytest.raises(RequestError, match=r"older_than .* is negative"):
         store.maintain(older_than=-HOUR)
 

@@ -29,7 +29,7 @@ from featurestore.pipelines.maintenance import maintain
 from tests.lakehouse import killed_process
 compaction.MIN_SMALL_FILES, maintain.GRACE = 2, timedelta(days={grace})
 settings = Settings(home={home!r}, catalog={catalog!r})
-FeatureStore(settings=settings).maintain(older_than=timedelta(0), fold_older_than=timedelta(0))
+FeatureStore(settings=settings).maintain(older_than=timedelta(0), drop_superseded_after=timedelta(0))
 print(next(killed_process.STEPS) - 1)
 """
 RUN = "from featurestore import FeatureStore; FeatureStore(home={home!r}).materialize()"
@@ -104,7 +104,7 @@ def test_upkeep_that_dies_at_any_step_leaves_every_table_as_it_was(tmp_path: Pat
         with FeatureStore(home=home) as store:
             assert training_rows(store) == values, dies_at
             assert [run.rows_appended for run in store.materialize()] == [0, 0]
-            assert {report["note"] for report in store.maintain(older_than=timedelta(0), fold_older_than=timedelta(0))} == {None}
+            assert {report["note"] for report in store.maintain(older_than=timedelta(0), drop_superseded_after=timedelta(0))} == {None}
             assert training_rows(store) == values
             assert store.rebuild(made["id"]).digest == made["digest"]
 

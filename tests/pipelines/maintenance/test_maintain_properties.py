@@ -53,12 +53,12 @@ class World:
         self.store.materialize()
         self.events += events
 
-    def upkeep(self, fold: bool) -> None:
+    def upkeep(self, drop: bool) -> None:
         """Upkeep with nobody else about, after which every file is reached, and every file that is reached is there."""
-        done = self.store.maintain(older_than=NOW, fold_older_than=NOW if fold else None)
+        done = self.store.maintain(older_than=NOW, drop_superseded_after=NOW if drop else None)
         assert not any(one["note"] for one in done if "superseded versions kept" not in (one["note"] or ""))
         planned = self.store.maintain(older_than=NOW, dry_run=True)
-        assert sum(one["compacted_files"] + one["folded_rows"] for one in planned) == 0
+        assert sum(one["compacted_files"] + one["dropped_rows"] for one in planned) == 0
         for one in self.store.maintain(older_than=NOW):
             table = self.store.catalog.load_table(one["table"])
             there = {str(path) for folder in ("data", "metadata") for path in (home_of(table) / folder).rglob("*") if path.is_file()}

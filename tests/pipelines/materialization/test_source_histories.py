@@ -129,7 +129,7 @@ class Life:
 
     def upkeep(self) -> None:
         """Small files become one, and old corrections are dropped."""
-        self.store.maintain(older_than=timedelta(0), fold_older_than=self.dice.choice([None, timedelta(0)]))
+        self.store.maintain(older_than=timedelta(0), drop_superseded_after=self.dice.choice([None, timedelta(0)]))
 
     def online(self, store: FeatureStore) -> dict[str, Any]:
         """What lookups say, to the sign of a zero: values, status, times."""

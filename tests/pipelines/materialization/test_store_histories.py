@@ -113,7 +113,7 @@ class Life:
 
     def keep_up(self) -> None:
         """Maintenance without a grace period, which sometimes drops superseded versions."""
-        self.store.maintain(older_than=timedelta(0), fold_older_than=self.dice.choice([None, timedelta(0)]))
+        self.store.maintain(older_than=timedelta(0), drop_superseded_after=self.dice.choice([None, timedelta(0)]))
 
     def remove(self) -> None:
         """Versions that nobody needs any more go, and no others: when all is materialized, nobody reads an older one."""

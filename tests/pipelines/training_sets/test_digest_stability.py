@@ -87,8 +87,11 @@ def test_compaction_and_folding_change_snapshots_and_no_digest(store: FeatureSto
     monkeypatch.setattr(compaction, "MIN_SMALL_FILES", 2)
     first = store.training_set("all", spine(), "t")
     done = [first]
-    for fold in (None, timedelta(0)):
-        assert sum(entry["compacted_files"] for entry in store.maintain(fold_older_than=fold) if entry["table"].startswith("features.")) > 0
+    for age in (None, timedelta(0)):
+        assert (
+            sum(entry["compacted_files"] for entry in store.maintain(drop_superseded_after=age) if entry["table"].startswith("features."))
+            > 0
+        )
         done.append(store.training_set("all", spine(), "t"))
         assert not set(done[-1].snapshots.items()) & set(done[-2].snapshots.items())
     assert len({entry.id for entry in done}) == 3

@@ -185,7 +185,7 @@ def test_a_spine_from_before_a_fold_is_told(store: FeatureStore) -> None:
     orders = store.catalog.load_table("shop.orders")
     orders.append(events([0, 4], [100.0, 5.0]))
     store.materialize()
-    assert sum(report["folded_rows"] for report in store.maintain(fold_older_than=timedelta(0))) > 0
+    assert sum(report["dropped_rows"] for report in store.maintain(drop_superseded_after=timedelta(0))) > 0
     then = store.training_set("churn", spine(), "t", known="then")
     assert [warning.partition(" superseded")[0] for warning in then.manifest["warnings"]] == [
         "versions of rows of spend_v1",
