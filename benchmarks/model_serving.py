@@ -14,7 +14,7 @@ import orjson
 
 from benchmarks.http_client import Connection
 from benchmarks.model_world import FEATURES, KEYS, NAME, ModelWorld
-from featurestore.models.mlflow_client import mlflow
+from featurestore.models.mlflow_access.mlflow_client import mlflow
 
 OURS = [sys.executable, "-c", "from featurestore.cli import main; main()", "serve"]
 START_SECONDS = 120

@@ -96,7 +96,7 @@ def _score(world: ModelWorld, rows: int, rounds: int, add: Add) -> None:
 
 
 def _log(world: ModelWorld, rounds: int, add: Add) -> None:
-    from featurestore.models.mlflow_client import mlflow  # noqa: PLC0415 - a second, for those who benchmark models only
+    from featurestore.models.mlflow_access.mlflow_client import mlflow  # noqa: PLC0415 - a second, for those who benchmark models only
 
     options: dict[str, Any] = {"pip_requirements": [], "serialization_format": "cloudpickle"}
     works: list[tuple[str, Callable[[], object]]] = [

@@ -235,7 +235,7 @@ def _mlflow(settings: "Settings") -> Finding:
     except PackageNotFoundError:
         return Finding("mlflow", "note", "not installed; models are not available", "pip install 'featurestore[mlflow]'")
     # Requests and SQLAlchemy take a while to import.
-    from featurestore.models import health, location  # noqa: PLC0415
+    from featurestore.models.mlflow_access import health, location  # noqa: PLC0415
     from featurestore.records import model_events  # noqa: PLC0415
     from featurestore.store import FeatureStore  # noqa: PLC0415
 

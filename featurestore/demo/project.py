@@ -9,7 +9,7 @@ from rich.console import Console
 from featurestore import models
 from featurestore.demo import learning, main, spine, story
 from featurestore.demo.narrator import Narrator
-from featurestore.models.mlflow_client import mlflow
+from featurestore.models.mlflow_access.mlflow_client import mlflow
 from featurestore.store import FeatureStore
 
 

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 from featurestore.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from featurestore.models.attaching import attach
-    from featurestore.models.lineage import TrainedModel, set_alias, trained_on
-    from featurestore.models.model_logging import log_model
-    from featurestore.models.promotion import archive, demote, promote, rollback
-    from featurestore.models.saved_scores import SavedPredictions
-    from featurestore.models.scoring import score, score_batch
-    from featurestore.models.serving import LoadedModel, LoadedModels
-    from featurestore.models.stamped_manifest import StampedManifest, training_set
+    from featurestore.models.promotions.promotion import archive, demote, promote, rollback
+    from featurestore.models.registry.lineage import TrainedModel, set_alias, trained_on
+    from featurestore.models.scoring.saved_scores import SavedPredictions
+    from featurestore.models.scoring.scoring import score, score_batch
+    from featurestore.models.serving.loaded_model import LoadedModel
+    from featurestore.models.serving.loaded_models import LoadedModels
+    from featurestore.models.stamping.attaching import attach
+    from featurestore.models.stamping.model_logging import log_model
+    from featurestore.models.stamps.stamped_manifest import StampedManifest, training_set
     from featurestore.pipelines.prediction import Prediction
 
 __all__ = [
@@ -40,23 +41,23 @@ __all__ = [
 ]
 
 _HOMES = {
-    "LoadedModel": "serving",
-    "LoadedModels": "serving",
-    "Prediction": "serving",
-    "SavedPredictions": "saved_scores",
-    "StampedManifest": "stamped_manifest",
-    "TrainedModel": "lineage",
-    "archive": "promotion",
-    "attach": "attaching",
-    "demote": "promotion",
-    "log_model": "model_logging",
-    "promote": "promotion",
-    "rollback": "promotion",
-    "score": "scoring",
-    "score_batch": "scoring",
-    "set_alias": "lineage",
-    "trained_on": "lineage",
-    "training_set": "stamped_manifest",
+    "LoadedModel": "serving.loaded_model",
+    "LoadedModels": "serving.loaded_models",
+    "Prediction": "serving.loaded_model",
+    "SavedPredictions": "scoring.saved_scores",
+    "StampedManifest": "stamps.stamped_manifest",
+    "TrainedModel": "registry.lineage",
+    "archive": "promotions.promotion",
+    "attach": "stamping.attaching",
+    "demote": "promotions.promotion",
+    "log_model": "stamping.model_logging",
+    "promote": "promotions.promotion",
+    "rollback": "promotions.promotion",
+    "score": "scoring.scoring",
+    "score_batch": "scoring.scoring",
+    "set_alias": "registry.lineage",
+    "trained_on": "registry.lineage",
+    "training_set": "stamps.stamped_manifest",
 }
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import pandas as pd
 
 from featurestore.errors import TypeMismatch
-from featurestore.models import bundle, locate_store, predict
-from featurestore.models.bundle import OWN_CONFIG, Native
-from featurestore.models.stamp import read_stamp
-from featurestore.models.values import sql_types_of, to_python
+from featurestore.models.frames.values import sql_types_of, to_python
+from featurestore.models.predictions import predict
+from featurestore.models.stamps import bundle, locate_store
+from featurestore.models.stamps.bundle import OWN_CONFIG, Native
+from featurestore.models.stamps.stamp import read_stamp
 from featurestore.store import FeatureStore
 
 _EXACT = 2**53

@@ -102,7 +102,7 @@ class Governance:
         return await run_in_threadpool(self._set_traffic, name, body)
 
     def _set_traffic(self, name: str, body: TrafficBody) -> dict[str, Any]:
-        from featurestore.models.traffic import set_traffic  # noqa: PLC0415 - as in `_run`
+        from featurestore.models.traffic.traffic import set_traffic  # noqa: PLC0415 - as in `_run`
 
         # Not the store's method, which records the user of this process if nobody is named.
         runtime = self._store.backend.runtime

@@ -7,8 +7,8 @@ from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from featurestore.errors import NOT_INSTALLED, FeatureStoreError, NotReady
-from featurestore.models.answers import Answers
-from featurestore.models.health import check_tracking, is_installed
+from featurestore.models.mlflow_access.answers import Answers
+from featurestore.models.mlflow_access.health import check_tracking, is_installed
 from featurestore.records.health import served_verbs
 from featurestore.server import docs
 from featurestore.server.metrics import Metrics

@@ -10,7 +10,7 @@ from featurestore.models.prediction_log.spool import Backlog
 from featurestore.values import times
 
 if TYPE_CHECKING:
-    from featurestore.models.alias_swap import Behind
+    from featurestore.models.serving.alias_swap import Behind
 
 
 class ModelGauges(Collector):

@@ -17,7 +17,7 @@ from featurestore.settings import Settings, load_settings
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
-    from featurestore.models.registry_look import RegistryLook
+    from featurestore.models.registry.registry_look import RegistryLook
 
 
 class Connections:
@@ -61,7 +61,7 @@ class Connections:
     def _look_at_models(self, brief: bool) -> None:
         """Record what happened to models in MLflow; nothing for a store that has no MLflow."""
         if self._registry_look is None:
-            from featurestore.models.looking import open_look  # noqa: PLC0415 - of a layer above, and only for stores with models
+            from featurestore.models.registry.looking import open_look  # noqa: PLC0415 - of a layer above, and only for stores with models
 
             self._registry_look = open_look(self._runtime)
         if self._registry_look is not None:

@@ -260,7 +260,7 @@ class FeatureStore(Listings, Governance, TableVerbs):
         if not is_model_uri(self._runtime, id_or_model_uri, what):
             return id_or_model_uri
         # mlflow takes a second to import and may not be installed, and only a model URI needs it.
-        from featurestore.models.stamp import stamped_digest  # noqa: PLC0415
+        from featurestore.models.stamps.stamp import stamped_digest  # noqa: PLC0415
 
         id, digest = stamped_digest(id_or_model_uri, self.settings)
         recorded = self.get_training_set(id).digest

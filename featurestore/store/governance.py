@@ -37,7 +37,7 @@ class Governance(Connections):
         NotFound for an unknown request id or row.
         """
         # As in `audit`.
-        from featurestore.models.replay import replay_prediction  # noqa: PLC0415
+        from featurestore.models.audits.replay import replay_prediction  # noqa: PLC0415
 
         return replay_prediction(cast("FeatureStore", self), check_name(request_id, "request_id"), check_row(row))
 
@@ -66,7 +66,7 @@ class Governance(Connections):
         Raises: RequestError; NotFound for an unknown model or alias; CommitConflict, with nothing changed, if another change came first.
         """
         # As in `audit`.
-        from featurestore.models.traffic import set_traffic  # noqa: PLC0415
+        from featurestore.models.traffic.traffic import set_traffic  # noqa: PLC0415
 
         who = authors.author() or None if approver is None else approver
         return set_traffic(self._runtime, name, weights, shadow, who, reason)
@@ -87,7 +87,7 @@ class Governance(Connections):
         Raises: NotFound; RequestError naming a column.
         """
         # As in `audit`.
-        from featurestore.models.traffic_comparison import compare_traffic  # noqa: PLC0415
+        from featurestore.models.traffic.traffic_comparison import compare_traffic  # noqa: PLC0415
 
         return compare_traffic(cast("FeatureStore", self), name, since, labels, label, timestamp)
 
@@ -99,6 +99,6 @@ class Governance(Connections):
         """
         is_model_uri(self._runtime, uri, "uri")
         # mlflow takes a second to import and may not be installed.
-        from featurestore.models.audit import audit_model  # noqa: PLC0415
+        from featurestore.models.audits.audit import audit_model  # noqa: PLC0415
 
         return audit_model(self._runtime, uri, check_flag(deep, "deep"))

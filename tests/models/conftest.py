@@ -8,7 +8,7 @@ import pytest
 
 from tests.models.vendor import mlflow  # isort: skip - before anything else imports it
 from featurestore import models
-from featurestore.models import tracking
+from featurestore.models.mlflow_access import tracking
 from tests.models import worlds
 from tests.models.worlds import World
 

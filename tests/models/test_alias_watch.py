@@ -12,7 +12,7 @@ import pytest
 from featurestore import FeatureStore, models
 from featurestore.errors import NotFound
 from featurestore.models import LoadedModels
-from featurestore.models.alias_watch import AliasWatch
+from featurestore.models.serving.alias_watch import AliasWatch
 from tests.models.silence import silent_server
 from tests.models.vendor import VENDOR_WARNINGS, PythonModel, mlflow
 from tests.models.worlds import World

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from featurestore.errors import NotFound, NotReady
-from featurestore.models.answers import Answers
+from featurestore.models.mlflow_access.answers import Answers
 
 
 class Service:

@@ -12,8 +12,8 @@ from featurestore import models
 from featurestore.cli.audit_page import audit_page
 from featurestore.errors import Conflict, NotFound
 from featurestore.lakehouse import maintenance, tables
-from featurestore.models import tracking
-from featurestore.models.dataset import load_iceberg
+from featurestore.models.datasets.dataset import load_iceberg
+from featurestore.models.mlflow_access import tracking
 from featurestore.pipelines.lineage.audit_result import Audit, Link
 from featurestore.values import times
 from tests.models import worlds

@@ -14,8 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, PowerTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from featurestore.models.bare_estimator import without_names
-from featurestore.models.flavor import reads_matrix
+from featurestore.models.frames.bare_estimator import without_names
+from featurestore.models.stamps.flavor import reads_matrix
 from tests.models.vendor import VENDOR_WARNINGS
 
 pytestmark = VENDOR_WARNINGS

@@ -9,7 +9,7 @@ import pytest
 
 from featurestore import FeatureStore, Settings, connect, models
 from featurestore.errors import NotFound
-from featurestore.models import tracking
+from featurestore.models.mlflow_access import tracking
 from featurestore.pipelines.training_sets.comparison_result import Comparison
 from tests.cli.running import run
 from tests.models import worlds

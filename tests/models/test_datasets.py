@@ -12,8 +12,8 @@ import pytest
 from pyiceberg.catalog import load_catalog
 
 from featurestore.errors import Conflict, NotFound, RequestError
-from featurestore.models.dataset import load_iceberg
-from featurestore.models.dataset_source import SnapshotSource
+from featurestore.models.datasets.dataset import load_iceberg
+from featurestore.models.datasets.dataset_source import SnapshotSource
 from tests.models.vendor import VENDOR_WARNINGS, mlflow
 from tests.models.worlds import World
 

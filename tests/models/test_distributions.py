@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from featurestore.models.distributions import MOST, draw_distributions
+from featurestore.models.stamping.distributions import MOST, draw_distributions
 from tests.models.vendor import VENDOR_WARNINGS
 
 pytestmark = VENDOR_WARNINGS

@@ -8,8 +8,8 @@ import pytest
 
 from featurestore import FeatureStore, models
 from featurestore.errors import NotFound
-from featurestore.models.mlflow_registry import MlflowRegistry
-from featurestore.models.registry_look import RegistryLook
+from featurestore.models.registry.mlflow_registry import MlflowRegistry
+from featurestore.models.registry.registry_look import RegistryLook
 from featurestore.records import model_events
 from featurestore.records.listings import ModelInfo
 from tests.models import worlds

@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression
 from featurestore import models
 from featurestore.errors import Conflict, RequestError
 from featurestore.models import LoadedModels
-from featurestore.models.bundle import Native
+from featurestore.models.stamps.bundle import Native
 from tests.models import worlds
 from tests.models.vendor import VENDOR_WARNINGS, PythonModel, mlflow
 from tests.models.worlds import World, keys

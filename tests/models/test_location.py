@@ -12,7 +12,7 @@ import pytest
 from featurestore import FeatureStore, Settings, models
 from featurestore.errors import Conflict, NotReady
 from featurestore.masking import Secret
-from featurestore.models import health, location, tracking
+from featurestore.models.mlflow_access import health, location, tracking
 from featurestore.records import model_events
 from tests.models import worlds
 from tests.models.vendor import VENDOR_WARNINGS, mlflow

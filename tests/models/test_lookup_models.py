@@ -9,8 +9,8 @@ from sklearn.linear_model import LinearRegression
 
 from featurestore import FeatureLookup, models
 from featurestore.errors import RequestError
-from featurestore.models.serving import LoadedModel
-from featurestore.models.store_access import runtime_of
+from featurestore.models.serving.loaded_model import LoadedModel
+from featurestore.models.stamps.store_access import runtime_of
 from featurestore.records import definitions
 from tests.models.vendor import VENDOR_WARNINGS
 from tests.models.worlds import World

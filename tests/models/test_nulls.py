@@ -23,8 +23,8 @@ from sklearn.tree import DecisionTreeClassifier
 from tests.models.vendor import VENDOR_WARNINGS, PythonModel, mlflow  # isort: skip - before anything else imports it
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, models
 from featurestore.errors import TypeMismatch
-from featurestore.models import tracking
-from featurestore.models.inputs import Input, make_frame
+from featurestore.models.frames.inputs import Input, make_frame
+from featurestore.models.mlflow_access import tracking
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from tests.models.worlds import World
 from tests.server.conftest import serve

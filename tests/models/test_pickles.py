@@ -14,8 +14,8 @@ from sklearn.linear_model import LinearRegression
 
 from featurestore import FeatureStore, models
 from featurestore.errors import RequestError
-from featurestore.models import pickles
-from featurestore.models.serving import LoadedModel
+from featurestore.models.serving.loaded_model import LoadedModel
+from featurestore.models.stamps import pickles
 from tests.models import worlds
 from tests.models.vendor import VENDOR_WARNINGS, mlflow
 from tests.models.worlds import World

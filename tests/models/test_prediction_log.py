@@ -17,12 +17,12 @@ from pydantic import ValidationError
 from featurestore import FeatureStore, Settings, models
 from featurestore.lakehouse import tables
 from featurestore.models import LoadedModels
-from featurestore.models.inference import LoggedModel
 from featurestore.models.prediction_log import entry, flush
 from featurestore.models.prediction_log.entry import Entry
 from featurestore.models.prediction_log.flush import UNTIL
 from featurestore.models.prediction_log.log import DROPPED, SPOOLED, PredictionLog, flush_file, open_spool, spool_path
 from featurestore.models.prediction_log.spool import Spool
+from featurestore.models.predictions.inference import LoggedModel
 from tests.models.vendor import VENDOR_WARNINGS
 from tests.models.worlds import UNKNOWN, World
 

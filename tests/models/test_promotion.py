@@ -7,9 +7,9 @@ import pytest
 
 from featurestore import models
 from featurestore.errors import CommitConflict, Conflict, FeatureStoreError, NotFound, RequestError
-from featurestore.models import promotion
-from featurestore.models.requirement import OWN, parse_requirement
-from featurestore.models.store_access import runtime_of
+from featurestore.models.promotions import promotion
+from featurestore.models.promotions.requirement import OWN, parse_requirement
+from featurestore.models.stamps.store_access import runtime_of
 from featurestore.pipelines.lineage.audit_result import AliasChange
 from featurestore.records import model_events
 from tests.models.vendor import VENDOR_WARNINGS, mlflow

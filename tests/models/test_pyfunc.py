@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from featurestore import FeatureStore, Settings, models
 from featurestore.errors import Conflict, NotReady, RequestError
-from featurestore.models import locate_store, stamp
+from featurestore.models.stamps import locate_store, stamp
 from tests.models import worlds
 from tests.models.vendor import VENDOR_WARNINGS, mlflow
 from tests.models.worlds import UNKNOWN, World, keys

@@ -7,9 +7,9 @@ import pytest
 
 from featurestore import FeatureStore, models
 from featurestore.errors import DigestMismatch, NotFound, RequestError
-from featurestore.models import locate_store
-from featurestore.models.model_logging import make_stamp
-from featurestore.models.stamp import stamp_from_dict, training_set_id
+from featurestore.models.stamping.model_logging import make_stamp
+from featurestore.models.stamps import locate_store
+from featurestore.models.stamps.stamp import stamp_from_dict, training_set_id
 from featurestore.records import model_events as audit
 from featurestore.records.runtime import Runtime
 from featurestore.settings import Settings

@@ -13,7 +13,7 @@ from tests.models.vendor import VENDOR_WARNINGS, PythonModel  # isort: skip - be
 from featurestore import models
 from featurestore.errors import ModelError, NotFound, RequestError
 from featurestore.lakehouse import tables
-from featurestore.models import saved_scores
+from featurestore.models.scoring import saved_scores
 from tests.cli.running import as_json, run
 from tests.models import worlds
 from tests.models.worlds import World

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from featurestore.errors import Conflict
-from featurestore.models import location, tracking
+from featurestore.models.mlflow_access import location, tracking
 from featurestore.settings import Settings
 from tests.models.vendor import VENDOR_WARNINGS, mlflow
 from tests.models.worlds import World

@@ -9,8 +9,8 @@ import pytest
 
 from featurestore import models
 from featurestore.errors import CommitConflict, Conflict, FeatureStoreError, NotFound, RequestError
-from featurestore.models import traffic
-from featurestore.models.store_access import runtime_of
+from featurestore.models.stamps.store_access import runtime_of
+from featurestore.models.traffic import traffic
 from featurestore.records.traffic import TrafficSplits
 from tests.models.vendor import VENDOR_WARNINGS, mlflow
 from tests.models.worlds import World

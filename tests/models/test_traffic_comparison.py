@@ -13,9 +13,10 @@ from sklearn.metrics import log_loss, mean_absolute_error, mean_squared_error, r
 
 from featurestore import FeatureStore, models
 from featurestore.errors import NotFound, RequestError, TypeMismatch
-from featurestore.models import LoadedModel, arm_metrics
-from featurestore.models.labels import match_labels
+from featurestore.models import LoadedModel
 from featurestore.models.prediction_log.log import PredictionLog
+from featurestore.models.traffic import arm_metrics
+from featurestore.models.traffic.labels import match_labels
 from tests.models.vendor import VENDOR_WARNINGS
 from tests.models.worlds import World
 

@@ -8,8 +8,8 @@ import pytest
 
 from featurestore import models
 from featurestore.errors import NotReady
-from featurestore.models import health, time_limits
-from featurestore.models.time_limits import RETRIES, TIMEOUT, limited
+from featurestore.models.mlflow_access import health, time_limits
+from featurestore.models.mlflow_access.time_limits import RETRIES, TIMEOUT, limited
 from tests.models.silence import closed_address, silent_server
 from tests.models.vendor import VENDOR_WARNINGS, mlflow
 from tests.models.worlds import World

@@ -12,7 +12,7 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 with warnings.catch_warnings():
     # It warns about type hints of its own.
     warnings.simplefilter("ignore")
-    from featurestore.models import mlflow_client
+    from featurestore.models.mlflow_access import mlflow_client
 
 mlflow: Any = mlflow_client.mlflow
 PythonModel: Any = mlflow.pyfunc.PythonModel

@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 from tests.models.vendor import VENDOR_WARNINGS  # isort: skip - before anything else imports MLflow
 from featurestore import FeatureStore, Settings, connect
 from featurestore.errors import FeatureStoreError
-from featurestore.models import locate_store
+from featurestore.models.stamps import locate_store
 from tests import shop
 from tests.cli.running import process, run
 from tests.lakehouse import postgres

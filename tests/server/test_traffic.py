@@ -16,7 +16,7 @@ from sklearn.tree import DecisionTreeRegressor
 from tests.models.vendor import VENDOR_WARNINGS, mlflow  # isort: skip - before anything else imports it
 
 from featurestore import FeatureStore, connect, models
-from featurestore.models import tracking
+from featurestore.models.mlflow_access import tracking
 from featurestore.records.traffic_split import place_of
 from tests import shop
 from tests.cli.running import as_json, run

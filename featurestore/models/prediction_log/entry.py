@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from featurestore.models.inference import MOMENT, PREDICTION, LoggedModel, PredictionRows, facts_of, plain_values, repeated
+from featurestore.models.predictions.inference import MOMENT, PREDICTION, LoggedModel, PredictionRows, facts_of, plain_values, repeated
 from featurestore.spines.columns import plain_arrow_type
 from featurestore.values import json_encoding
 from featurestore.values.coercion import coerce

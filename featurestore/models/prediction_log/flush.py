@@ -13,11 +13,11 @@ from featurestore.errors import CommitConflict, FeatureStoreError
 from featurestore.lakehouse import commits, maintenance, tables, writes
 from featurestore.lakehouse.table import Table
 from featurestore.masking import logger_of
-from featurestore.models import inference
-from featurestore.models.inference import LoggedModel, PredictionRows
 from featurestore.models.prediction_log import entry as entries
 from featurestore.models.prediction_log.entry import Entry
 from featurestore.models.prediction_log.spool import Backlog, Spool, Waiting
+from featurestore.models.predictions import inference
+from featurestore.models.predictions.inference import LoggedModel, PredictionRows
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
 

@@ -6,11 +6,10 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -18,19 +17,18 @@ import msgspec
 from featurestore import private
 from featurestore.errors import FeatureStoreError
 from featurestore.masking import logger_of
-from featurestore.models import inference
 from featurestore.models.prediction_log import entry as entries
 from featurestore.models.prediction_log.entry import Entry
 from featurestore.models.prediction_log.flush import flush, keep_named_snapshots
 from featurestore.models.prediction_log.spool import FILE, FOLDER, Backlog, Spool
-from featurestore.pipelines.prediction import Prediction
+from featurestore.models.predictions import inference
 from featurestore.settings import Settings
 from featurestore.store import FeatureStore
 from featurestore.values import times
 
 if TYPE_CHECKING:
-    from featurestore.models.features import FeatureRows
-    from featurestore.models.serving import LoadedModel
+    from featurestore.models.predictions.features import FeatureRows
+    from featurestore.models.serving.loaded_model import Finished, LoadedModel
 
 log = logger_of(__name__)
 
@@ -45,22 +43,6 @@ CLOSE_SECONDS = 5.0
 PINS = 1024
 """Sets of snapshots whose numbers a process remembers."""
 LOCK = "flush.lock"
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A prediction with all that it was made from. `rows` are the looked-up columns and `params` the checked parameters of the model."""
-
-    model: "LoadedModel"
-    rows: "FeatureRows"
-    params: Mapping[str, Any]
-    prediction: Prediction
-
-    def part(self, start: int, stop: int) -> "Finished":
-        """The rows from `start` up to `stop`."""
-        status = {label: states[start:stop] for label, states in self.prediction.status.items()}
-        prediction = replace(self.prediction, predictions=self.prediction.predictions[start:stop], status=status)
-        return Finished(self.model, self.rows.part(start, stop), self.params, prediction)
 
 
 SPOOLED, DROPPED, LOGGED = "spooled", "dropped", "logged"
@@ -99,7 +81,7 @@ class PredictionLog:
         return int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:8]) < self._fraction * 2**64
 
     def record(
-        self, finished: Finished, request_id: str, *, arm: str | None = None, shadow: bool = False, rows: Sequence[int] | None = None
+        self, finished: "Finished", request_id: str, *, arm: str | None = None, shadow: bool = False, rows: Sequence[int] | None = None
     ) -> None:
         """Log a prediction, if its request is sampled; with a spool in a file it is there when this returns.
 
@@ -137,7 +119,7 @@ class PredictionLog:
             self._thread.join(CLOSE_SECONDS)
 
     def _entry(
-        self, spool: Spool, finished: Finished, request_id: str, arm: str | None, shadow: bool, rows: Sequence[int] | None, now: int
+        self, spool: Spool, finished: "Finished", request_id: str, arm: str | None, shadow: bool, rows: Sequence[int] | None, now: int
     ) -> Entry:
         model, found = finished.model, finished.rows
         snapshots = tuple(found.snapshots.items())

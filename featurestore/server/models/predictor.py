@@ -11,7 +11,7 @@ from starlette.background import BackgroundTask
 
 from featurestore.errors import FeatureStoreError, ModelError
 from featurestore.masking import logger_of
-from featurestore.models.prediction_log.log import Finished, PredictionLog
+from featurestore.models.prediction_log.log import PredictionLog
 from featurestore.pipelines.lookup_json import count_statuses
 from featurestore.pipelines.prediction import Prediction
 from featurestore.records import model_events
@@ -30,9 +30,10 @@ from featurestore.store import FeatureStore
 
 if TYPE_CHECKING:
     from featurestore.models import LoadedModel, LoadedModels
-    from featurestore.models.alias_swap import Behind
-    from featurestore.models.alias_watch import AliasWatch
-    from featurestore.models.arms import ArmModel, Arms
+    from featurestore.models.serving.alias_swap import Behind
+    from featurestore.models.serving.alias_watch import AliasWatch
+    from featurestore.models.serving.arms import ArmModel, Arms
+    from featurestore.models.serving.loaded_model import Finished
 
 log = logger_of(__name__)
 
@@ -178,7 +179,7 @@ class Predictor:
         loaded = self._loaded_models()
         if self._arms is None:
             # Imported here, as in `_loaded_models`.
-            from featurestore.models.arms import Arms  # noqa: PLC0415
+            from featurestore.models.serving.arms import Arms  # noqa: PLC0415
 
             self._arms = Arms(loaded)
         return self._arms
@@ -208,7 +209,7 @@ class Predictor:
             self._record(finished, question, alias, numbers)
         return content, prediction.arms or ()
 
-    def _record(self, finished: Finished, question: Question, alias: str | None, numbers: list[int] | None = None) -> None:
+    def _record(self, finished: "Finished", question: Question, alias: str | None, numbers: list[int] | None = None) -> None:
         """Log a prediction that is answered, and count its lookups; `numbers` are those of its rows in the request, None: all."""
         self._prediction_log.record(finished, question.request_id, arm=alias, rows=numbers)
         self._metrics.count_rows(finished.model.stamp.plan.service, count_statuses(finished.prediction.status))
@@ -223,7 +224,7 @@ class Predictor:
             if self._loaded is None:
                 # Imported here: a server that serves no models does not need MLflow, and starts faster without it.
                 from featurestore.models import LoadedModels  # noqa: PLC0415
-                from featurestore.models.alias_watch import AliasWatch  # noqa: PLC0415
+                from featurestore.models.serving.alias_watch import AliasWatch  # noqa: PLC0415
 
                 self._loaded = LoadedModels(self._store, followed=True)
                 self._watch = AliasWatch(self._store, self._loaded)

@@ -13,8 +13,8 @@ from featurestore.records.traffic_split import TrafficSplit
 from featurestore.server.requests.body import Record
 
 if TYPE_CHECKING:
-    from featurestore.models.arms import ArmModel
     from featurestore.models.prediction_log.log import PredictionLog
+    from featurestore.models.serving.arms import ArmModel
 
 log = logger_of(__name__)
 

@@ -12,7 +12,7 @@ from featurestore.server.requests.body import Record
 from featurestore.server.requests.predictions import NamesOf
 
 if TYPE_CHECKING:
-    from featurestore.models.arms import ArmModel
+    from featurestore.models.serving.arms import ArmModel
 
 _NUMBERED = re.compile(r"\b(records|entities|request)\[(\d+)\]|\b(row) (\d+)\b")
 

@@ -1,0 +1,1 @@
+"""Audit a model from raw tables to its predictions, and replay one of them."""

@@ -1,0 +1,56 @@
+"""Audit a model: the chain from raw tables to its predictions, with every link verified."""
+
+from collections.abc import Iterator
+
+from featurestore.models.audits import model_links
+from featurestore.models.audits.dataset_links import dataset_links
+from featurestore.models.audits.prediction_links import prediction_links
+from featurestore.models.audits.traffic_links import traffic_links
+from featurestore.models.mlflow_access.time_limits import TRANSFER_SECONDS, limited
+from featurestore.models.registry.version_facts import VersionFacts, read_facts
+from featurestore.pipelines.lineage import catalog_links
+from featurestore.pipelines.lineage.audit_result import Audit, Link
+from featurestore.records import definitions, model_events
+from featurestore.records.runtime import Runtime
+from featurestore.values import times
+
+
+def audit_model(runtime: Runtime, model_uri: str, deep: bool = False) -> Audit:
+    """The chain behind a version of a model, from raw tables to predictions, after a look at what MLflow says now.
+
+    Every link is verified; with `deep`, the training set is computed again. A broken link is a part of the result, and does not hide the
+    others. Raises: NotFound for an unknown model; RequestError for one without a stamp; NotReady if MLflow or the catalog does not respond.
+    """
+    runtime.look_at_models()
+    with limited(TRANSFER_SECONDS), read_facts(model_uri, runtime.settings) as facts:
+        links = tuple(_chain(runtime, facts, _asked_alias(model_uri), deep))
+    broken = tuple(link.title for link in links if link.problems)
+    return Audit(model_uri, facts.name, facts.version, times.moment(times.now()), deep, links, broken)
+
+
+def stamp_links(runtime: Runtime, facts: VersionFacts, deep: bool) -> Iterator[Link]:
+    """The links that a promotion needs: view versions, training set, and version."""
+    known = definitions.read_registry(runtime)
+    yield from catalog_links.view_links(runtime, known, facts.stamp.views)
+    yield catalog_links.training_set_link(runtime, facts.stamp.training_set, facts.stamp.digest, deep)
+    yield model_links.model_link(facts, model_events.list_events(runtime))
+
+
+def _chain(runtime: Runtime, facts: VersionFacts, alias: str | None, deep: bool) -> Iterator[Link]:
+    known = definitions.read_registry(runtime)
+    events = model_events.list_events(runtime)
+    stamp = facts.stamp
+    yield from catalog_links.source_links(runtime, known, stamp.views)
+    yield from catalog_links.view_links(runtime, known, stamp.views)
+    yield catalog_links.training_set_link(runtime, stamp.training_set, stamp.digest, deep)
+    yield model_links.run_link(facts)
+    yield from dataset_links(runtime, facts)
+    yield model_links.model_link(facts, events)
+    yield from model_links.alias_links(facts, events, alias)
+    yield from traffic_links(runtime, facts, events)
+    yield from prediction_links(runtime, facts.name, facts.version)
+
+
+def _asked_alias(model_uri: str) -> str | None:
+    name, at, alias = model_uri.removeprefix("models:/").rpartition("@")
+    return alias if at and name and model_uri.startswith("models:/") else None

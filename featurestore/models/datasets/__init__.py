@@ -1,0 +1,1 @@
+"""Snapshots of the catalog as MLflow's datasets."""

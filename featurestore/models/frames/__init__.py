@@ -1,0 +1,1 @@
+"""The frame that a model reads: its columns, and the values in them."""

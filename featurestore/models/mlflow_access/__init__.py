@@ -1,0 +1,1 @@
+"""How MLflow is reached: its import, address, time limits, and last answers."""

@@ -1,0 +1,1 @@
+"""Move aliases of registered models."""

@@ -1,0 +1,1 @@
+"""What MLflow says of registered models, and the events that were seen there."""

@@ -1,0 +1,118 @@
+"""Resolve names, versions and aliases of registered models with MLflow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from featurestore.errors import NotFound, NotReady, RequestError
+from featurestore.models.mlflow_access.mlflow_client import (
+    ABSENT,
+    LATEST,
+    STAGED_VERSIONS,
+    asking,
+    local_path,
+    mlflow,
+    name_filter,
+    no_such_stage,
+)
+
+MOST_NAMED = 100
+"""Versions read for a message."""
+
+
+@dataclass(frozen=True)
+class RegisteredVersions:
+    """The aliases of a registered model with their versions, and its only version, None if it has several or none."""
+
+    name: str
+    aliases: Mapping[str, str]
+    only: str | None
+
+    def chosen(self, alias: str | None, default_alias: str) -> str:
+        """The version with this alias; None: that with the default alias, or else the only one.
+
+        Raises: NotFound with the existing aliases; NotReady for a model of several versions of which none is approved.
+        """
+        if alias is not None:
+            if alias not in self.aliases:
+                raise NotFound("alias", alias, self.aliases, f"model {self.name}")
+            return self.aliases[alias]
+        version = self.aliases.get(default_alias, self.only)
+        if version is None:
+            raise NotReady(
+                f"model {self.name} has several versions, or none, and no alias '{default_alias}', which says which one predicts: request a"
+                f" version or an alias, or approve one with models.set_alias({self.name!r}, {default_alias!r}, VERSION)",
+                model=self.name,
+                aliases=sorted(self.aliases),
+            )
+        return version
+
+
+def registered_versions(name: str) -> RegisteredVersions:
+    """What MLflow says of a registered model. Raises: NotFound with the nearest names; NotReady if MLflow does not respond."""
+    client = mlflow.MlflowClient()
+    with asking("model", name):
+        model = client.get_registered_model(name)
+        versions = client.search_model_versions(name_filter(name), max_results=2)
+    aliases = {alias: str(version) for alias, version in model.aliases.items()}
+    return RegisteredVersions(name, aliases, str(versions[0].version) if len(versions) == 1 else None)
+
+
+def resolve_version(name: str, version: int | str | None = None, alias: str | None = None) -> str:
+    """The version with this number, or with this alias, or the newest version.
+
+    Raises: NotFound with the nearest names, or the existing versions or aliases; RequestError for both version and alias.
+    """
+    if version is not None and alias is not None:
+        raise RequestError("pass version= or alias=, not both")
+    if alias is not None:
+        return registered_versions(name).chosen(alias, alias)
+    client = mlflow.MlflowClient()
+    with asking("model", name):
+        client.get_registered_model(name)
+    if version is not None:
+        with asking("version", str(version)):
+            return _version(client, name, str(version))
+    with asking("model", name):
+        newest = client.search_model_versions(name_filter(name), max_results=1, order_by=["version_number DESC"])
+    if not newest:
+        raise NotFound("version", "newest", (), f"model {name}")
+    return str(newest[0].version)
+
+
+def _version(client: Any, name: str, version: str) -> str:
+    try:
+        return str(client.get_model_version(name, version).version)
+    except mlflow.exceptions.MlflowException as error:
+        if error.error_code not in ABSENT:
+            raise
+        known = [str(existing.version) for existing in client.search_model_versions(name_filter(name), max_results=MOST_NAMED)]
+        raise NotFound("version", version, known, f"model {name}") from error
+
+
+def version_in_stage(name: str, stage: str) -> str:
+    """The newest version in one of MLflow's stages, which it reads in any case. Raises: NotFound with the stages that have versions."""
+    with asking("model", name):
+        mlflow.MlflowClient().get_registered_model(name)
+        versions = mlflow.MlflowClient().search_model_versions(
+            name_filter(name), max_results=STAGED_VERSIONS, order_by=["version_number DESC"]
+        )
+    numbers = [str(version.version) for version in versions if str(version.current_stage).lower() == stage.lower()]
+    if not numbers:
+        raise no_such_stage(name, stage)
+    return numbers[0]
+
+
+def name_and_version(model_uri: str) -> tuple[str, str | None]:
+    """The registered or logged name of the model at an address, and its version, None if the address has no registered name."""
+    name, slash, version = model_uri.removeprefix("models:/").strip("/").rpartition("/")
+    if model_uri.startswith("models:/") and slash:
+        if version.lower() == LATEST:
+            return name, resolve_version(name)
+        return name, resolve_version(name, version) if version.isdigit() else version_in_stage(name, version)
+    name, at, alias = model_uri.removeprefix("models:/").rpartition("@")
+    if model_uri.startswith("models:/") and at:
+        return name, resolve_version(name, alias=alias)
+    with asking("model", model_uri):
+        model_id = mlflow.models.get_model_info(local_path(model_uri)).model_id
+        return str(mlflow.MlflowClient().get_logged_model(model_id).name) if model_id else model_uri, None

@@ -1,0 +1,121 @@
+"""What MLflow has of a version of a model: its artifacts with the stamp, its tags and its run."""
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featurestore.models.mlflow_access import tracking
+from featurestore.models.mlflow_access.mlflow_client import asking, local_path, mlflow
+from featurestore.models.registry import model_versions
+from featurestore.models.stamps.stamp import FOLDER, MANIFEST, ORIGINAL, PREFIX, Stamp, read_stamp
+from featurestore.settings import Settings
+
+
+@dataclass(frozen=True)
+class VersionFacts:
+    """A version, or a logged model (`version` None), with its downloaded artifacts.
+
+    `metadata` is the summary of the stamp in the MLmodel file, `tags` those of the version and of the logged model. `run` is MLflow's run,
+    None if there is no such run, or it is deleted.
+    """
+
+    name: str
+    version: str | None
+    model_id: str | None
+    run_id: str | None
+    folder: Path
+    stamp: Stamp
+    manifest: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    tags: Mapping[str, Mapping[str, str]]
+    run: Any
+    metrics: Mapping[str, float]
+    aliases: tuple[str, ...]
+    stage: str | None
+
+    @property
+    def title(self) -> str:
+        """The name with the version."""
+        return self.name if self.version is None else f"{self.name}/{self.version}"
+
+
+@contextmanager
+def read_facts(model_uri: str, settings: Settings) -> Iterator[VersionFacts]:
+    """Download a model and read what MLflow says of it. Raises: NotFound; RequestError for a model without a stamp; NotReady."""
+    tracking.use_tracking(settings)
+    name, version = model_versions.name_and_version(model_uri)
+    address = f"models:/{name}/{version}" if version is not None else model_uri
+    with tempfile.TemporaryDirectory(prefix="featurestore-audit-") as scratch:
+        with asking("model", model_uri):
+            folder = Path(mlflow.artifacts.download_artifacts(local_path(address), dst_path=scratch))
+        stamp = read_stamp(folder, model_uri)
+        meta = mlflow.models.Model.load(str(folder / ORIGINAL))
+        client = mlflow.MlflowClient()
+        registered, tags = None, {}
+        if version is not None:
+            with asking("model", address):
+                registered = client.get_model_version(name, version)
+            tags["version"] = dict(registered.tags)
+        logged = _get_logged_model(client, meta.model_id)
+        if logged is not None:
+            tags["logged model"] = dict(logged.tags)
+        run_id = meta.run_id or (registered.run_id if registered is not None else None)
+        run = _run(client, run_id)
+        yield VersionFacts(
+            name=name,
+            version=version,
+            model_id=meta.model_id,
+            run_id=run_id,
+            folder=folder,
+            stamp=stamp,
+            manifest=json.loads((folder / FOLDER / MANIFEST).read_text()),
+            metadata=(meta.metadata or {}).get(PREFIX, {}),
+            tags=tags,
+            run=run,
+            metrics=_metrics(run, logged),
+            aliases=tuple(sorted(registered.aliases)) if registered is not None else (),
+            stage=_stage(registered),
+        )
+
+
+def metrics_of(name: str, version: str) -> dict[str, float]:
+    """The metrics of a registered version: those of its run, and those logged for the model itself. Raises: NotFound; NotReady."""
+    client = mlflow.MlflowClient()
+    with asking("model", f"models:/{name}/{version}"):
+        registered = client.get_model_version(name, version)
+    return _metrics(_run(client, registered.run_id), _get_logged_model(client, registered.model_id))
+
+
+def _metrics(run: Any, logged: Any) -> dict[str, float]:
+    of_run = {} if run is None else dict(run.data.metrics)
+    return {**of_run, **({} if logged is None else {metric.key: metric.value for metric in logged.metrics or ()})}
+
+
+def _get_logged_model(client: Any, model_id: str | None) -> Any:
+    """MLflow's logged model; None if there is none any more."""
+    return None if not model_id else _existing(lambda: client.get_logged_model(model_id), f"models:/{model_id}")
+
+
+def _run(client: Any, run_id: str | None) -> Any:
+    """MLflow's run; None if there is none any more, or it is deleted."""
+    run = None if not run_id else _existing(lambda: client.get_run(run_id), run_id)
+    return None if run is None or run.info.lifecycle_stage == "deleted" else run
+
+
+def _existing(read: Any, name: str) -> Any:
+    try:
+        return read()
+    except mlflow.exceptions.MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        with asking("object", name):
+            raise
+
+
+def _stage(registered: Any) -> str | None:
+    stage = None if registered is None else str(registered.current_stage or "None")
+    return None if stage == "None" else stage

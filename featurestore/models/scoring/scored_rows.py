@@ -1,0 +1,127 @@
+"""The rows that batch scoring logs: one for each prediction, in one append."""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from featurestore.lakehouse import scans, writes
+from featurestore.lakehouse.table import Table
+from featurestore.models.frames.inputs import Values
+from featurestore.models.frames.values import to_arrow, to_list
+from featurestore.models.predictions import inference
+from featurestore.models.predictions.features import FeatureRows
+from featurestore.models.predictions.inference import MOMENT, PREDICTION, LoggedModel, PredictionRows, plain_values, repeated
+from featurestore.models.stamps.bundle import Native
+from featurestore.records.runtime import Runtime
+from featurestore.spines.columns import as_value
+from featurestore.values import times
+
+SUMMARY = {"featurestore.action": "score"}
+"""The summary of the snapshots of predictions."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What was asked of a model: its name, version and alias (None: none was named), its parameters, the id of the batch, and when, in
+    microseconds.
+    """
+
+    name: str
+    version: str | None
+    alias: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    batch: str | None = None
+    started: int = field(default_factory=times.now)
+
+
+def record_predictions(runtime: Runtime, native: Native, scoring: Scoring, found: FeatureRows, predictions: pa.ChunkedArray) -> None:
+    """Append a row for each prediction to `<inference namespace>.<model>`; concurrent writers do not conflict.
+
+    A batch that is already in the table is not added again. The snapshots that the rows name are tagged first, so that they never expire.
+    """
+    model = inference.logged_model(native.stamp, native.model.metadata, scoring.name, scoring.version)
+    table = inference.open_table(runtime, inference.inference_table(runtime, scoring.name))
+    ids = RequestIds(table.name, scoring.batch)
+    if ids.are_in(table):
+        return
+    inference.keep_snapshots(runtime, found.snapshots)
+    rows = inference.stored_rows(table, [prediction_rows(model, scoring, found, predictions, ids)])
+    writes.append_retrying(table, rows.to_reader(), summary=SUMMARY, once=scoring.batch)
+
+
+class RequestIds:
+    """The request ids of one call: a part of the call's own and the number of the row. Those of a batch with an id are always the same, so
+    that it is known by its rows when the snapshot that added them has expired.
+    """
+
+    def __init__(self, table: str, batch: str | None) -> None:
+        self._batch = batch
+        self._prefix = uuid.uuid4().hex if batch is None else hashlib.sha256(f"{table}:{batch}".encode()).hexdigest()[:32]
+
+    def are_in(self, table: Table) -> bool:
+        """Whether a batch with this id is in the table, by its first row; never for a batch without an id."""
+        if self._batch is None or table.snapshot_id is None:
+            return False
+        return writes.has_batch(table, self._batch) or scans.read_equal(table, "request_id", f"{self._prefix}-0").num_rows > 0
+
+    def texts(self, first: int, count: int) -> pa.Array:
+        """The ids of so many rows, of which the first has the number `first`; those of a file are near one another."""
+        numbers = pa.array(np.arange(first, first + count)).cast(pa.string())
+        return pc.binary_join_element_wise(self._prefix, numbers, "-")
+
+
+def prediction_rows(
+    model: LoggedModel, scoring: Scoring, found: FeatureRows, predictions: pa.ChunkedArray, ids: RequestIds, first: int = 0
+) -> PredictionRows:
+    """The rows of predictions, of which the first has the number `first`."""
+    count = len(predictions)
+    # Of an online lookup, the time against which ttl was checked.
+    now = pa.repeat(pa.scalar(scoring.started if found.at is None else found.at, pa.int64()), count).cast(MOMENT)
+    facts = {
+        **inference.facts_of(model, count),
+        "request_id": ids.texts(first, count),
+        "row_number": pa.array(np.arange(first, first + count, dtype=np.int32)),
+        "arm": repeated(scoring.alias, count),
+        "shadow": repeated(False, count, pa.bool_()),
+        "predicted_at": now,
+        "as_of": now if found.as_of is None else found.as_of,
+        "overridden": _overridden(found, count),
+        "parameters": repeated(json.dumps(dict(scoring.params), default=str) if scoring.params else None, count),
+        "snapshots": repeated(inference.snapshots_text(found.snapshots), count),
+        "statuses": _statuses(found, count),
+        "edition": repeated(found.edition, count, pa.int64()),
+    }
+    values = {name: plain_values(_declared(found.columns[name], name, sql_type)) for name, sql_type in model.columns}
+    return PredictionRows(facts, {**values, PREDICTION: plain_values(predictions)})
+
+
+def _declared(values: Values, name: str, sql_type: str | None) -> pa.Array | pa.ChunkedArray:
+    """The values with the declared type, which replays look for: a spine may have integers for a double, as the join takes them."""
+    column = to_arrow(values, sql_type)
+    return as_value(column, name, sql_type) if sql_type is not None and isinstance(column, pa.ChunkedArray) else column
+
+
+def _statuses(found: FeatureRows, count: int) -> pa.Array:
+    """The status of each row by view as JSON; NULL for features that were joined."""
+    if not found.status:
+        return pa.nulls(count, pa.string())
+    rows = zip(*found.status.values(), strict=True)
+    return pa.array([json.dumps(dict(zip(found.status, states, strict=True)), separators=(",", ":")) for states in rows], pa.string())
+
+
+def _overridden(found: FeatureRows, count: int) -> pa.Array:
+    """The features that the caller sent instead of the looked-up ones, for each row."""
+    if not found.sent:
+        # A second faster for a million rows than to repeat an empty list.
+        return pa.ListArray.from_arrays(pa.array(np.zeros(count + 1, np.int32)), pa.array([], pa.string()))
+    names = sorted(found.sent)
+    columns = [to_list(found.sent[name]) for name in names]
+    rows = [[name for name, column in zip(names, columns, strict=True) if column[row] is not None] for row in range(count)]
+    return pa.array(rows, pa.list_(pa.string()))

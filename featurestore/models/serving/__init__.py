@@ -1,0 +1,1 @@
+"""Models in a server: loaded once, and replaced when an alias moves."""

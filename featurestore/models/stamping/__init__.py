@@ -1,0 +1,1 @@
+"""Log a model with its stamp, or stamp one that was logged."""
