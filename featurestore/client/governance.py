@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from featurestore.client.arguments import time_text
 from featurestore.client.calls import Calls
+from featurestore.client.json_rows import encode_body
 from featurestore.client.steps import Exchange, get, post, put
 from featurestore.errors import RequestError, brief
 from featurestore.pipelines.lineage.audit_result import AliasChange, Audit
@@ -18,7 +19,7 @@ from featurestore.pipelines.lineage.traffic_result import Traffic
 from featurestore.pipelines.maintenance.retention import RetainedSnapshot
 from featurestore.records import authors
 from featurestore.records.traffic_split import PLACES, check_shadow, check_weights
-from featurestore.values import frames, json_encoding
+from featurestore.values import frames
 from featurestore.values.arguments import check_flag, check_name, check_row, check_text, check_version, naming
 
 
@@ -88,7 +89,7 @@ class Governance:
             "timestamp": _optional(timestamp, "timestamp"),
         }
         path, headers = f"/v1/models/{_part(name, 'name')}/traffic-comparisons", {"Content-Type": "application/json"}
-        request = post(path, content=json_encoding.dumps(body), headers=headers, safe=True, unlimited=True)
+        request = post(path, content=encode_body(body), headers=headers, safe=True, unlimited=True)
         return self._calls.read_result(TrafficComparison, request)
 
     def promote(

@@ -1,9 +1,28 @@
 """Rows of a caller as JSON bodies: lists of objects, with NaN as NULL where the server has no floats."""
 
+import operator
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from featurestore.errors import RequestError, brief
+from featurestore.values import json_encoding
+from featurestore.values.coercion import beyond_64_bits
+
+
+def encode_body(body: Any) -> bytes:
+    """A body as JSON. Its values may be dates, decimals, NaN, and integers beyond 64 bits, which the server refuses with where they are.
+
+    Raises: TypeError for a value without a JSON form.
+    """
+    try:
+        return json_encoding.dumps(body)
+    except TypeError:
+        written = _with_written_integers(body)
+        if written is body:
+            raise
+        return json_encoding.dumps(written)
 
 
 def check_entities(rows: Any, argument: str) -> list[Any]:
@@ -47,3 +66,16 @@ def without_nan(rows: Sequence[Any], floats: Collection[str] = ()) -> list[Any]:
 
 def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and value != value
+
+
+def _with_written_integers(value: Any) -> Any:
+    """The value with integers beyond 64 bits as they are written in JSON; the same object if there are none."""
+    if isinstance(value, int):
+        return orjson.Fragment(str(value)) if beyond_64_bits(value) else value
+    if isinstance(value, dict):
+        fields = {name: _with_written_integers(item) for name, item in value.items()}
+        return value if all(fields[name] is item for name, item in value.items()) else fields
+    if isinstance(value, list | tuple):
+        items = [_with_written_integers(item) for item in value]
+        return value if all(map(operator.is_, items, value)) else items
+    return value

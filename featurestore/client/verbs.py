@@ -30,7 +30,6 @@ from featurestore.pipelines.planning.plan import Plan
 from featurestore.pipelines.prediction import Prediction
 from featurestore.progress import MaterializationProgress, materialization_reporter
 from featurestore.records.names import service_name, view_name, view_names
-from featurestore.values import json_encoding
 from featurestore.values.arguments import (
     Failures,
     check_failures,
@@ -218,4 +217,4 @@ def _load_checked(definitions: Any) -> Definitions:
 def _post_json(path: str, body: Any, *, rows: bool = False, **options: Any) -> Request:
     """A safe request with a body whose values may be dates, decimals and NaN; with `rows`, it asks for Arrow."""
     headers = {"Content-Type": "application/json", **({"Accept": spines.ARROW} if rows else {})}
-    return post(path, content=json_encoding.dumps(body), headers=headers, safe=True, rows=rows, **options)
+    return post(path, content=json_rows.encode_body(body), headers=headers, safe=True, rows=rows, **options)

@@ -45,14 +45,20 @@ def as_key(column: pa.ChunkedArray, name: str, sql_type: str, role: str = "key c
     if pa.types.is_integer(column.type) and pa.types.is_integer(target):
         try:
             return column.cast(target)
-        except pa.ArrowInvalid as error:
-            raise TypeMismatch(f"the {role} '{name}' holds a number beyond {sql_type}", field=name) from error
+        except pa.ArrowInvalid:
+            # The error names the number.
+            return _key_by_value(column, name, sql_type, role)
+    return _key_by_value(column, name, sql_type, role)
+
+
+def _key_by_value(column: pa.ChunkedArray, name: str, sql_type: str, role: str) -> pa.ChunkedArray:
     try:
         values = column.to_pylist()
     except (OverflowError, ValueError) as error:
         raise TypeMismatch(f"the {role} '{name}' holds a time outside the years 1 to 9999", field=name) from error
     coerced = [coerce(value, sql_type, f"the {role} '{name}'") for value in values]
-    return pa.chunked_array([pa.array([str(value) if sql_type == "UUID" and value is not None else value for value in coerced], target)])
+    texts = [str(value) if sql_type == "UUID" and value is not None else value for value in coerced]
+    return pa.chunked_array([pa.array(texts, plain_arrow_type(sql_type))])
 
 
 def as_value(column: pa.ChunkedArray, name: str, sql_type: str) -> pa.ChunkedArray:

@@ -5,7 +5,7 @@ from typing import Any
 
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import TypeMismatch
-from featurestore.values.coercion import coerce, quote_value
+from featurestore.values.coercion import beyond_64_bits, coerce, quote_value
 from featurestore.values.json_encoding import NAMES
 from featurestore.values.json_numbers import NotANumber, WrittenNumber
 from featurestore.values.value_types import FLOATING, ZONED
@@ -26,7 +26,10 @@ def coerce_numbers(rows: Sequence[Any], plan: ServicePlan, timestamp: str) -> li
         for row in rows
         if isinstance(row, Mapping)
         for name, value in row.items()
-        if type(value) is NotANumber or type(value) is WrittenNumber or (name in double_columns and type(value) is str)
+        if type(value) is NotANumber
+        or type(value) is WrittenNumber
+        or (type(value) is int and name in sql_types and beyond_64_bits(value))
+        or (name in double_columns and type(value) is str)
     }
     if not affected:
         return list(rows)
@@ -47,6 +50,8 @@ def _coerce(value: Any, sql_type: str, what: str) -> Any:
     if type(value) is str and sql_type in FLOATING:
         return NAMES.get(value, value)
     if sql_type.startswith("DECIMAL(") and isinstance(value, int | float) and not isinstance(value, bool):
+        return coerce(value, sql_type, what)
+    if type(value) is int and beyond_64_bits(value):
         return coerce(value, sql_type, what)
     if type(value) is not WrittenNumber:
         return value

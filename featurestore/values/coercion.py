@@ -10,7 +10,7 @@ from typing import Any
 
 from featurestore.errors import TypeMismatch
 from featurestore.values.json_encoding import NAMES
-from featurestore.values.value_types import FLOATING, ZONED, decimal_digits, integer_limit, type_name
+from featurestore.values.value_types import FLOATING, INTEGERS, TYPES, ZONED, decimal_digits, integer_limit, type_name
 
 MAX_QUOTED = 100
 """Limit of characters of a value quoted in a message."""
@@ -37,9 +37,7 @@ def coerce(value: Any, sql_type: str, where: str) -> Any:
         return [coerce(item, sql_type[:-2], f"{where}[{index}]") for index, item in enumerate(value)]
     coerced = _COERCERS.get(type_name(sql_type), _as_is)(value, sql_type)
     if coerced is None:
-        raise TypeMismatch(
-            f"{where}: {quote_value(value)} is {_type_name(value)}, but the column is {sql_type}", field=where, expected=sql_type
-        )
+        raise TypeMismatch(f"{where}: {quote_value(value)} {_misfit(value, sql_type)}", field=where, expected=sql_type)
     return coerced
 
 
@@ -58,8 +56,42 @@ def quote_value(value: Any) -> str:
         return f"an integer of {value.bit_length()} bits"
     if isinstance(value, list | tuple | dict):
         return f"a {type(value).__name__} of {len(value)}"
-    text = repr(value)
+    text = str(value) if isinstance(value, Decimal) else repr(value)
     return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}..."
+
+
+def beyond_64_bits(value: int) -> bool:
+    """Whether an integer does not fit in BIGINT."""
+    return not -(2**63) <= value < 2**63
+
+
+def too_wide(sql_type: str) -> str:
+    """Why a number that is out of range of a type does not fit: it follows the number in a message."""
+    digits = decimal_digits(sql_type)
+    if digits is not None:
+        return f"does not fit in {sql_type}: {digits[0] - digits[1]} digits before the point, and {digits[1]} after it"
+    return f"does not fit in {sql_type} ({8 * (TYPES[sql_type].width or 0)} bits)"
+
+
+def _misfit(value: Any, sql_type: str) -> str:
+    """Why a value does not fit a type: it follows the value in a message."""
+    named = type_name(sql_type)
+    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool) and _is_finite(value)
+    if is_number and named in INTEGERS and -integer_limit(named) <= value < integer_limit(named):
+        return f"is not a whole number, but the column is {sql_type}"
+    if (is_number and (named in INTEGERS or named in FLOATING)) or (named == "DECIMAL" and (is_number or _is_written(value))):
+        return too_wide(sql_type)
+    return f"is {_type_name(value)}, but the column is {sql_type}"
+
+
+def _is_finite(value: float | Decimal) -> bool:
+    # An int may be too large for math.isfinite, and a Decimal for a double.
+    return isinstance(value, int) or (value.is_finite() if isinstance(value, Decimal) else math.isfinite(value))
+
+
+def _is_written(value: Any) -> bool:
+    """Whether a value is the text of a number."""
+    return isinstance(value, str) and _DECIMAL.fullmatch(value) is not None
 
 
 def _type_name(value: Any) -> str:

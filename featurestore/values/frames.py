@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore.errors import RequestError, TypeMismatch
+from featurestore.values.coercion import beyond_64_bits, quote_value, too_wide
 
 QUERY_WORDS = ("select", "with", "from")
 SPINE = "the spine"
@@ -42,9 +43,7 @@ def to_arrow_table(rows: Any, label: str = SPINE) -> pa.Table | None:
             return pa.table({name: pa.array(values) for name, values in rows_to_columns(rows, label).items()})
     except _UNFIT as error:
         columns = rows_to_columns(rows, label) if isinstance(rows, list) else {name: rows[name] for name in rows.columns}
-        raise TypeMismatch(
-            f"{label}'s column {_find_mixed(columns)} mixes types, or holds a value that no column does", reason=str(error)
-        ) from error
+        raise _unfit(columns, label, str(error)) from error
     raise RequestError(f"{label} is of type {type(rows).__name__}; give {MEMORY}{PLACES if label == SPINE else ''}")
 
 
@@ -74,14 +73,25 @@ def rows_to_columns(rows: list[Any], label: str = SPINE) -> dict[str, list[Any]]
     return {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
 
 
-def _find_mixed(columns: Mapping[str, Any]) -> str:
-    """The first column whose values have no common Arrow type."""
-    for name, values in columns.items():
-        try:
-            pa.array(values)
-        except _UNFIT:
-            return repr(name[:100])
-    return "of some name"
+def _unfit(columns: Mapping[str, Any], label: str, reason: str) -> TypeMismatch:
+    """The error of the first column that Arrow refuses: an integer in it is too large, or its values have no common type."""
+    name = next((name for name, values in columns.items() if not _has_type(values)), None)
+    numbers = enumerate(columns[name]) if name is not None else ()
+    large = next(((row, value) for row, value in numbers if isinstance(value, int) and beyond_64_bits(value)), None)
+    if name is None or large is None:
+        column = "of some name" if name is None else repr(name[:100])
+        return TypeMismatch(f"{label}'s column {column} mixes types, or holds a value that no column does", reason=reason)
+    row, number = large
+    return TypeMismatch(f"row {row} of {label}, column {name[:100]!r}: {quote_value(number)} {too_wide('BIGINT')}", field=name[:100])
+
+
+def _has_type(values: Any) -> bool:
+    """Whether the values have a common Arrow type."""
+    try:
+        pa.array(values)
+    except _UNFIT:
+        return False
+    return True
 
 
 def is_query(text: str) -> bool:

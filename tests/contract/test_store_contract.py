@@ -448,6 +448,33 @@ def test_errors_are_the_same(store: Verbs, home: FeatureStore, case: str) -> Non
     assert {**there.value.details} == {name: value for name, value in here.value.details.items() if name != "reason"}
 
 
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 99999999999999999999])
+def test_a_number_that_is_too_large_is_named_with_its_row_and_column(store: Verbs, number: int) -> None:
+    (row,) = shop.spine().slice(0, 1).to_pylist()
+    beyond = f"{number} does not fit in BIGINT (64 bits)"
+    for act in (
+        lambda: train(store, [row, {**row, "customer_id": number}]),
+        lambda: train(store, [row, {**row, "visits": number}]),
+        lambda: store.online_features("churn", [{"customer_id": number}], [{"basket": 1.0}]),
+    ):
+        with pytest.raises(TypeMismatch) as caught:
+            act()
+        assert caught.value.message.endswith(beyond)
+        assert "customer_id" in caught.value.message or "row 1 of the spine, column 'visits'" in caught.value.message
+
+
+def test_a_large_whole_number_of_a_floating_point_request_field_is_read(home: FeatureStore) -> None:
+    (row,) = shop.spine().slice(0, 1).to_pylist()
+    assert train(home, [{**row, "basket": 10**20}]).to_arrow()["basket"].to_pylist() == [1e20]
+
+
+def test_a_key_of_another_width_that_does_not_fit_is_named(home: FeatureStore) -> None:
+    for column in (pa.array([1, 2**64 - 1], pa.uint64()), pl.Series([1, 2**64 - 1], dtype=pl.UInt64).to_arrow()):
+        spine = shop.spine().slice(0, 2).set_column(0, "customer_id", column)
+        with pytest.raises(TypeMismatch, match=r"'customer_id': 18446744073709551615 does not fit in BIGINT \(64 bits\)"):
+            train(home, spine)
+
+
 def test_rows_that_lack_a_column_lose_no_other(store: Verbs) -> None:
     first, second = shop.spine().slice(0, 2).to_pylist()
     del first["churned"]

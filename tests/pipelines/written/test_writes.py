@@ -128,7 +128,7 @@ REFUSED: list[tuple[Any, type[Exception], str]] = [
     (
         [{"k": 1, "d": "2026-01-02", "at": moment(1), "x": 2**31}],
         TypeMismatch,
-        "row 0 of the frame, column 'x': 2147483648 is int, but the column is INTEGER",
+        r"row 0 of the frame, column 'x': 2147483648 does not fit in INTEGER \(32 bits\)",
     ),
     ([{"k": 1, "d": "2026-01-02", "at": "now"}], TypeMismatch, "column 'at': 'now' is str"),
     ("rows.parquet", RequestError, "the frame is text; give a list of dicts"),
