@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 
 from featurestore import verbs
 from featurestore.masking import logger_of
@@ -23,6 +24,7 @@ from featurestore.server.compression import CompressionMiddleware
 from featurestore.server.content_types import ContentTypeMiddleware
 from featurestore.server.definitions import Definitions
 from featurestore.server.docs import Application, Docs
+from featurestore.server.door import Door
 from featurestore.server.errors import HANDLERS
 from featurestore.server.fast_lookups import FastLookups
 from featurestore.server.governance import Governance
@@ -34,6 +36,7 @@ from featurestore.server.large.reader import LargeBodies
 from featurestore.server.load import LoadMiddleware
 from featurestore.server.metrics import Metrics, MetricsMiddleware
 from featurestore.server.middleware import Authorization, BodyLimitMiddleware, ErrorMiddleware, TokenMiddleware
+from featurestore.server.models.fast_predictions import FastPredictions
 from featurestore.server.models.inference import InferenceProtocol
 from featurestore.server.models.predictor import Predictor
 from featurestore.server.models.routes import Models
@@ -97,9 +100,14 @@ def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
     engine_routes = _engine_routes(store, jobs)
     _send_to_workers(engine_routes, workers, store.settings)
     reader = open_async_reader(store.settings.online_url())
+    door = Door(settings, admission, authorization)
+
+    def front(app: ASGIApp) -> ASGIApp:
+        return ErrorMiddleware(FastLookups(FastPredictions(app, settings, predictor, metrics, door), store, metrics, door, reader))
+
     app = Application(
         token=authorization is not None,
-        front=lambda app: ErrorMiddleware(FastLookups(app, store, metrics, admission, authorization, reader)),
+        front=front,
         open_paths=OPEN_PATHS,
         title="featurestore",
         description=DESCRIPTION,

@@ -93,29 +93,29 @@ async def wait_for(request: Request, watch: Watch, work: "asyncio.Future[Result]
 
     Raises: `late` after `seconds`; Timeout if the client left. Work that does not end when it is stopped continues in the background.
     """
-    loop, given_up = asyncio.get_running_loop(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    given_up: asyncio.Future[None] = loop.create_future()
     first_check = min(FIRST_CHECK_SECONDS, seconds)
     timer = loop.call_later(
         first_check,
         lambda: _keep_reference(loop.create_task(_supervise(request, watch, work, loop.time() + seconds - first_check, late, given_up))),
     )
-    waiting = loop.create_task(given_up.wait())
     try:
-        both: set[asyncio.Future[Any]] = {work, waiting}
+        both: set[asyncio.Future[Any]] = {work, given_up}
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
             watch.check()
         return await work
     finally:
         timer.cancel()
-        waiting.cancel()
+        given_up.cancel()
 
 
 async def _supervise(
-    request: Request, watch: Watch, work: "asyncio.Future[Result]", deadline: float, late: Timeout, given_up: asyncio.Event
+    request: Request, watch: Watch, work: "asyncio.Future[Result]", deadline: float, late: Timeout, given_up: "asyncio.Future[None]"
 ) -> None:
-    """Stop the work at its deadline or when its client leaves, and set `given_up` if it does not end soon after."""
-    loop, stopped = asyncio.get_running_loop(), 0.0
+    """Stop the work at its deadline or when its client leaves, and complete `given_up` if it does not end soon after."""
+    loop, stopped, late_by_far = asyncio.get_running_loop(), 0.0, False
     while not work.done():
         if watch.error is None and await request.is_disconnected():
             watch.stop(client_left())
@@ -124,10 +124,11 @@ async def _supervise(
         elif watch.error is not None:
             watch.stop(watch.error)
         stopped = stopped or (loop.time() if watch.error is not None else 0.0)
-        if stopped and loop.time() >= stopped + GRACE_SECONDS:
-            given_up.set()
+        late_by_far = stopped > 0 and loop.time() >= stopped + GRACE_SECONDS
+        if late_by_far and not given_up.done():
+            given_up.set_result(None)
         await asyncio.wait({work}, timeout=INTERRUPT_INTERVAL)
-    if given_up.is_set() and not work.cancelled():
+    if late_by_far and not work.cancelled():
         # Retrieve the error, which asyncio would otherwise log as never retrieved.
         work.exception()
 

@@ -36,6 +36,14 @@ def compressed_headers(length: int) -> Iterable[tuple[bytes, bytes]]:
     )
 
 
+async def compress_for(scope: Scope, content: bytes, smallest: int) -> tuple[bytes, Iterable[tuple[bytes, bytes]]]:
+    """An answer, compressed if it has at least `smallest` bytes and the client accepts that, and the headers that say so."""
+    if len(content) < smallest or not client_accepts_gzip(scope):
+        return content, ((b"content-length", str(len(content)).encode()),)
+    content = await compress(content)
+    return content, compressed_headers(len(content))
+
+
 class CompressionMiddleware:
     """Compresses answers of at least `smallest` bytes that are sent as one message."""
 

@@ -6,10 +6,9 @@ ordinary route.
 """
 
 import time
-from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import FeatureStoreError
@@ -17,18 +16,16 @@ from featurestore.online.store import AsyncReader, OnlineStore
 from featurestore.pipelines.entity_cache import EntityCache
 from featurestore.pipelines.lookup_derived import DerivedFeatures
 from featurestore.pipelines.lookup_json import AGAIN, Again, Answer, LookupWriter
-from featurestore.server.admission import RESPONSE_HEADERS, Admission
-from featurestore.server.compression import client_accepts_gzip, compress, compressed_headers
+from featurestore.server.admission import RESPONSE_HEADERS
+from featurestore.server.compression import compress_for
+from featurestore.server.door import Door, receive_body
 from featurestore.server.lookup_body import LookupBody, LookupBodyReader
 from featurestore.server.lookup_metrics import LookupMetrics
 from featurestore.server.media_types import ARROW_HEADER
 from featurestore.server.metrics import Metrics
-from featurestore.server.middleware import Authorization
 from featurestore.store import FeatureStore
 from featurestore.values import times
 
-BODY_BYTES = 32 << 10
-"""Larger bodies are parsed off the event loop."""
 READS = 600
 """Most reads of one request: about half a millisecond of the event loop."""
 ATTEMPTS = 5
@@ -54,16 +51,13 @@ class FastLookups:
         app: ASGIApp,
         store: FeatureStore,
         metrics: Metrics,
-        admission: Admission,
-        authorization: Authorization | None,
+        door: Door,
         reader: AsyncReader | None,
     ) -> None:
         """`reader` reads an online store over the network; None for one that is read without waiting."""
         self._app = app
         self._runtime, self._services = store.backend.runtime, store.backend.services
-        self._metrics, self._admission, self._authorization = LookupMetrics(metrics, PATH), admission, authorization
-        self._reader = reader
-        self._body_limit = min(store.settings.body_bytes(), BODY_BYTES)
+        self._metrics, self._door, self._reader = LookupMetrics(metrics, PATH), door, reader
         self._reading, self._concurrent = 0, store.settings.concurrent_requests
         self._entities_limit, self._gzip_bytes = store.settings.entities_limit, store.settings.gzip_bytes()
         self._compiled: dict[str, _Compiled] = {}
@@ -75,21 +69,13 @@ class FastLookups:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        events = [await receive()]
-        while events[-1].get("more_body"):
-            events.append(await receive())
-        content = events[0].get("body", b"") if len(events) == 1 else b"".join([event.get("body", b"") for event in events])
+        body = await receive_body(receive)
         service = scope["path"][len(_BEGIN) : -len(_END)]
-        answer = await self._answer(service, content, _FULL[scope["query_string"]])
+        answer = await self._answer(service, body.content, _FULL[scope["query_string"]])
         if answer is None:
-            await self._app(scope, _receive_again(events, receive), send)
+            await self._app(scope, body.again(receive), send)
             return
-        content = answer.content
-        if len(content) >= self._gzip_bytes and client_accepts_gzip(scope):
-            content = await compress(content)
-            length = compressed_headers(len(content))
-        else:
-            length = ((b"content-length", str(len(content)).encode()),)
+        content, length = await compress_for(scope, answer.content, self._gzip_bytes)
         headers = [*length, (b"content-type", b"application/json"), *RESPONSE_HEADERS]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
@@ -101,12 +87,7 @@ class FastLookups:
         if not (path.startswith(_BEGIN) and path.endswith(_END)) or scope["method"] != "POST" or scope["query_string"] not in _FULL:
             return False
         headers = dict(scope["headers"])
-        length = headers.get(b"content-length", b"")
-        if not length.isdigit() or int(length) > self._body_limit or b"content-encoding" in headers or b"transfer-encoding" in headers:
-            return False
-        if ARROW_HEADER in headers.get(b"accept", b"").lower():
-            return False
-        return self._admission.refusal(scope) is None and (self._authorization is None or self._authorization.allows(scope))
+        return ARROW_HEADER not in headers.get(b"accept", b"").lower() and self._door.admits(scope, headers)
 
     async def _answer(self, service: str, content: bytes, full: bool) -> Answer | None:
         """The answer; None for a request that the ordinary route has to answer."""
@@ -162,14 +143,3 @@ class FastLookups:
         derived = DerivedFeatures.of(self._runtime, plan) if plan.derived else None
         reader = LookupBodyReader.of(plan) if derived is not None or not plan.derived else None
         return _Compiled(plan, reader, LookupWriter(plan, derived, self._cache))
-
-
-def _receive_again(events: Iterable[Message], receive: Receive) -> Receive:
-    """What was received, and then what comes."""
-    received = iter(events)
-
-    async def receive_again() -> Message:
-        event = next(received, None)
-        return await receive() if event is None else event
-
-    return receive_again

@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.types import Scope
 
 from featurestore.pipelines.prediction import Prediction
 from featurestore.server import json_body, responses
@@ -52,13 +53,18 @@ class Models:
         or if the model took too long.
         """
         body = await json_body.read(request, InvocationBody)
-        # Before a model is looked for, which may load one.
-        check_entities(body.row_count, self._store.settings.entities_limit, "records")
-        request_id = request_id_of(request.scope)
-
-        def encode(prediction: Prediction) -> bytes:
-            return json_encoding.dumps(replace(prediction, request_id=request_id).to_dict())
-
         query = request.query_params
         selected = Selection(request.path_params["name"], query.get("version"), query.get("alias"))
-        return await self._predictor.answer(request, selected, Question(body.rows, body.params, request_id, encode))
+        question = ask(body, request.scope, self._store.settings.entities_limit)
+        return await self._predictor.answer(request, selected, question)
+
+
+def ask(body: InvocationBody, scope: Scope, entities_limit: int) -> Question:
+    """The question in the body of a request, before a model is looked for, which may load one. Raises: TooLarge."""
+    check_entities(body.row_count, entities_limit, "records")
+    request_id = request_id_of(scope)
+
+    def encode(prediction: Prediction) -> bytes:
+        return json_encoding.dumps(replace(prediction, request_id=request_id).to_dict())
+
+    return Question(body.rows, body.params, request_id, encode)
