@@ -7,6 +7,8 @@ from uuid import uuid4
 
 import lmdb
 import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from featurestore.errors import RequestError
 from featurestore.online.edition import TableChange
@@ -67,7 +69,8 @@ def _write(txn: lmdb.Transaction, buffer: PublishBuffer, prefix: bytes, fresh: b
     written = 0
     last = b""
     for key_array, row_array in buffer:
-        keys: list[bytes] = [prefix + key for key in key_array.to_pylist()]
+        # Half of the time of `prefix + key` for each.
+        keys: list[bytes] = pc.binary_join_element_wise(pa.scalar(prefix), key_array, b"").to_pylist()
         items: Iterable[tuple[bytes, bytes]] = zip(keys, row_array.to_pylist(), strict=True)
         if fresh and keys[0] > last:
             last = keys[-1]
