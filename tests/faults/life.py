@@ -65,19 +65,19 @@ def begin(store: FeatureStore) -> None:
     load_source(store, "raw.s", events(0, 60))
 
 
-def outcome(store: FeatureStore) -> dict[str, Any]:
+def read_outcome(store: FeatureStore) -> dict[str, Any]:
     """What a life comes to; every read must work, and no row be there twice."""
-    found: dict[str, Any] = {}
+    outcome: dict[str, Any] = {}
     for name in ("counts_v1", "counts_v2", "last_v1"):
         rows = store.catalog.load_table(f"features.{name}").scan().to_arrow().to_pylist()
         stripped = [tuple(sorted((name, str(value)) for name, value in row.items() if name != "created_timestamp")) for row in rows]
         assert len(set(stripped)) == len(stripped), f"{name} has rows twice"
-        found[name] = sorted(stripped)
+        outcome[name] = sorted(stripped)
     made = store.training_sets()
-    found["training sets"] = sorted((training_set["name"], training_set["digest"]) for training_set in made)
+    outcome["training sets"] = sorted((training_set["name"], training_set["digest"]) for training_set in made)
     for training_set in made:
         assert store.rebuild(training_set["id"]).digest == training_set["digest"]
-    found["definitions"] = sorted((view["name"], view["version"]) for view in store.views())
-    found["online"] = store.online_features("service", [{"k": k} for k in range(4)]).to_dict()["rows"]
-    found["models"] = len(model_events.list_events(store._runtime))
-    return found
+    outcome["definitions"] = sorted((view["name"], view["version"]) for view in store.views())
+    outcome["online"] = store.online_features("service", [{"k": k} for k in range(4)]).to_dict()["rows"]
+    outcome["models"] = len(model_events.list_events(store._runtime))
+    return outcome

@@ -55,8 +55,8 @@ def test_a_view_that_comes_and_goes_with_a_fault_at_every_change(
         assert left == [] or "create" in struck
         store.apply(declare("7d"))
         store.materialize(end=SPAN)
-        found = store.online_features("alone", KEYS).rows
-    assert found == undisturbed
+        rows = store.online_features("alone", KEYS).rows
+    assert rows == undisturbed
 
 
 def asked_until_done(store: FeatureStore, broken: Sql | Rest, name: str, verb: life.Verb, failure: Failure, struck: tuple[str, ...]) -> int:
@@ -91,6 +91,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> object:
         life.begin(whole)
         whole.apply(declare("7d"))
         whole.materialize(end=SPAN)
-        found = whole.online_features("alone", KEYS).rows
-    assert any(row != (None,) for row in found)
-    return found
+        rows = whole.online_features("alone", KEYS).rows
+    assert any(row != (None,) for row in rows)
+    return rows
