@@ -40,7 +40,7 @@ TALKS_OF_SQL = {
     "cli/training_sets.py": "help",
     "client/governance.py": "advice to a user",
     "demo/spine.py": "the demo's own queries, as a user writes them",
-    "models/health.py": "asks the database of MLflow, not the engine",
+    "models/mlflow_access/health.py": "asks the database of MLflow, not the engine",
     "models/prediction_log/spool.py": "a SQLite file of its own, not the engine",
     "pipelines/materialization/materialize.py": "advice to a user",
     "server/requests/governance.py": "description of a field",
