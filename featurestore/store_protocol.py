@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from featurestore.dsl.csv_format import Csv
     from featurestore.dsl.lookup import FeatureLookup
-    from featurestore.pipelines.history import TableEvent
     from featurestore.pipelines.lineage.audit_result import Audit
+    from featurestore.pipelines.lineage.history import TableEvent
     from featurestore.pipelines.lineage.impact_result import Impact
     from featurestore.pipelines.lineage.replay_result import Replay
     from featurestore.pipelines.lineage.traffic_comparison import TrafficComparison
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.maintenance.retention import RetainedSnapshot
     from featurestore.pipelines.materialization.edition import Publication
     from featurestore.pipelines.materialization.outcome import Materializations
-    from featurestore.pipelines.online_features import OnlineFeatures
+    from featurestore.pipelines.online_lookup.online_features import OnlineFeatures
     from featurestore.pipelines.planning.plan import Plan
     from featurestore.pipelines.training_sets.comparison_result import Comparison
     from featurestore.pipelines.training_sets.listing import TrainingSetInfo

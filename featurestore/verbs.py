@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from featurestore.dsl.loader import load_definitions as load_definitions
     from featurestore.joins.pinned import join_pinned as join_pinned
-    from featurestore.pipelines.history import table_history as table_history
+    from featurestore.pipelines.feature_lookups.lookup_service import LookupArguments as LookupArguments
+    from featurestore.pipelines.feature_lookups.lookup_service import request_of_lookups as request_of_lookups
+    from featurestore.pipelines.lineage.history import table_history as table_history
     from featurestore.pipelines.lineage.impact import find_impact as find_impact
     from featurestore.pipelines.lineage.traffic import find_traffic as find_traffic
-    from featurestore.pipelines.lookup import lookup as lookup
-    from featurestore.pipelines.lookups.lookup_service import LookupArguments as LookupArguments
-    from featurestore.pipelines.lookups.lookup_service import request_of_lookups as request_of_lookups
     from featurestore.pipelines.maintenance.maintain import maintain as maintain
     from featurestore.pipelines.maintenance.online_comparison import compare_views as compare_views
     from featurestore.pipelines.maintenance.removal import remove_service as remove_service
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.materialization.edition import publish_views as publish_views
     from featurestore.pipelines.materialization.filling import fill_lost as fill_lost
     from featurestore.pipelines.materialization.outcome import materialize_views as materialize_views
+    from featurestore.pipelines.online_lookup.lookup import lookup as lookup
     from featurestore.pipelines.planning.apply import apply_plan as apply_plan
     from featurestore.pipelines.planning.plan import Plan as Plan
     from featurestore.pipelines.planning.plan import make_plan as make_plan
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "JoinRequest": "spines.join_request",
-    "LookupArguments": "pipelines.lookups.lookup_service",
+    "LookupArguments": "pipelines.feature_lookups.lookup_service",
     "Plan": "pipelines.planning.plan",
     "TableRequest": "pipelines.written.create",
     "TrainingSetRequest": "pipelines.training_sets.request",
@@ -65,7 +65,7 @@ _HOMES = {
     "list_training_sets": "pipelines.training_sets.listing",
     "load_definitions": "dsl.loader",
     "load_spooled": "pipelines.training_sets.spooled",
-    "lookup": "pipelines.lookup",
+    "lookup": "pipelines.online_lookup.lookup",
     "maintain": "pipelines.maintenance.maintain",
     "materialize_views": "pipelines.materialization.outcome",
     "pin": "records.pinned",
@@ -78,9 +78,9 @@ _HOMES = {
     "remove_version": "pipelines.maintenance.removal",
     "remove_view": "pipelines.maintenance.removal",
     "repair": "pipelines.maintenance.repair",
-    "request_of_lookups": "pipelines.lookups.lookup_service",
+    "request_of_lookups": "pipelines.feature_lookups.lookup_service",
     "report_rows_written": "pipelines.training_sets.progress",
-    "table_history": "pipelines.history",
+    "table_history": "pipelines.lineage.history",
     "write_table": "pipelines.written.write",
 }
 

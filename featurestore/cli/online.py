@@ -12,7 +12,7 @@ from featurestore.cli.output import moment, print_json, print_table, say
 from featurestore.values import json_encoding
 
 if TYPE_CHECKING:
-    from featurestore.pipelines.online_features import OnlineFeatures
+    from featurestore.pipelines.online_lookup.online_features import OnlineFeatures
 
 COLORS = {"PRESENT": "green", "EXPIRED": "yellow", "STALE": "yellow", "NOT_FOUND": "red"}
 

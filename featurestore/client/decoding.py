@@ -14,11 +14,11 @@ import pyarrow as pa
 from featurestore.client.answers import decode_error
 from featurestore.dsl.definitions import Definitions
 from featurestore.errors import DefinitionError, FeatureStoreError, Problem
-from featurestore.pipelines import lookup_arrow
 from featurestore.pipelines.materialization.checks import Outcome
 from featurestore.pipelines.materialization.materialize import Materialization
 from featurestore.pipelines.materialization.outcome import Failure, Materializations
-from featurestore.pipelines.online_features import OnlineFeatures
+from featurestore.pipelines.online_lookup import lookup_arrow
+from featurestore.pipelines.online_lookup.online_features import OnlineFeatures
 from featurestore.pipelines.planning.cost import Read
 from featurestore.pipelines.planning.plan import Plan
 from featurestore.pipelines.planning.step import Step

@@ -15,7 +15,7 @@ from featurestore.client.steps import Exchange, Work, post
 from featurestore.client.training_sets import TrainingSetVerbs
 from featurestore.dsl.lookup import FeatureLookup
 from featurestore.errors import RequestError, brief
-from featurestore.pipelines.history import TableEvent
+from featurestore.pipelines.lineage.history import TableEvent
 from featurestore.pipelines.training_sets.progress import BuildProgress
 from featurestore.pipelines.training_sets.splits import SplitRequest, parse_split
 from featurestore.pipelines.training_sets.training_set import TrainingSet

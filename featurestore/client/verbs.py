@@ -25,9 +25,9 @@ from featurestore.pipelines.maintenance.repair import Repair
 from featurestore.pipelines.materialization.edition import Publication
 from featurestore.pipelines.materialization.materialize import ViewProgress
 from featurestore.pipelines.materialization.outcome import Materializations
-from featurestore.pipelines.online_features import OnlineFeatures
+from featurestore.pipelines.online_lookup.online_features import OnlineFeatures
+from featurestore.pipelines.online_lookup.prediction import Prediction
 from featurestore.pipelines.planning.plan import Plan
-from featurestore.pipelines.prediction import Prediction
 from featurestore.progress import MaterializationProgress, materialization_reporter
 from featurestore.records.names import service_name, view_name, view_names
 from featurestore.values.arguments import (

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from featurestore.models.stamping.attaching import attach
     from featurestore.models.stamping.model_logging import log_model
     from featurestore.models.stamps.stamped_manifest import StampedManifest, training_set
-    from featurestore.pipelines.prediction import Prediction
+    from featurestore.pipelines.online_lookup.prediction import Prediction
 
 __all__ = [
     "LoadedModel",

@@ -13,9 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import FeatureStoreError
 from featurestore.online.store import AsyncReader, OnlineStore
-from featurestore.pipelines.entity_cache import EntityCache
-from featurestore.pipelines.lookup_derived import DerivedFeatures
-from featurestore.pipelines.lookup_json import AGAIN, Again, Answer, LookupWriter
+from featurestore.pipelines.online_lookup.entity_cache import EntityCache
+from featurestore.pipelines.online_lookup.lookup_derived import DerivedFeatures
+from featurestore.pipelines.online_lookup.lookup_json import AGAIN, Again, Answer, LookupWriter
 from featurestore.server.admission import RESPONSE_HEADERS
 from featurestore.server.compression import compress_for
 from featurestore.server.door import Door, receive_body

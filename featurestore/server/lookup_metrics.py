@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter, deque
 from typing import NamedTuple
 
-from featurestore.pipelines.lookup_json import Counts
+from featurestore.pipelines.online_lookup.lookup_json import Counts
 from featurestore.server.metrics import Metrics
 
 FLUSH_SECONDS = 0.25

@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from featurestore.compiler.service_plan import ServicePlan
-from featurestore.pipelines.lookup_json import Answer, count_statuses
+from featurestore.pipelines.online_lookup.lookup_json import Answer, count_statuses
 from featurestore.server import json_body, responses
 from featurestore.server.bounds import Lookups, check_entities
 from featurestore.server.fast_lookups import PATH

@@ -21,7 +21,7 @@ from featurestore.records.live_versions import live_versions
 from featurestore.records.names import service_name, view_name, view_names
 from featurestore.store.governance import Governance
 from featurestore.store.listings import Listings
-from featurestore.table_verbs import TableVerbs
+from featurestore.store.table_verbs import TableVerbs
 from featurestore.values import times
 from featurestore.values.arguments import Failures, Known, check_failures, check_flag, check_sample, check_text, check_version
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.maintenance.repair import Repair
     from featurestore.pipelines.materialization.edition import Publication
     from featurestore.pipelines.materialization.outcome import Materializations
-    from featurestore.pipelines.online_features import OnlineFeatures
+    from featurestore.pipelines.online_lookup.online_features import OnlineFeatures
     from featurestore.pipelines.planning.plan import Plan
     from featurestore.pipelines.training_sets import splits
     from featurestore.pipelines.training_sets.comparison_result import Comparison

@@ -19,7 +19,7 @@ from featurestore.online.redis.client import RedisClient
 from featurestore.online.redis.lease import Lost
 from featurestore.online.redis.rows import HEAD
 from featurestore.online.store import Cursor, EncodedKeys, EncodedReads, OnlineStore
-from featurestore.pipelines.lookup_json import Answer
+from featurestore.pipelines.online_lookup.lookup_json import Answer
 from featurestore.server.fast_lookups import FastLookups
 from tests import shop
 from tests.online.processes import numbers_in

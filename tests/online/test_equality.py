@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, agg
-from featurestore.pipelines.lookup import lookup
+from featurestore.pipelines.online_lookup.lookup import lookup
 from featurestore.values.times import EPOCH
 from tests.worlds import STAMP, load_source
 

@@ -9,7 +9,7 @@ import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, connect
 from featurestore.errors import DefinitionError, NotReady
-from featurestore.pipelines.lookup import lookup
+from featurestore.pipelines.online_lookup.lookup import lookup
 from featurestore.values import times
 from tests.server.conftest import serve
 from tests.server.test_errors import error_of

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from featurestore.client import decoding
-from featurestore.pipelines.online_features import OnlineFeatures
+from featurestore.pipelines.online_lookup.online_features import OnlineFeatures
 from featurestore.server.media_types import ARROW, JSON
 from featurestore.values.arrow_types import ARROW_TYPES
 from featurestore.values.value_types import ZONED

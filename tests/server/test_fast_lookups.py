@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from featurestore import FeatureService
-from featurestore.pipelines.lookup_json import Answer
+from featurestore.pipelines.online_lookup.lookup_json import Answer
 from featurestore.server.fast_lookups import FastLookups
 from tests import shop
 from tests.online.redis_server import empty_store, redis_server, running_redis

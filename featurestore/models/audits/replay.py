@@ -27,7 +27,7 @@ from featurestore.models.stamps import store_access
 from featurestore.models.stamps.bundle import Native
 from featurestore.models.stamps.stamp import Stamp
 from featurestore.pipelines.lineage.replay_result import Replay, ReplayedValue
-from featurestore.pipelines.online_features import EXPIRED, STALE
+from featurestore.pipelines.online_lookup.online_features import EXPIRED, STALE
 from featurestore.records.defaults import default_values
 from featurestore.spines.columns import plain_arrow_type
 from featurestore.store import FeatureStore

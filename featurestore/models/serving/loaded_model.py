@@ -18,7 +18,7 @@ from featurestore.models.predictions.features import FeatureRows
 from featurestore.models.stamps import locate_store, output_types
 from featurestore.models.stamps.bundle import Native
 from featurestore.models.stamps.stamp import Stamp
-from featurestore.pipelines.prediction import Prediction
+from featurestore.pipelines.online_lookup.prediction import Prediction
 from featurestore.store import FeatureStore
 from featurestore.values import times
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from featurestore import verbs
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import RequestError
-from featurestore.pipelines import lookup
+from featurestore.pipelines.online_lookup import lookup
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.records.runtime import Runtime
 from featurestore.spines import reading

@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from featurestore.errors import RequestError
-from featurestore.pipelines.prediction import Prediction
+from featurestore.pipelines.online_lookup.prediction import Prediction
 from featurestore.server import json_body
 from featurestore.server.bounds import check_entities
 from featurestore.server.models import tensors

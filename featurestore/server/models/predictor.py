@@ -12,8 +12,8 @@ from starlette.background import BackgroundTask
 from featurestore.errors import FeatureStoreError, ModelError
 from featurestore.masking import logger_of
 from featurestore.models.prediction_log.log import PredictionLog
-from featurestore.pipelines.lookup_json import count_statuses
-from featurestore.pipelines.prediction import Prediction
+from featurestore.pipelines.online_lookup.lookup_json import count_statuses
+from featurestore.pipelines.online_lookup.prediction import Prediction
 from featurestore.records import model_events
 from featurestore.records.recorded_models import models_after
 from featurestore.records.traffic import TrafficSplits

@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Scope
 
-from featurestore.pipelines.prediction import Prediction
+from featurestore.pipelines.online_lookup.prediction import Prediction
 from featurestore.server import json_body, responses
 from featurestore.server.bounds import check_entities
 from featurestore.server.models.predictor import Predictor, Question, Selection

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from featurestore.errors import FeatureStoreError, RequestError
-from featurestore.pipelines.prediction import Arm, Prediction
+from featurestore.pipelines.online_lookup.prediction import Arm, Prediction
 from featurestore.records.traffic_split import TrafficSplit
 from featurestore.server.requests.body import Record
 from featurestore.server.requests.predictions import NamesOf

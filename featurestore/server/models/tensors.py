@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from featurestore.errors import ModelError, RequestError, near
-from featurestore.pipelines.prediction import Prediction
+from featurestore.pipelines.online_lookup.prediction import Prediction
 from featurestore.values import json_encoding, times
 from featurestore.values.value_types import type_name
 

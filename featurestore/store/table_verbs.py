@@ -14,7 +14,7 @@ from featurestore.values.arguments import Known, check_text
 if TYPE_CHECKING:
     from featurestore.backend import Backend
     from featurestore.dsl.lookup import FeatureLookup
-    from featurestore.pipelines.history import TableEvent
+    from featurestore.pipelines.lineage.history import TableEvent
     from featurestore.pipelines.training_sets.splits import SplitRequest
     from featurestore.pipelines.training_sets.training_set import TrainingSet
     from featurestore.pipelines.written.write import TableWrite, WriteMode

@@ -11,9 +11,9 @@ from featurestore import FeatureStore
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.online.keys import encode_key
 from featurestore.online.store import Cursor, EncodedKeys
-from featurestore.pipelines.entity_cache import EntityCache
-from featurestore.pipelines.lookup_derived import DerivedFeatures
-from featurestore.pipelines.lookup_json import AGAIN, Answer, LookupWriter
+from featurestore.pipelines.online_lookup.entity_cache import EntityCache
+from featurestore.pipelines.online_lookup.lookup_derived import DerivedFeatures
+from featurestore.pipelines.online_lookup.lookup_json import AGAIN, Answer, LookupWriter
 from featurestore.values import times
 from tests import shop
 from tests.server.wide import COUNT, TEXTS, key_of, open_wide

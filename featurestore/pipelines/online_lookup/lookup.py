@@ -13,7 +13,7 @@ from featurestore.engine.session import ColumnValues, ExpressionEvaluator
 from featurestore.errors import NotReady, RequestError, near
 from featurestore.joins.derived_rows import derived_error
 from featurestore.online.store import Read, Row
-from featurestore.pipelines.online_features import EXPIRED, NOT_FOUND, PRESENT, STALE, OnlineFeatures, newest_edition
+from featurestore.pipelines.online_lookup.online_features import EXPIRED, NOT_FOUND, PRESENT, STALE, OnlineFeatures, newest_edition
 from featurestore.records.defaults import default_values
 from featurestore.records.online_tables import OnlineTables
 from featurestore.records.runtime import Runtime

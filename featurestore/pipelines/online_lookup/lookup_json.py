@@ -15,11 +15,11 @@ import orjson
 
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.online.store import EncodedKeys, EncodedReads, TableState
-from featurestore.pipelines.entity_cache import EntityCache
-from featurestore.pipelines.lookup_derived import Columns, DerivedFeatures
-from featurestore.pipelines.lookup_form import Entity, LookupForm, Statuses
-from featurestore.pipelines.lookup_times import any_older, encode_time, time_texts, times_of_view
-from featurestore.pipelines.online_features import NOT_FOUND, PRESENT
+from featurestore.pipelines.online_lookup.entity_cache import EntityCache
+from featurestore.pipelines.online_lookup.lookup_derived import Columns, DerivedFeatures
+from featurestore.pipelines.online_lookup.lookup_form import Entity, LookupForm, Statuses
+from featurestore.pipelines.online_lookup.lookup_times import any_older, encode_time, time_texts, times_of_view
+from featurestore.pipelines.online_lookup.online_features import NOT_FOUND, PRESENT
 
 Counts = list[tuple[tuple[str, str], int]]
 """How many entities have which status, by (label of the view, status)."""

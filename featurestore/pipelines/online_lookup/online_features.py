@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pyarrow as pa
 
-from featurestore.pipelines import lookup_arrow
+from featurestore.pipelines.online_lookup import lookup_arrow
 from featurestore.values import json_encoding, times
 from featurestore.values.pandas_frames import to_frame
 from featurestore.values.polars_frames import to_polars_frame

@@ -13,7 +13,7 @@ from featurestore import Entity, FeatureLookup, FeatureStore, FeatureView, Sourc
 from featurestore.errors import DefinitionError, FeatureStoreError, NotFound, RequestError, TypeMismatch
 from featurestore.joins import join
 from featurestore.online.keys import encode_key
-from featurestore.pipelines.lookup_json import Answer, LookupWriter
+from featurestore.pipelines.online_lookup.lookup_json import Answer, LookupWriter
 from featurestore.values import times
 from tests import oracle
 from tests.pipelines.written.writing import moment

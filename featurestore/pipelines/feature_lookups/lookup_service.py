@@ -17,7 +17,7 @@ from featurestore.dsl.lookup import FeatureLookup, Lookup
 from featurestore.dsl.service import FeatureService
 from featurestore.errors import DefinitionError, RequestError, TypeMismatch, brief, near
 from featurestore.lakehouse import column_types, commits
-from featurestore.pipelines.lookups.selections import SelectedTable, select_tables
+from featurestore.pipelines.feature_lookups.selections import SelectedTable, select_tables
 from featurestore.pipelines.planning.apply import ATTEMPTS, execute_plan
 from featurestore.pipelines.planning.plan import Plan
 from featurestore.pipelines.planning.step import Step

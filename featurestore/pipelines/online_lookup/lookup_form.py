@@ -12,10 +12,10 @@ from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.errors import NotReady
 from featurestore.online.rows import VERSION_BYTES
 from featurestore.online.store import TableState
-from featurestore.pipelines.lookup import online_column_missing
-from featurestore.pipelines.lookup_derived import Columns, DerivedFeatures
-from featurestore.pipelines.lookup_times import TIME_BYTES, any_older
-from featurestore.pipelines.online_features import EXPIRED, NOT_FOUND, PRESENT, newest_edition
+from featurestore.pipelines.online_lookup.lookup import online_column_missing
+from featurestore.pipelines.online_lookup.lookup_derived import Columns, DerivedFeatures
+from featurestore.pipelines.online_lookup.lookup_times import TIME_BYTES, any_older
+from featurestore.pipelines.online_lookup.online_features import EXPIRED, NOT_FOUND, PRESENT, newest_edition
 from featurestore.records.defaults import default_values
 from featurestore.values import json_encoding, times
 

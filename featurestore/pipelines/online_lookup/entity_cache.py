@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 
-from featurestore.pipelines.lookup_form import Entity
+from featurestore.pipelines.online_lookup.lookup_form import Entity
 
 ENTRY_BYTES = 400
 """What an entity takes besides the bytes of its values, times and key: about six objects, and a slot of a dict."""

@@ -1,0 +1,1 @@
+"""Look up the newest features of entities in the online store."""
