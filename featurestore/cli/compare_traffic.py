@@ -26,7 +26,7 @@ SHOWN_CLASSES = 5
 @click.option("--timestamp", metavar="COLUMN", help="The column of the labels with their time: a prediction gets the next one of its keys.")
 @context.shared
 def compare_traffic(name: str, since: str | None, labels: str | None, label: str | None, timestamp: str | None) -> None:
-    """Compare what shares the traffic of a model.
+    """Compare the aliases that receive a model's traffic.
 
     Logged predictions are counted and summarized by alias, version, and whether they were a shadow's. With labels, each has
     metrics: AUC and log loss of probabilities, MAE and RMSE of numbers, accuracy of classes. Intervals are of 95 %.

@@ -48,7 +48,7 @@ def _show(comparison: "Comparison") -> None:
     say()
     reasons = list(dict.fromkeys(reason for change in features.common.values() for reason in change.because))
     print_table(
-        ["feature", "changed", "share", "PSI", "JS", "because"],
+        ["feature", "changed", "fraction", "PSI", "JS", "because"],
         [
             [
                 f"[bold]{escape(name)}[/]",
@@ -58,7 +58,7 @@ def _show(comparison: "Comparison") -> None:
             ]
             for name, change in features.common.items()
         ],
-        right=["changed", "share", "PSI", "JS"],
+        right=["changed", "fraction", "PSI", "JS"],
     )
     for number, reason in enumerate(reasons, 1):
         say(f"{number}  {escape(reason)}")

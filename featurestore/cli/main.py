@@ -43,7 +43,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "rollback": ("featurestore.cli.promotion", "Give an alias back to the version that had it before."),
         "archive": ("featurestore.cli.promotion", "Mark a version of a model as not to be promoted."),
         "traffic": ("featurestore.cli.traffic", "Split the requests to a model among its aliases."),
-        "compare-traffic": ("featurestore.cli.compare_traffic", "Compare what shares the traffic of a model."),
+        "compare-traffic": ("featurestore.cli.compare_traffic", "Compare the aliases that receive a model's traffic."),
         "replay": ("featurestore.cli.replay", "Compute a logged prediction again, and compare."),
         "audit": ("featurestore.cli.audit", "Verify the chain behind a model."),
     },

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.argument("name", metavar="MODEL")
 @click.argument("weights", nargs=-1, metavar="[ALIAS=PERCENT]...")
-@click.option("--shadow", multiple=True, metavar="ALIAS", help="Score this alias beside the others, without returning it; may be repeated.")
+@click.option("--shadow", multiple=True, metavar="ALIAS", help="An alias that is also scored, but never returned; repeatable.")
 @click.option("--remove", is_flag=True, help="Remove the split: the approved version answers again.")
 @click.option("--approver", metavar="NAME", help="Who decides this; it is recorded. Default: the user.")
 @click.option("--reason", metavar="TEXT", help="Why; it is recorded.")
@@ -57,7 +57,7 @@ def _parsed(weights: Sequence[str]) -> dict[str, float]:
         if not equals or not alias or number is None:
             raise RequestError(f"{brief(text)} is not an alias with a percentage, such as champion=90", field="weights")
         if alias in found:
-            raise RequestError(f"the alias {brief(alias)} is there twice", field="weights")
+            raise RequestError(f"the alias {brief(alias)} is given twice", field="weights")
         found[alias] = number
     return found
 

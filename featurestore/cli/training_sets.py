@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 @click.option(
     "--split",
     multiple=True,
-    metavar="PART=SHARE|TIME",
-    help="A part by its share, train=0.8, or its end, train=2026-03-01; test= for the rest; repeatable.",
+    metavar="PART=FRACTION|TIME",
+    help="A part by its fraction of the rows, train=0.8, or its end, train=2026-03-01; test= for the rest; repeatable.",
 )
 @click.option(
     "--by",
@@ -135,7 +135,7 @@ def _split(texts: tuple[str, ...]) -> dict[str, float | str | None] | None:
     for part in texts:
         name, equals, value = part.partition("=")
         if not name or not equals:
-            raise click.BadParameter(f"{part!r} is not PART=SHARE or PART=TIME, such as train=0.8", param_hint="--split")
+            raise click.BadParameter(f"{part!r} is not PART=FRACTION or PART=TIME, such as train=0.8", param_hint="--split")
         try:
             parts[name] = float(value)
         except ValueError:

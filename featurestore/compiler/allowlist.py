@@ -179,7 +179,7 @@ def _check_word(node: exp.Expr, name: str, part: exp.Expr, sql: str) -> None:
     if isinstance(part, exp.Var):
         if words is None or not isinstance(part.this, str) or part.this.lower() not in words:
             hint = near(str(part.this).lower(), words or ()) if words else "; write it as a text, a number or a time"
-            raise SqlProblem(f"{part.name!r} in {quote_sql(sql)} is not a word that may stand in {_node_text(node, sql)}{hint}")
+            raise SqlProblem(f"{part.name!r} in {quote_sql(sql)} is not allowed in {_node_text(node, sql)}{hint}")
     elif words is not None and name != "exclude" and not isinstance(node, exp.Ordered) and not _is_unit(part):
         raise SqlProblem(f"{_node_text(part, sql)} in {quote_sql(sql)} is not a unit of time; write one as it is, such as 'day'")
 

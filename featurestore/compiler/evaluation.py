@@ -55,4 +55,4 @@ def _within_range(sql: str, sql_type: str) -> str:
     if depth:
         flat = "flatten(" * (depth - 1) + sql + ")" * (depth - 1)
         minimum, maximum = f"list_min({flat})", f"list_max({flat})"
-    return f"CASE WHEN {minimum} < {bounds[0]} OR {maximum} > {bounds[1]} THEN error('a value that no table holds') ELSE {sql} END"
+    return f"CASE WHEN {minimum} < {bounds[0]} OR {maximum} > {bounds[1]} THEN error('a value that cannot be stored') ELSE {sql} END"

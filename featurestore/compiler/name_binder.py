@@ -63,7 +63,7 @@ class _Binder:
             outputs = self.query(node.this, ctes, around)
             self._modifiers(node, outputs, ctes, around)
             return outputs
-        raise SqlProblem(f"{type(node).__name__} may not stand where a SELECT belongs")
+        raise SqlProblem(f"{type(node).__name__} is not allowed in place of a SELECT")
 
     def _set_operation(self, node: exp.SetOperation, ctes: Ctes, around: Scope | None, anchor: Outputs | None = None) -> Outputs:
         left, complete = self.query(node.this, ctes, around) if anchor is None else anchor
@@ -176,7 +176,7 @@ class _Binder:
                 self._expression(part, scope, ctes)
             self._add(node, called, alias, Relation("", ("unnest", *(("ordinality",) if node.args.get("offset") else ())), False), scope)
         else:
-            raise SqlProblem(f"{type(node).__name__} may not stand in FROM; name an Iceberg table: namespace.name")
+            raise SqlProblem(f"{type(node).__name__} is not allowed in FROM; name an Iceberg table: namespace.name")
 
     def _table(self, node: exp.Table, ctes: Ctes) -> Relation:
         name = table_name(node)

@@ -48,8 +48,8 @@ class Evaluator:
     def evaluate(self, expressions: Sequence[str], columns: ColumnValues, rows: int | None = None) -> list[list[Any]]:
         """The values of each expression, one for each row, in order.
 
-        `columns` maps each column to its DuckDB type and its values, as many as there are rows, at least one. Expressions of no
-        column have a value for each of the `rows` all the same.
+        `columns` maps each column to its DuckDB type and its values, at least one. `rows` is the number of rows; by default, the
+        number of values of a column. Expressions that read no column have one value per row, too.
         Raises: RequestError when an expression fails on the values.
         """
         rows = rows if rows is not None else len(next(iter(columns.values()))[1]) if columns else 1

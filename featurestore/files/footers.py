@@ -57,7 +57,7 @@ def _footer(path: str) -> Footer:
         is_ours = type(error) is ValueError
         said = f": {error}" if is_ours else f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
         raise RequestError(
-            f"the file {path} cannot be read as Parquet{said or '; is it whole, and Parquet?'}",
+            f"the file {path} cannot be read as Parquet{said or '; check that it is a complete Parquet file'}",
             path=path,
             reason=None if said else str(error),
         ) from error
@@ -77,7 +77,7 @@ def _raw_footer(path: str) -> bytes:
             raise ValueError(f"it has {size:,} bytes and does not end as Parquet files do")
         length = int(struct.unpack("<I", end[-8:-4])[0]) + 8
         if length + 4 > size:
-            raise ValueError("its footer is longer than itself")
+            raise ValueError("its footer length exceeds the file size")
         if length > len(end):
             file.seek(size - length)
             end = file.read()

@@ -21,6 +21,7 @@ from featurestore.lakehouse.fence import commit_fenced, is_fence
 from featurestore.lakehouse.local_io import parse_location
 from featurestore.lakehouse.requirements import StagedUpdates, as_loaded
 from featurestore.lakehouse.table import Table
+from featurestore.lakehouse.writes import OPERATION
 from featurestore.masking import logger_of
 
 logger = logger_of(__name__)
@@ -31,8 +32,6 @@ PendingFiles = Callable[[Mapping[str, str]], Collection[str]]
 ExpiryNote = Callable[[Mapping[str, str], int], Mapping[str, str]]
 """Returns, from a table's properties and the number of snapshots that expire, the properties to set."""
 
-ACTION = "featurestore.action"
-"""The key in a snapshot's summary with what its writer did."""
 _REMOVABLE = (".parquet", ".orc", ".avro", ".metadata.json", ".metadata.json.gz", ".stats", ".puffin")
 
 
@@ -185,7 +184,7 @@ def _expirable(table: Table, limit: int, reader: int | None, untagged: Collectio
 
 def _action(table: Table, snapshot_id: int) -> str | None:
     """What the writer of a snapshot says that it did; None if it says nothing."""
-    return tables.summary(table, snapshot_id).get(ACTION)
+    return tables.summary(table, snapshot_id).get(OPERATION)
 
 
 def _milliseconds(when: datetime) -> int:

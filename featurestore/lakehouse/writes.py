@@ -23,6 +23,8 @@ from featurestore.lakehouse.data_files import DataFiles
 from featurestore.lakehouse.requirements import StagedUpdates, add_requirements, as_loaded
 from featurestore.lakehouse.table import Table
 
+OPERATION = "featurestore.action"
+"""The key in a snapshot's summary with what its writer did; materializations have none."""
 BATCH_ID = "featurestore.batch-id"
 """The key in a snapshot's summary with the id of rows that must be added only once."""
 

@@ -37,7 +37,7 @@ class AliasRecord:
         """Record a change and mark it as pending, in one commit. Raises: CommitConflict naming the change that came first."""
         rows = model_events.to_rows([event])
         mark = {_property(self._model, self._alias): json.dumps({"at": times.now(), "version": event.version, "approver": event.approver})}
-        summary = {"featurestore.action": "model"}
+        summary = {writes.OPERATION: "model"}
 
         def attempt() -> int | None:
             batches = pa.Table.from_pylist(rows, model_events.SCHEMA).to_reader()
@@ -48,7 +48,9 @@ class AliasRecord:
             _refuse_pending(self._table, self._model, self._alias)
             changes = self._changes()
             if len(changes) > len(self.events):
-                raise CommitConflict(f"{_describe(changes[0])} first; nothing was changed, look at it and try again", model=self._model)
+                raise CommitConflict(
+                    f"Nothing was changed: {_describe(changes[0])} first. Check the current state and retry.", model=self._model
+                )
 
         commits.retry(self._table.name, attempt, undone="nothing was changed", recover=recover)
 

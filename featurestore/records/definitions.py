@@ -218,7 +218,7 @@ def append_to_registry(runtime: Runtime, rows: Sequence[Applied], base: int | No
         for row in rows
     ]
     batches = pa.Table.from_pylist(records, SCHEMA).to_reader()
-    writes.append(table, batches, summary={"featurestore.action": action})
+    writes.append(table, batches, summary={writes.OPERATION: action})
 
 
 def _own_entries(row: Applied) -> dict[str, Any]:

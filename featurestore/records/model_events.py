@@ -85,7 +85,7 @@ def record_events(catalog: "Catalog", settings: Settings, events: Sequence[Event
     """
     rows = to_rows(events)
     table = open_table(catalog, settings)
-    writes.append_retrying(table, pa.Table.from_pylist(rows, SCHEMA).to_reader(), summary={"featurestore.action": "model"}, once=once)
+    writes.append_retrying(table, pa.Table.from_pylist(rows, SCHEMA).to_reader(), summary={writes.OPERATION: "model"}, once=once)
 
 
 def logged_to(catalog: "Catalog", settings: Settings) -> str | None:

@@ -72,13 +72,15 @@ class TrafficRecord:
 
         def attempt() -> int | None:
             batches = pa.Table.from_pylist([row], SCHEMA).to_reader()
-            return writes.append(self._table, batches, summary={"featurestore.action": "traffic"})
+            return writes.append(self._table, batches, summary={writes.OPERATION: "traffic"})
 
         def recover(conflict: CommitConflict) -> None:
             self._table = commits.reload(self._table)
             changes = self._of_model()
             if len(changes) > len(self.changes):
-                raise CommitConflict(f"{_described(changes[0])} first; nothing was changed, look at it and try again", model=self._model)
+                raise CommitConflict(
+                    f"Nothing was changed: {_described(changes[0])} first. Check the current state and retry.", model=self._model
+                )
 
         commits.retry(self._table.name, attempt, undone="nothing was changed", recover=recover)
         self.changes = [change, *self.changes]

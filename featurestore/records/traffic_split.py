@@ -31,7 +31,7 @@ MOST_ALIASES = 8
 class TrafficSplit:
     """A split of the requests to a model that name neither version nor alias.
 
-    `places` are the aliases that answer, by name, with how many of the PLACES each has; `shadow` those that are scored beside. `keys` are
+    `places` are the aliases that answer, by name, with how many of the PLACES each has; `shadow` those that are also scored. `keys` are
     the key columns that are hashed, by name, with their DuckDB types. `versions` had the aliases when the split was set.
     """
 
@@ -91,7 +91,7 @@ def check_weights(weights: Any) -> dict[str, int]:
 
 
 def check_shadow(shadow: Any) -> tuple[str, ...]:
-    """The aliases that are scored beside, each once, by name. Raises: RequestError."""
+    """The aliases that are also scored, but never returned: each once, by name. Raises: RequestError."""
     names = [shadow] if isinstance(shadow, str) else shadow
     if not isinstance(names, Sequence | set | frozenset):
         raise RequestError(f"shadow={brief(shadow)} is neither an alias nor a list of aliases", field="shadow")

@@ -49,7 +49,7 @@ class Metrics:
 
         self._shadow = Counter(
             "featurestore_shadow_rows",
-            "Rows to be scored beside those that are answered, by what happened",
+            "Rows to be scored by shadows and never returned, by what happened",
             ("model", "outcome"),
             registry=self._registry,
         )
@@ -95,7 +95,7 @@ class Metrics:
             self._logged.labels(outcome).inc(rows)
 
     def count_shadow(self, model: str, outcome: str, rows: int) -> None:
-        """Count rows that were scored beside, failed, or were dropped. The model has a split, so that its name may be a label."""
+        """Count rows that shadows scored, failed to score, or dropped. The model has a split, so that its name may be a label."""
         self._shadow.labels(model, outcome).inc(rows)
 
     def text(self) -> bytes:

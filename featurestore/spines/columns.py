@@ -75,7 +75,7 @@ def storable(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """
     stored = _to_stored(_decode(column), name)
     if (unstorable := unstorable_values(stored)) is not None:
-        raise TypeMismatch(f"the spine's column '{name}' holds {unstorable}, which no table holds; leave it out, or cast it", field=name)
+        raise TypeMismatch(f"the spine's column '{name}' holds {unstorable}, which cannot be stored; leave it out, or cast it", field=name)
     return stored
 
 

@@ -59,7 +59,7 @@ class Governance(Connections):
     ) -> Traffic:
         """Split the requests to a registered model that name neither version nor alias: {"champion": 90, "challenger": 10} in percent.
 
-        Each record goes to one alias by a stable hash of its entity keys. Versions with an alias in `shadow` are scored beside the others,
+        Each record goes to one alias by a stable hash of its entity keys. Versions with an alias in `shadow` are also scored,
         and logged, but never returned. All servers follow within a second, without a restart. No weights remove the split. Who (default:
         the user), when and why is recorded in `registry.traffic`.
 

@@ -51,7 +51,7 @@ def feature_rows(
     if not isinstance(selection.view, FeatureView):
         raise RequestError(f"feature_rows takes a view, not {selection.view!r}; for a service there is training_rows")
     if at is None and known != "now":
-        raise RequestError(f"known={known!r} asks what is seen at a time, so it needs at=; without one every stored row comes")
+        raise RequestError(f"known={known!r} needs at=, the time at which rows are seen; without at=, all stored rows are returned")
     with memory_session() as session:
         tested = _materialize(session, FeatureService(selection.view.name, features=[selection]), rows, known, materialized_at, schema)
         ((use,), (log,)) = (tested.plan.uses, tested.logs.values())
@@ -103,7 +103,7 @@ def _materialize(
     if known == "then" and untold and run is None:
         raise RequestError(
             f"known='then' asks when rows became known, and source {untold[0]} has no created column that tells; in the store that is"
-            " the time of the materialization: say it with materialized_at="
+            " the time of the materialization: pass materialized_at="
         )
     return tested
 

@@ -80,7 +80,7 @@ def _unfit(columns: Mapping[str, Any], label: str, reason: str) -> TypeMismatch:
     large = next(((row, value) for row, value in numbers if isinstance(value, int) and beyond_64_bits(value)), None)
     if name is None or large is None:
         column = "of some name" if name is None else repr(name[:100])
-        return TypeMismatch(f"{label}'s column {column} mixes types, or holds a value that no column does", reason=reason)
+        return TypeMismatch(f"{label}'s column {column} mixes types, or holds a value that cannot be stored", reason=reason)
     row, number = large
     return TypeMismatch(f"row {row} of {label}, column {name[:100]!r}: {quote_value(number)} {too_wide('BIGINT')}", field=name[:100])
 

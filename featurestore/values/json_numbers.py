@@ -35,7 +35,7 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) < len(pairs):
         names = [name for name, _ in pairs]
         repeated = next(name for index, name in enumerate(names) if name in names[:index])[:100]
-        raise JsonProblem(f"the key {repeated!r} is there twice in one object", repeated)
+        raise JsonProblem(f"the key {repeated!r} is given twice in one object", repeated)
     return result
 
 

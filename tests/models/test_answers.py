@@ -72,7 +72,7 @@ def test_while_a_service_hangs_the_last_answer_is_used_and_no_new_question_waits
     assert patient.get("a") == "a 1"
     service.now = 8
     assert patient.peek("a") == "a 1"
-    with pytest.raises(NotReady, match="a question asked 2 s ago has no answer yet"):
+    with pytest.raises(NotReady, match="MLflow has not responded for 2 s"):
         patient.get("b")
     with pytest.raises(NotReady, match=r"no answer within 0\.01 s"):
         known.get("c")

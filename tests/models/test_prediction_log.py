@@ -5,6 +5,7 @@ import math
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -15,13 +16,14 @@ import pytest
 from pydantic import ValidationError
 
 from featurestore import FeatureStore, Settings, models
+from featurestore.errors import NotReady
 from featurestore.lakehouse import tables
 from featurestore.models import LoadedModels
 from featurestore.models.prediction_log import entry, flush
 from featurestore.models.prediction_log.entry import Entry
 from featurestore.models.prediction_log.flush import UNTIL
 from featurestore.models.prediction_log.log import DROPPED, SPOOLED, PredictionLog, flush_file, open_spool, spool_path
-from featurestore.models.prediction_log.spool import Spool
+from featurestore.models.prediction_log.spool import FORMAT, Spool
 from featurestore.models.predictions.inference import LoggedModel
 from tests.models.vendor import VENDOR_WARNINGS
 from tests.models.worlds import UNKNOWN, World
@@ -195,6 +197,31 @@ def test_a_damaged_file_is_moved_aside(tmp_path: Path, caplog: pytest.LogCapture
     assert [(one.table, one.rows) for one in made.backlog()] == [("t", 1)]
     assert "is damaged (file is not a database): it was moved to" in caplog.text
     assert len(list(path.parent.glob("spool.db.damaged-*"))) == 1
+
+
+def test_the_file_has_a_format(tmp_path: Path) -> None:
+    """A file of a newer release is refused and not changed; one from before the format was recorded is read."""
+    path = tmp_path / "predictions" / "spool.db"
+    spool = Spool(path, 1 << 20)
+    spool.put("t", 1, 1, b"x")
+    spool.close()
+    set_format(path, FORMAT + 1)
+    before = path.read_bytes()
+    with pytest.raises(NotReady, match="in format 2, of a newer release of featurestore; this one reads up to 1"):
+        Spool(path, 1 << 20)
+    assert path.read_bytes() == before
+    set_format(path, 0)
+    spool = Spool(path, 1 << 20)
+    assert [backlog.rows for backlog in spool.backlog()] == [1]
+    spool.close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (FORMAT,)
+
+
+def set_format(path: Path, number: int) -> None:
+    """Write another format into a spool."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {number}")
 
 
 def test_a_spool_that_cannot_be_opened_fails_no_prediction(

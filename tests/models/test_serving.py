@@ -61,10 +61,13 @@ def test_version_alias_or_the_approved_one(world: World, served: str) -> None:
 
 
 def test_without_an_approved_version_only_a_single_one_predicts(world: World) -> None:
+    mlflow.MlflowClient().create_registered_model("unapproved")
+    with pytest.raises(NotReady, match="model unapproved has no version: log one with registered_model_name='unapproved'"):
+        LoadedModels(world.store).get("unapproved")
     models.log_model(world.model, training_set=world.training_set, registered_model_name="unapproved")
     assert LoadedModels(world.store).get("unapproved").version == "1"
     mlflow.MlflowClient().copy_model_version("models:/unapproved/1", "unapproved")
-    with pytest.raises(NotReady, match=r"several versions, or none, and no alias 'champion'.*models.set_alias\('unapproved', 'champion'"):
+    with pytest.raises(NotReady, match=r"several versions, and none has the alias 'champion'.*models.set_alias\('unapproved', 'champion'"):
         LoadedModels(world.store).get("unapproved")
     settings = world.store.settings.model_copy(update={"default_alias": "live"})
     mlflow.MlflowClient().set_registered_model_alias("unapproved", "live", "2")

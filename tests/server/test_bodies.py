@@ -17,7 +17,7 @@ BODIES = [
 @pytest.mark.parametrize("body", BODIES)
 def test_a_repeated_key_is_refused(served: Served, body: bytes) -> None:
     error = error_of(served.http.post("/v1/services/churn/online", content=body, headers=JSON), 422, "RequestError")
-    assert "is there twice" in error["message"]
+    assert "is given twice" in error["message"]
 
 
 def test_a_repeated_key_is_refused_on_every_route(served: Served) -> None:
@@ -30,7 +30,7 @@ def test_a_repeated_key_is_refused_on_every_route(served: Served) -> None:
         ("/v1/point-in-time", b'{"service": "churn", "timestamp": "t", "spine": {"rows": [{"x": {"t": 1, "t": 2}}]}}'),
         ("/v1/models/any/invocations", b'{"dataframe_records": [{"a": 1, "a": 2}]}'),
     ):
-        assert "is there twice" in error_of(served.http.post(path, content=body, headers=JSON), 422, "RequestError")["message"], path
+        assert "is given twice" in error_of(served.http.post(path, content=body, headers=JSON), 422, "RequestError")["message"], path
 
 
 @pytest.mark.parametrize(

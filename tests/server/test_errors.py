@@ -39,6 +39,10 @@ def test_every_error_has_a_documented_status(kind: type[errors.FeatureStoreError
     assert status_of(error) in {400, 404, 409, 413, 422, 501, 503, 507}
 
 
+def test_what_is_not_implemented_yet_is_501() -> None:
+    assert status_of(errors.NotYet("later")) == 501
+
+
 def test_an_error_without_a_status_is_the_servers_fault() -> None:
     assert status_of(errors.FeatureStoreError("?")) == 500
     assert errors.FeatureStoreError not in STATUSES

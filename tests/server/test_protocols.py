@@ -91,7 +91,7 @@ def test_rows_without_names_may_have_all_features(modelled: Served) -> None:
         ({"instances": [RECORDS[0], [1, 2.0]]}, "instances[1] is a list, and instances[0] is an object"),
         ({"instances": [[1, 2.0], [1]]}, "instances[1] has 1 values, and instances[0] has 2"),
         ({"instances": [[1, 2.0], 3]}, "instances[1] is 3"),
-        ({"dataframe_split": {"columns": ["a", "a"], "data": []}}, "columns: 'a' is there twice"),
+        ({"dataframe_split": {"columns": ["a", "a"], "data": []}}, "columns: 'a' is given twice"),
         ({"dataframe_records": RECORDS, "rows": 1}, "rows: Extra inputs are not permitted"),
     ],
 )

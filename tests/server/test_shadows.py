@@ -1,4 +1,4 @@
-"""Shadows are scored beside the answers and logged; whatever they do, answers stay the same and nobody waits for them."""
+"""Shadows are also scored and logged; whatever they do, answers stay the same and nobody waits for them."""
 
 import threading
 import time

@@ -180,7 +180,7 @@ def test_what_cannot_be_asked_is_refused() -> None:
     rows = {"orders": ORDERS}
     with pytest.raises(RequestError, match=r"feature_rows takes a view.*training_rows"):
         feature_rows(FeatureService("s", features=[customer_orders]), rows)  # type: ignore[arg-type]
-    with pytest.raises(RequestError, match="known='then' asks what is seen at a time, so it needs at="):
+    with pytest.raises(RequestError, match="known='then' needs at="):
         feature_rows(customer_orders, rows, known="then")
     with pytest.raises(RequestError, match="at 'noon' is not a time"):
         feature_rows(customer_orders, rows, at="noon")

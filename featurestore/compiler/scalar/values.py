@@ -45,7 +45,7 @@ def column_reader(sql_type: SqlType) -> Conversion | None:
 
 
 def result_writer(sql_type: SqlType) -> Conversion | None:
-    """Converts results. Raises: EngineNeeded for one that no table holds, which is an error; None: not for this type."""
+    """Converts results. Raises: EngineNeeded for one that cannot be stored, which is an error; None: not for this type."""
     if sql_type.name == "DECIMAL":
         return lambda value: _WIDE.scaleb(Decimal(value), -sql_type.scale)
     if sql_type.name == "HUGEINT":

@@ -106,7 +106,7 @@ def _stale_views(stamp: Stamp, row: Mapping[str, Any], logged: Mapping[str, Any]
 def _without_views(
     store: FeatureStore, stamp: Stamp, columns: Mapping[str, Values], views: Sequence[ViewUse], sent: SentFeatures
 ) -> Mapping[str, Values]:
-    """The columns with NULL or the defaults for the features of these views, and the derived features of that."""
+    """The columns as if these views had no row: their features are NULL or the default, and derived features are computed from these."""
     hidden = {name: [_default(use, name)] for use in views for _, name in use.features}
     plain = {**columns, **{name: values for name, values in hidden.items() if name not in sent}}
     if not stamp.plan.derived:

@@ -70,7 +70,7 @@ class Answers(Generic[AnswerT]):
             return pending.result(self._wait if last is None else self._grace)
         except TimeoutError as error:
             if last is None:
-                raise NotReady(f"there was no answer within {self._wait:g} s, and there is none from before; try again later") from error
+                raise NotReady(f"no response within {self._wait:g} s, and nothing cached; try again later") from error
             return last.answer
         except NotReady:
             if last is None:
@@ -129,7 +129,7 @@ class Answers(Generic[AnswerT]):
         if self._failed is not None and self._clock() - self._failed[0] < self._seconds:
             return self._failed[1]
         if self._asking and self._clock() - self._asked_at > self._grace:
-            return NotReady(f"a question asked {self._clock() - self._asked_at:.0f} s ago has no answer yet; try again later")
+            return NotReady(f"MLflow has not responded for {self._clock() - self._asked_at:.0f} s; try again later")
         return None
 
     def _enqueue(self, name: str) -> "Future[AnswerT]":

@@ -83,7 +83,7 @@ def _append(table: Table, spool: Spool, waiting: Sequence[Waiting], done: int) -
 
     def attempt() -> int | None:
         properties = {UNTIL + spool.id: json.dumps({"number": until, "at": times.now()})}
-        summary = {maintenance.ACTION: ACTION, UNTIL + spool.id: str(until)}
+        summary = {writes.OPERATION: ACTION, UNTIL + spool.id: str(until)}
         return writes.append(table, rows.to_reader(), summary=summary, properties=properties)
 
     def recover(conflict: CommitConflict) -> None:
@@ -164,4 +164,4 @@ def _bound(table: Table, spool: Spool) -> None:
         if len(notes) > SPOOLS:
             tables.set_properties(table, {}, sorted(notes, key=lambda name: notes[name])[:-SPOOLS])
     except CommitConflict as error:
-        log.info("%s was not tidied up: %s", table.name, error)
+        log.info("old snapshots of %s were not expired: %s", table.name, error)

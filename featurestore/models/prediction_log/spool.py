@@ -19,6 +19,8 @@ log = logger_of(__name__)
 FOLDER, FILE = "predictions", "spool.db"
 WAIT_SECONDS = 0.5
 """How long a prediction waits for another process that writes to the file, before it is dropped."""
+FORMAT = 1
+"""The format of the file, in SQLite's `user_version`. Files of format 1 from before it was recorded have 0."""
 LARGE_WAL = 4 << 20
 """Bytes of SQLite's log of changes from which they are moved into the database; requests do not do it, since that waits for the disk."""
 REMOVED_AT_ONCE = 500
@@ -143,7 +145,7 @@ class Spool:
             self._connection.close()
 
     def _trim_log(self) -> None:
-        """Move the changes in SQLite's log into the database, if they are many; readers and writers go on meanwhile."""
+        """Move the changes in SQLite's log into the database, if they are many; readers and writers need not wait."""
         changes = None if self._path is None else self._path.with_name(f"{self._path.name}-wal")
         if changes is not None and changes.exists() and changes.stat().st_size >= LARGE_WAL:
             with self._lock:
@@ -192,10 +194,27 @@ class Spool:
         connection = sqlite3.connect(
             ":memory:" if self._path is None else self._path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
         )
+        try:
+            self._check_format(connection)
+            self._configure(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _check_format(self, connection: sqlite3.Connection) -> None:
+        """Raises: NotReady for a file of a newer release; nothing in it was changed."""
+        (format,) = connection.execute("PRAGMA user_version").fetchone()
+        if format > FORMAT:
+            raise NotReady(
+                f"{self._path} has predictions in format {format}, of a newer release of featurestore; this one reads up to {FORMAT}: start"
+                " a server of that release, which logs them, or move the file away"
+            )
+
+    def _configure(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._sync else 'NORMAL'}")
         connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
         (page,) = connection.execute("PRAGMA page_size").fetchone()
         connection.execute(f"PRAGMA max_page_count = {max(self._limit // page, 64)}").fetchall()
-        connection.executescript(_TABLES)
-        return connection
+        connection.executescript(f"{_TABLES}PRAGMA user_version = {FORMAT};")

@@ -22,26 +22,34 @@ MOST_NAMED = 100
 
 @dataclass(frozen=True)
 class RegisteredVersions:
-    """The aliases of a registered model with their versions, and its only version, None if it has several or none."""
+    """The aliases of a registered model with their versions, and its only version, None if it has several or none.
+
+    `empty`: it has no version at all.
+    """
 
     name: str
     aliases: Mapping[str, str]
     only: str | None
+    empty: bool = False
 
     def chosen(self, alias: str | None, default_alias: str) -> str:
         """The version with this alias; None: that with the default alias, or else the only one.
 
-        Raises: NotFound with the existing aliases; NotReady for a model of several versions of which none is approved.
+        Raises: NotFound with the existing aliases; NotReady for a model of no version, or of several of which none is approved.
         """
         if alias is not None:
             if alias not in self.aliases:
                 raise NotFound("alias", alias, self.aliases, f"model {self.name}")
             return self.aliases[alias]
         version = self.aliases.get(default_alias, self.only)
+        if version is None and self.empty:
+            raise NotReady(
+                f"model {self.name} has no version: log one with registered_model_name={self.name!r}", model=self.name, aliases=[]
+            )
         if version is None:
             raise NotReady(
-                f"model {self.name} has several versions, or none, and no alias '{default_alias}', which says which one predicts: request a"
-                f" version or an alias, or approve one with models.set_alias({self.name!r}, {default_alias!r}, VERSION)",
+                f"model {self.name} has several versions, and none has the alias '{default_alias}': request a version or an alias, or"
+                f" approve a version with models.set_alias({self.name!r}, {default_alias!r}, VERSION)",
                 model=self.name,
                 aliases=sorted(self.aliases),
             )
@@ -55,7 +63,7 @@ def registered_versions(name: str) -> RegisteredVersions:
         model = client.get_registered_model(name)
         versions = client.search_model_versions(name_filter(name), max_results=2)
     aliases = {alias: str(version) for alias, version in model.aliases.items()}
-    return RegisteredVersions(name, aliases, str(versions[0].version) if len(versions) == 1 else None)
+    return RegisteredVersions(name, aliases, str(versions[0].version) if len(versions) == 1 else None, not versions)
 
 
 def resolve_version(name: str, version: int | str | None = None, alias: str | None = None) -> str:

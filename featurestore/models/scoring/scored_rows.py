@@ -23,7 +23,7 @@ from featurestore.records.runtime import Runtime
 from featurestore.spines.columns import as_value
 from featurestore.values import times
 
-SUMMARY = {"featurestore.action": "score"}
+SUMMARY = {writes.OPERATION: "score"}
 """The summary of the snapshots of predictions."""
 
 

@@ -1,4 +1,4 @@
-"""Which version answers for an alias: the one before, until the one that MLflow names now is loaded in the background."""
+"""Which version answers for an alias. When the alias moves, the new version is loaded in the background; the old one answers until then."""
 
 import threading
 import time
@@ -98,7 +98,7 @@ class AliasSwap:
         error: str | None = None
         try:
             self._load(name, version)
-        except Exception as raised:  # a model may raise anything; the version before goes on
+        except Exception as raised:  # a model may raise anything; the version before keeps serving
             log.exception("version %s of model %s cannot be loaded, and the version before goes on", version, name)
             error = type(raised).__name__
         except SystemExit as raised:

@@ -26,7 +26,7 @@ log = logger_of(__name__)
 ASK_SECONDS = 0.8
 """How often MLflow is asked. With the time until others have read the answer, a change is noticed within a second."""
 SHARE = 10
-"""A look that takes long is repeated after so many times as long: a registry of many models is not read all the time."""
+"""The pause after a read of MLflow is at least this many times as long as the read, so that a slow registry is not read all the time."""
 TICK_SECONDS = 0.1
 """How often a process looks at the file of the answers, and the one that asks at the table of promotions."""
 FOLDER, FILE, LOCK = "models", "aliases.json", "aliases.lock"

@@ -49,7 +49,7 @@ class Arms:
         return found
 
     def shadows(self, split: TrafficSplit) -> list[ArmModel]:
-        """The models that are scored beside, loaded if they are not in memory; those whose alias was removed are left out.
+        """The models that are also scored, but never returned, loaded if they are not in memory. Those without an alias are left out.
 
         Raises: as `LoadedModels.get`.
         """
@@ -61,7 +61,7 @@ class Arms:
         if substitute is None:
             raise NotReady(
                 f"the traffic of model {split.model} goes to {' and '.join(split.answering)}, and MLflow has no such alias any more: give"
-                f" versions that alias, or split the traffic anew with featurestore traffic {split.model}",
+                f" versions that alias, or set a new split with featurestore traffic {split.model}",
                 model=split.model,
             )
         for alias in gone:

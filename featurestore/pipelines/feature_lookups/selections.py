@@ -108,7 +108,7 @@ def _default(value: Any, sql_type: str, where: str) -> Any:
         raise TypeMismatch(f"{where} is {sql_type}, which can have no default", field=where)
     coerced = coerce(value, sql_type, where)
     if coerced is None:
-        raise TypeMismatch(f"{where}: None is what a default stands for; give a value", field=where)
+        raise TypeMismatch(f"{where}: a default cannot be None; give a value", field=where)
     return orjson.loads(json_encoding.dumps(coerced))
 
 

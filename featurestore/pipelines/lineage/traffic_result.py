@@ -11,7 +11,7 @@ from featurestore.values.result import Result
 class TrafficPeriod(Result):
     """A split, from `since` to `until` (None: it is in force). Without `weights`, the requests were not split.
 
-    `weights` are the percentages of the aliases that answer, `shadow` the aliases that were scored beside them, and `versions` what was
+    `weights` are the percentages of the aliases that answer, `shadow` the aliases that were also scored, and `versions` what was
     behind each when the split was set. `approver` and `reason` say who set it and why; None: that was not said.
     """
 

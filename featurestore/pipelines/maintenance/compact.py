@@ -16,9 +16,11 @@ from featurestore.lakehouse import compaction, tables
 from featurestore.lakehouse.compaction import FileGroup, Rewrite
 from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.table import Table
+from featurestore.lakehouse.writes import OPERATION
 from featurestore.pipelines.materialization.checkpoint import load_checkpoint
 from featurestore.records import feature_table, stored_definition
 from featurestore.records.feature_table import DEFINITION, DROPPED_BEFORE
+from featurestore.records.operations import DROP_SUPERSEDED
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
 
@@ -155,7 +157,7 @@ def _summary_and_properties(
     """
     if load_checkpoint(table) is not None:
         raise CommitConflict("a backfill has started and needs the table unchanged")
-    action = {"featurestore.action": "fold" if dropped else "compact"}
+    action = {OPERATION: DROP_SUPERSEDED if dropped else "compact"}
     if not layout.keys:
         return action, {}
     state = feature_table.state_of(table.properties)

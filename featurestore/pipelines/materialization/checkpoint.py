@@ -5,9 +5,10 @@ No snapshot refers to these files, so no reader sees them. The commit that appen
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from featurestore.errors import Conflict
 from featurestore.lakehouse.table import Table
 
 CHECKPOINT = "featurestore.unfinished"
@@ -42,12 +43,21 @@ class Checkpoint:
 
 
 def load_checkpoint(table: Table) -> Checkpoint | None:
-    """The checkpoint of a backfill that was interrupted or is running; None if the table has none."""
+    """The checkpoint of a backfill that was interrupted or is running; None if the table has none.
+
+    Raises: Conflict for one of a newer release.
+    """
     text = table.properties.get(CHECKPOINT)
     if not text:
         return None
-    fields = json.loads(text)
-    return Checkpoint(**{**fields, "done": tuple(fields["done"]), "files": tuple(fields["files"])})
+    values = json.loads(text)
+    if unknown := sorted(values.keys() - {known.name for known in fields(Checkpoint)}):
+        raise Conflict(
+            f"{table.name} has the checkpoint of a backfill by a newer release of featurestore ({', '.join(unknown)}): finish it with that"
+            f" release, or remove the table's property {CHECKPOINT} to start it again",
+            table=table.name,
+        )
+    return Checkpoint(**{**values, "done": tuple(values["done"]), "files": tuple(values["files"])})
 
 
 def checkpoint_files(properties: Mapping[str, str]) -> frozenset[str]:

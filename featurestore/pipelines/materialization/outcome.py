@@ -134,7 +134,7 @@ def _name_view(view: str, error: FeatureStoreError) -> FeatureStoreError:
 
 
 def _unexpected_error(view: str, error: Exception) -> FeatureStoreError:
-    unexpected = FeatureStoreError(f"view {view}: it failed in a way that is not foreseen ({type(error).__name__}: {error})")
+    unexpected = FeatureStoreError(f"view {view}: unexpected error ({type(error).__name__}: {error})")
     unexpected.__cause__ = error
     return unexpected
 

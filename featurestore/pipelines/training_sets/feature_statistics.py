@@ -90,7 +90,7 @@ def store_statistics(runtime: Runtime, manifest: Mapping[str, Any], measured: Ma
     ]
     if rows:
         table = tables.create_if_absent(runtime.catalog, statistics_table(runtime), SCHEMA)
-        writes.append_retrying(table, pa.Table.from_pylist(rows, SCHEMA).to_reader(), summary={"featurestore.action": "measure"})
+        writes.append_retrying(table, pa.Table.from_pylist(rows, SCHEMA).to_reader(), summary={writes.OPERATION: "measure"})
     return rows
 
 

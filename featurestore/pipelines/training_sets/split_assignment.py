@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from featurestore.compiler.compared_rows import key_hashes
 from featurestore.engine.session import Session
-from featurestore.pipelines.training_sets.splits import Split, cumulative_shares
+from featurestore.pipelines.training_sets.splits import Split, cumulative_fractions
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
 from featurestore.values.int64 import row_numbers
@@ -32,7 +32,7 @@ class SplitAssigner:
         """
         names = pa.array([name for name, _ in self._split.parts], pa.string())
         if self._split.by:
-            limits = np.array([min(round(limit * 2**64), 2**64 - 1) for limit in cumulative_shares(self._split)[:-1]], np.uint64)
+            limits = np.array([min(round(limit * 2**64), 2**64 - 1) for limit in cumulative_fractions(self._split)[:-1]], np.uint64)
             parts = names.take(pa.array(np.searchsorted(limits, self._hashes(rows), side="right")))
         else:
             ends = [times.LAST + 1 if end is None else int(end) for _, end in self._split.parts]

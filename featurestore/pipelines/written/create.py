@@ -17,6 +17,7 @@ from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import Conflict, DefinitionError, RequestError, TypeMismatch, brief, near
 from featurestore.lakehouse import commits, evolution
+from featurestore.lakehouse.writes import OPERATION
 from featurestore.online.keys import KINDS
 from featurestore.online.value_types import kind_of
 from featurestore.pipelines.materialization.edition import publish_views
@@ -28,7 +29,6 @@ from featurestore.records import definitions, feature_table
 from featurestore.records.authors import AUTHOR, RUN_ID, author
 from featurestore.records.definitions import Applied, Registry
 from featurestore.records.feature_table import DEFINITION
-from featurestore.records.operations import OPERATION
 from featurestore.records.runtime import Runtime
 from featurestore.records.written_tables import WrittenTable, load_written_table
 from featurestore.spines.columns import plain_arrow_type

@@ -110,7 +110,7 @@ def _convert(column: Values, name: str, sql_type: str) -> pa.ChunkedArray:
     if converted is None:
         converted = _convert_by_value(column, name, target, sql_type)
     if (unstorable := unstorable_values(converted)) is not None:
-        raise TypeMismatch(f"column '{name}' of {FRAME} holds {unstorable}, which no table holds", field=name)
+        raise TypeMismatch(f"column '{name}' of {FRAME} holds {unstorable}, which cannot be stored", field=name)
     return converted
 
 
@@ -177,7 +177,7 @@ def _checked_times(column: pa.ChunkedArray, name: str, now: int) -> pa.ChunkedAr
         row = pc.index(late, True).as_py()
         raise RequestError(
             f"row {row} of {FRAME} has {times.text(column[row].cast(pa.int64()).as_py())} in '{name}', which is in the future: online, the"
-            " newest row is the current one. Write it when its time has come",
+            " newest row is the current one. Leave future rows out",
             row=row,
             field=name,
         )

@@ -25,7 +25,6 @@ from featurestore.pipelines.written.rows import GivenRows, read_rows
 from featurestore.records import definitions, feature_table
 from featurestore.records.authors import AUTHOR, RUN_ID, author
 from featurestore.records.feature_table import State
-from featurestore.records.operations import OPERATION
 from featurestore.records.runtime import Runtime
 from featurestore.records.written_tables import WrittenTable, load_written_table, written_version
 from featurestore.values import times
@@ -159,7 +158,7 @@ def _append(session: Session, written: WrittenTable, prepared: GivenRows, mode: 
         writer.write(all_rows(appended), files, rows // at.months, "created_timestamp", deletions=deletions > 0)
         newest = max(filter(None, (state.newest, (at.ends or (0, 0))[1])), default=None)
         properties = State(through=run, corrections=state.corrections + corrections, newest=newest, ran=run).to_properties()
-        about = {OPERATION: mode, RUN_ID: run_id, writes.BATCH_ID: run_id, AUTHOR: author(), ROWS: str(prepared.table.num_rows)}
+        about = {writes.OPERATION: mode, RUN_ID: run_id, writes.BATCH_ID: run_id, AUTHOR: author(), ROWS: str(prepared.table.num_rows)}
         writes.append_files(table, files, summary={**properties, **about}, properties=properties)
     return _Appended(written, session, rows, corrections, deletions)
 

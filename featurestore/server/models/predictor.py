@@ -125,7 +125,7 @@ class Predictor:
         wanted = (selected.name, selected.version, selected.alias)
         model = None if self._loaded is None else self._loaded.find_loaded(*wanted)
         if model is None:
-            # Not in the threads of predictions: MLflow may be slow, and models that are in memory go on predicting.
+            # Not in the threads of predictions: MLflow may be slow, and models that are in memory keep predicting.
             model = await self._loads.run(request, selected.name, lambda: self._loaded_models().get(*wanted))
         return model
 

@@ -20,10 +20,10 @@ class ApprovedBody(Body):
 
 
 class TrafficBody(Body):
-    """A split of the requests to a model: percentages of aliases, and aliases that are scored beside. No weights remove it."""
+    """A split of the requests to a model: percentages of aliases, and shadows, which are never returned. No weights remove it."""
 
     weights: Annotated[dict[Text, Percentage], Field(max_length=100, description="percentages of aliases; together 100")]
-    shadow: Annotated[list[Text], Field(max_length=100, description="aliases that are scored beside, logged and never returned")] = []
+    shadow: Annotated[list[Text], Field(max_length=100, description="aliases that are also scored and logged, but never returned")] = []
     approver: Text | None = Field(default=None, description="who decides this; recorded")
     reason: Text | None = None
 

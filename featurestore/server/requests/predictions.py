@@ -30,7 +30,7 @@ class Split(Body):
                 raise ValueError(f"data[{number}] has {len(row)} values for {len(self.columns)} columns")
         repeated = next((name for number, name in enumerate(self.columns) if name in self.columns[:number]), None)
         if repeated is not None:
-            raise ValueError(f"columns: {repeated[:100]!r} is there twice")
+            raise ValueError(f"columns: {repeated[:100]!r} is given twice")
         return self
 
 
@@ -137,7 +137,7 @@ class InferenceBody(Body):
         first, seen = self.inputs[0], set[str]()
         for number, tensor in enumerate(self.inputs):
             if tensor.name in seen:
-                raise ValueError(f"inputs[{number}]: {tensor.name[:100]!r} is there twice")
+                raise ValueError(f"inputs[{number}]: {tensor.name[:100]!r} is given twice")
             seen.add(tensor.name)
             if tensor.shape[0] != first.shape[0]:
                 raise ValueError(f"inputs[{number}]: shape {tensor.shape} is of {tensor.shape[0]} rows, and inputs[0] of {first.shape[0]}")

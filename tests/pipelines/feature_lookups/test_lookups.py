@@ -122,7 +122,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], type[FeatureStoreError], str
     ({"lookback": "30"}, {}, RequestError, r"feature_lookups\[0\].lookback: "),
     ({"lookback": "0d"}, {}, RequestError, "must be longer than zero"),
     ({"default": {"x": "q"}}, {}, TypeMismatch, "default: 'x': 'q' is str, but the column is INTEGER"),
-    ({"default": {"x": None}}, {}, TypeMismatch, "None is what a default stands for"),
+    ({"default": {"x": None}}, {}, TypeMismatch, "a default cannot be None"),
     ({"default": 3}, {}, RequestError, "default=3 is not a dict of features"),
     ({"timestamp_lookup_key": "when"}, {}, RequestError, "the frame has no column 'when'"),
     ({}, {"exclude_columns": ["z"]}, RequestError, "exclude_columns: no column 'z'"),

@@ -181,6 +181,7 @@ def test_corrections_are_folded_only_when_asked_and_counted(store: FeatureStore)
     done = upkeep(store, drop_superseded_after=NOW)
     assert done["features.last_v1"]["dropped_rows"] == 2
     assert corrections(store, "last_v1") == (0, 0)
+    assert store.history("last")[0].operation == "drop superseded"
     assert training_rows(store, T + DAY) == values
     assert [(run.rows_appended, run.published) for run in store.materialize(start=T)] == [(0, 0)] * 2
     late(store, (9, T, 70.0))

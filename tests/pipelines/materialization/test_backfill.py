@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, agg
-from featurestore.errors import RequestError
+from featurestore.errors import Conflict, RequestError
+from featurestore.pipelines.materialization.checkpoint import CHECKPOINT
 from featurestore.pipelines.materialization.materialize import ViewProgress
 from tests.worlds import STAMP, load_source
 
@@ -143,6 +144,16 @@ def test_a_checkpoint_that_cannot_be_resumed_is_dropped(tmp_path: Path) -> None:
     other.materialize("last", end=END, progress=lambda progress: begun.append(progress.done) if progress.stage == "compute" else None)
     assert begun[0] == 0
     assert len(rows(other, "last")) == 24 * 80
+
+
+def test_a_checkpoint_of_a_newer_release_is_refused_and_kept(tmp_path: Path) -> None:
+    store = fresh(tmp_path, chunk_rows=200)
+    newer = json.dumps({"done": [], "files": [], "later": 1})
+    with store.catalog.load_table("features.last_v1").transaction() as change:
+        change.set_properties({CHECKPOINT: newer})
+    with pytest.raises(Conflict, match=r"last_v1 has the checkpoint of a backfill by a newer release of featurestore \(later\)"):
+        store.materialize("last", end=END)
+    assert store.catalog.load_table("features.last_v1").properties[CHECKPOINT] == newer
 
 
 @pytest.mark.slow

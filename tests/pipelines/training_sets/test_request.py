@@ -49,7 +49,7 @@ def test_a_grid_is_a_spine_with_a_column_of_its_own() -> None:
         ({"name": ""}, "'' is not a valid name"),
         ({"service": 7}, "service must be a name or a FeatureService"),
         ({"snapshots": {"orders_v1": "1"}}, "orders_v1 must be a snapshot id"),
-        ({"split": {"train": 0.5}}, "the shares add up to 0.5"),
+        ({"split": {"train": 0.5}}, "the fractions add up to 0.5"),
         ({"by": "customer"}, "by= needs split="),
     ],
 )
