@@ -74,7 +74,7 @@ def test_while_a_service_hangs_the_last_answer_is_used_and_no_new_question_waits
     assert patient.peek("a") == "a 1"
     with pytest.raises(NotReady, match="MLflow has not responded for 2 s"):
         patient.get("b")
-    with pytest.raises(NotReady, match=r"no answer within 0\.01 s"):
+    with pytest.raises(NotReady, match=r"no response within 0\.01 s"):
         known.get("c")
     service.open.set()
 

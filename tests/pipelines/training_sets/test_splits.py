@@ -99,7 +99,7 @@ def test_a_split_is_part_of_the_request_and_not_of_the_rows(store: FeatureStore)
     "split,by,message",
     [
         ({"train": 0.8, "test": 0.3}, None, "add up to 1.1"),
-        ({"train": 0, "test": 1}, None, "share of 'train' is 0"),
+        ({"train": 0, "test": 1}, None, "fraction of 'train' is 0"),
         ({}, None, "has no parts"),
         ({"a b": 1.0}, None, "'a b' is not a valid name"),
         ({"train": 0.8, "test": None}, None, "'train' is 0.8; give either the fraction"),
