@@ -11,7 +11,7 @@ from featurestore.engine.watch import Watch
 from featurestore.errors import FeatureStoreError, OutOfResources, RequestError
 from featurestore.masking import logger_of
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 DISK = "the disk that queries spill to is full; free some space or set spill_directory"
 
@@ -44,9 +44,9 @@ def _store_error(error: Exception, disk: str) -> FeatureStoreError:
             return OutOfResources(disk, resource="disk")
         return RequestError("a file cannot be read; check that it is complete and has the named format", reason=_first_line(error))
     if isinstance(error, duckdb.PermissionException) or text.startswith("Permission Error"):
-        log.debug("DuckDB refused access to files, settings or extensions", exc_info=error)
+        logger.debug("DuckDB refused access to files, settings or extensions", exc_info=error)
         return RequestError("the SQL uses files, settings or extensions, which a query may not", reason=_first_line(error))
-    log.debug("DuckDB refused a query", exc_info=error)
+    logger.debug("DuckDB refused a query", exc_info=error)
     return RequestError("the SQL fails on these data", reason=_first_line(error))
 
 

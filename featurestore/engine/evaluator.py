@@ -17,7 +17,7 @@ from featurestore.engine.duckdb_errors import translate_errors
 from featurestore.engine.session import ColumnValues
 from featurestore.engine.statements import READS, describe, one_statement
 from featurestore.engine.watch import current
-from featurestore.values.times import EPOCH
+from featurestore.values.epoch import EPOCH
 from featurestore.values.value_types import ZONED
 
 KNOWN_QUERIES = 1000

@@ -111,7 +111,7 @@ def _select(
     in_folders = {name.lower(): name for name in file.folders}
     selected: list[tuple[str, str]] = []
     for name, (data_type, same) in types.items():
-        target = widening.sql_type_of_arrow(widening.plain(data_type))
+        target = widening.sql_name(widening.plain(data_type))
         if name.lower() in in_file:
             column = in_file[name.lower()]
             selected.append((name, file_column(column, None if same else target, _nanoseconds(file.types[column]))))

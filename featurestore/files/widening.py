@@ -78,7 +78,7 @@ def common_type(data_types: list[pa.DataType]) -> pa.DataType | None:
     return reduce(lambda common, other: None if common is None else widen(common, other), map(plain, data_types[1:]), plain(data_types[0]))
 
 
-def sql_type_of_arrow(data_type: pa.DataType) -> str | None:
+def sql_name(data_type: pa.DataType) -> str | None:
     """The DuckDB name of a plain type; None if it has none."""
     is_ = pa.types
     if data_type in _SQL:
@@ -88,13 +88,13 @@ def sql_type_of_arrow(data_type: pa.DataType) -> str | None:
     if is_.is_decimal(data_type):
         return f"DECIMAL({data_type.precision},{data_type.scale})" if data_type.precision <= 38 else None
     if is_.is_list(data_type):
-        element = sql_type_of_arrow(data_type.value_type)
+        element = sql_name(data_type.value_type)
         return element and f"{element}[]"
     if is_.is_map(data_type):
-        sides = (sql_type_of_arrow(data_type.key_type), sql_type_of_arrow(data_type.item_type))
+        sides = (sql_name(data_type.key_type), sql_name(data_type.item_type))
         return None if None in sides else f"MAP({sides[0]}, {sides[1]})"
     if is_.is_struct(data_type):
-        fields = [(field.name, sql_type_of_arrow(field.type)) for field in data_type]
+        fields = [(field.name, sql_name(field.type)) for field in data_type]
         if any(inner is None for _, inner in fields):
             return None
         return f"STRUCT({', '.join(f'{quoted(name)} {inner}' for name, inner in fields)})"

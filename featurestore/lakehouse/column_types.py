@@ -8,7 +8,7 @@ from featurestore.errors import TypeMismatch
 from featurestore.lakehouse import type_mapping
 
 
-def sql_type_of_arrow(arrow_type: pa.DataType, column: str) -> str:
+def stored_sql_type(arrow_type: pa.DataType, column: str) -> str:
     """The DuckDB name of the narrowest Iceberg type that holds every value. Raises: TypeMismatch naming the column."""
     sql_type = type_mapping.sql_type_of_iceberg(type_mapping.iceberg_type(arrow_type, count(1), column))
     if sql_type is None:
@@ -17,5 +17,5 @@ def sql_type_of_arrow(arrow_type: pa.DataType, column: str) -> str:
 
 
 def sql_types_of_columns(schema: pa.Schema) -> dict[str, str]:
-    """The DuckDB type of each column of a table's Arrow schema. Raises: as `sql_type_of_arrow`."""
-    return {field.name: sql_type_of_arrow(field.type, field.name) for field in schema}
+    """The DuckDB type of each column of a table's Arrow schema. Raises: as `stored_sql_type`."""
+    return {field.name: stored_sql_type(field.type, field.name) for field in schema}

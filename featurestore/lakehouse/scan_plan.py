@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import reduce
 
 from pyiceberg import types as ice
@@ -15,8 +15,8 @@ from featurestore.errors import NotFound, NotYet
 from featurestore.lakehouse import delete_files, tables
 from featurestore.lakehouse.catalog_errors import to_store_error
 from featurestore.lakehouse.table import Table
+from featurestore.values.epoch import EPOCH
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FORMATS = (FileFormat.PARQUET, FileFormat.ORC)
 _DELETE_FORMATS = (*_FORMATS, FileFormat.PUFFIN)
 
@@ -90,7 +90,7 @@ def _time_filter(table: Table, schema: Schema, time: TimeRange) -> BooleanExpres
 def _literal(iceberg_type: ice.IcebergType, bound: int | None) -> str | None:
     if bound is None:
         return None
-    when = _EPOCH + timedelta(microseconds=bound)
+    when = EPOCH + timedelta(microseconds=bound)
     if isinstance(iceberg_type, ice.DateType):
         return when.date().isoformat()
     if isinstance(iceberg_type, ice.TimestamptzType):

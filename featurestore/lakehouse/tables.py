@@ -247,7 +247,7 @@ def add_missing_columns(table: Table, columns: Sequence[pa.Field]) -> None:
 
 def stored_type(arrow_type: pa.DataType) -> pa.DataType:
     """The Arrow type in which a table returns values of an Arrow type. Raises: TypeMismatch for a type that Iceberg does not have."""
-    return type_mapping.arrow_type(type_mapping.iceberg_type(arrow_type, count(1), "values"))
+    return type_mapping.arrow_of_iceberg(type_mapping.iceberg_type(arrow_type, count(1), "values"))
 
 
 def arrow_schema(table: Table, snapshot_id: int | None = None) -> pa.Schema:

@@ -46,7 +46,7 @@ def sql_type_of_iceberg(iceberg_type: ice.IcebergType) -> str | None:
     return _SQL.get(type(iceberg_type))
 
 
-def arrow_type(iceberg_type: ice.IcebergType, *, ids: bool = False) -> pa.DataType:
+def arrow_of_iceberg(iceberg_type: ice.IcebergType, *, ids: bool = False) -> pa.DataType:
     """The Arrow type of an Iceberg type; with `ids`, nested fields carry their field ids."""
     if isinstance(iceberg_type, ice.DecimalType):
         return pa.decimal128(iceberg_type.precision, iceberg_type.scale)
@@ -68,7 +68,7 @@ def arrow_type(iceberg_type: ice.IcebergType, *, ids: bool = False) -> pa.DataTy
 def arrow_field(field: ice.NestedField, *, ids: bool = False) -> pa.Field:
     """The Arrow field of an Iceberg field, always nullable; with `ids`, Parquet files written with it carry the field id."""
     metadata = {FIELD_ID: str(field.field_id).encode()} if ids else None
-    return pa.field(field.name, arrow_type(field.field_type, ids=ids), nullable=True, metadata=metadata)
+    return pa.field(field.name, arrow_of_iceberg(field.field_type, ids=ids), nullable=True, metadata=metadata)
 
 
 def arrow_schema(schema: Schema, *, ids: bool = False) -> pa.Schema:

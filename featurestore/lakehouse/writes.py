@@ -227,7 +227,7 @@ def _new_schema(table: Table, arrow: pa.Schema) -> Schema:
 
 def _shape(iceberg_type: IcebergType) -> pa.DataType:
     # Iceberg types with different nested ids are not equal; their Arrow types are.
-    return type_mapping.arrow_type(iceberg_type)
+    return type_mapping.arrow_of_iceberg(iceberg_type)
 
 
 def _replacement(table: Table, schema_id: int, files: DataFiles, summary: Mapping[str, str], tag: str) -> tuple[Transaction, int]:

@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from featurestore.online.value_types import EPOCH_DAY
 from featurestore.values import times
+from featurestore.values.epoch import EPOCH_DAY
 from featurestore.values.json_encoding import NAMES
 
 STEP_ROWS = 2048

@@ -20,8 +20,8 @@ from msgspec.msgpack import Ext
 
 from featurestore.errors import TypeMismatch
 from featurestore.online.msgpack_columns import MsgpackColumns, big_endian
-from featurestore.online.value_types import EPOCH_DAY, to_stored
-from featurestore.values.times import EPOCH
+from featurestore.online.value_types import to_stored
+from featurestore.values.epoch import EPOCH, EPOCH_DAY
 
 LIMIT = 500
 KINDS = frozenset({"bool", "int", "string", "binary", "date", "timestamp", "uuid", "decimal"})

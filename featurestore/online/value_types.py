@@ -6,9 +6,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore.errors import TypeMismatch
-from featurestore.values.times import EPOCH
+from featurestore.values.epoch import EPOCH, EPOCH_DAY
 
-EPOCH_DAY = date(1970, 1, 1).toordinal()
 _FIRST_MICROSECOND = (datetime.min.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
 _LAST_MICROSECOND = (datetime.max.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
 _BOUNDS = {

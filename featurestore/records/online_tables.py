@@ -1,18 +1,18 @@
 """Detect tables that the online store has lost: they were published, but are absent there, or have too few rows, or those of others."""
 
 import json
-import logging
 import threading
 from collections.abc import Collection, Iterable, Mapping
 
 from featurestore.errors import CommitConflict, NotReady
 from featurestore.lakehouse import commits, tables
 from featurestore.lakehouse.table import Table
+from featurestore.masking import logger_of
 from featurestore.online.store import Cursor
 from featurestore.records import feature_table
 from featurestore.records.runtime import Runtime
 
-log = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 STORES = "featurestore.online-stores"
 """The property of a feature table that lists the identities of the online stores that it was published to, the newest last."""
@@ -43,7 +43,7 @@ def note_published(runtime: Runtime, table: Table) -> None:
     try:
         commits.commit(table, lambda fresh: tables.properties_transaction(fresh, properties(fresh)))
     except (CommitConflict, NotReady) as error:
-        log.warning("%s is published, but that could not be recorded; the next publish does it: %s", table.name.rpartition(".")[2], error)
+        logger.warning("%s was published, but that was not recorded; the next publish records it: %s", table.name.rpartition(".")[2], error)
 
 
 def _stores(properties: Mapping[str, str]) -> list[str]:

@@ -54,7 +54,7 @@ from featurestore.server.workers.workers import Workers
 from featurestore.settings import Settings
 from featurestore.store import FeatureStore, confine
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 DESCRIPTION = """\
 A feature store on Apache Iceberg: point-in-time correct training sets, and the same features in online lookups.
@@ -179,7 +179,7 @@ def _lifespan(
         # Opens the catalog and the online store before the first request. What is down now may come up later.
         for component, error in (await run_in_threadpool(store.check)).items():
             if error is not None:
-                log.warning("%s: %s", component, error)
+                logger.warning("%s: %s", component, error)
         warm_up.start()
         online_watch.start()
         prediction_log.start()

@@ -31,7 +31,7 @@ from featurestore.server.error_body import LISTED, PRIVATE, TEXT, document, docu
 from featurestore.server.logs import printable
 from featurestore.values import json_encoding
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 STATUSES: Mapping[type[FeatureStoreError], int] = {
     DefinitionError: 422,
@@ -78,13 +78,13 @@ async def handle_error(request: Request, error: FeatureStoreError) -> Response:
     """The response to a FeatureStoreError. Errors that the server's operator has to fix are also logged."""
     status = status_of(error)
     if error.details.get("left"):
-        log.debug("the client of a request disconnected")
+        logger.debug("the client of a request disconnected")
     elif isinstance(error, Timeout):
-        log.warning("a request to %s was stopped: %s", printable(request.scope["path"]), error)
+        logger.warning("a request to %s was stopped: %s", printable(request.scope["path"]), error)
     elif status >= 500 or PRIVATE in error.details:
         # The message says which package to install; the traceback of the import adds nothing.
         cause = None if isinstance(error, MissingExtra) else error.__cause__
-        log.warning("%s %s: %s", request.method, printable(request.scope["path"]), error, exc_info=cause)
+        logger.warning("%s %s: %s", request.method, printable(request.scope["path"]), error, exc_info=cause)
     return response(status, document_of(error), retry_headers(error))
 
 

@@ -15,7 +15,7 @@ from featurestore.records.listings import ViewInfo
 from featurestore.store import FeatureStore
 from featurestore.values import times
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class LatestRead(Generic[T]):
         try:
             self._last = self._function()
         except FeatureStoreError as error:
-            log.warning("the %s cannot be read for the metrics: %s", self._what, error)
+            logger.warning("the %s cannot be read for the metrics: %s", self._what, error)
             self._last = None
 
 

@@ -17,7 +17,7 @@ from featurestore.server.jobs import memory
 from featurestore.server.logs import printable
 from featurestore.values.humanize import format_size
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 
 class ErrorMiddleware:
@@ -41,16 +41,16 @@ class ErrorMiddleware:
             await self._app(scope, receive, send_and_note)
         except ClientDisconnect:
             # The client does not want the response any more; that is not an error of the server.
-            log.debug("the client of %s %s disconnected", scope["method"], printable(scope["path"]))
+            logger.debug("the client of %s %s disconnected", scope["method"], printable(scope["path"]))
         except asyncio.CancelledError:
-            log.warning("%s %s had not finished when the server stopped", scope["method"], printable(scope["path"]))
+            logger.warning("%s %s had not finished when the server stopped", scope["method"], printable(scope["path"]))
             if started:
                 raise
             message = "the server stopped before this request finished; send it again when the server has restarted"
             await response(503, document("NotReady", message))(scope, receive, send)
         except Exception as failed:
             request_id = request_ids.request_id_of(scope)
-            log.exception("request %s: %s %s failed", request_id, scope["method"], printable(scope["path"]))
+            logger.exception("request %s: %s %s failed", request_id, scope["method"], printable(scope["path"]))
             if started:
                 # Part of the response was sent: only a broken connection tells the client that the rest is missing.
                 raise

@@ -28,7 +28,7 @@ from featurestore.server.metrics import SHARED_FOLDER
 from featurestore.settings import MIN_TOKEN_LENGTH, Settings
 from featurestore.store import FeatureStore
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 BACKLOG = 2048
 GRACE_SECONDS = 10
@@ -61,9 +61,9 @@ def run_server(settings: Settings, announce: Callable[[str], None]) -> None:
     )
     with listener:
         if settings.token is None and not _is_loopback(settings.host):
-            log.warning("anyone who can reach %s can read and change everything, as allow_anonymous says", settings.host)
+            logger.warning("anyone who can reach %s can read and change everything, as allow_anonymous says", settings.host)
         if settings.token is not None and len(settings.token.reveal()) < MIN_TOKEN_LENGTH:
-            log.warning(
+            logger.warning(
                 "the token has less than %d characters and is easy to guess; `openssl rand -hex 32` makes a good one", MIN_TOKEN_LENGTH
             )
         announce(url_of(settings.host, listener))

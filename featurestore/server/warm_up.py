@@ -11,7 +11,7 @@ from featurestore.masking import logger_of
 from featurestore.server.metrics import SHARED_FOLDER
 from featurestore.store import FeatureStore
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 SECONDS = 60.0
 """When a process is ready although something is not loaded yet, which its first request then waits for: MLflow may not respond for long."""
@@ -69,7 +69,7 @@ class WarmUp:
         try:
             names = [service.name for service in self._store.services()]
         except FeatureStoreError as error:
-            log.warning("services are not loaded ahead of their first requests: %s", error)
+            logger.warning("services are not loaded ahead of their first requests: %s", error)
             return
         for name in names:
             if self._stopped.is_set():
@@ -77,4 +77,4 @@ class WarmUp:
             try:
                 self._store.backend.services.current(name)
             except FeatureStoreError as error:
-                log.warning("service %s is not loaded ahead of its first request: %s", name, error)
+                logger.warning("service %s is not loaded ahead of its first request: %s", name, error)

@@ -7,7 +7,7 @@ from typing import Any
 from featurestore.errors import FeatureStoreError
 from featurestore.masking import logger_of
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 
 class Watcher:
@@ -34,5 +34,5 @@ class Watcher:
                 self._failing = False
             except FeatureStoreError as error:
                 if not self._failing:
-                    log.warning("the %s cannot be watched: %s", self._what, error)
+                    logger.warning("the %s cannot be watched: %s", self._what, error)
                 self._failing = True

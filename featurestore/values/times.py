@@ -6,10 +6,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from featurestore.errors import RequestError
+from featurestore.values.epoch import EPOCH, NAIVE_EPOCH
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Formatting a time without a zone is three times faster, and an online response formats hundreds.
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
 FIRST = -62_135_596_800_000_000
 """The year 1."""
 LAST = 253_402_300_799_999_999
@@ -41,7 +39,8 @@ def bound(microseconds: int) -> int | None:
 
 def text(microseconds: int | None) -> str | None:
     """RFC 3339 with microseconds and Z; None stays None."""
-    return None if microseconds is None else f"{(_EPOCH + timedelta(microseconds=microseconds)).isoformat(timespec='microseconds')}Z"
+    # Formatting a time without a zone is three times faster, and an online response formats hundreds.
+    return None if microseconds is None else f"{(NAIVE_EPOCH + timedelta(microseconds=microseconds)).isoformat(timespec='microseconds')}Z"
 
 
 def texts(microseconds: Iterable[int | None]) -> dict[int | None, str | None]:

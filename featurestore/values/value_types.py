@@ -82,6 +82,12 @@ def decimal_digits(sql_type: str) -> tuple[int, int] | None:
     return None if match is None else (int(match[1]), int(match[2]))
 
 
+def integer_range(sql_type: str) -> tuple[int, int]:
+    """The least and the greatest number of an integer type."""
+    bits = 8 * (TYPES[sql_type].width or 0)
+    return (0, (1 << bits) - 1) if sql_type.startswith("U") else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+
+
 def integer_limit(sql_type: str) -> int:
     """The first number beyond a signed integer type: 2147483648 for INTEGER."""
     return 1 << (8 * (TYPES[sql_type].width or 0) - 1)

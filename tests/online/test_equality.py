@@ -14,7 +14,7 @@ import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, agg
 from featurestore.pipelines.online_lookup.lookup import lookup
-from featurestore.values.times import EPOCH
+from featurestore.values.epoch import EPOCH
 from tests.worlds import STAMP, load_source
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from featurestore.values import value_types
+
 Row: TypeAlias = tuple[Any, ...]
 Compiled: TypeAlias = Callable[[Row], Any]
 """Computes the value of a bound expression for one row. Raises: EngineNeeded."""
@@ -60,24 +62,14 @@ BLOB = SqlType("BLOB")
 UUID = SqlType("UUID")
 DATE = SqlType("DATE")
 TIMESTAMP = SqlType("TIMESTAMP")
-ZONED = SqlType("TIMESTAMP WITH TIME ZONE")
+ZONED = SqlType(value_types.ZONED)
 INTERVAL = SqlType("INTERVAL")
 BIGINT = SqlType("BIGINT")
 
 TIMESTAMPS = frozenset({TIMESTAMP, ZONED})
-FLOATING = frozenset({FLOAT, DOUBLE})
+FLOATING = frozenset(map(SqlType, value_types.FLOATING))
 INTEGER_RANGES: Mapping[str, tuple[int, int]] = MappingProxyType(
-    {
-        "TINYINT": (-(2**7), 2**7 - 1),
-        "SMALLINT": (-(2**15), 2**15 - 1),
-        "INTEGER": (-(2**31), 2**31 - 1),
-        "BIGINT": (-(2**63), 2**63 - 1),
-        "HUGEINT": (-(2**127), 2**127 - 1),
-        "UTINYINT": (0, 2**8 - 1),
-        "USMALLINT": (0, 2**16 - 1),
-        "UINTEGER": (0, 2**32 - 1),
-        "UBIGINT": (0, 2**64 - 1),
-    }
+    {name: value_types.integer_range(name) for name in value_types.INTEGERS if name != "UHUGEINT"}
 )
 
 

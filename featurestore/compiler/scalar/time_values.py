@@ -6,9 +6,9 @@ from datetime import date
 from typing import Any
 
 from featurestore.compiler.scalar.nodes import DATE, TIMESTAMPS, EngineNeeded, SqlType
+from featurestore.values.epoch import EPOCH_DAY
 
 SECOND, MINUTE, HOUR, DAY = 1_000_000, 60_000_000, 3_600_000_000, 86_400_000_000
-EPOCH_DAY = date(1970, 1, 1).toordinal()
 FIRST_DAY, LAST_DAY = date.min.toordinal() - EPOCH_DAY, date.max.toordinal() - EPOCH_DAY
 _DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 _TIMESTAMP = re.compile(

@@ -24,10 +24,9 @@ from featurestore.compiler.scalar.nodes import (
     whole_range,
 )
 from featurestore.compiler.scalar.time_values import calendar_date, checked_timestamp, day_of
+from featurestore.values.epoch import EPOCH, NAIVE_EPOCH
 
 Conversion = Callable[[Any], Any]
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - DuckDB's TIMESTAMP has no zone
 _MICROSECOND = timedelta(microseconds=1)
 _WIDE = Context(prec=100)
 _MOST_HUGEINT = 10**38
@@ -105,7 +104,7 @@ def _read_date(value: Any) -> int:
 
 def _read_zoned(value: Any) -> int:
     if type(value) is datetime and value.tzinfo is UTC:
-        return (value - _EPOCH) // _MICROSECOND
+        return (value - EPOCH) // _MICROSECOND
     raise EngineNeeded
 
 
@@ -145,8 +144,8 @@ _WRITERS: Mapping[SqlType, Conversion] = MappingProxyType(
     {
         **dict.fromkeys((BOOLEAN, DOUBLE, FLOAT, VARCHAR, BLOB), _as_is),
         DATE: calendar_date,
-        TIMESTAMP: lambda micros: _NAIVE_EPOCH + timedelta(microseconds=checked_timestamp(micros)),
-        ZONED: lambda micros: _EPOCH + timedelta(microseconds=checked_timestamp(micros)),
+        TIMESTAMP: lambda micros: NAIVE_EPOCH + timedelta(microseconds=checked_timestamp(micros)),
+        ZONED: lambda micros: EPOCH + timedelta(microseconds=checked_timestamp(micros)),
         UUID: lambda value: uuid.UUID(int=value),
     }
 )

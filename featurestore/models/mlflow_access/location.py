@@ -10,7 +10,7 @@ from featurestore.masking import logger_of
 from featurestore.redaction import without_secrets
 from featurestore.settings import Settings
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 DATABASE = "featurestore-mlflow.db"
 """MLflow's default database, in the home folder."""
@@ -50,7 +50,7 @@ def record_uri(settings: Settings, uri: str) -> None:
     if uri == default_uri(settings):
         return
     if without_secrets(uri) != uri:
-        log.warning(
+        logger.warning(
             "models of this store are logged to %s, which is not recorded because it contains a password; %s", without_secrets(uri), _HINT
         )
         return

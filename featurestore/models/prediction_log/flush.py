@@ -21,7 +21,7 @@ from featurestore.models.predictions.inference import LoggedModel, PredictionRow
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 UNTIL = "featurestore.logged-until."
 """The prefix of table properties with the number of the newest request of a spool that is in the table; the spool's id follows."""
@@ -127,7 +127,7 @@ def _parts(model: LoggedModel, pins: str, group: Sequence[tuple[int, Entry]]) ->
         return [(_numbers(group), entries.to_rows(model, pins, [entry for _, entry in group]))]
     except _UNSTORABLE as error:
         if len(group) == 1:
-            log.error("the prediction %s of model %s cannot be logged: %s", group[0][1].request_id, model.name, error)
+            logger.error("the prediction %s of model %s cannot be logged: %s", group[0][1].request_id, model.name, error)
             return []
     return list(chain.from_iterable(_parts(model, pins, [one]) for one in group))
 
@@ -164,4 +164,4 @@ def _bound(table: Table, spool: Spool) -> None:
         if len(notes) > SPOOLS:
             tables.set_properties(table, {}, sorted(notes, key=lambda name: notes[name])[:-SPOOLS])
     except CommitConflict as error:
-        log.info("old snapshots of %s were not expired: %s", table.name, error)
+        logger.info("old snapshots of %s were not expired: %s", table.name, error)

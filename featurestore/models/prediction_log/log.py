@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from featurestore.models.predictions.features import FeatureRows
     from featurestore.models.serving.loaded_model import Finished, LoadedModel
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 LOOK_SECONDS = 1.0
 """How often the thread looks whether snapshots are to be kept, or predictions to be flushed."""
@@ -200,7 +200,7 @@ class PredictionLog:
     def _warn(self, text: str, error: Exception) -> None:
         """Log an error once for as long as it lasts."""
         if not self._failing:
-            log.error(text, error)
+            logger.error(text, error)
         self._failing = True
 
 

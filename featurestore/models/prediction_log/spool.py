@@ -14,7 +14,7 @@ from featurestore.errors import NotReady
 from featurestore.masking import logger_of
 from featurestore.values import times
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 FOLDER, FILE = "predictions", "spool.db"
 WAIT_SECONDS = 0.5
@@ -186,7 +186,7 @@ class Spool:
                 raise NotReady(f"the predictions that wait to be logged cannot be stored: {error}") from error
             aside = self._path.with_name(f"{FILE}.damaged-{times.now()}")
             self._path.rename(aside)
-            log.error("%s is damaged (%s): it was moved to %s, and the predictions in it are not logged", self._path, error, aside)
+            logger.error("%s is damaged (%s): it was moved to %s, and the predictions in it are not logged", self._path, error, aside)
             private.make_file(self._path)
             return self._connect()
 

@@ -19,7 +19,7 @@ from featurestore.records.runtime import Runtime
 if TYPE_CHECKING:
     from featurestore.models.stamps.stamp import Stamp
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 MOMENT = pa.timestamp("us", tz="UTC")
 SCHEMA = pa.schema(
@@ -120,7 +120,7 @@ def keep_snapshots(runtime: Runtime, snapshots: Mapping[str, int | None]) -> Non
         try:
             tags.set_tag(tables.load(runtime.catalog, runtime.features_table(name)), f"{INFERENCE_TAG}{snapshot}", snapshot)
         except NotFound as error:
-            log.warning("predictions name a snapshot that has expired, and cannot be replayed: %s", error)
+            logger.warning("predictions name a snapshot that has expired, and cannot be replayed: %s", error)
 
 
 def snapshots_text(snapshots: Mapping[str, int | None]) -> str:

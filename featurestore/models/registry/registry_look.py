@@ -22,7 +22,7 @@ from featurestore.records.recorded_models import RecordedModel, models_after
 from featurestore.records.runtime import Runtime
 from featurestore.redaction import without_secrets
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 REQUEST_SECONDS = 1.0
 """How long a request of a server waits for a look."""
@@ -57,7 +57,7 @@ class RegistryLook:
             else:
                 self._look(uri)
         except FeatureStoreError as error:
-            log.warning("models are listed as they were when MLflow last responded: %s", error)
+            logger.warning("models are listed as they were when MLflow last responded: %s", error)
 
     def _look(self, uri: str) -> None:
         with self._lock, limited(), asking("model", "registry", uri):
@@ -119,7 +119,7 @@ class RegistryLook:
         runs = list(dict.fromkeys(model.run_id for model in reversed(recorded) if model.run_id))[:RUNS_TRIED]
         if len(gone) == len(recorded) and not registry.has_run(runs):
             place = without_secrets(registry.uri)
-            log.warning(
+            logger.warning(
                 "MLflow at %s knows no model of this store and no run of them; it is another MLflow, see featurestore doctor", place
             )
             return

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from featurestore.masking import logger_of
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 RETRY_SECONDS = 30.0
 """How long after a failure a version is loaded again: MLflow may have been down."""
@@ -99,7 +99,7 @@ class AliasSwap:
         try:
             self._load(name, version)
         except Exception as raised:  # a model may raise anything; the version before keeps serving
-            log.exception("version %s of model %s cannot be loaded, and the version before goes on", version, name)
+            logger.exception("version %s of model %s cannot be loaded, and the version before goes on", version, name)
             error = type(raised).__name__
         except SystemExit as raised:
             error = type(raised).__name__

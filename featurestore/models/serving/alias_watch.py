@@ -21,7 +21,7 @@ from featurestore.models.serving.loaded_models import LoadedModels
 from featurestore.records import model_events
 from featurestore.store import FeatureStore
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 ASK_SECONDS = 0.8
 """How often MLflow is asked. With the time until others have read the answer, a change is noticed within a second."""
@@ -69,7 +69,7 @@ class AliasWatch:
                 self._read()
             except (FeatureStoreError, OSError, msgspec.MsgspecError) as error:
                 if not self._failing:
-                    log.warning("aliases that are moved are not noticed: %s", error)
+                    logger.warning("aliases that are moved are not noticed: %s", error)
                 self._failing = True
         if self._held is not None:
             self._held.close()

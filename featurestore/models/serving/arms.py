@@ -9,7 +9,7 @@ from featurestore.models.serving.loaded_model import LoadedModel
 from featurestore.models.serving.loaded_models import LoadedModels
 from featurestore.records.traffic_split import TrafficSplit
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 
 class ArmModel(NamedTuple):
@@ -67,5 +67,5 @@ class Arms:
         for alias in gone:
             if (split.model, alias) not in self._reported:
                 self._reported.add((split.model, alias))
-                log.warning("the alias %s of model %s was removed; its share of the traffic goes to %s", alias, split.model, substitute)
+                logger.warning("the alias %s of model %s was removed; its share of the traffic goes to %s", alias, split.model, substitute)
         return substitute

@@ -23,7 +23,7 @@ from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.records import model_events
 from featurestore.store import FeatureStore
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 # Arguments of `Model.log`; all others are passed to the flavor's save_model.
 _LOG_OPTIONS = ("params", "tags", "step", "model_type", "await_registration_for", "resources", "auth_policy", "prompts")
@@ -192,7 +192,7 @@ def _record(
     model_events.record_events(store.catalog, store.settings, events)
     here, before = location.public_address(mlflow.get_tracking_uri()), model_events.logged_to(store.catalog, store.settings)
     if before is not None and before != here:
-        log.warning("the model before was logged to %s, and this one to %s; servers and commands look in one MLflow", before, here)
+        logger.warning("the model before was logged to %s, and this one to %s; servers and commands look in one MLflow", before, here)
     model_events.record_mlflow(store.catalog, store.settings, here)
     if registered:
         # Early releases of MLflow 3 do not copy tags to the version.

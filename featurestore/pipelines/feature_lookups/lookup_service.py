@@ -142,7 +142,7 @@ def _service(selected: Sequence[SelectedTable], schema: pa.Schema, arguments: Lo
 def _type_name(field: pa.Field) -> str:
     """The type of a request field, by its name in definitions."""
     try:
-        sql_type = storage_type(column_types.sql_type_of_arrow(field.type, field.name))
+        sql_type = storage_type(column_types.stored_sql_type(field.type, field.name))
     except (SqlProblem, TypeMismatch):
         sql_type = ""
     names = {stored.sql: stored.names[0] for stored in STORED_TYPES}

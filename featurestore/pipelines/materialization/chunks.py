@@ -8,6 +8,7 @@ from itertools import pairwise
 from featurestore.pipelines.materialization.interval import Span
 from featurestore.settings import Settings
 from featurestore.values import times
+from featurestore.values.epoch import EPOCH
 
 ROWS = 3_000_000
 """Most rows in a chunk. Larger chunks are not faster, since they do not fit in the processor's caches."""
@@ -70,7 +71,7 @@ def split_by_month(span: Span, days: Sequence[tuple[int, int]], max_rows: int, f
     """
     counted: dict[int, list[int]] = {}
     for day, number in days:
-        begin = times.micros((times.EPOCH + timedelta(days=day)).replace(day=1))
+        begin = times.micros((EPOCH + timedelta(days=day)).replace(day=1))
         counted.setdefault(begin, []).append(number)
     parts: list[list[int]] = []
     rows = 0

@@ -1,20 +1,20 @@
 """Materialize several views: if one fails, the others are still brought up to date."""
 
 import errno
-import logging
 from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
 from featurestore.errors import FeatureStoreError, MaterializationFailed, NotReady, OutOfResources
+from featurestore.masking import logger_of
 from featurestore.pipelines.materialization.edition import EditionPublisher
 from featurestore.pipelines.materialization.materialize import Materialization, OnViewProgress, ViewProgress, materialize_view
 from featurestore.records import health, stored_definition
 from featurestore.records.definitions import Applied
 from featurestore.records.runtime import Runtime
 
-log = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def materialize_views(
             except Exception as error:  # the other views are brought up to date
                 if report_errors:
                     raise
-                log.exception("view %s could not be materialized", applied.name)
+                logger.exception("view %s could not be materialized", applied.name)
                 failures.append(Failure(applied.name, applied.table, _unexpected_error(applied.name, error)))
                 if _is_full(error):
                     break

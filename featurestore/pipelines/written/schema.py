@@ -43,7 +43,7 @@ def _type_of_arrow(field: pa.Field) -> str:
             field=f"schema.{field.name}",
         )
     try:
-        return storage_type(column_types.sql_type_of_arrow(field.type, field.name))
+        return storage_type(column_types.stored_sql_type(field.type, field.name))
     except SqlProblem as error:
         raise TypeMismatch(f"the column {field.name!r} of the schema {error}", field=f"schema.{field.name}") from error
 

@@ -19,7 +19,7 @@ from featurestore.server.jobs import memory
 from featurestore.server.jobs.job_queue import POLL_SECONDS, JobQueues
 from featurestore.server.jobs.job_store import JobStore, spill_path
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 RECOVER_SECONDS = 5.0
 """Interval between searches for jobs whose process, or whose entry in the queue, is gone."""
@@ -89,7 +89,7 @@ class JobConsumer:
                 if job is not None and self._jobs.is_abandoned(job):
                     self._remove_spill(job.id)
                     job = self._jobs.requeue(job)
-                    log.warning("the process of job %s is gone; the job is now %s", job.id, job.state)
+                    logger.warning("the process of job %s is gone; the job is now %s", job.id, job.state)
             if job is not None and job.state == "queued" and job.id not in self._queues.of(job.kind).waiting():
                 self._queues.of(job.kind).put(job.id)
 
@@ -119,7 +119,7 @@ class JobConsumer:
             if self._jobs.cancel_requested(id):
                 self._jobs.end(job, "cancelled")
                 return
-            log.error("the process of job %s ended with %s", id, _describe_exit(code))
+            logger.error("the process of job %s ended with %s", id, _describe_exit(code))
             self._jobs.end(job, "failed", error=self._exit_error(id, code, peak))
 
     def _exit_error(self, id: str, code: int, peak: int) -> dict[str, Any]:

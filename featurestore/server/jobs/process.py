@@ -27,7 +27,7 @@ from featurestore.server.jobs.job_store import JobStore, spill_path
 from featurestore.settings import Settings
 from featurestore.store import FeatureStore, confine
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 REPORT_SECONDS = 0.1
 
@@ -96,7 +96,7 @@ class JobRun:
             result, body = None, _error_body(job, failed, max_bytes)
         except Exception as failed:  # the record of a job must show any failure
             self._exit_if_stopped(failed)
-            log.exception("job %s failed", job.id)
+            logger.exception("job %s failed", job.id)
             unexpected = document("InternalError", f"the job failed unexpectedly; the server's log says more under {job.id}")
             result, body = None, document_of(memory.shortage_error(max_bytes)) if memory.is_shortage(failed) else unexpected
         memory.lift_limit()
@@ -114,7 +114,7 @@ def _timeout_error(settings: Settings) -> Timeout:
 
 
 def _error_body(job: Job, failed: FeatureStoreError, max_bytes: int) -> dict[str, Any]:
-    log.warning("job %s failed: %s", job.id, failed, exc_info=failed.__cause__)
+    logger.warning("job %s failed: %s", job.id, failed, exc_info=failed.__cause__)
     return document_of(memory.shortage_error(max_bytes) if memory.is_shortage(failed) else failed)
 
 

@@ -13,7 +13,7 @@ from typing import Self
 from featurestore.masking import logger_of
 from featurestore.settings import Settings
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 COMMAND = [sys.executable, "-P", "-c", "from featurestore.server.jobs.consumer import main; main()"]
 # Arrow's allocator would reserve a gigabyte of address space at once, which counts as data memory of the job.
@@ -62,7 +62,7 @@ class JobWorker:
         while not self._closing.is_set():
             code = self._run()
             if not self._closing.is_set():
-                log.error("the process that runs jobs ended with status %s; it will be restarted in %.0f s", code, pause)
+                logger.error("the process that runs jobs ended with status %s; it will be restarted in %.0f s", code, pause)
                 self._closing.wait(pause)
                 pause = min(2 * pause, MAX_PAUSE_SECONDS)
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from featurestore.models.serving.arms import ArmModel, Arms
     from featurestore.models.serving.loaded_model import Finished
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 LOADS_AT_ONCE = 4
 """Requests of a process that ask MLflow, or load models, at the same time. They wait in threads of their own."""
@@ -94,7 +94,7 @@ class Predictor:
                 # Lists of models need what MLflow says: the first look reads all versions.
                 runtime.look_at_models()
         except FeatureStoreError as error:
-            log.warning("models with an alias were not loaded at startup; each is loaded at its first request: %s", error)
+            logger.warning("models with an alias were not loaded at startup; each is loaded at its first request: %s", error)
 
     def start(self) -> None:
         """Begin to follow changes of traffic."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from featurestore.models.prediction_log.log import PredictionLog
     from featurestore.models.serving.arms import ArmModel
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 QUEUED_ROWS = 20_000
 """Rows of a model that wait; more are dropped, and counted."""
@@ -139,7 +139,7 @@ class Shadows:
     def _fail(self, model: str, tasks: Sequence[ShadowTask], error: BaseException) -> None:
         self._count(model, FAILED, sum(len(task.rows) for task in tasks))
         reason = error.message if isinstance(error, FeatureStoreError) else type(error).__name__
-        log.debug("a shadow of model %s failed: %s", model, reason)
+        logger.debug("a shadow of model %s failed: %s", model, reason)
 
 
 class _Queue:
