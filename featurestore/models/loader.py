@@ -13,9 +13,11 @@ from featurestore.models.stamps import bundle, locate_store
 from featurestore.models.stamps.bundle import OWN_CONFIG, Native
 from featurestore.models.stamps.stamp import read_stamp
 from featurestore.store import FeatureStore
+from featurestore.values.row_places import frame_of
 
 _EXACT = 2**53
 """From here on, doubles do not represent every integer."""
+FRAME = frame_of("the frame")
 
 
 class KeyedModel:
@@ -36,7 +38,7 @@ class KeyedModel:
         _refuse_rounded(frame, sql_types_of(self._native.stamp.plan))
         columns = {str(name): [to_python(value) for value in frame[name].tolist()] for name in frame.columns}
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        predictions, _ = predict.predict_online(self._native, self._store, rows, self._missing, self._native.check_params(params))
+        predictions, _ = predict.predict_online(self._native, self._store, rows, self._missing, self._native.check_params(params), FRAME)
         return predictions
 
     def get_raw_model(self) -> Any:

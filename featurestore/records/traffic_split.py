@@ -16,10 +16,11 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
-from featurestore.errors import RequestError, brief
+from featurestore.errors import RequestError, TypeMismatch, brief
 from featurestore.values import json_encoding
 from featurestore.values.arguments import check_name
 from featurestore.values.coercion import coerce
+from featurestore.values.row_places import RECORDS, RowPlaces
 
 PLACES = 10_000
 """Places of a split: a hundredth of a percent each."""
@@ -56,20 +57,24 @@ class TrafficSplit:
         """The percentage of each alias."""
         return {alias: places * 100 / PLACES for alias, places in self.places.items()}
 
-    def arm_of(self, record: Mapping[str, Any], row: int = 0) -> str:
+    def arm_of(self, record: Mapping[str, Any], row: int = 0, places: RowPlaces = RECORDS) -> str:
         """The alias that answers a record. Raises: TypeMismatch naming the row and the key column."""
         names, bounds = self._bounds
         if len(names) == 1:
             return names[0]
-        return names[bisect.bisect_right(bounds, place_of(self.model, self._texts(record, row)))]
+        return names[bisect.bisect_right(bounds, place_of(self.model, self._texts(record, row, places)))]
 
     def substitute(self, gone: Sequence[str]) -> str | None:
         """The alias that answers in place of those that are gone: the one with the most records; None if none is left."""
         left = [alias for alias in self.answering if alias not in gone]
         return max(left, key=lambda alias: self.places[alias], default=None)
 
-    def _texts(self, record: Mapping[str, Any], row: int) -> list[str | None]:
-        return [_text(record.get(name), sql_type, f"records[{row}].{name}") for name, sql_type in self.keys]
+    def _texts(self, record: Mapping[str, Any], row: int = 0, places: RowPlaces = RECORDS) -> list[str | None]:
+        try:
+            return [_text(record.get(name), sql_type, name) for name, sql_type in self.keys]
+        except TypeMismatch:
+            # Only now each key gets its place, which takes longer than to convert it.
+            return [_text(record.get(name), sql_type, places.of_field(row, name)) for name, sql_type in self.keys]
 
 
 def place_of(model: str, keys: Sequence[str | None]) -> int:

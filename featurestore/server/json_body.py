@@ -52,11 +52,19 @@ def parse(model: type[Model], content: bytes) -> Model:
     try:
         body = model.model_validate_json(content)
     except ValidationError as error:
-        raise refusal(error) from error
+        if not has_non_finite(content):
+            raise refusal(error) from error
+        # A NaN that is written is a value of some fields, which this parser gives them as any float.
+        return _parse_exactly(model, content)
     # With as many colons as the model has keys, no key is repeated and no value is an object: one parse is enough.
     count_keys = getattr(body, "count_keys", None)
     if count_keys is not None and content.count(b":") == count_keys() and has_plain_numbers(content):
         return body
+    return _parse_exactly(model, content)
+
+
+def _parse_exactly(model: type[Model], content: bytes) -> Model:
+    """A JSON body with the numbers as they are written. Raises: RequestValidationError with every problem."""
     try:
         document = json_numbers.loads(content)
     except json_numbers.JsonProblem as error:
@@ -87,4 +95,9 @@ def refusal(error: ValidationError) -> RequestValidationError:
 def has_plain_numbers(content: bytes) -> bool:
     """Whether all numbers certainly parse to doubles and 64-bit integers without loss. Cheaper than parsing them."""
     shape = content.translate(_DIGITS)
-    return not (_LONG in shape or b"e000" in shape or b"e-000" in shape or b"NaN" in content or b"Infinity" in content)
+    return not (_LONG in shape or b"e000" in shape or b"e-000" in shape or has_non_finite(content))
+
+
+def has_non_finite(content: bytes) -> bool:
+    """Whether NaN or Infinity is written somewhere."""
+    return b"NaN" in content or b"Infinity" in content

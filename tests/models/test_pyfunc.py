@@ -101,10 +101,10 @@ def test_a_model_that_takes_no_null_says_what_was_missing(world: World) -> None:
 def test_a_key_without_features_can_be_refused(world: World, probabilities: str) -> None:
     strict = mlflow.pyfunc.load_model(probabilities, model_config={"missing": "error"})
     assert len(strict.predict(keys(3))) == 1
-    with pytest.raises(RequestError, match="row 1: o has no features for customer_id=999"):
+    with pytest.raises(RequestError, match="row 1 of the frame: o has no features for customer_id=999"):
         strict.predict(keys(3, UNKNOWN))
     stamped = models.log_model(world.model, training_set=world.training_set, missing="error").model_uri
-    with pytest.raises(RequestError, match="row 0: o has no features"):
+    with pytest.raises(RequestError, match="row 0 of the frame: o has no features"):
         mlflow.pyfunc.load_model(stamped).predict(keys(UNKNOWN))
     with pytest.raises(RequestError, match="missing='guess'"):
         models.log_model(world.model, training_set=world.training_set, missing="guess")

@@ -146,9 +146,13 @@ def test_what_is_wrong_is_named(world: World, saved: Any) -> None:
     assert "'prediction'" in refused(spine.append_column("prediction", pa.nulls(100)), save=True)
     assert "no key column 'customer_id'" in refused(spine.drop_columns(["customer_id"]), save=True)
     assert "no column 'basket'" in refused(spine.drop_columns(["basket"]), save=True, at="online")
-    assert "row 9: " in refused(save=True, missing="error", at="training")
+    assert "row 9 of the spine: " in refused(save=True, missing="error", at="training")
     late = pa.concat_tables([spine.filter(pc.not_equal(spine["customer_id"], worlds.UNKNOWN)), spine.slice(9, 1)])
-    assert f"row {late.num_rows - 1}: " in refused(late, save=True, missing="error", at="2026-03-31")
+    assert f"row {late.num_rows - 1} of the spine: " in refused(late, save=True, missing="error", at="2026-03-31")
+    many = spine.append_column("o_mean", pa.array([None] * 90 + ["many"] * 10))
+    for at in (None, "online"):
+        assert "row 90 of the spine, column 'o_mean': 'many' is str" in refused(many, save=True, at=at)
+        assert "row 90 of the spine, column 'o_mean': 'many' is str" in refused(many, at=at)
     assert "at, unless" in refused(save=True, at="yesterday")
 
 

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from featurestore import FeatureStore, models
-from featurestore.errors import ModelError, NotFound, NotReady, RequestError, TypeMismatch
+from featurestore.errors import ModelError, NotFound, NotReady, RequestError
 from featurestore.models import LoadedModels
+from featurestore.values.json_numbers import NotANumber
 from tests.models.vendor import VENDOR_WARNINGS, PythonModel, mlflow
 from tests.models.worlds import UNKNOWN, World, keys
 
@@ -127,12 +128,22 @@ def test_what_is_wrong_in_a_record_is_named(world: World, served: str) -> None:
     model = LoadedModels(world.store).get(served)
     with pytest.raises(RequestError, match=r"records\[1\]: 'baskett'.*did you mean 'basket'"):
         model.predict([RECORD, {**RECORD, "baskett": 1}])
-    with pytest.raises(RequestError, match="no key 'customer_id'"):
-        model.predict([{"basket": 1.0, "asked_at": None}])
-    with pytest.raises(TypeMismatch, match="customer_id"):
-        model.predict([{**RECORD, "customer_id": "three"}])
-    with pytest.raises(TypeMismatch, match="the feature 'o_spend_30d'"):
-        model.predict([{**RECORD, "o_spend_30d": "much"}])
+    wrong: list[tuple[dict[str, Any], str, str]] = [
+        ({"basket": 1.0, "asked_at": None}, "customer_id", "records[1] has no key 'customer_id', which view"),
+        ({"customer_id": 1, "asked_at": None}, "basket", "records[1] has no 'basket' (DOUBLE), a request field of"),
+        ({**RECORD, "customer_id": "three"}, "customer_id", "records[1].customer_id: 'three' is str, but the column is BIGINT"),
+        ({**RECORD, "customer_id": 2**63}, "customer_id", "records[1].customer_id: 9223372036854775808 does not fit in BIGINT"),
+        # What a caller sent is quoted as it is, whatever it looks like.
+        ({**RECORD, "basket": "entities[0]"}, "basket", "records[1].basket: 'entities[0]' is str, but the column is DOUBLE"),
+        ({**RECORD, "o_spend_30d": "much"}, "o_spend_30d", "records[1].o_spend_30d: 'much' is str, but the column is DOUBLE"),
+        ({**RECORD, "age": NotANumber("nan")}, "age", "records[1].age: NaN is not a value of INTEGER"),
+        ({**RECORD, "basket_vs_spend": "much"}, "basket_vs_spend", "records[1].basket_vs_spend: 'much' is str"),
+    ]
+    for record, field, message in wrong:
+        with pytest.raises(RequestError) as caught:
+            model.predict([RECORD, record])
+        assert caught.value.message.startswith(message)
+        assert caught.value.details["field"] == f"records[1].{field}"
     with pytest.raises(RequestError, match="is str, but must be an object"):
         model.predict(["3"])  # type: ignore[list-item]
     assert model.predict([]).predictions == []

@@ -1,7 +1,10 @@
 """The features of a stamped model: looked up online or as of a time, and overridden by features from the caller."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -14,9 +17,15 @@ from featurestore.models.frames.values import coerce_value, sql_types_of, to_lis
 from featurestore.models.stamps import store_access
 from featurestore.models.stamps.stamp import Stamp
 from featurestore.store import FeatureStore
+from featurestore.values import frames
 from featurestore.values.coercion import coerce
 from featurestore.values.json_numbers import NotANumber, WrittenNumber
+from featurestore.values.row_places import RECORDS, RowPlaces, frame_of
 from featurestore.values.value_types import FLOATING
+
+SPINE = frame_of(frames.SPINE)
+_LOOKUP_PLACE = re.compile(r"(?:entities|request)\[(?P<row>\d+)\](?:\.(?P<name>\w+))?")
+"""Where a lookup's errors begin to say what is wrong."""
 
 SentFeatures = Mapping[str, Sequence[Any]]
 """Features from the caller by name: a value for each row, None if the caller sent none."""
@@ -52,15 +61,16 @@ class FeatureRows:
         )
 
 
-def look_up_online(store: FeatureStore, stamp: Stamp, rows: Sequence[Mapping[str, Any]]) -> FeatureRows:
+def look_up_online(store: FeatureStore, stamp: Stamp, rows: Sequence[Mapping[str, Any]], places: RowPlaces = RECORDS) -> FeatureRows:
     """Look up the newest features for rows of keys, request fields and optional features.
 
-    Raises: RequestError and TypeMismatch naming the row and field.
+    Raises: RequestError and TypeMismatch naming the row and field as `places` does.
     """
     plan = stamp.plan
     request = [{name: row[name] for name, _ in plan.request if name in row} for row in rows]
     entities = [{name: row[name] for name in plan.entity_columns if name in row} for row in rows]
-    response = store.online_features(plan, entities, request)
+    with _placing(places):
+        response = store.online_features(plan, entities, request)
     looked_up = (
         dict(zip(response.features, zip(*response.rows, strict=True), strict=True)) if rows else dict.fromkeys(response.features, ())
     )
@@ -70,7 +80,7 @@ def look_up_online(store: FeatureStore, stamp: Stamp, rows: Sequence[Mapping[str
     }
     sent = {name for row in rows for name in row}.intersection(plan.feature_names)
     sent_values = {name: [row.get(name) for row in rows] for name in sent}
-    columns = with_overrides(store, stamp, {**request_values, **looked_up}, sent_values)
+    columns = with_overrides(store, stamp, {**request_values, **looked_up}, sent_values, places)
     # There are none without rows.
     derived_types = dict(zip((name for name, _ in plan.derived), response.derived_types, strict=False))
     return FeatureRows(
@@ -107,9 +117,10 @@ def joined_features(
     timestamp: str,
     sent: SentFeatures,
     snapshots: Mapping[str, int | None],
+    places: RowPlaces = SPINE,
 ) -> FeatureRows:
     """The rows of a join, with the features that were sent instead of the joined ones."""
-    overridden = with_overrides(store, stamp, columns, sent)
+    overridden = with_overrides(store, stamp, columns, sent, places)
     return FeatureRows(overridden, snapshots, _without_missing(sent), columns[timestamp].cast(pa.timestamp("us", tz="UTC")))
 
 
@@ -121,19 +132,22 @@ def check_columns(stamp: Stamp, names: Sequence[str]) -> None:
             raise RequestError(problem, field=name)
 
 
-def with_overrides(store: FeatureStore, stamp: Stamp, columns: Mapping[str, Values], sent: SentFeatures) -> Mapping[str, Values]:
+def with_overrides(
+    store: FeatureStore, stamp: Stamp, columns: Mapping[str, Values], sent: SentFeatures, places: RowPlaces
+) -> Mapping[str, Values]:
     """Override features by the caller's values that are not NULL; derived features are computed again unless they were sent too.
 
-    Raises: TypeMismatch naming the feature.
+    Raises: TypeMismatch naming the row and the feature.
     """
-    _refuse_nan(sent, sql_types_of(stamp.plan))
+    _refuse_nan(sent, sql_types_of(stamp.plan), places)
     sent = _without_missing(sent)
     if not sent:
         return columns
     plan, sql_types, result = stamp.plan, sql_types_of(stamp.plan), dict(columns)
     for name in plan.looked_up_names:
         if name in sent:
-            result[name] = _merge([coerce_value(value, sql_types[name], f"the feature '{name}'") for value in sent[name]], columns[name])
+            convert = partial(coerce_value, sql_type=sql_types[name])
+            result[name] = _merge(_converted(sent[name], convert, name, places), columns[name])
     if plan.derived and any(name in sent for name in plan.looked_up_names):
         fields = {name: to_list(result[name]) for name, _ in plan.request}
         computed = store_access.derive_features(store, plan, fields, [to_list(result[name]) for name in plan.looked_up_names])
@@ -141,12 +155,13 @@ def with_overrides(store: FeatureStore, stamp: Stamp, columns: Mapping[str, Valu
     for name, _ in plan.derived:
         if name in sent:
             numeric = next((column.numeric for column in stamp.inputs if column.name == name), False)
-            result[name] = _merge([_convert_derived(value, numeric, name) for value in sent[name]], result[name])
+            convert = partial(_convert_derived, numeric=numeric)
+            result[name] = _merge(_converted(sent[name], convert, name, places), result[name])
     return result
 
 
-def check_missing(stamp: Stamp, policy: str, columns: Mapping[str, Values], first: int = 0) -> None:
-    """With the policy "error", refuse a row for which a view has no feature; `first` is the number of the first row.
+def check_missing(stamp: Stamp, policy: str, columns: Mapping[str, Values], places: RowPlaces = SPINE) -> None:
+    """With the policy "error", refuse a row for which a view has no feature.
 
     Raises: RequestError naming row, view and keys, or for an unknown policy.
     """
@@ -161,9 +176,26 @@ def check_missing(stamp: Stamp, policy: str, columns: Mapping[str, Values], firs
             row = int(without.argmax())
             keys = ", ".join(f"{name}={to_python(columns[name][row])!r}" for _, name in use.keys)
             raise RequestError(
-                f"row {first + row}: {use.label} has no features for {keys}; missing='error' forbids scoring without features",
-                row=first + row,
+                f"{places.of_row(row)}: {use.label} has no features for {keys}; missing='error' forbids scoring without features",
+                row=places.number(row),
             )
+
+
+@contextmanager
+def _placing(places: RowPlaces) -> Iterator[None]:
+    """Errors of a lookup about one of its entities or request fields, at the place that the caller of the prediction knows."""
+    try:
+        yield
+    except RequestError as error:
+        found = _LOOKUP_PLACE.match(error.message)
+        if found is not None:
+            row, name = int(found["row"]), found["name"]
+            place = places.of_row(row) if name is None else places.of_field(row, name)
+            error.message = place + error.message[found.end() :]
+            field = _LOOKUP_PLACE.fullmatch(str(error.details.get("field")))
+            if field is not None and field["name"] is not None:
+                error.details["field"] = places.of_field(row, field["name"])
+        raise
 
 
 def _without_missing(sent: SentFeatures) -> SentFeatures:
@@ -172,21 +204,32 @@ def _without_missing(sent: SentFeatures) -> SentFeatures:
     return {name: values for name, values in sent.items() if any(value is not None for value in values)}
 
 
-def _convert_derived(value: Any, numeric: bool, name: str) -> Any:
+def _converted(values: Sequence[Any], convert: Callable[..., Any], name: str, places: RowPlaces) -> list[Any]:
+    """The converted values of a feature. Raises: TypeMismatch naming the first row whose value does not fit."""
+    try:
+        return [convert(value, what=name) for value in values]
+    except TypeMismatch:
+        # Only now each value gets its place, which takes longer than to convert it.
+        return [convert(value, what=places.of_field(row, name)) for row, value in enumerate(values)]
+
+
+def _convert_derived(value: Any, numeric: bool, what: str) -> Any:
     """Convert a derived feature from the caller, which has no declared type: to a number if the model reads one."""
     if numeric and not isinstance(value, bool):
-        return coerce(value, "DOUBLE", f"the feature '{name}'")
+        return coerce(value, "DOUBLE", what)
     if isinstance(value, list | dict):
-        raise TypeMismatch(f"the feature '{name}' is {type(value).__name__}; send a single value", field=name)
+        raise TypeMismatch(f"{what} is {type(value).__name__}; send a single value", field=what)
     return float(value) if isinstance(value, WrittenNumber) else value
 
 
-def _refuse_nan(sent: SentFeatures, sql_types: Mapping[str, str]) -> None:
+def _refuse_nan(sent: SentFeatures, sql_types: Mapping[str, str], places: RowPlaces) -> None:
     for name, values in sent.items():
-        if sql_types.get(name, "DOUBLE") not in FLOATING and any(type(value) is NotANumber for value in values):
-            raise TypeMismatch(
-                f"the feature '{name}': NaN is not a value of {sql_types[name]}; send null instead", field=name, expected=sql_types[name]
-            )
+        if sql_types.get(name, "DOUBLE") in FLOATING:
+            continue
+        for row, value in enumerate(values):
+            if type(value) is NotANumber:
+                place, sql_type = places.of_field(row, name), sql_types[name]
+                raise TypeMismatch(f"{place}: NaN is not a value of {sql_type}; send null instead", field=place, expected=sql_type)
 
 
 def _merge(sent: Sequence[Any], looked_up: Values) -> list[Any]:

@@ -13,6 +13,7 @@ from featurestore.models.predictions.features import FeatureRows
 from featurestore.models.stamps.bundle import Native
 from featurestore.models.stamps.stamp import Stamp
 from featurestore.store import FeatureStore
+from featurestore.values.row_places import RECORDS, RowPlaces
 
 
 def predict_online(
@@ -21,13 +22,14 @@ def predict_online(
     rows: Sequence[Mapping[str, Any]],
     missing: str | None = None,
     params: Mapping[str, Any] | None = None,
+    places: RowPlaces = RECORDS,
 ) -> tuple[Any, FeatureRows]:
     """Predict for rows of keys, request fields and optional features; also returns the looked-up columns.
 
     `missing`: the policy for keys without features; None: the stamp's. Raises: RequestError naming the row and field.
     """
-    looked_up = features.look_up_online(store, native.stamp, rows)
-    features.check_missing(native.stamp, missing or native.stamp.missing, looked_up.columns)
+    looked_up = features.look_up_online(store, native.stamp, rows, places)
+    features.check_missing(native.stamp, missing or native.stamp.missing, looked_up.columns, places)
     return predict(native, looked_up.columns, params), looked_up
 
 

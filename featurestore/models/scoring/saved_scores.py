@@ -26,7 +26,9 @@ from featurestore.models.stamps.bundle import Native
 from featurestore.models.stamps.stamp import Stamp
 from featurestore.pipelines.training_sets.progress import BuildProgress, OnBuildProgress
 from featurestore.store import FeatureStore
+from featurestore.values.frames import SPINE
 from featurestore.values.result import SNAPSHOT_ID, Result
+from featurestore.values.row_places import frame_of
 
 ROWS = 65_536
 """Rows that a model predicts at once."""
@@ -127,7 +129,7 @@ class _Rows:
 
     def _score(self, found: FeatureRows) -> PredictionRows:
         native, count = self._native, len(next(iter(found.columns.values())))
-        features.check_missing(native.stamp, self._call.missing or native.stamp.missing, found.columns, self.done)
+        features.check_missing(native.stamp, self._call.missing or native.stamp.missing, found.columns, frame_of(SPINE, self.done))
         predictions = to_prediction_array(predict.predict(native, found.columns, self._call.scoring.params))
         predict.check_count(predictions, count)
         array = pa.chunked_array([predictions])
@@ -189,22 +191,25 @@ def _joined_parts(
     sent: list[str],
     when: ScoringTimes,
 ) -> Iterator[FeatureRows]:
-    for batch in _sliced(batches, ROWS):
+    for first, batch in _sliced(batches, ROWS):
         rows = pa.Table.from_batches([batch])
         values: SentFeatures = {name: rows.column(f"{OVERRIDE}{name}").to_pylist() for name in sent}
         columns: dict[str, Values] = dict(zip(rows.schema.names, rows.columns, strict=True))
-        yield features.joined_features(store, stamp, columns, when.column, values, when.snapshots)
+        yield features.joined_features(store, stamp, columns, when.column, values, when.snapshots, frame_of(SPINE, first))
 
 
 def _online_parts(store: FeatureStore, stamp: Stamp, reader: pa.RecordBatchReader, sent: list[str]) -> Iterator[FeatureRows]:
     names = [*stamp.plan.entity_columns, *(name for name, _ in stamp.plan.request)]
     features.check_columns(stamp, reader.schema.names)
-    for batch in _sliced(reader, ONLINE_ROWS):
+    for first, batch in _sliced(reader, ONLINE_ROWS):
         columns = {name: batch.column(name).to_pylist() for name in (*names, *sent)}
-        yield features.look_up_online(store, stamp, to_records(columns, batch.num_rows))
+        yield features.look_up_online(store, stamp, to_records(columns, batch.num_rows), frame_of(SPINE, first))
 
 
-def _sliced(batches: Iterator[pa.RecordBatch] | pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]:
+def _sliced(batches: Iterator[pa.RecordBatch] | pa.RecordBatchReader, rows: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Parts of the batches with at most so many rows, each with the number of its first row."""
+    first = 0
     for batch in batches:
         for start in range(0, batch.num_rows, rows):
-            yield batch.slice(start, rows)
+            yield first + start, batch.slice(start, rows)
+        first += batch.num_rows

@@ -152,7 +152,7 @@ def _online(store: FeatureStore, stamp: Stamp, rows: pa.Table, sent: SentFeature
     features.check_columns(stamp, rows.schema.names)
     names = [*stamp.plan.entity_columns, *(name for name, _ in stamp.plan.request)]
     columns = {name: rows.column(name).to_pylist() for name in names}
-    return features.look_up_online(store, stamp, to_records({**columns, **sent}, rows.num_rows))
+    return features.look_up_online(store, stamp, to_records({**columns, **sent}, rows.num_rows), features.SPINE)
 
 
 def _as_of(store: FeatureStore, stamp: Stamp, rows: pa.Table, sent: SentFeatures, at: str | datetime | None) -> FeatureRows:

@@ -21,6 +21,7 @@ from featurestore.models.stamps.stamp import Stamp
 from featurestore.pipelines.online_lookup.prediction import Prediction
 from featurestore.store import FeatureStore
 from featurestore.values import times
+from featurestore.values.row_places import RECORDS, RowPlaces
 
 
 class LoadedModel:
@@ -66,13 +67,15 @@ class LoadedModel:
         """
         return self.finish(records, params).prediction
 
-    def finish(self, records: Sequence[Mapping[str, Any]], params: Mapping[str, Any] | None = None) -> "Finished":
-        """As `predict`, with all that the predictions were made from, for the log."""
-        self._check(records)
+    def finish(
+        self, records: Sequence[Mapping[str, Any]], params: Mapping[str, Any] | None = None, places: RowPlaces = RECORDS
+    ) -> "Finished":
+        """As `predict`, with all that the predictions were made from, for the log. `places` are those of the records in errors."""
+        self._check(records, places)
         if not records:
             return Finished(self, FeatureRows({}, {}), {}, Prediction([], self.name, self.version, {}, model_id=self.model_id))
-        complete = self._native.check_params(params)
-        answer, looked_up = predict.predict_online(self._native, self._store, records, params=complete)
+        complete = self._native.check_params(params, places.params)
+        answer, looked_up = predict.predict_online(self._native, self._store, records, params=complete, places=places)
         predictions = to_predictions(answer)
         predict.check_count(predictions, len(records))
         status: dict[str, list[str | None]] = {label: list(states) for label, states in looked_up.status.items()}
@@ -82,8 +85,8 @@ class LoadedModel:
         )
         return Finished(self, looked_up, complete, prediction)
 
-    def positional_names(self, width: int) -> Sequence[str]:
-        """The names of the values of a row without names, in the order of MLflow's signature: keys and request fields, then features.
+    def positional_names(self, field: str, width: int) -> Sequence[str]:
+        """The names of the values of a row without names in a field of the request: keys and request fields, then features.
 
         Raises: RequestError for a width that is neither that of the keys and request fields, nor that of all columns.
         """
@@ -92,21 +95,22 @@ class LoadedModel:
         known = [*needed, *plan.feature_names]
         if width not in (len(needed), len(known)):
             raise RequestError(
-                f"rows without names have {width} values, but model {self.name} takes {len(needed)} ({', '.join(needed)}), or {len(known)}"
-                " with all its features; send rows with names"
+                f"{field}: rows without names have {width} values, but model {self.name} takes {len(needed)} ({', '.join(needed)}), or"
+                f" {len(known)} with all its features; send rows with names",
+                field=field,
             )
         return known[:width]
 
-    def _check(self, records: Sequence[Mapping[str, Any]]) -> None:
+    def _check(self, records: Sequence[Mapping[str, Any]], places: RowPlaces) -> None:
         known = self.stamp.plan.column_names
         for row, record in enumerate(records):
             if not isinstance(record, Mapping):
-                raise RequestError(f"records[{row}] is {type(record).__name__}, but must be an object: each field with its value")
+                raise RequestError(f"{places.of_row(row)} is {type(record).__name__}, but must be an object: each field with its value")
             if not known.issuperset(record):
                 name = next(name for name in record if name not in known)
                 raise RequestError(
-                    f"records[{row}]: '{name}' is not a key, request field or feature of model {self.name}{near(str(name), known)}",
-                    field=f"records[{row}].{name}",
+                    f"{places.of_row(row)}: '{name}' is not a key, request field or feature of model {self.name}{near(str(name), known)}",
+                    field=places.of_field(row, str(name)),
                 )
 
 

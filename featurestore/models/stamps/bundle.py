@@ -105,19 +105,22 @@ class Native:
         """Whether frames for `predict` have the names of the columns."""
         return self.stamp.named and self._predict_bare is None
 
-    def check_params(self, params: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The parameters of the model's signature for a prediction. Raises: RequestError for an unknown one, or a value of another type."""
+    def check_params(self, params: Mapping[str, Any] | None, field: str = "params") -> dict[str, Any]:
+        """The parameters of the model's signature for a prediction, as a request names them.
+
+        Raises: RequestError for an unknown one, or a value of another type.
+        """
         specs = {spec.name: spec for spec in self._params.params} if self._params is not None else {}
         checked = {}
         for name, value in (params or {}).items():
             if name not in specs:
                 known = f"; its parameters are {', '.join(specs)}" if specs else "; its signature has no parameters"
-                raise RequestError(f"params: the model has no parameter '{name}'{near(name, specs)}{known}", field=f"params.{name}")
+                raise RequestError(f"{field}: the model has no parameter '{name}'{near(name, specs)}{known}", field=f"{field}.{name}")
             try:
                 checked[name] = mlflow.types.schema.ParamSpec.validate_param_spec(value, specs[name])
             except mlflow.exceptions.MlflowException as error:
                 raise RequestError(
-                    f"params: '{name}' must be {specs[name].dtype}, not {type(value).__name__}", field=f"params.{name}"
+                    f"{field}: '{name}' must be {specs[name].dtype.name}, not {type(value).__name__}", field=f"{field}.{name}"
                 ) from error
         return checked
 

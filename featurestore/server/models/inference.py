@@ -87,7 +87,9 @@ class InferenceProtocol:
         params = {name: value for name, value in (body.parameters or {}).items() if name not in IGNORED}
         path = request.path_params
         selected = Selection(path["name"], path.get("version"), request.query_params.get("alias"))
-        return await self._predictor.answer(request, selected, Question(lambda _: body.rows(), params or None, request_id, encode))
+        return await self._predictor.answer(
+            request, selected, Question(lambda _: body.rows(), params or None, request_id, encode, body.places)
+        )
 
     def _refuse_extensions(self, body: InferenceBody) -> None:
         """Raises: RequestError for what the request asks for, and would not get."""

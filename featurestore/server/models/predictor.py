@@ -27,6 +27,7 @@ from featurestore.server.requests.body import Record
 from featurestore.server.requests.predictions import NamesOf
 from featurestore.server.watcher import Watcher
 from featurestore.store import FeatureStore
+from featurestore.values.row_places import RowPlaces
 
 if TYPE_CHECKING:
     from featurestore.models import LoadedModel, LoadedModels
@@ -54,7 +55,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Question:
-    """The rows and parameters of a request, its id, and the form of its answer.
+    """The rows and parameters of a request, its id, the form of its answer, and the places of its rows in errors.
 
     `rows` gets the names of rows without names from the function that it is called with.
     """
@@ -63,6 +64,7 @@ class Question:
     params: dict[str, Any] | None
     request_id: str
     encode: Callable[[Prediction], bytes]
+    places: RowPlaces
 
 
 class Predictor:
@@ -185,7 +187,7 @@ class Predictor:
         return self._arms
 
     def _predict(self, model: "LoadedModel", rows: list[Record], question: Question, alias: str | None) -> tuple[bytes, Sequence[str]]:
-        finished = model.finish(rows, question.params)
+        finished = model.finish(rows, question.params, question.places)
         content = _encoded(finished.prediction, question)
         self._record(finished, question, alias)
         return content, ()
@@ -197,11 +199,11 @@ class Predictor:
         parts: list[tuple[Finished, str, list[int]]] = []
 
         def predict(arm: "ArmModel", part: list[Record], numbers: list[int]) -> Prediction:
-            finished = arm.model.finish(part, question.params)
+            finished = arm.model.finish(part, question.params, question.places.part(numbers))
             parts.append((finished, arm.alias, numbers))
             return finished.prediction
 
-        assigned = split_prediction.assign_rows(split, arms, rows)
+        assigned = split_prediction.assign_rows(split, arms, rows, question.places)
         prediction = split_prediction.predict_split(split, assigned, rows, predict)
         content = _encoded(prediction, question)
         # All or nothing: what is not answered is not logged.

@@ -67,4 +67,4 @@ def ask(body: InvocationBody, scope: Scope, entities_limit: int) -> Question:
     def encode(prediction: Prediction) -> bytes:
         return json_encoding.dumps(replace(prediction, request_id=request_id).to_dict())
 
-    return Question(body.rows, body.params, request_id, encode)
+    return Question(body.rows, body.params, request_id, encode, body.places)

@@ -1,54 +1,55 @@
 """Predict for rows that are split among several versions of a model, and put their answers together in the order of the rows."""
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from featurestore.errors import FeatureStoreError, RequestError
+from featurestore.errors import RequestError
 from featurestore.pipelines.online_lookup.prediction import Arm, Prediction
 from featurestore.records.traffic_split import TrafficSplit
 from featurestore.server.requests.body import Record
 from featurestore.server.requests.predictions import NamesOf
+from featurestore.values.row_places import RowPlaces
 
 if TYPE_CHECKING:
     from featurestore.models.serving.arms import ArmModel
-
-_NUMBERED = re.compile(r"\b(records|entities|request)\[(\d+)\]|\b(row) (\d+)\b")
 
 Predict = Callable[["ArmModel", list[Record], list[int]], Prediction]
 """Predicts with a model for rows, given the numbers of the rows in the request."""
 
 
-def assign_rows(split: TrafficSplit, arms: "Mapping[str, ArmModel]", rows: Sequence[Record]) -> "dict[ArmModel, list[int]]":
+def assign_rows(
+    split: TrafficSplit, arms: "Mapping[str, ArmModel]", rows: Sequence[Record], places: RowPlaces
+) -> "dict[ArmModel, list[int]]":
     """The numbers of the rows that each model answers. Raises: TypeMismatch naming the row and the key."""
     assigned: dict[ArmModel, list[int]] = {}
     for number, row in enumerate(rows):
-        assigned.setdefault(arms[split.arm_of(row, number)], []).append(number)
+        assigned.setdefault(arms[split.arm_of(row, number, places)], []).append(number)
     return assigned
 
 
 def positional_names(split: TrafficSplit, arms: "Mapping[str, ArmModel]") -> NamesOf:
     """The names of rows without names, which all models of a split must agree on."""
 
-    def names_of(width: int) -> Sequence[str]:
-        found = {tuple(arm.model.positional_names(width)) for arm in arms.values()}
+    def names_of(field: str, width: int) -> Sequence[str]:
+        found = {tuple(arm.model.positional_names(field, width)) for arm in arms.values()}
         if len(found) > 1:
-            raise RequestError(f"the versions that share the traffic of model {split.model} have different columns; send rows with names")
+            raise RequestError(
+                f"{field}: the versions that share the traffic of model {split.model} have different columns; send rows with names",
+                field=field,
+            )
         return found.pop()
 
     return names_of
 
 
 def predict_split(split: TrafficSplit, assigned: "Mapping[ArmModel, list[int]]", rows: Sequence[Record], predict: Predict) -> Prediction:
-    """The predictions of all rows. Raises: as `predict`, with the numbers of the rows in the request."""
+    """The predictions of all rows. Raises: as `predict`."""
     predictions: list[Any] = [None] * len(rows)
     aliases = [""] * len(rows)
     status: dict[str, list[str | None]] = {}
     answered_by: dict[str, Arm] = {}
     for arm, numbers in assigned.items():
-        with _numbering(numbers):
-            part = predict(arm, [rows[number] for number in numbers], numbers)
+        part = predict(arm, [rows[number] for number in numbers], numbers)
         for label, states in part.status.items():
             merged = status.setdefault(label, [None] * len(rows))
             for number, state in zip(numbers, states, strict=True):
@@ -73,24 +74,3 @@ def predict_split(split: TrafficSplit, assigned: "Mapping[ArmModel, list[int]]",
         arms=aliases,
         answered_by=answered_by,
     )
-
-
-@contextmanager
-def _numbering(numbers: Sequence[int]) -> Iterator[None]:
-    """Give errors of a part of the rows the numbers that the rows have in the request."""
-
-    def replace(found: re.Match[str]) -> str:
-        word, number = (found[1], int(found[2])) if found[1] else (found[3], int(found[4]))
-        shown = numbers[number] if number < len(numbers) else number
-        return f"{word}[{shown}]" if found[1] else f"{word} {shown}"
-
-    try:
-        yield
-    except FeatureStoreError as error:
-        error.message = _NUMBERED.sub(replace, error.message)
-        for name, value in error.details.items():
-            if isinstance(value, str):
-                error.details[name] = _NUMBERED.sub(replace, value)
-            elif name == "row" and isinstance(value, int) and value < len(numbers):
-                error.details[name] = numbers[value]
-        raise

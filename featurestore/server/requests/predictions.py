@@ -1,6 +1,7 @@
 """Rows to predict for, in the forms of MLflow's scoring protocol and as tensors of the Open Inference Protocol."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
@@ -8,9 +9,10 @@ from pydantic import Field, model_validator
 from featurestore.server.requests.body import MOST_PARTS, Body, Items, Record, Records
 from featurestore.server.requests.tensors import DATATYPES, check_values, flat_values
 from featurestore.values.coercion import quote_value
+from featurestore.values.row_places import RECORDS, RowPlaces, columns_of, rows_of
 
-NamesOf = Callable[[int], Sequence[str]]
-"""The names of the columns of rows without names, by the number of their values. Raises: RequestError."""
+NamesOf = Callable[[str, int], Sequence[str]]
+"""The names of the columns of rows without names in a field, by the number of their values. Raises: RequestError naming the field."""
 Name = Annotated[str, Field(min_length=1, max_length=2000)]
 Parameters = Annotated[dict[str, Any], Field(max_length=MOST_PARTS)]
 MOST_DIMENSIONS = 2
@@ -75,6 +77,15 @@ class InvocationBody(Body):
             return len(next(iter(self.inputs.values()), ()))
         return len(next(rows for rows in (self.dataframe_records, self.instances, self.inputs) if rows is not None))
 
+    @property
+    def places(self) -> RowPlaces:
+        """The places of the rows and their fields, as errors name them; `records` in the form that the clients of this package send."""
+        if self.dataframe_records is not None:
+            return RECORDS
+        if self.dataframe_split is not None:
+            return rows_of("dataframe_split.data")
+        return columns_of("inputs") if isinstance(self.inputs, dict) else rows_of("instances" if self.inputs is None else "inputs")
+
     def rows(self, names_of: NamesOf) -> list[Record]:
         """The rows as dicts. `names_of` is called for rows without names only."""
         if self.dataframe_split is not None:
@@ -83,13 +94,13 @@ class InvocationBody(Body):
             return self.dataframe_records
         if isinstance(self.inputs, dict):
             return [dict(zip(self.inputs, row, strict=True)) for row in zip(*self.inputs.values(), strict=True)]
-        rows: list[Any] = self.instances if self.instances is not None else self.inputs
+        field, rows = ("instances", self.instances) if self.instances is not None else ("inputs", self.inputs)
         if not rows or isinstance(rows[0], dict):
             return rows
         if not isinstance(rows[0], list):
-            (name,) = names_of(1)
+            (name,) = names_of(field, 1)
             return [{name: value} for value in rows]
-        names = names_of(len(rows[0]))
+        names = names_of(field, len(rows[0]))
         return [dict(zip(names, row, strict=True)) for row in rows]
 
 
@@ -103,13 +114,19 @@ class Tensor(Body):
     parameters: Parameters | None = None
 
     @model_validator(mode="after")
-    def _check_data(self) -> Self:
+    def _check(self) -> Self:
+        try:
+            self._check_data()
+        except ValueError as error:
+            raise ValueError(f"tensor {self.name[:100]!r}: {error}") from error
+        return self
+
+    def _check_data(self) -> None:
         if self.datatype not in DATATYPES:
             raise ValueError(f"datatype: {self.datatype!r} is none of {', '.join(DATATYPES)}")
         if self.shape[1:] == [0]:
             raise ValueError("shape: its second number must be 1 or more")
         check_values(self.datatype, flat_values(self.data, self.shape))
-        return self
 
     def values(self) -> list[Any]:
         """A value for each row, which is a list for a shape [n, k]."""
@@ -147,6 +164,11 @@ class InferenceBody(Body):
     def row_count(self) -> int:
         """The number of rows."""
         return self.inputs[0].shape[0]
+
+    @property
+    def places(self) -> RowPlaces:
+        """The places of the values of tensors, as errors name them."""
+        return replace(columns_of("inputs"), params="parameters")
 
     def rows(self) -> list[Record]:
         """The rows as dicts."""
