@@ -262,7 +262,7 @@ class FeatureStore(Listings, Governance, TableVerbs):
         # mlflow takes a second to import and may not be installed, and only a model URI needs it.
         from featurestore.models.stamps.stamp import stamped_digest  # noqa: PLC0415
 
-        id, digest = stamped_digest(id_or_model_uri, self.settings)
+        id, digest = stamped_digest(id_or_model_uri, self._runtime)
         recorded = self.get_training_set(id).digest
         if recorded != digest:
             raise DigestMismatch(

@@ -22,7 +22,7 @@ def audit_model(runtime: Runtime, model_uri: str, deep: bool = False) -> Audit:
     others. Raises: NotFound for an unknown model; RequestError for one without a stamp; NotReady if MLflow or the catalog does not respond.
     """
     runtime.look_at_models()
-    with limited(TRANSFER_SECONDS), read_facts(model_uri, runtime.settings) as facts:
+    with limited(TRANSFER_SECONDS), read_facts(model_uri, runtime) as facts:
         links = tuple(_chain(runtime, facts, _asked_alias(model_uri), deep))
     broken = tuple(link.title for link in links if link.problems)
     return Audit(model_uri, facts.name, facts.version, times.moment(times.now()), deep, links, broken)

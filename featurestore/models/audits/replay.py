@@ -18,6 +18,7 @@ from featurestore.lakehouse.table import Table
 from featurestore.models.frames.inputs import Values
 from featurestore.models.frames.values import sql_types_of, to_arrow, to_list, to_predictions
 from featurestore.models.mlflow_access import tracking
+from featurestore.models.mlflow_access.deleted import naming_deleted
 from featurestore.models.mlflow_access.mlflow_client import asking, local_path, mlflow
 from featurestore.models.mlflow_access.time_limits import TRANSFER_SECONDS, limited
 from featurestore.models.prediction_log.log import flush_file
@@ -49,11 +50,15 @@ def replay_prediction(store: FeatureStore, request_id: str, row: int | None = No
     address = f"models:/{logged['model']}/{logged['version']}" if logged["version"] is not None else f"models:/{logged['model_id']}"
     with TemporaryDirectory() as scratch:
         try:
-            with limited(TRANSFER_SECONDS), asking("model", address):
+            with limited(TRANSFER_SECONDS), naming_deleted(store_access.runtime_of(store), address), asking("model", address):
                 folder = mlflow.artifacts.download_artifacts(local_path(address), dst_path=scratch)
             native = Native(Path(folder), allow_pickle=store.settings.allow_pickle)
-        except (NotFound, Conflict, RequestError, MissingExtra) as error:
-            # The version is gone, its files were changed, its stamp is missing, it is refused, or its library is.
+        except NotFound as error:
+            gone = f"the prediction and its features cannot be computed again: {error.message}"
+            kept = "what was logged remains: the keys, the features, their snapshots and the prediction"
+            return _result(table, logged, rows, {}, [], None, [gone], (kept,))
+        except (Conflict, RequestError, MissingExtra) as error:
+            # Its files were changed, its stamp is missing, it is refused, or its library is missing.
             return _result(table, logged, rows, {}, [], None, [f"it cannot be computed again: {error.message}"])
         return _replay(store, native, table, logged, rows)
 

@@ -51,7 +51,7 @@ def promote(
     with _open_runtime(store) as runtime:
         record = AliasRecord(runtime, name, alias)
         number = str(check_version(version))
-        with read_facts(f"models:/{name}/{number}", runtime.settings) as facts:
+        with read_facts(f"models:/{name}/{number}", runtime) as facts:
             before = _holder(name, alias)
             if before == number:
                 return change.result(number, before, changed=False)
@@ -77,7 +77,7 @@ def demote(
     with _open_runtime(store) as runtime:
         record = AliasRecord(runtime, name, alias)
         before = model_versions.resolve_version(name, alias=alias)
-        with read_facts(f"models:/{name}/{before}", runtime.settings) as facts:
+        with read_facts(f"models:/{name}/{before}", runtime) as facts:
             _make(record, change, _event(facts, change, before, {}, removed=True), before)
     return change.result(None, before)
 
@@ -99,7 +99,7 @@ def rollback(
             raise Conflict(
                 f"no version of model {name} had the alias '{alias}' before version {before}; promote one", model=name, alias=alias
             )
-        with read_facts(f"models:/{name}/{number}", runtime.settings) as facts:
+        with read_facts(f"models:/{name}/{number}", runtime) as facts:
             _refuse_archived(facts)
             problems, verified = _problems(runtime, facts, deep=False)
             if problems:
@@ -124,7 +124,7 @@ def archive(
     number, stage = str(check_version(version)), "None" if restore else ARCHIVED
     with _open_runtime(store) as runtime:
         record = AliasRecord(runtime, name, stage_subject(number))
-        with read_facts(f"models:/{name}/{number}", runtime.settings) as facts:
+        with read_facts(f"models:/{name}/{number}", runtime) as facts:
             if (facts.stage or "None") == stage:
                 return change.result(number, number, changed=False)
             if facts.aliases and not restore:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from featurestore.models.mlflow_access import tracking
+from featurestore.models.mlflow_access.deleted import naming_deleted
 from featurestore.models.mlflow_access.mlflow_client import asking, local_path, mlflow
 from featurestore.models.registry import model_versions
 from featurestore.models.stamps.stamp import FOLDER, MANIFEST, ORIGINAL, PREFIX, Stamp, read_stamp
-from featurestore.settings import Settings
+from featurestore.records.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,17 @@ class VersionFacts:
 
 
 @contextmanager
-def read_facts(model_uri: str, settings: Settings) -> Iterator[VersionFacts]:
-    """Download a model and read what MLflow says of it. Raises: NotFound; RequestError for a model without a stamp; NotReady."""
-    tracking.use_tracking(settings)
-    name, version = model_versions.name_and_version(model_uri)
+def read_facts(model_uri: str, runtime: Runtime) -> Iterator[VersionFacts]:
+    """Download a model and read what MLflow says of it.
+
+    Raises: NotFound, also for one that was deleted; RequestError for a model without a stamp; NotReady.
+    """
+    tracking.use_tracking(runtime.settings)
+    with naming_deleted(runtime, model_uri):
+        name, version = model_versions.name_and_version(model_uri)
     address = f"models:/{name}/{version}" if version is not None else model_uri
     with tempfile.TemporaryDirectory(prefix="featurestore-audit-") as scratch:
-        with asking("model", model_uri):
+        with naming_deleted(runtime, model_uri), asking("model", model_uri):
             folder = Path(mlflow.artifacts.download_artifacts(local_path(address), dst_path=scratch))
         stamp = read_stamp(folder, model_uri)
         meta = mlflow.models.Model.load(str(folder / ORIGINAL))

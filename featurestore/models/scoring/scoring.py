@@ -1,6 +1,7 @@
 """Batch scoring: add the features that a model reads and its predictions to the rows of a spine."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from featurestore.dsl.csv_format import Csv
 from featurestore.errors import RequestError
 from featurestore.models.frames.values import sql_types_of, to_arrow, to_prediction_array, to_records
 from featurestore.models.mlflow_access import tracking
+from featurestore.models.mlflow_access.deleted import naming_deleted
 from featurestore.models.mlflow_access.mlflow_client import asking, local_path, mlflow
 from featurestore.models.mlflow_access.time_limits import TRANSFER_SECONDS, limited
 from featurestore.models.predictions import features, predict
@@ -89,7 +91,7 @@ def score(
     settings = load_settings() if store is None else store.settings
     tracking.use_tracking(None if store is None else settings)
     with TemporaryDirectory() as scratch, training_set_reporter(progress) as report:
-        with limited(TRANSFER_SECONDS):
+        with limited(TRANSFER_SECONDS), nullcontext() if store is None else naming_deleted(store_access.runtime_of(store), model_uri):
             # An alias may move while rows are scored: then they name the version that scored them.
             model = model_versions.name_and_version(model_uri) if log or save else ("", None)
             address = model_uri if model[1] is None else f"models:/{model[0]}/{model[1]}"

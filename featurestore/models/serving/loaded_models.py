@@ -12,6 +12,7 @@ from featurestore.errors import FeatureStoreError, NotFound, NotReady, RequestEr
 from featurestore.masking import logger_of
 from featurestore.models.mlflow_access import tracking
 from featurestore.models.mlflow_access.answers import Answers
+from featurestore.models.mlflow_access.deleted import naming_deleted
 from featurestore.models.mlflow_access.time_limits import limited
 from featurestore.models.registry import model_versions
 from featurestore.models.registry.model_versions import RegisteredVersions
@@ -85,10 +86,11 @@ class LoadedModels:
         """
         if version is not None and alias is not None:
             raise RequestError("pass version= or alias=, not both")
-        number = str(version) if version is not None else self._chosen(self._known(name), alias)
-        loaded = self._find(name, number)
-        if loaded is None:
-            loaded = self._load(name, number)
+        with naming_deleted(self._store.backend.runtime, _address(name, version, alias)):
+            number = str(version) if version is not None else self._chosen(self._known(name), alias)
+            loaded = self._find(name, number)
+            if loaded is None:
+                loaded = self._load(name, number)
         if version is not None:
             self._pin(name, number)
         return loaded
@@ -232,3 +234,7 @@ class LoadedModels:
             finally:
                 with self._lock:
                     self._loading.pop((name, version), None)
+
+
+def _address(name: str, version: int | str | None, alias: str | None) -> str:
+    return f"models:/{name}" + (f"/{version}" if version is not None else f"@{alias}" if alias is not None else "")

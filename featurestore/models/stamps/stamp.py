@@ -10,9 +10,11 @@ from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import Conflict, RequestError
 from featurestore.models.frames.inputs import Input
 from featurestore.models.mlflow_access import tracking
+from featurestore.models.mlflow_access.deleted import naming_deleted
 from featurestore.models.mlflow_access.mlflow_client import asking, local_path, mlflow
 from featurestore.models.mlflow_access.time_limits import limited
 from featurestore.records import stored_definition
+from featurestore.records.runtime import Runtime
 from featurestore.settings import Settings
 
 PREFIX = "featurestore"
@@ -135,9 +137,10 @@ def training_set_id(model_uri: str, settings: Settings | None = None) -> str:
     return str(stamped_info(model_uri, settings).metadata[PREFIX]["training_set"])
 
 
-def stamped_digest(model_uri: str, settings: Settings | None = None) -> tuple[str, str]:
+def stamped_digest(model_uri: str, runtime: Runtime) -> tuple[str, str]:
     """The id and the digest of the training set behind a model, as its stamp has them. Raises: as `training_set_id`."""
-    stamped = stamped_info(model_uri, settings).metadata[PREFIX]
+    with naming_deleted(runtime, model_uri):
+        stamped = stamped_info(model_uri, runtime.settings).metadata[PREFIX]
     return str(stamped["training_set"]), str(stamped["digest"])
 
 

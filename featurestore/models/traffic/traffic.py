@@ -58,7 +58,7 @@ def _checked(runtime: Runtime, name: str, places: Mapping[str, int], shadow: tup
             versions[alias] = known.aliases[alias]
         keys: dict[str, dict[str, str]] = {}
         for version in sorted(set(versions.values())):
-            with read_facts(f"models:/{name}/{version}", runtime.settings) as facts:
+            with read_facts(f"models:/{name}/{version}", runtime) as facts:
                 _refuse_archived(facts)
                 keys[version] = facts.stamp.plan.key_types
     answering = [keys[versions[alias]] for alias in places]

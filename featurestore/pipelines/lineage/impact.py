@@ -144,14 +144,16 @@ def _models(
     runtime: Runtime, stored: Collection[str], sets: Mapping[str, AffectedTrainingSet], dependents: Dependents
 ) -> list[AffectedModel]:
     """The models of affected training sets, and those whose training set is not `stored` any more and that read an affected table."""
-    models = []
+    found: dict[tuple[str, str | None, str], AffectedModel] = {}
     for model in describe.models(runtime):
         affected = sets.get(model.training_set)
         reads = any(dependents.mark(runtime.features_table(table), NO_COLUMN) for table in model.snapshots)
         if affected is not None or (reads and model.training_set not in stored):
             features = {} if affected is None else affected.features
-            models.append(AffectedModel(model.model, model.version, model.aliases, model.training_set, features))
-    return models
+            # Several logged models of a name that are not registered, or not any more, are shown as one.
+            affects = AffectedModel(model.model, model.version, model.aliases, model.training_set, features)
+            found.setdefault((model.model, model.version, model.training_set), affects)
+    return list(found.values())
 
 
 def _predictions(runtime: Runtime, models: Sequence[AffectedModel]) -> Iterator[AffectedPredictions]:

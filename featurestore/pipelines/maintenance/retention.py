@@ -37,7 +37,9 @@ def _explain(runtime: Runtime, identifier: str, models: list[RecordedModel]) -> 
     if table.snapshot_id is not None:
         by[table.snapshot_id] = ["current"]
     for tag, snapshot in sorted(tags.tags(table).items()):
-        by.setdefault(snapshot, []).extend(_reasons(tag, models))
+        reasons = by.setdefault(snapshot, [])
+        # Several logged models of a name that are not registered, or not any more, have one label.
+        reasons += [reason for reason in dict.fromkeys(_reasons(tag, models)) if reason not in reasons]
     reader = _published_snapshot(runtime, identifier)
     if reader is not None:
         by.setdefault(reader, []).append("the online store")
