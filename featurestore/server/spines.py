@@ -45,7 +45,7 @@ async def read(
         file = next((value for value in form.values() if isinstance(value, UploadFile)), None)
         if file is None:
             raise RequestError(f"the form has no file; send the rows as a Parquet or Arrow IPC file in the field '{field}'", field=field)
-        return json_body.validate(form_model, values), await uploads.read(file.file)
+        return json_body.validate(form_model, values), await uploads.read(file.file, field)
     finally:
         await form.close()
 

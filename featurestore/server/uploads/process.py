@@ -14,7 +14,7 @@ from featurestore.server.jobs import memory
 from featurestore.server.uploads.rows import MIB, Bounds, Refused, copy
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-MALFORMED = "the spine's file is neither whole Parquet nor an Arrow IPC file or stream"
+MALFORMED = "it is neither whole Parquet nor an Arrow IPC file or stream"
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def read(source: int, sink: int, bounds: Bounds) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - a forged file may raise anything; its sender gets an error about the file
         if memory.is_shortage(error):
             limit = bounds.memory // MIB
-            return {"error": f"reading the spine's file takes over {limit} MiB of memory; write smaller row groups or batches"}
+            return {"error": f"to read it takes over {limit} MiB of memory; write smaller row groups or batches"}
         return {"error": MALFORMED, "reason": _describe(error)}
 
 

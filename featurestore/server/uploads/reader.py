@@ -1,4 +1,4 @@
-"""Read uploaded spines in a separate process: a malicious file may crash the process that reads it, but not the server."""
+"""Read uploaded files of rows in a separate process: a malicious file may crash the process that reads it, but not the server."""
 
 import io
 import json
@@ -19,7 +19,9 @@ from featurestore.settings import Settings
 
 MEMORY_BYTES = 2 << 30
 GRACE_SECONDS = 5.0
-FIELD = "spine"
+SPINE = "spine"
+NAMES = {SPINE: "the spine's file", "rows": "the file of rows"}
+"""What errors call the file in each field of a form."""
 
 
 class Rows(io.FileIO):
@@ -35,16 +37,16 @@ class UploadReader:
     def __init__(self, settings: Settings) -> None:
         self._bounds = Bounds(settings.spine_bytes(), MEMORY_BYTES, settings.spine_seconds)
         self._folder = settings.spill_path()
-        self._forks = Forks("featurestore.server.uploads.process", "reads uploaded spines")
+        self._forks = Forks("featurestore.server.uploads.process", "reads uploaded rows")
 
-    async def read(self, file: IO[bytes]) -> pa.RecordBatchReader:
-        """The rows of an uploaded file: Parquet, Arrow IPC file or Arrow IPC stream. The caller may close the file.
+    async def read(self, file: IO[bytes], field: str = SPINE) -> pa.RecordBatchReader:
+        """The rows of an uploaded file: Parquet, Arrow IPC file or Arrow IPC stream; `field` is that of the form. The caller may close it.
 
         Raises: RequestError saying what is wrong with it, OutOfResources when the disk is full.
         """
-        return await to_thread.run_sync(self.rows, file)
+        return await to_thread.run_sync(self.rows, file, field)
 
-    def rows(self, file: IO[bytes]) -> pa.RecordBatchReader:
+    def rows(self, file: IO[bytes], field: str = SPINE) -> pa.RecordBatchReader:
         """`read`, in this thread."""
         private.make_folder(self._folder)
         with tempfile.TemporaryFile(dir=self._folder, buffering=0) as file_copy:
@@ -52,9 +54,11 @@ class UploadReader:
         os.lseek(file.fileno(), 0, os.SEEK_SET)
         outcome = self._outcome(file.fileno(), copy.fileno())
         if "full" in outcome:
-            raise OutOfResources("the disk is full: the uploaded spine cannot be spooled; free some space")
+            raise OutOfResources(f"the disk is full: {NAMES[field]} cannot be spooled; free some space")
         if "error" in outcome:
-            raise RequestError(outcome["error"], field=FIELD, **({"reason": outcome["reason"]} if "reason" in outcome else {}))
+            raise RequestError(
+                f"{NAMES[field]}: {outcome['error']}", field=field, **({"reason": outcome["reason"]} if "reason" in outcome else {})
+            )
         copy.seek(0)
         stream = pa.ipc.open_stream(pa.PythonFile(copy, "r"))
         return pa.RecordBatchReader.from_batches(stream.schema, iter(stream))
@@ -77,6 +81,6 @@ class UploadReader:
             outcome: dict[str, Any] = json.loads(content)
             return outcome
         return {
-            "error": f"the spine's file cannot be read: its reader crashed, or took longer than {self._bounds.seconds:g} s or more than"
+            "error": f"it cannot be read: its reader crashed, or took longer than {self._bounds.seconds:g} s or more than"
             f" {MEMORY_BYTES // MIB} MiB; the file may be damaged"
         }

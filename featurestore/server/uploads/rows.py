@@ -23,7 +23,7 @@ MIB = 1 << 20
 
 
 class Refused(Exception):
-    """The file is refused; the message may be shown to its sender."""
+    """The file is refused; the message, which follows the name of the file, may be shown to its sender."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,13 @@ def _open(file: IO[bytes]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
 
 def _check_count(columns: int) -> None:
     if columns > MAX_COLUMNS:
-        raise Refused(f"the spine's file has {columns} columns; the limit is {MAX_COLUMNS}")
+        raise Refused(f"it has {columns} columns; the limit is {MAX_COLUMNS}")
 
 
 def _check_size(size: int, bounds: Bounds) -> None:
     if size > bounds.decoded:
         raise Refused(
-            f"the rows of the spine's file take over {bounds.decoded // MIB} MiB when decoded; the most is the server's spine_limit, and"
+            f"its rows take over {bounds.decoded // MIB} MiB when decoded; the most is the server's spine_limit, and"
             f" {MAX_RATIO} times the size of the file or {GRACE_BYTES // MIB} MiB. Send fewer rows, less compressed, or an Iceberg table"
         )
 
@@ -100,9 +100,9 @@ def _plain_schema(schema: pa.Schema) -> pa.Schema:
         try:
             name = field.name
         except UnicodeDecodeError as error:
-            raise Refused("a column's name in the spine's file is not UTF-8") from error
+            raise Refused("a column's name is not UTF-8") from error
         if not name or "\0" in name or len(name) > MAX_NAME_LENGTH:
-            raise Refused(f"a column's name in the spine's file is empty, has a NUL or is longer than {MAX_NAME_LENGTH} characters")
+            raise Refused(f"a column's name is empty, has a NUL or is longer than {MAX_NAME_LENGTH} characters")
         fields.append(pa.field(name, _plain_type(field.type, name)))
     return pa.schema(fields)
 
@@ -110,7 +110,7 @@ def _plain_schema(schema: pa.Schema) -> pa.Schema:
 def _plain_type(arrow_type: pa.DataType, name: str, depth: int = 0) -> pa.DataType:
     is_ = pa.types
     if depth > MAX_DEPTH:
-        raise Refused(f"the column {name!r} of the spine's file nests types deeper than {MAX_DEPTH}")
+        raise Refused(f"the column {name!r} nests types deeper than {MAX_DEPTH}")
     if isinstance(arrow_type, pa.UuidType) or is_.is_null(arrow_type):
         return pa.string()
     if isinstance(arrow_type, pa.BaseExtensionType):
@@ -123,9 +123,7 @@ def _plain_type(arrow_type: pa.DataType, name: str, depth: int = 0) -> pa.DataTy
     if is_.is_struct(arrow_type):
         return pa.struct([(field.name, _plain_type(field.type, name, depth + 1)) for field in arrow_type])
     if is_.is_nested(arrow_type):
-        raise Refused(
-            f"the column {name!r} of the spine's file is {_type_name(arrow_type)}, which a spine cannot hold; cast it or leave it out"
-        )
+        raise Refused(f"the column {name!r} is {_type_name(arrow_type)}, which no table holds; cast it or leave it out")
     return arrow_type
 
 
@@ -135,9 +133,7 @@ def _validate(batch: pa.RecordBatch, plain: pa.Schema) -> None:
         try:
             column.validate(full=True)
         except pa.ArrowInvalid as error:
-            raise Refused(
-                f"the column {name!r} of the spine's file contradicts itself: its lengths, offsets, indices or texts are damaged"
-            ) from error
+            raise Refused(f"the column {name!r} contradicts itself: its lengths, offsets, indices or texts are damaged") from error
 
 
 def _to_plain(batch: pa.RecordBatch, plain: pa.Schema) -> pa.RecordBatch:
@@ -158,10 +154,7 @@ def _column_to_plain(column: pa.Array, field: pa.Field) -> pa.Array:
     try:
         return column.cast(field.type)
     except pa.ArrowNotImplementedError as error:
-        raise Refused(
-            f"the column {field.name!r} of the spine's file is {_type_name(column.type)}, which a spine cannot hold; cast it or leave it"
-            " out"
-        ) from error
+        raise Refused(f"the column {field.name!r} is {_type_name(column.type)}, which no table holds; cast it or leave it out") from error
 
 
 def _type_name(arrow_type: pa.DataType) -> str:
