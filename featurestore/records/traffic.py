@@ -108,6 +108,10 @@ class TrafficSplits:
         """The split of a model; None if it has none, or the table was not read yet."""
         return None if self._splits is None else self._splits.get(model)
 
+    def in_force(self) -> list[TrafficSplit]:
+        """The splits of all models, as they were last read."""
+        return [] if self._splits is None else list(self._splits.values())
+
     def refresh(self) -> list[str]:
         """Read what has changed; returns the models whose splits did. Raises: NotReady."""
         with self._lock:

@@ -116,7 +116,7 @@ def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
         routes=[
             *Online(store, metrics, Lookups(store.settings)).routes(),
             *Docs().routes(),
-            *Health(store, metrics, warm_up, predictor.behind).routes(),
+            *Health(store, metrics, warm_up, predictor.alias_problems).routes(),
             *engine_routes,
             *Models(store, predictor).routes(),
             *InferenceProtocol(settings, predictor).routes(),

@@ -32,9 +32,9 @@ _SHOWN_DETAILS = ("lost", "filling")
 class Health:
     """Probes and metrics."""
 
-    def __init__(self, store: FeatureStore, metrics: Metrics, warm_up: WarmUp, behind: Callable[[], Sequence[object]]) -> None:
-        """`behind` returns the aliases whose version cannot be loaded, as texts show them."""
-        self._store, self._warm_up, self._behind = store, warm_up, behind
+    def __init__(self, store: FeatureStore, metrics: Metrics, warm_up: WarmUp, alias_problems: Callable[[], Sequence[object]]) -> None:
+        """`alias_problems` returns the aliases that do not answer as they should, as texts show them."""
+        self._store, self._warm_up, self._alias_problems = store, warm_up, alias_problems
         self._metrics = metrics
         self._models: Answers[FeatureStoreError | None] = Answers(lambda _: self._check_models(), wait=MODEL_SECONDS, grace=MODEL_SECONDS)
 
@@ -67,7 +67,8 @@ class Health:
         503 names the components that are down and that lookups and builds need, or says that services and models are still being loaded. A
         function is `ok`, `down`, `cached only`, which means that it works for the services and models that the process has already
         loaded, or `all but lost tables` while the online store is being filled. Models and predictions are `not installed` without the
-        extra. `aliases` names those whose version cannot be loaded, so that the version before answers.
+        extra. `aliases` names those whose version cannot be loaded, so that the version before answers, and those of a model's traffic that
+        were removed in MLflow, so that another one answers.
         """
         errors: dict[str, FeatureStoreError | None] = {**self._store.check(), "models": self._models_error()}
         states = {component: "ok" if error is None else str(error.details.get("state", "down")) for component, error in errors.items()}
@@ -77,8 +78,8 @@ class Health:
         serves = served_verbs(down - {"online store"} if lost else down, lost)
         if not is_installed():
             states["models"] = serves["predictions"] = NOT_INSTALLED
-        if behind := self._behind():
-            states["aliases"] = "; ".join(map(str, behind))
+        if problems := self._alias_problems():
+            states["aliases"] = "; ".join(map(str, problems))
         needed = [component for component in errors if component in down and component != "models"]
         if needed:
             details = {

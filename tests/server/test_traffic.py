@@ -168,11 +168,14 @@ def test_a_removed_alias_leaves_its_share_to_the_largest(split: Split) -> None:
         # MLflow is asked again after five seconds.
         split.until(lambda found: "other" not in found["arms"])
         assert split.ask()["arms"] == [alias.replace("other", "champion") for alias in expected(weights)]
+        states = split.http.get("/readyz").json()
+        assert states["aliases"] == "spender: the traffic names other, which MLflow has no more, champion answers in place"
         split.store.set_traffic("spender", {"challenger": 100})
         split.until(lambda found: set(found["arms"]) == {"challenger"})
     finally:
         client.set_registered_model_alias("spender", "other", "3")
     split.set({"other": 100})
+    assert "aliases" not in split.http.get("/readyz").json()
 
 
 def test_over_http_and_from_the_command_line(split: Split) -> None:

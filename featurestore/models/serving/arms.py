@@ -1,9 +1,9 @@
 """The models that share the traffic of a registered model: for each alias of its split, what is behind it now."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from featurestore.errors import NotReady
+from featurestore.errors import NotFound, NotReady
 from featurestore.masking import logger_of
 from featurestore.models.serving.loaded_model import LoadedModel
 from featurestore.models.serving.loaded_models import LoadedModels
@@ -19,10 +19,34 @@ class ArmModel(NamedTuple):
     model: LoadedModel
 
 
+class Removed(NamedTuple):
+    """Aliases of a model's split that MLflow has no more, and the alias that answers in their place; None: requests fail."""
+
+    model: str
+    aliases: tuple[str, ...]
+    substitute: str | None
+
+    def __str__(self) -> str:
+        answers = "requests fail" if self.substitute is None else f"{self.substitute} answers in place"
+        return f"{self.model}: the traffic names {' and '.join(self.aliases)}, which MLflow has no more, {answers}"
+
+
+def removed_aliases(loaded: LoadedModels, splits: Iterable[TrafficSplit]) -> list[Removed]:
+    """The aliases of splits that MLflow has no more, as it said last; it is not asked."""
+    found = []
+    for split in splits:
+        known = loaded.known(split.model, ask=False)
+        gone = [] if known is None else [alias for alias in split.answering if alias not in known.aliases]
+        if gone:
+            found.append(Removed(split.model, tuple(gone), split.substitute(gone)))
+    return found
+
+
 class Arms:
     """Finds the models of splits.
 
-    An alias that was removed since its split was set gets no records: they go to the alias with the most. That is logged once.
+    An alias that was removed since its split was set gets no records: they go to the alias with the most. That is logged once. All models
+    of a request are those of one answer of MLflow: an alias that is removed while others are loaded answers with the version that it had.
     """
 
     def __init__(self, loaded: LoadedModels) -> None:
@@ -34,15 +58,23 @@ class Arms:
 
         Raises: NotReady if none of the aliases exists any more; as `LoadedModels.get`.
         """
-        known = self._loaded.aliases(split.model, ask=load)
+        try:
+            return self._find(split, load)
+        except NotFound:
+            # A version was deleted after MLflow's last answer, and its aliases with it.
+            self._loaded.expire(split.model)
+            return self._find(split, load)
+
+    def _find(self, split: TrafficSplit, load: bool) -> Mapping[str, ArmModel] | None:
+        known = self._loaded.known(split.model, ask=load)
         if known is None:
             return None
-        gone = [alias for alias in split.answering if alias not in known]
+        gone = [alias for alias in split.answering if alias not in known.aliases]
         substitute = self._substitute(split, gone)
         found: dict[str, ArmModel] = {}
         for alias in split.answering:
             used = substitute if alias in gone else alias
-            model = self._loaded.get(split.model, alias=used) if load else self._loaded.find_loaded(split.model, alias=used)
+            model = self._loaded.get_known(known, used) if load else self._loaded.find_known(known, used)
             if model is None:
                 return None
             found[alias] = ArmModel(used, model)
@@ -53,8 +85,8 @@ class Arms:
 
         Raises: as `LoadedModels.get`.
         """
-        known = self._loaded.aliases(split.model) or {}
-        return [ArmModel(alias, self._loaded.get(split.model, alias=alias)) for alias in split.shadow if alias in known]
+        known = self._loaded.known(split.model)
+        return [ArmModel(alias, self._loaded.get_known(known, alias)) for alias in split.shadow if alias in known.aliases]
 
     def _substitute(self, split: TrafficSplit, gone: list[str]) -> str:
         substitute = split.substitute(gone)

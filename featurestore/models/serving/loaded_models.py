@@ -105,10 +105,24 @@ class LoadedModels:
         known = self._known(name, ask=False)
         return None if known is None else self._find(name, self._chosen(known, alias))
 
-    def aliases(self, name: str, ask: bool = True) -> Mapping[str, str] | None:
-        """The versions of a model's aliases. Without `ask`, None if MLflow would have to be asked. Raises: as `get`."""
-        known = self._known(name, ask)
-        return None if known is None else known.aliases
+    @overload
+    def known(self, name: str) -> RegisteredVersions: ...
+
+    @overload
+    def known(self, name: str, ask: bool) -> RegisteredVersions | None: ...
+
+    def known(self, name: str, ask: bool = True) -> RegisteredVersions | None:
+        """What MLflow said last of a model's aliases. Without `ask`, None if it would have to be asked. Raises: as `get`."""
+        return self._known(name, ask)
+
+    def get_known(self, known: RegisteredVersions, alias: str) -> LoadedModel:
+        """The model with an alias in an answer of MLflow, whatever it has said since; loaded if it is not in memory. Raises: as `get`."""
+        version = self._chosen(known, alias)
+        return self._find(known.name, version) or self._load(known.name, version)
+
+    def find_known(self, known: RegisteredVersions, alias: str) -> LoadedModel | None:
+        """As `get_known`; None if the version is not in memory."""
+        return self._find(known.name, self._chosen(known, alias))
 
     def expire(self, name: str) -> None:
         """Ask MLflow about a model again at its next request."""

@@ -106,6 +106,15 @@ class Predictor:
         """The aliases whose version cannot be loaded, so that the version before still answers."""
         return [] if self._loaded is None else self._loaded.behind()
 
+    def alias_problems(self) -> Sequence[object]:
+        """The aliases that do not answer as they should, as texts: those of `behind`, and those of splits that were removed in MLflow."""
+        if self._loaded is None:
+            return []
+        # Imported here, as in `_loaded_models`.
+        from featurestore.models.serving.arms import removed_aliases  # noqa: PLC0415
+
+        return [*self._loaded.behind(), *removed_aliases(self._loaded, self._splits.in_force())]
+
     def close(self) -> None:
         """End the idle threads of predictions, and stop to follow changes of traffic and aliases."""
         self._watcher.stop()
