@@ -18,6 +18,7 @@ from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.documents import definitions_document
 from featurestore.dsl.loader import load_definitions
 from featurestore.errors import DefinitionError
+from featurestore.files.git_commit import common_commit
 from featurestore.pipelines.maintenance.maintain import TableMaintenance
 from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
 from featurestore.pipelines.maintenance.removal import Removal
@@ -55,11 +56,16 @@ class ServerVerbs(TableVerbs, Governance):
 
     def apply(self, definitions: Any) -> Exchange[Plan]:
         """Apply a plan or definitions, all or nothing. Raises: CommitConflict if definitions were applied since the plan was made."""
-        if not isinstance(definitions, Plan):
+        fields: dict[str, Any] = {}
+        if isinstance(definitions, Plan):
+            checked = definitions.definitions
+            fields["base"] = None if definitions.base is None else str(definitions.base)
+        else:
             checked = yield Work(partial(_load_checked, definitions))
-            return (yield from self._send_definitions("/v1/apply", checked, {}))
-        base = None if definitions.base is None else str(definitions.base)
-        return (yield from self._send_definitions("/v1/apply", definitions.definitions, {"base": base}))
+        commit = yield Work(partial(common_commit, checked))
+        if commit is not None:
+            fields["commit"] = commit
+        return (yield from self._send_definitions("/v1/apply", checked, fields))
 
     def materialize(
         self,

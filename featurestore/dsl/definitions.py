@@ -28,7 +28,8 @@ class Place:
 class Definitions:
     """All definitions, each once, in the order in which they were found.
 
-    `places` maps (kind, name) to Place; `problems` are those found while loading, to be reported with the others.
+    `places` maps (kind, name) to Place; `problems` are those found while loading, to be reported with the others. `commit` is the git
+    commit of definitions whose files are elsewhere; None: that of the files in `places`.
     """
 
     entities: tuple[Entity, ...] = ()
@@ -37,6 +38,7 @@ class Definitions:
     services: tuple[FeatureService, ...] = ()
     places: Mapping[tuple[str, str], Place] = field(default_factory=dict, compare=False)
     problems: tuple[Problem, ...] = ()
+    commit: str | None = field(default=None, compare=False)
 
     def locate(self, problem: FieldProblem) -> Problem:
         """The problem with the file and line of its field, if known."""

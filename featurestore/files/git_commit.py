@@ -1,13 +1,30 @@
-"""The git commit of a file, if it is in a repository and git is installed."""
+"""The git commits of definition files, if they are in a repository and git is installed."""
 
 import os
 import re
 import subprocess
 from pathlib import Path
 
+from featurestore.dsl.definitions import Definitions
+
 SECONDS = 5.0
 """Time limit of git: it only reads a few files."""
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")
+DIRTY = "-dirty"
+
+
+def commits_of(definitions: Definitions) -> dict[tuple[str, str], str | None]:
+    """The git commit of the file of each definition, by kind and name; each folder is asked once."""
+    files = {key: Path(place.file) for key, place in definitions.places.items() if place.file}
+    commits = {folder: commit_of(folder) for folder in {file.parent for file in files.values()}}
+    return {key: commits[file.parent] for key, file in files.items()}
+
+
+def common_commit(definitions: Definitions) -> str | None:
+    """The one commit of all files of definitions, with "-dirty" if one of them has it; None if there are several, or none."""
+    commits = set(commits_of(definitions).values())
+    plain = {None if commit is None else commit.removesuffix(DIRTY) for commit in commits}
+    return max(commits, key=lambda commit: commit or "") if len(plain) == 1 else None
 
 
 def commit_of(path: Path) -> str | None:
@@ -17,7 +34,7 @@ def commit_of(path: Path) -> str | None:
     if commit is None or not _COMMIT.fullmatch(commit):
         return None
     changes = _git(folder, "status", "--porcelain", "--", ".")
-    return f"{commit}-dirty" if changes is None or changes else commit
+    return f"{commit}{DIRTY}" if changes is None or changes else commit
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -1,5 +1,6 @@
 """List, plan, apply and remove definitions over HTTP; they are sent as JSON, never as Python code."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Query, Request
@@ -7,7 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
 from featurestore.dsl import documents
-from featurestore.dsl.definitions import Definition
+from featurestore.dsl.definitions import Definition, gather
 from featurestore.errors import CommitConflict
 from featurestore.pipelines.planning.plan import Plan
 from featurestore.server import json_body, responses
@@ -95,9 +96,10 @@ class Definitions:
         return _document(self._store.plan(objects(body.definitions)))
 
     def _apply(self, body: ApplyBody) -> dict[str, Any]:
+        definitions = replace(gather(objects(body.definitions)), commit=body.commit)
         if "base" not in body.model_fields_set:
-            return _document(self._store.apply(objects(body.definitions)))
-        plan = self._store.plan(objects(body.definitions))
+            return _document(self._store.apply(definitions))
+        plan = self._store.plan(definitions)
         if body.base != _base(plan):
             raise CommitConflict("definitions were applied by someone else since this plan was made; plan again")
         return _document(self._store.apply(plan))

@@ -4,12 +4,11 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow as pa
 
 from featurestore.errors import CommitConflict, Conflict, FeatureStoreError
-from featurestore.files.git_commit import commit_of
+from featurestore.files.git_commit import commits_of
 from featurestore.lakehouse import commits, dropping, tables
 from featurestore.lakehouse.dropping import TableIdentity
 from featurestore.lakehouse.table import Table
@@ -66,8 +65,9 @@ def execute_plan(runtime: Runtime, plan: Plan) -> Plan:
         for row in changed:
             if row.kind == "view" and (table := _ensure_table(runtime, row, plan.base)) is not None:
                 created[runtime.features_table(row.table)] = (row, dropping.identity_of(table))
-        commits_of = _commits(plan)
-        rows = [replace(row, applied_at=applied_at, commit=commits_of.get((row.kind, row.name))) for row in changed]
+        given = plan.definitions.commit
+        by_file = commits_of(plan.definitions) if given is None else {}
+        rows = [replace(row, applied_at=applied_at, commit=given or by_file.get((row.kind, row.name))) for row in changed]
         definitions.append_to_registry(runtime, rows, plan.base)
     except BaseException as error:
         if not commits.outcome_unknown(error):
@@ -78,13 +78,6 @@ def execute_plan(runtime: Runtime, plan: Plan) -> Plan:
             _describe_table(runtime, row)
     runtime.online.touch()
     return plan
-
-
-def _commits(plan: Plan) -> dict[tuple[str, str], str | None]:
-    """The git commit of the file of each definition; each folder is asked once."""
-    files = {key: Path(place.file) for key, place in plan.definitions.places.items() if place.file}
-    commits = {folder: commit_of(folder) for folder in {file.parent for file in files.values()}}
-    return {key: commits[file.parent] for key, file in files.items()}
 
 
 def _ensure_table(runtime: Runtime, row: Applied, base: int | None) -> Table | None:

@@ -123,6 +123,10 @@ class PlanBody(Body):
 
 
 class ApplyBody(PlanBody):
-    """Definitions to apply. With the `base` of a plan, they are applied only if nothing was applied since that plan."""
+    """Definitions to apply. With the `base` of a plan, they are applied only if nothing was applied since that plan.
+
+    `commit` is the git commit of their files, with `-dirty` if these had other changes.
+    """
 
     base: str | None = None
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{7,64}(-dirty)?$")] | None = None
