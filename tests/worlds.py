@@ -4,12 +4,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from hypothesis import HealthCheck, Phase, settings
 from pyiceberg.table import Table
 
-from featurestore import FeatureStore
+from featurestore import FeatureStore, Settings
 
 STAMP = pa.timestamp("us", tz="UTC")
 
@@ -26,9 +27,10 @@ def load_source(store: FeatureStore, name: str, rows: pa.Table) -> Table:
 class Template:
     """A store that is filled once, and then copied to where it was filled: its catalog names files by their whole paths."""
 
-    def __init__(self, folder: Path, fill: Callable[[FeatureStore], object]) -> None:
+    def __init__(self, folder: Path, fill: Callable[[FeatureStore], object], **settings: Any) -> None:
         self._home, self._kept = folder / "home", folder / "kept"
-        with FeatureStore(home=self._home) as store:
+        self._settings = Settings(home=self._home, **settings)
+        with FeatureStore(settings=self._settings) as store:
             fill(store)
         shutil.copytree(self._home, self._kept)
 
@@ -37,7 +39,7 @@ class Template:
         """The store as it was filled. There is one at a time."""
         shutil.rmtree(self._home)
         shutil.copytree(self._kept, self._home)
-        with FeatureStore(home=self._home) as store:
+        with FeatureStore(settings=self._settings) as store:
             yield store
 
 

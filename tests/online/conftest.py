@@ -1,7 +1,9 @@
 """Fixtures: empty online stores, LMDB in a folder and Redis with a new prefix on a real server."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from featurestore.online.factory import open_online
 from featurestore.online.store import OnlineStore
 from tests.online.redis_server import empty_store, redis_cluster, running_redis
+from tests.online.templates import Fill, OnlineTemplate
 from tests.online.worlds import Opener
 
 
@@ -24,6 +27,21 @@ def redis_url(redis_address: str) -> Iterator[str]:
     """A Redis URL with a prefix that only this test uses; its keys are deleted afterwards."""
     with empty_store(redis_address) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def templates(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, Fill], OnlineTemplate]]:
+    """The store that a function fills, with an online store of each back end."""
+    with ExitStack() as stack:
+
+        @cache
+        def template(back_end: str, fill: Fill) -> OnlineTemplate:
+            redis_url = None
+            if back_end == "redis":
+                redis_url = stack.enter_context(empty_store(request.getfixturevalue("redis_address")))
+            return OnlineTemplate(tmp_path_factory.mktemp("template"), fill, redis_url)
+
+        yield template
 
 
 @pytest.fixture(params=["lmdb", "redis"])

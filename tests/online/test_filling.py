@@ -14,7 +14,8 @@ from featurestore.online.header import OLD_FORMAT
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.jobs.worker import jobs_path
 from featurestore.server.online_watch import OnlineWatch
-from tests.online.test_incomplete import KEYS, age, open_filled_store, punch, values  # noqa: F401 - age and punch are fixtures
+from tests.online.templates import Fill, OnlineTemplate
+from tests.online.test_incomplete import KEYS, age, fill, punch, values  # noqa: F401 - age and punch are fixtures
 from tests.online.test_lost import empty  # noqa: F401 - a fixture
 from tests.server.conftest import Served, serve
 from tests.server.test_errors import error_of
@@ -24,10 +25,20 @@ SECONDS = 60.0
 URL = "/v1/services/both/online"
 
 
+@pytest.fixture(params=["lmdb", "redis"])
+def template(request: pytest.FixtureRequest, templates: Callable[[str, Fill], OnlineTemplate]) -> OnlineTemplate:
+    return templates(request.param, fill)
+
+
 @pytest.fixture
-def store(tmp_path: Path, url: str) -> Iterator[FeatureStore]:
-    with open_filled_store(tmp_path / "home", url) as found:
-        yield found
+def url(template: OnlineTemplate) -> str:
+    return template.url
+
+
+@pytest.fixture
+def store(template: OnlineTemplate) -> Iterator[FeatureStore]:
+    with template.opened() as store:
+        yield store
 
 
 def look_up(served: Served) -> httpx.Response:
@@ -67,13 +78,11 @@ def test_a_probe_names_what_is_lost_until_it_is_filled(store: FeatureStore, lose
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lose", ["empty", "punch"])
-def test_a_server_fills_what_is_lost_by_itself(store: FeatureStore, lose: str, request: pytest.FixtureRequest) -> None:
-    damage: Callable[[], None] = request.getfixturevalue(lose)
+def test_a_server_fills_what_is_lost_by_itself(store: FeatureStore, empty: Callable[[], None], punch: Callable[[], None]) -> None:  # noqa: F811
     with serve(store, jobs=True) as served:
         assert look_up(served).json()["rows"] == ROWS
-        for _ in range(2):
-            damage()
+        for lose in (empty, punch):
+            lose()
             answers = []
 
             def answered() -> bool:
@@ -103,12 +112,12 @@ def test_one_process_at_a_time_fills_and_shows_how_far_it_is(store: FeatureStore
 
 def test_a_server_fills_nothing_where_the_setting_says_so(store: FeatureStore, tmp_path: Path, url: str, empty: Callable[[], None]) -> None:  # noqa: F811
     empty()
-    for fill in (False, True):
-        settings = Settings(home=tmp_path / "home", online=url, online_fill=fill)
+    for may_fill in (False, True):
+        settings = Settings(home=store.settings.home, online=url, online_fill=may_fill)
         jobs = Jobs(jobs_path(settings))
         with FeatureStore(settings=settings) as watched:
             OnlineWatch(watched, jobs).look()
-            assert (jobs.get("filling") is not None) == fill
+            assert (jobs.get("filling") is not None) == may_fill
             with pytest.raises(NotReady, match="v_v1"):
                 values(watched)
         jobs.close()

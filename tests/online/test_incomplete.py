@@ -21,6 +21,7 @@ from featurestore.online.key_sample import SIZE, KeySample
 from featurestore.online.lmdb.environments import ENVIRONMENTS
 from featurestore.online.redis.publish import RedisPublish
 from featurestore.online.store import Cursor, OnlineStore
+from tests.online.templates import Fill, OnlineTemplate
 from tests.online.test_lost import rows
 from tests.online.worlds import table
 from tests.worlds import load_source
@@ -28,22 +29,31 @@ from tests.worlds import load_source
 KEYS = [{"k": number} for number in range(4)]
 
 
-def open_filled_store(home: Path, url: str, factor: int = 1) -> FeatureStore:
-    """A store with the views v and w of the same rows, materialized; values times `factor`."""
-    store = FeatureStore(settings=Settings(home=home, online=url))
+def fill(store: FeatureStore, factor: int = 1) -> None:
+    """Materialize the views v and w of the same rows; values times `factor`."""
     load_source(store, "raw.s", rows(0, 1, 2))
     source = Source("s", table="raw.s", timestamp="at")
     entity = Entity("e", keys="k")
     views = [FeatureView(name, entity=entity, source=source, features={"x": f"x * {factor}"}) for name in ("v", "w")]
     store.apply([FeatureService("both", features=[views[0], views[1].aliased("w", keys={"k": "k"})])])
     store.materialize()
-    return store
+
+
+@pytest.fixture(params=["lmdb", "redis"])
+def template(request: pytest.FixtureRequest, templates: Callable[[str, Fill], OnlineTemplate]) -> OnlineTemplate:
+    return templates(request.param, fill)
 
 
 @pytest.fixture
-def store(tmp_path: Path, url: str) -> Iterator[FeatureStore]:
-    with open_filled_store(tmp_path / "home", url) as found:
-        yield found
+def url(template: OnlineTemplate) -> str:
+    return template.url
+
+
+@pytest.fixture
+def store(template: OnlineTemplate) -> Iterator[FeatureStore]:
+    """The views v and w of the same rows, materialized."""
+    with template.opened() as store:
+        yield store
 
 
 @pytest.fixture
@@ -114,7 +124,8 @@ def test_a_table_with_too_few_rows_is_not_ready_and_is_filled(store: FeatureStor
 
 
 def test_rows_of_another_catalog_are_not_served(store: FeatureStore, tmp_path: Path, url: str) -> None:
-    with open_filled_store(tmp_path / "other", url, factor=2) as other:
+    with FeatureStore(settings=Settings(home=tmp_path / "other", online=url)) as other:
+        fill(other, factor=2)
         assert values(other) == [(2, 2), (22, 22), (42, 42), (None, None)]
         with pytest.raises(NotReady, match="rows are of another table of this name"):
             values(store)
@@ -198,12 +209,13 @@ def test_views_of_one_run_are_of_one_edition(store: FeatureStore) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("template", ["redis"], indirect=True)
 def test_a_redis_that_is_emptied_within_a_publish_is_filled_as_a_whole(
-    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    store: FeatureStore, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At each of its steps: after the cursor was compared, between rows, before and after the header."""
-    address, _, prefix = redis_url.partition("?prefix=")
-    with open_filled_store(tmp_path / "home", redis_url) as store, redis.Redis.from_url(address) as client:
+    address, _, prefix = url.partition("?prefix=")
+    with redis.Redis.from_url(address) as client:
         for number, name in enumerate(("_begin", "_remove", "_write", "_make_visible", "_unlink_removed")):
             work, emptied = getattr(RedisPublish, name), list[int]()
 
@@ -221,20 +233,19 @@ def test_a_redis_that_is_emptied_within_a_publish_is_filled_as_a_whole(
             assert values(store) == [(1, 1), (11, 11), (21, 21), (32 + number, 32 + number)], name
 
 
-def test_a_folder_deleted_within_a_publish_is_filled_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "online"
-    with open_filled_store(tmp_path / "home", f"lmdb://{folder}") as store:
-        commit = BufferedEdition.commit
+@pytest.mark.parametrize("template", ["lmdb"], indirect=True)
+def test_a_folder_deleted_within_a_publish_is_filled_as_a_whole(store: FeatureStore, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = BufferedEdition.commit
 
-        def deleted(edition: BufferedEdition) -> Any:
-            shutil.rmtree(folder)
-            monkeypatch.undo()
-            return commit(edition)
+    def deleted(edition: BufferedEdition) -> Any:
+        shutil.rmtree(url.removeprefix("lmdb://"))
+        monkeypatch.undo()
+        return commit(edition)
 
-        monkeypatch.setattr(BufferedEdition, "commit", deleted)
-        store.catalog.load_table("raw.s").append(rows(3, day=2))
-        store.materialize()
-        assert values(store) == [(1, 1), (11, 11), (21, 21), (32, 32)]
+    monkeypatch.setattr(BufferedEdition, "commit", deleted)
+    store.catalog.load_table("raw.s").append(rows(3, day=2))
+    store.materialize()
+    assert values(store) == [(1, 1), (11, 11), (21, 21), (32, 32)]
 
 
 def test_a_sample_is_of_all_rows_alike() -> None:

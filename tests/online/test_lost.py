@@ -3,17 +3,17 @@
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 import redis
 
-from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
+from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source
 from featurestore.errors import CommitConflict, NotFound, NotReady
 from featurestore.online.store import Cursor
 from featurestore.pipelines.materialization import edition
 from featurestore.pipelines.materialization.edition import Publication
+from tests.online.templates import Fill, OnlineTemplate
 from tests.server.conftest import serve
 from tests.server.test_errors import error_of
 from tests.worlds import STAMP, load_source
@@ -27,17 +27,30 @@ def rows(*keys: int, day: int = 1) -> pa.Table:
     return pa.table({**columns, "x": pa.array([10 * key + day for key in keys], pa.int64())})
 
 
+def fill(store: FeatureStore) -> None:
+    load_source(store, "raw.s", rows(0, 1, 2))
+    source = Source("s", table="raw.s", timestamp="at")
+    entity = Entity("e", keys="k")
+    views = [FeatureView(name, entity=entity, source=source, features=["x"]) for name in ("v", "w")]
+    store.apply([FeatureService(f"of_{view.name}", features=[view]) for view in views])
+    store.materialize("v")
+
+
+@pytest.fixture(params=["lmdb", "redis"])
+def template(request: pytest.FixtureRequest, templates: Callable[[str, Fill], OnlineTemplate]) -> OnlineTemplate:
+    return templates(request.param, fill)
+
+
 @pytest.fixture
-def store(tmp_path: Path, url: str) -> Iterator[FeatureStore]:
+def url(template: OnlineTemplate) -> str:
+    return template.url
+
+
+@pytest.fixture
+def store(template: OnlineTemplate) -> Iterator[FeatureStore]:
     """A view with rows of three keys online, and another one that was never materialized."""
-    with FeatureStore(settings=Settings(home=tmp_path / "home", online=url)) as opened:
-        load_source(opened, "raw.s", rows(0, 1, 2))
-        source = Source("s", table="raw.s", timestamp="at")
-        entity = Entity("e", keys="k")
-        views = [FeatureView(name, entity=entity, source=source, features=["x"]) for name in ("v", "w")]
-        opened.apply([FeatureService(f"of_{view.name}", features=[view]) for view in views])
-        opened.materialize("v")
-        yield opened
+    with template.opened() as store:
+        yield store
 
 
 @pytest.fixture

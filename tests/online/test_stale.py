@@ -1,6 +1,6 @@
 """A view that is not materialized for longer than it allows is stale, which lookups, probes of models and training sets say in one word."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Sett
 from featurestore.errors import DefinitionError, NotReady
 from featurestore.pipelines.online_lookup.lookup import lookup
 from featurestore.values import times
+from tests.online.templates import Fill, OnlineTemplate
 from tests.server.conftest import serve
 from tests.server.test_errors import error_of
 from tests.worlds import STAMP, load_source
@@ -35,13 +36,16 @@ def services(stale_after: str | None = "2h") -> list[FeatureService]:
     return found
 
 
+def fill(store: FeatureStore) -> None:
+    load_source(store, "raw.s", ROWS)
+    store.apply(services())
+    store.materialize(end=NOW - timedelta(hours=3))
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[FeatureStore]:
-    with FeatureStore(settings=Settings(home=tmp_path)) as opened:
-        load_source(opened, "raw.s", ROWS)
-        opened.apply(services())
-        opened.materialize(end=NOW - timedelta(hours=3))
-        yield opened
+def store(templates: Callable[[str, Fill], OnlineTemplate]) -> Iterator[FeatureStore]:
+    with templates("lmdb", fill).opened() as store:
+        yield store
 
 
 def test_a_stale_view_gives_what_it_says(store: FeatureStore) -> None:

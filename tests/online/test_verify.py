@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 import redis
 
-from featurestore import Entity, FeatureStore, FeatureView, Settings, Source
+from featurestore import Entity, FeatureStore, FeatureView, Source
 from featurestore.errors import CommitConflict, Conflict, NotFound, NotReady, RequestError
 from featurestore.online.header import decode_header
 from featurestore.online.keys import decode_key, encode_key
@@ -23,6 +23,7 @@ from featurestore.online.lmdb.environments import ENVIRONMENTS
 from featurestore.online.store import Cursor
 from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
 from tests.cli.running import process
+from tests.online.templates import Fill, OnlineTemplate
 from tests.worlds import STAMP, load_source
 
 T = datetime(2026, 3, 1, tzinfo=UTC)
@@ -66,17 +67,31 @@ def rows(number: int = COUNT) -> pa.Table:
     return pa.table({**keys, **values, "at": pa.array([T + timedelta(days=at) for at in range(number + 1)], STAMP)})
 
 
+def fill(store: FeatureStore) -> None:
+    """Materialize views of every type under keys of every type, and leave one out."""
+    load_source(store, "raw.s", rows())
+    source = Source("s", table="raw.s", timestamp="at")
+    views = [FeatureView(name, entity=Entity(name, keys=keys), source=source, features=list(VALUES)) for name, keys in ENTITIES.items()]
+    later = FeatureView("later", entity=Entity("l", keys="k"), source=source, features=["long"])
+    store.apply([*views, later])
+    store.materialize(list(ENTITIES))
+
+
+@pytest.fixture(params=["lmdb", "redis"])
+def template(request: pytest.FixtureRequest, templates: Callable[[str, Fill], OnlineTemplate]) -> OnlineTemplate:
+    return templates(request.param, fill)
+
+
 @pytest.fixture
-def store(tmp_path: Path, url: str) -> Iterator[FeatureStore]:
-    """Views of every type under keys of every type, the first one materialized."""
-    with FeatureStore(settings=Settings(home=tmp_path / "home", online=url)) as opened:
-        load_source(opened, "raw.s", rows())
-        source = Source("s", table="raw.s", timestamp="at")
-        views = [FeatureView(name, entity=Entity(name, keys=keys), source=source, features=list(VALUES)) for name, keys in ENTITIES.items()]
-        later = FeatureView("later", entity=Entity("l", keys="k"), source=source, features=["long"])
-        opened.apply([*views, later])
-        opened.materialize("v")
-        yield opened
+def url(template: OnlineTemplate) -> str:
+    return template.url
+
+
+@pytest.fixture
+def store(template: OnlineTemplate) -> Iterator[FeatureStore]:
+    """Views of every type under keys of every type, materialized, and one that is not."""
+    with template.opened() as store:
+        yield store
 
 
 class Raw:
@@ -142,7 +157,6 @@ SOUND = (COUNT + 1, 0, 0, 0)
 
 
 def test_every_type_is_equal_as_it_was_published(store: FeatureStore) -> None:
-    store.materialize(list(ENTITIES))
     found = store.verify_online()
     assert by_table(found) == {**dict.fromkeys(ENTITIES, SOUND), "later": (0, 0, 0, 0)}
     assert all(comparison["same"] and not comparison["differences"] for comparison in found)
@@ -153,7 +167,6 @@ def test_every_type_is_equal_as_it_was_published(store: FeatureStore) -> None:
 
 
 def test_a_row_that_is_gone_and_one_too_many_are_named(store: FeatureStore, url: str) -> None:
-    store.materialize(list(ENTITIES))
     for view, keys in ENTITIES.items():
         raw = Raw(url, f"{view}_v1")
         key, other = ([str(KEYS[name][1](at)) if name == "id" else KEYS[name][1](at) for name in keys] for at in (2, 20))
@@ -285,7 +298,7 @@ def test_a_sample_of_all_keys_finds_every_stray_row(store: FeatureStore, url: st
 
 @pytest.mark.slow
 def test_the_command_ends_with_1_on_a_difference_only(store: FeatureStore, url: str, tmp_path: Path) -> None:
-    variables = {"FEATURESTORE_HOME": str(tmp_path / "home"), "FEATURESTORE_ONLINE": url}
+    variables = {"FEATURESTORE_HOME": str(store.settings.home), "FEATURESTORE_ONLINE": url}
     sound = process("verify-online", "v", "--sample", "4", folder=tmp_path, **variables)
     assert (sound.returncode, sound.stderr) == (0, "")
     assert "identical, bit for bit" in sound.stdout
