@@ -1,7 +1,9 @@
 """In CI a skipped test fails, since nobody would notice that its requirements are missing."""
 
 import gc
+import importlib
 import os
+import sys
 
 # Tests share the cores: threads that train a model would wait for one another at the full speed of a core, far longer than they work.
 # It is read when a library that trains is loaded, which some do below.
@@ -66,6 +68,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("skipped in CI, which fails the run", red=True)
         for line in skipped:
             terminalreporter.line(line)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests that make a database of MLflow are slow; it is loaded where a test module has done so."""
+    if "mlflow" in sys.modules and item.get_closest_marker("slow") is not None:
+        importlib.import_module("tests.models.mlflow_database").copy_tables()
 
 
 @pytest.fixture(autouse=True)
