@@ -36,7 +36,7 @@ def traffic(name: str, weights: Sequence[str], shadow: Sequence[str], remove: bo
     changed = bool(weights) or remove
     with context.store() as store:
         if changed:
-            found = store.set_traffic(name, _parsed(weights), tuple(shadow), approver=approver, reason=reason)
+            found = store.set_traffic(name, _parse_weights(weights), tuple(shadow), approver=approver, reason=reason)
         else:
             found = store.traffic(name)
     if context.as_json():
@@ -45,7 +45,7 @@ def traffic(name: str, weights: Sequence[str], shadow: Sequence[str], remove: bo
     _show(found, changed)
 
 
-def _parsed(weights: Sequence[str]) -> dict[str, float]:
+def _parse_weights(weights: Sequence[str]) -> dict[str, float]:
     """The percentages by alias. Raises: RequestError."""
     found: dict[str, float] = {}
     for text in weights:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, resolve
+from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quote_name, resolve
 from featurestore.compiler.zero_divisors import guarded_sql, row_sql
 from featurestore.dsl.agg import Aggregation
 from featurestore.dsl.definitions import owner_of
@@ -56,7 +56,7 @@ class BoundView:
 
 def bind_view(view: FeatureView, columns: Sequence[str]) -> BoundView:
     """Bind a view, whose source is checked, to the raw columns of the source."""
-    scope = {column: quoted(column) for column in columns}
+    scope = {column: quote_name(column) for column in columns}
     reads = {column: frozenset({column}) for column in columns}
     added: list[RowSql] = []
     for name, text in view.source.columns.items():

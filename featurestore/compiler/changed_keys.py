@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from sqlglot import exp
 
 from featurestore.compiler.events import TIME, Events
-from featurestore.compiler.expressions import quoted
+from featurestore.compiler.expressions import quote_name
 from featurestore.compiler.query import Query, Source, all_of, column, columns, same_columns, template, text_expression
 from featurestore.compiler.zeros import has_zeros, zero_signs
 
@@ -27,7 +27,7 @@ def event_difference(added: Source, removed: Source, types: Mapping[str, str]) -
 
     The signs of zeros are compared as well, because -0.0 equals 0.0 in SQL.
     """
-    signs = [text_expression(zero_signs(quoted(name), sql_type)) for name, sql_type in types.items() if has_zeros(sql_type)]
+    signs = [text_expression(zero_signs(quote_name(name), sql_type)) for name, sql_type in types.items() if has_zeros(sql_type)]
     return _DIFFERENCE(added=added, removed=removed, signs=signs)
 
 

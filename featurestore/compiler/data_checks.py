@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from featurestore.compiler.check_service import expanded_names
-from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, resolve, struct_reads
+from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quote_name, resolve, struct_reads
 from featurestore.compiler.query import Query, text_query
 from featurestore.compiler.relations import Handle
 from featurestore.compiler.zero_divisors import row_sql
@@ -52,7 +52,7 @@ def row_columns(view: FeatureView) -> tuple[str, ...]:
 
 def condition_sql(check: Condition, view: FeatureView) -> str:
     """DuckDB SQL of a condition over the rows of its view. Raises: SqlProblem."""
-    return row_sql(check.sql, {name: quoted(name) for name in row_columns(view)})
+    return row_sql(check.sql, {name: quote_name(name) for name in row_columns(view)})
 
 
 def count_violations(view: FeatureView, relation: Handle) -> Query:
@@ -61,14 +61,14 @@ def count_violations(view: FeatureView, relation: Handle) -> Query:
     ROWS counts them. For each check of single rows, at position i, BROKEN_i counts those that break it, and EXAMPLE_i
     is the first of them in order of time: a struct of `at` (UTC microseconds) and `keys` (texts), NULL when none does.
     """
-    keys = ", ".join(f"CAST({quoted(key)} AS VARCHAR)" for key in view.entity.keys)
+    keys = ", ".join(f"CAST({quote_name(key)} AS VARCHAR)" for key in view.entity.keys)
     row = f"{{'at': epoch_us(feature_timestamp), 'keys': [{keys}]}}"
     selected = [f"count(*) AS {CHECKED_ROWS}"]
     for position, broken in violation_conditions(view).items():
         selected.append(f"count(*) FILTER (WHERE {broken}) AS {BROKEN_ROWS}_{position}")
         selected.append(f"min({row}) FILTER (WHERE {broken}) AS {EXAMPLE}_{position}")
     columns = ",\n  ".join(selected)
-    return text_query(f"SELECT {columns}\nFROM {quoted(relation.name)}")
+    return text_query(f"SELECT {columns}\nFROM {quote_name(relation.name)}")
 
 
 def violation_conditions(view: FeatureView) -> Mapping[int, str]:
@@ -78,7 +78,7 @@ def violation_conditions(view: FeatureView) -> Mapping[int, str]:
         if isinstance(check, Condition):
             conditions[position] = f"NOT ({condition_sql(check, view)})"
         elif isinstance(check, NotNull):
-            conditions[position] = f"{quoted(str(resolve(check.feature, expanded_names(view))))} IS NULL"
+            conditions[position] = f"{quote_name(str(resolve(check.feature, expanded_names(view))))} IS NULL"
     return conditions
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from sqlglot.expressions import Expr
 
-from featurestore.compiler.expressions import SqlProblem, parse_row, quoted, render
+from featurestore.compiler.expressions import SqlProblem, parse_row, quote_name, render
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.compiler.zero_divisors import guard_zero_divisors
 from featurestore.errors import RequestError
@@ -34,7 +34,7 @@ def derived_sql(plan: ServicePlan, scope: Mapping[str, str]) -> list[str]:
 
 def derived_columns(plan: ServicePlan, scope: Mapping[str, str]) -> list[str]:
     """The items of a SELECT list that computes the derived features; `scope` as for `derived_sql`. Raises: as `derived_trees`."""
-    return [f"{sql} AS {quoted(name)}" for sql, (name, _) in zip(derived_sql(plan, scope), plan.derived, strict=True)]
+    return [f"{sql} AS {quote_name(name)}" for sql, (name, _) in zip(derived_sql(plan, scope), plan.derived, strict=True)]
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from featurestore.compiler.expressions import quoted
+from featurestore.compiler.expressions import quote_name
 from featurestore.compiler.query import Query, text_query
 from featurestore.values.value_types import ZONED
 
@@ -20,7 +20,7 @@ SERIALIZED_PLAN = text_query("SELECT json_serialize_plan($1)")
 
 def over_nulls(expressions: Sequence[str], columns: Mapping[str, str]) -> Query:
     """Expressions over one row of NULLs with columns of these types, to learn their types and their plan."""
-    nulls = [f"CAST(NULL AS {sql_type}) AS {quoted(name)}" for name, sql_type in columns.items()] or ["NULL AS __fs_one"]
+    nulls = [f"CAST(NULL AS {sql_type}) AS {quote_name(name)}" for name, sql_type in columns.items()] or ["NULL AS __fs_one"]
     selected = ", ".join(f"{sql} AS c{index}" for index, sql in enumerate(expressions))
     return text_query(f"SELECT {selected} FROM (SELECT {', '.join(nulls)})")
 
@@ -40,7 +40,7 @@ def over_values(expressions: Sequence[str], sql_types: Sequence[str], columns: M
 def value_rows(columns: Mapping[str, str | None]) -> Query:
     """Rows of these columns and types (None: inferred), whose values are parameters in order, a list for each column."""
     selected = [
-        f"unnest({f'CAST(${index} AS {sql_type}[])' if sql_type else f'${index}'}) AS {quoted(name)}"
+        f"unnest({f'CAST(${index} AS {sql_type}[])' if sql_type else f'${index}'}) AS {quote_name(name)}"
         for index, (name, sql_type) in enumerate(columns.items(), 1)
     ]
     return text_query(f"SELECT {', '.join(selected)}")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from featurestore.compiler.bound_view import BoundView, bind_view
-from featurestore.compiler.expressions import SqlProblem, quoted, resolve
+from featurestore.compiler.expressions import SqlProblem, quote_name, resolve
 from featurestore.compiler.parameters import PARAMETERS, SOURCE, Bound, Bounds, Parameter, bound_sql
 from featurestore.compiler.query import Query, from_sql, text_query
 from featurestore.compiler.relations import Handle
@@ -102,12 +102,12 @@ def events_of(bound: BoundView) -> Events:
     view, scope = bound.view, bound.scope
     source = view.source
     raw_keys = tuple(_resolve(key, bound.columns) for key in view.entity.keys)
-    keys = tuple(map(quoted, raw_keys))
+    keys = tuple(map(quote_name, raw_keys))
     inputs = tuple(Input(f"__fs_i{index}", row.text, str(row.sql), row.field) for index, row in enumerate(bound.inputs))
     time = f"CAST({scope[_resolve(source.timestamp, scope)]} AS TIMESTAMP WITH TIME ZONE)"
     known_at = scope[_resolve(source.created, scope)] if source.created else "NULL"
     keep = f"({bound.where.sql})" if bound.where else "true"
-    named = [f"{sql} AS {quoted(key)}" for key, sql in zip(view.entity.keys, keys, strict=True)]
+    named = [f"{sql} AS {quote_name(key)}" for key, sql in zip(view.entity.keys, keys, strict=True)]
     selected = [
         *named,
         f"{time} AS {TIME}",

@@ -29,7 +29,7 @@ __all__ = (
     "parse_row",
     "query_problems",
     "query_tables",
-    "quoted",
+    "quote_name",
     "render",
     "render_query",
     "resolve",
@@ -43,7 +43,7 @@ MAX_RENDERED = 1_000_000
 _NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_]*|"(?:[^"]|"")+"')
 
 
-def quoted(name: str) -> str:
+def quote_name(name: str) -> str:
     """`name` as a SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 

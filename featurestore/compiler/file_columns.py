@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from featurestore.compiler import csv_types
-from featurestore.compiler.expressions import literal, quoted
+from featurestore.compiler.expressions import literal, quote_name
 from featurestore.compiler.nanoseconds import truncate_sql
 from featurestore.compiler.query import Query, Source, column, source, template, text_expression, text_items, with_name
 from featurestore.compiler.relations import FILE
@@ -23,7 +23,7 @@ def file_column(name: str | None, sql_type: str | None, nanoseconds: str = "") -
 
     `nanoseconds`: the column's type if it has nanoseconds, which are truncated.
     """
-    value = "NULL" if name is None else quoted(name)
+    value = "NULL" if name is None else quote_name(name)
     return truncate_sql(value, nanoseconds) or (value if sql_type is None else _cast(value, sql_type))
 
 
@@ -35,7 +35,7 @@ def folder_column(name: str, folder_type: str, sql_type: str | None) -> str:
 
 def csv_column(name: str, sql_type: str, csv: Csv) -> str:
     """The values of a column of texts in a CSV file."""
-    return _cast(csv_types.rule(quoted(name), sql_type, csv).value, sql_type)
+    return _cast(csv_types.rule(quote_name(name), sql_type, csv).value, sql_type)
 
 
 def text_kinds(rows: Source, kinds: Sequence[str]) -> Query:
@@ -46,15 +46,15 @@ def text_kinds(rows: Source, kinds: Sequence[str]) -> Query:
 
 def fits_kind(name: str, sql_type: str, csv: Csv) -> str:
     """The kind of a text in a column of a declared type: 1 if it fits, 2 if it does not."""
-    fits = csv_types.rule(quoted(name), sql_type, csv).fits
-    return f"CASE WHEN {quoted(name)} IS NULL THEN NULL WHEN {fits} THEN 1 ELSE 2 END"
+    fits = csv_types.rule(quote_name(name), sql_type, csv).fits
+    return f"CASE WHEN {quote_name(name)} IS NULL THEN NULL WHEN {fits} THEN 1 ELSE 2 END"
 
 
 def first_misfit(rows: Source, name: str, sql_type: str, csv: Csv, *, inferred: bool, time: bool) -> Query:
     """The file and the text of the first value of a column that is not of a type, which was declared or `inferred` by an earlier run."""
-    fits = csv_types.rule(quoted(name), sql_type, csv).fits
+    fits = csv_types.rule(quote_name(name), sql_type, csv).fits
     if inferred and not time:
-        fits = f"({csv_types.kinds_sql(quoted(name), csv, time=time)} & {~csv_types.BITS[sql_type] & 255}) = 0"
+        fits = f"({csv_types.kinds_sql(quote_name(name), csv, time=time)} & {~csv_types.BITS[sql_type] & 255}) = 0"
     return _MISFIT(rows=rows, column=column(name), fits=text_expression(fits))
 
 

@@ -1,6 +1,6 @@
 """Queries that read files: Parquet files by Iceberg field id, and Parquet or CSV files by column name."""
 
-from featurestore.compiler.expressions import literal, quoted
+from featurestore.compiler.expressions import literal, quote_name
 from featurestore.compiler.query import Query, text_query
 from featurestore.compiler.relations import FILE, FilePart, IcebergFiles, LocalFiles
 from featurestore.dsl.csv_format import Csv
@@ -9,13 +9,13 @@ from featurestore.dsl.csv_format import Csv
 def iceberg_rows(files: IcebergFiles) -> Query:
     """The columns of all rows of an Iceberg snapshot's files; NULL where a file was written before a column was added."""
     if not files.paths:
-        columns = ", ".join(f"CAST(NULL AS {column.sql_type}) AS {quoted(column.name)}" for column in files.columns)
+        columns = ", ".join(f"CAST(NULL AS {column.sql_type}) AS {quote_name(column.name)}" for column in files.columns)
         return text_query(f"SELECT {columns} WHERE false")
     fields = ", ".join(
         f"{column.id}: {{name: {literal(column.name)}, type: {literal(column.sql_type)}, default_value: NULL}}" for column in files.columns
     )
     paths = ", ".join(literal(path) for path in files.paths)
-    selected = ", ".join(quoted(column.name) for column in files.columns)
+    selected = ", ".join(quote_name(column.name) for column in files.columns)
     return text_query(f"SELECT {selected} FROM read_parquet([{paths}], schema=MAP {{{fields}}})")
 
 
@@ -25,7 +25,7 @@ def local_rows(files: LocalFiles) -> Query:
 
 
 def _part(part: FilePart, csv: Csv | None) -> str:
-    selected = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in part.select) or "*"
+    selected = ", ".join(f"{sql} AS {quote_name(name)}" for name, sql in part.select) or "*"
     paths = ", ".join(literal(path) for path in part.paths)
     options = ["hive_partitioning = false"]
     if any(FILE in sql for _, sql in part.select):

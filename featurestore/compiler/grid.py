@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from featurestore.compiler import aggregates
 from featurestore.compiler.events import CREATED, Events
-from featurestore.compiler.expressions import quoted
+from featurestore.compiler.expressions import quote_name
 from featurestore.compiler.features import WindowedFeature, features_of
 from featurestore.dsl.definitions import owner_of
 from featurestore.dsl.durations import microseconds
@@ -100,7 +100,7 @@ def grid_plan(view: FeatureView, events: Events, types: Mapping[str, str], short
                 ordered.append((feature, aggregates.OrderedAggregate(aggregation, str(value), where, types[str(value)])))
     windows = tuple(sorted({feature.window for feature, _ in (*tiled, *ordered)}))
     return GridPlan(
-        tuple(map(quoted, events.keys)),
+        tuple(map(quote_name, events.keys)),
         grid_step(view),
         windows,
         tuple(tiled),

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from sqlglot import exp
 
 from featurestore.compiler.derived import derived_columns
-from featurestore.compiler.expressions import quoted
+from featurestore.compiler.expressions import quote_name
 from featurestore.compiler.point_in_time import CREATED_TIME, FEATURE_TIME, ROW, T, key_column
 from featurestore.compiler.query import (
     Query,
@@ -83,13 +83,15 @@ def joined_features(spine: Handle, joined: Sequence[Handle], plan: ServicePlan, 
 
 def derived_items(plan: ServicePlan, request: Sequence[str]) -> list[exp.Expr]:
     """The derived features over looked-up features by name and request fields in these columns. Raises: as `derived_columns`."""
-    scope = {name: quoted(request_column) for (name, _), request_column in zip(plan.request, request, strict=True)}
-    return text_items(derived_columns(plan, {**scope, **{name: quoted(name) for name in plan.looked_up_names}}))
+    scope = {name: quote_name(request_column) for (name, _), request_column in zip(plan.request, request, strict=True)}
+    return text_items(derived_columns(plan, {**scope, **{name: quote_name(name) for name in plan.looked_up_names}}))
 
 
 def typed_derived_items(plan: ServicePlan, inputs: Mapping[str, tuple[str, str]]) -> list[exp.Expr]:
     """The derived features over `inputs`: by name, the column and the type that it is cast to. Raises: as `derived_columns`."""
-    return text_items(derived_columns(plan, {name: f"CAST({quoted(source)} AS {sql_type})" for name, (source, sql_type) in inputs.items()}))
+    return text_items(
+        derived_columns(plan, {name: f"CAST({quote_name(source)} AS {sql_type})" for name, (source, sql_type) in inputs.items()})
+    )
 
 
 def items_of(rows: Source, items: Sequence[exp.Expr]) -> Query:

@@ -8,7 +8,7 @@ tombstone, a correction that marks it as deleted. So a second run over the same 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from featurestore.compiler.expressions import quoted
+from featurestore.compiler.expressions import quote_name
 from featurestore.compiler.parameters import RUN, Bound, bound_sql
 from featurestore.compiler.query import Query, Source, all_of, columns, number, same_columns, template, text_query
 from featurestore.compiler.relations import Handle
@@ -117,7 +117,7 @@ def _new_versions(keys: Sequence[str], features: Iterable[str], relations: Compa
 def _corrections(keys: Sequence[str], features: Mapping[str, str], versioned: bool, relations: Compared, run: Bound) -> str:
     """New and changed rows; of a versioned source only rows that changed without a newer version."""
     changed = " OR ".join(
-        [f"h.{DELETED}", *(differ_sql(f"c.{quoted(name)}", f"h.{quoted(name)}", sql_type) for name, sql_type in features.items())]
+        [f"h.{DELETED}", *(differ_sql(f"c.{quote_name(name)}", f"h.{quote_name(name)}", sql_type) for name, sql_type in features.items())]
     )
     newer = "(c.created_timestamp IS NOT NULL AND (h.created_timestamp IS NULL OR c.created_timestamp > h.created_timestamp))"
     first = f"WHEN h.feature_timestamp IS NULL THEN coalesce(c.created_timestamp, {_run_time(run)})"
@@ -133,7 +133,7 @@ def _corrections(keys: Sequence[str], features: Mapping[str, str], versioned: bo
 
 
 def _tombstones(keys: Sequence[str], features: Iterable[str], relations: Compared, run: Bound) -> str:
-    nulls = ", ".join(f"NULL AS {quoted(feature)}" for feature in features)
+    nulls = ", ".join(f"NULL AS {quote_name(feature)}" for feature in features)
     return (
         f"SELECT {_columns('v', keys)}, v.feature_timestamp, {_correction_time('v', run)} AS created_timestamp, {nulls},"
         f" true AS {CORRECTION}, true AS {DELETED}\nFROM {relations.vanished} v"
@@ -150,8 +150,8 @@ def _correction_time(alias: str, run: Bound) -> str:
 
 
 def _same_row(keys: Sequence[str], left: str, right: str) -> str:
-    return " AND ".join(f"{left}.{column} = {right}.{column}" for column in [*map(quoted, keys), "feature_timestamp"])
+    return " AND ".join(f"{left}.{column} = {right}.{column}" for column in [*map(quote_name, keys), "feature_timestamp"])
 
 
 def _columns(alias: str, names: Iterable[str]) -> str:
-    return ", ".join(f"{alias}.{quoted(name)}" for name in names)
+    return ", ".join(f"{alias}.{quote_name(name)}" for name in names)

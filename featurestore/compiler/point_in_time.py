@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from featurestore.compiler.expressions import quoted
+from featurestore.compiler.expressions import quote_name
 from featurestore.compiler.literals import typed_literal
 from featurestore.compiler.log_diff import DELETED
 from featurestore.compiler.query import Query, from_sql, text_query
@@ -42,8 +42,8 @@ def as_of_join(
     which is true in tombstones. `defaults` are values that stand for NULL, by the output name of the feature.
     """
     spine, features = from_sql(spine), from_sql(features)
-    keys = [quoted(key) for key, _ in use.keys]
-    values = [quoted(name) for name in dict.fromkeys(column for column, _ in use.features)]
+    keys = [quote_name(key) for key, _ in use.keys]
+    values = [quote_name(name) for name in dict.fromkeys(column for column, _ in use.features)]
     if known == "then":
         rows, at = (_living_then if deletions else _known_then)(keys, values, features), "f.__fs_available"
     else:
@@ -57,10 +57,10 @@ def as_of_join(
     columns = [
         ("f.feature_timestamp", FEATURE_TIME),
         ("f.created_timestamp", CREATED_TIME),
-        *((f"f.{quoted(c)}", quoted(n)) for c, n in use.features),
+        *((f"f.{quote_name(c)}", quote_name(n)) for c, n in use.features),
     ]
     types = {name: sql_type for (_, name), sql_type in zip(use.features, use.feature_types, strict=True)}
-    literals = {quoted(name): typed_literal(value, types[name]) for name, value in defaults.items()}
+    literals = {quote_name(name): typed_literal(value, types[name]) for name, value in defaults.items()}
     in_time = {name: f"CASE WHEN {fresh} THEN {sql} END" if fresh else sql for sql, name in columns}
     filled = {name: f"coalesce({sql}, {literals[name]})" if name in literals else sql for name, sql in in_time.items()}
     selected = ",\n  ".join(f"{sql} AS {name}" for name, sql in filled.items())

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from sqlglot import exp
 
-from featurestore.compiler.expressions import quoted
+from featurestore.compiler.expressions import quote_name
 from featurestore.compiler.nanoseconds import truncate_sql
 from featurestore.compiler.query import Query, Source, column, source, template, text_items, text_query
 
@@ -19,10 +19,10 @@ _BY_MONTH = template(f"SELECT *, year($time) * 12 + month($time) AS {MONTH} FROM
 
 def in_microseconds(rows: Query, types: Mapping[str, str]) -> Query:
     """Rows with columns of these types, with nanoseconds truncated; the query itself if no column has any."""
-    truncated = {name: truncate_sql(quoted(name), sql_type) for name, sql_type in types.items()}
+    truncated = {name: truncate_sql(quote_name(name), sql_type) for name, sql_type in types.items()}
     if not any(truncated.values()):
         return rows
-    items = [quoted(name) if sql is None else f"{sql} AS {quoted(name)}" for name, sql in truncated.items()]
+    items = [quote_name(name) if sql is None else f"{sql} AS {quote_name(name)}" for name, sql in truncated.items()]
     return Query(exp.Select(expressions=text_items(items), from_=exp.From(this=source(rows))))
 
 
@@ -33,5 +33,5 @@ def by_month(rows: Query, time: str) -> Query:
 
 def with_types(rows: Source, types: Mapping[str, str]) -> Query:
     """The columns of a relation, cast to these types."""
-    casts = text_items(f"CAST({quoted(name)} AS {sql_type}) AS {quoted(name)}" for name, sql_type in types.items())
+    casts = text_items(f"CAST({quote_name(name)} AS {sql_type}) AS {quote_name(name)}" for name, sql_type in types.items())
     return Query(exp.Select(expressions=casts, from_=exp.From(this=source(rows))))

@@ -10,7 +10,7 @@ from itertools import pairwise
 from featurestore.compiler import aggregates
 from featurestore.compiler.aggregates import BAND
 from featurestore.compiler.events import TIME
-from featurestore.compiler.expressions import quoted
+from featurestore.compiler.expressions import quote_name
 from featurestore.compiler.features import WindowedFeature
 from featurestore.compiler.grid import GRID, GridPlan, created_timestamp, known_at, more_columns
 from featurestore.compiler.parameters import bound_sql
@@ -28,10 +28,10 @@ def single_point(plan: GridPlan, point: int, events: Handle) -> str:
     of the longest window and of one grid step before it.
     """
     added = [
-        f"{aggregate.value.format(*(_combined_name(part, feature) for part in aggregate.parts))} AS {quoted(feature.name)}"
+        f"{aggregate.value.format(*(_combined_name(part, feature) for part in aggregate.parts))} AS {quote_name(feature.name)}"
         for feature, aggregate in plan.tiled
     ]
-    other = [quoted(feature.name) for feature, _ in plan.ordered]
+    other = [quote_name(feature.name) for feature, _ in plan.ordered]
     times = f"make_timestamptz({GRID}) AS feature_timestamp, {created_timestamp(plan, GRID, _CREATED)} AS created_timestamp"
     joined = f"(\n{_select_tiled(plan, point, events)}\n)"
     if plan.ordered:
@@ -70,7 +70,7 @@ def _bands(plan: GridPlan, point: int, events: Handle) -> str:
 
 def _select_ordered(plan: GridPlan, point: int, events: Handle) -> str:
     """The features that need the events in order, for every key with an event in range."""
-    values = [f"{item.sql(f'{TIME} >= {_ago(point, feature.window)}')} AS {quoted(feature.name)}" for feature, item in plan.ordered]
+    values = [f"{item.sql(f'{TIME} >= {_ago(point, feature.window)}')} AS {quote_name(feature.name)}" for feature, item in plan.ordered]
     reach = f"{TIME} >= {_ago(point, plan.longest + plan.step)} AND {TIME} < {_ago(point, 0)}"
     return f"SELECT {plan.key_list}{more_columns(values)}\nFROM {from_sql(events)}\nWHERE {reach}\nGROUP BY {plan.key_list}"
 

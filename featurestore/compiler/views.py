@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from featurestore.compiler.aggregates import NONE, Shortcuts
 from featurestore.compiler.events import CREATED, TIME, Events
-from featurestore.compiler.expressions import quoted
+from featurestore.compiler.expressions import quote_name
 from featurestore.compiler.features import ExpressionFeature, RowFeature, ViewFeature, features_of
 from featurestore.compiler.grid import grid_plan
 from featurestore.compiler.parameters import NAMES, PARAMETERS, Bounds, Relations
@@ -79,7 +79,7 @@ def rows_at_point(
 
 def _windowed_rows(view: FeatureView, events: Events, values: str) -> Query:
     """All features of an aggregate view, from a SELECT of the windowed ones."""
-    columns = [*map(quoted, events.keys), "feature_timestamp", "created_timestamp", *feature_columns(features_of(view), {})]
+    columns = [*map(quote_name, events.keys), "feature_timestamp", "created_timestamp", *feature_columns(features_of(view), {})]
     return text_query(f"SELECT {', '.join(columns)}\nFROM (\n{values}\n)")
 
 
@@ -93,8 +93,8 @@ def feature_columns(features: tuple[ViewFeature, ...], inputs: Mapping[str, str]
         elif isinstance(feature, RowFeature):
             scope[feature.name] = inputs[feature.sql]
         else:
-            scope[feature.name] = quoted(feature.name)
-        columns.append(f"{scope[feature.name]} AS {quoted(feature.name)}")
+            scope[feature.name] = quote_name(feature.name)
+        columns.append(f"{scope[feature.name]} AS {quote_name(feature.name)}")
     return columns
 
 
@@ -107,12 +107,12 @@ def row_view_rows(view: FeatureView, events: Events, types: Mapping[str, str], e
     `unique`: keys and times are unique in the events, so no rows need to be dropped.
     """
     features = features_of(view)
-    keys = ", ".join(map(quoted, events.keys))
+    keys = ", ".join(map(quote_name, events.keys))
     inputs = {item.text: item.name for item in events.inputs}
     columns = feature_columns(features, inputs)
     sql_types = {feature.name: types[inputs[feature.sql]] for feature in features if isinstance(feature, RowFeature)}
-    zeros = [zero_signs(quoted(name), sql_type) for name, sql_type in sql_types.items() if has_zeros(sql_type)]
-    order = ", ".join([*(f"{quoted(feature.name)} DESC NULLS LAST" for feature in features), *zeros])
+    zeros = [zero_signs(quote_name(name), sql_type) for name, sql_type in sql_types.items() if has_zeros(sql_type)]
+    order = ", ".join([*(f"{quote_name(feature.name)} DESC NULLS LAST" for feature in features), *zeros])
     rows = f"SELECT {keys}, {TIME} AS feature_timestamp, {CREATED} AS created_timestamp, {', '.join(columns)}\nFROM (\n{event_rows}\n)"
     if unique:
         return text_query(rows)

@@ -8,7 +8,7 @@ on where a run started.
 
 from featurestore.compiler import aggregates
 from featurestore.compiler.events import CREATED, TIME, Events
-from featurestore.compiler.expressions import quoted
+from featurestore.compiler.expressions import quote_name
 from featurestore.compiler.features import WindowedFeature
 from featurestore.compiler.grid import GRID, GridPlan, created_timestamp, known_at, more_columns, same_columns, tile_of
 from featurestore.compiler.parameters import Bounds, Relations, bound_sql
@@ -88,10 +88,10 @@ def window_values(plan: GridPlan, bounds: Bounds, relations: Relations) -> str:
     if plan.ordered:
         joined += f"\nJOIN (\n{_select_ordered(plan, bounds, relations)}\n) o ON {same_columns((*plan.keys, GRID), 'v', 'o')}"
     added = [
-        f"{aggregate.value.format(*(_combined_name(part, feature) for part in aggregate.parts))} AS {quoted(feature.name)}"
+        f"{aggregate.value.format(*(_combined_name(part, feature) for part in aggregate.parts))} AS {quote_name(feature.name)}"
         for feature, aggregate in plan.tiled
     ]
-    other = [f"o.{quoted(feature.name)}" for feature, _ in plan.ordered]
+    other = [f"o.{quote_name(feature.name)}" for feature, _ in plan.ordered]
     keys = ", ".join(f"v.{key}" for key in plan.keys)
     times = f"make_timestamptz(v.{GRID}) AS feature_timestamp, v.created_timestamp"
     return f"SELECT {keys}, {times}{more_columns([*added, *other])}\nFROM {joined}\nWHERE {_within(f'v.{GRID}', bounds)}"
@@ -109,7 +109,7 @@ def _combined_name(part: aggregates.PartialAggregate, feature: WindowedFeature) 
 def _select_ordered(plan: GridPlan, bounds: Bounds, relations: Relations) -> str:
     """The features that need the events in order: events and points of a key are merged, and a window is a frame that ends at a point."""
     time = f"epoch_us({TIME})"
-    values = [f"{item.sql(over=f' OVER w{feature.window}')} AS {quoted(feature.name)}" for feature, item in plan.ordered]
+    values = [f"{item.sql(over=f' OVER w{feature.window}')} AS {quote_name(feature.name)}" for feature, item in plan.ordered]
     reads = dict.fromkeys(column for _, item in plan.ordered for column in item.reads)
     windows = ",\n  ".join(
         # The frame of an event row, whose result is dropped, is empty.

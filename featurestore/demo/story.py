@@ -186,7 +186,7 @@ def audit(store: FeatureStore, narrator: Narrator, results: Results) -> None:
         for kinds in AUDITED:
             names = [link.name for link in found.links if link.kind in kinds]
             broken = [link for link in found.links if link.kind in kinds and link.problems]
-            narrator.say(f"{'[red]✗[/]' if broken else '[green]✓[/]'} {', '.join(kinds):<14} {escape(_shortened(names))}")
+            narrator.say(f"{'[red]✗[/]' if broken else '[green]✓[/]'} {', '.join(kinds):<14} {escape(_shorten(names))}")
     results.add(audit={"links": len(found.links), "broken": list(found.broken)})
 
 
@@ -215,7 +215,7 @@ def split_traffic(store: FeatureStore, training: TrainingSet, narrator: Narrator
     results.add(traffic=dict(split.weights))
 
 
-def _shortened(names: list[str]) -> str:
+def _shorten(names: list[str]) -> str:
     return ", ".join(names) if len(names) < 4 else f"{len(names)}: {', '.join(names[:3])}, …"
 
 

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 import duckdb
 
-from featurestore.compiler.expressions import literal, quoted
+from featurestore.compiler.expressions import literal, quote_name
 from featurestore.compiler.query import Query, render
 from featurestore.compiler.relations import FieldId
 from featurestore.errors import RequestError
@@ -39,17 +39,17 @@ def describe(sql: str) -> str:
 
 def create(kind: Kind, name: str, query: Query) -> str:
     """A statement that creates or replaces a table with the rows of a query, or a view of it."""
-    return f"CREATE OR REPLACE TEMP {kind} {quoted(name)} AS {render(query)}"
+    return f"CREATE OR REPLACE TEMP {kind} {quote_name(name)} AS {render(query)}"
 
 
 def drop(kind: Kind, name: str) -> str:
     """A statement that drops a table or view, if it exists."""
-    return f"DROP {kind} IF EXISTS {quoted(name)}"
+    return f"DROP {kind} IF EXISTS {quote_name(name)}"
 
 
 def rename_table(name: str, to: str) -> str:
     """A statement that renames a table."""
-    return f"ALTER TABLE {quoted(name)} RENAME TO {quoted(to)}"
+    return f"ALTER TABLE {quote_name(name)} RENAME TO {quote_name(to)}"
 
 
 def copy_to_parquet(query: Query, target: Path, ids: Mapping[str, FieldId], group_rows: int, partition: str | None = None) -> str:
@@ -57,7 +57,7 @@ def copy_to_parquet(query: Query, target: Path, ids: Mapping[str, FieldId], grou
 
     It returns the number of rows and the files.
     """
-    fields = ", ".join(f"{quoted(name)}: {_field_id(field_id)}" for name, field_id in ids.items())
+    fields = ", ".join(f"{quote_name(name)}: {_field_id(field_id)}" for name, field_id in ids.items())
     options = f"FORMAT parquet, {PARQUET}, ROW_GROUP_SIZE {group_rows}, FIELD_IDS {{{fields}}}, RETURN_FILES true"
     if partition is not None:
         options += f", PARTITION_BY ({partition})"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from featurestore.compiler import csv_types
-from featurestore.compiler.expressions import quoted
+from featurestore.compiler.expressions import quote_name
 from featurestore.compiler.file_columns import csv_column, file_column, first_misfit, fits_kind, folder_column, text_kinds
 from featurestore.compiler.relations import FILE, FilePart, Handle, LocalFiles
 from featurestore.dsl.csv_format import Csv
@@ -119,7 +119,7 @@ def _text_kinds(
 ) -> list[int]:
     """The bit set of the kinds of texts in each column; for a declared column, 1 for texts that fit and 2 for others."""
     columns = [
-        fits_kind(name, fixed[name], csv) if name in csv.types else csv_types.kinds_sql(quoted(name), csv, time=name in times)
+        fits_kind(name, fixed[name], csv) if name in csv.types else csv_types.kinds_sql(quote_name(name), csv, time=name in times)
         for name in names
     ]
     row = single_row(session, text_kinds(rows, columns))
@@ -169,7 +169,7 @@ def _misfit(
     session: Session, raw: Handle, parts: Sequence[_Part], csv: Csv, name: str, column_type: str, *, declared: bool, time: bool
 ) -> RequestError:
     """The error for the first text of a column that does not have its type."""
-    rule = csv_types.rule(quoted(name), column_type, csv)
+    rule = csv_types.rule(quote_name(name), column_type, csv)
     rows = session.batches(first_misfit(raw, name, column_type, csv, inferred=not declared, time=time)).read_all().to_pylist()
     if not rows:
         return RequestError(f"column '{name}' is not {rule.wanted} throughout, as it was in earlier runs; declare its type", column=name)

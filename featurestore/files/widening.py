@@ -4,7 +4,7 @@ from functools import reduce
 
 import pyarrow as pa
 
-from featurestore.compiler.expressions import quoted
+from featurestore.compiler.expressions import quote_name
 from featurestore.values.arrow_types import ARROW_TYPES
 from featurestore.values.value_types import ZONED
 
@@ -97,7 +97,7 @@ def sql_name(data_type: pa.DataType) -> str | None:
         fields = [(field.name, sql_name(field.type)) for field in data_type]
         if any(inner is None for _, inner in fields):
             return None
-        return f"STRUCT({', '.join(f'{quoted(name)} {inner}' for name, inner in fields)})"
+        return f"STRUCT({', '.join(f'{quote_name(name)} {inner}' for name, inner in fields)})"
     return None
 
 

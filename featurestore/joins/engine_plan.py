@@ -39,7 +39,7 @@ class EngineJoin:
             log = session.add(LOG.name, view.rows())
             joined = session.create_table(view.table.name, view.query(added, log))
             facts = _facts(session, added, view, joined).beside(self.facts.get(view.use.label))
-            self.facts[view.use.label] = facts.proven(view)
+            self.facts[view.use.label] = facts.refuse_leak(view)
         inputs, features = _features(plan)
         return derived_rows(session, plan, features, derived_items(plan, _request_columns(plan)), inputs, BATCH)
 

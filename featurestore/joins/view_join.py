@@ -74,8 +74,8 @@ class ViewFacts:
             *(max(both) if both else None for both in distances),
         )
 
-    def proven(self, view: "ViewJoin") -> "ViewFacts":
-        """The same facts, after a check. Raises: Conflict if a feature row is later than its spine row."""
+    def refuse_leak(self, view: "ViewJoin") -> "ViewFacts":
+        """Return the facts, unless the join leaks. Raises: Conflict if a feature row is later than its spine row."""
         late = [self.feature_minus_spine, *([self.created_minus_spine] if view.known == "then" else [])]
         if any(distance is not None and distance > 0 for distance in late):
             raise Conflict(

@@ -83,7 +83,7 @@ def encode_keys(columns: Sequence[pa.Array], names: Sequence[str], kinds: Sequen
     cells.array_header(len(columns))
     for column, name, kind in zip(columns, names, kinds, strict=True):
         _add(cells, column, name, kind)
-    encoded = cells.joined()
+    encoded = cells.join()
     if (pc.max(pc.binary_length(encoded)).as_py() or 0) <= LIMIT:
         return encoded
     return pa.array([_limit_length(key) for key in encoded.to_pylist()], pa.binary())
@@ -103,12 +103,12 @@ def _add(cells: MsgpackColumns, column: pa.Array, name: str, kind: str) -> None:
     elif kind == "bool":
         cells.booleans(array)
     elif kind == "date":
-        cells.tagged(bytes([0xD6, _DATE]), big_endian(array.to_numpy(), ">i4"), None)
+        cells.add_tagged(bytes([0xD6, _DATE]), big_endian(array.to_numpy(), ">i4"), None)
     elif kind == "timestamp":
-        cells.tagged(bytes([0xD7, _TIMESTAMP]), big_endian(array.to_numpy(), ">i8"), None)
+        cells.add_tagged(bytes([0xD7, _TIMESTAMP]), big_endian(array.to_numpy(), ">i8"), None)
     elif kind == "uuid":
         data = np.frombuffer(b"".join(array.to_pylist()), np.uint8).reshape(-1, 16)
-        cells.tagged(bytes([0xD8, _UUID]), data, None)
+        cells.add_tagged(bytes([0xD8, _UUID]), data, None)
     else:
         cells.strings(array)
 

@@ -29,7 +29,7 @@ _LENGTH_FORMS = ((0, 0xFF, 1, 0xC4), (0x100, 0xFFFF, 2, 0xC5), (0x1_0000, 0xFFFF
 
 
 class MsgpackColumns:
-    """The bytes of `rows` rows, appended column by column; `joined` returns one binary value per row."""
+    """The bytes of `rows` rows, appended column by column; `join` returns one binary value per row."""
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
@@ -44,7 +44,7 @@ class MsgpackColumns:
         """Append the header of an array of `length` items."""
         self.constant(bytes([0x90 | length]) if length < 16 else b"\xdc" + length.to_bytes(2, "big"))
 
-    def tagged(self, tag: bytes, matrix: Bytes, nulls: Flags | None) -> None:
+    def add_tagged(self, tag: bytes, matrix: Bytes, nulls: Flags | None) -> None:
         """Append `tag` and one row of the matrix to each row; nil for NULL."""
         cells = np.empty((self.rows, len(tag) + matrix.shape[1]), np.uint8)
         cells[:, : len(tag)] = np.frombuffer(tag, np.uint8)
@@ -87,7 +87,7 @@ class MsgpackColumns:
         self._flush()
         self._segments.append(array)
 
-    def joined(self) -> pa.Array:
+    def join(self) -> pa.Array:
         """One binary value per row."""
         self._flush()
         if len(self._segments) == 1:

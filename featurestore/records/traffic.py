@@ -79,7 +79,7 @@ class TrafficRecord:
             changes = self._of_model()
             if len(changes) > len(self.changes):
                 raise CommitConflict(
-                    f"Nothing was changed: {_described(changes[0])} first. Check the current state and retry.", model=self._model
+                    f"Nothing was changed: {_describe_change(changes[0])} first. Check the current state and retry.", model=self._model
                 )
 
         commits.retry(self._table.name, attempt, undone="nothing was changed", recover=recover)
@@ -156,7 +156,7 @@ def _row(change: TrafficChange) -> dict[str, Any]:
     return {"model": split.model, **documents, "approver": change.approver, "reason": change.reason, "at": change.at}
 
 
-def _described(change: TrafficChange) -> str:
+def _describe_change(change: TrafficChange) -> str:
     what = ", ".join(f"{alias}={weight:g}" for alias, weight in change.split.weights.items())
     done = f"was set to {what}" if what else "was removed"
     return f"the split of model {change.split.model} {done} by {change.approver or 'somebody'} at {times.text(times.micros(change.at))}"

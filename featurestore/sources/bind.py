@@ -7,7 +7,7 @@ from featurestore.compiler import nanoseconds
 from featurestore.compiler.bound_view import BoundView, RowSql, bind_row, field_problems
 from featurestore.compiler.data_checks import check_field
 from featurestore.compiler.events import Events, events_of
-from featurestore.compiler.expressions import SqlProblem, quoted, resolve
+from featurestore.compiler.expressions import SqlProblem, quote_name, resolve
 from featurestore.compiler.features import feature_names
 from featurestore.compiler.grid import type_problems
 from featurestore.compiler.parameters import NAMES, Bounds
@@ -74,7 +74,7 @@ def check_type_problems(session: Session, view: FeatureView, columns: Mapping[st
     conditions = {check_field(i): check for i, check in enumerate(view.checks) if isinstance(check, Condition)}
     if not conditions:
         return []
-    scope = {name: quoted(name) for name in columns}
+    scope = {name: quote_name(name) for name in columns}
     types = ExpressionTypes(session, typed_nulls(columns), columns)
     rows = [bind_row(name, check.sql, scope) for name, check in conditions.items()]
     problems = _expression_problems(types, scope, [(owner, row) for row in rows])
@@ -114,7 +114,7 @@ def _conversion_hint(column: str, sql_type: str) -> str:
     if sql_type in nanoseconds.TYPES:
         return " of microseconds; CAST its expression to TIMESTAMP"
     way = {"VARCHAR": "CAST({} AS TIMESTAMP)", "BIGINT": "to_timestamp({})", "DOUBLE": "to_timestamp({})"}.get(sql_type)
-    made = way and way.format(quoted(column))
+    made = way and way.format(quote_name(column))
     return f"; make one with columns={{'event_time': {made!r}}} and timestamp='event_time'" if made else ""
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 
-from featurestore.compiler.expressions import quoted
+from featurestore.compiler.expressions import quote_name
 from featurestore.compiler.query import Query
 from featurestore.compiler.relations import Handle
 from featurestore.compiler.typed_columns import expressions_over
@@ -21,7 +21,7 @@ class ExpressionTypes:
     _known: dict[str, str | None] = field(default_factory=dict)
 
     def __post_init__(self, columns: Mapping[str, str]) -> None:
-        self._known.update({quoted(name): sql_type for name, sql_type in columns.items()})
+        self._known.update({quote_name(name): sql_type for name, sql_type in columns.items()})
 
     def learn(self, expressions: Sequence[str]) -> None:
         """Ask the engine for all types at once; if one of the expressions is wrong, for each by itself."""

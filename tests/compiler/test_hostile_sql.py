@@ -13,7 +13,7 @@ from featurestore.compiler.expressions import (
     parse_query,
     parse_row,
     query_tables,
-    quoted,
+    quote_name,
     render,
     render_query,
 )
@@ -21,7 +21,7 @@ from tests.compiler import duckdb_parser
 
 CASES = json.loads((Path(__file__).parent / "hostile" / "sql.json").read_text())
 COLUMNS = ("x", "y", "customer_id", "amount", "ordered_at", "status")
-SCOPE = {name: quoted(name) for name in COLUMNS}
+SCOPE = {name: quote_name(name) for name in COLUMNS}
 MORE = [
     "CAST(1 AS \"oid); COPY (SELECT 1) TO '/x.csv'; --\")",
     'x::"regclass"',

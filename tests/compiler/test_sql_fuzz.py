@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlglot.errors import SqlglotError
 
-from featurestore.compiler.expressions import SqlProblem, canonical, parse_query, parse_row, query_tables, quoted, render, render_query
+from featurestore.compiler.expressions import SqlProblem, canonical, parse_query, parse_row, query_tables, quote_name, render, render_query
 from tests.compiler import duckdb_parser
 
 COLUMNS = ("x", "y", "current_date", 'we"ird; name')
-SCOPE = {name: quoted(name) for name in COLUMNS}
+SCOPE = {name: quote_name(name) for name in COLUMNS}
 FRAGMENTS = [
     *("INT", "oid", "day", "DAY", "year", "sum", "mode", "x", "y", "t", "UTC", "a", "'", '"', "''", '""', ";", "--", "/*", "*/", "\\"),
     *(" ", "\n", "\t", ")", "(", "[", "]", "{", "}", ",", ".", ":", "::", "?", "$1", "$$", "#1", "@", "%"),
@@ -23,7 +23,7 @@ FRAGMENTS = [
     *("rowid", "random()", "lambda z: z", "COLUMNS(*)"),
 ]
 TEXTS = st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=4).map("".join)
-NAMES = st.one_of(TEXTS.map(quoted), TEXTS, st.sampled_from(COLUMNS).map(quoted))
+NAMES = st.one_of(TEXTS.map(quote_name), TEXTS, st.sampled_from(COLUMNS).map(quote_name))
 WORDS = st.one_of(TEXTS.map(lambda text: "'" + text.replace("'", "''") + "'"), TEXTS.map(lambda text: f"'{text}'"), NAMES)
 FORMS = [
     "CAST(x AS {n})",

@@ -104,8 +104,8 @@ def test_what_a_killed_flush_has_committed_is_not_appended_again(logging_store: 
     flush_file(logging_store)
     # The row is put back, as if the process had ended before it was removed.
     with sqlite3.connect(spool_path(logging_store.settings)) as connection:
-        body = entry.encode(log._entry(log._opened(), model.finish([RECORD]), "kept", None, False, None, 1))
-        note = tables.load(logging_store.catalog, f"inference.{spooled}").properties[UNTIL + log._opened().id]
+        body = entry.encode(log._entry(log._open(), model.finish([RECORD]), "kept", None, False, None, 1))
+        note = tables.load(logging_store.catalog, f"inference.{spooled}").properties[UNTIL + log._open().id]
         values = (json.loads(note)["number"], f"inference.{spooled}", body)
         connection.execute("INSERT INTO requests (number, at, destination, rows, body) VALUES (?, 0, ?, 1, ?)", values)
     log.record(model.finish([RECORD]), "next")
@@ -128,7 +128,7 @@ def test_a_full_spool_drops_and_says_so(world: World, spooled: str, caplog: pyte
         assert min(counted.values()) > 500
         assert caplog.text.count("predictions are not logged: database or disk is full") == 1
         # Space is used again.
-        flush.flush(store.backend.runtime, log._opened())
+        flush.flush(store.backend.runtime, log._open())
         log.record(finished, "after")
         assert [one.rows for one in log.backlog()] == [100]
 

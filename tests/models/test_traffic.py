@@ -73,14 +73,14 @@ def test_what_cannot_be_split(world: World, name: str) -> None:
 
 def test_of_two_at_once_one_is_told(world: World, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     both = threading.Barrier(2)
-    check = traffic._checked
+    check = traffic._check_split
 
     def checked(*arguments: Any) -> Any:
         found = check(*arguments)
         both.wait(60)
         return found
 
-    monkeypatch.setattr(traffic, "_checked", checked)
+    monkeypatch.setattr(traffic, "_check_split", checked)
     outcomes: list[object] = []
 
     def set_it(weight: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 from featurestore import models
 from featurestore.errors import NotReady
 from featurestore.models.mlflow_access import health, time_limits
-from featurestore.models.mlflow_access.time_limits import RETRIES, TIMEOUT, limited
+from featurestore.models.mlflow_access.time_limits import RETRIES, TIMEOUT, limit_time
 from tests.models.silence import closed_address, silent_server
 from tests.models.vendor import VENDOR_WARNINGS, mlflow
 from tests.models.worlds import World
@@ -63,13 +63,13 @@ def test_other_verbs_fail_too(world: World, unreachable: str) -> None:
 def test_limits_end_with_their_context_and_the_users_own_go_before(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (TIMEOUT, *RETRIES):
         monkeypatch.delenv(name, raising=False)
-    with limited():
+    with limit_time():
         assert os.environ[TIMEOUT] == str(time_limits.ASK_SECONDS)
-        with limited(time_limits.TRANSFER_SECONDS):
+        with limit_time(time_limits.TRANSFER_SECONDS):
             assert os.environ[TIMEOUT] == str(time_limits.TRANSFER_SECONDS)
         assert os.environ[TIMEOUT] == str(time_limits.ASK_SECONDS)
     assert TIMEOUT not in os.environ
     monkeypatch.setenv(TIMEOUT, "77")
-    with limited():
+    with limit_time():
         assert os.environ[TIMEOUT] == "77"
     assert os.environ[TIMEOUT] == "77"

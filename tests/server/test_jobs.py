@@ -79,7 +79,7 @@ def test_a_queued_job_is_cancelled_at_once_and_a_running_one_is_asked(store: Job
     assert asked is not None
     assert asked.state == "running"
     assert store.cancel_requested("a-2")
-    with store.locked():
+    with store.lock():
         assert store.requeue(asked).state == "cancelled", "its process is gone: that was all it waited for"
     assert store.cancel("nothing") is None
 
@@ -91,7 +91,7 @@ def test_a_job_whose_process_died_is_queued_again_a_few_times(store: JobStore) -
         assert job is not None
         assert job.runs == runs
         assert store.is_abandoned(job)
-        with store.locked():
+        with store.lock():
             store.requeue(job)
     given_up = store.get("a-1")
     assert given_up is not None
@@ -102,7 +102,7 @@ def test_a_regular_shutdown_does_not_count_as_an_attempt(store: JobStore) -> Non
     queue_job(store)
     job = store.begin("a-1")
     assert job is not None
-    with store.locked():
+    with store.lock():
         assert store.requeue(job, count=False).runs == 0
 
 

@@ -53,7 +53,7 @@ class GatherJoin:
             features, facts = matches.result()
             columns += features
             label = log.view.use.label
-            self.facts[label] = facts.beside(self.facts.get(label)).proven(log.view)
+            self.facts[label] = facts.beside(self.facts.get(label)).refuse_leak(log.view)
         fields = [pa.field(name, column.type) for name, column in zip(self._plan.looked_up_names, columns, strict=True)]
         if not self._plan.derived:
             return pa.RecordBatchReader.from_batches(pa.schema(fields), _batches(pa.schema(fields), columns, spine.rows))

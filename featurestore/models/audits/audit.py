@@ -6,7 +6,7 @@ from featurestore.models.audits import model_links
 from featurestore.models.audits.dataset_links import dataset_links
 from featurestore.models.audits.prediction_links import prediction_links
 from featurestore.models.audits.traffic_links import traffic_links
-from featurestore.models.mlflow_access.time_limits import TRANSFER_SECONDS, limited
+from featurestore.models.mlflow_access.time_limits import TRANSFER_SECONDS, limit_time
 from featurestore.models.registry.version_facts import VersionFacts, read_facts
 from featurestore.pipelines.lineage import catalog_links
 from featurestore.pipelines.lineage.audit_result import Audit, Link
@@ -22,7 +22,7 @@ def audit_model(runtime: Runtime, model_uri: str, deep: bool = False) -> Audit:
     others. Raises: NotFound for an unknown model; RequestError for one without a stamp; NotReady if MLflow or the catalog does not respond.
     """
     runtime.look_at_models()
-    with limited(TRANSFER_SECONDS), read_facts(model_uri, runtime) as facts:
+    with limit_time(TRANSFER_SECONDS), read_facts(model_uri, runtime) as facts:
         links = tuple(_chain(runtime, facts, _asked_alias(model_uri), deep))
     broken = tuple(link.title for link in links if link.problems)
     return Audit(model_uri, facts.name, facts.version, times.moment(times.now()), deep, links, broken)

@@ -19,8 +19,8 @@ from featurestore.models.frames.inputs import Values
 from featurestore.models.frames.values import sql_types_of, to_arrow, to_list, to_predictions
 from featurestore.models.mlflow_access import tracking
 from featurestore.models.mlflow_access.deleted import naming_deleted
-from featurestore.models.mlflow_access.mlflow_client import asking, local_path, mlflow
-from featurestore.models.mlflow_access.time_limits import TRANSFER_SECONDS, limited
+from featurestore.models.mlflow_access.mlflow_client import local_path, mlflow, translate_mlflow_errors
+from featurestore.models.mlflow_access.time_limits import TRANSFER_SECONDS, limit_time
 from featurestore.models.prediction_log.log import flush_file
 from featurestore.models.predictions import features, inference, predict
 from featurestore.models.predictions.features import SentFeatures
@@ -50,7 +50,11 @@ def replay_prediction(store: FeatureStore, request_id: str, row: int | None = No
     address = f"models:/{logged['model']}/{logged['version']}" if logged["version"] is not None else f"models:/{logged['model_id']}"
     with TemporaryDirectory() as scratch:
         try:
-            with limited(TRANSFER_SECONDS), naming_deleted(store_access.runtime_of(store), address), asking("model", address):
+            with (
+                limit_time(TRANSFER_SECONDS),
+                naming_deleted(store_access.runtime_of(store), address),
+                translate_mlflow_errors("model", address),
+            ):
                 folder = mlflow.artifacts.download_artifacts(local_path(address), dst_path=scratch)
             native = Native(Path(folder), allow_pickle=store.settings.allow_pickle)
         except NotFound as error:

@@ -46,7 +46,7 @@ class SnapshotSource(DatasetSource):
         The store is the configured one, else that of the source. Raises: NotFound for a table or snapshot that is gone; Conflict for
         another table of the same name.
         """
-        with self._opened() as store:
+        with self._open() as store:
             if self.facts.get("training_set") is not None:
                 whole = store.get_training_set(self.facts["training_set"])
                 return (whole if self.facts.get("part") is None else whole.split(self.facts["part"])).to_arrow()
@@ -62,7 +62,7 @@ class SnapshotSource(DatasetSource):
             return scans.read_snapshot(table, None if snapshot is None else int(snapshot)).read_all()
 
     @contextmanager
-    def _opened(self) -> "Iterator[FeatureStore]":
+    def _open(self) -> "Iterator[FeatureStore]":
         # Not with this module, which `import mlflow` imports.
         from featurestore.models.stamps.locate_store import store_settings  # noqa: PLC0415
         from featurestore.store import FeatureStore  # noqa: PLC0415
@@ -99,7 +99,7 @@ def snapshot_source(table: str, snapshot_id: int | str | None = None, store: "Fe
 
     Raises: NotFound with the nearest tables or snapshots; RequestError for what is no snapshot id.
     """
-    # As in `_opened`.
+    # As in `_open`.
     from featurestore.lakehouse import tables  # noqa: PLC0415
     from featurestore.models.stamps.locate_store import describe_store  # noqa: PLC0415
     from featurestore.store import FeatureStore  # noqa: PLC0415
@@ -125,7 +125,7 @@ def snapshot_source(table: str, snapshot_id: int | str | None = None, store: "Fe
 
 def place_of(described: Mapping[str, Any]) -> dict[str, Any]:
     """The facts about the place of a table: a store as `describe_store` describes it, and its catalog."""
-    # As in `_opened`.
+    # As in `_open`.
     from featurestore.settings import CATALOG_NAME  # noqa: PLC0415
 
     return {"store": dict(described), "catalog": {"name": CATALOG_NAME, **described["catalog"]}}

@@ -59,11 +59,11 @@ def with_defaults(
     for column in inputs:
         if column.name in defaults:
             value = coerce_value(defaults[column.name], _sql_type(plan, column), column.name)
-            filled[column.name] = _filled(columns[column.name], value)
+            filled[column.name] = _fill_nulls(columns[column.name], value)
     return {**columns, **filled}
 
 
-def _filled(values: Values, default: Any) -> Values:
+def _fill_nulls(values: Values, default: Any) -> Values:
     if isinstance(values, pa.ChunkedArray):
         return pc.fill_null(values, pa.scalar(default).cast(values.type))
     return [default if value is None else value for value in values]

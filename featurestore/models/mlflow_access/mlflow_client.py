@@ -43,7 +43,7 @@ _EMPTY_STAGE = "No versions of model"
 
 
 @contextmanager
-def asking(kind: str, name: str, uri: str | None = None) -> Iterator[None]:
+def translate_mlflow_errors(kind: str, name: str, uri: str | None = None) -> Iterator[None]:
     """A context that converts MLflow's errors about the object `kind` `name`; `uri` None: at the tracking address in use.
 
     Raises: NotFound with the nearest registered models; NotReady if MLflow does not respond; RequestError for an invalid address, for which
@@ -91,8 +91,11 @@ def place(uri: str | None = None) -> str:
 
 
 def no_such_stage(name: str, stage: str, uri: str | None = None) -> NotFound:
-    """The error for the address of a stage in which a model has no version, with the stages that have one. Raises: as `asking`."""
-    with asking("model", name, uri):
+    """The error for the address of a stage without a version of the model, with the stages that have one.
+
+    Raises: as `translate_mlflow_errors`.
+    """
+    with translate_mlflow_errors("model", name, uri):
         mlflow.MlflowClient(uri).get_registered_model(name)
         versions = mlflow.MlflowClient(uri).search_model_versions(name_filter(name), max_results=STAGED_VERSIONS)
     stages = {str(version.current_stage) for version in versions} - {"None"}

@@ -49,7 +49,7 @@ _LIMITS = _Limits()
 
 
 @contextmanager
-def limited(seconds: int = ASK_SECONDS) -> Iterator[None]:
+def limit_time(seconds: int = ASK_SECONDS) -> Iterator[None]:
     """A context in which requests to MLflow end after so many seconds and one more attempt, unless the user has set other limits."""
     _LIMITS.enter(seconds)
     try:

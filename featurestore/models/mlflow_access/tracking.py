@@ -32,7 +32,7 @@ def use_tracking(store_settings: Settings | None) -> None:
                 f"a run is active on MLflow at {without_secrets(current)}, but the settings say"
                 f" {settings.mlflow_tracking_uri}; end the run first"
             )
-    elif active or _chosen(current, by_store=store_settings is None):
+    elif active or _is_chosen(current, by_store=store_settings is None):
         return
     else:
         target = location.recorded_uri(settings) or _default_uri(settings)
@@ -67,7 +67,7 @@ def _is_empty(uri: str) -> bool:
     return not client.search_runs([experiment.experiment_id for experiment in client.search_experiments()], max_results=1)
 
 
-def _chosen(current: str, *, by_store: bool) -> bool:
+def _is_chosen(current: str, *, by_store: bool) -> bool:
     """Whether MLflow's address was set; with `by_store` also if a store has set it."""
     if mlflow.is_tracking_uri_set():
         return by_store or current not in location.BY_STORES

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from featurestore.models.predictions.inference import MOMENT, PREDICTION, LoggedModel, PredictionRows, facts_of, plain_values, repeated
+from featurestore.models.predictions.inference import MOMENT, PREDICTION, LoggedModel, PredictionRows, facts_of, plain_values, repeat_value
 from featurestore.spines.columns import plain_arrow_type
 from featurestore.values import json_encoding
 from featurestore.values.coercion import coerce
@@ -87,7 +87,7 @@ def to_rows(model: LoggedModel, pins: str, entries: Sequence[Entry]) -> Predicti
             pa.list_(pa.string()),
         ),
         "parameters": _spread([entry.parameters for entry in entries], counts, pa.string()),
-        "snapshots": repeated(pins, count),
+        "snapshots": repeat_value(pins, count),
         "statuses": pa.array(statuses, pa.string()),
         "edition": _spread([entry.edition for entry in entries], counts, pa.int64()),
     }

@@ -92,7 +92,7 @@ class PredictionLog:
         if not count or not self.is_sampled(request_id):
             return
         try:
-            spool = self._spool or self._opened()
+            spool = self._spool or self._open()
             now = time.time_ns() // 1000
             body = entries.encode(self._entry(spool, finished, request_id, arm, shadow, rows, now))
             spool.put(self._table_of(finished.model.name), now, count, body)
@@ -155,7 +155,7 @@ class PredictionLog:
             table = self._tables[model] = inference.inference_table(self._store.backend.runtime, model)
         return table
 
-    def _opened(self) -> Spool:
+    def _open(self) -> Spool:
         with self._lock:
             if self._spool is None:
                 self._spool = open_spool(self._settings)
@@ -169,16 +169,16 @@ class PredictionLog:
         if self._reader is not None and self._reader is not self._spool:
             self._reader.close()
 
-    def _opened_to_flush(self) -> Spool:
+    def _open_to_flush(self) -> Spool:
         """The spool as the thread reads it: a file by a connection of its own, so that requests do not wait for it."""
         if self._reader is None:
-            self._reader = self._opened() if self._settings.prediction_spool == "memory" else open_spool(self._settings)
+            self._reader = self._open() if self._settings.prediction_spool == "memory" else open_spool(self._settings)
         return self._reader
 
     def _look(self, last: bool = False) -> bool:
         """Keep snapshots, and flush if it is time. Returns whether that worked."""
         try:
-            spool = self._opened_to_flush()
+            spool = self._open_to_flush()
             with flushing(self._settings) as alone:
                 if alone:
                     keep_named_snapshots(self._store.backend.runtime, spool)

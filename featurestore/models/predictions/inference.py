@@ -95,8 +95,8 @@ def open_table(runtime: Runtime, identifier: str) -> Table:
 
 def facts_of(model: LoggedModel, count: int) -> dict[str, pa.Array]:
     """The columns that say which model predicted, for so many rows."""
-    return {name: repeated(getattr(model, name), count) for name in ("version", "model_id", "run_id", "training_set")} | {
-        "model": repeated(model.name, count)
+    return {name: repeat_value(getattr(model, name), count) for name in ("version", "model_id", "run_id", "training_set")} | {
+        "model": repeat_value(model.name, count)
     }
 
 
@@ -164,6 +164,6 @@ def plain_values(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArr
     return values if plain == values.type else values.cast(plain)
 
 
-def repeated(value: Any, count: int, arrow_type: pa.DataType | None = None) -> pa.Array:
+def repeat_value(value: Any, count: int, arrow_type: pa.DataType | None = None) -> pa.Array:
     """A column with the same value, by default a text, in each of so many rows."""
     return pa.repeat(pa.scalar(value, arrow_type or pa.string()), count)

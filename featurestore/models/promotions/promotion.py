@@ -8,8 +8,8 @@ from typing import Any
 from featurestore.errors import Conflict, RequestError
 from featurestore.models.audits.audit import stamp_links
 from featurestore.models.mlflow_access import tracking
-from featurestore.models.mlflow_access.mlflow_client import asking, check_new_alias, mlflow
-from featurestore.models.mlflow_access.time_limits import TRANSFER_SECONDS, limited
+from featurestore.models.mlflow_access.mlflow_client import check_new_alias, mlflow, translate_mlflow_errors
+from featurestore.models.mlflow_access.time_limits import TRANSFER_SECONDS, limit_time
 from featurestore.models.promotions.requirement import OWN, Requirement, parse_requirement
 from featurestore.models.registry import model_versions
 from featurestore.models.registry.version_facts import VersionFacts, metrics_of, read_facts
@@ -173,7 +173,7 @@ def _open_runtime(store: FeatureStore | None) -> Iterator[Runtime]:
     check_store(store)
     used_store = store if store is not None else FeatureStore()
     try:
-        with limited(TRANSFER_SECONDS):
+        with limit_time(TRANSFER_SECONDS):
             tracking.use_tracking(used_store.settings)
             runtime = runtime_of(used_store)
             runtime.look_at_models()
@@ -225,7 +225,7 @@ def _make(record: AliasRecord, change: _Change, event: Event, before: str | None
     record.append(event)
     try:
         client = mlflow.MlflowClient()
-        with asking("model", change.name):
+        with translate_mlflow_errors("model", change.name):
             if event.event == "alias removed":
                 client.delete_registered_model_alias(change.name, change.alias)
             else:
@@ -237,7 +237,7 @@ def _make(record: AliasRecord, change: _Change, event: Event, before: str | None
 
 def _holder(name: str, alias: str) -> str | None:
     """The version with an alias; None if there is none. Raises: NotFound for an unknown model."""
-    with asking("model", name):
+    with translate_mlflow_errors("model", name):
         version = mlflow.MlflowClient().get_registered_model(name).aliases.get(alias)
     return None if version is None else str(version)
 
@@ -279,7 +279,7 @@ def _event(
 
 
 def _set_stage(name: str, version: str, stage: str) -> None:
-    with warnings.catch_warnings(), asking("model", f"models:/{name}/{version}"):
+    with warnings.catch_warnings(), translate_mlflow_errors("model", f"models:/{name}/{version}"):
         # MLflow advises aliases instead, but has nothing else that marks a version as not to be used.
         warnings.simplefilter("ignore", FutureWarning)
         mlflow.MlflowClient().transition_model_version_stage(name, version, stage)

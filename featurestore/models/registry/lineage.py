@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from featurestore.models.mlflow_access import tracking
-from featurestore.models.mlflow_access.mlflow_client import asking, check_new_alias, mlflow
-from featurestore.models.mlflow_access.time_limits import limited
+from featurestore.models.mlflow_access.mlflow_client import check_new_alias, mlflow, translate_mlflow_errors
+from featurestore.models.mlflow_access.time_limits import limit_time
 from featurestore.models.registry.mlflow_registry import MlflowRegistry
 from featurestore.models.stamps import stamp
 from featurestore.models.stamps.store_access import check_store, runtime_of
@@ -47,7 +47,7 @@ def trained_on(table: str, snapshot_id: int | str | None, store: FeatureStore | 
     filter_ = f"tags.`{stamp.snapshot_tag(name)}` = '{'none' if snapshot_id is None else snapshot_id}'"
     client = mlflow.MlflowClient()
     models: dict[tuple[str, str], dict[str, Any]] = {}
-    with asking("feature table", table):
+    with translate_mlflow_errors("feature table", table):
         for model in _search_logged_models(filter_):
             versions = json.loads(model.tags.get("mlflow.modelVersions", "[]"))
             entries = {
@@ -75,7 +75,7 @@ def set_alias(name: str, alias: str, version: int | str | None, *, approver: str
     """
     check_store(store)
     used_store = store if store is not None else FeatureStore()
-    with limited():
+    with limit_time():
         tracking.use_tracking(used_store.settings)
         _set_alias(used_store, name, alias, version, approver)
     if store is None:
@@ -87,11 +87,11 @@ def _set_alias(store: FeatureStore, name: str, alias: str, version: int | str | 
         check_new_alias(alias)
     client = mlflow.MlflowClient()
     record = AliasRecord(runtime_of(store), name, alias)
-    with asking("model", f"models:/{name}{f'@{alias}' if version is None else f'/{version}'}"):
+    with translate_mlflow_errors("model", f"models:/{name}{f'@{alias}' if version is None else f'/{version}'}"):
         target = client.get_model_version_by_alias(name, alias) if version is None else client.get_model_version(name, str(version))
     info = stamp.stamped_info(f"models:/{name}/{target.version}", store.settings)
     stamped = info.metadata[stamp.PREFIX]
-    with asking("run", info.run_id or ""):
+    with translate_mlflow_errors("run", info.run_id or ""):
         metrics = MlflowRegistry(mlflow.get_tracking_uri()).metrics_of(info.run_id)
     event = model_events.Event(
         event="alias removed" if version is None else "alias set",
@@ -108,7 +108,7 @@ def _set_alias(store: FeatureStore, name: str, alias: str, version: int | str | 
     # Recorded first: an alias without its approver would be found as set by nobody. If MLflow then refuses, the next look says so.
     record.append(event)
     try:
-        with asking("model", name):
+        with translate_mlflow_errors("model", name):
             if version is None:
                 client.delete_registered_model_alias(name, alias)
             else:

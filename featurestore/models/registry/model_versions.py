@@ -9,11 +9,11 @@ from featurestore.models.mlflow_access.mlflow_client import (
     ABSENT,
     LATEST,
     STAGED_VERSIONS,
-    asking,
     local_path,
     mlflow,
     name_filter,
     no_such_stage,
+    translate_mlflow_errors,
 )
 
 MOST_NAMED = 100
@@ -32,7 +32,7 @@ class RegisteredVersions:
     only: str | None
     empty: bool = False
 
-    def chosen(self, alias: str | None, default_alias: str) -> str:
+    def resolve(self, alias: str | None, default_alias: str) -> str:
         """The version with this alias; None: that with the default alias, or else the only one.
 
         Raises: NotFound with the existing aliases; NotReady for a model of no version, or of several of which none is approved.
@@ -59,7 +59,7 @@ class RegisteredVersions:
 def registered_versions(name: str) -> RegisteredVersions:
     """What MLflow says of a registered model. Raises: NotFound with the nearest names; NotReady if MLflow does not respond."""
     client = mlflow.MlflowClient()
-    with asking("model", name):
+    with translate_mlflow_errors("model", name):
         model = client.get_registered_model(name)
         versions = client.search_model_versions(name_filter(name), max_results=2)
     aliases = {alias: str(version) for alias, version in model.aliases.items()}
@@ -74,14 +74,14 @@ def resolve_version(name: str, version: int | str | None = None, alias: str | No
     if version is not None and alias is not None:
         raise RequestError("pass version= or alias=, not both")
     if alias is not None:
-        return registered_versions(name).chosen(alias, alias)
+        return registered_versions(name).resolve(alias, alias)
     client = mlflow.MlflowClient()
-    with asking("model", name):
+    with translate_mlflow_errors("model", name):
         client.get_registered_model(name)
     if version is not None:
-        with asking("version", str(version)):
+        with translate_mlflow_errors("version", str(version)):
             return _version(client, name, str(version))
-    with asking("model", name):
+    with translate_mlflow_errors("model", name):
         newest = client.search_model_versions(name_filter(name), max_results=1, order_by=["version_number DESC"])
     if not newest:
         raise NotFound("version", "newest", (), f"model {name}")
@@ -100,7 +100,7 @@ def _version(client: Any, name: str, version: str) -> str:
 
 def version_in_stage(name: str, stage: str) -> str:
     """The newest version in one of MLflow's stages, which it reads in any case. Raises: NotFound with the stages that have versions."""
-    with asking("model", name):
+    with translate_mlflow_errors("model", name):
         mlflow.MlflowClient().get_registered_model(name)
         versions = mlflow.MlflowClient().search_model_versions(
             name_filter(name), max_results=STAGED_VERSIONS, order_by=["version_number DESC"]
@@ -121,6 +121,6 @@ def name_and_version(model_uri: str) -> tuple[str, str | None]:
     name, at, alias = model_uri.removeprefix("models:/").rpartition("@")
     if model_uri.startswith("models:/") and at:
         return name, resolve_version(name, alias=alias)
-    with asking("model", model_uri):
+    with translate_mlflow_errors("model", model_uri):
         model_id = mlflow.models.get_model_info(local_path(model_uri)).model_id
         return str(mlflow.MlflowClient().get_logged_model(model_id).name) if model_id else model_uri, None

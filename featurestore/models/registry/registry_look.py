@@ -12,8 +12,8 @@ from featurestore.errors import FeatureStoreError
 from featurestore.masking import logger_of
 from featurestore.models.mlflow_access import location
 from featurestore.models.mlflow_access.answers import Answers
-from featurestore.models.mlflow_access.mlflow_client import asking
-from featurestore.models.mlflow_access.time_limits import limited
+from featurestore.models.mlflow_access.mlflow_client import translate_mlflow_errors
+from featurestore.models.mlflow_access.time_limits import limit_time
 from featurestore.models.registry.mlflow_registry import MlflowModels, MlflowRegistry, Stamped
 from featurestore.pipelines.training_sets.listing import list_training_sets
 from featurestore.records import alias_changes, model_events
@@ -60,7 +60,7 @@ class RegistryLook:
             logger.warning("models are listed as they were when MLflow last responded: %s", error)
 
     def _look(self, uri: str) -> None:
-        with self._lock, limited(), asking("model", "registry", uri):
+        with self._lock, limit_time(), translate_mlflow_errors("model", "registry", uri):
             registry = self._registries.setdefault(uri, MlflowRegistry(uri))
             models, events, pending = self._read(registry)
             changes = [event for event in self._changes(registry, models, events) if alias_changes.mark_of(event) not in pending]

@@ -10,7 +10,7 @@ from typing import Any
 
 from featurestore.models.mlflow_access import tracking
 from featurestore.models.mlflow_access.deleted import naming_deleted
-from featurestore.models.mlflow_access.mlflow_client import asking, local_path, mlflow
+from featurestore.models.mlflow_access.mlflow_client import local_path, mlflow, translate_mlflow_errors
 from featurestore.models.registry import model_versions
 from featurestore.models.stamps.stamp import FOLDER, MANIFEST, ORIGINAL, PREFIX, Stamp, read_stamp
 from featurestore.records.runtime import Runtime
@@ -55,14 +55,14 @@ def read_facts(model_uri: str, runtime: Runtime) -> Iterator[VersionFacts]:
         name, version = model_versions.name_and_version(model_uri)
     address = f"models:/{name}/{version}" if version is not None else model_uri
     with tempfile.TemporaryDirectory(prefix="featurestore-audit-") as scratch:
-        with naming_deleted(runtime, model_uri), asking("model", model_uri):
+        with naming_deleted(runtime, model_uri), translate_mlflow_errors("model", model_uri):
             folder = Path(mlflow.artifacts.download_artifacts(local_path(address), dst_path=scratch))
         stamp = read_stamp(folder, model_uri)
         meta = mlflow.models.Model.load(str(folder / ORIGINAL))
         client = mlflow.MlflowClient()
         registered, tags = None, {}
         if version is not None:
-            with asking("model", address):
+            with translate_mlflow_errors("model", address):
                 registered = client.get_model_version(name, version)
             tags["version"] = dict(registered.tags)
         logged = _get_logged_model(client, meta.model_id)
@@ -90,7 +90,7 @@ def read_facts(model_uri: str, runtime: Runtime) -> Iterator[VersionFacts]:
 def metrics_of(name: str, version: str) -> dict[str, float]:
     """The metrics of a registered version: those of its run, and those logged for the model itself. Raises: NotFound; NotReady."""
     client = mlflow.MlflowClient()
-    with asking("model", f"models:/{name}/{version}"):
+    with translate_mlflow_errors("model", f"models:/{name}/{version}"):
         registered = client.get_model_version(name, version)
     return _metrics(_run(client, registered.run_id), _get_logged_model(client, registered.model_id))
 
@@ -117,7 +117,7 @@ def _existing(read: Any, name: str) -> Any:
     except mlflow.exceptions.MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
-        with asking("object", name):
+        with translate_mlflow_errors("object", name):
             raise
 
 

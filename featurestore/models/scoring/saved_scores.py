@@ -86,7 +86,7 @@ def save_predictions(native: Native, store: FeatureStore, call: SavedCall) -> Sa
         snapshot = None
         if first is not None:
             schema = first.schema
-            stream = pa.RecordBatchReader.from_batches(schema, rows.checked(first, schema, parts))
+            stream = pa.RecordBatchReader.from_batches(schema, rows.check_types(first, schema, parts))
             snapshot = writes.append_retrying(table, stream, summary=SUMMARY, once=scoring.batch)
     written = rows.done if snapshot is not None else 0
     repeated = first is not None and snapshot is None
@@ -116,7 +116,7 @@ class _Rows:
                 self._call.report(BuildProgress(STAGE, self.done, self._total if self._total is not None else self.done))
             yield from rows.to_batches()
 
-    def checked(self, first: pa.RecordBatch, schema: pa.Schema, parts: Iterator[FeatureRows]) -> Iterator[pa.RecordBatch]:
+    def check_types(self, first: pa.RecordBatch, schema: pa.Schema, parts: Iterator[FeatureRows]) -> Iterator[pa.RecordBatch]:
         """The first batch and those of the other parts. Raises: ModelError for a part that needs other columns than the first."""
         yield first
         for batch in _one_ahead(self.batches(parts)):
@@ -174,12 +174,12 @@ def _open_parts(stamp: Stamp, store: FeatureStore, call: SavedCall) -> Iterator[
             yield None, _online_parts(store, stamp, reader, sent)
             return
         when = scoring_times(stamp, store, call.at, reader.schema.names)
-        rows = when.add_column_to_stream(_renamed(reader, sent))
+        rows = when.add_column_to_stream(_mark_sent(reader, sent))
         with store_access.open_join(store, when.plan, rows, when.column, stamp.known, when.snapshots) as (total, batches):
             yield total, _joined_parts(store, replace(stamp, plan=when.plan), batches, sent, when)
 
 
-def _renamed(reader: pa.RecordBatchReader, sent: list[str]) -> pa.RecordBatchReader:
+def _mark_sent(reader: pa.RecordBatchReader, sent: list[str]) -> pa.RecordBatchReader:
     schema = pa.schema([field.with_name(f"{OVERRIDE}{field.name}") if field.name in sent else field for field in reader.schema])
     return pa.RecordBatchReader.from_batches(schema, (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in reader))
 
@@ -191,7 +191,7 @@ def _joined_parts(
     sent: list[str],
     when: ScoringTimes,
 ) -> Iterator[FeatureRows]:
-    for first, batch in _sliced(batches, ROWS):
+    for first, batch in _slice_batches(batches, ROWS):
         rows = pa.Table.from_batches([batch])
         values: SentFeatures = {name: rows.column(f"{OVERRIDE}{name}").to_pylist() for name in sent}
         columns: dict[str, Values] = dict(zip(rows.schema.names, rows.columns, strict=True))
@@ -201,12 +201,12 @@ def _joined_parts(
 def _online_parts(store: FeatureStore, stamp: Stamp, reader: pa.RecordBatchReader, sent: list[str]) -> Iterator[FeatureRows]:
     names = [*stamp.plan.entity_columns, *(name for name, _ in stamp.plan.request)]
     features.check_columns(stamp, reader.schema.names)
-    for first, batch in _sliced(reader, ONLINE_ROWS):
+    for first, batch in _slice_batches(reader, ONLINE_ROWS):
         columns = {name: batch.column(name).to_pylist() for name in (*names, *sent)}
         yield features.look_up_online(store, stamp, to_records(columns, batch.num_rows), frame_of(SPINE, first))
 
 
-def _sliced(batches: Iterator[pa.RecordBatch] | pa.RecordBatchReader, rows: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+def _slice_batches(batches: Iterator[pa.RecordBatch] | pa.RecordBatchReader, rows: int) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Parts of the batches with at most so many rows, each with the number of its first row."""
     first = 0
     for batch in batches:

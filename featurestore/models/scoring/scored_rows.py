@@ -17,7 +17,7 @@ from featurestore.models.frames.inputs import Values
 from featurestore.models.frames.values import to_arrow, to_list
 from featurestore.models.predictions import inference
 from featurestore.models.predictions.features import FeatureRows
-from featurestore.models.predictions.inference import MOMENT, PREDICTION, LoggedModel, PredictionRows, plain_values, repeated
+from featurestore.models.predictions.inference import MOMENT, PREDICTION, LoggedModel, PredictionRows, plain_values, repeat_value
 from featurestore.models.stamps.bundle import Native
 from featurestore.records.runtime import Runtime
 from featurestore.spines.columns import as_value
@@ -88,21 +88,21 @@ def prediction_rows(
         **inference.facts_of(model, count),
         "request_id": ids.texts(first, count),
         "row_number": pa.array(np.arange(first, first + count, dtype=np.int32)),
-        "arm": repeated(scoring.alias, count),
-        "shadow": repeated(False, count, pa.bool_()),
+        "arm": repeat_value(scoring.alias, count),
+        "shadow": repeat_value(False, count, pa.bool_()),
         "predicted_at": now,
         "as_of": now if found.as_of is None else found.as_of,
         "overridden": _overridden(found, count),
-        "parameters": repeated(json.dumps(dict(scoring.params), default=str) if scoring.params else None, count),
-        "snapshots": repeated(inference.snapshots_text(found.snapshots), count),
+        "parameters": repeat_value(json.dumps(dict(scoring.params), default=str) if scoring.params else None, count),
+        "snapshots": repeat_value(inference.snapshots_text(found.snapshots), count),
         "statuses": _statuses(found, count),
-        "edition": repeated(found.edition, count, pa.int64()),
+        "edition": repeat_value(found.edition, count, pa.int64()),
     }
-    values = {name: plain_values(_declared(found.columns[name], name, sql_type)) for name, sql_type in model.columns}
+    values = {name: plain_values(_with_declared_type(found.columns[name], name, sql_type)) for name, sql_type in model.columns}
     return PredictionRows(facts, {**values, PREDICTION: plain_values(predictions)})
 
 
-def _declared(values: Values, name: str, sql_type: str | None) -> pa.Array | pa.ChunkedArray:
+def _with_declared_type(values: Values, name: str, sql_type: str | None) -> pa.Array | pa.ChunkedArray:
     """The values with the declared type, which replays look for: a spine may have integers for a double, as the join takes them."""
     column = to_arrow(values, sql_type)
     return as_value(column, name, sql_type) if sql_type is not None and isinstance(column, pa.ChunkedArray) else column

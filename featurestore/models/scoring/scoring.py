@@ -15,8 +15,8 @@ from featurestore.errors import RequestError
 from featurestore.models.frames.values import sql_types_of, to_arrow, to_prediction_array, to_records
 from featurestore.models.mlflow_access import tracking
 from featurestore.models.mlflow_access.deleted import naming_deleted
-from featurestore.models.mlflow_access.mlflow_client import asking, local_path, mlflow
-from featurestore.models.mlflow_access.time_limits import TRANSFER_SECONDS, limited
+from featurestore.models.mlflow_access.mlflow_client import local_path, mlflow, translate_mlflow_errors
+from featurestore.models.mlflow_access.time_limits import TRANSFER_SECONDS, limit_time
 from featurestore.models.predictions import features, predict
 from featurestore.models.predictions.features import FeatureRows, SentFeatures
 from featurestore.models.predictions.inference import PREDICTION
@@ -91,11 +91,11 @@ def score(
     settings = load_settings() if store is None else store.settings
     tracking.use_tracking(None if store is None else settings)
     with TemporaryDirectory() as scratch, training_set_reporter(progress) as report:
-        with limited(TRANSFER_SECONDS), nullcontext() if store is None else naming_deleted(store_access.runtime_of(store), model_uri):
+        with limit_time(TRANSFER_SECONDS), nullcontext() if store is None else naming_deleted(store_access.runtime_of(store), model_uri):
             # An alias may move while rows are scored: then they name the version that scored them.
             model = model_versions.name_and_version(model_uri) if log or save else ("", None)
             address = model_uri if model[1] is None else f"models:/{model[0]}/{model[1]}"
-            with asking("model", model_uri):
+            with translate_mlflow_errors("model", model_uri):
                 folder = mlflow.artifacts.download_artifacts(local_path(address), dst_path=scratch)
         native = Native(Path(folder), allow_pickle=settings.allow_pickle, address=model_uri)
         scoring = Scoring(*model, _alias_of(model_uri), native.check_params(params), batch)

@@ -14,8 +14,8 @@ from featurestore.errors import FeatureStoreError
 from featurestore.lakehouse import tables
 from featurestore.masking import logger_of
 from featurestore.models.mlflow_access import location
-from featurestore.models.mlflow_access.mlflow_client import asking, mlflow
-from featurestore.models.mlflow_access.time_limits import limited
+from featurestore.models.mlflow_access.mlflow_client import mlflow, translate_mlflow_errors
+from featurestore.models.mlflow_access.time_limits import limit_time
 from featurestore.models.registry.mlflow_registry import pages
 from featurestore.models.serving.loaded_models import LoadedModels
 from featurestore.records import model_events
@@ -105,7 +105,7 @@ class AliasWatch:
         uri = location.tracking_uri(self._store.settings)
         if uri is None:
             return
-        with limited(), asking("model", "registry", uri):
+        with limit_time(), translate_mlflow_errors("model", "registry", uri):
             found = {
                 model.name: (int(model.last_updated_timestamp or 0), {alias: str(version) for alias, version in model.aliases.items()})
                 for model in pages(mlflow.MlflowClient(uri).search_registered_models)

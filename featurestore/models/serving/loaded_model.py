@@ -11,8 +11,8 @@ from typing import Any
 from featurestore.errors import RequestError, near
 from featurestore.models.frames.values import to_predictions
 from featurestore.models.mlflow_access import tracking
-from featurestore.models.mlflow_access.mlflow_client import asking, local_path, mlflow
-from featurestore.models.mlflow_access.time_limits import TRANSFER_SECONDS, limited
+from featurestore.models.mlflow_access.mlflow_client import local_path, mlflow, translate_mlflow_errors
+from featurestore.models.mlflow_access.time_limits import TRANSFER_SECONDS, limit_time
 from featurestore.models.predictions import inference, predict
 from featurestore.models.predictions.features import FeatureRows
 from featurestore.models.stamps import locate_store, output_types
@@ -34,7 +34,7 @@ class LoadedModel:
         tracking.use_tracking(store.settings)
         folder = tempfile.mkdtemp(prefix="featurestore-artifacts-")
         weakref.finalize(self, shutil.rmtree, folder, True)
-        with limited(TRANSFER_SECONDS), asking("model", model_uri):
+        with limit_time(TRANSFER_SECONDS), translate_mlflow_errors("model", model_uri):
             downloaded = mlflow.artifacts.download_artifacts(local_path(model_uri), dst_path=folder)
         self._native = Native(Path(downloaded), allow_pickle=store.settings.allow_pickle, address=model_uri)
         self._store = store

@@ -13,7 +13,7 @@ from featurestore.masking import logger_of
 from featurestore.models.mlflow_access import tracking
 from featurestore.models.mlflow_access.answers import Answers
 from featurestore.models.mlflow_access.deleted import naming_deleted
-from featurestore.models.mlflow_access.time_limits import limited
+from featurestore.models.mlflow_access.time_limits import limit_time
 from featurestore.models.registry import model_versions
 from featurestore.models.registry.model_versions import RegisteredVersions
 from featurestore.models.serving.alias_swap import AliasSwap, Behind
@@ -87,7 +87,7 @@ class LoadedModels:
         if version is not None and alias is not None:
             raise RequestError("pass version= or alias=, not both")
         with naming_deleted(self._store.backend.runtime, _address(name, version, alias)):
-            number = str(version) if version is not None else self._chosen(self._known(name), alias)
+            number = str(version) if version is not None else self._resolve(self._known(name), alias)
             loaded = self._find(name, number)
             if loaded is None:
                 loaded = self._load(name, number)
@@ -103,7 +103,7 @@ class LoadedModels:
             self._pin(name, str(version))
             return self._find(name, str(version))
         known = self._known(name, ask=False)
-        return None if known is None else self._find(name, self._chosen(known, alias))
+        return None if known is None else self._find(name, self._resolve(known, alias))
 
     @overload
     def known(self, name: str) -> RegisteredVersions: ...
@@ -117,12 +117,12 @@ class LoadedModels:
 
     def get_known(self, known: RegisteredVersions, alias: str) -> LoadedModel:
         """The model with an alias in an answer of MLflow, whatever it has said since; loaded if it is not in memory. Raises: as `get`."""
-        version = self._chosen(known, alias)
+        version = self._resolve(known, alias)
         return self._find(known.name, version) or self._load(known.name, version)
 
     def find_known(self, known: RegisteredVersions, alias: str) -> LoadedModel | None:
         """As `get_known`; None if the version is not in memory."""
-        return self._find(known.name, self._chosen(known, alias))
+        return self._find(known.name, self._resolve(known, alias))
 
     def expire(self, name: str) -> None:
         """Ask MLflow about a model again at its next request."""
@@ -171,7 +171,7 @@ class LoadedModels:
         for alias in self._swap.selections(name) if self._swap is not None and known is not None else ():
             # An alias that was removed is an error of the next request for it.
             with suppress(NotFound, NotReady):
-                self._chosen(known, alias)  # type: ignore[arg-type]
+                self._resolve(known, alias)  # type: ignore[arg-type]
 
     @overload
     def _known(self, name: str) -> RegisteredVersions: ...
@@ -190,9 +190,9 @@ class LoadedModels:
         self._expired.discard(name)
         return last
 
-    def _chosen(self, known: RegisteredVersions, alias: str | None) -> str:
+    def _resolve(self, known: RegisteredVersions, alias: str | None) -> str:
         default = self._store.settings.default_alias
-        version = known.chosen(alias, default)
+        version = known.resolve(alias, default)
         if self._swap is None:
             return version
         return self._swap.select(known.name, default if alias is None and default in known.aliases else alias, version)
@@ -213,7 +213,7 @@ class LoadedModels:
 
     def _ask(self, name: str) -> RegisteredVersions:
         try:
-            with limited():
+            with limit_time():
                 tracking.use_tracking(self._store.settings)
                 return model_versions.registered_versions(name)
         finally:
@@ -235,7 +235,7 @@ class LoadedModels:
             if loaded is not None:
                 return loaded
             try:
-                with limited():
+                with limit_time():
                     tracking.use_tracking(self._store.settings)
                     # Names the versions that exist if there is no such one.
                     model_versions.resolve_version(name, version)

@@ -10,8 +10,8 @@ from typing import Any
 from featurestore.errors import Conflict, RequestError
 from featurestore.models.frames.missing import Missing, check_policy
 from featurestore.models.mlflow_access import tracking
-from featurestore.models.mlflow_access.mlflow_client import asking, local_path, mlflow
-from featurestore.models.mlflow_access.time_limits import TRANSFER_SECONDS, limited
+from featurestore.models.mlflow_access.mlflow_client import local_path, mlflow, translate_mlflow_errors
+from featurestore.models.mlflow_access.time_limits import TRANSFER_SECONDS, limit_time
 from featurestore.models.stamping.model_logging import make_stamp, record_input, tag_version
 from featurestore.models.stamping.run_artifacts import log_training_set
 from featurestore.models.stamps import bundle, locate_store, pickles, store_access
@@ -38,7 +38,7 @@ def attach(
     check_policy(missing)
     with store_access.store_of(training_set, store) as used_store:
         tracking.use_tracking_to_log(used_store.settings)
-        with limited(TRANSFER_SECONDS), asking("model", model_uri):
+        with limit_time(TRANSFER_SECONDS), translate_mlflow_errors("model", model_uri):
             info = mlflow.models.get_model_info(local_path(model_uri))
         stamped = (info.metadata or {}).get(PREFIX)
         if stamped is not None:

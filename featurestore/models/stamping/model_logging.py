@@ -13,7 +13,7 @@ from featurestore.models.frames.inputs import choose_inputs
 from featurestore.models.frames.missing import Missing, check_policy, policy_and_defaults
 from featurestore.models.mlflow_access import location, tracking
 from featurestore.models.mlflow_access.mlflow_client import UNAVAILABLE, mlflow, place
-from featurestore.models.mlflow_access.time_limits import TRANSFER_SECONDS, limited
+from featurestore.models.mlflow_access.time_limits import TRANSFER_SECONDS, limit_time
 from featurestore.models.stamping.run_artifacts import log_training_set
 from featurestore.models.stamps import bundle, locate_store, store_access
 from featurestore.models.stamps.flavor import METHOD_OPTION, Flavor, check_method, find_flavor, reads_by_name, takes_method
@@ -70,7 +70,7 @@ def log_model(
         )
         example = None if input_example is None else example_of_keys(input_example, stamp.plan)
         locate_store.check_store(used_store, stamp)
-        with _telling_what_to_do(training_set), limited(TRANSFER_SECONDS):
+        with _explain_unavailable_mlflow(training_set), limit_time(TRANSFER_SECONDS):
             tracking.use_tracking_to_log(used_store.settings)
             stamped = _Stamped(chosen, model, stamp, training_set.manifest, signature, example)
             going_on = mlflow.active_run()
@@ -200,7 +200,7 @@ def _record(
 
 
 @contextmanager
-def _telling_what_to_do(training_set: TrainingSet) -> Iterator[None]:
+def _explain_unavailable_mlflow(training_set: TrainingSet) -> Iterator[None]:
     """A context in which an MLflow that does not respond is an error that says what is lost and what is not. Raises: NotReady."""
     try:
         yield

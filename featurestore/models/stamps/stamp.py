@@ -11,8 +11,8 @@ from featurestore.errors import Conflict, RequestError
 from featurestore.models.frames.inputs import Input
 from featurestore.models.mlflow_access import tracking
 from featurestore.models.mlflow_access.deleted import naming_deleted
-from featurestore.models.mlflow_access.mlflow_client import asking, local_path, mlflow
-from featurestore.models.mlflow_access.time_limits import limited
+from featurestore.models.mlflow_access.mlflow_client import local_path, mlflow, translate_mlflow_errors
+from featurestore.models.mlflow_access.time_limits import limit_time
 from featurestore.records import stored_definition
 from featurestore.records.runtime import Runtime
 from featurestore.settings import Settings
@@ -147,7 +147,7 @@ def stamped_digest(model_uri: str, runtime: Runtime) -> tuple[str, str]:
 def stamped_info(model_uri: str, settings: Settings | None = None) -> Any:
     """MLflow's ModelInfo of a stamped model, with `Stamp.metadata` in its metadata. Raises: as `training_set_id`."""
     tracking.use_tracking(settings)
-    with limited(), asking("model", model_uri):
+    with limit_time(), translate_mlflow_errors("model", model_uri):
         info = mlflow.models.get_model_info(local_path(model_uri))
     if PREFIX not in (info.metadata or {}):
         raise RequestError(f"{model_uri} has no stamp; log it with models.log_model, or stamp it with models.attach")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featurestore.models.mlflow_access.mlflow_client import artifact_repository, asking, local_path
-from featurestore.models.mlflow_access.time_limits import limited
+from featurestore.models.mlflow_access.mlflow_client import artifact_repository, local_path, translate_mlflow_errors
+from featurestore.models.mlflow_access.time_limits import limit_time
 from featurestore.models.stamps.stamp import FOLDER, MANIFEST, training_set_id
 from featurestore.settings import Settings
 from featurestore.values.result import NamedValues
@@ -45,7 +45,7 @@ def training_set(model_uri: str, settings: Settings | None = None) -> StampedMan
     """
     training_set_id(model_uri, settings)
     address = local_path(model_uri)
-    with tempfile.TemporaryDirectory() as folder, limited(), asking("model", model_uri):
+    with tempfile.TemporaryDirectory() as folder, limit_time(), translate_mlflow_errors("model", model_uri):
         # Through the repository, because MLflow does not accept addresses of files under models:/m-....
         repository = artifact_repository.get_artifact_repository(address)
         return StampedManifest(json.loads(Path(repository.download_artifacts(f"{FOLDER}/{MANIFEST}", folder)).read_text()))

@@ -5,7 +5,7 @@ from typing import Any
 
 from featurestore.errors import Conflict, NotFound, RequestError
 from featurestore.models.mlflow_access import tracking
-from featurestore.models.mlflow_access.time_limits import TRANSFER_SECONDS, limited
+from featurestore.models.mlflow_access.time_limits import TRANSFER_SECONDS, limit_time
 from featurestore.models.promotions.promotion import ARCHIVED
 from featurestore.models.registry import model_versions
 from featurestore.models.registry.version_facts import VersionFacts, read_facts
@@ -38,16 +38,16 @@ def set_traffic(
         # Asks MLflow nothing: a split can be removed while that is down, and of a model that was deleted.
         find_traffic(runtime, name)
     record = TrafficRecord(runtime, name)
-    split = _checked(runtime, name, places, beside) if aliases else TrafficSplit(name, {}, (), (), {})
+    split = _check_split(runtime, name, places, beside) if aliases else TrafficSplit(name, {}, (), (), {})
     if split != (record.current or TrafficSplit(name, {}, (), (), {})):
         at = times.moment(times.now())
         record.append(TrafficChange(split, who, why, at))
     return traffic_after(name, record.changes)
 
 
-def _checked(runtime: Runtime, name: str, places: Mapping[str, int], shadow: tuple[str, ...]) -> TrafficSplit:
+def _check_split(runtime: Runtime, name: str, places: Mapping[str, int], shadow: tuple[str, ...]) -> TrafficSplit:
     """The split, with what is behind its aliases. Raises: NotFound, RequestError, Conflict."""
-    with limited(TRANSFER_SECONDS):
+    with limit_time(TRANSFER_SECONDS):
         tracking.use_tracking(runtime.settings)
         runtime.look_at_models()
         known = model_versions.registered_versions(name)

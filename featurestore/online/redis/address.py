@@ -33,7 +33,7 @@ class RedisNames:
     @cached_property
     def base(self) -> bytes:
         """The beginning of all names but those of rows in a cluster."""
-        return b"{%b}:" % self._quoted if self.clustered else self._quoted + b":"
+        return b"{%b}:" % self._quoted_prefix if self.clustered else self._quoted_prefix + b":"
 
     @cached_property
     def row_end(self) -> bytes:
@@ -41,7 +41,7 @@ class RedisNames:
         return b"}" if self.clustered else b""
 
     @cached_property
-    def _quoted(self) -> bytes:
+    def _quoted_prefix(self) -> bytes:
         # A quoted prefix has no colon, so no two prefixes share a key, no brace, and no character that SCAN takes for a pattern.
         return quote(self.prefix, safe="").encode()
 
@@ -54,7 +54,7 @@ class RedisNames:
     def rows_prefix(self, number: int) -> bytes:
         """The beginning of the names of rows with this id; the encoded key and `row_end` follow."""
         # An encoded key never begins with a brace, so no tag is empty. If it contains one, the tag ends there, for all tables alike.
-        return b"%b:r:%d:" % (self._quoted, number) + (b"{" if self.clustered else b"")
+        return b"%b:r:%d:" % (self._quoted_prefix, number) + (b"{" if self.clustered else b"")
 
     def rows(self, number: int, keys: Sequence[bytes]) -> list[bytes]:
         """The names of the rows with this id of encoded keys."""

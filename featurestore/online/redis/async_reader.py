@@ -45,7 +45,7 @@ class RedisAsyncReader:
                 reads = self._reads.decode(plan, await self._connections.fetch(plan.headers, plan.rows))
                 if reads is not None:
                     return reads
-        raise self._reads.changing(requests, self._address.location)
+        raise self._reads.unstable_error(requests, self._address.location)
 
     def decoding(self) -> AbstractContextManager[None]:
         """See AsyncReader.decoding."""

@@ -60,7 +60,7 @@ class RedisReads:
         reads = [_encoded_read(table, keys, rows) for table, (_, keys) in zip(tables, plan.requests, strict=True)]
         return EncodedReads(int(values[0] or 0), reads)
 
-    def changing(self, requests: EncodedKeys, address: str) -> NotReady:
+    def unstable_error(self, requests: EncodedKeys, address: str) -> NotReady:
         """The error after ATTEMPTS reads during which tables changed."""
         tables = ", ".join(dict.fromkeys(table for table, _ in requests))
         return NotReady(f"{tables} in Redis at {address} changed during {ATTEMPTS} reads one after the other; try again", address=address)

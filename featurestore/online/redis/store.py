@@ -78,7 +78,7 @@ class RedisStore:
                 reads = self._reads.decode(plan, self._client.rows.fetch(plan.headers, plan.rows))
                 if reads is not None:
                     return reads
-        raise self._reads.changing(requests, self._client.address)
+        raise self._reads.unstable_error(requests, self._client.address)
 
     def decoding(self) -> AbstractContextManager[None]:
         """See OnlineStore.decoding."""

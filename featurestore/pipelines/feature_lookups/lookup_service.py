@@ -108,12 +108,12 @@ def _with_time(rows: pa.Table | pa.RecordBatchReader, time: str) -> pa.Table | p
     """The rows with the present as a column of times."""
     now, field = pa.scalar(times.now(), pa.int64()), pa.field(time, pa.timestamp("us", tz="UTC"))
 
-    def added(part: pa.Table | pa.RecordBatch) -> Any:
+    def add_time(part: pa.Table | pa.RecordBatch) -> Any:
         return part.append_column(field, pa.repeat(now, part.num_rows).cast(field.type))
 
     if isinstance(rows, pa.Table):
-        return added(rows)
-    return pa.RecordBatchReader.from_batches(rows.schema.append(field), map(added, rows))
+        return add_time(rows)
+    return pa.RecordBatchReader.from_batches(rows.schema.append(field), map(add_time, rows))
 
 
 def _service(selected: Sequence[SelectedTable], schema: pa.Schema, arguments: LookupArguments, time: str) -> FeatureService:

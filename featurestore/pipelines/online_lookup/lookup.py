@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Any
 
 from featurestore.compiler.derived import derived_sql, derived_trees
-from featurestore.compiler.expressions import column_names, quoted, resolve
+from featurestore.compiler.expressions import column_names, quote_name, resolve
 from featurestore.compiler.linear import are_linear, expression_weight
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.engine.session import ColumnValues, ExpressionEvaluator
@@ -224,7 +224,7 @@ def derived_expressions(plan: ServicePlan) -> tuple[tuple[str, ...], tuple[tuple
     types = {**dict(plan.request), **looked_up}
     trees = derived_trees(plan)
     read = {resolve(column, types) for tree in trees for column in column_names(tree)}
-    scope = {name: quoted(name) for name in types}
+    scope = {name: quote_name(name) for name in types}
     columns = tuple((name, sql_type) for name, sql_type in types.items() if name in read)
     return tuple(derived_sql(plan, scope)), columns, expression_weight(trees) if are_linear(trees) else None
 

@@ -102,8 +102,8 @@ class LookupForm:
 
     def _whole(self, rows: Sequence[Sequence[bytes]]) -> list[Entity]:
         """The entities of rows that are all there."""
-        encoded = _joined([map(_time_of, column) for column in rows])
-        return self._with_times(_joined([map(_first_values_of, rows[0]), *[map(_values_of, column) for column in rows[1:]]]), encoded)
+        encoded = _join_views([map(_time_of, column) for column in rows])
+        return self._with_times(_join_views([map(_first_values_of, rows[0]), *[map(_values_of, column) for column in rows[1:]]]), encoded)
 
     def _partial(self, row: Sequence[bytes | None], statuses: Statuses) -> Entity:
         """An entity whose views have no row or an expired one, except those that are PRESENT: their values are NULL."""
@@ -138,7 +138,7 @@ def _statuses(row: Sequence[bytes | None], oldest: Sequence[bytes]) -> Statuses 
     return None if statuses.count(PRESENT) == len(statuses) else statuses
 
 
-def _joined(columns: Sequence[Iterable[bytes]]) -> list[bytes]:
+def _join_views(columns: Sequence[Iterable[bytes]]) -> list[bytes]:
     """The bytes of each entity, from those of each view."""
     return list(columns[0]) if len(columns) == 1 else list(map(b"".join, zip(*columns, strict=True)))
 

@@ -1,7 +1,7 @@
 """Check the types of what the derived features of a service read, without reading rows."""
 
 from featurestore.compiler.derived import derived_sql
-from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quoted, resolve
+from featurestore.compiler.expressions import SqlProblem, column_names, parse_row, quote_name, resolve
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.compiler.storage import base_type, storage_type
 from featurestore.compiler.typed_columns import UNTYPED, typed_nulls
@@ -16,7 +16,7 @@ def derived_type_problems(runtime: Runtime, plan: ServicePlan) -> list[FieldProb
         return []
     looked_up = {name: sql_type for use in plan.uses for (_, name), sql_type in zip(use.features, use.feature_types, strict=True)}
     types = {**dict(plan.request), **looked_up}
-    scope = {name: quoted(name) for name in types}
+    scope = {name: quote_name(name) for name in types}
     owner = Owner("service", plan.service)
     problems: list[FieldProblem] = []
     expressions = derived_sql(plan, scope)

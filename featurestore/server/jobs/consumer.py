@@ -84,7 +84,7 @@ class JobConsumer:
         for candidate in self._jobs.all():
             if not candidate.live or candidate.id in self._processes:
                 continue
-            with self._jobs.locked():
+            with self._jobs.lock():
                 job = self._jobs.get(candidate.id)
                 if job is not None and self._jobs.is_abandoned(job):
                     self._remove_spill(job.id)
@@ -110,7 +110,7 @@ class JobConsumer:
 
     def _record_exit(self, id: str, code: int, peak: int) -> None:
         """Record the end of a job whose process ended without recording it."""
-        with self._jobs.locked():
+        with self._jobs.lock():
             job = self._jobs.get(id)
             if job is None or not job.live or (job.state == "queued" and code == 0):
                 return
@@ -137,7 +137,7 @@ class JobConsumer:
         """End the jobs that still run and queue them for the next consumer; these runs do not count towards their limit."""
         for id, process in list(self._processes.items()):
             _terminate(process, SHUTDOWN_SECONDS)
-            with self._jobs.locked():
+            with self._jobs.lock():
                 job = self._jobs.get(id)
                 if job is not None and self._jobs.is_abandoned(job):
                     self._remove_spill(id)

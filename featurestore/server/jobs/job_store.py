@@ -66,7 +66,7 @@ class JobStore:
             private.write(folder / _REQUEST, json_encoding.dumps(request))
             private.write(folder / _RECORD, json_encoding.dumps(asdict(job)))
             fill(folder)
-            with self.locked():
+            with self.lock():
                 existing = self.get(id)
                 if existing is not None and existing.live:
                     return existing, False
@@ -79,7 +79,7 @@ class JobStore:
 
     def begin(self, id: str) -> Job | None:
         """Mark a queued job as running and return it; None if it is not queued any more. The caller must hold the job's lock."""
-        with self.locked():
+        with self.lock():
             job = self.get(id)
             if job is None or job.state != "queued":
                 return None
@@ -97,7 +97,7 @@ class JobStore:
     def requeue(self, job: Job, count: bool = True) -> Job:
         """Queue again a job whose process is gone; end it instead if it was to be cancelled or was started `RUNS` times.
 
-        With `count` False, the lost run does not count. Call this within `locked`.
+        With `count` False, the lost run does not count. Call this within `lock`.
         """
         if self.cancel_requested(job.id):
             self.end(job, "cancelled")
@@ -110,7 +110,7 @@ class JobStore:
 
     def cancel(self, id: str) -> Job | None:
         """Cancel a queued job, or request the cancellation of a running one. Returns the updated job; None if there is no record of it."""
-        with self.locked():
+        with self.lock():
             job = self.get(id)
             if job is not None and job.state == "queued":
                 self.end(job, "cancelled")
@@ -166,7 +166,7 @@ class JobStore:
             return True
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Hold the lock of all jobs for the block. Only its holder may change the state of a job."""
         private.make_folder(self.root)
         private.make_file(self.root / _LOCK)
@@ -177,7 +177,7 @@ class JobStore:
     def remove_expired(self) -> None:
         """Delete the folders of jobs that ended longer than `KEEP` ago, and of jobs that were never written completely."""
         before = time.time() - KEEP.total_seconds()
-        with self.locked():
+        with self.lock():
             for entry in self._entries():
                 job = self.get(entry.name)
                 if entry.stat().st_mtime < before and (job is None or not job.live):

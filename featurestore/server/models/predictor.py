@@ -197,7 +197,7 @@ class Predictor:
 
     def _predict(self, model: "LoadedModel", rows: list[Record], question: Question, alias: str | None) -> tuple[bytes, Sequence[str]]:
         finished = model.finish(rows, question.params, question.places)
-        content = _encoded(finished.prediction, question)
+        content = _encode(finished.prediction, question)
         self._record(finished, question, alias)
         return content, ()
 
@@ -214,7 +214,7 @@ class Predictor:
 
         assigned = split_prediction.assign_rows(split, arms, rows, question.places)
         prediction = split_prediction.predict_split(split, assigned, rows, predict)
-        content = _encoded(prediction, question)
+        content = _encode(prediction, question)
         # All or nothing: what is not answered is not logged.
         for finished, alias, numbers in parts:
             self._record(finished, question, alias, numbers)
@@ -243,7 +243,7 @@ class Predictor:
             return self._loaded
 
 
-def _encoded(prediction: Prediction, question: Question) -> bytes:
+def _encode(prediction: Prediction, question: Question) -> bytes:
     try:
         return question.encode(prediction)
     except TypeError as error:

@@ -181,22 +181,22 @@ def _check_rows(rows: Sequence[Any], field: str) -> None:
     if not rows:
         return
     first = rows[0]
-    for number, row in _differing(rows, dict if isinstance(first, dict) else list if isinstance(first, list) else None):
-        raise ValueError(f"{field}[{number}] is {_described(row)}, and {field}[0] is {_described(first)}; send rows of one form")
+    for number, row in _find_other_forms(rows, dict if isinstance(first, dict) else list if isinstance(first, list) else None):
+        raise ValueError(f"{field}[{number}] is {_describe_form(row)}, and {field}[0] is {_describe_form(first)}; send rows of one form")
     if isinstance(first, list):
         for number, row in enumerate(rows):
             if len(row) != len(first):
                 raise ValueError(f"{field}[{number}] has {len(row)} values, and {field}[0] has {len(first)}")
 
 
-def _differing(rows: Sequence[Any], form: type | None) -> Iterator[tuple[int, Any]]:
+def _find_other_forms(rows: Sequence[Any], form: type | None) -> Iterator[tuple[int, Any]]:
     """The rows that are not of this form; None: a single value."""
     for number, row in enumerate(rows):
         if isinstance(row, dict | list) if form is None else not isinstance(row, form):
             yield number, row
 
 
-def _described(row: Any) -> str:
+def _describe_form(row: Any) -> str:
     return "an object" if isinstance(row, dict) else "a list" if isinstance(row, list) else quote_value(row)
 
 
@@ -207,6 +207,6 @@ def _check_columns(columns: dict[str, Any]) -> None:
     first = next(iter(columns))
     for name, values in columns.items():
         if not isinstance(values, list):
-            raise ValueError(f"inputs.{name[:100]}: is {_described(values)}, and must be a list with a value for each row")
+            raise ValueError(f"inputs.{name[:100]}: is {_describe_form(values)}, and must be a list with a value for each row")
         if len(values) != len(columns[first]):
             raise ValueError(f"inputs.{name[:100]}: has {len(values)} values, and inputs.{first[:100]} has {len(columns[first])}")
