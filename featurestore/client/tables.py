@@ -94,11 +94,11 @@ class TableVerbs(TrainingSetVerbs):
         }
         sent = {field: value for field, value in fields.items() if value is not None}
         times = [] if timestamp is None else [timestamp]
-        with ExitStack() as stack:
-            with naming("frame"):
-                options = yield Work(lambda: stack.enter_context(spines.spine_options(frame, sent, times)))
-            job = yield post("/v1/lookup-training-sets", unlimited=True, **options)
         with training_set_reporter(progress) as report:
+            with ExitStack() as stack:
+                with naming("frame"):
+                    options = yield Work(lambda: stack.enter_context(spines.spine_options(frame, sent, times)))
+                job = yield post("/v1/lookup-training-sets", unlimited=True, **options)
             done = yield from self._calls.wait_for_job(job, None if report is None else lambda state: report(BuildProgress(**state)))
         return self._training_set(done["manifest"])
 

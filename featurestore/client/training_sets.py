@@ -71,10 +71,10 @@ class TrainingSetVerbs(ListingVerbs):
             split=split,
             by=by,
         )
-        with ExitStack() as stack:
-            options = yield Work(lambda: stack.enter_context(spines.request_options(request)))
-            job = yield post("/v1/training-sets", unlimited=True, **options)
         with training_set_reporter(progress) as report:
+            with ExitStack() as stack:
+                options = yield Work(lambda: stack.enter_context(spines.request_options(request)))
+                job = yield post("/v1/training-sets", unlimited=True, **options)
             done = yield from self._calls.wait_for_job(job, None if report is None else lambda state: report(BuildProgress(**state)))
         return self._training_set(done["manifest"])
 

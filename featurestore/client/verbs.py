@@ -78,8 +78,8 @@ class ServerVerbs(TableVerbs, Governance):
         """Compute views up to `end`, and wait for it."""
         raise_error = check_failures(failures) == "raise"
         bounds = {"start": time_text(start, "start"), "end": time_text(end, "end")}
-        job = yield post("/v1/materializations", {"names": view_names(names), **bounds})
         with materialization_reporter(progress) as report:
+            job = yield post("/v1/materializations", {"names": view_names(names), **bounds})
             on_progress = None if report is None else lambda state: report(ViewProgress(**state))
             ended = yield from self._calls.wait_for_job(job, on_progress, check=False)
         with reading_answer(self._url):

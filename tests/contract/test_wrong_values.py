@@ -10,6 +10,8 @@ import pytest
 
 from featurestore import FeatureLookup, FeatureStore, connect
 from featurestore.client import RemoteStore
+from featurestore.errors import RequestError
+from featurestore.server.jobs.worker import jobs_path
 from tests import shop
 from tests.definitions.wrong_values import WRONG, faults
 from tests.models.vendor import VENDOR_WARNINGS
@@ -21,7 +23,7 @@ ROWS = {"service": "plain", "spine": shop.spine().slice(0, 2), "timestamp": "ask
 STOCK: dict[str, Any] = {"keys": "id", "timestamp": "at", "schema": {"id": "long", "at": "timestamp", "x": "int"}}
 GRID = {"start": "2026-01-01", "end": "2026-01-02", "every": "1d"}
 
-GIVEN: Mapping[str, dict[str, Any]] = {
+ARGUMENTS: Mapping[str, dict[str, Any]] = {
     "plan": {"definitions": shop.DEFINITIONS},
     "apply": {"definitions": shop.DEFINITIONS},
     "materialize": {},
@@ -60,7 +62,7 @@ GIVEN: Mapping[str, dict[str, Any]] = {
     "history": {"table": "shop.orders"},
     "create_training_set": {"frame": [{"customer_id": 1}], "feature_lookups": FeatureLookup("customer_profile", "customer_id")},
 }
-"""What each verb is given besides the argument that is looked at."""
+"""The arguments of each verb besides the argument that is looked at."""
 
 KINDS = (
     "prediction|table|key column|timestamp column|view|service|training set|feature table|folder or file of definitions|"
@@ -69,11 +71,11 @@ KINDS = (
 UNKNOWN = rf"is a table made by create_table|\bno ({KINDS}) ['\"]|(view|service)="
 
 
-def verbs_of(kind: type[Verbs]) -> list[tuple[str, str]]:
+def verbs_of(store_type: type[Verbs]) -> list[tuple[str, str]]:
     """Each verb with each of its arguments."""
-    public = {name: value for name, value in inspect.getmembers(kind, inspect.isfunction) if not name.startswith("_")}
-    found = [(verb, argument) for verb in public if verb != "close" for argument in inspect.signature(public[verb]).parameters]
-    return [(verb, argument) for verb, argument in found if argument != "self"]
+    public = {name: value for name, value in inspect.getmembers(store_type, inspect.isfunction) if not name.startswith("_")}
+    arguments = [(verb, argument) for verb in public if verb != "close" for argument in inspect.signature(public[verb]).parameters]
+    return [(verb, argument) for verb, argument in arguments if argument != "self"]
 
 
 @pytest.fixture(scope="module")
@@ -91,12 +93,12 @@ def remote(home: FeatureStore) -> Iterator[RemoteStore]:
 
 def taking(store: Verbs, verb: str, argument: str) -> Callable[[Any], object]:
     """The verb as it is called with one value for this argument, and what it should have for all others."""
-    given = dict(GIVEN[verb])
-    if argument in GRID and "spine" in given:
-        given = {"service": "plain", **GRID}
+    others = dict(ARGUMENTS[verb])
+    if argument in GRID and "spine" in others:
+        others = {"service": "plain", **GRID}
     if argument == "by":
-        given["split"] = {"train": 0.5, "test": 0.5}
-    return lambda value: getattr(store, verb)(**{**given, argument: value})
+        others["split"] = {"train": 0.5, "test": 0.5}
+    return lambda value: getattr(store, verb)(**{**others, argument: value})
 
 
 def wrong_for(argument: str) -> dict[str, Any]:
@@ -122,6 +124,18 @@ def test_a_wrong_argument_works_or_is_named_by_the_client(
     assert faults(taking(remote, verb, argument), rf"\b{argument}\b|{UNKNOWN}", wrong_for(argument)) == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("verb, name", [("materialize", {}), ("training_set", {"name": "none"}), ("create_training_set", {"name": "none"})])
+def test_no_job_is_started_for_a_progress_that_is_no_function(
+    verb: str, name: dict[str, str], home: FeatureStore, remote: RemoteStore
+) -> None:
+    jobs = jobs_path(home.settings)
+    before = set(jobs.iterdir())
+    with pytest.raises(RequestError, match="progress"):
+        getattr(remote, verb)(**{**ARGUMENTS[verb], **name, "progress": 5})
+    assert set(jobs.iterdir()) == before
+
+
 @pytest.mark.parametrize("argument", ["home", "settings"])
 def test_a_store_is_opened_with_what_names_a_folder_or_is_settings(argument: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
@@ -130,10 +144,10 @@ def test_a_store_is_opened_with_what_names_a_folder_or_is_settings(argument: str
 
 @pytest.mark.parametrize("argument", ["url", "token", "timeout"])
 def test_a_client_is_made_with_what_is_an_address(argument: str) -> None:
-    given = {"url": "http://localhost:1", "token": "a long enough token", "timeout": 1.0}
+    arguments = {"url": "http://localhost:1", "token": "a long enough token", "timeout": 1.0}
 
     def use_later(value: Any) -> None:
-        with connect(**{**given, argument: value}) as remote:
+        with connect(**{**arguments, argument: value}) as remote:
             remote.views()
 
     assert faults(use_later, rf"\b{argument}\b|cannot be reached|did not answer") == []
