@@ -17,6 +17,15 @@ def _token(value: Any) -> Secret:
     return Secret(text)
 
 
+def _signing_secret(value: Any) -> Secret:
+    text = _text(value)
+    if len(text.strip()) < MIN_SECRET_LENGTH:
+        raise ValueError(
+            f"with less than {MIN_SECRET_LENGTH} characters it can be guessed from what it signs; `openssl rand -hex 32` makes a good one"
+        )
+    return Secret(text)
+
+
 def _address(value: Any) -> Secret:
     return Secret.address(_text(value))
 
@@ -44,9 +53,13 @@ def _memory_size(value: str) -> str:
     return value
 
 
+MIN_SECRET_LENGTH = 16
+"""Fewest characters of a secret that signs: whoever has seen a signature can try secrets without asking anybody."""
 _SHOWN = PlainSerializer(str, return_type=str)
 Token = Annotated[Secret, PlainValidator(_token), _SHOWN]
 """A text that is always masked."""
+SigningSecret = Annotated[Secret, PlainValidator(_signing_secret), _SHOWN]
+"""The secret of signatures, always masked."""
 Address = Annotated[Secret, PlainValidator(_address), _SHOWN]
 """A URL, shown without passwords."""
 Properties = Annotated[

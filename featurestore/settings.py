@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from featurestore.errors import RequestError, near
 from featurestore.masking import Secret
 from featurestore.redaction import percent_encoded
-from featurestore.setting_types import Address, ByteSize, MemorySize, Properties, Token
+from featurestore.setting_types import Address, ByteSize, MemorySize, Properties, SigningSecret, Token
 from featurestore.values import byte_sizes
 
 URL_VARIABLE = "FEATURESTORE_URL"
@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     online_fill: bool = Field(default=True, description="let a server fill tables by itself that the online store has lost")
     mlflow_tracking_uri: Address | None = Field(
         default=None, description="MLflow's tracking server; default: MLflow's own setting, else SQLite in the home folder"
+    )
+    mlflow_webhook_secret: SigningSecret | None = Field(
+        default=None, description="secret with which MLflow signs what its webhook sends; default: webhooks are refused"
     )
     source_folders: tuple[Path, ...] = Field(
         default=(), description='folders from which a server may read the files of sources, as in `["/data"]`; default: none'

@@ -1,7 +1,7 @@
 """The settings, catalog, engine and online store that all pipelines share."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from featurestore.files.file_cache import FileCache
 
 ComponentT = TypeVar("ComponentT")
+Look = Callable[[bool, Collection[str]], None]
+"""A look at MLflow, with the arguments of `RegistryLook.look`."""
 
 
 class Runtime:
     """The shared components, each opened once on first use. May be used from several threads."""
 
-    def __init__(self, settings: Settings, engine: "Engine | None" = None, look: Callable[[bool], None] | None = None) -> None:
+    def __init__(self, settings: Settings, engine: "Engine | None" = None, look: Look | None = None) -> None:
         """`engine` is used instead of DuckDB; `close` closes it too. `look` is what `look_at_models` calls."""
         self.settings = settings
         self._look = look
@@ -78,12 +80,14 @@ class Runtime:
         """The catalog identifier of a feature table such as `customer_orders_v1`."""
         return f"{self.settings.features_namespace}.{name}"
 
-    def look_at_models(self) -> None:
+    def look_at_models(self, changed: Collection[str] = ()) -> None:
         """Record what happened to models in MLflow since the last look. If MLflow does not respond, what is recorded stays: then a request
         of a server waits for it for a moment only.
+
+        `changed`: registered models of which MLflow says that they have changed. They are read again now, however long it takes.
         """
         if self._look is not None:
-            self._look(self._for_requests)
+            self._look(self._for_requests and not changed, changed)
 
     def close(self) -> None:
         """Close the components that were opened."""

@@ -36,6 +36,7 @@ from featurestore.server.large.reader import LargeBodies
 from featurestore.server.load import LoadMiddleware
 from featurestore.server.metrics import Metrics, MetricsMiddleware
 from featurestore.server.middleware import Authorization, BodyLimitMiddleware, ErrorMiddleware, TokenMiddleware
+from featurestore.server.models import mlflow_webhooks
 from featurestore.server.models.fast_predictions import FastPredictions
 from featurestore.server.models.inference import InferenceProtocol
 from featurestore.server.models.predictor import Predictor
@@ -85,6 +86,8 @@ def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
     predictor = Predictor(store, Predictions(store.settings), metrics, prediction_log)
     metrics.models.read_from(predictor.behind, prediction_log.backlog)
     warm_up = WarmUp(store, predictor.load_aliased)
+    webhooks = mlflow_webhooks.MlflowWebhooks(store, predictor)
+    open_paths = (*OPEN_PATHS, mlflow_webhooks.PATH)
     admission = Admission(store.settings.host, store.settings.allowed_hosts)
     authorization = Authorization(store.settings.token.reveal()) if store.settings.token else None
     middleware = [
@@ -92,7 +95,7 @@ def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
         Middleware(AdmissionMiddleware, admission=admission),
         Middleware(ErrorMiddleware),
         Middleware(LoadMiddleware, limit=settings.concurrent_requests, open_paths=UNLIMITED_PATHS),
-        *([Middleware(TokenMiddleware, authorization=authorization, open_paths=OPEN_PATHS)] if authorization else []),
+        *([Middleware(TokenMiddleware, authorization=authorization, open_paths=open_paths)] if authorization else []),
         Middleware(BodyLimitMiddleware, limit=settings.body_bytes(), upload_limit=settings.upload_bytes()),
         Middleware(CompressionMiddleware, smallest=settings.gzip_bytes()),
         Middleware(ContentTypeMiddleware, form_paths=spines.PATHS),
@@ -108,7 +111,7 @@ def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
     app = Application(
         token=authorization is not None,
         front=front,
-        open_paths=OPEN_PATHS,
+        open_paths=open_paths,
         title="featurestore",
         description=DESCRIPTION,
         version=version("featurestore"),
@@ -120,11 +123,22 @@ def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
             *engine_routes,
             *Models(store, predictor).routes(),
             *InferenceProtocol(settings, predictor).routes(),
+            *webhooks.routes(),
         ],
         middleware=middleware,
         exception_handlers=dict(HANDLERS),
         lifespan=_lifespan(
-            store, OnlineWatch(store, jobs), large_bodies, workers, evaluations, predictor, prediction_log, warm_up, reader, close_store
+            store,
+            OnlineWatch(store, jobs),
+            large_bodies,
+            workers,
+            evaluations,
+            predictor,
+            webhooks,
+            prediction_log,
+            warm_up,
+            reader,
+            close_store,
         ),
         docs_url=None,
         redoc_url=None,
@@ -169,6 +183,7 @@ def _lifespan(
     workers: Workers,
     evaluations: Evaluations,
     predictor: Predictor,
+    webhooks: mlflow_webhooks.MlflowWebhooks,
     prediction_log: PredictionLog,
     warm_up: WarmUp,
     reader: AsyncReader | None,
@@ -184,6 +199,7 @@ def _lifespan(
         online_watch.start()
         prediction_log.start()
         predictor.start()
+        webhooks.start()
         warming_up = asyncio.create_task(workers.warm_up())
         yield
         await warming_up
@@ -192,6 +208,7 @@ def _lifespan(
             await reader.close()
         await workers.close()
         await run_in_threadpool(warm_up.stop)
+        await run_in_threadpool(webhooks.stop)
         await run_in_threadpool(predictor.close)
         await run_in_threadpool(prediction_log.stop)
         await run_in_threadpool(evaluations.close)

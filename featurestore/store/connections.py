@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -58,11 +59,11 @@ class Connections:
     def __exit__(self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _look_at_models(self, brief: bool) -> None:
+    def _look_at_models(self, brief: bool, changed: Collection[str]) -> None:
         """Record what happened to models in MLflow; nothing for a store that has no MLflow."""
         if self._registry_look is None:
             from featurestore.models.registry.looking import open_look  # noqa: PLC0415 - of a layer above, and only for stores with models
 
             self._registry_look = open_look(self._runtime)
         if self._registry_look is not None:
-            self._registry_look.look(brief)
+            self._registry_look.look(brief, changed)

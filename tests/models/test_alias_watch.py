@@ -12,6 +12,7 @@ import pytest
 from featurestore import FeatureStore, models
 from featurestore.errors import NotFound
 from featurestore.models import LoadedModels
+from featurestore.models.serving import alias_watch
 from featurestore.models.serving.alias_watch import AliasWatch
 from tests.models.silence import silent_server
 from tests.models.vendor import VENDOR_WARNINGS, PythonModel, mlflow
@@ -164,3 +165,21 @@ def test_a_hung_mlflow_stops_nothing(world: World, moving: str, monkeypatch: pyt
     mlflow.MlflowClient().set_registered_model_alias(moving, "champion", "1")
     watch.stop()
     watch._thread.join(PATIENCE_SECONDS)
+
+
+def test_what_mlflow_says_is_taken_up_before_it_is_asked_again(world: World, moving: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alias_watch, "ASK_SECONDS", 3600.0)
+    loaded = LoadedModels(world.store, followed=True)
+    watch = AliasWatch(world.store, loaded)
+    watch.start()
+    try:
+        loaded.get(moving)
+        wait_until(lambda: moving in watch._shared)
+        mlflow.MlflowClient().set_registered_model_alias(moving, "champion", "2")
+        watch.hurry()
+        wait_until(lambda: answering(loaded) == "2")
+        assert not watch._hurried.is_set()
+    finally:
+        mlflow.MlflowClient().set_registered_model_alias(moving, "champion", "1")
+        watch.stop()
+        watch._thread.join(PATIENCE_SECONDS)

@@ -8,7 +8,7 @@ import pytest
 
 from featurestore import FeatureStore, models
 from featurestore.errors import NotFound
-from featurestore.models.registry.mlflow_registry import MlflowRegistry
+from featurestore.models.registry.mlflow_registry import TRAINING_SET, MlflowRegistry
 from featurestore.models.registry.registry_look import RegistryLook
 from featurestore.records import model_events
 from featurestore.records.listings import ModelInfo
@@ -153,6 +153,20 @@ def test_only_versions_that_changed_are_read_again(world: World, named: Any, mon
     # That which changed last before may have changed again in the same millisecond.
     assert 'name = "it\'s new"' in asked
     assert len(asked) <= 2
+
+
+def test_a_tag_of_a_version_is_seen_if_mlflow_says_that_its_model_has_changed(world: World, named: Any, client: Any) -> None:
+    client.create_registered_model("tagged-late")
+    client.create_model_version("tagged-late", source=f"{world.store.settings.home_path()}/somewhere")
+    look = RegistryLook(world.store._runtime)
+    look.look(brief=False)
+    # Versions of models that changed last are read again anyway.
+    client.update_registered_model("elsewhere", "changed later")
+    look.look(brief=False)
+    client.set_model_version_tag("tagged-late", "1", TRAINING_SET, world.training_set.id)
+    look.look(brief=False, changed=["tagged-late", "unknown"])
+    assert newest(world.store, 1) == [("registered", "tagged-late", "1", None, None, "mlflow")]
+    client.delete_registered_model("tagged-late")
 
 
 def test_another_mlflow_deletes_nothing(world: World, named: Any, tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,5 +1,6 @@
 """The runtime opens each component once, on first use, and closes those that it opened."""
 
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,9 +70,10 @@ def test_only_expressions_that_may_take_long_are_evaluated_interruptibly(tmp_pat
 
 
 def test_models_are_looked_at_with_the_patience_of_the_caller(tmp_path: Path) -> None:
-    looks: list[bool] = []
-    runtime = Runtime(Settings(home=tmp_path), look=looks.append)
+    looks: list[tuple[bool, Collection[str]]] = []
+    runtime = Runtime(Settings(home=tmp_path), look=lambda brief, changed: looks.append((brief, changed)))
     runtime.look_at_models()
     runtime.for_requests().look_at_models()
+    runtime.for_requests().look_at_models({"churn"})
     Runtime(Settings(home=tmp_path)).look_at_models()
-    assert looks == [False, True]
+    assert looks == [(False, ()), (True, ()), (False, {"churn"})]

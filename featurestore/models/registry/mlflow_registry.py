@@ -69,6 +69,11 @@ class MlflowRegistry:
         }
         return MlflowModels(logged, versions, aliases)
 
+    def forget(self, names: Collection[str]) -> None:
+        """Read the versions of these models again next time: MLflow does not note on a model that a tag of a version was changed."""
+        for name in names:
+            self._versions.pop(name, None)
+
     def has_run(self, run_ids: Collection[str]) -> bool:
         """Whether MLflow knows one of these runs: otherwise it is not the MLflow to which they were logged."""
         return any(self._has_run(run_id) for run_id in run_ids)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,10 +43,10 @@ class RegistryLook:
         self._foreign: set[str] = set()
         self._requests = Answers(self._look, seconds=NEW_SECONDS, wait=REQUEST_SECONDS, grace=REQUEST_SECONDS)
 
-    def look(self, brief: bool) -> None:
+    def look(self, brief: bool, changed: Collection[str] = ()) -> None:
         """Record what happened since the last look. If MLflow does not respond, that is logged, and what is recorded stays.
 
-        `brief`: wait for a moment only, and share the look of others.
+        `brief`: wait for a moment only, and share the look of others. `changed`: models whose versions are read again.
         """
         try:
             uri = location.tracking_uri(self._runtime.settings)
@@ -55,13 +55,14 @@ class RegistryLook:
             if brief:
                 self._requests.get(uri)
             else:
-                self._look(uri)
+                self._look(uri, changed)
         except FeatureStoreError as error:
             logger.warning("models are listed as they were when MLflow last responded: %s", error)
 
-    def _look(self, uri: str) -> None:
+    def _look(self, uri: str, changed: Collection[str] = ()) -> None:
         with self._lock, limit_time(), translate_mlflow_errors("model", "registry", uri):
             registry = self._registries.setdefault(uri, MlflowRegistry(uri))
+            registry.forget(changed)
             models, events, pending = self._read(registry)
             changes = [event for event in self._changes(registry, models, events) if alias_changes.mark_of(event) not in pending]
             if changes:

@@ -44,9 +44,9 @@ class AliasWatch:
     def __init__(self, store: FeatureStore, models: LoadedModels) -> None:
         self._store, self._models = store, models
         self._folder = store.settings.home_path() / FOLDER
-        self._stopping, self._failing = threading.Event(), False
+        self._stopping, self._hurried, self._failing = threading.Event(), threading.Event(), False
         self._held: IO[bytes] | None = None
-        self._next, self._pointer = 0.0, ""
+        self._next, self._earliest, self._pointer = 0.0, 0.0, ""
         self._written: bytes | None = None
         self._read_at = 0
         self._shared: Mapping[str, tuple[int, dict[str, str]]] = {}
@@ -55,6 +55,10 @@ class AliasWatch:
     def start(self) -> None:
         """Begin to watch."""
         self._thread.start()
+
+    def hurry(self) -> None:
+        """Ask MLflow now: it says that a model has changed. If another process asks, the event that is recorded makes that one ask."""
+        self._hurried.set()
 
     def stop(self) -> None:
         """End soon, without waiting for MLflow."""
@@ -91,8 +95,9 @@ class AliasWatch:
         return True
 
     def _is_time(self) -> bool:
-        """Whether some time has passed since the last look, or somebody has recorded a promotion."""
-        if time.monotonic() >= self._next:
+        """Whether some time has passed since the last look, MLflow says that it is time, or somebody has recorded a promotion."""
+        now = time.monotonic()
+        if now >= self._next or (self._hurried.is_set() and now >= self._earliest):
             return True
         runtime = self._store.backend.runtime
         pointer = tables.pointer(runtime.catalog, model_events.model_events_table(runtime.settings)) or ""
@@ -102,6 +107,7 @@ class AliasWatch:
     def _ask(self) -> None:
         began = time.monotonic()
         self._next = began + ASK_SECONDS
+        self._hurried.clear()
         uri = location.tracking_uri(self._store.settings)
         if uri is None:
             return
@@ -110,7 +116,10 @@ class AliasWatch:
                 model.name: (int(model.last_updated_timestamp or 0), {alias: str(version) for alias, version in model.aliases.items()})
                 for model in pages(mlflow.MlflowClient(uri).search_registered_models)
             }
-        self._next = max(self._next, time.monotonic() + SHARE * (time.monotonic() - began))
+        ended = time.monotonic()
+        # However often MLflow says so, it is asked at most half of the time.
+        self._earliest = ended + (ended - began)
+        self._next = max(self._next, ended + SHARE * (ended - began))
         content = msgspec.json.encode(Shared(found), order="sorted")
         if content != self._written or not (self._folder / FILE).exists():
             _write(self._folder / FILE, content)

@@ -115,6 +115,11 @@ class Predictor:
 
         return [*self._loaded.behind(), *removed_aliases(self._loaded, self._splits.in_force())]
 
+    def follow_aliases(self) -> None:
+        """Take up at once to which versions aliases have moved: MLflow says that a model has changed."""
+        if self._watch is not None:
+            self._watch.hurry()
+
     def close(self) -> None:
         """End the idle threads of predictions, and stop to follow changes of traffic and aliases."""
         self._watcher.stop()

@@ -64,3 +64,10 @@ class InferenceResponse(Answer):
     id: str
     parameters: dict[str, Any]
     outputs: list[OutputTensor]
+
+
+class MlflowDelivery(Answer):
+    """What became of a delivery of MLflow's webhooks: `accepted`, `known` from before, or `ignored`, as it is not about models."""
+
+    id: str
+    state: str
