@@ -38,8 +38,9 @@ LOGGER = "featurestore.server.models.mlflow_webhooks"
 
 @pytest.fixture(autouse=True)
 def _own_mlflow() -> Iterator[None]:
-    """Other tests go on with their MLflow."""
-    before = mlflow.get_tracking_uri()
+    """Each store has its own MLflow, and other tests go on with theirs."""
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    mlflow.set_tracking_uri(None)
     yield
     mlflow.set_tracking_uri(before)
 
@@ -259,7 +260,6 @@ def test_without_the_secret_there_are_no_webhooks(tmp_path: Path) -> None:
 
 def test_a_store_without_models_says_what_is_missing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with FeatureStore(settings=Settings(home=tmp_path, mlflow_webhook_secret=SECRET)) as store, serve(store) as served:
-        mlflow.set_tracking_uri(None)
         good = delivery()
         assert served.http.post(PATH, headers=good.headers(), content=good.content).status_code == 202
         wait_until(lambda: "set mlflow_tracking_uri to its address" in caplog.text)

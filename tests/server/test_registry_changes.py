@@ -58,6 +58,7 @@ def test_notices_during_a_look_lead_to_one_more(looks: Looks) -> None:
     assert looks.begun.empty()
     looks.ends.put(None)
     assert looks.begun.get(timeout=PATIENCE_SECONDS) == {"a", "b", "c"}
+    assert not changes._noticed.is_set()
     looks.ends.put(None)
     changes.notice("last")
     assert looks.begun.get(timeout=PATIENCE_SECONDS) == {"last"}

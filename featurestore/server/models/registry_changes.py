@@ -39,16 +39,17 @@ class RegistryChanges:
         """Look soon: the registered model with this name has changed."""
         with self._lock:
             self._names.add(name)
-        self._noticed.set()
+            self._noticed.set()
 
     def _run(self) -> None:
         while True:
             self._noticed.wait()
+            with self._lock:
+                self._noticed.clear()
+                names, self._names = self._names, set()
+            # Looked at after the clearing, which would otherwise undo that `stop` wakes this thread.
             if self._stopping.is_set():
                 return
-            self._noticed.clear()
-            with self._lock:
-                names, self._names = self._names, set()
             began = time.monotonic()
             self._look(names)
             # Looks take at most half of the time, although some program may change models without a pause.
