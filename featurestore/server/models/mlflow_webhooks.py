@@ -19,7 +19,7 @@ from featurestore.store import FeatureStore
 from featurestore.values import json_encoding
 from featurestore.values.humanize import format_size
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 PATH = "/v1/mlflow/webhooks"
 """The path needs no token, since MLflow cannot send one: the signature takes its place."""
@@ -86,7 +86,7 @@ class MlflowWebhooks:
             raise RequestError("data.name: the name of the registered model is missing", field="data.name")
         if not self._signatures.accept(delivery):
             return _answer(200, delivery.id, "known")
-        log.debug("MLflow says that model %s has changed: %s.%s", *map(printable, (body.data.name, body.entity, body.action)))
+        logger.debug("MLflow says that model %s has changed: %s.%s", *map(printable, (body.data.name, body.entity, body.action)))
         self._predictor.follow_aliases()
         self._changes.notice(body.data.name)
         return _answer(202, delivery.id, "accepted")

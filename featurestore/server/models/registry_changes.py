@@ -9,7 +9,7 @@ from featurestore.masking import logger_of
 from featurestore.models.mlflow_access import location
 from featurestore.records.runtime import Runtime
 
-log = logger_of(__name__)
+logger = logger_of(__name__)
 
 STOP_SECONDS = 5.0
 """How long a server that stops waits for a look, which MLflow may delay."""
@@ -58,10 +58,10 @@ class RegistryChanges:
     def _look(self, names: Collection[str]) -> None:
         try:
             if location.tracking_uri(self._runtime.settings) is None:
-                log.warning("MLflow says that models have changed, but this store has no MLflow; set mlflow_tracking_uri to its address")
+                logger.warning("MLflow says that models have changed, but this store has no MLflow; set mlflow_tracking_uri to its address")
                 return
             self._runtime.look_at_models(names)
         except FeatureStoreError as error:
-            log.warning("what changed in MLflow is recorded at the next look: %s", error)
+            logger.warning("what changed in MLflow is recorded at the next look: %s", error)
         except Exception:
-            log.exception("what changed in MLflow is recorded at the next look")
+            logger.exception("what changed in MLflow is recorded at the next look")
