@@ -32,11 +32,11 @@ def compare_traffic(name: str, since: str | None, labels: str | None, label: str
     metrics: AUC and log loss of probabilities, MAE and RMSE of numbers, accuracy of classes. Intervals are of 95 %.
     """
     with context.store() as store:
-        found = store.compare_traffic(name, since, _source(labels), label, timestamp)
+        comparison = store.compare_traffic(name, since, _source(labels), label, timestamp)
     if context.as_json():
-        print_json(found)
+        print_json(comparison)
         return
-    _show(found)
+    _show(comparison)
 
 
 def _source(labels: str | None) -> Any:
@@ -46,15 +46,15 @@ def _source(labels: str | None) -> Any:
     return labels
 
 
-def _show(found: "TrafficComparison") -> None:
-    if not found.arms:
-        say(f"{escape(found.model)}: no predictions are logged; see the setting prediction_log")
+def _show(comparison: "TrafficComparison") -> None:
+    if not comparison.arms:
+        say(f"{escape(comparison.model)}: no predictions are logged; see the setting prediction_log")
         return
-    names = list(dict.fromkeys(name for arm in found.arms for name in arm.metrics))
-    columns = ("alias", "version", "rows", "prediction", *(["labeled", *names] if found.labels else []))
-    print_table(columns, [_row(arm, names if found.labels else None) for arm in found.arms], right=("rows", "labeled"))
-    if found.labels:
-        say(f"[dim]labels matched {escape(found.labels)}[/]")
+    names = list(dict.fromkeys(name for arm in comparison.arms for name in arm.metrics))
+    columns = ("alias", "version", "rows", "prediction", *(["labeled", *names] if comparison.labels else []))
+    print_table(columns, [_row(arm, names if comparison.labels else None) for arm in comparison.arms], right=("rows", "labeled"))
+    if comparison.labels:
+        say(f"[dim]labels matched {escape(comparison.labels)}[/]")
 
 
 def _row(arm: "ArmComparison", metrics: list[str] | None) -> list[str]:

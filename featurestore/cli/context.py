@@ -92,8 +92,8 @@ def store() -> Iterator["Store"]:
     address, loaded_settings = url(), settings()
     if address is None:
         # Files that libraries create in the home folder, and rows that a command writes elsewhere, are readable by the owner only.
-        with private.owner_only_umask(), open_store(loaded_settings) as opened:
-            yield opened
+        with private.owner_only_umask(), open_store(loaded_settings) as local_store:
+            yield local_store
     else:
         # Whoever waits at a terminal learns at once that a server is not ready.
         with featurestore.connect(address, None if loaded_settings.token is None else loaded_settings.token.reveal(), retries=0) as remote:

@@ -37,13 +37,19 @@ def impact(table: str, column: str | None) -> None:
 def _show(result: "Impact") -> None:
     rows = [
         *(["view", f"{view.view} v{view.version}{_old(view.current)}", _features(view.features, view.roles)] for view in result.views),
-        *(["service", f"{one.service} v{one.version}{_old(one.current)}", _features(one.features)] for one in result.services),
         *(
-            ["training set", one.id, ", ".join(filter(None, ["its spine" if one.spine else "", _features(one.features)]))]
-            for one in result.training_sets
+            ["service", f"{service.service} v{service.version}{_old(service.current)}", _features(service.features)]
+            for service in result.services
         ),
-        *(["model", _model(one.model, one.version, one.aliases), f"trained on {one.training_set}"] for one in result.models),
-        *(["predictions", _model(one.model, one.version), f"{format_count(one.rows)} rows in {one.table}"] for one in result.predictions),
+        *(
+            ["training set", built.id, ", ".join(filter(None, ["its spine" if built.spine else "", _features(built.features)]))]
+            for built in result.training_sets
+        ),
+        *(["model", _model(model.model, model.version, model.aliases), f"trained on {model.training_set}"] for model in result.models),
+        *(
+            ["predictions", _model(logged.model, logged.version), f"{format_count(logged.rows)} rows in {logged.table}"]
+            for logged in result.predictions
+        ),
     ]
     what = result.table if result.column is None else f"{result.table}, column {result.column}"
     if rows:

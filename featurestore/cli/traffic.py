@@ -36,18 +36,18 @@ def traffic(name: str, weights: Sequence[str], shadow: Sequence[str], remove: bo
     changed = bool(weights) or remove
     with context.store() as store:
         if changed:
-            found = store.set_traffic(name, _parse_weights(weights), tuple(shadow), approver=approver, reason=reason)
+            current = store.set_traffic(name, _parse_weights(weights), tuple(shadow), approver=approver, reason=reason)
         else:
-            found = store.traffic(name)
+            current = store.traffic(name)
     if context.as_json():
-        print_json(found)
+        print_json(current)
         return
-    _show(found, changed)
+    _show(current, changed)
 
 
 def _parse_weights(weights: Sequence[str]) -> dict[str, float]:
     """The percentages by alias. Raises: RequestError."""
-    found: dict[str, float] = {}
+    percentages: dict[str, float] = {}
     for text in weights:
         alias, equals, percent = text.rpartition("=")
         try:
@@ -56,24 +56,24 @@ def _parse_weights(weights: Sequence[str]) -> dict[str, float]:
             number = None
         if not equals or not alias or number is None:
             raise RequestError(f"{brief(text)} is not an alias with a percentage, such as champion=90", field="weights")
-        if alias in found:
+        if alias in percentages:
             raise RequestError(f"the alias {brief(alias)} is given twice", field="weights")
-        found[alias] = number
-    return found
+        percentages[alias] = number
+    return percentages
 
 
-def _show(found: "Traffic", changed: bool) -> None:
-    if not found.weights:
-        say(f"{escape(found.model)}: requests are not split; the approved version answers")
+def _show(current: "Traffic", changed: bool) -> None:
+    if not current.weights:
+        say(f"{escape(current.model)}: requests are not split; the approved version answers")
     else:
-        rows = [(escape(alias), f"{weight:g} %", escape(found.versions[alias])) for alias, weight in found.weights.items()]
-        rows += [(escape(alias), "shadow", escape(found.versions[alias])) for alias in found.shadow]
+        rows = [(escape(alias), f"{weight:g} %", escape(current.versions[alias])) for alias, weight in current.weights.items()]
+        rows += [(escape(alias), "shadow", escape(current.versions[alias])) for alias in current.shadow]
         print_table(("alias", "requests", "version when set"), rows, right=("requests",))
-        say(f"[dim]by {escape(', '.join(found.keys) or 'no key: one alias answers all')}[/]")
+        say(f"[dim]by {escape(', '.join(current.keys) or 'no key: one alias answers all')}[/]")
     if changed:
         say("[green]recorded[/]  servers follow within a second")
         return
-    if found.history:
+    if current.history:
         say()
         print_table(
             ("since", "until", "requests", "by", "why"),
@@ -86,6 +86,6 @@ def _show(found: "Traffic", changed: bool) -> None:
                     escape(period["approver"] or "–"),
                     escape(period["reason"] or "–"),
                 )
-                for period in (period.to_dict() for period in found.history)
+                for period in (period.to_dict() for period in current.history)
             ],
         )

@@ -77,9 +77,9 @@ def training_set(
     _check_rows({"--spine": spine, "--timestamp": timestamp}, {"--start": start, "--every": every, "--end": end})
     with context.store() as store:
         then: Literal["now", "then"] = "then" if known == "then" else "now"
-        asked = (service, spine, timestamp, label, name, then, pins, parts, by or None, start, end, every)
+        arguments = (service, spine, timestamp, label, name, then, pins, parts, by or None, start, end, every)
         with _bar() as report:
-            made = store.training_set(*asked, progress=report, format=form)
+            made = store.training_set(*arguments, progress=report, format=form)
         if out is not None:
             write(made, out)
     _show(made, out)

@@ -281,6 +281,6 @@ def _refusal(node: exp.Expr, sql: str, rules: Rules) -> str:
 def _names(rules: Rules) -> Iterator[str]:
     yield from rules.others
     for name in rules.functions:
-        found: Callable[[], str] | None = getattr(getattr(exp, name, None), "sql_name", None)
-        if found is not None:
-            yield found().lower()
+        sql_name: Callable[[], str] | None = getattr(getattr(exp, name, None), "sql_name", None)
+        if sql_name is not None:
+            yield sql_name().lower()

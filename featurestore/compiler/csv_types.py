@@ -28,12 +28,12 @@ BITS = {column_type: taken for taken, column_type in _INFERRED} | {"VARCHAR": 2 
 
 @dataclass(frozen=True)
 class Rule:
-    """How a column is read: `fits` is true for the texts that it takes, `value` is what it makes of one, `wanted` says so in words."""
+    """How a column is read: `fits` is true for the texts that it takes, `value` is what it makes of one, `noun` says so in words."""
 
     column_type: str
     fits: str
     value: str
-    wanted: str
+    noun: str
 
 
 def kinds_sql(column: str, csv: Csv, *, time: bool) -> str:

@@ -131,7 +131,7 @@ def _tokens(sql: str) -> list[Token]:
     if len(tokens) > MAX_TOKENS:
         raise TooMuchSql(f"{quote_sql(sql)} has {len(tokens)} tokens; the limit is {MAX_TOKENS}; put long lists into a table")
     deepest = row = work = 0
-    opened: list[int] = []
+    operand_starts: list[int] = []
     # The start of the current operand at each depth.
     operand_start = {0: 0}
     previous = TokenType.COMMA
@@ -139,16 +139,16 @@ def _tokens(sql: str) -> list[Token]:
         token_type = token.token_type
         row = row + 1 if token_type in _PREFIXES else 0
         if token_type in _OPENING:
-            opened.append(operand_start[len(opened)] if previous in _OPERANDS else position)
-            operand_start[len(opened)] = position
+            operand_starts.append(operand_start[len(operand_starts)] if previous in _OPERANDS else position)
+            operand_start[len(operand_starts)] = position
             if token_type == TokenType.L_BRACKET:
-                work += position - opened[-1]
-        elif token_type in _CLOSING and opened:
-            start = opened.pop()
-            operand_start[len(opened)] = start
+                work += position - operand_starts[-1]
+        elif token_type in _CLOSING and operand_starts:
+            start = operand_starts.pop()
+            operand_start[len(operand_starts)] = start
         else:
-            operand_start[len(opened)] = position
-        deepest = max(deepest, len(opened), row)
+            operand_start[len(operand_starts)] = position
+        deepest = max(deepest, len(operand_starts), row)
         previous = token_type
     if work > MAX_INDEX_WORK:
         raise TooMuchSql(f"{quote_sql(sql)} has too many list subscripts, as in x[1][2]; split it, for example with columns=")

@@ -182,12 +182,12 @@ def promote(store: FeatureStore, uri: str, narrator: Narrator, results: Results)
 def audit(store: FeatureStore, narrator: Narrator, results: Results) -> None:
     """Verify the chain behind the champion."""
     with narrator.step("Audit: the chain from raw tables to these predictions"):
-        found = store.audit(CHAMPION)
+        chain = store.audit(CHAMPION)
         for kinds in AUDITED:
-            names = [link.name for link in found.links if link.kind in kinds]
-            broken = [link for link in found.links if link.kind in kinds and link.problems]
+            names = [link.name for link in chain.links if link.kind in kinds]
+            broken = [link for link in chain.links if link.kind in kinds and link.problems]
             narrator.say(f"{'[red]✗[/]' if broken else '[green]✓[/]'} {', '.join(kinds):<14} {escape(_shorten(names))}")
-    results.add(audit={"links": len(found.links), "broken": list(found.broken)})
+    results.add(audit={"links": len(chain.links), "broken": list(chain.broken)})
 
 
 def replay(store: FeatureStore, narrator: Narrator, results: Results) -> None:

@@ -66,12 +66,12 @@ class DuckEngine:
         with _session(self._shared.cursor(), watch.current()) as session:
             yield session
 
-    def _config(self, folder: str, seen: Watch) -> dict[str, str | int]:
+    def _config(self, folder: str, watch: Watch) -> dict[str, str | int]:
         """The settings as DuckDB's configuration, within the limits of a watch."""
         optional: dict[str, str | int | None] = {
-            "memory_limit": _bytes(seen.bounds.memory or self._settings.memory_bytes()),
+            "memory_limit": _bytes(watch.bounds.memory or self._settings.memory_bytes()),
             "threads": self._settings.threads,
-            "max_temp_directory_size": _bytes(seen.bounds.spill),
+            "max_temp_directory_size": _bytes(watch.bounds.spill),
         }
         return {"temp_directory": folder, **{name: value for name, value in optional.items() if value}}
 
@@ -110,12 +110,12 @@ def _bytes(size: int | None) -> str | None:
 
 @contextmanager
 def _session(
-    connection: duckdb.DuckDBPyConnection, seen: Watch, within: AllowedFolders = NO_FILES, folder: Path | None = None
+    connection: duckdb.DuckDBPyConnection, watch: Watch, within: AllowedFolders = NO_FILES, folder: Path | None = None
 ) -> Iterator["DuckSession"]:
     """A session that closes its connection; `folder` is the session's own folder."""
     try:
-        with seen.over(connection):
-            yield DuckSession(connection, seen, within, folder)
+        with watch.over(connection):
+            yield DuckSession(connection, watch, within, folder)
     finally:
         connection.close()
 
@@ -127,9 +127,9 @@ class DuckSession:
     """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, seen: Watch, within: AllowedFolders = NO_FILES, folder: Path | None = None
+        self, connection: duckdb.DuckDBPyConnection, watch: Watch, within: AllowedFolders = NO_FILES, folder: Path | None = None
     ) -> None:
-        self._connection, self._watch, self._within, self._folder = connection, seen, within, folder
+        self._connection, self._watch, self._within, self._folder = connection, watch, within, folder
         self._failure: FeatureStoreError | None = None
         self._arrow: set[str] = set()
         self._created: dict[str, Kind] = {}

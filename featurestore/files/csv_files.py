@@ -37,11 +37,11 @@ class CsvFiles:
 
 @dataclass(frozen=True)
 class _Part:
-    """Files of one header: `own` maps the names of all files' columns to those here, `folders` to what only folders tell."""
+    """Files of one header: `header_names` maps the names of all files' columns to those here, `folders` to what only folders tell."""
 
     paths: tuple[str, ...]
     header: tuple[str, ...]
-    own: Mapping[str, str]
+    header_names: Mapping[str, str]
     folders: Mapping[str, str]
 
 
@@ -65,7 +65,7 @@ def read_csv_files(engine: Engine, paths: Sequence[str], csv: Csv, times: Sequen
             raise NotFound("column", name, columns.names.values(), f"{paths[0]}, whose type the format declares")
     times = [columns.names[name.lower()] for name in times if name.lower() in columns.names]
     parts = _parts(paths, headers, from_paths, columns)
-    texts = [name for name in columns.names.values() if any(name in part.own for part in parts)]
+    texts = [name for name in columns.names.values() if any(name in part.header_names for part in parts)]
     column_types = _column_types(engine, parts, csv, texts, [name for name in times if name in texts])
     types = {name: column_type or (ZONED if name in times else "VARCHAR") for name, column_type in column_types.items()}
     typed_parts = tuple(_typed_part(part, columns, types, from_folders, csv) for part in parts)
@@ -84,12 +84,14 @@ def _parts(
     paths: Sequence[str], headers: Sequence[tuple[str, ...]], from_paths: Sequence[Mapping[str, str | None]], columns: Columns
 ) -> list[_Part]:
     groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
-    for path, header, own in zip(paths, headers, from_paths, strict=True):
-        groups.setdefault((header, tuple(_columns_from_paths(header, own))), []).append(path)
+    for path, header, names_in_path in zip(paths, headers, from_paths, strict=True):
+        groups.setdefault((header, tuple(_columns_from_paths(header, names_in_path))), []).append(path)
     names = columns.names
     return [
-        _Part(tuple(group_paths), header, {names[name.lower()]: name for name in header}, {names[name.lower()]: name for name in own})
-        for (header, own), group_paths in groups.items()
+        _Part(
+            tuple(group_paths), header, {names[name.lower()]: name for name in header}, {names[name.lower()]: name for name in path_columns}
+        )
+        for (header, path_columns), group_paths in groups.items()
     ]
 
 
@@ -135,7 +137,9 @@ def _is_compatible(bits: int, column_type: str, *, declared: bool) -> bool:
 
 
 def _text_part(part: _Part, names: Sequence[str]) -> FilePart:
-    items = [(name, file_column(part.own[name], None) if name in part.own else file_column(None, "VARCHAR")) for name in names]
+    items = [
+        (name, file_column(part.header_names[name], None) if name in part.header_names else file_column(None, "VARCHAR")) for name in names
+    ]
     return FilePart(part.paths, ((FILE, FILE), *items), part.header)
 
 
@@ -143,8 +147,8 @@ def _typed_part(part: _Part, columns: Columns, types: Mapping[str, str], from_fo
     selected: list[tuple[str, str]] = []
     for name in columns.names.values():
         column_type = types.get(name)
-        if name in part.own and column_type is not None:
-            value = csv_column(part.own[name], column_type, csv)
+        if name in part.header_names and column_type is not None:
+            value = csv_column(part.header_names[name], column_type, csv)
         elif name in part.folders:
             value = folder_column(part.folders[name], from_folders[part.folders[name]], column_type)
         else:
@@ -172,10 +176,10 @@ def _misfit(
     rule = csv_types.rule(quote_name(name), column_type, csv)
     rows = session.batches(first_misfit(raw, name, column_type, csv, inferred=not declared, time=time)).read_all().to_pylist()
     if not rows:
-        return RequestError(f"column '{name}' is not {rule.wanted} throughout, as it was in earlier runs; declare its type", column=name)
+        return RequestError(f"column '{name}' is not {rule.noun} throughout, as it was in earlier runs; declare its type", column=name)
     file, value = str(rows[0]["file"]), str(rows[0]["text"])
     part = next(part for part in parts if file in part.paths)
-    line = csv_text.line_of(file, csv, part.header, part.own[name], value)
+    line = csv_text.line_of(file, csv, part.header, part.header_names[name], value)
     index = f"{file}, line {line}" if line else file
     advice = "correct it there, or declare the column's type"
     if not declared and time and (csv.date or csv.timestamp):
@@ -186,7 +190,7 @@ def _misfit(
         advice = f"earlier runs read the column as {column_type}; declare its type, as in format=Csv(types={{{name!r}: 'string'}})"
     shown = repr(value if len(value) <= 120 else f"{value[:120]}...")
     return RequestError(
-        f"{index}, column '{name}': {shown} is not {rule.wanted}; {advice}",
+        f"{index}, column '{name}': {shown} is not {rule.noun}; {advice}",
         path=file,
         line=line,
         column=name,

@@ -55,11 +55,11 @@ def _footer(path: str) -> Footer:
         schema = read.schema.to_arrow_schema().remove_metadata()
     except (pa.ArrowException, OSError, ValueError) as error:
         is_ours = type(error) is ValueError
-        said = f": {error}" if is_ours else f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+        detail = f": {error}" if is_ours else f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
         raise RequestError(
-            f"the file {path} cannot be read as Parquet{said or '; check that it is a complete Parquet file'}",
+            f"the file {path} cannot be read as Parquet{detail or '; check that it is a complete Parquet file'}",
             path=path,
-            reason=None if said else str(error),
+            reason=None if detail else str(error),
         ) from error
     _check_names(path, schema.names)
     return Footer(schema, int(read.num_rows))
@@ -85,10 +85,10 @@ def _raw_footer(path: str) -> bytes:
 
 
 def _check_names(path: str, names: Sequence[str]) -> None:
-    seen: dict[str, str] = {}
+    names_in_lower_case: dict[str, str] = {}
     for name in names:
-        if name.lower() in seen:
-            other = seen[name.lower()]
+        if name.lower() in names_in_lower_case:
+            other = names_in_lower_case[name.lower()]
             both = f"'{name}'" if other == name else f"'{other}' and '{name}', which only case tells apart"
             raise RequestError(f"the file {path} has two columns called {both}; rename one", path=path, column=name)
-        seen[name.lower()] = name
+        names_in_lower_case[name.lower()] = name

@@ -40,20 +40,20 @@ def open_spine_files(
         states = listing.file_states(listing.list_files(pattern))
     except NotFound as error:
         raise NotFound(noun, pattern, error.details["known"]) from error
-    opened = files.open(states, csv, times)
-    if isinstance(opened, ParquetFiles):
-        yield pa.RecordBatchReader.from_batches(opened.schema, _batches(list(states), opened, noun))
+    source_files = files.open(states, csv, times)
+    if isinstance(source_files, ParquetFiles):
+        yield pa.RecordBatchReader.from_batches(source_files.schema, _batches(list(states), source_files, noun))
         return
-    with engine().session(opened.relation.folders) as session:
-        yield session.batches(session.add(_SPINE, _in_order(list(states), opened)))
+    with engine().session(source_files.relation.folders) as session:
+        yield session.batches(session.add(_SPINE, _in_order(list(states), source_files)))
 
 
-def _batches(paths: Sequence[str], opened: ParquetFiles, noun: str) -> Iterator[pa.RecordBatch]:
+def _batches(paths: Sequence[str], source_files: ParquetFiles, noun: str) -> Iterator[pa.RecordBatch]:
     for path in paths:
         try:
             with pq.ParquetFile(path, pre_buffer=False) as file:
                 for batch in file.iter_batches(_ROWS):
-                    yield _with_schema(batch, path, opened.schema)
+                    yield _with_schema(batch, path, source_files.schema)
         except (pa.ArrowException, OSError) as error:
             raise RequestError(f"the {noun} {path} cannot be read as Parquet", path=path, reason=str(error)) from error
 
@@ -80,14 +80,15 @@ def _cast(array: pa.Array, target: pa.DataType) -> pa.Array:
     return array.cast(target)
 
 
-def _in_order(paths: Sequence[str], opened: CsvFiles) -> LocalFiles:
+def _in_order(paths: Sequence[str], source_files: CsvFiles) -> LocalFiles:
     """The files ordered by name: a part for each run of files with the same header."""
-    part_of = {path: number for number, part in enumerate(opened.relation.parts) for path in part.paths}
+    part_of = {path: number for number, part in enumerate(source_files.relation.parts) for path in part.paths}
     runs: list[tuple[int, list[str]]] = []
     for path in paths:
         if not runs or runs[-1][0] != part_of[path]:
             runs.append((part_of[path], []))
         runs[-1][1].append(path)
     return replace(
-        opened.relation, parts=tuple(replace(opened.relation.parts[number], paths=tuple(paths_of_run)) for number, paths_of_run in runs)
+        source_files.relation,
+        parts=tuple(replace(source_files.relation.parts[number], paths=tuple(paths_of_run)) for number, paths_of_run in runs),
     )

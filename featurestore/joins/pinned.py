@@ -22,11 +22,11 @@ def join_pinned(runtime: Runtime, plan: ServicePlan, spine: Spine, pinned: Mappi
 
 def past_watermark_warnings(plan: ServicePlan, facts: Mapping[str, ViewFacts], pinned: Mapping[str, Pinned]) -> list[str]:
     """A warning for every view that is not materialized up to the spine's latest rows."""
-    said: list[str] = []
+    warnings: list[str] = []
     for use in plan.uses:
         count = facts[use.label].past_watermark
         if count:
             through = times.text(pinned[use.table].state.through)
             state = f"is materialized through {through}" if through else "was never materialized"
-            said.append(f"view {use.view} {state}, but {count} spine rows are later: their features may be older than they should be")
-    return list(dict.fromkeys(said))
+            warnings.append(f"view {use.view} {state}, but {count} spine rows are later: their features may be older than they should be")
+    return list(dict.fromkeys(warnings))

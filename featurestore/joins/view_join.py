@@ -62,7 +62,7 @@ class ViewFacts:
         if others is None:
             return self
         distances = (
-            [own for own in both if own is not None]
+            [distance for distance in both if distance is not None]
             for both in (
                 (self.feature_minus_spine, others.feature_minus_spine),
                 (self.created_minus_spine, others.created_minus_spine),

@@ -132,8 +132,8 @@ class DataFiles:
 
     def _unholdable(self, path: str) -> RequestError | None:
         """The error that names the columns of a file with times that a table cannot store; None if there are none."""
-        with self._table.iceberg.io.new_input(path).open() as opened:
-            names = " and ".join(f"'{name}'" for name in _columns_out_of_range(pq.read_metadata(opened)))
+        with self._table.iceberg.io.new_input(path).open() as file:
+            names = " and ".join(f"'{name}'" for name in _columns_out_of_range(pq.read_metadata(file)))
         if not names:
             return None
         return RequestError(

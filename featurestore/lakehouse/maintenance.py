@@ -86,7 +86,7 @@ def expire_snapshots(
     expired: list[int] = []
 
     def stage(fresh: Table) -> Transaction | None:
-        old = tuple(one for one in _expirable(fresh, limit, reader, untagged) if action is None or _action(fresh, one) == action)
+        old = tuple(id for id in _expirable(fresh, limit, reader, untagged) if action is None or _action(fresh, id) == action)
         # Snapshots that an earlier attempt removed, whose response was lost, are counted too.
         expired[:] = [*(snapshot_id for snapshot_id in expired if fresh.iceberg.snapshot_by_id(snapshot_id) is None), *old]
         if dry_run or not old:
@@ -136,20 +136,19 @@ def last_changed(table: Table, locations: Collection[str]) -> datetime | None:
 
 
 def remove_orphan_files(
-    table: Table, older_than: datetime, dry_run: bool = False, *, without: Collection[int] = (), wanted: PendingFiles = no_files
+    table: Table, older_than: datetime, dry_run: bool = False, *, without: Collection[int] = (), pending_files: PendingFiles = no_files
 ) -> RemovedFiles:
     """Delete files in the table's folder that no snapshot reaches and that were last changed before `older_than` (naive: UTC).
 
     `older_than` must be longer ago than the longest read or write takes, because a file is written before a snapshot reaches it. Files
-    of expired snapshots that were current after `older_than` are kept, as are `wanted` files. `without`: snapshots to ignore, for dry
-    runs.
+    of expired snapshots that were current after `older_than` are kept, and `pending_files`. A dry run ignores the snapshots `without`.
     Raises: Conflict if another table shares the folder; CommitConflict if metadata files disappear meanwhile.
     """
     limit = _utc(older_than)
     # List files before computing what is reachable: a file that is committed in between then counts as reachable.
     listed = list(_list_files(table))
     fresh, reachable = _reload_reachable(table, without, _milliseconds(older_than))
-    reachable |= {_path(fresh, location) for location in wanted(fresh.properties)}
+    reachable |= {_path(fresh, location) for location in pending_files(fresh.properties)}
     orphans = [info for info in listed if info.path not in reachable and info.mtime is not None and info.mtime < limit]
     _refuse_shared_folder(fresh, orphans)
     if not dry_run:

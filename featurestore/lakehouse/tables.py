@@ -91,10 +91,10 @@ def pointer(catalog: Catalog, identifier: str) -> str | None:
         table = find(catalog, identifier)
         return None if table is None else table.metadata_location
     namespace, _, name = identifier.rpartition(".")
-    own = (IcebergTables.catalog_name == catalog.name, IcebergTables.table_namespace == namespace, IcebergTables.table_name == name)
+    conditions = (IcebergTables.catalog_name == catalog.name, IcebergTables.table_namespace == namespace, IcebergTables.table_name == name)
     try:
         with Session(catalog.engine) as session:
-            location: str | None = session.scalar(select(IcebergTables.metadata_location).where(*own))
+            location: str | None = session.scalar(select(IcebergTables.metadata_location).where(*conditions))
     except UNREACHABLE as error:
         raise to_store_error(error, f"looking for {identifier}") from error
     return location
@@ -305,8 +305,8 @@ def committed_us(table: Table, snapshot_id: int) -> int:
 
 def summary(table: Table, snapshot_id: int) -> dict[str, str]:
     """The summary of a snapshot: the writer's entries, Iceberg's counts, and the key `operation`. Raises: NotFound."""
-    found = snapshot(table, snapshot_id).summary
-    return {"operation": found.operation.value, **found.additional_properties} if found else {}
+    entries = snapshot(table, snapshot_id).summary
+    return {"operation": entries.operation.value, **entries.additional_properties} if entries else {}
 
 
 def column_id(schema: Schema, name: str, where: str) -> int:

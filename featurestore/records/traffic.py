@@ -121,11 +121,11 @@ class TrafficSplits:
             if pointer == self._read_at and self._splits is not None:
                 return []
             table = None if pointer is None else tables.find(runtime.catalog, identifier)
-            before, found = self._splits or {}, {} if table is None else _in_force(_changes(table))
-            changed = sorted(name for name in {*before, *found} if before.get(name) != found.get(name))
+            before, splits = self._splits or {}, {} if table is None else _in_force(_changes(table))
+            changed = sorted(name for name in {*before, *splits} if before.get(name) != splits.get(name))
             for name in changed:
                 self._prepare(name)
-            self._splits = found
+            self._splits = splits
             self._read_at = None if table is None else table.metadata_location
             return changed
 

@@ -112,8 +112,8 @@ class Governance:
         """Compare the logged predictions of a model by alias, version and role: counts, distributions and, with labels, metrics."""
         body = await json_body.read_typed(request, TrafficComparisonBody, TrafficComparisonBody())
         labels = None if body.labels is None else body.labels.to_spine()
-        found = await run_in_threadpool(self._store.compare_traffic, name, body.since, labels, body.label, body.timestamp)
-        return found.to_dict()
+        comparison = await run_in_threadpool(self._store.compare_traffic, name, body.since, labels, body.label, body.timestamp)
+        return comparison.to_dict()
 
     async def promote_model(self, request: Request, name: str) -> dict[str, Any]:
         """Give an alias to a version, if its stamp, training set, snapshots and metrics are verified. 409 names what is missing."""

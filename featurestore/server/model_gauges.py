@@ -33,8 +33,8 @@ class ModelGauges(Collector):
         text = "Aliases whose version cannot be loaded, so that the version before answers"
         yield GaugeMetricFamily("featurestore_model_aliases_behind", text, value=len(self._behind()))
         backlog = self._backlog()
-        oldest = min((one.oldest for one in backlog), default=None)
-        rows = sum(one.rows for one in backlog)
+        oldest = min((table.oldest for table in backlog), default=None)
+        rows = sum(table.rows for table in backlog)
         yield GaugeMetricFamily("featurestore_predictions_waiting_rows", "Rows of predictions that wait to be logged", value=rows)
         age = 0.0 if oldest is None else max(0.0, (times.now() - oldest) / 1e6)
         yield GaugeMetricFamily("featurestore_predictions_waiting_seconds", "Seconds that the oldest of them has waited", value=age)

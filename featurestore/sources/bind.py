@@ -47,10 +47,10 @@ class Inspected:
 
 def inspect_view(session: Session, bound: BoundView, raw: RawColumns) -> Inspected:
     """Compile a checked view that is bound to the columns of its source, without reading rows."""
-    view, asked = bound.view, ExpressionTypes(session, raw.relation, raw.types)
+    view, expression_types = bound.view, ExpressionTypes(session, raw.relation, raw.types)
     # Each expression separately, so that a problem names its field.
-    inputs = _expression_problems(asked, bound.scope, [(owner_of(view), row) for row in bound.inputs])
-    wrong = [*field_problems(bound), *_source_type_problems(asked, bound), *inputs]
+    inputs = _expression_problems(expression_types, bound.scope, [(owner_of(view), row) for row in bound.inputs])
+    wrong = [*field_problems(bound), *_source_type_problems(expression_types, bound), *inputs]
     if wrong:
         return failed_inspection(*wrong)
     events = events_of(bound)

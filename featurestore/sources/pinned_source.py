@@ -44,14 +44,14 @@ def open_source(runtime: Runtime, source: Source) -> PinnedSource:
 def open_sources(runtime: Runtime, sources: Iterable[Source]) -> dict[str, PinnedSource | FeatureStoreError]:
     """Pin sources at their current state, by name; for a source that cannot be opened the error."""
     loaded: dict[str, Table] = {}
-    opened: dict[str, PinnedSource | FeatureStoreError] = {}
+    pinned: dict[str, PinnedSource | FeatureStoreError] = {}
     for source in sources:
         try:
             loaded |= _load(runtime, [name for name in source_tables(source) if name not in loaded])
-            opened[source.name] = _pin(runtime, source, loaded)
+            pinned[source.name] = _pin(runtime, source, loaded)
         except FeatureStoreError as error:
-            opened[source.name] = error
-    return opened
+            pinned[source.name] = error
+    return pinned
 
 
 def open_source_at(runtime: Runtime, source: Source, pins: Pins) -> PinnedSource | None:

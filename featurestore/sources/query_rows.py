@@ -47,9 +47,9 @@ def query_rows(runtime: Runtime, tree: Tree, at: Mapping[str, TableAt], what: st
 
     def batches() -> Iterator[pa.RecordBatch]:
         # Called in a thread of the engine, which does not have the caller's watch.
-        with ExitStack() as opened:
+        with ExitStack() as stack:
             with use_watch(watch):
-                session = opened.enter_context(runtime.engine.session())
+                session = stack.enter_context(runtime.engine.session())
             yield from session.batches(_add_tables(session, tree, relations, what))
 
     return Rereadable(schema, batches)
@@ -68,8 +68,8 @@ def query_columns(runtime: Runtime, tree: Tree, at: Mapping[str, TableAt], what:
 
 
 def _relations(at: Mapping[str, TableAt]) -> dict[str, Relation]:
-    opened = {name: open_snapshot(*table_at) for name, table_at in at.items()}
-    return {name: Rereadable(rows.schema, rows.read) if isinstance(rows, SnapshotStream) else rows for name, rows in opened.items()}
+    relations = {name: open_snapshot(*table_at) for name, table_at in at.items()}
+    return {name: Rereadable(rows.schema, rows.read) if isinstance(rows, SnapshotStream) else rows for name, rows in relations.items()}
 
 
 def _add_tables(session: Session, tree: Tree, relations: Mapping[str, Relation], what: str) -> Handle:

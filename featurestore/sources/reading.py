@@ -85,9 +85,9 @@ def source_files(runtime: Runtime, pinned: PinnedSource) -> ParquetFiles | CsvFi
     times = [name for name in (source.timestamp, source.created) if name and name not in source.columns]
     if runtime.source_folders is not None:
         confinement.refuse_outside(pinned.pins, runtime.source_folders)
-    opened = runtime.files.open(pinned.pins, source.format, times)
-    _require(opened, times)
-    return opened
+    files = runtime.files.open(pinned.pins, source.format, times)
+    _require(files, times)
+    return files
 
 
 def require_keys(runtime: Runtime, pinned: PinnedSource, keys: Sequence[str]) -> None:
@@ -96,10 +96,10 @@ def require_keys(runtime: Runtime, pinned: PinnedSource, keys: Sequence[str]) ->
         _require(source_files(runtime, pinned), keys)
 
 
-def _require(opened: ParquetFiles | CsvFiles, names: Sequence[str]) -> None:
+def _require(files: ParquetFiles | CsvFiles, names: Sequence[str]) -> None:
     """Refuse files without one of these columns: their rows would be dropped silently."""
     for name in names:
-        if (path := opened.columns.lacking.get(resolve(name, opened.columns.lacking) or "")) is not None:
+        if (path := files.columns.lacking.get(resolve(name, files.columns.lacking) or "")) is not None:
             raise RequestError(f"the file {path} has no column '{name}', and other files of the source have it", path=path, column=name)
 
 
@@ -107,17 +107,17 @@ def read_types(runtime: Runtime, pinned: PinnedSource, reads: Sequence[str]) -> 
     """The types that were inferred from the rows of CSV files, of columns in `reads`."""
     if pinned.source.path is None:
         return {}
-    opened = source_files(runtime, pinned)
-    inferred = opened.inferred if isinstance(opened, CsvFiles) else {}
+    files = source_files(runtime, pinned)
+    inferred = files.inferred if isinstance(files, CsvFiles) else {}
     return {name: sql_type for name, sql_type in inferred.items() if name in reads}
 
 
 def unknown_types(runtime: Runtime, pinned: PinnedSource, reads: Sequence[str]) -> list[str]:
     """A message for each column in `reads` whose type is unknown because no row of the CSV files has a value."""
     source = pinned.source
-    opened = source_files(runtime, pinned) if source.path is not None else None
+    files = source_files(runtime, pinned) if source.path is not None else None
     times = {name.lower() for name in (source.timestamp, source.created) if name}
-    names = opened.unknown if isinstance(opened, CsvFiles) else ()
+    names = files.unknown if isinstance(files, CsvFiles) else ()
     return [
         f"no row has a value in column '{name}', so its type is unknown; declare it: format=Csv(types={{{name!r}: 'double'}})"
         for name in names

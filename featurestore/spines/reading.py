@@ -101,8 +101,8 @@ def open_rows(runtime: Runtime, spine: Any, times: Sequence[str] = ()) -> Iterat
             snapshot_id = _snapshot_id(table, snapshot) if at else table.snapshot_id
             yield scans.read_snapshot(table, snapshot_id), {"table": table.name, "snapshot_id": _text(snapshot_id)}
         elif frames.is_query(text):
-            with _open_sql(runtime, text) as opened:
-                yield opened
+            with _open_sql(runtime, text) as rows_and_origin:
+                yield rows_and_origin
         else:
             with open_spine_files(runtime.files, lambda: runtime.engine, text, times=times) as rows:
                 yield rows, None

@@ -99,11 +99,11 @@ def _materialize(
         raise RequestError(f"rows is {type(rows).__name__}; give a dict of the rows by source: {{'orders': [{{...}}, ...]}}")
     moment = times.LAST if run is None else times.parse(run, "materialized_at")
     tested = materialize_rows(session, service, rows, schema or {}, moment)
-    untold = [selection.view.source.name for selection in service.selections if selection.view.source.created is None]
-    if known == "then" and untold and run is None:
+    without_created = [selection.view.source.name for selection in service.selections if selection.view.source.created is None]
+    if known == "then" and without_created and run is None:
         raise RequestError(
-            f"known='then' asks when rows became known, and source {untold[0]} has no created column that tells; in the store that is"
-            " the time of the materialization: pass materialized_at="
+            f"known='then' asks when rows became known, and source {without_created[0]} has no created column that"
+            " tells; in the store that is the time of the materialization: pass materialized_at="
         )
     return tested
 
@@ -121,12 +121,12 @@ def _rows_seen(session: ValueSession, tested: MaterializedService, use: ViewUse,
     # Without room the join runs in DuckDB, and leaves the times of the joined rows in a temporary table.
     joined = join(session, tested.plan, spine_in_memory(spine, tested.plan), tested.logs, known, room=0)
     joined_rows = pa.Table.from_batches(joined.batches, joined.schema)
-    seen = session.batches(columns_of(view_table(0), [FEATURE_TIME, CREATED_TIME], [ROW])).read_all()
+    row_times = session.batches(columns_of(view_table(0), [FEATURE_TIME, CREATED_TIME], [ROW])).read_all()
     return pa.table(
         {
             **{name: joined_rows.column(name) for _, name in use.keys},
-            "feature_timestamp": seen.column(0),
-            "created_timestamp": seen.column(1),
+            "feature_timestamp": row_times.column(0),
+            "created_timestamp": row_times.column(1),
             **{name: joined_rows.column(name) for _, name in use.features},
         }
     )

@@ -91,7 +91,7 @@ def test_files_that_are_wanted_stay_and_emptied_folders_go(catalog: Catalog) -> 
     assert maintenance.last_changed(table, [kept_file, f"{kept_file}.lost"]) == when
     assert maintenance.last_changed(table, [f"{kept_file}.lost"]) is None
     tables.set_properties(table, {"ready": kept_file})
-    swept = maintenance.remove_orphan_files(table, soon(), wanted=lambda properties: [properties["ready"]])
+    swept = maintenance.remove_orphan_files(table, soon(), pending_files=lambda properties: [properties["ready"]])
     assert swept == RemovedFiles(3, 30)
     data = Path(table.iceberg.location()) / "data"
     assert sorted(str(path.relative_to(data)) for path in data.rglob("*") if path.is_dir()) == ["run-0", "run-0/month=1"]

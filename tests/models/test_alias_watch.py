@@ -139,7 +139,7 @@ def test_two_processes_have_one_that_asks(world: World, followed: LoadedModels, 
         assert other.get(moving).version == "1"
         mlflow.MlflowClient().set_registered_model_alias(moving, "champion", "2")
         wait_until(lambda: answering(other) == answering(followed) == "2")
-        assert watch._held is None
+        assert watch._lock_file is None
         mlflow.MlflowClient().set_registered_model_alias(moving, "champion", "1")
         wait_until(lambda: answering(other) == answering(followed) == "1")
         watch.stop()

@@ -86,11 +86,11 @@ def plan_gather(session: Session, plan: ServicePlan, views: Sequence[ViewJoin], 
     return GatherJoin(session, plan, logs, left)
 
 
-def _look_up(view: ViewJoin, match: Match, asked: Numbers) -> tuple[list[pa.ChunkedArray], ViewFacts]:
-    """The features of the spine rows at the times `asked`, and the facts of the view."""
+def _look_up(view: ViewJoin, match: Match, at: Numbers) -> tuple[list[pa.ChunkedArray], ViewFacts]:
+    """The features of the spine rows at the times `at`, and the facts of the view."""
     if view.use.ttl is not None:
         there = match.times != NEVER
-        match = match.without(there & (asked - np.where(there, match.times, asked) > view.use.ttl))
+        match = match.without(there & (at - np.where(there, match.times, at) > view.use.ttl))
     created, *features = match.take(["created_timestamp", *(column for column, _ in view.use.features)])
     if defaults := default_values(view.use):
         names = [name for _, name in view.use.features]
@@ -98,19 +98,19 @@ def _look_up(view: ViewJoin, match: Match, asked: Numbers) -> tuple[list[pa.Chun
             pc.fill_null(column, pa.scalar(defaults[name], column.type)) if name in defaults else column
             for name, column in zip(names, features, strict=True)
         ]
-    return features, _facts(view, asked, match.times, to_micros(created))
+    return features, _facts(view, at, match.times, to_micros(created))
 
 
-def _facts(view: ViewJoin, asked: Numbers, seen: Numbers, created: Numbers) -> ViewFacts:
-    matched = seen != NEVER
+def _facts(view: ViewJoin, at: Numbers, joined: Numbers, created: Numbers) -> ViewFacts:
+    matched = joined != NEVER
     through = view.log.through
-    past = len(asked) if through is None else int(((asked > through) & (asked != NEVER)).sum())
-    return ViewFacts(int((~matched).sum()), past, *(_max_distance(times, asked) for times in (seen, np.where(matched, created, NEVER))))
+    past = len(at) if through is None else int(((at > through) & (at != NEVER)).sum())
+    return ViewFacts(int((~matched).sum()), past, *(_max_distance(times, at) for times in (joined, np.where(matched, created, NEVER))))
 
 
-def _max_distance(times: Numbers, asked: Numbers) -> int | None:
+def _max_distance(times: Numbers, at: Numbers) -> int | None:
     there = times != NEVER
-    return int((times[there] - asked[there]).max()) if there.any() else None
+    return int((times[there] - at[there]).max()) if there.any() else None
 
 
 def _batches(schema: pa.Schema, columns: Sequence[pa.ChunkedArray], rows: int) -> Iterator[pa.RecordBatch]:

@@ -31,15 +31,15 @@ class Section:
 
     def may_have(self, names: Sequence[str], keys: Sequence[pa.ChunkedArray]) -> Flags:
         """A mask of the keys that the groups may have rows of: those within the bounds of the columns, if known."""
-        found = np.ones(len(keys[0]), np.bool_)
+        mask = np.ones(len(keys[0]), np.bool_)
         for name, key in zip(names, keys, strict=True):
             bounds = [group.bounds(name) for group in self.groups]
             known = [ends for ends in bounds if ends is not None]
             if len(known) == len(bounds) and (pa.types.is_integer(key.type) or pa.types.is_string(key.type)):
                 least, most = min(low for low, _ in known), max(high for _, high in known)
                 inside = pc.and_(pc.greater_equal(key, least), pc.less_equal(key, most))
-                found &= to_numpy(inside.cast(pa.int64()), 0) == 1
-        return found
+                mask &= to_numpy(inside.cast(pa.int64()), 0) == 1
+        return mask
 
 
 def sections(files: LogFiles, lower: int | None, upper: int, first: int, most: int) -> Iterator[Section]:

@@ -35,17 +35,17 @@ Orders: TypeAlias = dict[tuple[str | None, ...], SortedSpine]
 
 @dataclass(frozen=True)
 class Match:
-    """The log rows of a spine's rows: positions in each section of the log, NO_ROW for none; `seen` has their times, None if they must be
+    """The log rows of a spine's rows: positions in each section of the log, NO_ROW for none. `known_times`: None if the times must be
     read from the log.
     """
 
     sections: Sequence[tuple[LogRows, Numbers]]
-    seen: Numbers | None
+    known_times: Numbers | None
 
     @cached_property
     def times(self) -> Numbers:
         """The feature_timestamp of each spine row's match, NEVER for none."""
-        return to_micros(self.take(["feature_timestamp"])[0]) if self.seen is None else self.seen
+        return to_micros(self.take(["feature_timestamp"])[0]) if self.known_times is None else self.known_times
 
     def take(self, names: Sequence[str]) -> list[pa.ChunkedArray]:
         """These columns of each spine row's match, NULL for none."""

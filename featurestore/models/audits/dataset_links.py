@@ -26,12 +26,12 @@ def dataset_links(runtime: Runtime, facts: VersionFacts) -> Iterator[Link]:
     """
     if facts.run is None:
         return
-    found: dict[tuple[str, str | None], dict[str, Any]] = {}
+    datasets: dict[tuple[str, str | None], dict[str, Any]] = {}
     for table, snapshot, uuid, where in (*_of_datasets(facts), *_of_params(facts.run.data.params)):
-        entry = found.setdefault((table, snapshot), {"uuid": None, "logged": []})
+        entry = datasets.setdefault((table, snapshot), {"uuid": None, "logged": []})
         entry["uuid"] = entry["uuid"] or uuid
         entry["logged"].append(where)
-    for (table, snapshot), entry in list(found.items())[:MOST]:
+    for (table, snapshot), entry in list(datasets.items())[:MOST]:
         if entry["uuid"] is None and tables.find(runtime.catalog, table) is None:
             # A name that looks like that of a table here, and is of something else.
             continue
@@ -41,12 +41,12 @@ def dataset_links(runtime: Runtime, facts: VersionFacts) -> Iterator[Link]:
 
 
 def _of_datasets(facts: VersionFacts) -> Iterator[tuple[str, str | None, str | None, str]]:
-    for given in facts.run.inputs.dataset_inputs:
-        dataset = given.dataset
+    for dataset_input in facts.run.inputs.dataset_inputs:
+        dataset = dataset_input.dataset
         source = _read(dataset.source)
         if source.get("training_set") == facts.stamp.training_set:
             continue
-        context = next((tag.value for tag in given.tags if tag.key == "mlflow.data.context"), None)
+        context = next((tag.value for tag in dataset_input.tags if tag.key == "mlflow.data.context"), None)
         where = f"dataset {dataset.name}{'' if context is None else f' as {context}'}"
         table, snapshot = source.get("table"), source.get("snapshot_id")
         if isinstance(table, str) and "." in table and (snapshot is None or str(snapshot).isdigit()):
@@ -69,7 +69,7 @@ def _of_params(params: Mapping[str, str]) -> Iterator[tuple[str, str | None, str
 
 def _read(source: str) -> dict[str, Any]:
     try:
-        found = json.loads(source)
+        document = json.loads(source)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}

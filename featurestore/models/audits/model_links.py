@@ -58,9 +58,9 @@ def run_link(facts: VersionFacts) -> Link:
     return Link("run", name, known, tuple(verified), tuple(problems))
 
 
-def alias_links(facts: VersionFacts, events: Events, asked: str | None) -> Iterator[Link]:
+def alias_links(facts: VersionFacts, events: Events, requested: str | None) -> Iterator[Link]:
     """Each alias of the version with its history; the newest change was recorded with an approver, and MLflow has it."""
-    for alias in dict.fromkeys([*([asked] if asked else []), *facts.aliases]):
+    for alias in dict.fromkeys([*([requested] if requested else []), *facts.aliases]):
         history = [event for event in events if event["model"] == facts.name and event["alias"] == alias]
         yield _alias_link(facts, alias, history)
 

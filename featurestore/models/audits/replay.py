@@ -81,9 +81,9 @@ def _replay(store: FeatureStore, native: Native, table: Table, row: Mapping[str,
     sent = {name: [logged[name]] for name in row["overridden"] if name in logged}
     snapshots = {name: None if at is None else int(at) for name, at in json.loads(row["snapshots"]).items()}
     try:
-        found = features.join_as_of(store, stamp, spine, time, sent, snapshots)
+        joined = features.join_as_of(store, stamp, spine, time, sent, snapshots)
         hidden = _stale_views(stamp, row, logged)
-        read = found.columns if not hidden else _without_views(store, stamp, found.columns, hidden, sent)
+        read = joined.columns if not hidden else _without_views(store, stamp, joined.columns, hidden, sent)
         params = native.check_params(json.loads(row.get("parameters") or "{}"))
         prediction = to_predictions(predict.predict(native, read, params))[0]
     except FeatureStoreError as error:
@@ -203,15 +203,15 @@ _ELSEWHERE = "the log was changed, or the model's library computes otherwise her
 
 def _find_row(store: FeatureStore, request_id: str, row: int | None) -> tuple[Table, dict[str, Any], int]:
     """The table and the row of a logged prediction, and how many records its request had. Raises: NotFound."""
-    found = _rows_of(store, request_id)
-    if found is None:
+    logged = _rows_of(store, request_id)
+    if logged is None:
         # It may wait to be logged.
         flush_file(store)
-        found = _rows_of(store, request_id)
-    if found is None:
+        logged = _rows_of(store, request_id)
+    if logged is None:
         off = "" if store.settings.logged_fraction() else "; predictions of a server are only logged with the setting prediction_log"
         raise NotFound("prediction", request_id, None, f"the tables of {store.settings.inference_namespace}{off}")
-    table, rows = found
+    table, rows = logged
     # Those that were answered first, and of a request that was repeated with the same id the last.
     rows.sort(key=lambda one: one["predicted_at"], reverse=True)
     rows.sort(key=lambda one: (bool(one.get("shadow")), one.get("row_number") or 0))

@@ -38,5 +38,5 @@ def _version_problems(model: str, period: TrafficPeriod, events: Sequence[Mappin
         before = (event for event in events if event["model"] == model and event["alias"] == alias and event["at"] <= since)
         newest = next(before, None)
         if newest is None or newest["event"] != "alias set" or newest["version"] != version:
-            found = "nothing" if newest is None else f"'{newest['event']}' to version {newest['version']}"
-            yield f"the split since {since} has version {version} behind '{alias}', but registry.models says {found}"
+            recorded = "nothing" if newest is None else f"'{newest['event']}' to version {newest['version']}"
+            yield f"the split since {since} has version {version} behind '{alias}', but registry.models says {recorded}"

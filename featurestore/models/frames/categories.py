@@ -17,15 +17,15 @@ def categories_of(native: Any) -> dict[str, Categories]:
     """
     booster = native.get_booster() if hasattr(native, "get_booster") else getattr(native, "booster_", native)
     library = type(booster).__module__.partition(".")[0]
-    found = _of_xgboost(booster) if library == "xgboost" else _of_lightgbm(booster) if library == "lightgbm" else {}
-    for name, values in found.items():
+    categories = _of_xgboost(booster) if library == "xgboost" else _of_lightgbm(booster) if library == "lightgbm" else {}
+    for name, values in categories.items():
         for value in values:
             if not isinstance(value, str | int | float | bool):
                 raise RequestError(
                     f"the model was trained on the categories of '{name}', which are {type(value).__name__}; make them texts or numbers",
                     field=name,
                 )
-    return {name: tuple(values) for name, values in found.items()}
+    return {name: tuple(values) for name, values in categories.items()}
 
 
 def _of_xgboost(booster: Any) -> Mapping[str, Sequence[Any]]:

@@ -150,8 +150,8 @@ def _check_count(native: Any, names: Sequence[str], manifest: Mapping[str, Any])
 def _column(column: Input, values: Values, nullable: bool, exact_decimals: bool) -> Any:
     if column.categories is not None:
         # A value that is no category becomes NULL.
-        found = values.to_pandas() if isinstance(values, pa.ChunkedArray) else list(values)
-        return pd.Categorical(found, categories=list(column.categories))
+        raw = values.to_pandas() if isinstance(values, pa.ChunkedArray) else list(values)
+        return pd.Categorical(raw, categories=list(column.categories))
     if column.type.startswith("decimal") and nullable and exact_decimals:
         return _decimals(values)
     if not column.numeric:

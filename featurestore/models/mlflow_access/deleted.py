@@ -23,12 +23,12 @@ def naming_deleted(runtime: Runtime, address: str) -> Iterator[None]:
     try:
         yield
     except NotFound as error:
-        found = _ADDRESS.fullmatch(address)
-        if found is None:
+        match = _ADDRESS.fullmatch(address)
+        if match is None:
             raise
         # What was deleted since the last look is recorded first.
         runtime.look_at_models()
-        explained = _explain(model_events.list_events(runtime), **found.groupdict())
+        explained = _explain(model_events.list_events(runtime), **match.groupdict())
         if explained is None:
             raise
         raise explained from error

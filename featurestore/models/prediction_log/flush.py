@@ -129,7 +129,7 @@ def _parts(model: LoggedModel, pins: str, group: Sequence[tuple[int, Entry]]) ->
         if len(group) == 1:
             logger.error("the prediction %s of model %s cannot be logged: %s", group[0][1].request_id, model.name, error)
             return []
-    return list(chain.from_iterable(_parts(model, pins, [one]) for one in group))
+    return list(chain.from_iterable(_parts(model, pins, [waiting]) for waiting in group))
 
 
 _UNSTORABLE = (FeatureStoreError, pa.ArrowException, OverflowError, ValueError, TypeError)

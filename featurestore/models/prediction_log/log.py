@@ -121,13 +121,13 @@ class PredictionLog:
     def _entry(
         self, spool: Spool, finished: "Finished", request_id: str, arm: str | None, shadow: bool, rows: Sequence[int] | None, now: int
     ) -> Entry:
-        model, found = finished.model, finished.rows
-        snapshots = tuple(found.snapshots.items())
+        model, features = finished.model, finished.rows
+        snapshots = tuple(features.snapshots.items())
         pins = self._pins.get(snapshots)
         if pins is None:
             if len(self._pins) >= PINS:
                 self._pins.clear()
-            pins = self._pins[snapshots] = spool.pins(inference.snapshots_text(found.snapshots))
+            pins = self._pins[snapshots] = spool.pins(inference.snapshots_text(features.snapshots))
         layout = self._layouts.get(model)
         if layout is None:
             layout = self._layouts[model] = spool.layout(msgspec.json.encode(model.logged).decode())
@@ -137,15 +137,15 @@ class PredictionLog:
             request_id=request_id,
             arm=arm,
             shadow=shadow,
-            at=now if found.at is None else found.at,
+            at=now if features.at is None else features.at,
             predicted_at=now,
-            edition=found.edition,
+            edition=features.edition,
             rows=rows,
-            overridden=_overridden(found, len(finished.prediction.predictions)),
+            overridden=_overridden(features, len(finished.prediction.predictions)),
             parameters=json.dumps(dict(finished.params), default=str) if finished.params else None,
-            statuses=found.status,
-            derived_types=found.derived_types,
-            values=[found.columns[name] for name, _ in model.logged.columns],
+            statuses=features.status,
+            derived_types=features.derived_types,
+            values=[features.columns[name] for name, _ in model.logged.columns],
             predictions=finished.prediction.predictions,
         )
 
@@ -251,9 +251,9 @@ def flush_file(store: FeatureStore) -> int:
         spool.close()
 
 
-def _overridden(found: "FeatureRows", count: int) -> list[list[str]] | None:
+def _overridden(features: "FeatureRows", count: int) -> list[list[str]] | None:
     """The features that the caller sent, for each row; None if there are none."""
-    if not found.sent:
+    if not features.sent:
         return None
-    names = sorted(found.sent)
-    return [[name for name in names if found.sent[name][row] is not None] for row in range(count)]
+    names = sorted(features.sent)
+    return [[name for name in names if features.sent[name][row] is not None] for row in range(count)]

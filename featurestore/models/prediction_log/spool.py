@@ -120,15 +120,15 @@ class Spool:
 
     def read(self, table: str, after: int, rows: int) -> list[Waiting]:
         """The requests for a table after this number, in order, until they have so many rows; at least one."""
-        found: list[Waiting] = []
+        waiting: list[Waiting] = []
         total = 0
         query = "SELECT number, rows, body FROM requests WHERE destination = ? AND number > ? ORDER BY number LIMIT ?"
         for number, count, body in self._query(query, (table, after, rows)):
             total += count
-            if found and total > rows:
+            if waiting and total > rows:
                 break
-            found.append(Waiting(number, count, body))
-        return found
+            waiting.append(Waiting(number, count, body))
+        return waiting
 
     def remove(self, table: str, until: int) -> None:
         """Remove the requests for a table up to this number."""
@@ -162,11 +162,11 @@ class Spool:
 
     def _read_id(self) -> str:
         with self._lock, self._transaction():
-            found = self._connection.execute("SELECT id FROM spool").fetchone()
-            if found is None:
-                found = (uuid.uuid4().hex,)
-                self._connection.execute("INSERT INTO spool (id) VALUES (?)", found)
-        return str(found[0])
+            row = self._connection.execute("SELECT id FROM spool").fetchone()
+            if row is None:
+                row = (uuid.uuid4().hex,)
+                self._connection.execute("INSERT INTO spool (id) VALUES (?)", row)
+        return str(row[0])
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -187,11 +187,11 @@ def _placing(places: RowPlaces) -> Iterator[None]:
     try:
         yield
     except RequestError as error:
-        found = _LOOKUP_PLACE.match(error.message)
-        if found is not None:
-            row, name = int(found["row"]), found["name"]
+        match = _LOOKUP_PLACE.match(error.message)
+        if match is not None:
+            row, name = int(match["row"]), match["name"]
             place = places.of_row(row) if name is None else places.of_field(row, name)
-            error.message = place + error.message[found.end() :]
+            error.message = place + error.message[match.end() :]
             field = _LOOKUP_PLACE.fullmatch(str(error.details.get("field")))
             if field is not None and field["name"] is not None:
                 error.details["field"] = places.of_field(row, field["name"])

@@ -148,10 +148,10 @@ def _value_columns(table: Table, values: Mapping[str, pa.Array | pa.ChunkedArray
 def column_of(name: str, arrow_type: pa.DataType, known: Mapping[str, pa.DataType]) -> str:
     """The column of a value with this name and type in a table that has the columns `known`."""
     reserved = {*SCHEMA.names, *EARLY, *([PREDICTION] if EARLY[0] in known and known[EARLY[0]] == pa.string() else [])}
-    own = f"value_{name}" if name in reserved else name
-    if known.get(own, arrow_type) == arrow_type:
-        return own
-    return f"{own}_{re.sub(r'[^a-z0-9]+', '_', str(arrow_type).lower()).strip('_')}"
+    column = f"value_{name}" if name in reserved else name
+    if known.get(column, arrow_type) == arrow_type:
+        return column
+    return f"{column}_{re.sub(r'[^a-z0-9]+', '_', str(arrow_type).lower()).strip('_')}"
 
 
 def plain_values(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:

@@ -40,9 +40,14 @@ def predict(native: Native, columns: Mapping[str, Values], params: Mapping[str, 
     """
     stamp = native.stamp
     try:
-        given = with_defaults(stamp.defaults, stamp.plan, stamp.inputs, columns)
+        inputs_with_defaults = with_defaults(stamp.defaults, stamp.plan, stamp.inputs, columns)
         frame = inputs.make_frame(
-            stamp.inputs, given, named=native.named, matrix=native.matrix, nullable=native.nullable, exact=stamp.exact_decimals
+            stamp.inputs,
+            inputs_with_defaults,
+            named=native.named,
+            matrix=native.matrix,
+            nullable=native.nullable,
+            exact=stamp.exact_decimals,
         )
         return native.predict(frame, params)
     except FeatureStoreError:

@@ -140,19 +140,19 @@ def _version(
 
     None: it has none.
     """
-    own = (*key, version.model_id or None, version.run_id or None)
+    identity = (*key, version.model_id or None, version.run_id or None)
     stage = str(version.current_stage or "None")
     origin: Stamped | None = logged.get(version.model_id or "") or logged.get(str(version.source).rpartition("/")[2])
     if TRAINING_SET in version.tags:
         metrics = {} if origin is None else origin.metrics
-        return Stamped(*own, version.tags[TRAINING_SET], snapshots_of(version.tags), stage, metrics)
+        return Stamped(*identity, version.tags[TRAINING_SET], snapshots_of(version.tags), stage, metrics)
     if origin is None and depth < 10 and str(version.source).startswith("models:/"):
         name, _, number = str(version.source).removeprefix("models:/").rpartition("/")
         copied = versions.get((name, number))
         origin = logged.get(number) if copied is None else _version((name, number), copied, logged, versions, depth + 1)
     if origin is None:
         return None
-    return Stamped(*own[:2], origin.model_id, origin.run_id, origin.training_set, origin.snapshots, stage, origin.metrics)
+    return Stamped(*identity[:2], origin.model_id, origin.run_id, origin.training_set, origin.snapshots, stage, origin.metrics)
 
 
 def _update_time(model: Any) -> int:

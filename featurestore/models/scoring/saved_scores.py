@@ -106,9 +106,9 @@ class _Rows:
     def batches(self, parts: Iterator[FeatureRows]) -> Iterator[pa.RecordBatch]:
         """The stored form of the parts; the table then has their columns."""
         runtime = store_access.runtime_of(self._store)
-        for found in parts:
-            rows = inference.stored_rows(self._table, [self._score(found)])
-            fresh = {name: at for name, at in found.snapshots.items() if (name, at) not in self._kept}
+        for part in parts:
+            rows = inference.stored_rows(self._table, [self._score(part)])
+            fresh = {name: at for name, at in part.snapshots.items() if (name, at) not in self._kept}
             inference.keep_snapshots(runtime, fresh)
             self._kept.update(fresh.items())
             self.done += rows.num_rows
@@ -127,17 +127,17 @@ class _Rows:
                 )
             yield batch
 
-    def _score(self, found: FeatureRows) -> PredictionRows:
-        native, count = self._native, len(next(iter(found.columns.values())))
-        features.check_missing(native.stamp, self._call.missing or native.stamp.missing, found.columns, frame_of(SPINE, self.done))
-        predictions = to_prediction_array(predict.predict(native, found.columns, self._call.scoring.params))
+    def _score(self, part: FeatureRows) -> PredictionRows:
+        native, count = self._native, len(next(iter(part.columns.values())))
+        features.check_missing(native.stamp, self._call.missing or native.stamp.missing, part.columns, frame_of(SPINE, self.done))
+        predictions = to_prediction_array(predict.predict(native, part.columns, self._call.scoring.params))
         predict.check_count(predictions, count)
         array = pa.chunked_array([predictions])
         if self._prediction_type is None:
             self._prediction_type = array.type
         elif array.type != self._prediction_type:
             array = self._as_before(array)
-        return prediction_rows(self._model, self._call.scoring, found, array, self._ids, self.done)
+        return prediction_rows(self._model, self._call.scoring, part, array, self._ids, self.done)
 
     def _as_before(self, predictions: pa.ChunkedArray) -> pa.ChunkedArray:
         try:

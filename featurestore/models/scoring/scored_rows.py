@@ -41,7 +41,7 @@ class Scoring:
     started: int = field(default_factory=times.now)
 
 
-def record_predictions(runtime: Runtime, native: Native, scoring: Scoring, found: FeatureRows, predictions: pa.ChunkedArray) -> None:
+def record_predictions(runtime: Runtime, native: Native, scoring: Scoring, features: FeatureRows, predictions: pa.ChunkedArray) -> None:
     """Append a row for each prediction to `<inference namespace>.<model>`; concurrent writers do not conflict.
 
     A batch that is already in the table is not added again. The snapshots that the rows name are tagged first, so that they never expire.
@@ -51,8 +51,8 @@ def record_predictions(runtime: Runtime, native: Native, scoring: Scoring, found
     ids = RequestIds(table.name, scoring.batch)
     if ids.are_in(table):
         return
-    inference.keep_snapshots(runtime, found.snapshots)
-    rows = inference.stored_rows(table, [prediction_rows(model, scoring, found, predictions, ids)])
+    inference.keep_snapshots(runtime, features.snapshots)
+    rows = inference.stored_rows(table, [prediction_rows(model, scoring, features, predictions, ids)])
     writes.append_retrying(table, rows.to_reader(), summary=SUMMARY, once=scoring.batch)
 
 
@@ -78,12 +78,12 @@ class RequestIds:
 
 
 def prediction_rows(
-    model: LoggedModel, scoring: Scoring, found: FeatureRows, predictions: pa.ChunkedArray, ids: RequestIds, first: int = 0
+    model: LoggedModel, scoring: Scoring, features: FeatureRows, predictions: pa.ChunkedArray, ids: RequestIds, first: int = 0
 ) -> PredictionRows:
     """The rows of predictions, of which the first has the number `first`."""
     count = len(predictions)
     # Of an online lookup, the time against which ttl was checked.
-    now = pa.repeat(pa.scalar(scoring.started if found.at is None else found.at, pa.int64()), count).cast(MOMENT)
+    now = pa.repeat(pa.scalar(scoring.started if features.at is None else features.at, pa.int64()), count).cast(MOMENT)
     facts = {
         **inference.facts_of(model, count),
         "request_id": ids.texts(first, count),
@@ -91,14 +91,14 @@ def prediction_rows(
         "arm": repeat_value(scoring.alias, count),
         "shadow": repeat_value(False, count, pa.bool_()),
         "predicted_at": now,
-        "as_of": now if found.as_of is None else found.as_of,
-        "overridden": _overridden(found, count),
+        "as_of": now if features.as_of is None else features.as_of,
+        "overridden": _overridden(features, count),
         "parameters": repeat_value(json.dumps(dict(scoring.params), default=str) if scoring.params else None, count),
-        "snapshots": repeat_value(inference.snapshots_text(found.snapshots), count),
-        "statuses": _statuses(found, count),
-        "edition": repeat_value(found.edition, count, pa.int64()),
+        "snapshots": repeat_value(inference.snapshots_text(features.snapshots), count),
+        "statuses": _statuses(features, count),
+        "edition": repeat_value(features.edition, count, pa.int64()),
     }
-    values = {name: plain_values(_with_declared_type(found.columns[name], name, sql_type)) for name, sql_type in model.columns}
+    values = {name: plain_values(_with_declared_type(features.columns[name], name, sql_type)) for name, sql_type in model.columns}
     return PredictionRows(facts, {**values, PREDICTION: plain_values(predictions)})
 
 
@@ -108,20 +108,20 @@ def _with_declared_type(values: Values, name: str, sql_type: str | None) -> pa.A
     return as_value(column, name, sql_type) if sql_type is not None and isinstance(column, pa.ChunkedArray) else column
 
 
-def _statuses(found: FeatureRows, count: int) -> pa.Array:
+def _statuses(features: FeatureRows, count: int) -> pa.Array:
     """The status of each row by view as JSON; NULL for features that were joined."""
-    if not found.status:
+    if not features.status:
         return pa.nulls(count, pa.string())
-    rows = zip(*found.status.values(), strict=True)
-    return pa.array([json.dumps(dict(zip(found.status, states, strict=True)), separators=(",", ":")) for states in rows], pa.string())
+    rows = zip(*features.status.values(), strict=True)
+    return pa.array([json.dumps(dict(zip(features.status, states, strict=True)), separators=(",", ":")) for states in rows], pa.string())
 
 
-def _overridden(found: FeatureRows, count: int) -> pa.Array:
+def _overridden(features: FeatureRows, count: int) -> pa.Array:
     """The features that the caller sent instead of the looked-up ones, for each row."""
-    if not found.sent:
+    if not features.sent:
         # A second faster for a million rows than to repeat an empty list.
         return pa.ListArray.from_arrays(pa.array(np.zeros(count + 1, np.int32)), pa.array([], pa.string()))
-    names = sorted(found.sent)
-    columns = [to_list(found.sent[name]) for name in names]
+    names = sorted(features.sent)
+    columns = [to_list(features.sent[name]) for name in names]
     rows = [[name for name, column in zip(names, columns, strict=True) if column[row] is not None] for row in range(count)]
     return pa.array(rows, pa.list_(pa.string()))

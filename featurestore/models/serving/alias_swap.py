@@ -46,20 +46,20 @@ class AliasSwap:
         self._answering: dict[Selection, str] = {}
         self._loading: set[tuple[str, str]] = set()
         self._failed: dict[tuple[str, str], tuple[float, str]] = {}
-        self._wanted: dict[Selection, str] = {}
+        self._targets: dict[Selection, str] = {}
 
     def select(self, name: str, alias: str | None, version: str) -> str:
         """The version that answers for an alias that MLflow says is `version` now. If another one does still, `version` is being loaded."""
         selection = (name, alias)
         answering = self._answering.get(selection)
-        if answering == version and self._wanted.get(selection) in (None, version):
+        if answering == version and self._targets.get(selection) in (None, version):
             return version
         with self._lock:
             answering = self._answering.get(selection)
             if answering is None or self._is_loaded(name, version) or not self._is_loaded(name, answering):
                 self._take(selection, version)
                 return version
-            self._wanted[selection] = version
+            self._targets[selection] = version
             if answering != version:
                 self._begin(name, version)
             return answering
@@ -74,14 +74,14 @@ class AliasSwap:
         with self._lock:
             return [
                 Behind(name, alias, version, self._answering[name, alias], self._failed[name, version][1])
-                for (name, alias), version in self._wanted.items()
+                for (name, alias), version in self._targets.items()
                 if (name, version) in self._failed and self._answering.get((name, alias)) != version
             ]
 
     def _take(self, selection: Selection, version: str) -> None:
         before = self._answering.get(selection)
         self._answering[selection] = version
-        self._wanted.pop(selection, None)
+        self._targets.pop(selection, None)
         name = selection[0]
         if before not in (None, version) and not any(model == name and at == before for (model, _), at in self._answering.items()):
             # Requests in flight keep it until they have ended.
@@ -99,7 +99,7 @@ class AliasSwap:
         try:
             self._load(name, version)
         except Exception as raised:  # a model may raise anything; the version before keeps serving
-            logger.exception("version %s of model %s cannot be loaded, and the version before goes on", version, name)
+            logger.exception("version %s of model %s cannot be loaded; the version before keeps serving", version, name)
             error = type(raised).__name__
         except SystemExit as raised:
             error = type(raised).__name__
@@ -109,5 +109,5 @@ class AliasSwap:
                 self._failed[name, version] = (time.monotonic(), error)
                 return
             self._failed.pop((name, version), None)
-            for selection in [one for one, wanted in self._wanted.items() if one[0] == name and wanted == version]:
+            for selection in [key for key, target in self._targets.items() if key[0] == name and target == version]:
                 self._take(selection, version)

@@ -45,7 +45,7 @@ class AliasWatch:
         self._store, self._models = store, models
         self._folder = store.settings.home_path() / FOLDER
         self._stopping, self._hurried, self._failing = threading.Event(), threading.Event(), False
-        self._held: IO[bytes] | None = None
+        self._lock_file: IO[bytes] | None = None
         self._next, self._earliest, self._pointer = 0.0, 0.0, ""
         self._written: bytes | None = None
         self._read_at = 0
@@ -67,7 +67,7 @@ class AliasWatch:
     def _watch(self) -> None:
         while not self._stopping.wait(TICK_SECONDS):
             try:
-                if self._models.asked.is_set() and self._asks() and self._is_time():
+                if self._models.first_request.is_set() and self._asks() and self._is_time():
                     self._ask()
                     self._failing = False
                 self._read()
@@ -75,12 +75,12 @@ class AliasWatch:
                 if not self._failing:
                     logger.warning("aliases that are moved are not noticed: %s", error)
                 self._failing = True
-        if self._held is not None:
-            self._held.close()
+        if self._lock_file is not None:
+            self._lock_file.close()
 
     def _asks(self) -> bool:
         """Whether this is the process that asks; another one becomes it when that ends."""
-        if self._held is None:
+        if self._lock_file is None:
             private.make_folder(self._folder)
             private.make_file(self._folder / LOCK)
             file = (self._folder / LOCK).open("ab")
@@ -89,7 +89,7 @@ class AliasWatch:
             except BlockingIOError:
                 file.close()
                 return False
-            self._held = file
+            self._lock_file = file
             # What an earlier server was told.
             (self._folder / FILE).unlink(missing_ok=True)
         return True
@@ -112,7 +112,7 @@ class AliasWatch:
         if uri is None:
             return
         with limit_time(), translate_mlflow_errors("model", "registry", uri):
-            found = {
+            registered = {
                 model.name: (int(model.last_updated_timestamp or 0), {alias: str(version) for alias, version in model.aliases.items()})
                 for model in pages(mlflow.MlflowClient(uri).search_registered_models)
             }
@@ -120,7 +120,7 @@ class AliasWatch:
         # However often MLflow says so, it is asked at most half of the time.
         self._earliest = ended + (ended - began)
         self._next = max(self._next, ended + SHARE * (ended - began))
-        content = msgspec.json.encode(Shared(found), order="sorted")
+        content = msgspec.json.encode(Shared(registered), order="sorted")
         if content != self._written or not (self._folder / FILE).exists():
             _write(self._folder / FILE, content)
             self._written = content

@@ -33,13 +33,13 @@ class Removed(NamedTuple):
 
 def removed_aliases(loaded: LoadedModels, splits: Iterable[TrafficSplit]) -> list[Removed]:
     """The aliases of splits that MLflow has no more, as it said last; it is not asked."""
-    found = []
+    removed = []
     for split in splits:
         known = loaded.known(split.model, ask=False)
         gone = [] if known is None else [alias for alias in split.answering if alias not in known.aliases]
         if gone:
-            found.append(Removed(split.model, tuple(gone), split.substitute(gone)))
-    return found
+            removed.append(Removed(split.model, tuple(gone), split.substitute(gone)))
+    return removed
 
 
 class Arms:
@@ -71,14 +71,14 @@ class Arms:
             return None
         gone = [alias for alias in split.answering if alias not in known.aliases]
         substitute = self._substitute(split, gone)
-        found: dict[str, ArmModel] = {}
+        arms: dict[str, ArmModel] = {}
         for alias in split.answering:
             used = substitute if alias in gone else alias
             model = self._loaded.get_known(known, used) if load else self._loaded.find_known(known, used)
             if model is None:
                 return None
-            found[alias] = ArmModel(used, model)
-        return found
+            arms[alias] = ArmModel(used, model)
+        return arms
 
     def shadows(self, split: TrafficSplit) -> list[ArmModel]:
         """The models that are also scored, but never returned, loaded if they are not in memory. Those without an alias are left out.

@@ -45,7 +45,7 @@ class LoadedModels:
     ) -> None:
         self._store = store
         self._limit = limit
-        self.asked = threading.Event()
+        self.first_request = threading.Event()
         """Set when MLflow was first asked: it makes the tables of a new database then, which two threads cannot do at once."""
         self._lock = threading.RLock()
         self._swap = AliasSwap(self._is_loaded, self._load, self._release) if followed else None
@@ -217,7 +217,7 @@ class LoadedModels:
                 tracking.use_tracking(self._store.settings)
                 return model_versions.registered_versions(name)
         finally:
-            self.asked.set()
+            self.first_request.set()
 
     def _find(self, name: str, version: str) -> LoadedModel | None:
         with self._lock:

@@ -33,8 +33,8 @@ def store_of(training_set: TrainingSet, store: FeatureStore | None) -> Iterator[
     if store is not None:
         yield store
         return
-    with FeatureStore(settings=training_set.settings) as opened:
-        yield opened
+    with FeatureStore(settings=training_set.settings) as new_store:
+        yield new_store
 
 
 def runtime_of(store: FeatureStore) -> Runtime:

@@ -53,17 +53,17 @@ def share_of(count: int, rows: int) -> Estimate:
 
 def probability_metrics(labels: np.ndarray, scores: np.ndarray) -> Mapping[str, Estimate]:
     """AUC, and log loss if all scores are from 0 to 1, of scores for labels that are true or false."""
-    found: dict[str, Estimate] = {}
+    metrics: dict[str, Estimate] = {}
     if (auc := auc_of(labels, scores)) is not None:
-        found["auc"] = auc
+        metrics["auc"] = auc
     if len(scores) and scores.min() >= 0 and scores.max() <= 1:
         # As scikit-learn does, so that one wrong certainty does not make it infinite.
         eps = float(np.finfo(np.float64).eps)
         likely = np.clip(scores, eps, 1 - eps)
         loss = mean_of(-np.where(labels, np.log(likely), np.log1p(-likely)))
         if loss is not None:
-            found["log_loss"] = loss
-    return found
+            metrics["log_loss"] = loss
+    return metrics
 
 
 def auc_of(labels: np.ndarray, scores: np.ndarray) -> Estimate | None:

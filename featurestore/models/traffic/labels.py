@@ -31,30 +31,30 @@ def match_labels(
             raise RequestError(f"the labels have no column '{name}'{near(name, labels.schema.names)}", field=name)
     if not by:
         raise RequestError("the versions have no entity key in common; give labels with a column request_id", field="labels")
-    asked, known = _texts(predictions, by), _texts(labels, by)
-    count = len(asked)
-    asked[NUMBER], known[ROW] = np.arange(count), np.arange(labels.num_rows)
+    predicted, known = _texts(predictions, by), _texts(labels, by)
+    count = len(predicted)
+    predicted[NUMBER], known[ROW] = np.arange(count), np.arange(labels.num_rows)
     if timestamp is not None:
-        asked[AT], known[AT] = _moments(predictions[PREDICTED_AT]), _moments(_times(labels, timestamp))
+        predicted[AT], known[AT] = _moments(predictions[PREDICTED_AT]), _moments(_times(labels, timestamp))
     known = known[pc.is_valid(labels[label]).to_numpy()].dropna()
-    asked = asked.dropna()
+    predicted = predicted.dropna()
     if timestamp is None:
-        matched, how = _by_keys(asked, known, by)
+        matched, how = _by_keys(predicted, known, by)
     else:
         ordered = known.sort_values(AT, kind="stable")
-        matched = pd.merge_asof(asked.sort_values(AT), ordered, on=AT, by=by, direction="forward").dropna(subset=[ROW])
+        matched = pd.merge_asof(predicted.sort_values(AT), ordered, on=AT, by=by, direction="forward").dropna(subset=[ROW])
         how = f"by {', '.join(by)}: the first label at or after the prediction, by {timestamp}"
     rows = np.full(count, -1, np.int64)
     rows[matched[NUMBER].to_numpy(np.int64)] = matched[ROW].to_numpy(np.int64)
     return labels[label].take(pa.array(rows, mask=rows < 0)), how
 
 
-def _by_keys(asked: pd.DataFrame, known: pd.DataFrame, by: list[str]) -> tuple[pd.DataFrame, str]:
+def _by_keys(predicted: pd.DataFrame, known: pd.DataFrame, by: list[str]) -> tuple[pd.DataFrame, str]:
     repeated = known[known.duplicated(by)]
     if len(repeated):
         shown = ", ".join(f"{name}={repeated.iloc[0][name]}" for name in by)
         raise RequestError(f"there are several labels of {shown}; give timestamp=, the column with their time", field="timestamp")
-    return asked.merge(known, on=by, how="inner"), f"by {', '.join(by)}"
+    return predicted.merge(known, on=by, how="inner"), f"by {', '.join(by)}"
 
 
 def _texts(rows: Mapping[str, pa.ChunkedArray] | pa.Table, names: Sequence[str]) -> pd.DataFrame:

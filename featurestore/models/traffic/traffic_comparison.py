@@ -112,12 +112,12 @@ def _key_types(store: FeatureStore, table: Table, model: str, since: int | None)
     ids: set[str | None] = set()
     for batch in _since(table, ["training_set", "predicted_at"], model, since):
         ids.update(pc.unique(batch.column("training_set")).to_pylist())
-    found: list[set[tuple[str, str]]] = []
+    key_types: list[set[tuple[str, str]]] = []
     for id in sorted(id for id in ids if id is not None):
         # A training set that was removed says nothing of its keys any more.
         with suppress(NotFound):
-            found.append(set(store.get_training_set(id).plan.key_types.items()))
-    return dict(sorted(set.intersection(*found))) if found else {}
+            key_types.append(set(store.get_training_set(id).plan.key_types.items()))
+    return dict(sorted(set.intersection(*key_types))) if key_types else {}
 
 
 def _with_missing(rows: pa.Table) -> pa.Table:
@@ -132,7 +132,7 @@ def _with_missing(rows: pa.Table) -> pa.Table:
 def _arms(logged: _Logged, matched: pa.ChunkedArray | None) -> Iterator[ArmComparison]:
     numbered = logged.rows.select(ARM).append_column(NUMBER, pa.array(np.arange(logged.rows.num_rows)))
     groups = numbered.group_by(list(ARM), use_threads=False).aggregate([(NUMBER, "list")]).to_pylist()
-    for group in sorted(groups, key=lambda one: (one["shadow"], one["arm"] or "", int(one["version"] or 0))):
+    for group in sorted(groups, key=lambda group_keys: (group_keys["shadow"], group_keys["arm"] or "", int(group_keys["version"] or 0))):
         numbers = pa.array(group[f"{NUMBER}_list"], pa.int64())
         values = _values(logged.rows.select(logged.predictions).take(numbers))
         bounds = pc.min_max(logged.rows["predicted_at"].take(numbers)).as_py()
@@ -140,30 +140,30 @@ def _arms(logged: _Logged, matched: pa.ChunkedArray | None) -> Iterator[ArmCompa
         yield _arm(head, values, [] if matched is None else matched.take(numbers).to_pylist())
 
 
-def _arm(head: Head, values: list[Any], found: list[Any]) -> ArmComparison:
+def _arm(head: Head, values: list[Any], labels: list[Any]) -> ArmComparison:
     """The comparison of an arm with these predictions and labels, None for rows without one."""
     numbers = _as_numbers(values)
     if numbers is None or _are_classes(values):
-        pairs = [(label, value) for label, value in zip(found, values, strict=bool(found)) if label is not None and value is not None]
+        pairs = [(label, value) for label, value in zip(labels, values, strict=bool(labels)) if label is not None and value is not None]
         metrics = arm_metrics.class_metrics([label for label, _ in pairs], [value for _, value in pairs])
         return ArmComparison(*head, shares=arm_metrics.shares_of(values), labeled=len(pairs), metrics=metrics)
     finite = numbers[np.isfinite(numbers)]
-    usable = [place for place, label in enumerate(found) if label is not None and np.isfinite(numbers[place])]
+    usable = [place for place, label in enumerate(labels) if label is not None and np.isfinite(numbers[place])]
     return ArmComparison(
         *head,
         mean=arm_metrics.mean_of(finite),
         quantiles=arm_metrics.quantiles_of(finite),
         labeled=len(usable),
-        metrics=_metrics([found[place] for place in usable], numbers[usable]),
+        metrics=_metrics([labels[place] for place in usable], numbers[usable]),
     )
 
 
-def _metrics(found: list[Any], numbers: np.ndarray) -> Mapping[str, Estimate]:
+def _metrics(labels: list[Any], numbers: np.ndarray) -> Mapping[str, Estimate]:
     """The metrics that numbers have for labels of this type."""
-    if all(isinstance(label, bool) or label in (0, 1) for label in found):
-        return arm_metrics.probability_metrics(np.array(found, bool), numbers)
-    if all(isinstance(label, int | float | Decimal) for label in found):
-        return arm_metrics.number_metrics(np.array(found, np.float64), numbers)
+    if all(isinstance(label, bool) or label in (0, 1) for label in labels):
+        return arm_metrics.probability_metrics(np.array(labels, bool), numbers)
+    if all(isinstance(label, int | float | Decimal) for label in labels):
+        return arm_metrics.number_metrics(np.array(labels, np.float64), numbers)
     return {}
 
 

@@ -164,8 +164,8 @@ def incomplete(txn: lmdb.Transaction, *, tables: Collection[str], entries: Entri
         not_rows += 1
     rows = [header.rows for header in headers.values()]
     whole = None in rows or entries(txn) == not_rows + sum(filter(None, rows))
-    asked = {table: headers[key] for table in tables if (key := header_key(table)) in headers}
-    problems = {table: _problem(txn, header, count=not whole) for table, header in asked.items()}
+    requested = {table: headers[key] for table in tables if (key := header_key(table)) in headers}
+    problems = {table: _problem(txn, header, count=not whole) for table, header in requested.items()}
     return {table: problem for table, problem in problems.items() if problem is not None}
 
 

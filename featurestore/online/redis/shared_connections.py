@@ -165,8 +165,8 @@ class SharedConnections:
 
     async def close(self) -> None:
         """Close all connections."""
-        opened = await asyncio.gather(*self._opening.values(), return_exceptions=True)
-        for connection in (*self._connections, *opened):
+        opening = await asyncio.gather(*self._opening.values(), return_exceptions=True)
+        for connection in (*self._connections, *opening):
             if isinstance(connection, SharedConnection):
                 await connection.close()
 

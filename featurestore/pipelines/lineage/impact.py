@@ -144,7 +144,7 @@ def _models(
     runtime: Runtime, stored: Collection[str], sets: Mapping[str, AffectedTrainingSet], dependents: Dependents
 ) -> list[AffectedModel]:
     """The models of affected training sets, and those whose training set is not `stored` any more and that read an affected table."""
-    found: dict[tuple[str, str | None, str], AffectedModel] = {}
+    affected_models: dict[tuple[str, str | None, str], AffectedModel] = {}
     for model in describe.models(runtime):
         affected = sets.get(model.training_set)
         reads = any(dependents.mark(runtime.features_table(table), NO_COLUMN) for table in model.snapshots)
@@ -152,8 +152,8 @@ def _models(
             features = {} if affected is None else affected.features
             # Several logged models of a name that are not registered, or not any more, are shown as one.
             affects = AffectedModel(model.model, model.version, model.aliases, model.training_set, features)
-            found.setdefault((model.model, model.version, model.training_set), affects)
-    return list(found.values())
+            affected_models.setdefault((model.model, model.version, model.training_set), affects)
+    return list(affected_models.values())
 
 
 def _predictions(runtime: Runtime, models: Sequence[AffectedModel]) -> Iterator[AffectedPredictions]:

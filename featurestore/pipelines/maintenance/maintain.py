@@ -109,8 +109,8 @@ def _clear(
             table, before, dry_run, reader=reader, untagged=[TAG + id for id in unfinished_ids], note=expiries.with_expiry
         )
         snapshots = expired.snapshots
-        without, wanted = (expired.snapshot_ids if dry_run else ()), (maintenance.no_files if abandoned else checkpoint_files)
-        removed = maintenance.remove_orphan_files(table, orphaned_before, dry_run, without=without, wanted=wanted)
+        without, pending_files = (expired.snapshot_ids if dry_run else ()), (maintenance.no_files if abandoned else checkpoint_files)
+        removed = maintenance.remove_orphan_files(table, orphaned_before, dry_run, without=without, pending_files=pending_files)
     except Conflict as error:
         notes.append(error.message)
     return snapshots, removed, notes

@@ -170,22 +170,22 @@ def _open_tiled_span(task: Task, span: Span, types: dict[str, str], stored: Hand
     return OpenSpan(tuple(parts), types, stored, fresh, compiled, shared=shared)
 
 
-def chunk_of(task: Task, opened: OpenSpan, chunk: Chunk, unique: bool = False) -> ChunkRows:
+def chunk_of(task: Task, open_span: OpenSpan, chunk: Chunk, unique: bool = False) -> ChunkRows:
     """Create the session tables that a chunk's rows are computed from, and the query of the rows.
 
     `unique`: no two events of a row view share keys and time, so the query need not drop duplicates.
     """
     session = task.session
-    rows = chunk_rows.rows_between(opened.stored, chunk.span.lower, chunk.span.upper)
+    rows = chunk_rows.rows_between(open_span.stored, chunk.span.lower, chunk.span.upper)
     stored = session.create_view("__fs_stored", _rows_of_bucket(task, chunk, rows))
     if chunk.point:
-        query = all_rows(_create_point(task, opened, chunk.span.lower))
-    elif opened.compiled is None:
+        query = all_rows(_create_point(task, open_span, chunk.span.lower))
+    elif open_span.compiled is None:
         event_rows = task.events.within(_add_source(task, chunk.span).relation, chunk.span.bounds)
-        query = row_view_rows(task.view, task.events, opened.types, event_rows, unique)
+        query = row_view_rows(task.view, task.events, open_span.types, event_rows, unique)
     else:
-        *steps, (_, query) = opened.compiled.each
-        for name, table in opened.shared.items():
+        *steps, (_, query) = open_span.compiled.each
+        for name, table in open_span.shared.items():
             session.create_table(name, _rows_of_bucket(task, chunk, all_rows(table)))
         for name, step in steps:
             session.create_table(name, step)
@@ -260,11 +260,11 @@ def _try_tiles(
     return made, {"fits": True} if compiled.facts is None else single_row(task.session, compiled.facts)
 
 
-def _create_point(task: Task, opened: OpenSpan, point: int) -> Handle:
+def _create_point(task: Task, open_span: OpenSpan, point: int) -> Handle:
     """Compute the rows of a grid point from the events, in a table of the session."""
-    assert opened.events is not None, "a span that is divided by grid points has its events"
+    assert open_span.events is not None, "a span that is divided by grid points has its events"
     for shortcuts in WAYS:
-        query = rows_at_point(task.view, task.events, opened.types, shortcuts, point, opened.events)
+        query = rows_at_point(task.view, task.events, open_span.types, shortcuts, point, open_span.events)
         try:
             return task.session.create_table("__fs_at_point", query)
         except RequestError:

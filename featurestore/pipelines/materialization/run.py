@@ -202,16 +202,16 @@ def _summary(applied: Applied, interval: Interval, counts: SourceCounts, outcome
     }
 
 
-def _compute_span(task: Task, opened: OpenSpan, checkpoint: Checkpoint, files: DataFiles, report: OnViewProgress) -> Checkpoint:
+def _compute_span(task: Task, open_span: OpenSpan, checkpoint: Checkpoint, files: DataFiles, report: OnViewProgress) -> Checkpoint:
     """Compute the remaining chunks of a span. If there are several, the checkpoint in the table is updated after each."""
-    total = len(opened.chunks)
-    started, first = time.monotonic(), sum(str(chunk) in checkpoint.done for chunk in opened.chunks)
-    for number, chunk in enumerate(opened.chunks):
+    total = len(open_span.chunks)
+    started, first = time.monotonic(), sum(str(chunk) in checkpoint.done for chunk in open_span.chunks)
+    for number, chunk in enumerate(open_span.chunks):
         if str(chunk) in checkpoint.done:
             continue
         seconds_left = (time.monotonic() - started) / (number - first) * (total - number) if number > first else None
         report(ViewProgress(task.view.name, "compute", number, total, checkpoint.rows, seconds_left))
-        checkpoint = _compute_chunk(task, opened, chunk, checkpoint, files)
+        checkpoint = _compute_chunk(task, open_span, chunk, checkpoint, files)
         if total > 1 and not chunk.point:
             checkpoint = replace(checkpoint, files=(*checkpoint.files, *files.paths))
             tables.set_properties(task.table, {CHECKPOINT: checkpoint.to_property()})
@@ -220,14 +220,14 @@ def _compute_span(task: Task, opened: OpenSpan, checkpoint: Checkpoint, files: D
     return checkpoint
 
 
-def _compute_chunk(task: Task, opened: OpenSpan, chunk: Chunk, checkpoint: Checkpoint, files: DataFiles) -> Checkpoint:
+def _compute_chunk(task: Task, open_span: OpenSpan, chunk: Chunk, checkpoint: Checkpoint, files: DataFiles) -> Checkpoint:
     tally = Tally.from_dict(checkpoint.tally) if checkpoint.tally else Tally()
-    written = _write_directly(task, opened, chunk, files)
+    written = _write_directly(task, open_span, chunk, files)
     if written is not None:
         computed = appended = written
         corrections = 0
     else:
-        difference = compare(task, chunk_of(task, opened, chunk), opened.fresh)
+        difference = compare(task, chunk_of(task, open_span, chunk), open_span.fresh)
         computed, corrections = difference.computed_rows, difference.corrections
         tally += checks.tally(task.session, task.view, difference.computed) if task.view.checks else Tally()
         if difference.deletions:
@@ -243,17 +243,17 @@ def _compute_chunk(task: Task, opened: OpenSpan, chunk: Chunk, checkpoint: Check
     )
 
 
-def _write_directly(task: Task, opened: OpenSpan, chunk: Chunk, files: DataFiles) -> int | None:
+def _write_directly(task: Task, open_span: OpenSpan, chunk: Chunk, files: DataFiles) -> int | None:
     """Write the rows of a chunk while they are computed, without a copy in the session, and return their number.
 
     None, with nothing written, if the rows have to be stored first: the table has rows of the chunk, the view has checks, or several
     rows share keys and feature_timestamp.
     """
-    if not opened.fresh or task.view.checks:
+    if not open_span.fresh or task.view.checks:
         return None
     if task.view.every is None and not chunk.of_one_month and not events_are_unique(task, chunk):
         return None
-    rows = first_rows(task.keys, task.features, chunk_of(task, opened, chunk, unique=True).computed, task.run)
+    rows = first_rows(task.keys, task.features, chunk_of(task, open_span, chunk, unique=True).computed, task.run)
     # In the sorted file of one month, rows with equal keys and times are neighbors: searching the file takes a tenth of the time.
     return _write(task, chunk, rows, files, alone=task.view.every is None and chunk.of_one_month)
 

@@ -65,9 +65,9 @@ def execute_plan(runtime: Runtime, plan: Plan) -> Plan:
         for row in changed:
             if row.kind == "view" and (table := _ensure_table(runtime, row, plan.base)) is not None:
                 created[runtime.features_table(row.table)] = (row, dropping.identity_of(table))
-        given = plan.definitions.commit
-        by_file = commits_of(plan.definitions) if given is None else {}
-        rows = [replace(row, applied_at=applied_at, commit=given or by_file.get((row.kind, row.name))) for row in changed]
+        requested_commit = plan.definitions.commit
+        by_file = commits_of(plan.definitions) if requested_commit is None else {}
+        rows = [replace(row, applied_at=applied_at, commit=requested_commit or by_file.get((row.kind, row.name))) for row in changed]
         definitions.append_to_registry(runtime, rows, plan.base)
     except BaseException as error:
         if not commits.outcome_unknown(error):

@@ -40,8 +40,8 @@ def load_catalog_state(
 ) -> CatalogState:
     """Load the registry's sources, except the `wrong` ones (by their titles in problems), and the tables of the `sound` views."""
     readable = [view for view in definitions.views if object_title(*owner_of(view.source)) not in wrong]
-    opened = open_sources(runtime, {view.source.name: view.source for view in readable}.values())
+    sources = open_sources(runtime, {view.source.name: view.source for view in readable}.values())
     current = [(view, row) for view in sound if (row := registry.latest("view", view.name)) is not None]
     same = {view.name: row for view, row in current if registry.current_fingerprint(row) == view_fingerprint(view)}
     loaded = {row.table: tables.find(runtime.catalog, runtime.features_table(row.table)) for row in same.values()}
-    return CatalogState(registry, {view.name: opened[view.source.name] for view in readable}, same, loaded)
+    return CatalogState(registry, {view.name: sources[view.source.name] for view in readable}, same, loaded)

@@ -63,9 +63,9 @@ def _table(name: str, table: Table) -> Read:
 
 
 def _files(runtime: Runtime, source: PinnedSource) -> Read:
-    opened = reading.source_files(runtime, source)
+    files = reading.source_files(runtime, source)
     size = sum(int(state.partition(":")[0]) for state in source.pins.values())
-    return Read(str(source.source.path), None, len(source.pins), size, opened.rows if isinstance(opened, ParquetFiles) else None)
+    return Read(str(source.source.path), None, len(source.pins), size, files.rows if isinstance(files, ParquetFiles) else None)
 
 
 def _sum(counts: list[int | None]) -> int | None:

@@ -21,9 +21,9 @@ def derived_type_problems(runtime: Runtime, plan: ServicePlan) -> list[FieldProb
     problems: list[FieldProblem] = []
     expressions = derived_sql(plan, scope)
     with runtime.engine.brief() as session:
-        asked = ExpressionTypes(session, typed_nulls(types), types)
-        asked.learn(expressions)
-        sql_types = list(map(asked.of, expressions))
+        expression_types = ExpressionTypes(session, typed_nulls(types), types)
+        expression_types.learn(expressions)
+        sql_types = list(map(expression_types.of, expressions))
     for (name, sql), sql_type in zip(plan.derived, sql_types, strict=True):
         if sql_type is None:
             read = [str(resolve(column, types)) for column in column_names(parse_row(sql))]

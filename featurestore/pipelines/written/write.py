@@ -106,12 +106,12 @@ def write_table(runtime: Runtime, name: str, frame: Any, mode: str, run_id: str 
     with ExitStack() as stack:
 
         def attempt() -> _Appended:
-            with ExitStack() as opened:
+            with ExitStack() as attempt_stack:
                 written = load_written_table(runtime, applied)
-                session = opened.enter_context(runtime.engine.session(data_folders(written.table)))
+                session = attempt_stack.enter_context(runtime.engine.session(data_folders(written.table)))
                 appended = _append(session, written, prepared, checked, run)
                 # Kept open for the publish, which reads the same files.
-                stack.push(opened.pop_all())
+                stack.push(attempt_stack.pop_all())
             return appended
 
         done = commits.retry(runtime.features_table(applied.table), attempt, undone="nothing was written", attempts=ATTEMPTS)

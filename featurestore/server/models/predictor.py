@@ -138,11 +138,11 @@ class Predictor:
         if split is not None:
             arms = await self._find_arms(request, split)
             return arms[max(split.answering, key=lambda alias: split.places[alias])].model
-        wanted = (selected.name, selected.version, selected.alias)
-        model = None if self._loaded is None else self._loaded.find_loaded(*wanted)
+        requested = (selected.name, selected.version, selected.alias)
+        model = None if self._loaded is None else self._loaded.find_loaded(*requested)
         if model is None:
             # Not in the threads of predictions: MLflow may be slow, and models that are in memory keep predicting.
-            model = await self._loads.run(request, selected.name, lambda: self._loaded_models().get(*wanted))
+            model = await self._loads.run(request, selected.name, lambda: self._loaded_models().get(*requested))
         return model
 
     async def answer(self, request: Request, selected: Selection, question: Question) -> Response:
@@ -180,16 +180,16 @@ class Predictor:
         return self._splits.of(selected.name)
 
     async def _find_arms(self, request: Request, split: TrafficSplit) -> "Mapping[str, ArmModel]":
-        found = None if self._arms is None else self._arms.find(split, load=False)
-        if found is None:
-            found = await self._loads.run(request, split.model, lambda: self._load_arms(split))
-        return found
+        arms = None if self._arms is None else self._arms.find(split, load=False)
+        if arms is None:
+            arms = await self._loads.run(request, split.model, lambda: self._load_arms(split))
+        return arms
 
     def _load_arms(self, split: TrafficSplit) -> "Mapping[str, ArmModel]":
-        found = self._all_arms().find(split, load=True)
-        if found is None:
+        arms = self._all_arms().find(split, load=True)
+        if arms is None:
             raise AssertionError("what is loaded was found")
-        return found
+        return arms
 
     def _all_arms(self) -> "Arms":
         loaded = self._loaded_models()

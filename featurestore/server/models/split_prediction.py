@@ -31,13 +31,13 @@ def positional_names(split: TrafficSplit, arms: "Mapping[str, ArmModel]") -> Nam
     """The names of rows without names, which all models of a split must agree on."""
 
     def names_of(field: str, width: int) -> Sequence[str]:
-        found = {tuple(arm.model.positional_names(field, width)) for arm in arms.values()}
-        if len(found) > 1:
+        layouts = {tuple(arm.model.positional_names(field, width)) for arm in arms.values()}
+        if len(layouts) > 1:
             raise RequestError(
-                f"{field}: the versions that share the traffic of model {split.model} have different columns; send rows with names",
+                f"{field}: the versions that receive the traffic of model {split.model} have different columns; send rows with names",
                 field=field,
             )
-        return found.pop()
+        return layouts.pop()
 
     return names_of
 
