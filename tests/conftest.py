@@ -60,6 +60,10 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     yield
     if os.environ.get("CI") and session.exitstatus == pytest.ExitCode.OK and _skip_lines(session.config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    coverage = sys.modules.get("coverage")
+    if coverage is not None and (running := coverage.Coverage.current()) is not None:
+        # Not at the exit, for which pytest-xdist gives a worker ten seconds before it kills it.
+        running.save()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
